@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    reporters: ['default', './test/support/count-reporter.ts'],
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    // Two cores: each file may hold a model and two threads of ONNX Runtime.
+    maxWorkers: 2,
+    pool: 'forks',
+  },
+})
