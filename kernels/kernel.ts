@@ -1,0 +1,87 @@
+import * as tf from '@tensorflow/tfjs'
+
+/** Shape and type of a tensor, without its values. */
+export interface TensorMeta {
+  readonly shape: number[]
+  readonly dtype: tf.DataType
+}
+
+export type Attributes = Readonly<Record<string, unknown>>
+
+/** A size in a compiled program: a number, or an expression of the declared dimensions that only a run makes a number. */
+export type LoweredSize = number | { toString(): string }
+
+/** A tensor in the ONNX graph that is being written. */
+export interface LoweredTensor {
+  readonly name: string
+  readonly shape: readonly LoweredSize[]
+  readonly dtype: tf.DataType
+}
+
+/** What a lowering writes with: the inputs, and a few ways to add ONNX nodes. Sizes may be symbolic. */
+export interface Lowering {
+  /** The inputs in the order that the kernel declares; an optional input that was left out is `undefined`. */
+  readonly inputs: readonly (LoweredTensor | undefined)[]
+  readonly outputs: readonly { readonly shape: readonly LoweredSize[]; readonly dtype: tf.DataType }[]
+  /** Solved attributes: numbers may be symbolic sizes. */
+  readonly attributes: Attributes
+  /** Where the program will run: contrib operators are used only where they exist. */
+  readonly device: string
+  /** Adds a node and returns the name of its only output. */
+  emit(operator: string, inputs: readonly string[], attributes?: Attributes, domain?: string): string
+  /** Adds a node with several outputs. */
+  emitMany(operator: string, inputs: readonly string[], count: number, attributes?: Attributes, domain?: string): string[]
+  /** A float32 constant: a scalar, or a vector. */
+  float(values: number | readonly number[]): string
+  /** An int64 vector, as ONNX wants shapes, axes and the like. */
+  int64(values: readonly LoweredSize[]): string
+  reshape(name: string, from: readonly LoweredSize[], to: readonly LoweredSize[]): string
+}
+
+type Inputs = Record<string, tf.Tensor>
+
+/**
+ * A fused tensor operation: one TF.js kernel name for what would be many, with an exact gradient.
+ *
+ * - `reference` says what it computes, in plain TF.js operations, and is what any eager backend runs.
+ * - `gradient` is written by hand, with other kernels. It recomputes what it needs from the inputs: in a compiled program the
+ *   common subexpressions of both passes are computed once, so nothing but inputs and output need be saved.
+ * - In a compiled program, `lower` writes it as a few ONNX nodes, or `expand` restates it in TF.js operations that are
+ *   traced in its place (the faster form, where the reference is the clearer one). With neither, the reference is traced.
+ */
+export interface Kernel {
+  readonly name: string
+  /** Input names in order; a name ending in `?` may be left out. */
+  readonly inputs: readonly string[]
+  reference(inputs: Inputs, attributes: Attributes): tf.Tensor
+  gradient?: Omit<tf.GradConfig, 'kernelName'>
+  expand?(inputs: Inputs, attributes: Attributes): tf.Tensor
+  lower?: {
+    /** Shape of the output; its type is float32. */
+    shape(inputs: Record<string, TensorMeta>, attributes: Attributes): number[]
+    write(lowering: Lowering): string
+  }
+}
+
+/** All fused kernels by name. The compiler reads it; eager backends have them registered as ordinary TF.js kernels. */
+export const kernels = new Map<string, Kernel>()
+
+const EAGER_BACKENDS = ['cpu', 'wasm', 'tensorflow', 'webgl', 'webgpu']
+
+/** Registers a kernel with TF.js and returns the function that runs it. */
+export function defineKernel(kernel: Kernel): (inputs: Record<string, tf.Tensor | undefined>, attributes?: Attributes) => tf.Tensor {
+  kernels.set(kernel.name, kernel)
+  for (const backendName of EAGER_BACKENDS) {
+    tf.registerKernel({
+      kernelName: kernel.name,
+      backendName,
+      // Tensors made inside `tidy` are freed but for the result; the tape is off inside a kernel.
+      kernelFunc: ({ inputs, attrs }) => tf.tidy(() => kernel.reference(inputs as Inputs, (attrs ?? {}) as Attributes)),
+    })
+  }
+  if (kernel.gradient) tf.registerGradient({ kernelName: kernel.name, ...kernel.gradient })
+  return (inputs, attributes = {}) => {
+    const given = Object.fromEntries(Object.entries(inputs).filter(([, tensor]) => tensor !== undefined)) as tf.NamedTensorMap
+    return tf.engine().runKernel(kernel.name, given, attributes as tf.NamedAttrMap)
+  }
+}

@@ -1,0 +1,32 @@
+import * as tf from '@tensorflow/tfjs'
+import { defineKernel } from './kernel.js'
+
+const run = defineKernel({
+  name: 'LinearFrozen',
+  inputs: ['x', 'weight', 'bias?'],
+  reference: ({ x, weight, bias }) => {
+    const y = tf.matMul(x as tf.Tensor2D, weight as tf.Tensor2D, false, true) // [R, out]
+    return bias ? tf.add(y, bias) : y
+  },
+  gradient: {
+    inputsToSave: ['weight'],
+    gradFunc: (dy, [weight]) => ({ x: () => tf.matMul(dy as tf.Tensor2D, weight as tf.Tensor2D) }), // [R, in]
+  },
+  lower: {
+    shape: ({ x, weight }) => [x!.shape[0]!, weight!.shape[0]!],
+    write: ({ inputs: [x, weight, bias], emit }) => emit('Gemm', [x!.name, weight!.name, ...(bias ? [bias.name] : [])], { transB: 1 }),
+  },
+})
+
+/**
+ * `x weightᵀ + bias` with a frozen weight: only `x` has a gradient. One orientation of the weight serves both directions: the
+ * forward product transposes it while reading, the backward product takes it as it lies.
+ *
+ * @param x [R, in]
+ * @param weight [out, in]
+ * @param bias [out]
+ * @returns [R, out]
+ */
+export function linear(x: tf.Tensor, weight: tf.Tensor, bias?: tf.Tensor): tf.Tensor2D {
+  return run({ x, weight, bias }) as tf.Tensor2D
+}

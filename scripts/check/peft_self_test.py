@@ -1,0 +1,50 @@
+"""Loads an exported adapter with PEFT and holds it against its self-test.json.
+
+    python scripts/check/peft_self_test.py --base MODEL_FOLDER --adapter ADAPTER_FOLDER [--tolerance 1e-3]
+
+MODEL_FOLDER is the base model in the Hugging Face layout. Needs torch, transformers and peft. Checks the largest logits, the
+greedy tokens by repeated forward passes, and those of `generate`; greedy tokens only where the recorded margin between the
+two largest logits is above the tolerance. Prints one JSON line per case and exits with 1 when one differs.
+"""
+import argparse
+import json
+import os
+import sys
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--base", required=True)
+parser.add_argument("--adapter", required=True)
+parser.add_argument("--tolerance", type=float, default=1e-3, help="largest allowed difference of a logit")
+arguments = parser.parse_args()
+
+with open(os.path.join(arguments.adapter, "self-test.json")) as file:
+    self_test = json.load(file)
+assert self_test["format"] == "gradprompt-self-test-1", self_test["format"]
+
+base = AutoModelForCausalLM.from_pretrained(arguments.base, dtype=torch.float32)
+model = PeftModel.from_pretrained(base, arguments.adapter).eval()
+passed = bool(self_test["cases"])
+for case in self_test["cases"]:
+    count = len(case["greedy"])
+    with torch.no_grad():
+        ids = torch.tensor([case["ids"]])
+        logits = model(input_ids=ids).logits[0, -1]
+        difference = max(abs(float(logits[entry["id"]]) - entry["logit"]) for entry in case["top"])
+        top = torch.topk(logits, len(case["top"])).values.tolist()
+        order = max(abs(value - entry["logit"]) for value, entry in zip(top, case["top"]))
+        row = ids
+        for _ in range(count):
+            row = torch.cat([row, model(input_ids=row).logits[:, -1].argmax(-1, keepdim=True)], 1)
+        stepwise = row[0, len(case["ids"]):].tolist()
+        model.generation_config.eos_token_id = None
+        output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False, pad_token_id=0)
+        generated = output[0].tolist()[-count:]
+    same = stepwise == case["greedy"] and generated == case["greedy"]
+    ok = difference <= arguments.tolerance and order <= arguments.tolerance and (same or case["margin"] <= arguments.tolerance)
+    passed = passed and ok
+    print(json.dumps(dict(ok=ok, logits=round(max(difference, order), 7), greedy=case["greedy"], stepwise=stepwise, generated=generated)))
+sys.exit(0 if passed else 1)

@@ -1,0 +1,150 @@
+import { readFile, stat } from 'node:fs/promises'
+import { LineCounter, parseDocument, parse as parseYaml } from 'yaml'
+import { GradpromptError } from '../errors.js'
+import { alternatives, type OptionSchema, schemasAt } from './options.js'
+import { unknownOption } from './problems.js'
+import { configJsonSchema } from './schema.js'
+
+type Mapping = Record<string, unknown>
+
+const largestConfig = 4 * 1024 * 1024
+
+/**
+ * Reads a config file, YAML or JSON (which is YAML too). Paths inside it are not changed: they are relative to the working
+ * directory, as on the command line, not to the file.
+ * @throws GradpromptError `file-not-found`, or `invalid-config` with the line
+ */
+export async function loadConfigFile(path: string): Promise<Mapping> {
+  let text: string
+  try {
+    const { size } = await stat(path)
+    if (size > largestConfig)
+      throw new GradpromptError('invalid-config', `${path} is too large for a config`, {
+        found: `${size} bytes`,
+        expected: `at most ${largestConfig} bytes`,
+      })
+    text = await readFile(path, 'utf8')
+  } catch (cause) {
+    if (cause instanceof GradpromptError) throw cause
+    throw new GradpromptError('file-not-found', `cannot read the config ${path}`, {
+      found: cause instanceof Error ? cause.message : String(cause),
+      expected: 'a YAML or JSON file',
+      cause,
+    })
+  }
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
+  const problem = document.errors[0]
+  if (problem !== undefined) {
+    const { line, col } = lines.linePos(problem.pos[0])
+    throw invalid(`${path}:${line}:${col}: ${problem.message}`, { expected: 'YAML or JSON', cause: problem })
+  }
+  let value: unknown
+  try {
+    value = document.toJS({ maxAliasCount: 100 })
+  } catch (cause) {
+    throw invalid(`${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+  }
+  if (!isMapping(value))
+    throw invalid(`${path} is not a config`, {
+      found:
+        value === null || value === undefined
+          ? 'nothing'
+          : Array.isArray(value)
+            ? 'a list'
+            : `the ${typeof value} ${String(value)}`,
+      expected: 'a mapping of options, such as "data: { train: train.tsv }"',
+    })
+  return value
+}
+
+/**
+ * Lays flags over a config: `{ 'train.learning-rate': '0.01' }` becomes `train: { learningRate: 0.01 }`. Segments may be
+ * kebab-case or camelCase. Text is read as the option's type says; where the option is a text it stays as it is, and a list
+ * may be written `a,b`. A flag also takes out what it contradicts in the config: `train.steps` takes out `train.epochs` (and
+ * the other way round), and another `type` takes out the options of the old one.
+ * @returns a new config; the given one is not changed
+ * @throws GradpromptError `unknown-option`, or `invalid-config` when a flag's text cannot be read
+ */
+export function mergeFlags(config: Readonly<Mapping>, flags: Readonly<Mapping>): Mapping {
+  const root: OptionSchema = configJsonSchema()
+  const settings = Object.entries(flags)
+    .filter(([, value]) => value !== undefined)
+    .map(([flag, value]) => ({ flag, path: optionPath(root, flag), value }))
+  const isSet = (dotted: string) => settings.some(({ path }) => path.join('.') === dotted)
+  let merged: Mapping = config
+  if (isSet('train.steps') && !isSet('train.epochs')) merged = without(merged, ['train', 'epochs'])
+  if (isSet('train.epochs') && !isSet('train.steps')) merged = without(merged, ['train', 'steps'])
+  // A type comes before the options that belong to it.
+  const isType = (path: readonly string[]) => Number(path.at(-1) === 'type')
+  settings.sort((a, b) => isType(b.path) - isType(a.path) || a.path.length - b.path.length)
+  for (const { flag, path, value } of settings) merged = assign(merged, path, readFlag(root, flag, path, value))
+  return merged
+}
+
+function optionPath(root: OptionSchema, flag: string): string[] {
+  const path: string[] = []
+  for (const segment of flag.split('.')) {
+    const camelCase = segment.replace(/-+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
+    // Under labels a name is the user's own and stays as it is.
+    const name = [camelCase, segment].find(name => isNamed(root, path, name)) ?? segment
+    if (schemasAt(root, [...path, name]).length === 0)
+      throw unknownOption(camelCase, path, root, undefined, 'command line', printFlag)
+    path.push(name)
+  }
+  return path
+}
+
+const isNamed = (root: OptionSchema, path: readonly string[], name: string) =>
+  schemasAt(root, path)
+    .flatMap(schema => alternatives(schema))
+    .some(schema => schema.properties !== undefined && Object.hasOwn(schema.properties, name))
+
+/** `['train', 'learningRate']` -> `--train.learning-rate` */
+function printFlag(path: readonly (string | number)[]): string {
+  return `--${path.map(key => String(key).replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)).join('.')}`
+}
+
+function readFlag(root: OptionSchema, flag: string, path: readonly string[], value: unknown): unknown {
+  if (typeof value !== 'string') return value
+  const schemas = schemasAt(root, path).flatMap(schema => alternatives(schema))
+  const takes = (type: string) => schemas.some(schema => schema.type === type)
+  if (takes('string') || schemas.some(schema => schema.const !== undefined || schema.enum !== undefined)) return value
+  if (takes('array') && !value.trimStart().startsWith('[')) return value.split(',').map(part => part.trim())
+  try {
+    return parseYaml(value, { maxAliasCount: 0 })
+  } catch (cause) {
+    throw invalid(`command line: ${printFlag(path)} cannot be read`, {
+      found: value,
+      expected: 'a number, true, false, null, [a, list] or { a: mapping }',
+      hint: `given as ${flag}`,
+      cause,
+    })
+  }
+}
+
+/** A copy with `value` at `path`. */
+function assign(config: Mapping, path: readonly string[], value: unknown): Mapping {
+  const [key, ...rest] = path
+  if (key === undefined) return config
+  if (rest.length === 0) {
+    const kept = key === 'type' && config.type !== value ? {} : config
+    return { ...kept, [key]: value }
+  }
+  const below = Object.hasOwn(config, key) ? config[key] : undefined
+  return { ...config, [key]: assign(isMapping(below) ? below : {}, rest, value) }
+}
+
+/** A copy without what stands at `path`. */
+function without(config: Mapping, path: readonly string[]): Mapping {
+  const [key, ...rest] = path
+  if (key === undefined || !Object.hasOwn(config, key)) return config
+  const below = config[key]
+  if (rest.length > 0) return isMapping(below) ? { ...config, [key]: without(below, rest) } : config
+  return Object.fromEntries(Object.entries(config).filter(([name]) => name !== key))
+}
+
+const isMapping = (value: unknown): value is Mapping => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const invalid = (message: string, details: { found?: string; expected?: string; hint?: string; cause?: unknown }) =>
+  new GradpromptError('invalid-config', message, details)

@@ -1,0 +1,132 @@
+import type { z } from 'zod'
+import { GradpromptError, nearest } from '../errors.js'
+import { knownNames, listOptions, type OptionPath, type OptionSchema, schemasAt } from './options.js'
+
+type Issue = z.core.$ZodIssue
+
+/** An `invalid-config` error: `source` is the file, `message` names the options. */
+export function invalidConfig(source: string, message: string, details: { found?: string; expected?: string; hint?: string }) {
+  return new GradpromptError('invalid-config', `${source}: ${message}`, details)
+}
+
+/** The one problem to mend first, in words: an unknown option before anything that may follow from it. */
+export function configProblem(issues: readonly Issue[], input: unknown, root: OptionSchema, source: string): GradpromptError {
+  const issue = issues.map(issue => relevant(issue, input)).sort((a, b) => rank(a) - rank(b))[0]
+  if (issue === undefined) return invalidConfig(source, 'not a config', {})
+  const path = issue.path.map(key => (typeof key === 'number' ? key : String(key)))
+  if (issue.code === 'unrecognized_keys') return unknownOption(issue.keys[0] ?? '', path, root, input, source)
+  const name = printPath(path)
+  const value = valueAt(input, path)
+  const described = [path, path.slice(0, -1)].find(part => part.length > 0 && description(root, part, input) !== undefined)
+  const details: { found: string; expected: string; hint?: string } = { found: printValue(value), expected: expectation(issue) }
+  const meant = typeof value === 'string' ? nearest(value, choices(issue)) : undefined
+  if (meant !== undefined) details.hint = `did you mean ${meant}?`
+  else if (details.expected === typeNames.string && value !== undefined) details.hint = `put it in quotes: "${printValue(value)}"`
+  else if (described !== undefined) details.hint = `${printPath(described)}: ${description(root, described, input)}`
+  const what = path.length === 0 ? 'not a config' : value === undefined ? `${name} is missing` : `${name} is not valid`
+  return invalidConfig(source, what, details)
+}
+
+/** An `unknown-option` error that lists the options at that place and names the one that was probably meant. */
+export function unknownOption(
+  name: string,
+  path: OptionPath,
+  root: OptionSchema,
+  input: unknown,
+  source: string,
+  print: (path: OptionPath) => string = printPath,
+): GradpromptError {
+  const known = knownNames(root, path, input)
+  const split = (dotted: string) => dotted.split('.')
+  const elsewhere = listOptions(root).find(option => split(option.path).at(-1) === name)
+  const close = nearest(name, known)
+  const other = elsewhere === undefined ? undefined : split(elsewhere.path)
+  const meant = close !== undefined ? [...path, close] : other
+  const ofOtherType = other !== undefined && printPath(other) === printPath([...path, name])
+  return new GradpromptError('unknown-option', `${source}: there is no option ${print([...path, name])}`, {
+    found: name,
+    expected: known.length > 0 ? `one of ${known.join(', ')}` : `${printPath(path)} has no options of its own`,
+    ...(ofOtherType
+      ? { hint: `${print([...path, name])} belongs to another ${print([...path, 'type'])}` }
+      : meant === undefined
+        ? {}
+        : { hint: `did you mean ${print(meant)}?` }),
+  })
+}
+
+const description = (root: OptionSchema, path: OptionPath, input: unknown) => schemasAt(root, path, input)[0]?.description
+
+const rank = (issue: Issue) => (issue.code === 'unrecognized_keys' ? 0 : 1)
+
+/** Of a union, the problem within the member that was meant, when one member has the right type. */
+function relevant(issue: Issue, input: unknown): Issue {
+  if (issue.code !== 'invalid_union') return issue
+  const typed = issue.errors.filter(member => !member.some(inner => inner.code === 'invalid_type' && inner.path.length === 0))
+  const inner = typed.length === 1 ? typed[0]?.[0] : undefined
+  return inner === undefined ? issue : relevant({ ...inner, path: [...issue.path, ...inner.path] }, input)
+}
+
+const typeNames: Record<string, string> = {
+  int: 'a whole number',
+  number: 'a number',
+  string: 'a text',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'a mapping of options',
+  record: 'a mapping',
+  null: 'null',
+}
+
+function expectation(issue: Issue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return typeNames[issue.expected] ?? issue.expected
+    case 'invalid_value':
+      return `one of ${issue.values.map(String).join(', ')}`
+    case 'too_small':
+      return bound(issue.origin, issue.inclusive === false ? 'more than' : 'at least', issue.minimum)
+    case 'too_big':
+      return bound(issue.origin, issue.inclusive === false ? 'less than' : 'at most', issue.maximum)
+    case 'invalid_union': {
+      const known = choices(issue)
+      if (known.length > 0) return `one of ${known.join(', ')}`
+      return [...new Set(issue.errors.flatMap(member => member.slice(0, 1)).map(expectation))].join(', or ')
+    }
+    default:
+      return issue.message
+  }
+}
+
+function bound(origin: string, relation: string, limit: number | bigint): string {
+  if (origin === 'string') return `a text of ${relation} ${limit} characters`
+  if (origin === 'array') return `a list of ${relation} ${limit}`
+  return `${relation} ${limit}`
+}
+
+/** The words that would have been valid, where there is a list of them. */
+function choices(issue: Issue): string[] {
+  if (issue.code === 'invalid_value') return issue.values.map(String)
+  if (issue.code === 'invalid_union' && 'options' in issue && Array.isArray(issue.options)) return issue.options.map(String)
+  return []
+}
+
+/** `['data', 'columns', 0]` -> `data.columns[0]` */
+export function printPath(path: OptionPath): string {
+  return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : i === 0 ? key : `.${key}`)).join('')
+}
+
+function valueAt(input: unknown, path: OptionPath): unknown {
+  let value = input
+  for (const key of path) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined
+    value = (value as Record<string | number, unknown>)[key]
+  }
+  return value
+}
+
+function printValue(value: unknown): string {
+  if (value === undefined) return 'nothing'
+  if (typeof value === 'number') return String(value)
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text
+}

@@ -1,0 +1,312 @@
+import { GradpromptError } from '../errors.js'
+import { type LabelSet, labelWord } from './labels.js'
+import { columnValue, type DataRecord, originOf, setOrigin, shorten } from './records.js'
+import { type ChatMessage, type CompiledTemplate, compileTemplate, type Template } from './template.js'
+
+/** What rows need of a tokenizer. */
+export interface Encoder {
+  readonly eosTokenId: number | undefined
+  readonly unkTokenId?: number | undefined
+  readonly specialTokenIds: ReadonlySet<number>
+  encode(text: string, options?: { addSpecialTokens?: boolean }): number[]
+  decode(ids: readonly number[]): string
+  applyChatTemplate(messages: ChatMessage[], options?: { addGenerationPrompt?: boolean }): string
+}
+
+export interface Segment {
+  readonly role: 'context' | 'label'
+  readonly ids: number[]
+  /** What the ids read as, without the special tokens that the tokenizer adds. */
+  readonly text: string
+}
+
+export interface TrainingRow {
+  readonly index: number
+  /** `[length]`: the joint text's ids, without the soft prompt. */
+  readonly ids: number[]
+  /** `[length]`: `ids[i]` where the loss is taken, -100 elsewhere. */
+  readonly labels: number[]
+  /** The ids in order, cut at the border of the answer; an empty context is left out. */
+  readonly segments: Segment[]
+  /** Whether text was cut to fit the context. */
+  readonly truncated: boolean
+}
+
+export interface ScoringRow {
+  readonly index: number
+  /** The ids that all candidates begin with. */
+  readonly context: number[]
+  /** What each candidate adds to them, at least one id. Without a label set: the row's own answer alone. */
+  readonly candidates: { readonly label: string; readonly ids: number[] }[]
+  /** Index into `candidates`; -1 when the row has no label. */
+  readonly target: number
+}
+
+export interface RowOptions {
+  readonly template: Template
+  readonly answer: string
+  /** The closed set of answers; without one, answers are free text. */
+  readonly labels?: LabelSet | undefined
+  /** The positions that the model has, soft prompt included. */
+  readonly contextLength: number
+  readonly numVirtualTokens: number
+  /** Cut the text of rows that are too long. */
+  readonly truncate?: boolean
+  /** End every answer with the tokenizer's EOS. */
+  readonly appendEos?: boolean
+}
+
+interface Fitted {
+  readonly record: DataRecord
+  readonly truncated: boolean
+}
+
+// A tokenizer gives at most one id a byte; besides, it may add BOS, EOS and a leading space.
+const addedIds = 4
+
+/**
+ * Makes rows of token ids from records, when they are asked for.
+ *
+ * Text is tokenised jointly: context and answer as one text, and the answer is what follows the longest beginning that it shares with
+ * the context's own ids. So the ids are those that any consumer of the joined text sees, and a token that straddles the border is
+ * part of the answer. A text template is encoded with the special tokens that the tokenizer adds; chat messages are rendered by the
+ * model's chat template, which writes its own.
+ *
+ * Special tokens that a template writes are markup. A value that contains the text of one is refused (`special-token-in-data`):
+ * as markup it would end a turn or a document, and tokenizers offer no way to encode it as text.
+ */
+export class RowBuilder {
+  readonly #tokenizer: Encoder
+  readonly #options: RowOptions
+  readonly #contents: readonly CompiledTemplate[]
+  readonly #answer: CompiledTemplate
+  readonly #trainingRows = new WeakMap<DataRecord, TrainingRow>()
+  readonly #scoringRows = new WeakMap<DataRecord, ScoringRow>()
+  readonly #fitted = new WeakMap<DataRecord, Fitted>()
+  #markup: ReadonlyMap<number, number> | undefined
+
+  constructor(tokenizer: Encoder, options: RowOptions) {
+    const { template, answer } = options
+    this.#tokenizer = tokenizer
+    this.#options = options
+    this.#contents = (typeof template === 'string' ? [template] : template.map(message => message.content)).map(compileTemplate)
+    this.#answer = compileTemplate(answer)
+  }
+
+  /** The columns that rows need: the template's, then the answer's. */
+  get columns(): string[] {
+    return [...new Set([...this.#contents, this.#answer].flatMap(template => template.columns))]
+  }
+
+  /**
+   * The row that is learned from: the context, then the record's own answer.
+   * @param index the record's place, counted from 0; it names the row in messages when no file does
+   * @throws GradpromptError `missing-column`, `unknown-label`, `row-too-long`, `special-token-in-data`, `empty-answer`, `empty-context`
+   */
+  training(record: DataRecord, index: number): TrainingRow {
+    const known = this.#trainingRows.get(record)
+    if (known !== undefined) return known.index === index ? known : { ...known, index }
+    const { record: fitted, truncated } = this.#fit(record, index)
+    const context = this.#contextText(fitted, index)
+    const answer = this.#ownAnswer(fitted, index)
+    const contextIds = this.#encode(context)
+    const ids = this.#joint(context, answer, fitted, index)
+    const border = commonPrefix(ids, contextIds)
+    this.#checkBorder(border, [ids], fitted, index)
+    const isClean = border === contextIds.length
+    const [before, after] = [ids.slice(0, border), ids.slice(border)]
+    const segments: Segment[] = [
+      { role: 'context', ids: before, text: isClean ? context : this.#tokenizer.decode(before) },
+      { role: 'label', ids: after, text: isClean ? answer : this.#tokenizer.decode(after) },
+    ]
+    const labels = ids.map((id, i) => (i < border ? -100 : id))
+    const row = { index, ids, labels, segments: segments.filter(segment => segment.ids.length > 0), truncated }
+    this.#trainingRows.set(record, row)
+    return row
+  }
+
+  /**
+   * The row that is scored: the context that all candidates share, and what each adds to it.
+   * @throws GradpromptError as `training` does
+   */
+  scoring(record: DataRecord, index: number): ScoringRow {
+    const known = this.#scoringRows.get(record)
+    if (known !== undefined) return known.index === index ? known : { ...known, index }
+    const { labels } = this.#options
+    const { record: fitted } = this.#fit(record, index)
+    const context = this.#contextText(fitted, index)
+    const answers = this.#answers(fitted, index)
+    const joints = answers.map(answer => this.#joint(context, answer, fitted, index))
+    const contextIds = this.#encode(context)
+    const border = joints.reduce((shortest, ids) => Math.min(shortest, commonPrefix(ids, contextIds)), contextIds.length)
+    this.#checkBorder(border, joints, fitted, index)
+    const word = labels === undefined ? undefined : labelWord(labels, fitted, index)
+    const row = {
+      index,
+      context: contextIds.slice(0, border),
+      candidates: joints.map((ids, i) => ({ label: labels?.candidates[i] ?? answers[i]!, ids: ids.slice(border) })),
+      target: labels === undefined ? 0 : word === undefined ? -1 : labels.candidates.indexOf(word),
+    }
+    this.#scoringRows.set(record, row)
+    return row
+  }
+
+  /** Throws what `training` would for a row that is too long or has an unknown label; tokenises only rows that could be too long. */
+  check(record: DataRecord, index: number): void {
+    this.#ownAnswer(record, index)
+    this.#fit(record, index)
+  }
+
+  /** The UTF-8 bytes of a row's text: grows with its tokens, and costs no tokenisation. */
+  byteLength(record: DataRecord, index: number): number {
+    return Buffer.byteLength(this.#contextText(record, index)) + Buffer.byteLength(this.#ownAnswer(record, index))
+  }
+
+  #contextText(record: DataRecord, index: number): string {
+    const { template } = this.#options
+    const contents = this.#contents.map(content => content.render(record, index))
+    if (typeof template === 'string') return contents.join('')
+    const messages = template.map(({ role }, i) => ({ role, content: contents[i]! }))
+    return this.#tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true })
+  }
+
+  #ownAnswer(record: DataRecord, index: number): string {
+    const { labels } = this.#options
+    const word = labels === undefined ? undefined : labelWord(labels, record, index)
+    return word === undefined ? this.#answer.render(record, index) : this.#answerWith(word, record, index)
+  }
+
+  /** A candidate's text each, or the record's own answer when there is no label set. */
+  #answers(record: DataRecord, index: number): string[] {
+    const { labels } = this.#options
+    if (labels === undefined) return [this.#ownAnswer(record, index)]
+    return labels.candidates.map(word => this.#answerWith(word, record, index))
+  }
+
+  #answerWith(word: string, record: DataRecord, index: number): string {
+    const { labels } = this.#options
+    if (labels === undefined) return this.#answer.render(record, index)
+    const filled = { ...record, [labels.column]: word }
+    setOrigin(filled, originOf(record, index))
+    return this.#answer.render(filled, index)
+  }
+
+  #encode(text: string): number[] {
+    return this.#tokenizer.encode(text, { addSpecialTokens: typeof this.#options.template === 'string' })
+  }
+
+  #joint(context: string, answer: string, record: DataRecord, index: number): number[] {
+    const text = context + answer
+    const ids = this.#encode(text)
+    this.#checkMarkup(text, ids, record, index)
+    const { eosTokenId } = this.#tokenizer
+    if (this.#options.appendEos && eosTokenId !== undefined && ids.at(-1) !== eosTokenId) ids.push(eosTokenId)
+    return ids
+  }
+
+  /** The record, or one whose longest text is cut so that every candidate fits: training and scoring then see the same text. */
+  #fit(record: DataRecord, index: number): Fitted {
+    const known = this.#fitted.get(record)
+    if (known !== undefined) return known
+    const room = this.#options.contextLength - this.#options.numVirtualTokens
+    const context = this.#contextText(record, index)
+    const answers = this.#answers(record, index)
+    const bytes = Buffer.byteLength(context) + Math.max(...answers.map(answer => Buffer.byteLength(answer)))
+    if (bytes + addedIds <= room) return { record, truncated: false }
+    const length = this.#length(record, index)
+    const fitted = length <= room ? { record, truncated: false } : this.#cut(record, index, length, room)
+    this.#fitted.set(record, fitted)
+    return fitted
+  }
+
+  #cut(record: DataRecord, index: number, length: number, room: number): Fitted {
+    if (!this.#options.truncate)
+      throw this.#tooLong(record, index, length, 'cut the text with train.truncate (--truncate), or drop the row')
+    const columns = this.columns.filter(column => !this.#answer.columns.includes(column))
+    const sizes = columns.map(column => columnValue(record, column, index).length)
+    const column = columns[sizes.indexOf(Math.max(...sizes))]
+    const shortened = (size: number): DataRecord => {
+      if (column === undefined) return record
+      const cut = { ...record, [column]: beginning(columnValue(record, column, index), size) }
+      setOrigin(cut, originOf(record, index))
+      return cut
+    }
+    const fits = (size: number) => this.#length(shortened(size), index) <= room
+    if (column === undefined || !fits(0))
+      throw this.#tooLong(record, index, length, 'the template and the answer leave no room for the text: shorten them')
+    let [size, tooMuch] = [0, columnValue(record, column, index).length]
+    while (tooMuch - size > 1) {
+      const middle = (size + tooMuch) >> 1
+      if (fits(middle)) size = middle
+      else tooMuch = middle
+    }
+    return { record: shortened(size), truncated: true }
+  }
+
+  /** Tokens of the row with its longest candidate, soft prompt excluded. */
+  #length(record: DataRecord, index: number): number {
+    const context = this.#contextText(record, index)
+    return Math.max(...this.#answers(record, index).map(answer => this.#joint(context, answer, record, index).length))
+  }
+
+  #tooLong(record: DataRecord, index: number, length: number, hint: string): GradpromptError {
+    const { contextLength, numVirtualTokens } = this.#options
+    return new GradpromptError('row-too-long', `${originOf(record, index)} is longer than the model's context`, {
+      found: `${length + numVirtualTokens} tokens, ${numVirtualTokens} of them virtual`,
+      expected: `at most ${contextLength}`,
+      hint,
+    })
+  }
+
+  #checkBorder(border: number, joints: readonly number[][], record: DataRecord, index: number): void {
+    if (joints.some(ids => ids.length === border))
+      throw new GradpromptError('empty-answer', `${originOf(record, index)} has an answer without tokens`, {
+        found: `answer: ${shorten(this.#options.answer)}`,
+        expected: 'an answer that adds at least one token to the context',
+      })
+    if (border === 0 && this.#options.numVirtualTokens === 0)
+      throw new GradpromptError('empty-context', `${originOf(record, index)} has nothing before its answer`, {
+        found: 'no tokens and no soft prompt',
+        expected: 'at least one token, from which the answer is predicted',
+      })
+  }
+
+  /** Refuses special tokens beyond those of the template itself. What a tokenizer does not know (`unk`) is no markup. */
+  #checkMarkup(text: string, ids: readonly number[], record: DataRecord, index: number): void {
+    const { specialTokenIds, unkTokenId } = this.#tokenizer
+    const special = ids.filter(id => specialTokenIds.has(id))
+    if (special.length === 0) return
+    this.#markup ??= this.#countMarkup()
+    for (const id of new Set(special)) {
+      const token = this.#tokenizer.decode([id])
+      if (id === unkTokenId && !text.includes(token)) continue
+      if (special.filter(other => other === id).length > (this.#markup.get(id) ?? 0))
+        throw new GradpromptError('special-token-in-data', `${originOf(record, index)} holds the text of a special token`, {
+          found: token,
+          expected: 'text; special tokens belong in the template',
+          hint: 'take it out of the row',
+        })
+    }
+  }
+
+  /** The special tokens of a row whose values are all plain. */
+  #countMarkup(): Map<number, number> {
+    const plain = Object.fromEntries(this.columns.map(column => [column, 'x']))
+    const counts = new Map<number, number>()
+    for (const id of this.#encode(this.#contextText(plain, 0) + this.#answer.render(plain)))
+      if (this.#tokenizer.specialTokenIds.has(id)) counts.set(id, (counts.get(id) ?? 0) + 1)
+    return counts
+  }
+}
+
+function commonPrefix(a: readonly number[], b: readonly number[]): number {
+  let length = 0
+  while (length < a.length && length < b.length && a[length] === b[length]) length++
+  return length
+}
+
+/** The first `size` UTF-16 units, less a half of a surrogate pair. */
+function beginning(text: string, size: number): string {
+  const last = text.charCodeAt(size - 1)
+  return text.slice(0, last >= 0xd800 && last < 0xdc00 ? size - 1 : size)
+}

@@ -1,0 +1,84 @@
+import { GradpromptError, nearest } from '../errors.js'
+import { columnValue, type DataRecord, shorten } from './records.js'
+
+// A type, not an interface: it then fits where a message may have further fields.
+export type ChatMessage = {
+  readonly role: 'system' | 'user' | 'assistant'
+  readonly content: string
+}
+
+/** The text before the answer: one text, or chat messages that the model's own chat template joins. */
+export type Template = string | readonly ChatMessage[]
+
+export interface CompiledTemplate {
+  /** The columns it names, each once. */
+  readonly columns: readonly string[]
+  /** Fills the placeholders in. Values go in as they are: a `{` in one is text. `index` counts from 0, for messages. */
+  render(record: DataRecord, index?: number): string
+}
+
+type Piece = { readonly text: string } | { readonly column: string }
+
+/**
+ * Compiles a template: `{column}` stands for a column's value, `{{` and `}}` for braces.
+ * @throws GradpromptError `invalid-template`; from `render`, `missing-column`
+ */
+export function compileTemplate(template: string): CompiledTemplate {
+  const pieces: Piece[] = []
+  let end = 0
+  for (const { 0: found, 1: column, index } of template.matchAll(/\{\{|\}\}|\{([^{}]*)\}|[{}]/g)) {
+    if (index > end) pieces.push({ text: template.slice(end, index) })
+    end = index + found.length
+    if (found === '{{' || found === '}}') pieces.push({ text: found.slice(1) })
+    else if (column !== undefined && column.trim() !== '') pieces.push({ column })
+    else throw invalidTemplate(template, index, found)
+  }
+  pieces.push({ text: template.slice(end) })
+  return {
+    columns: [...new Set(pieces.flatMap(piece => ('column' in piece ? [piece.column] : [])))],
+    render: (record, index = 0) =>
+      pieces.map(piece => ('column' in piece ? columnValue(record, piece.column, index) : piece.text)).join(''),
+  }
+}
+
+/** A text as a template that renders to it. */
+export const escapeTemplate = (text: string) => text.replaceAll(/[{}]/g, '$&$&')
+
+/**
+ * A template with a plain instruction before it: a line of its own before a text, the system message (or the beginning of the one
+ * that is there) before chat messages.
+ */
+export function prependInstruction(template: Template, instruction: string): Template {
+  const escaped = escapeTemplate(instruction)
+  if (typeof template === 'string') return `${escaped}\n${template}`
+  const [first, ...rest] = template
+  if (first?.role === 'system') return [{ role: 'system', content: `${escaped}\n${first.content}` }, ...rest]
+  return [{ role: 'system', content: escaped }, ...template]
+}
+
+/**
+ * Checks that the columns a template names are among those of a file.
+ * @throws GradpromptError `missing-column`, listing those that are there
+ */
+export function requireColumns(named: readonly string[], there: readonly string[], what: string): void {
+  for (const column of named) {
+    if (there.includes(column)) continue
+    const meant = nearest(column, there)
+    throw new GradpromptError('missing-column', `${what} names a column that the data does not have`, {
+      found: `{${column}}`,
+      expected: `one of ${there.map(shorten).join(', ')}`,
+      hint:
+        meant !== undefined
+          ? `did you mean {${meant}}?`
+          : 'if the file has no header, name its columns in order with data.columns; {{ and }} are braces',
+    })
+  }
+}
+
+function invalidTemplate(template: string, index: number, found: string): GradpromptError {
+  return new GradpromptError('invalid-template', `a placeholder of the template is not closed, not opened or empty`, {
+    found: `${found} at character ${index + 1} of ${shorten(template)}`,
+    expected: '{column}',
+    hint: 'write {{ and }} for braces',
+  })
+}

@@ -1,0 +1,117 @@
+import { mkdir, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { GradpromptError } from '../errors.js'
+import { writeSafetensors } from '../formats/safetensors.js'
+import type { SelfTest } from './self-test.js'
+
+export interface PeftExport {
+  /** The learned rows, `[numVirtualTokens, hiddenSize]`. */
+  readonly prompt: { readonly data: Float32Array; readonly shape: readonly [number, number] }
+  /** Where the prompt stood in training. PEFT puts it before everything, BOS included. */
+  readonly position: 'before-bos' | 'after-bos'
+  /** The base model's name for PEFT: a Hub id, or a folder. */
+  readonly baseModel: string
+  readonly numLayers: number
+  readonly numAttentionHeads: number
+  /** The folder to make. */
+  readonly out: string
+  readonly selfTest?: SelfTest | undefined
+}
+
+/**
+ * Writes a soft prompt as a PEFT adapter that `PeftModel.from_pretrained` loads: `adapter_config.json`,
+ * `adapter_model.safetensors`, `README.md` and, when given, `self-test.json`. The folder appears whole or not at all.
+ * @throws GradpromptError `folder-not-empty`, `position-not-exportable`, `cannot-write`
+ */
+export async function exportPeft(options: PeftExport): Promise<void> {
+  const { prompt, position, baseModel, out, selfTest } = options
+  const [numVirtualTokens, hiddenSize] = prompt.shape
+  if (position !== 'before-bos') {
+    throw new GradpromptError('position-not-exportable', 'PEFT puts a soft prompt before BOS; this one was trained after it', {
+      found: `position: ${position}`,
+      expected: 'position: before-bos',
+      hint: 'train with method.position: before-bos to export to PEFT',
+    })
+  }
+  await refuseOccupied(out)
+  const config = {
+    base_model_name_or_path: baseModel,
+    inference_mode: true,
+    num_attention_heads: options.numAttentionHeads,
+    num_layers: options.numLayers,
+    num_transformer_submodules: 1,
+    num_virtual_tokens: numVirtualTokens,
+    peft_type: 'PROMPT_TUNING',
+    // TEXT would make PEFT ask for the text and its tokenizer when it loads the adapter.
+    prompt_tuning_init: 'RANDOM',
+    task_type: 'CAUSAL_LM',
+    token_dim: hiddenSize,
+  }
+  const temporary = join(dirname(resolve(out)), `.${basename(resolve(out))}.${process.pid}.tmp`)
+  try {
+    await mkdir(dirname(temporary), { recursive: true })
+    await rm(temporary, { recursive: true, force: true })
+    await mkdir(temporary)
+    await writeSafetensors(
+      join(temporary, 'adapter_model.safetensors'),
+      [{ name: 'prompt_embeddings', shape: prompt.shape, data: prompt.data }],
+      { format: 'pt' },
+    )
+    await writeFile(join(temporary, 'adapter_config.json'), `${JSON.stringify(config, null, 2)}\n`)
+    await writeFile(join(temporary, 'README.md'), modelCard(options))
+    if (selfTest !== undefined) await writeFile(join(temporary, 'self-test.json'), `${JSON.stringify(selfTest, null, 2)}\n`)
+    // Only an empty folder can be removed, so nothing is lost to a process that wrote there meanwhile.
+    await rmdir(out).catch(ignoreMissing)
+    await rename(temporary, out)
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true })
+    if (error instanceof GradpromptError && error.code !== 'unwritable-file') throw error
+    throw new GradpromptError('cannot-write', `the adapter cannot be written to ${out}`, {
+      found: error instanceof Error ? error.message : String(error),
+      expected: 'a folder that can be made and written',
+      hint: 'give another --out',
+      cause: error,
+    })
+  }
+}
+
+async function refuseOccupied(out: string): Promise<void> {
+  const names = await readdir(out).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return []
+    if (error.code === 'ENOTDIR') return [basename(out)]
+    throw error
+  })
+  if (names.length === 0) return
+  throw new GradpromptError('folder-not-empty', `${out} already exists`, {
+    found: names.slice(0, 5).join(', '),
+    expected: 'a folder that does not exist, or an empty one',
+    hint: 'give another --out',
+  })
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'ENOENT') throw error
+}
+
+function modelCard({ prompt, baseModel, selfTest }: PeftExport): string {
+  const name = JSON.stringify(baseModel)
+  return `---
+base_model: ${name}
+library_name: peft
+tags:
+- prompt-tuning
+---
+
+A soft prompt of ${prompt.shape[0]} virtual tokens for ${baseModel}, trained with gradprompt.
+
+\`\`\`python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained(${name})
+model = PeftModel.from_pretrained(base, "path/of/this/folder")
+\`\`\`
+
+PEFT puts the virtual tokens before the text and its BOS token, as they stood in training.
+${selfTest === undefined ? '' : '`self-test.json` holds a few inputs with the greedy tokens and largest logits that they must give.\n'}`
+}

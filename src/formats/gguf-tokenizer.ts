@@ -1,0 +1,297 @@
+import { GradpromptError, nearest } from '../errors.js'
+import type { GgufValue } from './gguf.js'
+import { type AddedToken, invalid, type PipelineStep, spellBytes, type TokenizerDefinition } from './tokenizer-core.js'
+
+/** A tokenizer's definition and what belongs to it without deciding how text is cut. */
+export interface TokenizerParts {
+  readonly definition: TokenizerDefinition
+  readonly specialIds: SpecialIds
+  readonly chatTemplate: string | undefined
+}
+
+export interface SpecialIds {
+  readonly bos: number | undefined
+  readonly eos: number | undefined
+  readonly pad: number | undefined
+  readonly unk: number | undefined
+}
+
+type Metadata = ReadonlyMap<string, GgufValue>
+
+/**
+ * Puts a tokenizer together from the metadata of a GGUF file (`tokenizer.ggml.*`), with the ids that `transformers` gives
+ * for the same file.
+ *
+ * @throws {GradpromptError} `unknown-tokenizer-model`, `unknown-pre-tokenizer`, `invalid-tokenizer`
+ */
+export function tokenizerFromGguf(metadata: Metadata): TokenizerParts {
+  const model = optionalString(metadata, 'tokenizer.ggml.model')
+  if (model === undefined) throw invalid('The GGUF file has no tokenizer', 'no such key', 'tokenizer.ggml.model in its metadata')
+  const build = knownModels.get(model)
+  if (build === undefined) throw unknown('unknown-tokenizer-model', 'tokenizer.ggml.model', model, [...knownModels.keys()])
+
+  const tokens = strings(metadata, 'tokenizer.ggml.tokens')
+  const types = tokenTypes(metadata, tokens.length)
+  const specialIds: SpecialIds = {
+    bos: tokenId(metadata, 'tokenizer.ggml.bos_token_id', tokens.length),
+    eos: tokenId(metadata, 'tokenizer.ggml.eos_token_id', tokens.length),
+    pad: tokenId(metadata, 'tokenizer.ggml.padding_token_id', tokens.length),
+    unk: tokenId(metadata, 'tokenizer.ggml.unknown_token_id', tokens.length),
+  }
+  const special = new Set(Object.values(specialIds))
+  types.forEach((type, id) => {
+    if (type === control) special.add(id)
+  })
+  const { spelled, ...steps } = build(metadata, tokens, id => special.has(id) || types[id] === userDefined)
+  const addedTokens: AddedToken[] = []
+  spelled.forEach((content, id) => {
+    if (special.has(id) || types[id] === userDefined) {
+      addedTokens.push({ id, content, special: special.has(id), normalized: false })
+    }
+  })
+  const addBos = optionalBoolean(metadata, 'tokenizer.ggml.add_bos_token') ?? model === 'llama'
+  const addEos = optionalBoolean(metadata, 'tokenizer.ggml.add_eos_token') ?? false
+  return {
+    definition: {
+      ...steps,
+      addedTokens,
+      postProcessor: addSpecialTokens(
+        addBos && specialIds.bos !== undefined ? spelled[specialIds.bos] : undefined,
+        addEos && specialIds.eos !== undefined ? spelled[specialIds.eos] : undefined,
+      ),
+    },
+    specialIds,
+    chatTemplate: optionalString(metadata, 'tokenizer.chat_template'),
+  }
+}
+
+/** The post-processor that puts `bos` before the text and `eos` behind it, where given. */
+export function addSpecialTokens(bos: string | undefined, eos: string | undefined): PipelineStep {
+  const single: object[] = [{ Sequence: { id: 'A', type_id: 0 } }]
+  if (bos !== undefined) single.unshift({ SpecialToken: { id: bos, type_id: 0 } })
+  if (eos !== undefined) single.push({ SpecialToken: { id: eos, type_id: 0 } })
+  return { type: 'TemplateProcessing', single, pair: single }
+}
+
+/** Token types of llama.cpp that are matched whole in the text. */
+const control = 3
+const userDefined = 4
+
+interface BuiltModel extends Omit<TokenizerDefinition, 'addedTokens' | 'postProcessor'> {
+  /** The tokens as the vocabulary must write them. */
+  readonly spelled: readonly string[]
+}
+
+type ModelBuilder = (metadata: Metadata, tokens: readonly string[], isAdded: (id: number) => boolean) => BuiltModel
+
+const knownModels: ReadonlyMap<string, ModelBuilder> = new Map([
+  ['gpt2', byteLevel],
+  ['llama', sentencePiece],
+])
+
+// --- byte-level BPE -----------------------------------------------------------------------------------------------------
+
+const llama3Split =
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+const qwen2Split =
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+/**
+ * `tokenizer.ggml.pre` -> the expression that cuts text into the pieces BPE works on; `null` for GPT-2's own.
+ * `smollm` names one that also splits digits off, but `transformers` reads such files with GPT-2's, and its ids are the measure:
+ * they differ where several white-space characters stand before a digit.
+ */
+const splits: ReadonlyMap<string, string | null> = new Map([
+  ['default', null],
+  ['gpt-2', null],
+  ['gpt2', null],
+  ['smollm', null],
+  ['llama3', llama3Split],
+  ['llama-v3', llama3Split],
+  ['llama-bpe', llama3Split],
+  ['falcon3', llama3Split],
+  ['smaug-bpe', llama3Split],
+  ['qwen2', qwen2Split],
+  ['deepseek-r1-qwen', qwen2Split],
+])
+
+/** Every byte's character in GPT-2's table. */
+const byteAlphabet = /^[!-~\u00a1-\u00ac\u00ae-\u0143]*$/
+
+function byteLevel(metadata: Metadata, tokens: readonly string[], isAdded: (id: number) => boolean): BuiltModel {
+  const pre = optionalString(metadata, 'tokenizer.ggml.pre') ?? 'default'
+  const split = splits.get(pre)
+  if (split === undefined) throw unknown('unknown-pre-tokenizer', 'tokenizer.ggml.pre', pre, [...splits.keys()])
+  const spelled = tokens.map((token, id) => (byteAlphabet.test(token) || isAdded(id) ? token : spellBytes(token)))
+  return {
+    spelled,
+    model: { type: 'BPE', unk_token: null },
+    bpe: { vocab: vocabulary(spelled), merges: mergeRules(metadata) },
+    normalizer: null,
+    preTokenizer:
+      split === null
+        ? { type: 'ByteLevel', add_prefix_space: false, use_regex: true }
+        : {
+            type: 'Sequence',
+            pretokenizers: [
+              { type: 'Split', pattern: { Regex: split }, behavior: 'Isolated', invert: false },
+              { type: 'ByteLevel', add_prefix_space: false, use_regex: false },
+            ],
+          },
+    decoder: { type: 'ByteLevel' },
+  }
+}
+
+// --- SentencePiece ------------------------------------------------------------------------------------------------------
+
+const gemmaArchitecture = /^gemma[23]?$/
+
+function sentencePiece(metadata: Metadata, tokens: readonly string[]): BuiltModel {
+  const architecture = optionalString(metadata, 'general.architecture') ?? ''
+  const gemma = gemmaArchitecture.test(architecture)
+  // Gemma's files write runs of spaces as spaces, where the normaliser has already made them U+2581.
+  const spelled = gemma ? tokens.map(token => (/^ +$/.test(token) ? '▁'.repeat(token.length) : token)) : tokens
+  const vocab = vocabulary(spelled)
+  const merges = metadata.has('tokenizer.ggml.merges')
+    ? mergeRules(metadata)
+    : mergesFromScores(spelled, vocab, gemma ? spelled.map((_, id) => -id) : scores(metadata, tokens.length))
+  const prefixed = !gemma && (optionalBoolean(metadata, 'tokenizer.ggml.add_space_prefix') ?? true)
+  const underscores: PipelineStep = { type: 'Replace', pattern: { String: ' ' }, content: '▁' }
+  // Phi-3 puts its prefix before every stretch of text between special tokens, and even before a space.
+  const phi3 = architecture === 'phi3' && prefixed
+  const decoders: PipelineStep[] = [
+    { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+    { type: 'ByteFallback' },
+    { type: 'Fuse' },
+  ]
+  if (prefixed) decoders.push({ type: 'Strip', content: ' ', start: 1, stop: 0 })
+  return {
+    spelled,
+    model: { type: 'BPE', unk_token: null, fuse_unk: true, byte_fallback: true },
+    bpe: { vocab, merges },
+    normalizer: phi3
+      ? { type: 'Sequence', normalizers: [{ type: 'Prepend', prepend: '▁' }, underscores] }
+      : gemma
+        ? underscores
+        : null,
+    preTokenizer:
+      phi3 || gemma ? null : { type: 'Metaspace', replacement: '▁', prepend_scheme: prefixed ? 'first' : 'never', split: false },
+    decoder: { type: 'Sequence', decoders },
+  }
+}
+
+const maxScoredTokenLength = 1024
+
+/**
+ * The merges that a SentencePiece BPE vocabulary implies: every way to cut a token into two tokens, best score first,
+ * then longest parts first, then lowest ids.
+ */
+function mergesFromScores(
+  tokens: readonly string[],
+  vocab: ReadonlyMap<string, number>,
+  scores: ArrayLike<number>,
+): readonly (readonly [string, string])[] {
+  const rules: { pair: readonly [string, string]; score: number; leftLength: number; rightLength: number }[] = []
+  tokens.forEach((token, id) => {
+    if (token.length > maxScoredTokenLength) {
+      throw invalid(`Token ${id} is too long`, `${token.length} characters`, `at most ${maxScoredTokenLength}`)
+    }
+    const characters = Array.from(token)
+    const local: (typeof rules)[number][] = []
+    let left = ''
+    for (let length = 1; length < characters.length; length++) {
+      left += characters[length - 1]
+      const right = token.slice(left.length)
+      if (vocab.has(left) && vocab.has(right)) {
+        local.push({ pair: [left, right], score: scores[id]!, leftLength: length, rightLength: characters.length - length })
+      }
+    }
+    local.sort((a, b) => vocab.get(a.pair[0])! - vocab.get(b.pair[0])! || vocab.get(a.pair[1])! - vocab.get(b.pair[1])!)
+    for (const rule of local) rules.push(rule)
+  })
+  rules.sort((a, b) => b.score - a.score || b.leftLength - a.leftLength || b.rightLength - a.rightLength)
+  return rules.map(rule => rule.pair)
+}
+
+// --- metadata -----------------------------------------------------------------------------------------------------------
+
+function vocabulary(tokens: readonly string[]): Map<string, number> {
+  const vocab = new Map<string, number>()
+  for (let id = 0; id < tokens.length; id++) vocab.set(tokens[id]!, id)
+  return vocab
+}
+
+function mergeRules(metadata: Metadata): readonly string[] {
+  const merges = strings(metadata, 'tokenizer.ggml.merges')
+  for (const merge of merges) {
+    const space = merge.indexOf(' ')
+    if (space <= 0 || space === merge.length - 1 || merge.indexOf(' ', space + 1) !== -1) {
+      throw invalid('A merge rule cannot be read', JSON.stringify(merge), 'two pieces with one space between them')
+    }
+  }
+  return merges
+}
+
+function tokenTypes(metadata: Metadata, count: number): readonly number[] {
+  if (!metadata.has('tokenizer.ggml.token_type')) return []
+  return numbers(metadata, 'tokenizer.ggml.token_type', count)
+}
+
+function scores(metadata: Metadata, count: number): readonly number[] {
+  const values = numbers(metadata, 'tokenizer.ggml.scores', count)
+  if (values.some(Number.isNaN)) throw invalid('A token has no score', 'NaN in tokenizer.ggml.scores', 'numbers')
+  return values
+}
+
+function tokenId(metadata: Metadata, key: string, count: number): number | undefined {
+  const value = metadata.get(key)
+  if (value === undefined) return undefined
+  const id = Number(value)
+  if (!Number.isInteger(id) || id < 0 || id >= count) {
+    throw invalid(`${key} is not a token of the vocabulary`, String(value), `an id from 0 to ${count - 1}`)
+  }
+  return id
+}
+
+function optionalString(metadata: Metadata, key: string): string | undefined {
+  const value = metadata.get(key)
+  if (value === undefined || typeof value === 'string') return value
+  throw wrongType(key, value, 'a string')
+}
+
+function optionalBoolean(metadata: Metadata, key: string): boolean | undefined {
+  const value = metadata.get(key)
+  if (value === undefined || typeof value === 'boolean') return value
+  throw wrongType(key, value, 'a boolean')
+}
+
+function strings(metadata: Metadata, key: string): readonly string[] {
+  const value = metadata.get(key)
+  if (Array.isArray(value) && value.length > 0 && value.every(item => typeof item === 'string')) return value
+  throw wrongType(key, value, 'a list of strings')
+}
+
+function numbers(metadata: Metadata, key: string, count: number): readonly number[] {
+  const value = metadata.get(key)
+  if (!Array.isArray(value) && !ArrayBuffer.isView(value)) throw wrongType(key, value, 'a list of numbers')
+  const list = Array.from(value as unknown as ArrayLike<unknown>, Number)
+  if (list.length !== count) {
+    throw invalid(`${key} does not have one entry for each token`, `${list.length} entries`, `${count} entries`)
+  }
+  return list
+}
+
+function wrongType(key: string, value: unknown, expected: string): GradpromptError {
+  const found = value === undefined ? 'nothing' : Array.isArray(value) ? 'a list' : `a ${typeof value}`
+  return invalid(`The GGUF metadata of the tokenizer cannot be used: ${key}`, found, expected)
+}
+
+function unknown(code: string, key: string, value: string, known: readonly string[]): GradpromptError {
+  const close = nearest(value, known)
+  return new GradpromptError(code, `The GGUF file names a tokenizer that is not known: ${key}`, {
+    found: value,
+    expected: `one of ${known.join(', ')}`,
+    hint:
+      close === undefined ? 'a folder with tokenizer.json works for every pre-tokenizer' : `the closest known one is ${close}`,
+  })
+}

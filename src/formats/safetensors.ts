@@ -1,0 +1,348 @@
+import { randomBytes } from 'node:crypto'
+import { open, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { GradpromptError } from '../errors.js'
+import { SourceFile, SourceTensors, type TensorEntry, truncated } from './tensor-file.js'
+
+const maxHeaderBytes = 100_000_000
+const singleFile = 'model.safetensors'
+const indexFile = 'model.safetensors.index.json'
+
+const maxDimensions = 64
+const readableTypes = ['F32', 'F16', 'BF16']
+
+/** Bits of one element of each known type. Tensors of a type that is not readable are listed, and refused when they are read. */
+const elementBits: ReadonlyMap<string, number> = new Map([
+  ...['F64', 'I64', 'U64', 'C64'].map(dtype => [dtype, 64] as const),
+  ...['F32', 'I32', 'U32'].map(dtype => [dtype, 32] as const),
+  ...['F16', 'BF16', 'I16', 'U16'].map(dtype => [dtype, 16] as const),
+  ...['F8_E5M2', 'F8_E4M3', 'F8_E8M0', 'I8', 'U8', 'BOOL'].map(dtype => [dtype, 8] as const),
+  ...['F6_E2M3', 'F6_E3M2'].map(dtype => [dtype, 6] as const),
+  ['F4', 4] as const,
+])
+
+/** Open safetensors: one file or all shards of a folder. Shapes are as stored, which is as torch prints them. */
+export class SafetensorsFile extends SourceTensors {
+  constructor(
+    path: string,
+    entries: ReadonlyMap<string, TensorEntry>,
+    sources: readonly SourceFile[],
+    /** The header's `__metadata__`; of shards, the first that has a key. */
+    readonly metadata: ReadonlyMap<string, string>,
+  ) {
+    super(path, entries, sources)
+  }
+
+  /** Throws `unsupported-dtype` for a tensor that is not F32, F16 or BF16. */
+  override async read(name: string, out?: Float32Array): Promise<Float32Array> {
+    const dtype = this.tensors.get(name)?.dtype
+    if (dtype === undefined || readableTypes.includes(dtype)) return super.read(name, out)
+    throw unsupported(this.path, name, dtype, readableTypes)
+  }
+}
+
+/**
+ * Opens a safetensors file, or a folder that holds `model.safetensors` or the shards of `model.safetensors.index.json`.
+ * Every offset is checked against the file's size, and the tensors must fill the file without gap or overlap.
+ * Format: https://huggingface.co/docs/safetensors
+ *
+ * Throws `file-not-found`, `unreadable-file`, `truncated-file`, `invalid-safetensors`, `unsupported-dtype` (an unknown one).
+ */
+export async function openSafetensors(path: string): Promise<SafetensorsFile> {
+  const info = await stat(path).catch(() => undefined)
+  if (info === undefined || !info.isDirectory()) return openShards(path, new Map([[path, undefined]]))
+  for (const name of [singleFile, indexFile]) {
+    const file = join(path, name)
+    const found = await stat(file).catch(() => undefined)
+    if (found !== undefined) return name === singleFile ? openSafetensors(file) : openShards(path, await readIndex(path, file))
+  }
+  throw new GradpromptError('file-not-found', `There are no safetensors in ${path}`, {
+    found: 'a folder without them',
+    expected: `${singleFile}, or ${indexFile} with its shards`,
+    hint: 'Name the folder that holds the weights, or the file itself.',
+  })
+}
+
+/** `shards`: the tensors wanted of each file, or all of them where that is undefined. */
+async function openShards(path: string, shards: ReadonlyMap<string, readonly string[] | undefined>): Promise<SafetensorsFile> {
+  const sources: SourceFile[] = []
+  const entries = new Map<string, TensorEntry>()
+  const metadata = new Map<string, string>()
+  try {
+    for (const [file, names] of shards) {
+      const source = await SourceFile.open(file)
+      sources.push(source)
+      const header = await readHeader(source)
+      for (const [key, value] of header.metadata) if (!metadata.has(key)) metadata.set(key, value)
+      for (const name of names ?? header.entries.keys()) {
+        const entry = header.entries.get(name)
+        if (entry === undefined) {
+          throw invalid(file, `the index places tensor "${name}" in it`, {
+            found: `${header.entries.size} other tensors`,
+            expected: `"${name}"`,
+          })
+        }
+        entries.set(name, entry)
+      }
+    }
+    return new SafetensorsFile(path, entries, sources, metadata)
+  } catch (error) {
+    await Promise.all(sources.map(source => source.close()))
+    throw error
+  }
+}
+
+/** The tensors of each shard, by the shard's path. */
+async function readIndex(folder: string, file: string): Promise<Map<string, string[]>> {
+  const source = await SourceFile.open(file)
+  try {
+    checkHeaderLength(file, source.size)
+    const bytes = new Uint8Array(source.size)
+    await source.read(bytes, 0)
+    const { weight_map: weightMap } = parseObject(file, bytes, 4)
+    if (!isObject(weightMap)) {
+      throw invalid(file, 'it has no weight_map', { found: describe(weightMap), expected: 'an object from tensor to shard' })
+    }
+    const shards = new Map<string, string[]>()
+    for (const [name, shard] of Object.entries(weightMap)) {
+      if (typeof shard !== 'string' || !/^[^/\\\0]+\.safetensors$/.test(shard)) {
+        throw invalid(file, `the shard of tensor "${name}" is not a file of this folder`, {
+          found: describe(shard),
+          expected: 'a plain file name that ends in .safetensors',
+        })
+      }
+      const path = join(folder, shard)
+      const names = shards.get(path)
+      if (names === undefined) shards.set(path, [name])
+      else names.push(name)
+    }
+    return shards
+  } finally {
+    await source.close()
+  }
+}
+
+async function readHeader(source: SourceFile): Promise<{ entries: Map<string, TensorEntry>; metadata: Map<string, string> }> {
+  const { path, size } = source
+  if (size < 8) throw truncated(path, size, 8, 'the length of its header')
+  const prefix = Buffer.alloc(8)
+  await source.read(prefix, 0)
+  const length = Number(prefix.readBigUInt64LE())
+  checkHeaderLength(path, length)
+  const start = 8 + length
+  if (start > size) throw truncated(path, size, start, 'its header')
+  const bytes = new Uint8Array(length)
+  await source.read(bytes, 8)
+
+  const { __metadata__: metadata = {}, ...tensors } = parseObject(path, bytes, 3)
+  const entries = Object.entries(tensors).map(([name, info]) => readEntry(source, start, name, info))
+  entries.sort((a, b) => a.offset - b.offset || a.byteLength - b.byteLength)
+  let end = start
+  for (const { name, offset, byteLength } of entries) {
+    if (offset !== end) {
+      throw invalid(path, `tensor "${name}" ${offset < end ? 'overlaps another' : 'leaves a gap before it'}`, {
+        found: `offset ${offset - start}`,
+        expected: `offset ${end - start}, where the one before ends`,
+      })
+    }
+    end += byteLength
+  }
+  if (end > size) throw truncated(path, size, end, 'its tensors')
+  if (end < size) {
+    throw invalid(path, 'bytes follow its last tensor', { found: `${size} bytes`, expected: `${end} bytes` })
+  }
+  return { entries: new Map(entries.map(entry => [entry.name, entry])), metadata: readMetadata(path, metadata) }
+}
+
+function readEntry(source: SourceFile, dataStart: number, name: string, info: unknown): TensorEntry {
+  const { dtype, shape, data_offsets: offsets, ...rest } = isObject(info) ? info : {}
+  const wellFormed = typeof dtype === 'string' && isSizes(shape) && isSizes(offsets) && offsets.length === 2
+  if (!wellFormed || Object.keys(rest).length > 0) {
+    throw invalid(source.path, `the entry of tensor "${name}" is malformed`, {
+      found: describe(info),
+      expected: '{"dtype": a name, "shape": sizes, "data_offsets": [begin, end]}',
+    })
+  }
+  const bits = elementBits.get(dtype)
+  if (bits === undefined) throw unsupported(source.path, name, dtype, [...elementBits.keys()])
+  const [begin = 0, end = 0] = offsets
+  const needed = shape.reduce((a, b) => a * b, bits) / 8
+  if (end - begin !== needed) {
+    throw invalid(source.path, `the bytes of tensor "${name}" do not match its shape`, {
+      found: `${end - begin} bytes`,
+      expected: `${needed} bytes, for ${dtype} of shape [${shape.join(', ')}]`,
+    })
+  }
+  if (dataStart + end > source.size) throw truncated(source.path, source.size, dataStart + end, `tensor "${name}"`)
+  return { name, dtype, shape, source, offset: dataStart + begin, byteLength: needed }
+}
+
+function readMetadata(path: string, metadata: unknown): Map<string, string> {
+  const texts = new Map<string, string>()
+  for (const [key, value] of Object.entries(isObject(metadata) ? metadata : { __metadata__: null })) {
+    if (typeof value !== 'string') {
+      throw invalid(path, 'its __metadata__ is malformed', { found: describe(metadata), expected: 'an object of texts' })
+    }
+    texts.set(key, value)
+  }
+  return texts
+}
+
+export interface TensorToWrite {
+  readonly name: string
+  readonly shape: readonly number[]
+  /** Row-major, as many as the shape's product. */
+  readonly data: Float32Array
+}
+
+/**
+ * Writes float32 tensors as one safetensors file that appears whole or not at all. The bytes depend on names, shapes, values and
+ * metadata only: tensors and metadata are sorted by name, and the header is padded to 8 bytes.
+ *
+ * Throws `shape-mismatch`, `invalid-tensor-name` (twice, or reserved), `unwritable-file`.
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly TensorToWrite[],
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const sorted = [...tensors].sort((a, b) => byName(a.name, b.name))
+  // Not an object given to JSON.stringify: that would move names such as "0" to the front.
+  const fields: string[] = []
+  const field = (name: string, value: unknown) =>
+    `${JSON.stringify(name)}:${typeof value === 'string' ? value : JSON.stringify(value)}`
+  const texts = Object.entries(metadata).sort(([a], [b]) => byName(a, b))
+  if (texts.length > 0) fields.push(`"__metadata__":{${texts.map(([key, text]) => field(key, JSON.stringify(text))).join(',')}}`)
+  let end = 0
+  for (const [i, { name, shape, data }] of sorted.entries()) {
+    if (name === '__metadata__' || name === sorted[i - 1]?.name) {
+      throw new GradpromptError('invalid-tensor-name', `A tensor cannot be named ${JSON.stringify(name)} in ${path}`, {
+        found: name === '__metadata__' ? 'a reserved name' : 'the name twice',
+        expected: 'distinct names other than "__metadata__"',
+        hint: 'Rename it.',
+      })
+    }
+    if (!isSizes(shape) || shape.reduce((a, b) => a * b, 1) !== data.length) {
+      throw new GradpromptError('shape-mismatch', `The values of tensor "${name}" do not match its shape`, {
+        found: `${data.length} values`,
+        expected: `as many as shape [${shape.join(', ')}] holds`,
+        hint: 'Give row-major values, or correct the shape.',
+      })
+    }
+    fields.push(field(name, { dtype: 'F32', shape, data_offsets: [end, end + data.byteLength] }))
+    end += data.byteLength
+  }
+  const header = Buffer.from(`{${fields.join(',')}}`)
+  const padding = Buffer.alloc(-header.length & 7, ' ')
+  const prefix = Buffer.alloc(8)
+  prefix.writeBigUInt64LE(BigInt(header.length + padding.length))
+  checkHeaderLength(path, header.length)
+  const values = sorted.map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+  await replaceFile(path, [prefix, header, padding, ...values])
+}
+
+/** Writes beside `path`, then renames. */
+async function replaceFile(path: string, parts: readonly Uint8Array[]): Promise<void> {
+  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
+  try {
+    const handle = await open(temporary, 'wx')
+    try {
+      for (const part of parts) await handle.writeFile(part)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, path)
+  } catch (cause) {
+    await rm(temporary, { force: true })
+    throw new GradpromptError('unwritable-file', `${path} cannot be written`, {
+      found: (cause as NodeJS.ErrnoException).code ?? String(cause),
+      expected: 'a folder that exists and has room, in which this user may write',
+      hint: 'Check the folder and the space left, or write elsewhere.',
+      cause,
+    })
+  }
+}
+
+/** Parses JSON that must be an object, without duplicate keys, and at most `maxDepth` deep. */
+function parseObject(path: string, bytes: Uint8Array, maxDepth: number): Record<string, unknown> {
+  const { keys, depth } = scanJson(bytes)
+  if (depth > maxDepth) {
+    throw invalid(path, 'its JSON is nested too deep', { found: `depth ${depth} or more`, expected: `at most ${maxDepth}` })
+  }
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes))
+  } catch (cause) {
+    throw invalid(path, 'its JSON cannot be parsed', { found: (cause as Error).message, expected: 'a JSON object in UTF-8' })
+  }
+  if (!isObject(parsed)) throw invalid(path, 'its JSON is not an object', { found: describe(parsed), expected: 'an object' })
+  if (countKeys(parsed) !== keys) {
+    throw invalid(path, 'its JSON has a key twice', { found: `${keys} keys`, expected: `${countKeys(parsed)} distinct ones` })
+  }
+  return parsed
+}
+
+/**
+ * How deep the text nests (the scan stops at 8) and how many keys it has, before anything is made of it. JSON.parse keeps the last of
+ * equal keys, so a text with duplicates has more keys than the object parsed from it. In JSON a string before a colon is a key.
+ */
+function scanJson(bytes: Uint8Array): { keys: number; depth: number } {
+  let keys = 0
+  let depth = 0
+  let deepest = 0
+  for (let i = 0, inString = false; i < bytes.length && depth < 8; i++) {
+    const byte = bytes[i]!
+    if (inString) {
+      if (byte === 0x5c) i++
+      else if (byte === 0x22) inString = false
+    } else if (byte === 0x22) inString = true
+    else if (byte === 0x3a) keys++
+    else if (byte === 0x7b || byte === 0x5b) deepest = Math.max(deepest, ++depth)
+    else if (byte === 0x7d || byte === 0x5d) depth--
+  }
+  return { keys, depth: deepest }
+}
+
+function countKeys(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0
+  const own = Array.isArray(value) ? 0 : Object.keys(value).length
+  return Object.values(value).reduce<number>((sum, inner) => sum + countKeys(inner), own)
+}
+
+function checkHeaderLength(path: string, length: number): void {
+  if (length <= maxHeaderBytes) return
+  throw invalid(path, 'its header is too large', { found: `${length} bytes`, expected: `at most ${maxHeaderBytes}` })
+}
+
+function byName(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isSizes(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.length <= maxDimensions && value.every(size => Number.isSafeInteger(size) && size >= 0)
+}
+
+function describe(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'nothing'
+  return text.length > 120 ? `${text.slice(0, 120)}…` : text
+}
+
+function unsupported(path: string, name: string, dtype: string, known: readonly string[]): GradpromptError {
+  return new GradpromptError('unsupported-dtype', `Tensor "${name}" of ${path} has a type that cannot be read`, {
+    found: describe(dtype),
+    expected: `one of ${known.join(', ')}`,
+    hint: 'Save the model as F32, F16 or BF16.',
+  })
+}
+
+function invalid(path: string, what: string, details: { found: string; expected: string }): GradpromptError {
+  return new GradpromptError('invalid-safetensors', `${path} is not valid safetensors: ${what}`, {
+    hint: 'The file is damaged or was written wrongly: copy or download it again.',
+    ...details,
+  })
+}

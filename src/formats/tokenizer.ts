@@ -1,0 +1,103 @@
+import { createHash } from 'node:crypto'
+import { GradpromptError } from '../errors.js'
+import { type ChatTemplate, chatTemplateRenderer } from './chat-template.js'
+import type { GgufValue } from './gguf.js'
+import { type TokenizerParts, tokenizerFromGguf } from './gguf-tokenizer.js'
+import { createTokenizerCore, type TokenizerDefinition } from './tokenizer-core.js'
+import { tokenizerFromFolder } from './tokenizer-folder.js'
+
+export type { ChatMessage, ChatTemplateOptions } from './chat-template.js'
+
+/** Turns text into the ids of one model and back. Ids equal those of `transformers` for the same files. */
+export interface Tokenizer {
+  /** The highest id of any token, plus one. */
+  readonly vocabSize: number
+  readonly bosTokenId: number | undefined
+  readonly eosTokenId: number | undefined
+  readonly padTokenId: number | undefined
+  readonly unkTokenId: number | undefined
+  /** Tokens that stand for no text: `decode` leaves them out with `skipSpecialTokens`. */
+  readonly specialTokenIds: ReadonlySet<number>
+  /** The model's Jinja template, if it has one. */
+  readonly chatTemplate: string | undefined
+  /** SHA-256, in hexadecimal, over everything that decides the ids. */
+  readonly hash: string
+  /** Special tokens written in `text` are read as such. `addSpecialTokens`: with the BOS or EOS that the model wants (default true). */
+  encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[]
+  /** Ids without a token (padding rows of an embedding) give no text. Throws `invalid-token-id` for what can be none. */
+  decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string
+  /** One piece as people read it: ` good`, not `Ġgood`; `\uFFFD` where it is part of a character; empty without a token. */
+  token(id: number): string
+  /** A conversation as the text that the model's own template makes of it. */
+  readonly applyChatTemplate: ChatTemplate
+}
+
+/** Where a tokenizer is read from: a Hugging Face folder, or the metadata of an open GGUF file. */
+export type TokenizerSource = { readonly folder: string } | { readonly ggufMetadata: ReadonlyMap<string, GgufValue> }
+
+/**
+ * Loads a tokenizer.
+ *
+ * @throws {GradpromptError} `file-not-found`, `file-too-large`, `invalid-tokenizer`, `unsupported-tokenizer`,
+ * `unknown-tokenizer-model`, `unknown-pre-tokenizer`
+ */
+export async function loadTokenizer(source: TokenizerSource): Promise<Tokenizer> {
+  return createTokenizer('folder' in source ? await tokenizerFromFolder(source.folder) : tokenizerFromGguf(source.ggufMetadata))
+}
+
+function createTokenizer({ definition, specialIds, chatTemplate }: TokenizerParts): Tokenizer {
+  const core = createTokenizerCore(definition)
+  const { pieces } = core
+  const specialTokenIds = new Set(definition.addedTokens.filter(token => token.special).map(token => token.id))
+  const addedIds = new Set(definition.addedTokens.map(token => token.id))
+  const specialTokens: Record<string, string> = {}
+  for (const [name, id] of Object.entries(specialIds)) {
+    const content = id === undefined ? undefined : pieces[id]
+    if (content !== undefined) specialTokens[`${name}_token`] = content
+  }
+
+  const checked = (id: number) => {
+    if (Number.isInteger(id) && id >= 0) return id
+    throw new GradpromptError('invalid-token-id', 'This can be no token id', {
+      found: String(id),
+      expected: 'an integer from 0',
+      hint: 'ids come from encode, or from a model',
+    })
+  }
+  const byteLevel = definition.decoder !== null && hasStep(definition.decoder, 'ByteLevel')
+  let hash: string | undefined
+
+  return {
+    vocabSize: pieces.length,
+    bosTokenId: specialIds.bos,
+    eosTokenId: specialIds.eos,
+    padTokenId: specialIds.pad,
+    unkTokenId: specialIds.unk,
+    specialTokenIds,
+    chatTemplate,
+    get hash() {
+      hash ??= hashOf(definition)
+      return hash
+    },
+    encode: (text, { addSpecialTokens = true } = {}) => core.encode(text, addSpecialTokens),
+    decode: (ids, { skipSpecialTokens = false } = {}) =>
+      core.decode(ids.filter(id => pieces[checked(id)] !== undefined && !(skipSpecialTokens && specialTokenIds.has(id)))),
+    token: id => {
+      const piece = pieces[checked(id)] ?? ''
+      if (piece === '' || addedIds.has(id)) return piece
+      return byteLevel ? core.decode([id]) : piece.replaceAll('▁', ' ')
+    },
+    applyChatTemplate: chatTemplateRenderer(chatTemplate, specialTokens),
+  }
+}
+
+function hasStep(step: object, type: string): boolean {
+  const { type: own, decoders } = step as { type?: unknown; decoders?: readonly object[] }
+  return own === type || (Array.isArray(decoders) && decoders.some(inner => hasStep(inner, type)))
+}
+
+function hashOf({ bpe, ...steps }: TokenizerDefinition): string {
+  const hash = createHash('sha256').update(JSON.stringify(steps))
+  if (bpe !== undefined) hash.update(JSON.stringify([[...bpe.vocab.keys()], [...bpe.vocab.values()], bpe.merges]))
+  return hash.digest('hex')
+}

@@ -1,0 +1,52 @@
+import * as tf from '@tensorflow/tfjs'
+import { GradpromptError } from '../errors.js'
+import type { ProgramInput, ProgramSpec } from './program.js'
+import type { TypedArray } from './session.js'
+
+/**
+ * Runs a program's function on an ordinary TF.js backend, as it is written: for debugging, and to hold the compiler against.
+ *
+ * @param inputs data and shape of each input
+ * @param weights values of the frozen weights by name
+ * @param backend `cpu`, or any backend that the caller has registered (`wasm`, `tensorflow`)
+ */
+export async function runEagerly(
+  spec: Pick<ProgramSpec, 'name' | 'inputs' | 'fn'>,
+  inputs: Readonly<Record<string, Exclude<ProgramInput, TypedArray>>>,
+  weights: (name: string) => { data: TypedArray; shape: readonly number[] } | undefined = () => undefined,
+  backend = 'cpu',
+): Promise<Record<string, { data: TypedArray; shape: number[] }>> {
+  if (!tf.engine().registryFactory[backend]) {
+    throw new GradpromptError('unknown-backend', `TF.js has no backend named ${backend}`, {
+      expected: Object.keys(tf.engine().registryFactory).join(', '),
+      hint: backend === 'tensorflow' ? 'install and import @tensorflow/tfjs-node' : 'import the package that registers it',
+    })
+  }
+  const previous = tf.engine().backendName as string | undefined
+  await tf.setBackend(backend)
+  await tf.ready()
+  try {
+    const outputs = tf.tidy(() => {
+      const made = new Map<string, tf.Tensor>()
+      const tensor = (data: TypedArray, shape: readonly number[], dtype: tf.NumericDataType) => tf.tensor(data as Float32Array, [...shape], dtype)
+      const given = Object.fromEntries(Object.entries(spec.inputs).map(([name, { dtype }]) => [name, tensor(inputs[name]!.data, inputs[name]!.shape, dtype as tf.NumericDataType)]))
+      return spec.fn(given, name => {
+        const known = made.get(name)
+        if (known) return known
+        const weight = weights(name)
+        if (!weight) throw new GradpromptError('unknown-weight', `${spec.name} asks for a weight that is not there: ${name}`, { exitCode: 1 })
+        const fresh = tensor(weight.data, weight.shape, weight.data instanceof Int32Array ? 'int32' : 'float32')
+        made.set(name, fresh)
+        return fresh
+      })
+    })
+    const results: Record<string, { data: TypedArray; shape: number[] }> = {}
+    for (const [name, output] of Object.entries(outputs)) {
+      results[name] = { data: (await output.data()) as TypedArray, shape: output.shape }
+      output.dispose()
+    }
+    return results
+  } finally {
+    if (previous && previous !== backend) await tf.setBackend(previous)
+  }
+}

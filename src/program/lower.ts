@@ -1,0 +1,195 @@
+import { type Attributes, kernels, type LoweredTensor, type Lowering } from '../../kernels/kernel.js'
+import { GradpromptError } from '../errors.js'
+import type { Graph, GraphNode, GraphValue } from './graph.js'
+import { bytesOf, DATA_TYPE, ModelBuilder, type OnnxType } from './onnx.js'
+import { operations } from './operations/index.js'
+import type { OperationLowering } from './operations/operation.js'
+import { type Size, SizeExpression, sameSize } from './sizes.js'
+
+/** Where a weight's bytes stand: in a file beside the model, mapped by every program that uses it. */
+export interface ExternalTensor {
+  readonly file: string
+  readonly offset: number
+  readonly byteLength: number
+  readonly shape: readonly number[]
+  readonly dtype: 'float32' | 'int32'
+}
+
+/**
+ * Writes a graph as an ONNX model. Sizes that vary are computed inside the model from the shapes of its inputs.
+ *
+ * @returns the encoded model and the number of its nodes
+ */
+export function lowerGraph(
+  graph: Graph,
+  device: string,
+  weights: ReadonlyMap<string, ExternalTensor>,
+  inputs: readonly { name: string; shape: readonly Size[]; dtype: string }[],
+): { model: Uint8Array; nodes: number } {
+  const lowerer = new Lowerer(graph, device, weights)
+  for (const input of inputs) lowerer.declareInput(input)
+  for (const node of graph.nodes) lowerer.node(node)
+  for (const [name, id] of Object.entries(graph.outputs)) lowerer.output(name, id)
+  return { model: lowerer.builder.encode(), nodes: lowerer.builder.nodeCount }
+}
+
+class Lowerer {
+  readonly builder = new ModelBuilder()
+  /** ONNX names of the graph's values. */
+  private readonly names = new Map<number, string>()
+  /** ONNX names of int64 vectors of length one that hold a size. */
+  private readonly sizes = new Map<string, string>()
+  private readonly declared: { name: string; shape: readonly Size[] }[] = []
+
+  constructor(
+    private readonly graph: Graph,
+    private readonly device: string,
+    private readonly weights: ReadonlyMap<string, ExternalTensor>,
+  ) {}
+
+  declareInput({ name, shape, dtype }: { name: string; shape: readonly Size[]; dtype: string }): void {
+    this.builder.input(name, dtype as OnnxType, shape.map(size => (typeof size === 'number' ? size : String(size))))
+    this.declared.push({ name, shape })
+  }
+
+  output(name: string, id: number): void {
+    const value = this.graph.values.get(id)!
+    this.builder.node('Identity', [this.name(id)], [`${name}:out`])
+    this.builder.output(`${name}:out`, value.dtype as OnnxType, value.shape.map(size => (typeof size === 'number' ? size : String(size))))
+  }
+
+  node(node: GraphNode): void {
+    const inputs = node.inputs.map(id => (id < 0 ? undefined : this.tensor(id)))
+    const outputs = node.outputs.map(id => this.graph.values.get(id)!)
+    const lowering = this.lowering(inputs, outputs, node.attributes)
+    const kernel = kernels.get(node.operation)
+    const result = kernel?.lower ? kernel.lower.write(lowering) : operations.get(node.operation)!.lower(lowering as OperationLowering)
+    const names = Array.isArray(result) ? result : [result]
+    for (const [i, id] of node.outputs.entries()) this.names.set(id, names[i]!)
+  }
+
+  private tensor(id: number): LoweredTensor {
+    const { shape, dtype } = this.graph.values.get(id)!
+    return { name: this.name(id), shape, dtype }
+  }
+
+  private name(id: number): string {
+    const known = this.names.get(id)
+    if (known !== undefined) return known
+    const made = this.source(this.graph.values.get(id)!)
+    this.names.set(id, made)
+    return made
+  }
+
+  private source({ source, shape, dtype }: GraphValue): string {
+    if (source.kind === 'input') return source.name
+    if (source.kind === 'weight') {
+      const weight = this.weights.get(source.name)!
+      this.builder.external(source.name, weight.dtype, weight.shape, weight.file, weight.offset, weight.byteLength)
+      return source.name
+    }
+    if (source.kind === 'constant') return this.builder.constant(dtype as OnnxType, shape as number[], bytesOf(dtype as OnnxType, source.data))
+    if (source.kind === 'uniform') return this.uniform(source.numerator, source.denominator, shape, dtype as OnnxType)
+    throw new GradpromptError('internal', 'A value is used before it is made', { exitCode: 1 })
+  }
+
+  private uniform(numerator: Size, denominator: Size, shape: readonly Size[], dtype: OnnxType): string {
+    if (typeof numerator === 'number' && typeof denominator === 'number') {
+      return this.emit('ConstantOfShape', [this.int64(shape)], { value: { dtype, values: [numerator / denominator] } })
+    }
+    const cast = (size: Size) =>
+      typeof size === 'number'
+        ? this.builder.constant('float32', [1], bytesOf('float32', [size]))
+        : this.emit('Cast', [this.int64([size])], { to: DATA_TYPE.float32 })
+    const quotient = denominator === 1 ? cast(numerator) : this.emit('Div', [cast(numerator), cast(denominator)])
+    const value = dtype === 'float32' ? quotient : this.emit('Cast', [quotient], { to: DATA_TYPE[dtype] })
+    return this.emit('Expand', [shape.length === 0 ? this.emit('Squeeze', [value]) : value, this.int64(shape)])
+  }
+
+  private lowering(inputs: (LoweredTensor | undefined)[], outputs: GraphValue[], attributes: Attributes): Lowering {
+    return {
+      inputs,
+      outputs,
+      attributes,
+      device: this.device,
+      emit: (operator, names, attributes, domain) => this.emit(operator, names, attributes, domain),
+      emitMany: (operator, names, count, attributes, domain) => this.emitMany(operator, names, count, attributes, domain),
+      float: values => {
+        const list = typeof values === 'number' ? [values] : values
+        return this.builder.constant('float32', typeof values === 'number' ? [] : [list.length], bytesOf('float32', list))
+      },
+      int64: values => this.int64(values as Size[]),
+      reshape: (name, from, to) => this.reshape(name, from as Size[], to as Size[]),
+    }
+  }
+
+  private emit(operator: string, inputs: readonly string[], attributes: Attributes = {}, domain = ''): string {
+    return this.emitMany(operator, inputs, 1, attributes, domain)[0]!
+  }
+
+  private emitMany(operator: string, inputs: readonly string[], count: number, attributes: Attributes = {}, domain = ''): string[] {
+    const outputs = Array.from({ length: count }, () => this.builder.fresh())
+    this.builder.node(operator, inputs, outputs, attributes, domain)
+    return outputs
+  }
+
+  private int64(values: readonly Size[]): string {
+    if (values.every(value => typeof value === 'number')) return this.builder.constant('int64', [values.length], bytesOf('int64', values as number[]))
+    const parts = values.map(value => this.size(value))
+    return parts.length === 1 ? parts[0]! : this.once(`[${values}]`, () => this.emit('Concat', parts, { axis: 0 }))
+  }
+
+  private once(key: string, make: () => string): string {
+    const known = this.sizes.get(key)
+    if (known !== undefined) return known
+    const made = make()
+    this.sizes.set(key, made)
+    return made
+  }
+
+  /** An int64 vector of length one that holds the size in a run. */
+  private size(size: Size): string {
+    if (typeof size === 'number') return this.builder.constant('int64', [1], bytesOf('int64', [size]))
+    return this.once(String(size), () => {
+      for (const { name, shape } of this.declared) {
+        const axis = shape.findIndex(other => sameSize(other, size))
+        if (axis >= 0) return this.emit('Shape', [name], { start: axis, end: axis + 1 })
+      }
+      if (size.terms.length === 1 && size.terms[0]!.coefficient === 1 && size.terms[0]!.factors.length === 1) return this.solvedFor(size.terms[0]!.factors[0]!)
+      const terms = size.terms.map(({ coefficient, factors }) => {
+        const parts = factors.map(name => this.size(SizeExpression.dimension(name)))
+        if (coefficient !== 1 || parts.length === 0) parts.push(this.size(coefficient))
+        return parts.reduce((a, b) => this.emit('Mul', [a, b]))
+      })
+      return terms.reduce((a, b) => this.emit('Add', [a, b]))
+    })
+  }
+
+  /** A dimension that stands alone in no input: the rest is subtracted from a sum in which it does stand. */
+  private solvedFor(name: string): string {
+    for (const input of this.declared) {
+      for (const [axis, size] of input.shape.entries()) {
+        if (!(size instanceof SizeExpression)) continue
+        const own = size.terms.filter(({ factors }) => factors.length === 1 && factors[0] === name)
+        const rest = size.terms.filter(term => !own.includes(term))
+        if (own.length !== 1 || own[0]!.coefficient !== 1 || rest.some(term => term.factors.includes(name))) continue
+        const whole = this.emit('Shape', [input.name], { start: axis, end: axis + 1 })
+        return this.emit('Sub', [whole, this.size(new SizeExpression(rest))])
+      }
+    }
+    throw new GradpromptError('unbound-dimension', `The dimension ${name} stands in no input's shape, so a run cannot know it`, {
+      hint: 'give an input a shape in which it stands alone',
+    })
+  }
+
+  private reshape(name: string, from: readonly Size[], to: readonly Size[]): string {
+    if (from.length === to.length && from.every((size, axis) => sameSize(size, to[axis]!))) return name
+    // 0 copies the input's size at that axis and one -1 is inferred, so that most reshapes need no shape arithmetic.
+    const copied = to.map((size, axis): Size => (typeof size !== 'number' && axis < from.length && sameSize(from[axis]!, size) ? 0 : size))
+    const open = copied.filter(size => typeof size !== 'number')
+    const noZeroSize = to.every(size => size !== 0)
+    if (open.length === 1 && noZeroSize) return this.emit('Reshape', [name, this.int64(copied.map(size => (typeof size === 'number' ? size : -1)))])
+    if (open.length === 0 && noZeroSize) return this.emit('Reshape', [name, this.int64(copied)])
+    return this.emit('Reshape', [name, this.int64(to)], { allowzero: 1 })
+  }
+}

@@ -1,0 +1,151 @@
+import protobuf from 'protobufjs/light.js'
+import type { Attributes } from '../../kernels/kernel.js'
+
+/**
+ * The part of ONNX's protobuf schema that programs need (onnx.proto, IR version 10), and a builder of models.
+ * Field numbers are the specification's.
+ */
+const string = (id: number, rule?: 'repeated') => ({ type: 'string', id, ...(rule && { rule }) })
+const int = (id: number, type = 'int64', rule?: 'repeated') => ({ type, id, ...(rule && { rule }) })
+const message = (id: number, type: string, rule?: 'repeated') => ({ type, id, ...(rule && { rule }) })
+
+const root = protobuf.Root.fromJSON({
+  nested: {
+    Model: {
+      fields: { irVersion: int(1), producerName: string(2), graph: message(7, 'Graph'), opsetImport: message(8, 'OperatorSet', 'repeated') },
+    },
+    OperatorSet: { fields: { domain: string(1), version: int(2) } },
+    Graph: {
+      fields: {
+        node: message(1, 'Node', 'repeated'), name: string(2), initializer: message(5, 'Tensor', 'repeated'),
+        input: message(11, 'ValueInfo', 'repeated'), output: message(12, 'ValueInfo', 'repeated'),
+      },
+    },
+    Node: {
+      fields: {
+        input: string(1, 'repeated'), output: string(2, 'repeated'), name: string(3), opType: string(4),
+        attribute: message(5, 'Attribute', 'repeated'), domain: string(7),
+      },
+    },
+    Attribute: {
+      fields: {
+        name: string(1), f: int(2, 'float'), i: int(3), s: int(4, 'bytes'), t: message(5, 'Tensor'),
+        floats: int(7, 'float', 'repeated'), ints: int(8, 'int64', 'repeated'), type: int(20, 'int32'),
+      },
+    },
+    Tensor: {
+      fields: {
+        dims: int(1, 'int64', 'repeated'), dataType: int(2, 'int32'), name: string(8), rawData: int(9, 'bytes'),
+        externalData: message(13, 'StringEntry', 'repeated'), dataLocation: int(14, 'int32'),
+      },
+    },
+    StringEntry: { fields: { key: string(1), value: string(2) } },
+    ValueInfo: { fields: { name: string(1), type: message(2, 'Type') } },
+    Type: { fields: { tensorType: message(1, 'TensorType') } },
+    TensorType: { fields: { elemType: int(1, 'int32'), shape: message(2, 'Shape') } },
+    Shape: { fields: { dim: message(1, 'Dim', 'repeated') } },
+    Dim: { fields: { dimValue: int(1), dimParam: string(2) } },
+  },
+}) // biome-ignore format: the schema reads as a table
+const ModelType = root.lookupType('Model')
+
+export const DATA_TYPE = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9 } as const
+export type OnnxType = keyof typeof DATA_TYPE
+const ATTRIBUTE = { FLOAT: 1, INT: 2, STRING: 3, TENSOR: 4, FLOATS: 6, INTS: 7 } as const
+
+/** Operator sets that every program uses: opset 21 of ONNX, and ONNX Runtime's contrib operators. */
+const OPERATOR_SETS = [
+  { domain: '', version: 21 },
+  { domain: 'com.microsoft', version: 1 },
+]
+
+/** Attributes that ONNX wants as floats even when their value is a whole number. */
+const FLOAT_ATTRIBUTES = new Set(['alpha', 'beta', 'epsilon', 'scale'])
+
+function attribute(name: string, value: unknown): object {
+  if (typeof value === 'number') {
+    if (Number.isInteger(value) && !FLOAT_ATTRIBUTES.has(name)) return { name, type: ATTRIBUTE.INT, i: value }
+    return { name, type: ATTRIBUTE.FLOAT, f: value }
+  }
+  if (typeof value === 'string') return { name, type: ATTRIBUTE.STRING, s: new TextEncoder().encode(value) }
+  if (Array.isArray(value)) return { name, type: ATTRIBUTE.INTS, ints: value }
+  const { dtype, values } = value as { dtype: OnnxType; values: number[] }
+  return { name, type: ATTRIBUTE.TENSOR, t: tensor('', [values.length], dtype, bytesOf(dtype, values)) }
+}
+
+export function bytesOf(dtype: OnnxType, values: ArrayLike<number>): Uint8Array {
+  const list = Array.from(values)
+  if (dtype === 'int64') return new Uint8Array(BigInt64Array.from(list, value => BigInt(value)).buffer)
+  if (dtype === 'float32') return new Uint8Array(Float32Array.from(list).buffer)
+  if (dtype === 'int32') return new Uint8Array(Int32Array.from(list).buffer)
+  return Uint8Array.from(list)
+}
+
+function tensor(name: string, dims: readonly number[], dtype: OnnxType, rawData: Uint8Array): object {
+  return { name, dims, dataType: DATA_TYPE[dtype], rawData }
+}
+
+/** Writes one ONNX model, node by node. Names are numbers, so that equal graphs give equal bytes. */
+export class ModelBuilder {
+  private readonly nodes: object[] = []
+  private readonly initializers: object[] = []
+  private readonly inputs: object[] = []
+  private readonly outputs: object[] = []
+  private readonly constants = new Map<string, string>()
+  private count = 0
+
+  fresh(): string {
+    return `v${this.count++}`
+  }
+
+  node(operator: string, inputs: readonly string[], outputs: readonly string[], attributes: Attributes = {}, domain = ''): void {
+    const listed = Object.entries(attributes).filter(([, value]) => value !== undefined)
+    this.nodes.push({
+      opType: operator,
+      name: `${operator}_${this.nodes.length}`,
+      input: inputs,
+      output: outputs,
+      domain,
+      attribute: listed.map(([name, value]) => attribute(name, value)),
+    })
+  }
+
+  /** An initializer whose bytes stand in the model. Equal ones are written once. */
+  constant(dtype: OnnxType, dims: readonly number[], data: Uint8Array): string {
+    const key = data.length <= 256 ? `${dtype} ${dims} ${Buffer.from(data).toString('latin1')}` : undefined
+    const known = key !== undefined ? this.constants.get(key) : undefined
+    if (known) return known
+    const name = this.fresh()
+    this.initializers.push(tensor(name, dims, dtype, data))
+    if (key !== undefined) this.constants.set(key, name)
+    return name
+  }
+
+  /** An initializer whose bytes stand in a file beside the model, at `offset`. */
+  external(name: string, dtype: OnnxType, dims: readonly number[], location: string, offset: number, length: number): void {
+    const externalData = Object.entries({ location, offset, length }).map(([key, value]) => ({ key, value: String(value) }))
+    this.initializers.push({ name, dims, dataType: DATA_TYPE[dtype], externalData, dataLocation: 1 })
+  }
+
+  input(name: string, dtype: OnnxType, shape: readonly (number | string)[]): void {
+    this.inputs.push(valueInfo(name, dtype, shape))
+  }
+
+  output(name: string, dtype: OnnxType, shape: readonly (number | string)[]): void {
+    this.outputs.push(valueInfo(name, dtype, shape))
+  }
+
+  get nodeCount(): number {
+    return this.nodes.length
+  }
+
+  encode(): Uint8Array {
+    const graph = { name: 'program', node: this.nodes, initializer: this.initializers, input: this.inputs, output: this.outputs }
+    return ModelType.encode(ModelType.fromObject({ irVersion: 10, producerName: 'gradprompt', graph, opsetImport: OPERATOR_SETS })).finish()
+  }
+}
+
+function valueInfo(name: string, dtype: OnnxType, shape: readonly (number | string)[]): object {
+  const dim = shape.map(size => (typeof size === 'number' ? { dimValue: size } : { dimParam: size }))
+  return { name, type: { tensorType: { elemType: DATA_TYPE[dtype], shape: { dim } } } }
+}

@@ -1,0 +1,41 @@
+import { GradpromptError } from '../../errors.js'
+import { broadcast, type OperationLowering, type OperationTable } from './operation.js'
+
+/** Products of tensors. */
+
+export const products: OperationTable = {
+  BatchMatMul: {
+    inputs: ['a', 'b'],
+    infer: ([a, b], { transposeA, transposeB }) => {
+      const [rows, inner] = transposeA ? a!.shape.slice(-2).reverse() : a!.shape.slice(-2)
+      const [innerB, columns] = transposeB ? b!.shape.slice(-2).reverse() : b!.shape.slice(-2)
+      if (inner !== innerB) throw new GradpromptError('shape-mismatch', 'A matrix product does not fit', { found: `[${a!.shape}] x [${b!.shape}]` })
+      return [{ shape: [...broadcast(a!.shape.slice(0, -2), b!.shape.slice(0, -2)), rows!, columns!], dtype: a!.dtype }]
+    },
+    lower: l => {
+      const { transposeA, transposeB } = l.attributes
+      const [a, b] = l.inputs as [OperationLowering['inputs'][0], OperationLowering['inputs'][0]]
+      if (!transposeA && !transposeB) return l.emit('MatMul', [a.name, b.name])
+      if (l.device === 'cpu') {
+        // What ONNX Runtime's own fusion of Transpose and MatMul would arrive at.
+        return l.emit('FusedMatMul', [a.name, b.name], { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0 }, 'com.microsoft')
+      }
+      const swap = (x: typeof a) => l.emit('Transpose', [x.name], { perm: swapped(x.shape.length) })
+      return l.emit('MatMul', [transposeA ? swap(a) : a.name, transposeB ? swap(b) : b.name])
+    },
+  },
+  Einsum: {
+    infer: (inputs, { equation }) => {
+      const [terms, output] = (equation as string).replaceAll(' ', '').split('->') as [string, string]
+      const sizes = new Map<string, number>()
+      for (const [i, term] of terms.split(',').entries()) for (const [j, letter] of [...term].entries()) sizes.set(letter, inputs[i]!.shape[j]!)
+      return [{ shape: [...output].map(letter => sizes.get(letter)!), dtype: inputs[0]!.dtype }]
+    },
+    lower: l => l.emit('Einsum', l.inputs.map(input => input.name), { equation: l.attributes.equation }),
+  },
+}
+
+function swapped(rank: number): number[] {
+  const axes = Array.from({ length: rank }, (_, axis) => axis)
+  return axes.with(rank - 1, rank - 2).with(rank - 2, rank - 1)
+}

@@ -1,0 +1,213 @@
+import * as tf from '@tensorflow/tfjs'
+import { GradpromptError } from '../../errors.js'
+import { type Size, SizeExpression, sameSize } from '../sizes.js'
+import { axesOf, ONNX_TYPES, type Operation, type OperationLowering, type OperationTable } from './operation.js'
+
+/** Operations that move, cut and make tensors. */
+
+const firstName = (l: OperationLowering) => l.inputs[0]!.name
+const END = 2 ** 53 - 1
+
+const reshape: Operation = {
+  alias: () => false,
+  infer: ([x], { shape }) => [{ shape: tf.util.inferFromImplicitShape(shape as number[], tf.util.sizeFromShape(x!.shape)), dtype: x!.dtype }],
+  canonical: ([x], { shape }) => ({ shape: tf.util.inferFromImplicitShape(shape as number[], tf.util.sizeFromShape(x!.shape)) }),
+  lower: l => l.reshape(firstName(l), l.inputs[0]!.shape, l.outputs[0]!.shape),
+}
+
+const filled = (value: (l: OperationLowering) => unknown): Operation['lower'] => l => {
+  const { shape, dtype } = l.outputs[0]!
+  const number = value(l)
+  const solved = number instanceof SizeExpression
+  const made = l.emit('ConstantOfShape', [l.int64(shape)], { value: { dtype, values: [solved ? 1 : (number as number)] } })
+  if (!solved) return made
+  return l.emit('Mul', [made, l.emit('Cast', [l.int64([number])], { to: ONNX_TYPES[dtype]! })])
+}
+
+/** A scalar of the given type for a number that may depend on sizes. */
+function scalar(l: OperationLowering, value: Size, dtype: string): string {
+  return l.emit('Squeeze', [l.emit('Cast', [l.int64([value])], { to: ONNX_TYPES[dtype]! }), l.int64([0])])
+}
+
+export const shape: OperationTable = {
+  Reshape: reshape,
+  ExpandDims: {
+    canonical: ([x], { dim }) => ({ dim: (dim as number) < 0 ? x!.shape.length + 1 + (dim as number) : dim }),
+    infer: ([x], { dim }) => [{ shape: x!.shape.toSpliced(dim as number, 0, 1), dtype: x!.dtype }],
+    lower: l => l.emit('Unsqueeze', [firstName(l), l.int64([l.attributes.dim as number])]),
+  },
+  Transpose: {
+    infer: ([x], { perm }) => [{ shape: (perm as number[]).map(axis => x!.shape[axis]!), dtype: x!.dtype }],
+    lower: l => l.emit('Transpose', [firstName(l)], { perm: l.attributes.perm }),
+  },
+  Slice: {
+    canonical: ([x], attributes) => {
+      const [begin, size] = tf.slice_util.parseSliceParams(x as tf.TensorInfo, attributes.begin as number[], attributes.size as number[]) as [number[], number[]]
+      tf.slice_util.assertParamsValid(x as tf.TensorInfo, begin, size)
+      return { begin, size }
+    },
+    infer: ([x], { size }) => [{ shape: size as number[], dtype: x!.dtype }],
+    lower: l => {
+      const from = l.attributes.begin as Size[]
+      const input = l.inputs[0]!.shape
+      const output = l.outputs[0]!.shape as Size[]
+      const axes = output.map((_, axis) => axis).filter(axis => !(from[axis] === 0 && sameSize(input[axis] as Size, output[axis]!)))
+      if (axes.length === 0) return firstName(l)
+      const ends = axes.map(axis => end(from[axis]!, output[axis]!, input[axis] as Size))
+      return l.emit('Slice', [firstName(l), l.int64(axes.map(axis => from[axis]!)), l.int64(ends), l.int64(axes)])
+    },
+  },
+  StridedSlice: {
+    canonical: ([x], a) => {
+      const mask = (name: string) => (a[name] as number) ?? 0
+      const { begin, end, strides, finalShape, finalShapeSparse } = tf.slice_util.sliceInfo(
+        x!.shape, a.begin as number[], a.end as number[], a.strides as number[],
+        mask('beginMask'), mask('endMask'), mask('ellipsisMask'), mask('newAxisMask'), mask('shrinkAxisMask'),
+      ) // biome-ignore format: the arguments read as one list
+      return { begin, end: end.map(value => (value < 0 ? -END : value)), strides, finalShape, slicedShape: finalShapeSparse }
+    },
+    infer: ([x], { finalShape }) => [{ shape: finalShape as number[], dtype: x!.dtype }],
+    lower: l => {
+      const { begin, end, strides, slicedShape } = l.attributes as Record<string, Size[]>
+      const axes = begin!.map((_, axis) => axis)
+      const cut = l.emit('Slice', [firstName(l), l.int64(begin!), l.int64(end!), l.int64(axes), l.int64(strides!)])
+      return l.reshape(cut, slicedShape!, l.outputs[0]!.shape)
+    },
+  },
+  Concat: {
+    canonical: ([first], { axis }) => ({ axis: axesOf(axis, first!)[0] }),
+    infer: (inputs, { axis }) => {
+      const at = axis as number
+      const size = inputs.reduce((sum, input) => sum + input.shape[at]!, 0)
+      return [{ shape: inputs[0]!.shape.with(at, size), dtype: inputs[0]!.dtype }]
+    },
+    lower: l => l.emit('Concat', l.inputs.map(input => input.name), { axis: l.attributes.axis }),
+  },
+  Pack: {
+    canonical: ([first], { axis }) => ({ axis: (axis as number) < 0 ? first!.shape.length + 1 + (axis as number) : axis }),
+    infer: (inputs, { axis }) => [{ shape: inputs[0]!.shape.toSpliced(axis as number, 0, inputs.length), dtype: inputs[0]!.dtype }],
+    lower: l => {
+      const axis = l.attributes.axis as number
+      return l.emit('Concat', l.inputs.map(input => l.emit('Unsqueeze', [input.name, l.int64([axis])])), { axis })
+    },
+  },
+  Unpack: {
+    many: true,
+    canonical: ([value], { axis }) => ({ axis: axesOf(axis, value!)[0] }),
+    infer: ([value], { axis }) => {
+      const shape = value!.shape.toSpliced(axis as number, 1)
+      return Array.from({ length: value!.shape[axis as number]! }, () => ({ shape, dtype: value!.dtype }))
+    },
+    lower: l => {
+      const axis = l.attributes.axis as number
+      return l.outputs.map((_, index) => l.emit('Squeeze', [l.emit('Slice', [firstName(l), l.int64([index]), l.int64([index + 1]), l.int64([axis])]), l.int64([axis])]))
+    },
+  },
+  SplitV: {
+    many: true,
+    canonical: ([x], { numOrSizeSplits, axis }) => {
+      const at = axesOf(axis, x!)[0]!
+      return { axis: at, sizes: tf.backend_util.prepareSplitSize(x as tf.Tensor, numOrSizeSplits as number[], at) }
+    },
+    infer: ([x], { axis, sizes }) => (sizes as number[]).map(size => ({ shape: x!.shape.with(axis as number, size), dtype: x!.dtype })),
+    lower: l => l.emitMany('Split', [firstName(l), l.int64(l.attributes.sizes as Size[])], l.outputs.length, { axis: l.attributes.axis }),
+  },
+  Tile: {
+    infer: ([x], { reps }) => [{ shape: x!.shape.map((size, axis) => size * (reps as number[])[axis]!), dtype: x!.dtype }],
+    lower: l => l.emit('Tile', [firstName(l), l.int64(l.attributes.reps as Size[])]),
+  },
+  PadV2: {
+    infer: ([x], { paddings }) => [{ shape: x!.shape.map((size, axis) => size + sum((paddings as number[][])[axis]!)), dtype: x!.dtype }],
+    lower: l => {
+      const paddings = l.attributes.paddings as Size[][]
+      const pads = l.int64([...paddings.map(pair => pair[0]!), ...paddings.map(pair => pair[1]!)])
+      const value = l.emit('Cast', [l.float(l.attributes.constantValue as number)], { to: ONNX_TYPES[l.outputs[0]!.dtype]! })
+      return l.emit('Pad', [firstName(l), pads, value])
+    },
+  },
+  Reverse: {
+    canonical: ([x], { dims }) => ({ dims: axesOf(dims, x!) }),
+    infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
+    lower: l => {
+      const dims = l.attributes.dims as number[]
+      if (dims.length === 0) return firstName(l)
+      const all = (value: number) => l.int64(dims.map(() => value))
+      return l.emit('Slice', [firstName(l), all(-1), all(-END), l.int64(dims), all(-1)])
+    },
+  },
+  GatherV2: {
+    inputs: ['x', 'indices'],
+    canonical: ([x], { axis, batchDims }) => {
+      if ((batchDims ?? 0) !== 0) {
+        throw new GradpromptError('unsupported-operation', 'gather with batchDims has no lowering', { expected: 'batchDims 0' })
+      }
+      return { axis: axesOf(axis, x!)[0] }
+    },
+    infer: ([x, indices], { axis }) => [{ shape: x!.shape.toSpliced(axis as number, 1, ...indices!.shape), dtype: x!.dtype }],
+    lower: l => l.emit('Gather', [firstName(l), l.inputs[1]!.name], { axis: l.attributes.axis }),
+  },
+  UnsortedSegmentSum: {
+    inputs: ['x', 'segmentIds'],
+    infer: ([x], { numSegments }) => [{ shape: [numSegments as number, ...x!.shape.slice(1)], dtype: x!.dtype }],
+    lower: l => {
+      const { shape, dtype } = l.outputs[0]!
+      const zeros = l.emit('ConstantOfShape', [l.int64(shape)], { value: { dtype, values: [0] } })
+      const ids = l.emit('Unsqueeze', [l.emit('Cast', [l.inputs[1]!.name], { to: ONNX_TYPES.int64! }), l.int64([-1])])
+      return l.emit('ScatterND', [zeros, ids, firstName(l)], { reduction: 'add' })
+    },
+  },
+  OneHot: {
+    inputs: ['indices'],
+    infer: ([indices], { depth, dtype }) => [{ shape: [...indices!.shape, depth as number], dtype: (dtype as 'int32') ?? 'int32' }],
+    lower: l => {
+      const { onValue, offValue, depth } = l.attributes as Record<string, number>
+      const values = l.emit('Cast', [l.float([offValue ?? 0, onValue ?? 1])], { to: ONNX_TYPES[l.outputs[0]!.dtype]! })
+      return l.emit('OneHot', [firstName(l), l.int64([depth!]), values], { axis: -1 })
+    },
+  },
+  Fill: {
+    inputs: [],
+    infer: (_, { shape, dtype }) => [{ shape: shape as number[], dtype: (dtype as 'float32') ?? 'float32' }],
+    lower: filled(l => l.attributes.value),
+  },
+  ZerosLike: { infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }], lower: filled(() => 0) },
+  OnesLike: { infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }], lower: filled(() => 1) },
+  Range: {
+    inputs: [],
+    infer: (_, { start, stop, step, dtype }) => [
+      { shape: [Math.max(0, Math.ceil(((stop as number) - (start as number)) / (step as number)))], dtype: (dtype as 'float32') ?? 'float32' },
+    ],
+    lower: l => {
+      const { start, stop, step } = l.attributes as Record<string, Size>
+      const { dtype } = l.outputs[0]!
+      if ([start, stop, step].every(value => typeof value === 'number')) {
+        const cast = (value: Size | undefined) => l.emit('Squeeze', [l.emit('Cast', [l.float([value as number])], { to: ONNX_TYPES[dtype]! }), l.int64([0])])
+        return l.emit('Range', [cast(start), cast(stop), cast(step)])
+      }
+      return l.emit('Range', [scalar(l, start!, dtype), scalar(l, stop!, dtype), scalar(l, step!, dtype)])
+    },
+  },
+}
+
+const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0)
+
+/** The end of a slice; past the last element when it runs to the end, so that it costs no shape arithmetic. */
+function end(begin: Size, size: Size, whole: Size): Size {
+  if (typeof begin === 'number' && typeof size === 'number') return begin + size
+  const added = new SizeExpression([...terms(begin), ...terms(size)])
+  return String(simplified(added)) === String(whole) ? END : added
+}
+
+const terms = (size: Size): SizeExpression['terms'] => (typeof size === 'number' ? (size === 0 ? [] : [{ coefficient: size, factors: [] }]) : size.terms)
+
+/** Adds up terms with the same factors. */
+function simplified(expression: SizeExpression): Size {
+  const byFactors = new Map<string, { coefficient: number; factors: readonly string[] }>()
+  for (const term of expression.terms) {
+    const key = term.factors.join('*')
+    const known = byFactors.get(key)
+    byFactors.set(key, { factors: term.factors, coefficient: (known?.coefficient ?? 0) + term.coefficient })
+  }
+  const kept = [...byFactors.values()].filter(term => term.coefficient !== 0)
+  return new SizeExpression(kept)
+}

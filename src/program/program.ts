@@ -1,0 +1,224 @@
+import { existsSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import type * as tf from '@tensorflow/tfjs'
+import { GradpromptError } from '../errors.js'
+import { cacheFolder, hashOf, toolchainFingerprint, touch, trimCache, writeWhole } from './cache.js'
+import type { ExternalTensor } from './lower.js'
+import { type Device, Session, type SessionOptions, type TypedArray } from './session.js'
+import { type Dimensions, type DimensionValues, type Size, SizeExpression } from './sizes.js'
+
+export type Dtype = 'float32' | 'int32' | 'bool'
+
+/** An input of a program: its shape may hold names of dimensions and sums of them, such as `['P+S', 576]`. */
+export interface InputSpec {
+  readonly shape: readonly (number | string)[]
+  readonly dtype: Dtype
+}
+
+export interface ProgramSpec {
+  /** Says what it is in errors and profiles. */
+  readonly name: string
+  readonly inputs: Readonly<Record<string, InputSpec>>
+  readonly dims: Dimensions
+  /** The tensor code. `weight(name)` is a frozen weight of `weights`. */
+  readonly fn: (inputs: Record<string, tf.Tensor>, weight: (name: string) => tf.Tensor) => Record<string, tf.Tensor>
+  /** Frozen weights, in one file that every program of a model maps. */
+  readonly weights?: WeightFile
+  /**
+   * Everything that `fn` depends on beyond this package's own code (the configuration of a model or method). With a key, a program
+   * found in the cache is opened without tracing; without one the function is traced every time and its graph is the key.
+   */
+  readonly key?: unknown
+}
+
+/** Weights as they stand on disk, and the folder in which programs that map them are kept. */
+export interface WeightFile {
+  readonly folder: string
+  readonly tensors: ReadonlyMap<string, ExternalTensor>
+  /** Hash of the weights and their layout. */
+  readonly hash: string
+}
+
+export interface CompileOptions {
+  readonly device?: Device
+  readonly threads?: number
+  /** Keep packed copies of the weights (see `SessionOptions.pack`). */
+  readonly pack?: boolean
+  readonly profile?: string
+}
+
+export type ProgramInput = TypedArray | { readonly data: TypedArray; readonly shape: readonly number[] }
+
+const ELEMENT = { float32: Float32Array, int32: Int32Array, bool: Uint8Array } as const
+
+/** A compiled function: typed arrays in, typed arrays out, at any sizes within the declared ranges. */
+export class Program {
+  private constructor(
+    readonly spec: ProgramSpec,
+    /** The ONNX file. */
+    readonly path: string,
+    /** Whether it was found in the cache. */
+    readonly cached: boolean,
+    private readonly session: Session,
+    private readonly shapes: ReadonlyMap<string, readonly Size[]>,
+  ) {}
+
+  /**
+   * Compiles a program, or opens it from the cache.
+   *
+   * @throws GradpromptError as `traceGraph` and `Session.open` do
+   */
+  static async compile(spec: ProgramSpec, options: CompileOptions = {}): Promise<Program> {
+    const device = options.device ?? 'cpu'
+    const shapes = new Map(Object.entries(spec.inputs).map(([name, input]) => [name, input.shape.map(parseSize)]))
+    for (const [name, sizes] of shapes) assertDeclared(spec, name, sizes)
+    const folder = spec.weights?.folder ?? join(cacheFolder(), 'programs')
+    const keyed = spec.key === undefined ? undefined : programPath(folder, spec, device)
+    let path = keyed
+    const cached = path !== undefined && existsSync(path)
+    if (!cached) {
+      // The compiler and TF.js are loaded only when there is something to compile.
+      const { traceGraph } = await import('./graph.js')
+      const { lowerGraph } = await import('./lower.js')
+      const placeholders = Object.entries(spec.inputs).map(([name, { dtype }]) => ({ name, dtype, shape: shapes.get(name)! }))
+      const weights = new Map([...(spec.weights?.tensors ?? [])].map(([name, { shape, dtype }]) => [name, { shape: [...shape], dtype }]))
+      const graph = traceGraph(spec.fn, placeholders, weights, spec.dims)
+      const { model } = lowerGraph(graph, device, spec.weights?.tensors ?? new Map(), placeholders)
+      path ??= join(folder, `${hashOf(model)}.onnx`)
+      if (!existsSync(path)) {
+        writeWhole(path, model)
+        trimCache([path])
+      }
+    }
+    touch(path!)
+    if (spec.weights) touch(folder)
+    const sessionOptions: SessionOptions = {
+      device,
+      threads: options.threads ?? defaultThreads(),
+      pack: options.pack ?? false,
+      ...(options.profile ? { profile: options.profile } : {}),
+    }
+    return new Program(spec, path!, cached, await Session.open(path!, sessionOptions), shapes)
+  }
+
+  /**
+   * Runs the program.
+   *
+   * @param inputs typed arrays by name, with a shape where the length alone does not tell the dimensions
+   * @throws GradpromptError `missing-input`, `shape-mismatch`, `size-out-of-range`, `run-failed`
+   */
+  async run(inputs: Readonly<Record<string, ProgramInput>>): Promise<Record<string, TypedArray>> {
+    const results = await this.runWithShapes(inputs)
+    return Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, data]))
+  }
+
+  /** As `run`, with the shape of each output beside its data. */
+  async runWithShapes(inputs: Readonly<Record<string, ProgramInput>>): Promise<Record<string, { data: TypedArray; shape: readonly number[] }>> {
+    const values = this.bind(inputs)
+    const data: Record<string, TypedArray> = {}
+    const shapes: Record<string, readonly number[]> = {}
+    for (const [name, sizes] of this.shapes) {
+      const given = inputs[name]!
+      data[name] = ArrayBuffer.isView(given) ? given : given.data
+      shapes[name] = sizes.map(size => (typeof size === 'number' ? size : size.evaluate(values)))
+      const expected = shapes[name].reduce((a, b) => a * b, 1)
+      if (data[name].length !== expected) {
+        throw new GradpromptError('shape-mismatch', `The input ${name} of ${this.spec.name} has the wrong length`, {
+          found: String(data[name].length),
+          expected: `${expected} (shape [${shapes[name]}])`,
+        })
+      }
+    }
+    return this.session.run(data, shapes)
+  }
+
+  async dispose(): Promise<void> {
+    await this.session.release()
+  }
+
+  /** The dimensions of this run, from the inputs' shapes and lengths. */
+  private bind(inputs: Readonly<Record<string, ProgramInput>>): DimensionValues {
+    const values: Record<string, number> = {}
+    const pending: { name: string; sizes: readonly Size[]; count: number }[] = []
+    for (const [name, sizes] of this.shapes) {
+      const given = inputs[name]
+      if (!given) {
+        throw new GradpromptError('missing-input', `The program ${this.spec.name} was run without its input ${name}`, {
+          expected: [...this.shapes.keys()].join(', '),
+        })
+      }
+      const data = ArrayBuffer.isView(given) ? given : given.data
+      const wanted = ELEMENT[this.spec.inputs[name]!.dtype]
+      if (!(data instanceof wanted)) {
+        throw new GradpromptError('shape-mismatch', `The input ${name} of ${this.spec.name} has the wrong type`, { found: data.constructor.name, expected: wanted.name })
+      }
+      if (ArrayBuffer.isView(given)) pending.push({ name, sizes, count: data.length })
+      else for (const [axis, size] of sizes.entries()) bindAxis(values, size, given.shape[axis] ?? 1)
+    }
+    // What a length leaves open until another input has told one of its dimensions.
+    for (let round = 0; round <= pending.length; round++) {
+      for (const { sizes, count } of pending) {
+        const open = sizes.filter(size => typeof size !== 'number' && size.names().some(name => !(name in values)))
+        if (open.length !== 1) continue
+        const known = sizes.filter(size => size !== open[0]).reduce<number>((product, size) => product * (typeof size === 'number' ? size : size.evaluate(values)), 1)
+        bindAxis(values, open[0]!, count / known)
+      }
+    }
+    for (const [name, [minimum, maximum]] of Object.entries(this.spec.dims)) {
+      const value = values[name]
+      if (value === undefined) {
+        throw new GradpromptError('shape-mismatch', `The size ${name} of ${this.spec.name} does not follow from the lengths of the inputs`, {
+          hint: 'give an input as { data, shape }',
+        })
+      }
+      if (!Number.isInteger(value) || value < minimum || value > maximum) {
+        throw new GradpromptError('size-out-of-range', `The size ${name} of ${this.spec.name} is outside its declared range`, {
+          found: String(value),
+          expected: `${minimum} to ${maximum}`,
+          hint: 'declare a wider range where the program is compiled',
+        })
+      }
+    }
+    return values
+  }
+}
+
+function bindAxis(values: Record<string, number>, size: Size, value: number): void {
+  if (typeof size === 'number') return
+  const open = size.terms.filter(({ factors }) => factors.length === 1 && !(factors[0]! in values))
+  if (open.length !== 1 || open[0]!.coefficient !== 1) return
+  const rest = new SizeExpression(size.terms.filter(term => term !== open[0]))
+  if (rest.names().every(name => name in values)) values[open[0]!.factors[0]!] = value - rest.evaluate(values)
+}
+
+const parseSize = (size: number | string): Size => {
+  if (typeof size === 'number') return size
+  const parsed = SizeExpression.parse(size)
+  return parsed.names().length === 0 ? parsed.evaluate({}) : parsed
+}
+
+function assertDeclared(spec: ProgramSpec, name: string, sizes: readonly Size[]): void {
+  for (const size of sizes) {
+    if (typeof size === 'number') continue
+    for (const dimension of size.names()) {
+      if (dimension in spec.dims) continue
+      throw new GradpromptError('unknown-dimension', `The shape of the input ${name} names a dimension that was not declared`, {
+        found: dimension,
+        expected: Object.keys(spec.dims).join(', ') || 'none: dims is empty',
+        hint: `declare its range: dims: { ${dimension}: [1, 1024] }`,
+      })
+    }
+  }
+}
+
+/** Where a program with a key stands in the cache. */
+export function programPath(folder: string, spec: ProgramSpec, device: Device): string {
+  return join(folder, `${hashOf(spec.name, spec.key, spec.inputs, spec.dims, device, spec.weights?.hash, toolchainFingerprint())}.onnx`)
+}
+
+/** All cores that this process may use, or `GRADPROMPT_THREADS`. */
+export function defaultThreads(): number {
+  const chosen = Number(process.env.GRADPROMPT_THREADS)
+  return Number.isInteger(chosen) && chosen > 0 ? chosen : availableParallelism()
+}

@@ -1,0 +1,105 @@
+import { existsSync } from 'node:fs'
+import * as ort from 'onnxruntime-node'
+import { GradpromptError } from '../errors.js'
+
+/** The only file that knows ONNX Runtime. */
+
+export const DEVICES = ['cpu', 'webgpu', 'cuda', 'dml', 'coreml'] as const
+export type Device = (typeof DEVICES)[number]
+
+export type TypedArray = Float32Array | Int32Array | Uint8Array | BigInt64Array
+
+export interface SessionOptions {
+  readonly device: Device
+  readonly threads: number
+  /** Keep packed copies of the weights: faster for a few rows, more memory, slower to open. */
+  readonly pack?: boolean
+  /** Writes a profile of every run to this file prefix when the session is released. */
+  readonly profile?: string
+}
+
+/** The devices that the installed ONNX Runtime was built for. */
+export function supportedDevices(): { name: string; bundled: boolean }[] {
+  return ort.listSupportedBackends()
+}
+
+export const runtimeVersion = (): string => ort.env.versions.node ?? ort.env.versions.common ?? 'unknown'
+
+const DTYPE = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array, bool: Uint8Array, uint8: Uint8Array } as const
+
+/** A compiled model, ready to run. */
+export class Session {
+  private constructor(
+    private readonly session: ort.InferenceSession,
+    private readonly inputTypes: ReadonlyMap<string, keyof typeof DTYPE>,
+  ) {}
+
+  /** @throws GradpromptError `device-unavailable`, `session-failed` */
+  static async open(path: string, options: SessionOptions): Promise<Session> {
+    if (!existsSync(path)) throw new GradpromptError('file-not-found', `The compiled program is not there: ${path}`, { exitCode: 1 })
+    try {
+      const session = await ort.InferenceSession.create(path, {
+        executionProviders: options.device === 'cpu' ? ['cpu'] : [options.device],
+        intraOpNumThreads: options.threads,
+        interOpNumThreads: 1,
+        executionMode: 'sequential',
+        graphOptimizationLevel: 'all',
+        // Sizes differ from run to run, so a memory pattern remembered for one shape serves no other.
+        enableMemPattern: false,
+        logSeverityLevel: 3,
+        ...(options.profile ? { enableProfiling: true, profileFilePrefix: options.profile } : {}),
+        extra: { session: { disable_prepacking: options.pack ? '0' : '1', set_denormal_as_zero: '1' } },
+      })
+      const types = new Map(session.inputMetadata.map(meta => [meta.name, (meta as { type: keyof typeof DTYPE }).type]))
+      return new Session(session, types)
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      if (options.device !== 'cpu') {
+        throw new GradpromptError('device-unavailable', `The device ${options.device} cannot be used`, {
+          found: reason.split('\n')[0]!,
+          expected: `a device of this machine (ONNX Runtime was built for ${supportedDevices().map(({ name }) => name).join(', ')})`,
+          hint: '`gradprompt doctor` tries each of them; --device cpu always works',
+          cause,
+        })
+      }
+      throw new GradpromptError('session-failed', 'ONNX Runtime refused a compiled program', { found: reason, exitCode: 1, cause })
+    }
+  }
+
+  /**
+   * Runs the program. Typed arrays in and out, by name.
+   *
+   * @param shapes the shape of each input
+   */
+  async run(
+    inputs: Readonly<Record<string, TypedArray>>,
+    shapes: Readonly<Record<string, readonly number[]>>,
+  ): Promise<Record<string, { data: TypedArray; shape: readonly number[] }>> {
+    const feeds: Record<string, ort.Tensor> = {}
+    for (const [name, data] of Object.entries(inputs)) {
+      const type = this.inputTypes.get(name)
+      if (type) feeds[name] = new ort.Tensor(type as 'float32', data as Float32Array, shapes[name] as number[])
+    }
+    let results: ort.InferenceSession.OnnxValueMapType
+    try {
+      results = await this.session.run(feeds)
+    } catch (cause) {
+      throw new GradpromptError('run-failed', 'ONNX Runtime failed while running a program', {
+        found: cause instanceof Error ? cause.message : String(cause),
+        hint: 'if it speaks of memory, set a smaller --train.batch-size or a smaller memory budget',
+        exitCode: 1,
+        cause,
+      })
+    }
+    return Object.fromEntries(
+      Object.entries(results).map(([name, value]) => {
+        const tensor = value as ort.Tensor
+        return [name.replace(/:out$/, ''), { data: tensor.data as TypedArray, shape: tensor.dims }]
+      }),
+    )
+  }
+
+  async release(): Promise<void> {
+    await this.session.release()
+  }
+}

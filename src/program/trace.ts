@@ -1,0 +1,275 @@
+import * as tf from '@tensorflow/tfjs'
+import { type Attributes, type Kernel, kernels, type TensorMeta } from '../../kernels/kernel.js'
+import { GradpromptError } from '../errors.js'
+import { operations } from './operations/index.js'
+import type { Operation } from './operations/operation.js'
+
+/**
+ * The tracing backend. Its TF.js kernels compute nothing: they record a node and infer the shapes of its outputs. A function
+ * that is run under it, gradients included, leaves a graph behind, because TF.js gradients are made of the same kernels.
+ */
+export interface TracedGraph {
+  readonly values: readonly TracedValue[]
+  readonly nodes: readonly TracedNode[]
+  /** Ids of the output values by name. */
+  readonly outputs: Readonly<Record<string, number>>
+}
+
+export interface TracedValue extends TensorMeta {
+  readonly id: number
+  readonly source:
+    | { readonly kind: 'input' | 'weight'; readonly name: string }
+    | { readonly kind: 'constant'; readonly data: ConstantData; readonly origin: Origin }
+    | { readonly kind: 'node' }
+}
+
+export type ConstantData = Float32Array | Int32Array | Uint8Array
+
+export interface TracedNode {
+  readonly operation: string
+  /** Ids of the input values; -1 for an optional input that was left out. */
+  readonly inputs: readonly number[]
+  readonly attributes: Attributes
+  readonly outputs: readonly number[]
+  readonly origin: Origin
+}
+
+/** Holds the stack of the call that made a node; it is formatted only when an error needs it. */
+export class Origin {
+  private readonly holder: { stack?: string } = {}
+
+  constructor() {
+    Error.captureStackTrace(this.holder, Origin)
+  }
+
+  /** The first frame outside TF.js and this package's compiler and kernels: the line of the user's function. */
+  describe(): string {
+    for (const frame of (this.holder.stack ?? '').split('\n').slice(1)) {
+      if (/node_modules[\\/]@tensorflow|src[\\/]program[\\/]|[\\/]kernels[\\/][\w-]+\.[jt]s|node:internal|<anonymous>/.test(frame)) continue
+      const at = /\(?([^()\s]+:\d+:\d+)\)?$/.exec(frame.trim())
+      if (at) return at[1]!.replace(/^file:\/\//, '').replace(`${process.cwd()}/`, '')
+    }
+    return 'an unknown line'
+  }
+
+  /** Whether TF.js drew random numbers to make this value. */
+  drawsRandomNumbers(): boolean {
+    return /\b(random(Normal|Uniform|UniformInt|StandardNormal|Gamma)|truncatedNormal|multinomial|dropout|rand)_?_?\b/.test(this.holder.stack ?? '')
+  }
+}
+
+const BACKEND = 'gradprompt-trace'
+
+class Recorder {
+  readonly values: TracedValue[] = []
+  readonly nodes: TracedNode[] = []
+  /** Ids, in this trace, of tensors that came from another backend. */
+  private readonly captured = new Map<object, number>()
+
+  add(meta: TensorMeta, source: TracedValue['source']): { id: number } {
+    const dataId = { id: this.values.length }
+    this.values.push({ id: dataId.id, shape: [...meta.shape], dtype: meta.dtype, source })
+    return dataId
+  }
+
+  id(tensor: tf.TensorInfo): number {
+    const captured = moved.get(tensor.dataId)
+    if (captured && !this.captured.has(tensor.dataId)) {
+      const { id } = this.add(captured, { kind: 'constant', data: captured.data, origin: new Origin() })
+      this.captured.set(tensor.dataId, id)
+    }
+    const id = this.captured.get(tensor.dataId) ?? (tensor.dataId as { id?: number }).id
+    if (id === undefined || this.values[id] === undefined) {
+      throw new GradpromptError('foreign-tensor', 'A tensor from outside the trace was used without being moved into it', {
+        hint: 'pass the tensor as an input of the program',
+      })
+    }
+    return id
+  }
+}
+
+/** Values of tensors that TF.js moved here from another backend: constants of every trace that uses them, and readable again. */
+const moved = new WeakMap<object, TensorMeta & { data: ConstantData }>()
+
+/** The recorder of the trace that is running; TF.js is single-threaded and traces do not nest. */
+let recorder: Recorder | undefined
+
+function active(): Recorder {
+  if (!recorder) throw new GradpromptError('not-tracing', 'A tensor of a finished trace was used', { hint: 'return it as an output of the program' })
+  return recorder
+}
+
+class TraceBackend extends tf.KernelBackend {
+  override numDataIds = (): number => recorder?.values.length ?? 0
+  override floatPrecision = (): 32 => 32
+  override epsilon = (): number => 1e-7
+  override incRef = (): void => {}
+  override refCount = (): number => 1
+  override disposeData = (): boolean => false
+  override timerAvailable = (): boolean => false
+  override memory = () => ({ unreliable: true })
+  override dispose = (): void => {}
+
+  override write = (values: tf.BackendValues, shape: number[], dtype: tf.DataType): object => {
+    const origin = new Origin()
+    if (origin.drawsRandomNumbers()) {
+      throw new GradpromptError('random-while-tracing', 'A random number was drawn while the function was traced', {
+        found: `a random operation at ${origin.describe()}`,
+        expected: 'a function of its inputs: a number drawn now would be the same in every later run',
+        hint: 'draw the noise outside and pass it as an input',
+      })
+    }
+    return active().add({ shape, dtype }, { kind: 'constant', data: constantData(values, dtype), origin })
+  }
+
+  override move = (dataId: object, values: tf.BackendValues, shape: number[], dtype: tf.DataType): void => {
+    moved.set(dataId, { shape, dtype, data: constantData(values, dtype) })
+  }
+
+  override readSync = (dataId: object): tf.BackendValues => moved.get(dataId)?.data ?? dataDependent()
+  override read = (): Promise<never> => Promise.reject(dataDependentError())
+}
+
+function constantData(values: tf.BackendValues, dtype: tf.DataType): ConstantData {
+  // Typed arrays are kept as they are: most are zeros that TF.js makes and nothing reads.
+  if (dtype === 'float32') return values instanceof Float32Array ? values : Float32Array.from(values as unknown as number[])
+  if (dtype === 'int32') return values instanceof Int32Array ? values : Int32Array.from(values as unknown as number[])
+  if (dtype === 'bool') return values instanceof Uint8Array ? values : Uint8Array.from(values as unknown as number[])
+  throw new GradpromptError('unsupported-dtype', `A constant of type ${dtype} cannot be compiled`, { expected: 'float32, int32 or bool' })
+}
+
+function dataDependentError(): GradpromptError {
+  return new GradpromptError('data-dependent', 'The value of a tensor was read while the function was traced', {
+    found: `a read at ${new Origin().describe()}`,
+    expected: 'shapes and branches that depend on sizes alone',
+    hint: 'use tf.where, masks or gather, or compute it outside and pass it as an input',
+  })
+}
+
+function dataDependent(): never {
+  throw dataDependentError()
+}
+
+function record(operation: string, ids: number[], metas: TensorMeta[], attributes: Attributes): tf.TensorInfo[] {
+  const trace = active()
+  const outputs = metas.map(meta => ({ dataId: trace.add(meta, { kind: 'node' }), shape: [...meta.shape], dtype: meta.dtype }))
+  trace.nodes.push({ operation, inputs: ids, attributes, outputs: outputs.map(({ dataId }) => dataId.id), origin: new Origin() } as TracedNode)
+  return outputs
+}
+
+function recordFused(kernel: Kernel, inputs: Record<string, tf.TensorInfo | undefined>, attributes: Attributes): tf.TensorInfo {
+  if (!kernel.lower) return (kernel.expand ?? kernel.reference)(inputs as Record<string, tf.Tensor>, attributes)
+  const ids = kernel.inputs.map(name => {
+    const tensor = inputs[name.replace('?', '')]
+    return tensor ? active().id(tensor) : -1
+  })
+  const shape = kernel.lower.shape(inputs as Record<string, TensorMeta>, attributes)
+  return record(kernel.name, ids, [{ shape, dtype: 'float32' }], attributes)[0]!
+}
+
+const registered = new Set<string>()
+
+/** Registers the backend once, and the fused kernels that were defined since the last call. */
+function register(): void {
+  if (registered.size === 0) {
+    tf.registerBackend(BACKEND, () => new TraceBackend(), 0)
+    for (const [kernelName, operation] of operations) {
+      registered.add(kernelName)
+      tf.registerKernel({ kernelName, backendName: BACKEND, kernelFunc: ({ inputs, attrs }) => recordOperation(kernelName, operation, inputs, attrs) })
+    }
+    registerUnsupported()
+  }
+  for (const kernel of kernels.values()) {
+    if (registered.has(kernel.name)) continue
+    registered.add(kernel.name)
+    tf.registerKernel({
+      kernelName: kernel.name,
+      backendName: BACKEND,
+      kernelFunc: ({ inputs, attrs }) => recordFused(kernel, inputs as unknown as Record<string, tf.TensorInfo>, (attrs ?? {}) as Attributes),
+    })
+  }
+}
+
+function recordOperation(name: string, operation: Operation, inputs: unknown, attrs: unknown): tf.TensorInfo | tf.TensorInfo[] {
+  const given = inputs as Record<string, tf.TensorInfo> | tf.TensorInfo[]
+  const tensors = Array.isArray(given) ? given : operation.inputs ? operation.inputs.map(key => given[key]!) : Object.values(given)
+  const attributes = operation.canonical?.(tensors, attrs as Attributes) ?? ((attrs ?? {}) as Attributes)
+  if (operation.alias?.(tensors, attributes)) return { ...tensors[0]!, shape: [...tensors[0]!.shape] }
+  const ids = tensors.map(tensor => active().id(tensor))
+  const outputs = record(name, ids, operation.infer(tensors, attributes), attributes)
+  return operation.many ? outputs : outputs[0]!
+}
+
+/** Every other kernel that TF.js knows fails with its name and the user's line, instead of TF.js's own message. */
+function registerUnsupported(): void {
+  for (const { kernelName } of tf.getKernelsForBackend('cpu')) {
+    if (operations.has(kernelName) || kernels.has(kernelName)) continue
+    tf.registerKernel({
+      kernelName,
+      backendName: BACKEND,
+      kernelFunc: () => {
+        throw new GradpromptError('unsupported-operation', `The operation ${kernelName} has no lowering`, {
+          found: `${kernelName} at ${new Origin().describe()}`,
+          expected: `one of ${[...operations.keys()].join(', ')}`,
+          hint: 'express it with these, or define a kernel with a lowering (kernels/kernel.ts)',
+        })
+      },
+    })
+  }
+}
+
+/** A named tensor that a traced function takes: an input of the program, or a weight of the model. */
+export interface Placeholder extends TensorMeta {
+  readonly name: string
+}
+
+export type TensorFunction = (inputs: Record<string, tf.Tensor>, weight: (name: string) => tf.Tensor) => Record<string, tf.Tensor>
+
+/**
+ * Runs `fn` once on placeholders of concrete sizes and returns what it did. `weight(name)` yields a tensor that stands for a
+ * stored weight; its data are never read.
+ *
+ * @throws GradpromptError `unsupported-operation`, `data-dependent`, `random-while-tracing`, `foreign-tensor`, `invalid-output`
+ */
+export function trace(fn: TensorFunction, inputs: readonly Placeholder[], weights: ReadonlyMap<string, TensorMeta>): TracedGraph {
+  register()
+  const engine = tf.engine()
+  const previous = engine.backendName as string | undefined
+  const own = new Recorder()
+  recorder = own
+  const limit = Error.stackTraceLimit
+  Error.stackTraceLimit = 40
+  tf.setBackend(BACKEND)
+  engine.startScope()
+  try {
+    const weightTensors = new Map<string, tf.Tensor>()
+    const placeholder = (meta: Placeholder, kind: 'input' | 'weight') =>
+      engine.makeTensorFromDataId(own.add(meta, { kind, name: meta.name }), meta.shape, meta.dtype)
+    const tensors = Object.fromEntries(inputs.map(input => [input.name, placeholder(input, 'input')]))
+    const outputs = fn(tensors, name => {
+      const known = weightTensors.get(name)
+      if (known) return known
+      const meta = weights.get(name)
+      if (!meta) throw new GradpromptError('unknown-weight', `The function asks for a weight that is not there: ${name}`, { exitCode: 1 })
+      const tensor = placeholder({ name, shape: meta.shape, dtype: meta.dtype }, 'weight')
+      weightTensors.set(name, tensor)
+      return tensor
+    })
+    const ids: Record<string, number> = {}
+    for (const [name, tensor] of Object.entries(outputs)) {
+      if (!(tensor instanceof tf.Tensor)) {
+        throw new GradpromptError('invalid-output', `The output ${name} is not a tensor`, {
+          found: tensor === null ? 'null' : typeof tensor,
+          expected: 'an object of tensors by name',
+        })
+      }
+      ids[name] = own.id(tensor)
+    }
+    return { values: own.values, nodes: own.nodes, outputs: ids }
+  } finally {
+    engine.endScope()
+    recorder = undefined
+    Error.stackTraceLimit = limit
+    if (previous && previous !== BACKEND) tf.setBackend(previous)
+  }
+}

@@ -1,0 +1,148 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { loadConfigFile, mergeFlags } from '../../src/config/load.js'
+import { parseConfig } from '../../src/config/schema.js'
+import { problem, problemOf } from '../support/problem.js'
+
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'gradprompt-config-'))
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+async function file(name: string, text: string): Promise<string> {
+  const path = join(folder, name)
+  await writeFile(path, text)
+  return path
+}
+
+describe('files', () => {
+  const yaml = `
+model: models/smollm2-135m-instruct        # folder, .gguf file, or Hub id
+data:
+  train: examples/sst2/train.tsv
+  columns: [text, label]
+  labels: { "0": negative, 1: positive }
+template: "Review: {text}\\nSentiment:"
+answer: " {label}"
+method: { type: prompt-tuning, numVirtualTokens: 20, init: { type: text, text: "Classify the sentiment" } }
+train: { steps: 400, batchSize: 16, learningRate: 1e-2 }
+`
+  test('YAML, with number keys and comments', async () => {
+    const config = parseConfig(await loadConfigFile(await file('a.yaml', yaml)))
+    expect(config.data.labels).toEqual({ 0: 'negative', 1: 'positive' })
+    expect(config.template).toBe('Review: {text}\nSentiment:')
+    expect(config.train.learningRate).toBe(0.01)
+  })
+
+  test('JSON', async () => {
+    const config = { data: { train: 'a' }, template: [{ role: 'user', content: '{a}' }], answer: '{b}' }
+    expect(await loadConfigFile(await file('a.json', JSON.stringify(config, null, 2)))).toEqual(config)
+  })
+
+  test('paths stay as they are written', async () => {
+    expect(await loadConfigFile(await file('b.yaml', 'data: { train: ./x/../y.tsv }'))).toEqual({
+      data: { train: './x/../y.tsv' },
+    })
+  })
+
+  test.each([
+    ['a: [1, 2\nb: 3\n', /c\.yaml:2:\d+: /],
+    ['a: 1\na: 2\n', /c\.yaml:2:1: .*unique/],
+    ['', /c\.yaml is not a config/],
+    ['- 1\n', /c\.yaml is not a config/],
+    ['text', /c\.yaml is not a config/],
+  ])('%j is refused', async (text, message) => {
+    const error = await problemOf(loadConfigFile(await file('c.yaml', text)))
+    expect(error.code).toBe('invalid-config')
+    expect(error.message).toMatch(message)
+  })
+
+  test('aliases that grow without end are refused', async () => {
+    const levels = Array.from({ length: 12 }, (_, i) => `a${i + 1}: &a${i + 1} [${Array(10).fill(`*a${i}`).join(', ')}]`)
+    const error = await problemOf(loadConfigFile(await file('d.yaml', ['a0: &a0 x', ...levels].join('\n'))))
+    expect(error.code).toBe('invalid-config')
+  })
+
+  test('a missing file', async () => {
+    expect(await problemOf(loadConfigFile(join(folder, 'none.yaml')))).toMatchObject({ code: 'file-not-found', exitCode: 2 })
+  })
+})
+
+describe('flags', () => {
+  test('are read as the option says, kebab-case or camelCase', () => {
+    const flags = {
+      'train.learning-rate': '1e-3',
+      'train.batchSize': '8',
+      'train.max-gradient-norm': 'null',
+      'train.truncate': true,
+      'data.columns': 'text, label',
+      'data.limit': '{ dev: 5 }',
+      'data.labels.0': 'no',
+      'data.labels.very-good': 'yes',
+      'data.train': '2024',
+      template: '{text}: 3',
+      answer: '12',
+      'method.num-virtual-tokens': '5',
+      seed: undefined,
+    }
+    expect(mergeFlags({ train: { learningRate: 1, warmup: 0.1 }, seed: 7 }, flags)).toEqual({
+      train: { learningRate: 0.001, warmup: 0.1, batchSize: 8, maxGradientNorm: null, truncate: true },
+      data: { columns: ['text', 'label'], limit: { dev: 5 }, labels: { 0: 'no', 'very-good': 'yes' }, train: '2024' },
+      template: '{text}: 3',
+      answer: '12',
+      method: { numVirtualTokens: 5 },
+      seed: 7,
+    })
+  })
+
+  test('take out what they contradict', () => {
+    const config = { train: { epochs: 2 }, method: { type: 'prompt-tuning', init: { type: 'text', text: 'x' } } }
+    expect(mergeFlags(config, { 'train.steps': '10' })).toEqual({ ...config, train: { steps: 10 } })
+    expect(mergeFlags({ train: { steps: 2 } }, { 'train.epochs': '10' })).toEqual({ train: { epochs: 10 } })
+    expect(mergeFlags(config, { 'method.init.scale': '2', 'method.init.type': 'random' }).method).toEqual({
+      type: 'prompt-tuning',
+      init: { type: 'random', scale: 2 },
+    })
+    expect(mergeFlags(config, { 'method.init.type': 'text' })).toEqual(config)
+    expect(mergeFlags(config, { 'train.steps': '10', 'train.epochs': '3' }).train).toEqual({ steps: 10, epochs: 3 })
+  })
+
+  test('leave the config as it was', () => {
+    const config = { train: { steps: 1 }, data: { labels: { a: 'b' } } }
+    const copy = structuredClone(config)
+    mergeFlags(config, { 'train.epochs': '2', 'data.labels.c': 'd' })
+    expect(config).toEqual(copy)
+  })
+
+  test.each([
+    ['train.lerning-rate', 'did you mean --train.learning-rate?'],
+    ['learning-rate', 'did you mean --train.learning-rate?'],
+    ['trian.steps', 'did you mean --train?'],
+    ['__proto__.x', undefined],
+    ['seed.x', undefined],
+  ])('--%s is unknown', (flag, hint) => {
+    const error = problem(() => mergeFlags({}, { [flag]: '1' }))
+    expect(error.code).toBe('unknown-option')
+    expect(error.hint).toBe(hint)
+  })
+
+  test('text that cannot be read', () => {
+    expect(problem(() => mergeFlags({}, { 'data.limit': '{' }))).toMatchObject({ code: 'invalid-config', found: '{' })
+    expect(problem(() => parseConfig(mergeFlags({}, { 'train.learning-rate': 'fast' }))).code).toBe('invalid-config')
+  })
+
+  test('any text reaches a text option unchanged', () => {
+    fc.assert(
+      fc.property(fc.string(), text => {
+        expect(mergeFlags({}, { template: text, 'data.labels.a': text })).toEqual({
+          template: text,
+          data: { labels: { a: text } },
+        })
+      }),
+    )
+  })
+})

@@ -1,0 +1,90 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { exportPeft, type PeftExport } from '../../src/export/peft.js'
+import { openSafetensors } from '../../src/formats/safetensors.js'
+
+let folder: string
+let options: PeftExport
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'gradprompt-peft-'))
+  options = {
+    prompt: { data: Float32Array.of(1, 2, 3, 4, 5, 1e-20), shape: [2, 3] },
+    position: 'before-bos',
+    baseModel: 'HuggingFaceTB/SmolLM2-135M-Instruct',
+    numLayers: 30,
+    numAttentionHeads: 9,
+    out: join(folder, 'deep', 'adapter'),
+  }
+})
+afterEach(() => rm(folder, { recursive: true }))
+
+describe('exportPeft', () => {
+  test('writes the folder that PEFT reads', async () => {
+    await exportPeft(options)
+    expect((await readdir(options.out)).sort()).toEqual(['README.md', 'adapter_config.json', 'adapter_model.safetensors'])
+    expect(await readFile(join(options.out, 'adapter_config.json'), 'utf8')).toBe(`{
+  "base_model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct",
+  "inference_mode": true,
+  "num_attention_heads": 9,
+  "num_layers": 30,
+  "num_transformer_submodules": 1,
+  "num_virtual_tokens": 2,
+  "peft_type": "PROMPT_TUNING",
+  "prompt_tuning_init": "RANDOM",
+  "task_type": "CAUSAL_LM",
+  "token_dim": 3
+}
+`)
+    const file = await openSafetensors(join(options.out, 'adapter_model.safetensors'))
+    expect([...file.metadata]).toEqual([['format', 'pt']])
+    expect([...file.tensors.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }))).toEqual([
+      { name: 'prompt_embeddings', dtype: 'F32', shape: [2, 3] },
+    ])
+    expect(await file.read('prompt_embeddings')).toEqual(options.prompt.data)
+    await file.close()
+    const card = await readFile(join(options.out, 'README.md'), 'utf8')
+    expect(card).toContain('base_model: "HuggingFaceTB/SmolLM2-135M-Instruct"')
+    expect(card).not.toContain('self-test')
+    expect(await readdir(join(folder, 'deep'))).toEqual(['adapter'])
+  })
+
+  test('with its self-test beside', async () => {
+    const selfTest = {
+      format: 'gradprompt-self-test-1' as const,
+      cases: [{ ids: [1, 2], greedy: [3], top: [{ id: 3, logit: 1.5 }], margin: 0.5 }],
+    }
+    await exportPeft({ ...options, selfTest })
+    expect(JSON.parse(await readFile(join(options.out, 'self-test.json'), 'utf8'))).toEqual(selfTest)
+    expect(await readFile(join(options.out, 'README.md'), 'utf8')).toContain('self-test.json')
+  })
+
+  test('fills an empty folder, and leaves any other alone', async () => {
+    await mkdir(options.out, { recursive: true })
+    await exportPeft(options)
+    const before = await readFile(join(options.out, 'adapter_model.safetensors'))
+    const other = { ...options, prompt: { data: Float32Array.of(9, 9, 9), shape: [1, 3] as const } }
+    await expect(exportPeft(other)).rejects.toThrow(expect.objectContaining({ code: 'folder-not-empty' }))
+    expect(await readFile(join(options.out, 'adapter_model.safetensors'))).toEqual(before)
+
+    const out = join(folder, 'file')
+    await writeFile(out, 'x')
+    await expect(exportPeft({ ...options, out })).rejects.toThrow(expect.objectContaining({ code: 'folder-not-empty' }))
+    await expect(exportPeft({ ...options, out: join(out, 'adapter') })).rejects.toThrow(expect.objectContaining({ code: 'cannot-write' }))
+    expect(await readFile(out, 'utf8')).toBe('x')
+  })
+
+  test('leaves nothing when it fails', async () => {
+    const wrong = { ...options, prompt: { data: new Float32Array(5), shape: [2, 3] as const } }
+    await expect(exportPeft(wrong)).rejects.toThrow(expect.objectContaining({ code: 'shape-mismatch' }))
+    expect(await readdir(join(folder, 'deep'))).toEqual([])
+  })
+
+  test('refuses a prompt that stands after BOS', async () => {
+    await expect(exportPeft({ ...options, position: 'after-bos' })).rejects.toThrow(
+      expect.objectContaining({ code: 'position-not-exportable', found: 'position: after-bos' }),
+    )
+    expect(await readdir(folder)).toEqual([])
+  })
+})
