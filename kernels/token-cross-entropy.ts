@@ -15,61 +15,79 @@ function pick(logits: tf.Tensor, row: tf.Tensor, column: tf.Tensor): tf.Tensor1D
 
 const runGradient = defineKernel({
   name: 'TokenCrossEntropyGradient',
-  inputs: ['logits', 'target', 'weight', 'normaliser'],
-  reference: ({ logits, target, weight, normaliser }, { smoothing }) => {
-    const vocabulary = logits!.shape[1]!
+  inputs: ['logits', 'row', 'target', 'weight', 'rowWeight', 'normaliser'],
+  reference: ({ logits, row, target, weight, rowWeight, normaliser }, { smoothing }) => {
+    const [rows, vocabulary] = logits!.shape as [number, number]
     const epsilon = smoothing as number
-    const wanted = tf.add(tf.mul(tf.oneHot(target as tf.Tensor1D, vocabulary), 1 - epsilon), epsilon / vocabulary) // [N, V]
-    return tf.mul(tf.sub(tf.exp(tf.sub(logits!, normaliser!)), wanted), tf.expandDims(weight!, 1))
+    const place = tf.mul(tf.oneHot(row as tf.Tensor1D, rows), tf.expandDims(weight!, 1)) // [N, Q]
+    const wanted = tf.matMul(place as tf.Tensor2D, tf.cast(tf.oneHot(target as tf.Tensor1D, vocabulary), 'float32') as tf.Tensor2D, true) // [Q, V]
+    const probability = tf.sub(tf.exp(tf.sub(logits!, normaliser!)), epsilon / vocabulary)
+    return tf.sub(tf.mul(probability, tf.expandDims(rowWeight!, 1)), tf.mul(wanted, 1 - epsilon))
   },
   lower: {
     shape: ({ logits }) => logits!.shape,
-    write: ({ inputs: [logits, target, weight, normaliser], attributes, emit, float, int64 }) => {
+    write: ({ inputs, attributes, emit, float, int64 }) => {
+      const [logits, row, target, weight, rowWeight, normaliser] = inputs.map(input => input!.name) as [string, string, string, string, string, string]
       const epsilon = attributes.smoothing as number
-      const scale = emit('Unsqueeze', [weight!.name, int64([1])]) // [N, 1]
-      let probability = emit('Exp', [emit('Sub', [logits!.name, normaliser!.name])])
-      if (epsilon > 0) probability = emit('Sub', [probability, float(epsilon / (logits!.shape[1] as number))])
-      // One entry a row is lowered by (1 - epsilon) weight: no one-hot matrix of the vocabulary's width.
-      const ids = emit('Unsqueeze', [emit('Cast', [target!.name], { to: 7 }), int64([1])]) // [N, 1] int64
-      const lowered = emit('Mul', [scale, float(epsilon - 1)])
-      return emit('ScatterElements', [emit('Mul', [probability, scale]), ids, lowered], { axis: 1, reduction: 'add' })
+      let probability = emit('Exp', [emit('Sub', [logits, normaliser])])
+      if (epsilon > 0) probability = emit('Sub', [probability, float(epsilon / (inputs[0]!.shape[1] as number))])
+      const scaled = emit('Mul', [probability, emit('Unsqueeze', [rowWeight, int64([1])])])
+      // Entry (row, target) is lowered by (1 - epsilon) weight: no one-hot matrix of the vocabulary's width.
+      const column = (ids: string) => emit('Unsqueeze', [emit('Cast', [ids], { to: 7 }), int64([1])]) // [N, 1] int64
+      const places = emit('Concat', [column(row), column(target)], { axis: 1 })
+      return emit('ScatterND', [scaled, places, emit('Mul', [weight, float(epsilon - 1)])], { reduction: 'add' })
     },
   },
 })
 
 const run = defineKernel({
   name: 'TokenCrossEntropy',
-  inputs: ['logits', 'target', 'weight'],
-  reference: ({ logits, target, weight }, { smoothing }) => {
+  inputs: ['logits', 'row', 'target', 'weight', 'rowWeight'],
+  reference: ({ logits, row, target, weight }, { smoothing }) => {
     const epsilon = smoothing as number
-    let wanted: tf.Tensor = pick(logits!, tf.range(0, logits!.shape[0]!, 1, 'int32'), target!) // [N]
-    if (epsilon > 0) wanted = tf.add(tf.mul(wanted, 1 - epsilon), tf.mul(tf.mean(logits!, -1), epsilon))
-    return tf.sum(tf.mul(tf.sub(tf.reshape(logSumExp(logits!), [-1]), wanted), weight!))
+    const chosen = tf.mul(pick(logits!, row!, target!), 1 - epsilon) // [N]
+    let level: tf.Tensor = tf.reshape(logSumExp(logits!), [-1]) // [Q]
+    if (epsilon > 0) level = tf.sub(level, tf.mul(tf.mean(logits!, -1), epsilon))
+    return tf.sum(tf.mul(tf.sub(tf.gather(level, row as tf.Tensor1D), chosen), weight!))
   },
   gradient: {
-    inputsToSave: ['logits', 'target', 'weight'],
+    inputsToSave: ['logits', 'row', 'target', 'weight', 'rowWeight'],
     gradFunc: (dy, saved, attributes) => {
-      const [logits, target, weight] = saved as [tf.Tensor, tf.Tensor, tf.Tensor]
+      const [logits, row, target, weight, rowWeight] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+      const scaled = (x: tf.Tensor) => tf.mul(x, dy as tf.Tensor)
       return {
         logits: () =>
-          runGradient({ logits, target, weight: tf.mul(weight, dy as tf.Tensor), normaliser: logSumExp(logits) }, { smoothing: attributes.smoothing }),
+          runGradient(
+            { logits, row, target, weight: scaled(weight), rowWeight: scaled(rowWeight), normaliser: logSumExp(logits) },
+            { smoothing: attributes.smoothing },
+          ),
       }
     },
   },
 })
 
+/** N target tokens, each predicted by one of Q rows of logits; a row may predict several (sequences that share it). */
+export interface TokenTargets {
+  /** [N] int32 */
+  readonly row: tf.Tensor
+  /** Token ids, [N] int32 */
+  readonly target: tf.Tensor
+  /** [N] */
+  readonly weight: tf.Tensor
+  /** Sum of the weights of each row's targets, [Q] */
+  readonly rowWeight: tf.Tensor
+}
+
 /**
- * Weighted sum of the cross entropies of the target tokens. With weights of 1/N it is torch's mean cross entropy; the sum of the
- * losses of a batch's parts is the batch's loss when the weights are those of the whole batch.
+ * Weighted sum of the cross entropies of the target tokens. With weights of 1/N it is torch's mean cross entropy; the losses of a
+ * batch's parts add up to the batch's when the weights are those of the whole batch.
  *
- * @param logits [N, V]
- * @param target token ids, [N] int32
- * @param weight [N]
+ * @param logits [Q, V]
  * @param smoothing label smoothing as torch defines it: that share of the target is spread over the whole vocabulary
  * @returns a scalar
  */
-export function tokenCrossEntropy(logits: tf.Tensor, target: tf.Tensor, weight: tf.Tensor, smoothing = 0): tf.Scalar {
-  return run({ logits, target, weight }, { smoothing }) as tf.Scalar
+export function tokenCrossEntropy(logits: tf.Tensor, { row, target, weight, rowWeight }: TokenTargets, smoothing = 0): tf.Scalar {
+  return run({ logits, row, target, weight, rowWeight }, { smoothing }) as tf.Scalar
 }
 
 /**

@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { GradpromptError, nearest } from '../errors.js'
-import { readDelimited } from './delimited.js'
+import { toRecords, tsvLines } from './delimited.js'
 import { readJson, readJsonLines } from './json.js'
 import { readParquet } from './parquet.js'
 import { type DataRecord, setOrigin } from './records.js'
@@ -42,7 +42,7 @@ export async function readRecords(
   const size = await sizeOf(path)
   if (size === 0) throw emptyData(path)
   const table =
-    format === 'parquet' ? await readParquet(path, size, columns) : parse(await readText(path, size), path, format, columns)
+    format === 'parquet' ? await readParquet(path, size, columns) : await parse(await readText(path, size), path, format, columns)
   if (table.records.length === 0) throw emptyData(path)
   table.records.forEach((record, i) => {
     setOrigin(record, table.origins[i]!)
@@ -50,15 +50,13 @@ export async function readRecords(
   return { records: table.records, columns: table.columns, format }
 }
 
-function parse(
-  text: string,
-  path: string,
-  format: Exclude<DataFormat, 'parquet'>,
-  columns: readonly string[] | undefined,
-): Table {
+type TextFormat = Exclude<DataFormat, 'parquet'>
+
+async function parse(text: string, path: string, format: TextFormat, columns: readonly string[] | undefined): Promise<Table> {
   if (format === 'jsonl') return readJsonLines(text, path, columns)
   if (format === 'json') return readJson(text, path, columns)
-  return readDelimited(text, path, format, columns)
+  const lines = format === 'tsv' ? tsvLines(text) : (await import('./csv.js')).csvLines(text, path)
+  return toRecords(lines, path, columns)
 }
 
 function formatOf(path: string): DataFormat {

@@ -28,14 +28,14 @@ export class SizeExpression {
     return new SizeExpression([{ coefficient: 1, factors: [name] }])
   }
 
-  /** Reads a sum of names and integers as it stands in a declared shape: `'P+S'`, `'T+1'`, `'R'`. */
+  /** Reads a sum of names and integers as it stands in a declared shape: `'P+S'`, `'T-1'`, `'R'`. */
   static parse(text: string): SizeExpression {
-    const terms = text.split('+').map((part): Term => {
-      const word = part.trim()
-      if (/^\d+$/.test(word)) return { coefficient: Number(word), factors: [] }
-      return { coefficient: 1, factors: word.split('*').map(factor => factor.trim()) }
+    const terms = [...text.replaceAll(' ', '').matchAll(/([+-]?)([^+-]+)/g)].map(([, sign, word]): Term => {
+      const factor = sign === '-' ? -1 : 1
+      if (/^\d+$/.test(word!)) return { coefficient: factor * Number(word), factors: [] }
+      return { coefficient: factor, factors: word!.split('*').sort() }
     })
-    return new SizeExpression(terms)
+    return new SizeExpression(terms.filter(term => term.coefficient !== 0))
   }
 
   evaluate(values: DimensionValues): number {

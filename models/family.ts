@@ -1,0 +1,142 @@
+import type * as tf from '@tensorflow/tfjs'
+import type { AttentionLayout } from '../kernels/causal-attention.js'
+import { GradpromptError } from '../src/errors.js'
+
+/** What every causal language model has, in the words of Hugging Face's config.json. */
+export interface ModelConfig {
+  readonly vocabSize: number
+  readonly hiddenSize: number
+  readonly numLayers: number
+  readonly numAttentionHeads: number
+  readonly numKeyValueHeads: number
+  readonly headDim: number
+  readonly intermediateSize: number
+  readonly maxPositionEmbeddings: number
+  readonly tieWordEmbeddings: boolean
+}
+
+/** A weight as programs use it: stored tensors, one after the other along the first axis. */
+export interface WeightSpec {
+  readonly name: string
+  readonly shape: readonly number[]
+  readonly parts: readonly WeightPart[]
+  /** Further names for runs of its rows (first axis), over the same bytes. */
+  readonly views?: readonly { readonly name: string; readonly start: number; readonly rows: number }[]
+}
+
+export interface WeightPart {
+  /** Name in the checkpoint, without a leading `model.` or `transformer.`. */
+  readonly source: string
+  /** Shape as programs use it. */
+  readonly shape: readonly number[]
+  /** The checkpoint holds `[in, out]`, as GPT-2's Conv1D does. */
+  readonly transposed?: boolean
+  /** The checkpoint's rows are permuted as llama.cpp wants rotary heads: pairs side by side, this many heads. */
+  readonly permutedHeads?: number
+}
+
+/** How a family's checkpoints look as GGUF. */
+export interface GgufNaming {
+  readonly architectures: readonly string[]
+  /** The keys of config.json, from metadata. `get` reads `<architecture>.<key>`. */
+  config(get: (key: string) => unknown): Record<string, unknown>
+  /** The part as this format stores it: tensor name and layout. */
+  part(part: WeightPart, config: ModelConfig): WeightPart
+}
+
+export interface HiddenInputs {
+  readonly weight: (name: string) => tf.Tensor
+  /** Embedded rows, [R, d]. */
+  readonly x: tf.Tensor
+  /** Attention of every row. */
+  readonly layout: AttentionLayout
+  /** The rows that are read at the end: only these go through the last layer's queries, output projection and MLP. */
+  readonly read: {
+    /** Distinct rows, row 0 first, [Q] int32 */
+    readonly index: tf.Tensor
+    /** For each row its place in `index`, or Q, [R] int32 */
+    readonly inverse: tf.Tensor
+    /** Attention of the rows that are read. */
+    readonly layout: AttentionLayout
+  }
+}
+
+/** One family of causal language models: pure functions over named weights. Differences between its members come from the config. */
+export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
+  readonly name: string
+  /** `model_type` values of config.json. */
+  readonly modelTypes: readonly string[]
+  readonly gguf: GgufNaming
+  parseConfig(raw: ConfigReader): Config
+  weights(config: Config): WeightSpec[]
+  /** Stored tensors that are known and not needed. */
+  readonly ignored: RegExp
+  /** Name of the weight whose rows are the token embeddings, [V, d]. */
+  readonly embedding: string
+  /** Token embeddings as the first layer takes them: `ids` [N] int32 -> [N, d]. */
+  embed(config: Config, weight: (name: string) => tf.Tensor, ids: tf.Tensor): tf.Tensor
+  /** Normalised hidden states of the rows that are read, [Q, d]. */
+  hidden(config: Config, inputs: HiddenInputs): tf.Tensor
+  /** Logits of hidden states: [Q, d] -> [Q, V]. */
+  logits(config: Config, weight: (name: string) => tf.Tensor, hidden: tf.Tensor): tf.Tensor
+}
+
+/** Reads the keys of a config.json, with errors that name the key. Several names are tried in order (older spellings). */
+export class ConfigReader {
+  constructor(
+    readonly raw: Readonly<Record<string, unknown>>,
+    readonly source: string,
+  ) {}
+
+  private find(names: readonly string[]): { name: string; value: unknown } | undefined {
+    for (const name of names) {
+      const value = this.raw[name]
+      if (value !== undefined && value !== null) return { name, value }
+    }
+    return undefined
+  }
+
+  private wrong(name: string, value: unknown, expected: string): GradpromptError {
+    return new GradpromptError('invalid-model-config', `${this.source}: ${name} is not usable`, { found: JSON.stringify(value) ?? 'nothing', expected })
+  }
+
+  /** A whole number from 1 to 2^31. */
+  integer(names: string | readonly string[], fallback?: number): number {
+    const list = typeof names === 'string' ? [names] : names
+    const found = this.find(list)
+    if (!found) {
+      if (fallback !== undefined) return fallback
+      throw this.wrong(list[0]!, undefined, 'a whole number')
+    }
+    const value = Number(found.value)
+    if (!Number.isInteger(value) || value < 1 || value > 2 ** 31) throw this.wrong(found.name, found.value, 'a whole number from 1')
+    return value
+  }
+
+  number(name: string, fallback: number): number {
+    const value = this.raw[name] ?? fallback
+    if (typeof value !== 'number' || !Number.isFinite(value)) throw this.wrong(name, value, 'a number')
+    return value
+  }
+
+  boolean(name: string, fallback: boolean): boolean {
+    const value = this.raw[name] ?? fallback
+    if (typeof value !== 'boolean') throw this.wrong(name, value, 'true or false')
+    return value
+  }
+
+  /** One of the values that the family knows; another is an error, never a guess. */
+  oneOf<T extends string>(names: string | readonly string[], known: readonly T[], fallback: T): T {
+    const found = this.find(typeof names === 'string' ? [names] : names)
+    const value = found?.value ?? fallback
+    if (!known.includes(value as T)) throw this.wrong(found?.name ?? String(names), value, `one of ${known.join(', ')}`)
+    return value as T
+  }
+
+  object(name: string): ConfigReader | undefined {
+    const value = this.raw[name]
+    if (value === undefined || value === null) return undefined
+    if (typeof value !== 'object' || Array.isArray(value)) throw this.wrong(name, value, 'an object')
+    return new ConfigReader(value as Record<string, unknown>, `${this.source}: ${name}`)
+  }
+}

@@ -1,0 +1,19 @@
+import { GradpromptError } from '../src/errors.js'
+import type { ModelFamily } from './family.js'
+import { gpt2 } from './gpt2.js'
+import { llama } from './llama.js'
+
+/** Every family that can be loaded. A new one is a file beside `llama.ts` and a line here. */
+export const families: readonly ModelFamily[] = [llama, gpt2] as unknown as readonly ModelFamily[]
+
+/** The family of a checkpoint, by config.json's `model_type` or GGUF's `general.architecture`. */
+export function findFamily(kind: 'modelType' | 'gguf', name: string, source: string): ModelFamily {
+  const names = (family: ModelFamily) => (kind === 'gguf' ? family.gguf.architectures : family.modelTypes)
+  const family = families.find(candidate => names(candidate).includes(name))
+  if (family) return family
+  throw new GradpromptError('unknown-architecture', `${source}: the architecture is not known`, {
+    found: name,
+    expected: `one of ${families.flatMap(names).join(', ')}`,
+    hint: 'CONTRIBUTING.md says how to add a model family: one file in models/',
+  })
+}

@@ -1,0 +1,43 @@
+import { open, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+const suffix = '.tmp'
+let written = 0
+
+/** Whether a name is one that a file has while it is written: a leftover when no process writes. */
+export const isTemporary = (name: string): boolean => name.endsWith(suffix)
+
+/** A new name beside `path`, so that renaming it there is atomic. */
+export const temporaryName = (path: string): string => `${path}.${process.pid}-${written++}${suffix}`
+
+/**
+ * Puts a complete text file at `path` or leaves what was there: it is written beside and reaches the disk before it gets the
+ * name. Killed at any moment, a reader sees the old bytes or the new ones.
+ */
+export async function replaceText(path: string, text: string): Promise<void> {
+  const temporary = temporaryName(path)
+  try {
+    const file = await open(temporary, 'wx')
+    try {
+      await file.writeFile(text)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(temporary, path)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
+  }
+  await synchronizeFolder(dirname(path))
+}
+
+/** Makes the names in a folder durable, where the system can open a folder at all. */
+export async function synchronizeFolder(path: string): Promise<void> {
+  try {
+    const folder = await open(path, 'r')
+    await folder.sync().finally(() => folder.close())
+  } catch {
+    // The names are then as durable as the file system makes them.
+  }
+}

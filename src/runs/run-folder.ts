@@ -1,0 +1,299 @@
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { GradpromptError } from '../errors.js'
+import { isTemporary, replaceText } from './atomic.js'
+import { type Checkpoint, CheckpointStore } from './checkpoints.js'
+import { EventLog, type RunEvent, type StoredEvent } from './events.js'
+import { acquireLock, type Lock } from './lock.js'
+
+const configName = 'config.yaml'
+const detailsName = 'run.json'
+const resultName = 'result.json'
+const lockName = 'run.lock'
+const checkpointsName = 'checkpoints'
+const isLock = (name: string): boolean => name.startsWith(lockName)
+/** A config or a result is a page of text; more than this is not one. */
+const maxTextBytes = 16 * 2 ** 20
+
+/**
+ * A run's folder:
+ *
+ *     config.yaml          the resolved config; its presence makes a folder a run
+ *     run.json             what it ran on: versions, processor, threads, hashes of model and data
+ *     events.jsonl         what happened, a JSON object a line
+ *     checkpoints/         the last two and the best
+ *     prompt.safetensors   what was learned
+ *     result.json          the last event
+ *     run.lock             while a process writes here
+ *
+ * Every file is complete or absent, whenever the process is killed.
+ */
+export class Run {
+  /** The folder's path as the user gave it. */
+  readonly folder: string
+  /** As parsed from YAML: not validated. */
+  readonly config: unknown
+  /** The content of `run.json`, when there is one. */
+  readonly details: unknown
+  readonly #events: EventLog
+  readonly #checkpoints: CheckpointStore
+  readonly #lock: Lock | undefined
+
+  constructor(folder: string, config: unknown, details: unknown, lock: Lock | undefined) {
+    this.folder = folder
+    this.config = config
+    this.details = details
+    this.#events = new EventLog(join(folder, 'events.jsonl'))
+    this.#checkpoints = new CheckpointStore(join(folder, checkpointsName))
+    this.#lock = lock
+  }
+
+  get promptPath(): string {
+    return join(this.folder, 'prompt.safetensors')
+  }
+
+  /** Appends a line to the log before it returns. */
+  appendEvent(event: RunEvent): void {
+    this.#forWriting()
+    this.#events.append(event)
+  }
+
+  readEvents(): Promise<StoredEvent[]> {
+    return this.#events.read()
+  }
+
+  /**
+   * Makes the folder what it was when `step` had been done: later events (and a result) and later checkpoints go, and so
+   * does a torn last line. A resumed run calls it with its checkpoint's step, or 0 without one, before it logs anything. A
+   * step's checkpoint must therefore be written after the step's events.
+   */
+  async rewind(step: number): Promise<void> {
+    this.#forWriting()
+    await rm(join(this.folder, resultName), { force: true })
+    await this.#checkpoints.discardAfter(step)
+    await this.#events.truncate(step)
+  }
+
+  async writeCheckpoint(checkpoint: Checkpoint): Promise<void> {
+    this.#forWriting()
+    await this.#checkpoints.write(checkpoint)
+  }
+
+  /** The newest whole checkpoint. `onSkipped` hears of each newer one that is torn or corrupt. */
+  latestCheckpoint(onSkipped?: (error: GradpromptError) => void): Promise<Checkpoint | undefined> {
+    return this.#checkpoints.latest(onSkipped)
+  }
+
+  /** @throws GradpromptError `checkpoint-corrupt`, also when it does not exist. */
+  readCheckpoint(step: number): Promise<Checkpoint> {
+    return this.#checkpoints.read(step)
+  }
+
+  /** For a run resumed with other options, such as more steps. */
+  async writeConfig(config: unknown): Promise<void> {
+    this.#forWriting()
+    await writeConfig(this.folder, config)
+  }
+
+  async writeResult(result: unknown): Promise<void> {
+    this.#forWriting()
+    await replaceText(join(this.folder, resultName), `${JSON.stringify(result, null, 2)}\n`)
+  }
+
+  /** Undefined when the run has not ended. */
+  readResult(): Promise<unknown> {
+    return readJson(join(this.folder, resultName))
+  }
+
+  /** Lets other processes write. The run can still be read. */
+  async close(): Promise<void> {
+    this.#events.close()
+    await this.#lock?.release()
+  }
+
+  #forWriting(): void {
+    if (this.#lock === undefined) throw new Error(`${this.folder} was opened for reading`)
+  }
+}
+
+/**
+ * A new run, locked for this process, with its config and details written.
+ * @param out the folder; it must not exist or be empty. Without it the first free one of `runs/<name>`, `runs/<name>-2`, …
+ * @throws GradpromptError `run-exists`, `folder-not-empty`, `run-locked`, `cannot-write`
+ */
+export async function createRun(
+  out: string | undefined,
+  { config, name, details, parent = 'runs' }: { config: unknown; name: string; details?: unknown; parent?: string },
+): Promise<Run> {
+  const { folder, isNew } = out === undefined ? await newFolder(parent, name) : await givenFolder(out)
+  let lock: Lock | undefined
+  let mine = false
+  try {
+    lock = await acquireLock(join(folder, lockName))
+    // Another process may have been faster between the first look and the lock.
+    await refuseOccupied(folder)
+    mine = isNew
+    await mkdir(join(folder, checkpointsName), { recursive: true })
+    await replaceText(join(folder, detailsName), `${JSON.stringify(details ?? {}, null, 2)}\n`)
+    // The config comes last: with it the folder is a run.
+    await writeConfig(folder, config)
+    return new Run(folder, config, details ?? {}, lock)
+  } catch (error) {
+    if (mine) await rm(folder, { recursive: true, force: true })
+    await lock?.release()
+    throw asUserError(error, folder)
+  }
+}
+
+/**
+ * Tells before any work whether `createRun` would take a folder.
+ * @throws GradpromptError `run-exists`, `folder-not-empty`, `cannot-write`
+ */
+export async function refuseOccupied(folder: string): Promise<void> {
+  let names: string[]
+  try {
+    names = await readdir(folder)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') return
+    throw asUserError(error, folder)
+  }
+  if (names.includes(configName)) {
+    throw new GradpromptError('run-exists', `${folder} already holds a run`, {
+      found: join(folder, configName),
+      expected: 'a folder that does not exist, or an empty one',
+      hint: `gradprompt resume ${folder}, or another --out`,
+    })
+  }
+  // What a run leaves that was killed before it had a config is no one's work.
+  const leftover = (name: string) => [detailsName, checkpointsName].includes(name) || isLock(name) || isTemporary(name)
+  const foreign = names.filter(name => !leftover(name))
+  if (foreign.length > 0 || (names.includes(checkpointsName) && (await readdir(join(folder, checkpointsName))).length > 0)) {
+    throw new GradpromptError('folder-not-empty', `${folder} holds other files`, {
+      found: (foreign.length > 0 ? foreign : names).slice(0, 5).join(', '),
+      expected: 'a folder that does not exist, or an empty one',
+      hint: 'give another --out',
+    })
+  }
+}
+
+/**
+ * An existing run. With `write` it is locked for this process, and what a killed one left half-written is removed.
+ * @throws GradpromptError `not-a-run`, `run-corrupt`, `run-locked`
+ */
+export async function openRun(folder: string, { write = false }: { write?: boolean } = {}): Promise<Run> {
+  const configPath = join(folder, configName)
+  if (!(await isFile(configPath))) {
+    throw new GradpromptError('not-a-run', `${folder} is not a run`, {
+      found: (await exists(folder)) ? `no ${configName} in it` : 'no such folder',
+      expected: 'the folder of an earlier `gradprompt tune`',
+    })
+  }
+  const lock = write ? await acquireLock(join(folder, lockName)) : undefined
+  try {
+    const { parse } = await import('yaml')
+    const config = parseText(configPath, await readText(configPath), text => parse(text, { maxAliasCount: 100 }))
+    if (typeof config !== 'object' || config === null || Array.isArray(config)) {
+      throw new GradpromptError('run-corrupt', `${configPath} does not hold a config`)
+    }
+    const details = await readJson(join(folder, detailsName))
+    if (lock !== undefined) await removeTemporaries(folder)
+    return new Run(folder, config, details, lock)
+  } catch (error) {
+    await lock?.release()
+    throw error
+  }
+}
+
+async function newFolder(parent: string, name: string): Promise<{ folder: string; isNew: true }> {
+  const plainName = name.replace(/[^\p{L}\p{N}_.-]+/gu, '-').replace(/^[.-]+/, '') || 'run'
+  try {
+    await mkdir(parent, { recursive: true })
+    for (let attempt = 1; ; attempt++) {
+      const folder = join(parent, attempt === 1 ? plainName : `${plainName}-${attempt}`)
+      if (await made(folder)) return { folder, isNew: true }
+    }
+  } catch (error) {
+    throw asUserError(error, parent)
+  }
+}
+
+async function givenFolder(folder: string): Promise<{ folder: string; isNew: boolean }> {
+  await refuseOccupied(folder)
+  try {
+    await mkdir(join(folder, '..'), { recursive: true })
+    return { folder, isNew: await made(folder) }
+  } catch (error) {
+    throw asUserError(error, folder)
+  }
+}
+
+/** Of several processes that try at once, one makes it. */
+async function made(folder: string): Promise<boolean> {
+  try {
+    await mkdir(folder)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw error
+  }
+}
+
+async function writeConfig(folder: string, config: unknown): Promise<void> {
+  const { stringify } = await import('yaml')
+  await replaceText(join(folder, configName), stringify(config))
+}
+
+async function removeTemporaries(folder: string): Promise<void> {
+  for (const place of [folder, join(folder, checkpointsName)]) {
+    const names = (await exists(place)) ? await readdir(place) : []
+    // Another process may be trying for the lock just now.
+    for (const name of names) if (isTemporary(name) && !isLock(name)) await rm(join(place, name), { force: true, recursive: true })
+  }
+}
+
+async function readText(path: string): Promise<string> {
+  const { size } = await stat(path)
+  if (size > maxTextBytes) {
+    throw new GradpromptError('run-corrupt', `${path} is too large`, { found: `${size} bytes`, expected: `at most ${maxTextBytes}` })
+  }
+  return readFile(path, 'utf8')
+}
+
+async function readJson(path: string): Promise<unknown> {
+  return (await isFile(path)) ? parseText(path, await readText(path), text => JSON.parse(text)) : undefined
+}
+
+function parseText(path: string, text: string, parse: (text: string) => unknown): unknown {
+  try {
+    return parse(text)
+  } catch (error) {
+    throw new GradpromptError('run-corrupt', `${path} cannot be read`, {
+      found: error instanceof Error ? error.message.split('\n')[0]! : String(error),
+      cause: error,
+    })
+  }
+}
+
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    found => found.isFile(),
+    () => false,
+  )
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  )
+
+function asUserError(error: unknown, folder: string): unknown {
+  const { code } = error as NodeJS.ErrnoException
+  if (error instanceof GradpromptError || code === undefined) return error
+  return new GradpromptError('cannot-write', `a run cannot be written to ${folder}`, {
+    found: code === 'ENOTDIR' || code === 'EEXIST' ? 'a file where a folder is needed' : (error as Error).message,
+    expected: 'a folder that can be made and written',
+    hint: 'give another --out',
+    cause: error,
+  })
+}
