@@ -145,7 +145,7 @@ function bar(share: number, width: number, color: boolean): string {
   return color ? `\x1b[36m${full}${partial}\x1b[2m${rest}\x1b[0m` : full + partial + rest
 }
 
-/** Four figures or so: `0.6931`, `12.35`, `1.2e-7`. */
+/** Four figures or so: `0.7124`, `12.35`, `1.2e-7`. */
 export function formatNumber(value: number): string {
   const size = Math.abs(value)
   if (!Number.isFinite(value)) return String(value)
@@ -201,7 +201,11 @@ export function curve(values: readonly number[], { width, height }: { width: num
     dot(x, y)
     before = y
   }
-  const labels = [formatNumber(high), ...Array.from({ length: Math.max(0, height - 2) }, () => ''), ...(height > 1 ? [formatNumber(low)] : [])]
+  const labels = [
+    formatNumber(high),
+    ...Array.from({ length: Math.max(0, height - 2) }, () => ''),
+    ...(height > 1 ? [formatNumber(low)] : []),
+  ]
   const margin = Math.max(...labels.map(label => label.length))
   return cells
     .map((line, i) => `${labels[i]!.padStart(margin)} ┤${String.fromCharCode(...Array.from(line, bits => 0x2800 + bits))}`)
@@ -212,7 +216,8 @@ export function curve(values: readonly number[], { width, height }: { width: num
 function at(values: readonly number[], position: number): number {
   const below = Math.floor(position)
   const low = values[below] ?? Number.NaN
-  return position === below ? low : low + (position - below) * ((values[below + 1] ?? low) - low)
+  const share = position - below
+  return share === 0 ? low : low * (1 - share) + (values[below + 1] ?? low) * share
 }
 
 function rangeOf(values: readonly number[]): [number, number] {
@@ -226,5 +231,6 @@ function rangeOf(values: readonly number[]): [number, number] {
   return low <= high ? [low, high] : [0, 0]
 }
 
-/** Where a value lies in a range, from 0 to 1; in the middle of an empty one. */
-const scale = (value: number, low: number, high: number): number => (high > low ? (value - low) / (high - low) : 0.5)
+/** Where a value lies in a range, from 0 to 1; in the middle of an empty one. Halved, since the range of two numbers may overflow. */
+const scale = (value: number, low: number, high: number): number =>
+  high > low ? (value / 2 - low / 2) / (high / 2 - low / 2) : 0.5

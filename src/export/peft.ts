@@ -33,7 +33,6 @@ export async function exportPeft(options: PeftExport): Promise<void> {
       hint: 'train with method.position: before-bos to export to PEFT',
     })
   }
-  await refuseOccupied(out)
   const config = {
     base_model_name_or_path: baseModel,
     inference_mode: true,
@@ -49,6 +48,7 @@ export async function exportPeft(options: PeftExport): Promise<void> {
   }
   const temporary = join(dirname(resolve(out)), `.${basename(resolve(out))}.${process.pid}.tmp`)
   try {
+    await refuseOccupied(out)
     await mkdir(dirname(temporary), { recursive: true })
     await rm(temporary, { recursive: true, force: true })
     await mkdir(temporary)
@@ -64,7 +64,7 @@ export async function exportPeft(options: PeftExport): Promise<void> {
     await rmdir(out).catch(ignoreMissing)
     await rename(temporary, out)
   } catch (error) {
-    await rm(temporary, { recursive: true, force: true })
+    await rm(temporary, { recursive: true, force: true }).catch(() => {})
     if (error instanceof GradpromptError && error.code !== 'unwritable-file') throw error
     throw new GradpromptError('cannot-write', `the adapter cannot be written to ${out}`, {
       found: error instanceof Error ? error.message : String(error),
@@ -76,11 +76,7 @@ export async function exportPeft(options: PeftExport): Promise<void> {
 }
 
 async function refuseOccupied(out: string): Promise<void> {
-  const names = await readdir(out).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return []
-    if (error.code === 'ENOTDIR') return [basename(out)]
-    throw error
-  })
+  const names = (await readdir(out).catch(ignoreMissing)) ?? []
   if (names.length === 0) return
   throw new GradpromptError('folder-not-empty', `${out} already exists`, {
     found: names.slice(0, 5).join(', '),
@@ -89,7 +85,7 @@ async function refuseOccupied(out: string): Promise<void> {
   })
 }
 
-function ignoreMissing(error: NodeJS.ErrnoException): void {
+function ignoreMissing(error: NodeJS.ErrnoException): undefined {
   if (error.code !== 'ENOENT') throw error
 }
 

@@ -85,8 +85,9 @@ class Lowerer {
     if (source.kind === 'input') return source.name
     if (source.kind === 'weight') {
       const weight = this.weights.get(source.name)!
-      this.builder.external(source.name, weight.dtype, weight.shape, weight.file, weight.offset, weight.byteLength)
-      return source.name
+      const name = `weight:${source.name}`
+      this.builder.external(name, weight.dtype, weight.shape, weight.file, weight.offset, weight.byteLength)
+      return name
     }
     if (source.kind === 'constant') return this.builder.constant(dtype as OnnxType, shape as number[], bytesOf(dtype as OnnxType, source.data))
     if (source.kind === 'uniform') return this.uniform(source.numerator, source.denominator, shape, dtype as OnnxType)

@@ -1,4 +1,12 @@
+import * as tf from '@tensorflow/tfjs'
+import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { z } from 'zod'
+import { randomGenerator } from '../data/random.js'
+import { GradpromptError } from '../errors.js'
+import type { InitialisationContext, PromptMethod } from './method.js'
+
+/** Tells the draws of initialisation from the others under the same seed. */
+const STREAM = 0x1417
 
 const init = z.discriminatedUnion('type', [
   z.strictObject({
@@ -32,3 +40,64 @@ export const promptTuningSchema = z.strictObject({
     .default('before-bos')
     .describe("where the rows stand when the tokenizer adds a BOS; before-bos is PEFT's order"),
 })
+
+export type PromptTuningConfig = z.output<typeof promptTuningSchema>
+
+export const promptTuning: PromptMethod<PromptTuningConfig> = {
+  type: 'prompt-tuning',
+  paper: 'Lester, Al-Rfou and Constant 2021, The Power of Scale for Parameter-Efficient Prompt Tuning (arXiv 2104.08691)',
+  numVirtualTokens: config => config.numVirtualTokens,
+  position: config => config.position,
+  parameters: (config, { hiddenSize }) => [{ name: 'prompt', shape: [config.numVirtualTokens, hiddenSize] }],
+  rows: (_, { prompt }, embedded) => tf.concat([prompt as tf.Tensor2D, embedded as tf.Tensor2D], 0), // [m + N, d]
+  staticPrompt: (_, parameters) => parameters.get('prompt')!,
+
+  async initialise({ init, numVirtualTokens }, context) {
+    if (init.type === 'random') return new Map([['prompt', await normalRows(numVirtualTokens, init.scale, context)]])
+    const ids = startingIds(init, numVirtualTokens, context)
+    return new Map([['prompt', await context.embeddingRows(ids)]])
+  },
+}
+
+function startingIds(init: Exclude<PromptTuningConfig['init'], { type: 'random' }>, count: number, context: InitialisationContext): number[] {
+  const { tokenizer, model, seed, labelWords } = context
+  if (init.type === 'vocabulary') return drawIds(count, Math.min(init.mostCommon ?? model.vocabSize, model.vocabSize), context)
+  const texts = init.type === 'text' ? [init.text] : labelWords
+  // PEFT encodes the text as the tokenizer does by default, special tokens included.
+  const ids = texts.flatMap(text => tokenizer.encode(text, { addSpecialTokens: init.type === 'text' }))
+  if (ids.length === 0) {
+    throw new GradpromptError('empty-initialisation', 'There is nothing to start the soft prompt from', {
+      found: `no tokens in ${JSON.stringify(texts)}`,
+      hint: 'give method.init.text some text, or use method.init.type: vocabulary',
+    })
+  }
+  if (init.type === 'text') return Array.from({ length: count }, (_, i) => ids[i % ids.length]!)
+  return [...ids, ...drawIds(Math.max(0, count - ids.length), model.vocabSize, { tokenizer, seed })].slice(0, count)
+}
+
+/** Distinct ids (as long as there are enough) that stand for text. */
+function drawIds(count: number, below: number, { tokenizer, seed }: Pick<InitialisationContext, 'tokenizer' | 'seed'>): number[] {
+  const limit = Math.min(below, tokenizer.vocabSize)
+  const usable = Array.from({ length: limit }, (_, id) => id).filter(id => !tokenizer.specialTokenIds.has(id))
+  const random = randomGenerator(seed, STREAM)
+  return Array.from({ length: count }, () => {
+    const [id] = usable.splice(uniformInt(random, 0, usable.length - 1), usable.length > 1 ? 1 : 0)
+    return id ?? usable[0]!
+  })
+}
+
+/** Noise at the scale of the embedding table, estimated from 4,096 of its rows. */
+async function normalRows(count: number, scale: number | undefined, { model, embeddingRows, seed }: InitialisationContext): Promise<Float32Array> {
+  let deviation = scale
+  if (deviation === undefined) {
+    const step = Math.max(1, Math.floor(model.vocabSize / 4096))
+    const sample = await embeddingRows(Array.from({ length: Math.floor((model.vocabSize - 1) / step) + 1 }, (_, i) => i * step))
+    const mean = sample.reduce((sum, x) => sum + x, 0) / sample.length
+    deviation = Math.sqrt(sample.reduce((sum, x) => sum + (x - mean) ** 2, 0) / sample.length)
+  }
+  const random = randomGenerator(seed, STREAM)
+  const uniform = () => (uniformInt(random, 0, 0x7fffffff) + 0.5) / 0x80000000
+  // Box and Muller.
+  const normal = () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform())
+  return Float32Array.from({ length: count * model.hiddenSize }, () => normal() * deviation)
+}

@@ -29,7 +29,10 @@ export function currentEnvironment({ device, threads }: { device: string; thread
     onnxruntime: versionIn(require.resolve('onnxruntime-node/package.json')),
     platform: `${process.platform}-${process.arch}`,
     processor,
-    processorFeatures: createHash('sha256').update(processorFlags() ?? processor).digest('hex').slice(0, 16),
+    processorFeatures: createHash('sha256')
+      .update(processorFlags() ?? processor)
+      .digest('hex')
+      .slice(0, 16),
     device,
     threads,
   }

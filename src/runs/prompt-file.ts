@@ -76,7 +76,10 @@ export async function readPrompt(path: string): Promise<PromptFile> {
   try {
     const metadata = file.metadata
     if (metadata.get('format') !== format) {
-      throw notAPrompt(path, metadata.has('format') ? `a file of format "${metadata.get('format')}"` : 'no format in its metadata')
+      throw notAPrompt(
+        path,
+        metadata.has('format') ? `a file of format "${metadata.get('format')}"` : 'no format in its metadata',
+      )
     }
     if (metadata.get('formatVersion') !== formatVersion) {
       throw new GradpromptError('prompt-version', `${path} was written by another version of gradprompt`, {

@@ -248,14 +248,18 @@ async function removeTemporaries(folder: string): Promise<void> {
   for (const place of [folder, join(folder, checkpointsName)]) {
     const names = (await exists(place)) ? await readdir(place) : []
     // Another process may be trying for the lock just now.
-    for (const name of names) if (isTemporary(name) && !isLock(name)) await rm(join(place, name), { force: true, recursive: true })
+    for (const name of names)
+      if (isTemporary(name) && !isLock(name)) await rm(join(place, name), { force: true, recursive: true })
   }
 }
 
 async function readText(path: string): Promise<string> {
   const { size } = await stat(path)
   if (size > maxTextBytes) {
-    throw new GradpromptError('run-corrupt', `${path} is too large`, { found: `${size} bytes`, expected: `at most ${maxTextBytes}` })
+    throw new GradpromptError('run-corrupt', `${path} is too large`, {
+      found: `${size} bytes`,
+      expected: `at most ${maxTextBytes}`,
+    })
   }
   return readFile(path, 'utf8')
 }

@@ -65,7 +65,11 @@ export interface Optimizer {
 /** A new optimiser for parameters of fixed names and shapes, its moments zero. */
 export function createOptimizer(options: OptimizerOptions, parameters: readonly OptimizerParameter[]): Optimizer {
   const rule = options.type === 'adamw' ? adamW(options) : adafactor(options)
-  const slots = parameters.map(parameter => ({ parameter, size: sizeOf(parameter.shape), moments: rule.moments(parameter.shape) }))
+  const slots = parameters.map(parameter => ({
+    parameter,
+    size: sizeOf(parameter.shape),
+    moments: rule.moments(parameter.shape),
+  }))
   let stepCount = 0
   return {
     get stepCount() {

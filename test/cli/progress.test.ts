@@ -14,7 +14,7 @@ import {
 const state = {
   step: 40,
   steps: 400,
-  loss: 0.69314,
+  loss: 0.71239,
   dev: { name: 'accuracy', value: 0.84 },
   rowsPerSecond: 14.23,
   secondsLeft: 125,
@@ -41,7 +41,7 @@ describe('formatting', () => {
 
   test.each([
     [0, '0.0000'],
-    [0.69314, '0.6931'],
+    [0.71239, '0.7124'],
     [-1.5, '-1.5000'],
     [12.345, '12.35'],
     [1234.5, '1234.50'],
@@ -54,13 +54,13 @@ describe('formatting', () => {
 
   test('a wide line has everything, a narrow one what matters most', () => {
     const line = (width: number) => formatProgressLine(state, { width, color: false })
-    expect(line(120)).toBe(`███${'░'.repeat(27)}   40/400  loss 0.6931  dev accuracy 0.8400  14.2 rows/s  2 min 05 s left`)
-    expect(line(75)).toBe(' 40/400  loss 0.6931  dev accuracy 0.8400  14.2 rows/s  2 min 05 s left')
-    expect(line(56)).toBe(' 40/400  loss 0.6931  dev accuracy 0.8400  2 min 05 s left')
-    expect(line(50)).toBe(' 40/400  loss 0.6931  dev accuracy 0.8400')
-    expect(line(20)).toBe(' 40/400  loss 0.6931')
+    expect(line(120)).toBe(`███${'░'.repeat(27)}   40/400  loss 0.7124  dev accuracy 0.8400  14.2 rows/s  2 min 05 s left`)
+    expect(line(75)).toBe(' 40/400  loss 0.7124  dev accuracy 0.8400  14.2 rows/s  2 min 05 s left')
+    expect(line(59)).toBe(' 40/400  loss 0.7124  dev accuracy 0.8400  2 min 05 s left')
+    expect(line(50)).toBe(' 40/400  loss 0.7124  dev accuracy 0.8400')
+    expect(line(20)).toBe(' 40/400  loss 0.7124')
     expect(line(8)).toBe(' 40/400')
-    expect(formatPlainLine(state)).toBe('step  40/400  loss 0.6931  dev accuracy 0.8400  14.2 rows/s  2 min 05 s left')
+    expect(formatPlainLine(state)).toBe('step  40/400  loss 0.7124  dev accuracy 0.8400  14.2 rows/s  2 min 05 s left')
     expect(formatPlainLine({ step: 0, steps: 5 })).toBe('step 0/5')
   })
 
@@ -178,18 +178,23 @@ describe('plots', () => {
   test('a curve falls from the upper left to the lower right, joined', () => {
     expect(curve([3, 2, 1, 0], { width: 4, height: 2 })).toBe(['3.0000 ┤⠑⢄⠀⠀', '0.0000 ┤⠀⠀⠑⢄'].join('\n'))
     expect(curve([1, 0], { width: 1, height: 2 })).toBe(['1.0000 ┤⢱', '0.0000 ┤⢸'].join('\n'))
-    expect(curve([5], { width: 2, height: 1 })).toBe('5.0000 ┤⠒⠒')
+    expect(curve([5], { width: 2, height: 1 })).toBe('5.0000 ┤⠤⠤')
     expect(curve([], { width: 2, height: 1 })).toBe('0.0000 ┤⠀⠀')
   })
 
   test('has the size that was asked for, whatever the values', () => {
     fc.assert(
-      fc.property(fc.array(fc.double(), { maxLength: 300 }), fc.integer({ min: 1, max: 80 }), fc.integer({ min: 1, max: 10 }), (values, width, height) => {
-        const lines = curve(values, { width, height }).split('\n')
-        expect(lines).toHaveLength(height)
-        for (const line of lines) expect(line.slice(line.indexOf('┤') + 1)).toMatch(new RegExp(`^[\u2800-\u28ff]{${width}}$`))
-        expect(sparkline(values)).toHaveLength(values.length)
-      }),
+      fc.property(
+        fc.array(fc.double(), { maxLength: 300 }),
+        fc.integer({ min: 1, max: 80 }),
+        fc.integer({ min: 1, max: 10 }),
+        (values, width, height) => {
+          const lines = curve(values, { width, height }).split('\n')
+          expect(lines).toHaveLength(height)
+          for (const line of lines) expect(line.slice(line.indexOf('┤') + 1)).toMatch(new RegExp(`^[\u2800-\u28ff]{${width}}$`))
+          expect(sparkline(values)).toHaveLength(values.length)
+        },
+      ),
     )
   })
 })

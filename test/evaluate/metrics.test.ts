@@ -58,7 +58,10 @@ describe('classificationMetrics', () => {
           if (name !== 'logLikelihood') expect(low).toBeGreaterThanOrEqual(0)
         }
         expect(confusion.flat().reduce((sum, n) => sum + n, 0)).toBe(rows.length)
-        expect(confusion.reduce((sum, line, label) => sum + line[label]!, 0) / rows.length).toBeCloseTo(metrics.accuracy.value, 12)
+        expect(confusion.reduce((sum, line, label) => sum + line[label]!, 0) / rows.length).toBeCloseTo(
+          metrics.accuracy.value,
+          12,
+        )
       }),
       { numRuns: 30 },
     )
@@ -97,7 +100,10 @@ describe('classificationMetrics', () => {
   })
 
   test('a thousand resamples of 2,000 rows take a moment', () => {
-    const rows = Array.from({ length: 2000 }, (_, i) => ({ target: i % 3, logLikelihoods: [Math.sin(i) - 2, -2, Math.cos(i) - 2] }))
+    const rows = Array.from({ length: 2000 }, (_, i) => ({
+      target: i % 3,
+      logLikelihoods: [Math.sin(i) - 2, -2, Math.cos(i) - 2],
+    }))
     const start = performance.now()
     classificationMetrics(rows, labels, { seed: 1 })
     expect(performance.now() - start).toBeLessThan(2000)

@@ -70,8 +70,10 @@ describe('exportPeft', () => {
 
     const out = join(folder, 'file')
     await writeFile(out, 'x')
-    await expect(exportPeft({ ...options, out })).rejects.toThrow(expect.objectContaining({ code: 'folder-not-empty' }))
-    await expect(exportPeft({ ...options, out: join(out, 'adapter') })).rejects.toThrow(expect.objectContaining({ code: 'cannot-write' }))
+    await expect(exportPeft({ ...options, out })).rejects.toThrow(expect.objectContaining({ code: 'cannot-write' }))
+    await expect(exportPeft({ ...options, out: join(out, 'adapter') })).rejects.toThrow(
+      expect.objectContaining({ code: 'cannot-write' }),
+    )
     expect(await readFile(out, 'utf8')).toBe('x')
   })
 

@@ -54,12 +54,18 @@ describe('makeSelfTest', () => {
 
   test('the largest are those that sorting finds', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(fc.float({ noNaN: true, noDefaultInfinity: true }), { minLength: 5, maxLength: 60 }), async values => {
-        const fixed: PromptedModel = { vocabSize: values.length, logits: async rows => rows.map(() => Float32Array.from(values)) }
-        const { cases } = await makeSelfTest(fixed, [[0]], { newTokens: 1 })
-        const sorted = values.map((logit, id) => ({ id, logit })).sort((a, b) => b.logit - a.logit || a.id - b.id)
-        expect(cases[0]!.top.map(({ id }) => id)).toEqual(sorted.slice(0, 5).map(({ id }) => id))
-      }),
+      fc.asyncProperty(
+        fc.array(fc.float({ noNaN: true, noDefaultInfinity: true }), { minLength: 5, maxLength: 60 }),
+        async values => {
+          const fixed: PromptedModel = {
+            vocabSize: values.length,
+            logits: async rows => rows.map(() => Float32Array.from(values)),
+          }
+          const { cases } = await makeSelfTest(fixed, [[0]], { newTokens: 1 })
+          const sorted = values.map((logit, id) => ({ id, logit })).sort((a, b) => b.logit - a.logit || a.id - b.id)
+          expect(cases[0]!.top.map(({ id }) => id)).toEqual(sorted.slice(0, 5).map(({ id }) => id))
+        },
+      ),
     )
   })
 

@@ -5,7 +5,11 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createRun, openRun, type Run, refuseOccupied } from '../../src/runs/run-folder.js'
 
-const config = { model: 'models/tiny', data: { labels: { '0': 'negative', '1': 'positive' } }, template: 'Review: {text}\nSentiment:' }
+const config = {
+  model: 'models/tiny',
+  data: { labels: { '0': 'negative', '1': 'positive' } },
+  template: 'Review: {text}\nSentiment:',
+}
 const code = (code: string) => expect.objectContaining({ name: 'GradpromptError', code })
 
 let folder: string
@@ -239,7 +243,10 @@ describe('events', () => {
     const text = await readFile(path, 'utf8')
     for (let length = 0; length <= text.length; length++) {
       await writeFile(path, text.slice(0, length))
-      const lines = text.slice(0, length).split('\n').filter(line => line.endsWith('}')).length
+      const lines = text
+        .slice(0, length)
+        .split('\n')
+        .filter(line => line.endsWith('}')).length
       expect(await run.readEvents()).toHaveLength(lines)
     }
   })

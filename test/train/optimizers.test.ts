@@ -71,7 +71,9 @@ describe('state', () => {
 
   test('of another optimiser or another shape is refused', () => {
     const adamw = createOptimizer({ type: 'adamw' }, parametersOf())
-    expect(() => createOptimizer({ type: 'adafactor' }, parametersOf()).restore(adamw.state(), 3)).toThrow('no prompt.secondMomentRows')
+    expect(() => createOptimizer({ type: 'adafactor' }, parametersOf()).restore(adamw.state(), 3)).toThrow(
+      'no prompt.secondMomentRows',
+    )
     expect(() => adamw.restore([], 3)).toThrow('no prompt.firstMoment')
     const reshaped = createOptimizer({ type: 'adamw' }, [{ name: 'prompt', shape: [6, 4] }])
     expect(() => reshaped.restore(adamw.state(), 3)).toThrow('is [4,6], not [6,4]')
@@ -114,6 +116,8 @@ describe('clipByGlobalNorm', () => {
 
   test('says that a gradient is not finite', () => {
     expect(clipByGlobalNorm(new Map([['prompt', Float32Array.of(1, Number.NaN)]]), 1)).toBeNaN()
-    expect(clipByGlobalNorm(new Map([['prompt', Float32Array.of(1, Number.POSITIVE_INFINITY)]]), 1)).toBe(Number.POSITIVE_INFINITY)
+    expect(clipByGlobalNorm(new Map([['prompt', Float32Array.of(1, Number.POSITIVE_INFINITY)]]), 1)).toBe(
+      Number.POSITIVE_INFINITY,
+    )
   })
 })

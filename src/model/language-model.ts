@@ -1,0 +1,347 @@
+import { type FileHandle, open } from 'node:fs/promises'
+import { join } from 'node:path'
+import * as tf from '@tensorflow/tfjs'
+import { tokenCrossEntropy, tokenLogProbabilities } from '../../kernels/token-cross-entropy.js'
+import type { ModelConfig } from '../../models/family.js'
+import { GradpromptError } from '../errors.js'
+import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
+import { defaultThreads, Program, type ProgramInput, type ProgramSpec, type WeightFile } from '../program/program.js'
+import type { Device } from '../program/session.js'
+import type { PromptMethod } from '../prompts/method.js'
+import { type Checkpoint, openCheckpoint, shortName } from './checkpoint.js'
+import { Forest, forestSpec, type PromptPlacement, type Sequence, type Target } from './forest.js'
+import { forestLayout } from './forward.js'
+import { MemoryPlan } from './memory.js'
+import { hashModel, weightFile } from './weight-file.js'
+
+export interface LoadOptions {
+  readonly device?: Device
+  readonly threads?: number
+  /** Memory budget in bytes; by default what the machine has free. */
+  readonly memory?: number
+  /** Called while the weights are dequantised for the first time. */
+  readonly onProgress?: (fraction: number) => void
+}
+
+/** A soft prompt as plain rows, `[m, hiddenSize]`. */
+export interface SoftPrompt {
+  readonly data: Float32Array
+  readonly shape: readonly [number, number]
+  /** Where the rows stand; by default before everything, as in PEFT. */
+  readonly position?: 'before-bos' | 'after-bos'
+}
+
+/** A row for training or scoring: `labels[i]` is `ids[i]`, or -100 where there is no loss. */
+export interface LabelledRow {
+  readonly ids: readonly number[]
+  readonly labels: readonly number[]
+}
+
+/** What acts in front of the text: a method with its configuration and the values of its parameters. */
+export interface ActivePrompt {
+  readonly method: PromptMethod
+  readonly config: { readonly type: string }
+  readonly parameters: ReadonlyMap<string, Float32Array>
+}
+
+/** A row limit that no batch on a machine of today reaches, so that one program serves all of them. */
+const MAX_ROWS = 1 << 17
+const IGNORED = -100
+
+type Kind = 'gradient' | 'logProbabilities' | 'logits'
+
+/** A causal language model: frozen weights on disk, and programs that are compiled when they are first needed. */
+export class LanguageModel {
+  private readonly programs = new Map<string, Promise<Program>>()
+  private embedding: FileHandle | undefined
+
+  private constructor(
+    readonly checkpoint: Checkpoint,
+    readonly tokenizer: Tokenizer,
+    /** Hash of the model's files. */
+    readonly hash: string,
+    private readonly weights: WeightFile,
+    readonly device: Device,
+    readonly threads: number,
+    readonly memory: MemoryPlan,
+  ) {}
+
+  /** @throws GradpromptError as `openCheckpoint` and `loadTokenizer` do; `not-enough-memory`, `disk-full` */
+  static async load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
+    const checkpoint = await openCheckpoint(name)
+    try {
+      const memory = new MemoryPlan(checkpoint, options.memory)
+      memory.requireWeights()
+      const [tokenizer, hash] = await Promise.all([loadTokenizer(checkpoint.tokenizer), hashModel(checkpoint.files)])
+      const weights = await weightFile(checkpoint, hash, options.onProgress)
+      return new LanguageModel(checkpoint, tokenizer, hash, weights, options.device ?? 'cpu', options.threads ?? defaultThreads(), memory)
+    } finally {
+      await checkpoint.file.close()
+    }
+  }
+
+  get config(): ModelConfig {
+    return this.checkpoint.config
+  }
+
+  /** Short name: of the folder or file. */
+  get name(): string {
+    return shortName(this.checkpoint)
+  }
+
+  /** Rows of the embedding table as the first layer takes them: [ids.length, d]. */
+  async embeddingRows(ids: readonly number[]): Promise<Float32Array> {
+    const { hiddenSize, vocabSize } = this.config
+    const { offset, file } = this.weights.tensors.get(this.checkpoint.family.embedding)!
+    this.embedding ??= await open(join(this.weights.folder, file), 'r')
+    const rows = new Float32Array(ids.length * hiddenSize)
+    for (const [i, id] of ids.entries()) {
+      if (!(id >= 0 && id < vocabSize)) throw new GradpromptError('invalid-token-id', 'A token id lies outside the vocabulary', { found: String(id), expected: `0 to ${vocabSize - 1}` })
+      await this.embedding.read(new Uint8Array(rows.buffer, i * hiddenSize * 4, hiddenSize * 4), 0, hiddenSize * 4, offset + id * hiddenSize * 4)
+    }
+    return rows
+  }
+
+  /** The whole embedding table, [V, d]. */
+  async embeddingTable(): Promise<Float32Array> {
+    const { offset, byteLength, file } = this.weights.tensors.get(this.checkpoint.family.embedding)!
+    this.embedding ??= await open(join(this.weights.folder, file), 'r')
+    const table = new Float32Array(byteLength / 4)
+    await this.embedding.read(new Uint8Array(table.buffer), 0, byteLength, offset)
+    return table
+  }
+
+  /**
+   * Logits at every position of each row.
+   *
+   * @param rows token ids
+   * @param softPrompt put in front of every row; its own positions have no logits in the result
+   * @returns for each row [length * vocabSize]
+   */
+  async logits(rows: readonly (readonly number[])[], softPrompt?: SoftPrompt): Promise<Float32Array[]> {
+    const prompt = softPrompt && plainPrompt(softPrompt, this.config)
+    const { vocabSize } = this.config
+    const results: Float32Array[] = []
+    for (const [start, end] of this.memory.split(rows.map(ids => ids.length), { headRows: rows.map(ids => ids.length) })) {
+      const part = rows.slice(start, end)
+      this.checkIds(part)
+      const forest = new Forest(part.map(ids => ({ ids })), placementOf(prompt))
+      const targets = part.flatMap((ids, i) => ids.map((_, j): Target => ({ row: forest.rowOf(i, j)!, id: 0, weight: 0 })))
+      if (targets.length === 0) {
+        results.push(...part.map(() => new Float32Array(0)))
+        continue
+      }
+      const { inputs, readRows } = forest.inputs(targets)
+      const program = await this.program('logits', prompt, forest.hasChildren ? 2 : 1)
+      const { logits } = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as { logits: Float32Array }
+      const place = new Map(readRows.map((row, i) => [row, i]))
+      let target = 0
+      for (const ids of part) {
+        const own = new Float32Array(ids.length * vocabSize)
+        for (let j = 0; j < ids.length; j++) {
+          const at = place.get(targets[target++]!.row)! * vocabSize
+          own.set(logits.subarray(at, at + vocabSize), j * vocabSize)
+        }
+        results.push(own)
+      }
+    }
+    return results
+  }
+
+  /**
+   * Mean cross entropy of the label tokens of all rows, and its gradient with respect to a soft prompt before every row.
+   *
+   * @returns loss, and the gradient [m * hiddenSize]
+   */
+  async lossAndGradient({ softPrompt, rows }: { softPrompt: SoftPrompt; rows: readonly LabelledRow[] }): Promise<{ loss: number; gradient: Float32Array }> {
+    const { loss, gradients } = await this.promptGradient(plainPrompt(softPrompt, this.config), rows)
+    return { loss, gradient: gradients.get('prompt')! }
+  }
+
+  /**
+   * Loss of a batch and its gradient with respect to a prompt's parameters. A batch that does not fit into the memory budget is
+   * computed in parts; the sum of their gradients is the batch's.
+   */
+  async promptGradient(
+    prompt: ActivePrompt,
+    rows: readonly LabelledRow[],
+    { labelSmoothing = 0 }: { labelSmoothing?: number } = {},
+  ): Promise<{ loss: number; gradients: Map<string, Float32Array>; rows: number }> {
+    const labelled = rows.map(row => labelPositions(row))
+    const count = labelled.reduce((sum, positions) => sum + positions.length, 0)
+    if (count === 0) throw new GradpromptError('no-labels', 'No row of the batch has a label token', { expected: 'labels[i] = ids[i] where there is a loss, -100 elsewhere' })
+    this.checkIds(rows.map(row => row.ids))
+    // Nothing is predicted from what stands behind the second-last label, so it is not computed.
+    const fed = rows.map((row, i) => row.ids.slice(0, labelled[i]!.at(-1) ?? 0))
+    const gradients = new Map(prompt.method.parameters(prompt.config, this.config).map(({ name, shape }) => [name, new Float32Array(product(shape))]))
+    const program = await this.program('gradient', prompt, 1, labelSmoothing)
+    let loss = 0
+    let computed = 0
+    const parts = this.memory.split(fed.map(ids => ids.length), { headRows: labelled.map(positions => positions.length), training: true })
+    for (const [start, end] of parts) {
+      const forest = new Forest(fed.slice(start, end).map(ids => ({ ids })), placementOf(prompt))
+      const targets = labelled.slice(start, end).flatMap((positions, i) =>
+        positions.map((position): Target => {
+          const row = forest.rowOf(i, position - 1)
+          if (row === undefined) throw new GradpromptError('unpredictable-label', 'A label stands where nothing precedes it', { found: `row ${start + i}, position ${position}` })
+          return { row, id: rows[start + i]!.labels[position]!, weight: 1 / count }
+        }),
+      )
+      if (targets.length === 0) continue
+      const { inputs } = forest.inputs(targets)
+      const outputs = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as Record<string, Float32Array>
+      loss += outputs.loss![0]!
+      computed += forest.rows
+      for (const [name, sum] of gradients) {
+        const part = outputs[`gradient:${name}`]!
+        for (let i = 0; i < sum.length; i++) sum[i]! += part[i]!
+      }
+    }
+    return { loss, gradients, rows: computed }
+  }
+
+  /**
+   * Log-likelihood of each candidate answer after its context. The candidates of one row share its context, and all rows what they
+   * begin with alike.
+   *
+   * @returns for each row and candidate the sum of the log-probabilities of its tokens
+   */
+  async logLikelihoods(
+    prompt: ActivePrompt | undefined,
+    rows: readonly { readonly context: readonly number[]; readonly candidates: readonly { readonly ids: readonly number[] }[] }[],
+  ): Promise<number[][]> {
+    const results: number[][] = []
+    const lengths = rows.map(row => row.context.length + row.candidates.reduce((sum, { ids }) => sum + Math.max(0, ids.length - 1), 0))
+    for (const [start, end] of this.memory.split(lengths, { headRows: rows.map(row => 1 + row.candidates.reduce((sum, { ids }) => sum + ids.length - 1, 0)) })) {
+      const part = rows.slice(start, end)
+      this.checkIds(part.flatMap(row => [row.context, ...row.candidates.map(({ ids }) => ids)]))
+      // The last token of an answer is never fed: nothing is predicted from it.
+      const sequences = part.map((row): Sequence => ({ ids: row.context, children: row.candidates.map(({ ids }) => ids.slice(0, -1)) }))
+      const forest = new Forest(sequences, placementOf(prompt))
+      const targets = part.flatMap((row, i) =>
+        row.candidates.flatMap(({ ids }, j) =>
+          ids.map((id, k): Target => {
+            const at = k === 0 ? forest.rowOf(i, row.context.length - 1) : forest.childRow(i, j, k - 1)
+            if (at === undefined) throw new GradpromptError('empty-context', 'Nothing precedes the answer of a row', { found: `row ${start + i}` })
+            return { row: at, id, weight: 0 }
+          }),
+        ),
+      )
+      const { inputs } = forest.inputs(targets)
+      const program = await this.program('logProbabilities', prompt, forest.hasChildren ? 2 : 1)
+      const { logProbabilities } = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as { logProbabilities: Float32Array }
+      let next = 0
+      for (const row of part) results.push(row.candidates.map(({ ids }) => ids.reduce(sum => sum + logProbabilities[next++]!, 0)))
+    }
+    return results
+  }
+
+  /** Opens (and compiles, if need be) the programs of a training run, so that its first step is as fast as the others. */
+  async prepare(prompt: ActivePrompt | undefined, kinds: readonly Kind[], labelSmoothing = 0): Promise<void> {
+    for (const kind of kinds) await this.program(kind, prompt, 1, labelSmoothing)
+  }
+
+  async dispose(): Promise<void> {
+    const programs = await Promise.allSettled(this.programs.values())
+    this.programs.clear()
+    for (const program of programs) if (program.status === 'fulfilled') await program.value.dispose()
+    await this.embedding?.close()
+    this.embedding = undefined
+  }
+
+  /** The specification of a program of this model: also what an eager run takes. */
+  programSpec(kind: Kind, prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined, groupings: 1 | 2, labelSmoothing = 0): ProgramSpec {
+    const { family, config } = this.checkpoint
+    const numVirtualTokens = prompt?.method.numVirtualTokens(prompt.config) ?? 0
+    const { inputs, dims } = forestSpec({ numVirtualTokens, groupings, maxRows: MAX_ROWS })
+    const parameters = prompt?.method.parameters(prompt.config, config) ?? []
+    const parameterInput = ({ name, shape }: { name: string; shape: readonly number[] }) => [`parameter:${name}`, { shape, dtype: 'float32' as const }]
+    return {
+      name: `${family.name} ${kind}`,
+      inputs: { ...inputs, ...Object.fromEntries(parameters.map(parameterInput)) },
+      dims,
+      weights: this.weights,
+      key: { kind, family: family.name, config, method: prompt?.config.type, parameters, labelSmoothing, groupings },
+      fn: (given, weight) => {
+        const { targets, ...layout } = forestLayout(given)
+        const embedded = family.embed(config, weight, given.tokenIds!) // [N, d]
+        const read = (values: Readonly<Record<string, tf.Tensor>>) => {
+          const x = prompt ? prompt.method.rows(prompt.config, values, embedded) : embedded // [R, d]
+          return family.logits(config, weight, family.hidden(config, { weight, x, ...layout })) // [Q, V]
+        }
+        const names = parameters.map(({ name }) => name)
+        const values = names.map(name => given[`parameter:${name}`]!)
+        const named = (tensors: readonly tf.Tensor[]) => Object.fromEntries(names.map((name, i) => [name, tensors[i]!]))
+        if (kind === 'logits') return { logits: read(named(values)) }
+        if (kind === 'logProbabilities') return { logProbabilities: tokenLogProbabilities(read(named(values)), targets.row, targets.target) }
+        const loss = (...tensors: tf.Tensor[]) => tokenCrossEntropy(read(named(tensors)), targets, labelSmoothing)
+        const { value, grads } = tf.valueAndGrads(loss)(values)
+        return { loss: value, ...Object.fromEntries(names.map((name, i) => [`gradient:${name}`, grads[i]!])) }
+      },
+    }
+  }
+
+  /** @throws GradpromptError whatever compiling throws; a failed program is compiled anew the next time */
+  private program(kind: Kind, prompt: ActivePrompt | undefined, groupings: 1 | 2, labelSmoothing = 0): Promise<Program> {
+    const key = JSON.stringify([kind, prompt?.config, groupings, labelSmoothing])
+    const known = this.programs.get(key)
+    if (known) return known
+    const made = Program.compile(this.programSpec(kind, prompt, groupings, labelSmoothing), { device: this.device, threads: this.threads })
+    this.programs.set(key, made)
+    made.catch(() => this.programs.delete(key))
+    return made
+  }
+
+  private checkIds(rows: readonly (readonly number[])[]): void {
+    for (const [i, ids] of rows.entries()) {
+      const bad = ids.find(id => !(Number.isInteger(id) && id >= 0 && id < this.config.vocabSize))
+      if (bad !== undefined) {
+        throw new GradpromptError('invalid-token-id', `Row ${i} holds an id outside the vocabulary`, { found: String(bad), expected: `0 to ${this.config.vocabSize - 1}` })
+      }
+    }
+  }
+}
+
+const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
+
+function placementOf(prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined): PromptPlacement {
+  if (!prompt) return { numVirtualTokens: 0, position: 'before-bos' }
+  return { numVirtualTokens: prompt.method.numVirtualTokens(prompt.config), position: prompt.method.position(prompt.config) }
+}
+
+const parameterInputs = (prompt: ActivePrompt | undefined): Record<string, ProgramInput> =>
+  Object.fromEntries([...(prompt?.parameters ?? [])].map(([name, data]) => [`parameter:${name}`, data]))
+
+/** Positions of the labels of a row. */
+function labelPositions({ ids, labels }: LabelledRow): number[] {
+  if (labels.length !== ids.length) {
+    throw new GradpromptError('shape-mismatch', 'A row has not as many labels as ids', { found: `${labels.length} labels`, expected: `${ids.length}, one for each id` })
+  }
+  return labels.flatMap((label, i) => (label === IGNORED ? [] : [i]))
+}
+
+/** A soft prompt given as rows acts as prompt tuning's does. */
+function plainPrompt({ data, shape, position = 'before-bos' }: SoftPrompt, model: ModelConfig): ActivePrompt {
+  const [count, width] = shape
+  if (width !== model.hiddenSize || data.length !== count * width || count < 1) {
+    throw new GradpromptError('shape-mismatch', 'The soft prompt does not fit the model', {
+      found: `${data.length} numbers of shape [${shape}]`,
+      expected: `[m, ${model.hiddenSize}]`,
+    })
+  }
+  return { method: plainRows, config: { type: 'rows', numVirtualTokens: count, position } as { type: string }, parameters: new Map([['prompt', data]]) }
+}
+
+type RowsConfig = { type: string; numVirtualTokens: number; position: 'before-bos' | 'after-bos' }
+
+/** Rows in front of the text, whatever they come from. */
+const plainRows: PromptMethod = {
+  type: 'rows',
+  paper: '',
+  numVirtualTokens: config => (config as RowsConfig).numVirtualTokens,
+  position: config => (config as RowsConfig).position,
+  parameters: (config, { hiddenSize }) => [{ name: 'prompt', shape: [(config as RowsConfig).numVirtualTokens, hiddenSize] }],
+  initialise: () => Promise.resolve(new Map()),
+  rows: (_, { prompt }, embedded) => tf.concat([prompt as tf.Tensor2D, embedded as tf.Tensor2D], 0),
+  staticPrompt: (_, parameters) => parameters.get('prompt')!,
+}

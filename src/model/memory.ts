@@ -1,0 +1,90 @@
+import { freemem, totalmem } from 'node:os'
+import { GradpromptError } from '../errors.js'
+import type { Checkpoint } from './checkpoint.js'
+import { gigabytes, weightBytes } from './weight-file.js'
+
+/** What the process itself takes: Node, ONNX Runtime and TF.js. */
+const BASE = 250e6
+/** A run of many rows gains nothing over two of half as many: this many keep both cores busy and the caches warm. */
+const PREFERRED_ROWS = 2048
+/** Logits of one run, at most. */
+const LOGITS = 256e6
+
+/** Estimates what a batch takes, and cuts batches into parts that fit the budget. */
+export class MemoryPlan {
+  /** Bytes that may be used. */
+  readonly budget: number
+  readonly weights: number
+
+  constructor(
+    private readonly checkpoint: Checkpoint,
+    budget?: number,
+  ) {
+    this.budget = budget ?? availableMemory()
+    this.weights = weightBytes(checkpoint)
+  }
+
+  /** @throws GradpromptError `not-enough-memory` when not even one row fits beside the weights */
+  requireWeights(): void {
+    const needed = this.weights + BASE + this.bytesPerRow(true)
+    if (needed <= this.budget) return
+    throw new GradpromptError('not-enough-memory', 'The model does not fit into memory', {
+      found: `${gigabytes(this.budget)} to use`,
+      expected: `${gigabytes(needed)}: weights ${gigabytes(this.weights)}, the rest for the program and one row`,
+      hint: 'use a smaller model, or raise --memory if the machine has more than that',
+    })
+  }
+
+  /**
+   * Bytes that one token row takes. A forward pass holds a few layers' worth at a time; a training step keeps what the backward pass
+   * reads again: the residual stream twice, queries, keys and values, the three products of the MLP.
+   */
+  bytesPerRow(training: boolean): number {
+    const { hiddenSize, numLayers, numAttentionHeads, numKeyValueHeads, headDim, intermediateSize } = this.checkpoint.config
+    const heads = (numAttentionHeads + 2 * numKeyValueHeads) * headDim
+    const layer = 4 * (4 * hiddenSize + 3 * heads + 4 * intermediateSize)
+    return training ? layer * (numLayers + 2) : layer * 3
+  }
+
+  /** Bytes of a run over so many rows, of which `headRows` go through the language-model head. */
+  estimate(rows: number, headRows: number, training: boolean): number {
+    return BASE + this.weights + rows * this.bytesPerRow(training) + headRows * this.checkpoint.config.vocabSize * 4 * (training ? 4 : 3)
+  }
+
+  /**
+   * Cuts a batch into runs of whole rows.
+   *
+   * @param lengths tokens of each row
+   * @returns [start, end) of each part
+   */
+  split(lengths: readonly number[], { headRows, training = false }: { headRows: readonly number[]; training?: boolean }): [number, number][] {
+    const parts: [number, number][] = []
+    let start = 0
+    let rows = 0
+    let heads = 0
+    for (const [i, length] of lengths.entries()) {
+      const fits =
+        this.estimate(rows + length, heads + headRows[i]!, training) <= this.budget &&
+        rows + length <= PREFERRED_ROWS &&
+        (heads + headRows[i]!) * this.checkpoint.config.vocabSize * 4 <= LOGITS
+      if (!fits && i > start) {
+        parts.push([start, i])
+        start = i
+        rows = 0
+        heads = 0
+      }
+      rows += length
+      heads += headRows[i]!
+    }
+    if (start < lengths.length) parts.push([start, lengths.length])
+    return parts
+  }
+}
+
+/** What the process may still take: the smaller of what is free and what a container allows, with a margin. */
+export function availableMemory(): number {
+  const limit = process.constrainedMemory?.() ?? 0
+  const total = limit > 0 && limit < totalmem() ? limit : totalmem()
+  const available = (process as { availableMemory?: () => number }).availableMemory?.() ?? freemem()
+  return Math.min(total, available) * 0.9
+}

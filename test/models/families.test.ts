@@ -1,0 +1,55 @@
+import { readFileSync } from 'node:fs'
+import { afterAll, describe, expect, test } from 'vitest'
+import { openSafetensors } from '../../src/formats/safetensors.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+
+interface Expected {
+  rows: { ids: number[]; labels: number[] }[]
+  loss: number
+  loss64: number
+}
+
+const folder = (name: string) => `test/fixtures/models/${name}`
+
+/** Checkpoint, and the fixture that holds what transformers computes with it. */
+const CHECKPOINTS = [
+  ['llama-gqa', 'llama-gqa'],
+  ['llama-untied-bias', 'llama-untied-bias'],
+  ['llama3-rope', 'llama3-rope'],
+  ['mistral-window', 'mistral-window'],
+  ['gpt2', 'gpt2'],
+  ['llama-sharded', 'llama-gqa'],
+  ['llama-f16', 'llama-f16'],
+  ['llama-bf16', 'llama-bf16'],
+  ['llama-gguf', 'llama-gqa'],
+  ['gpt2-gguf', 'gpt2'],
+] as const
+
+const relative = (found: Float32Array, wanted: Float32Array) => {
+  const square = (values: Iterable<number>) => Math.sqrt([...values].reduce((sum, x) => sum + x * x, 0))
+  return square(found.map((x, i) => x - wanted[i]!)) / square(wanted)
+}
+
+describe.each(CHECKPOINTS)('%s equals transformers (%s)', (checkpoint, fixture) => {
+  const expected = JSON.parse(readFileSync(`${folder(fixture)}/expected.json`, 'utf8')) as Expected
+  const opened = Promise.all([LanguageModel.load(folder(checkpoint)), openSafetensors(`${folder(fixture)}/expected.safetensors`)])
+  afterAll(async () => {
+    const [model, file] = await opened
+    await model.dispose()
+    await file.close()
+  })
+
+  test('logits of every position', async () => {
+    const [model, file] = await opened
+    const logits = await model.logits(expected.rows.map(row => row.ids))
+    for (const [i, found] of logits.entries()) expect(relative(found, await file.read(`logits64.${i}`))).toBeLessThan(1e-5)
+  })
+
+  test('loss and gradient of a soft prompt', async () => {
+    const [model, file] = await opened
+    const softPrompt = { data: await file.read('prompt'), shape: [4, 32] as const }
+    const { loss, gradient } = await model.lossAndGradient({ softPrompt, rows: expected.rows })
+    expect(Math.abs(loss - expected.loss64)).toBeLessThan(1e-5)
+    expect(relative(gradient, await file.read('gradient64'))).toBeLessThan(1e-5)
+  })
+})
