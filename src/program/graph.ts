@@ -40,7 +40,8 @@ export interface SymbolicPlaceholder {
 const sizeAt = (size: Size, values: DimensionValues) => (typeof size === 'number' ? size : size.evaluate(values))
 
 /**
- * Traces `fn` at every probe and solves what differs between them.
+ * Traces `fn` at every probe and solves what differs between them. Call stacks are kept only in a second attempt, when an error has to
+ * name the user's line: they cost more than all the rest.
  *
  * @throws GradpromptError `size-branch` when the function does different things at different sizes, `unsolved-constant` when a
  *   number or data depend on sizes in a way that no polynomial explains, and whatever `trace` throws
@@ -53,10 +54,17 @@ export function traceGraph(
 ): Graph {
   const { base, held } = probeSizes(dimensions)
   const probes = [...base, ...held]
-  const traces = probes.map(probe =>
-    prune(trace(fn, inputs.map(input => ({ ...input, shape: input.shape.map(size => sizeAt(size, probe)) })), weights)),
-  )
-  return merged(new Unifier(dimensions, probes, traces, base.length).graph())
+  const attempt = (origins: boolean) => {
+    const placeholders = (probe: DimensionValues) => inputs.map(input => ({ ...input, shape: input.shape.map(size => sizeAt(size, probe)) }))
+    const traces = probes.map(probe => prune(trace(fn, placeholders(probe), weights, { origins })))
+    return new Unifier(dimensions, probes, traces, base.length).graph()
+  }
+  try {
+    return merged(attempt(false))
+  } catch (error) {
+    if (error instanceof GradpromptError && (error.code === 'size-branch' || error.code === 'unsolved-constant')) attempt(true)
+    throw error
+  }
 }
 
 /** Drops the nodes that no output needs, and renumbers the values in order of first use. */
@@ -123,7 +131,7 @@ class Unifier {
         a && b && a.operation === b.operation && a.inputs.join() === b.inputs.join() && a.outputs.join() === b.outputs.join() &&
         a.outputs.every((id, j) => first.values[id]!.shape.length === other.values[b.outputs[j]!]!.shape.length) // biome-ignore format: one condition
       if (!same) {
-        const named = (node: TracedNode | undefined) => (node ? `${node.operation} at ${node.origin.describe()}` : 'nothing more')
+        const named = (node: TracedNode | undefined) => (node ? `${node.operation} at ${node.origin?.describe()}` : 'nothing more')
         throw new GradpromptError('size-branch', 'The function does different things at different sizes', {
           found: `${named(a)} for ${this.at(0)}, but ${named(b)} for ${this.at(index)}`,
           expected: 'the same operations for every size in the declared ranges',
@@ -140,7 +148,7 @@ class Unifier {
   private unsolved(what: string, node: { origin: TracedNode['origin'] } | undefined, values: readonly unknown[]): GradpromptError {
     const seen = values.slice(0, 4).map((value, i) => `${value} for ${this.at(i)}`).join('; ')
     return new GradpromptError('unsolved-constant', `${what} depends on sizes, or on chance, in a way that cannot be compiled`, {
-      found: `${node ? `at ${node.origin.describe()}: ` : ''}${seen}`,
+      found: `${node ? `at ${node.origin?.describe()}: ` : ''}${seen}`,
       expected: 'a sum of products of the declared dimensions, or the inverse of one',
       hint: 'compute it inside the function with tensor operations, or pass it as an input',
     })
@@ -206,15 +214,15 @@ function merged(graph: Graph): Graph {
   const keyOf = (value: unknown): string => JSON.stringify(value, (_, item) => (item instanceof Object && 'terms' in item ? String(item) : item))
   const constants = new Map<string, number>()
   for (const { id, shape, dtype, source } of graph.values.values()) {
-    if (source.kind !== 'constant' || source.data.length > 64) continue
-    const key = keyOf([shape, dtype, [...source.data].map(String)])
+    if (source.kind !== 'uniform' && !(source.kind === 'constant' && source.data.length <= 64)) continue
+    const key = keyOf([shape, dtype, source.kind === 'uniform' ? [source.numerator, source.denominator] : [...source.data].map(String)])
     canonical.set(id, constants.get(key) ?? id)
     if (!constants.has(key)) constants.set(key, id)
   }
   const nodes: GraphNode[] = []
   for (const node of graph.nodes) {
     const inputs = node.inputs.map(resolve)
-    const key = keyOf([node.operation, inputs, node.attributes, node.operation === 'Fill' ? node.outputs.map(id => graph.values.get(id)) : 0])
+    const key = keyOf([node.operation, inputs, node.attributes])
     const known = seen.get(key)
     if (known) {
       for (const [i, id] of node.outputs.entries()) canonical.set(id, known[i]!)

@@ -19,7 +19,7 @@ export interface TracedValue extends TensorMeta {
   readonly id: number
   readonly source:
     | { readonly kind: 'input' | 'weight'; readonly name: string }
-    | { readonly kind: 'constant'; readonly data: ConstantData; readonly origin: Origin }
+    | { readonly kind: 'constant'; readonly data: ConstantData; readonly origin: Origin | undefined }
     | { readonly kind: 'node' }
 }
 
@@ -31,15 +31,19 @@ export interface TracedNode {
   readonly inputs: readonly number[]
   readonly attributes: Attributes
   readonly outputs: readonly number[]
-  readonly origin: Origin
+  /** Known only in a trace that keeps origins. */
+  readonly origin: Origin | undefined
 }
 
-/** Holds the stack of the call that made a node; it is formatted only when an error needs it. */
+/** The call that made a node. */
 export class Origin {
   private readonly holder: { stack?: string } = {}
 
   constructor() {
+    const limit = Error.stackTraceLimit
+    Error.stackTraceLimit = 50
     Error.captureStackTrace(this.holder, Origin)
+    Error.stackTraceLimit = limit
   }
 
   /** The first frame outside TF.js and this package's compiler and kernels: the line of the user's function. */
@@ -66,6 +70,12 @@ class Recorder {
   /** Ids, in this trace, of tensors that came from another backend. */
   private readonly captured = new Map<object, number>()
 
+  constructor(private readonly origins: boolean) {}
+
+  origin(): Origin | undefined {
+    return this.origins ? new Origin() : undefined
+  }
+
   add(meta: TensorMeta, source: TracedValue['source']): { id: number } {
     const dataId = { id: this.values.length }
     this.values.push({ id: dataId.id, shape: [...meta.shape], dtype: meta.dtype, source })
@@ -75,7 +85,7 @@ class Recorder {
   id(tensor: tf.TensorInfo): number {
     const captured = moved.get(tensor.dataId)
     if (captured && !this.captured.has(tensor.dataId)) {
-      const { id } = this.add(captured, { kind: 'constant', data: captured.data, origin: new Origin() })
+      const { id } = this.add(captured, { kind: 'constant', data: captured.data, origin: this.origin() })
       this.captured.set(tensor.dataId, id)
     }
     const id = this.captured.get(tensor.dataId) ?? (tensor.dataId as { id?: number }).id
@@ -111,8 +121,9 @@ class TraceBackend extends tf.KernelBackend {
   override dispose = (): void => {}
 
   override write = (values: tf.BackendValues, shape: number[], dtype: tf.DataType): object => {
-    const origin = new Origin()
-    if (origin.drawsRandomNumbers()) {
+    // A random scalar is found out by differing from trace to trace; looking at every scalar's stack would be slow.
+    const origin = values.length > 1 ? new Origin() : active().origin()
+    if (values.length > 1 && origin?.drawsRandomNumbers()) {
       throw new GradpromptError('random-while-tracing', 'A random number was drawn while the function was traced', {
         found: `a random operation at ${origin.describe()}`,
         expected: 'a function of its inputs: a number drawn now would be the same in every later run',
@@ -153,7 +164,7 @@ function dataDependent(): never {
 function record(operation: string, ids: number[], metas: TensorMeta[], attributes: Attributes): tf.TensorInfo[] {
   const trace = active()
   const outputs = metas.map(meta => ({ dataId: trace.add(meta, { kind: 'node' }), shape: [...meta.shape], dtype: meta.dtype }))
-  trace.nodes.push({ operation, inputs: ids, attributes, outputs: outputs.map(({ dataId }) => dataId.id), origin: new Origin() } as TracedNode)
+  trace.nodes.push({ operation, inputs: ids, attributes, outputs: outputs.map(({ dataId }) => dataId.id), origin: trace.origin() })
   return outputs
 }
 
@@ -231,14 +242,17 @@ export type TensorFunction = (inputs: Record<string, tf.Tensor>, weight: (name: 
  *
  * @throws GradpromptError `unsupported-operation`, `data-dependent`, `random-while-tracing`, `foreign-tensor`, `invalid-output`
  */
-export function trace(fn: TensorFunction, inputs: readonly Placeholder[], weights: ReadonlyMap<string, TensorMeta>): TracedGraph {
+export function trace(
+  fn: TensorFunction,
+  inputs: readonly Placeholder[],
+  weights: ReadonlyMap<string, TensorMeta>,
+  { origins = false }: { origins?: boolean } = {},
+): TracedGraph {
   register()
   const engine = tf.engine()
   const previous = engine.backendName as string | undefined
-  const own = new Recorder()
+  const own = new Recorder(origins)
   recorder = own
-  const limit = Error.stackTraceLimit
-  Error.stackTraceLimit = 40
   tf.setBackend(BACKEND)
   engine.startScope()
   try {
@@ -269,7 +283,6 @@ export function trace(fn: TensorFunction, inputs: readonly Placeholder[], weight
   } finally {
     engine.endScope()
     recorder = undefined
-    Error.stackTraceLimit = limit
     if (previous && previous !== BACKEND) tf.setBackend(previous)
   }
 }

@@ -10,6 +10,12 @@ export const isTemporary = (name: string): boolean => name.endsWith(suffix)
 /** A new name beside `path`, so that renaming it there is atomic. */
 export const temporaryName = (path: string): string => `${path}.${process.pid}-${written++}${suffix}`
 
+/** The process that made a name with `temporaryName`. */
+export function temporaryOwner(name: string): number | undefined {
+  const pid = /\.(\d{1,10})-\d+\.tmp$/.exec(name)?.[1]
+  return pid === undefined ? undefined : Number(pid)
+}
+
 /**
  * Puts a complete text file at `path` or leaves what was there: it is written beside and reaches the disk before it gets the
  * name. Killed at any moment, a reader sees the old bytes or the new ones.

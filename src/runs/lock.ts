@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
-import { link, readFile, rm, writeFile } from 'node:fs/promises'
+import { link, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { GradpromptError } from '../errors.js'
-import { temporaryName } from './atomic.js'
+import { temporaryName, temporaryOwner } from './atomic.js'
 
 /** Held until released, or until its process is gone. */
 export interface Lock {
@@ -20,6 +21,7 @@ export async function acquireLock(path: string): Promise<Lock> {
   try {
     // A link, unlike an exclusive open, appears with its content: no one can read a lock that is still empty.
     while (!(await linked(temporary, path))) await removeStale(path)
+    await removeLeftovers(path)
   } finally {
     await rm(temporary, { force: true })
   }
@@ -43,6 +45,15 @@ async function removeStale(path: string): Promise<void> {
     if ((await contentOf(path)) === content) await rm(path, { force: true })
   } finally {
     await takeover.release()
+  }
+}
+
+/** What processes wrote that were killed on the way to the lock. */
+async function removeLeftovers(path: string): Promise<void> {
+  const folder = dirname(path)
+  for (const name of await readdir(folder)) {
+    const pid = name.startsWith(`${basename(path)}.`) ? temporaryOwner(name) : undefined
+    if (pid !== undefined && !isAlive(pid)) await rm(join(folder, name), { force: true })
   }
 }
 

@@ -146,6 +146,7 @@ describe('openRun', () => {
     await run.close()
     await writeFile(join(run.folder, 'checkpoints', 'step-000007.safetensors.ab12.tmp'), 'half')
     await writeFile(join(run.folder, 'result.json.99-3.tmp'), '{')
+    await writeFile(join(run.folder, `run.lock.${deadPid()}-0.tmp`), '{')
     await openForWriting(run.folder)
     expect((await readdir(run.folder)).sort()).toEqual(['checkpoints', 'config.yaml', 'run.json', 'run.lock'])
     expect(await readdir(join(run.folder, 'checkpoints'))).toEqual([])
