@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs'
 import { type Attributes, defineKernel } from './kernel.js'
+import { tf } from './tf.js'
 
 /**
  * Causal attention over a forest of token sequences that share their beginnings.
@@ -113,7 +113,11 @@ class Blocks {
 
   /** The way back for rows that are not shared: [Hkv, G, Tk, D] -> [Hkv, R - P, D]. */
   unkeyed(x: tf.Tensor, { keyIndex, keySlot }: Grouping): tf.Tensor {
-    return tf.gather(tf.reshape(x, [x.shape[0]!, keyIndex.shape[0]! * keyIndex.shape[1]!, x.shape[3]!]), keySlot as tf.Tensor1D, 1)
+    return tf.gather(
+      tf.reshape(x, [x.shape[0]!, keyIndex.shape[0]! * keyIndex.shape[1]!, x.shape[3]!]),
+      keySlot as tf.Tensor1D,
+      1,
+    )
   }
 
   /** [Q, P + sum Tk]: which key columns a row does not see. */
@@ -121,7 +125,11 @@ class Blocks {
     const { queryPositions, keyPositions, sharedPositions, groupings } = this.inputs.layout
     const query = tf.expandDims(queryPositions, 1) // [Q, 1]
     const parts = groupings.map(({ keyIndex, queryGroup }) => {
-      const positions = tf.where(tf.greater(keyIndex, int(0)), tf.gather(keyPositions, keyIndex as tf.Tensor2D), tf.fill(keyIndex.shape, NO_POSITION, 'int32'))
+      const positions = tf.where(
+        tf.greater(keyIndex, int(0)),
+        tf.gather(keyPositions, keyIndex as tf.Tensor2D),
+        tf.fill(keyIndex.shape, NO_POSITION, 'int32'),
+      )
       const own = tf.gather(positions, tf.maximum(queryGroup, int(0)) as tf.Tensor1D) // [Q, Tk]
       return tf.logicalAnd(inSight(query, own, this.window), tf.expandDims(tf.greaterEqual(queryGroup, int(0)), 1))
     })
@@ -194,7 +202,10 @@ function dense({ q, k, v, layout }: Inputs, scale: number, window: number): tf.T
   let related = tf.expandDims(tf.less(tf.range(0, rows, 1, 'int32'), int(shared)), 0) // [1, R]
   for (const { keyIndex, keySlot, queryGroup } of groupings) {
     const slot = tf.concat([tf.fill([shared], 0, 'int32'), keySlot as tf.Tensor1D]) // [R]
-    const member = tf.logicalAnd(tf.equal(tf.gather(flat(keyIndex), slot), tf.range(0, rows, 1, 'int32')), tf.greaterEqual(tf.range(0, rows, 1, 'int32'), int(shared)))
+    const member = tf.logicalAnd(
+      tf.equal(tf.gather(flat(keyIndex), slot), tf.range(0, rows, 1, 'int32')),
+      tf.greaterEqual(tf.range(0, rows, 1, 'int32'), int(shared)),
+    )
     const group = tf.where(member, tf.floorDiv(slot, int(keyIndex.shape[1]!)), tf.fill([rows], -2, 'int32'))
     related = tf.logicalOr(related, tf.equal(tf.expandDims(queryGroup, 1), tf.expandDims(group, 0))) // [Q, R]
   }
@@ -267,7 +278,13 @@ const variants = [1, 2].map(define)
  * @param options scale of the scores, usually D^-0.5; window: how many positions back a row sees, itself included (0: all)
  * @returns [H, Q, D]
  */
-export function causalAttention(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, layout: AttentionLayout, options: { scale: number; window?: number }): tf.Tensor3D {
+export function causalAttention(
+  q: tf.Tensor,
+  k: tf.Tensor,
+  v: tf.Tensor,
+  layout: AttentionLayout,
+  options: { scale: number; window?: number },
+): tf.Tensor3D {
   const { groupings, queryPositions, keyPositions, sharedPositions } = layout
   const indices = groupings.flatMap((grouping, i) => NAMES.map(name => [`${name}${i}`, grouping[name]] as const))
   const inputs = { q, k, v, queryPositions, keyPositions, sharedPositions, ...Object.fromEntries(indices) }

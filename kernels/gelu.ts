@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs'
 import { defineKernel } from './kernel.js'
+import { tf } from './tf.js'
 
 const SQRT_2_OVER_PI = Math.sqrt(2 / Math.PI)
 

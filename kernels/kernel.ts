@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs'
+import { tf } from './tf.js'
 
 /** Shape and type of a tensor, without its values. */
 export interface TensorMeta {
@@ -67,10 +67,10 @@ export interface Kernel {
 export const kernels = new Map<string, Kernel>()
 
 const EAGER_BACKENDS = ['cpu', 'wasm', 'tensorflow', 'webgl', 'webgpu']
+const registered = new Set<string>()
 
-/** Registers a kernel with TF.js and returns the function that runs it. */
-export function defineKernel(kernel: Kernel): (inputs: Record<string, tf.Tensor | undefined>, attributes?: Attributes) => tf.Tensor {
-  kernels.set(kernel.name, kernel)
+function register(kernel: Kernel): void {
+  registered.add(kernel.name)
   for (const backendName of EAGER_BACKENDS) {
     tf.registerKernel({
       kernelName: kernel.name,
@@ -80,7 +80,15 @@ export function defineKernel(kernel: Kernel): (inputs: Record<string, tf.Tensor 
     })
   }
   if (kernel.gradient) tf.registerGradient({ kernelName: kernel.name, ...kernel.gradient })
+}
+
+/** Adds a kernel and returns the function that runs it. TF.js learns of it when it is first run. */
+export function defineKernel(
+  kernel: Kernel,
+): (inputs: Record<string, tf.Tensor | undefined>, attributes?: Attributes) => tf.Tensor {
+  kernels.set(kernel.name, kernel)
   return (inputs, attributes = {}) => {
+    if (!registered.has(kernel.name)) register(kernel)
     const given = Object.fromEntries(Object.entries(inputs).filter(([, tensor]) => tensor !== undefined)) as tf.NamedTensorMap
     return tf.engine().runKernel(kernel.name, given, attributes as tf.NamedAttrMap)
   }

@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs'
 import { defineKernel } from './kernel.js'
+import { tf } from './tf.js'
 
 /** (x - mean) / sqrt(variance + epsilon), [R, d], and its denominator's inverse, [R, 1]. */
 function normalise(x: tf.Tensor, epsilon: unknown): { normalised: tf.Tensor; inverse: tf.Tensor } {

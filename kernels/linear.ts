@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs'
 import { defineKernel } from './kernel.js'
+import { tf } from './tf.js'
 
 const run = defineKernel({
   name: 'LinearFrozen',
@@ -14,7 +14,8 @@ const run = defineKernel({
   },
   lower: {
     shape: ({ x, weight }) => [x!.shape[0]!, weight!.shape[0]!],
-    write: ({ inputs: [x, weight, bias], emit }) => emit('Gemm', [x!.name, weight!.name, ...(bias ? [bias.name] : [])], { transB: 1 }),
+    write: ({ inputs: [x, weight, bias], emit }) =>
+      emit('Gemm', [x!.name, weight!.name, ...(bias ? [bias.name] : [])], { transB: 1 }),
   },
 })
 

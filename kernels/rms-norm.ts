@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs'
 import { defineKernel } from './kernel.js'
+import { tf } from './tf.js'
 
 /** 1 / sqrt(mean(x²) + epsilon), [R, 1] */
 const inverseNorm = (x: tf.Tensor, epsilon: unknown) => tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon as number))

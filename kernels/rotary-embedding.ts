@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs'
 import { defineKernel, type Lowering } from './kernel.js'
+import { tf } from './tf.js'
 
 const run = defineKernel({
   name: 'RotaryEmbedding',

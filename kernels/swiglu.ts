@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs'
 import { defineKernel } from './kernel.js'
+import { tf } from './tf.js'
 
 const silu = defineKernel({
   name: 'Silu',
@@ -21,7 +21,9 @@ const silu = defineKernel({
   lower: {
     shape: ({ x }) => x!.shape,
     write: ({ inputs: [x], device, emit }) =>
-      device === 'cpu' ? emit('QuickGelu', [x!.name], { alpha: 1 }, 'com.microsoft') : emit('Mul', [x!.name, emit('Sigmoid', [x!.name])]),
+      device === 'cpu'
+        ? emit('QuickGelu', [x!.name], { alpha: 1 }, 'com.microsoft')
+        : emit('Mul', [x!.name, emit('Sigmoid', [x!.name])]),
   },
 })
 

@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs'
 import { defineKernel } from './kernel.js'
+import { tf } from './tf.js'
 
 /** log(sum(exp(logits))) of each row, [N, 1]. */
 function logSumExp(logits: tf.Tensor): tf.Tensor2D {
@@ -20,14 +20,25 @@ const runGradient = defineKernel({
     const [rows, vocabulary] = logits!.shape as [number, number]
     const epsilon = smoothing as number
     const place = tf.mul(tf.oneHot(row as tf.Tensor1D, rows), tf.expandDims(weight!, 1)) // [N, Q]
-    const wanted = tf.matMul(place as tf.Tensor2D, tf.cast(tf.oneHot(target as tf.Tensor1D, vocabulary), 'float32') as tf.Tensor2D, true) // [Q, V]
+    const wanted = tf.matMul(
+      place as tf.Tensor2D,
+      tf.cast(tf.oneHot(target as tf.Tensor1D, vocabulary), 'float32') as tf.Tensor2D,
+      true,
+    ) // [Q, V]
     const probability = tf.sub(tf.exp(tf.sub(logits!, normaliser!)), epsilon / vocabulary)
     return tf.sub(tf.mul(probability, tf.expandDims(rowWeight!, 1)), tf.mul(wanted, 1 - epsilon))
   },
   lower: {
     shape: ({ logits }) => logits!.shape,
     write: ({ inputs, attributes, emit, float, int64 }) => {
-      const [logits, row, target, weight, rowWeight, normaliser] = inputs.map(input => input!.name) as [string, string, string, string, string, string]
+      const [logits, row, target, weight, rowWeight, normaliser] = inputs.map(input => input!.name) as [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+      ]
       const epsilon = attributes.smoothing as number
       let probability = emit('Exp', [emit('Sub', [logits, normaliser])])
       if (epsilon > 0) probability = emit('Sub', [probability, float(epsilon / (inputs[0]!.shape[1] as number))])

@@ -1,5 +1,5 @@
-import type * as tf from '@tensorflow/tfjs'
 import type { AttentionLayout } from '../kernels/causal-attention.js'
+import type { tf } from '../kernels/tf.js'
 import { GradpromptError } from '../src/errors.js'
 
 /** What every causal language model has, in the words of Hugging Face's config.json. */
@@ -97,7 +97,10 @@ export class ConfigReader {
   }
 
   private wrong(name: string, value: unknown, expected: string): GradpromptError {
-    return new GradpromptError('invalid-model-config', `${this.source}: ${name} is not usable`, { found: JSON.stringify(value) ?? 'nothing', expected })
+    return new GradpromptError('invalid-model-config', `${this.source}: ${name} is not usable`, {
+      found: JSON.stringify(value) ?? 'nothing',
+      expected,
+    })
   }
 
   /** A whole number from 1 to 2^31. */
@@ -109,7 +112,8 @@ export class ConfigReader {
       throw this.wrong(list[0]!, undefined, 'a whole number')
     }
     const value = Number(found.value)
-    if (!Number.isInteger(value) || value < 1 || value > 2 ** 31) throw this.wrong(found.name, found.value, 'a whole number from 1')
+    if (!Number.isInteger(value) || value < 1 || value > 2 ** 31)
+      throw this.wrong(found.name, found.value, 'a whole number from 1')
     return value
   }
 

@@ -1,9 +1,9 @@
-import * as tf from '@tensorflow/tfjs'
 import { causalAttention } from '../kernels/causal-attention.js'
 import { gatherRows } from '../kernels/gather-rows.js'
 import { gelu } from '../kernels/gelu.js'
 import { layerNorm } from '../kernels/layer-norm.js'
 import { linear } from '../kernels/linear.js'
+import { tf } from '../kernels/tf.js'
 import type { ModelConfig, ModelFamily, WeightSpec } from './family.js'
 
 /** GPT-2: learned positions, layer norm, one biased projection for queries, keys and values. */
@@ -93,7 +93,13 @@ export const gpt2: ModelFamily<Gpt2Config> = {
       let attended: tf.Tensor // [H, R, D]; in the last layer [H, Q, D]
       if (layer < numLayers - 1) {
         const projected = split(linear(h, w('queryKeyValue'), w('queryKeyValueBias')), 3 * heads)
-        attended = causalAttention(some(projected, 0, heads), some(projected, heads, heads), some(projected, 2 * heads, heads), layout, attend)
+        attended = causalAttention(
+          some(projected, 0, heads),
+          some(projected, heads, heads),
+          some(projected, 2 * heads, heads),
+          layout,
+          attend,
+        )
       } else {
         const keyValue = split(linear(h, w('keyValue'), w('keyValueBias')), 2 * heads)
         const query = split(linear(gatherRows(h, read.index, read.inverse), w('query'), w('queryBias')), heads)

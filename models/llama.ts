@@ -1,10 +1,10 @@
-import * as tf from '@tensorflow/tfjs'
 import { causalAttention } from '../kernels/causal-attention.js'
 import { gatherRows } from '../kernels/gather-rows.js'
 import { linear } from '../kernels/linear.js'
 import { rmsNorm } from '../kernels/rms-norm.js'
 import { rotaryEmbedding } from '../kernels/rotary-embedding.js'
 import { swiGlu } from '../kernels/swiglu.js'
+import { tf } from '../kernels/tf.js'
 import type { ModelConfig, ModelFamily, WeightPart, WeightSpec } from './family.js'
 import { parseRotary, type RotaryConfig, rotaryTables } from './rotary.js'
 
@@ -64,10 +64,15 @@ export const llama: ModelFamily<LlamaConfig> = {
         const shape = (rows: number) => (suffix === 'weight' ? [rows, hiddenSize] : [rows])
         const part = (name: string, rows: number) => ({ source: source(`self_attn.${name}.${suffix}`), shape: shape(rows) })
         const kind = suffix === 'weight' ? '' : 'Bias'
-        add(source(`queryKeyValue${kind}`), shape(queries + 2 * keys), [part('q_proj', queries), part('k_proj', keys), part('v_proj', keys)], [
-          { name: source(`query${kind}`), start: 0, rows: queries },
-          { name: source(`keyValue${kind}`), start: queries, rows: 2 * keys },
-        ])
+        add(
+          source(`queryKeyValue${kind}`),
+          shape(queries + 2 * keys),
+          [part('q_proj', queries), part('k_proj', keys), part('v_proj', keys)],
+          [
+            { name: source(`query${kind}`), start: 0, rows: queries },
+            { name: source(`keyValue${kind}`), start: queries, rows: 2 * keys },
+          ],
+        )
       }
       one(source('attentionNorm'), source('input_layernorm.weight'), [hiddenSize])
       attention('weight')
@@ -107,21 +112,42 @@ export const llama: ModelFamily<LlamaConfig> = {
       const h = rmsNorm(x, w('attentionNorm'), rmsNormEpsilon) // [R, d]
       let attended: tf.Tensor // [H, R, D]; in the last layer [H, Q, D]
       if (layer < numLayers - 1) {
-        const projected = split(linear(h, w('queryKeyValue'), bias(config.attentionBias, 'queryKeyValueBias')), heads + 2 * keyHeads)
+        const projected = split(
+          linear(h, w('queryKeyValue'), bias(config.attentionBias, 'queryKeyValueBias')),
+          heads + 2 * keyHeads,
+        )
         const rotated = rotaryEmbedding(some(projected, 0, heads + keyHeads), cos, sin)
-        attended = causalAttention(some(rotated, 0, heads), some(rotated, heads, keyHeads), some(projected, heads + keyHeads, keyHeads), layout, attend)
+        attended = causalAttention(
+          some(rotated, 0, heads),
+          some(rotated, heads, keyHeads),
+          some(projected, heads + keyHeads, keyHeads),
+          layout,
+          attend,
+        )
       } else {
         const keyValue = split(linear(h, w('keyValue'), bias(config.attentionBias, 'keyValueBias')), 2 * keyHeads)
-        const query = split(linear(gatherRows(h, read.index, read.inverse), w('query'), bias(config.attentionBias, 'queryBias')), heads)
+        const query = split(
+          linear(gatherRows(h, read.index, read.inverse), w('query'), bias(config.attentionBias, 'queryBias')),
+          heads,
+        )
         const at = (table: tf.Tensor) => tf.gather(table, read.index as tf.Tensor1D) // [Q, D/2]
         const key = rotaryEmbedding(some(keyValue, 0, keyHeads), cos, sin)
-        attended = causalAttention(rotaryEmbedding(query, at(cos), at(sin)), key, some(keyValue, keyHeads, keyHeads), read.layout, attend)
+        attended = causalAttention(
+          rotaryEmbedding(query, at(cos), at(sin)),
+          key,
+          some(keyValue, keyHeads, keyHeads),
+          read.layout,
+          attend,
+        )
         x = gatherRows(x, read.index, read.inverse) // [Q, d]
       }
       const joined = tf.reshape(tf.transpose(attended, [1, 0, 2]), [-1, heads * headDim])
       x = tf.add(x, linear(joined, w('attentionOutput'), bias(config.attentionBias, 'attentionOutputBias')))
       const m = rmsNorm(x, w('mlpNorm'), rmsNormEpsilon)
-      const inner = swiGlu(linear(m, w('gate'), bias(config.mlpBias, 'gateBias')), linear(m, w('up'), bias(config.mlpBias, 'upBias'))) // [R, f]
+      const inner = swiGlu(
+        linear(m, w('gate'), bias(config.mlpBias, 'gateBias')),
+        linear(m, w('up'), bias(config.mlpBias, 'upBias')),
+      ) // [R, f]
       x = tf.add(x, linear(inner, w('down'), bias(config.mlpBias, 'downBias')))
     }
     return rmsNorm(x, weight('norm'), rmsNormEpsilon)
@@ -144,7 +170,9 @@ export const llama: ModelFamily<LlamaConfig> = {
       rope_theta: get('rope.freq_base'),
       max_position_embeddings: get('context_length'),
       sliding_window: get('attention.sliding_window'),
-      ...(get('rope.scaling.type') === 'linear' ? { rope_scaling: { rope_type: 'linear', factor: get('rope.scaling.factor') } } : {}),
+      ...(get('rope.scaling.type') === 'linear'
+        ? { rope_scaling: { rope_type: 'linear', factor: get('rope.scaling.factor') } }
+        : {}),
     }),
     part: (part, { numAttentionHeads, numKeyValueHeads }) => {
       const source = part.source

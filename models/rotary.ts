@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs'
+import { tf } from '../kernels/tf.js'
 import type { ConfigReader } from './family.js'
 
 /** Rotary position embedding: base, and how frequencies are scaled for contexts longer than those of training. */
@@ -21,7 +21,8 @@ export interface RotaryConfig {
 /** Reads `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (before). */
 export function parseRotary(config: ConfigReader): RotaryConfig {
   const parameters = config.object('rope_parameters') ?? config.object('rope_scaling')
-  const base = parameters?.raw.rope_theta !== undefined ? parameters.number('rope_theta', 10_000) : config.number('rope_theta', 10_000)
+  const base =
+    parameters?.raw.rope_theta !== undefined ? parameters.number('rope_theta', 10_000) : config.number('rope_theta', 10_000)
   const divisors = config.raw.rope_divisors
   if (Array.isArray(divisors)) return { base, scaling: { type: 'divisors', divisors: divisors as number[] } }
   const type = parameters?.oneOf(['rope_type', 'type'], ['default', 'linear', 'llama3'], 'default') ?? 'default'

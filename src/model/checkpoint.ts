@@ -43,7 +43,10 @@ export async function openCheckpoint(name: string): Promise<Checkpoint> {
   const gguf = inside.filter(file => file.endsWith('.gguf'))
   if (gguf.length === 1) return openGgufCheckpoint(name, join(path, gguf[0]!))
   throw new GradpromptError('not-a-model', `${name} holds no model`, {
-    found: gguf.length > 1 ? `${gguf.length} .gguf files: ${gguf.slice(0, 5).join(', ')}` : inside.slice(0, 8).join(', ') || 'an empty folder',
+    found:
+      gguf.length > 1
+        ? `${gguf.length} .gguf files: ${gguf.slice(0, 5).join(', ')}`
+        : inside.slice(0, 8).join(', ') || 'an empty folder',
     expected: 'config.json with *.safetensors, or one .gguf file',
     ...(gguf.length > 1 ? { hint: 'name the .gguf file itself' } : {}),
   })
@@ -81,7 +84,10 @@ async function openFolder(name: string, path: string): Promise<Checkpoint> {
   const family = findFamily('modelType', typeof type === 'string' ? type : 'none', source)
   const config = family.parseConfig(new ConfigReader(raw, source))
   const file = await openSafetensors(path)
-  return checked({ name, path, family, config, rawConfig: raw, file, tokenizer: { folder: path }, weights: family.weights(config) }, source)
+  return checked(
+    { name, path, family, config, rawConfig: raw, file, tokenizer: { folder: path }, weights: family.weights(config) },
+    source,
+  )
 }
 
 function parseJson(path: string, text: string): Record<string, unknown> {
@@ -89,10 +95,17 @@ function parseJson(path: string, text: string): Record<string, unknown> {
   try {
     value = JSON.parse(text)
   } catch (cause) {
-    throw new GradpromptError('invalid-model-config', `${path} is not JSON`, { found: (cause as Error).message, expected: 'an object', cause })
+    throw new GradpromptError('invalid-model-config', `${path} is not JSON`, {
+      found: (cause as Error).message,
+      expected: 'an object',
+      cause,
+    })
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>
-  throw new GradpromptError('invalid-model-config', `${path} is not an object`, { found: text.slice(0, 40), expected: 'an object' })
+  throw new GradpromptError('invalid-model-config', `${path} is not an object`, {
+    found: text.slice(0, 40),
+    expected: 'an object',
+  })
 }
 
 async function openGgufCheckpoint(name: string, path: string): Promise<Checkpoint> {
@@ -100,11 +113,14 @@ async function openGgufCheckpoint(name: string, path: string): Promise<Checkpoin
   const { metadata } = file
   const architecture = metadata.get('general.architecture')
   if (typeof architecture !== 'string') {
-    throw new GradpromptError('invalid-gguf', `${path} does not say which architecture it holds`, { expected: 'the key general.architecture' })
+    throw new GradpromptError('invalid-gguf', `${path} does not say which architecture it holds`, {
+      expected: 'the key general.architecture',
+    })
   }
   const family = findFamily('gguf', architecture, path)
   const tokens = metadata.get('tokenizer.ggml.tokens')
-  const get = (key: string): unknown => plain(metadata.get(`${architecture}.${key}`)) ?? (key === 'vocab_size' && Array.isArray(tokens) ? tokens.length : undefined)
+  const get = (key: string): unknown =>
+    plain(metadata.get(`${architecture}.${key}`)) ?? (key === 'vocab_size' && Array.isArray(tokens) ? tokens.length : undefined)
   const raw: Record<string, unknown> = { ...family.gguf.config(get), tie_word_embeddings: !file.tensors.has('output.weight') }
   // What llama.cpp's converter makes of `llama3` scaling: a divisor for each frequency.
   if (file.tensors.has('rope_freqs.weight')) raw.rope_divisors = [...(await file.read('rope_freqs.weight'))]
@@ -134,10 +150,14 @@ function checked(checkpoint: Omit<Checkpoint, 'files'>, source: string): Checkpo
     }
     const expected = part.transposed ? [...part.shape].reverse() : part.shape
     if (tensor.shape.join() !== expected.join()) {
-      throw new GradpromptError('shape-mismatch', `${source}: the weight ${tensor.name} has another shape than the configuration says`, {
-        found: `[${tensor.shape}]`,
-        expected: `[${expected}]`,
-      })
+      throw new GradpromptError(
+        'shape-mismatch',
+        `${source}: the weight ${tensor.name} has another shape than the configuration says`,
+        {
+          found: `[${tensor.shape}]`,
+          expected: `[${expected}]`,
+        },
+      )
     }
     blockLayout(tensor.dtype, tensor.name)
     used.add(part.source)
@@ -148,10 +168,14 @@ function checked(checkpoint: Omit<Checkpoint, 'files'>, source: string): Checkpo
     if (used.has(name) || family.ignored.test(name)) continue
     // A tied head may be stored a second time.
     if (config.tieWordEmbeddings && (name === 'lm_head.weight' || name === 'output.weight')) continue
-    throw new GradpromptError('unknown-weight', `${source}: the checkpoint holds a weight that the ${family.name} family does not know`, {
-      found: `${tensor.name} [${tensor.shape}]`,
-      expected: 'only weights that the computation uses: leaving one out would change the results',
-    })
+    throw new GradpromptError(
+      'unknown-weight',
+      `${source}: the checkpoint holds a weight that the ${family.name} family does not know`,
+      {
+        found: `${tensor.name} [${tensor.shape}]`,
+        expected: 'only weights that the computation uses: leaving one out would change the results',
+      },
+    )
   }
   const files = new Set(weights.flatMap(spec => spec.parts.map(part => file.locate(part.source).path)))
   return { ...checkpoint, weights, files: [...files, ...(source.endsWith('.json') ? [source] : [])] }

@@ -144,16 +144,24 @@ export class Forest {
 
   /** Own segment first; then, where there are children, the segment that they continue. */
   private groupings(place: ReadonlyMap<number, number>): Record<string, ProgramInput>[] {
-    const own = [...this.own, ...this.children.flat().filter(({ length }) => length > 0)].map(segment => ({ keys: segment, queries: [segment] }))
+    const own = [...this.own, ...this.children.flat().filter(({ length }) => length > 0)].map(segment => ({
+      keys: segment,
+      queries: [segment],
+    }))
     const groupings = [this.grouping(own, place)]
     if (this.hasChildren) {
-      const parents = this.own.map((keys, i) => ({ keys, queries: this.children[i]! })).filter(({ queries }) => queries.some(({ length }) => length > 0))
+      const parents = this.own
+        .map((keys, i) => ({ keys, queries: this.children[i]! }))
+        .filter(({ queries }) => queries.some(({ length }) => length > 0))
       groupings.push(this.grouping(parents, place))
     }
     return groupings
   }
 
-  private grouping(groups: readonly { keys: Segment; queries: readonly Segment[] }[], place: ReadonlyMap<number, number>): Record<string, ProgramInput> {
+  private grouping(
+    groups: readonly { keys: Segment; queries: readonly Segment[] }[],
+    place: ReadonlyMap<number, number>,
+  ): Record<string, ProgramInput> {
     const keyRows = groups.map(({ keys }) => range(keys))
     const queryRows = groups.map(({ queries }) => queries.flatMap(range))
     const keys = new Slots(keyRows)

@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs'
 import type { AttentionLayout } from '../../kernels/causal-attention.js'
+import { tf } from '../../kernels/tf.js'
 import type { TokenTargets } from '../../kernels/token-cross-entropy.js'
 import type { HiddenInputs } from '../../models/family.js'
 
@@ -29,7 +29,11 @@ export function forestLayout(inputs: Tensors): Omit<HiddenInputs, 'weight' | 'x'
     read: {
       index: readIndex!,
       inverse: readInverse!,
-      layout: { ...layout, queryPositions: tf.gather(queryPositions, readIndex!), groupings: groupings.map(i => grouping(i, 'read')) },
+      layout: {
+        ...layout,
+        queryPositions: tf.gather(queryPositions, readIndex!),
+        groupings: groupings.map(i => grouping(i, 'read')),
+      },
     },
     targets: { row: inputs.targetRow!, target: inputs.targetId!, weight: inputs.targetWeight!, rowWeight: inputs.rowWeight! },
   }

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
-import * as tf from '@tensorflow/tfjs'
+import { tf } from '../../kernels/tf.js'
 import { tokenCrossEntropy, tokenLogProbabilities } from '../../kernels/token-cross-entropy.js'
 import type { ModelConfig } from '../../models/family.js'
 import { GradpromptError } from '../errors.js'
@@ -74,7 +74,15 @@ export class LanguageModel {
       memory.requireWeights()
       const [tokenizer, hash] = await Promise.all([loadTokenizer(checkpoint.tokenizer), hashModel(checkpoint.files)])
       const weights = await weightFile(checkpoint, hash, options.onProgress)
-      return new LanguageModel(checkpoint, tokenizer, hash, weights, options.device ?? 'cpu', options.threads ?? defaultThreads(), memory)
+      return new LanguageModel(
+        checkpoint,
+        tokenizer,
+        hash,
+        weights,
+        options.device ?? 'cpu',
+        options.threads ?? defaultThreads(),
+        memory,
+      )
     } finally {
       await checkpoint.file.close()
     }
@@ -96,8 +104,17 @@ export class LanguageModel {
     this.embedding ??= await open(join(this.weights.folder, file), 'r')
     const rows = new Float32Array(ids.length * hiddenSize)
     for (const [i, id] of ids.entries()) {
-      if (!(id >= 0 && id < vocabSize)) throw new GradpromptError('invalid-token-id', 'A token id lies outside the vocabulary', { found: String(id), expected: `0 to ${vocabSize - 1}` })
-      await this.embedding.read(new Uint8Array(rows.buffer, i * hiddenSize * 4, hiddenSize * 4), 0, hiddenSize * 4, offset + id * hiddenSize * 4)
+      if (!(id >= 0 && id < vocabSize))
+        throw new GradpromptError('invalid-token-id', 'A token id lies outside the vocabulary', {
+          found: String(id),
+          expected: `0 to ${vocabSize - 1}`,
+        })
+      await this.embedding.read(
+        new Uint8Array(rows.buffer, i * hiddenSize * 4, hiddenSize * 4),
+        0,
+        hiddenSize * 4,
+        offset + id * hiddenSize * 4,
+      )
     }
     return rows
   }
@@ -122,10 +139,16 @@ export class LanguageModel {
     const prompt = softPrompt && plainPrompt(softPrompt, this.config)
     const { vocabSize } = this.config
     const results: Float32Array[] = []
-    for (const [start, end] of this.memory.split(rows.map(ids => ids.length), { headRows: rows.map(ids => ids.length) })) {
+    for (const [start, end] of this.memory.split(
+      rows.map(ids => ids.length),
+      { headRows: rows.map(ids => ids.length) },
+    )) {
       const part = rows.slice(start, end)
       this.checkIds(part)
-      const forest = new Forest(part.map(ids => ({ ids })), placementOf(prompt))
+      const forest = new Forest(
+        part.map(ids => ({ ids })),
+        placementOf(prompt),
+      )
       const targets = part.flatMap((ids, i) => ids.map((_, j): Target => ({ row: forest.rowOf(i, j)!, id: 0, weight: 0 })))
       if (targets.length === 0) {
         results.push(...part.map(() => new Float32Array(0)))
@@ -153,7 +176,13 @@ export class LanguageModel {
    *
    * @returns loss, and the gradient [m * hiddenSize]
    */
-  async lossAndGradient({ softPrompt, rows }: { softPrompt: SoftPrompt; rows: readonly LabelledRow[] }): Promise<{ loss: number; gradient: Float32Array }> {
+  async lossAndGradient({
+    softPrompt,
+    rows,
+  }: {
+    softPrompt: SoftPrompt
+    rows: readonly LabelledRow[]
+  }): Promise<{ loss: number; gradient: Float32Array }> {
     const { loss, gradients } = await this.promptGradient(plainPrompt(softPrompt, this.config), rows)
     return { loss, gradient: gradients.get('prompt')! }
   }
@@ -169,21 +198,35 @@ export class LanguageModel {
   ): Promise<{ loss: number; gradients: Map<string, Float32Array>; rows: number }> {
     const labelled = rows.map(row => labelPositions(row))
     const count = labelled.reduce((sum, positions) => sum + positions.length, 0)
-    if (count === 0) throw new GradpromptError('no-labels', 'No row of the batch has a label token', { expected: 'labels[i] = ids[i] where there is a loss, -100 elsewhere' })
+    if (count === 0)
+      throw new GradpromptError('no-labels', 'No row of the batch has a label token', {
+        expected: 'labels[i] = ids[i] where there is a loss, -100 elsewhere',
+      })
     this.checkIds(rows.map(row => row.ids))
     // Nothing is predicted from what stands behind the second-last label, so it is not computed.
     const fed = rows.map((row, i) => row.ids.slice(0, labelled[i]!.at(-1) ?? 0))
-    const gradients = new Map(prompt.method.parameters(prompt.config, this.config).map(({ name, shape }) => [name, new Float32Array(product(shape))]))
+    const gradients = new Map(
+      prompt.method.parameters(prompt.config, this.config).map(({ name, shape }) => [name, new Float32Array(product(shape))]),
+    )
     const program = await this.program('gradient', prompt, 1, labelSmoothing)
     let loss = 0
     let computed = 0
-    const parts = this.memory.split(fed.map(ids => ids.length), { headRows: labelled.map(positions => positions.length), training: true })
+    const parts = this.memory.split(
+      fed.map(ids => ids.length),
+      { headRows: labelled.map(positions => positions.length), training: true },
+    )
     for (const [start, end] of parts) {
-      const forest = new Forest(fed.slice(start, end).map(ids => ({ ids })), placementOf(prompt))
+      const forest = new Forest(
+        fed.slice(start, end).map(ids => ({ ids })),
+        placementOf(prompt),
+      )
       const targets = labelled.slice(start, end).flatMap((positions, i) =>
         positions.map((position): Target => {
           const row = forest.rowOf(i, position - 1)
-          if (row === undefined) throw new GradpromptError('unpredictable-label', 'A label stands where nothing precedes it', { found: `row ${start + i}, position ${position}` })
+          if (row === undefined)
+            throw new GradpromptError('unpredictable-label', 'A label stands where nothing precedes it', {
+              found: `row ${start + i}, position ${position}`,
+            })
           return { row, id: rows[start + i]!.labels[position]!, weight: 1 / count }
         }),
       )
@@ -211,25 +254,34 @@ export class LanguageModel {
     rows: readonly { readonly context: readonly number[]; readonly candidates: readonly { readonly ids: readonly number[] }[] }[],
   ): Promise<number[][]> {
     const results: number[][] = []
-    const lengths = rows.map(row => row.context.length + row.candidates.reduce((sum, { ids }) => sum + Math.max(0, ids.length - 1), 0))
-    for (const [start, end] of this.memory.split(lengths, { headRows: rows.map(row => 1 + row.candidates.reduce((sum, { ids }) => sum + ids.length - 1, 0)) })) {
+    const lengths = rows.map(
+      row => row.context.length + row.candidates.reduce((sum, { ids }) => sum + Math.max(0, ids.length - 1), 0),
+    )
+    for (const [start, end] of this.memory.split(lengths, {
+      headRows: rows.map(row => 1 + row.candidates.reduce((sum, { ids }) => sum + ids.length - 1, 0)),
+    })) {
       const part = rows.slice(start, end)
       this.checkIds(part.flatMap(row => [row.context, ...row.candidates.map(({ ids }) => ids)]))
       // The last token of an answer is never fed: nothing is predicted from it.
-      const sequences = part.map((row): Sequence => ({ ids: row.context, children: row.candidates.map(({ ids }) => ids.slice(0, -1)) }))
+      const sequences = part.map(
+        (row): Sequence => ({ ids: row.context, children: row.candidates.map(({ ids }) => ids.slice(0, -1)) }),
+      )
       const forest = new Forest(sequences, placementOf(prompt))
       const targets = part.flatMap((row, i) =>
         row.candidates.flatMap(({ ids }, j) =>
           ids.map((id, k): Target => {
             const at = k === 0 ? forest.rowOf(i, row.context.length - 1) : forest.childRow(i, j, k - 1)
-            if (at === undefined) throw new GradpromptError('empty-context', 'Nothing precedes the answer of a row', { found: `row ${start + i}` })
+            if (at === undefined)
+              throw new GradpromptError('empty-context', 'Nothing precedes the answer of a row', { found: `row ${start + i}` })
             return { row: at, id, weight: 0 }
           }),
         ),
       )
       const { inputs } = forest.inputs(targets)
       const program = await this.program('logProbabilities', prompt, forest.hasChildren ? 2 : 1)
-      const { logProbabilities } = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as { logProbabilities: Float32Array }
+      const { logProbabilities } = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as {
+        logProbabilities: Float32Array
+      }
       let next = 0
       for (const row of part) results.push(row.candidates.map(({ ids }) => ids.reduce(sum => sum + logProbabilities[next++]!, 0)))
     }
@@ -250,12 +302,20 @@ export class LanguageModel {
   }
 
   /** The specification of a program of this model: also what an eager run takes. */
-  programSpec(kind: Kind, prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined, groupings: 1 | 2, labelSmoothing = 0): ProgramSpec {
+  programSpec(
+    kind: Kind,
+    prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined,
+    groupings: 1 | 2,
+    labelSmoothing = 0,
+  ): ProgramSpec {
     const { family, config } = this.checkpoint
     const numVirtualTokens = prompt?.method.numVirtualTokens(prompt.config) ?? 0
     const { inputs, dims } = forestSpec({ numVirtualTokens, groupings, maxRows: MAX_ROWS })
     const parameters = prompt?.method.parameters(prompt.config, config) ?? []
-    const parameterInput = ({ name, shape }: { name: string; shape: readonly number[] }) => [`parameter:${name}`, { shape, dtype: 'float32' as const }]
+    const parameterInput = ({ name, shape }: { name: string; shape: readonly number[] }) => [
+      `parameter:${name}`,
+      { shape, dtype: 'float32' as const },
+    ]
     return {
       name: `${family.name} ${kind}`,
       inputs: { ...inputs, ...Object.fromEntries(parameters.map(parameterInput)) },
@@ -273,7 +333,8 @@ export class LanguageModel {
         const values = names.map(name => given[`parameter:${name}`]!)
         const named = (tensors: readonly tf.Tensor[]) => Object.fromEntries(names.map((name, i) => [name, tensors[i]!]))
         if (kind === 'logits') return { logits: read(named(values)) }
-        if (kind === 'logProbabilities') return { logProbabilities: tokenLogProbabilities(read(named(values)), targets.row, targets.target) }
+        if (kind === 'logProbabilities')
+          return { logProbabilities: tokenLogProbabilities(read(named(values)), targets.row, targets.target) }
         const loss = (...tensors: tf.Tensor[]) => tokenCrossEntropy(read(named(tensors)), targets, labelSmoothing)
         const { value, grads } = tf.valueAndGrads(loss)(values)
         return { loss: value, ...Object.fromEntries(names.map((name, i) => [`gradient:${name}`, grads[i]!])) }
@@ -286,7 +347,10 @@ export class LanguageModel {
     const key = JSON.stringify([kind, prompt?.config, groupings, labelSmoothing])
     const known = this.programs.get(key)
     if (known) return known
-    const made = Program.compile(this.programSpec(kind, prompt, groupings, labelSmoothing), { device: this.device, threads: this.threads })
+    const made = Program.compile(this.programSpec(kind, prompt, groupings, labelSmoothing), {
+      device: this.device,
+      threads: this.threads,
+    })
     this.programs.set(key, made)
     made.catch(() => this.programs.delete(key))
     return made
@@ -296,7 +360,10 @@ export class LanguageModel {
     for (const [i, ids] of rows.entries()) {
       const bad = ids.find(id => !(Number.isInteger(id) && id >= 0 && id < this.config.vocabSize))
       if (bad !== undefined) {
-        throw new GradpromptError('invalid-token-id', `Row ${i} holds an id outside the vocabulary`, { found: String(bad), expected: `0 to ${this.config.vocabSize - 1}` })
+        throw new GradpromptError('invalid-token-id', `Row ${i} holds an id outside the vocabulary`, {
+          found: String(bad),
+          expected: `0 to ${this.config.vocabSize - 1}`,
+        })
       }
     }
   }
@@ -315,7 +382,10 @@ const parameterInputs = (prompt: ActivePrompt | undefined): Record<string, Progr
 /** Positions of the labels of a row. */
 function labelPositions({ ids, labels }: LabelledRow): number[] {
   if (labels.length !== ids.length) {
-    throw new GradpromptError('shape-mismatch', 'A row has not as many labels as ids', { found: `${labels.length} labels`, expected: `${ids.length}, one for each id` })
+    throw new GradpromptError('shape-mismatch', 'A row has not as many labels as ids', {
+      found: `${labels.length} labels`,
+      expected: `${ids.length}, one for each id`,
+    })
   }
   return labels.flatMap((label, i) => (label === IGNORED ? [] : [i]))
 }
@@ -329,7 +399,11 @@ function plainPrompt({ data, shape, position = 'before-bos' }: SoftPrompt, model
       expected: `[m, ${model.hiddenSize}]`,
     })
   }
-  return { method: plainRows, config: { type: 'rows', numVirtualTokens: count, position } as { type: string }, parameters: new Map([['prompt', data]]) }
+  return {
+    method: plainRows,
+    config: { type: 'rows', numVirtualTokens: count, position } as { type: string },
+    parameters: new Map([['prompt', data]]),
+  }
 }
 
 type RowsConfig = { type: string; numVirtualTokens: number; position: 'before-bos' | 'after-bos' }

@@ -48,7 +48,12 @@ export class MemoryPlan {
 
   /** Bytes of a run over so many rows, of which `headRows` go through the language-model head. */
   estimate(rows: number, headRows: number, training: boolean): number {
-    return BASE + this.weights + rows * this.bytesPerRow(training) + headRows * this.checkpoint.config.vocabSize * 4 * (training ? 4 : 3)
+    return (
+      BASE +
+      this.weights +
+      rows * this.bytesPerRow(training) +
+      headRows * this.checkpoint.config.vocabSize * 4 * (training ? 4 : 3)
+    )
   }
 
   /**
@@ -57,7 +62,10 @@ export class MemoryPlan {
    * @param lengths tokens of each row
    * @returns [start, end) of each part
    */
-  split(lengths: readonly number[], { headRows, training = false }: { headRows: readonly number[]; training?: boolean }): [number, number][] {
+  split(
+    lengths: readonly number[],
+    { headRows, training = false }: { headRows: readonly number[]; training?: boolean },
+  ): [number, number][] {
     const parts: [number, number][] = []
     let start = 0
     let rows = 0

@@ -19,7 +19,11 @@ const LAYOUT_VERSION = 1
  * The dequantised weights of a checkpoint as one file in the cache, in the layout that programs want. It is made once; every program
  * maps it, so neither a session nor a second process copies it.
  */
-export async function weightFile(checkpoint: Checkpoint, modelHash: string, onProgress?: (fraction: number) => void): Promise<WeightFile> {
+export async function weightFile(
+  checkpoint: Checkpoint,
+  modelHash: string,
+  onProgress?: (fraction: number) => void,
+): Promise<WeightFile> {
   const { tensors, byteLength } = layout(checkpoint)
   const hash = hashOf(LAYOUT_VERSION, modelHash, checkpoint.weights)
   const folder = join(cacheFolder(), 'models', hash)
@@ -88,7 +92,8 @@ async function write(
       await file.close()
     }
     // A folder left by an older, torn attempt goes; one that another process has just finished serves as well.
-    if (existsSync(folder) && (await stat(join(folder, FILE)).catch(() => undefined))?.size !== byteLength) await rm(folder, { recursive: true, force: true })
+    if (existsSync(folder) && (await stat(join(folder, FILE)).catch(() => undefined))?.size !== byteLength)
+      await rm(folder, { recursive: true, force: true })
     await rename(temporary, folder).catch(async (error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error
     })
@@ -103,7 +108,8 @@ export function arranged(data: Float32Array, { shape, transposed, permutedHeads 
   if (transposed) {
     const [rows, columns] = shape as [number, number]
     const out = new Float32Array(data.length)
-    for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) out[row * columns + column] = data[column * rows + row]!
+    for (let row = 0; row < rows; row++)
+      for (let column = 0; column < columns; column++) out[row * columns + column] = data[column * rows + row]!
     return out
   }
   if (!permutedHeads) return data

@@ -42,14 +42,28 @@ export function toolchainFingerprint(): string {
     for (const entry of readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))) {
       if (entry.isDirectory()) {
         if (!entry.name.startsWith('smollm2')) visit(join(folder, entry.name), suffix)
-      } else if (suffix.test(entry.name) && !entry.name.endsWith('.d.ts')) sources.push(readFileSync(join(folder, entry.name), 'utf8'))
+      } else if (suffix.test(entry.name) && !entry.name.endsWith('.d.ts'))
+        sources.push(readFileSync(join(folder, entry.name), 'utf8'))
     }
   }
-  for (const folder of [here, join(here, '..', '..', 'kernels'), join(here, '..', '..', 'models'), join(here, '..', 'model'), join(here, '..', 'prompts')]) {
+  for (const folder of [
+    here,
+    join(here, '..', '..', 'kernels'),
+    join(here, '..', '..', 'models'),
+    join(here, '..', 'model'),
+    join(here, '..', 'prompts'),
+  ]) {
     visit(folder, /\.[jt]s$/)
   }
   const [cpu] = cpus()
-  fingerprint = hashOf(sources, installedVersion('onnxruntime-node'), installedVersion('@tensorflow/tfjs'), process.arch, process.platform, cpu?.model)
+  fingerprint = hashOf(
+    sources,
+    installedVersion('onnxruntime-node'),
+    installedVersion('@tensorflow/tfjs'),
+    process.arch,
+    process.platform,
+    cpu?.model,
+  )
   return fingerprint
 }
 
@@ -118,7 +132,11 @@ function measure(path: string): { path: string; bytes: number; used: number } {
     const stat = statSync(path)
     if (!stat.isDirectory()) return { path, bytes: stat.size, used: stat.mtimeMs }
     const inside = list(path).map(name => measure(join(path, name)))
-    return { path, bytes: inside.reduce((sum, file) => sum + file.bytes, 0), used: Math.max(stat.mtimeMs, ...inside.map(file => file.used)) }
+    return {
+      path,
+      bytes: inside.reduce((sum, file) => sum + file.bytes, 0),
+      used: Math.max(stat.mtimeMs, ...inside.map(file => file.used)),
+    }
   } catch {
     return { path, bytes: 0, used: 0 }
   }

@@ -28,13 +28,22 @@ export async function runEagerly(
   try {
     const outputs = tf.tidy(() => {
       const made = new Map<string, tf.Tensor>()
-      const tensor = (data: TypedArray, shape: readonly number[], dtype: tf.NumericDataType) => tf.tensor(data as Float32Array, [...shape], dtype)
-      const given = Object.fromEntries(Object.entries(spec.inputs).map(([name, { dtype }]) => [name, tensor(inputs[name]!.data, inputs[name]!.shape, dtype as tf.NumericDataType)]))
+      const tensor = (data: TypedArray, shape: readonly number[], dtype: tf.NumericDataType) =>
+        tf.tensor(data as Float32Array, [...shape], dtype)
+      const given = Object.fromEntries(
+        Object.entries(spec.inputs).map(([name, { dtype }]) => [
+          name,
+          tensor(inputs[name]!.data, inputs[name]!.shape, dtype as tf.NumericDataType),
+        ]),
+      )
       return spec.fn(given, name => {
         const known = made.get(name)
         if (known) return known
         const weight = weights(name)
-        if (!weight) throw new GradpromptError('unknown-weight', `${spec.name} asks for a weight that is not there: ${name}`, { exitCode: 1 })
+        if (!weight)
+          throw new GradpromptError('unknown-weight', `${spec.name} asks for a weight that is not there: ${name}`, {
+            exitCode: 1,
+          })
         const fresh = tensor(weight.data, weight.shape, weight.data instanceof Int32Array ? 'int32' : 'float32')
         made.set(name, fresh)
         return fresh

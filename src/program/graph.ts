@@ -1,7 +1,15 @@
 import type { Attributes } from '../../kernels/kernel.js'
 import { GradpromptError } from '../errors.js'
-import { type DimensionValues, type Dimensions, probeSizes, type Size, SizeSolver } from './sizes.js'
-import { type ConstantData, type Placeholder, type TensorFunction, type TracedGraph, type TracedNode, type TracedValue, trace } from './trace.js'
+import { type Dimensions, type DimensionValues, probeSizes, type Size, SizeSolver } from './sizes.js'
+import {
+  type ConstantData,
+  type Placeholder,
+  type TensorFunction,
+  type TracedGraph,
+  type TracedNode,
+  type TracedValue,
+  trace,
+} from './trace.js'
 
 /** A traced function for every size in the declared ranges: numbers that differed between probes became expressions. */
 export interface Graph {
@@ -55,7 +63,8 @@ export function traceGraph(
   const { base, held } = probeSizes(dimensions)
   const probes = [...base, ...held]
   const attempt = (origins: boolean) => {
-    const placeholders = (probe: DimensionValues) => inputs.map(input => ({ ...input, shape: input.shape.map(size => sizeAt(size, probe)) }))
+    const placeholders = (probe: DimensionValues) =>
+      inputs.map(input => ({ ...input, shape: input.shape.map(size => sizeAt(size, probe)) }))
     const traces = probes.map(probe => prune(trace(fn, placeholders(probe), weights, { origins })))
     return new Unifier(dimensions, probes, traces, base.length).graph()
   }
@@ -112,7 +121,10 @@ class Unifier {
     for (const [index, other] of this.traces.entries()) this.assertSameStructure(first, other, index)
     const values = new Map<number, GraphValue>()
     const nodes = first.nodes.map((node, index): GraphNode => {
-      const attributes = this.unify(this.traces.map(({ nodes }) => nodes[index]!.attributes), node) as Attributes
+      const attributes = this.unify(
+        this.traces.map(({ nodes }) => nodes[index]!.attributes),
+        node,
+      ) as Attributes
       return { operation: node.operation, inputs: node.inputs, attributes, outputs: node.outputs }
     })
     for (const value of first.values) values.set(value.id, this.value(value, first))
@@ -120,7 +132,11 @@ class Unifier {
   }
 
   private at(index: number): string {
-    return Object.entries(this.probes[index]!).map(([name, value]) => `${name}=${value}`).join(' ') || 'a second trace'
+    return (
+      Object.entries(this.probes[index]!)
+        .map(([name, value]) => `${name}=${value}`)
+        .join(' ') || 'a second trace'
+    )
   }
 
   private assertSameStructure(first: TracedGraph, other: TracedGraph, index: number): void {
@@ -131,22 +147,35 @@ class Unifier {
         a && b && a.operation === b.operation && a.inputs.join() === b.inputs.join() && a.outputs.join() === b.outputs.join() &&
         a.outputs.every((id, j) => first.values[id]!.shape.length === other.values[b.outputs[j]!]!.shape.length) // biome-ignore format: one condition
       if (!same) {
-        const named = (node: TracedNode | undefined) => (node ? `${node.operation} at ${node.origin?.describe()}` : 'nothing more')
+        const named = (node: TracedNode | undefined) =>
+          node ? `${node.operation} at ${node.origin?.describe()}` : 'nothing more'
         throw new GradpromptError('size-branch', 'The function does different things at different sizes', {
           found: `${named(a)} for ${this.at(0)}, but ${named(b)} for ${this.at(index)}`,
           expected: 'the same operations for every size in the declared ranges',
-          hint: index >= this.baseCount ? 'a branch on a size lies inside a declared range: narrow the range, or use tf.where' : 'use tf.where instead of a branch',
+          hint:
+            index >= this.baseCount
+              ? 'a branch on a size lies inside a declared range: narrow the range, or use tf.where'
+              : 'use tf.where instead of a branch',
         })
       }
     }
     const outputs = (graph: TracedGraph) => JSON.stringify(graph.outputs)
     if (outputs(first) !== outputs(other)) {
-      throw new GradpromptError('size-branch', 'The function returns other outputs at other sizes', { found: `${outputs(first)} and ${outputs(other)}` })
+      throw new GradpromptError('size-branch', 'The function returns other outputs at other sizes', {
+        found: `${outputs(first)} and ${outputs(other)}`,
+      })
     }
   }
 
-  private unsolved(what: string, node: { origin: TracedNode['origin'] } | undefined, values: readonly unknown[]): GradpromptError {
-    const seen = values.slice(0, 4).map((value, i) => `${value} for ${this.at(i)}`).join('; ')
+  private unsolved(
+    what: string,
+    node: { origin: TracedNode['origin'] } | undefined,
+    values: readonly unknown[],
+  ): GradpromptError {
+    const seen = values
+      .slice(0, 4)
+      .map((value, i) => `${value} for ${this.at(i)}`)
+      .join('; ')
     return new GradpromptError('unsolved-constant', `${what} depends on sizes, or on chance, in a way that cannot be compiled`, {
       found: `${node ? `at ${node.origin?.describe()}: ` : ''}${seen}`,
       expected: 'a sum of products of the declared dimensions, or the inverse of one',
@@ -165,11 +194,29 @@ class Unifier {
     }
     if (Array.isArray(first)) {
       const lists = values as unknown[][]
-      if (lists.some(list => list.length !== first.length)) throw this.unsolved(`The length of a list given to ${node.operation}`, node, lists.map(list => list.length))
-      return first.map((_, i) => this.unify(lists.map(list => list[i]), node))
+      if (lists.some(list => list.length !== first.length))
+        throw this.unsolved(
+          `The length of a list given to ${node.operation}`,
+          node,
+          lists.map(list => list.length),
+        )
+      return first.map((_, i) =>
+        this.unify(
+          lists.map(list => list[i]),
+          node,
+        ),
+      )
     }
     if (first !== null && typeof first === 'object') {
-      return Object.fromEntries(Object.keys(first).map(key => [key, this.unify(values.map(value => (value as Attributes)[key]), node)]))
+      return Object.fromEntries(
+        Object.keys(first).map(key => [
+          key,
+          this.unify(
+            values.map(value => (value as Attributes)[key]),
+            node,
+          ),
+        ]),
+      )
     }
     if (values.some(value => value !== first)) throw this.unsolved(`An option of ${node.operation}`, node, values)
     return first
@@ -193,7 +240,8 @@ class Unifier {
   private constant(seen: readonly TracedValue[], origin: TracedNode['origin']): GraphValue['source'] {
     const datas = seen.map(value => (value.source as { data: ConstantData }).data)
     const [first] = datas as [ConstantData]
-    if (datas.every(data => data.length === first.length && data.every((x, i) => Object.is(x, first[i])))) return { kind: 'constant', data: first }
+    if (datas.every(data => data.length === first.length && data.every((x, i) => Object.is(x, first[i]))))
+      return { kind: 'constant', data: first }
     const values = datas.map(data => data[0]!)
     if (datas.every((data, i) => data.every(x => x === values[i]))) {
       const numerator = this.solver.solve(values)
@@ -211,11 +259,16 @@ function merged(graph: Graph): Graph {
   const canonical = new Map<number, number>([[-1, -1]])
   const seen = new Map<string, readonly number[]>()
   const resolve = (id: number) => canonical.get(id) ?? id
-  const keyOf = (value: unknown): string => JSON.stringify(value, (_, item) => (item instanceof Object && 'terms' in item ? String(item) : item))
+  const keyOf = (value: unknown): string =>
+    JSON.stringify(value, (_, item) => (item instanceof Object && 'terms' in item ? String(item) : item))
   const constants = new Map<string, number>()
   for (const { id, shape, dtype, source } of graph.values.values()) {
     if (source.kind !== 'uniform' && !(source.kind === 'constant' && source.data.length <= 64)) continue
-    const key = keyOf([shape, dtype, source.kind === 'uniform' ? [source.numerator, source.denominator] : [...source.data].map(String)])
+    const key = keyOf([
+      shape,
+      dtype,
+      source.kind === 'uniform' ? [source.numerator, source.denominator] : [...source.data].map(String),
+    ])
     canonical.set(id, constants.get(key) ?? id)
     if (!constants.has(key)) constants.set(key, id)
   }

@@ -48,14 +48,22 @@ class Lowerer {
   ) {}
 
   declareInput({ name, shape, dtype }: { name: string; shape: readonly Size[]; dtype: string }): void {
-    this.builder.input(name, dtype as OnnxType, shape.map(size => (typeof size === 'number' ? size : String(size))))
+    this.builder.input(
+      name,
+      dtype as OnnxType,
+      shape.map(size => (typeof size === 'number' ? size : String(size))),
+    )
     this.declared.push({ name, shape })
   }
 
   output(name: string, id: number): void {
     const value = this.graph.values.get(id)!
     this.builder.node('Identity', [this.name(id)], [`${name}:out`])
-    this.builder.output(`${name}:out`, value.dtype as OnnxType, value.shape.map(size => (typeof size === 'number' ? size : String(size))))
+    this.builder.output(
+      `${name}:out`,
+      value.dtype as OnnxType,
+      value.shape.map(size => (typeof size === 'number' ? size : String(size))),
+    )
   }
 
   node(node: GraphNode): void {
@@ -63,7 +71,9 @@ class Lowerer {
     const outputs = node.outputs.map(id => this.graph.values.get(id)!)
     const lowering = this.lowering(inputs, outputs, node.attributes)
     const kernel = kernels.get(node.operation)
-    const result = kernel?.lower ? kernel.lower.write(lowering) : operations.get(node.operation)!.lower(lowering as OperationLowering)
+    const result = kernel?.lower
+      ? kernel.lower.write(lowering)
+      : operations.get(node.operation)!.lower(lowering as OperationLowering)
     const names = Array.isArray(result) ? result : [result]
     for (const [i, id] of node.outputs.entries()) this.names.set(id, names[i]!)
   }
@@ -89,7 +99,8 @@ class Lowerer {
       this.builder.external(name, weight.dtype, weight.shape, weight.file, weight.offset, weight.byteLength)
       return name
     }
-    if (source.kind === 'constant') return this.builder.constant(dtype as OnnxType, shape as number[], bytesOf(dtype as OnnxType, source.data))
+    if (source.kind === 'constant')
+      return this.builder.constant(dtype as OnnxType, shape as number[], bytesOf(dtype as OnnxType, source.data))
     if (source.kind === 'uniform') return this.uniform(source.numerator, source.denominator, shape, dtype as OnnxType)
     throw new GradpromptError('internal', 'A value is used before it is made', { exitCode: 1 })
   }
@@ -128,14 +139,21 @@ class Lowerer {
     return this.emitMany(operator, inputs, 1, attributes, domain)[0]!
   }
 
-  private emitMany(operator: string, inputs: readonly string[], count: number, attributes: Attributes = {}, domain = ''): string[] {
+  private emitMany(
+    operator: string,
+    inputs: readonly string[],
+    count: number,
+    attributes: Attributes = {},
+    domain = '',
+  ): string[] {
     const outputs = Array.from({ length: count }, () => this.builder.fresh())
     this.builder.node(operator, inputs, outputs, attributes, domain)
     return outputs
   }
 
   private int64(values: readonly Size[]): string {
-    if (values.every(value => typeof value === 'number')) return this.builder.constant('int64', [values.length], bytesOf('int64', values as number[]))
+    if (values.every(value => typeof value === 'number'))
+      return this.builder.constant('int64', [values.length], bytesOf('int64', values as number[]))
     const parts = values.map(value => this.size(value))
     return parts.length === 1 ? parts[0]! : this.once(`[${values}]`, () => this.emit('Concat', parts, { axis: 0 }))
   }
@@ -156,7 +174,8 @@ class Lowerer {
         const axis = shape.findIndex(other => sameSize(other, size))
         if (axis >= 0) return this.emit('Shape', [name], { start: axis, end: axis + 1 })
       }
-      if (size.terms.length === 1 && size.terms[0]!.coefficient === 1 && size.terms[0]!.factors.length === 1) return this.solvedFor(size.terms[0]!.factors[0]!)
+      if (size.terms.length === 1 && size.terms[0]!.coefficient === 1 && size.terms[0]!.factors.length === 1)
+        return this.solvedFor(size.terms[0]!.factors[0]!)
       const terms = size.terms.map(({ coefficient, factors }) => {
         const parts = factors.map(name => this.size(SizeExpression.dimension(name)))
         if (coefficient !== 1 || parts.length === 0) parts.push(this.size(coefficient))
@@ -186,10 +205,13 @@ class Lowerer {
   private reshape(name: string, from: readonly Size[], to: readonly Size[]): string {
     if (from.length === to.length && from.every((size, axis) => sameSize(size, to[axis]!))) return name
     // 0 copies the input's size at that axis and one -1 is inferred, so that most reshapes need no shape arithmetic.
-    const copied = to.map((size, axis): Size => (typeof size !== 'number' && axis < from.length && sameSize(from[axis]!, size) ? 0 : size))
+    const copied = to.map(
+      (size, axis): Size => (typeof size !== 'number' && axis < from.length && sameSize(from[axis]!, size) ? 0 : size),
+    )
     const open = copied.filter(size => typeof size !== 'number')
     const noZeroSize = to.every(size => size !== 0)
-    if (open.length === 1 && noZeroSize) return this.emit('Reshape', [name, this.int64(copied.map(size => (typeof size === 'number' ? size : -1)))])
+    if (open.length === 1 && noZeroSize)
+      return this.emit('Reshape', [name, this.int64(copied.map(size => (typeof size === 'number' ? size : -1)))])
     if (open.length === 0 && noZeroSize) return this.emit('Reshape', [name, this.int64(copied)])
     return this.emit('Reshape', [name, this.int64(to)], { allowzero: 1 })
   }

@@ -141,7 +141,9 @@ export class ModelBuilder {
 
   encode(): Uint8Array {
     const graph = { name: 'program', node: this.nodes, initializer: this.initializers, input: this.inputs, output: this.outputs }
-    return ModelType.encode(ModelType.fromObject({ irVersion: 10, producerName: 'gradprompt', graph, opsetImport: OPERATOR_SETS })).finish()
+    return ModelType.encode(
+      ModelType.fromObject({ irVersion: 10, producerName: 'gradprompt', graph, opsetImport: OPERATOR_SETS }),
+    ).finish()
   }
 }
 

@@ -82,7 +82,9 @@ export class Program {
       const { traceGraph } = await import('./graph.js')
       const { lowerGraph } = await import('./lower.js')
       const placeholders = Object.entries(spec.inputs).map(([name, { dtype }]) => ({ name, dtype, shape: shapes.get(name)! }))
-      const weights = new Map([...(spec.weights?.tensors ?? [])].map(([name, { shape, dtype }]) => [name, { shape: [...shape], dtype }]))
+      const weights = new Map(
+        [...(spec.weights?.tensors ?? [])].map(([name, { shape, dtype }]) => [name, { shape: [...shape], dtype }]),
+      )
       const graph = traceGraph(spec.fn, placeholders, weights, spec.dims)
       const { model } = lowerGraph(graph, device, spec.weights?.tensors ?? new Map(), placeholders)
       path ??= join(folder, `${hashOf(model)}.onnx`)
@@ -114,7 +116,9 @@ export class Program {
   }
 
   /** As `run`, with the shape of each output beside its data. */
-  async runWithShapes(inputs: Readonly<Record<string, ProgramInput>>): Promise<Record<string, { data: TypedArray; shape: readonly number[] }>> {
+  async runWithShapes(
+    inputs: Readonly<Record<string, ProgramInput>>,
+  ): Promise<Record<string, { data: TypedArray; shape: readonly number[] }>> {
     const values = this.bind(inputs)
     const data: Record<string, TypedArray> = {}
     const shapes: Record<string, readonly number[]> = {}
@@ -151,7 +155,10 @@ export class Program {
       const data = ArrayBuffer.isView(given) ? given : given.data
       const wanted = ELEMENT[this.spec.inputs[name]!.dtype]
       if (!(data instanceof wanted)) {
-        throw new GradpromptError('shape-mismatch', `The input ${name} of ${this.spec.name} has the wrong type`, { found: data.constructor.name, expected: wanted.name })
+        throw new GradpromptError('shape-mismatch', `The input ${name} of ${this.spec.name} has the wrong type`, {
+          found: data.constructor.name,
+          expected: wanted.name,
+        })
       }
       if (ArrayBuffer.isView(given)) pending.push({ name, sizes, count: data.length })
       else for (const [axis, size] of sizes.entries()) bindAxis(values, size, given.shape[axis] ?? 1)
@@ -161,16 +168,22 @@ export class Program {
       for (const { sizes, count } of pending) {
         const open = sizes.filter(size => typeof size !== 'number' && size.names().some(name => !(name in values)))
         if (open.length !== 1) continue
-        const known = sizes.filter(size => size !== open[0]).reduce<number>((product, size) => product * (typeof size === 'number' ? size : size.evaluate(values)), 1)
+        const known = sizes
+          .filter(size => size !== open[0])
+          .reduce<number>((product, size) => product * (typeof size === 'number' ? size : size.evaluate(values)), 1)
         bindAxis(values, open[0]!, count / known)
       }
     }
     for (const [name, [minimum, maximum]] of Object.entries(this.spec.dims)) {
       const value = values[name]
       if (value === undefined) {
-        throw new GradpromptError('shape-mismatch', `The size ${name} of ${this.spec.name} does not follow from the lengths of the inputs`, {
-          hint: 'give an input as { data, shape }',
-        })
+        throw new GradpromptError(
+          'shape-mismatch',
+          `The size ${name} of ${this.spec.name} does not follow from the lengths of the inputs`,
+          {
+            hint: 'give an input as { data, shape }',
+          },
+        )
       }
       if (!Number.isInteger(value) || value < minimum || value > maximum) {
         throw new GradpromptError('size-out-of-range', `The size ${name} of ${this.spec.name} is outside its declared range`, {
@@ -214,7 +227,10 @@ function assertDeclared(spec: ProgramSpec, name: string, sizes: readonly Size[])
 
 /** Where a program with a key stands in the cache. */
 export function programPath(folder: string, spec: ProgramSpec, device: Device): string {
-  return join(folder, `${hashOf(spec.name, spec.key, spec.inputs, spec.dims, device, spec.weights?.hash, toolchainFingerprint())}.onnx`)
+  return join(
+    folder,
+    `${hashOf(spec.name, spec.key, spec.inputs, spec.dims, device, spec.weights?.hash, toolchainFingerprint())}.onnx`,
+  )
 }
 
 /** All cores that this process may use, or `GRADPROMPT_THREADS`. */

@@ -36,7 +36,8 @@ export class Session {
 
   /** @throws GradpromptError `device-unavailable`, `session-failed` */
   static async open(path: string, options: SessionOptions): Promise<Session> {
-    if (!existsSync(path)) throw new GradpromptError('file-not-found', `The compiled program is not there: ${path}`, { exitCode: 1 })
+    if (!existsSync(path))
+      throw new GradpromptError('file-not-found', `The compiled program is not there: ${path}`, { exitCode: 1 })
     try {
       const session = await ort.InferenceSession.create(path, {
         executionProviders: options.device === 'cpu' ? ['cpu'] : [options.device],
@@ -57,12 +58,18 @@ export class Session {
       if (options.device !== 'cpu') {
         throw new GradpromptError('device-unavailable', `The device ${options.device} cannot be used`, {
           found: reason.split('\n')[0]!,
-          expected: `a device of this machine (ONNX Runtime was built for ${supportedDevices().map(({ name }) => name).join(', ')})`,
+          expected: `a device of this machine (ONNX Runtime was built for ${supportedDevices()
+            .map(({ name }) => name)
+            .join(', ')})`,
           hint: '`gradprompt doctor` tries each of them; --device cpu always works',
           cause,
         })
       }
-      throw new GradpromptError('session-failed', 'ONNX Runtime refused a compiled program', { found: reason, exitCode: 1, cause })
+      throw new GradpromptError('session-failed', 'ONNX Runtime refused a compiled program', {
+        found: reason,
+        exitCode: 1,
+        cause,
+      })
     }
   }
 

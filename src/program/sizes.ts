@@ -138,13 +138,17 @@ export class SizeSolver {
       const numerator = values[0]! * sizes[0]!
       if (values.every((value, i) => close(value * sizes[i]!, numerator))) {
         const whole = Math.round(numerator)
-        return { numerator: close(whole, numerator) ? whole : numerator, denominator: new SizeExpression([{ coefficient: 1, factors }]) }
+        return {
+          numerator: close(whole, numerator) ? whole : numerator,
+          denominator: new SizeExpression([{ coefficient: 1, factors }]),
+        }
       }
     }
     for (const numerator of [1, -1]) {
       const denominator = this.solve(values.map(value => Math.round(numerator / value)))
       if (!(denominator instanceof SizeExpression)) continue
-      if (values.every((value, i) => close(value, numerator / denominator.evaluate(this.probes[i]!)))) return { numerator, denominator }
+      if (values.every((value, i) => close(value, numerator / denominator.evaluate(this.probes[i]!))))
+        return { numerator, denominator }
     }
     return undefined
   }
@@ -197,7 +201,9 @@ function fit(
   }
   const coefficients = columns.map((_, j) => Math.round(rows[j]![n]! / rows[j]![j]!))
   if (coefficients.some(coefficient => coefficient === 0 || Math.abs(coefficient) > 1e9)) return undefined
-  const exact = values.every((value, i) => value === columns.reduce((sum, column, j) => sum + coefficients[j]! * column.values[i]!, 0))
+  const exact = values.every(
+    (value, i) => value === columns.reduce((sum, column, j) => sum + coefficients[j]! * column.values[i]!, 0),
+  )
   if (!exact) return undefined
   return new SizeExpression(columns.map(({ factors }, j) => ({ coefficient: coefficients[j]!, factors })))
 }

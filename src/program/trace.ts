@@ -49,7 +49,10 @@ export class Origin {
   /** The first frame outside TF.js and this package's compiler and kernels: the line of the user's function. */
   describe(): string {
     for (const frame of (this.holder.stack ?? '').split('\n').slice(1)) {
-      if (/node_modules[\\/]@tensorflow|src[\\/]program[\\/]|[\\/]kernels[\\/][\w-]+\.[jt]s|node:internal|<anonymous>/.test(frame)) continue
+      if (
+        /node_modules[\\/]@tensorflow|src[\\/]program[\\/]|[\\/]kernels[\\/][\w-]+\.[jt]s|node:internal|<anonymous>/.test(frame)
+      )
+        continue
       const at = /\(?([^()\s]+:\d+:\d+)\)?$/.exec(frame.trim())
       if (at) return at[1]!.replace(/^file:\/\//, '').replace(`${process.cwd()}/`, '')
     }
@@ -58,7 +61,9 @@ export class Origin {
 
   /** Whether TF.js drew random numbers to make this value. */
   drawsRandomNumbers(): boolean {
-    return /\b(random(Normal|Uniform|UniformInt|StandardNormal|Gamma)|truncatedNormal|multinomial|dropout|rand)_?_?\b/.test(this.holder.stack ?? '')
+    return /\b(random(Normal|Uniform|UniformInt|StandardNormal|Gamma)|truncatedNormal|multinomial|dropout|rand)_?_?\b/.test(
+      this.holder.stack ?? '',
+    )
   }
 }
 
@@ -105,7 +110,10 @@ const moved = new WeakMap<object, TensorMeta & { data: ConstantData }>()
 let recorder: Recorder | undefined
 
 function active(): Recorder {
-  if (!recorder) throw new GradpromptError('not-tracing', 'A tensor of a finished trace was used', { hint: 'return it as an output of the program' })
+  if (!recorder)
+    throw new GradpromptError('not-tracing', 'A tensor of a finished trace was used', {
+      hint: 'return it as an output of the program',
+    })
   return recorder
 }
 
@@ -146,7 +154,9 @@ function constantData(values: tf.BackendValues, dtype: tf.DataType): ConstantDat
   if (dtype === 'float32') return values instanceof Float32Array ? values : Float32Array.from(values as unknown as number[])
   if (dtype === 'int32') return values instanceof Int32Array ? values : Int32Array.from(values as unknown as number[])
   if (dtype === 'bool') return values instanceof Uint8Array ? values : Uint8Array.from(values as unknown as number[])
-  throw new GradpromptError('unsupported-dtype', `A constant of type ${dtype} cannot be compiled`, { expected: 'float32, int32 or bool' })
+  throw new GradpromptError('unsupported-dtype', `A constant of type ${dtype} cannot be compiled`, {
+    expected: 'float32, int32 or bool',
+  })
 }
 
 function dataDependentError(): GradpromptError {
@@ -164,7 +174,13 @@ function dataDependent(): never {
 function record(operation: string, ids: number[], metas: TensorMeta[], attributes: Attributes): tf.TensorInfo[] {
   const trace = active()
   const outputs = metas.map(meta => ({ dataId: trace.add(meta, { kind: 'node' }), shape: [...meta.shape], dtype: meta.dtype }))
-  trace.nodes.push({ operation, inputs: ids, attributes, outputs: outputs.map(({ dataId }) => dataId.id), origin: trace.origin() })
+  trace.nodes.push({
+    operation,
+    inputs: ids,
+    attributes,
+    outputs: outputs.map(({ dataId }) => dataId.id),
+    origin: trace.origin(),
+  })
   return outputs
 }
 
@@ -186,7 +202,11 @@ function register(): void {
     tf.registerBackend(BACKEND, () => new TraceBackend(), 0)
     for (const [kernelName, operation] of operations) {
       registered.add(kernelName)
-      tf.registerKernel({ kernelName, backendName: BACKEND, kernelFunc: ({ inputs, attrs }) => recordOperation(kernelName, operation, inputs, attrs) })
+      tf.registerKernel({
+        kernelName,
+        backendName: BACKEND,
+        kernelFunc: ({ inputs, attrs }) => recordOperation(kernelName, operation, inputs, attrs),
+      })
     }
     registerUnsupported()
   }
@@ -196,14 +216,19 @@ function register(): void {
     tf.registerKernel({
       kernelName: kernel.name,
       backendName: BACKEND,
-      kernelFunc: ({ inputs, attrs }) => recordFused(kernel, inputs as unknown as Record<string, tf.TensorInfo>, (attrs ?? {}) as Attributes),
+      kernelFunc: ({ inputs, attrs }) =>
+        recordFused(kernel, inputs as unknown as Record<string, tf.TensorInfo>, (attrs ?? {}) as Attributes),
     })
   }
 }
 
 function recordOperation(name: string, operation: Operation, inputs: unknown, attrs: unknown): tf.TensorInfo | tf.TensorInfo[] {
   const given = inputs as Record<string, tf.TensorInfo> | tf.TensorInfo[]
-  const tensors = Array.isArray(given) ? given : operation.inputs ? operation.inputs.map(key => given[key]!) : Object.values(given)
+  const tensors = Array.isArray(given)
+    ? given
+    : operation.inputs
+      ? operation.inputs.map(key => given[key]!)
+      : Object.values(given)
   const attributes = operation.canonical?.(tensors, attrs as Attributes) ?? ((attrs ?? {}) as Attributes)
   if (operation.alias?.(tensors, attributes)) return { ...tensors[0]!, shape: [...tensors[0]!.shape] }
   const ids = tensors.map(tensor => active().id(tensor))
@@ -264,7 +289,8 @@ export function trace(
       const known = weightTensors.get(name)
       if (known) return known
       const meta = weights.get(name)
-      if (!meta) throw new GradpromptError('unknown-weight', `The function asks for a weight that is not there: ${name}`, { exitCode: 1 })
+      if (!meta)
+        throw new GradpromptError('unknown-weight', `The function asks for a weight that is not there: ${name}`, { exitCode: 1 })
       const tensor = placeholder({ name, shape: meta.shape, dtype: meta.dtype }, 'weight')
       weightTensors.set(name, tensor)
       return tensor

@@ -1,4 +1,4 @@
-import type * as tf from '@tensorflow/tfjs'
+import type { tf } from '../../kernels/tf.js'
 import type { ModelConfig } from '../../models/family.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 

@@ -1,6 +1,6 @@
-import * as tf from '@tensorflow/tfjs'
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { z } from 'zod'
+import { tf } from '../../kernels/tf.js'
 import { randomGenerator } from '../data/random.js'
 import { GradpromptError } from '../errors.js'
 import type { InitialisationContext, PromptMethod } from './method.js'
@@ -59,7 +59,11 @@ export const promptTuning: PromptMethod<PromptTuningConfig> = {
   },
 }
 
-function startingIds(init: Exclude<PromptTuningConfig['init'], { type: 'random' }>, count: number, context: InitialisationContext): number[] {
+function startingIds(
+  init: Exclude<PromptTuningConfig['init'], { type: 'random' }>,
+  count: number,
+  context: InitialisationContext,
+): number[] {
   const { tokenizer, model, seed, labelWords } = context
   if (init.type === 'vocabulary') return drawIds(count, Math.min(init.mostCommon ?? model.vocabSize, model.vocabSize), context)
   const texts = init.type === 'text' ? [init.text] : labelWords
@@ -87,7 +91,11 @@ function drawIds(count: number, below: number, { tokenizer, seed }: Pick<Initial
 }
 
 /** Noise at the scale of the embedding table, estimated from 4,096 of its rows. */
-async function normalRows(count: number, scale: number | undefined, { model, embeddingRows, seed }: InitialisationContext): Promise<Float32Array> {
+async function normalRows(
+  count: number,
+  scale: number | undefined,
+  { model, embeddingRows, seed }: InitialisationContext,
+): Promise<Float32Array> {
   let deviation = scale
   if (deviation === undefined) {
     const step = Math.max(1, Math.floor(model.vocabSize / 4096))

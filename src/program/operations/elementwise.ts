@@ -58,8 +58,12 @@ export const elementwise: OperationTable = {
   Tan: unary('Tan'),
   Tanh: unary('Tanh'),
   LeakyRelu: unary((x, l) => l.emit('LeakyRelu', [x], { alpha: l.attributes.alpha })),
-  Step: unary((x, l) => l.emit('Where', [l.emit('Greater', [x, l.float(0)]), l.float(1), l.float((l.attributes.alpha as number) ?? 0)])),
-  ClipByValue: unary((x, l) => l.emit('Clip', [x, l.float(l.attributes.clipValueMin as number), l.float(l.attributes.clipValueMax as number)])),
+  Step: unary((x, l) =>
+    l.emit('Where', [l.emit('Greater', [x, l.float(0)]), l.float(1), l.float((l.attributes.alpha as number) ?? 0)]),
+  ),
+  ClipByValue: unary((x, l) =>
+    l.emit('Clip', [x, l.float(l.attributes.clipValueMin as number), l.float(l.attributes.clipValueMax as number)]),
+  ),
 
   Add: binary('Add'),
   Sub: binary('Sub'),
@@ -100,7 +104,11 @@ export const elementwise: OperationTable = {
   Select: {
     inputs: ['condition', 't', 'e'],
     infer: ([condition, t, e]) => [{ shape: broadcast(broadcast(condition!.shape, t!.shape), e!.shape), dtype: t!.dtype }],
-    lower: l => l.emit('Where', l.inputs.map(input => input.name)),
+    lower: l =>
+      l.emit(
+        'Where',
+        l.inputs.map(input => input.name),
+      ),
   },
   AddN: {
     infer: ([first]) => [{ shape: first!.shape, dtype: first!.dtype }],

@@ -23,7 +23,8 @@ export interface OperationLowering extends Lowering {
 export type OperationTable = Readonly<Record<string, Operation>>
 
 /** Whole axes for a TF.js axis argument: a number, a list or nothing for all. */
-export const axesOf = (axis: unknown, meta: TensorMeta): number[] => tf.util.parseAxisParam((axis ?? null) as number | number[], meta.shape)
+export const axesOf = (axis: unknown, meta: TensorMeta): number[] =>
+  tf.util.parseAxisParam((axis ?? null) as number | number[], meta.shape)
 
 /** Shape after broadcasting, as TF.js and ONNX both define it. */
 export function broadcast(a: readonly number[], b: readonly number[]): number[] {

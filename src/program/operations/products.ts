@@ -9,7 +9,8 @@ export const products: OperationTable = {
     infer: ([a, b], { transposeA, transposeB }) => {
       const [rows, inner] = transposeA ? a!.shape.slice(-2).reverse() : a!.shape.slice(-2)
       const [innerB, columns] = transposeB ? b!.shape.slice(-2).reverse() : b!.shape.slice(-2)
-      if (inner !== innerB) throw new GradpromptError('shape-mismatch', 'A matrix product does not fit', { found: `[${a!.shape}] x [${b!.shape}]` })
+      if (inner !== innerB)
+        throw new GradpromptError('shape-mismatch', 'A matrix product does not fit', { found: `[${a!.shape}] x [${b!.shape}]` })
       return [{ shape: [...broadcast(a!.shape.slice(0, -2), b!.shape.slice(0, -2)), rows!, columns!], dtype: a!.dtype }]
     },
     lower: l => {
@@ -18,7 +19,12 @@ export const products: OperationTable = {
       if (!transposeA && !transposeB) return l.emit('MatMul', [a.name, b.name])
       if (l.device === 'cpu') {
         // What ONNX Runtime's own fusion of Transpose and MatMul would arrive at.
-        return l.emit('FusedMatMul', [a.name, b.name], { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0 }, 'com.microsoft')
+        return l.emit(
+          'FusedMatMul',
+          [a.name, b.name],
+          { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0 },
+          'com.microsoft',
+        )
       }
       const swap = (x: typeof a) => l.emit('Transpose', [x.name], { perm: swapped(x.shape.length) })
       return l.emit('MatMul', [transposeA ? swap(a) : a.name, transposeB ? swap(b) : b.name])
@@ -28,10 +34,16 @@ export const products: OperationTable = {
     infer: (inputs, { equation }) => {
       const [terms, output] = (equation as string).replaceAll(' ', '').split('->') as [string, string]
       const sizes = new Map<string, number>()
-      for (const [i, term] of terms.split(',').entries()) for (const [j, letter] of [...term].entries()) sizes.set(letter, inputs[i]!.shape[j]!)
+      for (const [i, term] of terms.split(',').entries())
+        for (const [j, letter] of [...term].entries()) sizes.set(letter, inputs[i]!.shape[j]!)
       return [{ shape: [...output].map(letter => sizes.get(letter)!), dtype: inputs[0]!.dtype }]
     },
-    lower: l => l.emit('Einsum', l.inputs.map(input => input.name), { equation: l.attributes.equation }),
+    lower: l =>
+      l.emit(
+        'Einsum',
+        l.inputs.map(input => input.name),
+        { equation: l.attributes.equation },
+      ),
   },
 }
 

@@ -12,7 +12,9 @@ function reducedShape(x: TensorMeta, axes: readonly number[], keepDims: boolean)
 /** `axesAsInput`: ONNX passes the axes of ReduceSum (from opset 13) and of the others (from opset 18) as a tensor. */
 const reduction = (operator: string, dtype?: (x: TensorMeta) => TensorMeta['dtype']): Operation => ({
   canonical: ([x], { axis, keepDims }) => ({ axes: axesOf(axis, x!), keepDims: Boolean(keepDims) }),
-  infer: ([x], { axes, keepDims }) => [{ shape: reducedShape(x!, axes as number[], keepDims as boolean), dtype: dtype?.(x!) ?? x!.dtype }],
+  infer: ([x], { axes, keepDims }) => [
+    { shape: reducedShape(x!, axes as number[], keepDims as boolean), dtype: dtype?.(x!) ?? x!.dtype },
+  ],
   lower: l => {
     const axes = l.attributes.axes as number[]
     let x = name(l)
@@ -29,7 +31,10 @@ const reduction = (operator: string, dtype?: (x: TensorMeta) => TensorMeta['dtyp
 const arg = (operator: string): Operation => ({
   canonical: ([x], { axis }) => ({ axes: axesOf(axis, x!) }),
   infer: ([x], { axes }) => [{ shape: reducedShape(x!, axes as number[], false), dtype: 'int32' }],
-  lower: l => l.emit('Cast', [l.emit(operator, [name(l)], { axis: (l.attributes.axes as number[])[0], keepdims: 0 })], { to: ONNX_TYPES.int32! }),
+  lower: l =>
+    l.emit('Cast', [l.emit(operator, [name(l)], { axis: (l.attributes.axes as number[])[0], keepdims: 0 })], {
+      to: ONNX_TYPES.int32!,
+    }),
 })
 
 const along = (operator: string, attribute: string): Operation => ({
@@ -51,7 +56,11 @@ export const reduce: OperationTable = {
   Softmax: along('Softmax', 'dim'),
   LogSoftmax: along('LogSoftmax', 'axis'),
   Cumsum: {
-    canonical: ([x], { axis, exclusive, reverse }) => ({ axis: axesOf(axis, x!)[0], exclusive: exclusive ? 1 : 0, reverse: reverse ? 1 : 0 }),
+    canonical: ([x], { axis, exclusive, reverse }) => ({
+      axis: axesOf(axis, x!)[0],
+      exclusive: exclusive ? 1 : 0,
+      reverse: reverse ? 1 : 0,
+    }),
     infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
     lower: l => {
       const { axis, exclusive, reverse } = l.attributes
@@ -62,10 +71,16 @@ export const reduce: OperationTable = {
     many: true,
     infer: ([x], { k }) => {
       const shape = x!.shape.with(-1, k as number)
-      return [{ shape, dtype: x!.dtype }, { shape, dtype: 'int32' }]
+      return [
+        { shape, dtype: x!.dtype },
+        { shape, dtype: 'int32' },
+      ]
     },
     lower: l => {
-      const [values, indices] = l.emitMany('TopK', [name(l), l.int64([l.attributes.k as LoweredSize])], 2, { axis: -1, sorted: 1 })
+      const [values, indices] = l.emitMany('TopK', [name(l), l.int64([l.attributes.k as LoweredSize])], 2, {
+        axis: -1,
+        sorted: 1,
+      })
       return [values!, l.emit('Cast', [indices!], { to: ONNX_TYPES.int32! })]
     },
   },

@@ -10,19 +10,23 @@ const END = 2 ** 53 - 1
 
 const reshape: Operation = {
   alias: () => false,
-  infer: ([x], { shape }) => [{ shape: tf.util.inferFromImplicitShape(shape as number[], tf.util.sizeFromShape(x!.shape)), dtype: x!.dtype }],
+  infer: ([x], { shape }) => [
+    { shape: tf.util.inferFromImplicitShape(shape as number[], tf.util.sizeFromShape(x!.shape)), dtype: x!.dtype },
+  ],
   canonical: ([x], { shape }) => ({ shape: tf.util.inferFromImplicitShape(shape as number[], tf.util.sizeFromShape(x!.shape)) }),
   lower: l => l.reshape(firstName(l), l.inputs[0]!.shape, l.outputs[0]!.shape),
 }
 
-const filled = (value: (l: OperationLowering) => unknown): Operation['lower'] => l => {
-  const { shape, dtype } = l.outputs[0]!
-  const number = value(l)
-  const solved = number instanceof SizeExpression
-  const made = l.emit('ConstantOfShape', [l.int64(shape)], { value: { dtype, values: [solved ? 1 : (number as number)] } })
-  if (!solved) return made
-  return l.emit('Mul', [made, l.emit('Cast', [l.int64([number])], { to: ONNX_TYPES[dtype]! })])
-}
+const filled =
+  (value: (l: OperationLowering) => unknown): Operation['lower'] =>
+  l => {
+    const { shape, dtype } = l.outputs[0]!
+    const number = value(l)
+    const solved = number instanceof SizeExpression
+    const made = l.emit('ConstantOfShape', [l.int64(shape)], { value: { dtype, values: [solved ? 1 : (number as number)] } })
+    if (!solved) return made
+    return l.emit('Mul', [made, l.emit('Cast', [l.int64([number])], { to: ONNX_TYPES[dtype]! })])
+  }
 
 /** A scalar of the given type for a number that may depend on sizes. */
 function scalar(l: OperationLowering, value: Size, dtype: string): string {
@@ -42,7 +46,11 @@ export const shape: OperationTable = {
   },
   Slice: {
     canonical: ([x], attributes) => {
-      const [begin, size] = tf.slice_util.parseSliceParams(x as tf.TensorInfo, attributes.begin as number[], attributes.size as number[]) as [number[], number[]]
+      const [begin, size] = tf.slice_util.parseSliceParams(
+        x as tf.TensorInfo,
+        attributes.begin as number[],
+        attributes.size as number[],
+      ) as [number[], number[]]
       tf.slice_util.assertParamsValid(x as tf.TensorInfo, begin, size)
       return { begin, size }
     },
@@ -51,7 +59,9 @@ export const shape: OperationTable = {
       const from = l.attributes.begin as Size[]
       const input = l.inputs[0]!.shape
       const output = l.outputs[0]!.shape as Size[]
-      const axes = output.map((_, axis) => axis).filter(axis => !(from[axis] === 0 && sameSize(input[axis] as Size, output[axis]!)))
+      const axes = output
+        .map((_, axis) => axis)
+        .filter(axis => !(from[axis] === 0 && sameSize(input[axis] as Size, output[axis]!)))
       if (axes.length === 0) return firstName(l)
       const ends = axes.map(axis => end(from[axis]!, output[axis]!, input[axis] as Size))
       return l.emit('Slice', [firstName(l), l.int64(axes.map(axis => from[axis]!)), l.int64(ends), l.int64(axes)])
@@ -81,14 +91,25 @@ export const shape: OperationTable = {
       const size = inputs.reduce((sum, input) => sum + input.shape[at]!, 0)
       return [{ shape: inputs[0]!.shape.with(at, size), dtype: inputs[0]!.dtype }]
     },
-    lower: l => l.emit('Concat', l.inputs.map(input => input.name), { axis: l.attributes.axis }),
+    lower: l =>
+      l.emit(
+        'Concat',
+        l.inputs.map(input => input.name),
+        { axis: l.attributes.axis },
+      ),
   },
   Pack: {
     canonical: ([first], { axis }) => ({ axis: (axis as number) < 0 ? first!.shape.length + 1 + (axis as number) : axis }),
-    infer: (inputs, { axis }) => [{ shape: inputs[0]!.shape.toSpliced(axis as number, 0, inputs.length), dtype: inputs[0]!.dtype }],
+    infer: (inputs, { axis }) => [
+      { shape: inputs[0]!.shape.toSpliced(axis as number, 0, inputs.length), dtype: inputs[0]!.dtype },
+    ],
     lower: l => {
       const axis = l.attributes.axis as number
-      return l.emit('Concat', l.inputs.map(input => l.emit('Unsqueeze', [input.name, l.int64([axis])])), { axis })
+      return l.emit(
+        'Concat',
+        l.inputs.map(input => l.emit('Unsqueeze', [input.name, l.int64([axis])])),
+        { axis },
+      )
     },
   },
   Unpack: {
@@ -100,7 +121,12 @@ export const shape: OperationTable = {
     },
     lower: l => {
       const axis = l.attributes.axis as number
-      return l.outputs.map((_, index) => l.emit('Squeeze', [l.emit('Slice', [firstName(l), l.int64([index]), l.int64([index + 1]), l.int64([axis])]), l.int64([axis])]))
+      return l.outputs.map((_, index) =>
+        l.emit('Squeeze', [
+          l.emit('Slice', [firstName(l), l.int64([index]), l.int64([index + 1]), l.int64([axis])]),
+          l.int64([axis]),
+        ]),
+      )
     },
   },
   SplitV: {
@@ -109,15 +135,19 @@ export const shape: OperationTable = {
       const at = axesOf(axis, x!)[0]!
       return { axis: at, sizes: tf.backend_util.prepareSplitSize(x as tf.Tensor, numOrSizeSplits as number[], at) }
     },
-    infer: ([x], { axis, sizes }) => (sizes as number[]).map(size => ({ shape: x!.shape.with(axis as number, size), dtype: x!.dtype })),
-    lower: l => l.emitMany('Split', [firstName(l), l.int64(l.attributes.sizes as Size[])], l.outputs.length, { axis: l.attributes.axis }),
+    infer: ([x], { axis, sizes }) =>
+      (sizes as number[]).map(size => ({ shape: x!.shape.with(axis as number, size), dtype: x!.dtype })),
+    lower: l =>
+      l.emitMany('Split', [firstName(l), l.int64(l.attributes.sizes as Size[])], l.outputs.length, { axis: l.attributes.axis }),
   },
   Tile: {
     infer: ([x], { reps }) => [{ shape: x!.shape.map((size, axis) => size * (reps as number[])[axis]!), dtype: x!.dtype }],
     lower: l => l.emit('Tile', [firstName(l), l.int64(l.attributes.reps as Size[])]),
   },
   PadV2: {
-    infer: ([x], { paddings }) => [{ shape: x!.shape.map((size, axis) => size + sum((paddings as number[][])[axis]!)), dtype: x!.dtype }],
+    infer: ([x], { paddings }) => [
+      { shape: x!.shape.map((size, axis) => size + sum((paddings as number[][])[axis]!)), dtype: x!.dtype },
+    ],
     lower: l => {
       const paddings = l.attributes.paddings as Size[][]
       const pads = l.int64([...paddings.map(pair => pair[0]!), ...paddings.map(pair => pair[1]!)])
@@ -158,7 +188,9 @@ export const shape: OperationTable = {
   },
   OneHot: {
     inputs: ['indices'],
-    infer: ([indices], { depth, dtype }) => [{ shape: [...indices!.shape, depth as number], dtype: (dtype as 'int32') ?? 'int32' }],
+    infer: ([indices], { depth, dtype }) => [
+      { shape: [...indices!.shape, depth as number], dtype: (dtype as 'int32') ?? 'int32' },
+    ],
     lower: l => {
       const { onValue, offValue, depth } = l.attributes as Record<string, number>
       const values = l.emit('Cast', [l.float([offValue ?? 0, onValue ?? 1])], { to: ONNX_TYPES[l.outputs[0]!.dtype]! })
@@ -175,13 +207,17 @@ export const shape: OperationTable = {
   Range: {
     inputs: [],
     infer: (_, { start, stop, step, dtype }) => [
-      { shape: [Math.max(0, Math.ceil(((stop as number) - (start as number)) / (step as number)))], dtype: (dtype as 'float32') ?? 'float32' },
+      {
+        shape: [Math.max(0, Math.ceil(((stop as number) - (start as number)) / (step as number)))],
+        dtype: (dtype as 'float32') ?? 'float32',
+      },
     ],
     lower: l => {
       const { start, stop, step } = l.attributes as Record<string, Size>
       const { dtype } = l.outputs[0]!
       if ([start, stop, step].every(value => typeof value === 'number')) {
-        const cast = (value: Size | undefined) => l.emit('Squeeze', [l.emit('Cast', [l.float([value as number])], { to: ONNX_TYPES[dtype]! }), l.int64([0])])
+        const cast = (value: Size | undefined) =>
+          l.emit('Squeeze', [l.emit('Cast', [l.float([value as number])], { to: ONNX_TYPES[dtype]! }), l.int64([0])])
         return l.emit('Range', [cast(start), cast(stop), cast(step)])
       }
       return l.emit('Range', [scalar(l, start!, dtype), scalar(l, stop!, dtype), scalar(l, step!, dtype)])
@@ -198,7 +234,8 @@ function end(begin: Size, size: Size, whole: Size): Size {
   return String(simplified(added)) === String(whole) ? END : added
 }
 
-const terms = (size: Size): SizeExpression['terms'] => (typeof size === 'number' ? (size === 0 ? [] : [{ coefficient: size, factors: [] }]) : size.terms)
+const terms = (size: Size): SizeExpression['terms'] =>
+  typeof size === 'number' ? (size === 0 ? [] : [{ coefficient: size, factors: [] }]) : size.terms
 
 /** Adds up terms with the same factors. */
 function simplified(expression: SizeExpression): Size {
