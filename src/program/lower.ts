@@ -33,6 +33,9 @@ export function lowerGraph(
   return { model: lowerer.builder.encode(), nodes: lowerer.builder.nodeCount }
 }
 
+/** A dimension as ONNX names it. */
+const onnxSize = (size: Size): number | string => (typeof size === 'number' ? size : String(size))
+
 class Lowerer {
   readonly builder = new ModelBuilder()
   /** ONNX names of the graph's values. */
@@ -48,22 +51,14 @@ class Lowerer {
   ) {}
 
   declareInput({ name, shape, dtype }: { name: string; shape: readonly Size[]; dtype: string }): void {
-    this.builder.input(
-      name,
-      dtype as OnnxType,
-      shape.map(size => (typeof size === 'number' ? size : String(size))),
-    )
+    this.builder.input(name, dtype as OnnxType, shape.map(onnxSize))
     this.declared.push({ name, shape })
   }
 
   output(name: string, id: number): void {
     const value = this.graph.values.get(id)!
     this.builder.node('Identity', [this.name(id)], [`${name}:out`])
-    this.builder.output(
-      `${name}:out`,
-      value.dtype as OnnxType,
-      value.shape.map(size => (typeof size === 'number' ? size : String(size))),
-    )
+    this.builder.output(`${name}:out`, value.dtype as OnnxType, value.shape.map(onnxSize))
   }
 
   node(node: GraphNode): void {
@@ -75,7 +70,13 @@ class Lowerer {
       ? kernel.lower.write(lowering)
       : operations.get(node.operation)!.lower(lowering as OperationLowering)
     const names = Array.isArray(result) ? result : [result]
-    for (const [i, id] of node.outputs.entries()) this.names.set(id, names[i]!)
+    const taken = new Set(inputs.map(input => input?.name))
+    for (const [i, id] of node.outputs.entries()) {
+      const name = names[i]!
+      this.names.set(id, name)
+      const { shape, dtype } = outputs[i]!
+      if (!taken.has(name)) this.builder.shape(name, dtype as OnnxType, shape.map(onnxSize))
+    }
   }
 
   private tensor(id: number): LoweredTensor {

@@ -19,6 +19,7 @@ const root = protobuf.Root.fromJSON({
       fields: {
         node: message(1, 'Node', 'repeated'), name: string(2), initializer: message(5, 'Tensor', 'repeated'),
         input: message(11, 'ValueInfo', 'repeated'), output: message(12, 'ValueInfo', 'repeated'),
+        valueInfo: message(13, 'ValueInfo', 'repeated'),
       },
     },
     Node: {
@@ -91,6 +92,7 @@ export class ModelBuilder {
   private readonly initializers: object[] = []
   private readonly inputs: object[] = []
   private readonly outputs: object[] = []
+  private readonly shapes = new Map<string, object>()
   private readonly constants = new Map<string, string>()
   private count = 0
 
@@ -135,12 +137,24 @@ export class ModelBuilder {
     this.outputs.push(valueInfo(name, dtype, shape))
   }
 
+  /** Declares the shape of an intermediate tensor: ONNX Runtime reuses buffers only between shapes that it knows to be equal. */
+  shape(name: string, dtype: OnnxType, shape: readonly (number | string)[]): void {
+    if (!this.shapes.has(name)) this.shapes.set(name, valueInfo(name, dtype, shape))
+  }
+
   get nodeCount(): number {
     return this.nodes.length
   }
 
   encode(): Uint8Array {
-    const graph = { name: 'program', node: this.nodes, initializer: this.initializers, input: this.inputs, output: this.outputs }
+    const graph = {
+      name: 'program',
+      node: this.nodes,
+      initializer: this.initializers,
+      input: this.inputs,
+      output: this.outputs,
+      valueInfo: [...this.shapes.values()],
+    }
     return ModelType.encode(
       ModelType.fromObject({ irVersion: 10, producerName: 'gradprompt', graph, opsetImport: OPERATOR_SETS }),
     ).finish()

@@ -157,12 +157,12 @@ export class SizeSolver {
     const { monomials } = this
     const constant = { factors: [], values: this.probes.map(() => 1) }
     for (const a of monomials) {
-      const found = fit(values, [a]) ?? fit(values, [a, constant])
+      const found = solveLinear(values, [a]) ?? solveLinear(values, [a, constant])
       if (found) return found
     }
     for (const [i, a] of monomials.entries()) {
       for (const b of monomials.slice(i + 1)) {
-        const found = fit(values, [a, b]) ?? fit(values, [a, b, constant])
+        const found = solveLinear(values, [a, b]) ?? solveLinear(values, [a, b, constant])
         if (found) return found
       }
     }
@@ -170,7 +170,7 @@ export class SizeSolver {
     for (const [i, a] of linear.entries()) {
       for (const [j, b] of linear.slice(i + 1).entries()) {
         for (const c of linear.slice(i + j + 2)) {
-          const found = fit(values, [a, b, c]) ?? fit(values, [a, b, c, constant])
+          const found = solveLinear(values, [a, b, c]) ?? solveLinear(values, [a, b, c, constant])
           if (found) return found
         }
       }
@@ -180,7 +180,7 @@ export class SizeSolver {
 }
 
 /** Integer coefficients with `sum_j coefficient_j * columns[j].values[i] = values[i]` at every probe, if there are any. */
-function fit(
+function solveLinear(
   values: readonly number[],
   columns: readonly { factors: readonly string[]; values: readonly number[] }[],
 ): SizeExpression | undefined {
