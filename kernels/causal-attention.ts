@@ -2,277 +2,255 @@ import { type Attributes, defineKernel } from './kernel.js'
 import { tf } from './tf.js'
 
 /**
- * Causal attention over a forest of token sequences that share their beginnings.
+ * Causal attention over token sequences that share their beginnings.
  *
- * All tokens of all sequences stand once, as the R rows of one matrix. The first P rows are *shared*: every row may attend to
- * them. The others belong to segments, and a row may attend to the segments that it descends from, its own included; each such
- * relation (own segment, parent segment) is a `Grouping` of query rows by the segment whose keys they meet. Within what a row may
- * see, a key's position must not exceed its own.
+ * All tokens of all sequences stand once, as the R rows of one matrix. Query rows are laid out in padded groups of up to T; the rows
+ * of a group see the same keys: the P *shared* rows, which come first in the matrix, and the group's own key rows. Within what a
+ * group sees, a key's position must not exceed the query's. (A group of queries from the shared rows has no keys of its own.)
  *
- * Queries times shared keys is one matrix product over all rows, so the gradient of a shared beginning comes out summed. Only
- * inside a grouping are rows gathered into padded blocks.
- *
- * Row 0 is always shared, and padding points at it: its probabilities within a grouping are exactly zero, so padding adds nothing
- * to any sum.
+ * Shared keys are laid beside each group's own before the products. One product of all queries with the shared keys would avoid these
+ * copies, but then scores have to be regrouped before the softmax and again after it: measured, a tenth slower over a whole step.
  */
 export interface AttentionLayout {
-  /** [Q] int32 */
-  readonly queryPositions: tf.Tensor
-  /** [R] int32 */
+  /** Position of each row as a key, and as what its embedding knows, [R] int32 */
   readonly keyPositions: tf.Tensor
-  /** Positions of the shared rows, [P] int32, P >= 1: the first of `keyPositions`. */
+  /** Positions of the shared rows for the mask, [P] int32, P >= 1 */
   readonly sharedPositions: tf.Tensor
-  readonly groupings: readonly Grouping[]
-}
-
-/** All index tensors are int32. A group is a segment, as the keys that its query rows meet. */
-export interface Grouping {
-  /** Query row in each slot, 0 where there is none, [G, Tq]. At least one slot is empty. */
+  /** Query row in each slot, any row where there is none, [G, T] int32 */
   readonly queryIndex: tf.Tensor
-  /** For each query row its slot; an empty one for a row outside this grouping, [Q] */
+  /** Position of the query in each slot, for the mask, [G, T] int32 */
+  readonly queryPositions: tf.Tensor
+  /** 1 where a slot holds a query, 0 where it is empty, [G, T] */
+  readonly queryMask: tf.Tensor
+  /** For each query row its slot among G T, [Q] int32 */
   readonly querySlot: tf.Tensor
-  /** For each query row its group, -1 outside, [Q] */
-  readonly queryGroup: tf.Tensor
-  /** Key row in each slot, 0 where there is none, [G, Tk] */
+  /** A group's own key rows, 0 where there is none (row 0 is shared), [G, K] int32 */
   readonly keyIndex: tf.Tensor
-  /** For each row that is not shared its slot; an empty one for a row outside this grouping, [R - P] */
-  readonly keySlot: tf.Tensor
+  /** For each row that is not shared its slot among G K, [R - P] int32. Absent when a row is a key of several groups. */
+  readonly keySlot?: tf.Tensor
 }
 
-interface Inputs {
-  q: tf.Tensor
-  k: tf.Tensor
-  v: tf.Tensor
-  layout: AttentionLayout
+interface Inputs extends AttentionLayout {
+  readonly q: tf.Tensor
+  readonly k: tf.Tensor
+  readonly v: tf.Tensor
 }
 
-const NEVER = -1e9
+const NEVER = 1e9
+/** A position that no query reaches. */
 const NO_POSITION = 2 ** 30
 const int = (value: number) => tf.scalar(value, 'int32')
 const flat = (x: tf.Tensor) => tf.reshape(x, [-1]) as tf.Tensor1D
+const upTo = (count: number) => tf.range(0, count, 1, 'int32')
 
-/** Additive mask from what is visible: 0 or -1e9. */
-const additive = (visible: tf.Tensor) => tf.mul(tf.sub(tf.cast(visible, 'float32'), 1), -NEVER)
-
-/** Whether the query at one position sees the key at the other; both broadcast. */
-function inSight(queryPositions: tf.Tensor, keyPositions: tf.Tensor, window: number): tf.Tensor {
-  const causal = tf.lessEqual(keyPositions, queryPositions)
-  return window > 0 ? tf.logicalAnd(causal, tf.greater(keyPositions, tf.sub(queryPositions, int(window)))) : causal
+/** 0 where the query sees the key, -1e9 elsewhere; positions broadcast. `window`: how far back, the query's own position included. */
+function mask(queryPositions: tf.Tensor, keyPositions: tf.Tensor, window: number): tf.Tensor {
+  let visible: tf.Tensor = tf.lessEqual(keyPositions, queryPositions)
+  if (window > 0) visible = tf.logicalAnd(visible, tf.greater(keyPositions, tf.sub(queryPositions, int(window))))
+  return tf.mul(tf.sub(tf.cast(visible, 'float32'), 1), NEVER)
 }
 
-/** The blocked form: everything of a forward pass that the backward pass needs again. */
-class Blocks {
-  readonly repeat: number
-  readonly queries: number
-  readonly shared: number
-  readonly scaled: tf.Tensor // [Hkv, repeat Q, D]
+/** The grouped form: what a forward pass computes and the backward pass needs again. */
+class Groups {
+  private readonly keyHeads: number
+  /** Query heads of one key head. */
+  private readonly repeat: number
+  private readonly queries: number
+  private readonly rows: number
+  private readonly shared: number
+  private readonly groups: number
+  private readonly length: number
 
   constructor(
-    readonly inputs: Inputs,
-    readonly scale: number,
-    readonly window: number,
+    private readonly inputs: Inputs,
+    private readonly scale: number,
+    private readonly window: number,
   ) {
-    const { q, k, layout } = inputs
-    const [heads, queries, size] = q.shape as [number, number, number]
-    this.repeat = heads / k.shape[0]!
-    this.queries = queries
-    this.shared = layout.sharedPositions.shape[0]!
-    this.scaled = tf.mul(tf.reshape(q, [k.shape[0]!, this.repeat * queries, size]), scale)
+    const { q, k, sharedPositions, queryIndex } = inputs
+    ;[this.keyHeads, this.rows] = k.shape as [number, number]
+    this.repeat = q.shape[0]! / this.keyHeads
+    this.queries = q.shape[1]!
+    this.shared = sharedPositions.shape[0]!
+    ;[this.groups, this.length] = queryIndex.shape as [number, number]
   }
 
-  /** [H, Q, D] as [Hkv, repeat Q, D]: the query heads of one key head side by side. */
-  merge(x: tf.Tensor): tf.Tensor {
-    return tf.reshape(x, [this.inputs.k.shape[0]!, this.repeat * this.queries, x.shape[2]!])
+  /** Query rows in their slots: [H, Q, D] -> [Hkv, G, repeat T, D]. The query heads of one key head stand one after the other. */
+  private grouped(x: tf.Tensor): tf.Tensor {
+    const { keyHeads, repeat, queries, groups, length } = this
+    const size = x.shape[2]!
+    const heads = tf.mul(tf.reshape(upTo(repeat), [1, repeat, 1]), int(queries))
+    const index = tf.add(tf.expandDims(this.inputs.queryIndex, 1), heads) // [G, repeat, T]
+    return tf.reshape(tf.gather(tf.reshape(x, [keyHeads, repeat * queries, size]), flat(index), 1), [
+      keyHeads,
+      groups,
+      repeat * length,
+      size,
+    ])
   }
 
-  sharedRows(x: tf.Tensor): tf.Tensor {
-    return tf.slice(x, [0, 0, 0], [-1, this.shared, -1]) // [Hkv, P, D]
+  /** The way back: [Hkv, G, repeat T, D] -> [H, Q, D]. */
+  private ungrouped(x: tf.Tensor): tf.Tensor {
+    const { keyHeads, repeat, groups, length, queries } = this
+    const { querySlot } = this.inputs
+    const before = tf.mul(tf.floorDiv(querySlot, int(length)), int((repeat - 1) * length))
+    const index = tf.add(tf.add(querySlot, before), tf.mul(tf.reshape(upTo(repeat), [repeat, 1]), int(length))) // [repeat, Q]
+    const rows = tf.gather(tf.reshape(x, [keyHeads, groups * repeat * length, x.shape[3]!]), flat(index), 1)
+    return tf.reshape(rows, [keyHeads * repeat, queries, x.shape[3]!])
   }
 
-  /** Rows [Hkv, repeat Q, X] -> padded blocks [Hkv, G, repeat Tq, X]. */
-  group(x: tf.Tensor, { queryIndex }: Grouping): tf.Tensor {
-    const [groups, length] = queryIndex.shape as [number, number]
-    const heads = tf.mul(tf.reshape(tf.range(0, this.repeat, 1, 'int32'), [1, this.repeat, 1]), int(this.queries))
-    const index = tf.add(tf.expandDims(queryIndex, 1), heads) // [G, repeat, Tq]
-    return tf.reshape(tf.gather(x, flat(index), 1), [x.shape[0]!, groups, this.repeat * length, x.shape[2]!])
+  /** Row of each key of each group, shared ones first, [G, P + K]. */
+  private keyRows(): tf.Tensor {
+    const shared = tf.add(tf.zerosLike(tf.slice(this.inputs.keyIndex, [0, 0], [-1, 1])), tf.expandDims(upTo(this.shared), 0)) // [G, P]
+    return tf.concat([shared, this.inputs.keyIndex], 1)
   }
 
-  /** The way back: [Hkv, G, repeat Tq, X] -> [Hkv, repeat Q, X]. */
-  ungroup(x: tf.Tensor, { queryIndex, querySlot }: Grouping): tf.Tensor {
-    const [groups, length] = queryIndex.shape as [number, number]
-    const before = tf.mul(tf.floorDiv(querySlot, int(length)), int((this.repeat - 1) * length))
-    const heads = tf.mul(tf.reshape(tf.range(0, this.repeat, 1, 'int32'), [this.repeat, 1]), int(length))
-    const index = tf.add(tf.add(querySlot, before), heads) // [repeat, Q]
-    return tf.gather(tf.reshape(x, [x.shape[0]!, groups * this.repeat * length, x.shape[3]!]), flat(index), 1)
+  /** Keys or values of each group: [Hkv, R, D] -> [Hkv, G, P + K, D]. */
+  private keyed(x: tf.Tensor): tf.Tensor {
+    const rows = this.keyRows()
+    return tf.reshape(tf.gather(x, flat(rows), 1), [this.keyHeads, ...(rows.shape as [number, number]), x.shape[2]!])
   }
 
-  /** Keys or values [Hkv, R, D] -> [Hkv, G, Tk, D]. */
-  keyed(x: tf.Tensor, { keyIndex }: Grouping): tf.Tensor {
-    return tf.reshape(tf.gather(x, flat(keyIndex), 1), [x.shape[0]!, ...(keyIndex.shape as [number, number]), x.shape[2]!])
-  }
-
-  /** The way back for rows that are not shared: [Hkv, G, Tk, D] -> [Hkv, R - P, D]. */
-  unkeyed(x: tf.Tensor, { keyIndex, keySlot }: Grouping): tf.Tensor {
-    return tf.gather(
-      tf.reshape(x, [x.shape[0]!, keyIndex.shape[0]! * keyIndex.shape[1]!, x.shape[3]!]),
-      keySlot as tf.Tensor1D,
-      1,
-    )
-  }
-
-  /** [Q, P + sum Tk]: which key columns a row does not see. */
-  mask(): tf.Tensor {
-    const { queryPositions, keyPositions, sharedPositions, groupings } = this.inputs.layout
-    const query = tf.expandDims(queryPositions, 1) // [Q, 1]
-    const parts = groupings.map(({ keyIndex, queryGroup }) => {
-      const positions = tf.where(
-        tf.greater(keyIndex, int(0)),
-        tf.gather(keyPositions, keyIndex as tf.Tensor2D),
-        tf.fill(keyIndex.shape, NO_POSITION, 'int32'),
-      )
-      const own = tf.gather(positions, tf.maximum(queryGroup, int(0)) as tf.Tensor1D) // [Q, Tk]
-      return tf.logicalAnd(inSight(query, own, this.window), tf.expandDims(tf.greaterEqual(queryGroup, int(0)), 1))
-    })
-    const visible = [inSight(query, tf.expandDims(sharedPositions, 0), this.window), ...parts]
-    return tf.concat(visible.map(additive), 1)
-  }
-
-  /** Products with the keys of every part, side by side: [H, Q, P + sum Tk]. `x` and `keys` are queries and keys, or dy and values. */
-  products(x: tf.Tensor, keys: tf.Tensor): tf.Tensor {
-    const parts = [tf.matMul(x, this.sharedRows(keys), false, true)] // [Hkv, repeat Q, P]
-    for (const grouping of this.inputs.layout.groupings) {
-      parts.push(this.ungroup(tf.matMul(this.group(x, grouping), this.keyed(keys, grouping), false, true), grouping))
+  /** The transpose of `keyed`: sums over the groups that see a row, [Hkv, G, P + K, D] -> [Hkv, R, D]. */
+  private unkeyed(x: tf.Tensor): tf.Tensor {
+    const { keyIndex, keySlot } = this.inputs
+    const own = keyIndex.shape[1]!
+    const size = x.shape[3]!
+    if (!keySlot) {
+      const byRow = tf.reshape(tf.transpose(x, [1, 2, 0, 3]), [-1, this.keyHeads * size]) // [G (P + K), Hkv D]
+      const sums = tf.unsortedSegmentSum(byRow, flat(this.keyRows()), this.rows)
+      return tf.transpose(tf.reshape(sums, [this.rows, this.keyHeads, size]), [1, 0, 2])
     }
-    const joined = tf.concat(parts, 2)
-    return tf.reshape(joined, [this.inputs.q.shape[0]!, this.queries, joined.shape[2]!])
+    const [ofShared, ofOwn] = tf.split(x, [this.shared, own], 2) as [tf.Tensor, tf.Tensor]
+    const rest = tf.gather(tf.reshape(ofOwn, [this.keyHeads, this.groups * own, size]), keySlot as tf.Tensor1D, 1)
+    return tf.concat([tf.sum(ofShared, 1), rest], 1)
   }
 
-  probabilities(): tf.Tensor {
-    return tf.softmax(tf.add(this.products(this.scaled, this.inputs.k), this.mask())) // [H, Q, P + sum Tk]
-  }
-
-  /** The part of each grouping in a [H, Q, P + sum Tk] tensor, as [Hkv, repeat Q, size]. */
-  parts(x: tf.Tensor): { shared: tf.Tensor; grouped: tf.Tensor[] } {
-    const merged = this.merge(x)
-    const cut = (begin: number, size: number) => tf.slice(merged, [0, 0, begin], [-1, -1, size])
-    let begin = this.shared
-    const grouped = this.inputs.layout.groupings.map(({ keyIndex }) => {
-      const part = cut(begin, keyIndex.shape[1]!)
-      begin += keyIndex.shape[1]!
-      return part
-    })
-    return { shared: cut(0, this.shared), grouped }
-  }
-
-  /** Weighted sums of values (or keys) for each row: [Hkv, repeat Q, D]. */
-  weighted(weights: tf.Tensor, values: tf.Tensor): tf.Tensor {
-    const { shared, grouped } = this.parts(weights)
-    const sums = [tf.matMul(shared, this.sharedRows(values))]
-    for (const [i, grouping] of this.inputs.layout.groupings.entries()) {
-      sums.push(this.ungroup(tf.matMul(this.group(grouped[i]!, grouping), this.keyed(values, grouping)), grouping))
-    }
-    return sums.reduce((a, b) => tf.add(a, b))
-  }
-
-  /** The transpose of `weighted`: for each key row the weighted sum over the rows `x` [Hkv, repeat Q, D] that saw it, [Hkv, R, D]. */
-  scattered(weights: tf.Tensor, x: tf.Tensor): tf.Tensor {
-    const { shared, grouped } = this.parts(weights)
-    const own = this.inputs.layout.groupings.map((grouping, i) =>
-      this.unkeyed(tf.matMul(this.group(grouped[i]!, grouping), this.group(x, grouping), true, false), grouping),
+  /** Additive mask, [G, repeat T, P + K]. */
+  private mask(): tf.Tensor {
+    const { keyIndex, keyPositions, sharedPositions, queryPositions } = this.inputs
+    const own = tf.where(
+      tf.greater(keyIndex, int(0)),
+      tf.gather(keyPositions, keyIndex as tf.Tensor2D),
+      tf.fill(keyIndex.shape, NO_POSITION, 'int32'),
     )
-    return tf.concat([tf.matMul(shared, x, true, false), own.reduce((a, b) => tf.add(a, b))], 1)
+    const shared = tf.add(tf.zerosLike(tf.slice(keyIndex, [0, 0], [-1, 1])), tf.expandDims(sharedPositions, 0)) // [G, P]
+    const keys = tf.expandDims(tf.concat([shared, own], 1), 1) // [G, 1, P + K]
+    return mask(tf.expandDims(tf.tile(queryPositions, [1, this.repeat]), 2), keys, this.window)
+  }
+
+  private scaledQueries(): tf.Tensor {
+    return this.grouped(tf.mul(this.inputs.q, this.scale))
+  }
+
+  /** [Hkv, G, repeat T, P + K] */
+  private probabilities(): tf.Tensor {
+    return tf.softmax(tf.add(tf.matMul(this.scaledQueries(), this.keyed(this.inputs.k), false, true), this.mask()))
+  }
+
+  private sums(): tf.Tensor {
+    return tf.matMul(this.probabilities(), this.keyed(this.inputs.v)) // [Hkv, G, repeat T, D]
   }
 
   output(): tf.Tensor {
-    return tf.reshape(this.weighted(this.probabilities(), this.inputs.v), this.inputs.q.shape)
+    return this.ungrouped(this.sums())
   }
 
-  /** Gradient of the scores before the softmax, [H, Q, P + sum Tk]. `y` is the output, so sum(dy y) is the softmax's inner product. */
-  scoreGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor {
-    const inner = tf.sum(tf.mul(dy, y), -1, true) // [H, Q, 1]
-    return tf.mul(this.probabilities(), tf.sub(this.products(this.merge(dy), this.inputs.v), inner))
+  /** The gradient in its slots, and nothing in the empty ones, so that padding adds nothing to any sum: [Hkv, G, repeat T, D]. */
+  private slotGradient(dy: tf.Tensor): tf.Tensor {
+    const real = tf.expandDims(tf.tile(this.inputs.queryMask, [1, this.repeat]), 2) // [G, repeat T, 1]
+    return tf.mul(this.grouped(dy), real)
+  }
+
+  /** Gradient of the scores before the softmax, [Hkv, G, repeat T, P + K]. */
+  private scoreGradient(dy: tf.Tensor): tf.Tensor {
+    const d = this.slotGradient(dy)
+    // sum(dP P) = sum(dy y), which is the shorter sum.
+    const inner = tf.sum(tf.mul(d, this.sums()), -1, true) // [Hkv, G, repeat T, 1]
+    return tf.mul(this.probabilities(), tf.sub(tf.matMul(d, this.keyed(this.inputs.v), false, true), inner))
+  }
+
+  queryGradient(dy: tf.Tensor): tf.Tensor {
+    return tf.mul(this.ungrouped(tf.matMul(this.scoreGradient(dy), this.keyed(this.inputs.k))), this.scale)
+  }
+
+  keyGradient(dy: tf.Tensor): tf.Tensor {
+    return this.unkeyed(tf.matMul(this.scoreGradient(dy), this.scaledQueries(), true, false))
+  }
+
+  valueGradient(dy: tf.Tensor): tf.Tensor {
+    return this.unkeyed(tf.matMul(this.probabilities(), this.slotGradient(dy), true, false))
   }
 }
 
-/** Every row against every row, with one mask: what the blocked form must equal. */
-function dense({ q, k, v, layout }: Inputs, scale: number, window: number): tf.Tensor {
-  const { queryPositions, keyPositions, sharedPositions, groupings } = layout
-  const rows = keyPositions.shape[0]!
-  const shared = sharedPositions.shape[0]!
-  let related = tf.expandDims(tf.less(tf.range(0, rows, 1, 'int32'), int(shared)), 0) // [1, R]
-  for (const { keyIndex, keySlot, queryGroup } of groupings) {
-    const slot = tf.concat([tf.fill([shared], 0, 'int32'), keySlot as tf.Tensor1D]) // [R]
-    const member = tf.logicalAnd(
-      tf.equal(tf.gather(flat(keyIndex), slot), tf.range(0, rows, 1, 'int32')),
-      tf.greaterEqual(tf.range(0, rows, 1, 'int32'), int(shared)),
-    )
-    const group = tf.where(member, tf.floorDiv(slot, int(keyIndex.shape[1]!)), tf.fill([rows], -2, 'int32'))
-    related = tf.logicalOr(related, tf.equal(tf.expandDims(queryGroup, 1), tf.expandDims(group, 0))) // [Q, R]
-  }
-  const visible = tf.logicalAnd(related, inSight(tf.expandDims(queryPositions, 1), tf.expandDims(keyPositions, 0), window))
-  const expand = (x: tf.Tensor) => {
+/** Every query row against every row, with one mask: what the grouped form must equal. */
+function dense(inputs: Inputs, scale: number, window: number): tf.Tensor {
+  const { q, k, v, keyPositions, sharedPositions, queryPositions, querySlot, keyIndex } = inputs
+  const rows = k.shape[1]!
+  const group = tf.floorDiv(querySlot, int(queryPositions.shape[1]!)) as tf.Tensor1D // [Q]
+  const ownKeys = tf.sum(tf.oneHot(keyIndex as tf.Tensor2D, rows), 1) // [G, R]; row 0 marks padding
+  const isShared = tf.less(upTo(rows), int(sharedPositions.shape[0]!)) // [R]
+  const related = tf.logicalOr(tf.greater(tf.gather(ownKeys, group), 0), isShared) // [Q, R]
+  const positions = tf.concat([sharedPositions, tf.slice(keyPositions, [sharedPositions.shape[0]!], [-1])]) // [R]
+  const sight = mask(
+    tf.expandDims(tf.gather(flat(queryPositions), querySlot as tf.Tensor1D), 1),
+    tf.expandDims(positions, 0),
+    window,
+  )
+  const barred = tf.add(sight, tf.mul(tf.sub(tf.cast(related, 'float32'), 1), NEVER)) // [Q, R]
+  const repeated = (x: tf.Tensor) => {
     const repeat = q.shape[0]! / x.shape[0]!
     return tf.reshape(tf.tile(tf.expandDims(x, 1), [1, repeat, 1, 1]), [q.shape[0]!, rows, x.shape[2]!]) // [H, R, D]
   }
-  const scores = tf.add(tf.mul(tf.matMul(q, expand(k), false, true), scale), additive(visible)) // [H, Q, R]
-  return tf.matMul(tf.softmax(scores), expand(v))
+  const scores = tf.add(tf.mul(tf.matMul(q, repeated(k), false, true), scale), barred) // [H, Q, R]
+  return tf.matMul(tf.softmax(scores), repeated(v))
 }
 
-const NAMES = ['queryIndex', 'querySlot', 'queryGroup', 'keyIndex', 'keySlot'] as const
-const POSITIONS = ['queryPositions', 'keyPositions', 'sharedPositions'] as const
+const NAMES = [
+  'q',
+  'k',
+  'v',
+  'keyPositions',
+  'sharedPositions',
+  'queryIndex',
+  'queryPositions',
+  'queryMask',
+  'querySlot',
+  'keyIndex',
+  'keySlot',
+]
 
-function read(inputs: Record<string, tf.Tensor>): Inputs {
-  const groupings: Grouping[] = []
-  for (let i = 0; inputs[`queryIndex${i}`]; i++) {
-    groupings.push(Object.fromEntries(NAMES.map(name => [name, inputs[`${name}${i}`]])) as unknown as Grouping)
-  }
-  const positions = Object.fromEntries(POSITIONS.map(name => [name, inputs[name]])) as unknown as AttentionLayout
-  return { q: inputs.q!, k: inputs.k!, v: inputs.v!, layout: { ...positions, groupings } }
-}
-
-const blocksOf = (inputs: Inputs, { scale, window }: Attributes) => new Blocks(inputs, scale as number, window as number)
-
-/** One kernel for each number of groupings, because a TF.js gradient names the inputs that it saves. */
-function define(count: number) {
-  const names = ['q', 'k', 'v', ...POSITIONS, ...Array.from({ length: count }, (_, i) => NAMES.map(name => `${name}${i}`)).flat()]
+/** Two kernels, with and without `keySlot`, because a TF.js gradient names the inputs that it saves. */
+function define(name: string, names: readonly string[]) {
+  const read = (inputs: Record<string, tf.Tensor>) => inputs as unknown as Inputs
+  const groupsOf = (inputs: Inputs, { scale, window }: Attributes) => new Groups(inputs, scale as number, window as number)
   return defineKernel({
-    name: `CausalAttention${count}`,
+    name,
     inputs: names,
     reference: (inputs, { scale, window }) => dense(read(inputs), scale as number, window as number),
-    expand: (inputs, attributes) => blocksOf(read(inputs), attributes).output(),
+    expand: (inputs, attributes) => groupsOf(read(inputs), attributes).output(),
     gradient: {
-      inputsToSave: names,
-      outputsToSave: [true],
-      gradFunc: (dy, saved, attributes) => {
+      inputsToSave: [...names],
+      gradFunc: (gradient, saved, attributes) => {
+        const dy = gradient as tf.Tensor
         const inputs = read(Object.fromEntries(names.map((name, i) => [name, saved[i]!])))
-        const y = saved[names.length]!
-        const blocks = () => blocksOf(inputs, attributes as Attributes)
-        const scores = (b: Blocks) => b.scoreGradient(dy as tf.Tensor, y)
+        const groups = () => groupsOf(inputs, attributes as Attributes)
         return {
-          q: () => {
-            const b = blocks()
-            return tf.reshape(tf.mul(b.weighted(scores(b), inputs.k), b.scale), inputs.q.shape)
-          },
-          k: () => {
-            const b = blocks()
-            return b.scattered(scores(b), b.scaled)
-          },
-          v: () => {
-            const b = blocks()
-            return b.scattered(b.probabilities(), b.merge(dy as tf.Tensor))
-          },
+          q: () => groups().queryGradient(dy),
+          k: () => groups().keyGradient(dy),
+          v: () => groups().valueGradient(dy),
         }
       },
     },
   })
 }
 
-const variants = [1, 2].map(define)
+const distinct = define('CausalAttention', NAMES)
+const overlapping = define('CausalAttentionOverlapping', NAMES.slice(0, -1))
 
 /**
- * Grouped-query causal attention over a forest (see `AttentionLayout`).
+ * Grouped-query causal attention over sequences that share their beginnings (see `AttentionLayout`).
  *
- * @param q queries with positions applied, [H, Q, D]; row 0 must be a shared row
+ * @param q queries with positions applied, [H, Q, D]
  * @param k keys with positions applied, [Hkv, R, D]; H is a multiple of Hkv
  * @param v values, [Hkv, R, D]
  * @param options scale of the scores, usually D^-0.5; window: how many positions back a row sees, itself included (0: all)
@@ -285,8 +263,9 @@ export function causalAttention(
   layout: AttentionLayout,
   options: { scale: number; window?: number },
 ): tf.Tensor3D {
-  const { groupings, queryPositions, keyPositions, sharedPositions } = layout
-  const indices = groupings.flatMap((grouping, i) => NAMES.map(name => [`${name}${i}`, grouping[name]] as const))
-  const inputs = { q, k, v, queryPositions, keyPositions, sharedPositions, ...Object.fromEntries(indices) }
-  return variants[groupings.length - 1]!(inputs, { scale: options.scale, window: options.window ?? 0 }) as tf.Tensor3D
+  const { keySlot, ...rest } = layout
+  const attributes = { scale: options.scale, window: options.window ?? 0 }
+  return (
+    keySlot ? distinct({ q, k, v, ...rest, keySlot }, attributes) : overlapping({ q, k, v, ...rest }, attributes)
+  ) as tf.Tensor3D
 }

@@ -18,13 +18,6 @@ const silu = defineKernel({
       }
     },
   },
-  lower: {
-    shape: ({ x }) => x!.shape,
-    write: ({ inputs: [x], device, emit }) =>
-      device === 'cpu'
-        ? emit('QuickGelu', [x!.name], { alpha: 1 }, 'com.microsoft')
-        : emit('Mul', [x!.name, emit('Sigmoid', [x!.name])]),
-  },
 })
 
 /**

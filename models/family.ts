@@ -52,7 +52,7 @@ export interface HiddenInputs {
   readonly layout: AttentionLayout
   /** The rows that are read at the end: only these go through the last layer's queries, output projection and MLP. */
   readonly read: {
-    /** Distinct rows, row 0 first, [Q] int32 */
+    /** Distinct rows, [Q] int32 */
     readonly index: tf.Tensor
     /** For each row its place in `index`, or Q, [R] int32 */
     readonly inverse: tf.Tensor

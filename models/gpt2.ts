@@ -85,25 +85,19 @@ export const gpt2: ModelFamily<Gpt2Config> = {
     const attend = { scale: headDim ** -0.5 }
     /** [rows, count D] -> [count, rows, D] */
     const split = (y: tf.Tensor, count: number) => tf.transpose(tf.reshape(y, [-1, count, headDim]), [1, 0, 2])
-    const some = (y: tf.Tensor, from: number, count: number) => tf.slice(y, [from, 0, 0], [count, -1, -1])
+    const apart = (y: tf.Tensor, parts: number) => tf.split(y, parts, 0) as [tf.Tensor, tf.Tensor, tf.Tensor]
     let x: tf.Tensor = tf.add(embedded, tf.gather(weight('positions'), layout.keyPositions as tf.Tensor1D)) // [R, d]
     for (let layer = 0; layer < numLayers; layer++) {
       const w = (name: string) => weight(layerName(layer, name))
       const h = layerNorm(x, w('attentionNorm'), w('attentionNormBias'), epsilon)
       let attended: tf.Tensor // [H, R, D]; in the last layer [H, Q, D]
       if (layer < numLayers - 1) {
-        const projected = split(linear(h, w('queryKeyValue'), w('queryKeyValueBias')), 3 * heads)
-        attended = causalAttention(
-          some(projected, 0, heads),
-          some(projected, heads, heads),
-          some(projected, 2 * heads, heads),
-          layout,
-          attend,
-        )
+        const [query, key, value] = apart(split(linear(h, w('queryKeyValue'), w('queryKeyValueBias')), 3 * heads), 3)
+        attended = causalAttention(query, key, value, layout, attend)
       } else {
-        const keyValue = split(linear(h, w('keyValue'), w('keyValueBias')), 2 * heads)
+        const [key, value] = apart(split(linear(h, w('keyValue'), w('keyValueBias')), 2 * heads), 2)
         const query = split(linear(gatherRows(h, read.index, read.inverse), w('query'), w('queryBias')), heads)
-        attended = causalAttention(query, some(keyValue, 0, heads), some(keyValue, heads, heads), read.layout, attend)
+        attended = causalAttention(query, key, value, read.layout, attend)
         x = gatherRows(x, read.index, read.inverse) // [Q, d]
       }
       const joined = tf.reshape(tf.transpose(attended, [1, 0, 2]), [-1, heads * headDim])

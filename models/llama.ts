@@ -104,7 +104,8 @@ export const llama: ModelFamily<LlamaConfig> = {
     const attend = { scale: headDim ** -0.5, window: config.slidingWindow }
     /** [rows, count D] -> [count, rows, D] */
     const split = (y: tf.Tensor, count: number) => tf.transpose(tf.reshape(y, [-1, count, headDim]), [1, 0, 2])
-    const some = (y: tf.Tensor, from: number, count: number) => tf.slice(y, [from, 0, 0], [count, -1, -1])
+    /** Heads taken apart: [a + b, rows, D] -> [a, rows, D] and [b, rows, D] */
+    const apart = (y: tf.Tensor, ...counts: number[]) => tf.split(y, counts, 0) as [tf.Tensor, tf.Tensor]
     let x = embedded
     for (let layer = 0; layer < numLayers; layer++) {
       const w = (name: string) => weight(layerName(layer, name))
@@ -116,26 +117,24 @@ export const llama: ModelFamily<LlamaConfig> = {
           linear(h, w('queryKeyValue'), bias(config.attentionBias, 'queryKeyValueBias')),
           heads + 2 * keyHeads,
         )
-        const rotated = rotaryEmbedding(some(projected, 0, heads + keyHeads), cos, sin)
-        attended = causalAttention(
-          some(rotated, 0, heads),
-          some(rotated, heads, keyHeads),
-          some(projected, heads + keyHeads, keyHeads),
-          layout,
-          attend,
-        )
+        const [queryKey, value] = apart(projected, heads + keyHeads, keyHeads)
+        const [query, key] = apart(rotaryEmbedding(queryKey, cos, sin), heads, keyHeads)
+        attended = causalAttention(query, key, value, layout, attend)
       } else {
-        const keyValue = split(linear(h, w('keyValue'), bias(config.attentionBias, 'keyValueBias')), 2 * keyHeads)
+        const [key, value] = apart(
+          split(linear(h, w('keyValue'), bias(config.attentionBias, 'keyValueBias')), 2 * keyHeads),
+          keyHeads,
+          keyHeads,
+        )
         const query = split(
           linear(gatherRows(h, read.index, read.inverse), w('query'), bias(config.attentionBias, 'queryBias')),
           heads,
         )
         const at = (table: tf.Tensor) => tf.gather(table, read.index as tf.Tensor1D) // [Q, D/2]
-        const key = rotaryEmbedding(some(keyValue, 0, keyHeads), cos, sin)
         attended = causalAttention(
           rotaryEmbedding(query, at(cos), at(sin)),
-          key,
-          some(keyValue, keyHeads, keyHeads),
+          rotaryEmbedding(key, cos, sin),
+          value,
           read.layout,
           attend,
         )

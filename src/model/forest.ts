@@ -26,12 +26,21 @@ export interface Target {
 }
 
 /** A position that no other position reaches: the placeholder row that stands where nothing is shared sees itself alone. */
-const BEYOND = 2 ** 30
+const BEYOND = 2 ** 30 - 1
 const PADDING_TOKEN = 0
+/** Shared rows are queried in groups as long as the longest sequence, but not in shorter ones than this. */
+const SHARED_GROUP = 64
 
+/** Consecutive rows. */
 interface Segment {
   readonly start: number
   readonly length: number
+}
+
+/** Query rows that see the same keys: the shared rows and their own. */
+interface Group {
+  readonly queries: readonly number[]
+  readonly keys: readonly number[]
 }
 
 export class Forest {
@@ -53,12 +62,13 @@ export class Forest {
     const { numVirtualTokens, position } = placement
     const afterFirst = numVirtualTokens > 0 && position === 'after-bos'
     const lists = sequences.map(({ ids }) => ids)
-    // Each sequence keeps a row of its own.
-    this.prefix = Math.min(commonPrefix(lists), Math.max(afterFirst ? 1 : 0, Math.min(...lists.map(ids => ids.length)) - 1))
-    this.placeholder = numVirtualTokens + this.prefix === 0
+    // Each sequence keeps a row of its own; one that is alone shares nothing.
+    const alike = lists.length === 1 ? 0 : Math.min(commonPrefix(lists), Math.min(...lists.map(ids => ids.length)) - 1)
+    this.prefix = Math.max(alike, afterFirst ? 1 : 0)
+    this.placeholder = numVirtualTokens + this.prefix <= 0
     if (this.placeholder) this.push(PADDING_TOKEN, 0)
     for (let i = 0; i < numVirtualTokens; i++) this.positions.push(afterFirst ? i + 1 : i)
-    for (let i = 0; i < this.prefix; i++) this.push(lists[0]![i]!, this.positionOf(i))
+    for (let i = 0; i < this.prefix; i++) this.push(lists[0]![i] ?? PADDING_TOKEN, this.positionOf(i))
     this.shared = this.positions.length
     for (const ids of lists) {
       const start = this.positions.length
@@ -81,6 +91,7 @@ export class Forest {
     return this.positions.length
   }
 
+  /** Whether a row is a key of several groups: its own and its children's. */
   get hasChildren(): boolean {
     return this.children.some(segments => segments.some(({ length }) => length > 0))
   }
@@ -104,6 +115,7 @@ export class Forest {
   rowOf(sequence: number, index: number): number | undefined {
     const { numVirtualTokens, position } = this.placement
     if (index < 0) return numVirtualTokens > 0 && position === 'before-bos' ? numVirtualTokens - 1 : undefined
+    // What follows the first token is predicted from behind the prompt.
     if (index === 0 && position === 'after-bos' && numVirtualTokens > 0) return numVirtualTokens - 1
     if (index < this.prefix) return numVirtualTokens + index
     return this.own[sequence]!.start + index - this.prefix
@@ -116,104 +128,96 @@ export class Forest {
 
   /** The inputs of a program over this forest that reads the targets' rows. */
   inputs(targets: readonly Target[]): { inputs: Record<string, ProgramInput>; readRows: number[] } {
-    const readRows = [...new Set([0, ...targets.map(({ row }) => row)])].sort((a, b) => a - b)
+    const readRows = [...new Set(targets.map(({ row }) => row))].sort((a, b) => a - b)
     const place = new Map(readRows.map((row, i) => [row, i]))
     const rowWeight = new Float32Array(readRows.length)
     for (const { row, weight } of targets) rowWeight[place.get(row)!]! += weight
     const readInverse = new Int32Array(this.rows).fill(readRows.length)
     for (const [row, i] of place) readInverse[row] = i
-    const sharedPositions = Int32Array.from(this.positions.slice(0, this.shared))
-    if (this.placeholder) sharedPositions[0] = BEYOND
-    const vector = (data: Int32Array | Float32Array) => ({ data, shape: [data.length] })
-    const inputs: Record<string, ProgramInput> = {
+    const masking = Int32Array.from(this.positions)
+    if (this.placeholder) masking[0] = BEYOND
+    const groups = this.groups()
+    // Groups of shared rows that nobody reads go; one with keys of its own stays, since every key row has its slot.
+    const readGroups = groups
+      .map(({ queries, keys }) => ({ keys, queries: queries.filter(row => place.has(row)) }))
+      .filter(({ queries, keys }) => queries.length + keys.length > 0)
+    const inputs = {
       tokenIds: vector(Int32Array.from(this.tokenIds)),
       positions: vector(Int32Array.from(this.positions)),
-      sharedPositions: vector(sharedPositions),
+      sharedPositions: vector(masking.slice(0, this.shared)),
       readIndex: vector(Int32Array.from(readRows)),
       readInverse: vector(readInverse),
       targetRow: vector(Int32Array.from(targets, ({ row }) => place.get(row)!)),
       targetId: vector(Int32Array.from(targets, ({ id }) => id)),
       targetWeight: vector(Float32Array.from(targets, ({ weight }) => weight)),
       rowWeight: vector(rowWeight),
-    }
-    for (const [i, grouping] of this.groupings(place).entries()) {
-      for (const [name, value] of Object.entries(grouping)) inputs[`${name}${i}`] = value
+      ...this.layout('', groups, masking, row => row, this.rows),
+      ...this.layout('read', readGroups, masking, row => place.get(row)!, readRows.length),
     }
     return { inputs, readRows }
   }
 
-  /** Own segment first; then, where there are children, the segment that they continue. */
-  private groupings(place: ReadonlyMap<number, number>): Record<string, ProgramInput>[] {
-    const own = [...this.own, ...this.children.flat().filter(({ length }) => length > 0)].map(segment => ({
-      keys: segment,
-      queries: [segment],
-    }))
-    const groupings = [this.grouping(own, place)]
-    if (this.hasChildren) {
-      const parents = this.own
-        .map((keys, i) => ({ keys, queries: this.children[i]! }))
-        .filter(({ queries }) => queries.some(({ length }) => length > 0))
-      groupings.push(this.grouping(parents, place))
+  private groups(): Group[] {
+    const groups: Group[] = []
+    const longest = Math.max(...this.own.map(({ length }) => length))
+    const step = Math.max(longest, Math.min(this.shared, SHARED_GROUP))
+    for (let start = 0; start < this.shared; start += step) {
+      groups.push({ queries: range({ start, length: Math.min(step, this.shared - start) }), keys: [] })
     }
-    return groupings
-  }
-
-  private grouping(
-    groups: readonly { keys: Segment; queries: readonly Segment[] }[],
-    place: ReadonlyMap<number, number>,
-  ): Record<string, ProgramInput> {
-    const keyRows = groups.map(({ keys }) => range(keys))
-    const queryRows = groups.map(({ queries }) => queries.flatMap(range))
-    const keys = new Slots(keyRows)
-    const queries = new Slots(queryRows)
-    // Of the rows that are read, by their place among these.
-    const read = new Slots(queryRows.map(rows => rows.flatMap(row => place.get(row) ?? [])))
-    const readGroup = new Int32Array(place.size).fill(-1)
-    const queryGroup = new Int32Array(this.rows).fill(-1)
-    for (const [group, rows] of queryRows.entries()) {
-      for (const row of rows) {
-        queryGroup[row] = group
-        const at = place.get(row)
-        if (at !== undefined) readGroup[at] = group
+    for (const [i, own] of this.own.entries()) {
+      const keys = range(own)
+      groups.push({ queries: keys, keys })
+      for (const child of this.children[i]!) {
+        const queries = range(child)
+        if (queries.length > 0) groups.push({ queries, keys: [...keys, ...queries] })
       }
     }
+    return groups
+  }
+
+  /** The tensors of an `AttentionLayout`; `place` numbers the query rows. */
+  private layout(
+    name: string,
+    groups: readonly Group[],
+    masking: Int32Array,
+    place: (row: number) => number,
+    count: number,
+  ): Record<string, ProgramInput> {
+    const length = Math.max(1, ...groups.map(({ queries }) => queries.length))
+    const width = Math.max(1, ...groups.map(({ keys }) => keys.length))
+    const queryIndex = new Int32Array(groups.length * length)
+    const queryPositions = new Int32Array(groups.length * length)
+    const queryMask = new Float32Array(groups.length * length)
+    const querySlot = new Int32Array(count)
+    const keyIndex = new Int32Array(groups.length * width)
+    const keySlot = new Int32Array(this.rows - this.shared)
+    for (const [group, { queries, keys }] of groups.entries()) {
+      for (const [i, row] of queries.entries()) {
+        const slot = group * length + i
+        queryIndex[slot] = place(row)
+        queryPositions[slot] = masking[row]!
+        queryMask[slot] = 1
+        querySlot[place(row)] = slot
+      }
+      for (const [i, row] of keys.entries()) {
+        keyIndex[group * width + i] = row
+        keySlot[row - this.shared] = group * width + i
+      }
+    }
+    const of = (key: string) => (name ? name + key[0]!.toUpperCase() + key.slice(1) : key)
+    const queries: [number, number] = [groups.length, length]
     return {
-      keyIndex: keys.index,
-      keySlot: { data: keys.slots(this.rows).subarray(this.shared), shape: [this.rows - this.shared] },
-      queryIndex: queries.index,
-      querySlot: { data: queries.slots(this.rows), shape: [this.rows] },
-      queryGroup: { data: queryGroup, shape: [this.rows] },
-      readIndexOf: read.index,
-      readSlot: { data: read.slots(place.size), shape: [place.size] },
-      readGroup: { data: readGroup, shape: [place.size] },
+      [of('queryIndex')]: { data: queryIndex, shape: queries },
+      [of('queryPositions')]: { data: queryPositions, shape: queries },
+      [of('queryMask')]: { data: queryMask, shape: queries },
+      [of('querySlot')]: vector(querySlot),
+      [of('keyIndex')]: { data: keyIndex, shape: [groups.length, width] },
+      ...(this.hasChildren ? {} : { [of('keySlot')]: vector(keySlot) }),
     }
   }
 }
 
-/** Rows laid out in padded groups. At least one slot stays empty: rows outside every group point at it. */
-class Slots {
-  readonly index: { data: Int32Array; shape: [number, number] }
-  private readonly empty: number
-
-  constructor(private readonly groups: readonly (readonly number[])[]) {
-    const longest = Math.max(...groups.map(rows => rows.length))
-    const length = groups.every(rows => rows.length === longest) ? longest + 1 : longest
-    const data = new Int32Array(groups.length * length)
-    for (const [group, rows] of groups.entries()) data.set(rows, group * length)
-    this.index = { data, shape: [groups.length, length] }
-    const short = groups.findIndex(rows => rows.length < length)
-    this.empty = short * length + length - 1
-  }
-
-  /** For each of `count` rows its slot. */
-  slots(count: number): Int32Array {
-    const slots = new Int32Array(count).fill(this.empty)
-    const length = this.index.shape[1]
-    for (const [group, rows] of this.groups.entries()) for (const [i, row] of rows.entries()) slots[row] = group * length + i
-    return slots
-  }
-}
-
+const vector = (data: Int32Array | Float32Array) => ({ data, shape: [data.length] })
 const range = ({ start, length }: Segment) => Array.from({ length }, (_, i) => start + i)
 
 function commonPrefix(lists: readonly (readonly number[])[]): number {
@@ -229,14 +233,15 @@ function commonPrefix(lists: readonly (readonly number[])[]): number {
 }
 
 /** Ranges of the sizes of a forest, and the declared inputs of a program over one. */
-export function forestSpec(options: { numVirtualTokens: number; groupings: 1 | 2; maxRows: number }): {
+export function forestSpec(options: { numVirtualTokens: number; children: boolean; maxRows: number }): {
   inputs: Record<string, InputSpec>
   dims: Record<string, readonly [number, number]>
 } {
-  const { numVirtualTokens: m, maxRows } = options
+  const { numVirtualTokens: m, children, maxRows } = options
   const size: readonly [number, number] = [1, maxRows]
   const int32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'int32' })
-  const inputs: Record<string, InputSpec> = {
+  const float32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'float32' })
+  const inputs = {
     tokenIds: int32(m > 0 ? `P+S-${m}` : 'P+S'),
     positions: int32('P+S'),
     sharedPositions: int32('P'),
@@ -244,20 +249,20 @@ export function forestSpec(options: { numVirtualTokens: number; groupings: 1 | 2
     readInverse: int32('P+S'),
     targetRow: int32('N'),
     targetId: int32('N'),
-    targetWeight: { shape: ['N'], dtype: 'float32' },
-    rowWeight: { shape: ['Q'], dtype: 'float32' },
+    targetWeight: float32('N'),
+    rowWeight: float32('Q'),
+    queryIndex: int32('G', 'T'),
+    queryPositions: int32('G', 'T'),
+    queryMask: float32('G', 'T'),
+    querySlot: int32('P+S'),
+    keyIndex: int32('G', 'K'),
+    readQueryIndex: int32('H', 'U'),
+    readQueryPositions: int32('H', 'U'),
+    readQueryMask: float32('H', 'U'),
+    readQuerySlot: int32('Q'),
+    readKeyIndex: int32('H', 'J'),
+    ...(children ? {} : { keySlot: int32('S'), readKeySlot: int32('S') }),
   }
-  const dims: Record<string, readonly [number, number]> = { P: [Math.max(1, m), maxRows], S: size, Q: size, N: size }
-  for (let i = 0; i < options.groupings; i++) {
-    inputs[`keyIndex${i}`] = int32(`G${i}`, `K${i}`)
-    inputs[`keySlot${i}`] = int32('S')
-    inputs[`queryIndex${i}`] = int32(`G${i}`, `T${i}`)
-    inputs[`querySlot${i}`] = int32('P+S')
-    inputs[`queryGroup${i}`] = int32('P+S')
-    inputs[`readIndexOf${i}`] = int32(`G${i}`, `U${i}`)
-    inputs[`readSlot${i}`] = int32('Q')
-    inputs[`readGroup${i}`] = int32('Q')
-    for (const name of ['G', 'K', 'T', 'U']) dims[`${name}${i}`] = size
-  }
-  return { inputs, dims }
+  const dims = Object.fromEntries(['S', 'Q', 'N', 'G', 'T', 'K', 'H', 'U', 'J'].map(name => [name, size]))
+  return { inputs, dims: { P: [Math.max(1, m), maxRows], ...dims } }
 }

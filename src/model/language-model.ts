@@ -155,7 +155,7 @@ export class LanguageModel {
         continue
       }
       const { inputs, readRows } = forest.inputs(targets)
-      const program = await this.program('logits', prompt, forest.hasChildren ? 2 : 1)
+      const program = await this.program('logits', prompt, forest.hasChildren)
       const { logits } = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as { logits: Float32Array }
       const place = new Map(readRows.map((row, i) => [row, i]))
       let target = 0
@@ -208,7 +208,7 @@ export class LanguageModel {
     const gradients = new Map(
       prompt.method.parameters(prompt.config, this.config).map(({ name, shape }) => [name, new Float32Array(product(shape))]),
     )
-    const program = await this.program('gradient', prompt, 1, labelSmoothing)
+    const program = await this.program('gradient', prompt, false, labelSmoothing)
     let loss = 0
     let computed = 0
     const parts = this.memory.split(
@@ -278,7 +278,7 @@ export class LanguageModel {
         ),
       )
       const { inputs } = forest.inputs(targets)
-      const program = await this.program('logProbabilities', prompt, forest.hasChildren ? 2 : 1)
+      const program = await this.program('logProbabilities', prompt, forest.hasChildren)
       const { logProbabilities } = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as {
         logProbabilities: Float32Array
       }
@@ -290,7 +290,7 @@ export class LanguageModel {
 
   /** Opens (and compiles, if need be) the programs of a training run, so that its first step is as fast as the others. */
   async prepare(prompt: ActivePrompt | undefined, kinds: readonly Kind[], labelSmoothing = 0): Promise<void> {
-    for (const kind of kinds) await this.program(kind, prompt, 1, labelSmoothing)
+    for (const kind of kinds) await this.program(kind, prompt, false, labelSmoothing)
   }
 
   async dispose(): Promise<void> {
@@ -305,12 +305,12 @@ export class LanguageModel {
   programSpec(
     kind: Kind,
     prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined,
-    groupings: 1 | 2,
+    children: boolean,
     labelSmoothing = 0,
   ): ProgramSpec {
     const { family, config } = this.checkpoint
     const numVirtualTokens = prompt?.method.numVirtualTokens(prompt.config) ?? 0
-    const { inputs, dims } = forestSpec({ numVirtualTokens, groupings, maxRows: MAX_ROWS })
+    const { inputs, dims } = forestSpec({ numVirtualTokens, children, maxRows: MAX_ROWS })
     const parameters = prompt?.method.parameters(prompt.config, config) ?? []
     const parameterInput = ({ name, shape }: { name: string; shape: readonly number[] }) => [
       `parameter:${name}`,
@@ -321,7 +321,7 @@ export class LanguageModel {
       inputs: { ...inputs, ...Object.fromEntries(parameters.map(parameterInput)) },
       dims,
       weights: this.weights,
-      key: { kind, family: family.name, config, method: prompt?.config.type, parameters, labelSmoothing, groupings },
+      key: { kind, family: family.name, config, method: prompt?.config.type, parameters, labelSmoothing, children },
       fn: (given, weight) => {
         const { targets, ...layout } = forestLayout(given)
         const embedded = family.embed(config, weight, given.tokenIds!) // [N, d]
@@ -343,11 +343,11 @@ export class LanguageModel {
   }
 
   /** @throws GradpromptError whatever compiling throws; a failed program is compiled anew the next time */
-  private program(kind: Kind, prompt: ActivePrompt | undefined, groupings: 1 | 2, labelSmoothing = 0): Promise<Program> {
-    const key = JSON.stringify([kind, prompt?.config, groupings, labelSmoothing])
+  private program(kind: Kind, prompt: ActivePrompt | undefined, children: boolean, labelSmoothing = 0): Promise<Program> {
+    const key = JSON.stringify([kind, prompt?.config, children, labelSmoothing])
     const known = this.programs.get(key)
     if (known) return known
-    const made = Program.compile(this.programSpec(kind, prompt, groupings, labelSmoothing), {
+    const made = Program.compile(this.programSpec(kind, prompt, children, labelSmoothing), {
       device: this.device,
       threads: this.threads,
     })
