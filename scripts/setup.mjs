@@ -21,7 +21,12 @@ function step(what, command, args) {
   console.error(`gradprompt: ${what}`)
   // ONNX Runtime's own post-install step downloads CUDA libraries; the CPU and WebGPU binaries are inside its package.
   const env = { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' }
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2], env, shell: process.platform === 'win32' })
+  const { status, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: ['ignore', 2, 2],
+    env,
+    shell: process.platform === 'win32',
+  })
   if (error || status !== 0) {
     console.error(`gradprompt: ${what}: failed${error ? ` (${error.message})` : ''}`)
     process.exit(1)

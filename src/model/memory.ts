@@ -5,8 +5,8 @@ import { gigabytes, weightBytes } from './weight-file.js'
 
 /** What the process itself takes: Node, ONNX Runtime and TF.js. */
 const BASE = 250e6
-/** A run of many rows gains nothing over two of half as many: this many keep both cores busy and the caches warm. */
-const PREFERRED_ROWS = 2048
+/** A run of more rows than this is not faster by the row, and takes more memory. */
+const PREFERRED_ROWS = { training: 1024, forward: 2048 }
 /** Logits of one run, at most. */
 const LOGITS = 256e6
 
@@ -42,7 +42,7 @@ export class MemoryPlan {
   bytesPerRow(training: boolean): number {
     const { hiddenSize, numLayers, numAttentionHeads, numKeyValueHeads, headDim, intermediateSize } = this.checkpoint.config
     const heads = (numAttentionHeads + 2 * numKeyValueHeads) * headDim
-    const layer = 4 * (4 * hiddenSize + 3 * heads + 4 * intermediateSize)
+    const layer = 4 * (4 * hiddenSize + 2 * heads + 3 * intermediateSize)
     return training ? layer * (numLayers + 2) : layer * 3
   }
 
@@ -73,7 +73,7 @@ export class MemoryPlan {
     for (const [i, length] of lengths.entries()) {
       const fits =
         this.estimate(rows + length, heads + headRows[i]!, training) <= this.budget &&
-        rows + length <= PREFERRED_ROWS &&
+        rows + length <= PREFERRED_ROWS[training ? 'training' : 'forward'] &&
         (heads + headRows[i]!) * this.checkpoint.config.vocabSize * 4 <= LOGITS
       if (!fits && i > start) {
         parts.push([start, i])

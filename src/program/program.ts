@@ -99,6 +99,7 @@ export class Program {
       device,
       threads: options.threads ?? defaultThreads(),
       pack: options.pack ?? false,
+      optimize: !spec.weights,
       ...(options.profile ? { profile: options.profile } : {}),
     }
     return new Program(spec, path!, cached, await Session.open(path!, sessionOptions), shapes)
@@ -123,13 +124,13 @@ export class Program {
     const data: Record<string, TypedArray> = {}
     const shapes: Record<string, readonly number[]> = {}
     for (const [name, sizes] of this.shapes) {
-      const given = inputs[name]!
-      data[name] = ArrayBuffer.isView(given) ? given : given.data
+      const given = this.given(name, inputs[name])
+      data[name] = given.data
       shapes[name] = sizes.map(size => (typeof size === 'number' ? size : size.evaluate(values)))
       const expected = shapes[name].reduce((a, b) => a * b, 1)
-      if (data[name].length !== expected) {
-        throw new GradpromptError('shape-mismatch', `The input ${name} of ${this.spec.name} has the wrong length`, {
-          found: String(data[name].length),
+      if (given.data.length !== expected || (given.shape && given.shape.join() !== shapes[name].join())) {
+        throw new GradpromptError('shape-mismatch', `The input ${name} of ${this.spec.name} has the wrong shape`, {
+          found: `${given.data.length} elements${given.shape ? ` of shape [${given.shape}]` : ''}`,
           expected: `${expected} (shape [${shapes[name]}])`,
         })
       }
@@ -141,37 +142,55 @@ export class Program {
     await this.session.release()
   }
 
+  /** An input's data, and its shape where it came with one. */
+  private given(name: string, input: ProgramInput | undefined): { data: TypedArray; shape?: readonly number[] } {
+    const program = this.spec.name
+    if (!input) {
+      throw new GradpromptError('missing-input', `The program ${program} was run without its input ${name}`, {
+        expected: [...this.shapes.keys()].join(', '),
+      })
+    }
+    const { data, shape } = ArrayBuffer.isView(input) ? { data: input } : input
+    const wanted = ELEMENT[this.spec.inputs[name]!.dtype]
+    if (!(data instanceof wanted)) {
+      throw new GradpromptError('shape-mismatch', `The input ${name} of ${program} has the wrong type`, {
+        found: (data as object | undefined)?.constructor.name ?? typeof data,
+        expected: `${wanted.name}, or { data: ${wanted.name}, shape }`,
+      })
+    }
+    const sizes = this.shapes.get(name)!
+    if (shape && shape.length !== sizes.length) {
+      throw new GradpromptError('shape-mismatch', `The input ${name} of ${program} has the wrong number of axes`, {
+        found: `[${shape}]`,
+        expected: `[${sizes.join(', ')}]`,
+      })
+    }
+    return { data, ...(shape ? { shape } : {}) }
+  }
+
   /** The dimensions of this run, from the inputs' shapes and lengths. */
   private bind(inputs: Readonly<Record<string, ProgramInput>>): DimensionValues {
     const values: Record<string, number> = {}
-    const pending: { name: string; sizes: readonly Size[]; count: number }[] = []
-    for (const [name, sizes] of this.shapes) {
-      const given = inputs[name]
-      if (!given) {
-        throw new GradpromptError('missing-input', `The program ${this.spec.name} was run without its input ${name}`, {
-          expected: [...this.shapes.keys()].join(', '),
-        })
-      }
-      const data = ArrayBuffer.isView(given) ? given : given.data
-      const wanted = ELEMENT[this.spec.inputs[name]!.dtype]
-      if (!(data instanceof wanted)) {
-        throw new GradpromptError('shape-mismatch', `The input ${name} of ${this.spec.name} has the wrong type`, {
-          found: data.constructor.name,
-          expected: wanted.name,
-        })
-      }
-      if (ArrayBuffer.isView(given)) pending.push({ name, sizes, count: data.length })
-      else for (const [axis, size] of sizes.entries()) bindAxis(values, size, given.shape[axis] ?? 1)
-    }
-    // What a length leaves open until another input has told one of its dimensions.
-    for (let round = 0; round <= pending.length; round++) {
-      for (const { sizes, count } of pending) {
+    const given = [...this.shapes].map(([name, sizes]) => ({ name, sizes, ...this.given(name, inputs[name]) }))
+    // An axis such as P+S tells one dimension as soon as another input has told the rest.
+    for (let round = 0; round <= given.length; round++) {
+      for (const { name, sizes, data, shape } of given) {
+        if (shape) {
+          for (const [axis, size] of sizes.entries()) bindAxis(values, size, shape[axis]!)
+          continue
+        }
         const open = sizes.filter(size => typeof size !== 'number' && size.names().some(name => !(name in values)))
         if (open.length !== 1) continue
         const known = sizes
           .filter(size => size !== open[0])
           .reduce<number>((product, size) => product * (typeof size === 'number' ? size : size.evaluate(values)), 1)
-        bindAxis(values, open[0]!, count / known)
+        if (data.length % known !== 0) {
+          throw new GradpromptError('shape-mismatch', `The input ${name} of ${this.spec.name} has the wrong length`, {
+            found: String(data.length),
+            expected: `a multiple of ${known} (shape [${sizes.join(', ')}])`,
+          })
+        }
+        bindAxis(values, open[0]!, data.length / known)
       }
     }
     for (const [name, [minimum, maximum]] of Object.entries(this.spec.dims)) {
@@ -200,9 +219,10 @@ export class Program {
 function bindAxis(values: Record<string, number>, size: Size, value: number): void {
   if (typeof size === 'number') return
   const open = size.terms.filter(({ factors }) => factors.length === 1 && !(factors[0]! in values))
-  if (open.length !== 1 || open[0]!.coefficient !== 1) return
+  if (open.length !== 1) return
+  const [{ coefficient, factors }] = open as [(typeof open)[0]]
   const rest = new SizeExpression(size.terms.filter(term => term !== open[0]))
-  if (rest.names().every(name => name in values)) values[open[0]!.factors[0]!] = value - rest.evaluate(values)
+  if (rest.names().every(name => name in values)) values[factors[0]!] = (value - rest.evaluate(values)) / coefficient
 }
 
 const parseSize = (size: number | string): Size => {

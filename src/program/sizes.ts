@@ -1,3 +1,5 @@
+import { GradpromptError } from '../errors.js'
+
 /**
  * Sizes that vary. A caller declares dimensions and their ranges (`{ B: [1, 64], T: [1, 512] }`); a function traced at several
  * probe sizes yields numbers, and each number that differs between probes is solved as a polynomial in the dimensions with
@@ -28,12 +30,25 @@ export class SizeExpression {
     return new SizeExpression([{ coefficient: 1, factors: [name] }])
   }
 
-  /** Reads a sum of names and integers as it stands in a declared shape: `'P+S'`, `'T-1'`, `'R'`. */
+  /**
+   * Reads a sum of products of names and integers as it stands in a declared shape: `'R'`, `'P+S'`, `'T-1'`, `'2*T'`.
+   *
+   * @throws GradpromptError `invalid-size`
+   */
   static parse(text: string): SizeExpression {
-    const terms = [...text.replaceAll(' ', '').matchAll(/([+-]?)([^+-]+)/g)].map(([, sign, word]): Term => {
-      const factor = sign === '-' ? -1 : 1
-      if (/^\d+$/.test(word!)) return { coefficient: factor * Number(word), factors: [] }
-      return { coefficient: factor, factors: word!.split('*').sort() }
+    const product = String.raw`(?:\d+|[A-Za-z_]\w*)(?:\*(?:\d+|[A-Za-z_]\w*))*`
+    const compact = text.replaceAll(' ', '')
+    if (!new RegExp(`^[+-]?${product}(?:[+-]${product})*$`).test(compact)) {
+      throw new GradpromptError('invalid-size', 'A size in a shape cannot be read', {
+        found: JSON.stringify(text),
+        expected: 'a number, or a sum of dimensions and their products: R, P+S, T-1, 2*T',
+      })
+    }
+    const terms = [...compact.matchAll(/([+-]?)([^+-]+)/g)].map(([, sign, word]): Term => {
+      const parts = word!.split('*')
+      const isNumber = (part: string) => /^\d/.test(part)
+      const coefficient = parts.filter(isNumber).reduce((product, part) => product * Number(part), sign === '-' ? -1 : 1)
+      return { coefficient, factors: parts.filter(part => !isNumber(part)).sort() }
     })
     return new SizeExpression(terms.filter(term => term.coefficient !== 0))
   }

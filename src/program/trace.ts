@@ -72,8 +72,9 @@ const BACKEND = 'gradprompt-trace'
 class Recorder {
   readonly values: TracedValue[] = []
   readonly nodes: TracedNode[] = []
-  /** Ids, in this trace, of tensors that came from another backend. */
-  private readonly captured = new Map<object, number>()
+  private readonly ids = new Map<object, number>()
+  /** Ids of tensors from other backends, by their data and shape: a reshaped tensor shares its data. */
+  private readonly captured = new Map<object, Map<string, number>>()
 
   constructor(private readonly origins: boolean) {}
 
@@ -84,27 +85,30 @@ class Recorder {
   add(meta: TensorMeta, source: TracedValue['source']): { id: number } {
     const dataId = { id: this.values.length }
     this.values.push({ id: dataId.id, shape: [...meta.shape], dtype: meta.dtype, source })
+    this.ids.set(dataId, dataId.id)
     return dataId
   }
 
   id(tensor: tf.TensorInfo): number {
-    const captured = moved.get(tensor.dataId)
-    if (captured && !this.captured.has(tensor.dataId)) {
-      const { id } = this.add(captured, { kind: 'constant', data: captured.data, origin: this.origin() })
-      this.captured.set(tensor.dataId, id)
-    }
-    const id = this.captured.get(tensor.dataId) ?? (tensor.dataId as { id?: number }).id
-    if (id === undefined || this.values[id] === undefined) {
-      throw new GradpromptError('foreign-tensor', 'A tensor from outside the trace was used without being moved into it', {
-        hint: 'pass the tensor as an input of the program',
+    return this.ids.get(tensor.dataId) ?? this.constant(tensor)
+  }
+
+  /** A tensor that was made outside is a constant; it stays where it is. */
+  private constant({ dataId, shape, dtype }: tf.TensorInfo): number {
+    const known = this.captured.get(dataId)?.get(shape.join())
+    if (known !== undefined) return known
+    const backend = tf.engine().state.tensorInfo.get(dataId)?.backend
+    if (!backend || backend instanceof TraceBackend) {
+      throw new GradpromptError('foreign-tensor', 'A tensor of another compiled function was used', {
+        hint: 'pass it as an input of the program',
       })
     }
+    const data = constantData(backend.readSync(dataId), dtype)
+    const { id } = this.add({ shape, dtype }, { kind: 'constant', data, origin: this.origin() })
+    this.captured.set(dataId, (this.captured.get(dataId) ?? new Map()).set(shape.join(), id))
     return id
   }
 }
-
-/** Values of tensors that TF.js moved here from another backend: constants of every trace that uses them, and readable again. */
-const moved = new WeakMap<object, TensorMeta & { data: ConstantData }>()
 
 /** The recorder of the trace that is running; TF.js is single-threaded and traces do not nest. */
 let recorder: Recorder | undefined
@@ -141,11 +145,7 @@ class TraceBackend extends tf.KernelBackend {
     return active().add({ shape, dtype }, { kind: 'constant', data: constantData(values, dtype), origin })
   }
 
-  override move = (dataId: object, values: tf.BackendValues, shape: number[], dtype: tf.DataType): void => {
-    moved.set(dataId, { shape, dtype, data: constantData(values, dtype) })
-  }
-
-  override readSync = (dataId: object): tf.BackendValues => moved.get(dataId)?.data ?? dataDependent()
+  override readSync = (): never => dataDependent()
   override read = (): Promise<never> => Promise.reject(dataDependentError())
 }
 
@@ -309,6 +309,8 @@ export function trace(
   } finally {
     engine.endScope()
     recorder = undefined
-    if (previous && previous !== BACKEND) tf.setBackend(previous)
+    // Where no backend was chosen yet, TF.js chooses when it is next used.
+    if (previous) tf.setBackend(previous)
+    else Object.assign(engine, { backendName: previous, backendInstance: null })
   }
 }

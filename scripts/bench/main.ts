@@ -1,0 +1,14 @@
+/** `npm run bench -- NAME`: measures gradprompt beside its peer, both in turn on this machine, and prints one JSON object. */
+const benchmarks: Record<string, () => Promise<{ run(args: readonly string[]): Promise<object>; usage: string }>> = {
+  tune: () => import('./tune.js'),
+}
+
+const [name, ...args] = process.argv.slice(2)
+const load = name === undefined ? undefined : benchmarks[name]
+if (!load) {
+  console.error(`npm run bench -- NAME [options]; NAME is one of: ${Object.keys(benchmarks).join(', ')}`)
+  process.exit(2)
+}
+const { run, usage } = await load()
+if (args.includes('--help')) console.log(usage)
+else console.log(JSON.stringify(await run(args), null, 2))
