@@ -19,7 +19,8 @@ const runGradient = defineKernel({
   reference: ({ logits, row, target, weight, rowWeight, normaliser }, { smoothing }) => {
     const [rows, vocabulary] = logits!.shape as [number, number]
     const epsilon = smoothing as number
-    const place = tf.mul(tf.oneHot(row as tf.Tensor1D, rows), tf.expandDims(weight!, 1)) // [N, Q]
+    const isOf = tf.equal(tf.expandDims(row!, 1), tf.expandDims(tf.range(0, rows, 1, 'int32'), 0)) // [N, Q]; oneHot refuses one row
+    const place = tf.mul(tf.cast(isOf, 'float32'), tf.expandDims(weight!, 1))
     const wanted = tf.matMul(
       place as tf.Tensor2D,
       tf.cast(tf.oneHot(target as tf.Tensor1D, vocabulary), 'float32') as tf.Tensor2D,

@@ -1,4 +1,6 @@
 /** `npm run bench -- NAME`: measures gradprompt beside its peer, both in turn on this machine, and prints one JSON object. */
+import { GradpromptError } from '../../src/errors.js'
+
 const benchmarks: Record<string, () => Promise<{ run(args: readonly string[]): Promise<object>; usage: string }>> = {
   tune: () => import('./tune.js'),
 }
@@ -11,4 +13,12 @@ if (!load) {
 }
 const { run, usage } = await load()
 if (args.includes('--help')) console.log(usage)
-else console.log(JSON.stringify(await run(args), null, 2))
+else {
+  try {
+    console.log(JSON.stringify(await run(args), null, 2))
+  } catch (error) {
+    if (!(error instanceof GradpromptError)) throw error
+    console.error(error.format())
+    process.exit(error.exitCode)
+  }
+}

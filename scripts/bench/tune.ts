@@ -89,7 +89,7 @@ class Bench {
   async evaluate(): Promise<object> {
     const rates: { ours: number; peer: number }[] = []
     for (let round = 0; round < this.rounds; round++) {
-      const theirs = resultOf(await this.peer(['--order', this.order, '--steps', '1']))
+      const theirs = resultOf(await this.peer(['--order', this.order, '--steps', '2']))
       const own = resultOf(await this.ours({ mode: 'evaluate' }))
       rates.push({ ours: own.rowsPerSecond!, peer: theirs.eval_rows_per_second! })
     }

@@ -290,7 +290,7 @@ export class LanguageModel {
 
   /** Opens (and compiles, if need be) the programs of a training run, so that its first step is as fast as the others. */
   async prepare(prompt: ActivePrompt | undefined, kinds: readonly Kind[], labelSmoothing = 0): Promise<void> {
-    for (const kind of kinds) await this.program(kind, prompt, false, labelSmoothing)
+    for (const kind of kinds) await this.program(kind, prompt, false, kind === 'gradient' ? labelSmoothing : 0)
   }
 
   async dispose(): Promise<void> {

@@ -51,9 +51,12 @@ export async function runEagerly(
     })
     const results: Record<string, { data: TypedArray; shape: number[] }> = {}
     for (const [name, output] of Object.entries(outputs)) {
-      results[name] = { data: (await output.data()) as TypedArray, shape: output.shape }
-      output.dispose()
+      const data = (await output.data()) as TypedArray
+      // A cast in TF.js may leave the numbers as they lie.
+      const Type = { float32: Float32Array, int32: Int32Array, bool: Uint8Array }[output.dtype as 'float32']
+      results[name] = { data: data instanceof Type ? data : Type.from(data as Int32Array), shape: output.shape }
     }
+    tf.dispose(outputs)
     return results
   } finally {
     if (previous && previous !== backend) await tf.setBackend(previous)

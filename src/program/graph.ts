@@ -187,7 +187,7 @@ class Unifier {
   private unify(values: readonly unknown[], node: TracedNode): unknown {
     const [first] = values
     if (typeof first === 'number') {
-      if (values.every(value => value === first)) return first
+      if (values.every(value => Object.is(value, first))) return first
       const size = this.solver.solve(values as number[])
       if (size === undefined) throw this.unsolved(`A number given to ${node.operation}`, node, values)
       return size
@@ -260,7 +260,11 @@ function merged(graph: Graph): Graph {
   const seen = new Map<string, readonly number[]>()
   const resolve = (id: number) => canonical.get(id) ?? id
   const keyOf = (value: unknown): string =>
-    JSON.stringify(value, (_, item) => (item instanceof Object && 'terms' in item ? String(item) : item))
+    JSON.stringify(value, (_, item) => {
+      // JSON knows neither NaN nor infinity.
+      if (typeof item === 'number' && !Number.isFinite(item)) return String(item)
+      return item instanceof Object && 'terms' in item ? String(item) : item
+    })
   const constants = new Map<string, number>()
   for (const { id, shape, dtype, source } of graph.values.values()) {
     if (source.kind !== 'uniform' && !(source.kind === 'constant' && source.data.length <= 64)) continue

@@ -128,6 +128,8 @@ class Lowerer {
       emit: (operator, names, attributes, domain) => this.emit(operator, names, attributes, domain),
       emitMany: (operator, names, count, attributes, domain) => this.emitMany(operator, names, count, attributes, domain),
       float: values => {
+        if (values instanceof SizeExpression)
+          return this.emit('Squeeze', [this.emit('Cast', [this.size(values)], { to: DATA_TYPE.float32 }), this.int64([0])])
         const list = typeof values === 'number' ? [values] : values
         return this.builder.constant('float32', typeof values === 'number' ? [] : [list.length], bytesOf('float32', list))
       },
@@ -193,9 +195,11 @@ class Lowerer {
         if (!(size instanceof SizeExpression)) continue
         const own = size.terms.filter(({ factors }) => factors.length === 1 && factors[0] === name)
         const rest = size.terms.filter(term => !own.includes(term))
-        if (own.length !== 1 || own[0]!.coefficient !== 1 || rest.some(term => term.factors.includes(name))) continue
+        if (own.length !== 1 || rest.some(term => term.factors.includes(name))) continue
         const whole = this.emit('Shape', [input.name], { start: axis, end: axis + 1 })
-        return this.emit('Sub', [whole, this.size(new SizeExpression(rest))])
+        const alone = rest.length === 0 ? whole : this.emit('Sub', [whole, this.size(new SizeExpression(rest))])
+        const [{ coefficient }] = own as [(typeof own)[0]]
+        return coefficient === 1 ? alone : this.emit('Div', [alone, this.size(coefficient)])
       }
     }
     throw new GradpromptError('unbound-dimension', `The dimension ${name} stands in no input's shape, so a run cannot know it`, {

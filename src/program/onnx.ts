@@ -1,5 +1,6 @@
 import protobuf from 'protobufjs/light.js'
 import type { Attributes } from '../../kernels/kernel.js'
+import { GradpromptError } from '../errors.js'
 
 /**
  * The part of ONNX's protobuf schema that programs need (onnx.proto, IR version 10), and a builder of models.
@@ -70,7 +71,13 @@ function attribute(name: string, value: unknown): object {
   }
   if (typeof value === 'string') return { name, type: ATTRIBUTE.STRING, s: new TextEncoder().encode(value) }
   if (Array.isArray(value)) return { name, type: ATTRIBUTE.INTS, ints: value }
-  const { dtype, values } = value as { dtype: OnnxType; values: number[] }
+  const { dtype, values } = value as { dtype?: OnnxType; values: number[] }
+  if (dtype === undefined) {
+    throw new GradpromptError('unsolved-constant', `An option (${name}) depends on sizes, where ONNX wants a number`, {
+      found: String(value),
+      hint: 'compute with tensor operations what depends on sizes',
+    })
+  }
   return { name, type: ATTRIBUTE.TENSOR, t: tensor('', [values.length], dtype, bytesOf(dtype, values)) }
 }
 
@@ -97,7 +104,7 @@ export class ModelBuilder {
   private count = 0
 
   fresh(): string {
-    return `v${this.count++}`
+    return `#${this.count++}`
   }
 
   node(operator: string, inputs: readonly string[], outputs: readonly string[], attributes: Attributes = {}, domain = ''): void {

@@ -72,6 +72,7 @@ export class Program {
   static async compile(spec: ProgramSpec, options: CompileOptions = {}): Promise<Program> {
     const device = options.device ?? 'cpu'
     const shapes = new Map(Object.entries(spec.inputs).map(([name, input]) => [name, input.shape.map(parseSize)]))
+    assertRanges(spec)
     for (const [name, sizes] of shapes) assertDeclared(spec, name, sizes)
     const folder = spec.weights?.folder ?? join(cacheFolder(), 'programs')
     const keyed = spec.key === undefined ? undefined : programPath(folder, spec, device)
@@ -229,6 +230,16 @@ const parseSize = (size: number | string): Size => {
   if (typeof size === 'number') return size
   const parsed = SizeExpression.parse(size)
   return parsed.names().length === 0 ? parsed.evaluate({}) : parsed
+}
+
+function assertRanges({ name, dims }: ProgramSpec): void {
+  for (const [dimension, [minimum, maximum]] of Object.entries(dims)) {
+    if (Number.isInteger(minimum) && Number.isInteger(maximum) && minimum >= 1 && maximum >= minimum) continue
+    throw new GradpromptError('invalid-dimension', `The range of ${dimension} in ${name} is not usable`, {
+      found: `[${minimum}, ${maximum}]`,
+      expected: 'two whole numbers, the smaller first, from 1',
+    })
+  }
 }
 
 function assertDeclared(spec: ProgramSpec, name: string, sizes: readonly Size[]): void {

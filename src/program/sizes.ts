@@ -86,18 +86,23 @@ export function probeSizes(dimensions: Dimensions): { base: DimensionValues[]; h
   const names = Object.keys(dimensions)
   // Two traces at least, even when nothing varies: a number drawn at random while tracing then differs between them.
   if (names.length === 0) return { base: [{}, {}], held: [] }
-  const BASE = 6
   const base: Record<string, number>[] = Array.from({ length: BASE }, () => ({}))
-  let next = 0
+  const draw = sequence()
+  const taken = new Set<string>()
   for (const name of names) {
-    const [minimum, maximum] = dimensions[name]!
-    const primes = PRIMES.filter(prime => prime >= minimum && prime <= maximum)
-    for (const [index, probe] of base.entries()) {
-      // Unrelated primes, and never the same for two dimensions; a range with few primes falls back on all its values.
-      probe[name] =
-        primes.length >= BASE ? primes[(next + index * 7) % primes.length]! : minimum + ((index + next) % (maximum - minimum + 1))
+    const choices = probeChoices(...dimensions[name]!)
+    const column = () => {
+      let left: number[] = []
+      return base.map(() => {
+        if (left.length === 0) left = [...choices]
+        return left.splice(draw(left.length), 1)[0]!
+      })
     }
-    next += 3
+    // Dimensions that had the same size at every probe could not be told from each other.
+    let sizes = column()
+    for (let attempt = 0; attempt < 50 && taken.has(sizes.join()); attempt++) sizes = column()
+    taken.add(sizes.join())
+    for (const [index, probe] of base.entries()) probe[name] = sizes[index]!
   }
   // A size of 1 is left out: TF.js itself takes other paths there (broadcasting), which mean the same.
   const low = (name: string) => Math.min(Math.max(dimensions[name]![0], 2), dimensions[name]![1])
@@ -109,7 +114,27 @@ export function probeSizes(dimensions: Dimensions): { base: DimensionValues[]; h
   return { base, held }
 }
 
+const BASE = 6
 const PRIMES = primesBelow(400).slice(4)
+
+/** Sizes to choose from: primes, which no arithmetic relates by chance; in a range with few, all of it or a part. */
+function probeChoices(minimum: number, maximum: number): number[] {
+  const primes = PRIMES.filter(prime => prime >= minimum && prime <= maximum)
+  if (primes.length >= BASE) return primes
+  // At a size of 1 TF.js takes other paths (see below), so it is left out unless the others are too few to solve from.
+  const first = minimum === 1 && maximum > BASE ? 2 : minimum
+  const count = Math.min(maximum - first + 1, 40)
+  return Array.from({ length: count }, (_, i) => first + Math.floor((i * (maximum - first)) / Math.max(1, count - 1)))
+}
+
+/** Numbers below a bound, by chance but always the same (Park and Miller's generator). */
+function sequence(): (bound: number) => number {
+  let state = 1
+  return bound => {
+    state = (state * 48271) % 0x7fffffff
+    return state % bound
+  }
+}
 
 function primesBelow(limit: number): number[] {
   const found: number[] = []

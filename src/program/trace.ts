@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import * as tf from '@tensorflow/tfjs'
 import { type Attributes, type Kernel, kernels, type TensorMeta } from '../../kernels/kernel.js'
 import { GradpromptError } from '../errors.js'
@@ -35,6 +36,12 @@ export interface TracedNode {
   readonly origin: Origin | undefined
 }
 
+/** Where the compiler's and the kernels' own frames lie, as stacks name them. */
+const OWN_FOLDERS = ['./', '../../kernels/'].flatMap(folder => {
+  const { href } = new URL(folder, import.meta.url)
+  return [href, fileURLToPath(href)]
+})
+
 /** The call that made a node. */
 export class Origin {
   private readonly holder: { stack?: string } = {}
@@ -49,10 +56,8 @@ export class Origin {
   /** The first frame outside TF.js and this package's compiler and kernels: the line of the user's function. */
   describe(): string {
     for (const frame of (this.holder.stack ?? '').split('\n').slice(1)) {
-      if (
-        /node_modules[\\/]@tensorflow|src[\\/]program[\\/]|[\\/]kernels[\\/][\w-]+\.[jt]s|node:internal|<anonymous>/.test(frame)
-      )
-        continue
+      if (/node_modules[\\/]@tensorflow|node:internal|\(<anonymous>\)/.test(frame)) continue
+      if (OWN_FOLDERS.some(folder => frame.includes(folder))) continue
       const at = /\(?([^()\s]+:\d+:\d+)\)?$/.exec(frame.trim())
       if (at) return at[1]!.replace(/^file:\/\//, '').replace(`${process.cwd()}/`, '')
     }
@@ -61,7 +66,7 @@ export class Origin {
 
   /** Whether TF.js drew random numbers to make this value. */
   drawsRandomNumbers(): boolean {
-    return /\b(random(Normal|Uniform|UniformInt|StandardNormal|Gamma)|truncatedNormal|multinomial|dropout|rand)_?_?\b/.test(
+    return /at (\w+\.)*(random(Normal|Uniform|UniformInt|StandardNormal|Gamma)|truncatedNormal|multinomial|dropout|rand)_ .*@tensorflow/.test(
       this.holder.stack ?? '',
     )
   }

@@ -3,12 +3,15 @@ import { broadcast, ONNX_TYPES, type Operation, type OperationLowering, type Ope
 
 /** Operations that treat every element alike. */
 
-const unary = (lower: string | ((x: string, l: OperationLowering) => string), dtype?: 'bool'): Operation => ({
+const unary = (lower: string | ((x: string, l: OperationLowering) => string), dtype?: 'bool' | 'float32'): Operation => ({
   infer: ([x]) => [{ shape: x!.shape, dtype: dtype ?? x!.dtype }],
   lower: l => (typeof lower === 'string' ? l.emit(lower, [l.inputs[0]!.name]) : lower(l.inputs[0]!.name, l)),
 })
 
-const binary = (lower: string | ((a: string, b: string, l: OperationLowering) => string), dtype?: 'bool'): Operation => ({
+const binary = (
+  lower: string | ((a: string, b: string, l: OperationLowering) => string),
+  dtype?: 'bool' | 'int32',
+): Operation => ({
   inputs: ['a', 'b'],
   infer: ([a, b]) => [{ shape: broadcast(a!.shape, b!.shape), dtype: dtype ?? a!.dtype }],
   lower: l => {
@@ -19,10 +22,19 @@ const binary = (lower: string | ((a: string, b: string, l: OperationLowering) =>
 
 const cast = (l: OperationLowering, x: string, dtype: string) => l.emit('Cast', [x], { to: ONNX_TYPES[dtype]! })
 
-const floorDivide = (a: string, b: string, l: OperationLowering): string => {
-  if (l.outputs[0]!.dtype !== 'int32') return l.emit('Floor', [l.emit('Div', [a, b])])
-  return cast(l, l.emit('Floor', [l.emit('Div', [cast(l, a, 'float32'), cast(l, b, 'float32')])]), 'int32')
+/** A constant of the type of the operation's output. */
+const like = (l: OperationLowering, value: number) => {
+  const { dtype } = l.outputs[0]!
+  if (dtype !== 'int32') return l.float(value)
+  const whole = Math.trunc(Math.max(-(2 ** 31), Math.min(2 ** 31 - 1, value)))
+  return l.emit('Squeeze', [cast(l, l.int64([whole]), dtype), l.int64([0])])
 }
+
+const isInteger = (l: OperationLowering) => l.inputs.every(({ dtype }) => dtype === 'int32')
+
+/** The remainder has the divisor's sign. */
+const modulo = (a: string, b: string, l: OperationLowering): string =>
+  isInteger(l) ? l.emit('Mod', [a, b]) : l.emit('Sub', [a, l.emit('Mul', [l.emit('Floor', [l.emit('Div', [a, b])]), b])])
 
 export const elementwise: OperationTable = {
   Abs: unary('Abs'),
@@ -34,17 +46,27 @@ export const elementwise: OperationTable = {
   Cosh: unary('Cosh'),
   Elu: unary('Elu'),
   Erf: unary('Erf'),
-  Exp: unary('Exp'),
-  Expm1: unary((x, l) => l.emit('Sub', [l.emit('Exp', [x]), l.float(1)])),
+  Exp: unary((x, l) => l.emit('Exp', [l.inputs[0]!.dtype === 'float32' ? x : cast(l, x, 'float32')]), 'float32'),
+  // exp(x) - 1 = tanh(x / 2) (exp(x) + 1), which loses nothing near zero.
+  Expm1: unary((x, l) =>
+    l.emit('Mul', [l.emit('Tanh', [l.emit('Mul', [x, l.float(0.5)])]), l.emit('Add', [l.emit('Exp', [x]), l.float(1)])]),
+  ),
   Floor: unary('Floor'),
   IsNan: unary('IsNaN', 'bool'),
   Log: unary('Log'),
-  Log1p: unary((x, l) => l.emit('Log', [l.emit('Add', [x, l.float(1)])])),
+  // log(1 + x) = 2 atanh(x / (2 + x)), which loses nothing near zero.
+  Log1p: unary((x, l) =>
+    l.emit('Where', [
+      l.emit('Less', [l.emit('Abs', [x]), l.float(0.5)]),
+      l.emit('Mul', [l.emit('Atanh', [l.emit('Div', [x, l.emit('Add', [x, l.float(2)])])]), l.float(2)]),
+      l.emit('Log', [l.emit('Add', [x, l.float(1)])]),
+    ]),
+  ),
   LogicalNot: unary('Not', 'bool'),
   Neg: unary('Neg'),
   Reciprocal: unary('Reciprocal'),
   Relu: unary('Relu'),
-  Relu6: unary((x, l) => l.emit('Clip', [x, l.float(0), l.float(6)])),
+  Relu6: unary((x, l) => l.emit('Clip', [x, like(l, 0), like(l, 6)])),
   Round: unary('Round'),
   Rsqrt: unary((x, l) => l.emit('Reciprocal', [l.emit('Sqrt', [x])])),
   Selu: unary('Selu'),
@@ -59,20 +81,26 @@ export const elementwise: OperationTable = {
   Tanh: unary('Tanh'),
   LeakyRelu: unary((x, l) => l.emit('LeakyRelu', [x], { alpha: l.attributes.alpha })),
   Step: unary((x, l) =>
-    l.emit('Where', [l.emit('Greater', [x, l.float(0)]), l.float(1), l.float((l.attributes.alpha as number) ?? 0)]),
+    l.emit('Where', [l.emit('Greater', [x, like(l, 0)]), like(l, 1), like(l, (l.attributes.alpha as number) ?? 0)]),
   ),
   ClipByValue: unary((x, l) =>
-    l.emit('Clip', [x, l.float(l.attributes.clipValueMin as number), l.float(l.attributes.clipValueMax as number)]),
+    l.emit('Clip', [x, like(l, l.attributes.clipValueMin as number), like(l, l.attributes.clipValueMax as number)]),
   ),
 
   Add: binary('Add'),
   Sub: binary('Sub'),
   Multiply: binary('Mul'),
   RealDiv: binary('Div'),
-  FloorDiv: binary(floorDivide),
+  FloorDiv: binary(
+    (a, b, l) =>
+      isInteger(l)
+        ? l.emit('Div', [l.emit('Sub', [a, modulo(a, b, l)]), b])
+        : cast(l, l.emit('Floor', [l.emit('Div', [a, b])]), 'int32'),
+    'int32',
+  ),
   Maximum: binary('Max'),
   Minimum: binary('Min'),
-  Mod: binary((a, b, l) => l.emit('Sub', [a, l.emit('Mul', [floorDivide(a, b, l), b])])),
+  Mod: binary(modulo),
   Pow: binary('Pow'),
   SquaredDifference: binary((a, b, l) => {
     const difference = l.emit('Sub', [a, b])

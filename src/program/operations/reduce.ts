@@ -11,7 +11,11 @@ function reducedShape(x: TensorMeta, axes: readonly number[], keepDims: boolean)
 
 /** `axesAsInput`: ONNX passes the axes of ReduceSum (from opset 13) and of the others (from opset 18) as a tensor. */
 const reduction = (operator: string, dtype?: (x: TensorMeta) => TensorMeta['dtype']): Operation => ({
-  canonical: ([x], { axis, keepDims }) => ({ axes: axesOf(axis, x!), keepDims: Boolean(keepDims) }),
+  // TF.js calls the axes of Max by another name.
+  canonical: ([x], { axis, reductionIndices, keepDims }) => ({
+    axes: axesOf(axis ?? reductionIndices, x!),
+    keepDims: Boolean(keepDims),
+  }),
   infer: ([x], { axes, keepDims }) => [
     { shape: reducedShape(x!, axes as number[], keepDims as boolean), dtype: dtype?.(x!) ?? x!.dtype },
   ],

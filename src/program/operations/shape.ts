@@ -30,6 +30,7 @@ const filled =
 
 /** A scalar of the given type for a number that may depend on sizes. */
 function scalar(l: OperationLowering, value: Size, dtype: string): string {
+  if (typeof value === 'number' && dtype === 'float32') return l.float(value)
   return l.emit('Squeeze', [l.emit('Cast', [l.int64([value])], { to: ONNX_TYPES[dtype]! }), l.int64([0])])
 }
 
@@ -70,11 +71,17 @@ export const shape: OperationTable = {
   StridedSlice: {
     canonical: ([x], a) => {
       const mask = (name: string) => (a[name] as number) ?? 0
-      const { begin, end, strides, finalShape, finalShapeSparse } = tf.slice_util.sliceInfo(
+      const { begin, end, strides, finalShape } = tf.slice_util.sliceInfo(
         x!.shape, a.begin as number[], a.end as number[], a.strides as number[],
         mask('beginMask'), mask('endMask'), mask('ellipsisMask'), mask('newAxisMask'), mask('shrinkAxisMask'),
       ) // biome-ignore format: the arguments read as one list
-      return { begin, end: end.map(value => (value < 0 ? -END : value)), strides, finalShape, slicedShape: finalShapeSparse }
+      return {
+        begin,
+        end: end.map(value => (value < 0 ? -END : value)),
+        strides,
+        finalShape,
+        slicedShape: tf.slice_util.computeOutShape(begin, end, strides),
+      }
     },
     infer: ([x], { finalShape }) => [{ shape: finalShape as number[], dtype: x!.dtype }],
     lower: l => {
@@ -192,9 +199,12 @@ export const shape: OperationTable = {
       { shape: [...indices!.shape, depth as number], dtype: (dtype as 'int32') ?? 'int32' },
     ],
     lower: l => {
+      // ONNX's own OneHot counts negative indices from the end.
       const { onValue, offValue, depth } = l.attributes as Record<string, number>
-      const values = l.emit('Cast', [l.float([offValue ?? 0, onValue ?? 1])], { to: ONNX_TYPES[l.outputs[0]!.dtype]! })
-      return l.emit('OneHot', [firstName(l), l.int64([depth!]), values], { axis: -1 })
+      const value = (number: number) => l.emit('Cast', [l.float(number)], { to: ONNX_TYPES[l.outputs[0]!.dtype]! })
+      const all = l.emit('Range', [scalar(l, 0, 'int32'), scalar(l, depth!, 'int32'), scalar(l, 1, 'int32')])
+      const hit = l.emit('Equal', [l.emit('Unsqueeze', [firstName(l), l.int64([-1])]), all])
+      return l.emit('Where', [hit, value(onValue ?? 1), value(offValue ?? 0)])
     },
   },
   Fill: {
@@ -215,11 +225,6 @@ export const shape: OperationTable = {
     lower: l => {
       const { start, stop, step } = l.attributes as Record<string, Size>
       const { dtype } = l.outputs[0]!
-      if ([start, stop, step].every(value => typeof value === 'number')) {
-        const cast = (value: Size | undefined) =>
-          l.emit('Squeeze', [l.emit('Cast', [l.float([value as number])], { to: ONNX_TYPES[dtype]! }), l.int64([0])])
-        return l.emit('Range', [cast(start), cast(stop), cast(step)])
-      }
       return l.emit('Range', [scalar(l, start!, dtype), scalar(l, stop!, dtype), scalar(l, step!, dtype)])
     },
   },

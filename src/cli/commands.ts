@@ -1,0 +1,185 @@
+/** What the command line takes: this table drives parsing, `--help` and docs/cli.md. It imports nothing, so that help is quick. */
+
+export interface CommandOption {
+  /** Without the dashes, in kebab-case: `batch-size`. */
+  readonly name: string
+  /** What stands for the value in help; without it the option is a switch. */
+  readonly value?: string
+  readonly description: string
+  readonly type?: 'integer' | 'number'
+  /** Of the config: the dotted path that this is a short form of. */
+  readonly config?: string
+}
+
+export interface CommandArgument {
+  readonly name: string
+  readonly description: string
+  readonly required: boolean
+}
+
+export interface Command {
+  readonly name: string
+  readonly summary: string
+  readonly description: string
+  readonly argument?: CommandArgument
+  readonly options: readonly CommandOption[]
+  /** Takes every option of the config by its dotted name, too. */
+  readonly takesConfig?: boolean
+  readonly example: string
+  readonly load: () => Promise<{ readonly run: CommandFunction }>
+}
+
+export type OptionValues = Readonly<Record<string, string | number | boolean | undefined>>
+
+export interface Invocation {
+  readonly argument: string | undefined
+  /** By the option's name. */
+  readonly options: OptionValues
+  /** Config options by their dotted path, short forms resolved, as text. */
+  readonly flags: Readonly<Record<string, string | boolean>>
+}
+
+/** @returns the exit code */
+export type CommandFunction = (invocation: Invocation) => Promise<number>
+
+const json: CommandOption = {
+  name: 'json',
+  description: 'one JSON object a line on standard output; text for people on standard error',
+}
+const quiet: CommandOption = { name: 'quiet', description: 'no progress, results only' }
+
+const config: readonly CommandOption[] = [
+  { name: 'config', value: 'file', description: 'a YAML or JSON file with options; flags win over it' },
+  { name: 'model', value: 'name', config: 'model', description: 'a folder, a .gguf file, or the id of a downloaded model' },
+  { name: 'train', value: 'file', config: 'data.train', description: 'training rows: .tsv .csv .jsonl .json .parquet' },
+  { name: 'dev', value: 'file', config: 'data.dev', description: 'rows that choose the best checkpoint' },
+  { name: 'test', value: 'file', config: 'data.test', description: 'rows that are scored once, at the end' },
+  { name: 'template', value: 'text', config: 'template', description: 'the text before the answer, with {column} placeholders' },
+  { name: 'answer', value: 'text', config: 'answer', description: 'the text that is learned, with {column} placeholders' },
+  { name: 'method', value: 'name', config: 'method.type', description: 'what is learned; see gradprompt methods' },
+  { name: 'steps', value: 'n', config: 'train.steps', description: 'optimiser steps' },
+  { name: 'epochs', value: 'n', config: 'train.epochs', description: 'passes over the training rows, instead of steps' },
+  { name: 'batch-size', value: 'n', config: 'train.batchSize', description: 'rows of a batch' },
+  { name: 'learning-rate', value: 'x', config: 'train.learningRate', description: "the schedule's highest learning rate" },
+  { name: 'truncate', config: 'train.truncate', description: 'cut the text of rows that are longer than the context' },
+  { name: 'seed', value: 'n', config: 'seed', description: 'decides every random choice' },
+  { name: 'device', value: 'name', config: 'device', description: 'cpu, webgpu, cuda, dml or coreml; see gradprompt doctor' },
+  { name: 'threads', value: 'n', config: 'threads', description: 'CPU threads; by default one a core' },
+  { name: 'memory', value: 'GB', config: 'memory', description: 'memory budget; by default what the machine has free' },
+  { name: 'out', value: 'folder', config: 'out', description: 'the run folder; by default a new name under runs/' },
+]
+
+export const commands: readonly Command[] = [
+  {
+    name: 'tune',
+    summary: 'learn a soft prompt',
+    description:
+      'Learns a soft prompt and writes a run folder: config, log, checkpoints, prompt.safetensors, result.json, report.html. ' +
+      'Ctrl-C stops it with a checkpoint; gradprompt resume goes on.',
+    takesConfig: true,
+    options: [
+      ...config,
+      { name: 'print-config', description: 'print the resolved config as YAML and stop' },
+      { name: 'dry-run', description: 'print assembled rows, sizes and the memory estimate, and stop' },
+      json,
+      quiet,
+    ],
+    example: 'gradprompt tune --config examples/sst2/quickstart.yaml --steps 50 --train.optimizer adamw',
+    load: () => import('./commands/tune.js'),
+  },
+  {
+    name: 'resume',
+    summary: 'go on with a run that was stopped, or with more steps',
+    description:
+      'Goes on from the latest checkpoint of a run, to the same bits as a run that never stopped (same machine, versions and threads).',
+    argument: { name: 'RUN', description: 'a run folder', required: true },
+    options: [
+      { name: 'steps', value: 'n', type: 'integer', description: 'optimiser steps in all, more than before' },
+      json,
+      quiet,
+    ],
+    example: 'gradprompt resume runs/sst2 --steps 200',
+    load: () => import('./commands/resume.js'),
+  },
+  {
+    name: 'evaluate',
+    summary: 'score a run, a prompt, or a plain model',
+    description:
+      'Scores rows by the likelihood of each whole answer. Of a run, template, answer, labels and columns are taken as it was trained; ' +
+      'flags win. The base model without the prompt is scored beside it.',
+    argument: { name: 'RUN', description: 'a run folder', required: false },
+    options: [
+      { name: 'config', value: 'file', description: 'takes model, template, answer, labels and columns from a config' },
+      { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
+      { name: 'data', value: 'file', description: "rows to score; by default the run's test file, or its dev file" },
+      { name: 'prompt', value: 'path', description: 'a run folder or a prompt.safetensors' },
+      { name: 'template', value: 'text', description: 'the text before the answer, with {column} placeholders' },
+      { name: 'answer', value: 'text', description: 'the answer, with {column} placeholders' },
+      { name: 'columns', value: 'a,b', description: 'names of the columns, for a file without a header' },
+      { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
+      { name: 'instruction', value: 'text', description: 'a plain instruction before the template, for the base model' },
+      { name: 'limit', value: 'n', type: 'integer', description: 'score this many rows, drawn by seed' },
+      { name: 'seed', value: 'n', type: 'integer', description: 'draws the rows and the bootstrap' },
+      { name: 'batch-size', value: 'n', type: 'integer', description: 'rows that are scored at once' },
+      { name: 'threshold', value: 'x', type: 'number', description: 'exit 1 when the accuracy is below this, from 0 to 1' },
+      { name: 'no-control', description: 'do not score the base model beside it' },
+      { name: 'device', value: 'name', description: 'cpu, webgpu, cuda, dml or coreml' },
+      { name: 'threads', value: 'n', type: 'integer', description: 'CPU threads; by default one a core' },
+      { name: 'memory', value: 'GB', type: 'number', description: 'memory budget; by default what the machine has free' },
+      json,
+      quiet,
+    ],
+    example: 'gradprompt evaluate runs/sst2 --data examples/sst2/test.tsv --threshold 0.9',
+    load: () => import('./commands/evaluate.js'),
+  },
+  {
+    name: 'export',
+    summary: 'write what was learned for another tool',
+    description: 'Writes the prompt of a run for another tool, with a self-test beside it. Targets: peft.',
+    argument: { name: 'RUN', description: 'a run folder', required: true },
+    options: [
+      { name: 'to', value: 'target', description: 'peft' },
+      { name: 'out', value: 'folder', description: 'the folder to make' },
+      { name: 'model', value: 'name', description: 'the base model, when it is not where it was' },
+      json,
+    ],
+    example: 'gradprompt export runs/sst2 --to peft --out runs/sst2/peft',
+    load: () => import('./commands/export.js'),
+  },
+  {
+    name: 'inspect',
+    summary: 'a run, a model or a prompt, in words',
+    description:
+      'Of a run: its config, state, learning curve, result, and what the vectors read as. Of a model: family, sizes, tensors, memory, ' +
+      'tokenizer. Of a prompt file: its method, shape, norms, and what the vectors read as.',
+    argument: { name: 'RUN|MODEL|PROMPT', description: 'a run folder, a model, or a prompt.safetensors', required: true },
+    options: [{ name: 'report', description: "write a run's report.html anew" }, json],
+    example: 'gradprompt inspect models/smollm2-135m-instruct',
+    load: () => import('./commands/inspect.js'),
+  },
+  {
+    name: 'methods',
+    summary: 'what can be learned, with which options',
+    description: 'Lists the soft-prompt methods with their options and defaults, where each can be exported to, and its paper.',
+    options: [{ name: 'model', value: 'name', description: 'count the parameters for this model' }, json],
+    example: 'gradprompt methods --model models/smollm2-135m-instruct',
+    load: () => import('./commands/methods.js'),
+  },
+  {
+    name: 'init',
+    summary: 'a config and sample data to start from',
+    description: 'Writes a commented config and a few sample rows. Files that exist are not overwritten.',
+    argument: { name: 'DIR', description: 'the folder to write to; by default the working directory', required: false },
+    options: [{ name: 'task', value: 'name', description: 'classification (the default)' }],
+    example: 'gradprompt init my-task',
+    load: () => import('./commands/init.js'),
+  },
+  {
+    name: 'doctor',
+    summary: 'what this machine can run, and why not',
+    description: 'Tries every device with a small program, and shows versions, memory, and the cache.',
+    options: [json],
+    example: 'gradprompt doctor',
+    load: () => import('./commands/doctor.js'),
+  },
+]

@@ -1,0 +1,120 @@
+import { createRequire } from 'node:module'
+import { cpus, freemem, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { bundledModel } from '../../config/package-root.js'
+import { GradpromptError } from '../../errors.js'
+import { cacheFolder, installedVersion } from '../../program/cache.js'
+import type { Device } from '../../program/session.js'
+import type { CommandFunction } from '../commands.js'
+import { compute } from '../computation.js'
+import { Interrupted } from '../failure.js'
+import { bytes, createOutput, table } from '../output.js'
+import { formatDuration } from '../progress.js'
+
+interface Finding {
+  readonly what: string
+  readonly ok: boolean
+  readonly detail: string
+}
+
+/** Every device, and where it can be there at all. */
+const devices: readonly { readonly name: Device; readonly platforms: readonly string[] }[] = [
+  { name: 'cpu', platforms: ['linux', 'darwin', 'win32'] },
+  { name: 'webgpu', platforms: ['linux', 'darwin', 'win32'] },
+  { name: 'cuda', platforms: ['linux', 'win32'] },
+  { name: 'dml', platforms: ['win32'] },
+  { name: 'coreml', platforms: ['darwin'] },
+]
+
+const trialSeconds = 60
+
+/** `gradprompt doctor` */
+export const run: CommandFunction = async ({ options }) => {
+  const output = createOutput(options)
+  const findings: Finding[] = []
+  const found = (what: string, ok: boolean, detail: string) => {
+    findings.push({ what, ok, detail })
+    output.object({ event: 'check', what, ok, detail })
+  }
+  const [processor] = cpus()
+  found('node', true, `${process.versions.node} on ${process.platform}-${process.arch}`)
+  found('processor', true, `${processor?.model.trim() ?? 'unknown'}, ${cpus().length} threads`)
+  found('memory', true, memory())
+  found(
+    'cache',
+    true,
+    `${cacheFolder()}, ${bytes(await folderSize(cacheFolder()))} (GRADPROMPT_CACHE and GRADPROMPT_CACHE_LIMIT change it)`,
+  )
+  found('onnxruntime', true, installedVersion('onnxruntime-node'))
+  const tfjs = tfjsBackends()
+  found('tf.js', true, `${installedVersion('@tensorflow/tfjs')}; backends for eager runs: ${tfjs.join(', ')}`)
+  await checkModel(found)
+  for (const { name, platforms } of devices) {
+    if (!platforms.includes(process.platform)) {
+      found(`device ${name}`, false, `not on ${process.platform}`)
+      continue
+    }
+    try {
+      const { seconds } = await compute('device', { device: name }, { timeoutSeconds: trialSeconds })
+      found(`device ${name}`, true, `works (a small program in ${formatDuration(seconds)})`)
+    } catch (error) {
+      if (error instanceof Interrupted) throw error
+      found(`device ${name}`, false, reason(error))
+    }
+  }
+  output.text(table(findings.map(({ what, ok, detail }) => [ok ? 'ok' : 'no', what, detail])))
+  return 0
+}
+
+async function checkModel(found: (what: string, ok: boolean, detail: string) => void): Promise<void> {
+  const { openCheckpoint } = await import('../../model/checkpoint.js')
+  try {
+    const { file, family, config, path } = await openCheckpoint(bundledModel)
+    await file.close()
+    found('bundled model', true, `${path}: ${family.name}, ${config.numLayers} layers`)
+  } catch (error) {
+    found('bundled model', false, reason(error))
+  }
+}
+
+function reason(error: unknown): string {
+  if (!(error instanceof GradpromptError)) return error instanceof Error ? error.message.split('\n')[0]! : String(error)
+  // ONNX Runtime says where in its sources, then what.
+  const cause = error.found !== undefined && error.found.length > 160 ? `…${error.found.slice(-160)}` : error.found
+  return [error.message, cause].filter(part => part !== undefined).join(': ')
+}
+
+function memory(): string {
+  const limit = process.constrainedMemory?.() ?? 0
+  const capped = limit > 0 && limit < totalmem() ? `, limited to ${bytes(limit)}` : ''
+  return `${bytes(totalmem())}, ${bytes(freemem())} free${capped}`
+}
+
+/** The backends that come with TF.js, and those that are installed beside it. */
+function tfjsBackends(): string[] {
+  const require = createRequire(import.meta.url)
+  const isThere = (name: string) => {
+    try {
+      require.resolve(`${name}/package.json`)
+      return true
+    } catch {
+      return false
+    }
+  }
+  const packages = { wasm: ['@tensorflow/tfjs-backend-wasm'], tensorflow: ['@tensorflow/tfjs-node', '@tensorflow/tfjs-node-gpu'] }
+  return ['cpu', ...Object.entries(packages).flatMap(([backend, names]) => (names.some(isThere) ? [backend] : []))]
+}
+
+async function folderSize(folder: string): Promise<number> {
+  const { readdir, stat } = await import('node:fs/promises')
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
+  const sizes = entries
+    .filter(entry => entry.isFile())
+    .map(entry =>
+      stat(join(entry.parentPath, entry.name)).then(
+        ({ size }) => size,
+        () => 0,
+      ),
+    )
+  return (await Promise.all(sizes)).reduce((a, b) => a + b, 0)
+}

@@ -1,0 +1,124 @@
+import { stat } from 'node:fs/promises'
+import { GradpromptError, nearest } from '../../errors.js'
+import type { Device } from '../../program/session.js'
+import type { CommandFunction, OptionValues } from '../commands.js'
+import { compute } from '../computation.js'
+import { confusionTable, metricsTable } from '../figures.js'
+import type { EvaluateRequest, EvaluateResult } from '../messages.js'
+import { createOutput, plural, quoted } from '../output.js'
+
+/** `gradprompt evaluate RUN` */
+export const run: CommandFunction = async ({ argument, options }) => {
+  const output = createOutput(options)
+  const request = await requestOf(argument, options)
+  let shownAt = performance.now()
+  const result = await compute('evaluate', request, {
+    onProgress({ what, done, total }) {
+      if (done < total && performance.now() - shownAt < 5000) return
+      shownAt = performance.now()
+      output.note(`${done}/${total} ${what}`)
+    },
+  })
+  const { threshold } = options
+  const passed = typeof threshold === 'number' ? reaches(threshold, result) : undefined
+  output.object({ event: 'result', ...result, ...(passed !== undefined && { threshold, passed }) })
+  output.text(describe(request, result))
+  if (passed !== false) return 0
+  output.note(`accuracy is below ${threshold}`)
+  return 1
+}
+
+const devices: readonly Device[] = ['cpu', 'webgpu', 'cuda', 'dml', 'coreml']
+
+async function requestOf(argument: string | undefined, options: OptionValues): Promise<EvaluateRequest> {
+  const text = (name: string) => options[name] as string | undefined
+  const number = (name: string) => options[name] as number | undefined
+  const given = text('prompt')
+  if (argument !== undefined && given !== undefined) {
+    throw new GradpromptError('invalid-option', 'RUN and --prompt exclude each other', {
+      found: `${argument} and --prompt ${given}`,
+      hint: 'name the run, or give a prompt file with --prompt',
+    })
+  }
+  if (argument !== undefined && (await stat(argument).catch(() => undefined)) === undefined) {
+    throw new GradpromptError('not-a-run', `there is no run at ${argument}`, {
+      found: 'no such folder',
+      expected: 'the folder of an earlier gradprompt tune',
+      hint: 'a plain model is scored with --model',
+    })
+  }
+  const device = text('device')
+  if (device !== undefined && !(devices as readonly string[]).includes(device)) {
+    const meant = nearest(device, devices)
+    throw new GradpromptError('invalid-option', '--device is not valid', {
+      found: device,
+      expected: `one of ${devices.join(', ')}`,
+      ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+    })
+  }
+  const { threshold } = options
+  if (typeof threshold === 'number' && !(threshold >= 0 && threshold <= 1)) {
+    throw new GradpromptError('invalid-option', '--threshold is not valid', {
+      found: String(threshold),
+      expected: 'a share from 0 to 1, such as 0.9',
+    })
+  }
+  return {
+    configFile: text('config'),
+    prompt: argument ?? given,
+    model: text('model'),
+    data: text('data'),
+    template: text('template'),
+    answer: text('answer'),
+    columns: text('columns')
+      ?.split(',')
+      .map(name => name.trim()),
+    labels: readLabels(text('labels')),
+    instruction: text('instruction'),
+    limit: number('limit'),
+    seed: number('seed'),
+    batchSize: number('batch-size'),
+    device: device as Device | undefined,
+    threads: number('threads'),
+    memory: number('memory'),
+    control: options['no-control'] !== true,
+  }
+}
+
+/** `0=negative,1=positive` */
+function readLabels(text: string | undefined): Record<string, string> | undefined {
+  if (text === undefined) return undefined
+  const pairs = text.split(',').map(pair => /^\s*([^=]*?)\s*=\s*(.*?)\s*$/s.exec(pair))
+  if (pairs.every(pair => pair !== null)) return Object.fromEntries(pairs.map(pair => [pair[1]!, pair[2]!]))
+  throw new GradpromptError('invalid-option', '--labels is not valid', {
+    found: text,
+    expected: 'value=word pairs: --labels 0=negative,1=positive',
+    hint: 'words that hold a comma can stand in a config: --config',
+  })
+}
+
+function reaches(threshold: number, { metrics }: EvaluateResult): boolean {
+  const { accuracy } = metrics
+  if (accuracy !== undefined) return accuracy.value >= threshold
+  throw new GradpromptError('invalid-option', '--threshold needs an accuracy', {
+    found: `figures without one: ${Object.keys(metrics).join(', ')}`,
+    expected: 'answers of a closed set (data.labels)',
+  })
+}
+
+function describe({ prompt, instruction }: EvaluateRequest, result: EvaluateResult): string {
+  const { control } = result
+  const base = (words: string | null | undefined) =>
+    words === null || words === undefined ? 'base model' : 'base model, instructed'
+  const words = prompt === undefined ? instruction : control?.instruction
+  const sections = [
+    `${result.data}, ${plural(result.rows, 'row')} on ${result.model}, ${result.rowsPerSecond.toFixed(1)} rows/s [95 % interval]`,
+    metricsTable([
+      ...(control === undefined ? [] : [{ name: base(control.instruction), metrics: control.metrics }]),
+      { name: prompt === undefined ? base(instruction) : 'tuned', metrics: result.metrics },
+    ]),
+    ...(result.confusion && result.labels ? ['', confusionTable(result.confusion, result.labels)] : []),
+    ...(typeof words === 'string' ? ['', `instruction: ${quoted(words, 120)}`] : []),
+  ]
+  return sections.join('\n')
+}

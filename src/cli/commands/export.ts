@@ -1,0 +1,23 @@
+import { GradpromptError } from '../../errors.js'
+import type { CommandFunction } from '../commands.js'
+import { compute } from '../computation.js'
+import { createOutput } from '../output.js'
+
+/** `gradprompt export RUN --to TARGET --out DIR` */
+export const run: CommandFunction = async ({ argument, options }) => {
+  const output = createOutput(options)
+  const given = (name: 'to' | 'out') => {
+    const value = options[name]
+    if (typeof value === 'string') return value
+    throw new GradpromptError('missing-option', `gradprompt export needs --${name}`, {
+      found: 'nothing',
+      expected: name === 'to' ? '--to TARGET, such as peft' : '--out DIR, the folder to make',
+      hint: `gradprompt export ${argument} --to peft --out ${argument}/peft`,
+    })
+  }
+  const model = options.model as string | undefined
+  const { folder, files } = await compute('export', { folder: argument!, to: given('to'), out: given('out'), model })
+  output.object({ event: 'result', folder, files })
+  output.text(`${folder}: ${files.join(', ')}`)
+  return 0
+}

@@ -1,0 +1,86 @@
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { bundledModel, packageRoot } from '../../config/package-root.js'
+import { GradpromptError, nearest } from '../../errors.js'
+import type { CommandFunction } from '../commands.js'
+import { createOutput } from '../output.js'
+
+const tasks = ['classification']
+const samples = 'examples/sst2/16-shot/seed-13'
+
+/** `gradprompt init [DIR]` */
+export const run: CommandFunction = async ({ argument, options }) => {
+  const task = (options.task as string | undefined) ?? 'classification'
+  if (!tasks.includes(task)) {
+    const meant = nearest(task, tasks)
+    throw new GradpromptError('unknown-task', 'there is no such task to start from', {
+      found: task,
+      expected: `one of ${tasks.join(', ')}`,
+      ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+    })
+  }
+  const folder = argument ?? '.'
+  const path = (name: string) => (folder === '.' ? name : join(folder, name))
+  const files = new Map([
+    [path('train.tsv'), await readFile(join(packageRoot(), samples, 'train.tsv'), 'utf8')],
+    [path('dev.tsv'), await readFile(join(packageRoot(), samples, 'dev.tsv'), 'utf8')],
+    [path('gradprompt.yaml'), config({ train: path('train.tsv'), dev: path('dev.tsv') })],
+  ])
+  for (const file of files.keys()) {
+    if ((await stat(file).catch(() => undefined)) === undefined) continue
+    throw new GradpromptError('file-exists', `${file} already exists`, {
+      found: file,
+      expected: 'a folder without it',
+      hint: 'gradprompt init another-folder',
+    })
+  }
+  try {
+    await mkdir(folder, { recursive: true })
+    for (const [file, text] of files) await writeFile(file, text, { flag: 'wx' })
+  } catch (cause) {
+    throw new GradpromptError('cannot-write', `cannot write to ${folder}`, {
+      found: cause instanceof Error ? cause.message : String(cause),
+      expected: 'a folder that can be made and written',
+      cause,
+    })
+  }
+  const output = createOutput({})
+  for (const file of files.keys()) output.text(`wrote ${file}`)
+  output.text(`\nnext: gradprompt tune --config ${path('gradprompt.yaml')}`)
+  return 0
+}
+
+const config = ({
+  train,
+  dev,
+}: {
+  train: string
+  dev: string
+}) => `# What to learn, and from what. Every option: gradprompt tune --help
+# Paths are relative to the folder in which gradprompt is started.
+
+model: ${bundledModel}   # a folder, a .gguf file, or the id of a downloaded model
+
+data:
+  train: ${JSON.stringify(train)}   # .tsv .csv .jsonl .json .parquet; replace the sample rows with your own
+  dev: ${JSON.stringify(dev)}       # chooses the best checkpoint; or set a part of train aside: split: { dev: 0.2 }
+  # test: test.tsv                  # scored once, at the end
+  # columns: [sentence, label]      # for a .tsv or .csv without a header line
+  labels: { "0": negative, "1": positive }   # value in the label column: word in the answer
+
+# {column} stands for a column's value. The answer is what is learned, and what is scored.
+template: "Review: {sentence}\\nSentiment:"
+answer: " {label}"
+
+method:
+  type: prompt-tuning
+  numVirtualTokens: 20
+  init: { type: text, text: "Classify the sentiment of the movie review as negative or positive." }
+
+train:
+  steps: 60            # or epochs: 3
+  batchSize: 8
+  learningRate: 0.01
+
+seed: 13
+`

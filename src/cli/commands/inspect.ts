@@ -1,0 +1,215 @@
+import { stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { stringify } from 'yaml'
+import { bundledModel } from '../../config/package-root.js'
+import { type Config, parseConfig } from '../../config/schema.js'
+import { GradpromptError } from '../../errors.js'
+import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
+import { loadTokenizer } from '../../formats/tokenizer.js'
+import { openCheckpoint, shortName } from '../../model/checkpoint.js'
+import { MemoryPlan } from '../../model/memory.js'
+import { promptMethods } from '../../prompts/index.js'
+import { type PromptFile, readPrompt } from '../../runs/prompt-file.js'
+import { openRun } from '../../runs/run-folder.js'
+import type { RunResult } from '../../train/events.js'
+import type { CommandFunction } from '../commands.js'
+import { compute } from '../computation.js'
+import { Interrupted } from '../failure.js'
+import { describeResult } from '../learning.js'
+import { bytes, count, createOutput, type Output, plural, quoted, table } from '../output.js'
+
+/** `gradprompt inspect RUN|MODEL|PROMPT` */
+export const run: CommandFunction = async ({ argument, options }) => {
+  const path = argument!
+  const output = createOutput(options)
+  const found = await stat(path).catch(() => undefined)
+  const isRun = found?.isDirectory() === true && (await isFile(join(path, 'config.yaml')))
+  if (options.report === true) {
+    if (!isRun) {
+      throw new GradpromptError('not-a-run', `${path} is not a run`, {
+        expected: 'a run folder',
+        hint: 'only a run has a report',
+      })
+    }
+    const { path: report } = await compute('report', { folder: path })
+    output.object({ event: 'inspect', kind: 'report', path: report })
+    output.text(`wrote ${report}`)
+  } else if (isRun) await inspectRun(path, output)
+  else if (found?.isFile() && path.endsWith('.safetensors')) await inspectPrompt(path, output)
+  else await inspectModel(path, output)
+  return 0
+}
+
+async function inspectRun(folder: string, output: Output): Promise<void> {
+  const run = await openRun(folder)
+  const config = parseConfig(run.config, { source: join(folder, 'config.yaml') })
+  const result = (await run.readResult()) as RunResult | undefined
+  const events = await run.readEvents()
+  const steps = events.flatMap(event => (event.event === 'step' && typeof event.step === 'number' ? [event] : []))
+  const losses = steps.flatMap(({ loss }) => (typeof loss === 'number' ? [loss] : []))
+  const checkpoint = await run.latestCheckpoint()
+  const nearest = result === undefined ? [] : await nearestOf(folder, config.model, output)
+  const state =
+    result === undefined
+      ? `stopped after step ${steps.at(-1)?.step ?? 0}; the last checkpoint is of step ${checkpoint?.step ?? 0}: gradprompt resume ${folder}`
+      : `finished after ${plural(result.steps, 'step')}`
+  output.object({
+    event: 'inspect',
+    kind: 'run',
+    folder,
+    finished: result !== undefined,
+    config,
+    result: result ?? null,
+    losses,
+    nearest,
+  })
+  const sections = [
+    table([['run', folder], ['state', state], ...configSummary(config)]),
+    ...(nearest.length > 0 ? [`the vectors read as (nearest tokens, with their cosine)\n${nearestTable(nearest)}`] : []),
+    ...(result === undefined ? [] : [describeResult({ ...result, folder }, losses).trimStart()]),
+  ]
+  output.text(sections.join('\n\n'))
+}
+
+function configSummary({ model, data, template, answer, method, train, seed }: Config): string[][] {
+  const files = (['train', 'dev', 'test'] as const).flatMap(part => (data[part] === undefined ? [] : [`${part} ${data[part]}`]))
+  const { steps, epochs, batchSize, learningRate, optimizer, schedule } = train
+  const text = typeof template === 'string' ? template : template.map(({ role, content }) => `${role}: ${content}`).join(' | ')
+  return [
+    ['model', model],
+    ['data', files.join(', ')],
+    ['template', quoted(text, 100)],
+    ['answer', quoted(answer)],
+    ['method', stringify(method, { collectionStyle: 'flow', lineWidth: 0 }).trim()],
+    [
+      'train',
+      `${steps === undefined ? plural(epochs ?? 1, 'epoch') : plural(steps, 'step')} of ${plural(batchSize, 'row')}, ` +
+        `${optimizer}, learning rate ${learningRate} (${schedule}), seed ${seed}`,
+    ],
+  ]
+}
+
+async function inspectPrompt(path: string, output: Output): Promise<void> {
+  const prompt = await readPrompt(path)
+  const model = await modelOf(path, prompt)
+  const nearest = model === undefined ? [] : await nearestOf(path, model, output)
+  const { tensors, ...header } = prompt
+  const shapes = tensors.map(({ name, shape }) => ({ name, shape }))
+  output.object({ event: 'inspect', kind: 'prompt', path, ...header, tensors: shapes, nearest })
+  const template = typeof prompt.template === 'string' ? prompt.template : JSON.stringify(prompt.template)
+  const norms = nearest.map(({ norm }) => norm)
+  const rows = [
+    ['prompt', path],
+    ['method', stringify(prompt.method, { collectionStyle: 'flow', lineWidth: 0 }).trim()],
+    ['shape', `${prompt.numVirtualTokens} virtual tokens of ${prompt.hiddenSize}, ${prompt.position}`],
+    ['tensors', shapes.map(({ name, shape }) => `${name} [${shape.join(', ')}]`).join(', ')],
+    ['model', `${prompt.model.name} (${prompt.model.hash.slice(0, 12)})`],
+    ['template', quoted(template, 100)],
+    ['answer', quoted(prompt.answer)],
+    ...(prompt.labels
+      ? [
+          [
+            'labels',
+            Object.entries(prompt.labels)
+              .map(([value, word]) => `${value}: ${word}`)
+              .join(', '),
+          ],
+        ]
+      : []),
+    ...(norms.length > 0 ? [['norms', `${Math.min(...norms).toFixed(3)} to ${Math.max(...norms).toFixed(3)}`]] : []),
+  ]
+  const reading =
+    nearest.length > 0 ? `\n\nthe vectors read as (nearest tokens, with their cosine)\n${nearestTable(nearest)}` : ''
+  output.text(table(rows) + reading)
+  if (model === undefined) output.note(`the model ${prompt.model.name} is not at hand, so the nearest tokens are left out`)
+}
+
+/** A prompt file names its model but not where it is: the run's config does, and the bundled one is known. */
+async function modelOf(path: string, { model }: PromptFile): Promise<string | undefined> {
+  const folder = dirname(path)
+  if (await isFile(join(folder, 'config.yaml'))) return parseConfig((await openRun(folder)).config).model
+  return bundledModel.endsWith(`/${model.name}`) ? bundledModel : undefined
+}
+
+/** What the vectors read as; nothing when the method has no fixed vectors or the model is gone. */
+async function nearestOf(prompt: string, model: string, output: Output): Promise<NearestTokens[]> {
+  try {
+    return await compute('nearest', { prompt, model })
+  } catch (error) {
+    if (error instanceof Interrupted || !(error instanceof GradpromptError)) throw error
+    output.note(`no nearest tokens: ${error.message}${error.found === undefined ? '' : ` (${error.found})`}`)
+    return []
+  }
+}
+
+const nearestTable = (nearest: readonly NearestTokens[]): string =>
+  table(
+    nearest.map(({ row, norm, tokens }) => [
+      `  ${String(row + 1).padStart(3)}`,
+      `norm ${norm.toFixed(2)}`,
+      ...tokens.map(({ text, cosine }) => `${quoted(text, 24)} ${cosine.toFixed(2)}`),
+    ]),
+  )
+
+async function inspectModel(name: string, output: Output): Promise<void> {
+  const checkpoint = await openCheckpoint(name)
+  await checkpoint.file.close()
+  const tokenizer = await loadTokenizer(checkpoint.tokenizer)
+  const { config, family, file, path } = checkpoint
+  const memory = new MemoryPlan(checkpoint)
+  const types = new Map<string, { tensors: number; numbers: number }>()
+  for (const { dtype, shape } of file.tensors.values()) {
+    const { tensors, numbers } = types.get(dtype) ?? { tensors: 0, numbers: 0 }
+    types.set(dtype, { tensors: tensors + 1, numbers: numbers + shape.reduce((a, b) => a * b, 1) })
+  }
+  const parameters = [...types.values()].reduce((sum, { numbers }) => sum + numbers, 0)
+  const stored = await Promise.all(checkpoint.files.map(async file => (await stat(file)).size))
+  const onDisk = stored.reduce((a, b) => a + b, 0)
+  const methods = [...promptMethods.keys()]
+  output.object({
+    event: 'inspect',
+    kind: 'model',
+    name: shortName(checkpoint),
+    path,
+    family: family.name,
+    config,
+    parameters,
+    bytes: onDisk,
+    tensors: Object.fromEntries(types),
+    memory: { weights: memory.weights, bytesPerRow: memory.bytesPerRow(true), budget: memory.budget },
+    tokenizer: { vocabulary: tokenizer.vocabSize, hash: tokenizer.hash, chatTemplate: tokenizer.chatTemplate !== undefined },
+    methods,
+  })
+  const special = (['bos', 'eos', 'pad'] as const).flatMap(kind => {
+    const id = tokenizer[`${kind}TokenId`]
+    return id === undefined ? [] : [`${kind} ${quoted(tokenizer.token(id), 30)}`]
+  })
+  output.text(
+    table([
+      ['model', `${shortName(checkpoint)} (${family.name})`],
+      ['path', path],
+      ['size', `${plural(parameters, 'parameter')}, ${bytes(onDisk)} on disk`],
+      [
+        'layers',
+        `${config.numLayers} of hidden size ${config.hiddenSize}: ${config.numAttentionHeads} heads of ${config.headDim}, ` +
+          `${config.numKeyValueHeads} for keys and values; MLP ${config.intermediateSize}`,
+      ],
+      ['context', plural(config.maxPositionEmbeddings, 'token')],
+      ['tensors', [...types].map(([type, { tensors, numbers }]) => `${tensors} ${type} (${count(numbers)} numbers)`).join(', ')],
+      [
+        'memory',
+        `${bytes(memory.weights)} of weights, shared by all programs; training takes ${bytes(memory.bytesPerRow(true))} a token ` +
+          `besides; ${bytes(memory.budget)} to use`,
+      ],
+      ['tokenizer', `${plural(tokenizer.vocabSize, 'token')}; ${special.join(', ') || 'no special tokens'}`],
+      ['chat', tokenizer.chatTemplate === undefined ? 'no chat template' : 'has a chat template'],
+      ['methods', methods.join(', ')],
+    ]),
+  )
+}
+
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    found => found.isFile(),
+    () => false,
+  )

@@ -1,0 +1,44 @@
+import { configSchema } from '../../config/schema.js'
+import { exportTargets } from '../../export/index.js'
+import { openCheckpoint, shortName } from '../../model/checkpoint.js'
+import { promptMethods } from '../../prompts/index.js'
+import type { CommandFunction } from '../commands.js'
+import { configOptions, describeOption } from '../config-help.js'
+import { createOutput, plural, table } from '../output.js'
+
+/** `gradprompt methods` */
+export const run: CommandFunction = async ({ options }) => {
+  const output = createOutput(options)
+  const checkpoint = typeof options.model === 'string' ? await openCheckpoint(options.model) : undefined
+  await checkpoint?.file.close()
+  for (const [type, method] of promptMethods) {
+    const own = configOptions('method.').filter(({ path }) => path !== 'method.type')
+    const config = configSchema.shape.method.parse({ type })
+    const sizes = checkpoint && method.parameters(config, checkpoint.config).map(({ shape }) => shape.reduce((a, b) => a * b, 1))
+    const parameters = sizes?.reduce((a, b) => a + b, 0)
+    const exports = method.staticPrompt === undefined ? [] : [...exportTargets.keys()]
+    output.object({
+      event: 'method',
+      type,
+      paper: method.paper,
+      exports,
+      options: own.map(({ path, description, choices, default: fallback }) => ({
+        path,
+        description,
+        choices,
+        default: fallback,
+      })),
+      ...(checkpoint && { model: shortName(checkpoint), parameters }),
+    })
+    const facts = [
+      ['exports', exports.join(', ') || 'none'],
+      ['paper', method.paper],
+      ...(checkpoint === undefined || parameters === undefined
+        ? []
+        : [['size', `${plural(parameters, 'number')} for ${shortName(checkpoint)}, with the defaults`]]),
+    ]
+    const rows = own.map(option => [`  ${option.path}`, describeOption(option)])
+    output.text(`${type}\n${table(facts.map(([key, value]) => [`  ${key}`, value!]))}\n\n${table(rows)}`)
+  }
+  return 0
+}

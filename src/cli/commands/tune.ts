@@ -1,0 +1,25 @@
+import type { CommandFunction } from '../commands.js'
+import { compute } from '../computation.js'
+import { learningReport } from '../learning.js'
+import { createOutput } from '../output.js'
+
+/** `gradprompt tune` */
+export const run: CommandFunction = async ({ options, flags }) => {
+  const output = createOutput(options)
+  const configFile = options.config as string | undefined
+  if (options['print-config'] === true) {
+    const { resolveConfig } = await import('../config-input.js')
+    const { stringify } = await import('yaml')
+    const config = await resolveConfig({ configFile, flags })
+    if (output.json) output.object(config)
+    else output.text(stringify(config).trimEnd())
+    return 0
+  }
+  if (options['dry-run'] === true) {
+    const { dryRun } = await import('../dry-run.js')
+    await dryRun({ configFile, flags }, output)
+    return 0
+  }
+  const report = learningReport(output)
+  return report.of(compute('tune', { configFile, flags }, report))
+}

@@ -1,0 +1,15 @@
+import { loadConfigFile, mergeFlags } from '../config/load.js'
+import { type Config, type ConfigInput, parseConfig } from '../config/schema.js'
+import type { ConfigRequest } from './messages.js'
+
+/** A config as the file and the flags say it, not checked yet. */
+export async function configInput({ configFile, flags }: ConfigRequest): Promise<ConfigInput> {
+  const file = configFile === undefined ? {} : await loadConfigFile(configFile)
+  // Checked by whoever parses it.
+  return mergeFlags(file, flags) as ConfigInput
+}
+
+/** @throws GradpromptError `file-not-found`, `invalid-config`, `unknown-option` */
+export async function resolveConfig(request: ConfigRequest): Promise<Config> {
+  return parseConfig(await configInput(request), { source: request.configFile ?? 'command line' })
+}

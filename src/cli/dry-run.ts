@@ -1,0 +1,131 @@
+import { batchOrder } from '../data/batches.js'
+import { originOf } from '../data/records.js'
+import type { Segment, TrainingRow } from '../data/rows.js'
+import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
+import { openCheckpoint, shortName } from '../model/checkpoint.js'
+import { MemoryPlan } from '../model/memory.js'
+import { promptMethods } from '../prompts/index.js'
+import { refuseOccupied } from '../runs/run-folder.js'
+import { readTask, taskRows, totalSteps } from '../train/task.js'
+import { resolveConfig } from './config-input.js'
+import type { ConfigRequest } from './messages.js'
+import { bytes, count, type Output, plural, quoted, table } from './output.js'
+
+const shownRows = 3
+
+/**
+ * Shows what `tune` would do with a config: everything that can be known from the model's header, its tokenizer and the data. No weights
+ * are read.
+ */
+export async function dryRun(request: ConfigRequest, output: Output): Promise<void> {
+  const config = await resolveConfig(request)
+  if (config.out !== undefined) await refuseOccupied(config.out)
+  const task = await readTask(config)
+  const checkpoint = await openCheckpoint(config.model)
+  await checkpoint.file.close()
+  const tokenizer = await loadTokenizer(checkpoint.tokenizer)
+  const { config: model, family } = checkpoint
+  const method = promptMethods.get(config.method.type)!
+  const numVirtualTokens = method.numVirtualTokens(config.method)
+  const contextLength = model.maxPositionEmbeddings
+  const { builder, truncated } = taskRows(config, task, { tokenizer, contextLength, numVirtualTokens })
+
+  const { batchSize, accumulate, bucket } = config.train
+  const order = batchOrder({ rows: task.train.length, batchSize, seed: config.seed, bucket: false })
+  const batch = order.at(0).map(i => builder.training(task.train[i]!, i))
+  const memory = new MemoryPlan(checkpoint, config.memory === undefined ? undefined : config.memory * 1e9)
+  const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0)
+  const labelTokens = (row: TrainingRow) => row.labels.filter(label => label !== -100).length
+  const lengths = batch.map(row => row.ids.length)
+  const needed = memory.estimate(numVirtualTokens + sum(lengths), sum(batch.map(labelTokens)), true)
+  const parts = memory.split(lengths, { headRows: batch.map(labelTokens), training: true })
+
+  const summary = {
+    event: 'dry-run',
+    model: {
+      name: shortName(checkpoint),
+      family: family.name,
+      layers: model.numLayers,
+      hiddenSize: model.hiddenSize,
+      vocabulary: model.vocabSize,
+      contextLength,
+    },
+    method: method.type,
+    parameters: sum(method.parameters(config.method, model).map(({ shape }) => shape.reduce((a, b) => a * b, 1))),
+    numVirtualTokens,
+    rows: { train: task.train.length, dev: task.dev.length, scored: task.scored.length, test: task.test.length, truncated },
+    labels: task.labels?.candidates ?? null,
+    steps: totalSteps(config.train, task.train.length),
+    batchSize,
+    accumulate,
+    bucket,
+    memory: { budget: memory.budget, weights: memory.weights, firstBatch: needed, parts: parts.length },
+    examples: task.train.slice(0, shownRows).map((record, i) => {
+      const { ids, segments, truncated } = builder.training(record, i)
+      return {
+        origin: originOf(record, i),
+        tokens: ids.length,
+        truncated,
+        segments: segments.map(segment => ({ ...segment, pieces: segment.ids.map(id => tokenizer.token(id)) })),
+      }
+    }),
+  }
+  output.object(summary)
+  output.text(describe(summary, tokenizer))
+}
+
+interface Summary {
+  readonly model: { name: string; family: string; layers: number; hiddenSize: number; vocabulary: number; contextLength: number }
+  readonly method: string
+  readonly parameters: number
+  readonly numVirtualTokens: number
+  readonly rows: { train: number; dev: number; scored: number; test: number; truncated: number }
+  readonly labels: readonly string[] | null
+  readonly steps: number
+  readonly batchSize: number
+  readonly accumulate: number
+  readonly memory: { budget: number; weights: number; firstBatch: number; parts: number }
+  readonly examples: readonly {
+    origin: string
+    tokens: number
+    truncated: boolean
+    segments: readonly (Segment & { pieces: readonly string[] })[]
+  }[]
+}
+
+function describe(summary: Summary, tokenizer: Tokenizer): string {
+  const { model, rows, memory, labels, numVirtualTokens } = summary
+  const scored = rows.scored < rows.dev ? ` (${count(rows.scored)} of them scored)` : ''
+  const perStep = summary.batchSize * summary.accumulate
+  const split = memory.parts > 1 ? `, computed in ${memory.parts} parts` : ''
+  const head = table([
+    [
+      'model',
+      `${model.name}: ${model.family}, ${model.layers} layers, hidden size ${model.hiddenSize}, ` +
+        `vocabulary ${count(model.vocabulary)}, context ${count(model.contextLength)}`,
+    ],
+    ['learned', `${plural(summary.parameters, 'number')} in ${plural(numVirtualTokens, 'virtual token')} (${summary.method})`],
+    [
+      'rows',
+      `${count(rows.train)} train, ${count(rows.dev)} dev${scored}, ${count(rows.test)} test; ${count(rows.truncated)} cut to fit`,
+    ],
+    ['labels', labels === null ? 'none: free-text answers' : labels.map(label => quoted(label, 30)).join(', ')],
+    ['steps', `${count(summary.steps)} of ${plural(perStep, 'row')}`],
+    [
+      'memory',
+      `${bytes(memory.firstBatch)} for the first batch, ${bytes(memory.weights)} of it weights; ` +
+        `${bytes(memory.budget)} to use${split}`,
+    ],
+  ])
+  const examples = summary.examples.map(({ origin, tokens, truncated, segments }) => {
+    const lines = segments.map(({ role, text, ids, pieces }) => {
+      const tokenList = ids.map((id, i) => `${id} ${quoted(pieces[i] ?? '', 24)}`).join('  ')
+      const special =
+        role === 'context' && tokenizer.bosTokenId !== undefined && ids[0] === tokenizer.bosTokenId ? ' (BOS first)' : ''
+      return `  ${role.padEnd(8)}${quoted(text, 110)}${special}\n          ${tokenList}`
+    })
+    const cut = truncated ? ', text cut to fit' : ''
+    return [`${origin}: ${numVirtualTokens} virtual + ${plural(tokens, 'token')}${cut}`, ...lines].join('\n')
+  })
+  return [head, ...examples].join('\n\n')
+}

@@ -1,0 +1,36 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { packageRoot } from '../config/package-root.js'
+import { GradpromptError } from '../errors.js'
+import { describeError, Interrupted } from './failure.js'
+import { parseArguments, programHelp } from './parse.js'
+
+// A reader that has seen enough (`| head`) is no failure.
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0)
+    throw error
+  })
+
+process.exitCode = await main(process.argv.slice(2))
+
+async function main(argv: readonly string[]): Promise<number> {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string }
+  if (argv.length === 0) {
+    process.stderr.write(programHelp(version))
+    return 2
+  }
+  try {
+    const wantsConfigHelp = argv[0] === 'tune' && argv.some(argument => argument === '--help' || argument === '-h')
+    const help = wantsConfigHelp ? (await import('./config-help.js')).configHelp() : undefined
+    const parsed = parseArguments(argv, { version, help, write: text => process.stdout.write(text) })
+    if (parsed === undefined) return 0
+    const { run } = await parsed.command.load()
+    return await run(parsed.invocation)
+  } catch (error) {
+    if (error instanceof Interrupted) return error.exitCode
+    process.stderr.write(`${describeError(error)}\n`)
+    return error instanceof GradpromptError ? error.exitCode : 1
+  }
+}

@@ -1,0 +1,171 @@
+import { CommanderError, Command as Parser } from 'commander'
+import { GradpromptError, nearest } from '../errors.js'
+import { type Command, type CommandOption, commands, type Invocation } from './commands.js'
+
+export interface Parsed {
+  readonly command: Command
+  readonly invocation: Invocation
+}
+
+const description = 'Tunes prompts with gradients on language models that run on your own machine.'
+
+/**
+ * Reads the arguments of the process.
+ * @param help text below a command's help
+ * @returns nothing when help or the version was asked for: it is then written
+ * @throws GradpromptError `unknown-command`, `unknown-option`, `missing-argument`, `invalid-option`
+ */
+export function parseArguments(
+  argv: readonly string[],
+  { version, help, write }: { version: string; help?: string | undefined; write: (text: string) => void },
+): Parsed | undefined {
+  const given = commands.find(command => command.name === argv[0])
+  const { flags, rest } = given?.takesConfig ? takeConfigFlags(argv) : { flags: {}, rest: argv }
+  let parsed: Parsed | undefined
+  const program = parser(version, write)
+  for (const command of commands) {
+    const sub = subparser(program, command, help)
+    sub.action((...values: unknown[]) => {
+      const argument = command.argument === undefined ? undefined : (values[0] as string | undefined)
+      parsed = { command, invocation: { argument, ...readOptions(command, sub.opts(), flags) } }
+    })
+  }
+  try {
+    program.parse([...rest], { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    if (error.exitCode === 0) return undefined
+    throw problem(error, given)
+  }
+  return parsed
+}
+
+/** The help of the program as a whole. */
+export function programHelp(version: string): string {
+  const program = parser(version, () => {})
+  for (const command of commands) subparser(program, command, undefined)
+  return program.helpInformation()
+}
+
+function parser(version: string, write: (text: string) => void): Parser {
+  return new Parser('gradprompt')
+    .description(description)
+    .version(version, '-V, --version', 'the version')
+    .helpOption('-h, --help', 'this help')
+    .helpCommand(false)
+    .exitOverride()
+    .configureOutput({ writeOut: write, writeErr: () => {} })
+    .configureHelp({ helpWidth: Math.min(process.stdout.columns || 100, 120) })
+    .addHelpText('after', '\nExample:\n  $ gradprompt tune --config examples/sst2/quickstart.yaml')
+}
+
+function subparser(program: Parser, command: Command, help: string | undefined): Parser {
+  const sub = program.command(command.name).summary(command.summary).description(command.description)
+  const { argument } = command
+  if (argument !== undefined) sub.argument(argument.required ? `<${argument.name}>` : `[${argument.name}]`, argument.description)
+  for (const { name, value, description } of command.options)
+    sub.option(value === undefined ? `--${name}` : `--${name} <${value}>`, description)
+  if (help !== undefined) sub.addHelpText('after', `\n${help}`)
+  sub.addHelpText('after', `\nExample:\n  $ ${command.example}`)
+  return sub
+}
+
+const isDotted = (argument: string) => /^--[A-Za-z][\w-]*\./.test(argument)
+
+/** Takes `--train.learning-rate 0.01`, `--train.learning-rate=0.01` and the switch `--train.bucket` out of the arguments. */
+function takeConfigFlags(argv: readonly string[]): { flags: Record<string, string | boolean>; rest: string[] } {
+  const flags: Record<string, string | boolean> = {}
+  const rest: string[] = []
+  for (let i = 0; i < argv.length; i++) {
+    const argument = argv[i]!
+    if (argument === '--') return { flags, rest: [...rest, ...argv.slice(i)] }
+    if (!isDotted(argument)) {
+      rest.push(argument)
+      continue
+    }
+    const [, name, value] = /^--([^=]*)(?:=([\s\S]*))?$/.exec(argument)!
+    const next = argv[i + 1]
+    if (value !== undefined) flags[name!] = value
+    else if (next !== undefined && !next.startsWith('--')) flags[name!] = argv[++i]!
+    else flags[name!] = true
+  }
+  return { flags, rest }
+}
+
+function readOptions(
+  command: Command,
+  given: Record<string, unknown>,
+  dotted: Readonly<Record<string, string | boolean>>,
+): Pick<Invocation, 'options' | 'flags'> {
+  const options: Record<string, string | number | boolean> = {}
+  const flags = { ...dotted }
+  for (const option of command.options) {
+    const value = givenValue(given, option)
+    if (value === undefined) continue
+    if (option.config !== undefined) flags[option.config] = value
+    else options[option.name] = typeof value === 'string' ? readNumber(option, value) : value
+  }
+  return { options, flags }
+}
+
+/** Commander keeps `--no-control` as `control: false`, and names in camelCase. */
+function givenValue(given: Record<string, unknown>, { name }: CommandOption): string | boolean | undefined {
+  const camelCase = (text: string) => text.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
+  if (name.startsWith('no-')) return given[camelCase(name.slice(3))] === false ? true : undefined
+  return given[camelCase(name)] as string | boolean | undefined
+}
+
+function readNumber({ name, type }: CommandOption, text: string): string | number {
+  if (type === undefined) return text
+  const value = Number(text)
+  const fits = text.trim() !== '' && (type === 'integer' ? Number.isSafeInteger(value) && value >= 0 : Number.isFinite(value))
+  if (fits) return value
+  throw new GradpromptError('invalid-option', `--${name} is not valid`, {
+    found: text,
+    expected: type === 'integer' ? 'a whole number' : 'a number',
+  })
+}
+
+/** What commander says, as an error of ours. */
+function problem(error: CommanderError, command: Command | undefined): GradpromptError {
+  const quoted = /'([^']*)'/.exec(error.message)?.[1] ?? ''
+  const help = `gradprompt ${command === undefined ? '' : `${command.name} `}--help`
+  switch (error.code) {
+    case 'commander.unknownCommand': {
+      const names = commands.map(({ name }) => name)
+      const meant = nearest(quoted, names)
+      return new GradpromptError('unknown-command', `there is no command ${quoted}`, {
+        found: quoted,
+        expected: `one of ${names.join(', ')}`,
+        hint: meant === undefined ? help : `did you mean gradprompt ${meant}?`,
+      })
+    }
+    case 'commander.unknownOption': {
+      const name = quoted.replace(/=.*$/s, '').replace(/^-+/, '')
+      const known = command?.options.map(option => option.name) ?? ['help', 'version']
+      const meant = nearest(name, known)
+      return new GradpromptError(
+        'unknown-option',
+        `gradprompt ${command?.name ?? ''} has no option --${name}`.replace('  ', ' '),
+        {
+          found: `--${name}`,
+          expected: `one of ${known.map(known => `--${known}`).join(' ')}`,
+          hint: meant === undefined ? help : `did you mean --${meant}?`,
+        },
+      )
+    }
+    case 'commander.missingArgument':
+      return new GradpromptError('missing-argument', `gradprompt ${command?.name} needs ${command?.argument?.name}`, {
+        found: 'nothing',
+        expected: command?.argument?.description ?? '',
+        hint: command?.example ?? help,
+      })
+    case 'commander.excessArguments':
+      return new GradpromptError('unexpected-argument', `too many arguments for gradprompt ${command?.name ?? ''}`.trim(), {
+        found: error.message.replace(/^error: too many arguments[^.]*\. /, ''),
+        hint: help,
+      })
+    default:
+      return new GradpromptError('invalid-option', error.message.replace(/^error: /, ''), { hint: help })
+  }
+}

@@ -1,0 +1,206 @@
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Config } from '../config/schema.js'
+import { GradpromptError } from '../errors.js'
+import type { LanguageModel, LoadOptions } from '../model/language-model.js'
+import type { PromptFile } from '../runs/prompt-file.js'
+import type { GradpromptEvent, RunResult } from '../train/events.js'
+import { resolveConfig } from './config-input.js'
+import type { EvaluateRequest, Progress, TaskName, Tasks } from './messages.js'
+
+/** What the computing process does. Each task loads what it needs. */
+
+interface Context {
+  readonly signal: AbortSignal
+  readonly onEvent: (event: GradpromptEvent) => void
+  readonly onProgress: (progress: Progress) => void
+}
+
+type Task<Name extends TaskName> = (request: Tasks[Name]['request'], context: Context) => Promise<Tasks[Name]['result']>
+
+const tasks: { readonly [Name in TaskName]: Task<Name> } = {
+  async tune(request, { signal, onEvent }) {
+    const [config, { tune }] = await Promise.all([resolveConfig(request), import('../train/tune.js')])
+    const { folder, result } = await tune(config, { signal, onEvent })
+    await reported(folder, onEvent)
+    return result
+  },
+
+  async resume({ folder, steps }, { signal, onEvent }) {
+    const { resume } = await import('../train/tune.js')
+    let hasLearned = false
+    const heard = (event: GradpromptEvent) => {
+      hasLearned ||= event.event === 'result'
+      onEvent(event)
+    }
+    const { result } = await resume(folder, { steps, signal, onEvent: heard })
+    const isMissing = !(await exists(join(folder, 'report.html')))
+    if (hasLearned || isMissing) await reported(folder, onEvent)
+    return result
+  },
+
+  evaluate,
+
+  async export({ folder, to, out, model }) {
+    const { exportPrompt } = await import('../export/index.js')
+    return exportPrompt(folder, { to, out, model })
+  },
+
+  async nearest({ prompt, model: name }) {
+    const { nearestTokens } = await import('../evaluate/nearest-tokens.js')
+    const file = await readPromptAt(prompt)
+    const model = await load(name)
+    try {
+      return await nearestTokens(model, file)
+    } finally {
+      await model.dispose()
+    }
+  },
+
+  async report({ folder }) {
+    const { reportRun } = await import('./report-run.js')
+    return { path: await reportRun(folder) }
+  },
+
+  async device({ device }) {
+    const { tryDevice } = await import('./device-trial.js')
+    return tryDevice(device)
+  },
+}
+
+/** Runs one task. What comes over the wire is what `compute` sent, so its type is known by its name. */
+export function runTask(task: TaskName, request: unknown, context: Context): Promise<unknown> {
+  return (tasks[task] as Task<TaskName>)(request as never, context)
+}
+
+/** A report is a convenience: without it the run is whole. */
+async function reported(folder: string, onEvent: Context['onEvent']): Promise<void> {
+  try {
+    const { reportRun } = await import('./report-run.js')
+    await reportRun(folder)
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    onEvent({ event: 'warning', code: 'no-report', message: `report.html could not be written: ${message}` })
+  }
+}
+
+async function evaluate(request: EvaluateRequest, { signal, onProgress }: Context): Promise<Tasks['evaluate']['result']> {
+  const { evaluate } = await import('../evaluate/evaluate.js')
+  const { configFile, prompt: path, instruction } = request
+  const run = path !== undefined && (await isFolder(path)) ? path : undefined
+  const file = path === undefined ? undefined : await readPromptAt(path)
+  const config = await knownConfig(run, configFile)
+  const template = request.template ?? file?.template ?? config?.template
+  const answer = request.answer ?? file?.answer ?? config?.answer
+  const data = request.data ?? config?.data.test ?? config?.data.dev
+  if (data === undefined) {
+    throw new GradpromptError('missing-option', 'there are no rows to score', {
+      found: run === undefined ? 'no --data' : 'no --data, and the run has no test or dev file',
+      expected: '--data FILE',
+    })
+  }
+  const modelName = request.model ?? config?.model
+  if (modelName === undefined) {
+    throw new GradpromptError('missing-option', 'there is no model to score', {
+      found: 'neither a run nor --model',
+      expected: 'gradprompt evaluate RUN, or --model NAME with --template and --answer',
+    })
+  }
+  const model = await load(modelName, {
+    device: request.device ?? config?.device ?? 'cpu',
+    threads: request.threads ?? config?.threads,
+    memory: request.memory ?? config?.memory,
+  })
+  try {
+    const common = {
+      model,
+      data,
+      template: template as Config['template'] | undefined,
+      answer,
+      columns: request.columns ?? config?.data.columns,
+      labels: request.labels ?? file?.labels ?? config?.data.labels,
+      limit: request.limit,
+      seed: request.seed ?? file?.seed ?? config?.seed,
+      batchSize: request.batchSize ?? config?.evaluate.batchSize,
+      signal,
+    }
+    const progress = (what: string) => (done: number, total: number) => onProgress({ what, done, total })
+    const main =
+      file === undefined
+        ? await evaluate({ ...common, instruction, onProgress: progress('rows') })
+        : await evaluate({ ...common, prompt: run ?? file, onProgress: progress('rows') })
+    const { metrics, rows, labels, confusion, seconds, rowsPerSecond } = main
+    // Beside a prompt the base model with a plain instruction; beside an instruction the base model without.
+    const words = file === undefined ? null : (instruction ?? (await usualInstruction(run, config)))
+    const hasControl = request.control && (file !== undefined || instruction !== undefined)
+    const control = hasControl
+      ? await evaluate({ ...common, instruction: words ?? undefined, truncate: true, onProgress: progress('rows, base model') })
+      : undefined
+    return {
+      model: model.name,
+      data,
+      metrics,
+      rows,
+      ...(labels && { labels }),
+      ...(confusion && { confusion }),
+      seconds,
+      rowsPerSecond,
+      ...(control && { control: { metrics: control.metrics, instruction: words } }),
+    }
+  } finally {
+    await model.dispose()
+  }
+}
+
+/** The instruction that a run's own control had. */
+async function usualInstruction(run: string | undefined, config: Config | undefined): Promise<string | null> {
+  if (run !== undefined) {
+    const { openRun } = await import('../runs/run-folder.js')
+    const result = (await (await openRun(run)).readResult()) as RunResult | undefined
+    if (result !== undefined) return result.control.instruction
+  }
+  return config?.control.instruction ?? null
+}
+
+async function knownConfig(run: string | undefined, configFile: string | undefined): Promise<Config | undefined> {
+  if (configFile !== undefined) return resolveConfig({ configFile, flags: {} })
+  if (run === undefined) return undefined
+  const { openRun } = await import('../runs/run-folder.js')
+  const { parseConfig } = await import('../config/schema.js')
+  return parseConfig((await openRun(run)).config, { source: join(run, 'config.yaml') })
+}
+
+async function readPromptAt(path: string): Promise<PromptFile> {
+  if (await isFolder(path)) {
+    const { readLearnedRun } = await import('../runs/learned-run.js')
+    return (await readLearnedRun(path)).prompt
+  }
+  const { readPrompt } = await import('../runs/prompt-file.js')
+  return readPrompt(path)
+}
+
+/** @param options.memory in GB */
+async function load(
+  name: string,
+  options: { device?: LoadOptions['device']; threads?: number | undefined; memory?: number | undefined } = {},
+): Promise<LanguageModel> {
+  const { LanguageModel } = await import('../model/language-model.js')
+  const { device = 'cpu', threads, memory } = options
+  return LanguageModel.load(name, {
+    device,
+    ...(threads !== undefined && { threads }),
+    ...(memory !== undefined && { memory: memory * 1e9 }),
+  })
+}
+
+const isFolder = (path: string): Promise<boolean> =>
+  stat(path).then(
+    found => found.isDirectory(),
+    () => false,
+  )
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  )

@@ -1,0 +1,213 @@
+import { stat } from 'node:fs/promises'
+import type { Config } from '../config/schema.js'
+import { findLabels, type LabelSet } from '../data/labels.js'
+import { readRecords } from '../data/read.js'
+import { type DataRecord, setOrigin } from '../data/records.js'
+import { RowBuilder } from '../data/rows.js'
+import { limitRecords } from '../data/split.js'
+import { requireTaskColumns } from '../data/task-columns.js'
+import { prependInstruction, type Template } from '../data/template.js'
+import { GradpromptError, nearest } from '../errors.js'
+import { type ActivePrompt, LanguageModel, type SoftPrompt } from '../model/language-model.js'
+import { type LearnedRun, readLearnedRun } from '../runs/learned-run.js'
+import { type PromptFile, readPrompt } from '../runs/prompt-file.js'
+import { activePrompt, activeRows } from './prompt.js'
+import { type Evaluation, type Metrics, refuseAborted, scoreRows, summary } from './score.js'
+
+export interface EvaluateOptions {
+  /** A model or its name; by default that of the run. */
+  readonly model?: LanguageModel | string | undefined
+  /** A data file, or rows. */
+  readonly data: string | readonly Readonly<Record<string, string | number | boolean>>[]
+  /** A run, its folder, a prompt file, rows of a soft prompt, a plain instruction, or nothing. */
+  readonly prompt?: LearnedRun | PromptFile | SoftPrompt | { readonly text: string } | string | undefined
+  /** By default the prompt's own. */
+  readonly template?: Template | undefined
+  /** By default the prompt's own. */
+  readonly answer?: string | undefined
+  /** Value in the data -> word in the answer. By default the prompt's own; without a prompt the values themselves, when they are few. */
+  readonly labels?: Readonly<Record<string, string>> | undefined
+  /** Names of the columns of a file without a header; by default the run's own. */
+  readonly columns?: readonly string[] | undefined
+  /** A plain instruction before the template. */
+  readonly instruction?: string | undefined
+  /** The figures wanted; by default all. */
+  readonly metrics?: readonly string[] | undefined
+  /** Score this many rows, drawn by seed. */
+  readonly limit?: number | undefined
+  /** Decides the rows of `limit` and the resamples of the intervals; by default the prompt's own. */
+  readonly seed?: number | undefined
+  /** Cut the text of a row that is longer than the context; by default as the run did. */
+  readonly truncate?: boolean | undefined
+  readonly batchSize?: number | undefined
+  readonly onProgress?: ((rows: number, total: number) => void) | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface Prediction {
+  /** The row's place in the data, counted from 0. */
+  readonly index: number
+  readonly label: string
+  readonly predicted: string
+  /** Of each candidate's whole answer, in nats, in the order of `labels`. */
+  readonly logLikelihoods: readonly number[]
+}
+
+export interface EvaluateResult extends Evaluation {
+  /** With a label set. */
+  readonly predictions?: readonly Prediction[]
+  /** Scoring alone, without loading. */
+  readonly seconds: number
+  readonly rowsPerSecond: number
+}
+
+const defaultSeed = 13
+
+/**
+ * Scores a prompt, a plain instruction or the bare model by the likelihood of each candidate's whole answer. Without a label set
+ * the row's own answer is scored: its log-likelihood and perplexity.
+ * @throws GradpromptError `model-mismatch` (the prompt was learned on another model), `missing-option`, `unknown-metric`,
+ *   `not-a-prompt`, `run-not-finished`, and as reading data, loading a model and building rows do
+ */
+export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
+  const { signal } = options
+  const source = await promptSource(options.prompt)
+  const { file, config } = source
+  const template = options.template ?? (file?.template as Template | undefined) ?? missing('template')
+  const answer = options.answer ?? file?.answer ?? missing('answer')
+  const seed = options.seed ?? file?.seed ?? defaultSeed
+  const all = await readData(options, config, { template, answer })
+  const labels = labelsOf(options, source, answer, all)
+  const records = limitRecords(all, options.limit, seed)
+  const places = new Map(all.map((record, i) => [record, i]))
+  refuseAborted(signal)
+
+  const given = options.model ?? config?.model ?? missing('model')
+  const model = typeof given === 'string' ? await loadFor(given, config) : given
+  try {
+    const prompt = source.active(model)
+    const instruction = options.instruction ?? source.text
+    const builder = new RowBuilder(model.tokenizer, {
+      template: instruction === undefined ? template : prependInstruction(template, instruction),
+      answer,
+      labels,
+      contextLength: model.config.maxPositionEmbeddings,
+      numVirtualTokens: prompt?.method.numVirtualTokens(prompt.config) ?? 0,
+      truncate: options.truncate ?? config?.train.truncate ?? false,
+    })
+    for (const record of records) builder.check(record, places.get(record)!)
+    const rows = records.map(record => builder.scoring(record, places.get(record)!))
+    const started = performance.now()
+    const scored = await scoreRows(model, prompt, rows, labels, { ...options, seed })
+    const seconds = (performance.now() - started) / 1000
+    return {
+      ...summary(scored),
+      metrics: chosen(scored.metrics, options.metrics),
+      ...(labels && {
+        predictions: rows.map(({ index, target }, i) => ({
+          index,
+          label: labels.candidates[target]!,
+          predicted: labels.candidates[scored.predictions[i]!]!,
+          logLikelihoods: scored.logLikelihoods[i]!,
+        })),
+      }),
+      seconds,
+      rowsPerSecond: rows.length / Math.max(seconds, 1e-6),
+    }
+  } finally {
+    if (typeof given === 'string') await model.dispose()
+  }
+}
+
+interface PromptSource {
+  readonly file?: PromptFile
+  /** Of the run that the prompt comes from. */
+  readonly config?: Config
+  readonly text?: string
+  active(model: LanguageModel): ActivePrompt | undefined
+}
+
+async function promptSource(prompt: EvaluateOptions['prompt']): Promise<PromptSource> {
+  if (prompt === undefined) return { active: () => undefined }
+  if (typeof prompt === 'string') return sourceAt(prompt)
+  if ('text' in prompt) return { text: prompt.text, active: () => undefined }
+  if ('data' in prompt) return { active: model => activeRows(prompt, model) }
+  if ('folder' in prompt)
+    return { file: prompt.prompt, config: prompt.config, active: model => activePrompt(prompt.prompt, model) }
+  return { file: prompt, active: model => activePrompt(prompt, model) }
+}
+
+async function sourceAt(path: string): Promise<PromptSource> {
+  const found = await stat(path).catch(() => undefined)
+  if (found === undefined) {
+    throw new GradpromptError('file-not-found', `there is no prompt at ${path}`, {
+      expected: 'the folder of a run, or its prompt.safetensors',
+    })
+  }
+  if (!found.isDirectory()) {
+    const file = await readPrompt(path)
+    return { file, active: model => activePrompt(file, model) }
+  }
+  const { config, prompt: file } = await readLearnedRun(path)
+  return { file, config, active: model => activePrompt(file, model) }
+}
+
+async function readData(
+  { data, columns }: EvaluateOptions,
+  config: Config | undefined,
+  texts: { readonly template: Template; readonly answer: string },
+): Promise<readonly DataRecord[]> {
+  if (typeof data === 'string') {
+    const file = await readRecords(data, { columns: columns ?? config?.data.columns })
+    requireTaskColumns(texts, file.columns, data)
+    return file.records
+  }
+  return data.map((row, i) => {
+    const record = Object.fromEntries(Object.entries(row).map(([column, value]) => [column, String(value)]))
+    setOrigin(record, `row ${i + 1}`)
+    return record
+  })
+}
+
+/** A prompt that was learned on free-text answers has no label set, however few the answers at hand. */
+function labelsOf(
+  options: EvaluateOptions,
+  { file }: PromptSource,
+  answer: string,
+  records: readonly DataRecord[],
+): LabelSet | undefined {
+  if (options.labels === undefined && file !== undefined && file.labels === undefined) return undefined
+  return findLabels(answer, options.labels ?? file?.labels, records)
+}
+
+const loadFor = (name: string, config: Config | undefined): Promise<LanguageModel> =>
+  LanguageModel.load(name, {
+    ...(config && { device: config.device }),
+    ...(config?.threads !== undefined && { threads: config.threads }),
+    ...(config?.memory !== undefined && { memory: config.memory * 1e9 }),
+  })
+
+function chosen(metrics: Metrics, names: readonly string[] | undefined): Metrics {
+  if (names === undefined) return metrics
+  const known = Object.keys(metrics)
+  return Object.fromEntries(
+    names.map(name => {
+      const metric = metrics[name]
+      if (metric !== undefined) return [name, metric]
+      const meant = nearest(name, known)
+      throw new GradpromptError('unknown-metric', 'there is no such figure', {
+        found: name,
+        expected: `one of ${known.join(', ')}`,
+        ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+      })
+    }),
+  )
+}
+
+function missing(option: 'model' | 'template' | 'answer'): never {
+  throw new GradpromptError('missing-option', `evaluate needs ${option === 'answer' ? 'an answer' : `a ${option}`}`, {
+    found: 'none, and no run to take it from',
+    hint:
+      option === 'template' ? 'for example template: "Review: {text}\\nSentiment:"' : `give ${option}, or a run as the prompt`,
+  })
+}

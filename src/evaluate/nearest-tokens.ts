@@ -1,0 +1,114 @@
+import type { LanguageModel, SoftPrompt } from '../model/language-model.js'
+import type { PromptFile } from '../runs/prompt-file.js'
+import { activePrompt, activeRows, softPromptOf } from './prompt.js'
+
+export interface NearestToken {
+  /** As people read it: ` good`, not `Ġgood`. */
+  readonly text: string
+  readonly id: number
+  readonly cosine: number
+}
+
+export interface NearestTokens {
+  /** The virtual token, counted from 0. */
+  readonly row: number
+  /** Length of its vector. */
+  readonly norm: number
+  /** The vocabulary's rows of the largest cosine, downwards. */
+  readonly tokens: readonly NearestToken[]
+  /** Those of the largest dot product, which favours long rows. */
+  readonly byDot: readonly { readonly text: string; readonly id: number; readonly dot: number }[]
+}
+
+/**
+ * What the vectors of a soft prompt read as: for each the closest rows of the embedding table. Vectors that have moved far from all
+ * words still have nearest ones, so look at the cosines.
+ * @param options.count tokens per row, 3 by default
+ * @throws GradpromptError `model-mismatch`, `not-static`
+ */
+export async function nearestTokens(
+  model: LanguageModel,
+  prompt: PromptFile | SoftPrompt,
+  { count = 3 }: { count?: number } = {},
+): Promise<NearestTokens[]> {
+  if ('tensors' in prompt) activePrompt(prompt, model)
+  else activeRows(prompt, model)
+  const { data, shape } = 'tensors' in prompt ? softPromptOf(prompt) : prompt
+  const [rows, width] = shape
+  const table = await model.embeddingTable()
+  const vocabulary = Math.min(model.config.vocabSize, table.length / width)
+  const blocks = blocksOf(data, rows, width)
+  const products = new Float64Array(blocks.length * blockRows)
+  const norms = Array.from({ length: rows }, (_, row) => norm(data, row * width, width))
+  const byCosine = norms.map(() => new Leaders(count))
+  const byDot = norms.map(() => new Leaders(count))
+  for (let id = 0; id < vocabulary; id++) {
+    const start = id * width
+    for (const [block, values] of blocks.entries()) multiply(values, table, start, width, products, block * blockRows)
+    const length = norm(table, start, width)
+    for (let row = 0; row < rows; row++) {
+      const dot = products[row]!
+      byDot[row]!.offer(id, dot)
+      byCosine[row]!.offer(id, length > 0 && norms[row]! > 0 ? dot / (length * norms[row]!) : 0)
+    }
+  }
+  const text = (id: number) => model.tokenizer.token(id)
+  return norms.map((length, row) => ({
+    row,
+    norm: length,
+    tokens: byCosine[row]!.list.map(({ id, value }) => ({ text: text(id), id, cosine: value })),
+    byDot: byDot[row]!.list.map(({ id, value }) => ({ text: text(id), id, dot: value })),
+  }))
+}
+
+const blockRows = 4
+
+/** Four rows side by side, `[width, 4]` each: a number of the table is then loaded once for four products. */
+function blocksOf(data: Float32Array, rows: number, width: number): Float64Array[] {
+  return Array.from({ length: Math.ceil(rows / blockRows) }, (_, block) => {
+    const values = new Float64Array(width * blockRows)
+    for (let i = 0; i < Math.min(blockRows, rows - block * blockRows); i++)
+      for (let k = 0; k < width; k++) values[k * blockRows + i] = data[(block * blockRows + i) * width + k]!
+    return values
+  })
+}
+
+function multiply(block: Float64Array, table: Float32Array, start: number, width: number, out: Float64Array, at: number): void {
+  let s0 = 0
+  let s1 = 0
+  let s2 = 0
+  let s3 = 0
+  for (let k = 0, i = 0; k < width; k++, i += blockRows) {
+    const value = table[start + k]!
+    s0 += value * block[i]!
+    s1 += value * block[i + 1]!
+    s2 += value * block[i + 2]!
+    s3 += value * block[i + 3]!
+  }
+  out[at] = s0
+  out[at + 1] = s1
+  out[at + 2] = s2
+  out[at + 3] = s3
+}
+
+function norm(values: Float32Array, start: number, width: number): number {
+  let sum = 0
+  for (let k = start; k < start + width; k++) sum += values[k]! * values[k]!
+  return Math.sqrt(sum)
+}
+
+/** The few largest of many, downwards; of equals the first. */
+class Leaders {
+  readonly list: { id: number; value: number }[] = []
+  private least = Number.NEGATIVE_INFINITY
+
+  constructor(private readonly count: number) {}
+
+  offer(id: number, value: number): void {
+    if (this.list.length === this.count && !(value > this.least)) return
+    const place = this.list.findIndex(other => value > other.value)
+    this.list.splice(place === -1 ? this.list.length : place, 0, { id, value })
+    if (this.list.length > this.count) this.list.pop()
+    this.least = this.list.at(-1)?.value ?? Number.NEGATIVE_INFINITY
+  }
+}

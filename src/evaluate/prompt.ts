@@ -1,0 +1,86 @@
+import { GradpromptError, nearest } from '../errors.js'
+import type { ActivePrompt, LanguageModel, SoftPrompt } from '../model/language-model.js'
+import { promptMethods } from '../prompts/index.js'
+import type { PromptMethod } from '../prompts/method.js'
+import type { PromptFile } from '../runs/prompt-file.js'
+
+/**
+ * A prompt file's content, ready to act on a model.
+ * @throws GradpromptError `model-mismatch` when it was learned on another model, `unknown-method`, `not-a-prompt`
+ */
+export function activePrompt(prompt: PromptFile, model: Pick<LanguageModel, 'config' | 'hash' | 'name'>): ActivePrompt {
+  if (prompt.model.hash !== model.hash || prompt.hiddenSize !== model.config.hiddenSize) {
+    const describe = (name: string, hiddenSize: number, hash: string) =>
+      `${name} (hidden size ${hiddenSize}, ${hash.slice(0, 12)})`
+    throw new GradpromptError('model-mismatch', 'the prompt was learned on another model', {
+      found: describe(model.name, model.config.hiddenSize, model.hash),
+      expected: describe(prompt.model.name, prompt.hiddenSize, prompt.model.hash),
+      hint: 'a soft prompt means something to its own model alone: name that one, or tune a prompt for this one',
+    })
+  }
+  const method = promptMethod(prompt)
+  const parameters = new Map(prompt.tensors.map(({ name, data }) => [name, data]))
+  const shapes = new Map(prompt.tensors.map(({ name, shape }) => [name, shape]))
+  const fits =
+    method.numVirtualTokens(prompt.method) === prompt.numVirtualTokens &&
+    method.position(prompt.method) === prompt.position &&
+    method.parameters(prompt.method, model.config).every(({ name, shape }) => shapes.get(name)?.join() === shape.join())
+  if (!fits) {
+    throw new GradpromptError('not-a-prompt', `the prompt does not hold what ${method.type} learns`, {
+      found: prompt.tensors.map(({ name, shape }) => `${name} [${shape.join(', ')}]`).join(', '),
+      expected: method
+        .parameters(prompt.method, model.config)
+        .map(({ name, shape }) => `${name} [${shape.join(', ')}]`)
+        .join(', '),
+    })
+  }
+  return { method, config: prompt.method, parameters }
+}
+
+function promptMethod({ method }: PromptFile): PromptMethod {
+  const found = promptMethods.get(method.type)
+  if (found !== undefined) return found
+  const known = [...promptMethods.keys()]
+  const meant = nearest(method.type, known)
+  throw new GradpromptError('unknown-method', 'the prompt was learned by a method that this version does not know', {
+    found: method.type,
+    expected: `one of ${known.join(', ')}`,
+    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+  })
+}
+
+/**
+ * The rows that a prompt comes to, where they are the same for every text: `[numVirtualTokens, hiddenSize]`.
+ * @throws GradpromptError `not-static`, `unknown-method`
+ */
+export function softPromptOf(prompt: PromptFile): Required<SoftPrompt> {
+  const method = promptMethod(prompt)
+  const data = method.staticPrompt?.(prompt.method, new Map(prompt.tensors.map(({ name, data }) => [name, data])))
+  if (data?.length !== prompt.numVirtualTokens * prompt.hiddenSize) {
+    throw new GradpromptError('not-static', `a prompt of ${method.type} is not a fixed list of rows`, {
+      found: `method.type: ${method.type}`,
+      expected: 'a method whose prompt is the same for every text, such as prompt-tuning',
+    })
+  }
+  return { data, shape: [prompt.numVirtualTokens, prompt.hiddenSize], position: prompt.position }
+}
+
+/**
+ * Plain rows as a prompt that acts on a model.
+ * @throws GradpromptError `model-mismatch` when the rows have another width than the model's
+ */
+export function activeRows(
+  { data, shape, position = 'before-bos' }: SoftPrompt,
+  model: Pick<LanguageModel, 'config' | 'name'>,
+): ActivePrompt {
+  const [numVirtualTokens, width] = shape
+  if (width !== model.config.hiddenSize || numVirtualTokens < 1 || data.length !== numVirtualTokens * width) {
+    throw new GradpromptError('model-mismatch', `the soft prompt does not fit ${model.name}`, {
+      found: `${data.length} numbers of shape [${shape.join(', ')}]`,
+      expected: `[m, ${model.config.hiddenSize}]`,
+    })
+  }
+  const type = 'prompt-tuning'
+  const config = { type, numVirtualTokens, position }
+  return { method: promptMethods.get(type)!, config, parameters: new Map([['prompt', data]]) }
+}

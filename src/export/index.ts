@@ -1,0 +1,120 @@
+import { readdir } from 'node:fs/promises'
+import type { Config } from '../config/schema.js'
+import { readRecords } from '../data/read.js'
+import type { DataRecord } from '../data/records.js'
+import { RowBuilder } from '../data/rows.js'
+import { GradpromptError, nearest } from '../errors.js'
+import { activePrompt, softPromptOf } from '../evaluate/prompt.js'
+import { LanguageModel, type SoftPrompt } from '../model/language-model.js'
+import { type LearnedRun, readLearnedRun } from '../runs/learned-run.js'
+import type { PromptFile } from '../runs/prompt-file.js'
+import { makeSelfTest, type SelfTest } from './self-test.js'
+
+export interface ExportOptions {
+  /** Where the prompt is to be used: one of `exportTargets`. */
+  readonly to: string
+  /** The folder to make. */
+  readonly out: string
+  /** The model or its name; by default that of the run. */
+  readonly model?: LanguageModel | string | undefined
+}
+
+interface ExportContext {
+  readonly prompt: PromptFile
+  readonly config: Config
+  readonly model: LanguageModel
+  readonly softPrompt: Required<SoftPrompt>
+  readonly selfTest: SelfTest
+  readonly out: string
+}
+
+interface ExportTarget {
+  readonly description: string
+  write(context: ExportContext): Promise<void>
+}
+
+/** Every target by its name. A new one is a file beside `peft.ts` and an entry here. */
+export const exportTargets: ReadonlyMap<string, ExportTarget> = new Map([
+  [
+    'peft',
+    {
+      description: 'an adapter folder for PeftModel.from_pretrained',
+      async write({ config, model, softPrompt, selfTest, out }) {
+        const { exportPeft } = await import('./peft.js')
+        await exportPeft({
+          prompt: softPrompt,
+          position: softPrompt.position,
+          baseModel: config.model,
+          numLayers: model.config.numLayers,
+          numAttentionHeads: model.config.numAttentionHeads,
+          out,
+          selfTest,
+        })
+      },
+    },
+  ],
+])
+
+const selfTestRows = 3
+const selfTestTokens = 8
+
+/**
+ * Writes what a run learned for another tool, with a self-test beside it: a few rows of the run's own training data, and what a
+ * consumer must compute for them.
+ * @returns the folder and the files in it
+ * @throws GradpromptError `unknown-target`, `model-mismatch`, `not-static`, `run-not-finished`, and what the target throws
+ */
+export async function exportPrompt(
+  run: LearnedRun | string,
+  { to, out, model: given }: ExportOptions,
+): Promise<{ folder: string; files: string[] }> {
+  const target = exportTargets.get(to) ?? unknownTarget(to)
+  const { config, prompt } = typeof run === 'string' ? await readLearnedRun(run) : run
+  const softPrompt = softPromptOf(prompt)
+  const model = typeof given === 'object' ? given : await LanguageModel.load(given ?? config.model, { device: config.device })
+  try {
+    activePrompt(prompt, model)
+    const inputs = await selfTestInputs(config, model, prompt.numVirtualTokens)
+    const { vocabSize } = model.config
+    const selfTest = await makeSelfTest({ vocabSize, logits: rows => model.logits(rows, softPrompt) }, inputs, {
+      newTokens: selfTestTokens,
+    })
+    await target.write({ prompt, config, model, softPrompt, selfTest, out })
+  } finally {
+    if (typeof given !== 'object') await model.dispose()
+  }
+  return { folder: out, files: (await readdir(out)).sort() }
+}
+
+function unknownTarget(name: string): never {
+  const known = [...exportTargets.keys()]
+  const meant = nearest(name, known)
+  throw new GradpromptError('unknown-target', 'a prompt cannot be exported to that', {
+    found: name,
+    expected: `one of ${known.join(', ')}`,
+    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+  })
+}
+
+/** The beginnings of a few training rows, as they are fed before the answer. */
+async function selfTestInputs(config: Config, model: LanguageModel, numVirtualTokens: number): Promise<number[][]> {
+  const builder = new RowBuilder(model.tokenizer, {
+    template: config.template,
+    answer: config.answer,
+    contextLength: model.config.maxPositionEmbeddings - selfTestTokens,
+    numVirtualTokens,
+    truncate: true,
+  })
+  const { data } = config
+  // A run may outlive its data: then the columns' names stand in for their values.
+  const standIn: DataRecord = Object.fromEntries(builder.columns.map(column => [column, column]))
+  const records = await readRecords(data.train, { columns: data.columns }).then(
+    file => file.records.slice(0, selfTestRows),
+    () => [standIn],
+  )
+  const contexts = records.flatMap((record, i) => {
+    const context = builder.training(record, i).segments.find(({ role }) => role === 'context')
+    return context === undefined ? [] : [context.ids]
+  })
+  return contexts.length > 0 ? contexts : [model.tokenizer.encode('x')]
+}

@@ -1,0 +1,26 @@
+import { LanguageModel, type LoadOptions } from './model/language-model.js'
+
+/**
+ * Opens a model: a folder with `config.json` and `*.safetensors`, a `.gguf` file or a folder with one, or the id of a model in the
+ * Hugging Face cache. Its weights are dequantised into the cache folder the first time.
+ * @param options.memory the budget in bytes; by default what the machine has free
+ * @throws GradpromptError `file-not-found`, `unknown-architecture`, `not-enough-memory`, … (see `LanguageModel.load`)
+ */
+export const loadModel = (name: string, options?: LoadOptions): Promise<LanguageModel> => LanguageModel.load(name, options)
+
+export type { ModelConfig } from '../models/family.js'
+export type { Config, ConfigInput } from './config/schema.js'
+export { GradpromptError } from './errors.js'
+export { type EvaluateOptions, type EvaluateResult, evaluate, type Prediction } from './evaluate/evaluate.js'
+export type { MetricValue } from './evaluate/intervals.js'
+export { type NearestToken, nearestTokens } from './evaluate/nearest-tokens.js'
+export type { Metrics } from './evaluate/score.js'
+export { type ExportOptions, exportPrompt } from './export/index.js'
+export type { Tokenizer } from './formats/tokenizer.js'
+export { type LabelledRow, LanguageModel, type LoadOptions, type SoftPrompt } from './model/language-model.js'
+export { type CompileSpec, compile } from './program/compile.js'
+export { type InputSpec, Program, type ProgramInput } from './program/program.js'
+export type { Device } from './program/session.js'
+export type { PromptFile } from './runs/prompt-file.js'
+export type * from './train/events.js'
+export { type ResumeOptions, resume, type TuneOptions, type TuneRun, tune } from './train/tune.js'

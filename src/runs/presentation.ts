@@ -1,0 +1,17 @@
+/** What people call a metric. */
+export const metricNames: Readonly<Record<string, string>> = {
+  accuracy: 'accuracy',
+  macroF1: 'macro F1',
+  logLikelihood: 'log-likelihood',
+  tokenLogLikelihood: 'log-likelihood a token',
+  perplexity: 'perplexity',
+  calibrationError: 'calibration error',
+}
+
+/** The mean of each value and those before it, so that a curve shows the course and not the batches. */
+export function smooth(values: readonly number[], width = Math.max(1, Math.round(values.length / 20))): number[] {
+  return values.map((_, i) => {
+    const part = values.slice(Math.max(0, i - width + 1), i + 1)
+    return part.reduce((sum, value) => sum + value, 0) / part.length
+  })
+}

@@ -1,0 +1,53 @@
+import type { Config } from '../config/schema.js'
+import type { DataRecord } from '../data/records.js'
+import { RowBuilder } from '../data/rows.js'
+import { prependInstruction } from '../data/template.js'
+import { GradpromptError } from '../errors.js'
+import { type Metrics, type ScoreOptions, scoreRows } from '../evaluate/score.js'
+import type { LanguageModel } from '../model/language-model.js'
+import type { ControlScores } from './events.js'
+import type { Task } from './task.js'
+
+/** What the base model is told when no one has said it better: to answer with one of the label words. */
+export function controlInstruction(config: Config, task: Pick<Task, 'labels'>): string | null {
+  if (config.control.instruction !== undefined) return config.control.instruction
+  if (task.labels === undefined) return null
+  const words = task.labels.candidates
+  const listed = words.length < 2 ? words.join() : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`
+  return `Classify the text. Answer with one word: ${listed}.`
+}
+
+/**
+ * Scores the base model on the rows that the prompt is scored on: with an instruction before the template, and without.
+ * An instruction takes room, so here a text that no longer fits is cut.
+ */
+export async function scoreControl(
+  model: LanguageModel,
+  config: Config,
+  task: Pick<Task, 'labels'>,
+  records: readonly DataRecord[],
+  options: ScoreOptions,
+): Promise<ControlScores> {
+  const instruction = controlInstruction(config, task)
+  const score = async (template: Config['template']): Promise<Metrics> => {
+    const builder = new RowBuilder(model.tokenizer, {
+      template,
+      answer: config.answer,
+      labels: task.labels,
+      contextLength: model.config.maxPositionEmbeddings,
+      numVirtualTokens: 0,
+      truncate: true,
+    })
+    const rows = records.map((record, i) => builder.scoring(record, i))
+    const { metrics } = await scoreRows(model, undefined, rows, task.labels, { ...options, seed: config.seed })
+    return metrics
+  }
+  // A template may leave everything to the soft prompt: without one there is then nothing to predict from.
+  const plain = await score(config.template).catch((error: unknown) => {
+    if (error instanceof GradpromptError && error.code === 'empty-context') return {}
+    throw error
+  })
+  const metrics =
+    instruction === null ? plain : await score(prependInstruction(config.template, instruction) as Config['template'])
+  return { metrics, plain: { metrics: plain } }
+}

@@ -1,0 +1,100 @@
+import type { Evaluation, Metrics } from '../evaluate/score.js'
+
+/** A condition of the base model, without anything learned, on the rows that the prompt is scored on. */
+export interface ControlScores {
+  /** With the instruction, where there is one; otherwise the template alone. */
+  readonly metrics: Metrics
+  /** The template alone. */
+  readonly plain: { readonly metrics: Metrics }
+}
+
+export interface Control extends ControlScores {
+  /** What stands before the template; null when there is none to be made (no label set and no `control.instruction`). */
+  readonly instruction: string | null
+  readonly test?: ControlScores
+}
+
+/** What a run came to: `result.json`, and the last event. */
+export interface RunResult {
+  /** Of the dev rows (`evaluate.limit` of them); empty without a dev set. Each figure with its 95 % interval. */
+  readonly metrics: Metrics
+  /** Dev rows scored. */
+  readonly rows: number
+  /** `confusion[target][prediction]`, in the order of `labels`. */
+  readonly confusion?: readonly (readonly number[])[]
+  readonly labels?: readonly string[]
+  /** The test rows, scored once. */
+  readonly test?: Evaluation
+  readonly control: Control
+  /** Numbers that were learned. */
+  readonly parameters: number
+  /** Optimiser steps done. */
+  readonly steps: number
+  /** The step of the best dev score; null without a dev set. */
+  readonly bestStep: number | null
+  /** Of work, over all the times the run was resumed. */
+  readonly seconds: number
+  readonly folder: string
+}
+
+/** The model stands ready, before the first step. */
+export interface LoadedEvent {
+  readonly event: 'loaded'
+  readonly model: string
+  readonly parameters: number
+  readonly rows: { readonly train: number; readonly dev: number; readonly test: number }
+  /** Steps the run is to have. */
+  readonly steps: number
+  readonly folder: string
+  /** Reading, loading and compiling. */
+  readonly seconds: number
+}
+
+export interface ControlEvent extends ControlScores {
+  readonly event: 'control'
+  readonly instruction: string | null
+  readonly rows: number
+}
+
+/** An optimiser step, counted from 1. */
+export interface StepEvent {
+  readonly event: 'step'
+  readonly step: number
+  /** Mean over the label tokens of the batch, before the update. */
+  readonly loss: number
+  readonly learningRate: number
+  /** Of all gradients together, before clipping. */
+  readonly gradientNorm: number
+  /** Tokens of the batch's rows, virtual ones not counted. */
+  readonly tokens: number
+  /** Over the last ten steps. */
+  readonly rowsPerSecond: number
+  /** Since the start, over all the times the run was resumed. */
+  readonly seconds: number
+}
+
+export interface DevEvent {
+  readonly event: 'dev'
+  readonly step: number
+  readonly metrics: Metrics
+  /** Whether it is the best so far. */
+  readonly best: boolean
+  readonly rows: number
+  readonly seconds: number
+}
+
+export interface CheckpointEvent {
+  readonly event: 'checkpoint'
+  readonly step: number
+}
+
+export interface WarningEvent {
+  readonly event: 'warning'
+  /** Kebab-case, as an error's. */
+  readonly code: string
+  readonly message: string
+}
+
+export type ResultEvent = { readonly event: 'result' } & RunResult
+
+export type GradpromptEvent = LoadedEvent | ControlEvent | StepEvent | DevEvent | CheckpointEvent | WarningEvent | ResultEvent

@@ -1,0 +1,193 @@
+import type { Config } from '../config/schema.js'
+import { batchOrder } from '../data/batches.js'
+import type { RowBuilder } from '../data/rows.js'
+import { GradpromptError } from '../errors.js'
+import { type Evaluation, type ScoreOptions, scoreRows, summary } from '../evaluate/score.js'
+import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
+import { promptMethods } from '../prompts/index.js'
+import type { PromptParameter } from '../prompts/method.js'
+import { type PromptFile, writePrompt } from '../runs/prompt-file.js'
+import type { Run } from '../runs/run-folder.js'
+import { controlInstruction, scoreControl } from './control.js'
+import type { Control, ControlEvent, ControlScores, GradpromptEvent, RunResult } from './events.js'
+import { type LearningState, learn, parametersOf, startLearning } from './loop.js'
+import { type Task, taskRows, totalSteps } from './task.js'
+
+/** A config with its data and its model, ready for the first step. */
+export interface Job {
+  readonly config: Config
+  readonly task: Task
+  readonly model: LanguageModel
+  readonly rows: RowBuilder
+  /** Rows that had to be cut to fit the context. */
+  readonly truncated: number
+  /** What is learned; its parameters are those of `state`. */
+  readonly prompt: ActivePrompt
+  readonly shapes: readonly PromptParameter[]
+  /** As before the first step. */
+  readonly state: LearningState
+  readonly steps: number
+}
+
+/**
+ * Checks every row, makes the first prompt and compiles what a step needs.
+ * @throws GradpromptError as `taskRows`, and as the method and the compiler do
+ */
+export async function prepareJob(config: Config, task: Task, model: LanguageModel): Promise<Job> {
+  const method = promptMethods.get(config.method.type)!
+  const numVirtualTokens = method.numVirtualTokens(config.method)
+  const contextLength = model.config.maxPositionEmbeddings
+  const { builder, truncated } = taskRows(config, task, { tokenizer: model.tokenizer, contextLength, numVirtualTokens })
+  const parameters = await method.initialise(config.method, {
+    model: model.config,
+    tokenizer: model.tokenizer,
+    embeddingRows: ids => model.embeddingRows(ids),
+    seed: config.seed,
+    labelWords: task.labels?.candidates ?? [],
+  })
+  const prompt = { method, config: config.method, parameters }
+  const shapes = method.parameters(config.method, model.config)
+  await model.prepare(prompt, ['gradient'], config.train.labelSmoothing)
+  const state = startLearning(parameters, shapes, config.train)
+  return {
+    config,
+    task,
+    model,
+    rows: builder,
+    truncated,
+    prompt,
+    shapes,
+    state,
+    steps: totalSteps(config.train, task.train.length),
+  }
+}
+
+export interface JobOptions {
+  readonly onEvent?: ((event: GradpromptEvent) => void) | undefined
+  readonly signal?: AbortSignal | undefined
+  /** When the work on this job began, on the clock of `performance.now()`. */
+  readonly started: number
+}
+
+/**
+ * Learns from where `job.state` stands, scores what came of it, and writes the run's prompt and result.
+ * @throws GradpromptError `loss-not-finite`; `aborted`, with the way to go on
+ */
+export async function runJob(job: Job, run: Run, options: JobOptions): Promise<{ result: RunResult; prompt: PromptFile }> {
+  try {
+    return await learnAndScore(job, run, options)
+  } catch (error) {
+    if (!(error instanceof GradpromptError && error.code === 'aborted')) throw error
+    throw new GradpromptError('aborted', `stopped after step ${job.state.step} of ${job.steps}`, {
+      hint: `gradprompt resume ${run.folder}`,
+      exitCode: 1,
+      cause: error,
+    })
+  }
+}
+
+async function learnAndScore(job: Job, run: Run, { onEvent, signal, started }: JobOptions) {
+  const { config, task, model, rows, prompt, shapes, state, steps } = job
+  const { folder } = run
+  const emit = (event: GradpromptEvent) => {
+    run.appendEvent(event)
+    onEvent?.(event)
+  }
+  const earlier = state.seconds
+  const elapsed = () => earlier + (performance.now() - started) / 1000
+  const parameters = [...state.parameters.values()].reduce((sum, values) => sum + values.length, 0)
+  const scoring: ScoreOptions = { batchSize: config.evaluate.batchSize, signal }
+  const evaluate = async (records: readonly Task['dev'][number][]): Promise<Evaluation> => {
+    const scored = records.map((record, i) => rows.scoring(record, i))
+    return summary(await scoreRows(model, prompt, scored, task.labels, { ...scoring, seed: config.seed }))
+  }
+
+  emit({
+    event: 'loaded',
+    model: model.name,
+    parameters,
+    rows: { train: task.train.length, dev: task.dev.length, test: task.test.length },
+    steps,
+    folder,
+    seconds: (performance.now() - started) / 1000,
+  })
+  if (job.truncated > 0)
+    emit({ event: 'warning', code: 'rows-truncated', message: `the text of ${job.truncated} rows was cut to fit the context` })
+  const control = await devControl(job, run, emit, scoring)
+
+  const { train } = config
+  const order = batchOrder({
+    rows: task.train.length,
+    batchSize: train.batchSize,
+    seed: config.seed,
+    bucket: train.bucket,
+    lengths: train.bucket ? task.train.map((record, i) => rows.byteLength(record, i)) : undefined,
+  })
+  const batch = (step: number) =>
+    Array.from({ length: train.accumulate }, (_, i) => order.at(step * train.accumulate + i))
+      .flat()
+      .map(row => rows.training(task.train[row]!, row))
+  await learn(state, {
+    model,
+    prompt,
+    shapes,
+    train,
+    steps,
+    batch,
+    evaluate: task.scored.length > 0 ? () => evaluate(task.scored) : undefined,
+    writeCheckpoint: checkpoint => run.writeCheckpoint(checkpoint),
+    emit,
+    elapsed,
+    signal,
+  })
+
+  const kept = train.keep === 'best' && state.best !== null ? state.best : state.last
+  if (kept !== null && kept.step !== state.step)
+    for (const [name, values] of parametersOf(await run.readCheckpoint(kept.step), shapes))
+      state.parameters.get(name)!.set(values)
+  const test = task.test.length > 0 ? await evaluate(task.test) : undefined
+  const testControl = task.test.length > 0 ? await scoreControl(model, config, task, task.test, scoring) : undefined
+  const learned = promptFile(job)
+  await writePrompt(run.promptPath, learned)
+  const { step: _, ...dev } = kept ?? { step: 0, metrics: {}, rows: 0 }
+  const result: RunResult = {
+    ...dev,
+    ...(test && { test }),
+    control: { ...control, ...(testControl && { test: testControl }) },
+    parameters,
+    steps: state.step,
+    bestStep: state.best?.step ?? null,
+    seconds: elapsed(),
+    folder,
+  }
+  await run.writeResult(result)
+  emit({ event: 'result', ...result })
+  return { result, prompt: learned }
+}
+
+/** The control on the dev rows: scored once in a run's life, before its first step. */
+async function devControl(job: Job, run: Run, emit: (event: GradpromptEvent) => void, scoring: ScoreOptions): Promise<Control> {
+  const { config, task, model } = job
+  const instruction = controlInstruction(config, task)
+  if (task.scored.length === 0) return { instruction, metrics: {}, plain: { metrics: {} } }
+  const known = (await run.readEvents()).find(({ event }) => event === 'control') as ControlEvent | undefined
+  const scores: ControlScores = known ?? (await scoreControl(model, config, task, task.scored, scoring))
+  const { metrics, plain } = scores
+  if (known === undefined) emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })
+  return { instruction, metrics, plain }
+}
+
+function promptFile({ config, task, model, prompt, shapes, state }: Job): PromptFile {
+  return {
+    method: config.method,
+    model: { name: model.name, hash: model.hash },
+    hiddenSize: model.config.hiddenSize,
+    numVirtualTokens: prompt.method.numVirtualTokens(prompt.config),
+    position: prompt.method.position(prompt.config),
+    template: config.template,
+    answer: config.answer,
+    labels: task.labels && Object.fromEntries(task.labels.words),
+    seed: config.seed,
+    tensors: shapes.map(({ name, shape }) => ({ name, shape, data: state.parameters.get(name)!.slice() })),
+  }
+}

@@ -1,0 +1,244 @@
+import { setImmediate } from 'node:timers/promises'
+import type { Config } from '../config/schema.js'
+import type { TrainingRow } from '../data/rows.js'
+import { GradpromptError } from '../errors.js'
+import { type Evaluation, refuseAborted } from '../evaluate/score.js'
+import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
+import type { PromptParameter } from '../prompts/method.js'
+import type { Checkpoint, NamedTensor } from '../runs/checkpoints.js'
+import { createEarlyStopping, type EarlyStoppingState } from './early-stopping.js'
+import type { GradpromptEvent } from './events.js'
+import { clipByGlobalNorm, createOptimizer, type Optimizer } from './optimizers.js'
+import { scheduleFactor } from './schedule.js'
+
+/** A dev evaluation with the step it was made after. */
+export interface DevScore extends Evaluation {
+  readonly step: number
+}
+
+/** Everything that changes while a prompt is learned: what a checkpoint holds. */
+export interface LearningState {
+  /** Optimiser steps done. */
+  step: number
+  readonly parameters: Map<string, Float32Array>
+  readonly optimizer: Optimizer
+  best: DevScore | null
+  last: DevScore | null
+  stopping: EarlyStoppingState | undefined
+  /** Early stopping has ended the run. */
+  stopped: boolean
+  seconds: number
+}
+
+export interface LearningOptions {
+  readonly model: LanguageModel
+  readonly prompt: ActivePrompt
+  readonly shapes: readonly PromptParameter[]
+  readonly train: Config['train']
+  /** All steps of the run. */
+  readonly steps: number
+  /** Rows of a step, counted from 0. */
+  readonly batch: (step: number) => readonly TrainingRow[]
+  /** Scores the prompt as it stands on the dev rows, where there are some. */
+  readonly evaluate: (() => Promise<Evaluation>) | undefined
+  readonly writeCheckpoint: (checkpoint: Checkpoint) => Promise<void>
+  readonly emit: (event: GradpromptEvent) => void
+  /** Seconds since the run began, over all the times it was resumed. */
+  readonly elapsed: () => number
+  readonly signal: AbortSignal | undefined
+}
+
+const secondsBetweenCheckpoints = 30
+const leastStepsBetweenEvaluations = 20
+const evaluationsPerRun = 5
+const pacedSteps = 10
+
+/**
+ * Runs optimiser steps until `steps` are done or early stopping ends them, and leaves a checkpoint of the last.
+ *
+ * A checkpoint is written of a state whose loss is known to be finite, and stays when a later loss is not.
+ * @throws GradpromptError `loss-not-finite`, `aborted`: the run can go on from its last checkpoint
+ */
+export async function learn(state: LearningState, options: LearningOptions): Promise<void> {
+  const { model, prompt, train, steps, emit, elapsed, signal } = options
+  const every = train.evaluateEvery ?? Math.max(leastStepsBetweenEvaluations, Math.ceil(steps / evaluationsPerRun))
+  const pace = createPace()
+  let saved = state.step
+  let savedAt = performance.now()
+  let sound: Checkpoint | undefined
+
+  const save = async (checkpoint: Checkpoint | undefined) => {
+    if (checkpoint === undefined || checkpoint.step <= saved) return
+    await options.writeCheckpoint(checkpoint)
+    saved = checkpoint.step
+    savedAt = performance.now()
+    emit({ event: 'checkpoint', step: saved })
+  }
+  const current = () => {
+    state.seconds = elapsed()
+    return checkpointOf(state, options.shapes)
+  }
+
+  /** What was saved before is further from the trouble; only when there is nothing is the brink itself worth keeping. */
+  const outOfRange = async (step: number, loss: number, learningRate: number): Promise<never> => {
+    if (saved === 0) await save(sound)
+    throw lossNotFinite(step, loss, learningRate, train.learningRate)
+  }
+
+  while (state.step < steps && !state.stopped) {
+    // Lets a signal arrive between two native calls.
+    await setImmediate()
+    if (signal?.aborted) await save(current())
+    refuseAborted(signal)
+
+    const stepStarted = performance.now()
+    const rows = options.batch(state.step)
+    const learningRate =
+      train.learningRate * scheduleFactor({ schedule: train.schedule, warmup: train.warmup, steps }, state.step)
+    const { loss, gradients } = await model.promptGradient(prompt, rows, { labelSmoothing: train.labelSmoothing })
+    const gradientNorm = clipByGlobalNorm(gradients, train.maxGradientNorm ?? Number.POSITIVE_INFINITY)
+    if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) await outOfRange(state.step + 1, loss, learningRate)
+    sound = current()
+    const due =
+      train.checkpointEvery === undefined
+        ? performance.now() - savedAt > secondsBetweenCheckpoints * 1000
+        : state.step % train.checkpointEvery === 0
+    if (due) await save(sound)
+
+    state.optimizer.step(state.parameters, gradients, learningRate)
+    const finite = [...state.parameters.values()].every(values => values.every(Number.isFinite))
+    if (!finite) await outOfRange(state.step + 1, loss, learningRate)
+    state.step++
+    emit({
+      event: 'step',
+      step: state.step,
+      loss,
+      learningRate,
+      gradientNorm,
+      tokens: rows.reduce((sum, { ids }) => sum + ids.length, 0),
+      rowsPerSecond: pace(rows.length, performance.now() - stepStarted),
+      seconds: elapsed(),
+    })
+    if (options.evaluate === undefined || !(state.step % every === 0 || state.step >= steps)) continue
+    const improved = await evaluateDev(state, options).catch(async (error: unknown) => {
+      if (error instanceof GradpromptError && error.code === 'not-finite') return outOfRange(state.step, loss, learningRate)
+      // The step has no score yet: a resumed run has to do it again.
+      await save(sound)
+      throw error
+    })
+    if (improved) await save(current())
+  }
+  await save(current())
+}
+
+/** @returns whether it is the best so far */
+async function evaluateDev(state: LearningState, options: LearningOptions): Promise<boolean> {
+  const { train, emit, elapsed } = options
+  const { step } = state
+  const evaluation = await options.evaluate!()
+  const { metrics } = evaluation
+  const wanted = train.earlyStopping?.metric ?? 'accuracy'
+  // Free-text answers have a likelihood alone.
+  const metric = metrics[wanted] === undefined ? 'logLikelihood' : wanted
+  const better = (name: string) => metrics[name]!.value - (state.best?.metrics[name]?.value ?? Number.NEGATIVE_INFINITY)
+  const improved = better(metric) > 0 || (better(metric) === 0 && better('logLikelihood') > 0)
+  state.last = { step, ...evaluation }
+  if (improved) state.best = state.last
+  if (train.earlyStopping !== undefined) {
+    const { patience, minDelta } = train.earlyStopping
+    const stopping = createEarlyStopping({ metric, patience, minDelta }, state.stopping)
+    state.stopped = stopping.update(step, metrics[metric]!.value).stop
+    state.stopping = stopping.state
+  }
+  emit({ event: 'dev', step, metrics, best: improved, rows: evaluation.rows, seconds: elapsed() })
+  return improved
+}
+
+/** A state as a checkpoint; the tensors are copies. */
+function checkpointOf(state: LearningState, shapes: readonly PromptParameter[]): Checkpoint {
+  const { step, best, last, stopping, stopped, seconds } = state
+  return {
+    step,
+    tensors: [
+      ...shapes.map(({ name, shape }) => ({ name: `parameter:${name}`, shape, data: state.parameters.get(name)!.slice() })),
+      ...state.optimizer.state().map(tensor => ({ ...tensor, name: `optimizer:${tensor.name}` })),
+    ],
+    state: { best, last, stopping: stopping ?? null, stopped, seconds },
+    ...(best !== null && { bestStep: best.step }),
+  }
+}
+
+/** A prompt before its first step. */
+export function startLearning(
+  parameters: Map<string, Float32Array>,
+  shapes: readonly PromptParameter[],
+  train: Config['train'],
+): LearningState {
+  const { optimizer: type, beta1, beta2, epsilon, weightDecay } = train
+  const options = type === 'adamw' ? { type, beta1, beta2, epsilon, weightDecay } : { type, beta1, epsilon, weightDecay }
+  const optimizer = createOptimizer(options, shapes)
+  return { step: 0, parameters, optimizer, best: null, last: null, stopping: undefined, stopped: false, seconds: 0 }
+}
+
+/**
+ * Brings a state to where a checkpoint was written.
+ * @throws GradpromptError `checkpoint-mismatch` when it holds other tensors, as after an edit of the config
+ */
+export function restoreLearning(state: LearningState, shapes: readonly PromptParameter[], checkpoint: Checkpoint): void {
+  const held = (kind: string) =>
+    checkpoint.tensors
+      .filter(({ name }) => name.startsWith(kind))
+      .map(tensor => ({ ...tensor, name: tensor.name.slice(kind.length) }))
+  for (const [name, data] of parametersOf(checkpoint, shapes)) state.parameters.get(name)!.set(data)
+  try {
+    state.optimizer.restore(held('optimizer:'), checkpoint.step)
+  } catch (cause) {
+    throw checkpointMismatch(checkpoint, cause instanceof Error ? cause.message : String(cause))
+  }
+  const { best, last, stopping, stopped, seconds } = checkpoint.state as {
+    best: DevScore | null
+    last: DevScore | null
+    stopping: EarlyStoppingState | null
+    stopped: boolean
+    seconds: number
+  }
+  Object.assign(state, { step: checkpoint.step, best, last, stopping: stopping ?? undefined, stopped, seconds })
+}
+
+/** @throws GradpromptError `checkpoint-mismatch` */
+export function parametersOf(checkpoint: Checkpoint, shapes: readonly PromptParameter[]): Map<string, Float32Array> {
+  const tensors = new Map<string, NamedTensor>(checkpoint.tensors.map(tensor => [tensor.name, tensor]))
+  return new Map(
+    shapes.map(({ name, shape }) => {
+      const tensor = tensors.get(`parameter:${name}`)
+      if (tensor?.shape.join() !== shape.join())
+        throw checkpointMismatch(checkpoint, `${name} is [${tensor?.shape ?? 'missing'}], not [${shape}]`)
+      return [name, tensor.data]
+    }),
+  )
+}
+
+const checkpointMismatch = ({ step }: Checkpoint, found: string) =>
+  new GradpromptError('checkpoint-mismatch', `the checkpoint of step ${step} does not belong to this config`, {
+    found,
+    expected: 'the model, method and optimiser that the run began with',
+    hint: 'undo the edit of config.yaml, or begin a new run',
+  })
+
+const lossNotFinite = (step: number, loss: number, learningRate: number, peak: number) =>
+  new GradpromptError('loss-not-finite', `the numbers ran out of range in step ${step}`, {
+    found: `loss ${loss} at learning rate ${Number(learningRate.toPrecision(6))}`,
+    expected: 'finite numbers',
+    hint: `lower train.learningRate (it is ${peak}); the last good checkpoint stays: with another rate in the run's config.yaml, resume goes on from it`,
+  })
+
+/** Rows per second over the last steps. */
+function createPace(): (rows: number, milliseconds: number) => number {
+  const recent: { rows: number; milliseconds: number }[] = []
+  return (rows, milliseconds) => {
+    recent.push({ rows, milliseconds })
+    if (recent.length > pacedSteps) recent.shift()
+    const sum = (key: 'rows' | 'milliseconds') => recent.reduce((total, step) => total + step[key], 0)
+    return (1000 * sum('rows')) / Math.max(sum('milliseconds'), 1e-3)
+  }
+}

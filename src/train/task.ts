@@ -1,0 +1,140 @@
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import type { Config } from '../config/schema.js'
+import { batchesPerEpoch } from '../data/batches.js'
+import { findLabels, type LabelSet } from '../data/labels.js'
+import { readRecords } from '../data/read.js'
+import type { DataRecord } from '../data/records.js'
+import { type Encoder, RowBuilder } from '../data/rows.js'
+import { limitRecords, splitRecords } from '../data/split.js'
+import { requireTaskColumns } from '../data/task-columns.js'
+import { compileTemplate } from '../data/template.js'
+import { GradpromptError } from '../errors.js'
+
+export const parts = ['train', 'dev', 'test'] as const
+export type Part = (typeof parts)[number]
+
+/** A file as it was read: its digest tells a resumed run whether it is still the same. */
+export interface DataSource {
+  readonly path: string
+  readonly sha256: string
+}
+
+/** What a config's data come to, before any model is opened. */
+export interface Task extends Readonly<Record<Part, readonly DataRecord[]>> {
+  /** The dev rows that are scored: `evaluate.limit` of them. */
+  readonly scored: readonly DataRecord[]
+  /** The closed set of answers, where there is one. */
+  readonly labels: LabelSet | undefined
+  readonly sources: Readonly<Partial<Record<Part, DataSource>>>
+}
+
+/**
+ * Reads a config's data files, sets parts of train aside and takes the limits. A limit counts what is left after the split.
+ * @throws GradpromptError what `readRecords` throws; `missing-column`, `split-too-large`, `invalid-template`
+ */
+export async function readTask(config: Config): Promise<Task> {
+  const { data, seed } = config
+  const read = async (part: Part) => {
+    const path = data[part]
+    if (path === undefined) return undefined
+    const [{ records, columns }, sha256] = await Promise.all([readRecords(path, { columns: data.columns }), hashFile(path)])
+    requireTaskColumns(config, columns, path)
+    return { records, source: { path, sha256 } }
+  }
+  const train = (await read('train'))!
+  const dev = await read('dev')
+  const test = await read('test')
+  const split = data.split ? splitRecords(train.records, data.split, seed) : { train: train.records, dev: [], test: [] }
+  const limited = (part: Part, records: readonly DataRecord[]) =>
+    limitRecords(records, typeof data.limit === 'number' ? data.limit : data.limit?.[part], seed)
+  const devRecords = limited('dev', dev?.records ?? split.dev)
+  return {
+    train: limited('train', split.train),
+    dev: devRecords,
+    test: limited('test', test?.records ?? split.test),
+    scored: limitRecords(devRecords, config.evaluate.limit, seed),
+    labels: taskLabels(config.answer, data.labels, train.records),
+    sources: { train: train.source, ...(dev && { dev: dev.source }), ...(test && { test: test.source }) },
+  }
+}
+
+/** As `findLabels`; the candidates stand in the order in which a prompt file gives them back. */
+function taskLabels(
+  answer: string,
+  labels: Readonly<Record<string, string>> | undefined,
+  records: readonly DataRecord[],
+): LabelSet | undefined {
+  const found = findLabels(answer, labels, records)
+  return found && findLabels(answer, Object.fromEntries(found.words), records)
+}
+
+/** What `taskRows` needs to know of a model: also known before its weights are loaded. */
+export interface RowLimits {
+  readonly tokenizer: Encoder
+  readonly contextLength: number
+  readonly numVirtualTokens: number
+}
+
+/**
+ * The rows of a task, made when asked for; every one of them is checked here.
+ * @returns the builder, and how many rows have to be cut to fit (only with `train.truncate`)
+ * @throws GradpromptError `row-too-long`, `unknown-label`, `missing-column`, `special-token-in-data`, `empty-answer`: each names the row
+ */
+export function taskRows(
+  config: Config,
+  task: Task,
+  { tokenizer, contextLength, numVirtualTokens }: RowLimits,
+): { builder: RowBuilder; truncated: number } {
+  const { template, answer, train } = config
+  const builder = new RowBuilder(tokenizer, {
+    template,
+    answer,
+    labels: task.labels,
+    contextLength,
+    numVirtualTokens,
+    truncate: train.truncate,
+  })
+  const { columns: answerColumns } = compileTemplate(answer)
+  const markup = specialTokens(tokenizer)
+  const room = contextLength - numVirtualTokens
+  let truncated = 0
+  for (const records of [task.train, task.dev, task.test]) {
+    for (const [i, record] of records.entries()) {
+      builder.check(record, i)
+      // What else can be wrong with a row shows when it is tokenised, and few rows can be wrong: only these are tokenised now. A
+      // token takes at least a byte, so most rows are also known to need no cutting.
+      const suspicious =
+        builder.columns.some(column => markup?.test(record[column]!)) || answerColumns.some(column => record[column] === '')
+      const long = train.truncate && builder.byteLength(record, i) > room / 2
+      if ((suspicious || long) && builder.training(record, i).truncated) truncated++
+    }
+  }
+  return { builder, truncated }
+}
+
+/** Matches the text of any special token. */
+function specialTokens(tokenizer: Encoder): RegExp | undefined {
+  const texts = [...tokenizer.specialTokenIds].map(id => tokenizer.decode([id]).trim()).filter(text => text !== '')
+  return texts.length === 0 ? undefined : new RegExp(texts.map(text => text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')).join('|'))
+}
+
+/** Optimiser steps of a run: an epoch's last, partial batch is left for another epoch's shuffle. */
+export function totalSteps({ steps, epochs = 1, batchSize, accumulate }: Config['train'], rows: number): number {
+  return steps ?? Math.max(1, Math.ceil((epochs * batchesPerEpoch(rows, batchSize)) / accumulate))
+}
+
+async function hashFile(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  try {
+    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array)
+  } catch (cause) {
+    throw new GradpromptError('file-not-found', `cannot read the data file ${path}`, {
+      found: cause instanceof Error ? cause.message : String(cause),
+      expected: 'a file',
+      hint: 'paths are relative to the working directory',
+      cause,
+    })
+  }
+  return hash.digest('hex')
+}
