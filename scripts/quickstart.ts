@@ -26,16 +26,17 @@ const inspected = (await gradprompt('inspect', result.folder, '--json')).find(is
 const adapter = join(result.folder, 'peft')
 await gradprompt('export', result.folder, '--to', 'peft', '--out', adapter, '--json')
 
-const share = ({ value, low, high }: MetricValue) =>
+const { control } = result
+const share = (metric: MetricValue | undefined) => (metric === undefined ? 'unknown' : percent(metric))
+const percent = ({ value, low, high }: MetricValue) =>
   `${(100 * value).toFixed(1)} % (95 % interval ${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)})`
-const before = result.control.metrics.accuracy
-const after = result.metrics.accuracy
 const words = inspected?.nearest.map(({ tokens }) => JSON.stringify(tokens[0]?.text ?? '')).join(' ')
 
 console.log(`
 Accuracy on ${result.rows} dev rows (a fixed part, drawn by seed):
-  before  ${before === undefined ? 'unknown' : share(before)}, the base model with an instruction
-  after   ${after === undefined ? 'unknown' : share(after)}, tuned
+  before  ${share(control.plain.metrics.accuracy)}, the base model on the template alone
+          ${share(control.metrics.accuracy)}, the base model with the instruction ${JSON.stringify(control.instruction)}
+  after   ${share(result.metrics.accuracy)}, tuned
 
 The vectors read as (the nearest token of each):
   ${words ?? 'unknown'}

@@ -1,7 +1,8 @@
 import { join } from 'node:path'
+import type { Metrics } from '../evaluate/score.js'
 import { EventLog } from '../runs/events.js'
 import { smooth } from '../runs/presentation.js'
-import type { GradpromptEvent, LoadedEvent, RunResult } from '../train/events.js'
+import type { ControlScores, GradpromptEvent, LoadedEvent, RunResult } from '../train/events.js'
 import type { ComputationOptions } from './computation.js'
 import { Interrupted } from './failure.js'
 import { confusionTable, formatMetric, metricsTable } from './figures.js'
@@ -96,20 +97,20 @@ function describeControl({ metrics, plain, instruction, rows }: Extract<Gradprom
 /** The end of a run: before and after, the course of the loss, and what to do next. */
 export function describeResult(result: RunResult, losses: readonly number[]): string {
   const { control, folder } = result
-  const instructed = control.instruction === null ? 'base model' : 'base model, instructed'
-  const conditions = (tuned: RunResult['metrics'], base: RunResult['metrics']) =>
+  const conditions = (tuned: Metrics, { metrics, plain }: Partial<ControlScores>) =>
     metricsTable([
-      { name: instructed, metrics: base },
+      { name: 'base model', metrics: plain?.metrics ?? {} },
+      { name: 'base model, instructed', metrics: (control.instruction !== null && metrics) || {} },
       { name: 'tuned', metrics: tuned },
     ])
   const sections: string[] = []
   if (result.rows > 0) {
     const best = result.bestStep === null ? '' : `, best at step ${result.bestStep}`
-    sections.push(`dev, ${plural(result.rows, 'row')}${best} [95 % interval]\n${conditions(result.metrics, control.metrics)}`)
+    sections.push(`dev, ${plural(result.rows, 'row')}${best} [95 % interval]\n${conditions(result.metrics, control)}`)
     if (result.confusion && result.labels) sections.push(confusionTable(result.confusion, result.labels))
   }
   if (result.test)
-    sections.push(`test, ${plural(result.test.rows, 'row')}\n${conditions(result.test.metrics, control.test?.metrics ?? {})}`)
+    sections.push(`test, ${plural(result.test.rows, 'row')}\n${conditions(result.test.metrics, control.test ?? {})}`)
   if (losses.length > 1) {
     const drawn = curve(smooth(losses), { width: 60, height: 6 })
     sections.push(

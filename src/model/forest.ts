@@ -1,3 +1,4 @@
+import { GradpromptError } from '../errors.js'
 import type { InputSpec, ProgramInput } from '../program/program.js'
 
 /**
@@ -62,6 +63,17 @@ export class Forest {
     const { numVirtualTokens, position } = placement
     const afterFirst = numVirtualTokens > 0 && position === 'after-bos'
     const lists = sequences.map(({ ids }) => ids)
+    const other = afterFirst ? lists.findIndex(ids => ids[0] !== lists[0]![0]) : -1
+    if (other >= 0) {
+      throw new GradpromptError(
+        'prompt-not-placeable',
+        'A soft prompt after the first token needs rows that all begin with the same one',
+        {
+          found: `row ${other} begins with the id ${lists[other]![0]}, the first row with ${lists[0]![0]}`,
+          hint: 'the tokenizer may add no BOS: use method.position: before-bos',
+        },
+      )
+    }
     // Each sequence keeps a row of its own; one that is alone shares nothing.
     const alike = lists.length === 1 ? 0 : Math.min(commonPrefix(lists), Math.min(...lists.map(ids => ids.length)) - 1)
     this.prefix = Math.max(alike, afterFirst ? 1 : 0)

@@ -26,7 +26,8 @@ export interface CompileSpec extends CompileOptions {
  * ```
  *
  * @throws GradpromptError `unsupported-operation`, `unsolved-constant`, `size-branch`, `data-dependent`, `random-while-tracing`,
- *   `unknown-dimension`, `device-unavailable`; each names the line of the function
+ *   `foreign-tensor`, `invalid-output`, each with the line of the function where there is one; `unknown-dimension`, `invalid-dimension`,
+ *   `invalid-size`, `unbound-dimension`, `device-unavailable`
  */
 export function compile(
   fn: (inputs: Record<string, tf.Tensor>) => Record<string, tf.Tensor>,

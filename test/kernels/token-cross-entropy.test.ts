@@ -146,6 +146,19 @@ test('logits far apart neither overflow nor lose the loss', async () => {
   }
 })
 
+test('rows of very different height each keep their own loss', async () => {
+  const subject = keep(lossOf(11, 0))
+  const logits = random(5, [3, 11])
+  for (const [row, height] of [1000, -1000, 0].entries()) for (let i = 0; i < 11; i++) logits.data[11 * row + i]! += height
+  const inputs = {
+    ...eachRow([3, 4, 5], { data: Float32Array.of(1, 1, 1), shape: [3] }),
+    logits,
+    cotangent: { data: Float32Array.of(1), shape: [] },
+  }
+  expect((await subject.compiled(inputs)).output!.data[0]).toBeLessThan(12)
+  expect(await subject.disagreement(inputs)).toBeLessThan(1e-5)
+})
+
 test('a zero weight leaves a target out', async () => {
   const subject = keep(lossOf(11, 0.1))
   const two = await subject.compiled({

@@ -49,7 +49,6 @@ describe('the bundled model equals transformers', () => {
       }
     }
     expect(position).toBe(2042)
-    console.log("FIG logits", worst)
     expect(worst).toBeLessThan(1e-3)
   })
 
@@ -58,7 +57,6 @@ describe('the bundled model equals transformers', () => {
     const { rows, loss64 } = expected.training
     const softPrompt = { data: await file.read('prompt'), shape: [20, 576] as const }
     const { loss, gradient } = await model.lossAndGradient({ softPrompt, rows })
-    console.log("FIG loss", Math.abs(loss - loss64) / loss64, "grad", relativeError(gradient, await file.read("gradient64")))
     expect(Math.abs(loss - loss64) / loss64).toBeLessThan(1e-4)
     expect(relativeError(gradient, await file.read('gradient64'))).toBeLessThan(1e-4)
   })
