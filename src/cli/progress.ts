@@ -68,8 +68,8 @@ export function createProgress(
       ...state,
       secondsLeft: finishAt === undefined ? undefined : Math.max(0, finishAt - performance.now()) / 1000,
     }
-    // One column stays free: a full line makes some terminals wrap.
-    const width = (stream.columns ?? 80) - 1
+    // One column stays free: a full line makes some terminals wrap. Some say that they have none.
+    const width = (stream.columns || 80) - 1
     stream.write(live ? clear + formatProgressLine(shown, { width, color }) : `${formatPlainLine(shown)}\n`)
     shownAt = performance.now()
     news = false

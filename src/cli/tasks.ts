@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import type { Config } from '../config/schema.js'
 import { GradpromptError } from '../errors.js'
 import type { LanguageModel, LoadOptions } from '../model/language-model.js'
@@ -33,7 +34,7 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
       hasLearned ||= event.event === 'result'
       onEvent(event)
     }
-    const { result } = await resume(folder, { steps, signal, onEvent: heard })
+    const { result } = await onceFree(() => resume(folder, { steps, signal, onEvent: heard }))
     const isMissing = !(await exists(join(folder, 'report.html')))
     if (hasLearned || isMissing) await reported(folder, onEvent)
     return result
@@ -71,6 +72,18 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
 /** Runs one task. What comes over the wire is what `compute` sent, so its type is known by its name. */
 export function runTask(task: TaskName, request: unknown, context: Context): Promise<unknown> {
   return (tasks[task] as Task<TaskName>)(request as never, context)
+}
+
+/** A command that was killed a moment ago may still hold its run: its computing process notices within a fraction of a second. */
+async function onceFree<Result>(begin: () => Promise<Result>): Promise<Result> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await begin()
+    } catch (error) {
+      if (!(error instanceof GradpromptError && error.code === 'run-locked') || attempt === 10) throw error
+      await setTimeout(200)
+    }
+  }
 }
 
 /** A report is a convenience: without it the run is whole. */

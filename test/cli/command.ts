@@ -1,0 +1,56 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { resolve } from 'node:path'
+
+export const program = resolve('dist/src/cli/main.js')
+
+export interface Outcome {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+  /** Standard output as JSON, an object a line. */
+  readonly lines: readonly Line[]
+}
+
+export type Line = { readonly event: string; readonly step?: number } & Record<string, unknown>
+
+export interface CommandOptions {
+  readonly cwd?: string
+  readonly env?: Readonly<Record<string, string>>
+  /** Hears of each line of JSON as it comes. */
+  readonly onLine?: (line: Line, child: ChildProcess) => void
+}
+
+/** Runs the built command line to its end. */
+export function command(args: readonly string[], { cwd, env, onLine }: CommandOptions = {}): Promise<Outcome> {
+  return new Promise((done, fail) => {
+    const child = spawn(process.execPath, [program, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, NO_COLOR: '1', ...env },
+      ...(cwd !== undefined && { cwd }),
+    })
+    let [stdout, stderr, rest] = ['', '', '']
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text
+      const whole = (rest + text).split('\n')
+      rest = whole.pop()!
+      if (onLine !== undefined) for (const line of whole) onLine(JSON.parse(line) as Line, child)
+    })
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text
+    })
+    child.on('error', fail)
+    child.on('close', code =>
+      done({
+        code,
+        stdout,
+        stderr,
+        get lines() {
+          return stdout
+            .split('\n')
+            .filter(line => line !== '')
+            .map(line => JSON.parse(line) as Line)
+        },
+      }),
+    )
+  })
+}

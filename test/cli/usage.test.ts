@@ -1,0 +1,185 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { parse, stringify } from 'yaml'
+import { cliReference } from '../../scripts/docs.js'
+import { commands } from '../../src/cli/commands.js'
+import { temporaryFolder, toyConfig } from '../train/toy.js'
+import { command } from './command.js'
+
+const { folder, remove } = temporaryFolder()
+afterAll(remove)
+
+function configFile(name: string, config: unknown): string {
+  const path = join(folder, name)
+  writeFileSync(path, stringify(config))
+  return path
+}
+
+test('help names every command and ends with an example', async () => {
+  const { code, stdout, stderr } = await command(['--help'])
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  for (const { name, summary } of commands) expect(stdout).toMatch(new RegExp(`^  ${name}.*${summary.slice(0, 20)}`, 'm'))
+  expect(stdout.trimEnd().split('\n').at(-1)).toBe('  $ gradprompt tune --config examples/sst2/quickstart.yaml')
+})
+
+test('the help of each command names its options and ends with its example', async () => {
+  for (const { name, options, example } of commands) {
+    const { code, stdout } = await command([name, '--help'])
+    expect(code).toBe(0)
+    for (const option of options) expect(stdout).toContain(`--${option.name}`)
+    expect(stdout.trimEnd().split('\n').at(-1)).toBe(`  $ ${example}`)
+  }
+})
+
+test('the help of tune lists the options of the config', async () => {
+  const { stdout } = await command(['tune', '--help'])
+  expect(stdout).toMatch(/--train\.early-stopping\.patience +dev evaluations/)
+  expect(stdout).toMatch(/--train\.optimizer .*adamw, adafactor \(default "adamw"\)/)
+})
+
+test('help loads nothing but the tables and the parser', async () => {
+  const { code, stderr } = await command(['--help'], { env: { NODE_DEBUG: 'esm' } })
+  expect(code).toBe(0)
+  const loaded = new Set(
+    [...stderr.matchAll(/Storing (file:\/\/\S+)/g)].map(match => match[1]!.replace(/^.*\/(dist|node_modules)\//, '')),
+  )
+  expect(loaded.size).toBeGreaterThan(3)
+  for (const module of loaded) expect(module).toMatch(/^(src\/(cli|errors|config\/package-root)|commander\/)/)
+})
+
+test('no command at all: help, and exit 2', async () => {
+  const { code, stdout, stderr } = await command([])
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+  expect(stderr).toContain('Usage: gradprompt')
+})
+
+test('--version is that of the package', async () => {
+  const { stdout } = await command(['--version'])
+  expect(stdout.trim()).toBe(JSON.parse(await readFile('package.json', 'utf8')).version)
+})
+
+test.each([
+  [['tun'], 'unknown-command', 'did you mean gradprompt tune?'],
+  [['--foo'], 'unknown-option', 'gradprompt --help'],
+  [['tune', '--learnin-rate', '1'], 'unknown-option', 'did you mean --learning-rate?'],
+  [['tune', '--train.learnin-rate', '1'], 'unknown-option', 'did you mean --train.learning-rate?'],
+  [['tune', '--steps'], 'invalid-option', 'gradprompt tune --help'],
+  [['resume'], 'missing-argument', 'gradprompt resume'],
+  [['resume', 'a', 'b'], 'unexpected-argument', 'gradprompt resume --help'],
+  [['resume', 'a', '--steps', 'many'], 'invalid-option', 'expected: a whole number'],
+  [['resume', 'no-such-run'], 'not-a-run', 'no such folder'],
+  [['evaluate', 'no-such-run'], 'not-a-run', '--model'],
+  [['evaluate', '--model', 'x', '--data', 'y', '--device', 'gpu'], 'invalid-option', 'one of cpu, webgpu'],
+  [['evaluate', '--threshold', '90'], 'invalid-option', 'a share from 0 to 1'],
+  [['evaluate', '--labels', 'negative'], 'invalid-option', 'value=word'],
+  [['export', 'no-such-run', '--to', 'peft'], 'missing-option', '--out'],
+  [['inspect', 'no-such-model'], 'file-not-found', 'a folder with config.json'],
+  [['init', '--task', 'clasification'], 'unknown-task', 'did you mean classification?'],
+  [['tune', '--config', 'no-such.yaml'], 'file-not-found', 'a YAML or JSON file'],
+])('%j is refused', async (args, errorCode, text) => {
+  const { code, stdout, stderr } = await command(args)
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+  expect(stderr).toContain(`error[${errorCode}]`)
+  expect(stderr).toContain(text)
+  expect(stderr).not.toMatch(/^ +at /m)
+})
+
+test('a missing data file, also with --dry-run and for the computing process', async () => {
+  const config = configFile('missing.yaml', { ...toyConfig(folder), data: { train: 'nowhere.tsv' } })
+  for (const extra of [['--dry-run'], []]) {
+    const { code, stderr } = await command(['tune', '--config', config, ...extra])
+    expect(code).toBe(2)
+    expect(stderr).toContain('error[file-not-found]: cannot read the data file nowhere.tsv')
+  }
+})
+
+test('the printed config gives the same config again, with flags over the file', async () => {
+  const path = configFile('print.yaml', toyConfig(folder))
+  const flags = [
+    '--learning-rate',
+    '0.3',
+    '--train.optimizer',
+    'adafactor',
+    '--train.bucket',
+    '--data.labels.0=a, b',
+    '--epochs',
+    '2',
+  ]
+  const first = await command(['tune', '--config', path, ...flags, '--print-config'])
+  expect({ code: first.code, stderr: first.stderr }).toEqual({ code: 0, stderr: '' })
+  const config = parse(first.stdout)
+  expect(config.train).toMatchObject({ learningRate: 0.3, optimizer: 'adafactor', bucket: true, epochs: 2, batchSize: 8 })
+  expect(config.train).not.toHaveProperty('steps')
+  expect(config.data.labels).toEqual({ 0: 'a, b', 1: 'of' })
+  const second = await command(['tune', '--config', configFile('again.yaml', config), '--print-config'])
+  expect(parse(second.stdout)).toEqual(config)
+  const json = await command(['tune', '--config', path, ...flags, '--print-config', '--json'])
+  expect(json.lines).toEqual([config])
+})
+
+test('a dry run shows rows with their segments and writes nothing', async () => {
+  const out = join(folder, 'dry')
+  const path = configFile('dry.yaml', toyConfig(folder, { out }))
+  const { code, stdout } = await command(['tune', '--config', path, '--dry-run'])
+  expect(code).toBe(0)
+  expect(stdout).toContain('128 numbers in 4 virtual tokens')
+  expect(stdout).toContain('32 train, 12 dev, 4 test')
+  expect(stdout).toMatch(/toy\.tsv:\d+: 4 virtual \+ \d+ tokens/)
+  expect(stdout).toMatch(/label +" (the|of)"/)
+  const { lines } = await command(['tune', '--config', path, '--dry-run', '--json'])
+  const [summary] = lines
+  expect(summary).toMatchObject({ event: 'dry-run', parameters: 128, steps: 30, rows: { train: 32, truncated: 0 } })
+  const [example] = summary!.examples as { tokens: number; segments: { role: string; ids: number[]; pieces: string[] }[] }[]
+  expect(example!.segments.map(({ role }) => role)).toEqual(['context', 'label'])
+  expect(example!.segments.flatMap(({ ids }) => ids)).toHaveLength(example!.tokens)
+  expect(example!.segments[0]!.pieces).toHaveLength(example!.segments[0]!.ids.length)
+  await expect(readFile(join(out, 'config.yaml'))).rejects.toThrow('ENOENT')
+})
+
+test('a file cannot control the terminal through a message', async () => {
+  const path = join(folder, 'hostile.tsv')
+  writeFileSync(path, 'text\tlabel\nthe \u001b[2Jwine\t\u001b]0;title\u0007x\u202e\nthe stone\t1\n')
+  const config = configFile('hostile.yaml', {
+    ...toyConfig(folder),
+    data: { train: path, labels: { 0: 'the', 1: 'of' } },
+  })
+  const { code, stderr } = await command(['tune', '--config', config, '--dry-run'])
+  expect(code).toBe(2)
+  expect(stderr).toContain('error[unknown-label]')
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+  expect(stderr).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]/)
+})
+
+test('init writes what tune takes, and overwrites nothing', async () => {
+  const cwd = join(folder, 'init')
+  mkdirSync(cwd)
+  const { code, stdout } = await command(['init', 'task'], { cwd })
+  expect(code).toBe(0)
+  expect(stdout).toContain('next: gradprompt tune --config task/gradprompt.yaml')
+  const dry = await command(['tune', '--config', 'task/gradprompt.yaml', '--dry-run', '--json'], { cwd })
+  expect(dry.code).toBe(0)
+  expect(dry.lines[0]).toMatchObject({ rows: { train: 32, dev: 32 }, labels: ['negative', 'positive'] })
+  const again = await command(['init', 'task'], { cwd })
+  expect(again.code).toBe(2)
+  expect(again.stderr).toContain('error[file-exists]')
+})
+
+test('methods lists options, exports and parameters', async () => {
+  const { lines } = await command(['methods', '--model', resolve('test/fixtures/models/llama-gqa'), '--json'])
+  expect(lines[0]).toMatchObject({ type: 'prompt-tuning', exports: ['peft'], parameters: 640 })
+  const { code, stdout } = await command(['methods'])
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/method\.init\.type +one of text, vocabulary, labels, random/)
+})
+
+test('inspect describes a model without its weights', async () => {
+  const { code, lines } = await command(['inspect', 'models/smollm2-135m-instruct', '--json'])
+  expect(code).toBe(0)
+  expect(lines[0]).toMatchObject({ kind: 'model', family: 'llama', parameters: 134515008, tokenizer: { chatTemplate: true } })
+})
+
+test('docs/cli.md is what the tables say', async () => {
+  expect(await readFile('docs/cli.md', 'utf8')).toBe(cliReference())
+})
