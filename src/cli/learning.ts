@@ -7,7 +7,7 @@ import type { ComputationOptions } from './computation.js'
 import { Interrupted } from './failure.js'
 import { confusionTable, formatMetric, metricsTable } from './figures.js'
 import { count, type Output, plural, quoted, table } from './output.js'
-import { createProgress, curve, formatDuration, formatNumber, type Progress } from './progress.js'
+import { createActivity, createProgress, curve, formatDuration, formatNumber, type Progress } from './progress.js'
 
 export interface LearningReport extends ComputationOptions {
   /** Waits for the run to end and says what it came to. @returns the exit code */
@@ -19,6 +19,7 @@ export function learningReport(output: Output, knownFolder?: string): LearningRe
   let loaded: LoadedEvent | undefined
   let progress: Progress | undefined
   let hasResult = false
+  const activity = createActivity()
   const folder = () => loaded?.folder ?? knownFolder
   const note = (text: string) => (progress === undefined ? output.note(text) : progress.note(text))
   const resumable = () => {
@@ -28,6 +29,14 @@ export function learningReport(output: Output, knownFolder?: string): LearningRe
   output.note('loading …')
 
   const show = (event: GradpromptEvent): void => {
+    if (event.event === 'progress') {
+      // While steps are being made the bar stands; scoring dev is a short part of that.
+      if (output.quiet || (progress !== undefined && event.what === 'dev')) return
+      progress?.end()
+      activity.show(`scoring ${event.what}`, event.done, event.total)
+      return
+    }
+    activity.clear()
     if (event.event === 'loaded') {
       loaded = event
       output.note(describeLoaded(event))
@@ -57,11 +66,13 @@ export function learningReport(output: Output, knownFolder?: string): LearningRe
       try {
         result = await running
       } catch (error) {
+        activity.clear()
         progress?.end()
         const command = resumable()
         if (error instanceof Interrupted && command !== undefined) output.note(`stopped; go on with: ${command}`)
         throw error
       }
+      activity.clear()
       progress?.end()
       // A run that had ended before is only shown again.
       if (!hasResult) output.object({ event: 'result', ...result })

@@ -107,6 +107,28 @@ export function createProgress(
   }
 }
 
+/** A line for work that has no steps: redrawn in place on a terminal, elsewhere one line after ten seconds. */
+export function createActivity(stream: ProgressStream = process.stderr): {
+  show(what: string, done: number, total: number): void
+  clear(): void
+} {
+  const live = stream.isTTY === true
+  let shownAt = live ? Number.NEGATIVE_INFINITY : performance.now()
+  let standing = false
+  return {
+    show(what, done, total) {
+      if (performance.now() - shownAt < (live ? redrawMilliseconds : plainLineMilliseconds)) return
+      shownAt = performance.now()
+      standing = live
+      stream.write(live ? `${clear}${what} ${done}/${total}` : `${what} ${done}/${total}\n`)
+    },
+    clear() {
+      if (standing) stream.write(clear)
+      standing = false
+    },
+  }
+}
+
 /** The live line, at most `width` columns: when they are few the bar goes first, then the parts that matter least. */
 export function formatProgressLine(state: ProgressState, { width, color }: { width: number; color: boolean }): string {
   const parts = partsOf(state)

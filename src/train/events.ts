@@ -73,6 +73,14 @@ export interface StepEvent {
   readonly seconds: number
 }
 
+/** Rows are being scored. It passes: the run's `events.jsonl` does not keep it. */
+export interface ProgressEvent {
+  readonly event: 'progress'
+  readonly what: 'base model' | 'dev' | 'test' | 'base model on test'
+  readonly done: number
+  readonly total: number
+}
+
 export interface DevEvent {
   readonly event: 'dev'
   readonly step: number
@@ -97,4 +105,12 @@ export interface WarningEvent {
 
 export type ResultEvent = { readonly event: 'result' } & RunResult
 
-export type GradpromptEvent = LoadedEvent | ControlEvent | StepEvent | DevEvent | CheckpointEvent | WarningEvent | ResultEvent
+export type GradpromptEvent =
+  | ProgressEvent
+  | LoadedEvent
+  | ControlEvent
+  | StepEvent
+  | DevEvent
+  | CheckpointEvent
+  | WarningEvent
+  | ResultEvent

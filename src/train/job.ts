@@ -9,7 +9,7 @@ import type { PromptParameter } from '../prompts/method.js'
 import { type PromptFile, writePrompt } from '../runs/prompt-file.js'
 import type { Run } from '../runs/run-folder.js'
 import { controlInstruction, scoreControl } from './control.js'
-import type { Control, ControlEvent, ControlScores, GradpromptEvent, RunResult } from './events.js'
+import type { Control, ControlEvent, ControlScores, GradpromptEvent, ProgressEvent, RunResult } from './events.js'
 import { type LearningState, learn, parametersOf, startLearning } from './loop.js'
 import { type Task, taskRows, totalSteps } from './task.js'
 
@@ -96,10 +96,14 @@ async function learnAndScore(job: Job, run: Run, { onEvent, signal, started }: J
   const earlier = state.seconds
   const elapsed = () => earlier + (performance.now() - started) / 1000
   const parameters = [...state.parameters.values()].reduce((sum, values) => sum + values.length, 0)
-  const scoring: ScoreOptions = { batchSize: config.evaluate.batchSize, signal }
-  const evaluate = async (records: readonly Task['dev'][number][]): Promise<Evaluation> => {
+  const scoring = (what: ProgressEvent['what']): ScoreOptions => ({
+    batchSize: config.evaluate.batchSize,
+    signal,
+    onProgress: (done, total) => onEvent?.({ event: 'progress', what, done, total }),
+  })
+  const evaluate = async (records: readonly Task['dev'][number][], what: 'dev' | 'test'): Promise<Evaluation> => {
     const scored = records.map((record, i) => rows.scoring(record, i))
-    return summary(await scoreRows(model, prompt, scored, task.labels, { ...scoring, seed: config.seed }))
+    return summary(await scoreRows(model, prompt, scored, task.labels, { ...scoring(what), seed: config.seed }))
   }
 
   emit({
@@ -113,7 +117,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, signal, started }: J
   })
   if (job.truncated > 0)
     emit({ event: 'warning', code: 'rows-truncated', message: `the text of ${job.truncated} rows was cut to fit the context` })
-  const control = await devControl(job, run, emit, scoring)
+  const control = await devControl(job, run, emit, scoring('base model'))
 
   const { train } = config
   const order = batchOrder({
@@ -134,7 +138,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, signal, started }: J
     train,
     steps,
     batch,
-    evaluate: task.scored.length > 0 ? () => evaluate(task.scored) : undefined,
+    evaluate: task.scored.length > 0 ? () => evaluate(task.scored, 'dev') : undefined,
     writeCheckpoint: checkpoint => run.writeCheckpoint(checkpoint),
     emit,
     elapsed,
@@ -145,8 +149,9 @@ async function learnAndScore(job: Job, run: Run, { onEvent, signal, started }: J
   if (kept !== null && kept.step !== state.step)
     for (const [name, values] of parametersOf(await run.readCheckpoint(kept.step), shapes))
       state.parameters.get(name)!.set(values)
-  const test = task.test.length > 0 ? await evaluate(task.test) : undefined
-  const testControl = task.test.length > 0 ? await scoreControl(model, config, task, task.test, scoring) : undefined
+  const test = task.test.length > 0 ? await evaluate(task.test, 'test') : undefined
+  const testControl =
+    task.test.length > 0 ? await scoreControl(model, config, task, task.test, scoring('base model on test')) : undefined
   const learned = promptFile(job)
   await writePrompt(run.promptPath, learned)
   const { step: _, ...dev } = kept ?? { step: 0, metrics: {}, rows: 0 }
