@@ -29,13 +29,6 @@ export function learningReport(output: Output, knownFolder?: string): LearningRe
   output.note('loading …')
 
   const show = (event: GradpromptEvent): void => {
-    if (event.event === 'progress') {
-      // While steps are being made the bar stands; scoring dev is a short part of that.
-      if (output.quiet || (progress !== undefined && event.what === 'dev')) return
-      progress?.end()
-      activity.show(`scoring ${event.what}`, event.done, event.total)
-      return
-    }
     activity.clear()
     if (event.event === 'loaded') {
       loaded = event
@@ -57,6 +50,12 @@ export function learningReport(output: Output, knownFolder?: string): LearningRe
     onEvent(event) {
       output.object(event)
       show(event)
+    },
+    onProgress({ what, done, total }) {
+      // While steps are made the bar stands; scoring dev is a short part of that.
+      if (output.quiet || (progress !== undefined && what === 'dev')) return
+      progress?.end()
+      activity.show(`scoring ${what}`, done, total)
     },
     onStopping() {
       note('stopping at the next step, with a checkpoint; Ctrl-C again stops at once')

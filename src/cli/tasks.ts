@@ -20,21 +20,21 @@ interface Context {
 type Task<Name extends TaskName> = (request: Tasks[Name]['request'], context: Context) => Promise<Tasks[Name]['result']>
 
 const tasks: { readonly [Name in TaskName]: Task<Name> } = {
-  async tune(request, { signal, onEvent }) {
+  async tune(request, { signal, onEvent, onProgress }) {
     const [config, { tune }] = await Promise.all([resolveConfig(request), import('../train/tune.js')])
-    const { folder, result } = await tune(config, { signal, onEvent })
+    const { folder, result } = await tune(config, { signal, onEvent, onProgress })
     await reported(folder, onEvent)
     return result
   },
 
-  async resume({ folder, steps }, { signal, onEvent }) {
+  async resume({ folder, steps }, { signal, onEvent, onProgress }) {
     const { resume } = await import('../train/tune.js')
     let hasLearned = false
     const heard = (event: GradpromptEvent) => {
       hasLearned ||= event.event === 'result'
       onEvent(event)
     }
-    const { result } = await onceFree(() => resume(folder, { steps, signal, onEvent: heard }))
+    const { result } = await onceFree(() => resume(folder, { steps, signal, onEvent: heard, onProgress }))
     const isMissing = !(await exists(join(folder, 'report.html')))
     if (hasLearned || isMissing) await reported(folder, onEvent)
     return result

@@ -73,14 +73,6 @@ export interface StepEvent {
   readonly seconds: number
 }
 
-/** Rows are being scored. It passes: the run's `events.jsonl` does not keep it. */
-export interface ProgressEvent {
-  readonly event: 'progress'
-  readonly what: 'base model' | 'dev' | 'test' | 'base model on test'
-  readonly done: number
-  readonly total: number
-}
-
 export interface DevEvent {
   readonly event: 'dev'
   readonly step: number
@@ -105,12 +97,11 @@ export interface WarningEvent {
 
 export type ResultEvent = { readonly event: 'result' } & RunResult
 
-export type GradpromptEvent =
-  | ProgressEvent
-  | LoadedEvent
-  | ControlEvent
-  | StepEvent
-  | DevEvent
-  | CheckpointEvent
-  | WarningEvent
-  | ResultEvent
+export type GradpromptEvent = LoadedEvent | ControlEvent | StepEvent | DevEvent | CheckpointEvent | WarningEvent | ResultEvent
+
+/** How far a scoring of rows has come. */
+export interface ScoringProgress {
+  readonly what: 'base model' | 'dev' | 'test' | 'base model on test'
+  readonly done: number
+  readonly total: number
+}

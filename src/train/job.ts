@@ -9,7 +9,7 @@ import type { PromptParameter } from '../prompts/method.js'
 import { type PromptFile, writePrompt } from '../runs/prompt-file.js'
 import type { Run } from '../runs/run-folder.js'
 import { controlInstruction, scoreControl } from './control.js'
-import type { Control, ControlEvent, ControlScores, GradpromptEvent, ProgressEvent, RunResult } from './events.js'
+import type { Control, ControlEvent, ControlScores, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type LearningState, learn, parametersOf, startLearning } from './loop.js'
 import { type Task, taskRows, totalSteps } from './task.js'
 
@@ -64,6 +64,7 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
 
 export interface JobOptions {
   readonly onEvent?: ((event: GradpromptEvent) => void) | undefined
+  readonly onProgress?: ((progress: ScoringProgress) => void) | undefined
   readonly signal?: AbortSignal | undefined
   /** When the work on this job began, on the clock of `performance.now()`. */
   readonly started: number
@@ -86,7 +87,7 @@ export async function runJob(job: Job, run: Run, options: JobOptions): Promise<{
   }
 }
 
-async function learnAndScore(job: Job, run: Run, { onEvent, signal, started }: JobOptions) {
+async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, started }: JobOptions) {
   const { config, task, model, rows, prompt, shapes, state, steps } = job
   const { folder } = run
   const emit = (event: GradpromptEvent) => {
@@ -96,10 +97,10 @@ async function learnAndScore(job: Job, run: Run, { onEvent, signal, started }: J
   const earlier = state.seconds
   const elapsed = () => earlier + (performance.now() - started) / 1000
   const parameters = [...state.parameters.values()].reduce((sum, values) => sum + values.length, 0)
-  const scoring = (what: ProgressEvent['what']): ScoreOptions => ({
+  const scoring = (what: ScoringProgress['what']): ScoreOptions => ({
     batchSize: config.evaluate.batchSize,
     signal,
-    onProgress: (done, total) => onEvent?.({ event: 'progress', what, done, total }),
+    onProgress: (done, total) => onProgress?.({ what, done, total }),
   })
   const evaluate = async (records: readonly Task['dev'][number][], what: 'dev' | 'test'): Promise<Evaluation> => {
     const scored = records.map((record, i) => rows.scoring(record, i))

@@ -6,7 +6,7 @@ import { LanguageModel } from '../model/language-model.js'
 import { currentEnvironment, type Environment, environmentDifferences } from '../runs/environment.js'
 import { type LearnedRun, readLearnedRun } from '../runs/learned-run.js'
 import { createRun, openRun, refuseOccupied } from '../runs/run-folder.js'
-import type { GradpromptEvent, RunResult, WarningEvent } from './events.js'
+import type { GradpromptEvent, RunResult, ScoringProgress, WarningEvent } from './events.js'
 import { prepareJob, runJob } from './job.js'
 import { restoreLearning } from './loop.js'
 import { type DataSource, type Part, parts, readTask, type Task } from './task.js'
@@ -14,6 +14,8 @@ import { type DataSource, type Part, parts, readTask, type Task } from './task.j
 export interface TuneOptions {
   /** Hears of everything as it happens; the same lines stand in the run's `events.jsonl`. */
   readonly onEvent?: ((event: GradpromptEvent) => void) | undefined
+  /** Hears how far a scoring of rows has come, while no steps are made. */
+  readonly onProgress?: ((progress: ScoringProgress) => void) | undefined
   /** Stops the run after the step under way, with a checkpoint. */
   readonly signal?: AbortSignal | undefined
 }
@@ -44,7 +46,7 @@ interface RunDetails {
  * @throws GradpromptError `invalid-config`, `unknown-option`, `run-exists`, `folder-not-empty`, `row-too-long`, `unknown-label`, and
  *   what reading data and loading a model throw; after `loss-not-finite` and `aborted` the run can be resumed
  */
-export async function tune(input: ConfigInput, { onEvent, signal }: TuneOptions = {}): Promise<TuneRun> {
+export async function tune(input: ConfigInput, { onEvent, onProgress, signal }: TuneOptions = {}): Promise<TuneRun> {
   const started = performance.now()
   const config = parseConfig(input)
   if (config.out !== undefined) await refuseOccupied(config.out)
@@ -56,7 +58,7 @@ export async function tune(input: ConfigInput, { onEvent, signal }: TuneOptions 
     refuseAborted(signal)
     const run = await createRun(config.out, { config, name: runName(config), details: runDetails(config, task, model) })
     try {
-      return { folder: run.folder, config, ...(await runJob(job, run, { onEvent, signal, started })) }
+      return { folder: run.folder, config, ...(await runJob(job, run, { onEvent, onProgress, signal, started })) }
     } finally {
       await run.close()
     }
@@ -72,7 +74,7 @@ export async function tune(input: ConfigInput, { onEvent, signal }: TuneOptions 
  * @throws GradpromptError `not-a-run`, `run-locked`, `invalid-steps`, `model-changed`, `data-changed`, `checkpoint-mismatch`, and as
  *   `tune` does
  */
-export async function resume(folder: string, { steps, onEvent, signal }: ResumeOptions = {}): Promise<TuneRun> {
+export async function resume(folder: string, { steps, onEvent, onProgress, signal }: ResumeOptions = {}): Promise<TuneRun> {
   const started = performance.now()
   if (steps !== undefined && !(Number.isSafeInteger(steps) && steps >= 1))
     throw invalidSteps(steps, 'a whole number of at least 1')
@@ -107,7 +109,7 @@ export async function resume(folder: string, { steps, onEvent, signal }: ResumeO
         run.appendEvent(warning)
         onEvent?.(warning)
       }
-      return { folder, config, ...(await runJob(job, run, { onEvent, signal, started })) }
+      return { folder, config, ...(await runJob(job, run, { onEvent, onProgress, signal, started })) }
     } finally {
       await model.dispose()
     }
