@@ -16,7 +16,7 @@ function load(): typeof tfjs {
   return loaded
 }
 
-// biome-ignore lint/style/noNamespace: types under the same name, so that tensor code reads as everywhere else; it compiles to nothing
+/** The types under the same name, so that tensor code reads as it does everywhere else. It compiles to nothing. */
 export declare namespace tf {
   type DataType = tfjs.DataType
   type GradConfig = tfjs.GradConfig
