@@ -62,7 +62,7 @@ export interface ExportResult {
 /** To the computing process. */
 export type ToWorker = { readonly task: TaskName; readonly request: unknown } | { readonly abort: true }
 
-/** From it: any number of events, then a result or an error. */
+/** What it sends: events, as many as there are, then a result or an error. */
 export type FromWorker =
   | { readonly event: GradpromptEvent }
   | { readonly progress: Progress }
