@@ -71,17 +71,14 @@ class Bench {
   /** Rows per second of training, both sides on the same batches, one after the other in every round. */
   async train({ peer = [], ours = {} }: { peer?: readonly string[]; ours?: Partial<OursOptions> } = {}): Promise<object> {
     const rates: { ours: number; peer: number }[] = []
-    const memory: { ours: number; peer: number }[] = []
     for (let round = 0; round < this.rounds; round++) {
       const theirs = await this.peer(['--order', this.order, '--steps', String(this.steps), '--eval-rows', '16', ...peer])
       const own = await this.ours({ mode: 'train', order: this.order, steps: this.steps, ...ours })
       rates.push({ ours: resultOf(own).rowsPerSecond!, peer: 16 / resultOf(theirs).median_step! })
-      memory.push({ ours: own.peakMemoryBytes, peer: theirs.peakMemoryBytes })
     }
     return {
       rowsPerSecond: medians(rates),
       ratio: round(median(rates.map(({ ours, peer }) => ours / peer))),
-      peakMemoryMB: medians(memory.map(({ ours, peer }) => ({ ours: ours / 1e6, peer: peer / 1e6 }))),
     }
   }
 
@@ -110,9 +107,9 @@ class Bench {
       const own = await measure(
         process.execPath,
         ['dist/src/cli/main.js', 'tune', '--config', config, '--json', '--out', join(this.folder, `run-${i}`)],
-        { quiet: true },
+        { quiet: true, memory: true },
       )
-      const theirs = await this.peer(['--order', this.order, '--steps', String(this.steps), '--eval-rows', '16'])
+      const theirs = await this.peer(['--order', this.order, '--steps', String(this.steps), '--eval-rows', '16'], true)
       values.push({ ours: own.peakMemoryBytes / 1e6, peer: theirs.peakMemoryBytes / 1e6 })
     }
     return { peakMemoryMB: medians(values), ratio: round(median(values.map(({ ours, peer }) => ours / peer))) }
@@ -213,24 +210,26 @@ class Bench {
     writeFileSync(order, JSON.stringify(Array.from({ length: 8 }, (_, step) => batches.at(step))))
     const results: object[] = []
     for (const batchSize of [4, 8, 16, 32, 64]) {
-      const run = await this.ours({ mode: 'train', order, steps: 8, batchSize })
-      const { medianStep, tokenRows } = resultOf(run)
+      const options: OursOptions = { mode: 'train', order, steps: 8, batchSize }
+      const { medianStep, tokenRows } = resultOf(await this.ours(options))
+      const { peakMemoryBytes } = await this.ours(options, {}, true)
       results.push({
         batchSize,
         millisecondsPerRow: round((1000 * medianStep!) / batchSize),
         tokenRows: round(tokenRows!),
-        peakMemoryMB: round(run.peakMemoryBytes / 1e6),
+        peakMemoryMB: round(peakMemoryBytes / 1e6),
       })
     }
     return { batches: results }
   }
 
-  private ours(options: OursOptions, env: NodeJS.ProcessEnv = {}): Promise<Measured> {
-    return measure(process.execPath, ['dist/scripts/bench/ours.js', JSON.stringify(options)], { env, quiet: true })
+  private ours(options: OursOptions, env: NodeJS.ProcessEnv = {}, memory = false): Promise<Measured> {
+    return measure(process.execPath, ['dist/scripts/bench/ours.js', JSON.stringify(options)], { env, quiet: true, memory })
   }
 
-  private peer(args: readonly string[]): Promise<Measured> {
-    return measure(this.python(), [`${PEERS}/peft_prompt_tuning.py`, '--model', this.folderOfWeights(), ...args], { quiet: true })
+  private peer(args: readonly string[], memory = false): Promise<Measured> {
+    const command = [`${PEERS}/peft_prompt_tuning.py`, '--model', this.folderOfWeights(), ...args]
+    return measure(this.python(), command, { quiet: true, memory })
   }
 
   private python(): string {

@@ -51,7 +51,7 @@ export class Session {
         enableMemPattern: false,
         logSeverityLevel: 3,
         ...(options.profile ? { enableProfiling: true, profileFilePrefix: options.profile } : {}),
-        extra: { session: { disable_prepacking: options.pack ? '0' : '1', set_denormal_as_zero: '1' } },
+        extra: { session: { disable_prepacking: options.pack ? '0' : '1', set_denormal_as_zero: '1', force_spinning_stop: '1' } },
       })
       const types = new Map(session.inputMetadata.map(meta => [meta.name, (meta as { type: keyof typeof DTYPE }).type]))
       return new Session(session, types)
