@@ -1,4 +1,3 @@
-import type { AttentionLayout } from '../kernels/causal-attention.js'
 import type { tf } from '../kernels/tf.js'
 import { GradpromptError } from '../src/errors.js'
 
@@ -44,21 +43,42 @@ export interface GgufNaming {
   part(part: WeightPart, config: ModelConfig): WeightPart
 }
 
+/** One layer's queries, keys and values, with positions applied. */
+export interface AttentionCall {
+  readonly layer: number
+  /** [H, R, D]; in the last layer those of the read rows alone, [H, Q, D]. */
+  readonly query: tf.Tensor
+  /** [Hkv, R, D] */
+  readonly key: tf.Tensor
+  /** [Hkv, R, D] */
+  readonly value: tf.Tensor
+  /** Multiplies the scores. */
+  readonly scale: number
+  /** How many positions back a row sees, itself included; 0: all. */
+  readonly window: number
+  /** Whether the queries are those of the read rows. */
+  readonly last: boolean
+  /** This layer's keys and values of rows that are not among its own, without positions: [n, d] -> two of [Hkv, n, D]. */
+  project(rows: tf.Tensor): { key: tf.Tensor; value: tf.Tensor }
+}
+
 export interface HiddenInputs {
   readonly weight: (name: string) => tf.Tensor
   /** Embedded rows, [R, d]. */
   readonly x: tf.Tensor
-  /** Attention of every row. */
-  readonly layout: AttentionLayout
+  /** Position of each row, [R] int32. */
+  readonly positions: tf.Tensor
   /** The rows that are read at the end: only these go through the last layer's queries, output projection and MLP. */
   readonly read: {
     /** Distinct rows, [Q] int32 */
     readonly index: tf.Tensor
     /** For each row its place in `index`, or Q, [R] int32 */
     readonly inverse: tf.Tensor
-    /** Attention of the rows that are read. */
-    readonly layout: AttentionLayout
   }
+  /** What every query takes from the rows that it sees: [H, R, D], in the last layer [H, Q, D]. */
+  attend(call: AttentionCall): tf.Tensor
+  /** The rows that a layer takes, where they are not what the layer before made: [R, d] -> [R, d]. */
+  beforeLayer?(layer: number, x: tf.Tensor): tf.Tensor
 }
 
 /** One family of causal language models: pure functions over named weights. Differences between its members come from the config. */

@@ -1,4 +1,3 @@
-import { causalAttention } from '../kernels/causal-attention.js'
 import { gatherRows } from '../kernels/gather-rows.js'
 import { gelu } from '../kernels/gelu.js'
 import { layerNorm } from '../kernels/layer-norm.js'
@@ -80,24 +79,30 @@ export const gpt2: ModelFamily<Gpt2Config> = {
 
   embed: (_, weight, ids) => tf.gather(weight('embedding'), ids as tf.Tensor1D),
 
-  hidden(config, { weight, x: embedded, layout, read }) {
+  hidden(config, { weight, x: embedded, positions, read, attend, beforeLayer }) {
     const { numAttentionHeads: heads, headDim, numLayers, layerNormEpsilon: epsilon } = config
-    const attend = { scale: headDim ** -0.5 }
     /** [rows, count D] -> [count, rows, D] */
     const split = (y: tf.Tensor, count: number) => tf.transpose(tf.reshape(y, [-1, count, headDim]), [1, 0, 2])
     const apart = (y: tf.Tensor, parts: number) => tf.split(y, parts, 0) as [tf.Tensor, tf.Tensor, tf.Tensor]
-    let x: tf.Tensor = tf.add(embedded, tf.gather(weight('positions'), layout.keyPositions as tf.Tensor1D)) // [R, d]
+    let x: tf.Tensor = tf.add(embedded, tf.gather(weight('positions'), positions as tf.Tensor1D)) // [R, d]
     for (let layer = 0; layer < numLayers; layer++) {
       const w = (name: string) => weight(layerName(layer, name))
+      x = beforeLayer?.(layer, x) ?? x
       const h = layerNorm(x, w('attentionNorm'), w('attentionNormBias'), epsilon)
+      const last = layer === numLayers - 1
+      /** [n, d] -> two of [H, n, D] */
+      const project = (rows: tf.Tensor) => {
+        const [key, value] = apart(split(linear(rows, w('keyValue'), w('keyValueBias')), 2 * heads), 2)
+        return { key, value }
+      }
+      const call = { layer, last, project, scale: headDim ** -0.5, window: 0 }
       let attended: tf.Tensor // [H, R, D]; in the last layer [H, Q, D]
-      if (layer < numLayers - 1) {
+      if (!last) {
         const [query, key, value] = apart(split(linear(h, w('queryKeyValue'), w('queryKeyValueBias')), 3 * heads), 3)
-        attended = causalAttention(query, key, value, layout, attend)
+        attended = attend({ ...call, query, key, value })
       } else {
-        const [key, value] = apart(split(linear(h, w('keyValue'), w('keyValueBias')), 2 * heads), 2)
         const query = split(linear(gatherRows(h, read.index, read.inverse), w('query'), w('queryBias')), heads)
-        attended = causalAttention(query, key, value, read.layout, attend)
+        attended = attend({ ...call, ...project(h), query })
         x = gatherRows(x, read.index, read.inverse) // [Q, d]
       }
       const joined = tf.reshape(tf.transpose(attended, [1, 0, 2]), [-1, heads * headDim])

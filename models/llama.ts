@@ -1,4 +1,3 @@
-import { causalAttention } from '../kernels/causal-attention.js'
 import { gatherRows } from '../kernels/gather-rows.js'
 import { linear } from '../kernels/linear.js'
 import { rmsNorm } from '../kernels/rms-norm.js'
@@ -98,10 +97,9 @@ export const llama: ModelFamily<LlamaConfig> = {
 
   embed: (_, weight, ids) => tf.gather(weight('embedding'), ids as tf.Tensor1D),
 
-  hidden(config, { weight, x: embedded, layout, read }) {
+  hidden(config, { weight, x: embedded, positions, read, attend, beforeLayer }) {
     const { numAttentionHeads: heads, numKeyValueHeads: keyHeads, headDim, numLayers, rmsNormEpsilon } = config
-    const { cos, sin } = rotaryTables(config.rotary, headDim, layout.keyPositions) // [R, D/2]
-    const attend = { scale: headDim ** -0.5, window: config.slidingWindow }
+    const { cos, sin } = rotaryTables(config.rotary, headDim, positions) // [R, D/2]
     /** [rows, count D] -> [count, rows, D] */
     const split = (y: tf.Tensor, count: number) => tf.transpose(tf.reshape(y, [-1, count, headDim]), [1, 0, 2])
     /** Heads taken apart: [a + b, rows, D] -> [a, rows, D] and [b, rows, D] */
@@ -110,34 +108,38 @@ export const llama: ModelFamily<LlamaConfig> = {
     for (let layer = 0; layer < numLayers; layer++) {
       const w = (name: string) => weight(layerName(layer, name))
       const bias = (present: boolean, name: string) => (present ? w(name) : undefined)
+      x = beforeLayer?.(layer, x) ?? x
       const h = rmsNorm(x, w('attentionNorm'), rmsNormEpsilon) // [R, d]
+      const last = layer === numLayers - 1
+      /** [n, d] -> two of [Hkv, n, D] */
+      const project = (rows: tf.Tensor) => {
+        const both = split(linear(rows, w('keyValue'), bias(config.attentionBias, 'keyValueBias')), 2 * keyHeads)
+        const [key, value] = apart(both, keyHeads, keyHeads)
+        return { key, value }
+      }
+      const call = { layer, last, project, scale: headDim ** -0.5, window: config.slidingWindow }
       let attended: tf.Tensor // [H, R, D]; in the last layer [H, Q, D]
-      if (layer < numLayers - 1) {
+      if (!last) {
         const projected = split(
           linear(h, w('queryKeyValue'), bias(config.attentionBias, 'queryKeyValueBias')),
           heads + 2 * keyHeads,
         )
         const [queryKey, value] = apart(projected, heads + keyHeads, keyHeads)
         const [query, key] = apart(rotaryEmbedding(queryKey, cos, sin), heads, keyHeads)
-        attended = causalAttention(query, key, value, layout, attend)
+        attended = attend({ ...call, query, key, value })
       } else {
-        const [key, value] = apart(
-          split(linear(h, w('keyValue'), bias(config.attentionBias, 'keyValueBias')), 2 * keyHeads),
-          keyHeads,
-          keyHeads,
-        )
+        const { key, value } = project(h)
         const query = split(
           linear(gatherRows(h, read.index, read.inverse), w('query'), bias(config.attentionBias, 'queryBias')),
           heads,
         )
         const at = (table: tf.Tensor) => tf.gather(table, read.index as tf.Tensor1D) // [Q, D/2]
-        attended = causalAttention(
-          rotaryEmbedding(query, at(cos), at(sin)),
-          rotaryEmbedding(key, cos, sin),
+        attended = attend({
+          ...call,
+          query: rotaryEmbedding(query, at(cos), at(sin)),
+          key: rotaryEmbedding(key, cos, sin),
           value,
-          read.layout,
-          attend,
-        )
+        })
         x = gatherRows(x, read.index, read.inverse) // [Q, d]
       }
       const joined = tf.reshape(tf.transpose(attended, [1, 0, 2]), [-1, heads * headDim])

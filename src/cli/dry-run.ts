@@ -26,7 +26,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const tokenizer = await loadTokenizer(checkpoint.tokenizer)
   const { config: model, family } = checkpoint
   const method = promptMethods.get(config.method.type)!
-  const numVirtualTokens = method.numVirtualTokens(config.method)
+  const numVirtualTokens = method.placement(config.method).numVirtualTokens
   const contextLength = model.maxPositionEmbeddings
   const { builder, truncated } = taskRows(config, task, { tokenizer, contextLength, numVirtualTokens })
 

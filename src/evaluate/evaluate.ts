@@ -92,7 +92,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
       answer,
       labels,
       contextLength: model.config.maxPositionEmbeddings,
-      numVirtualTokens: prompt?.method.numVirtualTokens(prompt.config) ?? 0,
+      numVirtualTokens: prompt?.method.placement(prompt.config).numVirtualTokens ?? 0,
       truncate: options.truncate ?? config?.train.truncate ?? false,
     })
     for (const record of records) builder.check(record, places.get(record)!)

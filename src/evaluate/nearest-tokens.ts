@@ -33,7 +33,7 @@ export async function nearestTokens(
 ): Promise<NearestTokens[]> {
   if ('tensors' in prompt) activePrompt(prompt, model)
   else activeRows(prompt, model)
-  const { data, shape } = 'tensors' in prompt ? softPromptOf(prompt) : prompt
+  const { data, shape } = 'tensors' in prompt ? await softPromptOf(prompt) : prompt
   const [rows, width] = shape
   const table = await model.embeddingTable()
   const vocabulary = Math.min(model.config.vocabSize, table.length / width)

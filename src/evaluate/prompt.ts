@@ -2,6 +2,7 @@ import { GradpromptError, nearest } from '../errors.js'
 import type { ActivePrompt, LanguageModel, SoftPrompt } from '../model/language-model.js'
 import { promptMethods } from '../prompts/index.js'
 import type { PromptMethod } from '../prompts/method.js'
+import { isStatic, staticRows } from '../prompts/static.js'
 import type { PromptFile } from '../runs/prompt-file.js'
 
 /**
@@ -21,9 +22,10 @@ export function activePrompt(prompt: PromptFile, model: Pick<LanguageModel, 'con
   const method = promptMethod(prompt)
   const parameters = new Map(prompt.tensors.map(({ name, data }) => [name, data]))
   const shapes = new Map(prompt.tensors.map(({ name, shape }) => [name, shape]))
+  const placement = method.placement(prompt.method)
   const fits =
-    method.numVirtualTokens(prompt.method) === prompt.numVirtualTokens &&
-    method.position(prompt.method) === prompt.position &&
+    placement.numVirtualTokens === prompt.numVirtualTokens &&
+    placement.position === prompt.position &&
     method.parameters(prompt.method, model.config).every(({ name, shape }) => shapes.get(name)?.join() === shape.join())
   if (!fits) {
     throw new GradpromptError('not-a-prompt', `the prompt does not hold what ${method.type} learns`, {
@@ -53,15 +55,15 @@ function promptMethod({ method }: PromptFile): PromptMethod {
  * The rows that a prompt comes to, where they are the same for every text: `[numVirtualTokens, hiddenSize]`.
  * @throws GradpromptError `not-static`, `unknown-method`
  */
-export function softPromptOf(prompt: PromptFile): Required<SoftPrompt> {
+export async function softPromptOf(prompt: PromptFile): Promise<Required<SoftPrompt>> {
   const method = promptMethod(prompt)
-  const data = method.staticPrompt?.(prompt.method, new Map(prompt.tensors.map(({ name, data }) => [name, data])))
-  if (data?.length !== prompt.numVirtualTokens * prompt.hiddenSize) {
+  if (!isStatic(method)) {
     throw new GradpromptError('not-static', `a prompt of ${method.type} is not a fixed list of rows`, {
       found: `method.type: ${method.type}`,
       expected: 'a method whose prompt is the same for every text, such as prompt-tuning',
     })
   }
+  const data = await staticRows(method, prompt.method, prompt.tensors)
   return { data, shape: [prompt.numVirtualTokens, prompt.hiddenSize], position: prompt.position }
 }
 

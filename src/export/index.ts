@@ -70,7 +70,7 @@ export async function exportPrompt(
 ): Promise<{ folder: string; files: string[] }> {
   const target = exportTargets.get(to) ?? unknownTarget(to)
   const { config, prompt } = typeof run === 'string' ? await readLearnedRun(run) : run
-  const softPrompt = softPromptOf(prompt)
+  const softPrompt = await softPromptOf(prompt)
   const model = typeof given === 'object' ? given : await LanguageModel.load(given ?? config.model, { device: config.device })
   try {
     activePrompt(prompt, model)

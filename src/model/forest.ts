@@ -10,12 +10,22 @@ export interface Sequence {
   readonly ids: readonly number[]
   /** Continuations that branch off at the end. */
   readonly children?: readonly (readonly number[])[]
+  /** How many of the ids are the instruction; the rest is its answer. By default all of them. */
+  readonly instructionLength?: number
 }
 
 export interface PromptPlacement {
   readonly numVirtualTokens: number
   /** `after-bos`: behind the first token, which all sequences must share. */
   readonly position: 'before-bos' | 'after-bos'
+  /** `keys`: the virtual tokens have no hidden states; every layer sees keys and values that were learned. By default `rows`. */
+  readonly as?: 'rows' | 'keys'
+  /** Each sequence has virtual tokens of its own, made from its instruction, so that sequences share nothing. */
+  readonly perSequence?: boolean
+  /** The method treats answers otherwise than instructions, so that a shared row must be one of the two for all. */
+  readonly answersApart?: boolean
+  /** The first layer in which virtual tokens are seen; by default 0. */
+  readonly insertionLayer?: number
 }
 
 /** A token that some row predicts. */
@@ -27,7 +37,7 @@ export interface Target {
 }
 
 /** A position that no other position reaches: the placeholder row that stands where nothing is shared sees itself alone. */
-const BEYOND = 2 ** 30 - 1
+export const BEYOND = 2 ** 30 - 1
 const PADDING_TOKEN = 0
 /** Shared rows are queried in groups as long as the longest sequence, but not in shorter ones than this. */
 const SHARED_GROUP = 64
@@ -46,6 +56,9 @@ interface Group {
 
 export class Forest {
   readonly tokenIds: number[] = []
+  /** Place of each token in its text, and whether it belongs to an answer. */
+  private readonly textIndex: number[] = []
+  private readonly answerMask: number[] = []
   /** Position of each row. */
   readonly positions: number[] = []
   /** Number of shared rows. */
@@ -54,13 +67,14 @@ export class Forest {
   /** Own rows of each sequence. */
   private readonly own: Segment[] = []
   private readonly children: Segment[][] = []
+  private readonly instructions: number[] = []
   private readonly placeholder: boolean
 
   constructor(
     sequences: readonly Sequence[],
     private readonly placement: PromptPlacement,
   ) {
-    const { numVirtualTokens, position } = placement
+    const { numVirtualTokens, position, perSequence = false } = placement
     const afterFirst = numVirtualTokens > 0 && position === 'after-bos'
     const lists = sequences.map(({ ids }) => ids)
     const other = afterFirst ? lists.findIndex(ids => ids[0] !== lists[0]![0]) : -1
@@ -75,24 +89,30 @@ export class Forest {
       )
     }
     // Each sequence keeps a row of its own; one that is alone shares nothing.
-    const alike = lists.length === 1 ? 0 : Math.min(commonPrefix(lists), Math.min(...lists.map(ids => ids.length)) - 1)
+    const limit = ({ ids, instructionLength }: Sequence) =>
+      Math.min(ids.length - 1, (placement.answersApart ? instructionLength : undefined) ?? ids.length)
+    const most = Math.min(...sequences.map(limit))
+    const alike = lists.length === 1 || perSequence ? 0 : Math.min(commonPrefix(lists), most)
     this.prefix = Math.max(alike, afterFirst ? 1 : 0)
-    this.placeholder = numVirtualTokens + this.prefix <= 0
+    const sharedVirtual = perSequence ? 0 : numVirtualTokens
+    this.placeholder = sharedVirtual + this.prefix <= 0
     if (this.placeholder) this.push(PADDING_TOKEN, 0)
-    for (let i = 0; i < numVirtualTokens; i++) this.positions.push(afterFirst ? i + 1 : i)
-    for (let i = 0; i < this.prefix; i++) this.push(lists[0]![i] ?? PADDING_TOKEN, this.positionOf(i))
+    for (let i = 0; i < sharedVirtual; i++) this.positions.push(afterFirst ? i + 1 : i)
+    for (let i = 0; i < this.prefix; i++) this.push(lists[0]![i] ?? PADDING_TOKEN, this.positionOf(i), i)
     this.shared = this.positions.length
-    for (const ids of lists) {
+    for (const { ids, instructionLength = ids.length } of sequences) {
       const start = this.positions.length
-      for (let i = this.prefix; i < ids.length; i++) this.push(ids[i]!, this.positionOf(i))
+      if (perSequence) for (let i = 0; i < numVirtualTokens; i++) this.push(PADDING_TOKEN, i)
+      for (let i = this.prefix; i < ids.length; i++) this.push(ids[i]!, this.positionOf(i), i, i >= instructionLength)
       if (this.positions.length === start) this.push(PADDING_TOKEN, this.positionOf(this.prefix))
       this.own.push({ start, length: this.positions.length - start })
+      this.instructions.push(Math.min(instructionLength, ids.length))
     }
     for (const { ids, children } of sequences) {
       this.children.push(
         (children ?? []).map(tokens => {
           const start = this.positions.length
-          for (const [i, id] of tokens.entries()) this.push(id, this.positionOf(ids.length + i))
+          for (const [i, id] of tokens.entries()) this.push(id, this.positionOf(ids.length + i), ids.length + i, true)
           return { start, length: tokens.length }
         }),
       )
@@ -108,9 +128,11 @@ export class Forest {
     return this.children.some(segments => segments.some(({ length }) => length > 0))
   }
 
-  private push(id: number, position: number): void {
+  private push(id: number, position: number, textIndex = 0, answer = false): void {
     this.tokenIds.push(id)
     this.positions.push(position)
+    this.textIndex.push(textIndex)
+    this.answerMask.push(answer ? 1 : 0)
   }
 
   /** Position of a sequence's token by its place among the ids. */
@@ -125,8 +147,9 @@ export class Forest {
    * @returns undefined for -1 when nothing stands there
    */
   rowOf(sequence: number, index: number): number | undefined {
-    const { numVirtualTokens, position } = this.placement
-    if (index < 0) return numVirtualTokens > 0 && position === 'before-bos' ? numVirtualTokens - 1 : undefined
+    const { numVirtualTokens, position, perSequence, as } = this.placement
+    if (perSequence) return numVirtualTokens + index < 0 ? undefined : this.own[sequence]!.start + numVirtualTokens + index
+    if (index < 0) return numVirtualTokens > 0 && position === 'before-bos' && as !== 'keys' ? numVirtualTokens - 1 : undefined
     // What follows the first token is predicted from behind the prompt.
     if (index === 0 && position === 'after-bos' && numVirtualTokens > 0) return numVirtualTokens - 1
     if (index < this.prefix) return numVirtualTokens + index
@@ -140,40 +163,78 @@ export class Forest {
 
   /** The inputs of a program over this forest that reads the targets' rows. */
   inputs(targets: readonly Target[]): { inputs: Record<string, ProgramInput>; readRows: number[] } {
+    const { numVirtualTokens, as, perSequence } = this.placement
     const readRows = [...new Set(targets.map(({ row }) => row))].sort((a, b) => a - b)
     const place = new Map(readRows.map((row, i) => [row, i]))
     const rowWeight = new Float32Array(readRows.length)
     for (const { row, weight } of targets) rowWeight[place.get(row)!]! += weight
-    const readInverse = new Int32Array(this.rows).fill(readRows.length)
-    for (const [row, i] of place) readInverse[row] = i
+    // Rows before this one are keys without hidden states.
+    const first = as === 'keys' ? numVirtualTokens : 0
+    const readInverse = new Int32Array(this.rows - first).fill(readRows.length)
+    for (const [row, i] of place) readInverse[row - first] = i
     const masking = Int32Array.from(this.positions)
     if (this.placeholder) masking[0] = BEYOND
-    const groups = this.groups()
+    const groups = this.groups(first)
     // Groups of shared rows that nobody reads go; one with keys of its own stays, since every key row has its slot.
     const readGroups = groups
       .map(({ queries, keys }) => ({ keys, queries: queries.filter(row => place.has(row)) }))
       .filter(({ queries, keys }) => queries.length + keys.length > 0)
     const inputs = {
       tokenIds: vector(Int32Array.from(this.tokenIds)),
+      textIndex: vector(Int32Array.from(this.textIndex)),
+      answerMask: vector(Float32Array.from(this.answerMask)),
       positions: vector(Int32Array.from(this.positions)),
       sharedPositions: vector(masking.slice(0, this.shared)),
-      readIndex: vector(Int32Array.from(readRows)),
+      readIndex: vector(Int32Array.from(readRows, row => row - first)),
       readInverse: vector(readInverse),
       targetRow: vector(Int32Array.from(targets, ({ row }) => place.get(row)!)),
       targetId: vector(Int32Array.from(targets, ({ id }) => id)),
       targetWeight: vector(Float32Array.from(targets, ({ weight }) => weight)),
       rowWeight: vector(rowWeight),
-      ...this.layout('', groups, masking, row => row, this.rows),
+      ...this.layout('', groups, masking, row => row - first, this.rows - first),
       ...this.layout('read', readGroups, masking, row => place.get(row)!, readRows.length),
+      ...(perSequence ? this.perSequenceInputs() : {}),
     }
     return { inputs, readRows }
   }
 
-  private groups(): Group[] {
+  /** Where the virtual tokens and the instruction of each sequence stand. */
+  private perSequenceInputs(): Record<string, ProgramInput> {
+    const { numVirtualTokens } = this.placement
+    const count = this.own.length
+    const virtualIndex = new Int32Array(count * numVirtualTokens)
+    const virtualPlace = new Int32Array(this.rows).fill(count * numVirtualTokens)
+    const longest = Math.max(1, ...this.instructions)
+    const instructionIndex = new Int32Array(count * longest)
+    const instructionMask = new Float32Array(count * longest)
+    const instructionInverse = new Int32Array(this.rows).fill(count * longest)
+    for (const [i, { start }] of this.own.entries()) {
+      for (let j = 0; j < numVirtualTokens; j++) {
+        virtualIndex[i * numVirtualTokens + j] = start + j
+        virtualPlace[start + j] = i * numVirtualTokens + j
+      }
+      for (let j = 0; j < this.instructions[i]!; j++) {
+        const row = start + numVirtualTokens + j
+        instructionIndex[i * longest + j] = row
+        instructionMask[i * longest + j] = 1
+        instructionInverse[row] = i * longest + j
+      }
+    }
+    return {
+      virtualIndex: { data: virtualIndex, shape: [count, numVirtualTokens] },
+      virtualPlace: vector(virtualPlace),
+      instructionIndex: { data: instructionIndex, shape: [count, longest] },
+      instructionMask: { data: instructionMask, shape: [count, longest] },
+      instructionInverse: vector(instructionInverse),
+    }
+  }
+
+  /** @param first the first row that queries */
+  private groups(first: number): Group[] {
     const groups: Group[] = []
     const longest = Math.max(...this.own.map(({ length }) => length))
     const step = Math.max(longest, Math.min(this.shared, SHARED_GROUP))
-    for (let start = 0; start < this.shared; start += step) {
+    for (let start = first; start < this.shared; start += step) {
       groups.push({ queries: range({ start, length: Math.min(step, this.shared - start) }), keys: [] })
     }
     for (const [i, own] of this.own.entries()) {
@@ -245,20 +306,26 @@ function commonPrefix(lists: readonly (readonly number[])[]): number {
 }
 
 /** Ranges of the sizes of a forest, and the declared inputs of a program over one. */
-export function forestSpec(options: { numVirtualTokens: number; children: boolean; maxRows: number }): {
+export function forestSpec(options: { placement: PromptPlacement; children: boolean; maxRows: number }): {
   inputs: Record<string, InputSpec>
   dims: Record<string, readonly [number, number]>
 } {
-  const { numVirtualTokens: m, children, maxRows } = options
+  const { placement, children, maxRows } = options
+  const { numVirtualTokens: m, as = 'rows', perSequence = false } = placement
   const size: readonly [number, number] = [1, maxRows]
   const int32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'int32' })
   const float32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'float32' })
+  const shared = perSequence ? 0 : m
+  const tokens = shared > 0 ? `P+S-${m}` : 'P+S'
+  const hidden = as === 'keys' ? tokens : 'P+S'
   const inputs = {
-    tokenIds: int32(m > 0 ? `P+S-${m}` : 'P+S'),
+    tokenIds: int32(tokens),
+    textIndex: int32(tokens),
+    answerMask: float32(tokens),
     positions: int32('P+S'),
     sharedPositions: int32('P'),
     readIndex: int32('Q'),
-    readInverse: int32('P+S'),
+    readInverse: int32(hidden),
     targetRow: int32('N'),
     targetId: int32('N'),
     targetWeight: float32('N'),
@@ -266,7 +333,7 @@ export function forestSpec(options: { numVirtualTokens: number; children: boolea
     queryIndex: int32('G', 'T'),
     queryPositions: int32('G', 'T'),
     queryMask: float32('G', 'T'),
-    querySlot: int32('P+S'),
+    querySlot: int32(hidden),
     keyIndex: int32('G', 'K'),
     readQueryIndex: int32('H', 'U'),
     readQueryPositions: int32('H', 'U'),
@@ -274,7 +341,16 @@ export function forestSpec(options: { numVirtualTokens: number; children: boolea
     readQuerySlot: int32('Q'),
     readKeyIndex: int32('H', 'J'),
     ...(children ? {} : { keySlot: int32('S'), readKeySlot: int32('S') }),
+    ...(perSequence
+      ? {
+          virtualIndex: int32('B', m),
+          virtualPlace: int32('P+S'),
+          instructionIndex: int32('B', 'I'),
+          instructionMask: float32('B', 'I'),
+          instructionInverse: int32('P+S'),
+        }
+      : {}),
   }
-  const dims = Object.fromEntries(['S', 'Q', 'N', 'G', 'T', 'K', 'H', 'U', 'J'].map(name => [name, size]))
-  return { inputs, dims: { P: [Math.max(1, m), maxRows], ...dims } }
+  const names = ['S', 'Q', 'N', 'G', 'T', 'K', 'H', 'U', 'J', ...(perSequence ? ['B', 'I'] : [])]
+  return { inputs, dims: { P: [Math.max(1, shared), maxRows], ...Object.fromEntries(names.map(name => [name, size])) } }
 }

@@ -10,7 +10,7 @@ import type { Device } from '../program/session.js'
 import type { PromptMethod } from '../prompts/method.js'
 import { type Checkpoint, openCheckpoint, shortName } from './checkpoint.js'
 import { Forest, forestSpec, type PromptPlacement, type Sequence, type Target } from './forest.js'
-import { forestLayout } from './forward.js'
+import { forwardForest, targetsOf } from './forward.js'
 import { MemoryPlan } from './memory.js'
 import { hashModel, weightFile } from './weight-file.js'
 
@@ -217,7 +217,7 @@ export class LanguageModel {
     )
     for (const [start, end] of parts) {
       const forest = new Forest(
-        fed.slice(start, end).map(ids => ({ ids })),
+        fed.slice(start, end).map((ids, i) => ({ ids, instructionLength: labelled[start + i]![0] ?? ids.length })),
         placementOf(prompt),
       )
       const targets = labelled.slice(start, end).flatMap((positions, i) =>
@@ -309,8 +309,7 @@ export class LanguageModel {
     labelSmoothing = 0,
   ): ProgramSpec {
     const { family, config } = this.checkpoint
-    const numVirtualTokens = prompt?.method.numVirtualTokens(prompt.config) ?? 0
-    const { inputs, dims } = forestSpec({ numVirtualTokens, children, maxRows: MAX_ROWS })
+    const { inputs, dims } = forestSpec({ placement: placementOf(prompt), children, maxRows: MAX_ROWS })
     const parameters = prompt?.method.parameters(prompt.config, config) ?? []
     const parameterInput = ({ name, shape }: { name: string; shape: readonly number[] }) => [
       `parameter:${name}`,
@@ -321,13 +320,26 @@ export class LanguageModel {
       inputs: { ...inputs, ...Object.fromEntries(parameters.map(parameterInput)) },
       dims,
       weights: this.weights,
-      key: { kind, family: family.name, config, method: prompt?.config.type, parameters, labelSmoothing, children },
+      key: {
+        kind,
+        family: family.name,
+        config,
+        method: prompt && programKey(prompt.config),
+        parameters,
+        labelSmoothing,
+        children,
+      },
       fn: (given, weight) => {
-        const { targets, ...layout } = forestLayout(given)
-        const embedded = family.embed(config, weight, given.tokenIds!) // [N, d]
+        const targets = targetsOf(given)
         const read = (values: Readonly<Record<string, tf.Tensor>>) => {
-          const x = prompt ? prompt.method.rows(prompt.config, values, embedded) : embedded // [R, d]
-          return family.logits(config, weight, family.hidden(config, { weight, x, ...layout })) // [Q, V]
+          const hidden = forwardForest({
+            family,
+            config,
+            weight,
+            given,
+            ...(prompt ? { prompt: { ...prompt, parameters: values } } : {}),
+          })
+          return family.logits(config, weight, hidden) // [Q, V]
         }
         const names = parameters.map(({ name }) => name)
         const values = names.map(name => given[`parameter:${name}`]!)
@@ -371,9 +383,14 @@ export class LanguageModel {
 
 const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
 
-function placementOf(prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined): PromptPlacement {
-  if (!prompt) return { numVirtualTokens: 0, position: 'before-bos' }
-  return { numVirtualTokens: prompt.method.numVirtualTokens(prompt.config), position: prompt.method.position(prompt.config) }
+const NO_PROMPT: PromptPlacement = { numVirtualTokens: 0, position: 'before-bos' }
+
+export const placementOf = (prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined): PromptPlacement =>
+  prompt?.method.placement(prompt.config) ?? NO_PROMPT
+
+/** What a method's tensor code can depend on: where it starts from, and how fast it learns, are not among it. */
+function programKey({ init, ...config }: { readonly type: string; readonly init?: unknown }): object {
+  return config
 }
 
 const parameterInputs = (prompt: ActivePrompt | undefined): Record<string, ProgramInput> =>
@@ -412,10 +429,8 @@ type RowsConfig = { type: string; numVirtualTokens: number; position: 'before-bo
 const plainRows: PromptMethod = {
   type: 'rows',
   paper: '',
-  numVirtualTokens: config => (config as RowsConfig).numVirtualTokens,
-  position: config => (config as RowsConfig).position,
+  placement: config => config as RowsConfig,
   parameters: (config, { hiddenSize }) => [{ name: 'prompt', shape: [(config as RowsConfig).numVirtualTokens, hiddenSize] }],
   initialise: () => Promise.resolve(new Map()),
-  rows: (_, { prompt }, embedded) => tf.concat([prompt as tf.Tensor2D, embedded as tf.Tensor2D], 0),
-  staticPrompt: (_, parameters) => parameters.get('prompt')!,
+  inputRows: (_, { prompt }) => prompt!,
 }

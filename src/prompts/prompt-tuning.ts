@@ -1,6 +1,5 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { z } from 'zod'
-import { tf } from '../../kernels/tf.js'
 import { randomGenerator } from '../data/random.js'
 import { GradpromptError } from '../errors.js'
 import type { InitialisationContext, PromptMethod } from './method.js'
@@ -46,11 +45,9 @@ export type PromptTuningConfig = z.output<typeof promptTuningSchema>
 export const promptTuning: PromptMethod<PromptTuningConfig> = {
   type: 'prompt-tuning',
   paper: 'Lester, Al-Rfou and Constant 2021, The Power of Scale for Parameter-Efficient Prompt Tuning (arXiv 2104.08691)',
-  numVirtualTokens: config => config.numVirtualTokens,
-  position: config => config.position,
+  placement: ({ numVirtualTokens, position }) => ({ numVirtualTokens, position }),
   parameters: (config, { hiddenSize }) => [{ name: 'prompt', shape: [config.numVirtualTokens, hiddenSize] }],
-  rows: (_, { prompt }, embedded) => tf.concat([prompt as tf.Tensor2D, embedded as tf.Tensor2D], 0), // [m + N, d]
-  staticPrompt: (_, parameters) => parameters.get('prompt')!,
+  inputRows: (_, { prompt }) => prompt!, // [m, d]
 
   async initialise({ init, numVirtualTokens }, context) {
     if (init.type === 'random') return new Map([['prompt', await normalRows(numVirtualTokens, init.scale, context)]])

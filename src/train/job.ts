@@ -35,7 +35,7 @@ export interface Job {
  */
 export async function prepareJob(config: Config, task: Task, model: LanguageModel): Promise<Job> {
   const method = promptMethods.get(config.method.type)!
-  const numVirtualTokens = method.numVirtualTokens(config.method)
+  const numVirtualTokens = method.placement(config.method).numVirtualTokens
   const contextLength = model.config.maxPositionEmbeddings
   const { builder, truncated } = taskRows(config, task, { tokenizer: model.tokenizer, contextLength, numVirtualTokens })
   const parameters = await method.initialise(config.method, {
@@ -188,8 +188,8 @@ function promptFile({ config, task, model, prompt, shapes, state }: Job): Prompt
     method: config.method,
     model: { name: model.name, hash: model.hash },
     hiddenSize: model.config.hiddenSize,
-    numVirtualTokens: prompt.method.numVirtualTokens(prompt.config),
-    position: prompt.method.position(prompt.config),
+    numVirtualTokens: prompt.method.placement(prompt.config).numVirtualTokens,
+    position: prompt.method.placement(prompt.config).position,
     template: config.template,
     answer: config.answer,
     labels: task.labels && Object.fromEntries(task.labels.words),
