@@ -7,6 +7,8 @@ export interface CommandOption {
   readonly value?: string
   readonly description: string
   readonly type?: 'integer' | 'number'
+  /** May be given several times: its value is a list. */
+  readonly repeats?: true
   /** Of the config: the dotted path that this is a short form of. */
   readonly config?: string
 }
@@ -29,7 +31,7 @@ export interface Command {
   readonly load: () => Promise<{ readonly run: CommandFunction }>
 }
 
-export type OptionValues = Readonly<Record<string, string | number | boolean | undefined>>
+export type OptionValues = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>
 
 export interface Invocation {
   readonly argument: string | undefined
@@ -47,6 +49,12 @@ const json: CommandOption = {
   description: 'one JSON object a line on standard output; text for people on standard error',
 }
 const quiet: CommandOption = { name: 'quiet', description: 'no progress, results only' }
+
+const machine: readonly CommandOption[] = [
+  { name: 'device', value: 'name', description: 'cpu, webgpu, cuda, dml or coreml' },
+  { name: 'threads', value: 'n', type: 'integer', description: 'CPU threads; by default one a core' },
+  { name: 'memory', value: 'GB', type: 'number', description: 'memory budget; by default what the machine has free' },
+]
 
 const config: readonly CommandOption[] = [
   { name: 'config', value: 'file', description: 'a YAML or JSON file with options; flags win over it' },
@@ -131,6 +139,114 @@ export const commands: readonly Command[] = [
     ],
     example: 'gradprompt evaluate runs/sst2 --data examples/sst2/test.tsv --threshold 0.9',
     load: () => import('./commands/evaluate.js'),
+  },
+  {
+    name: 'generate',
+    summary: 'answer prompts',
+    description:
+      'Answers one prompt as text that appears while it is made, or the rows of a file. A TEXT goes through the chat template of the model, ' +
+      'unless there is none or a soft prompt was tuned on plain text. Rows are {"prompt": "…"}, plain text, or {"messages": [{"role": ' +
+      '"user", "content": "…"}]}, where further fields are variables of the chat template. Ctrl-C keeps finished rows beside the output, and ' +
+      'the same command goes on.',
+    argument: { name: 'TEXT', description: 'what to answer', required: false },
+    options: [
+      { name: 'model', value: 'name', description: 'a folder, a .gguf file, or the id of a downloaded model' },
+      { name: 'prompt', value: 'path', description: 'a run folder or a prompt.safetensors: answer with its soft prompt' },
+      { name: 'input', value: 'file', description: 'rows to answer: .jsonl' },
+      { name: 'output', value: 'file', description: 'a row for each of the input: text, ids, finishReason' },
+      {
+        name: 'max-new-tokens',
+        value: 'n',
+        type: 'integer',
+        description: 'the longest answer; 256 by default, if the context has room',
+      },
+      {
+        name: 'temperature',
+        value: 'x',
+        type: 'number',
+        description: '0, the default, is greedy; 1 when --top-p, --top-k or --min-p is given',
+      },
+      {
+        name: 'top-p',
+        value: 'x',
+        type: 'number',
+        description: 'sample from the likeliest tokens that have this much probability',
+      },
+      { name: 'top-k', value: 'n', type: 'integer', description: 'sample from this many of the likeliest tokens' },
+      {
+        name: 'min-p',
+        value: 'x',
+        type: 'number',
+        description: 'sample from tokens at least this likely, compared with the likeliest',
+      },
+      {
+        name: 'repetition-penalty',
+        value: 'x',
+        type: 'number',
+        description: 'above 1, tokens that are there already become less likely',
+      },
+      { name: 'seed', value: 'n', type: 'integer', description: 'decides what is sampled; each row draws for itself' },
+      { name: 'stop', value: 'text', repeats: true, description: 'ends an answer before this text; may be given several times' },
+      { name: 'logprobs', description: 'the log-probability of each token, too' },
+      { name: 'system', value: 'text', description: "the system message, in place of a conversation's own" },
+      {
+        name: 'variable',
+        value: 'name=value',
+        repeats: true,
+        description: 'of the chat template, such as enable_thinking=false',
+      },
+      { name: 'chat', description: 'put plain text through the chat template' },
+      { name: 'raw', description: 'do not put TEXT through the chat template' },
+      { name: 'batch-size', value: 'n', type: 'integer', description: 'answers that are made at once' },
+      { name: 'weights', value: 'width', description: 'stored (the default): as the file has them; or fp32' },
+      ...machine,
+      json,
+      quiet,
+    ],
+    example: 'gradprompt generate --model models/smollm2-135m-instruct "What is the capital of France?"',
+    load: () => import('./commands/generate.js'),
+  },
+  {
+    name: 'serve',
+    summary: 'an OpenAI-compatible endpoint',
+    description:
+      "Serves a model, and soft prompts on it as models of their own, as OpenAI's API does: /v1/chat/completions and /v1/completions, with " +
+      'streaming, and /v1/models. It listens to this machine alone, and clients need the token that is printed at the start. Ctrl-C ends it.',
+    argument: { name: 'RUN', description: 'a run folder, to serve its prompt under its name', required: false },
+    options: [
+      {
+        name: 'model',
+        value: 'name',
+        description: 'a folder, a .gguf file, or the id of a downloaded model; by default that of the run',
+      },
+      {
+        name: 'prompt',
+        value: '[name=]path',
+        repeats: true,
+        description: 'a run folder or a prompt.safetensors to serve; may be given several times',
+      },
+      { name: 'host', value: 'address', description: 'the address to listen on; by default 127.0.0.1' },
+      {
+        name: 'port',
+        value: 'n',
+        type: 'integer',
+        description: 'the port to listen on; by default 8080, and 0 takes any that is free',
+      },
+      {
+        name: 'token',
+        value: 'text',
+        description: 'what clients send as their API key; by default a new one (or GRADPROMPT_TOKEN)',
+      },
+      { name: 'no-token', description: 'answer every program on this machine' },
+      { name: 'max-new-tokens', value: 'n', type: 'integer', description: 'of a chat request that does not say; by default 512' },
+      { name: 'batch-size', value: 'n', type: 'integer', description: 'answers that are made at once' },
+      { name: 'weights', value: 'width', description: 'stored (the default): as the file has them; or fp32' },
+      ...machine,
+      json,
+      quiet,
+    ],
+    example: 'gradprompt serve runs/sst2 --port 8080',
+    load: () => import('./commands/serve.js'),
   },
   {
     name: 'export',

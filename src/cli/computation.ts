@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { GradpromptError } from '../errors.js'
 import type { GradpromptEvent } from '../train/events.js'
 import { type ErrorMessage, Interrupted, unpackError } from './failure.js'
-import type { FromWorker, Progress, TaskName, Tasks, ToWorker } from './messages.js'
+import type { FromWorker, News, Progress, TaskName, Tasks, ToWorker } from './messages.js'
 
 export interface ComputationOptions {
   readonly onEvent?: ((event: GradpromptEvent) => void) | undefined
@@ -28,7 +28,14 @@ const tailLength = 4096
 export async function compute<Name extends TaskName>(
   task: Name,
   request: Tasks[Name]['request'],
-  { onEvent, onProgress, onStopping, hint, timeoutSeconds }: ComputationOptions = {},
+  {
+    onEvent,
+    onProgress,
+    onNews,
+    onStopping,
+    hint,
+    timeoutSeconds,
+  }: ComputationOptions & { readonly onNews?: (news: News<Name>) => void } = {},
 ): Promise<Tasks[Name]['result']> {
   const debug = Boolean(process.env.GRADPROMPT_DEBUG)
   // What libraries print belongs neither into the results nor across the progress line.
@@ -56,6 +63,7 @@ export async function compute<Name extends TaskName>(
       child.on('message', (message: FromWorker) => {
         if ('event' in message) onEvent?.(message.event)
         else if ('progress' in message) onProgress?.(message.progress)
+        else if ('news' in message) onNews?.(message.news as News<Name>)
         else last = message
       })
       child.on('error', reject)

@@ -14,25 +14,22 @@ export interface ConfigOption {
   readonly default: string | undefined
 }
 
-/** Every option of the config, or those of one part of it. */
-export function configOptions(part = ''): ConfigOption[] {
-  const root: OptionSchema = configJsonSchema()
-  return listOptions(root)
-    .filter(({ path }) => path.startsWith(part))
-    .map(({ path, description, default: fallback }) => {
-      const schemas = schemasAt(root, path.split('.')).flatMap(schema => alternatives(schema))
-      const choices = [
-        ...new Set(schemas.flatMap(({ const: only, enum: several }) => several ?? (only === undefined ? [] : [only]))),
-      ]
-      return {
-        path,
-        flag: `--${path.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)}`,
-        // What each choice means is said where there is one alone.
-        description: schemas.length > 1 && choices.length === schemas.length ? '' : description,
-        choices: choices.map(String),
-        default: fallback === undefined ? undefined : JSON.stringify(fallback),
-      }
-    })
+/** Every option of a config, or of a part of one: `prefix` is where the part stands. */
+export function configOptions(root: OptionSchema = configJsonSchema(), prefix = ''): ConfigOption[] {
+  return listOptions(root).map(({ path, description, default: fallback }) => {
+    const schemas = schemasAt(root, path.split('.')).flatMap(schema => alternatives(schema))
+    const choices = [
+      ...new Set(schemas.flatMap(({ const: only, enum: several }) => several ?? (only === undefined ? [] : [only]))),
+    ]
+    return {
+      path: prefix + path,
+      flag: `--${(prefix + path).replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)}`,
+      // What each choice means is said where there is one alone.
+      description: schemas.length > 1 && choices.length === schemas.length ? '' : description,
+      choices: choices.map(String),
+      default: fallback === undefined ? undefined : JSON.stringify(fallback),
+    }
+  })
 }
 
 /** The description, the choices and the default on one line. */

@@ -4,6 +4,7 @@ import type { Segment, TrainingRow } from '../data/rows.js'
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
 import { openCheckpoint, shortName } from '../model/checkpoint.js'
 import { MemoryPlan } from '../model/memory.js'
+import { checkMethod } from '../prompts/check.js'
 import { promptMethods } from '../prompts/index.js'
 import { refuseOccupied } from '../runs/run-folder.js'
 import { readTask, taskRows, totalSteps } from '../train/task.js'
@@ -25,6 +26,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   await checkpoint.file.close()
   const tokenizer = await loadTokenizer(checkpoint.tokenizer)
   const { config: model, family } = checkpoint
+  checkMethod(config.method, model)
   const method = promptMethods.get(config.method.type)!
   const numVirtualTokens = method.placement(config.method).numVirtualTokens
   const contextLength = model.maxPositionEmbeddings

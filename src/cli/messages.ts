@@ -1,6 +1,9 @@
 import type { NearestTokens } from '../evaluate/nearest-tokens.js'
 import type { Evaluation, Metrics } from '../evaluate/score.js'
+import type { AnswerRow } from '../generate/finished-rows.js'
+import type { GenerationSettings } from '../generate/settings.js'
 import type { Device } from '../program/session.js'
+import type { ServedRequest } from '../serve/server.js'
 import type { GradpromptEvent, RunResult } from '../train/events.js'
 import type { ErrorMessage } from './failure.js'
 
@@ -12,12 +15,20 @@ export interface Tasks {
   export: { request: { folder: string; to: string; out: string; model?: string | undefined }; result: ExportResult }
   /** What the vectors of a run's or a file's prompt read as. */
   nearest: { request: { prompt: string; model: string }; result: NearestTokens[] }
+  generate: { request: GenerateRequest; result: GenerateResult; news: GenerateNews }
+  serve: { request: ServeRequest; result: undefined; news: ServeNews }
   report: { request: { folder: string }; result: { path: string } }
   /** A trial of a device with a small program. */
   device: { request: { device: Device }; result: { seconds: number } }
 }
 
 export type TaskName = keyof Tasks
+
+/** What a task says of itself on the way, beside events and progress. */
+export type News<Name extends TaskName> = Tasks[Name] extends { news: infer Own } ? Own : never
+
+/** Weights as the file stores them, or as 32-bit numbers. */
+export type WeightWidth = 'stored' | 'fp32'
 
 export interface ConfigRequest {
   readonly configFile?: string | undefined
@@ -54,6 +65,61 @@ export interface EvaluateResult extends Evaluation {
   readonly control?: { readonly metrics: Metrics; readonly instruction: string | null }
 }
 
+/** How a model is opened to generate. */
+export interface EngineRequest {
+  readonly model?: string | undefined
+  readonly weights: WeightWidth
+  readonly batchSize?: number | undefined
+  readonly device?: Device | undefined
+  readonly threads?: number | undefined
+  /** GB. */
+  readonly memory?: number | undefined
+}
+
+export interface GenerateRequest extends EngineRequest {
+  /** A run folder or a prompt file. */
+  readonly prompt?: string | undefined
+  /** A text to answer, or a file of rows and where their answers go. */
+  readonly source: { readonly text: string } | { readonly input: string; readonly output: string }
+  /** Through the chat template or not; by default as fits the model and the prompt. */
+  readonly chat?: boolean | undefined
+  readonly system?: string | undefined
+  readonly variables: Readonly<Record<string, unknown>>
+  readonly maxNewTokens?: number | undefined
+  readonly settings: GenerationSettings
+}
+
+export interface GenerateResult {
+  readonly model: string
+  readonly weights: WeightWidth
+  /** Of generating alone. */
+  readonly seconds: number
+  /** New tokens. */
+  readonly tokens: number
+  /** Of a text. */
+  readonly answer?: AnswerRow & { readonly promptTokens: number }
+  /** Of a file. */
+  readonly file?: { readonly output: string; readonly rows: number; readonly resumed: number }
+}
+
+/** A piece of the answer to a text. */
+export interface GenerateNews {
+  readonly text: string
+}
+
+export interface ServeRequest extends EngineRequest {
+  readonly prompts: readonly { readonly name?: string | undefined; readonly path: string }[]
+  readonly host: string
+  readonly port: number
+  readonly token: string | undefined
+  readonly maxNewTokens: number
+}
+
+export type ServeNews =
+  | { readonly event: 'listening'; readonly url: string; readonly models: readonly string[] }
+  | ({ readonly event: 'request' } & ServedRequest)
+  | { readonly event: 'stopping'; readonly active: number }
+
 export interface ExportResult {
   readonly folder: string
   readonly files: readonly string[]
@@ -66,6 +132,7 @@ export type ToWorker = { readonly task: TaskName; readonly request: unknown } | 
 export type FromWorker =
   | { readonly event: GradpromptEvent }
   | { readonly progress: Progress }
+  | { readonly news: unknown }
   | { readonly result: unknown }
   | { readonly error: ErrorMessage }
 

@@ -63,8 +63,11 @@ function subparser(program: Parser, command: Command, help: string | undefined):
   const sub = program.command(command.name).summary(command.summary).description(command.description)
   const { argument } = command
   if (argument !== undefined) sub.argument(argument.required ? `<${argument.name}>` : `[${argument.name}]`, argument.description)
-  for (const { name, value, description } of command.options)
-    sub.option(value === undefined ? `--${name}` : `--${name} <${value}>`, description)
+  for (const { name, value, description, repeats } of command.options) {
+    const flags = value === undefined ? `--${name}` : `--${name} <${value}>`
+    if (repeats) sub.option(flags, description, (given: string, before: string[] = []) => [...before, given])
+    else sub.option(flags, description)
+  }
   if (help !== undefined) sub.addHelpText('after', `\n${help}`)
   sub.addHelpText('after', `\nExample:\n  $ ${command.example}`)
   return sub
@@ -97,22 +100,23 @@ function readOptions(
   given: Record<string, unknown>,
   dotted: Readonly<Record<string, string | boolean>>,
 ): Pick<Invocation, 'options' | 'flags'> {
-  const options: Record<string, string | number | boolean> = {}
+  const options: Record<string, string | number | boolean | readonly string[]> = {}
   const flags = { ...dotted }
   for (const option of command.options) {
     const value = givenValue(given, option)
     if (value === undefined) continue
-    if (option.config !== undefined) flags[option.config] = value
+    if (typeof value === 'object') options[option.name] = value
+    else if (option.config !== undefined) flags[option.config] = value
     else options[option.name] = typeof value === 'string' ? readNumber(option, value) : value
   }
   return { options, flags }
 }
 
 /** Commander keeps `--no-control` as `control: false`, and names in camelCase. */
-function givenValue(given: Record<string, unknown>, { name }: CommandOption): string | boolean | undefined {
+function givenValue(given: Record<string, unknown>, { name }: CommandOption): string | boolean | readonly string[] | undefined {
   const camelCase = (text: string) => text.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
   if (name.startsWith('no-')) return given[camelCase(name.slice(3))] === false ? true : undefined
-  return given[camelCase(name)] as string | boolean | undefined
+  return given[camelCase(name)] as string | boolean | readonly string[] | undefined
 }
 
 function readNumber({ name, type }: CommandOption, text: string): string | number {

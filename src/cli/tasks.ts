@@ -3,21 +3,21 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Config } from '../config/schema.js'
 import { GradpromptError } from '../errors.js'
-import type { LanguageModel, LoadOptions } from '../model/language-model.js'
-import type { PromptFile } from '../runs/prompt-file.js'
 import type { GradpromptEvent, RunResult } from '../train/events.js'
 import { resolveConfig } from './config-input.js'
-import type { EvaluateRequest, Progress, TaskName, Tasks } from './messages.js'
+import type { EvaluateRequest, News, Progress, TaskName, Tasks } from './messages.js'
+import { isFolder, load, readPromptAt, runConfig } from './opening.js'
 
 /** What the computing process does. Each task loads what it needs. */
 
-interface Context {
+export interface Context<Name extends TaskName = TaskName> {
   readonly signal: AbortSignal
   readonly onEvent: (event: GradpromptEvent) => void
   readonly onProgress: (progress: Progress) => void
+  readonly onNews: (news: News<Name>) => void
 }
 
-type Task<Name extends TaskName> = (request: Tasks[Name]['request'], context: Context) => Promise<Tasks[Name]['result']>
+type Task<Name extends TaskName> = (request: Tasks[Name]['request'], context: Context<Name>) => Promise<Tasks[Name]['result']>
 
 const tasks: { readonly [Name in TaskName]: Task<Name> } = {
   async tune(request, { signal, onEvent, onProgress }) {
@@ -41,6 +41,17 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
   },
 
   evaluate,
+
+  async generate(request, context) {
+    const { generate } = await import('./generation.js')
+    return onceFree(() => generate(request, context))
+  },
+
+  async serve(request, context) {
+    const { serve } = await import('./generation.js')
+    await serve(request, context)
+    return undefined
+  },
 
   async export({ folder, to, out, model }) {
     const { exportPrompt } = await import('../export/index.js')
@@ -70,7 +81,11 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
 }
 
 /** Runs one task. What comes over the wire is what `compute` sent, so its type is known by its name. */
-export function runTask(task: TaskName, request: unknown, context: Context): Promise<unknown> {
+export function runTask(
+  task: TaskName,
+  request: unknown,
+  context: Omit<Context, 'onNews'> & { readonly onNews: (news: unknown) => void },
+): Promise<unknown> {
   return (tasks[task] as Task<TaskName>)(request as never, context)
 }
 
@@ -178,39 +193,8 @@ async function usualInstruction(run: string | undefined, config: Config | undefi
 async function knownConfig(run: string | undefined, configFile: string | undefined): Promise<Config | undefined> {
   if (configFile !== undefined) return resolveConfig({ configFile, flags: {} })
   if (run === undefined) return undefined
-  const { openRun } = await import('../runs/run-folder.js')
-  const { parseConfig } = await import('../config/schema.js')
-  return parseConfig((await openRun(run)).config, { source: join(run, 'config.yaml') })
+  return runConfig(run)
 }
-
-async function readPromptAt(path: string): Promise<PromptFile> {
-  if (await isFolder(path)) {
-    const { readLearnedRun } = await import('../runs/learned-run.js')
-    return (await readLearnedRun(path)).prompt
-  }
-  const { readPrompt } = await import('../runs/prompt-file.js')
-  return readPrompt(path)
-}
-
-/** @param options.memory in GB */
-async function load(
-  name: string,
-  options: { device?: LoadOptions['device']; threads?: number | undefined; memory?: number | undefined } = {},
-): Promise<LanguageModel> {
-  const { LanguageModel } = await import('../model/language-model.js')
-  const { device = 'cpu', threads, memory } = options
-  return LanguageModel.load(name, {
-    device,
-    ...(threads !== undefined && { threads }),
-    ...(memory !== undefined && { memory: memory * 1e9 }),
-  })
-}
-
-const isFolder = (path: string): Promise<boolean> =>
-  stat(path).then(
-    found => found.isDirectory(),
-    () => false,
-  )
 
 const exists = (path: string): Promise<boolean> =>
   stat(path).then(

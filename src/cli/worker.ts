@@ -35,6 +35,7 @@ process.on('message', async (message: ToWorker) => {
         signal: controller.signal,
         onEvent: event => send({ event }),
         onProgress: progress => send({ progress }),
+        onNews: news => send({ news }),
       }),
     )
     .then(

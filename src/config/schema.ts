@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { promptTuningSchema } from '../prompts/prompt-tuning.js'
+import { methodSchemas, promptMethods } from '../prompts/index.js'
 import { bundledModel } from './package-root.js'
 import { configProblem, invalidConfig } from './problems.js'
 
@@ -64,7 +64,7 @@ const train = z.strictObject({
   steps: count.optional().describe('optimiser steps; excludes train.epochs'),
   epochs: z.number().positive().optional().describe('passes over the training rows (1 when train.steps is not given either)'),
   batchSize: count.default(16).describe('rows of a batch'),
-  learningRate: z.number().positive().default(0.01).describe("the schedule's highest learning rate"),
+  learningRate: z.number().positive().optional().describe("the schedule's highest learning rate; by default the method's own"),
   optimizer: z.enum(['adamw', 'adafactor']).default('adamw').describe('update rule'),
   beta1: z
     .number()
@@ -93,8 +93,6 @@ const train = z.strictObject({
   checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
 })
 
-const methods = [promptTuningSchema] as const
-
 export const configSchema = z.strictObject({
   model: filePath.default(bundledModel).describe('a folder or a .gguf file'),
   data: data.describe('rows to learn from; paths are relative to the working directory'),
@@ -102,7 +100,7 @@ export const configSchema = z.strictObject({
     .union([z.string(), messages])
     .describe('the text before the answer, with {column} placeholders ({{ and }} are braces), or a list of chat messages'),
   answer: z.string().min(1).describe('the text that is learned, with {column} placeholders'),
-  method: z.discriminatedUnion('type', methods).prefault({ type: 'prompt-tuning' }).describe('what is learned'),
+  method: z.discriminatedUnion('type', methodSchemas).prefault({ type: 'prompt-tuning' }).describe('what is learned'),
   train: train.prefault({}).describe('how it is learned'),
   evaluate: z
     .strictObject({
@@ -127,7 +125,9 @@ type Parsed = z.output<typeof configSchema>
 /** A config as a user writes it: only `data.train`, `template` and `answer` are needed. */
 export type ConfigInput = z.input<typeof configSchema>
 /** A config with every default filled in. It parses to itself. */
-export type Config = Omit<Parsed, 'train'> & { train: Omit<Parsed['train'], 'keep'> & { keep: 'best' | 'last' } }
+export type Config = Omit<Parsed, 'train'> & {
+  train: Omit<Parsed['train'], 'keep' | 'learningRate'> & { keep: 'best' | 'last'; learningRate: number }
+}
 
 /**
  * Checks a config and fills its defaults in.
@@ -146,7 +146,8 @@ export function parseConfig(input: unknown, { source = 'config' }: { source?: st
     train.beta2 ??= 0.999
   }
   train.epsilon ??= train.optimizer === 'adamw' ? 1e-8 : 1e-30
-  return { ...config, train: { ...train, keep: train.keep ?? (hasDev(config) ? 'best' : 'last') } }
+  const learningRate = train.learningRate ?? promptMethods.get(config.method.type)!.learningRate
+  return { ...config, train: { ...train, learningRate, keep: train.keep ?? (hasDev(config) ? 'best' : 'last') } }
 }
 
 const hasDev = ({ data }: Parsed) => data.dev !== undefined || data.split?.dev !== undefined
@@ -172,7 +173,7 @@ function checkTogether(config: Parsed, source: string): void {
     refuse(`train.warmup (${train.warmup} steps) is longer than train.steps (${train.steps})`, 'shorten the warm-up')
   if (train.optimizer !== 'adamw' && train.beta2 !== undefined)
     refuse(`train.beta2 belongs to train.optimizer: adamw, not to ${train.optimizer}`, 'leave train.beta2 out')
-  if (config.method.init.type === 'labels' && data.labels === undefined)
+  if ('init' in config.method && config.method.init.type === 'labels' && data.labels === undefined)
     refuse('method.init.type: labels needs data.labels', 'give the label words: data.labels: { "0": negative, "1": positive }')
   if (typeof template !== 'string' && template.at(-1)?.role === 'assistant')
     refuse('the last message of template is the assistant: that place is the answer', 'move its text to the answer')

@@ -7,8 +7,8 @@ import type { PromptPlacement } from '../model/forest.js'
 export interface PromptParameter {
   readonly name: string
   readonly shape: readonly number[]
-  /** Multiplies the run's learning rate. */
-  readonly learningRateFactor?: number
+  /** Highest learning rate of its own; by default the run's. */
+  readonly learningRate?: number
 }
 
 /** What a method may start from. */
@@ -52,9 +52,13 @@ export interface LayerRows {
 export interface PromptMethod<Config extends { readonly type: string } = { readonly type: string }> {
   readonly type: Config['type']
   readonly paper: string
+  /** Highest learning rate of a run that does not say another: chosen on dev rows. */
+  readonly learningRate: number
   /** How many virtual tokens there are and where they stand. */
   placement(config: Config): PromptPlacement
   parameters(config: Config, model: ModelConfig): PromptParameter[]
+  /** What contradicts the model or another option, in words. Asked before any weight is read. */
+  check?(config: Config, model: ModelConfig): string | undefined
   initialise(config: Config, context: InitialisationContext): Promise<Map<string, Float32Array>>
   /** The virtual tokens as the first layer takes them, the same for every sequence: [numVirtualTokens, d]. */
   inputRows?(config: Config, parameters: Parameters): tf.Tensor

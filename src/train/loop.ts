@@ -176,7 +176,14 @@ export function startLearning(
 ): LearningState {
   const { optimizer: type, beta1, beta2, epsilon, weightDecay } = train
   const options = type === 'adamw' ? { type, beta1, beta2, epsilon, weightDecay } : { type, beta1, epsilon, weightDecay }
-  const optimizer = createOptimizer(options, shapes)
+  const optimizer = createOptimizer(
+    options,
+    shapes.map(({ name, shape, learningRate }) => ({
+      name,
+      shape,
+      learningRateFactor: (learningRate ?? train.learningRate) / train.learningRate,
+    })),
+  )
   return { step: 0, parameters, optimizer, best: null, last: null, stopping: undefined, stopped: false, seconds: 0 }
 }
 

@@ -2,7 +2,9 @@ import { basename, dirname, extname, join, resolve } from 'node:path'
 import { type Config, type ConfigInput, parseConfig } from '../config/schema.js'
 import { GradpromptError } from '../errors.js'
 import { refuseAborted } from '../evaluate/score.js'
+import { openCheckpoint } from '../model/checkpoint.js'
 import { LanguageModel } from '../model/language-model.js'
+import { checkMethod } from '../prompts/check.js'
 import { currentEnvironment, type Environment, environmentDifferences } from '../runs/environment.js'
 import { type LearnedRun, readLearnedRun } from '../runs/learned-run.js'
 import { createRun, openRun, refuseOccupied } from '../runs/run-folder.js'
@@ -138,7 +140,11 @@ function goOn(state: { stopped: boolean; stopping: { readonly waited: number } |
   if (state.stopping !== undefined) state.stopping = { ...state.stopping, waited: 0 }
 }
 
-const loadModelOf = ({ model, device, threads, memory }: Config, earlierMemory?: number): Promise<LanguageModel> => {
+/** @throws GradpromptError `invalid-config` when the method does not fit the model, and as `LanguageModel.load` does */
+async function loadModelOf({ model, method, device, threads, memory }: Config, earlierMemory?: number): Promise<LanguageModel> {
+  const checkpoint = await openCheckpoint(model)
+  await checkpoint.file.close()
+  checkMethod(method, checkpoint.config)
   const budget = memory === undefined ? earlierMemory : memory * 1e9
   return LanguageModel.load(model, {
     device,

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { listOptions } from '../../src/config/options.js'
 import { bundledModel, packageRoot, resolveModelPath } from '../../src/config/package-root.js'
 import { type ConfigInput, configJsonSchema, parseConfig } from '../../src/config/schema.js'
+import { promptMethods } from '../../src/prompts/index.js'
 import { problem } from '../support/problem.js'
 
 const least = { data: { train: 'train.tsv' }, template: 'Review: {text}\nSentiment:', answer: ' {label}' } satisfies ConfigInput
@@ -138,7 +139,12 @@ describe('invalid values', () => {
       'one of system, user, assistant',
     ],
     [{ ...least, device: 'gpu' }, 'device is not valid', '"gpu"', 'one of cpu, webgpu, cuda, dml, coreml'],
-    [{ ...least, method: { type: 'promt-tuning' } }, 'method.type is not valid', '"promt-tuning"', 'one of prompt-tuning'],
+    [
+      { ...least, method: { type: 'promt-tuning' } },
+      'method.type is not valid',
+      '"promt-tuning"',
+      `one of ${[...promptMethods.keys()].join(', ')}`,
+    ],
     [{ ...least, train: { batchSize: 0 } }, 'train.batchSize is not valid', '0', 'at least 1'],
     [{ ...least, train: { batchSize: 1.5 } }, 'train.batchSize is not valid', '1.5', 'a whole number'],
     [{ ...least, train: { learningRate: 0 } }, 'train.learningRate is not valid', '0', 'more than 0'],
@@ -237,18 +243,14 @@ describe('JSON Schema', () => {
       additionalProperties: false,
       properties: {
         data: { required: ['train'] },
-        train: { properties: { learningRate: { default: 0.01, exclusiveMinimum: 0 } } },
+        train: { properties: { learningRate: { exclusiveMinimum: 0 }, batchSize: { default: 16 } } },
       },
     })
   })
 
   test('the list of options', () => {
     const options = new Map(listOptions(configJsonSchema()).map(option => [option.path, option]))
-    expect(options.get('train.learningRate')).toEqual({
-      path: 'train.learningRate',
-      description: "the schedule's highest learning rate",
-      default: 0.01,
-    })
+    expect(options.get('train.batchSize')).toEqual({ path: 'train.batchSize', description: 'rows of a batch', default: 16 })
     expect([...options.keys()]).toEqual(
       expect.arrayContaining(['data.limit', 'data.limit.dev', 'data.labels', 'method.init.scale', 'template']),
     )

@@ -1,7 +1,9 @@
+import { z } from 'zod'
+import type { OptionSchema } from '../../config/options.js'
 import { configSchema } from '../../config/schema.js'
 import { exportTargets } from '../../export/index.js'
 import { openCheckpoint, shortName } from '../../model/checkpoint.js'
-import { promptMethods } from '../../prompts/index.js'
+import { methodSchemas, promptMethods } from '../../prompts/index.js'
 import { isStatic } from '../../prompts/static.js'
 import type { CommandFunction } from '../commands.js'
 import { configOptions, describeOption } from '../config-help.js'
@@ -13,7 +15,10 @@ export const run: CommandFunction = async ({ options }) => {
   const checkpoint = typeof options.model === 'string' ? await openCheckpoint(options.model) : undefined
   await checkpoint?.file.close()
   for (const [type, method] of promptMethods) {
-    const own = configOptions('method.').filter(({ path }) => path !== 'method.type')
+    const schema = methodSchemas.find(schema => schema.shape.type.value === type)!
+    const own = configOptions(z.toJSONSchema(schema, { io: 'input' }) as OptionSchema, 'method.').filter(
+      ({ path }) => path !== 'method.type',
+    )
     const config = configSchema.shape.method.parse({ type })
     const sizes = checkpoint && method.parameters(config, checkpoint.config).map(({ shape }) => shape.reduce((a, b) => a * b, 1))
     const parameters = sizes?.reduce((a, b) => a + b, 0)

@@ -1,0 +1,170 @@
+import { stat } from 'node:fs/promises'
+import { GradpromptError } from '../../errors.js'
+import type { GenerationSettings } from '../../generate/settings.js'
+import type { CommandFunction, OptionValues } from '../commands.js'
+import { compute } from '../computation.js'
+import { engineRequest, inRange } from '../engine-options.js'
+import { Interrupted, plainText } from '../failure.js'
+import type { GenerateRequest, GenerateResult } from '../messages.js'
+import { createOutput, type Output, plural, quoted } from '../output.js'
+import { createActivity, formatDuration } from '../progress.js'
+
+/** `gradprompt generate TEXT`, or `--input` and `--output` */
+export const run: CommandFunction = async ({ argument, options }) => {
+  const output = createOutput(options)
+  const request = await generateRequest(argument, options)
+  if ('text' in request.source) await answerText(request, output)
+  else await answerFile(request, request.source.output, output)
+  return 0
+}
+
+async function answerText(request: GenerateRequest, output: Output): Promise<void> {
+  const stream = output.json ? process.stderr : process.stdout
+  const isSilent = output.json && output.quiet
+  let lineOpen = false
+  const endLine = () => {
+    if (lineOpen) stream.write('\n')
+    lineOpen = false
+  }
+  try {
+    const result = await compute('generate', request, {
+      onNews({ text }) {
+        if (isSilent) return
+        stream.write(plainText(text))
+        lineOpen = true
+      },
+    })
+    endLine()
+    const { answer, ...about } = result
+    output.object({ event: 'result', ...answer, ...about })
+    output.note(describe(result, answer!.finishReason === 'length' ? 'stopped by --max-new-tokens' : 'ended by the model'))
+  } catch (error) {
+    endLine()
+    throw error
+  }
+}
+
+async function answerFile(request: GenerateRequest, path: string, output: Output): Promise<void> {
+  const activity = createActivity()
+  try {
+    const result = await compute('generate', request, {
+      onProgress({ what, done, total }) {
+        if (!output.quiet) activity.show(what, done, total)
+      },
+      onStopping() {
+        activity.clear()
+        output.note('stopping; Ctrl-C again stops at once')
+      },
+      hint: () => `finished rows stand in ${path}.partial: the same command goes on`,
+    })
+    activity.clear()
+    const { file, ...about } = result
+    output.object({ event: 'result', ...file, ...about })
+    const before = file!.resumed > 0 ? ` (${file!.resumed} of them before)` : ''
+    output.text(`${path}: ${plural(file!.rows, 'row')}${before}`)
+    output.note(describe(result))
+  } catch (error) {
+    activity.clear()
+    if (error instanceof Interrupted) output.note(`stopped; finished rows stand in ${path}.partial: the same command goes on`)
+    throw error
+  }
+}
+
+function describe({ model, weights, seconds, tokens, answer }: GenerateResult, ending?: string): string {
+  const by = typeof answer?.stoppedBy === 'string' ? `stopped by ${quoted(answer.stoppedBy, 40)}` : ending
+  return [
+    `${plural(tokens, 'new token')} in ${formatDuration(seconds)}, ${(tokens / seconds).toFixed(1)} a second`,
+    ...(by === undefined ? [] : [by]),
+    `${model}, ${weights === 'stored' ? 'weights as stored' : 'weights in fp32'}`,
+  ].join('; ')
+}
+
+/** @throws GradpromptError `invalid-option`, `missing-argument`, `file-exists` */
+export async function generateRequest(text: string | undefined, options: OptionValues): Promise<GenerateRequest> {
+  const source = await sourceOf(text, options)
+  const system = options.system as string | undefined
+  if (options.raw === true && (options.chat === true || system !== undefined)) {
+    throw new GradpromptError('invalid-option', `--raw and --${options.chat === true ? 'chat' : 'system'} exclude each other`, {
+      hint: 'without --raw, text goes through the chat template',
+    })
+  }
+  return {
+    ...engineRequest(options),
+    prompt: options.prompt as string | undefined,
+    source,
+    chat: options.chat === true ? true : options.raw === true ? false : undefined,
+    system,
+    variables: readVariables((options.variable ?? []) as readonly string[]),
+    maxNewTokens: inRange(options, 'max-new-tokens', { least: 1 }),
+    settings: readSettings(options),
+  }
+}
+
+const defaultSeed = 13
+
+function readSettings(options: OptionValues): GenerationSettings {
+  const topP = inRange(options, 'top-p', { above: 0, most: 1 })
+  const topK = inRange(options, 'top-k', { least: 1 })
+  const minP = inRange(options, 'min-p', { least: 0, most: 1 })
+  const samples = topP !== undefined || topK !== undefined || minP !== undefined
+  const stop = (options.stop ?? []) as readonly string[]
+  if (stop.includes('')) {
+    throw new GradpromptError('invalid-option', '--stop is empty', { expected: 'a text that ends an answer' })
+  }
+  return {
+    temperature: inRange(options, 'temperature', { least: 0 }) ?? (samples ? 1 : 0),
+    topP,
+    topK,
+    minP,
+    repetitionPenalty: inRange(options, 'repetition-penalty', { above: 0 }),
+    seed: (options.seed as number | undefined) ?? defaultSeed,
+    stop: stop.length > 0 ? stop : undefined,
+    logProbabilities: options.logprobs === true || undefined,
+  }
+}
+
+async function sourceOf(text: string | undefined, options: OptionValues): Promise<GenerateRequest['source']> {
+  const input = options.input as string | undefined
+  const output = options.output as string | undefined
+  if (text !== undefined && (input ?? output) !== undefined) {
+    throw new GradpromptError('invalid-option', `TEXT and --${input === undefined ? 'output' : 'input'} exclude each other`, {
+      hint: 'the answer to one text is printed; the answers to the rows of --input go to --output',
+    })
+  }
+  if (text !== undefined) return { text }
+  if (input === undefined || output === undefined) {
+    const [code, missing] = input === output ? ['missing-argument', 'a TEXT, or --input and --output'] : ['missing-option', '']
+    throw new GradpromptError(code!, `gradprompt generate needs ${missing || `--${input === undefined ? 'input' : 'output'}`}`, {
+      found: 'nothing',
+      expected: 'a text to answer, or a file of rows and a file for their answers',
+      hint: 'gradprompt generate --input questions.jsonl --output answers.jsonl',
+    })
+  }
+  if ((await stat(output).catch(() => undefined)) !== undefined) {
+    throw new GradpromptError('file-exists', `there is already a file ${output}`, {
+      found: output,
+      expected: 'a new name: nothing is overwritten',
+      hint: 'name another with --output, or remove it',
+    })
+  }
+  return { input, output }
+}
+
+/** `enable_thinking=false`: JSON where it is, otherwise text. */
+function readVariables(given: readonly string[]): Record<string, unknown> {
+  const pairs = given.map((text): [string, unknown] => {
+    const [, name, value] = /^([A-Za-z_]\w*)=(.*)$/s.exec(text) ?? []
+    if (name === undefined || value === undefined) {
+      throw new GradpromptError('invalid-option', '--variable is not valid', {
+        found: text,
+        expected: 'name=value, such as enable_thinking=false',
+      })
+    }
+    try {
+      return [name, JSON.parse(value)]
+    } catch {
+      return [name, value]
+    }
+  })
+  return Object.fromEntries(pairs)
+}

@@ -1,0 +1,44 @@
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Config } from '../config/schema.js'
+import type { LanguageModel, LoadOptions } from '../model/language-model.js'
+import type { PromptFile } from '../runs/prompt-file.js'
+
+/** What the computing process opens by the names that the user gave. */
+
+/** @param options.memory in GB */
+export async function load(
+  name: string,
+  options: { device?: LoadOptions['device'] | undefined; threads?: number | undefined; memory?: number | undefined } = {},
+): Promise<LanguageModel> {
+  const { LanguageModel } = await import('../model/language-model.js')
+  const { device = 'cpu', threads, memory } = options
+  return LanguageModel.load(name, {
+    device,
+    ...(threads !== undefined && { threads }),
+    ...(memory !== undefined && { memory: memory * 1e9 }),
+  })
+}
+
+/** The prompt of a run folder, or a prompt file. */
+export async function readPromptAt(path: string): Promise<PromptFile> {
+  if (await isFolder(path)) {
+    const { readLearnedRun } = await import('../runs/learned-run.js')
+    return (await readLearnedRun(path)).prompt
+  }
+  const { readPrompt } = await import('../runs/prompt-file.js')
+  return readPrompt(path)
+}
+
+/** The config that a run was made with. */
+export async function runConfig(folder: string): Promise<Config> {
+  const { openRun } = await import('../runs/run-folder.js')
+  const { parseConfig } = await import('../config/schema.js')
+  return parseConfig((await openRun(folder)).config, { source: join(folder, 'config.yaml') })
+}
+
+export const isFolder = (path: string): Promise<boolean> =>
+  stat(path).then(
+    found => found.isDirectory(),
+    () => false,
+  )
