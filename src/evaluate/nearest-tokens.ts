@@ -1,6 +1,6 @@
 import type { LanguageModel, SoftPrompt } from '../model/language-model.js'
 import type { PromptFile } from '../runs/prompt-file.js'
-import { activePrompt, activeRows, softPromptOf } from './prompt.js'
+import { activePrompt, activeRows, inputRowsOf } from './prompt.js'
 
 export interface NearestToken {
   /** As people read it: ` good`, not `Ġgood`. */
@@ -24,7 +24,8 @@ export interface NearestTokens {
  * What the vectors of a soft prompt read as: for each the closest rows of the embedding table. Vectors that have moved far from all
  * words still have nearest ones, so look at the cosines.
  * @param options.count tokens per row, 3 by default
- * @throws GradpromptError `model-mismatch`, `not-static`
+ * @returns nothing where the method has no rows at the input
+ * @throws GradpromptError `model-mismatch`
  */
 export async function nearestTokens(
   model: LanguageModel,
@@ -33,7 +34,9 @@ export async function nearestTokens(
 ): Promise<NearestTokens[]> {
   if ('tensors' in prompt) activePrompt(prompt, model)
   else activeRows(prompt, model)
-  const { data, shape } = 'tensors' in prompt ? await softPromptOf(prompt) : prompt
+  const input = 'tensors' in prompt ? await inputRowsOf(prompt) : prompt
+  if (!input) return []
+  const { data, shape } = input
   const [rows, width] = shape
   const table = await model.embeddingTable()
   const vocabulary = Math.min(model.config.vocabSize, table.length / width)

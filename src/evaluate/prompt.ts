@@ -56,13 +56,19 @@ function promptMethod({ method }: PromptFile): PromptMethod {
  * @throws GradpromptError `not-static`, `unknown-method`
  */
 export async function softPromptOf(prompt: PromptFile): Promise<Required<SoftPrompt>> {
-  const method = promptMethod(prompt)
-  if (!isStatic(method)) {
-    throw new GradpromptError('not-static', `a prompt of ${method.type} is not a fixed list of rows`, {
-      found: `method.type: ${method.type}`,
+  if (!isStatic(promptMethod(prompt))) {
+    throw new GradpromptError('not-static', `a prompt of ${prompt.method.type} is not a fixed list of rows`, {
+      found: `method.type: ${prompt.method.type}`,
       expected: 'a method whose prompt is the same for every text, such as prompt-tuning',
     })
   }
+  return (await inputRowsOf(prompt))!
+}
+
+/** The rows that a prompt puts at the input, beside whatever else it does; undefined where it has none. */
+export async function inputRowsOf(prompt: PromptFile): Promise<Required<SoftPrompt> | undefined> {
+  const method = promptMethod(prompt)
+  if (!method.inputRows) return undefined
   const data = await staticRows(method, prompt.method, prompt.tensors)
   return { data, shape: [prompt.numVirtualTokens, prompt.hiddenSize], position: prompt.position }
 }
