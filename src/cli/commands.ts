@@ -48,6 +48,7 @@ const json: CommandOption = {
   name: 'json',
   description: 'one JSON object a line on standard output; text for people on standard error',
 }
+const force: CommandOption = { name: 'force', description: 'use a prompt of another model, if the width is the same' }
 const quiet: CommandOption = { name: 'quiet', description: 'no progress, results only' }
 
 const machine: readonly CommandOption[] = [
@@ -120,7 +121,8 @@ export const commands: readonly Command[] = [
       { name: 'config', value: 'file', description: 'takes model, template, answer, labels and columns from a config' },
       { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
       { name: 'data', value: 'file', description: "rows to score; by default the run's test file, or its dev file" },
-      { name: 'prompt', value: 'path', description: 'a run folder or a prompt.safetensors' },
+      { name: 'prompt', value: 'path', description: 'a run folder, a prompt.safetensors, or the folder of a PEFT adapter' },
+      force,
       { name: 'template', value: 'text', description: 'the text before the answer, with {column} placeholders' },
       { name: 'answer', value: 'text', description: 'the answer, with {column} placeholders' },
       { name: 'columns', value: 'a,b', description: 'names of the columns, for a file without a header' },
@@ -254,6 +256,7 @@ export const commands: readonly Command[] = [
     description: 'Writes the prompt of a run for another tool, with a self-test beside it. Targets: peft.',
     argument: { name: 'RUN', description: 'a run folder', required: true },
     options: [
+      force,
       { name: 'to', value: 'target', description: 'peft' },
       { name: 'out', value: 'folder', description: 'the folder to make' },
       { name: 'model', value: 'name', description: 'the base model, when it is not where it was' },

@@ -1,7 +1,8 @@
 import { GradpromptError, nearest } from '../errors.js'
+import type { WeightWidth } from '../generate/programs.js'
 import type { Device } from '../program/session.js'
 import type { OptionValues } from './commands.js'
-import type { EngineRequest, WeightWidth } from './messages.js'
+import type { EngineRequest } from './messages.js'
 
 const devices: readonly Device[] = ['cpu', 'webgpu', 'cuda', 'dml', 'coreml']
 const widths: readonly WeightWidth[] = ['stored', 'fp32']

@@ -1,6 +1,8 @@
 import type { NearestTokens } from '../evaluate/nearest-tokens.js'
 import type { Evaluation, Metrics } from '../evaluate/score.js'
+import type { ExportOptions as PromptExportOptions } from '../export/index.js'
 import type { AnswerRow } from '../generate/finished-rows.js'
+import type { WeightWidth } from '../generate/programs.js'
 import type { GenerationSettings } from '../generate/settings.js'
 import type { Device } from '../program/session.js'
 import type { ServedRequest } from '../serve/server.js'
@@ -12,7 +14,10 @@ export interface Tasks {
   tune: { request: ConfigRequest; result: RunResult }
   resume: { request: { folder: string; steps?: number | undefined }; result: RunResult }
   evaluate: { request: EvaluateRequest; result: EvaluateResult }
-  export: { request: { folder: string; to: string; out: string; model?: string | undefined }; result: ExportResult }
+  export: {
+    request: { folder: string } & Omit<PromptExportOptions, 'model'> & { model?: string | undefined }
+    result: ExportResult
+  }
   /** What the vectors of a run's or a file's prompt read as. */
   nearest: { request: { prompt: string; model: string }; result: NearestTokens[] }
   generate: { request: GenerateRequest; result: GenerateResult; news: GenerateNews }
@@ -27,9 +32,6 @@ export type TaskName = keyof Tasks
 /** What a task says of itself on the way, beside events and progress. */
 export type News<Name extends TaskName> = Tasks[Name] extends { news: infer Own } ? Own : never
 
-/** Weights as the file stores them, or as 32-bit numbers. */
-export type WeightWidth = 'stored' | 'fp32'
-
 export interface ConfigRequest {
   readonly configFile?: string | undefined
   readonly flags: Readonly<Record<string, string | boolean>>
@@ -37,7 +39,7 @@ export interface ConfigRequest {
 
 export interface EvaluateRequest {
   readonly configFile?: string | undefined
-  /** A run folder or a prompt file. */
+  /** A run folder, a prompt file or the folder of a PEFT adapter. */
   readonly prompt?: string | undefined
   readonly model?: string | undefined
   readonly data?: string | undefined
@@ -49,6 +51,8 @@ export interface EvaluateRequest {
   readonly limit?: number | undefined
   readonly seed?: number | undefined
   readonly batchSize?: number | undefined
+  /** A prompt of another model of the same width is used all the same. */
+  readonly force?: boolean | undefined
   readonly device?: Device | undefined
   readonly threads?: number | undefined
   /** GB. */
@@ -77,7 +81,7 @@ export interface EngineRequest {
 }
 
 export interface GenerateRequest extends EngineRequest {
-  /** A run folder or a prompt file. */
+  /** A run folder, a prompt file or the folder of a PEFT adapter. */
   readonly prompt?: string | undefined
   /** A text to answer, or a file of rows and where their answers go. */
   readonly source: { readonly text: string } | { readonly input: string; readonly output: string }

@@ -53,9 +53,9 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return undefined
   },
 
-  async export({ folder, to, out, model }) {
+  async export({ folder, ...options }) {
     const { exportPrompt } = await import('../export/index.js')
-    return exportPrompt(folder, { to, out, model })
+    return exportPrompt(folder, options)
   },
 
   async nearest({ prompt, model: name }) {
@@ -115,8 +115,9 @@ async function reported(folder: string, onEvent: Context['onEvent']): Promise<vo
 async function evaluate(request: EvaluateRequest, { signal, onProgress }: Context): Promise<Tasks['evaluate']['result']> {
   const { evaluate } = await import('../evaluate/evaluate.js')
   const { configFile, prompt: path, instruction } = request
-  const run = path !== undefined && (await isFolder(path)) ? path : undefined
-  const file = path === undefined ? undefined : await readPromptAt(path)
+  const adapter = path !== undefined && (await exists(join(path, 'adapter_config.json')))
+  const run = path !== undefined && !adapter && (await isFolder(path)) ? path : undefined
+  const file = path === undefined || adapter ? undefined : await readPromptAt(path)
   const config = await knownConfig(run, configFile)
   const template = request.template ?? file?.template ?? config?.template
   const answer = request.answer ?? file?.answer ?? config?.answer
@@ -150,17 +151,18 @@ async function evaluate(request: EvaluateRequest, { signal, onProgress }: Contex
       limit: request.limit,
       seed: request.seed ?? file?.seed ?? config?.seed,
       batchSize: request.batchSize ?? config?.evaluate.batchSize,
+      force: request.force,
       signal,
     }
     const progress = (what: string) => (done: number, total: number) => onProgress({ what, done, total })
     const main =
-      file === undefined
+      path === undefined
         ? await evaluate({ ...common, instruction, onProgress: progress('rows') })
-        : await evaluate({ ...common, prompt: run ?? file, onProgress: progress('rows') })
+        : await evaluate({ ...common, prompt: run ?? file ?? path, onProgress: progress('rows') })
     const { metrics, rows, labels, confusion, seconds, rowsPerSecond } = main
     // Beside a prompt the base model with a plain instruction; beside an instruction the base model without.
-    const words = file === undefined ? null : (instruction ?? (await usualInstruction(run, config)))
-    const hasControl = request.control && (file !== undefined || instruction !== undefined)
+    const words = path === undefined ? null : (instruction ?? (await usualInstruction(run, config)))
+    const hasControl = request.control && (path !== undefined || instruction !== undefined)
     const control = hasControl
       ? await evaluate({ ...common, instruction: words ?? undefined, truncate: true, onProgress: progress('rows, base model') })
       : undefined

@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Config } from '../config/schema.js'
 import { findLabels, type LabelSet } from '../data/labels.js'
 import { readRecords } from '../data/read.js'
@@ -19,7 +20,7 @@ export interface EvaluateOptions {
   readonly model?: LanguageModel | string | undefined
   /** A data file, or rows. */
   readonly data: string | readonly Readonly<Record<string, string | number | boolean>>[]
-  /** A run, its folder, a prompt file, rows of a soft prompt, a plain instruction, or nothing. */
+  /** A run, its folder, a prompt file, a PEFT adapter's folder, rows of a soft prompt, a plain instruction, or nothing. */
   readonly prompt?: LearnedRun | PromptFile | SoftPrompt | { readonly text: string } | string | undefined
   /** By default the prompt's own. */
   readonly template?: Template | undefined
@@ -40,6 +41,8 @@ export interface EvaluateOptions {
   /** Cut the text of a row that is longer than the context; by default as the run did. */
   readonly truncate?: boolean | undefined
   readonly batchSize?: number | undefined
+  /** Use a prompt that was learned on another model of the same width. */
+  readonly force?: boolean | undefined
   readonly onProgress?: ((rows: number, total: number) => void) | undefined
   readonly signal?: AbortSignal | undefined
 }
@@ -71,7 +74,7 @@ const defaultSeed = 13
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
   const { signal } = options
-  const source = await promptSource(options.prompt)
+  const source = await promptSource(options)
   const { file, config } = source
   const template = options.template ?? (file?.template as Template | undefined) ?? missing('template')
   const answer = options.answer ?? file?.answer ?? missing('answer')
@@ -85,7 +88,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   const given = options.model ?? config?.model ?? missing('model')
   const model = typeof given === 'string' ? await loadFor(given, config) : given
   try {
-    const prompt = source.active(model)
+    const prompt = await source.active(model)
     const instruction = options.instruction ?? source.text
     const builder = new RowBuilder(model.tokenizer, {
       template: instruction === undefined ? template : prependInstruction(template, instruction),
@@ -124,32 +127,37 @@ interface PromptSource {
   /** Of the run that the prompt comes from. */
   readonly config?: Config
   readonly text?: string
-  active(model: LanguageModel): ActivePrompt | undefined
+  active(model: LanguageModel): ActivePrompt | undefined | Promise<ActivePrompt>
 }
 
-async function promptSource(prompt: EvaluateOptions['prompt']): Promise<PromptSource> {
+async function promptSource({ prompt, force }: EvaluateOptions): Promise<PromptSource> {
   if (prompt === undefined) return { active: () => undefined }
-  if (typeof prompt === 'string') return sourceAt(prompt)
+  if (typeof prompt === 'string') return sourceAt(prompt, force)
   if ('text' in prompt) return { text: prompt.text, active: () => undefined }
   if ('data' in prompt) return { active: model => activeRows(prompt, model) }
   if ('folder' in prompt)
-    return { file: prompt.prompt, config: prompt.config, active: model => activePrompt(prompt.prompt, model) }
-  return { file: prompt, active: model => activePrompt(prompt, model) }
+    return { file: prompt.prompt, config: prompt.config, active: model => activePrompt(prompt.prompt, model, { force }) }
+  return { file: prompt, active: model => activePrompt(prompt, model, { force }) }
 }
 
-async function sourceAt(path: string): Promise<PromptSource> {
+async function sourceAt(path: string, force: boolean | undefined): Promise<PromptSource> {
   const found = await stat(path).catch(() => undefined)
   if (found === undefined) {
     throw new GradpromptError('file-not-found', `there is no prompt at ${path}`, {
-      expected: 'the folder of a run, or its prompt.safetensors',
+      expected: 'the folder of a run, its prompt.safetensors, or the folder of a PEFT adapter',
     })
   }
   if (!found.isDirectory()) {
     const file = await readPrompt(path)
-    return { file, active: model => activePrompt(file, model) }
+    return { file, active: model => activePrompt(file, model, { force }) }
+  }
+  if ((await stat(join(path, 'adapter_config.json')).catch(() => undefined)) !== undefined) {
+    const { readPeftAdapter } = await import('../export/peft-adapter.js')
+    // The width is the model's to say, and the model is not there yet.
+    return { active: model => readPeftAdapter(path, model.config) }
   }
   const { config, prompt: file } = await readLearnedRun(path)
-  return { file, config, active: model => activePrompt(file, model) }
+  return { file, config, active: model => activePrompt(file, model, { force }) }
 }
 
 async function readData(

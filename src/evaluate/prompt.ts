@@ -6,17 +6,21 @@ import { isStatic, staticRows } from '../prompts/static.js'
 import type { PromptFile } from '../runs/prompt-file.js'
 
 /**
- * A prompt file's content, ready to act on a model.
+ * A prompt file's content, ready to act on a model. `force`: on another model of the same width, too.
  * @throws GradpromptError `model-mismatch` when it was learned on another model, `unknown-method`, `not-a-prompt`
  */
-export function activePrompt(prompt: PromptFile, model: Pick<LanguageModel, 'config' | 'hash' | 'name'>): ActivePrompt {
-  if (prompt.model.hash !== model.hash || prompt.hiddenSize !== model.config.hiddenSize) {
+export function activePrompt(
+  prompt: PromptFile,
+  model: Pick<LanguageModel, 'config' | 'hash' | 'name'>,
+  { force = false }: { force?: boolean | undefined } = {},
+): ActivePrompt {
+  if ((prompt.model.hash !== model.hash && !force) || prompt.hiddenSize !== model.config.hiddenSize) {
     const describe = (name: string, hiddenSize: number, hash: string) =>
       `${name} (hidden size ${hiddenSize}, ${hash.slice(0, 12)})`
     throw new GradpromptError('model-mismatch', 'the prompt was learned on another model', {
       found: describe(model.name, model.config.hiddenSize, model.hash),
       expected: describe(prompt.model.name, prompt.hiddenSize, prompt.model.hash),
-      hint: 'a soft prompt means something to its own model alone: name that one, or tune a prompt for this one',
+      hint: 'a soft prompt means something to its own model alone: name that one, tune a prompt for this one, or --force it',
     })
   }
   const method = promptMethod(prompt)

@@ -4,10 +4,11 @@ import { readRecords } from '../data/read.js'
 import type { DataRecord } from '../data/records.js'
 import { RowBuilder } from '../data/rows.js'
 import { GradpromptError, nearest } from '../errors.js'
-import { activePrompt, softPromptOf } from '../evaluate/prompt.js'
-import { LanguageModel, type SoftPrompt } from '../model/language-model.js'
+import { activePrompt } from '../evaluate/prompt.js'
+import { LanguageModel } from '../model/language-model.js'
 import { type LearnedRun, readLearnedRun } from '../runs/learned-run.js'
 import type { PromptFile } from '../runs/prompt-file.js'
+import { hasPeftAdapter, peftAdapter } from './peft-adapter.js'
 import { makeSelfTest, type SelfTest } from './self-test.js'
 
 export interface ExportOptions {
@@ -17,19 +18,22 @@ export interface ExportOptions {
   readonly out: string
   /** The model or its name; by default that of the run. */
   readonly model?: LanguageModel | string | undefined
+  /** Export a prompt that was learned on another model of the same width. */
+  readonly force?: boolean | undefined
 }
 
 interface ExportContext {
   readonly prompt: PromptFile
   readonly config: Config
   readonly model: LanguageModel
-  readonly softPrompt: Required<SoftPrompt>
   readonly selfTest: SelfTest
   readonly out: string
 }
 
 interface ExportTarget {
   readonly description: string
+  /** Whether prompts of this method can be written for it. */
+  holds(type: string): boolean
   write(context: ExportContext): Promise<void>
 }
 
@@ -39,17 +43,11 @@ export const exportTargets: ReadonlyMap<string, ExportTarget> = new Map([
     'peft',
     {
       description: 'an adapter folder for PeftModel.from_pretrained',
-      async write({ config, model, softPrompt, selfTest, out }) {
+      holds: hasPeftAdapter,
+      async write({ prompt, config, model, selfTest, out }) {
         const { exportPeft } = await import('./peft.js')
-        await exportPeft({
-          prompt: softPrompt,
-          position: softPrompt.position,
-          baseModel: config.model,
-          numLayers: model.config.numLayers,
-          numAttentionHeads: model.config.numAttentionHeads,
-          out,
-          selfTest,
-        })
+        const adapter = await peftAdapter(prompt, model.config)
+        await exportPeft({ adapter, position: prompt.position, baseModel: config.model, out, selfTest })
       },
     },
   ],
@@ -62,24 +60,23 @@ const selfTestTokens = 8
  * Writes what a run learned for another tool, with a self-test beside it: a few rows of the run's own training data, and what a
  * consumer must compute for them.
  * @returns the folder and the files in it
- * @throws GradpromptError `unknown-target`, `model-mismatch`, `not-static`, `run-not-finished`, and what the target throws
+ * @throws GradpromptError `unknown-target`, `model-mismatch`, `not-exportable`, `run-not-finished`, and what the target throws
  */
 export async function exportPrompt(
   run: LearnedRun | string,
-  { to, out, model: given }: ExportOptions,
+  { to, out, model: given, force }: ExportOptions,
 ): Promise<{ folder: string; files: string[] }> {
   const target = exportTargets.get(to) ?? unknownTarget(to)
   const { config, prompt } = typeof run === 'string' ? await readLearnedRun(run) : run
-  const softPrompt = await softPromptOf(prompt)
   const model = typeof given === 'object' ? given : await LanguageModel.load(given ?? config.model, { device: config.device })
   try {
-    activePrompt(prompt, model)
+    const active = activePrompt(prompt, model, { force })
     const inputs = await selfTestInputs(config, model, prompt.numVirtualTokens)
     const { vocabSize } = model.config
-    const selfTest = await makeSelfTest({ vocabSize, logits: rows => model.logits(rows, softPrompt) }, inputs, {
+    const selfTest = await makeSelfTest({ vocabSize, logits: rows => model.logits(rows, active) }, inputs, {
       newTokens: selfTestTokens,
     })
-    await target.write({ prompt, config, model, softPrompt, selfTest, out })
+    await target.write({ prompt, config, model, selfTest, out })
   } finally {
     if (typeof given !== 'object') await model.dispose()
   }

@@ -2,17 +2,15 @@ import { mkdir, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { GradpromptError } from '../errors.js'
 import { writeSafetensors } from '../formats/safetensors.js'
+import type { PeftAdapter } from './peft-adapter.js'
 import type { SelfTest } from './self-test.js'
 
 export interface PeftExport {
-  /** The learned rows, `[numVirtualTokens, hiddenSize]`. */
-  readonly prompt: { readonly data: Float32Array; readonly shape: readonly [number, number] }
+  readonly adapter: PeftAdapter
   /** Where the prompt stood in training. PEFT puts it before everything, BOS included. */
   readonly position: 'before-bos' | 'after-bos'
   /** The base model's name for PEFT: a Hub id, or a folder. */
   readonly baseModel: string
-  readonly numLayers: number
-  readonly numAttentionHeads: number
   /** The folder to make. */
   readonly out: string
   readonly selfTest?: SelfTest | undefined
@@ -24,8 +22,7 @@ export interface PeftExport {
  * @throws GradpromptError `folder-not-empty`, `position-not-exportable`, `cannot-write`
  */
 export async function exportPeft(options: PeftExport): Promise<void> {
-  const { prompt, position, baseModel, out, selfTest } = options
-  const [numVirtualTokens, hiddenSize] = prompt.shape
+  const { adapter, position, baseModel, out, selfTest } = options
   if (position !== 'before-bos') {
     throw new GradpromptError('position-not-exportable', 'PEFT puts a soft prompt before BOS; this one was trained after it', {
       found: `position: ${position}`,
@@ -34,17 +31,10 @@ export async function exportPeft(options: PeftExport): Promise<void> {
     })
   }
   const config = {
+    ...Object.fromEntries(Object.entries(adapter.config).sort(([a], [b]) => (a < b ? -1 : 1))),
     base_model_name_or_path: baseModel,
     inference_mode: true,
-    num_attention_heads: options.numAttentionHeads,
-    num_layers: options.numLayers,
-    num_transformer_submodules: 1,
-    num_virtual_tokens: numVirtualTokens,
-    peft_type: 'PROMPT_TUNING',
-    // TEXT would make PEFT ask for the text and its tokenizer when it loads the adapter.
-    prompt_tuning_init: 'RANDOM',
     task_type: 'CAUSAL_LM',
-    token_dim: hiddenSize,
   }
   const temporary = join(dirname(resolve(out)), `.${basename(resolve(out))}.${process.pid}.tmp`)
   try {
@@ -52,11 +42,7 @@ export async function exportPeft(options: PeftExport): Promise<void> {
     await mkdir(dirname(temporary), { recursive: true })
     await rm(temporary, { recursive: true, force: true })
     await mkdir(temporary)
-    await writeSafetensors(
-      join(temporary, 'adapter_model.safetensors'),
-      [{ name: 'prompt_embeddings', shape: prompt.shape, data: prompt.data }],
-      { format: 'pt' },
-    )
+    await writeSafetensors(join(temporary, 'adapter_model.safetensors'), adapter.tensors, { format: 'pt' })
     await writeFile(join(temporary, 'adapter_config.json'), `${JSON.stringify(config, null, 2)}\n`)
     await writeFile(join(temporary, 'README.md'), modelCard(options))
     if (selfTest !== undefined) await writeFile(join(temporary, 'self-test.json'), `${JSON.stringify(selfTest, null, 2)}\n`)
@@ -89,16 +75,16 @@ function ignoreMissing(error: NodeJS.ErrnoException): undefined {
   if (error.code !== 'ENOENT') throw error
 }
 
-function modelCard({ prompt, baseModel, selfTest }: PeftExport): string {
+function modelCard({ adapter, baseModel, selfTest }: PeftExport): string {
   const name = JSON.stringify(baseModel)
   return `---
 base_model: ${name}
 library_name: peft
 tags:
-- prompt-tuning
+- ${adapter.config.peft_type.toLowerCase().replaceAll('_', '-')}
 ---
 
-A soft prompt of ${prompt.shape[0]} virtual tokens for ${baseModel}, trained with gradprompt.
+A soft prompt (${adapter.config.peft_type}) for ${baseModel}, trained with gradprompt.
 
 \`\`\`python
 from peft import PeftModel
@@ -108,6 +94,5 @@ base = AutoModelForCausalLM.from_pretrained(${name})
 model = PeftModel.from_pretrained(base, "path/of/this/folder")
 \`\`\`
 
-PEFT puts the virtual tokens before the text and its BOS token, as they stood in training.
 ${selfTest === undefined ? '' : '`self-test.json` holds a few inputs with the greedy tokens and largest logits that they must give.\n'}`
 }

@@ -60,7 +60,8 @@ export class LanguageModel {
     readonly tokenizer: Tokenizer,
     /** Hash of the model's files. */
     readonly hash: string,
-    private readonly weights: WeightFile,
+    /** The weights as every program of this model maps them. */
+    readonly weights: WeightFile,
     readonly device: Device,
     readonly threads: number,
     readonly memory: MemoryPlan,
@@ -132,11 +133,12 @@ export class LanguageModel {
    * Logits at every position of each row.
    *
    * @param rows token ids
-   * @param softPrompt put in front of every row; its own positions have no logits in the result
+   * @param soft a prompt that acts on every row, as plain rows in front of it or as a method's; its own positions have no logits in
+   *   the result
    * @returns for each row [length * vocabSize]
    */
-  async logits(rows: readonly (readonly number[])[], softPrompt?: SoftPrompt): Promise<Float32Array[]> {
-    const prompt = softPrompt && plainPrompt(softPrompt, this.config)
+  async logits(rows: readonly (readonly number[])[], soft?: SoftPrompt | ActivePrompt): Promise<Float32Array[]> {
+    const prompt = soft && ('method' in soft ? soft : plainPrompt(soft, this.config))
     const { vocabSize } = this.config
     const results: Float32Array[] = []
     for (const [start, end] of this.memory.split(
@@ -429,6 +431,7 @@ type RowsConfig = { type: string; numVirtualTokens: number; position: 'before-bo
 const plainRows: PromptMethod = {
   type: 'rows',
   paper: '',
+  learningRate: 0.01,
   placement: config => config as RowsConfig,
   parameters: (config, { hiddenSize }) => [{ name: 'prompt', shape: [(config as RowsConfig).numVirtualTokens, hiddenSize] }],
   initialise: () => Promise.resolve(new Map()),

@@ -1,23 +1,62 @@
+import type { tf } from '../../kernels/tf.js'
+import type { ModelConfig } from '../../models/family.js'
 import { runEagerly } from '../program/eager.js'
-import type { PromptMethod } from './method.js'
+import type { Parameters, PromptMethod } from './method.js'
+
+/** A learned tensor with its values. */
+export interface LearnedTensor {
+  readonly name: string
+  readonly shape: readonly number[]
+  readonly data: Float32Array
+}
+
+type Config = { readonly type: string }
 
 /** Whether a method comes to rows that are the same for every text and stand at the input alone. */
 export const isStatic = ({ inputRows, offset, layerRows, prefix, attention }: PromptMethod): boolean =>
   inputRows !== undefined && !offset && !layerRows && !prefix && !attention
 
 /**
- * The rows that a static method comes to.
+ * The rows that a method puts at the input.
  *
  * @returns [numVirtualTokens, hiddenSize]
  */
-export async function staticRows(
+export async function staticRows(method: PromptMethod, config: Config, tensors: readonly LearnedTensor[]): Promise<Float32Array> {
+  const { rows } = await computed(method, tensors, parameters => ({ rows: method.inputRows!(config, parameters) }))
+  return rows!
+}
+
+/**
+ * The keys and values that a method puts before those of the text, layer by layer: two of [Hkv, numVirtualTokens, D] each.
+ */
+export async function staticPrefix(
   method: PromptMethod,
-  config: { readonly type: string },
-  tensors: readonly { readonly name: string; readonly shape: readonly number[]; readonly data: Float32Array }[],
-): Promise<Float32Array> {
-  const inputs = Object.fromEntries(tensors.map(({ name, shape, data }) => [name, { shape, data }]))
-  const declared = Object.fromEntries(tensors.map(({ name, shape }) => [name, { shape, dtype: 'float32' as const }]))
-  const fn = (given: Parameters<NonNullable<PromptMethod['inputRows']>>[1]) => ({ rows: method.inputRows!(config, given) })
-  const { rows } = await runEagerly({ name: `${method.type} rows`, inputs: declared, fn }, inputs)
-  return rows!.data as Float32Array
+  config: Config,
+  tensors: readonly LearnedTensor[],
+  model: ModelConfig,
+): Promise<{ key: Float32Array; value: Float32Array }[]> {
+  const layers = Array.from({ length: model.numLayers }, (_, layer) => layer)
+  const numbers = await computed(method, tensors, parameters =>
+    Object.fromEntries(
+      layers.flatMap(layer => {
+        const { key, value } = method.prefix!(config, parameters, layer, model)
+        return [
+          [`key${layer}`, key],
+          [`value${layer}`, value],
+        ]
+      }),
+    ),
+  )
+  return layers.map(layer => ({ key: numbers[`key${layer}`]!, value: numbers[`value${layer}`]! }))
+}
+
+async function computed(
+  { type }: PromptMethod,
+  tensors: readonly LearnedTensor[],
+  fn: (parameters: Parameters) => Record<string, tf.Tensor>,
+): Promise<Record<string, Float32Array>> {
+  const values = Object.fromEntries(tensors.map(({ name, shape, data }) => [name, { shape, data }]))
+  const inputs = Object.fromEntries(tensors.map(({ name, shape }) => [name, { shape, dtype: 'float32' as const }]))
+  const results = await runEagerly({ name: `${type} prompt`, inputs, fn }, values)
+  return Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, data as Float32Array]))
 }

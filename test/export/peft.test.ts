@@ -5,16 +5,27 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { exportPeft, type PeftExport } from '../../src/export/peft.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 
+const adapter = ({ data, shape }: { data: Float32Array; shape: readonly [number, number] }) => ({
+  config: {
+    token_dim: shape[1],
+    prompt_tuning_init: 'RANDOM',
+    num_virtual_tokens: shape[0],
+    num_transformer_submodules: 1,
+    num_layers: 30,
+    num_attention_heads: 9,
+    peft_type: 'PROMPT_TUNING',
+  },
+  tensors: [{ name: 'prompt_embeddings', shape, data }],
+})
+
 let folder: string
 let options: PeftExport
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'gradprompt-peft-'))
   options = {
-    prompt: { data: Float32Array.of(1, 2, 3, 4, 5, 1e-20), shape: [2, 3] },
+    adapter: adapter({ data: Float32Array.of(1, 2, 3, 4, 5, 1e-20), shape: [2, 3] }),
     position: 'before-bos',
     baseModel: 'HuggingFaceTB/SmolLM2-135M-Instruct',
-    numLayers: 30,
-    numAttentionHeads: 9,
     out: join(folder, 'deep', 'adapter'),
   }
 })
@@ -25,16 +36,16 @@ describe('exportPeft', () => {
     await exportPeft(options)
     expect((await readdir(options.out)).sort()).toEqual(['README.md', 'adapter_config.json', 'adapter_model.safetensors'])
     expect(await readFile(join(options.out, 'adapter_config.json'), 'utf8')).toBe(`{
-  "base_model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct",
-  "inference_mode": true,
   "num_attention_heads": 9,
   "num_layers": 30,
   "num_transformer_submodules": 1,
   "num_virtual_tokens": 2,
   "peft_type": "PROMPT_TUNING",
   "prompt_tuning_init": "RANDOM",
-  "task_type": "CAUSAL_LM",
-  "token_dim": 3
+  "token_dim": 3,
+  "base_model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct",
+  "inference_mode": true,
+  "task_type": "CAUSAL_LM"
 }
 `)
     const file = await openSafetensors(join(options.out, 'adapter_model.safetensors'))
@@ -42,7 +53,7 @@ describe('exportPeft', () => {
     expect([...file.tensors.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }))).toEqual([
       { name: 'prompt_embeddings', dtype: 'F32', shape: [2, 3] },
     ])
-    expect(await file.read('prompt_embeddings')).toEqual(options.prompt.data)
+    expect(await file.read('prompt_embeddings')).toEqual(options.adapter.tensors[0]!.data)
     await file.close()
     const card = await readFile(join(options.out, 'README.md'), 'utf8')
     expect(card).toContain('base_model: "HuggingFaceTB/SmolLM2-135M-Instruct"')
@@ -64,7 +75,7 @@ describe('exportPeft', () => {
     await mkdir(options.out, { recursive: true })
     await exportPeft(options)
     const before = await readFile(join(options.out, 'adapter_model.safetensors'))
-    const other = { ...options, prompt: { data: Float32Array.of(9, 9, 9), shape: [1, 3] as const } }
+    const other = { ...options, adapter: adapter({ data: Float32Array.of(9, 9, 9), shape: [1, 3] }) }
     await expect(exportPeft(other)).rejects.toThrow(expect.objectContaining({ code: 'folder-not-empty' }))
     expect(await readFile(join(options.out, 'adapter_model.safetensors'))).toEqual(before)
 
@@ -78,7 +89,7 @@ describe('exportPeft', () => {
   })
 
   test('leaves nothing when it fails', async () => {
-    const wrong = { ...options, prompt: { data: new Float32Array(5), shape: [2, 3] as const } }
+    const wrong = { ...options, adapter: adapter({ data: new Float32Array(5), shape: [2, 3] }) }
     await expect(exportPeft(wrong)).rejects.toThrow(expect.objectContaining({ code: 'shape-mismatch' }))
     expect(await readdir(join(folder, 'deep'))).toEqual([])
   })

@@ -78,6 +78,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     limit: number('limit'),
     seed: number('seed'),
     batchSize: number('batch-size'),
+    force: options.force === true,
     device: device as Device | undefined,
     threads: number('threads'),
     memory: number('memory'),

@@ -16,7 +16,8 @@ export const run: CommandFunction = async ({ argument, options }) => {
     })
   }
   const model = options.model as string | undefined
-  const { folder, files } = await compute('export', { folder: argument!, to: given('to'), out: given('out'), model })
+  const force = options.force === true
+  const { folder, files } = await compute('export', { folder: argument!, to: given('to'), out: given('out'), model, force })
   output.object({ event: 'result', folder, files })
   output.text(`${folder}: ${files.join(', ')}`)
   return 0

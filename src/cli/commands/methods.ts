@@ -4,7 +4,6 @@ import { configSchema } from '../../config/schema.js'
 import { exportTargets } from '../../export/index.js'
 import { openCheckpoint, shortName } from '../../model/checkpoint.js'
 import { methodSchemas, promptMethods } from '../../prompts/index.js'
-import { isStatic } from '../../prompts/static.js'
 import type { CommandFunction } from '../commands.js'
 import { configOptions, describeOption } from '../config-help.js'
 import { createOutput, plural, table } from '../output.js'
@@ -22,7 +21,7 @@ export const run: CommandFunction = async ({ options }) => {
     const config = configSchema.shape.method.parse({ type })
     const sizes = checkpoint && method.parameters(config, checkpoint.config).map(({ shape }) => shape.reduce((a, b) => a * b, 1))
     const parameters = sizes?.reduce((a, b) => a + b, 0)
-    const exports = isStatic(method) ? [...exportTargets.keys()] : []
+    const exports = [...exportTargets].filter(([, target]) => target.holds(type)).map(([name]) => name)
     output.object({
       event: 'method',
       type,

@@ -1,0 +1,101 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { peftAdapter, readPeftAdapter } from '../../src/export/peft-adapter.js'
+import { openSafetensors } from '../../src/formats/safetensors.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+import { promptMethods } from '../../src/prompts/index.js'
+import { problemOf } from '../support/problem.js'
+
+const fixtures = 'test/fixtures/prompt-methods'
+const models = new Map<string, Promise<LanguageModel>>()
+const modelOf = (path: string) => {
+  const known = models.get(path) ?? LanguageModel.load(path)
+  models.set(path, known)
+  return known
+}
+afterAll(async () => {
+  for (const model of models.values()) await (await model).dispose()
+})
+
+interface Fixture {
+  readonly model: string
+  readonly rows: readonly { readonly ids: number[]; readonly task?: number }[]
+}
+
+const NAMES = [
+  'prompt-tuning',
+  'p-tuning-mlp',
+  'p-tuning-lstm',
+  'cpt',
+  'mpt',
+  'prefix-tuning',
+  'prefix-tuning-gpt2',
+  'prefix-tuning-projection',
+  'adaption-prompt',
+]
+
+describe.each(NAMES)('the adapter that PEFT wrote: %s', name => {
+  const folder = join(fixtures, name)
+  const { model: path, rows } = JSON.parse(readFileSync(`${folder}.json`, 'utf8')) as Fixture
+  const modelPath = existsSync(path) ? path : join('test/fixtures/models', path)
+
+  test('gives the logits that PEFT gives', async () => {
+    const model = await modelOf(modelPath)
+    const expected = await openSafetensors(`${folder}.safetensors`)
+    for (const [i, { ids, task = 0 }] of rows.entries()) {
+      const prompt = await readPeftAdapter(folder, model.config, task)
+      const [logits] = await model.logits([ids], prompt)
+      const wanted = await expected.read(`logits.${i}`)
+      expect(logits!.length).toBe(wanted.length)
+      expect(Math.max(...logits!.map((value, j) => Math.abs(value - wanted[j]!)))).toBeLessThan(1e-4)
+    }
+    await expected.close()
+  })
+
+  test('is written as PEFT wrote it', async () => {
+    const model = await modelOf(modelPath)
+    const { method, config, parameters } = await readPeftAdapter(folder, model.config)
+    const shapes = promptMethods.get(method.type)!.parameters(config, model.config)
+    const { config: written, tensors } = await peftAdapter(
+      {
+        method: config,
+        model: { name: model.name, hash: model.hash },
+        hiddenSize: model.config.hiddenSize,
+        numVirtualTokens: Math.max(1, method.placement(config).numVirtualTokens),
+        position: 'before-bos',
+        template: '',
+        answer: '',
+        seed: 0,
+        tensors: shapes.map(({ name, shape }) => ({ name, shape, data: parameters.get(name)! })),
+      },
+      model.config,
+    )
+    const theirs = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8')) as Record<string, unknown>
+    const file = await openSafetensors(join(folder, 'adapter_model.safetensors'))
+    const { peft_type: type, ...shared } = written
+    // Rows are rows, whatever encoder, context or task they came from.
+    if (theirs.peft_type === type) {
+      for (const [key, value] of Object.entries(shared))
+        if (!(key === 'encoder_hidden_size' || key === 'prefix_projection'))
+          expect({ [key]: theirs[key] }).toEqual({ [key]: value })
+      expect(tensors.map(({ name }) => name).sort()).toEqual([...file.tensors.keys()].sort())
+    } else expect(type).toBe('PROMPT_TUNING')
+    if (theirs.peft_type !== 'MULTITASK_PROMPT_TUNING') {
+      for (const { name, data, shape } of tensors) {
+        expect(file.tensors.get(name)!.shape).toEqual(shape)
+        expect(await file.read(name)).toEqual(data)
+      }
+    }
+    await file.close()
+  })
+})
+
+test('an adapter of another width, of another kind, or none', async () => {
+  const { config } = await modelOf('test/fixtures/models/llama-gqa')
+  const wide = await problemOf(readPeftAdapter(join(fixtures, 'prompt-tuning'), { ...config, hiddenSize: 48 }))
+  expect(wide).toMatchObject({ code: 'model-mismatch', found: 'prompt_embeddings of shape [4, 32]', expected: '[4, 48]' })
+  expect(await problemOf(readPeftAdapter(fixtures, config))).toMatchObject({ code: 'not-a-prompt' })
+  const task = await problemOf(readPeftAdapter(join(fixtures, 'mpt'), config, 3))
+  expect(task).toMatchObject({ code: 'not-a-prompt', found: 'task 3 of 3' })
+})
