@@ -16,6 +16,16 @@ export interface LoweredTensor {
   readonly name: string
   readonly shape: readonly LoweredSize[]
   readonly dtype: tf.DataType
+  /** A weight of a program that takes weights at their stored width. What a lowering does not ask for stays out of the program. */
+  readonly quantized?: LoweredQuantization | undefined
+}
+
+/** Names of a weight's parts: it is `scale * integer + offset`, with a scale and an offset for every block (see `linear-quantized.ts`). */
+export interface LoweredQuantization {
+  readonly bits: 4 | 8
+  readonly integers: string
+  readonly scales: string
+  readonly offsets?: string
 }
 
 /** What a lowering writes with: the inputs, and a few ways to add ONNX nodes. Sizes may be symbolic. */
@@ -36,6 +46,8 @@ export interface Lowering {
   /** An int64 vector, as ONNX wants shapes, axes and the like. */
   int64(values: readonly LoweredSize[]): string
   reshape(name: string, from: readonly LoweredSize[], to: readonly LoweredSize[]): string
+  /** What several lowerings need, written by the first that asks for `key`. */
+  once(key: string, make: () => string): string
 }
 
 type Inputs = Record<string, tf.Tensor>

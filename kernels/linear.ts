@@ -1,4 +1,5 @@
 import { defineKernel } from './kernel.js'
+import { lowerQuantizedLinear } from './linear-quantized.js'
 import { tf } from './tf.js'
 
 const run = defineKernel({
@@ -14,14 +15,18 @@ const run = defineKernel({
   },
   lower: {
     shape: ({ x, weight }) => [x!.shape[0]!, weight!.shape[0]!],
-    write: ({ inputs: [x, weight, bias], emit }) =>
-      emit('Gemm', [x!.name, weight!.name, ...(bias ? [bias.name] : [])], { transB: 1 }),
+    write: lowering => {
+      const [x, weight, bias] = lowering.inputs
+      if (weight!.quantized) return lowerQuantizedLinear(lowering, weight!.quantized)
+      return lowering.emit('Gemm', [x!.name, weight!.name, ...(bias ? [bias.name] : [])], { transB: 1 })
+    },
   },
 })
 
 /**
  * `x weightᵀ + bias` with a frozen weight: only `x` has a gradient. One orientation of the weight serves both directions: the
- * forward product transposes it while reading, the backward product takes it as it lies.
+ * forward product transposes it while reading, the backward product takes it as it lies. In a program that takes weights at their
+ * stored width, the forward product is over the quantised weight.
  *
  * @param x [R, in]
  * @param weight [out, in]

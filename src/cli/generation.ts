@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { bundledModel } from '../config/package-root.js'
 import { GradpromptError } from '../errors.js'
 import { activePrompt } from '../evaluate/prompt.js'
@@ -10,7 +11,7 @@ import type { Generation, Generator } from '../generate/request.js'
 import { generationRequest, tokenBudget } from '../generate/settings.js'
 import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
 import { installedVersion } from '../program/cache.js'
-import { acquireLock } from '../runs/lock.js'
+import { acquireLock, type Lock } from '../runs/lock.js'
 import type { PromptFile } from '../runs/prompt-file.js'
 import type { ServedModel } from '../serve/completions.js'
 import { startServer } from '../serve/server.js'
@@ -31,7 +32,7 @@ export async function generate(request: GenerateRequest, context: Context<'gener
   // Mistakes in the rows are told before a model is loaded.
   const rows = 'input' in source ? await readInput(source.input) : undefined
   const prompt = path === undefined ? undefined : await readPromptAt(path)
-  const lock = 'output' in source ? await acquireLock(`${source.output}.lock`) : undefined
+  const lock = 'output' in source ? await lockOutput(source.output) : undefined
   try {
     return await withEngine(request, path, prompt && new Map([[thePrompt, prompt]]), async (generator, model) => {
       const settings = { ...request.settings, ...(prompt !== undefined && { prompt: thePrompt }) }
@@ -43,6 +44,21 @@ export async function generate(request: GenerateRequest, context: Context<'gener
     })
   } finally {
     await lock?.release()
+  }
+}
+
+/** Makes this process the only one that writes an output file. @throws GradpromptError `run-locked`, `cannot-write` */
+async function lockOutput(output: string): Promise<Lock> {
+  try {
+    await mkdir(dirname(output), { recursive: true })
+    return await acquireLock(`${output}.lock`)
+  } catch (cause) {
+    if (cause instanceof GradpromptError) throw cause
+    throw new GradpromptError('cannot-write', `cannot write ${output}`, {
+      found: cause instanceof Error ? cause.message : String(cause),
+      expected: 'a place for a file',
+      cause,
+    })
   }
 }
 

@@ -65,7 +65,7 @@ function printField(field: unknown, origin: string, name: string): string {
   }
 }
 
-function parseJson(text: string, path: string, line: number): unknown {
+export function parseJson(text: string, path: string, line: number): unknown {
   try {
     return JSON.parse(text)
   } catch (cause) {

@@ -5,6 +5,7 @@ import { toRecords, tsvLines } from './delimited.js'
 import { readJson, readJsonLines } from './json.js'
 import { readParquet } from './parquet.js'
 import { type DataRecord, setOrigin } from './records.js'
+import { type DataTask, guessTask, taskTable } from './task-records.js'
 
 export const dataFormats = ['tsv', 'csv', 'jsonl', 'json', 'parquet'] as const
 export type DataFormat = (typeof dataFormats)[number]
@@ -20,6 +21,8 @@ export interface DataFile {
   readonly records: DataRecord[]
   readonly columns: string[]
   readonly format: DataFormat
+  /** The benchmark that it was read as. */
+  readonly task?: DataTask
 }
 
 // A JavaScript string holds half a gigabyte at most.
@@ -32,22 +35,37 @@ const largestText = 500 * 1024 * 1024
  *
  * `columns` names the columns of a `.tsv` or `.csv` without a header; a first line that equals them is a header all the same.
  * Without `columns` the first line is the header. In the other formats `columns` picks columns, which every row must have.
+ *
+ * `task` gives the rows the columns of a benchmark (see `taskTable`). Without it a file that lacks one of the columns `needed` and
+ * has it as a benchmark is read as that (see `guessTask`).
  * @throws GradpromptError `file-not-found`, `unknown-format`, `data-too-large`, `invalid-encoding`, `empty-data`, `invalid-data`
  *   (with the line), `missing-column`, `header-mismatch`
  */
 export async function readRecords(
   path: string,
-  { columns, format = formatOf(path) }: { columns?: readonly string[] | undefined; format?: DataFormat | undefined } = {},
+  {
+    columns,
+    task,
+    needed = [],
+    format = formatOf(path),
+  }: {
+    columns?: readonly string[] | undefined
+    task?: DataTask | undefined
+    needed?: readonly string[] | undefined
+    format?: DataFormat | undefined
+  } = {},
 ): Promise<DataFile> {
   const size = await sizeOf(path)
   if (size === 0) throw emptyData(path)
-  const table =
+  const read =
     format === 'parquet' ? await readParquet(path, size, columns) : await parse(await readText(path, size), path, format, columns)
-  if (table.records.length === 0) throw emptyData(path)
+  if (read.records.length === 0) throw emptyData(path)
+  const meant = task ?? guessTask(read, needed)
+  const table = meant === undefined ? read : taskTable(read, meant)
   table.records.forEach((record, i) => {
     setOrigin(record, table.origins[i]!)
   })
-  return { records: table.records, columns: table.columns, format }
+  return { records: table.records, columns: table.columns, format, ...(meant && { task: meant }) }
 }
 
 type TextFormat = Exclude<DataFormat, 'parquet'>
@@ -72,7 +90,7 @@ function formatOf(path: string): DataFormat {
   })
 }
 
-async function sizeOf(path: string): Promise<number> {
+export async function sizeOf(path: string): Promise<number> {
   try {
     const found = await stat(path)
     if (found.isFile()) return found.size
@@ -87,7 +105,7 @@ async function sizeOf(path: string): Promise<number> {
   throw new GradpromptError('file-not-found', `the data file ${path} is not a file`, { expected: 'a file' })
 }
 
-async function readText(path: string, size: number): Promise<string> {
+export async function readText(path: string, size: number): Promise<string> {
   if (size > largestText)
     throw new GradpromptError('data-too-large', `${path} is too large to be read as text`, {
       found: `${size} bytes`,

@@ -126,7 +126,8 @@ function unsupported(type: string, tensor: string | undefined): GradpromptError 
 // Below, per block: `b` is the offset of its bytes, `o` of its weights. Products of a half-precision scale and the integers are
 // exact in double precision, so rounding happens once, on the store: as in float32 arithmetic, whose products are exact as well.
 
-function halfAt(bytes: Uint8Array, b: number): number {
+/** The half-precision number at byte `b`. */
+export function halfAt(bytes: Uint8Array, b: number): number {
   return float16Values[bytes[b]! | (bytes[b + 1]! << 8)]!
 }
 
@@ -192,12 +193,12 @@ function decodeQ5_1(bytes: Uint8Array, out: Float32Array): void {
 }
 
 /** 6-bit scale of sub-block `s` (0-7) from the 12 packed bytes at `p`. */
-function subScale(bytes: Uint8Array, p: number, s: number): number {
+export function subScale(bytes: Uint8Array, p: number, s: number): number {
   return s < 4 ? bytes[p + s]! & 63 : (bytes[p + s + 4]! & 15) | ((bytes[p + s - 4]! >> 6) << 4)
 }
 
 /** 6-bit minimum of sub-block `s` (0-7) from the 12 packed bytes at `p`. */
-function subMinimum(bytes: Uint8Array, p: number, s: number): number {
+export function subMinimum(bytes: Uint8Array, p: number, s: number): number {
   return s < 4 ? bytes[p + s + 4]! & 63 : (bytes[p + s + 4]! >> 4) | ((bytes[p + s]! >> 6) << 4)
 }
 

@@ -18,13 +18,13 @@ export interface PromptPlacement {
   readonly numVirtualTokens: number
   /** `after-bos`: behind the first token, which all sequences must share. */
   readonly position: 'before-bos' | 'after-bos'
-  /** `keys`: the virtual tokens have no hidden states; every layer sees keys and values that were learned. By default `rows`. */
+  /** `keys`: the virtual tokens have no hidden states; every layer sees keys and values of its own. By default `rows`. */
   readonly as?: 'rows' | 'keys'
   /** Each sequence has virtual tokens of its own, made from its instruction, so that sequences share nothing. */
   readonly perSequence?: boolean
   /** The method treats answers otherwise than instructions, so that a shared row must be one of the two for all. */
   readonly answersApart?: boolean
-  /** The first layer in which virtual tokens are seen; by default 0. */
+  /** The layer before which the virtual tokens join the text; by default 0. */
   readonly insertionLayer?: number
 }
 
@@ -54,7 +54,12 @@ interface Group {
   readonly keys: readonly number[]
 }
 
+/**
+ * The rows in their order: virtual tokens (of all sequences, or sequence after sequence), what all texts begin with, the rest of each
+ * text, children. Where each sequence has virtual tokens of its own nothing is shared, and a placeholder stands before them.
+ */
 export class Forest {
+  /** Tokens of the text rows, which are those from `firstText` on. */
   readonly tokenIds: number[] = []
   /** Place of each token in its text, and whether it belongs to an answer. */
   private readonly textIndex: number[] = []
@@ -63,8 +68,10 @@ export class Forest {
   readonly positions: number[] = []
   /** Number of shared rows. */
   readonly shared: number
+  /** Rows before this one are virtual tokens. */
+  private readonly firstText: number
   private readonly prefix: number
-  /** Own rows of each sequence. */
+  /** Text rows of each sequence beyond what is shared. */
   private readonly own: Segment[] = []
   private readonly children: Segment[][] = []
   private readonly instructions: number[] = []
@@ -94,15 +101,16 @@ export class Forest {
     const most = Math.min(...sequences.map(limit))
     const alike = lists.length === 1 || perSequence ? 0 : Math.min(commonPrefix(lists), most)
     this.prefix = Math.max(alike, afterFirst ? 1 : 0)
-    const sharedVirtual = perSequence ? 0 : numVirtualTokens
-    this.placeholder = sharedVirtual + this.prefix <= 0
-    if (this.placeholder) this.push(PADDING_TOKEN, 0)
-    for (let i = 0; i < sharedVirtual; i++) this.positions.push(afterFirst ? i + 1 : i)
+    this.placeholder = perSequence || numVirtualTokens + this.prefix <= 0
+    if (perSequence) this.positions.push(0)
+    for (let copy = 0; copy < (perSequence ? lists.length : 1); copy++)
+      for (let i = 0; i < numVirtualTokens; i++) this.positions.push(afterFirst ? i + 1 : i)
+    this.firstText = this.positions.length
+    if (this.placeholder && !perSequence) this.push(PADDING_TOKEN, 0)
     for (let i = 0; i < this.prefix; i++) this.push(lists[0]![i] ?? PADDING_TOKEN, this.positionOf(i), i)
-    this.shared = this.positions.length
+    this.shared = perSequence ? 1 : this.positions.length
     for (const { ids, instructionLength = ids.length } of sequences) {
       const start = this.positions.length
-      if (perSequence) for (let i = 0; i < numVirtualTokens; i++) this.push(PADDING_TOKEN, i)
       for (let i = this.prefix; i < ids.length; i++) this.push(ids[i]!, this.positionOf(i), i, i >= instructionLength)
       if (this.positions.length === start) this.push(PADDING_TOKEN, this.positionOf(this.prefix))
       this.own.push({ start, length: this.positions.length - start })
@@ -142,18 +150,25 @@ export class Forest {
   }
 
   /**
-   * Row of a sequence's token. Index -1 is what stands before the first token: the soft prompt's last row.
+   * Row of a sequence's token, as one that predicts. Index -1 is what stands before the first token: the soft prompt's last row.
    *
    * @returns undefined for -1 when nothing stands there
    */
   rowOf(sequence: number, index: number): number | undefined {
-    const { numVirtualTokens, position, perSequence, as } = this.placement
-    if (perSequence) return numVirtualTokens + index < 0 ? undefined : this.own[sequence]!.start + numVirtualTokens + index
-    if (index < 0) return numVirtualTokens > 0 && position === 'before-bos' && as !== 'keys' ? numVirtualTokens - 1 : undefined
+    const { numVirtualTokens, position, as } = this.placement
+    if (index < 0) {
+      const reads = numVirtualTokens > 0 && position === 'before-bos' && as !== 'keys'
+      return reads ? this.virtualRow(sequence, numVirtualTokens - 1) : undefined
+    }
     // What follows the first token is predicted from behind the prompt.
     if (index === 0 && position === 'after-bos' && numVirtualTokens > 0) return numVirtualTokens - 1
-    if (index < this.prefix) return numVirtualTokens + index
+    if (index < this.prefix) return this.firstText + index
     return this.own[sequence]!.start + index - this.prefix
+  }
+
+  /** Row of a sequence's virtual token. */
+  virtualRow(sequence: number, index: number): number {
+    return this.placement.perSequence ? 1 + sequence * this.placement.numVirtualTokens + index : index
   }
 
   /** Row of a child's token. */
@@ -163,13 +178,13 @@ export class Forest {
 
   /** The inputs of a program over this forest that reads the targets' rows. */
   inputs(targets: readonly Target[]): { inputs: Record<string, ProgramInput>; readRows: number[] } {
-    const { numVirtualTokens, as, perSequence } = this.placement
+    const { as, perSequence } = this.placement
     const readRows = [...new Set(targets.map(({ row }) => row))].sort((a, b) => a - b)
     const place = new Map(readRows.map((row, i) => [row, i]))
     const rowWeight = new Float32Array(readRows.length)
     for (const { row, weight } of targets) rowWeight[place.get(row)!]! += weight
     // Rows before this one are keys without hidden states.
-    const first = as === 'keys' ? numVirtualTokens : 0
+    const first = as === 'keys' ? this.firstText : 0
     const readInverse = new Int32Array(this.rows - first).fill(readRows.length)
     for (const [row, i] of place) readInverse[row - first] = i
     const masking = Int32Array.from(this.positions)
@@ -193,36 +208,27 @@ export class Forest {
       rowWeight: vector(rowWeight),
       ...this.layout('', groups, masking, row => row - first, this.rows - first),
       ...this.layout('read', readGroups, masking, row => place.get(row)!, readRows.length),
-      ...(perSequence ? this.perSequenceInputs() : {}),
+      ...(perSequence ? this.instructionInputs() : {}),
     }
     return { inputs, readRows }
   }
 
-  /** Where the virtual tokens and the instruction of each sequence stand. */
-  private perSequenceInputs(): Record<string, ProgramInput> {
-    const { numVirtualTokens } = this.placement
+  /** Where the instruction of each sequence stands among the text rows. */
+  private instructionInputs(): Record<string, ProgramInput> {
     const count = this.own.length
-    const virtualIndex = new Int32Array(count * numVirtualTokens)
-    const virtualPlace = new Int32Array(this.rows).fill(count * numVirtualTokens)
     const longest = Math.max(1, ...this.instructions)
     const instructionIndex = new Int32Array(count * longest)
     const instructionMask = new Float32Array(count * longest)
-    const instructionInverse = new Int32Array(this.rows).fill(count * longest)
+    const instructionInverse = new Int32Array(this.rows - this.firstText).fill(count * longest)
     for (const [i, { start }] of this.own.entries()) {
-      for (let j = 0; j < numVirtualTokens; j++) {
-        virtualIndex[i * numVirtualTokens + j] = start + j
-        virtualPlace[start + j] = i * numVirtualTokens + j
-      }
       for (let j = 0; j < this.instructions[i]!; j++) {
-        const row = start + numVirtualTokens + j
+        const row = start - this.firstText + j
         instructionIndex[i * longest + j] = row
         instructionMask[i * longest + j] = 1
         instructionInverse[row] = i * longest + j
       }
     }
     return {
-      virtualIndex: { data: virtualIndex, shape: [count, numVirtualTokens] },
-      virtualPlace: vector(virtualPlace),
       instructionIndex: { data: instructionIndex, shape: [count, longest] },
       instructionMask: { data: instructionMask, shape: [count, longest] },
       instructionInverse: vector(instructionInverse),
@@ -232,14 +238,18 @@ export class Forest {
   /** @param first the first row that queries */
   private groups(first: number): Group[] {
     const groups: Group[] = []
+    const { perSequence, as, numVirtualTokens } = this.placement
+    const virtual = (sequence: number) =>
+      perSequence ? range({ start: this.virtualRow(sequence, 0), length: numVirtualTokens }) : []
     const longest = Math.max(...this.own.map(({ length }) => length))
     const step = Math.max(longest, Math.min(this.shared, SHARED_GROUP))
     for (let start = first; start < this.shared; start += step) {
       groups.push({ queries: range({ start, length: Math.min(step, this.shared - start) }), keys: [] })
     }
     for (const [i, own] of this.own.entries()) {
-      const keys = range(own)
-      groups.push({ queries: keys, keys })
+      const text = range(own)
+      const keys = [...virtual(i), ...text]
+      groups.push({ queries: as === 'keys' ? text : keys, keys })
       for (const child of this.children[i]!) {
         const queries = range(child)
         if (queries.length > 0) groups.push({ queries, keys: [...keys, ...queries] })
@@ -312,18 +322,20 @@ export function forestSpec(options: { placement: PromptPlacement; children: bool
 } {
   const { placement, children, maxRows } = options
   const { numVirtualTokens: m, as = 'rows', perSequence = false } = placement
+  // P shared rows and S others; where sequences share nothing, a placeholder, m virtual rows for each of B, and W text rows.
+  const own = perSequence ? `W+${m}*B` : 'S'
+  const all = perSequence ? `${own}+1` : 'P+S'
+  const text = perSequence ? 'W' : m > 0 ? `P+S-${m}` : 'P+S'
+  const hidden = as === 'keys' ? text : all
   const size: readonly [number, number] = [1, maxRows]
   const int32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'int32' })
   const float32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'float32' })
-  const shared = perSequence ? 0 : m
-  const tokens = shared > 0 ? `P+S-${m}` : 'P+S'
-  const hidden = as === 'keys' ? tokens : 'P+S'
   const inputs = {
-    tokenIds: int32(tokens),
-    textIndex: int32(tokens),
-    answerMask: float32(tokens),
-    positions: int32('P+S'),
-    sharedPositions: int32('P'),
+    tokenIds: int32(text),
+    textIndex: int32(text),
+    answerMask: float32(text),
+    positions: int32(all),
+    sharedPositions: int32(perSequence ? 1 : 'P'),
     readIndex: int32('Q'),
     readInverse: int32(hidden),
     targetRow: int32('N'),
@@ -340,17 +352,16 @@ export function forestSpec(options: { placement: PromptPlacement; children: bool
     readQueryMask: float32('H', 'U'),
     readQuerySlot: int32('Q'),
     readKeyIndex: int32('H', 'J'),
-    ...(children ? {} : { keySlot: int32('S'), readKeySlot: int32('S') }),
+    ...(children ? {} : { keySlot: int32(own), readKeySlot: int32(own) }),
     ...(perSequence
       ? {
-          virtualIndex: int32('B', m),
-          virtualPlace: int32('P+S'),
           instructionIndex: int32('B', 'I'),
           instructionMask: float32('B', 'I'),
-          instructionInverse: int32('P+S'),
+          instructionInverse: int32(text),
         }
       : {}),
   }
-  const names = ['S', 'Q', 'N', 'G', 'T', 'K', 'H', 'U', 'J', ...(perSequence ? ['B', 'I'] : [])]
-  return { inputs, dims: { P: [Math.max(1, shared), maxRows], ...Object.fromEntries(names.map(name => [name, size])) } }
+  const names = ['Q', 'N', 'G', 'T', 'K', 'H', 'U', 'J', ...(perSequence ? ['W', 'B', 'I'] : ['S'])]
+  const dims = Object.fromEntries(names.map(name => [name, size]))
+  return { inputs, dims: perSequence ? dims : { P: [Math.max(1, m), maxRows], ...dims } }
 }

@@ -11,7 +11,7 @@ import type { Checkpoint } from './checkpoint.js'
 
 const FILE = 'weights.bin'
 /** Tensors begin on cache lines. */
-const ALIGNMENT = 64
+export const ALIGNMENT = 64
 /** Changes whenever the bytes that this file writes would. */
 const LAYOUT_VERSION = 1
 
@@ -64,15 +64,7 @@ async function write(
 ): Promise<void> {
   const parent = join(cacheFolder(), 'models')
   await mkdir(parent, { recursive: true })
-  const disk = await statfs(parent)
-  const free = disk.bavail * disk.bsize
-  if (free < byteLength * 1.05) {
-    throw new GradpromptError('disk-full', 'The dequantised weights do not fit into the cache folder', {
-      found: `${gigabytes(free)} free in ${parent}`,
-      expected: gigabytes(byteLength * 1.05),
-      hint: 'free some space, or name another folder with GRADPROMPT_CACHE',
-    })
-  }
+  await requireSpace(parent, byteLength)
   const temporary = `${folder}.${randomUUID()}.tmp`
   await mkdir(temporary)
   try {
@@ -101,6 +93,18 @@ async function write(
   } finally {
     await rm(temporary, { recursive: true, force: true })
   }
+}
+
+/** @throws GradpromptError `disk-full` */
+export async function requireSpace(folder: string, byteLength: number): Promise<void> {
+  const disk = await statfs(folder)
+  const free = disk.bavail * disk.bsize
+  if (free >= byteLength * 1.05) return
+  throw new GradpromptError('disk-full', 'The weights do not fit into the cache folder', {
+    found: `${gigabytes(free)} free in ${folder}`,
+    expected: gigabytes(byteLength * 1.05),
+    hint: 'free some space, or name another folder with GRADPROMPT_CACHE',
+  })
 }
 
 /** A stored tensor in the order that programs want. */

@@ -1,4 +1,4 @@
-import { type Attributes, kernels, type LoweredTensor, type Lowering } from '../../kernels/kernel.js'
+import { type Attributes, kernels, type LoweredQuantization, type LoweredTensor, type Lowering } from '../../kernels/kernel.js'
 import { GradpromptError } from '../errors.js'
 import type { Graph, GraphNode, GraphValue } from './graph.js'
 import { bytesOf, DATA_TYPE, ModelBuilder, type OnnxType } from './onnx.js'
@@ -7,12 +7,23 @@ import type { OperationLowering } from './operations/operation.js'
 import { type Size, SizeExpression, sameSize } from './sizes.js'
 
 /** Where a weight's bytes stand: in a file beside the model, mapped by every program that uses it. */
-export interface ExternalTensor {
+export interface ExternalTensor<Dtype extends OnnxType = 'float32' | 'int32'> {
   readonly file: string
   readonly offset: number
   readonly byteLength: number
   readonly shape: readonly number[]
-  readonly dtype: 'float32' | 'int32'
+  readonly dtype: Dtype
+}
+
+/** A weight `[out, in]` at its stored width, for linear layers (see `kernels/linear-quantized.ts`). */
+export interface QuantizedTensor {
+  readonly bits: 4 | 8
+  /** Packed integers, uint8 [out, in / 32, 4 * bits] */
+  readonly integers: ExternalTensor<'uint8'>
+  /** [out, in / 32] */
+  readonly scales: ExternalTensor<'float32'>
+  /** [out, in / 32] */
+  readonly offsets?: ExternalTensor<'float32'>
 }
 
 /**
@@ -25,8 +36,9 @@ export function lowerGraph(
   device: string,
   weights: ReadonlyMap<string, ExternalTensor>,
   inputs: readonly { name: string; shape: readonly Size[]; dtype: string }[],
+  quantized: ReadonlyMap<string, QuantizedTensor> = new Map(),
 ): { model: Uint8Array; nodes: number } {
-  const lowerer = new Lowerer(graph, device, weights)
+  const lowerer = new Lowerer(graph, device, weights, quantized)
   for (const input of inputs) lowerer.declareInput(input)
   for (const node of graph.nodes) lowerer.node(node)
   for (const [name, id] of Object.entries(graph.outputs)) lowerer.output(name, id)
@@ -40,14 +52,15 @@ class Lowerer {
   readonly builder = new ModelBuilder()
   /** ONNX names of the graph's values. */
   private readonly names = new Map<number, string>()
-  /** ONNX names of int64 vectors of length one that hold a size. */
-  private readonly sizes = new Map<string, string>()
+  /** ONNX names of what is written once, by what it is: sizes, parts of weights, what lowerings share. */
+  private readonly written = new Map<string, string>()
   private readonly declared: { name: string; shape: readonly Size[] }[] = []
 
   constructor(
     private readonly graph: Graph,
     private readonly device: string,
     private readonly weights: ReadonlyMap<string, ExternalTensor>,
+    private readonly quantized: ReadonlyMap<string, QuantizedTensor>,
   ) {}
 
   declareInput({ name, shape, dtype }: { name: string; shape: readonly Size[]; dtype: string }): void {
@@ -62,7 +75,7 @@ class Lowerer {
   }
 
   node(node: GraphNode): void {
-    const inputs = node.inputs.map(id => (id < 0 ? undefined : this.tensor(id)))
+    const inputs = node.inputs.map(id => (id < 0 ? undefined : new Operand(this, this.graph.values.get(id)!)))
     const outputs = node.outputs.map(id => this.graph.values.get(id)!)
     const lowering = this.lowering(inputs, outputs, node.attributes)
     const kernel = kernels.get(node.operation)
@@ -70,7 +83,7 @@ class Lowerer {
       ? kernel.lower.write(lowering)
       : operations.get(node.operation)!.lower(lowering as OperationLowering)
     const names = Array.isArray(result) ? result : [result]
-    const taken = new Set(inputs.map(input => input?.name))
+    const taken = new Set(node.inputs.map(id => this.names.get(id)))
     for (const [i, id] of node.outputs.entries()) {
       const name = names[i]!
       this.names.set(id, name)
@@ -79,12 +92,8 @@ class Lowerer {
     }
   }
 
-  private tensor(id: number): LoweredTensor {
-    const { shape, dtype } = this.graph.values.get(id)!
-    return { name: this.name(id), shape, dtype }
-  }
-
-  private name(id: number): string {
+  /** The ONNX name of a value; a weight or constant is written when it is first asked for. */
+  name(id: number): string {
     const known = this.names.get(id)
     if (known !== undefined) return known
     const made = this.source(this.graph.values.get(id)!)
@@ -94,16 +103,31 @@ class Lowerer {
 
   private source({ source, shape, dtype }: GraphValue): string {
     if (source.kind === 'input') return source.name
-    if (source.kind === 'weight') {
-      const weight = this.weights.get(source.name)!
-      const name = `weight:${source.name}`
-      this.builder.external(name, weight.dtype, weight.shape, weight.file, weight.offset, weight.byteLength)
-      return name
-    }
+    if (source.kind === 'weight') return this.external(`weight:${source.name}`, this.weights.get(source.name)!)
     if (source.kind === 'constant')
       return this.builder.constant(dtype as OnnxType, shape as number[], bytesOf(dtype as OnnxType, source.data))
     if (source.kind === 'uniform') return this.uniform(source.numerator, source.denominator, shape, dtype as OnnxType)
     throw new GradpromptError('internal', 'A value is used before it is made', { exitCode: 1 })
+  }
+
+  private external(name: string, { dtype, shape, file, offset, byteLength }: ExternalTensor<OnnxType>): string {
+    return this.once(name, () => {
+      this.builder.external(name, dtype, shape, file, offset, byteLength)
+      return name
+    })
+  }
+
+  /** A weight at its stored width, where the file has it and the device multiplies with it. */
+  quantization(name: string): LoweredQuantization | undefined {
+    const stored = this.device === 'cpu' ? this.quantized.get(name) : undefined
+    if (!stored) return undefined
+    const part = (kind: string, tensor: ExternalTensor<OnnxType>) => this.external(`weight:${name}:${kind}`, tensor)
+    return {
+      bits: stored.bits,
+      integers: part('integers', stored.integers),
+      scales: part('scales', stored.scales),
+      ...(stored.offsets ? { offsets: part('offsets', stored.offsets) } : {}),
+    }
   }
 
   private uniform(numerator: Size, denominator: Size, shape: readonly Size[], dtype: OnnxType): string {
@@ -135,6 +159,7 @@ class Lowerer {
       },
       int64: values => this.int64(values as Size[]),
       reshape: (name, from, to) => this.reshape(name, from as Size[], to as Size[]),
+      once: (key, make) => this.once(`shared:${key}`, make),
     }
   }
 
@@ -162,10 +187,10 @@ class Lowerer {
   }
 
   private once(key: string, make: () => string): string {
-    const known = this.sizes.get(key)
+    const known = this.written.get(key)
     if (known !== undefined) return known
     const made = make()
-    this.sizes.set(key, made)
+    this.written.set(key, made)
     return made
   }
 
@@ -219,5 +244,29 @@ class Lowerer {
       return this.emit('Reshape', [name, this.int64(copied.map(size => (typeof size === 'number' ? size : -1)))])
     if (open.length === 0 && noZeroSize) return this.emit('Reshape', [name, this.int64(copied)])
     return this.emit('Reshape', [name, this.int64(to)], { allowzero: 1 })
+  }
+}
+
+/** An input of a node, named when its lowering asks: of a weight, a program holds only the form that it uses. */
+class Operand implements LoweredTensor {
+  constructor(
+    private readonly lowerer: Lowerer,
+    private readonly value: GraphValue,
+  ) {}
+
+  get name(): string {
+    return this.lowerer.name(this.value.id)
+  }
+
+  get shape(): readonly Size[] {
+    return this.value.shape
+  }
+
+  get dtype(): GraphValue['dtype'] {
+    return this.value.dtype
+  }
+
+  get quantized(): LoweredQuantization | undefined {
+    return this.value.source.kind === 'weight' ? this.lowerer.quantization(this.value.source.name) : undefined
   }
 }

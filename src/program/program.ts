@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type * as tf from '@tensorflow/tfjs'
 import { GradpromptError } from '../errors.js'
 import { cacheFolder, hashOf, toolchainFingerprint, touch, trimCache, writeWhole } from './cache.js'
-import type { ExternalTensor } from './lower.js'
+import type { ExternalTensor, QuantizedTensor } from './lower.js'
 import { type Device, Session, type SessionOptions, type TypedArray } from './session.js'
 import { type Dimensions, type DimensionValues, type Size, SizeExpression } from './sizes.js'
 
@@ -36,6 +36,8 @@ export interface ProgramSpec {
 export interface WeightFile {
   readonly folder: string
   readonly tensors: ReadonlyMap<string, ExternalTensor>
+  /** Weights that linear layers take at their stored width; the others, and everything else, are as in `tensors`. */
+  readonly quantized?: ReadonlyMap<string, QuantizedTensor>
   /** Hash of the weights and their layout. */
   readonly hash: string
 }
@@ -43,7 +45,10 @@ export interface WeightFile {
 export interface CompileOptions {
   readonly device?: Device
   readonly threads?: number
-  /** Keep packed copies of the weights (see `SessionOptions.pack`). */
+  /**
+   * Keep packed copies of the weights (see `SessionOptions.pack`). By default where weights are quantised: ONNX Runtime would
+   * dequantise them in every run otherwise.
+   */
   readonly pack?: boolean
   readonly profile?: string
 }
@@ -87,7 +92,7 @@ export class Program {
         [...(spec.weights?.tensors ?? [])].map(([name, { shape, dtype }]) => [name, { shape: [...shape], dtype }]),
       )
       const graph = traceGraph(spec.fn, placeholders, weights, spec.dims)
-      const { model } = lowerGraph(graph, device, spec.weights?.tensors ?? new Map(), placeholders)
+      const { model } = lowerGraph(graph, device, spec.weights?.tensors ?? new Map(), placeholders, spec.weights?.quantized)
       path ??= join(folder, `${hashOf(model)}.onnx`)
       if (!existsSync(path)) {
         writeWhole(path, model)
@@ -99,7 +104,7 @@ export class Program {
     const sessionOptions: SessionOptions = {
       device,
       threads: options.threads ?? defaultThreads(),
-      pack: options.pack ?? false,
+      pack: options.pack ?? spec.weights?.quantized !== undefined,
       optimize: !spec.weights,
       ...(options.profile ? { profile: options.profile } : {}),
     }

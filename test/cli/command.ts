@@ -16,18 +16,21 @@ export type Line = { readonly event: string; readonly step?: number } & Record<s
 export interface CommandOptions {
   readonly cwd?: string
   readonly env?: Readonly<Record<string, string>>
+  /** Hears of the process when there is one. */
+  readonly onStart?: (child: ChildProcess) => void
   /** Hears of each line of JSON as it comes. */
   readonly onLine?: (line: Line, child: ChildProcess) => void
 }
 
 /** Runs the built command line to its end. */
-export function command(args: readonly string[], { cwd, env, onLine }: CommandOptions = {}): Promise<Outcome> {
+export function command(args: readonly string[], { cwd, env, onStart, onLine }: CommandOptions = {}): Promise<Outcome> {
   return new Promise((done, fail) => {
     const child = spawn(process.execPath, [program, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, NO_COLOR: '1', ...env },
       ...(cwd !== undefined && { cwd }),
     })
+    onStart?.(child)
     let [stdout, stderr, rest] = ['', '', '']
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       stdout += text

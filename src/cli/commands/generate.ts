@@ -133,8 +133,9 @@ async function sourceOf(text: string | undefined, options: OptionValues): Promis
   }
   if (text !== undefined) return { text }
   if (input === undefined || output === undefined) {
-    const [code, missing] = input === output ? ['missing-argument', 'a TEXT, or --input and --output'] : ['missing-option', '']
-    throw new GradpromptError(code!, `gradprompt generate needs ${missing || `--${input === undefined ? 'input' : 'output'}`}`, {
+    const both = input === output
+    const missing = both ? 'a TEXT, or --input and --output' : input === undefined ? '--input' : '--output'
+    throw new GradpromptError(both ? 'missing-argument' : 'missing-option', `gradprompt generate needs ${missing}`, {
       found: 'nothing',
       expected: 'a text to answer, or a file of rows and a file for their answers',
       hint: 'gradprompt generate --input questions.jsonl --output answers.jsonl',

@@ -1,0 +1,59 @@
+import { halfAt, subMinimum, subScale } from './dequantize.js'
+
+/**
+ * How a ggml type stores 32 neighbouring weights of a row: as `scale * integer + offset`, with signed integers of so many bits. The
+ * unsigned integers of the file are centred (4 bits: -8 to 7), so that an offset is small, or none where zero has an integer.
+ */
+export interface BlockForm {
+  readonly bits: 4 | 8
+  /** Whether blocks have offsets other than zero. */
+  readonly offsets: boolean
+}
+
+interface StoredForm extends BlockForm {
+  readonly read: (bytes: Uint8Array, scales: Float32Array, offsets: Float32Array) => void
+}
+
+/** The half-precision scale at the beginning of each block is all that it has. */
+const scaled = (bytesPerBlock: number) => (bytes: Uint8Array, scales: Float32Array) => {
+  for (let i = 0; i < scales.length; i++) scales[i] = halfAt(bytes, i * bytesPerBlock)
+}
+
+/** A scale, then a minimum, the weight whose unsigned integer is 0. */
+const scaledFromMinimum =
+  (bytesPerBlock: number, centre: number) => (bytes: Uint8Array, scales: Float32Array, offsets: Float32Array) => {
+    for (let i = 0; i < scales.length; i++) {
+      const scale = halfAt(bytes, i * bytesPerBlock)
+      scales[i] = scale
+      offsets[i] = halfAt(bytes, i * bytesPerBlock + 2) + centre * scale
+    }
+  }
+
+/** Eight blocks of 32 to a stored block of 256: two half-precision factors, then packed 6-bit scales and minima. */
+const scaledInEighths =
+  (bytesPerBlock: number, centre: number) => (bytes: Uint8Array, scales: Float32Array, offsets: Float32Array) => {
+    for (let i = 0; i < scales.length; i++) {
+      const b = (i >> 3) * bytesPerBlock
+      const scale = halfAt(bytes, b) * subScale(bytes, b + 4, i & 7)
+      scales[i] = scale
+      offsets[i] = centre * scale - halfAt(bytes, b + 2) * subMinimum(bytes, b + 4, i & 7)
+    }
+  }
+
+const forms: Readonly<Record<string, StoredForm>> = {
+  Q8_0: { bits: 8, offsets: false, read: scaled(34) },
+  Q4_0: { bits: 4, offsets: false, read: scaled(18) },
+  Q4_1: { bits: 4, offsets: true, read: scaledFromMinimum(20, 8) },
+  Q5_0: { bits: 8, offsets: false, read: scaled(22) },
+  Q5_1: { bits: 8, offsets: true, read: scaledFromMinimum(24, 16) },
+  Q4_K: { bits: 4, offsets: true, read: scaledInEighths(144, 8) },
+  Q5_K: { bits: 8, offsets: true, read: scaledInEighths(176, 16) },
+}
+
+/** The form of a type, or nothing where it has none: floats, and Q6_K, whose scales serve 16 weights. */
+export const blockForm = (type: string): BlockForm | undefined => (Object.hasOwn(forms, type) ? forms[type] : undefined)
+
+/** Scale and offset of each 32 weights in `bytes`, whole blocks of a type that has a form. Offsets are written where it has any. */
+export function readBlockScales(type: string, bytes: Uint8Array, scales: Float32Array, offsets: Float32Array): void {
+  forms[type]!.read(bytes, scales, offsets)
+}

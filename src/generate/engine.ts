@@ -1,0 +1,276 @@
+import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
+import { GradpromptError, nearest } from '../errors.js'
+import type { Tokenizer } from '../formats/tokenizer.js'
+import { type ActivePrompt, type LanguageModel, placementOf } from '../model/language-model.js'
+import { gigabytes } from '../model/weight-file.js'
+import { BlockStore } from './block-store.js'
+import { Lane, laneOf, type NamedPrompt } from './lane.js'
+import { PrefixCache } from './prefix-cache.js'
+import type { WeightWidth } from './programs.js'
+import type { Generation, GenerationRequest, Generator } from './request.js'
+import { Sequence } from './sequence.js'
+
+export interface EngineOptions {
+  /** Width of the linear layers' weights; by default `stored`. */
+  readonly weights?: WeightWidth
+  /** Sequences under way at the same time, at most. */
+  readonly batchSize?: number
+  /** Soft prompts by name. Their keys and values are computed once. */
+  readonly prompts?: Readonly<Record<string, ActivePrompt>>
+  /** The prompt of requests that name none. */
+  readonly defaultPrompt?: string
+  /** Bytes of cached keys and values, at most; a quarter of it may be beginnings kept for later. By default a share of what is free. */
+  readonly cacheBytes?: number
+  /** Tokens that end every answer, in place of the model's own. */
+  readonly endTokenIds?: readonly number[]
+}
+
+interface Waiting {
+  readonly sequence: Sequence
+  readonly named: NamedPrompt
+}
+
+/** Name of having no soft prompt, which no registered prompt can have. */
+const PLAIN = ''
+
+/**
+ * Generates for many requests at once: they join and leave the running batch at every step, and what several begin with is computed
+ * once. Greedy results do not depend on what else is running, but for ties of logits within rounding.
+ *
+ * `Generation.ids` are the generated tokens without the one that ended the answer.
+ */
+export class GenerationEngine implements Generator {
+  private readonly waiting: Waiting[] = []
+  private readonly lanes = new Map<string, Lane>()
+  private readonly prefixes: PrefixCache
+  private readonly batchSize: number
+  private readonly endTokenIds: readonly number[]
+  /** Blocks that there may be, and those that sequences under way may come to. */
+  private readonly capacity: number
+  private reserved = 0
+  private work: Promise<void> | undefined
+  private disposed = false
+
+  private constructor(
+    private readonly model: LanguageModel,
+    private readonly options: EngineOptions,
+  ) {
+    this.batchSize = options.batchSize ?? 64
+    this.endTokenIds = options.endTokenIds ?? endTokens(model.tokenizer)
+    const bytes = options.cacheBytes ?? defaultCacheBytes(model)
+    this.prefixes = new PrefixCache(bytes / 4)
+    this.capacity = Math.max(1, Math.floor((bytes * 3) / 4 / BlockStore.bytes(model.config)))
+    if (!(Number.isInteger(this.batchSize) && this.batchSize >= 1)) {
+      throw new GradpromptError('invalid-option', 'batchSize is not usable', {
+        found: String(options.batchSize),
+        expected: 'a whole number from 1',
+      })
+    }
+    if (options.defaultPrompt !== undefined) this.named(options.defaultPrompt)
+  }
+
+  /** Opens the programs, so that the first answer is as fast as the others. @throws GradpromptError as compiling does, `invalid-option` */
+  static async open(model: LanguageModel, options: EngineOptions = {}): Promise<GenerationEngine> {
+    const engine = new GenerationEngine(model, options)
+    try {
+      await engine.lane(engine.named(options.defaultPrompt)).prepare()
+    } catch (error) {
+      await engine.dispose()
+      throw error
+    }
+    return engine
+  }
+
+  /** What is under way. */
+  get state(): { readonly waiting: number; readonly running: number; readonly blocks: number; readonly keptBytes: number } {
+    const lanes = [...this.lanes.values()]
+    return {
+      waiting: this.waiting.length,
+      running: lanes.reduce((sum, lane) => sum + lane.size, 0),
+      blocks: lanes.reduce((sum, lane) => sum + lane.blocks, 0),
+      keptBytes: this.prefixes.size.bytes,
+    }
+  }
+
+  /**
+   * @throws GradpromptError `context-exceeded`, `invalid-token-id`, `empty-prompt`, `invalid-option`, `unknown-prompt`,
+   *   `not-enough-memory`, `engine-disposed`; what `onText` throws
+   */
+  async generate(request: GenerationRequest): Promise<Generation> {
+    if (this.disposed) throw new GradpromptError('engine-disposed', 'The engine has been disposed', { exitCode: 1 })
+    const named = this.named(request.prompt ?? this.options.defaultPrompt)
+    const { numVirtualTokens, position } = placementOf(named.prompt)
+    const blocks = this.check(request, numVirtualTokens)
+    const placement = { numVirtualTokens, afterFirst: position === 'after-bos' && numVirtualTokens > 0 }
+    const { signal, logProbabilities } = request
+    let settle: { resolve(generation: Generation): void; reject(error: unknown): void } | undefined
+    const settled = new Promise<Generation>((resolve, reject) => {
+      settle = { resolve, reject }
+    })
+    const sequence = new Sequence(request, placement, this.model.tokenizer, this.endTokenIds, settle!)
+    sequence.reserved = blocks
+    if (request.maxNewTokens === 0 || signal?.aborted) {
+      const finishReason = signal?.aborted ? 'aborted' : 'length'
+      return { ids: [], text: '', finishReason, promptTokens: request.ids.length, ...(logProbabilities ? { logProbabilities: [] } : {}) } // biome-ignore format: nothing to do
+    }
+    this.waiting.push({ sequence, named })
+    this.work ??= this.loop()
+    // Every step looks for aborted requests; one that waits for a place need not wait for a step.
+    const drop = () => this.dropWaiting(sequence)
+    signal?.addEventListener('abort', drop)
+    try {
+      return await settled
+    } finally {
+      signal?.removeEventListener('abort', drop)
+    }
+  }
+
+  /** Ends requests under way with what they have, and frees the programs. */
+  async dispose(): Promise<void> {
+    this.disposed = true
+    for (const { sequence } of this.waiting.splice(0)) sequence.abort()
+    await this.work
+    for (const lane of this.lanes.values()) await lane.dispose()
+    this.lanes.clear()
+  }
+
+  private async loop(): Promise<void> {
+    // Requests made in one turn of the event loop begin together.
+    await new Promise(resolve => setImmediate(resolve))
+    for (;;) {
+      for (const lane of this.lanes.values()) {
+        for (const sequence of this.free(lane.remove(sequence => this.disposed || sequence.aborted))) sequence.abort()
+      }
+      await this.admit()
+      const busy = [...this.lanes.values()].filter(lane => lane.size > 0)
+      if (busy.length === 0 && this.waiting.length === 0) {
+        this.work = undefined
+        return
+      }
+      for (const lane of busy) {
+        try {
+          this.free(await lane.step())
+        } catch (error) {
+          for (const sequence of this.free(lane.remove(() => true))) sequence.fail(error)
+        }
+      }
+    }
+  }
+
+  /** Lets requests in, first come first, as long as there are places and blocks. */
+  private async admit(): Promise<void> {
+    while (this.waiting.length > 0 && this.state.running < this.batchSize) {
+      const { sequence, named } = this.waiting[0]!
+      if (this.reserved + sequence.reserved > this.capacity) return
+      this.waiting.shift()
+      this.reserved += sequence.reserved
+      const lane = this.lane(named)
+      try {
+        await lane.enter(sequence, named)
+      } catch (error) {
+        this.free([sequence])
+        sequence.fail(error)
+      }
+    }
+  }
+
+  private free(ended: Sequence[]): Sequence[] {
+    for (const { reserved } of ended) this.reserved -= reserved
+    return ended
+  }
+
+  private dropWaiting(sequence: Sequence): void {
+    const at = this.waiting.findIndex(waiting => waiting.sequence === sequence)
+    if (at < 0) return
+    this.waiting.splice(at, 1)
+    sequence.abort()
+  }
+
+  private lane(named: NamedPrompt): Lane {
+    const key = laneOf(named)
+    const known = this.lanes.get(key)
+    if (known) return known
+    const made = new Lane(this.model, this.prefixes, key === '' ? undefined : named.prompt, this.options.weights ?? 'stored')
+    this.lanes.set(key, made)
+    return made
+  }
+
+  private named(name: string | undefined): NamedPrompt {
+    if (name === undefined) return { name: PLAIN, prompt: undefined }
+    const { prompts = {} } = this.options
+    const prompt = Object.hasOwn(prompts, name) ? prompts[name] : undefined
+    if (prompt && name !== PLAIN) return { name, prompt }
+    const known = Object.keys(prompts)
+    const close = nearest(name, known)
+    throw new GradpromptError('unknown-prompt', 'There is no soft prompt of this name', {
+      found: name,
+      expected: known.length > 0 ? `one of ${known.join(', ')}` : 'none: the engine was opened without prompts',
+      ...(close === undefined ? {} : { hint: `did you mean ${close}?` }),
+    })
+  }
+
+  /** @returns the blocks that a request may come to */
+  private check({ ids, maxNewTokens, stop }: GenerationRequest, numVirtualTokens: number): number {
+    const { vocabSize, maxPositionEmbeddings } = this.model.config
+    const bad = ids.find(id => !(Number.isInteger(id) && id >= 0 && id < vocabSize))
+    if (bad !== undefined) {
+      throw new GradpromptError('invalid-token-id', 'The prompt holds an id outside the vocabulary', {
+        found: String(bad),
+        expected: `0 to ${vocabSize - 1}`,
+      })
+    }
+    if (ids.length === 0) {
+      throw new GradpromptError('empty-prompt', 'There is nothing to go on from', {
+        found: 'no tokens',
+        expected: 'one token at least, be it the BOS',
+      })
+    }
+    if (!(Number.isInteger(maxNewTokens) && maxNewTokens >= 0)) {
+      throw new GradpromptError('invalid-option', 'maxNewTokens is not usable', {
+        found: String(maxNewTokens),
+        expected: 'a whole number from 0',
+      })
+    }
+    if (stop?.includes('')) {
+      throw new GradpromptError('invalid-option', 'A stop string is empty', { expected: 'strings of one character or more' })
+    }
+    const total = numVirtualTokens + ids.length + maxNewTokens
+    if (total > maxPositionEmbeddings) {
+      const virtual = numVirtualTokens > 0 ? `${numVirtualTokens} virtual tokens + ` : ''
+      throw new GradpromptError('context-exceeded', "The prompt and the new tokens do not fit into the model's context", {
+        found: `${virtual}${ids.length} prompt tokens + ${maxNewTokens} new tokens = ${total}`,
+        expected: `${maxPositionEmbeddings} at most`,
+        hint:
+          numVirtualTokens + ids.length < maxPositionEmbeddings
+            ? `maxNewTokens can be ${maxPositionEmbeddings - numVirtualTokens - ids.length} here`
+            : 'shorten the prompt',
+      })
+    }
+    const blocks = Math.ceil(total / BLOCK_LENGTH)
+    if (blocks > this.capacity) {
+      const bytes = BlockStore.bytes(this.model.config)
+      throw new GradpromptError('not-enough-memory', 'The keys and values of this request do not fit into the cache', {
+        found: `${total} positions: ${gigabytes(blocks * bytes)}`,
+        expected: `${gigabytes(this.capacity * bytes)} at most`,
+        hint: 'raise the memory budget, or ask for fewer tokens',
+      })
+    }
+    return blocks
+  }
+}
+
+/** What cached keys and values may take: a part of what is left beside the weights, which programs may pack once more. */
+function defaultCacheBytes({ memory, config }: LanguageModel): number {
+  const left = Math.max(0, memory.budget - 2 * memory.weights)
+  return Math.max(4 * BlockStore.bytes(config), Math.min(4e9, left / 2))
+}
+
+/** Pieces by which chat models end a turn, whatever their configuration calls the end token. */
+const END_OF_TURN = new Set([
+  '<|im_end|>', '<|endoftext|>', '<|eot_id|>', '<|eom_id|>', '<|end_of_text|>', '<end_of_turn>', '<|end|>', '<|end_of_turn|>', '</s>', '<eos>',
+]) // biome-ignore format: a list
+
+function endTokens(tokenizer: Tokenizer): number[] {
+  const named = [...tokenizer.specialTokenIds].filter(id => END_OF_TURN.has(tokenizer.token(id)))
+  return tokenizer.eosTokenId === undefined ? named : [...new Set([tokenizer.eosTokenId, ...named])]
+}

@@ -1,0 +1,141 @@
+import { z } from 'zod'
+import { parseJson } from '../data/json.js'
+import { readText, sizeOf } from '../data/read.js'
+import { shorten } from '../data/records.js'
+import { GradpromptError, nearest } from '../errors.js'
+import type { ChatMessage } from '../formats/chat-template.js'
+import type { Tokenizer } from '../formats/tokenizer.js'
+
+/** What is to be answered: a text that goes on, or a conversation that the model's chat template makes one of. */
+export type GenerationInput = { readonly prompt: string } | Conversation
+
+export interface Conversation {
+  readonly messages: readonly ChatMessage[]
+  /** Further variables of the chat template, by its own names: `enable_thinking`, `documents`, … */
+  readonly variables?: Readonly<Record<string, unknown>>
+}
+
+/** A line of an input file. */
+export interface InputRow {
+  /** For messages: `questions.jsonl:17`. */
+  readonly origin: string
+  readonly input: GenerationInput
+}
+
+export interface RenderOptions {
+  /** The system message of every conversation, in place of its own. A plain prompt becomes a conversation. */
+  readonly system?: string | undefined
+  /** A plain prompt is what a user says to the chat model. */
+  readonly chat?: boolean | undefined
+  /** Variables of the chat template; a conversation's own win. */
+  readonly variables?: Readonly<Record<string, unknown>> | undefined
+}
+
+/** A text as it is tokenised: a chat template writes its special tokens itself. */
+export interface RenderedInput {
+  readonly text: string
+  readonly addSpecialTokens: boolean
+}
+
+const contentParts = z.array(z.object({ type: z.literal('text'), text: z.string() })).min(1)
+
+/** A message with text in it; parts of text are joined by line ends. Further fields are kept for the template. */
+export const messageSchema = z.looseObject({
+  role: z.string('a text such as "user"').min(1, 'a text such as "user"'),
+  content: z
+    .union([z.string(), contentParts], 'a text, or a list of { "type": "text", "text": … }; nothing but text is supported')
+    .transform(content => (typeof content === 'string' ? content : content.map(({ text }) => text).join('\n'))),
+})
+
+/** The text that the model goes on with. @throws GradpromptError as the chat template does: `no-chat-template`, … */
+export function renderInput(
+  tokenizer: Pick<Tokenizer, 'applyChatTemplate'>,
+  input: GenerationInput,
+  { system, chat = system !== undefined, variables }: RenderOptions = {},
+): RenderedInput {
+  if ('prompt' in input && !chat) return { text: input.prompt, addSpecialTokens: true }
+  const conversation: Conversation = 'prompt' in input ? { messages: [{ role: 'user', content: input.prompt }] } : input
+  const messages = system === undefined ? conversation.messages : withSystem(conversation.messages, system)
+  const text = tokenizer.applyChatTemplate(messages, {
+    ...variables,
+    ...conversation.variables,
+    addGenerationPrompt: true,
+  })
+  return { text, addSpecialTokens: false }
+}
+
+function withSystem(messages: readonly ChatMessage[], content: string): ChatMessage[] {
+  const rest = messages[0]?.role === 'system' ? messages.slice(1) : messages
+  return [{ role: 'system', content }, ...rest]
+}
+
+/**
+ * Reads rows to answer, one JSON object a line: `{"prompt": "…"}` is plain text, `{"messages": [{"role": "user", "content": "…"}]}` a
+ * conversation. Other fields of a conversation, and those of its `chat_template_kwargs`, are variables of the chat template; beside a
+ * prompt they mean nothing. Blank lines are skipped.
+ *
+ * @throws GradpromptError `file-not-found`, `data-too-large`, `invalid-encoding`, `empty-data`, and `invalid-data` with the line
+ */
+export async function readInput(path: string): Promise<InputRow[]> {
+  const text = await readText(path, await sizeOf(path))
+  const rows = text.split('\n').flatMap((line, i): InputRow[] => {
+    if (line.trim() === '') return []
+    const origin = `${path}:${i + 1}`
+    return [{ origin, input: parseRow(parseJson(line, path, i + 1), origin) }]
+  })
+  if (rows.length > 0) return rows
+  throw new GradpromptError('empty-data', `${path} has no rows`, {
+    found: 'no rows',
+    expected: 'one JSON object a line: {"prompt": "…"}',
+  })
+}
+
+const rowForms = '{"prompt": "…"} or {"messages": [{"role": "user", "content": "…"}]}'
+
+/** @throws GradpromptError `invalid-data` */
+export function parseRow(value: unknown, origin: string): GenerationInput {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw invalidRow(origin, 'is not an object', show(value))
+  const { prompt, messages, chat_template_kwargs: own, ...variables } = value as Record<string, unknown>
+  if (prompt !== undefined && messages !== undefined)
+    throw invalidRow(origin, 'has a prompt and messages', 'both', 'one of them: a text, or a conversation')
+  if (prompt !== undefined) {
+    if (typeof prompt === 'string') return { prompt }
+    throw invalidRow(origin, 'has a prompt that is no text', show(prompt), 'a text in quotes')
+  }
+  if (messages === undefined) {
+    const names = Object.keys(value)
+    const meant = names.flatMap(name => nearest(name, ['prompt', 'messages']) ?? [])[0]
+    const found = names.length === 0 ? 'an empty object' : `the fields ${names.map(shorten).join(', ')}`
+    throw invalidRow(origin, 'has neither a prompt nor messages', found, rowForms, meant && `did you mean "${meant}"?`)
+  }
+  if (own !== undefined && (typeof own !== 'object' || own === null || Array.isArray(own)))
+    throw invalidRow(origin, 'has chat_template_kwargs that are no variables', show(own), 'an object')
+  const parsed = z.array(messageSchema, 'a list of messages').min(1, 'at least one message').safeParse(messages)
+  if (!parsed.success) {
+    const { path, message } = parsed.error.issues[0]!
+    const place = path.map(key => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`)).join('')
+    throw invalidRow(origin, `has messages that are not valid`, foundAt(messages, path, `messages${place}`), message)
+  }
+  return { messages: parsed.data, variables: { ...variables, ...own } }
+}
+
+function foundAt(value: unknown, path: readonly PropertyKey[], name: string): string {
+  let at = value
+  for (const key of path) at = typeof at === 'object' && at !== null ? (at as Record<PropertyKey, unknown>)[key] : undefined
+  return at === undefined ? `no ${name}` : `${name}: ${show(at)}`
+}
+
+const show = (value: unknown): string => {
+  const text = JSON.stringify(value)
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text
+}
+
+const invalidRow = (
+  origin: string,
+  what: string,
+  found: string,
+  expected = rowForms,
+  hint?: string | undefined,
+): GradpromptError =>
+  new GradpromptError('invalid-data', `${origin} ${what}`, { found, expected, ...(hint !== undefined && { hint }) })

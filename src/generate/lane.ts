@@ -1,0 +1,409 @@
+import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
+import { Forest } from '../model/forest.js'
+import { type ActivePrompt, type LanguageModel, placementOf } from '../model/language-model.js'
+import { Program, type ProgramInput, type ProgramSpec } from '../program/program.js'
+import { BlockStore, type CachedPosition, type NewKeyValues } from './block-store.js'
+import { type PrefillPlan, planPrefill, prefillInputs, Staging } from './prefill.js'
+import { type PrefixCache, type PrefixNode, rowsOf } from './prefix-cache.js'
+import { actsOnText, decodeSpec, layerInput, ownPart, prefillSpec, promptSpec, sharedPart, type WeightWidth } from './programs.js'
+import type { Sequence } from './sequence.js'
+
+/** Rows of one run of prefill: while others wait for their next token, and otherwise. */
+const PREFILL_ROWS = { beside: 256, alone: 1024 }
+/** Runs of prefill in a row while others wait, at most. */
+const PREFILL_RUNS = 4
+/** A shorter beginning is copied to each sequence: decoding from shared blocks costs some time of its own. */
+const SHARED_FROM = 64
+/** Of the sequences under way, the part that a beginning must have to be decoded from together. */
+const SHARED_BY = 1 / 4
+
+/** A soft prompt as the engine knows it. */
+export interface NamedPrompt {
+  readonly name: string
+  readonly prompt: ActivePrompt | undefined
+}
+
+/**
+ * Sequences that run under the same programs: those of one prompt that acts on text, or all others together. Each step computes a few
+ * hundred new prompt tokens, or the next token of every sequence whose prompt is done.
+ */
+export class Lane {
+  private readonly own: BlockStore
+  private readonly shared: BlockStore
+  private readonly staging = new Staging()
+  private readonly programs = new Map<string, Promise<Program>>()
+  /** Sequences whose prompts are not in the cache yet. */
+  private readonly entering: Sequence[] = []
+  private readonly decoding: Sequence[] = []
+  /** How many sequences decode from each shared part. */
+  private readonly sharers = new Map<PrefixNode, number>()
+  private prefillRuns = 0
+
+  constructor(
+    private readonly model: LanguageModel,
+    private readonly prefixes: PrefixCache,
+    /** The prompt that acts on the text of this lane's sequences. */
+    private readonly acting: ActivePrompt | undefined,
+    private readonly width: WeightWidth,
+  ) {
+    this.own = new BlockStore(model.config)
+    this.shared = new BlockStore(model.config)
+    // The first shared block is nobody's: sequences that share nothing look there.
+    this.shared.acquire({ blocks: [] })
+  }
+
+  /** Sequences under way. */
+  get size(): number {
+    return this.entering.length + this.decoding.length
+  }
+
+  get blocks(): number {
+    return this.own.used + this.shared.used - 1
+  }
+
+  /** Takes a sequence in: its beginning is looked up, and the prompt's own keys are computed when it is the first under it. */
+  async enter(sequence: Sequence, { name, prompt }: NamedPrompt): Promise<void> {
+    if (prompt && placementOf(prompt).perSequence) await this.wholeText(sequence, prompt)
+    else {
+      const root = prompt ? await this.promptRoot(name, prompt, sequence.ids) : this.prefixes.root(name)
+      sequence.prefix = this.prefixes.find(root, sequence.ids)
+      sequence.done = sequence.prefix.tokens
+      this.prefixes.hold(sequence.prefix)
+    }
+    this.entering.push(sequence)
+  }
+
+  /** One run for the sequences under way. @returns those that it has ended; they have left */
+  async step(): Promise<Sequence[]> {
+    const waiting = this.decoding.length
+    const prefill = this.entering.length > 0 && (waiting < this.entering.length || this.prefillRuns === 0)
+    if (prefill && (waiting === 0 || this.prefillRuns < PREFILL_RUNS)) {
+      this.prefillRuns++
+      return this.prefill()
+    }
+    this.prefillRuns = 0
+    return this.decode()
+  }
+
+  /** Takes sequences out that are to end: aborted ones, or all of them. */
+  remove(ends: (sequence: Sequence) => boolean): Sequence[] {
+    const ended = [...this.entering, ...this.decoding].filter(ends)
+    for (const sequence of ended) this.leave(sequence)
+    return ended
+  }
+
+  async dispose(): Promise<void> {
+    const programs = await Promise.allSettled(this.programs.values())
+    this.programs.clear()
+    for (const program of programs) if (program.status === 'fulfilled') await program.value.dispose()
+  }
+
+  /** Opens the programs that every request needs. */
+  async prepare(): Promise<void> {
+    await this.program('prefill')
+    await this.program('decode')
+  }
+
+  private async prefill(): Promise<Sequence[]> {
+    const { config } = this.model
+    this.own.reserve([...this.entering, ...this.decoding].reduce((sum, { reserved }) => sum + reserved, 0))
+    const plan = planPrefill(this.entering, PREFILL_ROWS[this.decoding.length > 0 ? 'beside' : 'alone'], config)
+    const { inputs, reads } = prefillInputs(plan, this.own, config, this.staging)
+    const program = await this.program('prefill')
+    const sampled = [...reads].filter(([sequence]) => sequence.needsLogits).map(([, place]) => place)
+    const results = await this.run(program, inputs, [...new Set(sampled)])
+    this.file(plan, { data: results.keyValues, rows: plan.rows })
+    const ended: Sequence[] = []
+    for (const [sequence, place] of reads) {
+      this.entering.splice(this.entering.indexOf(sequence), 1)
+      this.decoding.push(sequence)
+      this.settleBeginning(sequence)
+      if (sequence.accept(results.tokens[place]!, results.logitsOf(place))) ended.push(sequence)
+    }
+    for (const sequence of ended) this.leave(sequence)
+    return ended
+  }
+
+  private async decode(): Promise<Sequence[]> {
+    // Sequences that are left: a run before may have ended all of them.
+    if (this.decoding.length === 0) return []
+    const rows = [...this.decoding]
+    for (const sequence of rows) this.makeRoom(sequence)
+    const sharing = this.sharers.size > 0
+    const program = await this.program(sharing ? 'decodeShared' : 'decode')
+    const sampled = rows.flatMap((sequence, row) => (sequence.needsLogits ? [row] : []))
+    const results = await this.run(program, this.decodeInputs(rows, sharing), sampled)
+    const source = { data: results.keyValues, rows: rows.length }
+    const ended: Sequence[] = []
+    for (const [row, sequence] of rows.entries()) {
+      this.append(sequence, { position: sequence.positionOf(sequence.done), virtual: false }, source, row)
+      sequence.done++
+      if (sequence.accept(results.tokens[row]!, results.logitsOf(row))) ended.push(sequence)
+    }
+    for (const sequence of ended) this.leave(sequence)
+    return ended
+  }
+
+  /** @param sampled distinct places among the rows that are read whose logits are wanted */
+  private async run(program: Program, inputs: Readonly<Record<string, ProgramInput>>, sampled: readonly number[]) {
+    const { vocabSize } = this.model.config
+    const results = await program.run({
+      ...inputs,
+      ...parameterInputs(this.acting),
+      // A program has no tensor without rows.
+      sampled: Int32Array.from(sampled.length > 0 ? sampled : [0]),
+    })
+    const { tokens, logits, keyValues } = results as { tokens: Int32Array; logits: Float32Array; keyValues: Float32Array }
+    const places = new Map(sampled.map((place, i) => [place, i]))
+    const logitsOf = (place: number) => {
+      const at = places.get(place)
+      return at === undefined ? undefined : logits.subarray(at * vocabSize, (at + 1) * vocabSize)
+    }
+    return { tokens, keyValues, logitsOf }
+  }
+
+  private decodeInputs(rows: readonly Sequence[], sharing: boolean): Record<string, ProgramInput> {
+    const own = table(
+      rows.map(({ blocks }) => blocks),
+      0,
+    )
+    const users = new Int32Array(this.own.length)
+    for (const [row, { blocks }] of rows.entries()) for (const block of blocks) users[block] = row
+    return {
+      tokenIds: Int32Array.from(rows, ({ ids, done }) => ids[done]!),
+      positions: Int32Array.from(rows, sequence => sequence.positionOf(sequence.done)),
+      textIndex: Int32Array.from(rows, ({ done }) => done),
+      answerMask: new Float32Array(rows.length).fill(1),
+      ...this.section(this.own, ownPart),
+      [ownPart('users')]: users,
+      [ownPart('rowBlocks')]: own,
+      ...(sharing ? this.sharedInputs(rows) : {}),
+    }
+  }
+
+  private section(store: BlockStore, name: (part: string) => string): Record<string, ProgramInput> {
+    const { numLayers, numKeyValueHeads, headDim } = this.model.config
+    const numbers = store.length * numKeyValueHeads * headDim * BLOCK_LENGTH
+    const places = store.length * BLOCK_LENGTH
+    const inputs: Record<string, ProgramInput> = {
+      [name('keyPositions')]: store.positions.subarray(0, places),
+      [name('blindKeyPositions')]: store.blindPositions.subarray(0, places),
+    }
+    for (let layer = 0; layer < numLayers; layer++) {
+      inputs[layerInput(name('keys'), layer)] = store.keys[layer]!.subarray(0, numbers)
+      inputs[layerInput(name('values'), layer)] = store.values[layer]!.subarray(0, numbers)
+    }
+    return inputs
+  }
+
+  private sharedInputs(rows: readonly Sequence[]): Record<string, ProgramInput> {
+    const count = this.shared.length
+    const usersOf = new Map<number, number[]>()
+    for (const [row, { shared }] of rows.entries()) {
+      for (const node of shared?.path() ?? [])
+        for (const block of node.blocks) usersOf.set(block, [...(usersOf.get(block) ?? []), row])
+    }
+    const width = Math.max(1, ...[...usersOf.values()].map(list => list.length))
+    const users = new Int32Array(count * width)
+    const userPositions = new Int32Array(count * width).fill(-1)
+    const places = rows.map((): number[] => [])
+    for (const [block, list] of usersOf) {
+      for (const [i, row] of list.entries()) {
+        users[block * width + i] = row
+        userPositions[block * width + i] = rows[row]!.positionOf(rows[row]!.done)
+        places[row]!.push(block * width + i)
+      }
+    }
+    return {
+      ...this.section(this.shared, sharedPart),
+      [sharedPart('users')]: { data: users, shape: [count, width] },
+      [sharedPart('userPositions')]: { data: userPositions, shape: [count, width] },
+      [sharedPart('rowBlocks')]: table(places, 0),
+    }
+  }
+
+  /** Puts away what a run of prefill has computed: whole parts that several sequences have alike, and the rest in their own blocks. */
+  private file(plan: PrefillPlan, source: NewKeyValues): void {
+    const rowsOfSequence = new Map<Sequence, { row: number; alone: boolean }[]>()
+    for (const stretch of plan.stretches) {
+      for (const sequence of stretch.sequences) {
+        const list = rowsOfSequence.get(sequence) ?? []
+        rowsOfSequence.set(sequence, list)
+        for (let i = stretch.start; i < stretch.end; i++)
+          list.push({ row: stretch.row + i - stretch.start, alone: stretch.sequences.length === 1 })
+      }
+    }
+    for (const [sequence, rows] of rowsOfSequence) {
+      const end = sequence.done + rows.length
+      if (sequence.prefix && sequence.ownLength === 0) this.extendPrefix(sequence, rows, source, end)
+      // The rest of a common stretch is computed again with what follows, so that the sequences stay together.
+      if (end < sequence.ids.length && sequence.ownLength === 0 && sequence.prefix && rows.at(-1)?.alone === false) continue
+      const skipped = rows.length - (end - sequence.done)
+      for (const { row } of rows.slice(skipped)) {
+        this.append(sequence, { position: sequence.positionOf(sequence.done), virtual: false }, source, row)
+        sequence.done++
+      }
+    }
+  }
+
+  /** Moves the part of a sequence that comes from the prefix cache forward over whole parts that others have or had as well. */
+  private extendPrefix(
+    sequence: Sequence,
+    rows: readonly { readonly row: number; readonly alone: boolean }[],
+    source: NewKeyValues,
+    end: number,
+  ): void {
+    const { ids } = sequence
+    const first = sequence.done
+    let node = sequence.prefix!
+    while (node.tokens + BLOCK_LENGTH <= end) {
+      const part = rows.slice(node.tokens - first, node.tokens - first + BLOCK_LENGTH)
+      const known = this.prefixes.part(node, ids) !== undefined || part.every(({ alone }) => !alone)
+      const next = this.prefixes.see(node, ids)!
+      if (!known) break
+      if (!next.keyValues) {
+        const positions = part.map((_, i): CachedPosition => ({ position: sequence.positionOf(node.tokens + i), virtual: false }))
+        const own = rowsOf(
+          source,
+          this.model.config.headDim,
+          part.map(({ row }) => row),
+        )
+        this.prefixes.hold(next)
+        this.prefixes.keep(next, positions, own)
+        this.prefixes.release(next)
+      }
+      node = next
+    }
+    if (node === sequence.prefix) return
+    this.prefixes.hold(node)
+    this.prefixes.release(sequence.prefix!)
+    sequence.prefix = node
+    sequence.done = node.tokens
+  }
+
+  /** Decides how a sequence decodes from its beginning: together with others, or from a copy in its own blocks. */
+  private settleBeginning(sequence: Sequence): void {
+    const { prefix } = sequence
+    if (!prefix) return
+    const least = Math.max(2, Math.ceil(this.size * SHARED_BY))
+    const path = prefix.path()
+    const last = path.findLastIndex(node => node.users >= least && node.length >= SHARED_FROM)
+    for (const node of path.slice(0, last + 1)) {
+      this.sharers.set(node, (this.sharers.get(node) ?? 0) + 1)
+      if (node.blocks.length === 0) this.fill(node)
+    }
+    for (const { keyValues, positions } of path.slice(last + 1))
+      for (const [row, at] of positions.entries()) this.append(sequence, at, keyValues!, row)
+    if (last >= 0) {
+      sequence.shared = path[last]!
+      this.prefixes.hold(sequence.shared)
+    }
+    this.prefixes.release(prefix)
+    sequence.prefix = undefined
+  }
+
+  /** Lays a part's keys and values into shared blocks. */
+  private fill(node: PrefixNode): void {
+    for (const [row, at] of node.positions.entries()) {
+      const place = row % BLOCK_LENGTH
+      if (place === 0) this.shared.acquire(node)
+      this.shared.write(node.blocks.at(-1)!, place, at, node.keyValues!, row)
+    }
+  }
+
+  private leave(sequence: Sequence): void {
+    for (const list of [this.entering, this.decoding]) {
+      const at = list.indexOf(sequence)
+      if (at >= 0) list.splice(at, 1)
+    }
+    this.own.release(sequence)
+    for (const node of sequence.shared?.path() ?? []) {
+      const left = this.sharers.get(node)! - 1
+      if (left > 0) this.sharers.set(node, left)
+      else {
+        this.sharers.delete(node)
+        this.shared.release(node)
+      }
+    }
+    for (const node of [sequence.prefix, sequence.shared]) if (node) this.prefixes.release(node)
+    sequence.prefix = sequence.shared = undefined
+  }
+
+  /** A block with a place for the next position. */
+  private makeRoom(sequence: Sequence): void {
+    if (sequence.ownLength === sequence.blocks.length * BLOCK_LENGTH) this.own.acquire(sequence)
+  }
+
+  private append(sequence: Sequence, at: CachedPosition, source: NewKeyValues, row: number): void {
+    this.makeRoom(sequence)
+    this.own.write(sequence.blocks.at(-1)!, sequence.ownLength % BLOCK_LENGTH, at, source, row)
+    sequence.ownLength++
+  }
+
+  /** Where texts under a prompt begin: its virtual tokens, and the first token where they stand behind it. */
+  private async promptRoot(name: string, prompt: ActivePrompt, ids: readonly number[]): Promise<PrefixNode> {
+    const placement = placementOf(prompt)
+    const afterFirst = placement.position === 'after-bos' && placement.numVirtualTokens > 0
+    const root = this.prefixes.root(name)
+    const node = afterFirst ? this.prefixes.see(root, ids, 1)! : root
+    if (node.keyValues || placement.numVirtualTokens === 0) return node
+    const text = afterFirst ? ids.slice(0, 1) : []
+    const forest = new Forest([{ ids: text }], placement)
+    const source = await this.forestKeyValues(prompt, forest)
+    const virtual = Array.from({ length: placement.numVirtualTokens }, (_, i) => i)
+    const rows = [...virtual, ...text.map((_, i) => virtual.length + i)]
+    const positions = rows.map(row => ({ position: forest.positions[row]!, virtual: row < virtual.length }))
+    this.prefixes.keep(node, positions, rowsOf(source, this.model.config.headDim, rows))
+    return node
+  }
+
+  /** The keys of a text whose virtual tokens are made from the text itself. Its last token is left for the run that reads it. */
+  private async wholeText(sequence: Sequence, prompt: ActivePrompt): Promise<void> {
+    const placement = placementOf(prompt)
+    const forest = new Forest([{ ids: sequence.ids }], placement)
+    const source = await this.forestKeyValues(prompt, forest)
+    for (let index = -placement.numVirtualTokens; index < sequence.ids.length - 1; index++) {
+      const row = forest.rowOf(0, index)!
+      this.append(sequence, { position: forest.positions[row]!, virtual: index < 0 }, source, row)
+    }
+    sequence.done = sequence.ids.length - 1
+  }
+
+  private async forestKeyValues(prompt: ActivePrompt, forest: Forest): Promise<NewKeyValues> {
+    const program = await this.open(`prompt ${JSON.stringify(prompt.config)}`, () => promptSpec(this.model, prompt, this.width))
+    const { inputs } = forest.inputs([{ row: forest.rows - 1, id: 0, weight: 0 }])
+    const { keyValues } = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as { keyValues: Float32Array }
+    return { data: keyValues, rows: forest.rows }
+  }
+
+  private program(kind: 'prefill' | 'decode' | 'decodeShared'): Promise<Program> {
+    const options = { prompt: this.acting, width: this.width }
+    if (kind === 'prefill') return this.open(kind, () => prefillSpec(this.model, options))
+    // A few rows are multiplied faster by weights that are packed.
+    return this.open(kind, () => decodeSpec(this.model, { ...options, sharing: kind === 'decodeShared' }), true)
+  }
+
+  private open(key: string, spec: () => ProgramSpec, pack = false): Promise<Program> {
+    const known = this.programs.get(key)
+    if (known) return known
+    const { device, threads } = this.model
+    const made = Program.compile(spec(), { device, threads, pack })
+    this.programs.set(key, made)
+    made.catch(() => this.programs.delete(key))
+    return made
+  }
+}
+
+/** The lane of a prompt: sequences under prompts that act by their virtual tokens alone run together. */
+export const laneOf = ({ name, prompt }: NamedPrompt): string => (prompt && actsOnText(prompt) ? name : '')
+
+const parameterInputs = (prompt: ActivePrompt | undefined): Record<string, ProgramInput> =>
+  Object.fromEntries([...(prompt?.parameters ?? [])].map(([name, data]) => [`parameter:${name}`, data]))
+
+/** Lists as the rows of one matrix: a shorter one repeats its first member, an empty one has `none`. */
+function table(lists: readonly (readonly number[])[], none: number): ProgramInput {
+  const width = Math.max(1, ...lists.map(list => list.length))
+  const data = new Int32Array(lists.length * width)
+  for (const [row, list] of lists.entries()) for (let i = 0; i < width; i++) data[row * width + i] = list[i] ?? list[0] ?? none
+  return { data, shape: [lists.length, width] }
+}

@@ -1,0 +1,41 @@
+/** What to generate from, and how. */
+export interface GenerationRequest {
+  /** Prompt token ids (a soft prompt is not among them). */
+  readonly ids: readonly number[]
+  /** At most this many new tokens. */
+  readonly maxNewTokens: number
+  /** 0: greedy. */
+  readonly temperature?: number
+  readonly topK?: number
+  readonly topP?: number
+  readonly minP?: number
+  readonly repetitionPenalty?: number
+  readonly seed?: number
+  /** Strings that end the answer; they are not part of `text`. */
+  readonly stop?: readonly string[]
+  /** Token ids that end the answer, beside the model's own end tokens. */
+  readonly stopTokenIds?: readonly number[]
+  /** Log-probability of each generated token (under the unmodified distribution). */
+  readonly logProbabilities?: boolean
+  /** A prompt of another name than the default one, registered with the engine. */
+  readonly prompt?: string
+  readonly signal?: AbortSignal
+  /** Called with each piece of text as soon as no stop string can begin in it. */
+  readonly onText?: (piece: string) => void
+}
+
+export interface Generation {
+  readonly ids: readonly number[]
+  readonly text: string
+  readonly finishReason: 'stop' | 'length' | 'aborted'
+  /** The stop string or token id that ended it. */
+  readonly stoppedBy?: string | number
+  readonly logProbabilities?: readonly number[]
+  readonly promptTokens: number
+}
+
+/** Rows join and leave a running batch; results do not depend on what else runs. */
+export interface Generator {
+  generate(request: GenerationRequest): Promise<Generation>
+  dispose(): Promise<void>
+}

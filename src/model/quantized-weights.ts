@@ -1,0 +1,243 @@
+import { randomUUID } from 'node:crypto'
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { QUANTIZATION_BLOCK as BLOCK } from '../../kernels/linear-quantized.js'
+import type { WeightPart, WeightSpec } from '../../models/family.js'
+import { type BlockForm, blockForm, readBlockScales } from '../formats/stored-blocks.js'
+import type { TensorFile } from '../formats/tensor-file.js'
+import { hashOf, touch, trimCache } from '../program/cache.js'
+import type { QuantizedTensor } from '../program/lower.js'
+import type { WeightFile } from '../program/program.js'
+import { type Checkpoint, openCheckpoint } from './checkpoint.js'
+import { ALIGNMENT, arranged, requireSpace } from './weight-file.js'
+
+/** Changes whenever the bytes that this file writes would. */
+const LAYOUT_VERSION = 1
+
+export interface QuantizeOptions {
+  /**
+   * Keep the stored values of every type that has a form in blocks of 32 (the default). Otherwise types with offsets (Q4_1, Q4_K, Q5_1,
+   * Q5_K) are rounded to 8 bits as well: more memory for faster products, at most 1/254 of a block's largest weight away.
+   */
+  readonly exact?: boolean
+  /** Called while the weights are written for the first time. */
+  readonly onProgress?: (fraction: number) => void
+}
+
+/**
+ * The weights of linear layers at their stored width, as one more file beside the dequantised ones: `weights` with `quantized` set, for
+ * programs whose forward products are to read a fourth or an eighth of the bytes. GGUF's Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K and Q8_0
+ * keep their values; Q6_K and floats are rounded to 8 bits, each block by its largest weight. A weight whose rows are not a multiple
+ * of 32 long stays as it is.
+ *
+ * @param checkpoint opened, or closed again
+ * @throws GradpromptError `disk-full`, and as `openCheckpoint` does
+ */
+export async function quantizedWeights(
+  checkpoint: Checkpoint,
+  weights: WeightFile,
+  { exact = true, onProgress }: QuantizeOptions = {},
+): Promise<WeightFile> {
+  const plans = plan(checkpoint, exact)
+  const file = `quantized-${hashOf(LAYOUT_VERSION, plans).slice(0, 8)}.bin`
+  const { quantized, byteLength } = layout(plans, file)
+  const path = join(weights.folder, file)
+  const size = (await stat(path).catch(() => undefined))?.size
+  if (size !== byteLength) await write(checkpoint.path, path, weights.folder, byteLength, plans, quantized, onProgress)
+  touch(weights.folder)
+  return { ...weights, quantized, hash: hashOf(weights.hash, file) }
+}
+
+/** Bytes that the quantised weights take, in memory as on disk. */
+export const quantizedBytes = (checkpoint: Checkpoint, exact = true): number => layout(plan(checkpoint, exact), '').byteLength
+
+/** A weight and the form that all its parts can take. */
+interface Plan {
+  readonly weight: WeightSpec
+  readonly form: BlockForm
+  /** For each part the type whose scales and offsets are taken over, or nothing where its values are rounded anew. */
+  readonly types: readonly (string | undefined)[]
+}
+
+const ROUNDED: BlockForm = { bits: 8, offsets: false }
+
+function plan({ weights, file, family, config }: Checkpoint, exact: boolean): Plan[] {
+  const gatheredOnly = config.tieWordEmbeddings ? undefined : family.embedding
+  return weights
+    .filter(({ name, shape }) => shape.length === 2 && shape[1]! % BLOCK === 0 && name !== gatheredOnly)
+    .map(weight => {
+      const types = weight.parts.map(({ source, transposed }) => {
+        const type = file.tensors.get(source)!.dtype
+        const form = blockForm(type)
+        return form && !transposed && (exact || !form.offsets) ? type : undefined
+      })
+      const forms = types.map(type => (type === undefined ? ROUNDED : blockForm(type)!))
+      // One product is faster than one for each part: the wider form holds the narrower exactly.
+      const form = { bits: forms.some(({ bits }) => bits === 8) ? 8 : 4, offsets: forms.some(({ offsets }) => offsets) } as const
+      return { weight, form, types }
+    })
+}
+
+function layout(plans: readonly Plan[], file: string): { quantized: Map<string, QuantizedTensor>; byteLength: number } {
+  const quantized = new Map<string, QuantizedTensor>()
+  let end = 0
+  const place = (byteLength: number) => {
+    const offset = end
+    end = Math.ceil((end + byteLength) / ALIGNMENT) * ALIGNMENT
+    return offset
+  }
+  for (const { weight, form } of plans) {
+    const [rows, columns] = weight.shape as [number, number]
+    const blocks = columns / BLOCK
+    const integerBytes = blocks * 4 * form.bits
+    const scaleBytes = blocks * 4
+    const integers = place(rows * integerBytes)
+    const scales = place(rows * scaleBytes)
+    const offsets = form.offsets ? place(rows * scaleBytes) : undefined
+    const part = (start: number, rows: number): QuantizedTensor => {
+      const numbers = (from: number) =>
+        ({
+          file,
+          offset: from + start * scaleBytes,
+          byteLength: rows * scaleBytes,
+          shape: [rows, blocks],
+          dtype: 'float32',
+        }) as const
+      return {
+        bits: form.bits,
+        integers: {
+          file,
+          offset: integers + start * integerBytes,
+          byteLength: rows * integerBytes,
+          shape: [rows, blocks, 4 * form.bits],
+          dtype: 'uint8',
+        },
+        scales: numbers(scales),
+        ...(offsets === undefined ? {} : { offsets: numbers(offsets) }),
+      }
+    }
+    quantized.set(weight.name, part(0, rows))
+    for (const view of weight.views ?? []) quantized.set(view.name, part(view.start, view.rows))
+  }
+  return { quantized, byteLength: end }
+}
+
+async function write(
+  checkpointPath: string,
+  path: string,
+  folder: string,
+  byteLength: number,
+  plans: readonly Plan[],
+  quantized: ReadonlyMap<string, QuantizedTensor>,
+  onProgress?: (fraction: number) => void,
+): Promise<void> {
+  await requireSpace(folder, byteLength)
+  // Beside the folder: what a killed process leaves there is an entry of its own, which the cache drops in time.
+  const temporary = `${folder}.${randomUUID()}.tmp`
+  const { file: source } = await openCheckpoint(checkpointPath)
+  try {
+    const file = await open(temporary, 'wx')
+    try {
+      await file.truncate(byteLength)
+      for (const one of plans) {
+        const tensor = quantized.get(one.weight.name)!
+        await writeWeight(file, tensor, await quantize(source, one))
+        onProgress?.(((tensor.offsets ?? tensor.scales).offset + tensor.scales.byteLength) / byteLength)
+      }
+    } finally {
+      await file.close()
+    }
+    await rename(temporary, path)
+    trimCache([folder])
+  } finally {
+    await source.close()
+    await rm(temporary, { force: true })
+  }
+}
+
+interface Blocks {
+  readonly integers: Uint8Array
+  readonly scales: Float32Array
+  readonly offsets: Float32Array | undefined
+}
+
+async function writeWeight(file: FileHandle, tensor: QuantizedTensor, { integers, scales, offsets }: Blocks): Promise<void> {
+  const numbers = (values: Float32Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+  await file.write(integers, 0, integers.length, tensor.integers.offset)
+  await file.write(numbers(scales), 0, scales.byteLength, tensor.scales.offset)
+  if (offsets) await file.write(numbers(offsets), 0, offsets.byteLength, tensor.offsets!.offset)
+}
+
+async function quantize(source: TensorFile, { weight, form, types }: Plan): Promise<Blocks> {
+  const [rows, columns] = weight.shape as [number, number]
+  const total = (rows * columns) / BLOCK
+  const integers = new Uint8Array(total * 4 * form.bits)
+  const scales = new Float32Array(total)
+  const offsets = form.offsets ? new Float32Array(total) : undefined
+  let first = 0
+  for (const [i, part] of weight.parts.entries()) {
+    const values = arranged(await source.read(part.source), part)
+    const last = first + values.length / BLOCK
+    const own = { scales: scales.subarray(first, last), offsets: offsets?.subarray(first, last) }
+    const type = types[i]
+    if (type === undefined) roundedScales(values, own.scales)
+    else await storedScales(source, part, type, own)
+    packIntegers(values, own.scales, own.offsets, form.bits, integers.subarray(first * 4 * form.bits, last * 4 * form.bits))
+    first = last
+  }
+  return { integers, scales, offsets }
+}
+
+/** Scales and offsets as the checkpoint has them, in the order of rows that programs want. */
+async function storedScales(
+  source: TensorFile,
+  part: WeightPart,
+  type: string,
+  out: { readonly scales: Float32Array; readonly offsets: Float32Array | undefined },
+): Promise<void> {
+  const [rows, columns] = part.shape as [number, number]
+  const scales = new Float32Array(out.scales.length)
+  const offsets = new Float32Array(out.scales.length)
+  readBlockScales(type, await source.readBytes(part.source), scales, offsets)
+  const blocks = { ...part, shape: [rows, columns / BLOCK] }
+  out.scales.set(arranged(scales, blocks))
+  out.offsets?.set(arranged(offsets, blocks))
+}
+
+/** The scale that makes a block's largest weight 127. */
+function roundedScales(values: Float32Array, scales: Float32Array): void {
+  for (let i = 0; i < scales.length; i++) {
+    let largest = 0
+    for (let j = i * BLOCK; j < (i + 1) * BLOCK; j++) largest = Math.max(largest, Math.abs(values[j]!))
+    scales[i] = largest / 127
+  }
+}
+
+/**
+ * The nearest integers, with 8 or 128 added to make them unsigned. Two integers of 4 bits share a byte, the first in the low half.
+ *
+ * @param out [blocks * 4 * bits]
+ */
+export function packIntegers(
+  values: Float32Array,
+  scales: Float32Array,
+  offsets: Float32Array | undefined,
+  bits: 4 | 8,
+  out: Uint8Array,
+): void {
+  const zero = 1 << (bits - 1)
+  const highest = 2 * zero - 1
+  for (let block = 0; block < scales.length; block++) {
+    const scale = scales[block]!
+    const offset = offsets ? offsets[block]! : 0
+    // A block of scale 0 is its offset throughout.
+    const inverse = scale === 0 ? 0 : 1 / scale
+    const start = block * BLOCK
+    for (let j = start; j < start + BLOCK; j++) {
+      const integer = Math.min(Math.max((values[j]! - offset) * inverse + zero + 0.5, 0), highest) | 0
+      if (bits === 8) out[j] = integer
+      else if (j % 2 === 0) out[j >> 1] = integer
+      else out[j >> 1]! |= integer << 4
+    }
+  }
+}

@@ -1,0 +1,156 @@
+import { z } from 'zod'
+import { printPath } from '../config/problems.js'
+import { nearest } from '../errors.js'
+import { messageSchema } from '../generate/input.js'
+import type { GenerationSettings } from '../generate/settings.js'
+import { ApiProblem } from './problem.js'
+
+const mostChoices = 128
+const mostPrompts = 256
+const mostStops = 16
+
+const count = z.int().min(1)
+const stopString = z.string().min(1).max(1000)
+
+/** Fields of both endpoints. Those below `seed` are not OpenAI's; they are named as in vLLM and llama.cpp. */
+const common = {
+  model: z.string().min(1),
+  stream: z.boolean().optional(),
+  stream_options: z.object({ include_usage: z.boolean().optional() }).optional(),
+  n: count.max(mostChoices).optional(),
+  temperature: z.number().min(0).max(2).optional(),
+  top_p: z.number().gt(0).max(1).optional(),
+  stop: z.union([stopString, z.array(stopString).max(mostStops)], `a text, or a list of at most ${mostStops}`).optional(),
+  seed: z.int().optional(),
+  top_k: count.optional(),
+  min_p: z.number().min(0).max(1).optional(),
+  repetition_penalty: z.number().gt(0).max(10).optional(),
+  stop_token_ids: z.array(z.int().min(0)).max(mostStops).optional(),
+}
+
+const chatMessage = messageSchema.extend({
+  role: z.enum(
+    ['system', 'developer', 'user', 'assistant'],
+    'the role must be system, developer, user or assistant: tools are not supported',
+  ),
+  tool_calls: z.array(z.never()).max(0, 'tool calls are not supported').optional(),
+})
+
+const chatSchema = z.object({
+  ...common,
+  messages: z.array(chatMessage).min(1),
+  max_completion_tokens: count.optional(),
+  max_tokens: count.optional(),
+  logprobs: z.boolean().optional(),
+  /** Variables of the chat template, whatever the model's has. */
+  chat_template_kwargs: z.record(z.string(), z.unknown()).optional(),
+  enable_thinking: z.boolean().optional(),
+  reasoning_effort: z.string().optional(),
+})
+
+const tokenIds = z.array(z.int().min(0)).min(1)
+
+const completionSchema = z.object({
+  ...common,
+  prompt: z.union(
+    [z.string(), tokenIds, z.array(z.string()).min(1).max(mostPrompts), z.array(tokenIds).min(1).max(mostPrompts)],
+    `a text, a list of token ids, or a list of at most ${mostPrompts} of either`,
+  ),
+  max_tokens: count.optional(),
+  /** The log-probability of each token, without those of others. */
+  logprobs: z.literal(0, 'log-probabilities of other tokens are not supported: logprobs must be 0').optional(),
+})
+
+export type ChatBody = z.infer<typeof chatSchema>
+export type CompletionBody = z.infer<typeof completionSchema>
+
+/** Fields that change no answer. */
+const ignored = new Set([
+  ...['user', 'metadata', 'safety_identifier', 'prompt_cache_key', 'prompt_cache_retention', 'parallel_tool_calls'],
+])
+
+const isEmpty = (value: unknown) => typeof value === 'object' && value !== null && Object.keys(value).length === 0
+const isOneOf = (...values: readonly unknown[]) => ({ test: (value: unknown) => values.includes(value) })
+const isPlainText = (value: unknown) => typeof value === 'object' && value !== null && 'type' in value && value.type === 'text'
+
+/** Fields of the API that are not supported, and the values of them that ask for nothing. */
+const unsupported: Readonly<Record<string, { test(value: unknown): boolean }>> = {
+  frequency_penalty: isOneOf(0),
+  presence_penalty: isOneOf(0),
+  logit_bias: { test: isEmpty },
+  top_logprobs: isOneOf(0),
+  best_of: isOneOf(1),
+  echo: isOneOf(false),
+  suffix: isOneOf(''),
+  tools: { test: isEmpty },
+  tool_choice: isOneOf('none', 'auto'),
+  functions: { test: isEmpty },
+  function_call: isOneOf('none', 'auto'),
+  response_format: { test: isPlainText },
+  modalities: { test: value => Array.isArray(value) && value.every(modality => modality === 'text') },
+  audio: isOneOf(),
+  prediction: isOneOf(),
+  web_search_options: isOneOf(),
+  moderation: isOneOf(),
+  store: isOneOf(false),
+  service_tier: isOneOf('auto', 'default'),
+  verbosity: isOneOf('medium'),
+}
+
+/** @throws ApiProblem 400 that names the field */
+export const parseChat = (body: unknown): ChatBody => parse(chatSchema, body)
+
+/** @throws ApiProblem 400 that names the field */
+export const parseCompletion = (body: unknown): CompletionBody => parse(completionSchema, body)
+
+function parse<Schema extends z.ZodObject>(schema: Schema, body: unknown): z.infer<Schema> {
+  if (typeof body !== 'object' || body === null || Array.isArray(body))
+    throw new ApiProblem(400, 'invalid_body', 'the body must be a JSON object')
+  const known = Object.keys(schema.shape)
+  const given: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(body)) {
+    // The API takes null for a field that is left out.
+    if (value === null || ignored.has(name)) continue
+    if (Object.hasOwn(schema.shape, name)) given[name] = value
+    else if (!Object.hasOwn(unsupported, name)) throw unknownField(name, known)
+    else if (!unsupported[name]!.test(value))
+      throw new ApiProblem(400, 'unsupported_parameter', `${name} is not supported here: leave it out`, { param: name })
+  }
+  const parsed = schema.safeParse(given)
+  if (parsed.success) return parsed.data
+  const { path, message } = parsed.error.issues[0]!
+  const param = printPath(path.map(key => (typeof key === 'number' ? key : String(key))))
+  if (path.length === 1 && !(param in given))
+    throw new ApiProblem(400, 'missing_required_parameter', `${param} is missing`, { param })
+  throw new ApiProblem(400, 'invalid_value', `${param}: ${message}`, { param })
+}
+
+function unknownField(name: string, known: readonly string[]): ApiProblem {
+  const meant = nearest(name, known)
+  const hint = meant === undefined ? '' : `; did you mean ${meant}?`
+  return new ApiProblem(400, 'unknown_parameter', `there is no field ${JSON.stringify(name.slice(0, 80))}${hint}`, {
+    param: name,
+  })
+}
+
+/**
+ * How to generate. As in the API, text is sampled at temperature 1 unless the request says otherwise.
+ * @param seed for a request without one
+ */
+export function settingsOf(
+  body: Omit<z.infer<z.ZodObject<typeof common>>, 'model'>,
+  { prompt, seed, logProbabilities }: { prompt: string | undefined; seed: number; logProbabilities: boolean },
+): GenerationSettings {
+  return {
+    temperature: body.temperature ?? 1,
+    topK: body.top_k,
+    topP: body.top_p,
+    minP: body.min_p,
+    repetitionPenalty: body.repetition_penalty,
+    seed: body.seed ?? seed,
+    stop: typeof body.stop === 'string' ? [body.stop] : body.stop,
+    stopTokenIds: body.stop_token_ids,
+    logProbabilities: logProbabilities || undefined,
+    prompt,
+  }
+}

@@ -1,0 +1,105 @@
+import type { Tokenizer } from '../formats/tokenizer.js'
+import type { Generation } from '../generate/request.js'
+
+/** What every object of one response has in common. */
+export interface Envelope {
+  readonly id: string
+  /** Seconds since 1970. */
+  readonly created: number
+  readonly model: string
+  readonly system_fingerprint: string
+}
+
+export interface Usage {
+  readonly prompt_tokens: number
+  readonly completion_tokens: number
+  readonly total_tokens: number
+}
+
+/** How one endpoint writes its choices; `index` counts them from 0. */
+export interface ResponseFormat {
+  readonly idPrefix: string
+  readonly object: string
+  readonly chunkObject: string
+  choice(index: number, generation: Generation, tokenizer: TokenNames): object
+  /** What a stream says of a choice before its text. */
+  opening(index: number): object | undefined
+  piece(index: number, text: string): object
+  /** The last word on a choice: why it ended, and its log-probabilities, which a stream gives as a whole. */
+  ending(index: number, generation: Generation, tokenizer: TokenNames): object
+}
+
+export type TokenNames = Pick<Tokenizer, 'token'>
+
+export const chatFormat: ResponseFormat = {
+  idPrefix: 'chatcmpl',
+  object: 'chat.completion',
+  chunkObject: 'chat.completion.chunk',
+  choice: (index, generation, tokenizer) => ({
+    index,
+    message: { role: 'assistant', content: generation.text, refusal: null },
+    logprobs: chatLogprobs(generation, tokenizer),
+    finish_reason: generation.finishReason,
+  }),
+  opening: index => ({ index, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null }),
+  piece: (index, content) => ({ index, delta: { content }, logprobs: null, finish_reason: null }),
+  ending: (index, generation, tokenizer) => ({
+    index,
+    delta: {},
+    logprobs: chatLogprobs(generation, tokenizer),
+    finish_reason: generation.finishReason,
+  }),
+}
+
+export const textFormat: ResponseFormat = {
+  idPrefix: 'cmpl',
+  object: 'text_completion',
+  chunkObject: 'text_completion',
+  choice: (index, generation, tokenizer) => ({
+    index,
+    text: generation.text,
+    logprobs: textLogprobs(generation, tokenizer),
+    finish_reason: generation.finishReason,
+  }),
+  opening: () => undefined,
+  piece: (index, text) => ({ index, text, logprobs: null, finish_reason: null }),
+  ending: (index, generation, tokenizer) => ({
+    index,
+    text: '',
+    logprobs: textLogprobs(generation, tokenizer),
+    finish_reason: generation.finishReason,
+  }),
+}
+
+function chatLogprobs(generation: Generation, tokenizer: TokenNames) {
+  const tokens = scoredTokens(generation, tokenizer)
+  if (tokens === undefined) return null
+  const content = tokens.map(({ token, logprob }) => ({
+    token,
+    logprob,
+    // A part of a character has no text, and a tokenizer does not tell its bytes.
+    bytes: token.includes('\uFFFD') ? null : [...Buffer.from(token)],
+    top_logprobs: [],
+  }))
+  return { content, refusal: null }
+}
+
+function textLogprobs(generation: Generation, tokenizer: TokenNames) {
+  const scored = scoredTokens(generation, tokenizer)
+  if (scored === undefined) return null
+  const tokens = scored.map(({ token }) => token)
+  let offset = 0
+  const text_offset = tokens.map(token => {
+    const at = offset
+    offset += token.length
+    return at
+  })
+  return { tokens, token_logprobs: scored.map(({ logprob }) => logprob), top_logprobs: null, text_offset }
+}
+
+/** The tokens of an answer; the one that only ends it is not among them. */
+function scoredTokens({ ids, logProbabilities, stoppedBy }: Generation, tokenizer: TokenNames) {
+  if (logProbabilities === undefined) return undefined
+  const shown = typeof stoppedBy === 'number' && ids.at(-1) === stoppedBy ? ids.slice(0, -1) : ids
+  return shown.map((id, i) => ({ token: tokenizer.token(id), logprob: logProbabilities[i]! }))
+}

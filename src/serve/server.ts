@@ -1,0 +1,331 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
+import { GradpromptError, nearest } from '../errors.js'
+import {
+  answer,
+  type Backend,
+  chatJob,
+  completionJob,
+  type Job,
+  modelNamed,
+  type Reply,
+  type ServedModel,
+} from './completions.js'
+import { isLoopback } from './loopback.js'
+import { ApiProblem, problemOf } from './problem.js'
+import { parseChat, parseCompletion } from './requests.js'
+import type { Usage } from './responses.js'
+
+export interface ServerOptions extends Backend {
+  /** Default 127.0.0.1. */
+  readonly host?: string
+  /** 0: any that is free. */
+  readonly port: number
+  /** What clients have to send as their API key; without one everybody on this machine may ask. */
+  readonly token?: string | undefined
+  /** Of a request, in bytes. Default 8 MiB. */
+  readonly bodyLimit?: number
+  /** Answers that are computed or wait for it, more are refused. Default 512. */
+  readonly mostPending?: number
+  /** Hears of each request when it has ended. */
+  readonly onRequest?: (request: ServedRequest) => void
+}
+
+export interface ServedRequest {
+  readonly method: string
+  readonly path: string
+  /** 499: the client hung up. */
+  readonly status: number
+  readonly seconds: number
+  readonly model?: string
+  readonly usage?: Usage
+  /** What went wrong, where that is not the client's mistake. */
+  readonly error?: string
+}
+
+export interface RunningServer {
+  readonly port: number
+  /** The base URL for clients: `http://127.0.0.1:8080/v1`. */
+  readonly url: string
+  /** Requests that are being answered. */
+  readonly active: number
+  /** Takes no more requests, gives those under way some time to end, then ends them. */
+  stop(options?: { readonly graceSeconds?: number }): Promise<void>
+}
+
+/**
+ * Serves models over HTTP as OpenAI's API does: `POST /v1/chat/completions` and `/v1/completions`, both also as a stream,
+ * `GET /v1/models`. A client that hangs up ends its generations.
+ * @throws GradpromptError `port-in-use`, `cannot-listen`
+ */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const { host = '127.0.0.1', port } = options
+  const active = new Map<Promise<void>, AbortController>()
+  const state = { stopping: false, pending: 0 }
+  const server = createServer({ requestTimeout: 60_000, headersTimeout: 20_000, keepAliveTimeout: 5000 }, (request, response) => {
+    const controller = new AbortController()
+    const running = new Exchange(options, state, request, response, controller).run().finally(() => active.delete(running))
+    active.set(running, controller)
+  })
+  server.maxConnections = 1024
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => reject(cannotListen(host, port, cause)))
+    server.listen(port, host, resolve)
+  })
+  const bound = (server.address() as AddressInfo).port
+  return {
+    port: bound,
+    url: `http://${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${bound}/v1`,
+    get active() {
+      return active.size
+    },
+    async stop({ graceSeconds = 0 } = {}) {
+      state.stopping = true
+      const closed = new Promise<void>(resolve => server.close(() => resolve()))
+      server.closeIdleConnections()
+      const timer = new AbortController()
+      const timeout = setTimeout(graceSeconds * 1000, undefined, { signal: timer.signal }).catch(() => {})
+      await Promise.race([Promise.all(active.keys()), timeout])
+      timer.abort()
+      for (const controller of active.values()) controller.abort()
+      // Generations end at their next step; a body that is still on its way never does.
+      await Promise.race([Promise.all(active.keys()), setTimeout(1000)])
+      server.closeAllConnections()
+      await Promise.all(active.keys())
+      await closed
+    },
+  }
+}
+
+function cannotListen(host: string, port: number, cause: NodeJS.ErrnoException): GradpromptError {
+  if (cause.code === 'EADDRINUSE') {
+    return new GradpromptError('port-in-use', `another program listens on port ${port}`, {
+      found: `${host}:${port}`,
+      hint: 'choose another with --port; 0 takes any that is free',
+      cause,
+    })
+  }
+  return new GradpromptError('cannot-listen', `cannot listen on ${host}:${port}`, { found: cause.message, cause })
+}
+
+interface State {
+  stopping: boolean
+  /** Generations under way. */
+  pending: number
+}
+
+/** One request and its response. */
+class Exchange {
+  readonly #path: string
+  #usage: Usage | undefined
+  #model: string | undefined
+  #error: string | undefined
+
+  constructor(
+    private readonly options: ServerOptions,
+    private readonly state: State,
+    private readonly request: IncomingMessage,
+    private readonly response: ServerResponse,
+    private readonly controller: AbortController,
+  ) {
+    const path = (request.url ?? '/').split('?', 1)[0]!
+    this.#path = path.length > 1 ? path.replace(/\/+$/, '') : path
+  }
+
+  /** Answers, whatever happens. */
+  async run(): Promise<void> {
+    const started = performance.now()
+    const { request, response, controller } = this
+    let hungUp = false
+    response.on('error', () => {})
+    response.on('close', () => {
+      if (response.writableFinished) return
+      hungUp = true
+      controller.abort()
+    })
+    try {
+      this.#checkClient()
+      await this.#route()
+      controller.signal.throwIfAborted()
+    } catch (error) {
+      // A connection that breaks while a body is read is seen here first.
+      hungUp ||= request.destroyed && !request.complete
+      if (!hungUp) this.#fail(controller.signal.aborted ? stopping() : error)
+    }
+    this.options.onRequest?.({
+      method: request.method ?? '',
+      path: this.#path,
+      status: hungUp ? 499 : response.statusCode,
+      seconds: (performance.now() - started) / 1000,
+      ...(this.#model !== undefined && { model: this.#model }),
+      ...(this.#usage !== undefined && { usage: this.#usage }),
+      ...(this.#error !== undefined && { error: this.#error }),
+    })
+  }
+
+  /** Refuses pages of a browser, which can reach a loopback address but neither know the token nor choose these headers. */
+  #checkClient(): void {
+    const { host = '127.0.0.1', token } = this.options
+    const { headers } = this.request
+    if (this.state.stopping) throw new ApiProblem(503, 'stopping', 'the server is stopping', { headers: { connection: 'close' } })
+    const asked = (headers.host ?? '').replace(/:\d+$/, '').toLowerCase()
+    if (isLoopback(host) && asked !== host.toLowerCase() && !isLoopback(asked))
+      throw new ApiProblem(403, 'forbidden_host', 'this server answers to names of this machine only')
+    if (token === undefined) return
+    const given = /^Bearer +(\S+) *$/i.exec(headers.authorization ?? '')?.[1]
+    if (given !== undefined && timingSafeEqual(digest(given), digest(token))) return
+    const what = given === undefined ? 'there is no API key' : 'the API key is wrong'
+    throw new ApiProblem(
+      401,
+      'invalid_api_key',
+      `${what}: send the token that was printed at the start as "Authorization: Bearer …"`,
+      {
+        headers: { 'www-authenticate': 'Bearer' },
+      },
+    )
+  }
+
+  async #route(): Promise<void> {
+    const path = this.#path
+    if (path === '/v1/models') return this.#models()
+    if (path.startsWith('/v1/models/')) return this.#modelInfo(path.slice('/v1/models/'.length))
+    if (path === '/v1/chat/completions') return this.#generate(body => chatJob(this.options, parseChat(body)))
+    if (path === '/v1/completions') return this.#generate(body => completionJob(this.options, parseCompletion(body)))
+    const known = ['/v1/chat/completions', '/v1/completions', '/v1/models']
+    const meant = nearest(path, known)
+    throw new ApiProblem(
+      404,
+      'unknown_url',
+      `there is nothing at ${path.slice(0, 200)}, but ${known.join(', ')}${meant === undefined ? '' : `; did you mean ${meant}?`}`,
+    )
+  }
+
+  #models(): void {
+    this.#requireMethod('GET')
+    this.#json({ object: 'list', data: this.options.models.map(describeModel) })
+  }
+
+  #modelInfo(name: string): void {
+    this.#requireMethod('GET')
+    let id = name
+    try {
+      id = decodeURIComponent(name)
+    } catch {
+      // Then no model is called so.
+    }
+    this.#json(describeModel(modelNamed(this.options, id)))
+  }
+
+  async #generate(jobOf: (body: unknown) => Job): Promise<void> {
+    this.#requireMethod('POST')
+    const { state, options, response, controller } = this
+    const job = jobOf(await this.#body())
+    this.#model = job.model
+    const { mostPending = 512 } = options
+    if (state.pending + job.requests.length > mostPending) {
+      throw new ApiProblem(
+        429,
+        'too_many_requests',
+        `there are ${state.pending} answers under way; at most ${mostPending} can be`,
+        {
+          headers: { 'retry-after': '1' },
+        },
+      )
+    }
+    const reply: Reply = { json: value => this.#json(value), event: value => this.#event(value) }
+    state.pending += job.requests.length
+    try {
+      this.#usage = await answer(options, job, reply, controller.signal)
+    } finally {
+      state.pending -= job.requests.length
+    }
+    if (job.stream && !controller.signal.aborted) response.end()
+  }
+
+  #requireMethod(method: 'GET' | 'POST'): void {
+    if (this.request.method === method) return
+    throw new ApiProblem(405, 'method_not_allowed', `${this.#path} takes ${method}`, { headers: { allow: method } })
+  }
+
+  async #body(): Promise<unknown> {
+    const { request } = this
+    // A page of a browser may send other types without asking first.
+    if (!/^application\/json\b/i.test(request.headers['content-type'] ?? ''))
+      throw new ApiProblem(415, 'unsupported_media_type', 'the body must be JSON: send "Content-Type: application/json"')
+    const { bodyLimit = 8 * 2 ** 20 } = this.options
+    const chunks: Buffer[] = []
+    let size = Number(request.headers['content-length'] ?? 0)
+    const check = () => {
+      if (size > bodyLimit) throw new ApiProblem(413, 'body_too_large', `the body must have at most ${bodyLimit} bytes`)
+    }
+    check()
+    size = 0
+    for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      size += chunk.length
+      check()
+      chunks.push(chunk)
+    }
+    try {
+      return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks)))
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      throw new ApiProblem(400, 'invalid_json', `the body is not JSON: ${message.slice(0, 200)}`)
+    }
+  }
+
+  #json(value: object, status = 200, headers: Readonly<Record<string, string>> = {}): void {
+    const body = JSON.stringify(value)
+    this.response.writeHead(status, {
+      'content-type': 'application/json; charset=utf-8',
+      'content-length': Buffer.byteLength(body),
+      ...(this.state.stopping && { connection: 'close' }),
+      ...headers,
+    })
+    this.response.end(body)
+  }
+
+  #event(value: object | '[DONE]'): void {
+    const { response } = this
+    if (!response.headersSent) {
+      response.writeHead(200, {
+        'content-type': 'text/event-stream; charset=utf-8',
+        'cache-control': 'no-cache',
+        ...(this.state.stopping && { connection: 'close' }),
+      })
+    }
+    response.write(`data: ${typeof value === 'string' ? value : JSON.stringify(value)}\n\n`)
+  }
+
+  #fail(error: unknown): void {
+    const { request, response } = this
+    const problem = problemOf(error)
+    if (problem.status >= 500) this.#error = error instanceof Error ? error.message : String(error)
+    if (response.writableEnded) return
+    if (response.headersSent) {
+      this.#event(problem.toJSON())
+      response.end()
+      return
+    }
+    this.#json(problem.toJSON(), problem.status, problem.headers)
+    discard(request)
+  }
+}
+
+/** Reads on for a while: a client that is still sending may not look for the answer before it has ended. */
+function discard(request: IncomingMessage): void {
+  let left = 2 ** 26
+  request.on('data', (chunk: Buffer) => {
+    left -= chunk.length
+    if (left < 0) request.destroy()
+  })
+}
+
+const stopping = () => new ApiProblem(503, 'stopping', 'the server is stopping')
+
+const digest = (text: string) => createHash('sha256').update(text).digest()
+
+const started = Math.floor(Date.now() / 1000)
+
+const describeModel = ({ id }: ServedModel) => ({ id, object: 'model', created: started, owned_by: 'gradprompt' })

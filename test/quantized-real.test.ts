@@ -1,0 +1,54 @@
+import { describe, expect, test } from 'vitest'
+import { Forest } from '../src/model/forest.js'
+import { LanguageModel, placementOf } from '../src/model/language-model.js'
+import { quantizedBytes, quantizedWeights } from '../src/model/quantized-weights.js'
+import { Program, type WeightFile } from '../src/program/program.js'
+
+/** Greedy tokens and their log-probabilities at every position of [length, vocabSize] logits. */
+function likeliest(logits: Float32Array, vocabSize: number): { token: number; logProbability(token: number): number }[] {
+  return Array.from({ length: logits.length / vocabSize }, (_, i) => {
+    const row = logits.subarray(i * vocabSize, (i + 1) * vocabSize)
+    const token = row.reduce((best, x, j) => (x > row[best]! ? j : best), 0)
+    const logSum = row[token]! + Math.log(row.reduce((sum, x) => sum + Math.exp(x - row[token]!), 0))
+    return { token, logProbability: other => row[other]! - logSum }
+  })
+}
+
+describe('the bundled model with weights at their stored width', () => {
+  test('agrees with float32 but for the rounding of activations', { timeout: 60_000 }, async () => {
+    const model = await LanguageModel.load('models/smollm2-135m-instruct')
+    const texts = [
+      'The capital of France is Paris, and the capital of Germany is Berlin. The capital of Italy is Rome.',
+      'Question: Natalia sold 48 clips in April, and half as many in May. How many did she sell in all?\nAnswer: In April she sold 48.',
+    ]
+    const ids = texts.map(text => [...model.tokenizer.encode(text)])
+    const forest = new Forest(
+      ids.map(ids => ({ ids })),
+      placementOf(undefined),
+    )
+    const targets = ids.flatMap((row, i) => row.map((_, j) => ({ row: forest.rowOf(i, j)!, id: 0, weight: 0 })))
+    const { inputs } = forest.inputs(targets)
+    const run = async (weights: WeightFile) => {
+      const program = await Program.compile({ ...model.programSpec('logits', undefined, forest.hasChildren), weights })
+      const { logits } = await program.run(inputs)
+      await program.dispose()
+      return likeliest(logits as Float32Array, model.config.vocabSize)
+    }
+    const wanted = await run(model.weights)
+    const stored = await quantizedWeights(model.checkpoint, model.weights)
+    const found = await run(stored)
+    await model.dispose()
+
+    // All 30 layers are Q4_1: 4 bits, a scale and an offset a block; the tied head is Q8_0.
+    const bits = [...stored.quantized!.values()].map(({ bits, offsets }) => `${bits}${offsets ? ' with offsets' : ''}`)
+    expect([...new Set(bits)].sort()).toEqual(['4 with offsets', '8'])
+    expect(quantizedBytes(model.checkpoint)).toBeLessThan(115e6)
+
+    const distance = wanted.map(({ token, logProbability }, i) =>
+      Math.abs(logProbability(token) - found[i]!.logProbability(token)),
+    )
+    expect(distance.reduce((a, b) => a + b) / distance.length).toBeLessThan(0.07)
+    const same = wanted.filter(({ token }, i) => token === found[i]!.token).length
+    expect(same / wanted.length).toBeGreaterThan(0.9)
+  })
+})
