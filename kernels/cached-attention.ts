@@ -58,87 +58,107 @@ function mask(queryPositions: tf.Tensor, keyPositions: tf.Tensor, window: number
   return tf.mul(tf.sub(tf.cast(visible, 'float32'), 1), NEVER)
 }
 
-/** One section's part in a softmax that spans several. */
+/** One section's part in a softmax that spans several. Query heads stand below their key head, [Hkv, repeat]: no reshaping between steps. */
 class Part {
   private readonly blocks: number
   private readonly keyHeads: number
   private readonly size: number
   private readonly width: number
   private readonly users: number
-  private readonly heads: number
-  private readonly scores: tf.Tensor // [N, H, W], or [N, H, U, W]
+  private readonly several: boolean
+  private readonly scores: tf.Tensor // [N, Hkv, repeat, W], or [N, Hkv, repeat, U, W]
 
   constructor(
     private readonly section: CacheSection,
-    private readonly rows: number,
-    query: tf.Tensor,
+    /** [B, Hkv, repeat, D] */
+    private readonly query: tf.Tensor,
     positions: tf.Tensor,
     window: number,
   ) {
     const { keys, users, userPositions, keyPositions } = section
     ;[this.blocks, this.keyHeads, this.size, this.width] = keys.shape as [number, number, number, number]
+    this.several = userPositions !== undefined
     this.users = users.shape[1] ?? 1
-    this.heads = query.shape[1]!
-    const { blocks, keyHeads, size, heads, width } = this
-    const repeat = heads / keyHeads
-    const own = tf.gather(query, flat(users)) // [N U, H, D]
-    const laid = this.several ? tf.transpose(tf.reshape(own, [blocks, this.users, heads, size]), [0, 2, 1, 3]) : own
-    const products = tf.matMul(tf.reshape(laid, [blocks, keyHeads, repeat * this.users, size]), keys)
-    const sight = this.several
-      ? mask(tf.reshape(userPositions!, [blocks, 1, this.users, 1]), tf.reshape(keyPositions, [blocks, 1, 1, width]), window)
-      : mask(tf.reshape(tf.gather(positions, users as tf.Tensor1D), [blocks, 1, 1]), tf.expandDims(keyPositions, 1), window)
-    this.scores = tf.add(tf.reshape(products, this.several ? [blocks, heads, this.users, width] : [blocks, heads, width]), sight)
+    const { blocks, width } = this
+    const products = this.byBlock(tf.matMul(this.toBlocks(query), keys), width)
+    const sight = userPositions
+      ? mask(tf.reshape(userPositions, [blocks, 1, 1, this.users, 1]), tf.reshape(keyPositions, [blocks, 1, 1, 1, width]), window)
+      : mask(
+          tf.reshape(tf.gather(positions, users as tf.Tensor1D), [blocks, 1, 1, 1]),
+          tf.reshape(keyPositions, [blocks, 1, 1, width]),
+          window,
+        )
+    this.scores = tf.add(products, sight)
   }
 
-  private get several(): boolean {
-    return this.section.userPositions !== undefined
+  private get repeat(): number {
+    return this.query.shape[2]!
   }
 
-  /** [N, H] or [N, H, U] -> [N U, H] */
-  private byUser(x: tf.Tensor): tf.Tensor {
-    return this.several ? tf.reshape(tf.transpose(x, [0, 2, 1]), [this.blocks * this.users, this.heads]) : x
+  /** Each block's rows: [B, Hkv, repeat, n] -> [N, Hkv, repeat U, n]. */
+  private toBlocks(x: tf.Tensor): tf.Tensor {
+    const taken = tf.gather(x, flat(this.section.users)) // [N U, Hkv, repeat, n]
+    if (!this.several) return taken
+    const { blocks, users, keyHeads, repeat } = this
+    const apart = tf.reshape(taken, [blocks, users, keyHeads, repeat, x.shape[3]!])
+    return tf.reshape(tf.transpose(apart, [0, 2, 3, 1, 4]), [blocks, keyHeads, repeat * users, x.shape[3]!])
   }
 
-  /** The highest score of each row in this section, [B, H]. */
+  /** [N, Hkv, repeat U, n] -> [N, Hkv, repeat, U, n], where there are several users. */
+  private byBlock(x: tf.Tensor, count: number): tf.Tensor {
+    return this.several ? tf.reshape(x, [this.blocks, this.keyHeads, this.repeat, this.users, count]) : x
+  }
+
+  /** [N, Hkv, repeat, n] or [N, Hkv, repeat, U, n] -> [N U, Hkv, repeat, n]. */
+  private byUser(x: tf.Tensor, count: number): tf.Tensor {
+    if (!this.several) return x
+    return tf.reshape(tf.transpose(x, [0, 3, 1, 2, 4]), [this.blocks * this.users, this.keyHeads, this.repeat, count])
+  }
+
+  /** The highest score of each row in this section, [B, Hkv, repeat, 1]. */
   maximum(): tf.Tensor {
-    return tf.max(tf.gather(this.byUser(tf.max(this.scores, -1)), this.section.rowBlocks as tf.Tensor2D), 1)
+    return tf.max(tf.gather(this.byUser(tf.max(this.scores, -1, true), 1), this.section.rowBlocks as tf.Tensor2D), 1)
   }
 
-  /** Sums of exp(score - maximum) and of the values under these weights: [B, H] and [B, H, D]. */
+  /** Sums of exp(score - maximum), and of the values under these weights: [B, Hkv repeat 1] and [B, Hkv repeat D]. */
   sums(maximum: tf.Tensor): { weight: tf.Tensor; value: tf.Tensor } {
-    const { blocks, keyHeads, size, width, users, heads, rows } = this
-    const own = tf.gather(maximum, flat(this.section.users)) // [N U, H]
-    const shift = this.several ? tf.transpose(tf.reshape(own, [blocks, users, heads]), [0, 2, 1]) : own
-    const weights = tf.exp(tf.sub(this.scores, tf.expandDims(shift, -1)))
-    const products = tf.matMul(tf.reshape(weights, [blocks, keyHeads, (heads / keyHeads) * users, width]), this.section.values)
-    const laid = this.several ? tf.transpose(tf.reshape(products, [blocks, heads, users, size]), [0, 2, 1, 3]) : products
-    const ofRow = tf.cast(tf.equal(tf.expandDims(upTo(rows), 1), tf.expandDims(flat(this.section.users), 0)), 'float32') // [B, N U]
-    const value = tf.matMul(ofRow as tf.Tensor2D, tf.reshape(laid, [blocks * users, heads * size]) as tf.Tensor2D)
-    return {
-      weight: tf.matMul(ofRow as tf.Tensor2D, this.byUser(tf.sum(weights, -1)) as tf.Tensor2D),
-      value: tf.reshape(value, [rows, heads, size]),
-    }
+    const { blocks, keyHeads, repeat, users, size, width } = this
+    const weights = tf.exp(tf.sub(this.scores, this.byBlock(this.toBlocks(maximum), 1)))
+    const below = this.several ? tf.reshape(weights, [blocks, keyHeads, repeat * users, width]) : weights
+    const values = this.byBlock(tf.matMul(below, this.section.values), size)
+    const rows = upTo(this.query.shape[0]!)
+    const ofRow = tf.cast(tf.equal(tf.expandDims(rows, 1), tf.expandDims(flat(this.section.users), 0)), 'float32') // [B, N U]
+    const sum = (x: tf.Tensor, count: number) =>
+      tf.matMul(
+        ofRow as tf.Tensor2D,
+        tf.reshape(this.byUser(x, count), [blocks * users, keyHeads * repeat * count]) as tf.Tensor2D,
+      )
+    return { weight: sum(tf.sum(weights, -1, true), 1), value: sum(values, size) }
   }
 }
 
 function blockwise({ q, k, v, positions, sections }: Inputs, scale: number, window: number): tf.Tensor {
   const [heads, rows, size] = q.shape as [number, number, number]
   const keyHeads = k.shape[0]!
-  const query = tf.transpose(tf.mul(q, scale), [1, 0, 2]) // [B, H, D]
-  /** The new token's own key or value beside each query: [B, Hkv, 1, D] */
-  const beside = (x: tf.Tensor) => tf.expandDims(tf.transpose(x, [1, 0, 2]), 2)
-  const grouped = (x: tf.Tensor) => tf.reshape(x, [rows, keyHeads, heads / keyHeads, x.shape[2]!])
-  const self = tf.reshape(tf.sum(tf.mul(grouped(query), beside(k)), -1), [rows, heads]) // [B, H]
-  const parts = sections.map(section => new Part(section, rows, query, positions, window))
+  const repeat = heads / keyHeads
+  /** [count, B, D] -> [B, Hkv, count / Hkv, D] */
+  const byRow = (x: tf.Tensor) => tf.reshape(tf.transpose(x, [1, 0, 2]), [rows, keyHeads, x.shape[0]! / keyHeads, size])
+  const query = byRow(tf.mul(q, scale)) // [B, Hkv, repeat, D]
+  const self = tf.sum(tf.mul(query, byRow(k)), -1, true) // [B, Hkv, repeat, 1]
+  const parts = sections.map(section => new Part(section, query, positions, window))
   const maximum = parts.reduce((highest, part) => tf.maximum(highest, part.maximum()), self)
-  let weight: tf.Tensor = tf.exp(tf.sub(self, maximum)) // [B, H]
-  let value: tf.Tensor = tf.reshape(tf.mul(grouped(tf.expandDims(weight, 2)), beside(v)), [rows, heads, size])
-  for (const part of parts) {
-    const sums = part.sums(maximum)
-    weight = tf.add(weight, sums.weight)
-    value = tf.add(value, sums.value)
-  }
-  return tf.transpose(tf.div(value, tf.expandDims(weight, 2)), [1, 0, 2]) // [H, B, D]
+  const weight = tf.exp(tf.sub(self, maximum)) // [B, Hkv, repeat, 1]
+  const sums = parts.map(part => part.sums(maximum))
+  const total = (first: tf.Tensor, of: 'weight' | 'value', count: number) =>
+    tf.add(
+      first,
+      tf.reshape(
+        sums.map(sum => sum[of]).reduce((a, b) => tf.add(a, b)),
+        [rows, keyHeads, repeat, count],
+      ),
+    )
+  const attended = tf.div(total(tf.mul(weight, byRow(v)), 'value', size), total(weight, 'weight', 1))
+  return tf.transpose(tf.reshape(attended, [rows, heads, size]), [1, 0, 2]) // [H, B, D]
 }
 
 /** Every row against every key of the cache, with one mask: what the blockwise form must equal. */

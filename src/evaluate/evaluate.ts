@@ -74,7 +74,7 @@ const defaultSeed = 13
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
   const { signal } = options
-  const source = await promptSource(options)
+  const source = await promptFor(options)
   const { file, config } = source
   const template = options.template ?? (file?.template as Template | undefined) ?? missing('template')
   const answer = options.answer ?? file?.answer ?? missing('answer')
@@ -130,7 +130,8 @@ interface PromptSource {
   active(model: LanguageModel): ActivePrompt | undefined | Promise<ActivePrompt>
 }
 
-async function promptSource({ prompt, force }: EvaluateOptions): Promise<PromptSource> {
+/** Whatever may stand for a prompt, ready to act on a model. @throws GradpromptError `file-not-found`, `not-a-prompt`, `run-not-finished` */
+export async function promptFor({ prompt, force }: Pick<EvaluateOptions, 'prompt' | 'force'>): Promise<PromptSource> {
   if (prompt === undefined) return { active: () => undefined }
   if (typeof prompt === 'string') return sourceAt(prompt, force)
   if ('text' in prompt) return { text: prompt.text, active: () => undefined }

@@ -12,6 +12,7 @@ import { type Checkpoint, openCheckpoint, shortName } from './checkpoint.js'
 import { Forest, forestSpec, type PromptPlacement, type Sequence, type Target } from './forest.js'
 import { forwardForest, targetsOf } from './forward.js'
 import { MemoryPlan } from './memory.js'
+import { quantizedWeights } from './quantized-weights.js'
 import { hashModel, weightFile } from './weight-file.js'
 
 export interface LoadOptions {
@@ -54,6 +55,7 @@ type Kind = 'gradient' | 'logProbabilities' | 'logits'
 export class LanguageModel {
   private readonly programs = new Map<string, Promise<Program>>()
   private embedding: FileHandle | undefined
+  private stored: Promise<WeightFile> | undefined
 
   private constructor(
     readonly checkpoint: Checkpoint,
@@ -91,6 +93,18 @@ export class LanguageModel {
 
   get config(): ModelConfig {
     return this.checkpoint.config
+  }
+
+  /**
+   * The weights as the checkpoint stores them, in 4 and 8 bits, for programs that decode.
+   * @throws GradpromptError `disk-full` when they cannot be written to the cache
+   */
+  storedWeights(): Promise<WeightFile> {
+    this.stored ??= quantizedWeights(this.checkpoint, this.weights)
+    this.stored.catch(() => {
+      this.stored = undefined
+    })
+    return this.stored
   }
 
   /** Short name: of the folder or file. */
