@@ -103,6 +103,16 @@ export function tokenCrossEntropy(logits: tf.Tensor, { row, target, weight, rowW
 }
 
 /**
+ * Logits of tokens.
+ *
+ * @param logits [Q, V]
+ * @param row row of the logits that predicts each token, [N] int32
+ * @param target token ids, [N] int32
+ * @returns [N]
+ */
+export const tokenLogits = (logits: tf.Tensor, row: tf.Tensor, target: tf.Tensor): tf.Tensor1D => pick(logits, row, target)
+
+/**
  * Log-probabilities of tokens.
  *
  * @param logits [Q, V]

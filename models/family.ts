@@ -60,6 +60,8 @@ export interface AttentionCall {
   readonly last: boolean
   /** This layer's keys and values of rows that are not among its own, without positions: [n, d] -> two of [Hkv, n, D]. */
   project(rows: tf.Tensor): { key: tf.Tensor; value: tf.Tensor }
+  /** What this layer would take as keys and values of further hidden rows at some positions: [n, d], [n] int32 -> two of [Hkv, n, D]. */
+  keysOf(rows: tf.Tensor, positions: tf.Tensor): { key: tf.Tensor; value: tf.Tensor }
 }
 
 export interface HiddenInputs {
@@ -77,8 +79,10 @@ export interface HiddenInputs {
   }
   /** What every query takes from the rows that it sees: [H, R, D], in the last layer [H, Q, D]. */
   attend(call: AttentionCall): tf.Tensor
-  /** The rows that a layer takes, where they are not what the layer before made: [R, d] -> [R, d]. */
-  beforeLayer?(layer: number, x: tf.Tensor): tf.Tensor
+  /** What is added to the attention of a layer, of the same shape; undefined: nothing. */
+  attendBeside?(call: AttentionCall): tf.Tensor | undefined
+  /** The rows that a layer takes, [R, d], and their positions, [R], where they are not what the layer before made. */
+  beforeLayer?(layer: number, x: tf.Tensor): { readonly x: tf.Tensor; readonly positions: tf.Tensor } | undefined
 }
 
 /** One family of causal language models: pure functions over named weights. Differences between its members come from the config. */

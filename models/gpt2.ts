@@ -3,7 +3,7 @@ import { gelu } from '../kernels/gelu.js'
 import { layerNorm } from '../kernels/layer-norm.js'
 import { linear } from '../kernels/linear.js'
 import { tf } from '../kernels/tf.js'
-import type { ModelConfig, ModelFamily, WeightSpec } from './family.js'
+import type { AttentionCall, ModelConfig, ModelFamily, WeightSpec } from './family.js'
 
 /** GPT-2: learned positions, layer norm, one biased projection for queries, keys and values. */
 export interface Gpt2Config extends ModelConfig {
@@ -79,7 +79,7 @@ export const gpt2: ModelFamily<Gpt2Config> = {
 
   embed: (_, weight, ids) => tf.gather(weight('embedding'), ids as tf.Tensor1D),
 
-  hidden(config, { weight, x: embedded, positions, read, attend, beforeLayer }) {
+  hidden(config, { weight, x: embedded, positions, read, attend, attendBeside, beforeLayer }) {
     const { numAttentionHeads: heads, headDim, numLayers, layerNormEpsilon: epsilon } = config
     /** [rows, count D] -> [count, rows, D] */
     const split = (y: tf.Tensor, count: number) => tf.transpose(tf.reshape(y, [-1, count, headDim]), [1, 0, 2])
@@ -87,7 +87,7 @@ export const gpt2: ModelFamily<Gpt2Config> = {
     let x: tf.Tensor = tf.add(embedded, tf.gather(weight('positions'), positions as tf.Tensor1D)) // [R, d]
     for (let layer = 0; layer < numLayers; layer++) {
       const w = (name: string) => weight(layerName(layer, name))
-      x = beforeLayer?.(layer, x) ?? x
+      x = beforeLayer?.(layer, x)?.x ?? x
       const h = layerNorm(x, w('attentionNorm'), w('attentionNormBias'), epsilon)
       const last = layer === numLayers - 1
       /** [n, d] -> two of [H, n, D] */
@@ -95,18 +95,23 @@ export const gpt2: ModelFamily<Gpt2Config> = {
         const [key, value] = apart(split(linear(rows, w('keyValue'), w('keyValueBias')), 2 * heads), 2)
         return { key, value }
       }
-      const call = { layer, last, project, scale: headDim ** -0.5, window: 0 }
-      let attended: tf.Tensor // [H, R, D]; in the last layer [H, Q, D]
+      const keysOf = (rows: tf.Tensor) => project(layerNorm(rows, w('attentionNorm'), w('attentionNormBias'), epsilon))
+      const call = { layer, last, project, keysOf, scale: headDim ** -0.5, window: 0 }
+      /** [H, R, D] -> [R, d]; in the last layer [H, Q, D] -> [Q, d] */
+      const joined = (y: tf.Tensor) => tf.reshape(tf.transpose(y, [1, 0, 2]), [-1, heads * headDim])
+      let of: AttentionCall
       if (!last) {
         const [query, key, value] = apart(split(linear(h, w('queryKeyValue'), w('queryKeyValueBias')), 3 * heads), 3)
-        attended = attend({ ...call, query, key, value })
+        of = { ...call, query, key, value }
       } else {
         const query = split(linear(gatherRows(h, read.index, read.inverse), w('query'), w('queryBias')), heads)
-        attended = attend({ ...call, ...project(h), query })
+        of = { ...call, ...project(h), query }
         x = gatherRows(x, read.index, read.inverse) // [Q, d]
       }
-      const joined = tf.reshape(tf.transpose(attended, [1, 0, 2]), [-1, heads * headDim])
-      x = tf.add(x, linear(joined, w('attentionOutput'), w('attentionOutputBias')))
+      x = tf.add(x, linear(joined(attend(of)), w('attentionOutput'), w('attentionOutputBias')))
+      // Behind the output projection, as PEFT has it for this family.
+      const beside = attendBeside?.(of)
+      if (beside) x = tf.add(x, joined(beside))
       const m = layerNorm(x, w('mlpNorm'), w('mlpNormBias'), epsilon)
       x = tf.add(x, linear(gelu(linear(m, w('up'), w('upBias')), config.activation), w('down'), w('downBias')))
     }

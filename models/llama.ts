@@ -4,7 +4,7 @@ import { rmsNorm } from '../kernels/rms-norm.js'
 import { rotaryEmbedding } from '../kernels/rotary-embedding.js'
 import { swiGlu } from '../kernels/swiglu.js'
 import { tf } from '../kernels/tf.js'
-import type { ModelConfig, ModelFamily, WeightPart, WeightSpec } from './family.js'
+import type { AttentionCall, ModelConfig, ModelFamily, WeightPart, WeightSpec } from './family.js'
 import { parseRotary, type RotaryConfig, rotaryTables } from './rotary.js'
 
 /** Llama 1-3, SmolLM, and Mistral (a sliding window). */
@@ -97,9 +97,10 @@ export const llama: ModelFamily<LlamaConfig> = {
 
   embed: (_, weight, ids) => tf.gather(weight('embedding'), ids as tf.Tensor1D),
 
-  hidden(config, { weight, x: embedded, positions, read, attend, beforeLayer }) {
+  hidden(config, { weight, x: embedded, positions, read, attend, attendBeside, beforeLayer }) {
     const { numAttentionHeads: heads, numKeyValueHeads: keyHeads, headDim, numLayers, rmsNormEpsilon } = config
-    const { cos, sin } = rotaryTables(config.rotary, headDim, positions) // [R, D/2]
+    const tables = (at: tf.Tensor) => rotaryTables(config.rotary, headDim, at)
+    let { cos, sin } = tables(positions) // [R, D/2]
     /** [rows, count D] -> [count, rows, D] */
     const split = (y: tf.Tensor, count: number) => tf.transpose(tf.reshape(y, [-1, count, headDim]), [1, 0, 2])
     /** Heads taken apart: [a + b, rows, D] -> [a, rows, D] and [b, rows, D] */
@@ -108,7 +109,11 @@ export const llama: ModelFamily<LlamaConfig> = {
     for (let layer = 0; layer < numLayers; layer++) {
       const w = (name: string) => weight(layerName(layer, name))
       const bias = (present: boolean, name: string) => (present ? w(name) : undefined)
-      x = beforeLayer?.(layer, x) ?? x
+      const changed = beforeLayer?.(layer, x)
+      if (changed) {
+        x = changed.x
+        ;({ cos, sin } = tables(changed.positions))
+      }
       const h = rmsNorm(x, w('attentionNorm'), rmsNormEpsilon) // [R, d]
       const last = layer === numLayers - 1
       /** [n, d] -> two of [Hkv, n, D] */
@@ -117,7 +122,17 @@ export const llama: ModelFamily<LlamaConfig> = {
         const [key, value] = apart(both, keyHeads, keyHeads)
         return { key, value }
       }
-      const call = { layer, last, project, scale: headDim ** -0.5, window: config.slidingWindow }
+      const keysOf = (rows: tf.Tensor, at: tf.Tensor) => {
+        const { key, value } = project(rmsNorm(rows, w('attentionNorm'), rmsNormEpsilon))
+        const turn = tables(at)
+        return { key: rotaryEmbedding(key, turn.cos, turn.sin), value }
+      }
+      const call = { layer, last, project, keysOf, scale: headDim ** -0.5, window: config.slidingWindow }
+      /** [H, R, D]; in the last layer [H, Q, D] */
+      const attention = (of: AttentionCall) => {
+        const beside = attendBeside?.(of)
+        return beside ? tf.add(attend(of), beside) : attend(of)
+      }
       let attended: tf.Tensor // [H, R, D]; in the last layer [H, Q, D]
       if (!last) {
         const projected = split(
@@ -126,7 +141,7 @@ export const llama: ModelFamily<LlamaConfig> = {
         )
         const [queryKey, value] = apart(projected, heads + keyHeads, keyHeads)
         const [query, key] = apart(rotaryEmbedding(queryKey, cos, sin), heads, keyHeads)
-        attended = attend({ ...call, query, key, value })
+        attended = attention({ ...call, query, key, value })
       } else {
         const { key, value } = project(h)
         const query = split(
@@ -134,7 +149,7 @@ export const llama: ModelFamily<LlamaConfig> = {
           heads,
         )
         const at = (table: tf.Tensor) => tf.gather(table, read.index as tf.Tensor1D) // [Q, D/2]
-        attended = attend({
+        attended = attention({
           ...call,
           query: rotaryEmbedding(query, at(cos), at(sin)),
           key: rotaryEmbedding(key, cos, sin),

@@ -24,7 +24,7 @@ describe('the bundled model with weights at their stored width', () => {
     const ids = texts.map(text => [...model.tokenizer.encode(text)])
     const forest = new Forest(
       ids.map(ids => ({ ids })),
-      placementOf(undefined),
+      placementOf(undefined, model.config),
     )
     const targets = ids.flatMap((row, i) => row.map((_, j) => ({ row: forest.rowOf(i, j)!, id: 0, weight: 0 })))
     const { inputs } = forest.inputs(targets)

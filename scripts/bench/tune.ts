@@ -1,14 +1,12 @@
-import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { packageRoot } from '../../src/config/package-root.js'
 import { batchOrder } from '../../src/data/batches.js'
-import { GradpromptError } from '../../src/errors.js'
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { cacheFolder } from '../../src/program/cache.js'
 import type { OursOptions } from './ours.js'
+import { float32Folder, PEERS, python } from './peer.js'
 import { type Measured, measure, median, round } from './processes.js'
 import { sst2, startingPrompt, VIRTUAL_TOKENS } from './protocol.js'
 
@@ -16,9 +14,6 @@ export const usage = `npm run bench -- tune [--rounds 3] [--steps 12] [--only tr
 
 Prompt tuning on SST-2 with the bundled model, beside PEFT on the same rows (scripts/bench/peers/peft_prompt_tuning.py says the protocol).
 Needs Python with torch, transformers, peft, gguf, accelerate and safetensors: GRADPROMPT_BENCH_PYTHON names it (default: python3).`
-
-const GGUF = 'models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf'
-const PEERS = 'scripts/bench/peers'
 
 export async function run(args: readonly string[]): Promise<object> {
   process.chdir(packageRoot())
@@ -157,10 +152,10 @@ class Bench {
     const rowsFile = join(this.folder, 'rows.json')
     const out = join(this.folder, 'logits.safetensors')
     writeFileSync(rowsFile, JSON.stringify(rows))
-    await measure(this.python(), [
+    await measure(python(), [
       `${PEERS}/logits.py`,
       '--model',
-      this.folderOfWeights(),
+      float32Folder(),
       '--rows',
       rowsFile,
       '--prompt',
@@ -228,34 +223,8 @@ class Bench {
   }
 
   private peer(args: readonly string[], memory = false): Promise<Measured> {
-    const command = [`${PEERS}/peft_prompt_tuning.py`, '--model', this.folderOfWeights(), ...args]
-    return measure(this.python(), command, { quiet: true, memory })
-  }
-
-  private python(): string {
-    const python = process.env.GRADPROMPT_BENCH_PYTHON ?? 'python3'
-    const { status } = spawnSync(python, ['-c', 'import torch, transformers, peft, gguf, accelerate, safetensors'], {
-      stdio: 'ignore',
-    })
-    if (status === 0) return python
-    throw new GradpromptError('peer-missing', 'The other side of the benchmark is not installed', {
-      found: `${python} without torch, transformers, peft, gguf, accelerate or safetensors`,
-      expected: 'a Python that has them',
-      hint: 'python3 -m venv peer && peer/bin/pip install torch transformers peft gguf accelerate safetensors; then GRADPROMPT_BENCH_PYTHON=peer/bin/python',
-    })
-  }
-
-  /** The bundled model as PEFT loads it: fp32 weights in a Hugging Face folder, made once. */
-  private folderOfWeights(): string {
-    const folder = join(cacheFolder(), 'bench', 'smollm2-135m-instruct-fp32')
-    if (!existsSync(join(folder, 'model.safetensors'))) {
-      mkdirSync(join(cacheFolder(), 'bench'), { recursive: true })
-      console.error('bench tune: writing the bundled model as an fp32 folder for the peer')
-      const made = spawnSync(this.python(), [`${PEERS}/dequantize.py`, GGUF, folder], { stdio: ['ignore', 'ignore', 'inherit'] })
-      if (made.status !== 0)
-        throw new GradpromptError('peer-failed', 'The fp32 folder for the peer could not be written', { exitCode: 1 })
-    }
-    return folder
+    const command = [`${PEERS}/peft_prompt_tuning.py`, '--model', float32Folder(), ...args]
+    return measure(python(), command, { quiet: true, memory })
   }
 }
 

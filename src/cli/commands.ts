@@ -251,6 +251,27 @@ export const commands: readonly Command[] = [
     load: () => import('./commands/serve.js'),
   },
   {
+    name: 'compare',
+    summary: 'evaluations side by side, with intervals',
+    description:
+      'Compares the results of evaluations over the same rows: each with its 95 % interval, and against the first the paired difference, ' +
+      "McNemar's exact test, and the rows needed to see such a difference in 80 of 100 experiments. A result is a run (its " +
+      'evaluations/*.jsonl) or a file of rows {"index": 0, "score": 1} or {"row": 0, "correct": true}. Results of several seeds are pooled ' +
+      'when they are joined by commas, and name= in front names them.',
+    argument: { name: 'RESULT...', description: 'runs or .jsonl files: A B, or tuned=A1,A2,A3 base=B1,B2,B3', required: true },
+    options: [
+      {
+        name: 'evaluation',
+        value: 'name',
+        description: 'which of the evaluations of a run; by default the only one that all have',
+      },
+      { name: 'seed', value: 'n', type: 'integer', description: 'of the bootstrap; 13 by default' },
+      json,
+    ],
+    example: 'gradprompt compare runs/base runs/tuned',
+    load: () => import('./commands/compare.js'),
+  },
+  {
     name: 'export',
     summary: 'write what was learned for another tool',
     description: 'Writes the prompt of a run for another tool, with a self-test beside it. Targets: peft.',

@@ -4,10 +4,10 @@ import type { Segment, TrainingRow } from '../data/rows.js'
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
 import { openCheckpoint, shortName } from '../model/checkpoint.js'
 import { MemoryPlan } from '../model/memory.js'
-import { checkMethod } from '../prompts/check.js'
+import { checkMethod, learnedNumbers } from '../prompts/check.js'
 import { promptMethods } from '../prompts/index.js'
 import { refuseOccupied } from '../runs/run-folder.js'
-import { readTask, taskRows, totalSteps } from '../train/task.js'
+import { exampleRows, readTask, taskRows, totalSteps } from '../train/task.js'
 import { resolveConfig } from './config-input.js'
 import type { ConfigRequest } from './messages.js'
 import { bytes, count, type Output, plural, quoted, table } from './output.js'
@@ -26,11 +26,14 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   await checkpoint.file.close()
   const tokenizer = await loadTokenizer(checkpoint.tokenizer)
   const { config: model, family } = checkpoint
-  checkMethod(config.method, model)
+  await checkMethod(config.method, checkpoint)
   const method = promptMethods.get(config.method.type)!
-  const numVirtualTokens = method.placement(config.method).numVirtualTokens
   const contextLength = model.maxPositionEmbeddings
-  const { builder, truncated } = taskRows(config, task, { tokenizer, contextLength, numVirtualTokens })
+  const examples = exampleRows(config, task, { tokenizer, contextLength })
+  const options = method.resolve?.(config.method, { tokenizer, exampleRows: examples }) ?? config.method
+  const numVirtualTokens = method.placement(options, model).numVirtualTokens
+  const tasks = method.tasks?.(options)
+  const { builder, truncated } = taskRows(config, task, { tokenizer, contextLength, numVirtualTokens, tasks })
 
   const { batchSize, accumulate, bucket } = config.train
   const order = batchOrder({ rows: task.train.length, batchSize, seed: config.seed, bucket: false })
@@ -53,7 +56,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
       contextLength,
     },
     method: method.type,
-    parameters: sum(method.parameters(config.method, model).map(({ shape }) => shape.reduce((a, b) => a * b, 1))),
+    parameters: learnedNumbers(method.parameters(options, model)),
     numVirtualTokens,
     rows: { train: task.train.length, dev: task.dev.length, scored: task.scored.length, test: task.test.length, truncated },
     labels: task.labels?.candidates ?? null,

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { dataTasks } from '../data/task-records.js'
 import { methodSchemas, promptMethods } from '../prompts/index.js'
 import { bundledModel } from './package-root.js'
 import { configProblem, invalidConfig } from './problems.js'
@@ -20,6 +21,7 @@ const data = z.strictObject({
     .refine(names => new Set(names).size === names.length, 'a list of names that differ')
     .optional()
     .describe('names of the columns, for a file without a header'),
+  task: z.enum(dataTasks).optional().describe('a benchmark, whose files are read into the columns question and answer'),
   labels: z
     .record(z.string(), z.string())
     .refine(labels => Object.keys(labels).length > 0, 'at least one label')
@@ -173,7 +175,7 @@ function checkTogether(config: Parsed, source: string): void {
     refuse(`train.warmup (${train.warmup} steps) is longer than train.steps (${train.steps})`, 'shorten the warm-up')
   if (train.optimizer !== 'adamw' && train.beta2 !== undefined)
     refuse(`train.beta2 belongs to train.optimizer: adamw, not to ${train.optimizer}`, 'leave train.beta2 out')
-  if ('init' in config.method && config.method.init.type === 'labels' && data.labels === undefined)
+  if ('init' in config.method && config.method.init?.type === 'labels' && data.labels === undefined)
     refuse('method.init.type: labels needs data.labels', 'give the label words: data.labels: { "0": negative, "1": positive }')
   if (typeof template !== 'string' && template.at(-1)?.role === 'assistant')
     refuse('the last message of template is the assistant: that place is the answer', 'move its text to the answer')

@@ -1,4 +1,5 @@
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, nearest } from '../errors.js'
+import { contextKinds, type ExampleRow } from './examples.js'
 import { type LabelSet, labelWord } from './labels.js'
 import { columnValue, type DataRecord, originOf, setOrigin, shorten } from './records.js'
 import { type ChatMessage, type CompiledTemplate, compileTemplate, type Template } from './template.js'
@@ -30,6 +31,8 @@ export interface TrainingRow {
   readonly segments: Segment[]
   /** Whether text was cut to fit the context. */
   readonly truncated: boolean
+  /** Index of its task, where a column tells tasks apart. */
+  readonly task?: number
 }
 
 export interface ScoringRow {
@@ -40,6 +43,8 @@ export interface ScoringRow {
   readonly candidates: { readonly label: string; readonly ids: number[] }[]
   /** Index into `candidates`; -1 when the row has no label. */
   readonly target: number
+  /** Index of its task, where a column tells tasks apart. */
+  readonly task?: number
 }
 
 export interface RowOptions {
@@ -54,6 +59,8 @@ export interface RowOptions {
   readonly truncate?: boolean
   /** End every answer with the tokenizer's EOS. */
   readonly appendEos?: boolean
+  /** The column that names a row's task, and the names. */
+  readonly tasks?: { readonly column: string; readonly names: readonly string[] } | undefined
 }
 
 interface Fitted {
@@ -120,7 +127,14 @@ export class RowBuilder {
       { role: 'label', ids: after, text: isClean ? answer : this.#tokenizer.decode(after) },
     ]
     const labels = ids.map((id, i) => (i < border ? -100 : id))
-    const row = { index, ids, labels, segments: segments.filter(segment => segment.ids.length > 0), truncated }
+    const row = {
+      index,
+      ids,
+      labels,
+      segments: segments.filter(segment => segment.ids.length > 0),
+      truncated,
+      ...this.#task(record, index),
+    }
     this.#trainingRows.set(record, row)
     return row
   }
@@ -146,20 +160,53 @@ export class RowBuilder {
       context: contextIds.slice(0, border),
       candidates: joints.map((ids, i) => ({ label: labels?.candidates[i] ?? answers[i]!, ids: ids.slice(border) })),
       target: labels === undefined ? 0 : word === undefined ? -1 : labels.candidates.indexOf(word),
+      ...this.#task(record, index),
     }
     this.#scoringRows.set(record, row)
     return row
   }
 
+  /** A training row to show before others: without the special tokens that the tokenizer puts before a text. */
+  example(record: DataRecord, index: number): ExampleRow {
+    const { ids, labels } = this.training(record, index)
+    const { record: fitted } = this.#fit(record, index)
+    const context = ids.slice(
+      0,
+      labels.findIndex(label => label !== -100),
+    )
+    const values = this.#contents.flatMap(({ columns }) => columns.map(column => columnValue(fitted, column, index)))
+    const kinds = contextKinds(context, values, part => this.#tokenizer.decode(part))
+    const added = commonPrefix(context, this.#encode(''))
+    return {
+      ids: ids.slice(added),
+      kinds: [...kinds.slice(added), ...ids.slice(context.length).map(() => 'label' as const)],
+    }
+  }
+
   /** Throws what `training` would for a row that is too long or has an unknown label; tokenises only rows that could be too long. */
   check(record: DataRecord, index: number): void {
     this.#ownAnswer(record, index)
+    this.#task(record, index)
     this.#fit(record, index)
   }
 
   /** The UTF-8 bytes of a row's text: grows with its tokens, and costs no tokenisation. */
   byteLength(record: DataRecord, index: number): number {
     return Buffer.byteLength(this.#contextText(record, index)) + Buffer.byteLength(this.#ownAnswer(record, index))
+  }
+
+  #task(record: DataRecord, index: number): { readonly task?: number } {
+    const { tasks } = this.#options
+    if (tasks === undefined) return {}
+    const name = columnValue(record, tasks.column, index)
+    const task = tasks.names.indexOf(name)
+    if (task >= 0) return { task }
+    const meant = nearest(name, tasks.names)
+    throw new GradpromptError('unknown-task', `${originOf(record, index)} belongs to a task that the prompt does not know`, {
+      found: `${tasks.column}: ${shorten(name)}`,
+      expected: `one of ${tasks.names.map(shorten).join(', ')} (method.tasks)`,
+      ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+    })
   }
 
   #contextText(record: DataRecord, index: number): string {

@@ -95,8 +95,9 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
       answer,
       labels,
       contextLength: model.config.maxPositionEmbeddings,
-      numVirtualTokens: prompt?.method.placement(prompt.config).numVirtualTokens ?? 0,
+      numVirtualTokens: prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0,
       truncate: options.truncate ?? config?.train.truncate ?? false,
+      tasks: prompt?.method.tasks?.(prompt.config),
     })
     for (const record of records) builder.check(record, places.get(record)!)
     const rows = records.map(record => builder.scoring(record, places.get(record)!))

@@ -26,7 +26,7 @@ export function activePrompt(
   const method = promptMethod(prompt)
   const parameters = new Map(prompt.tensors.map(({ name, data }) => [name, data]))
   const shapes = new Map(prompt.tensors.map(({ name, shape }) => [name, shape]))
-  const placement = method.placement(prompt.method)
+  const placement = method.placement(prompt.method, model.config)
   const fits =
     placement.numVirtualTokens === prompt.numVirtualTokens &&
     placement.position === prompt.position &&

@@ -28,7 +28,7 @@ export const hasPeftAdapter = (type: string): boolean => {
  */
 export async function peftAdapter({ method: config, tensors }: PromptFile, model: ModelConfig): Promise<PeftAdapter> {
   const method = promptMethods.get(config.type)!
-  const { numVirtualTokens } = method.placement(config)
+  const { numVirtualTokens } = method.placement(config, model)
   const common = { num_layers: model.numLayers, num_transformer_submodules: 1, num_virtual_tokens: numVirtualTokens }
   if (isStatic(method)) {
     return {

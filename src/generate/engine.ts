@@ -3,12 +3,13 @@ import { GradpromptError, nearest } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { type ActivePrompt, type LanguageModel, placementOf } from '../model/language-model.js'
 import { gigabytes } from '../model/weight-file.js'
+import type { WeightFile } from '../program/program.js'
 import { BlockStore } from './block-store.js'
 import { Lane, laneOf, type NamedPrompt } from './lane.js'
 import { PrefixCache } from './prefix-cache.js'
 import type { WeightWidth } from './programs.js'
 import type { Generation, GenerationRequest, Generator } from './request.js'
-import { Sequence } from './sequence.js'
+import { type Placement, Sequence } from './sequence.js'
 
 export interface EngineOptions {
   /** Width of the linear layers' weights; by default `stored`. */
@@ -53,6 +54,7 @@ export class GenerationEngine implements Generator {
 
   private constructor(
     private readonly model: LanguageModel,
+    private readonly weights: WeightFile,
     private readonly options: EngineOptions,
   ) {
     this.batchSize = options.batchSize ?? 64
@@ -71,7 +73,7 @@ export class GenerationEngine implements Generator {
 
   /** Opens the programs, so that the first answer is as fast as the others. @throws GradpromptError as compiling does, `invalid-option` */
   static async open(model: LanguageModel, options: EngineOptions = {}): Promise<GenerationEngine> {
-    const engine = new GenerationEngine(model, options)
+    const engine = new GenerationEngine(model, options.weights === 'fp32' ? model.weights : await model.storedWeights(), options)
     try {
       await engine.lane(engine.named(options.defaultPrompt)).prepare()
     } catch (error) {
@@ -99,9 +101,9 @@ export class GenerationEngine implements Generator {
   async generate(request: GenerationRequest): Promise<Generation> {
     if (this.disposed) throw new GradpromptError('engine-disposed', 'The engine has been disposed', { exitCode: 1 })
     const named = this.named(request.prompt ?? this.options.defaultPrompt)
-    const { numVirtualTokens, position } = placementOf(named.prompt)
-    const blocks = this.check(request, numVirtualTokens)
+    const { numVirtualTokens, position } = placementOf(named.prompt, this.model.config)
     const placement = { numVirtualTokens, afterFirst: position === 'after-bos' && numVirtualTokens > 0 }
+    const blocks = this.check(request, placement)
     const { signal, logProbabilities } = request
     let settle: { resolve(generation: Generation): void; reject(error: unknown): void } | undefined
     const settled = new Promise<Generation>((resolve, reject) => {
@@ -187,10 +189,10 @@ export class GenerationEngine implements Generator {
   }
 
   private lane(named: NamedPrompt): Lane {
-    const key = laneOf(named)
+    const key = laneOf(named, this.model.config)
     const known = this.lanes.get(key)
     if (known) return known
-    const made = new Lane(this.model, this.prefixes, key === '' ? undefined : named.prompt, this.options.weights ?? 'stored')
+    const made = new Lane(this.model, this.prefixes, key === '' ? undefined : named.prompt, this.weights)
     this.lanes.set(key, made)
     return made
   }
@@ -210,7 +212,7 @@ export class GenerationEngine implements Generator {
   }
 
   /** @returns the blocks that a request may come to */
-  private check({ ids, maxNewTokens, stop }: GenerationRequest, numVirtualTokens: number): number {
+  private check({ ids, maxNewTokens, stop }: GenerationRequest, { numVirtualTokens, afterFirst }: Placement): number {
     const { vocabSize, maxPositionEmbeddings } = this.model.config
     const bad = ids.find(id => !(Number.isInteger(id) && id >= 0 && id < vocabSize))
     if (bad !== undefined) {
@@ -219,10 +221,12 @@ export class GenerationEngine implements Generator {
         expected: `0 to ${vocabSize - 1}`,
       })
     }
-    if (ids.length === 0) {
+    if (ids.length <= (afterFirst ? 1 : 0)) {
       throw new GradpromptError('empty-prompt', 'There is nothing to go on from', {
-        found: 'no tokens',
-        expected: 'one token at least, be it the BOS',
+        found: ids.length === 0 ? 'no tokens' : 'nothing behind the soft prompt',
+        expected: afterFirst
+          ? 'the BOS, which the soft prompt stands behind, and one token at least'
+          : 'one token at least, be it the BOS',
       })
     }
     if (!(Number.isInteger(maxNewTokens) && maxNewTokens >= 0)) {

@@ -45,7 +45,7 @@ export async function generate(options: GenerateOptions): Promise<Generation[]> 
     })
     const room = {
       contextLength: model.config.maxPositionEmbeddings,
-      numVirtualTokens: prompt?.method.placement(prompt.config).numVirtualTokens ?? 0,
+      numVirtualTokens: prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0,
     }
     try {
       const requests = inputs.map((input, i) => {

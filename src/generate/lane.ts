@@ -1,11 +1,12 @@
 import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
+import type { ModelConfig } from '../../models/family.js'
 import { Forest } from '../model/forest.js'
 import { type ActivePrompt, type LanguageModel, placementOf } from '../model/language-model.js'
-import { Program, type ProgramInput, type ProgramSpec } from '../program/program.js'
+import { Program, type ProgramInput, type ProgramSpec, type WeightFile } from '../program/program.js'
 import { BlockStore, type CachedPosition, type NewKeyValues } from './block-store.js'
 import { type PrefillPlan, planPrefill, prefillInputs, Staging } from './prefill.js'
 import { type PrefixCache, type PrefixNode, rowsOf } from './prefix-cache.js'
-import { actsOnText, decodeSpec, layerInput, ownPart, prefillSpec, promptSpec, sharedPart, type WeightWidth } from './programs.js'
+import { actsOnText, decodeSpec, layerInput, ownPart, prefillSpec, promptSpec, sharedPart } from './programs.js'
 import type { Sequence } from './sequence.js'
 
 /** Rows of one run of prefill: while others wait for their next token, and otherwise. */
@@ -44,7 +45,7 @@ export class Lane {
     private readonly prefixes: PrefixCache,
     /** The prompt that acts on the text of this lane's sequences. */
     private readonly acting: ActivePrompt | undefined,
-    private readonly width: WeightWidth,
+    private readonly weights: WeightFile,
   ) {
     this.own = new BlockStore(model.config)
     this.shared = new BlockStore(model.config)
@@ -63,7 +64,7 @@ export class Lane {
 
   /** Takes a sequence in: its beginning is looked up, and the prompt's own keys are computed when it is the first under it. */
   async enter(sequence: Sequence, { name, prompt }: NamedPrompt): Promise<void> {
-    if (prompt && placementOf(prompt).perSequence) await this.wholeText(sequence, prompt)
+    if (prompt && placementOf(prompt, this.model.config).perSequence) await this.wholeText(sequence, prompt)
     else {
       const root = prompt ? await this.promptRoot(name, prompt, sequence.ids) : this.prefixes.root(name)
       sequence.prefix = this.prefixes.find(root, sequence.ids)
@@ -342,7 +343,7 @@ export class Lane {
 
   /** Where texts under a prompt begin: its virtual tokens, and the first token where they stand behind it. */
   private async promptRoot(name: string, prompt: ActivePrompt, ids: readonly number[]): Promise<PrefixNode> {
-    const placement = placementOf(prompt)
+    const placement = placementOf(prompt, this.model.config)
     const afterFirst = placement.position === 'after-bos' && placement.numVirtualTokens > 0
     const root = this.prefixes.root(name)
     const node = afterFirst ? this.prefixes.see(root, ids, 1)! : root
@@ -359,35 +360,35 @@ export class Lane {
 
   /** The keys of a text whose virtual tokens are made from the text itself. Its last token is left for the run that reads it. */
   private async wholeText(sequence: Sequence, prompt: ActivePrompt): Promise<void> {
-    const placement = placementOf(prompt)
+    const placement = placementOf(prompt, this.model.config)
     const forest = new Forest([{ ids: sequence.ids }], placement)
     const source = await this.forestKeyValues(prompt, forest)
     for (let index = -placement.numVirtualTokens; index < sequence.ids.length - 1; index++) {
-      const row = forest.rowOf(0, index)!
+      const row = index < 0 ? forest.virtualRow(0, placement.numVirtualTokens + index) : forest.rowOf(0, index)!
       this.append(sequence, { position: forest.positions[row]!, virtual: index < 0 }, source, row)
     }
     sequence.done = sequence.ids.length - 1
   }
 
   private async forestKeyValues(prompt: ActivePrompt, forest: Forest): Promise<NewKeyValues> {
-    const program = await this.open(`prompt ${JSON.stringify(prompt.config)}`, () => promptSpec(this.model, prompt, this.width))
+    const program = await this.open(`prompt ${JSON.stringify(prompt.config)}`, () => promptSpec(this.model, prompt, this.weights))
     const { inputs } = forest.inputs([{ row: forest.rows - 1, id: 0, weight: 0 }])
     const { keyValues } = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as { keyValues: Float32Array }
     return { data: keyValues, rows: forest.rows }
   }
 
   private program(kind: 'prefill' | 'decode' | 'decodeShared'): Promise<Program> {
-    const options = { prompt: this.acting, width: this.width }
+    const options = { prompt: this.acting, weights: this.weights }
     if (kind === 'prefill') return this.open(kind, () => prefillSpec(this.model, options))
     // A few rows are multiplied faster by weights that are packed.
     return this.open(kind, () => decodeSpec(this.model, { ...options, sharing: kind === 'decodeShared' }), true)
   }
 
-  private open(key: string, spec: () => ProgramSpec, pack = false): Promise<Program> {
+  private open(key: string, spec: () => ProgramSpec, pack?: true): Promise<Program> {
     const known = this.programs.get(key)
     if (known) return known
     const { device, threads } = this.model
-    const made = Program.compile(spec(), { device, threads, pack })
+    const made = Program.compile(spec(), { device, threads, ...(pack ? { pack } : {}) })
     this.programs.set(key, made)
     made.catch(() => this.programs.delete(key))
     return made
@@ -395,7 +396,8 @@ export class Lane {
 }
 
 /** The lane of a prompt: sequences under prompts that act by their virtual tokens alone run together. */
-export const laneOf = ({ name, prompt }: NamedPrompt): string => (prompt && actsOnText(prompt) ? name : '')
+export const laneOf = ({ name, prompt }: NamedPrompt, model: ModelConfig): string =>
+  prompt && actsOnText(prompt, model) ? name : ''
 
 const parameterInputs = (prompt: ActivePrompt | undefined): Record<string, ProgramInput> =>
   Object.fromEntries([...(prompt?.parameters ?? [])].map(([name, data]) => [`parameter:${name}`, data]))

@@ -1,11 +1,11 @@
 import { BLOCK_LENGTH, type CacheSection, cachedAttention, EMPTY_POSITION } from '../../kernels/cached-attention.js'
 import { type AttentionLayout, causalAttention } from '../../kernels/causal-attention.js'
 import { tf } from '../../kernels/tf.js'
-import type { AttentionCall } from '../../models/family.js'
+import type { AttentionCall, ModelConfig } from '../../models/family.js'
 import { forestSpec } from '../model/forest.js'
 import { forwardForest } from '../model/forward.js'
 import { type ActivePrompt, type LanguageModel, placementOf } from '../model/language-model.js'
-import type { InputSpec, ProgramSpec } from '../program/program.js'
+import type { InputSpec, ProgramSpec, WeightFile } from '../program/program.js'
 
 /** How wide the weights of linear layers are: as dequantised, or as the checkpoint stores them. */
 export type WeightWidth = 'fp32' | 'stored'
@@ -23,11 +23,12 @@ const dimensions = (...names: string[]) => Object.fromEntries(names.map(name => 
 const upTo = (count: number) => tf.range(0, count, 1, 'int32') as tf.Tensor1D
 
 /** Whether a prompt acts on text rows as well as by its virtual tokens, so that rows under other prompts need another program. */
-export const actsOnText = ({ method, config }: Prompt): boolean =>
-  Boolean(method.offset || method.attention || blindLayers({ method, config }) > 0)
+export const actsOnText = (prompt: Prompt, model: ModelConfig): boolean =>
+  Boolean(prompt.method.offset || prompt.method.attention || blindLayers(prompt, model) > 0)
 
 /** The number of layers in which text does not see the virtual tokens. */
-export const blindLayers = (prompt: Prompt | undefined): number => placementOf(prompt).insertionLayer ?? 0
+export const blindLayers = (prompt: Prompt | undefined, model: ModelConfig): number =>
+  placementOf(prompt, model).insertionLayer ?? 0
 
 /**
  * A program over new tokens whose keys and values join a cache: what `prefill` and `decode` have in common. It gives
@@ -41,7 +42,7 @@ function extension(
   options: {
     readonly name: string
     readonly prompt: Prompt | undefined
-    readonly width: WeightWidth
+    readonly weights: WeightFile
     /** Rows, and among them those that are read. */
     readonly rows: string
     readonly read: string
@@ -53,9 +54,9 @@ function extension(
   },
 ): ProgramSpec {
   const { family, config } = model.checkpoint
-  const { name, width, rows, read } = options
+  const { name, weights, rows, read } = options
   // A prompt that acts by its virtual tokens alone is in the cache, and no part of the program.
-  const prompt = options.prompt && actsOnText(options.prompt) ? options.prompt : undefined
+  const prompt = options.prompt && actsOnText(options.prompt, config) ? options.prompt : undefined
   const { offset, attention } = prompt?.method ?? {}
   const parameters = prompt && (offset || attention) ? prompt.method.parameters(prompt.config, config) : []
   return {
@@ -69,11 +70,10 @@ function extension(
       ...Object.fromEntries(parameters.map(parameter => [`parameter:${parameter.name}`, float32(...parameter.shape)])),
     },
     dims: { ...dimensions(rows, read, 'S'), ...options.dims },
-    weights: model.weights,
+    weights,
     key: {
       name,
       version: VERSION,
-      width,
       family: family.name,
       config,
       parameters,
@@ -97,10 +97,11 @@ function extension(
         read: { index, inverse: index },
         attend: call => {
           made.push(call.key, call.value)
-          const attended = options.attend(call, given)
-          const added = prompt && attention?.call(prompt.method, prompt.config, values, call, config)
-          return added ? tf.add(attended, added) : attended
+          return options.attend(call, given)
         },
+        ...(prompt && attention
+          ? { attendBeside: call => attention.call(prompt.method, prompt.config, values, call, config) }
+          : {}),
       })
       const logits = family.logits(config, weight, hidden) // [Q, V]
       return {
@@ -122,11 +123,11 @@ export const layerInput = (name: string, layer: number): string => `${name}:${la
  */
 export function decodeSpec(
   model: LanguageModel,
-  options: { readonly prompt?: Prompt | undefined; readonly width: WeightWidth; readonly sharing: boolean },
+  options: { readonly prompt?: Prompt | undefined; readonly weights: WeightFile; readonly sharing: boolean },
 ): ProgramSpec {
-  const { prompt, width, sharing } = options
+  const { prompt, weights, sharing } = options
   const { numLayers, numKeyValueHeads: heads, headDim } = model.config
-  const blind = blindLayers(prompt)
+  const blind = blindLayers(prompt, model.config)
   const layers = Array.from({ length: numLayers }, (_, layer) => layer)
   const cache = (name: (part: string) => string, blocks: string) => ({
     ...Object.fromEntries(layers.map(layer => [layerInput(name('keys'), layer), float32(blocks, heads, headDim, BLOCK_LENGTH)])),
@@ -147,7 +148,7 @@ export function decodeSpec(
   return extension(model, {
     name: 'decode',
     prompt,
-    width,
+    weights,
     rows: 'B',
     read: 'B',
     inputs: {
@@ -185,17 +186,17 @@ export const sharedPart = (part: string): string => `shared.${part}`
  */
 export function prefillSpec(
   model: LanguageModel,
-  { prompt, width }: { readonly prompt?: Prompt | undefined; readonly width: WeightWidth },
+  { prompt, weights }: { readonly prompt?: Prompt | undefined; readonly weights: WeightFile },
 ): ProgramSpec {
   const { numLayers, numKeyValueHeads: heads, headDim } = model.config
-  const blind = blindLayers(prompt)
+  const blind = blindLayers(prompt, model.config)
   const layers = Array.from({ length: numLayers }, (_, layer) => layer)
   const cached = (name: string) =>
     Object.fromEntries(layers.map(layer => [layerInput(name, layer), float32(heads, 'C', headDim)]))
   return extension(model, {
     name: 'prefill',
     prompt,
-    width,
+    weights,
     rows: 'R',
     read: 'Q',
     inputs: {
@@ -243,17 +244,17 @@ const noMask = (queryPositions: tf.Tensor) => ({ queryMask: tf.onesLike(tf.cast(
  * Keys and values of a whole text under a prompt whose virtual tokens are rows or come from the prompt itself: where its hooks act as
  * they do in training. `keyValues` [2 layers Hkv, P + S, D], in the rows of a `Forest`.
  */
-export function promptSpec(model: LanguageModel, prompt: Prompt, width: WeightWidth): ProgramSpec {
+export function promptSpec(model: LanguageModel, prompt: Prompt, weights: WeightFile): ProgramSpec {
   const { family, config } = model.checkpoint
   const { method } = prompt
-  const { inputs, dims } = forestSpec({ placement: placementOf(prompt), children: true, maxRows: MAX_ROWS })
+  const { inputs, dims } = forestSpec({ placement: placementOf(prompt, config), children: true, maxRows: MAX_ROWS })
   const parameters = method.parameters(prompt.config, config)
   return {
     name: `${family.name} prompt keys`,
     inputs: { ...inputs, ...Object.fromEntries(parameters.map(({ name, shape }) => [`parameter:${name}`, float32(...shape)])) },
     dims,
-    weights: model.weights,
-    key: { version: VERSION, width, family: family.name, config, parameters, method: { ...prompt.config, init: undefined } },
+    weights,
+    key: { version: VERSION, family: family.name, config, parameters, method: { ...prompt.config, init: undefined } },
     fn: (given, weight) => {
       const values = Object.fromEntries(parameters.map(({ name }) => [name, given[`parameter:${name}`]!]))
       const made: tf.Tensor[] = []

@@ -3,7 +3,7 @@ import { gatherRows } from '../../kernels/gather-rows.js'
 import { tf } from '../../kernels/tf.js'
 import type { TokenTargets } from '../../kernels/token-cross-entropy.js'
 import type { AttentionCall, ModelConfig, ModelFamily } from '../../models/family.js'
-import type { Parameters, PromptMethod } from '../prompts/method.js'
+import type { LayerRows, Parameters, PromptMethod, SequenceRows, TextRows } from '../prompts/method.js'
 import { BEYOND } from './forest.js'
 
 export interface ForwardOptions {
@@ -13,59 +13,88 @@ export interface ForwardOptions {
   /** The tensors of a `Forest`. */
   readonly given: Readonly<Record<string, tf.Tensor>>
   readonly prompt?: { readonly method: PromptMethod; readonly config: { readonly type: string }; readonly parameters: Parameters }
-  /** Told every layer's keys and values, positions applied, as attention sees them: two of [Hkv, P + S, D]. */
+  /** Told every layer's keys and values, positions applied, as attention sees them: two of [Hkv, R, D], virtual tokens among them. */
   readonly onKeys?: (layer: number, key: tf.Tensor, value: tf.Tensor) => void
+  /** Told the rows that every layer takes, [R, d]. */
+  readonly onRows?: (layer: number, x: tf.Tensor) => void
 }
 
-/** Normalised hidden states of a forest's read rows under a soft prompt, [Q, d]: where the hooks of a method meet the model. */
+/**
+ * Normalised hidden states of a forest's read rows under a soft prompt, [Q, d]: where the hooks of a method meet the model.
+ *
+ * Virtual tokens stand before the text rows and join them at their insertion layer: the layers below see the text alone, so they cost
+ * nothing there and have no gradient. As `keys` they never join, and every layer sees their keys and values beside the text's.
+ */
 export function forwardForest(options: ForwardOptions): tf.Tensor {
-  const { family, config, weight, given, prompt } = options
-  const placement = prompt?.method.placement(prompt.config)
-  const { as = 'rows', perSequence = false, insertionLayer = 0, numVirtualTokens = 0 } = placement ?? {}
-  const layouts = layoutsOf(given)
-  const shared = perSequence ? 0 : numVirtualTokens
-  const positions = as === 'keys' ? tf.slice(given.positions!, [shared], [-1]) : given.positions!
-  const blind = insertionLayer > 0 ? blindLayouts(layouts, given, shared, perSequence) : layouts
+  const { family, config, weight, given } = options
+  const prompt = boundPrompt(options)
+  const { as = 'rows', perSequence = false, insertionLayer = 0 } = prompt?.placement ?? {}
+  const [texts] = given.tokenIds!.shape as [number]
+  const first = given.positions!.shape[0]! - texts
+  const ahead = perSequence ? 1 : 0
+  const virtual = first - ahead
+  const layouts = { joined: layoutsOf(given), apart: layoutsOf(given) }
+  if (virtual > 0 && as === 'rows' && insertionLayer > 0) layouts.apart = textLayouts(given, first, perSequence)
+  const textPositions = first > 0 ? tf.slice(given.positions!, [first], [-1]) : given.positions!
+  const virtualPositions = () => tf.slice(given.positions!, [ahead], [virtual])
+  const sequences = (hidden: tf.Tensor): SequenceRows => ({
+    model: config,
+    hidden,
+    instructionMask: given.instructionMask!,
+    instruction: x => {
+      const taken = gatherRows(x, tf.reshape(given.instructionIndex!, [-1]), given.instructionInverse!)
+      return tf.reshape(taken, [...given.instructionIndex!.shape, x.shape[1]!])
+    },
+  })
+  /** Rows before those of the text: [V, d], [N, d] -> [R, d] */
+  const join = (rows: tf.Tensor, text: tf.Tensor) =>
+    tf.concat([...(perSequence ? [tf.fill([1, config.hiddenSize], 0)] : []), rows, text] as tf.Tensor2D[], 0)
 
-  let embedded = family.embed(config, weight, given.tokenIds!) // [N, d]
-  if (prompt?.method.offset) {
-    const text = { embedded, textIndex: given.textIndex!, answerMask: given.answerMask! }
-    embedded = tf.add(embedded, prompt.method.offset(prompt.config, prompt.parameters, text))
+  let x = family.embed(config, weight, given.tokenIds!) // [N, d]
+  if (prompt?.offset) x = tf.add(x, prompt.offset({ embedded: x, textIndex: given.textIndex!, answerMask: given.answerMask! }))
+  let joined = virtual === 0
+  if (!joined && as === 'rows' && insertionLayer === 0) {
+    const rows = perSequence ? prompt!.sequenceRows?.(sequences(x)) : prompt!.inputRows?.()
+    if (rows) {
+      x = join(rows, x)
+      joined = true
+    }
   }
-  let x = embedded
-  if (shared > 0 && as === 'rows') {
-    const rows = prompt!.method.inputRows?.(prompt!.config, prompt!.parameters) ?? tf.zeros([shared, config.hiddenSize])
-    x = tf.concat([rows as tf.Tensor2D, embedded as tf.Tensor2D], 0) // [R, d]
+  let positions = joined ? given.positions! : textPositions
+
+  /** The hidden rows of the virtual tokens in the layer at hand, whose keys are seen where they are not rows themselves. */
+  let current: tf.Tensor | undefined
+  const beforeLayer = (layer: number, hidden: tf.Tensor) => {
+    options.onRows?.(layer, hidden)
+    if (layer < insertionLayer || !prompt?.layerRows) return undefined
+    const text = joined && first > 0 ? tf.slice(hidden as tf.Tensor2D, [first, 0], [-1, -1]) : hidden
+    const rows = prompt.layerRows({ ...sequences(text), layer })
+    if (as === 'keys') {
+      current = rows
+      return undefined
+    }
+    if (!rows) return undefined
+    const all = join(rows, text)
+    joined = true
+    positions = given.positions!
+    return { x: all, positions }
   }
 
+  const prefix = prompt?.prefix?.()
   const attend = (call: AttentionCall) => {
     let { key, value } = call
-    if (as === 'keys') {
-      const own = prompt!.method.prefix!(prompt!.config, prompt!.parameters, call.layer, config)
-      key = tf.concat([own.key as tf.Tensor3D, key as tf.Tensor3D], 1) // [Hkv, P + S, D]
-      value = tf.concat([own.value as tf.Tensor3D, value as tf.Tensor3D], 1)
+    if (key.shape[1] === texts && first > 0) {
+      const own = prefix?.[call.layer] ?? (current && call.keysOf(current, virtualPositions()))
+      const [heads, , size] = key.shape as [number, number, number]
+      const none = (count: number) => tf.fill([heads, count, size], 0)
+      // Rows that are in no layer yet have keys that nobody sees, so that all layers number their keys alike.
+      const before = own ? (x: tf.Tensor) => [...(ahead > 0 ? [none(ahead)] : []), x] : () => [none(first)]
+      key = tf.concat([...before(own?.key as tf.Tensor), key] as tf.Tensor3D[], 1) // [Hkv, R, D]
+      value = tf.concat([...before(own?.value as tf.Tensor), value] as tf.Tensor3D[], 1)
     }
     options.onKeys?.(call.layer, key, value)
-    const layout = (call.layer < insertionLayer ? blind : layouts)[call.last ? 'read' : 'all']
-    const attended = causalAttention(call.query, key, value, layout, { scale: call.scale, window: call.window })
-    const added = prompt?.method.attention?.(prompt.config, prompt.parameters, call, config)
-    return added ? tf.add(attended, added) : attended
-  }
-
-  const beforeLayer = (layer: number, hidden: tf.Tensor) => {
-    const rows = prompt!.method.layerRows!(prompt!.config, prompt!.parameters, {
-      layer,
-      model: config,
-      instructionMask: given.instructionMask!,
-      instruction: () => {
-        const [sequences, length] = given.instructionIndex!.shape as [number, number]
-        const taken = gatherRows(hidden, tf.reshape(given.instructionIndex!, [-1]), given.instructionInverse!)
-        return tf.reshape(taken, [sequences, length, config.hiddenSize])
-      },
-    })
-    if (!rows) return hidden
-    if (!perSequence) return tf.concat([rows as tf.Tensor2D, tf.slice(hidden, [shared, 0], [-1, -1]) as tf.Tensor2D], 0)
-    return replaceRows(hidden, rows, given)
+    const layout = (call.layer < insertionLayer ? layouts.apart : layouts.joined)[call.last ? 'read' : 'all']
+    return causalAttention(call.query, key, value, layout, { scale: call.scale, window: call.window })
   }
 
   return family.hidden(config, {
@@ -74,44 +103,41 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
     positions,
     read: { index: given.readIndex!, inverse: given.readInverse! },
     attend,
-    ...(prompt?.method.layerRows ? { beforeLayer } : {}),
+    ...(prompt?.layerRows || options.onRows ? { beforeLayer } : {}),
+    ...(prompt?.attention ? { attendBeside: prompt.attention } : {}),
   })
 }
 
-/** Puts each sequence's virtual tokens into their rows: [R, d], [B m, d] -> [R, d]. A row is taken once, so the gradient gathers too. */
-function replaceRows(x: tf.Tensor, rows: tf.Tensor, given: Readonly<Record<string, tf.Tensor>>): tf.Tensor {
-  const { virtualIndex, virtualPlace } = given as { virtualIndex: tf.Tensor; virtualPlace: tf.Tensor }
-  const none = int(rows.shape[0]!)
-  const nothing = tf.zerosLike(tf.slice(x, [0, 0], [1, -1])) // [1, d]
-  const source = tf.concat([rows as tf.Tensor2D, nothing as tf.Tensor2D], 0) // [B m + 1, d]
-  const inverse = tf.concat([tf.reshape(virtualIndex, [-1]), tf.expandDims(int(x.shape[0]!), 0)], 0) // [B m + 1]
-  const isText = tf.cast(tf.expandDims(tf.equal(virtualPlace, none), 1), 'float32') // [R, 1]
-  return tf.add(tf.mul(x, isText), gatherRows(source, virtualPlace, inverse))
+/** A method's hooks with its configuration and parameters filled in. */
+function boundPrompt({ prompt, config: model }: ForwardOptions) {
+  if (!prompt) return undefined
+  const { method, config, parameters } = prompt
+  const { inputRows, sequenceRows, offset, layerRows, prefix, attention } = method
+  return {
+    placement: method.placement(config, model),
+    inputRows: inputRows && (() => inputRows.call(method, config, parameters)),
+    sequenceRows: sequenceRows && ((rows: SequenceRows) => sequenceRows.call(method, config, parameters, rows)),
+    offset: offset && ((text: TextRows) => offset.call(method, config, parameters, text)),
+    layerRows: layerRows && ((rows: LayerRows) => layerRows.call(method, config, parameters, rows)),
+    prefix: prefix && (() => prefix.call(method, config, parameters, model)),
+    attention: attention && ((call: AttentionCall) => attention.call(method, config, parameters, call, model)),
+  }
 }
 
-/** The layouts of layers in which nothing but themselves sees the virtual tokens. */
-function blindLayouts(
-  layouts: Layouts,
-  given: Readonly<Record<string, tf.Tensor>>,
-  virtual: number,
-  perSequence: boolean,
-): Layouts {
-  const { sharedPositions, positions, virtualPlace, virtualIndex } = given as Record<string, tf.Tensor>
-  const changed = perSequence
-    ? {
-        keyPositions: tf.where(
-          tf.less(virtualPlace!, int(virtualIndex!.shape[0]! * virtualIndex!.shape[1]!)),
-          tf.fill(positions!.shape, BEYOND, 'int32'),
-          positions!,
-        ),
-      }
-    : {
-        sharedPositions: tf.concat([
-          tf.fill([virtual], BEYOND, 'int32'),
-          tf.slice(sharedPositions!, [virtual], [-1]) as tf.Tensor1D,
-        ]),
-      }
-  return { all: { ...layouts.all, ...changed }, read: { ...layouts.read, ...changed } }
+/** The layouts of layers that are computed over the text rows alone: queries are numbered among those, keys among all rows. */
+function textLayouts(given: Readonly<Record<string, tf.Tensor>>, first: number, perSequence: boolean): Layouts {
+  const { all, read } = layoutsOf(given)
+  const unseen = (positions: tf.Tensor) =>
+    tf.concat([tf.fill([first], BEYOND, 'int32'), tf.slice(positions, [first], [-1]) as tf.Tensor1D])
+  const text = {
+    ...all,
+    keyPositions: unseen(all.keyPositions),
+    ...(perSequence ? {} : { sharedPositions: unseen(all.sharedPositions) }),
+    queryIndex: tf.maximum(tf.sub(all.queryIndex, int(first)), int(0)),
+    querySlot: tf.slice(all.querySlot, [first], [-1]),
+  }
+  // The last layer is never below the insertion layer.
+  return { all: text, read }
 }
 
 interface Layouts {

@@ -7,7 +7,7 @@ import { GradpromptError } from '../errors.js'
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
 import { defaultThreads, Program, type ProgramInput, type ProgramSpec, type WeightFile } from '../program/program.js'
 import type { Device } from '../program/session.js'
-import type { PromptMethod } from '../prompts/method.js'
+import type { LayerState, PromptMethod } from '../prompts/method.js'
 import { type Checkpoint, openCheckpoint, shortName } from './checkpoint.js'
 import { Forest, forestSpec, type PromptPlacement, type Sequence, type Target } from './forest.js'
 import { forwardForest, targetsOf } from './forward.js'
@@ -36,6 +36,15 @@ export interface SoftPrompt {
 export interface LabelledRow {
   readonly ids: readonly number[]
   readonly labels: readonly number[]
+  /** Which of the prompt's tasks it belongs to, where the prompt has several. */
+  readonly task?: number | undefined
+}
+
+/** A row to score: a context, and what may follow it. */
+export interface CandidateRow {
+  readonly context: readonly number[]
+  readonly candidates: readonly { readonly ids: readonly number[] }[]
+  readonly task?: number | undefined
 }
 
 /** What acts in front of the text: a method with its configuration and the values of its parameters. */
@@ -144,6 +153,30 @@ export class LanguageModel {
   }
 
   /**
+   * What the layers make of rows that stand alone at positions 0, 1, …: what a prompt of keys, or one before later layers, starts from.
+   *
+   * @param rows as the first layer takes them, [m, hiddenSize]
+   * @returns one for each layer
+   */
+  async keysAndValues(rows: Float32Array): Promise<LayerState[]> {
+    const { hiddenSize, numLayers, numKeyValueHeads, headDim } = this.config
+    const prompt = plainPrompt({ data: rows, shape: [rows.length / hiddenSize, hiddenSize] }, this.config)
+    const placement = placementOf(prompt, this.config)
+    const forest = new Forest([{ ids: [] }], placement)
+    const { inputs } = forest.inputs([{ row: forest.rows - 1, id: 0, weight: 0 }])
+    const program = await Program.compile(this.statesSpec(prompt, placement), { device: this.device, threads: this.threads })
+    try {
+      const results = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as Record<string, Float32Array>
+      const layer = (name: string, size: number) => (index: number) => results[name]!.slice(index * size, (index + 1) * size)
+      const size = placement.numVirtualTokens * numKeyValueHeads * headDim
+      const [hidden, key, value] = [layer('hidden', rows.length), layer('keys', size), layer('values', size)]
+      return Array.from({ length: numLayers }, (_, i) => ({ hidden: hidden(i), key: key(i), value: value(i) }))
+    } finally {
+      await program.dispose()
+    }
+  }
+
+  /**
    * Logits at every position of each row.
    *
    * @param rows token ids
@@ -163,7 +196,7 @@ export class LanguageModel {
       this.checkIds(part)
       const forest = new Forest(
         part.map(ids => ({ ids })),
-        placementOf(prompt),
+        placementOf(prompt, this.config),
       )
       const targets = part.flatMap((ids, i) => ids.map((_, j): Target => ({ row: forest.rowOf(i, j)!, id: 0, weight: 0 })))
       if (targets.length === 0) {
@@ -222,38 +255,53 @@ export class LanguageModel {
     // Nothing is predicted from what stands behind the second-last label, so it is not computed.
     const fed = rows.map((row, i) => row.ids.slice(0, labelled[i]!.at(-1) ?? 0))
     const gradients = new Map(
-      prompt.method.parameters(prompt.config, this.config).map(({ name, shape }) => [name, new Float32Array(product(shape))]),
+      prompt.method
+        .parameters(prompt.config, this.config)
+        .filter(({ frozen }) => !frozen)
+        .map(({ name, shape }) => [name, new Float32Array(product(shape))]),
     )
     const program = await this.program('gradient', prompt, false, labelSmoothing)
+    // The prompt's own targets count in every row that has a label.
+    const own = prompt.method.ownTargets?.(prompt.config) ?? []
+    const counted = count + own.length * labelled.filter(({ length }) => length > 0).length
     let loss = 0
     let computed = 0
-    const parts = this.memory.split(
-      fed.map(ids => ids.length),
-      { headRows: labelled.map(positions => positions.length), training: true },
-    )
-    for (const [start, end] of parts) {
-      const forest = new Forest(
-        fed.slice(start, end).map((ids, i) => ({ ids, instructionLength: labelled[start + i]![0] ?? ids.length })),
-        placementOf(prompt),
+    for (const { active, members } of tasksOf(prompt, rows)) {
+      const parts = this.memory.split(
+        members.map(i => fed[i]!.length),
+        { headRows: members.map(i => labelled[i]!.length), training: true },
       )
-      const targets = labelled.slice(start, end).flatMap((positions, i) =>
-        positions.map((position): Target => {
-          const row = forest.rowOf(i, position - 1)
-          if (row === undefined)
-            throw new GradpromptError('unpredictable-label', 'A label stands where nothing precedes it', {
-              found: `row ${start + i}, position ${position}`,
-            })
-          return { row, id: rows[start + i]!.labels[position]!, weight: 1 / count }
-        }),
-      )
-      if (targets.length === 0) continue
-      const { inputs } = forest.inputs(targets)
-      const outputs = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as Record<string, Float32Array>
-      loss += outputs.loss![0]!
-      computed += forest.rows
-      for (const [name, sum] of gradients) {
-        const part = outputs[`gradient:${name}`]!
-        for (let i = 0; i < sum.length; i++) sum[i]! += part[i]!
+      for (const [start, end] of parts) {
+        const part = members.slice(start, end)
+        const forest = new Forest(
+          part.map(i => ({ ids: fed[i]!, instructionLength: labelled[i]![0] ?? fed[i]!.length })),
+          placementOf(prompt, this.config),
+        )
+        const targets = part.flatMap((index, i) =>
+          labelled[index]!.map((position): Target => {
+            const row = forest.rowOf(i, position - 1)
+            if (row === undefined)
+              throw new GradpromptError('unpredictable-label', 'A label stands where nothing precedes it', {
+                found: `row ${index}, position ${position}`,
+              })
+            return { row, id: rows[index]!.labels[position]!, weight: 1 / counted }
+          }),
+        )
+        if (targets.length === 0) continue
+        const copies = part.filter(i => labelled[i]!.length > 0).length
+        const ownTargets = own.map(({ row, id, weight }) => ({
+          row: forest.virtualRow(0, row),
+          id,
+          weight: (weight * copies) / counted,
+        }))
+        const { inputs } = forest.inputs([...targets, ...ownTargets])
+        const outputs = (await program.run({ ...inputs, ...parameterInputs(active) })) as Record<string, Float32Array>
+        loss += outputs.loss![0]!
+        computed += forest.rows
+        for (const [name, sum] of gradients) {
+          const part = outputs[`gradient:${name}`]!
+          for (let i = 0; i < sum.length; i++) sum[i]! += part[i]!
+        }
       }
     }
     return { loss, gradients, rows: computed }
@@ -265,11 +313,18 @@ export class LanguageModel {
    *
    * @returns for each row and candidate the sum of the log-probabilities of its tokens
    */
-  async logLikelihoods(
-    prompt: ActivePrompt | undefined,
-    rows: readonly { readonly context: readonly number[]; readonly candidates: readonly { readonly ids: readonly number[] }[] }[],
-  ): Promise<number[][]> {
+  async logLikelihoods(prompt: ActivePrompt | undefined, rows: readonly CandidateRow[]): Promise<number[][]> {
     const results: number[][] = []
+    if (prompt && rows.some(({ task }) => task !== undefined)) {
+      for (const { active, members } of tasksOf(prompt, rows)) {
+        const scores = await this.logLikelihoods(
+          active,
+          members.map(i => ({ ...rows[i]!, task: undefined })),
+        )
+        for (const [i, member] of members.entries()) results[member] = scores[i]!
+      }
+      return results
+    }
     const lengths = rows.map(
       row => row.context.length + row.candidates.reduce((sum, { ids }) => sum + Math.max(0, ids.length - 1), 0),
     )
@@ -282,7 +337,7 @@ export class LanguageModel {
       const sequences = part.map(
         (row): Sequence => ({ ids: row.context, children: row.candidates.map(({ ids }) => ids.slice(0, -1)) }),
       )
-      const forest = new Forest(sequences, placementOf(prompt))
+      const forest = new Forest(sequences, placementOf(prompt, this.config))
       const targets = part.flatMap((row, i) =>
         row.candidates.flatMap(({ ids }, j) =>
           ids.map((id, k): Target => {
@@ -325,7 +380,7 @@ export class LanguageModel {
     labelSmoothing = 0,
   ): ProgramSpec {
     const { family, config } = this.checkpoint
-    const { inputs, dims } = forestSpec({ placement: placementOf(prompt), children, maxRows: MAX_ROWS })
+    const { inputs, dims } = forestSpec({ placement: placementOf(prompt, config), children, maxRows: MAX_ROWS })
     const parameters = prompt?.method.parameters(prompt.config, config) ?? []
     const parameterInput = ({ name, shape }: { name: string; shape: readonly number[] }) => [
       `parameter:${name}`,
@@ -357,15 +412,46 @@ export class LanguageModel {
           })
           return family.logits(config, weight, hidden) // [Q, V]
         }
-        const names = parameters.map(({ name }) => name)
-        const values = names.map(name => given[`parameter:${name}`]!)
-        const named = (tensors: readonly tf.Tensor[]) => Object.fromEntries(names.map((name, i) => [name, tensors[i]!]))
-        if (kind === 'logits') return { logits: read(named(values)) }
+        const all = Object.fromEntries(parameters.map(({ name }) => [name, given[`parameter:${name}`]!]))
+        if (kind === 'logits') return { logits: read(all) }
         if (kind === 'logProbabilities')
-          return { logProbabilities: tokenLogProbabilities(read(named(values)), targets.row, targets.target) }
-        const loss = (...tensors: tf.Tensor[]) => tokenCrossEntropy(read(named(tensors)), targets, labelSmoothing)
-        const { value, grads } = tf.valueAndGrads(loss)(values)
+          return { logProbabilities: tokenLogProbabilities(read(all), targets.row, targets.target) }
+        const names = parameters.filter(({ frozen }) => !frozen).map(({ name }) => name)
+        const loss = (...tensors: tf.Tensor[]) => {
+          const learned = Object.fromEntries(names.map((name, i) => [name, tensors[i]!]))
+          return tokenCrossEntropy(read({ ...all, ...learned }), targets, labelSmoothing)
+        }
+        const { value, grads } = tf.valueAndGrads(loss)(names.map(name => all[name]!))
         return { loss: value, ...Object.fromEntries(names.map((name, i) => [`gradient:${name}`, grads[i]!])) }
+      },
+    }
+  }
+
+  private statesSpec({ method, config: options }: ActivePrompt, placement: PromptPlacement): ProgramSpec {
+    const { family, config } = this.checkpoint
+    const { numVirtualTokens: count } = placement
+    const { inputs, dims } = forestSpec({ placement, children: false, maxRows: MAX_ROWS })
+    return {
+      name: `${family.name} states`,
+      inputs: { ...inputs, 'parameter:prompt': { shape: [count, config.hiddenSize], dtype: 'float32' } },
+      dims,
+      weights: this.weights,
+      key: { kind: 'states', family: family.name, config, count },
+      fn: (given, weight) => {
+        const made = { hidden: [] as tf.Tensor2D[], keys: [] as tf.Tensor3D[], values: [] as tf.Tensor3D[] }
+        forwardForest({
+          family,
+          config,
+          weight,
+          given,
+          prompt: { method, config: options, parameters: { prompt: given['parameter:prompt']! } },
+          onRows: (_, x) => made.hidden.push(tf.slice(x as tf.Tensor2D, [0, 0], [count, -1])),
+          onKeys: (_, key, value) => {
+            made.keys.push(tf.slice(key as tf.Tensor3D, [0, 0, 0], [-1, count, -1]))
+            made.values.push(tf.slice(value as tf.Tensor3D, [0, 0, 0], [-1, count, -1]))
+          },
+        })
+        return { hidden: tf.concat(made.hidden, 0), keys: tf.concat(made.keys, 0), values: tf.concat(made.values, 0) }
       },
     }
   }
@@ -401,8 +487,20 @@ const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
 
 const NO_PROMPT: PromptPlacement = { numVirtualTokens: 0, position: 'before-bos' }
 
-export const placementOf = (prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined): PromptPlacement =>
-  prompt?.method.placement(prompt.config) ?? NO_PROMPT
+export const placementOf = (prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined, model: ModelConfig): PromptPlacement =>
+  prompt?.method.placement(prompt.config, model) ?? NO_PROMPT
+
+/** The rows of each task with the prompt as that task has it; all of them as it stands, where rows name no task. */
+function tasksOf(
+  prompt: ActivePrompt,
+  rows: readonly { readonly task?: number | undefined }[],
+): { active: ActivePrompt; members: number[] }[] {
+  const { method, config, parameters } = prompt
+  return [...new Set(rows.map(({ task }) => task))].map(task => ({
+    active: task === undefined || !method.forTask ? prompt : { ...prompt, parameters: method.forTask(config, parameters, task) },
+    members: [...rows.keys()].filter(i => rows[i]!.task === task),
+  }))
+}
 
 /** What a method's tensor code can depend on: where it starts from, and how fast it learns, are not among it. */
 function programKey({ init, ...config }: { readonly type: string; readonly init?: unknown }): object {

@@ -28,6 +28,19 @@ export const initSchema = z.discriminatedUnion('type', [
     type: z.literal('random').describe('start from normal noise'),
     scale: z.number().positive().optional().describe("standard deviation; by default the embedding table's own"),
   }),
+  z
+    .strictObject({
+      type: z.literal('runs').describe('start from the prompts that earlier runs learned'),
+      from: z.array(z.string().min(1)).min(1).max(1000).describe('run folders, or files that runs wrote'),
+      mix: z
+        .enum(['one', 'average', 'similarity', 'panda'])
+        .default('average')
+        .describe(
+          'how several prompts become one: one takes the only one; average weighs all alike; similarity weighs by the cosine of a ' +
+            "prompt's mean row with that of the task's own examples; panda by the units that both activate in the model",
+        ),
+    })
+    .refine(({ from, mix }) => mix !== 'one' || from.length === 1, 'mix: one takes one run in from; use average for several'),
 ])
 
 export type Init = z.output<typeof initSchema>
@@ -35,11 +48,12 @@ export type Init = z.output<typeof initSchema>
 /** @returns [count, hiddenSize] */
 export async function startingRows(init: Init, count: number, context: InitialisationContext): Promise<Float32Array> {
   const { model, seed } = context
+  if (init.type === 'runs') return (await import('./transfer.js')).transferredRows(init, count, context)
   if (init.type !== 'random') return context.embeddingRows(startingIds(init, count, context))
   return normalNumbers(count * model.hiddenSize, init.scale ?? (await embeddingDeviation(context)), seed)
 }
 
-function startingIds(init: Exclude<Init, { type: 'random' }>, count: number, context: InitialisationContext): number[] {
+function startingIds(init: Exclude<Init, { type: 'random' | 'runs' }>, count: number, context: InitialisationContext): number[] {
   const { tokenizer, model, seed, labelWords } = context
   if (init.type === 'vocabulary') return drawIds(count, Math.min(init.mostCommon ?? model.vocabSize, model.vocabSize), context)
   const texts = init.type === 'text' ? [init.text] : labelWords
@@ -55,11 +69,16 @@ function startingIds(init: Exclude<Init, { type: 'random' }>, count: number, con
   return [...ids, ...drawIds(Math.max(0, count - ids.length), model.vocabSize, { tokenizer, seed })].slice(0, count)
 }
 
-/** Distinct ids (as long as there are enough) that stand for text. */
-function drawIds(count: number, below: number, { tokenizer, seed }: Pick<InitialisationContext, 'tokenizer' | 'seed'>): number[] {
+/** Distinct ids (as long as there are enough) that stand for text. `stream` tells one list of draws from another. */
+export function drawIds(
+  count: number,
+  below: number,
+  { tokenizer, seed }: Pick<InitialisationContext, 'tokenizer' | 'seed'>,
+  ...stream: readonly number[]
+): number[] {
   const limit = Math.min(below, tokenizer.vocabSize)
   const usable = Array.from({ length: limit }, (_, id) => id).filter(id => !tokenizer.specialTokenIds.has(id))
-  const random = randomGenerator(seed, STREAM)
+  const random = randomGenerator(seed, STREAM, ...stream)
   return Array.from({ length: count }, () => {
     const [id] = usable.splice(uniformInt(random, 0, usable.length - 1), usable.length > 1 ? 1 : 0)
     return id ?? usable[0]!

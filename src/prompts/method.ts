@@ -1,14 +1,28 @@
 import type { tf } from '../../kernels/tf.js'
 import type { AttentionCall, ModelConfig } from '../../models/family.js'
+import type { ExampleRow } from '../data/examples.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import type { PromptPlacement } from '../model/forest.js'
 
-/** A learned tensor of a method. */
+/** A tensor of a method. */
 export interface PromptParameter {
   readonly name: string
   readonly shape: readonly number[]
+  /** Stays as it starts: it has no gradient and counts among nothing that is learned, but the prompt needs it. */
+  readonly frozen?: boolean
   /** Highest learning rate of its own; by default the run's. */
   readonly learningRate?: number
+  /** Learned on held-out rows, while the other parameters are learned on those of training. */
+  readonly heldOut?: boolean
+}
+
+/** What a layer makes of rows that stand alone. */
+export interface LayerState {
+  /** The rows as the layer takes them, [m, d]. */
+  readonly hidden: Float32Array
+  /** Their keys and values, positions applied, [Hkv, m, D]. */
+  readonly key: Float32Array
+  readonly value: Float32Array
 }
 
 /** What a method may start from. */
@@ -17,9 +31,24 @@ export interface InitialisationContext {
   readonly tokenizer: Tokenizer
   /** Rows of the embedding table as the first layer takes them: [ids.length, d]. */
   readonly embeddingRows: (ids: readonly number[]) => Promise<Float32Array>
+  /** What every layer makes of rows that stand alone at positions 0, 1, …; `rows` are as the first layer takes them, [m, d]. */
+  readonly keysAndValues: (rows: Float32Array) => Promise<LayerState[]>
   readonly seed: number
   /** The words of the label set, where there is one. */
   readonly labelWords: readonly string[]
+  /** The model that the prompt is for. */
+  readonly base: { readonly name: string; readonly hash: string }
+  /** Training rows to show, drawn by seed: so many, or as many as there are. */
+  readonly exampleRows: (count: number) => readonly ExampleRow[]
+}
+
+/** A token of the prompt itself that is learned to be predicted, beside the rows' labels. */
+export interface OwnTarget {
+  /** The virtual token whose logits predict it. */
+  readonly row: number
+  readonly id: number
+  /** Beside a row's own label, which weighs 1. */
+  readonly weight: number
 }
 
 /** The learned tensors by name. */
@@ -35,19 +64,31 @@ export interface TextRows {
   readonly answerMask: tf.Tensor
 }
 
-/** A layer's rows, and among them those of each sequence's instruction: what stands before its answer. */
-export interface LayerRows {
-  readonly layer: number
+/** The text rows of a batch where each sequence has virtual tokens of its own: they come from its instruction, never from its answer. */
+export interface SequenceRows {
   readonly model: ModelConfig
-  /** The hidden rows before the layer, of each sequence's instruction, padded: [B, I, d]. */
-  instruction(): tf.Tensor
+  /** The text rows as the layer takes them, [N, d]; at the input their embeddings. */
+  readonly hidden: tf.Tensor
+  /** Those of each sequence's instruction (what stands before its answer), of anything that was made of the text rows: [N, n] -> [B, I, n]. */
+  instruction(x: tf.Tensor): tf.Tensor
   /** 1 where `instruction` holds a row, 0 where it is padding, [B, I]. */
   readonly instructionMask: tf.Tensor
 }
 
+/** The same before some layer. Where virtual tokens are the same for every sequence, only `layer`, `model` and `hidden` mean anything. */
+export interface LayerRows extends SequenceRows {
+  readonly layer: number
+}
+
+/** Keys and values of the virtual tokens in a layer, positions applied: two of [Hkv, numVirtualTokens, D]. */
+export interface LayerPrefix {
+  readonly key: tf.Tensor
+  readonly value: tf.Tensor
+}
+
 /**
  * A way of learning a soft prompt. A method is one file: what it learns, how that starts, and where it acts; the training loop, the
- * compiler and the exporters ask it for nothing else. It acts through one or several of the five hooks.
+ * compiler and the exporters ask it for nothing else. It acts through one or several of the six hooks.
  */
 export interface PromptMethod<Config extends { readonly type: string } = { readonly type: string }> {
   readonly type: Config['type']
@@ -55,23 +96,36 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
   /** Highest learning rate of a run that does not say another: chosen on dev rows. */
   readonly learningRate: number
   /** How many virtual tokens there are and where they stand. */
-  placement(config: Config): PromptPlacement
+  placement(config: Config, model: ModelConfig): PromptPlacement
   parameters(config: Config, model: ModelConfig): PromptParameter[]
   /** What contradicts the model or another option, in words. Asked before any weight is read. */
   check?(config: Config, model: ModelConfig): string | undefined
+  /** The options with what the training rows decide filled in; these are kept with the prompt, which then needs no rows. */
+  resolve?(config: Config, context: Pick<InitialisationContext, 'tokenizer' | 'exampleRows'>): Config
   initialise(config: Config, context: InitialisationContext): Promise<Map<string, Float32Array>>
+  /** Brings the parameters back, in place, to where they may be: after every step. */
+  constrain?(config: Config, parameters: ReadonlyMap<string, Float32Array>, model: ModelConfig): void
+  /** Tokens of the prompt that count in every row's loss as labels do; for rows at the input that all sequences share. */
+  ownTargets?(config: Config): readonly OwnTarget[]
+  /** Several tasks under one prompt: the column that names a row's task, and the names. */
+  tasks?(config: Config): { readonly column: string; readonly names: readonly string[] } | undefined
+  /** The parameters as one of its tasks has them. */
+  forTask?(config: Config, parameters: ReadonlyMap<string, Float32Array>, task: number): ReadonlyMap<string, Float32Array>
   /** The virtual tokens as the first layer takes them, the same for every sequence: [numVirtualTokens, d]. */
   inputRows?(config: Config, parameters: Parameters): tf.Tensor
+  /** The virtual tokens as the first layer takes them, each sequence's own: [B numVirtualTokens, d]; for a placement `perSequence`. */
+  sequenceRows?(config: Config, parameters: Parameters, rows: SequenceRows): tf.Tensor
   /** What is added to the embeddings of the text, [N, d]. Generated tokens have it as well. */
   offset?(config: Config, parameters: Parameters, text: TextRows): tf.Tensor
   /**
-   * The virtual tokens as one layer takes them, in place of what the layer before made of them.
+   * The virtual tokens as one layer takes them, from the insertion layer on: there they join the text, later they take the place of
+   * what the layer before made of them. With a placement as `keys`, every layer takes the keys and values that it makes of them.
    *
    * @returns [numVirtualTokens, d], or [B numVirtualTokens, d] where each sequence has its own; undefined: they go on as they are
    */
   layerRows?(config: Config, parameters: Parameters, rows: LayerRows): tf.Tensor | undefined
-  /** Keys and values of the virtual tokens in a layer, two of [Hkv, numVirtualTokens, D], for a placement as `keys`. */
-  prefix?(config: Config, parameters: Parameters, layer: number, model: ModelConfig): { key: tf.Tensor; value: tf.Tensor }
+  /** Keys and values of the virtual tokens in every layer, for a placement as `keys`. */
+  prefix?(config: Config, parameters: Parameters, model: ModelConfig): readonly LayerPrefix[]
   /** What is added to a layer's attention, [H, R, D] (in the last layer [H, Q, D]); undefined: nothing in this layer. */
   attention?(config: Config, parameters: Parameters, call: AttentionCall, model: ModelConfig): tf.Tensor | undefined
 }

@@ -13,8 +13,8 @@ export interface LearnedTensor {
 type Config = { readonly type: string }
 
 /** Whether a method comes to rows that are the same for every text and stand at the input alone. */
-export const isStatic = ({ inputRows, offset, layerRows, prefix, attention }: PromptMethod): boolean =>
-  inputRows !== undefined && !offset && !layerRows && !prefix && !attention
+export const isStatic = ({ inputRows, sequenceRows, offset, layerRows, prefix, attention }: PromptMethod): boolean =>
+  inputRows !== undefined && !sequenceRows && !offset && !layerRows && !prefix && !attention
 
 /**
  * The rows that a method puts at the input.
@@ -38,13 +38,10 @@ export async function staticPrefix(
   const layers = Array.from({ length: model.numLayers }, (_, layer) => layer)
   const numbers = await computed(method, tensors, parameters =>
     Object.fromEntries(
-      layers.flatMap(layer => {
-        const { key, value } = method.prefix!(config, parameters, layer, model)
-        return [
-          [`key${layer}`, key],
-          [`value${layer}`, value],
-        ]
-      }),
+      method.prefix!(config, parameters, model).flatMap(({ key, value }, layer) => [
+        [`key${layer}`, key],
+        [`value${layer}`, value],
+      ]),
     ),
   )
   return layers.map(layer => ({ key: numbers[`key${layer}`]!, value: numbers[`value${layer}`]! }))

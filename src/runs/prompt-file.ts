@@ -14,7 +14,8 @@ const headerSchema = z.object({
   method: z.looseObject({ type: z.string().min(1) }),
   model: z.object({ name: z.string(), hash: z.string() }),
   hiddenSize: size,
-  numVirtualTokens: size,
+  // A method may act without virtual tokens.
+  numVirtualTokens: z.int().min(0),
   position: z.enum(['before-bos', 'after-bos']),
   template: z.union([z.string(), z.array(z.object({ role: z.string(), content: z.string() }))]),
   answer: z.string(),
@@ -105,7 +106,7 @@ export async function readPrompt(path: string): Promise<PromptFile> {
 
 /** The rows that stand before the text, of a method whose prompt is the same for every text. */
 export function staticPrompt(prompt: PromptFile): { data: Float32Array; shape: [number, number] } | undefined {
-  const tensor = prompt.tensors.find(({ name }) => name === 'prompt')
+  const tensor = prompt.tensors.find(({ name, shape }) => name === 'prompt' && shape.length === 2)
   return tensor && { data: tensor.data, shape: [prompt.numVirtualTokens, prompt.hiddenSize] }
 }
 
@@ -140,7 +141,7 @@ function parseHeader(path: string, metadata: ReadonlyMap<string, string>): Omit<
 
 function problemOf({ tensors, numVirtualTokens, hiddenSize }: PromptFile): string | undefined {
   for (const { name, shape, data } of tensors) {
-    if (name === 'prompt' && shape.join() !== `${numVirtualTokens},${hiddenSize}`) {
+    if (name === 'prompt' && shape.length === 2 && shape.join() !== `${numVirtualTokens},${hiddenSize}`) {
       return `prompt has shape [${shape.join(', ')}], not [${numVirtualTokens}, ${hiddenSize}]`
     }
     if (!data.every(Number.isFinite)) return `${name} holds a number that is not finite`

@@ -1,6 +1,9 @@
+import { basename, resolve } from 'node:path'
 import type { Config } from '../config/schema.js'
 import { batchOrder } from '../data/batches.js'
-import type { RowBuilder } from '../data/rows.js'
+import type { DataRecord } from '../data/records.js'
+import type { RowBuilder, TrainingRow } from '../data/rows.js'
+import { splitRecords } from '../data/split.js'
 import { GradpromptError } from '../errors.js'
 import { type Evaluation, type ScoreOptions, scoreRows, summary } from '../evaluate/score.js'
 import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
@@ -11,7 +14,7 @@ import type { Run } from '../runs/run-folder.js'
 import { controlInstruction, scoreControl } from './control.js'
 import type { Control, ControlEvent, ControlScores, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type LearningState, learn, parametersOf, startLearning } from './loop.js'
-import { type Task, taskRows, totalSteps } from './task.js'
+import { exampleRows, type Task, taskRows, totalSteps } from './task.js'
 
 /** A config with its data and its model, ready for the first step. */
 export interface Job {
@@ -35,18 +38,28 @@ export interface Job {
  */
 export async function prepareJob(config: Config, task: Task, model: LanguageModel): Promise<Job> {
   const method = promptMethods.get(config.method.type)!
-  const numVirtualTokens = method.placement(config.method).numVirtualTokens
+  const { tokenizer } = model
   const contextLength = model.config.maxPositionEmbeddings
-  const { builder, truncated } = taskRows(config, task, { tokenizer: model.tokenizer, contextLength, numVirtualTokens })
-  const parameters = await method.initialise(config.method, {
+  const examples = exampleRows(config, task, { tokenizer, contextLength })
+  const resolved = method.resolve?.(config.method, { tokenizer, exampleRows: examples }) ?? config.method
+  const { builder, truncated } = taskRows(config, task, {
+    tokenizer,
+    contextLength,
+    numVirtualTokens: method.placement(resolved, model.config).numVirtualTokens,
+    tasks: method.tasks?.(resolved),
+  })
+  const parameters = await method.initialise(resolved, {
     model: model.config,
-    tokenizer: model.tokenizer,
+    tokenizer,
     embeddingRows: ids => model.embeddingRows(ids),
+    keysAndValues: rows => model.keysAndValues(rows),
     seed: config.seed,
     labelWords: task.labels?.candidates ?? [],
+    base: { name: model.name, hash: model.hash },
+    exampleRows: examples,
   })
-  const prompt = { method, config: config.method, parameters }
-  const shapes = method.parameters(config.method, model.config)
+  const prompt = { method, config: resolved, parameters }
+  const shapes = method.parameters(resolved, model.config)
   await model.prepare(prompt, ['gradient'], config.train.labelSmoothing)
   const state = startLearning(parameters, shapes, config.train)
   return {
@@ -96,7 +109,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
   }
   const earlier = state.seconds
   const elapsed = () => earlier + (performance.now() - started) / 1000
-  const parameters = [...state.parameters.values()].reduce((sum, values) => sum + values.length, 0)
+  const parameters = shapes.reduce((sum, { name, frozen }) => sum + (frozen ? 0 : state.parameters.get(name)!.length), 0)
   const scoring = (what: ScoringProgress['what']): ScoreOptions => ({
     batchSize: config.evaluate.batchSize,
     signal,
@@ -121,17 +134,8 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
   const control = await devControl(job, run, emit, scoring('base model'))
 
   const { train } = config
-  const order = batchOrder({
-    rows: task.train.length,
-    batchSize: train.batchSize,
-    seed: config.seed,
-    bucket: train.bucket,
-    lengths: train.bucket ? task.train.map((record, i) => rows.byteLength(record, i)) : undefined,
-  })
-  const batch = (step: number) =>
-    Array.from({ length: train.accumulate }, (_, i) => order.at(step * train.accumulate + i))
-      .flat()
-      .map(row => rows.training(task.train[row]!, row))
+  const apart = shapes.some(({ heldOut }) => heldOut) ? holdOut(task, config.seed) : undefined
+  const batch = batches(apart?.train ?? task.train, job)
   await learn(state, {
     model,
     prompt,
@@ -139,6 +143,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
     train,
     steps,
     batch,
+    heldOutBatch: apart && batches(apart.heldOut, job),
     evaluate: task.scored.length > 0 ? () => evaluate(task.scored, 'dev') : undefined,
     writeCheckpoint: checkpoint => run.writeCheckpoint(checkpoint),
     emit,
@@ -171,6 +176,32 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
   return { result, prompt: learned }
 }
 
+/** The rows of each step. */
+function batches(records: readonly DataRecord[], { config, rows }: Job): (step: number) => TrainingRow[] {
+  const { batchSize, bucket, accumulate } = config.train
+  const order = batchOrder({
+    rows: records.length,
+    batchSize,
+    seed: config.seed,
+    bucket,
+    lengths: bucket ? records.map((record, i) => rows.byteLength(record, i)) : undefined,
+  })
+  return step =>
+    Array.from({ length: accumulate }, (_, i) => order.at(step * accumulate + i))
+      .flat()
+      .map(row => rows.training(records[row]!, row))
+}
+
+/** Of the training rows without a dev set, the share on which held-out parameters are learned. */
+const heldOutShare = 0.2
+
+/** Rows for parameters that are learned apart from the others: the dev rows, or a part of the training rows that nothing else uses then. */
+function holdOut(task: Task, seed: number): { train: readonly DataRecord[]; heldOut: readonly DataRecord[] } {
+  if (task.dev.length > 0) return { train: task.train, heldOut: task.dev }
+  const { train, dev } = splitRecords(task.train, { dev: heldOutShare }, seed)
+  return { train, heldOut: dev }
+}
+
 /** The control on the dev rows: scored once in a run's life, before its first step. */
 async function devControl(job: Job, run: Run, emit: (event: GradpromptEvent) => void, scoring: ScoreOptions): Promise<Control> {
   const { config, task, model } = job
@@ -185,15 +216,22 @@ async function devControl(job: Job, run: Run, emit: (event: GradpromptEvent) => 
 
 function promptFile({ config, task, model, prompt, shapes, state }: Job): PromptFile {
   return {
-    method: config.method,
+    method: withoutPaths(prompt.config),
     model: { name: model.name, hash: model.hash },
     hiddenSize: model.config.hiddenSize,
-    numVirtualTokens: prompt.method.placement(prompt.config).numVirtualTokens,
-    position: prompt.method.placement(prompt.config).position,
+    numVirtualTokens: prompt.method.placement(prompt.config, model.config).numVirtualTokens,
+    position: prompt.method.placement(prompt.config, model.config).position,
     template: config.template,
     answer: config.answer,
     labels: task.labels && Object.fromEntries(task.labels.words),
     seed: config.seed,
     tensors: shapes.map(({ name, shape }) => ({ name, shape, data: state.parameters.get(name)!.slice() })),
   }
+}
+
+/** A method's options without the paths of the runs that it started from: where these stand says nothing about the prompt. */
+function withoutPaths(options: { readonly type: string; readonly init?: unknown }): PromptFile['method'] {
+  const init = options.init as { readonly from?: readonly string[] } | undefined
+  if (init?.from === undefined) return { ...options }
+  return { ...options, init: { ...init, from: init.from.map(path => basename(resolve(path))) } }
 }

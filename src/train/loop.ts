@@ -39,6 +39,8 @@ export interface LearningOptions {
   readonly steps: number
   /** Rows of a step, counted from 0. */
   readonly batch: (step: number) => readonly TrainingRow[]
+  /** Further rows of a step: parameters that are learned on held-out rows take their gradients from these. */
+  readonly heldOutBatch?: ((step: number) => readonly TrainingRow[]) | undefined
   /** Scores the prompt as it stands on the dev rows, where there are some. */
   readonly evaluate: (() => Promise<Evaluation>) | undefined
   readonly writeCheckpoint: (checkpoint: Checkpoint) => Promise<void>
@@ -96,6 +98,12 @@ export async function learn(state: LearningState, options: LearningOptions): Pro
     const learningRate =
       train.learningRate * scheduleFactor({ schedule: train.schedule, warmup: train.warmup, steps }, state.step)
     const { loss, gradients } = await model.promptGradient(prompt, rows, { labelSmoothing: train.labelSmoothing })
+    if (options.heldOutBatch !== undefined) {
+      const heldOut = await model.promptGradient(prompt, options.heldOutBatch(state.step), {
+        labelSmoothing: train.labelSmoothing,
+      })
+      for (const { name } of options.shapes.filter(shape => shape.heldOut)) gradients.set(name, heldOut.gradients.get(name)!)
+    }
     const gradientNorm = clipByGlobalNorm(gradients, train.maxGradientNorm ?? Number.POSITIVE_INFINITY)
     if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) await outOfRange(state.step + 1, loss, learningRate)
     sound = current()
@@ -106,6 +114,7 @@ export async function learn(state: LearningState, options: LearningOptions): Pro
     if (due) await save(sound)
 
     state.optimizer.step(state.parameters, gradients, learningRate)
+    prompt.method.constrain?.(prompt.config, state.parameters, model.config)
     const finite = [...state.parameters.values()].every(values => values.every(Number.isFinite))
     if (!finite) await outOfRange(state.step + 1, loss, learningRate)
     state.step++
@@ -178,11 +187,13 @@ export function startLearning(
   const options = type === 'adamw' ? { type, beta1, beta2, epsilon, weightDecay } : { type, beta1, epsilon, weightDecay }
   const optimizer = createOptimizer(
     options,
-    shapes.map(({ name, shape, learningRate }) => ({
-      name,
-      shape,
-      learningRateFactor: (learningRate ?? train.learningRate) / train.learningRate,
-    })),
+    shapes
+      .filter(({ frozen }) => !frozen)
+      .map(({ name, shape, learningRate }) => ({
+        name,
+        shape,
+        learningRateFactor: (learningRate ?? train.learningRate) / train.learningRate,
+      })),
   )
   return { step: 0, parameters, optimizer, best: null, last: null, stopping: undefined, stopped: false, seconds: 0 }
 }

@@ -2,10 +2,11 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import type { Config } from '../config/schema.js'
 import { batchesPerEpoch } from '../data/batches.js'
+import { drawExamples, type ExampleRow } from '../data/examples.js'
 import { findLabels, type LabelSet } from '../data/labels.js'
 import { readRecords } from '../data/read.js'
 import type { DataRecord } from '../data/records.js'
-import { type Encoder, RowBuilder } from '../data/rows.js'
+import { type Encoder, RowBuilder, type RowOptions } from '../data/rows.js'
 import { limitRecords, splitRecords } from '../data/split.js'
 import { requireTaskColumns } from '../data/task-columns.js'
 import { compileTemplate } from '../data/template.js'
@@ -74,6 +75,7 @@ export interface RowLimits {
   readonly tokenizer: Encoder
   readonly contextLength: number
   readonly numVirtualTokens: number
+  readonly tasks?: RowOptions['tasks']
 }
 
 /**
@@ -84,7 +86,7 @@ export interface RowLimits {
 export function taskRows(
   config: Config,
   task: Task,
-  { tokenizer, contextLength, numVirtualTokens }: RowLimits,
+  { tokenizer, contextLength, numVirtualTokens, tasks }: RowLimits,
 ): { builder: RowBuilder; truncated: number } {
   const { template, answer, train } = config
   const builder = new RowBuilder(tokenizer, {
@@ -94,6 +96,7 @@ export function taskRows(
     contextLength,
     numVirtualTokens,
     truncate: train.truncate,
+    tasks,
   })
   const { columns: answerColumns } = compileTemplate(answer)
   const markup = specialTokens(tokenizer)
@@ -111,6 +114,24 @@ export function taskRows(
     }
   }
   return { builder, truncated }
+}
+
+/** Draws training rows to show, by seed: so many, or as many as there are. */
+export function exampleRows(
+  { template, answer, train, seed }: Config,
+  task: Task,
+  { tokenizer, contextLength }: Pick<RowLimits, 'tokenizer' | 'contextLength'>,
+): (count: number) => ExampleRow[] {
+  const { labels } = task
+  const builder = new RowBuilder(tokenizer, {
+    template,
+    answer,
+    labels,
+    contextLength,
+    numVirtualTokens: 0,
+    truncate: train.truncate,
+  })
+  return count => drawExamples(task.train, labels, count, seed).map(i => builder.example(task.train[i]!, i))
 }
 
 /** Matches the text of any special token. */

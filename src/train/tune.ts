@@ -144,7 +144,7 @@ function goOn(state: { stopped: boolean; stopping: { readonly waited: number } |
 async function loadModelOf({ model, method, device, threads, memory }: Config, earlierMemory?: number): Promise<LanguageModel> {
   const checkpoint = await openCheckpoint(model)
   await checkpoint.file.close()
-  checkMethod(method, checkpoint.config)
+  await checkMethod(method, checkpoint)
   const budget = memory === undefined ? earlierMemory : memory * 1e9
   return LanguageModel.load(model, {
     device,

@@ -62,7 +62,7 @@ describe.each(NAMES)('the adapter that PEFT wrote: %s', name => {
         method: config,
         model: { name: model.name, hash: model.hash },
         hiddenSize: model.config.hiddenSize,
-        numVirtualTokens: Math.max(1, method.placement(config).numVirtualTokens),
+        numVirtualTokens: Math.max(1, method.placement(config, model.config).numVirtualTokens),
         position: 'before-bos',
         template: '',
         answer: '',

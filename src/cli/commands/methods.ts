@@ -3,6 +3,7 @@ import type { OptionSchema } from '../../config/options.js'
 import { configSchema } from '../../config/schema.js'
 import { exportTargets } from '../../export/index.js'
 import { openCheckpoint, shortName } from '../../model/checkpoint.js'
+import { learnedNumbers } from '../../prompts/check.js'
 import { methodSchemas, promptMethods } from '../../prompts/index.js'
 import type { CommandFunction } from '../commands.js'
 import { configOptions, describeOption } from '../config-help.js'
@@ -19,8 +20,8 @@ export const run: CommandFunction = async ({ options }) => {
       ({ path }) => path !== 'method.type',
     )
     const config = configSchema.shape.method.parse({ type })
-    const sizes = checkpoint && method.parameters(config, checkpoint.config).map(({ shape }) => shape.reduce((a, b) => a * b, 1))
-    const parameters = sizes?.reduce((a, b) => a + b, 0)
+    // What the training rows decide has no size yet.
+    const parameters = checkpoint && (learnedNumbers(method.parameters(config, checkpoint.config)) || undefined)
     const exports = [...exportTargets].filter(([, target]) => target.holds(type)).map(([name]) => name)
     output.object({
       event: 'method',

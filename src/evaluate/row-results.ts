@@ -1,0 +1,218 @@
+import { createHash } from 'node:crypto'
+import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { readText, sizeOf } from '../data/read.js'
+import { shorten } from '../data/records.js'
+import { GradpromptError } from '../errors.js'
+
+/** What became of one row of an evaluation: a line of `evaluations/NAME.jsonl`. */
+export interface RowResult {
+  /** The row's place in the data, counted from 0. */
+  readonly index: number
+  /** The text that was answered. */
+  readonly prompt?: string
+  /** The text that was generated. */
+  readonly text?: string
+  /** The answer that was found in it; absent when no rule found one. */
+  readonly extracted?: string
+  /** The rule that found it, and where: `[start, end)` of `text`, in UTF-16 units. */
+  readonly rule?: string
+  readonly span?: readonly [start: number, end: number]
+  /** The right answer. */
+  readonly answer?: string
+  /** What the row counts for; 0 when scoring failed. */
+  readonly score: number
+  /** Where an answer is right or wrong. */
+  readonly correct?: boolean
+  /** Further scores by name. */
+  readonly scores?: Readonly<Record<string, number>>
+  /** Of the answer, in nats. */
+  readonly logProbability?: number
+  /** Why the row could not be scored. */
+  readonly error?: string
+  /** Hash of the row, by which results over other data are told apart. */
+  readonly row?: string
+  /** Hash of all that decides the result (`resultKey`), by which a finished row is known again. */
+  readonly key?: string
+}
+
+const longestTail = 1 << 26
+
+/**
+ * A file of results that grows by a line as soon as a row is finished, in whatever order. Each line is a single write, so that a kill
+ * tears at most the last one, which is done again.
+ */
+export class RowResultFile {
+  readonly path: string
+  readonly #file: number
+  readonly #rows: Map<number, RowResult>
+
+  private constructor(path: string, file: number, rows: readonly RowResult[]) {
+    this.path = path
+    this.#file = file
+    this.#rows = new Map(rows.map(row => [row.index, row]))
+  }
+
+  /**
+   * Opens a file, or makes one, with the rows that are finished.
+   * @throws GradpromptError `invalid-results`, `cannot-write`
+   */
+  static async open(path: string): Promise<RowResultFile> {
+    const file = openForAppending(path)
+    try {
+      mendTail(file)
+      const size = fstatSync(file).size
+      return new RowResultFile(path, file, size === 0 ? [] : parseRows(await readText(path, size), path))
+    } catch (error) {
+      closeSync(file)
+      throw error
+    }
+  }
+
+  /** The finished result of a row, if it is the one that `key` stands for. */
+  finished(index: number, key: string): RowResult | undefined {
+    const row = this.#rows.get(index)
+    return row?.key === key ? row : undefined
+  }
+
+  /** Appends a row before it returns. A row that is there already is replaced. */
+  append(row: RowResult): void {
+    const bytes = Buffer.from(`${JSON.stringify(row)}\n`)
+    for (let written = 0; written < bytes.length; ) written += writeSync(this.#file, bytes, written)
+    this.#rows.set(row.index, row)
+  }
+
+  /** In the order of the data. */
+  get rows(): RowResult[] {
+    return [...this.#rows.values()].sort((a, b) => a.index - b.index)
+  }
+
+  close(): void {
+    closeSync(this.#file)
+  }
+}
+
+/**
+ * Reads the results of an evaluation, in the order of the data: those of `RowResultFile`, or of another program, which needs on each line
+ * no more than the row's number (`index` or `row`) and `score` or `correct`. A torn last line is left out; of several results of a row
+ * the last counts.
+ * @throws GradpromptError `file-not-found`, `invalid-results` (with the line), `data-too-large`, `invalid-encoding`
+ */
+export async function readRowResults(path: string): Promise<RowResult[]> {
+  const size = await sizeOf(path)
+  const rows = parseRows(await readText(path, size), path)
+  if (rows.length === 0) throw invalid(path, 'has no results', 'no whole line')
+  return [...new Map(rows.map(row => [row.index, row])).values()].sort((a, b) => a.index - b.index)
+}
+
+/** What decides a result. */
+export interface ResultKey {
+  /** Hash of the model. */
+  readonly model: string
+  /** Hash of what stands before the row's text: a soft prompt, an instruction, few-shot examples. */
+  readonly prompt: string
+  /** Hash of the row. */
+  readonly row: string
+  /** Whatever else has a say: sampling, seed, stop strings, task, width of the weights. */
+  readonly settings?: unknown
+}
+
+/** The same for the same model, prompt, row and settings: 64 hexadecimal digits. */
+export const resultKey = ({ model, prompt, row, settings = null }: ResultKey): string => hashOf([model, prompt, row, settings])
+
+/** Of a value as JSON prints it, whatever the order of its keys: 64 hexadecimal digits (SHA-256). */
+export const hashOf = (value: unknown): string =>
+  createHash('sha256')
+    .update(JSON.stringify(value, (_, part: unknown) => (isObject(part) ? sorted(part) : part)))
+    .digest('hex')
+
+const sorted = (value: Record<string, unknown>) =>
+  Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
+
+function openForAppending(path: string): number {
+  try {
+    mkdirSync(dirname(path), { recursive: true })
+    return openSync(path, 'a+')
+  } catch (cause) {
+    throw new GradpromptError('cannot-write', `cannot write results to ${path}`, {
+      found: cause instanceof Error ? cause.message : String(cause),
+      cause,
+    })
+  }
+}
+
+/** Cuts off what follows the last line break, so that the next line begins on its own. */
+function mendTail(file: number): void {
+  const { size } = fstatSync(file)
+  const chunk = Buffer.allocUnsafe(1 << 16)
+  for (let end = size; end > 0 && size - end <= longestTail; ) {
+    const start = Math.max(0, end - chunk.length)
+    readSync(file, chunk, 0, end - start, start)
+    const at = chunk.subarray(0, end - start).lastIndexOf(10)
+    if (at !== -1 || start === 0) {
+      const kept = start + at + 1
+      if (kept < size) ftruncateSync(file, kept)
+      return
+    }
+    end = start
+  }
+}
+
+function parseRows(text: string, path: string): RowResult[] {
+  const rows: RowResult[] = []
+  const lines = text.split('\n')
+  lines.forEach((line, i) => {
+    if (line.trim() === '') return
+    let value: unknown
+    try {
+      value = JSON.parse(line)
+    } catch {
+      if (i === lines.length - 1) return
+      throw invalid(`${path}:${i + 1}`, 'is not JSON', shorten(line))
+    }
+    rows.push(toRow(value, `${path}:${i + 1}`))
+  })
+  return rows
+}
+
+function toRow(value: unknown, place: string): RowResult {
+  if (!isObject(value)) throw invalid(place, 'is not a result', shorten(JSON.stringify(value)))
+  const index = value.index ?? value.row
+  if (!Number.isSafeInteger(index) || (index as number) < 0)
+    throw invalid(place, 'does not say which row it is', `index: ${shorten(JSON.stringify(index) ?? 'nothing')}`)
+  const correct = value.correct === 0 || value.correct === 1 ? value.correct === 1 : value.correct
+  if (correct !== undefined && typeof correct !== 'boolean')
+    throw invalid(place, 'has no valid "correct"', `correct: ${shorten(JSON.stringify(correct))}`)
+  const score = value.score ?? (correct === undefined ? undefined : Number(correct))
+  if (typeof score !== 'number' || !Number.isFinite(score))
+    throw invalid(place, 'has no score', `score: ${shorten(JSON.stringify(score) ?? 'nothing')}`)
+  const row = isObject(value) && typeof value.row === 'string' ? { row: value.row } : {}
+  const texts = textFields.flatMap(name => (typeof value[name] === 'string' ? [[name, value[name]]] : []))
+  return {
+    index: index as number,
+    ...Object.fromEntries(texts),
+    ...(isSpan(value.span) && { span: value.span }),
+    score,
+    ...(correct !== undefined && { correct }),
+    ...(isScores(value.scores) && { scores: value.scores }),
+    ...(typeof value.logProbability === 'number' && { logProbability: value.logProbability }),
+    ...row,
+  }
+}
+
+const textFields = ['prompt', 'text', 'extracted', 'rule', 'answer', 'error', 'key'] as const
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const isSpan = (value: unknown): value is [number, number] =>
+  Array.isArray(value) && value.length === 2 && value.every(place => Number.isSafeInteger(place))
+
+const isScores = (value: unknown): value is Record<string, number> =>
+  isObject(value) && Object.values(value).every(score => Number.isFinite(score))
+
+const invalid = (place: string, what: string, found: string) =>
+  new GradpromptError('invalid-results', `${place} ${what}`, {
+    found,
+    expected: 'lines such as {"index": 0, "score": 1} or {"row": 0, "correct": true}',
+  })

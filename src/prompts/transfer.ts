@@ -1,0 +1,153 @@
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { GradpromptError } from '../errors.js'
+import { type PromptFile, readPrompt } from '../runs/prompt-file.js'
+import { promptMethods } from './index.js'
+import type { Init } from './initialisation.js'
+import type { InitialisationContext } from './method.js'
+import { staticRows } from './static.js'
+
+/**
+ * Transfer: a prompt starts from what earlier runs learned, on the same model, with as many rows.
+ *
+ * SPoT (Vu et al. 2022, arXiv 2110.07904) tells how near a source task is by the cosine of the mean rows of two learned prompts, and
+ * PANDA (Zhong et al. 2022, arXiv 2208.10160) after Su et al. 2022 (arXiv 2111.06719) by how many neurons both activate. There is no
+ * learned prompt of the target task yet; in its place stands the prompt that needs no learning, a few of the task's own examples as they
+ * are fed (text and answer):
+ *
+ *     similarity   weight of a source = the cosine of its mean row and the mean row of the examples
+ *     panda        weight of a source = the cosine of two sets of activated units, |both| / sqrt(|one| |other|); a unit is one component
+ *                  of the hidden state that a layer (from the second on) takes at the last row of the prompt standing alone, and it is
+ *                  activated where it is positive. The neurons inside the layers, which the papers count, stay there.
+ *
+ * Negative weights count as zero; if all do, the sources weigh alike.
+ */
+type RunsInit = Extract<Init, { type: 'runs' }>
+
+/** The model that a prompt is to act on. */
+export interface TransferTarget {
+  readonly name: string
+  readonly hash: string
+  readonly hiddenSize: number
+}
+
+/** Examples that stand for the task, and the tokens of them that are read at most. */
+const taskExamples = 16
+const taskTokens = 128
+
+/**
+ * The rows that a prompt starts from.
+ *
+ * @returns [count, hiddenSize]
+ * @throws GradpromptError as `readSources`
+ */
+export async function transferredRows(init: RunsInit, count: number, context: InitialisationContext): Promise<Float32Array> {
+  const sources = await readSources(init.from, { ...context.base, hiddenSize: context.model.hiddenSize }, count)
+  const prompts = await Promise.all(
+    sources.map(({ method, tensors }) => staticRows(promptMethods.get(method.type)!, method, tensors)),
+  )
+  const weights = normalised(await sourceWeights(init.mix, prompts, context))
+  const rows = new Float32Array(prompts[0]!.length)
+  for (const [i, prompt] of prompts.entries()) for (let j = 0; j < rows.length; j++) rows[j]! += weights[i]! * prompt[j]!
+  return rows
+}
+
+/** How much each source counts, before the weights are made to add up to one. */
+export async function sourceWeights(
+  mix: RunsInit['mix'],
+  prompts: readonly Float32Array[],
+  context: Pick<InitialisationContext, 'model' | 'embeddingRows' | 'exampleRows' | 'keysAndValues'>,
+): Promise<number[]> {
+  if (mix === 'one' || mix === 'average' || prompts.length === 1) return prompts.map(() => 1)
+  const { hiddenSize, maxPositionEmbeddings } = context.model
+  const ids = context
+    .exampleRows(taskExamples)
+    .flatMap(example => example.ids)
+    .slice(0, Math.min(taskTokens, maxPositionEmbeddings))
+  const task = await context.embeddingRows(ids)
+  if (mix === 'similarity') return prompts.map(prompt => cosine(meanRow(prompt, hiddenSize), meanRow(task, hiddenSize)))
+  const activated = async (rows: Float32Array) => {
+    const layers = await context.keysAndValues(rows)
+    return layers.slice(1).flatMap(({ hidden }) => Array.from(hidden.subarray(-hiddenSize), x => (x > 0 ? 1 : 0)))
+  }
+  const wanted = await activated(task)
+  const weights: number[] = []
+  for (const prompt of prompts) weights.push(cosine(await activated(prompt), wanted))
+  return weights
+}
+
+/**
+ * Reads the prompts to start from, and refuses those that do not fit. They are small, so this is done before a model's weights are read.
+ *
+ * @param from run folders or prompt files
+ * @param count rows that each must have
+ * @throws GradpromptError `file-not-found`, `model-mismatch` (another model or width), `prompt-length-mismatch`, `not-static` (no rows at
+ *   the input), and those of `readPrompt`
+ */
+export async function readSources(from: readonly string[], target: TransferTarget, count: number): Promise<PromptFile[]> {
+  const sources: PromptFile[] = []
+  for (const path of from) {
+    const file = await readPrompt(await promptPath(path))
+    const describe = ({ name, hash, hiddenSize }: TransferTarget) => `${name} (hidden size ${hiddenSize}, ${hash.slice(0, 12)})`
+    if (file.hiddenSize !== target.hiddenSize || file.model.hash !== target.hash) {
+      throw new GradpromptError('model-mismatch', `method.init.from: the prompt of ${path} was learned on another model`, {
+        found: describe({ ...file.model, hiddenSize: file.hiddenSize }),
+        expected: describe(target),
+        hint: 'a soft prompt means something to its own model alone: name runs of this model, or set model to theirs',
+      })
+    }
+    if (promptMethods.get(file.method.type)?.inputRows === undefined) {
+      throw new GradpromptError('not-static', `method.init.from: the prompt of ${path} has no rows at the input`, {
+        found: `method.type: ${file.method.type}`,
+        expected: `one of ${[...promptMethods.values()]
+          .filter(method => method.inputRows)
+          .map(({ type }) => type)
+          .join(', ')}`,
+      })
+    }
+    if (file.numVirtualTokens !== count) {
+      throw new GradpromptError('prompt-length-mismatch', `method.init.from: the prompt of ${path} has another length`, {
+        found: `${file.numVirtualTokens} virtual tokens`,
+        expected: `${count} (method.numVirtualTokens)`,
+        hint: `set method.numVirtualTokens to ${file.numVirtualTokens}`,
+      })
+    }
+    sources.push(file)
+  }
+  return sources
+}
+
+/** The prompt of a run folder, or the file itself. */
+async function promptPath(path: string): Promise<string> {
+  const found = await stat(path).catch(() => undefined)
+  const file = found?.isDirectory() ? join(path, 'prompt.safetensors') : path
+  if (found?.isFile() || (found && (await stat(file).catch(() => undefined)))) return file
+  throw new GradpromptError('file-not-found', `method.init.from: there is no prompt at ${path}`, {
+    found: found ? 'a folder without prompt.safetensors' : 'nothing',
+    expected: 'the folder of a finished run, or its prompt.safetensors',
+    ...(found && { hint: `gradprompt resume ${path}, if it is a run that was stopped` }),
+  })
+}
+
+function normalised(weights: readonly number[]): number[] {
+  const positive = weights.map(weight => Math.max(0, weight))
+  const sum = positive.reduce((a, b) => a + b, 0)
+  return sum > 0 ? positive.map(weight => weight / sum) : weights.map(() => 1 / weights.length)
+}
+
+function meanRow(rows: Float32Array, width: number): Float64Array {
+  const mean = new Float64Array(width)
+  for (const [i, x] of rows.entries()) mean[i % width]! += (x * width) / rows.length
+  return mean
+}
+
+/** 0 where one of the two is nothing. */
+function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let [product, first, second] = [0, 0, 0]
+  for (let i = 0; i < a.length; i++) {
+    product += a[i]! * b[i]!
+    first += a[i]! ** 2
+    second += b[i]! ** 2
+  }
+  return product === 0 ? 0 : product / Math.sqrt(first * second)
+}

@@ -1,0 +1,123 @@
+import type { ModelConfig } from '../../../models/family.js'
+
+/** What the suite needs to know of a method beyond what the method says of itself. */
+export interface Expectation {
+  /** Options that make it small, `type` left out. */
+  readonly options?: Readonly<Record<string, unknown>>
+  /** How many numbers it learns, by its paper's formula. */
+  readonly parameters: (model: ModelConfig) => number
+  /**
+   * What the model computes before the first step. `text`: what it computes with the text of `init` in front. `nothing`: what it
+   * computes without a prompt. `own`: neither; the method's own tests know.
+   */
+  readonly starts: 'text' | 'nothing' | 'own'
+  /** How it learns to copy, where that is not as the others do. */
+  readonly copying?: {
+    readonly steps?: number
+    readonly learningRate?: number
+    readonly options?: Readonly<Record<string, unknown>>
+  }
+}
+
+/** The text that rows start from: four tokens of the tiny models' tokenizer. */
+export const startingText = 'on the in'
+export const virtualTokens = 4
+
+const init = { type: 'text', text: startingText }
+const numVirtualTokens = virtualTokens
+
+/** Late rows act through fewer layers, so that copying takes more of them: four static ones before the second of three stay above 0.4. */
+const manyRows = { learningRate: 0.3, options: { numVirtualTokens: 16 } }
+
+/** By `method.type`, one or several variants of each. A method that is registered has to stand here. */
+export const expectations: Readonly<Record<string, Readonly<Record<string, Expectation>>>> = {
+  'prompt-tuning': {
+    plain: { options: { numVirtualTokens, init }, parameters: ({ hiddenSize: d }) => 4 * d, starts: 'text' },
+  },
+  dept: {
+    'offset of all': {
+      options: { numVirtualTokens, init, maxTextLength: 6, rank: 3 },
+      parameters: ({ hiddenSize: d }) => 4 * d + (6 + d) * 3,
+      starts: 'text',
+    },
+    'offset of the instruction': {
+      options: { numVirtualTokens, init, maxTextLength: 6, rank: 3, offset: 'text', scale: 2 },
+      parameters: ({ hiddenSize: d }) => 4 * d + (6 + d) * 3,
+      starts: 'text',
+    },
+  },
+  adept: {
+    plain: {
+      options: { numVirtualTokens, init, rank: 3 },
+      parameters: ({ hiddenSize: d }) => 4 * d + 2 * 3 * d + 3 + d,
+      starts: 'text',
+    },
+  },
+  'prefix-tuning': {
+    plain: {
+      options: { numVirtualTokens, init },
+      parameters: ({ numLayers, numKeyValueHeads, headDim }) => 4 * 2 * numLayers * numKeyValueHeads * headDim,
+      starts: 'text',
+    },
+    projected: {
+      options: { numVirtualTokens, projection: true, encoderHiddenSize: 10 },
+      parameters: ({ numLayers, numKeyValueHeads, headDim }) => {
+        const width = numKeyValueHeads * headDim
+        return 4 * width + (width + 1) * 10 + (10 + 1) * 2 * numLayers * width
+      },
+      starts: 'own',
+    },
+  },
+  'adaption-prompt': {
+    plain: {
+      options: { adapterLength: 5, adapterLayers: 2 },
+      parameters: ({ hiddenSize: d }) => 2 * (5 * d + 1),
+      starts: 'nothing',
+    },
+  },
+  iapt: {
+    // Of each layer 2 d b + b k + 12, and a row of bias for each virtual token.
+    plain: {
+      options: { numVirtualTokens, init, bottleneck: 6 },
+      parameters: ({ hiddenSize: d, numLayers }) => numLayers * (2 * d * 6 + 6 * 4 + 12 + 4 * d),
+      starts: 'text',
+    },
+    'shared generators, a fixed activation': {
+      options: { numVirtualTokens, init, bottleneck: 6, sharing: 2, activation: 'silu' },
+      parameters: ({ hiddenSize: d, numLayers }) => Math.ceil(numLayers / 2) * (2 * d * 6 + 6 * 4) + numLayers * 4 * d,
+      starts: 'text',
+    },
+  },
+  lpt: {
+    static: {
+      options: { numVirtualTokens, init, insertionLayer: 1 },
+      parameters: ({ hiddenSize: d }) => 4 * d,
+      starts: 'own',
+      copying: manyRows,
+    },
+    'from the last token': {
+      options: { numVirtualTokens, init, insertionLayer: 0, generator: 'last-token', bottleneck: 6 },
+      parameters: ({ hiddenSize: d }) => (d + 1) * 6 + (6 + 1) * 4 * d,
+      starts: 'text',
+    },
+    pooled: {
+      options: { numVirtualTokens, init, insertionLayer: 1, generator: 'max', bottleneck: 6 },
+      parameters: ({ hiddenSize: d }) => (d + 1) * 6 + 6 * d + 4 * d,
+      starts: 'own',
+      copying: manyRows,
+    },
+  },
+  idpg: {
+    'at the input': {
+      options: { numVirtualTokens, init, bottleneck: 6 },
+      parameters: ({ hiddenSize: d }) => (d + 1) * 6 + (6 + 1) * 4 * d,
+      starts: 'text',
+    },
+    'before a later layer': {
+      options: { numVirtualTokens, init, bottleneck: 6, insertionLayer: 1, encoding: 'last-token', activation: 'tanh' },
+      parameters: ({ hiddenSize: d }) => (d + 1) * 6 + (6 + 1) * 4 * d,
+      starts: 'own',
+      copying: manyRows,
+    },
+  },
+}
