@@ -58,6 +58,20 @@ export interface EvaluateRequest {
   /** GB. */
   readonly memory?: number | undefined
   readonly control: boolean
+  /** Answers are generated and read, instead of scored by their likelihood. */
+  readonly generation?: GenerationSettingsOfEvaluation | undefined
+  /** Where each row's result is written; by default into the run. */
+  readonly rows?: string | undefined
+}
+
+export interface GenerationSettingsOfEvaluation {
+  readonly task?: string | undefined
+  readonly examples?: string | undefined
+  readonly shots?: number | undefined
+  readonly scorer?: string | undefined
+  readonly weights?: WeightWidth | undefined
+  readonly maxNewTokens?: number | undefined
+  readonly temperature?: number | undefined
 }
 
 export interface EvaluateResult extends Evaluation {
@@ -67,6 +81,21 @@ export interface EvaluateResult extends Evaluation {
   readonly rowsPerSecond: number
   /** The base model on the same rows. */
   readonly control?: { readonly metrics: Metrics; readonly instruction: string | null }
+  /** File of the rows' results. */
+  readonly results?: string
+  readonly generated?: GeneratedFigures
+}
+
+/** What generation adds to a result. */
+export interface GeneratedFigures {
+  readonly task: string
+  readonly weights: WeightWidth
+  readonly generatedTokens: number
+  /** Rows taken from earlier results. */
+  readonly resumed: number
+  readonly unextracted: number
+  readonly rules: Readonly<Record<string, number>>
+  readonly errors: readonly { readonly index: number; readonly message: string }[]
 }
 
 /** How a model is opened to generate. */

@@ -113,7 +113,9 @@ async function reported(folder: string, onEvent: Context['onEvent']): Promise<vo
 }
 
 async function evaluate(request: EvaluateRequest, { signal, onProgress }: Context): Promise<Tasks['evaluate']['result']> {
-  const { evaluate } = await import('../evaluate/evaluate.js')
+  const { evaluate, promptFor } = await import('../evaluate/evaluate.js')
+  const { evaluationName } = await import('../evaluate/by-generation.js')
+  const { RowResultFile } = await import('../evaluate/row-results.js')
   const { configFile, prompt: path, instruction } = request
   const adapter = path !== undefined && (await exists(join(path, 'adapter_config.json')))
   const run = path !== undefined && !adapter && (await isFolder(path)) ? path : undefined
@@ -155,11 +157,53 @@ async function evaluate(request: EvaluateRequest, { signal, onProgress }: Contex
       signal,
     }
     const progress = (what: string) => (done: number, total: number) => onProgress({ what, done, total })
+    const name = evaluationName(data, request.generation?.task)
+    const rowsPath = request.rows ?? (run === undefined ? undefined : join(run, 'evaluations', `${name}.jsonl`))
+    if (request.generation !== undefined) {
+      const { examples, scorer, shots, ...settings } = request.generation
+      const { active } = await promptFor({ prompt: run ?? file ?? path, force: request.force })
+      const { evaluateByGeneration } = await import('../evaluate/by-generation.js')
+      const { loadScorer } = await import('../evaluate/scorer.js')
+      const results = rowsPath === undefined ? undefined : await RowResultFile.open(rowsPath)
+      try {
+        const { metrics, rows, seconds, unextracted, rules, errors, task, weights, generatedTokens, resumed } =
+          await evaluateByGeneration({
+            ...common,
+            ...settings,
+            data,
+            seed: common.seed ?? 13,
+            instruction,
+            prompt: await active(model),
+            examples: examples === undefined ? undefined : { file: examples, shots },
+            scorer: scorer === undefined ? undefined : await loadScorer(scorer),
+            results,
+            onProgress: progress('rows'),
+          })
+        return {
+          model: model.name,
+          data,
+          metrics,
+          rows,
+          seconds,
+          rowsPerSecond: rows / seconds,
+          generated: { task, weights, generatedTokens, resumed, unextracted: unextracted.length, rules, errors },
+          ...(rowsPath !== undefined && { results: rowsPath }),
+        }
+      } finally {
+        results?.close()
+      }
+    }
     const main =
       path === undefined
         ? await evaluate({ ...common, instruction, onProgress: progress('rows') })
         : await evaluate({ ...common, prompt: run ?? file ?? path, onProgress: progress('rows') })
-    const { metrics, rows, labels, confusion, seconds, rowsPerSecond } = main
+    const { metrics, rows, labels, confusion, predictions, seconds, rowsPerSecond } = main
+    if (rowsPath !== undefined && predictions !== undefined) {
+      const { likelihoodResults } = await import('../evaluate/by-generation.js')
+      const results = await RowResultFile.open(rowsPath)
+      for (const row of likelihoodResults(predictions)) results.append(row)
+      results.close()
+    }
     // Beside a prompt the base model with a plain instruction; beside an instruction the base model without.
     const words = path === undefined ? null : (instruction ?? (await usualInstruction(run, config)))
     const hasControl = request.control && (path !== undefined || instruction !== undefined)
@@ -176,6 +220,7 @@ async function evaluate(request: EvaluateRequest, { signal, onProgress }: Contex
       seconds,
       rowsPerSecond,
       ...(control && { control: { metrics: control.metrics, instruction: words } }),
+      ...(rowsPath !== undefined && predictions !== undefined && { results: rowsPath }),
     }
   } finally {
     await model.dispose()

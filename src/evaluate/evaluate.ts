@@ -6,13 +6,14 @@ import { readRecords } from '../data/read.js'
 import { type DataRecord, setOrigin } from '../data/records.js'
 import { RowBuilder } from '../data/rows.js'
 import { limitRecords } from '../data/split.js'
-import { requireTaskColumns } from '../data/task-columns.js'
+import { namedColumns, requireTaskColumns } from '../data/task-columns.js'
 import { prependInstruction, type Template } from '../data/template.js'
 import { GradpromptError, nearest } from '../errors.js'
 import { type ActivePrompt, LanguageModel, type SoftPrompt } from '../model/language-model.js'
 import { type LearnedRun, readLearnedRun } from '../runs/learned-run.js'
 import { type PromptFile, readPrompt } from '../runs/prompt-file.js'
 import { activePrompt, activeRows } from './prompt.js'
+import { hashOf } from './row-results.js'
 import { type Evaluation, type Metrics, refuseAborted, scoreRows, summary } from './score.js'
 
 export interface EvaluateOptions {
@@ -54,6 +55,8 @@ export interface Prediction {
   readonly predicted: string
   /** Of each candidate's whole answer, in nats, in the order of `labels`. */
   readonly logLikelihoods: readonly number[]
+  /** Hash of the row's values, by which results over the same rows are known. */
+  readonly row: string
 }
 
 export interface EvaluateResult extends Evaluation {
@@ -113,6 +116,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
           label: labels.candidates[target]!,
           predicted: labels.candidates[scored.predictions[i]!]!,
           logLikelihoods: scored.logLikelihoods[i]!,
+          row: hashOf(records[i]!),
         })),
       }),
       seconds,
@@ -168,7 +172,11 @@ async function readData(
   texts: { readonly template: Template; readonly answer: string },
 ): Promise<readonly DataRecord[]> {
   if (typeof data === 'string') {
-    const file = await readRecords(data, { columns: columns ?? config?.data.columns })
+    const file = await readRecords(data, {
+      columns: columns ?? config?.data.columns,
+      task: config?.data.task,
+      needed: namedColumns(texts),
+    })
     requireTaskColumns(texts, file.columns, data)
     return file.records
   }

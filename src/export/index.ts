@@ -5,7 +5,7 @@ import type { DataRecord } from '../data/records.js'
 import { RowBuilder } from '../data/rows.js'
 import { GradpromptError, nearest } from '../errors.js'
 import { activePrompt } from '../evaluate/prompt.js'
-import { LanguageModel } from '../model/language-model.js'
+import { type ActivePrompt, LanguageModel } from '../model/language-model.js'
 import { type LearnedRun, readLearnedRun } from '../runs/learned-run.js'
 import type { PromptFile } from '../runs/prompt-file.js'
 import { hasPeftAdapter, peftAdapter } from './peft-adapter.js'
@@ -70,7 +70,7 @@ export async function exportPrompt(
   const { config, prompt } = typeof run === 'string' ? await readLearnedRun(run) : run
   const model = typeof given === 'object' ? given : await LanguageModel.load(given ?? config.model, { device: config.device })
   try {
-    const active = activePrompt(prompt, model, { force })
+    const active = ofFirstTask(activePrompt(prompt, model, { force }))
     const inputs = await selfTestInputs(config, model, prompt.numVirtualTokens)
     const { vocabSize } = model.config
     const selfTest = await makeSelfTest({ vocabSize, logits: rows => model.logits(rows, active) }, inputs, {
@@ -82,6 +82,13 @@ export async function exportPrompt(
   }
   return { folder: out, files: (await readdir(out)).sort() }
 }
+
+/** A prompt of several tasks is tested as its first. */
+const ofFirstTask = ({ method, config, parameters }: ActivePrompt): ActivePrompt => ({
+  method,
+  config,
+  parameters: method.tasks?.(config) ? method.forTask!(config, parameters, 0) : parameters,
+})
 
 function unknownTarget(name: string): never {
   const known = [...exportTargets.keys()]
@@ -105,7 +112,7 @@ async function selfTestInputs(config: Config, model: LanguageModel, numVirtualTo
   const { data } = config
   // A run may outlive its data: then the columns' names stand in for their values.
   const standIn: DataRecord = Object.fromEntries(builder.columns.map(column => [column, column]))
-  const records = await readRecords(data.train, { columns: data.columns }).then(
+  const records = await readRecords(data.train, { columns: data.columns, task: data.task, needed: builder.columns }).then(
     file => file.records.slice(0, selfTestRows),
     () => [standIn],
   )

@@ -22,24 +22,31 @@ export const hasPeftAdapter = (type: string): boolean => {
 }
 
 /**
- * A prompt in the layout of PEFT 0.21: rows at the input as PROMPT_TUNING, whatever they were learned by; keys and values as
- * PREFIX_TUNING; gated attention as ADAPTION_PROMPT.
+ * A prompt in the layout of PEFT 0.21: rows at the input as PROMPT_TUNING, whatever they were learned by (those of several tasks as
+ * MULTITASK_PROMPT_TUNING, which is told the task when it is used); keys and values as PREFIX_TUNING; gated attention as ADAPTION_PROMPT.
  * @throws GradpromptError `not-exportable`
  */
 export async function peftAdapter({ method: config, tensors }: PromptFile, model: ModelConfig): Promise<PeftAdapter> {
   const method = promptMethods.get(config.type)!
   const { numVirtualTokens } = method.placement(config, model)
   const common = { num_layers: model.numLayers, num_transformer_submodules: 1, num_virtual_tokens: numVirtualTokens }
+  // TEXT would make PEFT ask for the text and its tokenizer when it loads the adapter.
+  const rows = { num_attention_heads: model.numAttentionHeads, prompt_tuning_init: 'RANDOM', token_dim: model.hiddenSize }
+  const tasks = method.tasks?.(config)?.names.length ?? 1
+  if (config.type === 'mpt' && tasks > 1) {
+    const named = { prompt: 'prompt_embeddings', taskColumns: 'prefix_task_cols', taskRows: 'prefix_task_rows' }
+    const found = Object.entries(named).map(([name, theirs]) => ({
+      ...tensors.find(tensor => tensor.name === name)!,
+      name: theirs,
+    }))
+    return {
+      config: { peft_type: 'MULTITASK_PROMPT_TUNING', ...common, ...rows, num_tasks: tasks, num_ranks: found[1]!.shape[2]! },
+      tensors: found,
+    }
+  }
   if (isStatic(method)) {
     return {
-      config: {
-        peft_type: 'PROMPT_TUNING',
-        ...common,
-        num_attention_heads: model.numAttentionHeads,
-        // TEXT would make PEFT ask for the text and its tokenizer when it loads the adapter.
-        prompt_tuning_init: 'RANDOM',
-        token_dim: model.hiddenSize,
-      },
+      config: { peft_type: 'PROMPT_TUNING', ...common, ...rows },
       tensors: [
         {
           name: 'prompt_embeddings',

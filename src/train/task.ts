@@ -8,7 +8,7 @@ import { readRecords } from '../data/read.js'
 import type { DataRecord } from '../data/records.js'
 import { type Encoder, RowBuilder, type RowOptions } from '../data/rows.js'
 import { limitRecords, splitRecords } from '../data/split.js'
-import { requireTaskColumns } from '../data/task-columns.js'
+import { namedColumns, requireTaskColumns } from '../data/task-columns.js'
 import { compileTemplate } from '../data/template.js'
 import { GradpromptError } from '../errors.js'
 
@@ -36,10 +36,14 @@ export interface Task extends Readonly<Record<Part, readonly DataRecord[]>> {
  */
 export async function readTask(config: Config): Promise<Task> {
   const { data, seed } = config
+  const needed = namedColumns(config)
   const read = async (part: Part) => {
     const path = data[part]
     if (path === undefined) return undefined
-    const [{ records, columns }, sha256] = await Promise.all([readRecords(path, { columns: data.columns }), hashFile(path)])
+    const [{ records, columns }, sha256] = await Promise.all([
+      readRecords(path, { columns: data.columns, task: data.task, needed }),
+      hashFile(path),
+    ])
     requireTaskColumns(config, columns, path)
     return { records, source: { path, sha256 } }
   }

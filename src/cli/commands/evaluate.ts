@@ -4,7 +4,7 @@ import type { Device } from '../../program/session.js'
 import type { CommandFunction, OptionValues } from '../commands.js'
 import { compute } from '../computation.js'
 import { confusionTable, metricsTable } from '../figures.js'
-import type { EvaluateRequest, EvaluateResult } from '../messages.js'
+import type { EvaluateRequest, EvaluateResult, GeneratedFigures } from '../messages.js'
 import { createOutput, plural, quoted } from '../output.js'
 
 /** `gradprompt evaluate RUN` */
@@ -83,6 +83,27 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     threads: number('threads'),
     memory: number('memory'),
     control: options['no-control'] !== true,
+    rows: text('rows'),
+    generation: generationOf(options),
+  }
+}
+
+/** A task, or anything else that belongs to generated answers, asks for them. */
+function generationOf(options: OptionValues): EvaluateRequest['generation'] {
+  const own = ['generate', 'task', 'examples', 'shots', 'scorer', 'max-new-tokens', 'temperature', 'weights']
+  if (own.every(name => options[name] === undefined)) return undefined
+  const weights = options.weights as string | undefined
+  if (weights !== undefined && weights !== 'fp32' && weights !== 'stored') {
+    throw new GradpromptError('invalid-option', '--weights is not valid', { found: weights, expected: 'one of fp32, stored' })
+  }
+  return {
+    task: options.task as string | undefined,
+    examples: options.examples as string | undefined,
+    shots: options.shots as number | undefined,
+    scorer: options.scorer as string | undefined,
+    weights,
+    maxNewTokens: options['max-new-tokens'] as number | undefined,
+    temperature: options.temperature as number | undefined,
   }
 }
 
@@ -120,6 +141,18 @@ function describe({ prompt, instruction }: EvaluateRequest, result: EvaluateResu
     ]),
     ...(result.confusion && result.labels ? ['', confusionTable(result.confusion, result.labels)] : []),
     ...(typeof words === 'string' ? ['', `instruction: ${quoted(words, 120)}`] : []),
+    ...(result.generated ? ['', ...generatedLines(result.generated)] : []),
+    ...(result.results ? ['', `rows: ${result.results}`] : []),
   ]
   return sections.join('\n')
+}
+
+function generatedLines({ task, weights, generatedTokens, resumed, unextracted, rules, errors }: GeneratedFigures): string[] {
+  const found = Object.entries(rules).map(([rule, count]) => `${rule} ${count}`)
+  return [
+    `${task}, ${plural(generatedTokens, 'token')} generated with ${weights} weights${resumed > 0 ? `, ${plural(resumed, 'row')} from before` : ''}`,
+    `answers found by: ${found.join(', ') || 'no rule'}${unextracted > 0 ? `; none in ${plural(unextracted, 'row')}` : ''}`,
+    ...errors.slice(0, 3).map(({ index, message }) => `row ${index + 1} could not be scored: ${message}`),
+    ...(errors.length > 3 ? [`and ${errors.length - 3} more`] : []),
+  ]
 }

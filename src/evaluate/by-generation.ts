@@ -1,0 +1,225 @@
+import { basename } from 'node:path'
+import { findLabels, labelWord } from '../data/labels.js'
+import { shuffle } from '../data/random.js'
+import { readRecords } from '../data/read.js'
+import { type DataRecord, originOf } from '../data/records.js'
+import { limitRecords } from '../data/split.js'
+import type { DataTask } from '../data/task-records.js'
+import { compileTemplate, prependInstruction, type Template } from '../data/template.js'
+import { GradpromptError } from '../errors.js'
+import { GenerationEngine } from '../generate/engine.js'
+import { renderInput } from '../generate/input.js'
+import type { WeightWidth } from '../generate/programs.js'
+import { generationRequest, tokenBudget } from '../generate/settings.js'
+import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
+import { type GenerationMetrics, generationMetrics, scoreGeneration } from './generations.js'
+import { hashOf, type RowResult, type RowResultFile, resultKey } from './row-results.js'
+import type { Scorer } from './scorer.js'
+import { classification, freeText, type GenerationTask, promptTemplate, taskFor } from './tasks/index.js'
+
+export interface GenerationEvaluation {
+  readonly model: LanguageModel
+  /** The data file. */
+  readonly data: string
+  /** `gsm8k`, `bbh`, `lm-eval/gsm8k`, …; without one, template and answer say what is asked and what is right. */
+  readonly task?: string | undefined
+  readonly template?: Template | undefined
+  readonly answer?: string | undefined
+  readonly columns?: readonly string[] | undefined
+  readonly labels?: Readonly<Record<string, string>> | undefined
+  readonly instruction?: string | undefined
+  readonly prompt?: ActivePrompt | undefined
+  /** Rows to show before the question: so many, of this file, drawn by seed. By default as many as are usual for the task. */
+  readonly examples?: { readonly file: string; readonly shots?: number | undefined } | undefined
+  readonly scorer?: Scorer | undefined
+  readonly limit?: number | undefined
+  readonly seed: number
+  readonly maxNewTokens?: number | undefined
+  readonly temperature?: number | undefined
+  readonly weights?: WeightWidth | undefined
+  readonly batchSize?: number | undefined
+  /** Finished rows are taken from it, and new ones added. */
+  readonly results?: RowResultFile | undefined
+  readonly onProgress?: ((rows: number, total: number) => void) | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface GenerationEvaluationResult extends GenerationMetrics {
+  readonly task: string
+  readonly weights: WeightWidth
+  /** In the order of the data. */
+  readonly results: readonly RowResult[]
+  /** Taken from earlier results. */
+  readonly resumed: number
+  readonly generatedTokens: number
+  readonly seconds: number
+}
+
+/**
+ * Generates an answer to each row, reads it by the task's rules and scores it. A row that is finished is never done again: with
+ * `results`, not even after the process was killed.
+ *
+ * @throws GradpromptError `missing-option`, `unknown-task`, `context-exceeded` naming the row, `aborted`, and those of reading data
+ */
+export async function evaluateByGeneration(options: GenerationEvaluation): Promise<GenerationEvaluationResult> {
+  const { model, data, seed, prompt, signal, onProgress, scorer, results: file, weights = 'stored' } = options
+  const { records: all } = await readRecords(data, {
+    columns: options.columns,
+    task: benchmarkOf(options.task),
+  })
+  const records = limitRecords(all, options.limit, seed)
+  const places = new Map(all.map((record, i) => [record, i]))
+  const task = await taskOf(options, records)
+  const template = await templateOf(options, task, new Set(records.map(record => hashOf(record))))
+  const numVirtualTokens = prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0
+  const settings = { temperature: options.temperature, seed }
+  const promptHash = hashOf({
+    template,
+    method: prompt?.config,
+    parameters: [...(prompt?.parameters ?? [])].map(([name, values]) => [name, Buffer.from(values.buffer).toString('base64')]),
+  })
+  const room = { contextLength: model.config.maxPositionEmbeddings, numVirtualTokens }
+  const rows = records.map((record, i) => {
+    const index = places.get(record)!
+    const text = render(template, record, index, model)
+    const ids = model.tokenizer.encode(text.text, { addSpecialTokens: text.addSpecialTokens })
+    const maxNewTokens = tokenBudget(originOf(record, index), ids.length, room, options.maxNewTokens, task.maxNewTokens)
+    const key = resultKey({
+      model: model.hash,
+      prompt: promptHash,
+      row: hashOf(record),
+      settings: { ...settings, weights, maxNewTokens, task: task.name, stop: task.stop, scorer: scorer?.name },
+    })
+    return { record, index, ids, maxNewTokens, key, sample: i, text: text.text }
+  })
+  const done = new Map<number, RowResult>()
+  for (const { index, key } of rows) {
+    const known = file?.finished(index, key)
+    if (known) done.set(index, known)
+  }
+  const resumed = done.size
+  const started = performance.now()
+  let generatedTokens = 0
+  if (done.size < rows.length) {
+    const engine = await GenerationEngine.open(model, {
+      weights,
+      ...(options.batchSize !== undefined && { batchSize: options.batchSize }),
+      ...(prompt && { prompts: { prompt }, defaultPrompt: 'prompt' }),
+    })
+    try {
+      await Promise.all(
+        rows
+          .filter(({ index }) => !done.has(index))
+          .map(async ({ record, index, ids, maxNewTokens, key, sample, text: asked }) => {
+            const request = generationRequest(ids, maxNewTokens, { ...settings, stop: task.stop } as never, sample)
+            const { text, finishReason, ids: generated } = await engine.generate({ ...request, ...(signal && { signal }) })
+            if (finishReason === 'aborted') return
+            const result = { ...(await scoreGeneration(task, { record, index, text }, scorer)), prompt: asked, key }
+            file?.append(result)
+            done.set(index, result)
+            generatedTokens += generated.length
+            onProgress?.(done.size, rows.length)
+          }),
+      )
+    } finally {
+      await engine.dispose()
+    }
+    if (done.size < rows.length) {
+      throw new GradpromptError('aborted', `stopped after ${done.size} of ${rows.length} rows`, {
+        ...(file && { hint: 'the same command goes on with the rest' }),
+        exitCode: 1,
+      })
+    }
+  }
+  const results = rows.map(({ index }) => done.get(index)!)
+  return {
+    ...generationMetrics(results, { seed }),
+    task: task.name,
+    weights,
+    results,
+    resumed,
+    generatedTokens,
+    seconds: (performance.now() - started) / 1000,
+  }
+}
+
+const benchmarkOf = (task: string | undefined): DataTask | undefined =>
+  task === undefined ? undefined : /gsm8k/.test(task) ? 'gsm8k' : /bbh/.test(task) ? 'bbh' : undefined
+
+async function taskOf(options: GenerationEvaluation, records: readonly DataRecord[]): Promise<GenerationTask> {
+  if (options.task !== undefined) return taskFor(options.task, { path: options.data, rows: records })
+  const { template, answer } = options
+  if (template === undefined || answer === undefined) {
+    throw new GradpromptError('missing-option', 'there is nothing to say what is asked and what is right', {
+      found: 'neither a task nor template and answer',
+      expected: '--task NAME, a run, or --template and --answer',
+    })
+  }
+  const labels = findLabels(answer, options.labels, records)
+  if (labels !== undefined) return classification(labels, { template, answer })
+  const [column] = compileTemplate(answer).columns
+  if (column === undefined) {
+    throw new GradpromptError('invalid-option', 'the answer names no column', {
+      found: answer,
+      expected: 'an answer with a {column} in it, such as " {answer}"',
+    })
+  }
+  return freeText({ template, answer, answerColumn: column })
+}
+
+/** What stands before an answer. Rows that are scored are never among the examples. */
+async function templateOf(options: GenerationEvaluation, task: GenerationTask, scored: ReadonlySet<string>): Promise<Template> {
+  const { examples, instruction, columns, seed } = options
+  const shots = examples === undefined ? 0 : (examples.shots ?? task.shots)
+  let shown: DataRecord[] = []
+  if (examples !== undefined && shots > 0) {
+    const { records } = await readRecords(examples.file, { columns, task: benchmarkOf(options.task) })
+    const others = records.filter(record => !scored.has(hashOf(record)))
+    if (others.length < shots) {
+      throw new GradpromptError('not-enough-rows', `${basename(examples.file)} has not enough rows to show`, {
+        found: `${others.length} that are not scored themselves`,
+        expected: `${shots}`,
+      })
+    }
+    shown = shuffle(others, seed).slice(0, shots)
+    // Examples answer in words, as rows that are learned from do.
+    const labels = options.answer === undefined ? undefined : findLabels(options.answer, options.labels, records)
+    if (labels !== undefined)
+      shown = shown.map((record, i) => ({ ...record, [labels.column]: labelWord(labels, record, i) ?? record[labels.column]! }))
+  }
+  const template = promptTemplate(task, shown)
+  return instruction === undefined ? template : prependInstruction(template, instruction)
+}
+
+function render(template: Template, record: DataRecord, index: number, model: LanguageModel) {
+  const filled = (text: string) => compileTemplate(text).render(record, index)
+  if (typeof template === 'string') return renderInput(model.tokenizer, { prompt: filled(template) }, { chat: false })
+  const messages = template.map(({ role, content }) => ({ role, content: filled(content) }))
+  return renderInput(model.tokenizer, { messages })
+}
+
+/** A likelihood evaluation's rows, in the form of a generated one's. */
+export function likelihoodResults(
+  predictions: readonly {
+    readonly index: number
+    readonly label: string
+    readonly predicted: string
+    readonly logLikelihoods: readonly number[]
+    readonly row: string
+  }[],
+): RowResult[] {
+  return predictions.map(({ index, label, predicted, logLikelihoods, row }) => ({
+    index,
+    extracted: predicted,
+    rule: 'likeliest answer',
+    answer: label,
+    score: Number(label === predicted),
+    correct: label === predicted,
+    logProbability: Math.max(...logLikelihoods),
+    row,
+  }))
+}
+
+/** The name of an evaluation's file: of its data, and of the task. */
+export const evaluationName = (data: string, task?: string): string =>
+  [basename(data).replace(/\.[^.]+$/, ''), ...(task === undefined ? [] : [task.replaceAll('/', '-')])].join('-')

@@ -1,0 +1,71 @@
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { evaluateByGeneration } from '../src/evaluate/by-generation.js'
+import { RowResultFile } from '../src/evaluate/row-results.js'
+import { LanguageModel } from '../src/model/language-model.js'
+import { problemOf } from './support/problem.js'
+
+const folder = mkdtempSync(join(tmpdir(), 'gradprompt-generated-'))
+let model: LanguageModel
+beforeAll(async () => {
+  model = await LanguageModel.load('models/smollm2-135m-instruct')
+})
+afterAll(async () => {
+  await model.dispose()
+  rmSync(folder, { recursive: true })
+})
+
+const films = {
+  data: 'examples/sst2/16-shot/test.tsv',
+  template: 'Review: {sentence}\nSentiment:',
+  answer: ' {label}',
+  labels: { 0: 'negative', 1: 'positive' },
+  examples: { file: 'examples/sst2/16-shot/seed-13/train.tsv', shots: 4 },
+  limit: 12,
+  maxNewTokens: 3,
+  seed: 13,
+}
+
+test('rows that are finished are not done again, even when the last line was torn', async () => {
+  const path = join(folder, 'films.jsonl')
+  const open = await RowResultFile.open(path)
+  const first = await evaluateByGeneration({ ...films, model, results: open })
+  open.close()
+  expect(first).toMatchObject({ task: 'classification', rows: 12, resumed: 0, unextracted: [], weights: 'stored' })
+  expect(first.metrics.accuracy!.value).toBeGreaterThan(0.4)
+  expect(first.results[0]!.prompt).toMatch(/Sentiment: (negative|positive)\n\nReview: /)
+
+  truncateSync(path, readFileSync(path).length - 20)
+  const again = await RowResultFile.open(path)
+  const second = await evaluateByGeneration({ ...films, model, results: again })
+  again.close()
+  expect(second.resumed).toBe(11)
+  expect(second.results).toEqual(first.results)
+
+  const other = await RowResultFile.open(path)
+  expect((await evaluateByGeneration({ ...films, model, results: other, maxNewTokens: 2 })).resumed).toBe(0)
+  other.close()
+}, 120_000)
+
+test('a benchmark brings its own prompt, stop strings and extraction', async () => {
+  const path = join(folder, 'gsm.jsonl')
+  const lines = [
+    { question: 'Ann has 2 apples and buys 3. How many has she?', answer: '2 + 3 = <<2+3=5>>5\n#### 5' },
+    { question: 'A pen costs 4 dollars. What do 2 pens cost?', answer: '2 * 4 = <<2*4=8>>8\n#### 8' },
+  ]
+  writeFileSync(path, lines.map(line => JSON.stringify(line)).join('\n'))
+  const { results, task } = await evaluateByGeneration({ model, data: path, task: 'gsm8k', seed: 1, maxNewTokens: 24 })
+  expect(task).toBe('gsm8k')
+  expect(results.map(({ answer }) => answer)).toEqual(['5', '8'])
+  expect(results[0]!.prompt).toContain('Ann has 2 apples')
+}, 60_000)
+
+test('what is missing is named', async () => {
+  const { template: _, ...untold } = films
+  expect(await problemOf(evaluateByGeneration({ ...untold, model }))).toMatchObject({ code: 'missing-option' })
+  const few = { ...films, model, examples: { file: films.examples.file, shots: 99 } }
+  expect(await problemOf(evaluateByGeneration(few))).toMatchObject({ code: 'not-enough-rows', expected: '99' })
+  expect(await problemOf(evaluateByGeneration({ ...films, model, task: 'gsm9k' }))).toMatchObject({ code: 'unknown-task' })
+})
