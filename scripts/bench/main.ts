@@ -2,6 +2,7 @@
 import { GradpromptError } from '../../src/errors.js'
 
 const benchmarks: Record<string, () => Promise<{ run(args: readonly string[]): Promise<object>; usage: string }>> = {
+  generate: () => import('./generate.js'),
   methods: () => import('./methods.js'),
   tune: () => import('./tune.js'),
 }

@@ -27,21 +27,23 @@ assert self_test["format"] == "gradprompt-self-test-1", self_test["format"]
 
 base = AutoModelForCausalLM.from_pretrained(arguments.base, dtype=torch.float32)
 model = PeftModel.from_pretrained(base, arguments.adapter).eval()
+# An adapter of several tasks is tested as its first.
+task = dict(task_ids=torch.tensor([0])) if hasattr(model.active_peft_config, "num_tasks") else {}
 passed = bool(self_test["cases"])
 for case in self_test["cases"]:
     count = len(case["greedy"])
     with torch.no_grad():
         ids = torch.tensor([case["ids"]])
-        logits = model(input_ids=ids).logits[0, -1]
+        logits = model(input_ids=ids, **task).logits[0, -1]
         difference = max(abs(float(logits[entry["id"]]) - entry["logit"]) for entry in case["top"])
         top = torch.topk(logits, len(case["top"])).values.tolist()
         order = max(abs(value - entry["logit"]) for value, entry in zip(top, case["top"]))
         row = ids
         for _ in range(count):
-            row = torch.cat([row, model(input_ids=row).logits[:, -1].argmax(-1, keepdim=True)], 1)
+            row = torch.cat([row, model(input_ids=row, **task).logits[:, -1].argmax(-1, keepdim=True)], 1)
         stepwise = row[0, len(case["ids"]):].tolist()
         model.generation_config.eos_token_id = None
-        output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False, pad_token_id=0)
+        output = model.generate(input_ids=ids, **task, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False, pad_token_id=0)
         generated = output[0].tolist()[-count:]
     same = stepwise == case["greedy"] and generated == case["greedy"]
     ok = difference <= arguments.tolerance and order <= arguments.tolerance and (same or case["margin"] <= arguments.tolerance)

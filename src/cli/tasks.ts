@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Config } from '../config/schema.js'
+import { promptLabels } from '../data/labels.js'
 import { GradpromptError } from '../errors.js'
 import type { GradpromptEvent, RunResult } from '../train/events.js'
 import { resolveConfig } from './config-input.js'
@@ -149,7 +150,9 @@ async function evaluate(request: EvaluateRequest, { signal, onProgress }: Contex
       template: template as Config['template'] | undefined,
       answer,
       columns: request.columns ?? config?.data.columns,
-      labels: request.labels ?? file?.labels ?? config?.data.labels,
+      labels: request.labels ?? (file && promptLabels(file)) ?? config?.data.labels,
+      aggregate: file?.verbalizer?.aggregate ?? config?.verbalizer?.aggregate,
+      calibrate: config?.evaluate.calibrate,
       limit: request.limit,
       seed: request.seed ?? file?.seed ?? config?.seed,
       batchSize: request.batchSize ?? config?.evaluate.batchSize,

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { dataTasks } from '../data/task-records.js'
+import { aggregates } from '../data/verbalizer.js'
 import { methodSchemas, promptMethods } from '../prompts/index.js'
 import { bundledModel } from './package-root.js'
 import { configProblem, invalidConfig } from './problems.js'
@@ -23,10 +24,12 @@ const data = z.strictObject({
     .describe('names of the columns, for a file without a header'),
   task: z.enum(dataTasks).optional().describe('a benchmark, whose files are read into the columns question and answer'),
   labels: z
-    .record(z.string(), z.string())
+    .record(z.string(), z.union([z.string(), z.array(z.string().min(1)).min(1)]))
     .refine(labels => Object.keys(labels).length > 0, 'at least one label')
     .optional()
-    .describe('value in the label column -> word in the answer; by default the values themselves, when they are few'),
+    .describe(
+      'value in the label column -> word in the answer, or several, of which the first is learned; by default the values themselves, when they are few',
+    ),
   limit: z
     .union([
       count,
@@ -55,6 +58,23 @@ const messages = z
     }),
   )
   .min(1)
+
+const template = z.union([z.string(), messages])
+
+const regularization = z.strictObject({
+  weight: z
+    .number()
+    .positive()
+    .default(1)
+    .describe("of the divergence from the frozen model, beside the label tokens' cross entropy"),
+  temperature: z.number().positive().default(1).describe('divides the logits of both before they are compared'),
+})
+
+const average = z.strictObject({
+  type: z.literal('gaussian').default('gaussian').describe('steps weigh as much as a Gaussian over the run says'),
+  mean: z.number().min(0).max(1).default(0.9).describe('where in the run steps weigh most, as a share of its steps'),
+  deviation: z.number().positive().default(0.1).describe('of the Gaussian, as a share of the steps'),
+})
 
 const earlyStopping = z.strictObject({
   patience: count.describe('dev evaluations without an improvement before the run stops'),
@@ -87,6 +107,17 @@ const train = z.strictObject({
   maxGradientNorm: z.number().positive().nullable().default(1).describe('gradients are scaled down to this norm; null: never'),
   accumulate: count.default(1).describe('batches whose gradients make one optimiser step'),
   labelSmoothing: z.number().min(0).lt(1).default(0).describe('share of the target that is spread over the vocabulary'),
+  regularization: regularization
+    .optional()
+    .describe('hold the prompted model to what the frozen one, without a prompt, says at the labels'),
+  average: average
+    .optional()
+    .describe('the prompt is a weighted mean over the steps; dev scores and the result are those of the mean'),
+  templates: z
+    .array(template)
+    .min(1)
+    .optional()
+    .describe('further templates: each row draws one of these and template, by seed and epoch; scoring uses template alone'),
   bucket: z.boolean().default(false).describe('make batches of rows of similar length'),
   truncate: z.boolean().default(false).describe('cut the text of a row that is longer than the context; otherwise an error'),
   evaluateEvery: count.optional().describe('steps between dev evaluations'),
@@ -98,16 +129,31 @@ const train = z.strictObject({
 export const configSchema = z.strictObject({
   model: filePath.default(bundledModel).describe('a folder or a .gguf file'),
   data: data.describe('rows to learn from; paths are relative to the working directory'),
-  template: z
-    .union([z.string(), messages])
-    .describe('the text before the answer, with {column} placeholders ({{ and }} are braces), or a list of chat messages'),
+  template: template.describe(
+    'the text before the answer, with {column} placeholders ({{ and }} are braces), or a list of chat messages',
+  ),
   answer: z.string().min(1).describe('the text that is learned, with {column} placeholders'),
   method: z.discriminatedUnion('type', methodSchemas).prefault({ type: 'prompt-tuning' }).describe('what is learned'),
   train: train.prefault({}).describe('how it is learned'),
+  verbalizer: z
+    .strictObject({
+      aggregate: z.enum(aggregates).default('mean').describe("what becomes of the log-likelihoods of a class's words"),
+      learned: z
+        .boolean()
+        .default(false)
+        .describe('learn the weights of the words beside the prompt; a step then scores its rows too'),
+      learningRate: z.number().positive().optional().describe('highest learning rate of these weights, 0.05 by default'),
+    })
+    .optional()
+    .describe('how several words of a class (data.labels) make its score'),
   evaluate: z
     .strictObject({
       limit: count.optional().describe('dev rows that are scored, drawn by seed; by default all'),
       batchSize: count.optional().describe('rows that are scored at once'),
+      calibrate: z
+        .union([z.boolean(), z.string().min(1)])
+        .optional()
+        .describe('subtract what the labels score after a text that says nothing: that text, or true for N/A'),
     })
     .prefault({})
     .describe('how it is scored'),
@@ -175,10 +221,31 @@ function checkTogether(config: Parsed, source: string): void {
     refuse(`train.warmup (${train.warmup} steps) is longer than train.steps (${train.steps})`, 'shorten the warm-up')
   if (train.optimizer !== 'adamw' && train.beta2 !== undefined)
     refuse(`train.beta2 belongs to train.optimizer: adamw, not to ${train.optimizer}`, 'leave train.beta2 out')
+  if (config.verbalizer !== undefined) {
+    const { aggregate, learned, learningRate } = config.verbalizer
+    if (!Object.values(data.labels ?? {}).some(words => typeof words !== 'string' && words.length > 1))
+      refuse(
+        'verbalizer needs a class with several words',
+        'list them: data.labels: { "0": [negative, bad], "1": [positive, good] }',
+      )
+    if (learned && aggregate !== 'mean')
+      refuse(`verbalizer.learned weighs a mean, and verbalizer.aggregate is ${aggregate}`, 'use verbalizer.aggregate: mean')
+    if (learned && config.evaluate.calibrate)
+      refuse(
+        'verbalizer.learned and evaluate.calibrate exclude each other',
+        'weights are learned for scores as they are: keep one of the two',
+      )
+    if (!learned && learningRate !== undefined)
+      refuse('verbalizer.learningRate belongs to verbalizer.learned: true', 'leave it out, or learn the weights')
+  }
   if ('init' in config.method && config.method.init?.type === 'labels' && data.labels === undefined)
     refuse('method.init.type: labels needs data.labels', 'give the label words: data.labels: { "0": negative, "1": positive }')
-  if (typeof template !== 'string' && template.at(-1)?.role === 'assistant')
-    refuse('the last message of template is the assistant: that place is the answer', 'move its text to the answer')
+  for (const [i, one] of [template, ...(train.templates ?? [])].entries())
+    if (typeof one !== 'string' && one.at(-1)?.role === 'assistant')
+      refuse(
+        `the last message of ${i === 0 ? 'template' : `train.templates.${i - 1}`} is the assistant: that place is the answer`,
+        'move its text to the answer',
+      )
 }
 
 let jsonSchema: z.core.JSONSchema.JSONSchema | undefined

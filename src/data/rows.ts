@@ -3,6 +3,7 @@ import { contextKinds, type ExampleRow } from './examples.js'
 import { type LabelSet, labelWord } from './labels.js'
 import { columnValue, type DataRecord, originOf, setOrigin, shorten } from './records.js'
 import { type ChatMessage, type CompiledTemplate, compileTemplate, type Template } from './template.js'
+import { classWords } from './verbalizer.js'
 
 /** What rows need of a tokenizer. */
 export interface Encoder {
@@ -39,9 +40,12 @@ export interface ScoringRow {
   readonly index: number
   /** The ids that all candidates begin with. */
   readonly context: number[]
-  /** What each candidate adds to them, at least one id. Without a label set: the row's own answer alone. */
+  /**
+   * What each candidate adds to them, at least one id: the words of the label set, class after class. Without a label set: the row's own
+   * answer alone.
+   */
   readonly candidates: { readonly label: string; readonly ids: number[] }[]
-  /** Index into `candidates`; -1 when the row has no label. */
+  /** Index into the label set's candidates; -1 when the row has no label. */
   readonly target: number
   /** Index of its task, where a column tells tasks apart. */
   readonly task?: number
@@ -146,6 +150,12 @@ export class RowBuilder {
   scoring(record: DataRecord, index: number): ScoringRow {
     const known = this.#scoringRows.get(record)
     if (known !== undefined) return known.index === index ? known : { ...known, index }
+    const row = { ...this.#scored(record, index), ...this.#task(record, index) }
+    this.#scoringRows.set(record, row)
+    return row
+  }
+
+  #scored(record: DataRecord, index: number): ScoringRow {
     const { labels } = this.#options
     const { record: fitted } = this.#fit(record, index)
     const context = this.#contextText(fitted, index)
@@ -155,15 +165,25 @@ export class RowBuilder {
     const border = joints.reduce((shortest, ids) => Math.min(shortest, commonPrefix(ids, contextIds)), contextIds.length)
     this.#checkBorder(border, joints, fitted, index)
     const word = labels === undefined ? undefined : labelWord(labels, fitted, index)
-    const row = {
+    const words = labels && classWords(labels).flat()
+    return {
       index,
       context: contextIds.slice(0, border),
-      candidates: joints.map((ids, i) => ({ label: labels?.candidates[i] ?? answers[i]!, ids: ids.slice(border) })),
+      candidates: joints.map((ids, i) => ({ label: words?.[i] ?? answers[i]!, ids: ids.slice(border) })),
       target: labels === undefined ? 0 : word === undefined ? -1 : labels.candidates.indexOf(word),
-      ...this.#task(record, index),
     }
-    this.#scoringRows.set(record, row)
-    return row
+  }
+
+  /**
+   * A row that says nothing: a text stands where the template has columns. What the model answers all the same is its prejudice.
+   * @returns a row without a label and without a task
+   */
+  contentFree(text: string): ScoringRow {
+    const { labels } = this.#options
+    const columns = this.columns.filter(column => column !== labels?.column)
+    const record = Object.fromEntries(columns.map(column => [column, text]))
+    setOrigin(record, `the content-free text ${shorten(text)}`)
+    return this.#scored(record, 0)
   }
 
   /** A training row to show before others: without the special tokens that the tokenizer puts before a text. */
@@ -227,7 +247,7 @@ export class RowBuilder {
   #answers(record: DataRecord, index: number): string[] {
     const { labels } = this.#options
     if (labels === undefined) return [this.#ownAnswer(record, index)]
-    return labels.candidates.map(word => this.#answerWith(word, record, index))
+    return classWords(labels).flatMap(words => words.map(word => this.#answerWith(word, record, index)))
   }
 
   #answerWith(word: string, record: DataRecord, index: number): string {

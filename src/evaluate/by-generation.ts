@@ -1,5 +1,5 @@
 import { basename } from 'node:path'
-import { findLabels, labelWord } from '../data/labels.js'
+import { findLabels, type LabelWords, labelWord } from '../data/labels.js'
 import { shuffle } from '../data/random.js'
 import { readRecords } from '../data/read.js'
 import { type DataRecord, originOf } from '../data/records.js'
@@ -26,7 +26,7 @@ export interface GenerationEvaluation {
   readonly template?: Template | undefined
   readonly answer?: string | undefined
   readonly columns?: readonly string[] | undefined
-  readonly labels?: Readonly<Record<string, string>> | undefined
+  readonly labels?: LabelWords | undefined
   readonly instruction?: string | undefined
   readonly prompt?: ActivePrompt | undefined
   /** Rows to show before the question: so many, of this file, drawn by seed. By default as many as are usual for the task. */

@@ -1,20 +1,21 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../config/schema.js'
-import { findLabels, type LabelSet } from '../data/labels.js'
+import { findLabels, type LabelSet, type LabelWords, promptLabels } from '../data/labels.js'
 import { readRecords } from '../data/read.js'
 import { type DataRecord, setOrigin } from '../data/records.js'
 import { RowBuilder } from '../data/rows.js'
 import { limitRecords } from '../data/split.js'
 import { namedColumns, requireTaskColumns } from '../data/task-columns.js'
 import { prependInstruction, type Template } from '../data/template.js'
+import type { Aggregate } from '../data/verbalizer.js'
 import { GradpromptError, nearest } from '../errors.js'
 import { type ActivePrompt, LanguageModel, type SoftPrompt } from '../model/language-model.js'
 import { type LearnedRun, readLearnedRun } from '../runs/learned-run.js'
 import { type PromptFile, readPrompt } from '../runs/prompt-file.js'
-import { activePrompt, activeRows } from './prompt.js'
+import { activePrompt, activeRows, promptWordWeights } from './prompt.js'
 import { hashOf } from './row-results.js'
-import { type Evaluation, type Metrics, refuseAborted, scoreRows, summary } from './score.js'
+import { contentFreeRow, type Evaluation, type Metrics, refuseAborted, scoreRows, summary } from './score.js'
 
 export interface EvaluateOptions {
   /** A model or its name; by default that of the run. */
@@ -27,8 +28,12 @@ export interface EvaluateOptions {
   readonly template?: Template | undefined
   /** By default the prompt's own. */
   readonly answer?: string | undefined
-  /** Value in the data -> word in the answer. By default the prompt's own; without a prompt the values themselves, when they are few. */
-  readonly labels?: Readonly<Record<string, string>> | undefined
+  /** Value in the data -> word in the answer, or several. By default the prompt's own; without a prompt the values themselves, when they are few. */
+  readonly labels?: LabelWords | undefined
+  /** How several words of a class make its score; by default as the prompt does, or their mean. */
+  readonly aggregate?: Aggregate | undefined
+  /** Subtract what the labels score after a text that says nothing: that text, or true for `N/A`. By default as the run did. */
+  readonly calibrate?: boolean | string | undefined
   /** Names of the columns of a file without a header; by default the run's own. */
   readonly columns?: readonly string[] | undefined
   /** A plain instruction before the template. */
@@ -105,7 +110,12 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
     for (const record of records) builder.check(record, places.get(record)!)
     const rows = records.map(record => builder.scoring(record, places.get(record)!))
     const started = performance.now()
-    const scored = await scoreRows(model, prompt, rows, labels, { ...options, seed })
+    const scored = await scoreRows(model, prompt, rows, labels, {
+      ...options,
+      seed,
+      weights: file && labels && promptWordWeights(file, labels),
+      contentFree: contentFreeRow(options.calibrate ?? config?.evaluate.calibrate, builder, labels),
+    })
     const seconds = (performance.now() - started) / 1000
     return {
       ...summary(scored),
@@ -195,7 +205,12 @@ function labelsOf(
   records: readonly DataRecord[],
 ): LabelSet | undefined {
   if (options.labels === undefined && file !== undefined && file.labels === undefined) return undefined
-  return findLabels(answer, options.labels ?? file?.labels, records)
+  return findLabels(
+    answer,
+    options.labels ?? (file && promptLabels(file)),
+    records,
+    options.aggregate ?? file?.verbalizer?.aggregate,
+  )
 }
 
 const loadFor = (name: string, config: Config | undefined): Promise<LanguageModel> =>

@@ -6,6 +6,8 @@ export interface ScoredRow {
   readonly target: number
   /** Of each label's whole answer, in nats: sums over its tokens. */
   readonly logLikelihoods: readonly number[]
+  /** What decides between the labels, where that is not the likelihood alone. */
+  readonly scores?: readonly number[]
 }
 
 export interface ClassificationMetrics {
@@ -44,9 +46,10 @@ export function classificationMetrics(
   })
 
   const targets = Int32Array.from(rows, row => row.target)
-  const predictions = Int32Array.from(rows, row => row.logLikelihoods.indexOf(Math.max(...row.logLikelihoods)))
+  const deciding = rows.map(({ logLikelihoods, scores = logLikelihoods }) => scores)
+  const predictions = Int32Array.from(deciding, scores => scores.indexOf(Math.max(...scores)))
   const targetLogLikelihoods = Float64Array.from(rows, row => row.logLikelihoods[row.target]!)
-  const confidences = Float64Array.from(rows, row => confidence(row.logLikelihoods))
+  const confidences = Float64Array.from(deciding, confidence)
 
   const confusion = labels.map(() => labels.map(() => 0))
   let correct = 0
@@ -88,9 +91,9 @@ function check({ target, logLikelihoods }: ScoredRow, index: number, labels: rea
 }
 
 /** The largest softmax probability. */
-function confidence(logLikelihoods: readonly number[]): number {
-  const largest = Math.max(...logLikelihoods)
-  return 1 / logLikelihoods.reduce((sum, value) => sum + Math.exp(value - largest), 0)
+function confidence(scores: readonly number[]): number {
+  const largest = Math.max(...scores)
+  return 1 / scores.reduce((sum, value) => sum + Math.exp(value - largest), 0)
 }
 
 const mean =

@@ -1,3 +1,5 @@
+import type { LabelSet } from '../data/labels.js'
+import { classWords, wordParameter } from '../data/verbalizer.js'
 import { GradpromptError, nearest } from '../errors.js'
 import type { ActivePrompt, LanguageModel, SoftPrompt } from '../model/language-model.js'
 import { promptMethods } from '../prompts/index.js'
@@ -95,4 +97,13 @@ export function activeRows(
   const type = 'prompt-tuning'
   const config = { type, numVirtualTokens, position }
   return { method: promptMethods.get(type)!, config, parameters: new Map([['prompt', data]]) }
+}
+
+/** A prompt's learned weights of label words, where these are the words that it was learned with. */
+export function promptWordWeights({ tensors, verbalizer }: PromptFile, labels: LabelSet): Float32Array | undefined {
+  const weights = tensors.find(({ name }) => name === wordParameter)?.data
+  const known = labels.candidates.map(name => verbalizer?.words[name] ?? [name])
+  const words = classWords(labels)
+  const alike = known.length === words.length && words.every((own, i) => own.join('\n') === known[i]!.join('\n'))
+  return alike && weights?.length === words.flat().length ? weights : undefined
 }

@@ -1,5 +1,6 @@
 import type { LabelSet } from '../data/labels.js'
-import type { ScoringRow } from '../data/rows.js'
+import type { RowBuilder, ScoringRow } from '../data/rows.js'
+import { classScores } from '../data/verbalizer.js'
 import { GradpromptError } from '../errors.js'
 import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
 import { answerMetrics } from './answer-metrics.js'
@@ -26,14 +27,47 @@ export interface ScoreOptions {
 }
 
 export interface ScoredRows extends Evaluation {
-  /** For each row and candidate, in nats: the sum over the answer's tokens. */
+  /** For each row and candidate, in nats: the sum over the answer's tokens; of several words what `classScores` makes of them. */
   readonly logLikelihoods: readonly (readonly number[])[]
-  /** The likeliest candidate of each row; all 0 without a label set. */
+  /** The likeliest candidate of each row, calibrated where it was asked for; all 0 without a label set. */
   readonly predictions: readonly number[]
 }
 
 /** Tokens after which a further row would only make a run longer. */
 const tokensPerRun = 2048
+
+/** How the likelihoods of label words decide. */
+export interface DecisionOptions {
+  /** Learned weights of the label words: see `classScores`. */
+  readonly weights?: Float32Array | undefined
+  /**
+   * A row that says nothing: its log-likelihoods are subtracted from those of every row before they decide (contextual calibration,
+   * after Zhao et al. 2021, arXiv 2102.09690). The figure `logLikelihood` stays as it is.
+   */
+  readonly contentFree?: ScoringRow | undefined
+}
+
+/** What stands for a text that says nothing. */
+const contentFreeText = 'N/A'
+
+/**
+ * The row that calibrates the scores of others.
+ * @param calibrate its text, or true for `N/A`
+ * @throws GradpromptError `invalid-config` when answers are free text
+ */
+export function contentFreeRow(
+  calibrate: boolean | string | undefined,
+  builder: RowBuilder,
+  labels: LabelSet | undefined,
+): ScoringRow | undefined {
+  if (calibrate === undefined || calibrate === false) return undefined
+  if (labels === undefined)
+    throw new GradpromptError('invalid-config', 'evaluate.calibrate needs answers of a closed set', {
+      found: 'free-text answers',
+      expected: 'data.labels, or few values in the label column',
+    })
+  return builder.contentFree(calibrate === true ? contentFreeText : calibrate)
+}
 
 /**
  * Scores rows by the likelihood of their candidates' whole answers. Without a label set the only candidate is the row's own answer,
@@ -45,16 +79,42 @@ export async function scoreRows(
   prompt: ActivePrompt | undefined,
   rows: readonly ScoringRow[],
   labels: LabelSet | undefined,
-  { seed, ...options }: ScoreOptions & { seed: number },
+  { seed, weights, contentFree, ...options }: ScoreOptions & DecisionOptions & { seed: number },
 ): Promise<ScoredRows> {
-  const logLikelihoods = await rowLogLikelihoods(model, prompt, rows, options)
+  const words = await rowLogLikelihoods(model, prompt, rows, options)
   if (labels === undefined) {
+    const logLikelihoods = words
     const answers = rows.map((row, i) => ({ logLikelihood: logLikelihoods[i]![0]!, tokens: row.candidates[0]!.ids.length }))
     return { metrics: answerMetrics(answers, { seed }), rows: rows.length, logLikelihoods, predictions: rows.map(() => 0) }
   }
-  const scored = rows.map((row, i) => ({ target: row.target, logLikelihoods: logLikelihoods[i]! }))
+  const prejudice = contentFree && (await prejudices(model, prompt, rows, contentFree))
+  const logLikelihoods = words.map(scores => classScores(labels, scores, weights))
+  const scored = rows.map(({ target, task }, i) => {
+    const bias = prejudice?.get(task)
+    const scores =
+      bias &&
+      classScores(
+        labels,
+        words[i]!.map((score, j) => score - bias[j]!),
+        weights,
+      )
+    return { target, logLikelihoods: logLikelihoods[i]!, ...(scores && { scores }) }
+  })
   const { metrics, confusion, predictions } = classificationMetrics(scored, labels.candidates, { seed })
   return { metrics: { ...metrics }, rows: rows.length, labels: labels.candidates, confusion, logLikelihoods, predictions }
+}
+
+/** The words' log-likelihoods where a row says nothing, under the prompt of each task that rows have. */
+async function prejudices(
+  model: LanguageModel,
+  prompt: ActivePrompt | undefined,
+  rows: readonly ScoringRow[],
+  contentFree: ScoringRow,
+): Promise<ReadonlyMap<number | undefined, readonly number[]>> {
+  const tasks = [...new Set(rows.map(({ task }) => task))]
+  const asked = tasks.map(task => (task === undefined ? contentFree : { ...contentFree, task }))
+  const scores = await model.logLikelihoods(prompt, asked)
+  return new Map(tasks.map((task, i) => [task, scores[i]!]))
 }
 
 /** The part of a scoring that belongs into a run's files. */

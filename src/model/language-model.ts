@@ -13,6 +13,7 @@ import { Forest, forestSpec, type PromptPlacement, type Sequence, type Target } 
 import { forwardForest, targetsOf } from './forward.js'
 import { MemoryPlan } from './memory.js'
 import { quantizedWeights } from './quantized-weights.js'
+import { type Teaching, teacherDivergence } from './teacher.js'
 import { hashModel, weightFile } from './weight-file.js'
 
 export interface LoadOptions {
@@ -239,12 +240,15 @@ export class LanguageModel {
   /**
    * Loss of a batch and its gradient with respect to a prompt's parameters. A batch that does not fit into the memory budget is
    * computed in parts; the sum of their gradients is the batch's.
+   *
+   * @param teaching adds `weight temperature²` times the mean divergence from a teacher over the label tokens
+   * @returns the loss, with what the teacher adds; `divergence` is that mean alone, in nats
    */
   async promptGradient(
     prompt: ActivePrompt,
     rows: readonly LabelledRow[],
-    { labelSmoothing = 0 }: { labelSmoothing?: number } = {},
-  ): Promise<{ loss: number; gradients: Map<string, Float32Array>; rows: number }> {
+    { labelSmoothing = 0, teaching }: { labelSmoothing?: number; teaching?: Teaching | undefined } = {},
+  ): Promise<{ loss: number; divergence?: number; gradients: Map<string, Float32Array>; rows: number }> {
     const labelled = rows.map(row => labelPositions(row))
     const count = labelled.reduce((sum, positions) => sum + positions.length, 0)
     if (count === 0)
@@ -260,16 +264,19 @@ export class LanguageModel {
         .filter(({ frozen }) => !frozen)
         .map(({ name, shape }) => [name, new Float32Array(product(shape))]),
     )
-    const program = await this.program('gradient', prompt, false, labelSmoothing)
+    const program = await this.program('gradient', prompt, false, labelSmoothing, teaching?.temperature)
+    const taught = teaching && teaching.weight * teaching.temperature ** 2
     // The prompt's own targets count in every row that has a label.
     const own = prompt.method.ownTargets?.(prompt.config) ?? []
     const counted = count + own.length * labelled.filter(({ length }) => length > 0).length
     let loss = 0
+    let divergence = 0
     let computed = 0
     for (const { active, members } of tasksOf(prompt, rows)) {
       const parts = this.memory.split(
-        members.map(i => fed[i]!.length),
-        { headRows: members.map(i => labelled[i]!.length), training: true },
+        members.map(i => fed[i]!.length + ownTokens(active, this.config)),
+        // A teacher's row of probabilities lies beside each row of logits.
+        { headRows: members.map(i => labelled[i]!.length * (teaching ? 2 : 1)), training: true },
       )
       for (const [start, end] of parts) {
         const part = members.slice(start, end)
@@ -294,9 +301,18 @@ export class LanguageModel {
           id,
           weight: (weight * copies) / counted,
         }))
-        const { inputs } = forest.inputs([...targets, ...ownTargets])
-        const outputs = (await program.run({ ...inputs, ...parameterInputs(active) })) as Record<string, Float32Array>
+        const { inputs, readRows } = forest.inputs([...targets, ...ownTargets])
+        const lesson =
+          teaching &&
+          this.lesson(
+            targets,
+            part.flatMap(i => labelled[i]!.map((_, k) => this.teacherRow(teaching, i, k, labelled[i]!.length))),
+            readRows,
+            taught! / count,
+          )
+        const outputs = (await program.run({ ...inputs, ...lesson, ...parameterInputs(active) })) as Record<string, Float32Array>
         loss += outputs.loss![0]!
+        if (teaching) divergence += outputs.divergence![0]! / taught!
         computed += forest.rows
         for (const [name, sum] of gradients) {
           const part = outputs[`gradient:${name}`]!
@@ -304,7 +320,76 @@ export class LanguageModel {
         }
       }
     }
-    return { loss, gradients, rows: computed }
+    return { loss, ...(teaching && { divergence }), gradients, rows: computed }
+  }
+
+  /** What a teacher says of a row's label. */
+  private teacherRow({ logProbabilities }: Teaching, row: number, label: number, labels: number): Float32Array {
+    const { vocabSize } = this.config
+    const numbers = logProbabilities[row]
+    if (numbers?.length !== labels * vocabSize)
+      throw new GradpromptError('shape-mismatch', `The teacher of row ${row} does not fit its labels`, {
+        found: `${numbers?.length ?? 0} numbers`,
+        expected: `${labels * vocabSize}: ${labels} labels of ${vocabSize}`,
+      })
+    return numbers.subarray(label * vocabSize, (label + 1) * vocabSize)
+  }
+
+  /** A teacher's words beside the rows of logits that they are about. Where sequences share a row they share its teacher. */
+  private lesson(
+    targets: readonly Target[],
+    teacher: readonly Float32Array[],
+    readRows: readonly number[],
+    weight: number,
+  ): Record<string, ProgramInput> {
+    const { vocabSize } = this.config
+    const place = new Map(readRows.map((row, i) => [row, i]))
+    const data = new Float32Array(readRows.length * vocabSize)
+    const weights = new Float32Array(readRows.length)
+    for (const [i, { row }] of targets.entries()) {
+      const at = place.get(row)!
+      if (weights[at] === 0) data.set(teacher[i]!, at * vocabSize)
+      weights[at]! += weight
+    }
+    return {
+      teacher: { data, shape: [readRows.length, vocabSize] },
+      teacherWeight: { data: weights, shape: [readRows.length] },
+    }
+  }
+
+  /**
+   * Log-probabilities of the whole vocabulary where each label of a row is predicted: what a teacher says. The row is computed alone,
+   * so that its numbers do not depend on which rows were computed beside it.
+   *
+   * @returns [labels * vocabSize]
+   * @throws GradpromptError `unpredictable-label` when nothing precedes a label
+   */
+  async labelLogProbabilities(prompt: ActivePrompt | undefined, row: LabelledRow): Promise<Float32Array> {
+    const positions = labelPositions(row)
+    const { vocabSize } = this.config
+    const result = new Float32Array(positions.length * vocabSize)
+    if (positions.length === 0) return result
+    this.checkIds([row.ids])
+    const active = prompt && tasksOf(prompt, [row])[0]!.active
+    const ids = row.ids.slice(0, positions.at(-1))
+    const forest = new Forest([{ ids, instructionLength: positions[0]! }], placementOf(active, this.config))
+    const targets = positions.map((position): Target => {
+      const at = forest.rowOf(0, position - 1)
+      if (at === undefined)
+        throw new GradpromptError('unpredictable-label', 'A label stands where nothing precedes it', {
+          found: `position ${position}, without a soft prompt`,
+          hint: 'give the template some text before the answer',
+        })
+      return { row: at, id: 0, weight: 0 }
+    })
+    const { inputs, readRows } = forest.inputs(targets)
+    const program = await this.program('logits', active, false)
+    const { logits } = (await program.run({ ...inputs, ...parameterInputs(active) })) as { logits: Float32Array }
+    for (const [i, { row: at }] of targets.entries()) {
+      const place = readRows.indexOf(at) * vocabSize
+      result.set(logSoftmax(logits.subarray(place, place + vocabSize)), i * vocabSize)
+    }
+    return result
   }
 
   /**
@@ -326,7 +411,10 @@ export class LanguageModel {
       return results
     }
     const lengths = rows.map(
-      row => row.context.length + row.candidates.reduce((sum, { ids }) => sum + Math.max(0, ids.length - 1), 0),
+      row =>
+        row.context.length +
+        ownTokens(prompt, this.config) +
+        row.candidates.reduce((sum, { ids }) => sum + Math.max(0, ids.length - 1), 0),
     )
     for (const [start, end] of this.memory.split(lengths, {
       headRows: rows.map(row => 1 + row.candidates.reduce((sum, { ids }) => sum + ids.length - 1, 0)),
@@ -360,8 +448,16 @@ export class LanguageModel {
   }
 
   /** Opens (and compiles, if need be) the programs of a training run, so that its first step is as fast as the others. */
-  async prepare(prompt: ActivePrompt | undefined, kinds: readonly Kind[], labelSmoothing = 0): Promise<void> {
-    for (const kind of kinds) await this.program(kind, prompt, false, kind === 'gradient' ? labelSmoothing : 0)
+  async prepare(
+    prompt: ActivePrompt | undefined,
+    kinds: readonly Kind[],
+    labelSmoothing = 0,
+    temperature?: number,
+  ): Promise<void> {
+    for (const kind of kinds)
+      await (kind === 'gradient'
+        ? this.program(kind, prompt, false, labelSmoothing, temperature)
+        : this.program(kind, prompt, false))
   }
 
   async dispose(): Promise<void> {
@@ -372,12 +468,17 @@ export class LanguageModel {
     this.embedding = undefined
   }
 
-  /** The specification of a program of this model: also what an eager run takes. */
+  /**
+   * The specification of a program of this model: also what an eager run takes.
+   *
+   * @param temperature of a teacher, where the gradient has one: it is then given as `teacher` [Q, V] and `teacherWeight` [Q]
+   */
   programSpec(
     kind: Kind,
     prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined,
     children: boolean,
     labelSmoothing = 0,
+    temperature?: number,
   ): ProgramSpec {
     const { family, config } = this.checkpoint
     const { inputs, dims } = forestSpec({ placement: placementOf(prompt, config), children, maxRows: MAX_ROWS })
@@ -388,7 +489,14 @@ export class LanguageModel {
     ]
     return {
       name: `${family.name} ${kind}`,
-      inputs: { ...inputs, ...Object.fromEntries(parameters.map(parameterInput)) },
+      inputs: {
+        ...inputs,
+        ...(temperature !== undefined && {
+          teacher: { shape: ['Q', config.vocabSize], dtype: 'float32' as const },
+          teacherWeight: { shape: ['Q'], dtype: 'float32' as const },
+        }),
+        ...Object.fromEntries(parameters.map(parameterInput)),
+      },
       dims,
       weights: this.weights,
       key: {
@@ -398,6 +506,7 @@ export class LanguageModel {
         method: prompt && programKey(prompt.config),
         parameters,
         labelSmoothing,
+        temperature,
         children,
       },
       fn: (given, weight) => {
@@ -417,12 +526,22 @@ export class LanguageModel {
         if (kind === 'logProbabilities')
           return { logProbabilities: tokenLogProbabilities(read(all), targets.row, targets.target) }
         const names = parameters.filter(({ frozen }) => !frozen).map(({ name }) => name)
+        let divergence: tf.Scalar | undefined
         const loss = (...tensors: tf.Tensor[]) => {
           const learned = Object.fromEntries(names.map((name, i) => [name, tensors[i]!]))
-          return tokenCrossEntropy(read({ ...all, ...learned }), targets, labelSmoothing)
+          const logits = read({ ...all, ...learned })
+          const crossEntropy = tokenCrossEntropy(logits, targets, labelSmoothing)
+          if (temperature === undefined) return crossEntropy
+          const { teacher, teacherWeight } = given as { teacher: tf.Tensor; teacherWeight: tf.Tensor }
+          divergence = tf.keep(teacherDivergence(logits, { teacher, weight: teacherWeight, temperature }))
+          return tf.add(crossEntropy, divergence) as tf.Scalar
         }
         const { value, grads } = tf.valueAndGrads(loss)(names.map(name => all[name]!))
-        return { loss: value, ...Object.fromEntries(names.map((name, i) => [`gradient:${name}`, grads[i]!])) }
+        return {
+          loss: value,
+          ...(divergence && { divergence }),
+          ...Object.fromEntries(names.map((name, i) => [`gradient:${name}`, grads[i]!])),
+        }
       },
     }
   }
@@ -457,11 +576,17 @@ export class LanguageModel {
   }
 
   /** @throws GradpromptError whatever compiling throws; a failed program is compiled anew the next time */
-  private program(kind: Kind, prompt: ActivePrompt | undefined, children: boolean, labelSmoothing = 0): Promise<Program> {
-    const key = JSON.stringify([kind, prompt?.config, children, labelSmoothing])
+  private program(
+    kind: Kind,
+    prompt: ActivePrompt | undefined,
+    children: boolean,
+    labelSmoothing = 0,
+    temperature?: number,
+  ): Promise<Program> {
+    const key = JSON.stringify([kind, prompt?.config, children, labelSmoothing, temperature])
     const known = this.programs.get(key)
     if (known) return known
-    const made = Program.compile(this.programSpec(kind, prompt, children, labelSmoothing), {
+    const made = Program.compile(this.programSpec(kind, prompt, children, labelSmoothing, temperature), {
       device: this.device,
       threads: this.threads,
     })
@@ -483,6 +608,13 @@ export class LanguageModel {
   }
 }
 
+/** Sums in double precision. */
+function logSoftmax(logits: Float32Array): Float32Array {
+  const highest = logits.reduce((most, x) => Math.max(most, x), Number.NEGATIVE_INFINITY)
+  const level = highest + Math.log(logits.reduce((sum, x) => sum + Math.exp(x - highest), 0))
+  return logits.map(x => x - level)
+}
+
 const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
 
 const NO_PROMPT: PromptPlacement = { numVirtualTokens: 0, position: 'before-bos' }
@@ -500,6 +632,12 @@ function tasksOf(
     active: task === undefined || !method.forTask ? prompt : { ...prompt, parameters: method.forTask(config, parameters, task) },
     members: [...rows.keys()].filter(i => rows[i]!.task === task),
   }))
+}
+
+/** Virtual tokens that every sequence has for itself. */
+function ownTokens(prompt: ActivePrompt | undefined, model: ModelConfig): number {
+  const { perSequence, numVirtualTokens } = placementOf(prompt, model)
+  return perSequence ? numVirtualTokens : 0
 }
 
 /** What a method's tensor code can depend on: where it starts from, and how fast it learns, are not among it. */

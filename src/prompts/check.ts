@@ -9,7 +9,10 @@ import type { PromptParameter } from './method.js'
  * is read.
  * @throws GradpromptError `invalid-config`, and as `readSources`
  */
-export async function checkMethod(options: { readonly type: string; readonly init?: unknown }, checkpoint: Checkpoint): Promise<void> {
+export async function checkMethod(
+  options: { readonly type: string; readonly init?: unknown },
+  checkpoint: Checkpoint,
+): Promise<void> {
   const { config: model, files } = checkpoint
   const method = promptMethods.get(options.type)!
   const problem = method.check?.(options, model)

@@ -59,7 +59,8 @@ const limitsOf = ({ tokenTypes = [], inputEpsilon, formatEpsilon }: CptConfig, {
 
 export const cpt: PromptMethod<CptConfig> = {
   type: 'cpt',
-  paper: 'Blau et al. 2024, Context-aware Prompt Tuning: Advancing In-Context Learning with Adversarial Methods (arXiv 2410.17222)',
+  paper:
+    'Blau et al. 2024, Context-aware Prompt Tuning: Advancing In-Context Learning with Adversarial Methods (arXiv 2410.17222)',
   learningRate: 0.001,
   placement: ({ tokenIds = [] }) => ({ numVirtualTokens: tokenIds.length, position: 'before-bos' }),
 
@@ -70,22 +71,30 @@ export const cpt: PromptMethod<CptConfig> = {
         'belong together, one type for each token'
       )
     const beyond = tokenIds?.find(id => id >= vocabSize)
-    return beyond === undefined ? undefined : `method.tokenIds holds ${beyond}, beyond the model's vocabulary (0 to ${vocabSize - 1})`
+    return beyond === undefined
+      ? undefined
+      : `method.tokenIds holds ${beyond}, beyond the model's vocabulary (0 to ${vocabSize - 1})`
   },
 
   resolve(config, { exampleRows, tokenizer }) {
     if (config.tokenIds !== undefined) return config
     const rows = exampleRows(config.examples)
     if (rows.length < config.examples) {
-      throw new GradpromptError('invalid-config', `method.examples (${config.examples}) is beyond the training rows (${rows.length})`, {
-        hint: `take method.examples from 1 to ${rows.length}`,
-      })
+      throw new GradpromptError(
+        'invalid-config',
+        `method.examples (${config.examples}) is beyond the training rows (${rows.length})`,
+        {
+          hint: `take method.examples from 1 to ${rows.length}`,
+        },
+      )
     }
     const separator = config.separator === '' ? [] : tokenizer.encode(config.separator, { addSpecialTokens: false })
     return {
       ...config,
       tokenIds: rows.flatMap(({ ids }) => [...ids, ...separator]),
-      tokenTypes: rows.flatMap(({ kinds }, example) => [...typesOf(kinds), ...separator.map(() => BEHIND_INPUT)].map(type => 4 * example + type)),
+      tokenTypes: rows.flatMap(({ kinds }, example) =>
+        [...typesOf(kinds), ...separator.map(() => BEHIND_INPUT)].map(type => 4 * example + type),
+      ),
     }
   },
 

@@ -65,8 +65,7 @@ export const mpt: PromptMethod<MptConfig> = {
     const noise = normalNumbers(m * r, 0.02, context.seed, 1)
     const columns = source?.columns ?? noise.map((x, i) => (i % r === 0 ? 1 : x))
     const rows = source?.rows ?? Float32Array.from({ length: r * d }, (_, i) => (i < d ? 1 : 0))
-    const repeated = (one: Float32Array) =>
-      Float32Array.from({ length: count * one.length }, (_, i) => one[i % one.length]!)
+    const repeated = (one: Float32Array) => Float32Array.from({ length: count * one.length }, (_, i) => one[i % one.length]!)
     return new Map([
       ['prompt', prompt],
       ['taskColumns', repeated(columns)],
@@ -98,11 +97,7 @@ async function sharedMatrix(
   context: Parameters<typeof startingRows>[2],
 ) {
   const { readSources } = await import('./transfer.js')
-  const [source, ...others] = await readSources(
-    from,
-    { ...context.base, hiddenSize: context.model.hiddenSize },
-    numVirtualTokens,
-  )
+  const [source, ...others] = await readSources(from, { ...context.base, hiddenSize: context.model.hiddenSize }, numVirtualTokens)
   if (source!.method.type !== 'mpt' || others.length > 0) return undefined
   const tensors = new Map(source!.tensors.map(tensor => [tensor.name, tensor]))
   const prompt = tensors.get('prompt')!.data.slice()

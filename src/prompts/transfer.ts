@@ -87,7 +87,7 @@ export async function sourceWeights(
 export async function readSources(from: readonly string[], target: TransferTarget, count: number): Promise<PromptFile[]> {
   const sources: PromptFile[] = []
   for (const path of from) {
-    const file = await readPrompt(await promptPath(path))
+    const file = await readPrompt(await promptPath(path, 'method.init.from'))
     const describe = ({ name, hash, hiddenSize }: TransferTarget) => `${name} (hidden size ${hiddenSize}, ${hash.slice(0, 12)})`
     if (file.hiddenSize !== target.hiddenSize || file.model.hash !== target.hash) {
       throw new GradpromptError('model-mismatch', `method.init.from: the prompt of ${path} was learned on another model`, {
@@ -117,12 +117,17 @@ export async function readSources(from: readonly string[], target: TransferTarge
   return sources
 }
 
-/** The prompt of a run folder, or the file itself. */
-async function promptPath(path: string): Promise<string> {
+/**
+ * The prompt of a run folder, or the file itself.
+ *
+ * @param option what names it, for the message
+ * @throws GradpromptError `file-not-found`
+ */
+export async function promptPath(path: string, option: string): Promise<string> {
   const found = await stat(path).catch(() => undefined)
   const file = found?.isDirectory() ? join(path, 'prompt.safetensors') : path
   if (found?.isFile() || (found && (await stat(file).catch(() => undefined)))) return file
-  throw new GradpromptError('file-not-found', `method.init.from: there is no prompt at ${path}`, {
+  throw new GradpromptError('file-not-found', `${option}: there is no prompt at ${path}`, {
     found: found ? 'a folder without prompt.safetensors' : 'nothing',
     expected: 'the folder of a finished run, or its prompt.safetensors',
     ...(found && { hint: `gradprompt resume ${path}, if it is a run that was stopped` }),

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { aggregates, type Verbalizer } from '../data/verbalizer.js'
 import { GradpromptError } from '../errors.js'
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js'
 import type { NamedTensor } from './checkpoints.js'
@@ -20,6 +21,7 @@ const headerSchema = z.object({
   template: z.union([z.string(), z.array(z.object({ role: z.string(), content: z.string() }))]),
   answer: z.string(),
   labels: z.record(z.string(), z.string()).optional(),
+  verbalizer: z.object({ aggregate: z.enum(aggregates), words: z.record(z.string(), z.array(z.string()).min(1)) }).optional(),
   seed: z.int().min(0),
 })
 
@@ -37,6 +39,8 @@ export interface PromptFile {
   readonly answer: string
   /** Value in the data -> word in the answer, in the order of the candidates. */
   readonly labels?: Readonly<Record<string, string>> | undefined
+  /** Where classes have several words. Learned weights of these are the tensor `verbalizer`, one for each word, class after class. */
+  readonly verbalizer?: Verbalizer | undefined
   readonly seed: number
   /** The method's parameters; of a static prompt `prompt` is one, `[numVirtualTokens, hiddenSize]`. */
   readonly tensors: readonly NamedTensor[]
@@ -64,6 +68,7 @@ export async function writePrompt(path: string, prompt: PromptFile): Promise<voi
     answer: prompt.answer,
     // Not sorted: their order is that of the candidates.
     ...(prompt.labels && { labels: JSON.stringify(prompt.labels) }),
+    ...(prompt.verbalizer && { verbalizer: JSON.stringify(sortedByKey(prompt.verbalizer)) }),
     seed: String(prompt.seed),
   })
 }
@@ -130,6 +135,7 @@ function parseHeader(path: string, metadata: ReadonlyMap<string, string>): Omit<
     template: json('template'),
     answer: text('answer'),
     ...(metadata.has('labels') && { labels: json('labels') }),
+    ...(metadata.has('verbalizer') && { verbalizer: json('verbalizer') }),
     seed: json('seed'),
   })
   if (!parsed.success) {

@@ -84,3 +84,10 @@ export function normals(count: number, random: RandomGenerator): Float32Array {
   const uniform = () => ((random.next() >>> 0) + 0.5) / 0x1_0000_0000
   return Float32Array.from({ length: count }, () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()))
 }
+
+/** The rows of some positions: [L, width] -> [F, width]. */
+export function rowsOf(matrix: Float32Array, positions: readonly number[], width: number): Float32Array {
+  const rows = new Float32Array(positions.length * width)
+  for (const [j, position] of positions.entries()) rows.set(matrix.subarray(position * width, (position + 1) * width), j * width)
+  return rows
+}

@@ -119,12 +119,13 @@ export class Objective {
       )
       const targets = (isAnswer: boolean) =>
         part.flatMap(({ reads }, i): Target[] => {
+          const own = weights?.[start + i]
           const answer = rows[(start + i) % rows.length]!.answer.length
           const [from, to] = isAnswer ? [reads.length - answer, reads.length] : [0, reads.length - answer]
           return reads.slice(from, to).map(({ position, id }, j) => ({
             row: forest.rowOf(i, position - 1)!,
             id,
-            weight: isAnswer ? share * (weights?.[start + i]![j] ?? 1 / answer) : (share * fluency) / (to - from),
+            weight: isAnswer ? share * (own?.[j] ?? 1 / answer) : (share * fluency) / (to - from),
           }))
         })
       const offset = new Float32Array(forest.rows * hiddenSize)

@@ -1,15 +1,13 @@
 import type { LabelSet } from '../data/labels.js'
 import { type DataRecord, originOf, shorten } from '../data/records.js'
 import { RowBuilder, type ScoringRow } from '../data/rows.js'
-import { compileTemplate, escapeTemplate, type Template } from '../data/template.js'
+import { compileTemplate, type Template } from '../data/template.js'
 import { GradpromptError } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
+import { fillPrompt, PROMPT_COLUMN, requirePlace } from './prompt-place.js'
 
 /** The prompt as a user writes it: text that is searched, and pieces of it that stay. */
 export type PromptText = string | readonly (string | { readonly frozen: string })[]
-
-/** The place of the prompt in a template. */
-export const PROMPT_COLUMN = 'prompt'
 
 /** A row cut at the prompt: `[...before, ...prompt, ...after, ...answer]`. */
 export interface SearchRow {
@@ -184,26 +182,6 @@ export class TokenSpace {
   #encode(text: string): number[] {
     return this.#tokenizer.encode(text, { addSpecialTokens: typeof this.#options.template === 'string' })
   }
-}
-
-/** A template with a text where the prompt stands. */
-export function fillPrompt(template: Template, prompt: string): Template {
-  const escaped = escapeTemplate(prompt)
-  const fill = (text: string) => text.replaceAll(/\{\{|\}\}|\{prompt\}/g, found => (found === '{prompt}' ? escaped : found))
-  return typeof template === 'string' ? fill(template) : template.map(message => ({ ...message, content: fill(message.content) }))
-}
-
-/** @throws GradpromptError `no-prompt-place` unless `{prompt}` stands in the template exactly once */
-export function requirePlace(template: Template): void {
-  const texts = typeof template === 'string' ? [template] : template.map(({ content }) => content)
-  const places = texts.flatMap(text =>
-    [...text.matchAll(/\{\{|\}\}|\{prompt\}/g)].filter(([found]) => found === '{prompt}'),
-  ).length
-  if (places === 1) return
-  throw new GradpromptError('no-prompt-place', 'the template has to say where the searched prompt stands', {
-    found: places === 0 ? 'no {prompt} in it' : `{prompt} ${places} times`,
-    expected: '{prompt} once, such as "{text}\\nSentiment{prompt}:"',
-  })
 }
 
 const beginsWith = (ids: readonly number[], beginning: readonly number[]) =>

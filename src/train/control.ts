@@ -3,7 +3,7 @@ import type { DataRecord } from '../data/records.js'
 import { RowBuilder } from '../data/rows.js'
 import { prependInstruction } from '../data/template.js'
 import { GradpromptError } from '../errors.js'
-import { type Metrics, type ScoreOptions, scoreRows } from '../evaluate/score.js'
+import { contentFreeRow, type Metrics, type ScoreOptions, scoreRows } from '../evaluate/score.js'
 import type { LanguageModel } from '../model/language-model.js'
 import type { ControlScores } from './events.js'
 import type { Task } from './task.js'
@@ -39,7 +39,8 @@ export async function scoreControl(
       truncate: true,
     })
     const rows = records.map((record, i) => builder.scoring(record, i))
-    const { metrics } = await scoreRows(model, undefined, rows, task.labels, { ...options, seed: config.seed })
+    const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
+    const { metrics } = await scoreRows(model, undefined, rows, task.labels, { ...options, contentFree, seed: config.seed })
     return metrics
   }
   // A template may leave everything to the soft prompt: without one there is then nothing to predict from.

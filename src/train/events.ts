@@ -60,8 +60,10 @@ export interface ControlEvent extends ControlScores {
 export interface StepEvent {
   readonly event: 'step'
   readonly step: number
-  /** Mean over the label tokens of the batch, before the update. */
+  /** Mean over the label tokens of the batch, before the update; with `train.regularization`, what that adds is among it. */
   readonly loss: number
+  /** With `train.regularization`: mean divergence from the frozen model at the label tokens, in nats. */
+  readonly divergence?: number
   readonly learningRate: number
   /** Of all gradients together, before clipping. */
   readonly gradientNorm: number

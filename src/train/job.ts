@@ -2,10 +2,11 @@ import { basename, resolve } from 'node:path'
 import type { Config } from '../config/schema.js'
 import { batchOrder } from '../data/batches.js'
 import type { DataRecord } from '../data/records.js'
-import type { RowBuilder, TrainingRow } from '../data/rows.js'
+import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows.js'
 import { splitRecords } from '../data/split.js'
+import { countWords, weightGradient, wordParameter } from '../data/verbalizer.js'
 import { GradpromptError } from '../errors.js'
-import { type Evaluation, type ScoreOptions, scoreRows, summary } from '../evaluate/score.js'
+import { contentFreeRow, type Evaluation, type ScoreOptions, scoreRows, summary } from '../evaluate/score.js'
 import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
 import { promptMethods } from '../prompts/index.js'
 import type { PromptParameter } from '../prompts/method.js'
@@ -13,8 +14,11 @@ import { type PromptFile, writePrompt } from '../runs/prompt-file.js'
 import type { Run } from '../runs/run-folder.js'
 import { controlInstruction, scoreControl } from './control.js'
 import type { Control, ControlEvent, ControlScores, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
-import { type LearningState, learn, parametersOf, startLearning } from './loop.js'
-import { exampleRows, type Task, taskRows, totalSteps } from './task.js'
+import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
+import { createTeacher } from './regularization.js'
+import { drawTemplate, exampleRows, type Task, taskRows, totalSteps } from './task.js'
+
+const wordLearningRate = 0.05
 
 /** A config with its data and its model, ready for the first step. */
 export interface Job {
@@ -22,6 +26,10 @@ export interface Job {
   readonly task: Task
   readonly model: LanguageModel
   readonly rows: RowBuilder
+  /** Of every template that a training row may have; `rows` is the first. */
+  readonly builders: readonly RowBuilder[]
+  /** What calibrates scores: `evaluate.calibrate`. */
+  readonly contentFree: ScoringRow | undefined
   /** Rows that had to be cut to fit the context. */
   readonly truncated: number
   /** What is learned; its parameters are those of `state`. */
@@ -42,7 +50,7 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   const contextLength = model.config.maxPositionEmbeddings
   const examples = exampleRows(config, task, { tokenizer, contextLength })
   const resolved = method.resolve?.(config.method, { tokenizer, exampleRows: examples }) ?? config.method
-  const { builder, truncated } = taskRows(config, task, {
+  const { builder, builders, truncated } = taskRows(config, task, {
     tokenizer,
     contextLength,
     numVirtualTokens: method.placement(resolved, model.config).numVirtualTokens,
@@ -59,19 +67,26 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     exampleRows: examples,
   })
   const prompt = { method, config: resolved, parameters }
-  const shapes = method.parameters(resolved, model.config)
-  await model.prepare(prompt, ['gradient'], config.train.labelSmoothing)
-  const state = startLearning(parameters, shapes, config.train)
+  const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
+  const shapes = [...method.parameters(resolved, model.config), ...wordWeights(config, task)]
+  for (const { name, shape } of wordWeights(config, task)) parameters.set(name, new Float32Array(shape[0]!))
+  const { labelSmoothing, regularization } = config.train
+  await model.prepare(prompt, ['gradient'], labelSmoothing, regularization?.temperature)
+  if (regularization !== undefined) await model.prepare(undefined, ['logits'])
+  const steps = totalSteps(config.train, task.train.length)
+  const state = startLearning(parameters, shapes, config.train, steps)
   return {
     config,
     task,
     model,
     rows: builder,
+    builders,
+    contentFree,
     truncated,
     prompt,
     shapes,
     state,
-    steps: totalSteps(config.train, task.train.length),
+    steps,
   }
 }
 
@@ -101,7 +116,7 @@ export async function runJob(job: Job, run: Run, options: JobOptions): Promise<{
 }
 
 async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, started }: JobOptions) {
-  const { config, task, model, rows, prompt, shapes, state, steps } = job
+  const { config, task, model, rows, contentFree, prompt, shapes, state, steps } = job
   const { folder } = run
   const emit = (event: GradpromptEvent) => {
     run.appendEvent(event)
@@ -117,7 +132,11 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
   })
   const evaluate = async (records: readonly Task['dev'][number][], what: 'dev' | 'test'): Promise<Evaluation> => {
     const scored = records.map((record, i) => rows.scoring(record, i))
-    return summary(await scoreRows(model, prompt, scored, task.labels, { ...scoring(what), seed: config.seed }))
+    const learned = { ...prompt, parameters: learnedParameters(state) }
+    const weights = learned.parameters.get(wordParameter)
+    return summary(
+      await scoreRows(model, learned, scored, task.labels, { ...scoring(what), weights, contentFree, seed: config.seed }),
+    )
   }
 
   emit({
@@ -136,14 +155,25 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
   const { train } = config
   const apart = shapes.some(({ heldOut }) => heldOut) ? holdOut(task, config.seed) : undefined
   const batch = batches(apart?.train ?? task.train, job)
+  const { regularization } = train
+  const teacher = regularization && createTeacher(model, undefined)
+  const weights = state.parameters.get(wordParameter)
+  const learnWords = async (step: number) => {
+    const scored = batch.scoring(step)
+    const scores = await model.logLikelihoods(prompt, scored)
+    const words = scored.map(({ target }, i) => ({ target, scores: scores[i]! }))
+    return new Map([[wordParameter, weightGradient(task.labels!, words, weights!)]])
+  }
   await learn(state, {
     model,
     prompt,
     shapes,
     train,
     steps,
-    batch,
-    heldOutBatch: apart && batches(apart.heldOut, job),
+    batch: batch.training,
+    heldOutBatch: apart && batches(apart.heldOut, job).training,
+    teach: teacher && (async rows => ({ ...regularization!, logProbabilities: await teacher.logProbabilities(rows) })),
+    beside: weights && learnWords,
     evaluate: task.scored.length > 0 ? () => evaluate(task.scored, 'dev') : undefined,
     writeCheckpoint: checkpoint => run.writeCheckpoint(checkpoint),
     emit,
@@ -153,8 +183,12 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
 
   const kept = train.keep === 'best' && state.best !== null ? state.best : state.last
   if (kept !== null && kept.step !== state.step)
-    for (const [name, values] of parametersOf(await run.readCheckpoint(kept.step), shapes))
-      state.parameters.get(name)!.set(values)
+    for (const [name, values] of parametersOf(
+      await run.readCheckpoint(kept.step),
+      shapes,
+      state.average ? 'average' : 'parameter',
+    ))
+      learnedParameters(state).get(name)!.set(values)
   const test = task.test.length > 0 ? await evaluate(task.test, 'test') : undefined
   const testControl =
     task.test.length > 0 ? await scoreControl(model, config, task, task.test, scoring('base model on test')) : undefined
@@ -176,20 +210,40 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
   return { result, prompt: learned }
 }
 
+/** Learned weights of label words as a parameter beside the prompt's; none unless the config asks for them. */
+function wordWeights({ verbalizer }: Config, { labels }: Task): PromptParameter[] {
+  if (!verbalizer?.learned || labels === undefined) return []
+  const learningRate = verbalizer.learningRate ?? wordLearningRate
+  return [{ name: wordParameter, shape: [countWords(labels)], learningRate }]
+}
+
 /** The rows of each step. */
-function batches(records: readonly DataRecord[], { config, rows }: Job): (step: number) => TrainingRow[] {
+function batches(
+  records: readonly DataRecord[],
+  { config, rows, builders }: Job,
+): { training(step: number): TrainingRow[]; scoring(step: number): ScoringRow[] } {
   const { batchSize, bucket, accumulate } = config.train
+  const { seed } = config
   const order = batchOrder({
     rows: records.length,
     batchSize,
-    seed: config.seed,
+    seed,
     bucket,
     lengths: bucket ? records.map((record, i) => rows.byteLength(record, i)) : undefined,
   })
-  return step =>
-    Array.from({ length: accumulate }, (_, i) => order.at(step * accumulate + i))
-      .flat()
-      .map(row => rows.training(records[row]!, row))
+  const drawn = (step: number) =>
+    Array.from({ length: accumulate }, (_, i) => step * accumulate + i).flatMap(batch => {
+      const epoch = Math.floor(batch / order.batchesPerEpoch)
+      return order.at(batch).map(row => ({
+        row,
+        record: records[row]!,
+        builder: builders[drawTemplate(builders.length, { seed, epoch, row })]!,
+      }))
+    })
+  return {
+    training: step => drawn(step).map(({ row, record, builder }) => builder.training(record, row)),
+    scoring: step => drawn(step).map(({ row, record, builder }) => builder.scoring(record, row)),
+  }
 }
 
 /** Of the training rows without a dev set, the share on which held-out parameters are learned. */
@@ -224,8 +278,9 @@ function promptFile({ config, task, model, prompt, shapes, state }: Job): Prompt
     template: config.template,
     answer: config.answer,
     labels: task.labels && Object.fromEntries(task.labels.words),
+    ...(task.labels?.verbalizer && { verbalizer: task.labels.verbalizer }),
     seed: config.seed,
-    tensors: shapes.map(({ name, shape }) => ({ name, shape, data: state.parameters.get(name)!.slice() })),
+    tensors: shapes.map(({ name, shape }) => ({ name, shape, data: learnedParameters(state).get(name)!.slice() })),
   }
 }
 

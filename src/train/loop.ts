@@ -4,8 +4,10 @@ import type { TrainingRow } from '../data/rows.js'
 import { GradpromptError } from '../errors.js'
 import { type Evaluation, refuseAborted } from '../evaluate/score.js'
 import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
+import type { Teaching } from '../model/teacher.js'
 import type { PromptParameter } from '../prompts/method.js'
 import type { Checkpoint, NamedTensor } from '../runs/checkpoints.js'
+import { type Average, type AverageState, createAverage } from './average.js'
 import { createEarlyStopping, type EarlyStoppingState } from './early-stopping.js'
 import type { GradpromptEvent } from './events.js'
 import { clipByGlobalNorm, createOptimizer, type Optimizer } from './optimizers.js'
@@ -22,6 +24,8 @@ export interface LearningState {
   step: number
   readonly parameters: Map<string, Float32Array>
   readonly optimizer: Optimizer
+  /** With `train.average`: what the prompt is, while `parameters` are what steps change. */
+  readonly average: Average | undefined
   best: DevScore | null
   last: DevScore | null
   stopping: EarlyStoppingState | undefined
@@ -41,6 +45,10 @@ export interface LearningOptions {
   readonly batch: (step: number) => readonly TrainingRow[]
   /** Further rows of a step: parameters that are learned on held-out rows take their gradients from these. */
   readonly heldOutBatch?: ((step: number) => readonly TrainingRow[]) | undefined
+  /** What the rows of a step are held to beside their labels. */
+  readonly teach?: ((rows: readonly TrainingRow[]) => Promise<Teaching>) | undefined
+  /** Gradients of what is learned beside the prompt on a step's rows. */
+  readonly beside?: ((step: number) => Promise<ReadonlyMap<string, Float32Array>>) | undefined
   /** Scores the prompt as it stands on the dev rows, where there are some. */
   readonly evaluate: (() => Promise<Evaluation>) | undefined
   readonly writeCheckpoint: (checkpoint: Checkpoint) => Promise<void>
@@ -97,13 +105,14 @@ export async function learn(state: LearningState, options: LearningOptions): Pro
     const rows = options.batch(state.step)
     const learningRate =
       train.learningRate * scheduleFactor({ schedule: train.schedule, warmup: train.warmup, steps }, state.step)
-    const { loss, gradients } = await model.promptGradient(prompt, rows, { labelSmoothing: train.labelSmoothing })
+    const gradientOf = async (batch: readonly TrainingRow[]) =>
+      model.promptGradient(prompt, batch, { labelSmoothing: train.labelSmoothing, teaching: await options.teach?.(batch) })
+    const { loss, divergence, gradients } = await gradientOf(rows)
     if (options.heldOutBatch !== undefined) {
-      const heldOut = await model.promptGradient(prompt, options.heldOutBatch(state.step), {
-        labelSmoothing: train.labelSmoothing,
-      })
+      const heldOut = await gradientOf(options.heldOutBatch(state.step))
       for (const { name } of options.shapes.filter(shape => shape.heldOut)) gradients.set(name, heldOut.gradients.get(name)!)
     }
+    for (const [name, gradient] of (await options.beside?.(state.step)) ?? []) gradients.set(name, gradient)
     const gradientNorm = clipByGlobalNorm(gradients, train.maxGradientNorm ?? Number.POSITIVE_INFINITY)
     if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) await outOfRange(state.step + 1, loss, learningRate)
     sound = current()
@@ -118,10 +127,12 @@ export async function learn(state: LearningState, options: LearningOptions): Pro
     const finite = [...state.parameters.values()].every(values => values.every(Number.isFinite))
     if (!finite) await outOfRange(state.step + 1, loss, learningRate)
     state.step++
+    state.average?.add(state.step, state.parameters)
     emit({
       event: 'step',
       step: state.step,
       loss,
+      ...(divergence !== undefined && { divergence }),
       learningRate,
       gradientNorm,
       tokens: rows.reduce((sum, { ids }) => sum + ids.length, 0),
@@ -165,23 +176,31 @@ async function evaluateDev(state: LearningState, options: LearningOptions): Prom
 
 /** A state as a checkpoint; the tensors are copies. */
 function checkpointOf(state: LearningState, shapes: readonly PromptParameter[]): Checkpoint {
-  const { step, best, last, stopping, stopped, seconds } = state
+  const { step, average, best, last, stopping, stopped, seconds } = state
   return {
     step,
     tensors: [
       ...shapes.map(({ name, shape }) => ({ name: `parameter:${name}`, shape, data: state.parameters.get(name)!.slice() })),
+      ...(average
+        ? shapes.map(({ name, shape }) => ({ name: `average:${name}`, shape, data: average.parameters.get(name)!.slice() }))
+        : []),
       ...state.optimizer.state().map(tensor => ({ ...tensor, name: `optimizer:${tensor.name}` })),
     ],
-    state: { best, last, stopping: stopping ?? null, stopped, seconds },
+    state: { best, last, stopping: stopping ?? null, stopped, seconds, ...(average && { average: average.state() }) },
     ...(best !== null && { bestStep: best.step }),
   }
 }
 
-/** A prompt before its first step. */
+/** The prompt as it stands: what is scored and kept. */
+export const learnedParameters = ({ average, parameters }: LearningState): ReadonlyMap<string, Float32Array> =>
+  average?.parameters ?? parameters
+
+/** A prompt before its first step of so many. */
 export function startLearning(
   parameters: Map<string, Float32Array>,
   shapes: readonly PromptParameter[],
   train: Config['train'],
+  steps: number,
 ): LearningState {
   const { optimizer: type, beta1, beta2, epsilon, weightDecay } = train
   const options = type === 'adamw' ? { type, beta1, beta2, epsilon, weightDecay } : { type, beta1, epsilon, weightDecay }
@@ -195,7 +214,8 @@ export function startLearning(
         learningRateFactor: (learningRate ?? train.learningRate) / train.learningRate,
       })),
   )
-  return { step: 0, parameters, optimizer, best: null, last: null, stopping: undefined, stopped: false, seconds: 0 }
+  const average = train.average && createAverage(parameters, train.average, steps)
+  return { step: 0, parameters, optimizer, average, best: null, last: null, stopping: undefined, stopped: false, seconds: 0 }
 }
 
 /**
@@ -213,22 +233,31 @@ export function restoreLearning(state: LearningState, shapes: readonly PromptPar
   } catch (cause) {
     throw checkpointMismatch(checkpoint, cause instanceof Error ? cause.message : String(cause))
   }
-  const { best, last, stopping, stopped, seconds } = checkpoint.state as {
+  const { average, best, last, stopping, stopped, seconds } = checkpoint.state as {
+    average?: AverageState
     best: DevScore | null
     last: DevScore | null
     stopping: EarlyStoppingState | null
     stopped: boolean
     seconds: number
   }
+  if (average !== undefined) state.average?.restore(average, held('average:'))
   Object.assign(state, { step: checkpoint.step, best, last, stopping: stopping ?? undefined, stopped, seconds })
 }
 
-/** @throws GradpromptError `checkpoint-mismatch` */
-export function parametersOf(checkpoint: Checkpoint, shapes: readonly PromptParameter[]): Map<string, Float32Array> {
+/**
+ * @param kind what steps change, or their average
+ * @throws GradpromptError `checkpoint-mismatch`
+ */
+export function parametersOf(
+  checkpoint: Checkpoint,
+  shapes: readonly PromptParameter[],
+  kind: 'parameter' | 'average' = 'parameter',
+): Map<string, Float32Array> {
   const tensors = new Map<string, NamedTensor>(checkpoint.tensors.map(tensor => [tensor.name, tensor]))
   return new Map(
     shapes.map(({ name, shape }) => {
-      const tensor = tensors.get(`parameter:${name}`)
+      const tensor = tensors.get(`${kind}:${name}`)
       if (tensor?.shape.join() !== shape.join())
         throw checkpointMismatch(checkpoint, `${name} is [${tensor?.shape ?? 'missing'}], not [${shape}]`)
       return [name, tensor.data]

@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
+import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import type { Config } from '../config/schema.js'
 import { batchesPerEpoch } from '../data/batches.js'
 import { drawExamples, type ExampleRow } from '../data/examples.js'
-import { findLabels, type LabelSet } from '../data/labels.js'
+import { findLabels, type LabelSet, labelWordsOf } from '../data/labels.js'
+import { randomGenerator } from '../data/random.js'
 import { readRecords } from '../data/read.js'
 import type { DataRecord } from '../data/records.js'
 import { type Encoder, RowBuilder, type RowOptions } from '../data/rows.js'
@@ -36,7 +38,9 @@ export interface Task extends Readonly<Record<Part, readonly DataRecord[]>> {
  */
 export async function readTask(config: Config): Promise<Task> {
   const { data, seed } = config
-  const needed = namedColumns(config)
+  const { answer } = config
+  const templates = templatesOf(config)
+  const needed = [...new Set(templates.flatMap(template => namedColumns({ template, answer })))]
   const read = async (part: Part) => {
     const path = data[part]
     if (path === undefined) return undefined
@@ -44,7 +48,9 @@ export async function readTask(config: Config): Promise<Task> {
       readRecords(path, { columns: data.columns, task: data.task, needed }),
       hashFile(path),
     ])
-    requireTaskColumns(config, columns, path)
+    // Scoring has the first template alone.
+    for (const template of part === 'train' ? templates : templates.slice(0, 1))
+      requireTaskColumns({ template, answer }, columns, path)
     return { records, source: { path, sha256 } }
   }
   const train = (await read('train'))!
@@ -59,19 +65,15 @@ export async function readTask(config: Config): Promise<Task> {
     dev: devRecords,
     test: limited('test', test?.records ?? split.test),
     scored: limitRecords(devRecords, config.evaluate.limit, seed),
-    labels: taskLabels(config.answer, data.labels, train.records),
+    labels: taskLabels(config, train.records),
     sources: { train: train.source, ...(dev && { dev: dev.source }), ...(test && { test: test.source }) },
   }
 }
 
 /** As `findLabels`; the candidates stand in the order in which a prompt file gives them back. */
-function taskLabels(
-  answer: string,
-  labels: Readonly<Record<string, string>> | undefined,
-  records: readonly DataRecord[],
-): LabelSet | undefined {
-  const found = findLabels(answer, labels, records)
-  return found && findLabels(answer, Object.fromEntries(found.words), records)
+function taskLabels({ answer, data, verbalizer }: Config, records: readonly DataRecord[]): LabelSet | undefined {
+  const found = findLabels(answer, data.labels, records)
+  return found && findLabels(answer, labelWordsOf(found), records, verbalizer?.aggregate)
 }
 
 /** What `taskRows` needs to know of a model: also known before its weights are loaded. */
@@ -84,29 +86,34 @@ export interface RowLimits {
 
 /**
  * The rows of a task, made when asked for; every one of them is checked here.
- * @returns the builder, and how many rows have to be cut to fit (only with `train.truncate`)
+ * @returns the builder, those of every template that a training row may have, that one first, and how many rows have to be cut to fit
+ *   (only with `train.truncate`)
  * @throws GradpromptError `row-too-long`, `unknown-label`, `missing-column`, `special-token-in-data`, `empty-answer`: each names the row
  */
 export function taskRows(
   config: Config,
   task: Task,
   { tokenizer, contextLength, numVirtualTokens, tasks }: RowLimits,
-): { builder: RowBuilder; truncated: number } {
-  const { template, answer, train } = config
-  const builder = new RowBuilder(tokenizer, {
-    template,
-    answer,
-    labels: task.labels,
-    contextLength,
-    numVirtualTokens,
-    truncate: train.truncate,
-    tasks,
-  })
+): { builder: RowBuilder; builders: readonly RowBuilder[]; truncated: number } {
+  const { answer, train } = config
+  const builders = templatesOf(config).map(
+    template =>
+      new RowBuilder(tokenizer, {
+        template,
+        answer,
+        labels: task.labels,
+        contextLength,
+        numVirtualTokens,
+        truncate: train.truncate,
+        tasks,
+      }),
+  )
+  const [builder] = builders as [RowBuilder]
   const { columns: answerColumns } = compileTemplate(answer)
   const markup = specialTokens(tokenizer)
   const room = contextLength - numVirtualTokens
   let truncated = 0
-  for (const records of [task.train, task.dev, task.test]) {
+  const check = (builder: RowBuilder, records: readonly DataRecord[]) => {
     for (const [i, record] of records.entries()) {
       builder.check(record, i)
       // What else can be wrong with a row shows when it is tokenised, and few rows can be wrong: only these are tokenised now. A
@@ -117,7 +124,19 @@ export function taskRows(
       if ((suspicious || long) && builder.training(record, i).truncated) truncated++
     }
   }
-  return { builder, truncated }
+  for (const records of [task.train, task.dev, task.test]) check(builder, records)
+  for (const further of builders.slice(1)) check(further, task.train)
+  return { builder, builders, truncated }
+}
+
+/** The templates that a training row may have; the first is that of scoring. */
+const templatesOf = ({ template, train }: Config) => [template, ...(train.templates ?? [])]
+
+const templateStream = 6
+
+/** Which of the templates a row has in an epoch. */
+export function drawTemplate(templates: number, { seed, epoch, row }: { seed: number; epoch: number; row: number }): number {
+  return templates === 1 ? 0 : uniformInt(randomGenerator(seed, templateStream, epoch, row), 0, templates - 1)
 }
 
 /** Draws training rows to show, by seed: so many, or as many as there are. */

@@ -1,6 +1,19 @@
-import { afterAll, describe, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
+import type { ModelConfig } from '../../models/family.js'
+import { GenerationEngine } from '../../src/generate/engine.js'
+import { traceGraph } from '../../src/program/graph.js'
+import { SizeExpression } from '../../src/program/sizes.js'
+import { promptMethods } from '../../src/prompts/index.js'
 import { ownCache } from '../support/cache.js'
-import { disposeModels, expectParity, methodConfig, type PromptFixture, promptFixture } from '../support/prompt-fixtures.js'
+import { random } from '../support/numbers.js'
+import {
+  disposeModels,
+  expectParity,
+  methodConfig,
+  type PromptFixture,
+  promptFixture,
+  tinyModel,
+} from '../support/prompt-fixtures.js'
 
 ownCache()
 afterAll(disposeModels)
@@ -74,5 +87,97 @@ describe('layer-wise methods compute what torch and PEFT compute', () => {
     const fixture = await promptFixture(name)
     const config = methodConfig({ ...fixture.method, normalize: false })
     await expectParity(fixture, config, given(fixture, 'down', 'downBias', 'up', 'upBias'))
+  })
+})
+
+/** A method somewhere: every parameter is noise. */
+async function anyPrompt(options: { readonly type: string }, family: string) {
+  const model = await tinyModel(family)
+  const config = methodConfig(options)
+  const method = promptMethods.get(config.type)!
+  const parameters = method
+    .parameters(config, model.config)
+    .map(({ name, shape }, i) => [name, random(i + 1, shape, name === 'numerator' ? 0.01 : 0.4).data] as const)
+  return { model, prompt: { method, config, parameters: new Map(parameters) } }
+}
+
+describe('generation goes on as scoring says', () => {
+  test.each([
+    { type: 'prefix-tuning', numVirtualTokens: 3, family: 'llama-gqa' },
+    { type: 'adaption-prompt', adapterLayers: 2, family: 'gpt2' },
+    { type: 'iapt', bottleneck: 5, family: 'llama-gqa' },
+    { type: 'iapt', bottleneck: 5, family: 'gpt2' },
+    { type: 'lpt', family: 'llama-gqa' },
+    { type: 'lpt', generator: 'mean', bottleneck: 5, family: 'llama-gqa' },
+    { type: 'idpg', bottleneck: 5, family: 'gpt2' },
+  ])('$type on $family', async ({ family, ...options }) => {
+    const { model, prompt } = await anyPrompt(options, family)
+    const engine = await GenerationEngine.open(model, {
+      weights: 'fp32',
+      endTokenIds: [],
+      prompts: { prompt },
+      defaultPrompt: 'prompt',
+    })
+    try {
+      const contexts = [[9], [9, 5, 6, 30, 41], [17, 5, 6, 30, 41, 12, 55, 7]]
+      const found = await Promise.all(
+        contexts.map((ids, seed) => engine.generate({ ids, maxNewTokens: 8, temperature: 1, seed, logProbabilities: true })),
+      )
+      for (const [i, context] of contexts.entries()) {
+        const { ids, logProbabilities } = found[i]!
+        const [[wanted]] = (await model.logLikelihoods(prompt, [{ context, candidates: [{ ids }] }])) as [[number]]
+        expect(logProbabilities!.reduce((sum, x) => sum + x, 0)).toBeCloseTo(wanted, 4)
+      }
+    } finally {
+      await engine.dispose()
+    }
+  })
+})
+
+test('no gradient passes below the insertion layer', async () => {
+  const nodes = async (options: { readonly type: string }, kind: 'gradient' | 'logProbabilities') => {
+    const { model, prompt } = await anyPrompt(options, 'llama-gqa')
+    const { inputs, dims, fn, weights } = model.programSpec(kind, prompt, false)
+    const declared = Object.entries(inputs).map(([name, { dtype, shape }]) => ({
+      name,
+      dtype,
+      shape: shape.map(size => (typeof size === 'number' ? size : SizeExpression.parse(size))),
+    }))
+    const tensors = new Map(
+      [...weights!.tensors].map(([name, { shape, dtype }]) => [name, { shape: [...shape], dtype: dtype as 'float32' }]),
+    )
+    return traceGraph(fn, declared, tensors, dims).nodes.length
+  }
+  for (const generator of ['none', 'last-token', 'attention']) {
+    const options = (insertionLayer: number) => ({ type: 'lpt', generator, bottleneck: 5, insertionLayer })
+    const backward: number[] = []
+    for (const layer of [0, 1, 2])
+      backward.push((await nodes(options(layer), 'gradient')) - (await nodes(options(layer), 'logProbabilities')))
+    // A layer's backward pass is some tens of nodes; every layer below the insertion has none.
+    expect(backward[0]! - backward[1]!, generator).toBeGreaterThan(30)
+    expect(backward[1]! - backward[2]!, generator).toBeGreaterThan(30)
+  }
+})
+
+describe('options that contradict the model or each other are refused by name', () => {
+  const model = { numLayers: 30, hiddenSize: 576, numKeyValueHeads: 3, headDim: 64 } as ModelConfig
+  const problemOf = (options: { readonly type: string }) => promptMethods.get(options.type)!.check!(methodConfig(options), model)
+  test.each([
+    [{ type: 'lpt', insertionLayer: 40 }, "method.insertionLayer (40) is beyond the model's last layer (29)"],
+    [{ type: 'lpt', generator: 'max', bottleneck: 600 }, "method.bottleneck (600) is beyond the model's width (576)"],
+    [{ type: 'idpg', insertionLayer: 30 }, "method.insertionLayer (30) is beyond the model's last layer (29)"],
+    [{ type: 'idpg', bottleneck: 577 }, "method.bottleneck (577) is beyond the model's width (576)"],
+    [{ type: 'iapt', bottleneck: 577 }, "method.bottleneck (577) is beyond the model's width (576)"],
+    [{ type: 'iapt', sharing: 31 }, "method.sharing (31) is more than the model's layers (30)"],
+    [{ type: 'iapt', bilevel: true, activation: 'gelu' }, /method\.bilevel: true .* method\.activation: gelu/],
+    [{ type: 'adaption-prompt', adapterLayers: 31 }, "method.adapterLayers (31) is more than the model's layers (30)"],
+    [{ type: 'prefix-tuning', projection: true, init: { type: 'zero' } }, /method\.init\.type: zero .* method\.projection: true/],
+    [{ type: 'prefix-tuning', encoderHiddenSize: 8 }, /method\.encoderHiddenSize .* method\.projection \(false\)/],
+  ] as const)('%j', (options, message) => {
+    expect(problemOf(options)).toMatch(message)
+  })
+
+  test('the defaults fit', () => {
+    for (const type of ['lpt', 'idpg', 'iapt', 'adaption-prompt', 'prefix-tuning']) expect(problemOf({ type })).toBeUndefined()
   })
 })

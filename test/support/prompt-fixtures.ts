@@ -3,7 +3,7 @@ import { expect } from 'vitest'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 import { type ActivePrompt, LanguageModel } from '../../src/model/language-model.js'
 import { methodSchemas, promptMethods } from '../../src/prompts/index.js'
-import { relativeError } from './numbers.js'
+import { difference, relativeError } from './numbers.js'
 
 export interface PromptFixture {
   readonly name: string
@@ -68,6 +68,13 @@ export async function expectParity(
   expect([...gradients.keys()].sort()).toEqual([...parameters.keys()].sort())
   for (const [name, values] of gradients)
     expect(relativeError(gradient(name, values), wanted(`gradient.${name}`)), `gradient of ${name}`).toBeLessThan(1e-4)
+  const { as = 'rows', perSequence = false } = prompt.method.placement(config, model.config)
+  // What depends on the instruction has no logits of a text as such.
+  if (!perSequence) {
+    const logits = await model.logits(rows, prompt)
+    for (const [i, found] of logits.entries())
+      expect(difference(found, wanted(`logits.${i}`)), `logits of row ${i}, ${as}`).toBeLessThan(1e-4)
+  }
   // A scored answer is what the instruction does not hold: its likelihood by the logits of the fixture.
   const scored = fixture.rows.map(({ ids, instructionLength }) => ({
     context: ids.slice(0, instructionLength),

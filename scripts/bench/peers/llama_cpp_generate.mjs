@@ -12,7 +12,12 @@ const { getLlama, LlamaLogLevel } = await import(pathToFileURL(resolve('node-lla
 const prompts = JSON.parse(readFileSync(options.prompts, 'utf8'))
 
 const threads = options.threads ?? 0
-const llama = await getLlama({ gpu: false, build: 'never', logLevel: LlamaLogLevel.error, ...(threads ? { maxThreads: threads } : {}) })
+const llama = await getLlama({
+  gpu: false,
+  build: 'never',
+  logLevel: LlamaLogLevel.error,
+  ...(threads ? { maxThreads: threads } : {}),
+})
 const model = await llama.loadModel({ modelPath: 'models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf' })
 const longest = Math.max(...prompts.map(ids => ids.length))
 const context = await model.createContext({
@@ -45,7 +50,13 @@ async function run(newTokens) {
 /** The likeliest token behind each place of an answer, and the log-probability that the model gives it. */
 async function logProbabilities(sequence, ids, answer) {
   await sequence.clearHistory()
-  const input = [...ids.slice(0, -1), ...[ids.at(-1), ...answer.slice(0, -1)].map(token => [token, { generateNext: { probabilities: true, options: { temperature: 0 } } }])]
+  const input = [
+    ...ids.slice(0, -1),
+    ...[ids.at(-1), ...answer.slice(0, -1)].map(token => [
+      token,
+      { generateNext: { probabilities: true, options: { temperature: 0 } } },
+    ]),
+  ]
   const outputs = await sequence.controlledEvaluate(input)
   return outputs.slice(ids.length - 1).map((output, i) => Math.log(output.next.probabilities.get(answer[i])))
 }
@@ -65,7 +76,8 @@ const result = {
 if (options.logProbabilities) {
   result.answers = whole.at(-1).answers
   result.logProbabilities = []
-  for (const [i, ids] of prompts.entries()) result.logProbabilities.push(await logProbabilities(sequences[i], ids, result.answers[i]))
+  for (const [i, ids] of prompts.entries())
+    result.logProbabilities.push(await logProbabilities(sequences[i], ids, result.answers[i]))
 }
 console.log(JSON.stringify(result))
 await llama.dispose()

@@ -21,6 +21,8 @@ export interface Expectation {
 
 /** The text that rows start from: four tokens of the tiny models' tokenizer. */
 export const startingText = 'on the in'
+/** The same as the tiny models' ids. */
+export const startingIds = [83, 84, 3, 80]
 export const virtualTokens = 4
 
 const init = { type: 'text', text: startingText }
@@ -33,6 +35,55 @@ const manyRows = { learningRate: 0.3, options: { numVirtualTokens: 16 } }
 export const expectations: Readonly<Record<string, Readonly<Record<string, Expectation>>>> = {
   'prompt-tuning': {
     plain: { options: { numVirtualTokens, init }, parameters: ({ hiddenSize: d }) => 4 * d, starts: 'text' },
+    'residual network': {
+      options: { numVirtualTokens, init, reparametrization: 'residual-mlp', bottleneck: 6 },
+      parameters: ({ hiddenSize: d }) => 4 * d + (d + 1) * 6 + (6 + 1) * d + 2 * d,
+      starts: 'text',
+    },
+    'a residual network of each row': {
+      options: { numVirtualTokens, init, reparametrization: 'residual-mlp', bottleneck: 6, sharedMlp: false },
+      parameters: ({ hiddenSize: d }) => 4 * d + 4 * ((d + 1) * 6 + (6 + 1) * d) + 2 * d,
+      starts: 'text',
+    },
+    superposition: {
+      options: { numVirtualTokens, init, reparametrization: 'superposition', basisTokens: 40 },
+      parameters: () => 4 * 40,
+      starts: 'text',
+    },
+    'low rank': {
+      options: { numVirtualTokens, init, reparametrization: 'low-rank', rank: 3 },
+      parameters: ({ hiddenSize: d }) => 4 * 3 + 3 * d,
+      starts: 'own',
+    },
+  },
+  'p-tuning': {
+    mlp: {
+      options: { numVirtualTokens, encoderHiddenSize: 12 },
+      parameters: ({ hiddenSize: d }) => 4 * d + (d + 1) * 12 + (12 + 1) * 12 + (12 + 1) * d,
+      starts: 'own',
+      copying: { learningRate: 0.02 },
+    },
+    lstm: {
+      options: { numVirtualTokens, encoderReparameterizationType: 'lstm', encoderHiddenSize: 6, encoderNumLayers: 1 },
+      parameters: ({ hiddenSize: d }) => 4 * d + 2 * 4 * 6 * (d + 6 + 2) + (12 + 1) * 12 + (12 + 1) * d,
+      starts: 'own',
+      copying: { learningRate: 0.02 },
+    },
+  },
+  mpt: {
+    'one task': {
+      options: { numVirtualTokens, init, numRanks: 2 },
+      parameters: ({ hiddenSize: d }) => 4 * d + 2 * (4 + d),
+      starts: 'text',
+    },
+  },
+  cpt: {
+    // Without labels of its own its loss is that of the rows alone, as here all have to have it.
+    'given tokens': {
+      options: { tokenIds: startingIds, tokenTypes: [1, 2, 2, 3], inputEpsilon: 30, formatEpsilon: 30 },
+      parameters: ({ hiddenSize: d }) => 4 * d,
+      starts: 'text',
+    },
   },
   dept: {
     'offset of all': {
@@ -79,6 +130,11 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
     // Of each layer 2 d b + b k + 12, and a row of bias for each virtual token.
     plain: {
       options: { numVirtualTokens, init, bottleneck: 6 },
+      parameters: ({ hiddenSize: d, numLayers }) => numLayers * (2 * d * 6 + 6 * 4 + 12 + 4 * d),
+      starts: 'text',
+    },
+    'coefficients on held-out rows': {
+      options: { numVirtualTokens, init, bottleneck: 6, bilevel: true },
       parameters: ({ hiddenSize: d, numLayers }) => numLayers * (2 * d * 6 + 6 * 4 + 12 + 4 * d),
       starts: 'text',
     },

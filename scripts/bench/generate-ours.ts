@@ -1,0 +1,90 @@
+/** gradprompt's side of the `generate` benchmark: one process, one JSON line, as the peers print them. Options are JSON on the command line. */
+import { readFileSync } from 'node:fs'
+import { GenerationEngine } from '../../src/generate/engine.js'
+import type { WeightWidth } from '../../src/generate/programs.js'
+import { Forest } from '../../src/model/forest.js'
+import { LanguageModel, placementOf } from '../../src/model/language-model.js'
+import { Program } from '../../src/program/program.js'
+
+export interface GenerateOursOptions {
+  /** JSON file: a list of lists of token ids. */
+  prompts: string
+  weights: WeightWidth
+  newTokens: number
+  repeat: number
+  batchSize?: number
+  /** Token ids that end an answer; by default none does, so that all sides generate the same number of tokens. */
+  stop?: readonly number[]
+  threads?: number
+  answers?: boolean
+  /** JSON file: answers whose tokens' log-probabilities are wanted. */
+  score?: string
+  /** So many requests of a few tokens, one after the other in tens: what the process holds after 100 and after all of them. */
+  requests?: number
+}
+
+const options = JSON.parse(process.argv[2]!) as GenerateOursOptions
+const prompts = JSON.parse(readFileSync(options.prompts, 'utf8')) as number[][]
+const model = await LanguageModel.load('models/smollm2-135m-instruct', options.threads ? { threads: options.threads } : {})
+const engine = await GenerationEngine.open(model, {
+  weights: options.weights,
+  batchSize: options.batchSize ?? Math.min(64, prompts.length),
+  endTokenIds: options.stop ?? [],
+})
+
+async function run(maxNewTokens: number) {
+  const start = performance.now()
+  const answers = await Promise.all(prompts.map(ids => engine.generate({ ids, maxNewTokens })))
+  return { seconds: (performance.now() - start) / 1000, answers: answers.map(({ ids }) => ids) }
+}
+
+const result: Record<string, unknown> = { event: 'result' }
+if (options.requests) {
+  const memory: number[] = []
+  for (let i = 0; i < options.requests; i += 10) {
+    await Promise.all(
+      Array.from({ length: 10 }, (_, j) =>
+        engine.generate({ ids: [...prompts[(i + j) % prompts.length]!, i % 40_000, j], maxNewTokens: 2 }),
+      ),
+    )
+    if (i + 10 === 100 || i + 10 >= options.requests) memory.push(process.memoryUsage.rss())
+  }
+  result.memory = memory
+} else {
+  await run(2)
+  const times = async (newTokens: number) => {
+    const runs = []
+    for (let i = 0; i < options.repeat; i++) runs.push(await run(newTokens))
+    return runs
+  }
+  const prefill = await times(1)
+  const whole = options.newTokens > 1 ? await times(options.newTokens) : []
+  result.prefillSeconds = prefill.map(({ seconds }) => seconds)
+  result.seconds = whole.map(({ seconds }) => seconds)
+  result.tokens = whole.at(-1)?.answers.reduce((sum, ids) => sum + ids.length, 0) ?? 0
+  if (options.answers) result.answers = whole.at(-1)!.answers
+}
+if (options.score) {
+  const answers = JSON.parse(readFileSync(options.score, 'utf8')) as number[][]
+  result.logProbabilities = await scores(answers)
+}
+console.log(JSON.stringify(result))
+await engine.dispose()
+await model.dispose()
+
+/** Log-probabilities of the tokens of given answers, each behind its prompt and the answer so far. */
+async function scores(answers: readonly number[][]): Promise<number[][]> {
+  const weights = options.weights === 'stored' ? await model.storedWeights() : model.weights
+  const program = await Program.compile({ ...model.programSpec('logProbabilities', undefined, false), weights })
+  const forest = new Forest(
+    prompts.map((ids, i) => ({ ids: [...ids, ...answers[i]!.slice(0, -1)] })),
+    placementOf(undefined, model.config),
+  )
+  const targets = answers.flatMap((answer, i) =>
+    answer.map((id, j) => ({ row: forest.rowOf(i, prompts[i]!.length + j - 1)!, id, weight: 0 })),
+  )
+  const { logProbabilities } = (await program.run(forest.inputs(targets).inputs)) as { logProbabilities: Float32Array }
+  await program.dispose()
+  let next = 0
+  return answers.map(answer => answer.map(() => logProbabilities[next++]!))
+}

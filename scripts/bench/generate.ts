@@ -1,0 +1,248 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { packageRoot } from '../../src/config/package-root.js'
+import { GradpromptError } from '../../src/errors.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+import type { GenerateOursOptions } from './generate-ours.js'
+import { float32Folder, PEERS, python } from './peer.js'
+import { measure, median, round } from './processes.js'
+import { sst2 } from './protocol.js'
+
+export const usage = `npm run bench -- generate [--rounds 3] [--rows 1,16,64] [--only decode,prefill,shared,gsm8k,equal,distance,memory] [--questions GSM8K.jsonl]
+
+Greedy generation with the bundled model: 60-token prompts, 128 new tokens, each side in turn in every round.
+Beside transformers in fp32 (GRADPROMPT_BENCH_PYTHON names a Python with torch, transformers, peft, gguf, accelerate and safetensors) and
+llama.cpp on the same GGUF file (GRADPROMPT_BENCH_LLAMA names a folder with \`npm install node-llama-cpp\`); a peer that is not named is left out.
+Both wait for their threads by spinning: nothing else may run on the machine.`
+
+const PROMPT_TOKENS = 60
+const NEW_TOKENS = 128
+
+interface Result {
+  readonly prefillSeconds: readonly number[]
+  readonly seconds: readonly number[]
+  readonly tokens: number
+  readonly firstTokenSeconds?: readonly number[]
+  readonly answers?: number[][]
+  readonly logProbabilities?: number[][]
+  readonly memory?: readonly number[]
+}
+
+type Side = 'stored' | 'fp32' | 'transformers' | 'llama.cpp'
+
+export async function run(args: readonly string[]): Promise<object> {
+  process.chdir(packageRoot())
+  const option = (name: string, fallback: string) => (args.includes(name) ? args[args.indexOf(name) + 1]! : fallback)
+  const only = option('--only', '').split(',').filter(Boolean)
+  const bench = new Bench(Number(option('--rounds', '3')))
+  const questions = option('--questions', '')
+  const results: Record<string, unknown> = { machine: `${cpus()[0]?.model}, ${cpus().length} cores`, rounds: bench.rounds }
+  const part = async (name: string, measured: () => Promise<object>) => {
+    if (only.length > 0 && !only.includes(name)) return
+    console.error(`bench generate: ${name}`)
+    results[name] = await measured()
+  }
+  try {
+    await bench.open()
+    await part('decode', async () => {
+      const byRows: Record<string, object> = {}
+      for (const rows of option('--rows', '1,16,64').split(',').map(Number)) byRows[rows] = await bench.decode(rows)
+      return byRows
+    })
+    await part('prefill', () => bench.prefill(0))
+    await part('shared', () => bench.prefill(50))
+    if (questions !== '') await part('gsm8k', () => bench.questions(questions))
+    await part('equal', () => bench.equal())
+    await part('distance', () => bench.distance())
+    await part('memory', () => bench.memory())
+    return results
+  } finally {
+    bench.close()
+  }
+}
+
+class Bench {
+  private readonly folder = mkdtempSync(join(tmpdir(), 'gradprompt-bench-'))
+  /** Token ids of film reviews, one after the other: prompts are cut from it. */
+  private stream: readonly number[] = []
+  private endOfTurn = 0
+  private encode: (text: string) => number[] = () => []
+  private readonly sides: Side[]
+
+  constructor(readonly rounds: number) {
+    this.sides = ['stored', 'fp32']
+    if (process.env.GRADPROMPT_BENCH_PYTHON) this.sides.push('transformers')
+    if (process.env.GRADPROMPT_BENCH_LLAMA) this.sides.push('llama.cpp')
+  }
+
+  async open(): Promise<void> {
+    const model = await LanguageModel.load('models/smollm2-135m-instruct')
+    await model.dispose()
+    const { tokenizer } = model
+    this.encode = text => tokenizer.encode(text)
+    this.stream = this.encode(
+      sst2('dev.tsv')
+        .map(({ text }) => text)
+        .join('. '),
+    )
+    this.endOfTurn = tokenizer.eosTokenId!
+  }
+
+  close(): void {
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+
+  /** Tokens per second with the prompts, seconds to the first token, and our ratios to each peer. */
+  async decode(rows: number): Promise<object> {
+    const runs = await this.inTurn(this.prompts(rows), NEW_TOKENS)
+    const rate = ({ tokens, seconds }: Result) => tokens / Math.min(...seconds)
+    const first = ({ prefillSeconds }: Result) => Math.min(...prefillSeconds)
+    return { tokensPerSecond: this.compare(runs, rate), firstTokenSeconds: this.compare(runs, first, true) }
+  }
+
+  /** Tokens of 16 prompts per second, of which some begin all of them. */
+  async prefill(shared: number): Promise<object> {
+    const runs = await this.inTurn(this.prompts(16, shared), 1)
+    return { tokensPerSecond: this.compare(runs, ({ prefillSeconds }) => (16 * PROMPT_TOKENS) / Math.min(...prefillSeconds)) }
+  }
+
+  /** Wall time of 64 questions, chain of thought, at most 256 new tokens; transformers in batches of 16. */
+  async questions(file: string): Promise<object> {
+    if (!existsSync(file)) throw new GradpromptError('file-not-found', `There is no file of questions at ${file}`)
+    const asked = readFileSync(file, 'utf8')
+      .split('\n')
+      .filter(Boolean)
+      .slice(0, 64)
+      .map(line => (JSON.parse(line) as { question: string }).question)
+    const prompts = asked.map(question =>
+      this.encode(`<|im_start|>user\n${question} Think step by step.<|im_end|>\n<|im_start|>assistant\n`),
+    )
+    const runs = await this.inTurn(prompts, 256, {
+      stop: [this.endOfTurn],
+      repeat: 1,
+      sides: this.sides.filter(side => side !== 'llama.cpp'),
+    })
+    return { seconds: this.compare(runs, ({ seconds }) => Math.min(...seconds), true) }
+  }
+
+  /** Rows whose greedy ids equal those of transformers, over 64 prompts and 64 tokens. */
+  async equal(): Promise<object> {
+    const prompts = this.write('prompts', this.prompts(64))
+    const ids = join(this.folder, 'ids.json')
+    await this.transformers(prompts, 64, 1, ['--ids', ids, '--batch', '16'])
+    const wanted = JSON.parse(readFileSync(ids, 'utf8')) as number[][]
+    const { answers } = await this.ours({ prompts, weights: 'fp32', newTokens: 64, repeat: 1, answers: true })
+    const differing = wanted.flatMap((row, i) => (row.join() === answers![i]!.join() ? [] : [i]))
+    return { rows: wanted.length, equal: wanted.length - differing.length, differing }
+  }
+
+  /** Mean difference of the log-probabilities of llama.cpp's greedy tokens, weights at their stored width on both sides. */
+  async distance(): Promise<object> {
+    const rows = this.prompts(4)
+    const prompts = this.write('prompts', rows)
+    const theirs = await this.llama(prompts, 32, 1, { logProbabilities: true })
+    const score = this.write('answers', theirs.answers!)
+    const ours = await this.ours({ prompts, weights: 'stored', newTokens: 1, repeat: 1, score })
+    const differences = theirs.logProbabilities!.flatMap((row, i) =>
+      row.map((x, j) => Math.abs(x - ours.logProbabilities![i]![j]!)),
+    )
+    return { tokens: differences.length, meanDifference: round(differences.reduce((a, b) => a + b) / differences.length) }
+  }
+
+  /** Resident memory after 100 and after 10,000 short generations. */
+  async memory(): Promise<object> {
+    const prompts = this.write(
+      'prompts',
+      this.prompts(64).map(ids => ids.slice(0, 12)),
+    )
+    const { memory } = await this.ours({ prompts, weights: 'stored', newTokens: 2, repeat: 1, requests: 10_000, batchSize: 10 })
+    const [early, late] = memory!.map(bytes => round(bytes / 1e6)) as [number, number]
+    return { megabytesAfter100: early, megabytesAfter10000: late, growth: round(late / early - 1) }
+  }
+
+  /** Prompts that have nothing but the first `shared` tokens in common. */
+  private prompts(rows: number, shared = 0): number[][] {
+    const own = PROMPT_TOKENS - shared
+    return Array.from({ length: rows }, (_, i) => [
+      ...this.stream.slice(0, shared),
+      ...this.stream.slice(shared + i * own, shared + (i + 1) * own),
+    ])
+  }
+
+  private write(name: string, value: unknown): string {
+    const path = join(this.folder, `${name}.json`)
+    writeFileSync(path, JSON.stringify(value))
+    return path
+  }
+
+  private async inTurn(
+    rows: readonly number[][],
+    newTokens: number,
+    {
+      stop = [],
+      repeat = rows.length === 1 ? 5 : 2,
+      sides = this.sides,
+    }: { stop?: number[]; repeat?: number; sides?: Side[] } = {},
+  ): Promise<Map<Side, Result[]>> {
+    const prompts = this.write('prompts', rows)
+    const runs = new Map<Side, Result[]>(sides.map(side => [side, []]))
+    for (let round = 0; round < this.rounds; round++) {
+      for (const side of sides) {
+        const batch = newTokens === 256 ? '16' : String(rows.length)
+        const stopped = stop.length > 0 ? ['--stop', ...stop.map(String)] : []
+        const result =
+          side === 'transformers'
+            ? await this.transformers(prompts, newTokens, repeat, ['--batch', batch, ...stopped])
+            : side === 'llama.cpp'
+              ? await this.llama(prompts, newTokens, repeat)
+              : await this.ours({ prompts, weights: side, newTokens, repeat, stop })
+        runs.get(side)!.push(result)
+      }
+    }
+    return runs
+  }
+
+  /** A figure of every side, and ours as a multiple of each peer's (`less`: less is better). */
+  private compare(runs: ReadonlyMap<Side, Result[]>, figure: (result: Result) => number, less = false): object {
+    const figures = Object.fromEntries([...runs].map(([side, results]) => [side, round(median(results.map(figure)))]))
+    const ratios = [...runs].flatMap(([side, results]) =>
+      (['transformers', 'llama.cpp'] as const).flatMap(peer => {
+        const theirs = runs.get(peer)
+        if (!theirs || (side !== 'stored' && side !== 'fp32')) return []
+        const pairs = results.map((ours, i) => figure(ours) / figure(theirs[i]!))
+        return [[`${side} / ${peer}`, round(median(less ? pairs.map(x => 1 / x) : pairs))] as const]
+      }),
+    )
+    return { ...figures, ratios: Object.fromEntries(ratios) }
+  }
+
+  private async ours(options: GenerateOursOptions): Promise<Result> {
+    const { lines } = await measure(process.execPath, ['dist/scripts/bench/generate-ours.js', JSON.stringify(options)], {
+      quiet: true,
+    })
+    return lines.at(-1) as unknown as Result
+  }
+
+  private async transformers(prompts: string, newTokens: number, repeat: number, more: readonly string[] = []): Promise<Result> {
+    const command = [`${PEERS}/transformers_generate.py`, '--model', float32Folder(), '--prompts', prompts]
+    const { lines } = await measure(
+      python(),
+      [...command, '--new-tokens', String(newTokens), '--repeat', String(repeat), ...more],
+      { quiet: true },
+    )
+    return lines.at(-1) as unknown as Result
+  }
+
+  private async llama(prompts: string, newTokens: number, repeat: number, more: object = {}): Promise<Result> {
+    if (!process.env.GRADPROMPT_BENCH_LLAMA) {
+      throw new GradpromptError('peer-missing', 'The other side of the benchmark is not installed', {
+        expected: 'node-llama-cpp in a folder of its own',
+        hint: 'mkdir llama && cd llama && npm init -y && npm install node-llama-cpp; then GRADPROMPT_BENCH_LLAMA=$PWD',
+      })
+    }
+    const options = JSON.stringify({ prompts, newTokens, repeat, ...more })
+    const { lines } = await measure(process.execPath, [`${PEERS}/llama_cpp_generate.mjs`, options], { quiet: true })
+    return lines.at(-1) as unknown as Result
+  }
+}

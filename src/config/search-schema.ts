@@ -1,0 +1,126 @@
+import { z } from 'zod'
+import { searchMethods, searchSchemas } from '../search/index.js'
+import { fillPrompt, requirePlace } from '../search/prompt-place.js'
+import { configProblem, invalidConfig } from './problems.js'
+import { type Config, configSchema, parseConfig } from './schema.js'
+
+const count = z.int().min(1)
+const limit = z.number().positive()
+
+const { model, data, template, answer, evaluate, seed, device, threads, memory, out } = configSchema.shape
+
+/** What every search has beside its own options. */
+const common = {
+  prompt: z
+    .union([
+      z.string().min(1),
+      z.array(z.union([z.string().min(1), z.strictObject({ frozen: z.string().min(1).describe('text that stays') })])).min(1),
+    ])
+    .default(Array.from({ length: 20 }, () => ' x').join(''))
+    .describe('where the search begins: a text, or a list of texts of which some are { frozen: text }'),
+  questions: count.default(32).describe('training rows that prompts are scored on, drawn by seed'),
+  batchSize: count.optional().describe('of these, how many each step takes; by default all'),
+  steps: count.optional().describe('optimisation steps; by default as the method needs'),
+  fluency: z.number().min(0).default(0).describe("weight of the mean negative log-likelihood of the prompt's own tokens"),
+  mellowmax: z
+    .number()
+    .positive()
+    .optional()
+    .describe("loss of an answer: mellowmax of its tokens' negated logits, with this alpha, instead of their mean cross entropy"),
+  vocabulary: z
+    .union([z.enum(['ascii', 'words', 'any']), z.array(z.string().min(1)).min(1)])
+    .default('ascii')
+    .describe('tokens that are tried: printable ASCII, words with commas and periods, any, or these alone'),
+  drift: z
+    .union([z.enum(['drop', 'allow']), z.strictObject({ penalty: limit.describe('nats that are added to the loss') })])
+    .default('drop')
+    .describe('what becomes of prompts whose text the tokenizer reads as other tokens'),
+  budget: z
+    .strictObject({
+      generatedTokens: limit.optional().describe('tokens that the model writes'),
+      computedTokens: limit.optional().describe('token rows that go through the model; a gradient counts three times'),
+      seconds: limit.optional().describe('of searching'),
+    })
+    .prefault({})
+    .describe('where the search ends, whatever the steps'),
+  evaluateEvery: count.optional().describe('steps between dev evaluations of the best prompt; by default five in all'),
+  checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
+}
+
+type Common = z.output<z.ZodObject<typeof common>>
+
+export const searchConfigSchema = z.strictObject({
+  model,
+  data,
+  template: template.describe(
+    'the text before the answer, with {prompt} where the searched tokens stand, and {column} placeholders',
+  ),
+  answer,
+  search: z
+    .discriminatedUnion(
+      'type',
+      searchSchemas.map(schema => schema.extend(common)) as unknown as readonly [
+        z.ZodObject<typeof common & { type: z.ZodLiteral<string> }>,
+      ],
+    )
+    .describe('how it is searched'),
+  evaluate,
+  seed,
+  device,
+  threads,
+  memory,
+  out,
+})
+
+/** A search's config as a user writes it. */
+export type SearchConfigInput = z.input<typeof searchConfigSchema> & { search: { type: string; [option: string]: unknown } }
+
+/** A search's config with every default filled in. It parses to itself. */
+export type SearchConfig = Omit<z.output<typeof searchConfigSchema>, 'search'> & {
+  readonly search: Common & { readonly type: string; readonly steps: number }
+}
+
+/**
+ * Checks a search's config and fills its defaults in.
+ * @throws GradpromptError `unknown-option`, `invalid-config`, `no-prompt-place`
+ */
+export function parseSearchConfig(input: unknown, { source = 'config' }: { source?: string } = {}): SearchConfig {
+  const parsed = searchConfigSchema.safeParse(input)
+  if (!parsed.success) throw configProblem(parsed.error.issues, input, searchConfigJsonSchema(), source)
+  const config = parsed.data
+  requirePlace(config.template)
+  if (config.search.batchSize !== undefined && config.search.batchSize > config.search.questions)
+    throw invalidConfig(
+      source,
+      `search.batchSize (${config.search.batchSize}) is more than search.questions (${config.search.questions})`,
+      {
+        hint: 'lower search.batchSize, or leave it out',
+      },
+    )
+  const steps = config.search.steps ?? searchMethods.get(config.search.type)!.steps
+  const resolved = { ...config, search: { ...config.search, steps } }
+  // What a search has in common with learning is checked as that is.
+  taskConfig(resolved, '', { source })
+  return resolved
+}
+
+/** The rows of a search, with a text for its prompt, as a config that data are read by. */
+export function taskConfig(config: SearchConfig, prompt: string, options: { source?: string } = {}): Config {
+  const { search: _, template, ...rest } = config
+  return parseConfig({ ...rest, template: fillPrompt(template, prompt) }, options)
+}
+
+let jsonSchema: z.core.JSONSchema.JSONSchema | undefined
+
+/** The config's JSON Schema (draft 2020-12), for editors and for the list of options. */
+export function searchConfigJsonSchema(): z.core.JSONSchema.JSONSchema {
+  jsonSchema ??= z.toJSONSchema(searchConfigSchema, {
+    io: 'input',
+    override: ({ jsonSchema }) => {
+      // The range of exact integers says nothing to a reader.
+      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
+      if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
+    },
+  })
+  return jsonSchema
+}

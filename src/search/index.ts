@@ -1,0 +1,26 @@
+import type { SearchMethod } from './method.js'
+import { arca, arcaSchema } from './methods/arca.js'
+import { autoprompt, autopromptSchema } from './methods/autoprompt.js'
+import { fluent, fluentSchema } from './methods/fluent.js'
+import { gbda, gbdaSchema } from './methods/gbda.js'
+import { gcg, gcgSchema } from './methods/gcg.js'
+import { pez, pezSchema } from './methods/pez.js'
+import { randomShortlist, randomShortlistSchema } from './methods/random-shortlist.js'
+
+/** Options of every search. A new one is a file beside `methods/autoprompt.ts`, and a word in each of these two lists. */
+export const searchSchemas = [
+  gcgSchema,
+  autopromptSchema,
+  arcaSchema,
+  pezSchema,
+  gbdaSchema,
+  fluentSchema,
+  randomShortlistSchema,
+] as const
+
+const methods = [gcg, autoprompt, arca, pez, gbda, fluent, randomShortlist]
+
+/** Every search by its `search.type`. */
+export const searchMethods: ReadonlyMap<string, SearchMethod> = new Map(
+  methods.map(method => [method.type, method as unknown as SearchMethod]),
+)

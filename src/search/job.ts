@@ -1,0 +1,280 @@
+import { join } from 'node:path'
+import type { SearchConfig } from '../config/search-schema.js'
+import type { DataRecord } from '../data/records.js'
+import { GradpromptError } from '../errors.js'
+import { compareConditions } from '../evaluate/comparison.js'
+import { type Evaluation, type Metrics, type ScoredRows, scoreRows, summary } from '../evaluate/score.js'
+import type { LanguageModel } from '../model/language-model.js'
+import { replaceText } from '../runs/atomic.js'
+import type { Run } from '../runs/run-folder.js'
+import type { WarningEvent } from '../train/events.js'
+import { Budget, BudgetSpent, type Spending } from './budget.js'
+import { DriftGuard } from './drift.js'
+import type { InitialEvent, JudgedPrompt, SearchEvent, SearchResult } from './events.js'
+import { searchMethods } from './index.js'
+import { contextOf, type RankedPrompt, type SearchLoopOptions, type SearchProgress, searchPrompts } from './loop.js'
+import type { Embedding, SearchMethod } from './method.js'
+import { Objective } from './objective.js'
+import { SearchPrograms } from './programs.js'
+import { softPromptOf } from './soft-prompt.js'
+import type { SearchTask } from './task.js'
+import { type SearchRow, TokenSpace } from './token-space.js'
+import { allowedTokens } from './vocabulary.js'
+
+/** A search with its data and its model, ready for the first step. */
+export interface SearchJob {
+  readonly config: SearchConfig
+  readonly task: SearchTask
+  readonly model: LanguageModel
+  readonly method: SearchMethod
+  readonly programs: SearchPrograms
+  readonly space: TokenSpace
+  readonly rows: readonly SearchRow[]
+  readonly allowed: Int32Array
+  readonly guard: DriftGuard
+  readonly embedding: Embedding
+  readonly softPrompt: Float32Array | undefined
+  readonly spent: Spending | undefined
+  /** Where a resumed search stands. */
+  readonly progress: SearchProgress | undefined
+}
+
+export interface JobOptions {
+  readonly onEvent?: ((event: SearchEvent) => void) | undefined
+  readonly signal?: AbortSignal | undefined
+  /** When the work on this job began, on the clock of `performance.now()`. */
+  readonly started: number
+  readonly warnings?: readonly WarningEvent[]
+}
+
+/**
+ * Checks every row and makes what a step works with.
+ * @throws GradpromptError as `TokenSpace` and `allowedTokens` do; `prompt-size`
+ */
+export async function prepareSearch(
+  config: SearchConfig,
+  task: SearchTask,
+  model: LanguageModel,
+  earlier?: { progress: SearchProgress; spent: Spending; drifted: number },
+): Promise<SearchJob> {
+  const { template, answer, search } = config
+  const { tokenizer } = model
+  const options = {
+    template,
+    answer,
+    labels: task.labels,
+    contextLength: model.config.maxPositionEmbeddings,
+    prompt: search.prompt,
+  }
+  const space = new TokenSpace(tokenizer, options, task.questions[0]!)
+  const rows = task.questions.map((record, i) => space.row(record, i))
+  for (const records of [task.dev, task.test]) for (const [i, record] of records.entries()) space.row(record, i)
+  const from = 'from' in search && typeof search.from === 'string' ? search.from : undefined
+  const soft = from === undefined ? undefined : await softPromptOf(from)
+  if (soft !== undefined && (soft.count !== space.free.length || soft.hiddenSize !== model.config.hiddenSize))
+    throw new GradpromptError('prompt-size', 'the prompt has not as many free tokens as the run has vectors', {
+      found: `${space.free.length} free tokens; ${soft.count} vectors of width ${soft.hiddenSize} in ${from}`,
+      expected: `as many, of width ${model.config.hiddenSize}`,
+      hint: 'leave search.prompt out, and it has as many tokens as the run has vectors',
+    })
+  const programs = new SearchPrograms(model)
+  return {
+    config,
+    task,
+    model,
+    method: searchMethods.get(search.type)!,
+    programs,
+    space,
+    rows,
+    allowed: allowedTokens(tokenizer, search.vocabulary, model.config.vocabSize),
+    guard: new DriftGuard(space, rows, search.drift, earlier?.drifted),
+    embedding: embeddingOf(model, programs),
+    softPrompt: soft?.rows,
+    spent: earlier?.spent,
+    progress: earlier?.progress,
+  }
+}
+
+/**
+ * Searches from where the job stands, re-ranks the best prompts on dev, judges the chosen one, and writes prompt and result.
+ * @throws GradpromptError `budget-too-small`, `not-finite`, `all-candidates-drift`; `aborted`, with the way to go on
+ */
+export async function runSearch(job: SearchJob, run: Run, options: JobOptions): Promise<SearchResult> {
+  try {
+    return await searchAndJudge(job, run, options)
+  } catch (error) {
+    if (!(error instanceof GradpromptError && error.code === 'aborted')) throw error
+    throw new GradpromptError('aborted', 'the search was stopped', {
+      hint: `gradprompt resume ${run.folder}; the best prompt so far stands in ${join(run.folder, 'prompt.json')}`,
+      exitCode: 1,
+      cause: error,
+    })
+  }
+}
+
+async function searchAndJudge(
+  job: SearchJob,
+  run: Run,
+  { onEvent, signal, started, warnings = [] }: JobOptions,
+): Promise<SearchResult> {
+  const { config, task, model, space, rows, guard, programs, method, allowed } = job
+  const { search, seed } = config
+  const { folder } = run
+  const emit = (event: SearchEvent) => {
+    run.appendEvent(event)
+    onEvent?.(event)
+  }
+  const earlier = job.progress?.seconds ?? 0
+  const elapsed = () => earlier + (performance.now() - started) / 1000
+  const budget = new Budget(search.budget, elapsed, job.spent)
+  const settings = { free: space.free, fluency: search.fluency, mellowmax: search.mellowmax }
+  const objective = new Objective(model, programs, budget, settings, signal)
+  const scored = (records: readonly DataRecord[], ids: readonly number[]): Promise<ScoredRows> =>
+    scoreRows(
+      model,
+      undefined,
+      records.map((record, i) => space.scoring(record, i, ids)),
+      task.labels,
+      { seed, signal, batchSize: config.evaluate.batchSize },
+    )
+  const evaluate = task.dev.length === 0 ? undefined : async (ids: readonly number[]) => summary(await scored(task.dev, ids))
+  const keepBest = ({ ids, objective }: RankedPrompt, step: number) =>
+    replaceText(join(folder, 'prompt.json'), `${JSON.stringify({ prompt: space.text(ids), ids, objective, step }, null, 2)}\n`)
+  const loop: SearchLoopOptions = {
+    ...{ config, method, space, objective, allowed, rows, guard, budget, evaluate, keepBest, emit, elapsed, signal },
+    embedding: job.embedding,
+    softPrompt: job.softPrompt,
+    token: id => model.tokenizer.token(id),
+    writeCheckpoint: checkpoint => run.writeCheckpoint(checkpoint),
+  }
+
+  emit({
+    event: 'loaded',
+    model: model.name,
+    rows: { train: rows.length, dev: task.dev.length, test: task.test.length },
+    steps: search.steps,
+    freeTokens: space.free.length,
+    vocabulary: allowed.length,
+    folder,
+    seconds: (performance.now() - started) / 1000,
+  })
+  for (const warning of warnings) emit(warning)
+  const progress = job.progress ?? (await begin(loop))
+  const start = { ids: space.start, objective: progress.initial }
+  const startKey = keyOf(space.start)
+  if (evaluate !== undefined) progress.dev[startKey] ??= await evaluate(space.start)
+  if (!(await run.readEvents()).some(({ event }) => event === 'initial')) {
+    const metrics = progress.dev[startKey]?.metrics ?? {}
+    emit({ event: 'initial', prompt: space.startText, objective: start.objective, metrics } satisfies InitialEvent)
+    await keepBest(progress.top[0]!, 0)
+  }
+  await searchPrompts(progress, loop)
+
+  // What was scored on batches, or reads back in the probed rows alone, is judged on all questions.
+  const faithful = progress.top.filter(({ ids }) => isFaithful(job, ids))
+  const judge = new Objective(model, programs, new Budget({}, elapsed), settings, signal)
+  const candidates = [start, ...faithful.filter(({ ids }) => keyOf(ids) !== startKey)]
+  const losses = await judge.score(
+    candidates.map(({ ids }) => ids),
+    rows,
+  )
+  const judged: (JudgedPrompt & { readonly dev: Evaluation | undefined })[] = []
+  for (const [i, { ids }] of candidates.entries()) {
+    const dev = progress.dev[keyOf(ids)] ?? (await evaluate?.(ids))
+    judged.push({ prompt: space.text(ids), ids, objective: losses[i]!.loss, metrics: dev?.metrics ?? {}, dev })
+  }
+  const ranking = [...judged].sort(byQuality)
+  const { dev: chosenDev, ...chosen } = ranking[0]!
+  const test = task.test.length === 0 ? undefined : await judgeOnTest(job, chosen.ids, scored)
+  const bare = ({ dev: _, ...prompt }: (typeof judged)[number]): JudgedPrompt => prompt
+  const result: SearchResult = {
+    ...chosen,
+    rows: chosenDev?.rows ?? 0,
+    initial: bare(judged[0]!),
+    ranking: ranking.map(bare),
+    ...(test && { test }),
+    steps: progress.step,
+    drifted: guard.drifted,
+    ...budget.spent,
+    seconds: elapsed(),
+    folder,
+  }
+  await keepBest({ ids: chosen.ids, objective: chosen.objective }, progress.step)
+  await run.writeResult(result)
+  emit({ event: 'result', ...result })
+  return result
+}
+
+/** The first prompt's score and the method's own start. */
+async function begin(loop: SearchLoopOptions): Promise<SearchProgress> {
+  const context = contextOf(loop, 0)
+  try {
+    const [score] = await loop.objective.score([loop.space.start], loop.rows)
+    const method = await loop.method.start(loop.config.search, context)
+    const initial = score!.loss
+    return { step: 0, method, initial, top: [{ ids: loop.space.start, objective: initial }], dev: {}, done: false, seconds: 0 }
+  } catch (error) {
+    throw error instanceof BudgetSpent ? loop.budget.tooSmall() : error
+  }
+}
+
+/** Whether a prompt's text gives its ids back in every row of the search. */
+function isFaithful({ task, space }: SearchJob, ids: readonly number[]): boolean {
+  return [task.questions, task.dev].every(records => records.every((record, i) => space.isFaithful(ids, record, i)))
+}
+
+/** By dev accuracy, then dev likelihood, then the loss over the questions; of equals the earlier, so the first prompt before any. */
+function byQuality(a: JudgedPrompt, b: JudgedPrompt): number {
+  const value = ({ metrics }: { readonly metrics: Metrics }, name: string) => metrics[name]?.value ?? 0
+  return (
+    value(b, 'accuracy') - value(a, 'accuracy') ||
+    value(b, 'logLikelihood') - value(a, 'logLikelihood') ||
+    a.objective - b.objective
+  )
+}
+
+/** The test rows, touched once: the chosen prompt and the first, on the same rows. */
+async function judgeOnTest(
+  { config, task, space }: SearchJob,
+  chosen: readonly number[],
+  scored: (records: readonly DataRecord[], ids: readonly number[]) => Promise<ScoredRows>,
+): Promise<SearchResult['test']> {
+  const own = await scored(task.test, chosen)
+  const initial = await scored(task.test, space.start)
+  const rowsOf = ({ predictions, logLikelihoods }: ScoredRows) =>
+    task.test.map((record, index) => {
+      const target = space.scoring(record, index, chosen).target
+      const score = task.labels === undefined ? logLikelihoods[index]![0]! : Number(predictions[index] === target)
+      return { index, score }
+    })
+  const { comparisons } = compareConditions(
+    [
+      { name: 'initial prompt', seeds: [rowsOf(initial)] },
+      { name: 'found prompt', seeds: [rowsOf(own)] },
+    ],
+    { seed: config.seed },
+  )
+  return { ...summary(own), initial: summary(initial), ...(comparisons[0] && { comparison: comparisons[0] }) }
+}
+
+function embeddingOf(model: LanguageModel, programs: SearchPrograms): Embedding {
+  const { hiddenSize, vocabSize } = model.config
+  let norms: Promise<Float32Array> | undefined
+  return {
+    hiddenSize,
+    vocabSize,
+    rows: ids => model.embeddingRows(ids),
+    project: vectors => programs.project(vectors),
+    mix: weights => programs.mix(weights),
+    squaredNorms() {
+      norms ??= model.embeddingTable().then(table => {
+        const sums = new Float32Array(vocabSize)
+        for (let v = 0; v < vocabSize; v++) for (let k = 0; k < hiddenSize; k++) sums[v]! += table[v * hiddenSize + k]! ** 2
+        return sums
+      })
+      return norms
+    },
+  }
+}
+
+const keyOf = (ids: readonly number[]) => ids.join(' ')

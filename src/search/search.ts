@@ -1,0 +1,187 @@
+import { basename, dirname, extname, join, resolve } from 'node:path'
+import { parseSearchConfig, type SearchConfig, type SearchConfigInput } from '../config/search-schema.js'
+import { GradpromptError } from '../errors.js'
+import { refuseAborted } from '../evaluate/score.js'
+import { LanguageModel } from '../model/language-model.js'
+import { currentEnvironment, type Environment, environmentDifferences } from '../runs/environment.js'
+import { createRun, openRun, refuseOccupied } from '../runs/run-folder.js'
+import type { WarningEvent } from '../train/events.js'
+import { type DataSource, type Part, parts } from '../train/task.js'
+import type { SearchEvent, SearchResult } from './events.js'
+import { type JobOptions, prepareSearch, runSearch } from './job.js'
+import { progressOf } from './loop.js'
+import { readSearchTask, type SearchTask } from './task.js'
+
+export interface SearchOptions {
+  /** Hears of everything as it happens; the same lines stand in the run's `events.jsonl`. */
+  readonly onEvent?: ((event: SearchEvent) => void) | undefined
+  /** Stops the search between two batches, with a checkpoint of the last finished step. */
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface ResumeSearchOptions extends SearchOptions {
+  /** A new total of steps, more than are done. */
+  readonly steps?: number | undefined
+}
+
+/** A finished search. */
+export interface SearchRun {
+  readonly folder: string
+  readonly config: SearchConfig
+  readonly result: SearchResult
+}
+
+/** What `run.json` holds: what a resumed search must find again. */
+interface RunDetails {
+  readonly environment: Environment
+  readonly model: { readonly name: string; readonly hash: string }
+  readonly data: Readonly<Partial<Record<Part, DataSource>>>
+  /** Memory budget in bytes: it decides how batches are cut, and so the order of sums. */
+  readonly memory: number
+}
+
+/**
+ * Searches for a prompt of tokens and writes a run folder: config, events, checkpoints, `prompt.json`, `result.json`.
+ *
+ * Whatever can be wrong with a config or its data is found before the folder is made.
+ * @throws GradpromptError `invalid-config`, `unknown-option`, `no-prompt-place`, `overlapping-rows`, `prompt-not-separable`,
+ *   `empty-vocabulary`, `run-exists`, and what reading data and loading a model throw; `budget-too-small`; after `aborted` the search
+ *   can be resumed
+ */
+export async function search(input: SearchConfigInput, { onEvent, signal }: SearchOptions = {}): Promise<SearchRun> {
+  const started = performance.now()
+  const config = parseSearchConfig(await withPrompt(input))
+  if (config.out !== undefined) await refuseOccupied(config.out)
+  const task = await readSearchTask(config)
+  refuseAborted(signal)
+  const model = await loadModelOf(config)
+  try {
+    const job = await prepareSearch(config, task, model)
+    try {
+      refuseAborted(signal)
+      const run = await createRun(config.out, { config, name: runName(config), details: runDetails(config, task, model) })
+      try {
+        return { folder: run.folder, config, result: await runSearch(job, run, { onEvent, signal, started }) }
+      } finally {
+        await run.close()
+      }
+    } finally {
+      await job.programs.dispose()
+    }
+  } finally {
+    await model.dispose()
+  }
+}
+
+/**
+ * Goes on with a search from its last checkpoint, to the same bits as if it had never stopped (on the same processor, versions and
+ * threads; a `warning` event says where they differ). A finished one is returned at once, unless there are more `steps` to do.
+ * @throws GradpromptError `not-a-run`, `run-locked`, `invalid-steps`, `model-changed`, `data-changed`, and as `search` does
+ */
+export async function resumeSearch(folder: string, { steps, onEvent, signal }: ResumeSearchOptions = {}): Promise<SearchRun> {
+  const started = performance.now()
+  const known = await openRun(folder)
+  const stored = configOf(folder, known.config)
+  const result = (await known.readResult()) as SearchResult | undefined
+  if (result !== undefined && (steps === undefined || steps === result.steps))
+    return { folder, config: stored, result: { ...result, folder } }
+  const run = await openRun(folder, { write: true })
+  try {
+    const warnings: WarningEvent[] = []
+    const config = steps === undefined ? stored : configOf(folder, { ...stored, search: { ...stored.search, steps } })
+    const checkpoint = await run.latestCheckpoint(({ code, message }) => warnings.push({ event: 'warning', code, message }))
+    const done = checkpoint?.step ?? 0
+    if (steps !== undefined && !(Number.isSafeInteger(steps) && steps > done))
+      throw new GradpromptError('invalid-steps', 'the number of steps to resume to is not valid', {
+        found: String(steps),
+        expected: `a whole number, more than the ${done} that are done`,
+      })
+    const details = run.details as Partial<RunDetails> | undefined
+    const task = await readSearchTask(config)
+    refuseOtherData(details, task)
+    refuseAborted(signal)
+    const model = await loadModelOf(config, typeof details?.memory === 'number' ? details.memory : undefined)
+    try {
+      refuseOtherModel(details, config, model)
+      const differences = environmentDifferences(details?.environment, currentEnvironment(model))
+      if (differences.length > 0)
+        warnings.push({
+          event: 'warning',
+          code: 'environment-changed',
+          message: `the search began elsewhere, so its last bits may differ: ${differences.join('; ')}`,
+        })
+      const job = await prepareSearch(config, task, model, checkpoint && progressOf(checkpoint))
+      try {
+        await run.rewind(done)
+        if (steps !== undefined) await run.writeConfig(config)
+        const options: JobOptions = { onEvent, signal, started, warnings }
+        return { folder, config, result: await runSearch(job, run, options) }
+      } finally {
+        await job.programs.dispose()
+      }
+    } finally {
+      await model.dispose()
+    }
+  } finally {
+    await run.close()
+  }
+}
+
+const configOf = (folder: string, stored: unknown) => parseSearchConfig(stored, { source: join(folder, 'config.yaml') })
+
+/** A search that begins with a run's vectors has, unless it says another, a prompt of as many tokens. */
+async function withPrompt(input: SearchConfigInput): Promise<SearchConfigInput> {
+  const { search } = input ?? {}
+  if (typeof search !== 'object' || search === null || !('from' in search) || 'prompt' in search) return input
+  const { softPromptOf } = await import('./soft-prompt.js')
+  const { count } = await softPromptOf(String(search.from))
+  return { ...input, search: { ...search, prompt: ' x'.repeat(count) } }
+}
+
+async function loadModelOf({ model, device, threads, memory }: SearchConfig, earlierMemory?: number): Promise<LanguageModel> {
+  const budget = memory === undefined ? earlierMemory : memory * 1e9
+  return LanguageModel.load(model, {
+    device,
+    ...(threads !== undefined && { threads }),
+    ...(budget !== undefined && { memory: budget }),
+  })
+}
+
+function runDetails(config: SearchConfig, task: SearchTask, model: LanguageModel): RunDetails {
+  return {
+    environment: currentEnvironment(model),
+    model: { name: config.model, hash: model.hash },
+    data: task.sources,
+    memory: model.memory.budget,
+  }
+}
+
+/** A run that was not given a folder is called after its method and its data: `runs/gcg-sst2`. */
+function runName({ data, search }: SearchConfig): string {
+  const path = resolve(data.train)
+  const file = basename(path, extname(path))
+  return `${search.type}-${/^(train|training|data)$/i.test(file) ? basename(dirname(path)) : file}`
+}
+
+function refuseOtherData(details: Partial<RunDetails> | undefined, { sources }: SearchTask): void {
+  for (const part of parts) {
+    const before = details?.data?.[part]
+    const now = sources[part]
+    if (before === undefined || now === undefined || before.sha256 === now.sha256) continue
+    throw new GradpromptError('data-changed', `the ${part} rows are not those that the search began with`, {
+      found: `${now.path}, ${now.sha256.slice(0, 12)}`,
+      expected: `${before.path}, ${before.sha256.slice(0, 12)}`,
+      hint: 'bring the file back, or begin a new run',
+    })
+  }
+}
+
+function refuseOtherModel(details: Partial<RunDetails> | undefined, config: SearchConfig, model: LanguageModel): void {
+  const before = details?.model
+  if (before === undefined || before.hash === model.hash) return
+  throw new GradpromptError('model-changed', 'the model is not the one that the search began with', {
+    found: `${config.model}, ${model.hash.slice(0, 12)}`,
+    expected: `${before.name}, ${before.hash.slice(0, 12)}`,
+    hint: 'bring the model back, or begin a new run',
+  })
+}

@@ -1,0 +1,51 @@
+import { type SearchConfig, taskConfig } from '../config/search-schema.js'
+import type { LabelSet } from '../data/labels.js'
+import { type DataRecord, originOf } from '../data/records.js'
+import { limitRecords } from '../data/split.js'
+import { namedColumns } from '../data/task-columns.js'
+import { GradpromptError } from '../errors.js'
+import { type DataSource, type Part, parts, readTask } from '../train/task.js'
+
+/** The rows of a search: disjoint parts, drawn by seed. */
+export interface SearchTask {
+  /** Training rows that prompts are scored on. */
+  readonly questions: readonly DataRecord[]
+  readonly dev: readonly DataRecord[]
+  readonly test: readonly DataRecord[]
+  readonly labels: LabelSet | undefined
+  readonly sources: Readonly<Partial<Record<Part, DataSource>>>
+}
+
+const NAMED_ROWS = 3
+
+/**
+ * Reads a search's data and draws its questions.
+ * @throws GradpromptError `overlapping-rows`, and as `readTask` does
+ */
+export async function readSearchTask(config: SearchConfig): Promise<SearchTask> {
+  const { labels, sources, train, scored, test } = await readTask(taskConfig(config, ''))
+  const questions = limitRecords(train, config.search.questions, config.seed)
+  const task = { questions, dev: scored, test, labels, sources }
+  refuseOverlap(task, namedColumns(taskConfig(config, '')))
+  return task
+}
+
+/** A row that two parts share would make one of them worthless: prompts are chosen on dev, and judged on test. */
+function refuseOverlap(task: SearchTask, columns: readonly string[]): void {
+  const all = { train: task.questions, dev: task.dev, test: task.test }
+  const seen = new Map<string, { part: Part; origin: string }>()
+  const pairs: string[] = []
+  for (const part of parts)
+    for (const [i, record] of all[part].entries()) {
+      const key = JSON.stringify(columns.map(column => record[column]))
+      const other = seen.get(key)
+      if (other === undefined) seen.set(key, { part, origin: originOf(record, i) })
+      else if (other.part !== part) pairs.push(`${part} ${originOf(record, i)} = ${other.part} ${other.origin}`)
+    }
+  if (pairs.length === 0) return
+  throw new GradpromptError('overlapping-rows', 'train, dev and test share rows', {
+    found: pairs.slice(0, NAMED_ROWS).join('; ') + (pairs.length > NAMED_ROWS ? `; and ${pairs.length - NAMED_ROWS} more` : ''),
+    expected: 'parts without a row in common',
+    hint: 'take the rows out of one file, or set parts of train aside with data.split',
+  })
+}

@@ -1,0 +1,122 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import type { ConfigInput } from '../../src/config/schema.js'
+import { evaluate } from '../../src/evaluate/evaluate.js'
+import { activePrompt } from '../../src/evaluate/prompt.js'
+import { exportPrompt } from '../../src/export/index.js'
+import { readPeftAdapter } from '../../src/export/peft-adapter.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+import { promptMethods } from '../../src/prompts/index.js'
+import { tune } from '../../src/train/tune.js'
+import { ownCache } from '../support/cache.js'
+import { difference } from '../support/numbers.js'
+import { problemOf } from '../support/problem.js'
+import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
+
+ownCache()
+const { folder, remove } = temporaryFolder()
+afterAll(remove)
+
+/** Two tasks that contradict each other: the same texts, the answers exchanged. Only the task tells them apart. */
+const data = join(folder, 'tasks.tsv')
+const texts = ['the wine', 'the stone', 'on wine', 'on stone', 'at wine', 'at stone']
+const lines = texts.flatMap((text, i) => ['straight', 'crossed'].map((task, t) => `${text}\t${(i + t) % 2}\t${task}`))
+writeFileSync(data, `${[...lines, ...lines].join('\n')}\n`)
+
+const config = (options: Partial<ConfigInput>): ConfigInput => ({
+  ...toyConfig(folder, options),
+  data: { train: data, dev: data, columns: ['text', 'label', 'task'], labels: { 0: 'the', 1: 'of' } },
+})
+const method = { type: 'mpt' as const, numVirtualTokens: 4, tasks: ['straight', 'crossed'], numRanks: 2 }
+const learned = () =>
+  tune(config({ method, out: join(folder, 'both'), train: { steps: 200, batchSize: 8, learningRate: 0.1, evaluateEvery: 100 } }))
+const run = learned()
+
+test('each row is learned and scored under its own task', async () => {
+  const { result, folder: path } = await run
+  expect(result.metrics.accuracy!.value).toBe(1)
+  expect(result.parameters).toBe(4 * 32 + 2 * 2 * (4 + 32))
+  const again = await evaluate({ prompt: path, data })
+  expect(again.metrics.accuracy!.value).toBe(1)
+  const model = await LanguageModel.load(toyModel, { threads: 1 })
+  try {
+    const active = activePrompt((await run).prompt, model)
+    const row = { context: [5, 6], candidates: [{ ids: [7] }, { ids: [8] }] }
+    const mixed = await model.logLikelihoods(active, [{ ...row, task: 1 }, row, { ...row, task: 0 }, { ...row, task: 1 }])
+    for (const [i, task] of [1, undefined, 0, 1].entries()) {
+      const own =
+        task === undefined ? active : { ...active, parameters: active.method.forTask!(active.config, active.parameters, task) }
+      const [alone] = await model.logLikelihoods(own, [row])
+      expect(difference(mixed[i]!, alone!)).toBeLessThan(1e-5)
+    }
+    expect(mixed[0]).not.toEqual(mixed[2])
+  } finally {
+    await model.dispose()
+  }
+})
+
+test('the adapter has a factor for each task, as PEFT has them', async () => {
+  const out = join(folder, 'adapter')
+  await exportPrompt((await run).folder, { to: 'peft', out })
+  expect(JSON.parse(readFileSync(join(out, 'adapter_config.json'), 'utf8'))).toMatchObject({
+    peft_type: 'MULTITASK_PROMPT_TUNING',
+    num_tasks: 2,
+    num_ranks: 2,
+  })
+  const model = await LanguageModel.load(toyModel, { threads: 1 })
+  try {
+    const active = activePrompt((await run).prompt, model)
+    for (const task of [0, 1]) {
+      const own = { ...active, parameters: active.method.forTask!(active.config, active.parameters, task) }
+      const [ours] = await model.logits([[5, 6, 7]], own)
+      const [theirs] = await model.logits([[5, 6, 7]], await readPeftAdapter(out, model.config, task))
+      expect(difference(theirs!, ours!)).toBeLessThan(1e-5)
+    }
+  } finally {
+    await model.dispose()
+  }
+})
+
+test('a further task starts from the shared matrix and the average factor, or from the matrix alone', async () => {
+  const { folder: path, prompt } = await run
+  const tensors = new Map(prompt.tensors.map(({ name, data }) => [name, data]))
+  const { base, ...given } = await startOf()
+  const options = {
+    type: 'mpt',
+    numVirtualTokens: 4,
+    numRanks: 2,
+    init: { type: 'runs', from: [path], mix: 'one' },
+    sourceFactors: 'average',
+  }
+  const { initialise } = promptMethods.get('mpt')!
+  const average = await initialise(options, { ...given, base })
+  expect(average.get('prompt')).toEqual(tensors.get('prompt'))
+  const columns = tensors.get('taskColumns')!
+  for (const [i, x] of average.get('taskColumns')!.entries()) expect(x).toBeCloseTo((columns[i]! + columns[i + 8]!) / 2, 6)
+  const alone = await initialise({ ...options, sourceFactors: 'none' } as typeof options, { ...given, base })
+  expect(alone.get('prompt')).toEqual(tensors.get('prompt'))
+  expect([...alone.get('taskRows')!].slice(0, 32)).toEqual(Array(32).fill(1))
+})
+
+test('a task that is not listed is named', async () => {
+  const unknown = tune(config({ method: { ...method, tasks: ['straight', 'crosed'] }, out: join(folder, 'unknown') }))
+  expect(await problemOf(unknown)).toMatchObject({ code: 'unknown-task', found: 'task: "crossed"', hint: 'did you mean crosed?' })
+  const column = tune(config({ method: { ...method, taskColumn: 'kind' }, out: join(folder, 'column') }))
+  expect(await problemOf(column)).toMatchObject({ code: 'missing-column' })
+})
+
+async function startOf() {
+  const model = await LanguageModel.load(toyModel, { threads: 1 })
+  await model.dispose()
+  return {
+    model: model.config,
+    tokenizer: model.tokenizer,
+    embeddingRows: (ids: readonly number[]) => model.embeddingRows(ids),
+    keysAndValues: (rows: Float32Array) => model.keysAndValues(rows),
+    seed: 1,
+    labelWords: [],
+    base: { name: model.name, hash: model.hash },
+    exampleRows: () => [],
+  }
+}
