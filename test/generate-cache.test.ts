@@ -43,15 +43,17 @@ test('owners find what they wrote, whoever comes and goes; what is left stands t
         } else {
           const owner = { blocks: [], first: count, rows: act.rows }
           const source = keyValues(count, act.rows)
-          for (let row = 0; row < act.rows; row++) {
-            if (row % BLOCK_LENGTH === 0) store.acquire(owner)
-            store.write(
-              (owner.blocks as number[]).at(-1)!,
-              row % BLOCK_LENGTH,
-              { position: count + row, virtual: row === 0 },
-              source,
-              row,
+          // In stretches that end within a block as well as at its end.
+          for (let row = 0; row < act.rows; ) {
+            const place = row % BLOCK_LENGTH
+            if (place === 0) store.acquire(owner)
+            const rows = Array.from(
+              { length: Math.min(act.rows - row, place === 0 ? 20 : BLOCK_LENGTH - place) },
+              (_, i) => row + i,
             )
+            const at = rows.map(i => ({ position: count + i, virtual: i === 0 }))
+            store.write((owner.blocks as number[]).at(-1)!, place, at, source, rows)
+            row += rows.length
           }
           count += act.rows
           owners.push(owner)

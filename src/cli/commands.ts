@@ -78,6 +78,18 @@ const config: readonly CommandOption[] = [
   { name: 'out', value: 'folder', config: 'out', description: 'the run folder; by default a new name under runs/' },
 ]
 
+/** Of `tune`, what a search has as well; the rest is its own. */
+const searchConfig: readonly CommandOption[] = [
+  ...config.filter(({ config: path = '' }) => !/^(?:template|answer|method|train)(?:\.|$)/.test(path)),
+  { name: 'template', value: 'text', config: 'template', description: 'the text before the answer, with {prompt} and {column}s' },
+  { name: 'answer', value: 'text', config: 'answer', description: 'the text that the prompt is to bring about' },
+  { name: 'method', value: 'name', config: 'search.type', description: 'how it is searched' },
+  { name: 'prompt', value: 'text', config: 'search.prompt', description: 'where the search begins' },
+  { name: 'steps', value: 'n', config: 'search.steps', description: 'optimisation steps' },
+  { name: 'questions', value: 'n', config: 'search.questions', description: 'training rows that prompts are scored on' },
+  { name: 'batch-size', value: 'n', config: 'search.batchSize', description: 'of these, how many each step takes' },
+]
+
 export const commands: readonly Command[] = [
   {
     name: 'tune',
@@ -95,6 +107,18 @@ export const commands: readonly Command[] = [
     ],
     example: 'gradprompt tune --config examples/sst2/quickstart.yaml --steps 50 --train.optimizer adamw',
     load: () => import('./commands/tune.js'),
+  },
+  {
+    name: 'search',
+    summary: 'learn a text prompt',
+    description:
+      'Searches for a prompt of tokens by gradients and exact scores, and writes a run folder: config, log of every swap, checkpoints, ' +
+      'prompt.json, result.json. {prompt} in the template says where the tokens stand. Ctrl-C stops it with a checkpoint; gradprompt ' +
+      'resume goes on.',
+    takesConfig: true,
+    options: [...searchConfig, { name: 'print-config', description: 'print the resolved config as YAML and stop' }, json, quiet],
+    example: 'gradprompt search --config search.yaml --search.type gcg --steps 50',
+    load: () => import('./commands/search.js'),
   },
   {
     name: 'resume',

@@ -38,9 +38,10 @@ export function describeOption({ description, choices, default: fallback }: Conf
   return parts.join(': ') + (fallback === undefined ? '' : ` (default ${shorten(fallback, 60)})`)
 }
 
-/** Below the help of `tune`: what can be set by its dotted name, too. */
-export function configHelp(): string {
-  const options = configOptions().filter(({ flag }) => flag.includes('.'))
+/** Below the help of `tune` and `search`: what can be set by its dotted name, too. */
+export async function configHelp(command: string): Promise<string> {
+  const root = command === 'search' ? (await import('../config/search-schema.js')).searchConfigJsonSchema() : configJsonSchema()
+  const options = configOptions(root).filter(({ flag }) => flag.includes('.'))
   const width = Math.max(...options.map(({ flag }) => flag.length))
   const lines = options.map(option => `  ${option.flag.padEnd(width)}  ${describeOption(option)}`)
   return ['Config options (also in the --config file):', ...lines].join('\n')

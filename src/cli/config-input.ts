@@ -1,5 +1,6 @@
 import { loadConfigFile, mergeFlags } from '../config/load.js'
 import { type Config, type ConfigInput, parseConfig } from '../config/schema.js'
+import type { SearchConfig, SearchConfigInput } from '../config/search-schema.js'
 import type { ConfigRequest } from './messages.js'
 
 /** A config as the file and the flags say it, not checked yet. */
@@ -12,4 +13,17 @@ export async function configInput({ configFile, flags }: ConfigRequest): Promise
 /** @throws GradpromptError `file-not-found`, `invalid-config`, `unknown-option` */
 export async function resolveConfig(request: ConfigRequest): Promise<Config> {
   return parseConfig(await configInput(request), { source: request.configFile ?? 'command line' })
+}
+
+/** The same of a search. */
+export async function searchConfigInput({ configFile, flags }: ConfigRequest): Promise<SearchConfigInput> {
+  const { searchConfigJsonSchema } = await import('../config/search-schema.js')
+  const file = configFile === undefined ? {} : await loadConfigFile(configFile)
+  return mergeFlags(file, flags, searchConfigJsonSchema()) as SearchConfigInput
+}
+
+/** @throws GradpromptError as `resolveConfig` does; `no-prompt-place` */
+export async function resolveSearchConfig(request: ConfigRequest): Promise<SearchConfig> {
+  const { parseSearchConfig } = await import('../config/search-schema.js')
+  return parseSearchConfig(await searchConfigInput(request), { source: request.configFile ?? 'command line' })
 }

@@ -22,8 +22,9 @@ async function main(argv: readonly string[]): Promise<number> {
     return 2
   }
   try {
-    const wantsConfigHelp = argv[0] === 'tune' && argv.some(argument => argument === '--help' || argument === '-h')
-    const help = wantsConfigHelp ? (await import('./config-help.js')).configHelp() : undefined
+    const wantsConfigHelp =
+      ['tune', 'search'].includes(argv[0]!) && argv.some(argument => argument === '--help' || argument === '-h')
+    const help = wantsConfigHelp ? await (await import('./config-help.js')).configHelp(argv[0]!) : undefined
     const parsed = parseArguments(argv, { version, help, write: text => process.stdout.write(text) })
     if (parsed === undefined) return 0
     const { run } = await parsed.command.load()

@@ -5,6 +5,7 @@ import type { AnswerRow } from '../generate/finished-rows.js'
 import type { WeightWidth } from '../generate/programs.js'
 import type { GenerationSettings } from '../generate/settings.js'
 import type { Device } from '../program/session.js'
+import type { SearchEvent, SearchResult } from '../search/events.js'
 import type { ServedRequest } from '../serve/server.js'
 import type { GradpromptEvent, RunResult } from '../train/events.js'
 import type { ErrorMessage } from './failure.js'
@@ -13,6 +14,8 @@ import type { ErrorMessage } from './failure.js'
 export interface Tasks {
   tune: { request: ConfigRequest; result: RunResult }
   resume: { request: { folder: string; steps?: number | undefined }; result: RunResult }
+  search: { request: ConfigRequest; result: SearchResult; news: SearchEvent }
+  resumeSearch: { request: { folder: string; steps?: number | undefined }; result: SearchResult; news: SearchEvent }
   evaluate: { request: EvaluateRequest; result: EvaluateResult }
   export: {
     request: { folder: string } & Omit<PromptExportOptions, 'model'> & { model?: string | undefined }

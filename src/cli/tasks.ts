@@ -5,7 +5,7 @@ import type { Config } from '../config/schema.js'
 import { promptLabels } from '../data/labels.js'
 import { GradpromptError } from '../errors.js'
 import type { GradpromptEvent, RunResult } from '../train/events.js'
-import { resolveConfig } from './config-input.js'
+import { resolveConfig, searchConfigInput } from './config-input.js'
 import type { EvaluateRequest, News, Progress, TaskName, Tasks } from './messages.js'
 import { isFolder, load, readPromptAt, runConfig } from './opening.js'
 
@@ -39,6 +39,16 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     const isMissing = !(await exists(join(folder, 'report.html')))
     if (hasLearned || isMissing) await reported(folder, onEvent)
     return result
+  },
+
+  async search(request, { signal, onNews }) {
+    const [config, { search }] = await Promise.all([searchConfigInput(request), import('../search/search.js')])
+    return (await search(config, { signal, onEvent: onNews, source: request.configFile ?? 'command line' })).result
+  },
+
+  async resumeSearch({ folder, steps }, { signal, onNews }) {
+    const { resumeSearch } = await import('../search/search.js')
+    return (await onceFree(() => resumeSearch(folder, { steps, signal, onEvent: onNews }))).result
   },
 
   evaluate,

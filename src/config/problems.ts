@@ -21,11 +21,16 @@ export function configProblem(issues: readonly Issue[], input: unknown, root: Op
   const details: { found: string; expected: string; hint?: string } = { found: printValue(value), expected: expectation(issue) }
   const meant = typeof value === 'string' ? nearest(value, choices(issue)) : undefined
   if (meant !== undefined) details.hint = `did you mean ${meant}?`
-  else if (details.expected === typeNames.string && value !== undefined) details.hint = `put it in quotes: "${printValue(value)}"`
+  else if (wantsQuotes(details.expected, value)) details.hint = `put it in quotes: "${printValue(value)}"`
   else if (described !== undefined) details.hint = `${printPath(described)}: ${description(root, described, input)}`
   const what = path.length === 0 ? 'not a config' : value === undefined ? `${name} is missing` : `${name} is not valid`
   return invalidConfig(source, what, details)
 }
+
+/** A number or a word that YAML reads as something else, where a text may stand. */
+const wantsQuotes = (expected: string, value: unknown) =>
+  value !== undefined &&
+  (expected === typeNames.string || (typeof value !== 'object' && expected.split(', or ').includes(typeNames.string!)))
 
 /** An `unknown-option` error that lists the options at that place and names the one that was probably meant. */
 export function unknownOption(

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { dataTasks } from '../data/task-records.js'
 import { aggregates } from '../data/verbalizer.js'
 import { methodSchemas, promptMethods } from '../prompts/index.js'
+import { sourcePrompt } from '../prompts/initialisation.js'
 import { bundledModel } from './package-root.js'
 import { configProblem, invalidConfig } from './problems.js'
 
@@ -70,6 +71,16 @@ const regularization = z.strictObject({
   temperature: z.number().positive().default(1).describe('divides the logits of both before they are compared'),
 })
 
+const distillation = z.strictObject({
+  from: z
+    .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+    .describe(
+      `the teacher: a run; a list with a run for each of method.tasks; or ${sourcePrompt}, the prompt that method.init.type: runs gives`,
+    ),
+  weight: z.number().positive().default(1).describe("of the divergence from the teacher, beside the label tokens' cross entropy"),
+  temperature: z.number().positive().default(1).describe('divides the logits of both before they are compared'),
+})
+
 const average = z.strictObject({
   type: z.literal('gaussian').default('gaussian').describe('steps weigh as much as a Gaussian over the run says'),
   mean: z.number().min(0).max(1).default(0.9).describe('where in the run steps weigh most, as a share of its steps'),
@@ -110,6 +121,9 @@ const train = z.strictObject({
   regularization: regularization
     .optional()
     .describe('hold the prompted model to what the frozen one, without a prompt, says at the labels'),
+  distillation: distillation
+    .optional()
+    .describe('hold the prompted model to what it says at the labels under another prompt, which an earlier run learned'),
   average: average
     .optional()
     .describe('the prompt is a weighted mean over the steps; dev scores and the result are those of the mean'),
@@ -152,6 +166,8 @@ export const configSchema = z.strictObject({
       batchSize: count.optional().describe('rows that are scored at once'),
       calibrate: z
         .union([z.boolean(), z.string().min(1)])
+        // A flag's words come as text.
+        .transform(text => (text === 'true' ? true : text === 'false' ? false : text))
         .optional()
         .describe('subtract what the labels score after a text that says nothing: that text, or true for N/A'),
     })
@@ -221,6 +237,17 @@ function checkTogether(config: Parsed, source: string): void {
     refuse(`train.warmup (${train.warmup} steps) is longer than train.steps (${train.steps})`, 'shorten the warm-up')
   if (train.optimizer !== 'adamw' && train.beta2 !== undefined)
     refuse(`train.beta2 belongs to train.optimizer: adamw, not to ${train.optimizer}`, 'leave train.beta2 out')
+  const { regularization, distillation } = train
+  if (regularization && distillation && regularization.temperature !== distillation.temperature)
+    refuse(
+      `train.regularization.temperature (${regularization.temperature}) and train.distillation.temperature (${distillation.temperature}) differ`,
+      'compare with both teachers at one temperature',
+    )
+  if (distillation?.from === sourcePrompt && !('init' in config.method && config.method.init?.type === 'runs'))
+    refuse(
+      `train.distillation.from: ${sourcePrompt} needs method.init.type: runs`,
+      'start from a run (method.init), or name the run that teaches (train.distillation.from)',
+    )
   if (config.verbalizer !== undefined) {
     const { aggregate, learned, learningRate } = config.verbalizer
     if (!Object.values(data.labels ?? {}).some(words => typeof words !== 'string' && words.length > 1))

@@ -96,28 +96,37 @@ export class BlockStore {
   }
 
   /**
-   * Writes one position's keys and values.
+   * Writes keys and values of consecutive places.
    *
-   * @param place within the block
-   * @param row of `source`
+   * @param place the first of them within the block
+   * @param at what each of them stands for
+   * @param rows where each of them stands in `source`
    */
-  write(block: number, place: number, at: CachedPosition, source: NewKeyValues, row: number): void {
+  write(block: number, place: number, at: readonly CachedPosition[], source: NewKeyValues, rows: readonly number[]): void {
     const { heads, size, stride } = this
-    const { data, rows } = source
+    const { data } = source
     for (let layer = 0; layer < this.keys.length; layer++) {
       const keys = this.keys[layer]!
       const values = this.values[layer]!
       for (let head = 0; head < heads; head++) {
-        let from = ((2 * layer * heads + head) * rows + row) * size
-        let to = block * stride + head * size * BLOCK_LENGTH + place
-        for (let i = 0; i < size; i++, to += BLOCK_LENGTH) keys[to] = data[from + i]!
-        from += heads * rows * size
-        to = block * stride + (head * BLOCK_LENGTH + place) * size
-        for (let i = 0; i < size; i++) values[to + i] = data[from + i]!
+        const keyList = (2 * layer * heads + head) * source.rows
+        const valueList = keyList + heads * source.rows
+        const base = block * stride + head * size * BLOCK_LENGTH
+        for (let j = 0; j < rows.length; j++) {
+          let from = (keyList + rows[j]!) * size
+          let to = base + place + j
+          for (let i = 0; i < size; i++, to += BLOCK_LENGTH) keys[to] = data[from + i]!
+          from = (valueList + rows[j]!) * size
+          to = base + (place + j) * size
+          for (let i = 0; i < size; i++) values[to + i] = data[from + i]!
+        }
       }
     }
-    this.positions[block * BLOCK_LENGTH + place] = at.position
-    this.blindPositions[block * BLOCK_LENGTH + place] = at.virtual ? EMPTY_POSITION : at.position
+    for (const [j, { position, virtual }] of at.entries()) {
+      const to = block * BLOCK_LENGTH + place + j
+      this.positions[to] = position
+      this.blindPositions[to] = virtual ? EMPTY_POSITION : position
+    }
   }
 
   /** Copies positions of a block, from the first one, into `[Hkv, rows, D]` arrays of each layer, from row `to` on. */

@@ -137,8 +137,7 @@ export class Lane {
     const source = { data: results.keyValues, rows: rows.length }
     const ended: Sequence[] = []
     for (const [row, sequence] of rows.entries()) {
-      this.append(sequence, { position: sequence.positionOf(sequence.done), virtual: false }, source, row)
-      sequence.done++
+      this.appendNext(sequence, source, [row])
       if (sequence.accept(results.tokens[row]!, results.logitsOf(row))) ended.push(sequence)
     }
     for (const sequence of ended) this.leave(sequence)
@@ -240,10 +239,11 @@ export class Lane {
       // The rest of a common stretch is computed again with what follows, so that the sequences stay together.
       if (end < sequence.ids.length && sequence.ownLength === 0 && sequence.prefix && rows.at(-1)?.alone === false) continue
       const skipped = rows.length - (end - sequence.done)
-      for (const { row } of rows.slice(skipped)) {
-        this.append(sequence, { position: sequence.positionOf(sequence.done), virtual: false }, source, row)
-        sequence.done++
-      }
+      this.appendNext(
+        sequence,
+        source,
+        rows.slice(skipped).map(({ row }) => row),
+      )
     }
   }
 
@@ -294,7 +294,7 @@ export class Lane {
       if (node.blocks.length === 0) this.fill(node)
     }
     for (const { keyValues, positions } of path.slice(last + 1))
-      for (const [row, at] of positions.entries()) this.append(sequence, at, keyValues!, row)
+      if (keyValues) this.append(sequence, positions, keyValues, [...positions.keys()])
     if (last >= 0) {
       sequence.shared = path[last]!
       this.prefixes.hold(sequence.shared)
@@ -305,10 +305,10 @@ export class Lane {
 
   /** Lays a part's keys and values into shared blocks. */
   private fill(node: PrefixNode): void {
-    for (const [row, at] of node.positions.entries()) {
-      const place = row % BLOCK_LENGTH
-      if (place === 0) this.shared.acquire(node)
-      this.shared.write(node.blocks.at(-1)!, place, at, node.keyValues!, row)
+    const rows = [...node.positions.keys()]
+    for (let start = 0; start < rows.length; start += BLOCK_LENGTH) {
+      const end = start + BLOCK_LENGTH
+      this.shared.write(this.shared.acquire(node), 0, node.positions.slice(start, end), node.keyValues!, rows.slice(start, end))
     }
   }
 
@@ -335,10 +335,22 @@ export class Lane {
     if (sequence.ownLength === sequence.blocks.length * BLOCK_LENGTH) this.own.acquire(sequence)
   }
 
-  private append(sequence: Sequence, at: CachedPosition, source: NewKeyValues, row: number): void {
-    this.makeRoom(sequence)
-    this.own.write(sequence.blocks.at(-1)!, sequence.ownLength % BLOCK_LENGTH, at, source, row)
-    sequence.ownLength++
+  /** Adds the next tokens of a sequence's own. */
+  private appendNext(sequence: Sequence, source: NewKeyValues, rows: readonly number[]): void {
+    const at = rows.map((_, i): CachedPosition => ({ position: sequence.positionOf(sequence.done + i), virtual: false }))
+    this.append(sequence, at, source, rows)
+    sequence.done += rows.length
+  }
+
+  private append(sequence: Sequence, at: readonly CachedPosition[], source: NewKeyValues, rows: readonly number[]): void {
+    for (let start = 0; start < rows.length; ) {
+      this.makeRoom(sequence)
+      const place = sequence.ownLength % BLOCK_LENGTH
+      const end = Math.min(rows.length, start + BLOCK_LENGTH - place)
+      this.own.write(sequence.blocks.at(-1)!, place, at.slice(start, end), source, rows.slice(start, end))
+      sequence.ownLength += end - start
+      start = end
+    }
   }
 
   /** Where texts under a prompt begin: its virtual tokens, and the first token where they stand behind it. */
@@ -363,10 +375,11 @@ export class Lane {
     const placement = placementOf(prompt, this.model.config)
     const forest = new Forest([{ ids: sequence.ids }], placement)
     const source = await this.forestKeyValues(prompt, forest)
-    for (let index = -placement.numVirtualTokens; index < sequence.ids.length - 1; index++) {
-      const row = index < 0 ? forest.virtualRow(0, placement.numVirtualTokens + index) : forest.rowOf(0, index)!
-      this.append(sequence, { position: forest.positions[row]!, virtual: index < 0 }, source, row)
-    }
+    const { numVirtualTokens } = placement
+    const virtual = Array.from({ length: numVirtualTokens }, (_, i) => forest.virtualRow(0, i))
+    const rows = [...virtual, ...Array.from({ length: sequence.ids.length - 1 }, (_, i) => forest.rowOf(0, i)!)]
+    const at = rows.map((row, i): CachedPosition => ({ position: forest.positions[row]!, virtual: i < numVirtualTokens }))
+    this.append(sequence, at, source, rows)
     sequence.done = sequence.ids.length - 1
   }
 

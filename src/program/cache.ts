@@ -52,6 +52,8 @@ export function toolchainFingerprint(): string {
     join(here, '..', '..', 'models'),
     join(here, '..', 'model'),
     join(here, '..', 'prompts'),
+    join(here, '..', 'generate'),
+    join(here, '..', 'search'),
   ]) {
     visit(folder, /\.[jt]s$/)
   }

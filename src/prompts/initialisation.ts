@@ -7,6 +7,9 @@ import type { InitialisationContext } from './method.js'
 /** Tells the draws of initialisation from the others under the same seed. */
 const STREAM = 0x1417
 
+/** Stands for the prompt that a run starts from, where a run may be named. */
+export const sourcePrompt = 'source-prompt'
+
 /** What rows at the input may start from. */
 export const initSchema = z.discriminatedUnion('type', [
   z.strictObject({

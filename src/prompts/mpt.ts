@@ -85,6 +85,7 @@ export const mpt: PromptMethod<MptConfig> = {
   tasks: ({ tasks, taskColumn }) => tasks && { column: taskColumn, names: tasks },
   forTask(config, parameters, task) {
     const chosen = new Float32Array(numTasks(config))
+    if (!(task < chosen.length)) throw new RangeError(`there is no task ${task} among ${chosen.length}`)
     chosen[task] = 1
     return new Map([...parameters, ['task', chosen]])
   },

@@ -17,6 +17,8 @@ export interface SearchOptions {
   readonly onEvent?: ((event: SearchEvent) => void) | undefined
   /** Stops the search between two batches, with a checkpoint of the last finished step. */
   readonly signal?: AbortSignal | undefined
+  /** What messages call the config: a file's path, or by default `config`. */
+  readonly source?: string | undefined
 }
 
 export interface ResumeSearchOptions extends SearchOptions {
@@ -48,9 +50,12 @@ interface RunDetails {
  *   `empty-vocabulary`, `run-exists`, and what reading data and loading a model throw; `budget-too-small`; after `aborted` the search
  *   can be resumed
  */
-export async function search(input: SearchConfigInput, { onEvent, signal }: SearchOptions = {}): Promise<SearchRun> {
+export async function search(
+  input: SearchConfigInput,
+  { onEvent, signal, source = 'config' }: SearchOptions = {},
+): Promise<SearchRun> {
   const started = performance.now()
-  const config = parseSearchConfig(await withPrompt(input))
+  const config = parseSearchConfig(await withPrompt(input), { source })
   if (config.out !== undefined) await refuseOccupied(config.out)
   const task = await readSearchTask(config)
   refuseAborted(signal)

@@ -1,29 +1,60 @@
+import type { Config } from '../config/schema.js'
 import { GradpromptError } from '../errors.js'
 import { activePrompt } from '../evaluate/prompt.js'
 import type { ActivePrompt, LabelledRow, LanguageModel } from '../model/language-model.js'
+import type { Teaching } from '../model/teacher.js'
+import { sourcePrompt } from '../prompts/initialisation.js'
 import { promptPath } from '../prompts/transfer.js'
 import { readPrompt } from '../runs/prompt-file.js'
 import { createTeacher, type Teacher } from './regularization.js'
 
-/** What a prompt is held to beside the labels: see `distillationTeacher`. */
-export interface DistillationOptions {
-  /** `source-prompt`, a run, or a run for each task of the prompt. */
-  readonly from: string | readonly string[]
+/**
+ * What a run's options teach beside the labels: the frozen model (`train.regularization`), another prompt (`train.distillation`), or
+ * both, as one teacher.
+ *
+ * @param start the prompt before its first step
+ * @throws GradpromptError as `distillationTeacher`
+ */
+export async function lessons(
+  { regularization, distillation }: Pick<Config['train'], 'regularization' | 'distillation'>,
+  start: ActivePrompt,
+  model: LanguageModel,
+): Promise<((rows: readonly LabelledRow[]) => Promise<Teaching>) | undefined> {
+  const teachers: { weight: number; temperature: number; teacher: Teacher }[] = []
+  if (regularization) {
+    await model.prepare(undefined, ['logits'])
+    teachers.push({ ...regularization, teacher: createTeacher(model, undefined) })
+  }
+  if (distillation) teachers.push({ ...distillation, teacher: await distillationTeacher(distillation.from, start, model) })
+  const [first] = teachers
+  if (first === undefined) return undefined
+  const { temperature } = first
+  const weight = teachers.reduce((sum, teacher) => sum + teacher.weight, 0)
+  return async rows => {
+    const said = await Promise.all(teachers.map(({ teacher }) => teacher.logProbabilities(rows)))
+    const logProbabilities =
+      said.length === 1
+        ? said[0]!
+        : rows.map((_, i) =>
+            meanTeacher(
+              said.map(of => of[i]!),
+              teachers.map(teacher => teacher.weight / weight),
+              { temperature, vocabSize: model.config.vocabSize },
+            ),
+          )
+    return { weight, temperature, logProbabilities }
+  }
 }
-
-/** The word that stands for the prompt as it starts. */
-export const sourcePrompt = 'source-prompt'
 
 /**
  * The model under another prompt, as a teacher: one that an earlier run learned, or the one that this run starts from (PANDA, Zhong et al.
- * 2022, arXiv 2208.10160: the knowledge of the source prompt is not to be forgotten). A prompt of several tasks may have a teacher for
- * each, learned on that task alone (Wang et al. 2023, arXiv 2303.02861: source training of multitask prompt tuning).
+ * 2022, arXiv 2208.10160: what the source prompt knows is not to be forgotten). A prompt of several tasks may have a teacher for each,
+ * learned on that task alone (Wang et al. 2023, arXiv 2303.02861: the source training of multitask prompt tuning).
  *
- * @param start the prompt before its first step
  * @throws GradpromptError `invalid-config` (not as many runs as tasks), `model-mismatch`, `file-not-found`, and those of `readPrompt`
  */
 export async function distillationTeacher(
-  { from }: DistillationOptions,
+  from: string | readonly string[],
   start: ActivePrompt,
   model: LanguageModel,
 ): Promise<Teacher> {
@@ -36,30 +67,45 @@ export async function distillationTeacher(
   if (paths.length > 1 && paths.length !== tasks?.length) {
     throw new GradpromptError('invalid-config', 'train.distillation.from does not name a run for each task', {
       found: `${paths.length} runs`,
-      expected: tasks ? `1, or ${tasks.length}: one for each of method.tasks, in their order` : '1: the method has one task',
+      expected: tasks ? `1, or ${tasks.length}: one for each of method.tasks, in their order` : '1: the prompt has one task',
     })
   }
   const teachers: Teacher[] = []
   for (const path of paths) {
-    const teacher = activePrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), model)
-    teachers.push(createTeacher(model, underOwnTask(teacher, tasks)))
+    const prompt = activePrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), model)
+    teachers.push(createTeacher(model, underOwnTask(prompt, tasks)))
   }
-  const [only, ...others] = teachers as [Teacher, ...Teacher[]]
-  if (others.length === 0) return only
+  if (teachers.length === 1) return teachers[0]!
   return {
     async logProbabilities(rows) {
       const results: Float32Array[] = []
-      for (const row of rows) results.push(...(await teachers[taskOf(row)]!.logProbabilities([row])))
+      for (const row of rows) results.push(...(await teachers[row.task ?? 0]!.logProbabilities([row])))
       return results
     },
   }
 }
 
-const taskOf = ({ task = 0 }: LabelledRow) => task
-
-/** A teacher of several tasks follows a row's task if its tasks are those of the rows; otherwise it is what all of its tasks share. */
+/** A teacher of several tasks follows a row's task if its tasks are those of the rows; otherwise it says what all its tasks share. */
 function underOwnTask(teacher: ActivePrompt, tasks: readonly string[] | undefined): ActivePrompt {
   const { forTask, ...method } = teacher.method
   const own = teacher.method.tasks?.(teacher.config)?.names
   return forTask && own?.join('\n') === tasks?.join('\n') ? teacher : { ...teacher, method }
+}
+
+/** Log-probabilities at temperature 1 that are, at the given one, the weighted mean of the teachers' probabilities. */
+function meanTeacher(
+  teachers: readonly Float32Array[],
+  weights: readonly number[],
+  { temperature, vocabSize }: { temperature: number; vocabSize: number },
+): Float32Array {
+  const mean = new Float32Array(teachers[0]!.length)
+  for (let start = 0; start < mean.length; start += vocabSize) {
+    for (const [k, teacher] of teachers.entries()) {
+      let sum = 0
+      for (let i = start; i < start + vocabSize; i++) sum += Math.exp(teacher[i]! / temperature)
+      for (let i = start; i < start + vocabSize; i++) mean[i]! += (weights[k]! * Math.exp(teacher[i]! / temperature)) / sum
+    }
+    for (let i = start; i < start + vocabSize; i++) mean[i] = temperature * Math.log(Math.max(mean[i]!, 1e-38))
+  }
+  return mean
 }

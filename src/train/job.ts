@@ -8,14 +8,15 @@ import { countWords, weightGradient, wordParameter } from '../data/verbalizer.js
 import { GradpromptError } from '../errors.js'
 import { contentFreeRow, type Evaluation, type ScoreOptions, scoreRows, summary } from '../evaluate/score.js'
 import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
+import type { Teaching } from '../model/teacher.js'
 import { promptMethods } from '../prompts/index.js'
 import type { PromptParameter } from '../prompts/method.js'
 import { type PromptFile, writePrompt } from '../runs/prompt-file.js'
 import type { Run } from '../runs/run-folder.js'
 import { controlInstruction, scoreControl } from './control.js'
+import { lessons } from './distillation.js'
 import type { Control, ControlEvent, ControlScores, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
-import { createTeacher } from './regularization.js'
 import { drawTemplate, exampleRows, type Task, taskRows, totalSteps } from './task.js'
 
 const wordLearningRate = 0.05
@@ -38,6 +39,8 @@ export interface Job {
   /** As before the first step. */
   readonly state: LearningState
   readonly steps: number
+  /** What rows' labels are held to beside themselves. */
+  readonly teach: ((rows: readonly TrainingRow[]) => Promise<Teaching>) | undefined
 }
 
 /**
@@ -70,9 +73,9 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
   const shapes = [...method.parameters(resolved, model.config), ...wordWeights(config, task)]
   for (const { name, shape } of wordWeights(config, task)) parameters.set(name, new Float32Array(shape[0]!))
-  const { labelSmoothing, regularization } = config.train
-  await model.prepare(prompt, ['gradient'], labelSmoothing, regularization?.temperature)
-  if (regularization !== undefined) await model.prepare(undefined, ['logits'])
+  const { labelSmoothing, regularization, distillation } = config.train
+  await model.prepare(prompt, ['gradient'], labelSmoothing, (regularization ?? distillation)?.temperature)
+  const teach = await lessons(config.train, prompt, model)
   const steps = totalSteps(config.train, task.train.length)
   const state = startLearning(parameters, shapes, config.train, steps)
   return {
@@ -87,6 +90,7 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     shapes,
     state,
     steps,
+    teach,
   }
 }
 
@@ -155,8 +159,6 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
   const { train } = config
   const apart = shapes.some(({ heldOut }) => heldOut) ? holdOut(task, config.seed) : undefined
   const batch = batches(apart?.train ?? task.train, job)
-  const { regularization } = train
-  const teacher = regularization && createTeacher(model, undefined)
   const weights = state.parameters.get(wordParameter)
   const learnWords = async (step: number) => {
     const scored = batch.scoring(step)
@@ -172,7 +174,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
     steps,
     batch: batch.training,
     heldOutBatch: apart && batches(apart.heldOut, job).training,
-    teach: teacher && (async rows => ({ ...regularization!, logProbabilities: await teacher.logProbabilities(rows) })),
+    teach: job.teach,
     beside: weights && learnWords,
     evaluate: task.scored.length > 0 ? () => evaluate(task.scored, 'dev') : undefined,
     writeCheckpoint: checkpoint => run.writeCheckpoint(checkpoint),

@@ -11,9 +11,11 @@ test('what the package exports', () => {
     'compile',
     'evaluate',
     'exportPrompt',
+    'generate',
     'loadModel',
     'nearestTokens',
     'resume',
+    'search',
     'tune',
   ])
 })

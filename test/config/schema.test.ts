@@ -16,7 +16,13 @@ describe('defaults', () => {
     expect(parseConfig(least)).toEqual({
       ...least,
       model: bundledModel,
-      method: { type: 'prompt-tuning', numVirtualTokens: 20, init: { type: 'vocabulary' }, position: 'before-bos' },
+      method: {
+        type: 'prompt-tuning',
+        numVirtualTokens: 20,
+        init: { type: 'vocabulary' },
+        position: 'before-bos',
+        reparametrization: 'none',
+      },
       train: {
         epochs: 1,
         batchSize: 16,
@@ -160,7 +166,8 @@ describe('invalid values', () => {
       '["a","a"]',
       'a list of names that differ',
     ],
-    [{ ...least, data: { train: 'a', labels: { a: 1 } } }, 'data.labels.a is not valid', '1', 'a text'],
+    [{ ...least, data: { train: 'a', labels: { a: 1 } } }, 'data.labels.a is not valid', '1', 'a text, or a list'],
+    [{ ...least, data: { train: 'a', labels: { a: [] } } }, 'data.labels.a is not valid', '[]', 'a list of at least 1'],
     [{ ...least, data: { train: 'a', labels: {} } }, 'data.labels is not valid', '{}', 'at least one label'],
     [
       { ...least, data: { train: 'a', split: { dev: 2.5 } } },

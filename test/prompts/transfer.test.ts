@@ -170,7 +170,7 @@ test('a run starts from another, leaves no path behind, and is refused before th
   const first = await tune(toyConfig(folder, { out: join(folder, 'first'), train: { keep: 'last' } }), {
     onEvent: event => event.event === 'step' && losses.push(event.loss),
   })
-  const init = { type: 'runs', from: [first.folder], mix: 'one' } as const
+  const init = { type: 'runs' as const, from: [first.folder], mix: 'one' as const }
   const earlier = losses.splice(0)
   const second = await tune(
     toyConfig(folder, {

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { parseSearchConfig } from '../../src/config/search-schema.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { Budget } from '../../src/search/budget.js'

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type ConfigInput, parseConfig } from '../../src/config/schema.js'
+import { evaluate } from '../../src/evaluate/evaluate.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { promptTuning, promptTuningSchema } from '../../src/prompts/prompt-tuning.js'
 import { createAverage } from '../../src/train/average.js'
@@ -256,6 +257,15 @@ describe('train.templates', () => {
     const same = await tune(config({ ...train, templates: ['{text} -'] }))
     // A template twice is the template.
     expect(promptBytes(same.folder).equals(promptBytes(plain.folder))).toBe(true)
+    // Dev rows are asked as the result's own template asks them.
+    const parsed = parseConfig(config(train))
+    const task = await readTask(parsed)
+    const dev = join(folder, 'scored.jsonl')
+    writeFileSync(dev, task.dev.map(record => `${JSON.stringify(record)}\n`).join(''))
+    expect((await evaluate({ prompt: whole.folder, data: dev })).metrics.logLikelihood?.value).toBeCloseTo(
+      whole.result.metrics.logLikelihood!.value,
+      4,
+    )
     // The base model's scores have nothing to do with them.
     expect(whole.result.control).toEqual(plain.result.control)
   })

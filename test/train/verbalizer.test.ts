@@ -182,11 +182,17 @@ describe('scoring', () => {
     expect(calibrated.logLikelihoods).toEqual(plain.logLikelihoods)
     expect(calibrated.metrics.logLikelihood).toEqual(plain.metrics.logLikelihood)
     expect(calibrated.predictions).toEqual(plain.logLikelihoods.map(([a, b]) => (a! - bias![0]! >= b! - bias![1]! ? 0 : 1)))
-    // Calibrated by itself a row has no preference left; without it, the toy model has one and the same for all.
+    // Calibrated by itself a row has no preference left, and its confidence is that of a guess.
     const own = await scoreRows(model, undefined, rows.slice(0, 1), labels, { seed: 1, contentFree: rows[0] })
-    expect(own.predictions).toEqual([0])
-    expect(new Set(plain.predictions).size).toBe(1)
-    expect(new Set(calibrated.predictions)).not.toEqual(new Set(plain.predictions))
+    expect(own.metrics.calibrationError?.value).toBeCloseTo(0.5, 6)
+    // Some text tips the scales of some row.
+    const decisions = await Promise.all(
+      ['N/A', 'wine', 'stone', 'a', 'Z'].map(async text => {
+        const row = builder.contentFree(text)
+        return (await scoreRows(model, undefined, rows, labels, { seed: 1, contentFree: row })).predictions.join()
+      }),
+    )
+    expect(decisions.some(one => one !== plain.predictions.join())).toBe(true)
     const options = { model, data, template: '{text} -', answer: ' {label}', labels: { 0: 'the', 1: 'of' } }
     expect((await evaluate({ ...options, calibrate: true })).metrics.accuracy).toEqual(calibrated.metrics.accuracy)
     expect((await evaluate({ ...options, calibrate: false })).metrics.accuracy).toEqual(plain.metrics.accuracy)
@@ -202,11 +208,11 @@ describe('scoring', () => {
 
 describe('a run', () => {
   test('keeps its words, and is evaluated with them', async () => {
-    const run = await tune(config({ verbalizer: { aggregate: 'max' }, evaluate: { calibrate: 'it' } }))
+    const run = await tune(config({ verbalizer: { aggregate: 'sum' }, evaluate: { calibrate: 'it' } }))
     const stored = await readPrompt(join(run.folder, 'prompt.safetensors'))
     expect(stored).toMatchObject({
       labels: { 0: 'the', 1: 'of' },
-      verbalizer: { aggregate: 'max', words: { the: several[0], of: several[1] } },
+      verbalizer: { aggregate: 'sum', words: { the: several[0], of: several[1] } },
     })
     const data = join(folder, 'dev.tsv')
     writeFileSync(data, `${toyRows(12).join('\n')}\n`)
@@ -263,6 +269,11 @@ describe('a run', () => {
     [{ verbalizer: { learningRate: 0.1 } }, 'verbalizer.learningRate belongs to verbalizer.learned: true'],
   ])('refuses %j', (options, message) => {
     expect(problem(() => parseConfig(config(options))).message).toContain(message)
+  })
+
+  test('is calibrated by N/A where a flag says true', () => {
+    const calibrate = (given: string | boolean) => parseConfig(config({ evaluate: { calibrate: given } })).evaluate.calibrate
+    expect([true, 'true', 'false', 'no text'].map(calibrate)).toEqual([true, true, false, 'no text'])
   })
 
   test('refuses a verbalizer over single words', () => {

@@ -2,10 +2,24 @@ import type { CommandFunction } from '../commands.js'
 import { compute } from '../computation.js'
 import { learningReport } from '../learning.js'
 import { createOutput } from '../output.js'
+import { searchReport } from '../searching.js'
 
 /** `gradprompt resume RUN` */
 export const run: CommandFunction = async ({ argument, options }) => {
   const folder = argument!
-  const report = learningReport(createOutput(options), folder)
-  return report.of(compute('resume', { folder, steps: options.steps as number | undefined }, report))
+  const output = createOutput(options)
+  const request = { folder, steps: options.steps as number | undefined }
+  if (await isSearch(folder)) {
+    const report = searchReport(output, folder)
+    return report.of(compute('resumeSearch', request, report))
+  }
+  const report = learningReport(output, folder)
+  return report.of(compute('resume', request, report))
+}
+
+/** Whether a folder holds a search; what holds no run is for `resume` to refuse. */
+async function isSearch(folder: string): Promise<boolean> {
+  const { openRun } = await import('../../runs/run-folder.js')
+  const run = await openRun(folder).catch(() => undefined)
+  return typeof run?.config === 'object' && run.config !== null && 'search' in run.config
 }

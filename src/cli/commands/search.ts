@@ -1,0 +1,20 @@
+import type { CommandFunction } from '../commands.js'
+import { compute } from '../computation.js'
+import { createOutput } from '../output.js'
+import { searchReport } from '../searching.js'
+
+/** `gradprompt search` */
+export const run: CommandFunction = async ({ options, flags }) => {
+  const output = createOutput(options)
+  const configFile = options.config as string | undefined
+  if (options['print-config'] === true) {
+    const { resolveSearchConfig } = await import('../config-input.js')
+    const { stringify } = await import('yaml')
+    const config = await resolveSearchConfig({ configFile, flags })
+    if (output.json) output.object(config)
+    else output.text(stringify(config).trimEnd())
+    return 0
+  }
+  const report = searchReport(output)
+  return report.of(compute('search', { configFile, flags }, report))
+}

@@ -1,0 +1,147 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { type ConfigInput, parseConfig } from '../../src/config/schema.js'
+import { activePrompt } from '../../src/evaluate/prompt.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+import { lessons } from '../../src/train/distillation.js'
+import type { StepEvent } from '../../src/train/events.js'
+import { prepareJob } from '../../src/train/job.js'
+import { readTask } from '../../src/train/task.js'
+import { resume, tune } from '../../src/train/tune.js'
+import { ownCache } from '../support/cache.js'
+import { relativeError } from '../support/numbers.js'
+import { problem, problemOf } from '../support/problem.js'
+import { temporaryFolder, toyConfig, toyModel } from './toy.js'
+
+ownCache()
+const { folder, remove } = temporaryFolder()
+const opened = LanguageModel.load(toyModel, { threads: 1 })
+const source = tune(toyConfig(folder, { out: join(folder, 'source'), train: { steps: 40, keep: 'last' } }))
+afterAll(async () => {
+  await (await opened).dispose()
+  remove()
+})
+
+const rows = [
+  { ids: [78, 80, 31, 14], labels: [-100, -100, -100, 14] },
+  { ids: [78, 80, 31, 9, 60], labels: [-100, -100, -100, 9, 60] },
+]
+
+test('the prompt that a run starts from is what it is first held to', async () => {
+  const { folder: from } = await source
+  const init = { type: 'runs' as const, from: [from] }
+  const config = parseConfig(toyConfig(folder, { method: { type: 'prompt-tuning', numVirtualTokens: 4, init } }))
+  const model = await opened
+  const { prompt } = await prepareJob(config, await readTask(config), model)
+  const teach = (await lessons({ distillation: { from: 'source-prompt', weight: 2, temperature: 1 } }, prompt, model))!
+  const first = await model.promptGradient(prompt, rows, { teaching: await teach(rows) })
+  expect(Math.abs(first.divergence!)).toBeLessThan(1e-5)
+  const values = prompt.parameters.get('prompt')!
+  values.set(values.map(x => x + 0.3))
+  // The teacher stays where the prompt was.
+  const later = await model.promptGradient(prompt, rows, { teaching: await teach([...rows]) })
+  expect(later.divergence).toBeGreaterThan(1e-3)
+})
+
+test('another run teaches, also against the labels', async () => {
+  // It has learned the opposite answers.
+  const opposite = toyConfig(folder, { out: join(folder, 'opposite'), train: { steps: 40, keep: 'last' } })
+  const { folder: from } = await tune({ ...opposite, data: { ...opposite.data, labels: { 0: 'of', 1: 'the' } } })
+  const model = await opened
+  const config = parseConfig(toyConfig(folder))
+  const task = await readTask(config)
+  const { rows: builder } = await prepareJob(config, task, model)
+  const own = task.train.slice(0, 8).map((record, i) => builder.training(record, i))
+  const divergence = async (train: ConfigInput['train'], out: string) => {
+    const { prompt } = await tune(
+      toyConfig(folder, { train: { steps: 30, keep: 'last', ...train }, out: join(folder, out), seed: 3 }),
+    )
+    const student = activePrompt(prompt, model)
+    const teach = (await lessons({ distillation: { from, weight: 1, temperature: 1 } }, student, model))!
+    return (await model.promptGradient(student, own, { teaching: await teach(own) })).divergence!
+  }
+  const alone = await divergence({}, 'labels')
+  const taught = await divergence({ distillation: { from, weight: 10 } }, 'taught')
+  expect(alone).toBeGreaterThan(1)
+  expect(taught).toBeLessThan(alone / 2)
+})
+
+test('both teachers together have the gradient that they have one by one', async () => {
+  const { folder: from } = await source
+  const model = await opened
+  const config = parseConfig(toyConfig(folder))
+  const { prompt } = await prepareJob(config, await readTask(config), model)
+  const gradient = async (options: Parameters<typeof lessons>[0]) => {
+    const teach = await lessons(options, prompt, model)
+    const { gradients } = await model.promptGradient(prompt, rows, { teaching: await teach?.(rows) })
+    return gradients.get('prompt')!
+  }
+  const regularization = { weight: 0.5, temperature: 2 }
+  const distillation = { from, weight: 1.5, temperature: 2 }
+  const [plain, frozen, other, both] = [
+    await gradient({}),
+    await gradient({ regularization }),
+    await gradient({ distillation }),
+    await gradient({ regularization, distillation }),
+  ]
+  const sum = plain.map((x, i) => frozen[i]! + other[i]! - x)
+  expect(relativeError(both, sum)).toBeLessThan(1e-4)
+  expect(relativeError(both, plain)).toBeGreaterThan(0.05)
+})
+
+test('each task of a prompt has its own teacher', async () => {
+  const { folder: first } = await source
+  const second = (await tune(toyConfig(folder, { out: join(folder, 'second'), seed: 5, train: { steps: 3 } }))).folder
+  const data = join(folder, 'tasks.tsv')
+  writeFileSync(data, `${['the wine\t0\ta', 'the stone\t1\tb'].flatMap(line => Array(6).fill(line)).join('\n')}\n`)
+  const input = (from: string[]): ConfigInput => ({
+    ...toyConfig(folder, {
+      method: { type: 'mpt', numVirtualTokens: 4, tasks: ['a', 'b'] },
+      out: join(folder, 'both'),
+      train: { steps: 3, distillation: { from, weight: 1 } },
+    }),
+    data: { train: data, columns: ['text', 'label', 'task'], labels: { 0: 'the', 1: 'of' } },
+  })
+  const model = await opened
+  const config = parseConfig(input([first, second]))
+  const { prompt } = await prepareJob(config, await readTask(config), model)
+  const said = async (from: string | string[]) => {
+    const teach = (await lessons({ distillation: { from, weight: 1, temperature: 1 } }, prompt, model))!
+    return (await teach(rows.map((row, task) => ({ ...row, task })))).logProbabilities
+  }
+  const [a, b, each] = [await said(first), await said(second), await said([first, second])]
+  expect(each).toEqual([a[0], b[1]])
+  expect(a[1]).not.toEqual(b[1])
+  expect((await tune(input([first, second]))).result.steps).toBe(3)
+  expect(await problemOf(tune({ ...input([first, second, first]), out: join(folder, 'three') }))).toMatchObject({
+    code: 'invalid-config',
+    expected: '1, or 2: one for each of method.tasks, in their order',
+  })
+})
+
+test('a run that was stopped goes on to the same bits', async () => {
+  const { folder: from } = await source
+  const input = (out: string) =>
+    toyConfig(folder, { train: { steps: 6, checkpointEvery: 2, distillation: { from } }, out: join(folder, out) })
+  const whole = await tune(input('whole'))
+  const controller = new AbortController()
+  const onEvent = (event: { event: string }) => event.event === 'step' && (event as StepEvent).step === 3 && controller.abort()
+  expect(await problemOf(tune(input('cut'), { signal: controller.signal, onEvent }))).toMatchObject({ code: 'aborted' })
+  const again = await resume(join(folder, 'cut'))
+  const bytes = (run: string) => readFileSync(join(run, 'prompt.safetensors'))
+  expect(bytes(again.folder).equals(bytes(whole.folder))).toBe(true)
+})
+
+test('what contradicts itself or does not fit is refused', async () => {
+  const parse = (train: ConfigInput['train']) => problem(() => parseConfig(toyConfig(folder, { train: { steps: 2, ...train } })))
+  expect(parse({ distillation: { from: 'source-prompt' } }).message).toContain('needs method.init.type: runs')
+  expect(parse({ regularization: { temperature: 2 }, distillation: { from: 'a', temperature: 3 } }).message).toContain(
+    'train.regularization.temperature (2) and train.distillation.temperature (3) differ',
+  )
+  const missing = tune(toyConfig(folder, { train: { steps: 2, distillation: { from: 'nowhere' } }, out: join(folder, 'no') }))
+  expect(await problemOf(missing)).toMatchObject({
+    code: 'file-not-found',
+    message: expect.stringContaining('train.distillation.from'),
+  })
+})
