@@ -19,13 +19,9 @@ const run = defineKernel({
   },
 })
 
-/** ONNX Runtime's own operator: one pass over x. Row i of x takes row i of the tables. */
+/** ONNX Runtime's own operator: one pass over x, whose heads are its batch. Row i of x takes row i of the tables. */
 function contrib({ inputs: [x, cos, sin], emit, int64 }: Lowering): string {
-  const count = emit('Squeeze', [emit('Shape', [cos!.name], { start: 0, end: 1 }), int64([0])])
-  const scalar = (value: number) => emit('Squeeze', [int64([value]), int64([0])])
-  const rows = emit('Unsqueeze', [emit('Range', [scalar(0), count, scalar(1)]), int64([0])]) // [1, R]
-  const batched = emit('Unsqueeze', [x!.name, int64([0])]) // [1, H, R, D]
-  return emit('Squeeze', [emit('RotaryEmbedding', [batched, rows, cos!.name, sin!.name], {}, 'com.microsoft'), int64([0])])
+  return emit('RotaryEmbedding', [x!.name, int64([0]), cos!.name, sin!.name], {}, 'com.microsoft')
 }
 
 function plain({ inputs: [x, cos, sin], emit, emitMany, int64 }: Lowering): string {

@@ -10,6 +10,7 @@ import {
   type TracedValue,
   trace,
 } from './trace.js'
+import { composedViews } from './views.js'
 
 /** A traced function for every size in the declared ranges: numbers that differed between probes became expressions. */
 export interface Graph {
@@ -69,7 +70,7 @@ export function traceGraph(
     return new Unifier(dimensions, probes, traces, base.length).graph()
   }
   try {
-    return merged(attempt(false))
+    return merged(composedViews(attempt(false)))
   } catch (error) {
     if (error instanceof GradpromptError && (error.code === 'size-branch' || error.code === 'unsolved-constant')) attempt(true)
     throw error

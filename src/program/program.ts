@@ -57,6 +57,13 @@ export type ProgramInput = TypedArray | { readonly data: TypedArray; readonly sh
 
 const ELEMENT = { float32: Float32Array, int32: Int32Array, bool: Uint8Array } as const
 
+interface BoundInput {
+  readonly name: string
+  readonly sizes: readonly Size[]
+  readonly data: TypedArray
+  readonly shape?: readonly number[]
+}
+
 /** A compiled function: typed arrays in, typed arrays out, at any sizes within the declared ranges. */
 export class Program {
   private constructor(
@@ -126,11 +133,11 @@ export class Program {
   async runWithShapes(
     inputs: Readonly<Record<string, ProgramInput>>,
   ): Promise<Record<string, { data: TypedArray; shape: readonly number[] }>> {
-    const values = this.bind(inputs)
+    const bound = [...this.shapes].map(([name, sizes]) => ({ name, sizes, ...this.given(name, inputs[name]) }))
+    const values = this.bind(bound)
     const data: Record<string, TypedArray> = {}
     const shapes: Record<string, readonly number[]> = {}
-    for (const [name, sizes] of this.shapes) {
-      const given = this.given(name, inputs[name])
+    for (const { name, sizes, ...given } of bound) {
       data[name] = given.data
       shapes[name] = sizes.map(size => (typeof size === 'number' ? size : size.evaluate(values)))
       const expected = shapes[name].reduce((a, b) => a * b, 1)
@@ -175,17 +182,20 @@ export class Program {
   }
 
   /** The dimensions of this run, from the inputs' shapes and lengths. */
-  private bind(inputs: Readonly<Record<string, ProgramInput>>): DimensionValues {
+  private bind(inputs: readonly BoundInput[]): DimensionValues {
     const values: Record<string, number> = {}
-    const given = [...this.shapes].map(([name, sizes]) => ({ name, sizes, ...this.given(name, inputs[name]) }))
+    const isOpen = (size: Size) => typeof size !== 'number' && size.names().some(name => !(name in values))
     // An axis such as P+S tells one dimension as soon as another input has told the rest.
-    for (let round = 0; round <= given.length; round++) {
-      for (const { name, sizes, data, shape } of given) {
+    let pending = inputs
+    for (let told = -1; told < Object.keys(values).length; ) {
+      told = Object.keys(values).length
+      pending = pending.filter(({ sizes }) => sizes.some(isOpen))
+      for (const { name, sizes, data, shape } of pending) {
         if (shape) {
           for (const [axis, size] of sizes.entries()) bindAxis(values, size, shape[axis]!)
           continue
         }
-        const open = sizes.filter(size => typeof size !== 'number' && size.names().some(name => !(name in values)))
+        const open = sizes.filter(isOpen)
         if (open.length !== 1) continue
         const known = sizes
           .filter(size => size !== open[0])

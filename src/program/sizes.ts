@@ -21,9 +21,11 @@ interface Term {
 /** A polynomial in the declared dimensions. */
 export class SizeExpression {
   readonly terms: readonly Term[]
+  readonly #names: readonly string[]
 
   constructor(terms: readonly Term[]) {
     this.terms = terms
+    this.#names = [...new Set(terms.flatMap(term => term.factors))]
   }
 
   static dimension(name: string): SizeExpression {
@@ -61,8 +63,8 @@ export class SizeExpression {
     return sum
   }
 
-  names(): string[] {
-    return [...new Set(this.terms.flatMap(term => term.factors))]
+  names(): readonly string[] {
+    return this.#names
   }
 
   toString(): string {

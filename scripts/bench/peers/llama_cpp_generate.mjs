@@ -3,6 +3,7 @@
 // { prompts: file with a list of lists of ids, newTokens, repeat, threads?, logProbabilities? }. Prints one JSON line.
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
@@ -11,12 +12,13 @@ const resolve = createRequire(join(process.env.GRADPROMPT_BENCH_LLAMA, 'package.
 const { getLlama, LlamaLogLevel } = await import(pathToFileURL(resolve('node-llama-cpp')).href)
 const prompts = JSON.parse(readFileSync(options.prompts, 'utf8'))
 
-const threads = options.threads ?? 0
+// Left to itself it may wait for ever on a machine of two cores.
+const threads = options.threads ?? availableParallelism()
 const llama = await getLlama({
   gpu: false,
   build: 'never',
   logLevel: LlamaLogLevel.error,
-  ...(threads ? { maxThreads: threads } : {}),
+  maxThreads: threads,
 })
 const model = await llama.loadModel({ modelPath: 'models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf' })
 const longest = Math.max(...prompts.map(ids => ids.length))
@@ -24,7 +26,7 @@ const context = await model.createContext({
   sequences: prompts.length,
   contextSize: longest + options.newTokens + 8,
   batchSize: 512,
-  ...(threads ? { threads } : {}),
+  threads,
 })
 const sequences = prompts.map(() => context.getSequence())
 
