@@ -47,7 +47,7 @@ if (options.requests) {
         engine.generate({ ids: [...prompts[(i + j) % prompts.length]!, i % 40_000, j], maxNewTokens: 2 }),
       ),
     )
-    if (i + 10 === 100 || i + 10 >= options.requests) memory.push(process.memoryUsage.rss())
+    memory.push(process.memoryUsage.rss())
   }
   result.memory = memory
 } else {
