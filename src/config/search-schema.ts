@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { searchMethods, searchSchemas } from '../search/index.js'
+import { measureOption } from '../search/measure.js'
 import { fillPrompt, requirePlace } from '../search/prompt-place.js'
 import { configProblem, invalidConfig } from './problems.js'
 import { type Config, configSchema, parseConfig } from './schema.js'
@@ -21,6 +22,14 @@ const common = {
   questions: count.default(32).describe('training rows that prompts are scored on, drawn by seed'),
   batchSize: count.optional().describe('of these, how many each step takes; by default all'),
   steps: count.optional().describe('optimisation steps; by default as the method needs'),
+  measure: measureOption.default('cross-entropy'),
+  pseudoLabels: z
+    .strictObject({
+      perClass: count.default(8).describe('questions that are kept of each class: those the model is surest of'),
+      confidence: z.number().min(0).max(1).default(0).describe('probability among the labels that a kept answer has at least'),
+    })
+    .optional()
+    .describe("take the model's own answers under the first prompt for the questions' labels, and no label from the file"),
   fluency: z.number().min(0).default(0).describe("weight of the mean negative log-likelihood of the prompt's own tokens"),
   mellowmax: z
     .number()
@@ -43,11 +52,18 @@ const common = {
     })
     .prefault({})
     .describe('where the search ends, whatever the steps'),
+  rerank: count.default(10).describe('best prompts that are ranked anew on dev at the end'),
   evaluateEvery: count.optional().describe('steps between dev evaluations of the best prompt; by default five in all'),
   checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
 }
 
 type Common = z.output<z.ZodObject<typeof common>>
+
+/** A method's schema with what every search has; where the method has an option of that name, its own default holds. */
+function withCommon(schema: z.ZodObject): z.ZodObject {
+  const shared = Object.entries(common).filter(([name]) => !(name in schema.shape))
+  return schema.extend(Object.fromEntries(shared))
+}
 
 export const searchConfigSchema = z.strictObject({
   model,
@@ -59,9 +75,7 @@ export const searchConfigSchema = z.strictObject({
   search: z
     .discriminatedUnion(
       'type',
-      searchSchemas.map(schema => schema.extend(common)) as unknown as readonly [
-        z.ZodObject<typeof common & { type: z.ZodLiteral<string> }>,
-      ],
+      searchSchemas.map(withCommon) as unknown as readonly [z.ZodObject<typeof common & { type: z.ZodLiteral<string> }>],
     )
     .describe('how it is searched'),
   evaluate,

@@ -6,7 +6,9 @@ import type { CheckpointEvent, WarningEvent } from '../train/events.js'
 export interface SwapReport {
   /** Of the first token that changes. */
   readonly position: number
+  /** Empty where a token is put in. */
   readonly from: string
+  /** Empty where a token is dropped. */
   readonly to: string
   /** Tokens that change. */
   readonly changed: number

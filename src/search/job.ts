@@ -14,8 +14,9 @@ import type { InitialEvent, JudgedPrompt, SearchEvent, SearchResult } from './ev
 import { searchMethods } from './index.js'
 import { contextOf, type RankedPrompt, type SearchLoopOptions, type SearchProgress, searchPrompts } from './loop.js'
 import type { Embedding, SearchMethod } from './method.js'
-import { Objective } from './objective.js'
+import { Objective, type ObjectiveOptions } from './objective.js'
 import { SearchPrograms } from './programs.js'
+import { pseudoLabelled } from './pseudo-labels.js'
 import { softPromptOf } from './soft-prompt.js'
 import type { SearchTask } from './task.js'
 import { type SearchRow, TokenSpace } from './token-space.js'
@@ -53,20 +54,22 @@ export interface JobOptions {
  */
 export async function prepareSearch(
   config: SearchConfig,
-  task: SearchTask,
+  given: SearchTask,
   model: LanguageModel,
   earlier?: { progress: SearchProgress; spent: Spending; drifted: number },
 ): Promise<SearchJob> {
   const { template, answer, search } = config
   const { tokenizer } = model
+  requireLabels(config, given)
   const options = {
     template,
     answer,
-    labels: task.labels,
+    labels: given.labels,
     contextLength: model.config.maxPositionEmbeddings,
     prompt: search.prompt,
   }
-  const space = new TokenSpace(tokenizer, options, task.questions[0]!)
+  const space = new TokenSpace(tokenizer, options, given.questions[0]!)
+  const task = search.pseudoLabels === undefined ? given : await pseudoLabelled(given, search.pseudoLabels, model, space, config)
   const rows = task.questions.map((record, i) => space.row(record, i))
   for (const records of [task.dev, task.test]) for (const [i, record] of records.entries()) space.row(record, i)
   const from = 'from' in search && typeof search.from === 'string' ? search.from : undefined
@@ -127,7 +130,13 @@ async function searchAndJudge(
   const earlier = job.progress?.seconds ?? 0
   const elapsed = () => earlier + (performance.now() - started) / 1000
   const budget = new Budget(search.budget, elapsed, job.spent)
-  const settings = { free: space.free, fluency: search.fluency, mellowmax: search.mellowmax }
+  const settings: ObjectiveOptions = {
+    free: ids => space.freeOf(ids),
+    fluency: search.fluency,
+    mellowmax: search.mellowmax,
+    measure: search.measure,
+    labels: task.labels,
+  }
   const objective = new Objective(model, programs, budget, settings, signal)
   const scored = (records: readonly DataRecord[], ids: readonly number[]): Promise<ScoredRows> =>
     scoreRows(
@@ -216,6 +225,17 @@ async function begin(loop: SearchLoopOptions): Promise<SearchProgress> {
   } catch (error) {
     throw error instanceof BudgetSpent ? loop.budget.tooSmall() : error
   }
+}
+
+/** @throws GradpromptError `invalid-config` where labels are compared, or taken from the model, and answers are free text */
+function requireLabels({ search }: SearchConfig, { labels }: SearchTask): void {
+  if (labels !== undefined || (search.measure !== 'gap' && search.pseudoLabels === undefined)) return
+  const option = search.measure === 'gap' ? 'search.measure: gap' : 'search.pseudoLabels'
+  throw new GradpromptError('invalid-config', `${option} needs answers of a closed set`, {
+    found: 'free-text answers',
+    expected: 'data.labels, or few values in the label column',
+    hint: 'search.measure: cross-entropy, or mistakes, scores free text',
+  })
 }
 
 /** Whether a prompt's text gives its ids back in every row of the search. */

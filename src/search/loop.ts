@@ -55,8 +55,6 @@ export interface SearchLoopOptions {
   readonly signal: AbortSignal | undefined
 }
 
-/** Prompts that are re-ranked on dev at the end. */
-const RANKED = 10
 const SHORTLIST = 5
 const EVALUATIONS = 5
 const SECONDS_BETWEEN_CHECKPOINTS = 30
@@ -133,10 +131,10 @@ export async function searchPrompts(progress: SearchProgress, options: SearchLoo
     progress.done = outcome.done ?? false
     progress.step++
     const before = progress.top[0]
-    progress.top = ranked([
-      ...progress.top,
-      ...outcome.candidates.filter(candidate => isFaithful(candidate, options)).map(rankedOf),
-    ])
+    progress.top = ranked(
+      [...progress.top, ...outcome.candidates.filter(candidate => isFaithful(candidate, options)).map(rankedOf)],
+      config.search.rerank,
+    )
     const best = progress.top[0]!
     if (best !== before) await options.keepBest(best, progress.step)
     const report = (candidate: ScoredCandidate): SwapReport => swapReport(candidate, outcome.accepted, options.token)
@@ -185,15 +183,15 @@ async function evaluateBest(progress: SearchProgress, { evaluate, emit, space, e
   })
 }
 
-/** The best distinct prompts, best first; of equals the earlier. */
-export function ranked(prompts: readonly RankedPrompt[]): RankedPrompt[] {
+/** The `count` best distinct prompts, best first; of equals the earlier. */
+export function ranked(prompts: readonly RankedPrompt[], count: number): RankedPrompt[] {
   const kept = new Map<string, RankedPrompt>()
   for (const prompt of prompts) {
     const key = prompt.ids.join()
     const known = kept.get(key)
     if (known === undefined || prompt.objective < known.objective) kept.set(key, prompt)
   }
-  return [...kept.values()].sort((a, b) => a.objective - b.objective).slice(0, RANKED)
+  return [...kept.values()].sort((a, b) => a.objective - b.objective).slice(0, count)
 }
 
 const rankedOf = ({ ids, loss }: ScoredCandidate): RankedPrompt => ({ ids, objective: loss })
@@ -210,14 +208,16 @@ function swapReport(
   const [first] = candidate.swaps
   return {
     position: first?.position ?? -1,
-    from: first === undefined ? '' : token(first.from),
-    to: first === undefined ? '' : token(first.to),
+    from: textOf(first?.from, token),
+    to: textOf(first?.to, token),
     changed: candidate.swaps.length,
     gradientScore: candidate.gradientScore ?? null,
     exactScore: candidate.loss,
     accepted: candidate === accepted,
   }
 }
+
+const textOf = (id: number | null | undefined, token: (id: number) => string) => (typeof id === 'number' ? token(id) : '')
 
 /** Arrays of numbers among a method's state go into the checkpoint as tensors, the rest as JSON. */
 function checkpointOf({ step, method, ...state }: SearchProgress, spent: Spending, drifted: number): Checkpoint {

@@ -1,19 +1,26 @@
 import { setImmediate } from 'node:timers/promises'
+import type { LabelSet } from '../data/labels.js'
+import { classScores } from '../data/verbalizer.js'
 import { refuseAborted } from '../evaluate/score.js'
 import { Forest, type Target } from '../model/forest.js'
 import type { LanguageModel } from '../model/language-model.js'
 import type { Budget } from './budget.js'
+import { gapLoss, isRight, type Measure } from './measure.js'
 import type { SearchPrograms } from './programs.js'
 import type { SearchRow } from './token-space.js'
 import { fedLength, type ReadSequence, type ReadToken, sharedLength, sharingOrder, TokenTree } from './token-tree.js'
 
 export interface ObjectiveOptions {
-  /** Positions of the prompt that are searched: those whose own likelihood the fluency term takes. */
-  readonly free: readonly number[]
+  /** Positions of a prompt that are searched: those whose own likelihood the fluency term takes. */
+  readonly free: readonly number[] | ((prompt: readonly number[]) => readonly number[])
   /** Weight of the mean negative log-likelihood of the free tokens; 0 for none. */
   readonly fluency: number
   /** Mellowmax over the negated logits of the answer's tokens, with this alpha, instead of their mean cross entropy. */
   readonly mellowmax?: number | undefined
+  /** What exact scores are of; gradients are of the cross entropy (or the mellowmax) whatever is measured. */
+  readonly measure?: Measure | undefined
+  /** The closed set of answers, which `mistakes` and `gap` compare. */
+  readonly labels?: LabelSet | undefined
 }
 
 /** An exact score: by forward passes of the prompt's own tokens. */
@@ -22,8 +29,16 @@ export interface PromptScore {
   readonly loss: number
   /** Of each row, without the fluency term. */
   readonly rowLosses: readonly number[]
-  /** Whether every answer token of every row is the likeliest one where it stands. */
+  /** Whether every answer token of every row is the likeliest one where it stands; of compared labels, whether each right one is. */
   readonly exact: boolean
+}
+
+/** What a pass says of a sequence's reads. */
+interface ReadValues {
+  readonly logProbabilities: Float64Array
+  readonly logits: Float64Array
+  /** Of the answer's tokens. */
+  readonly isHighest: boolean
 }
 
 /** Most tokens of one run, and most bytes of the keys that attention lays beside its groups. */
@@ -46,9 +61,37 @@ export class Objective {
    * @throws BudgetSpent between two runs; GradpromptError `aborted`
    */
   async score(prompts: readonly (readonly number[])[], rows: readonly SearchRow[]): Promise<PromptScore[]> {
-    const { free, fluency, mellowmax } = this.options
-    const sequences = prompts.flatMap(prompt => rows.map(row => sequenceOf(prompt, row, fluency > 0 ? free : [])))
-    const values: { logProbabilities: Float64Array; logits: Float64Array; isHighest: boolean }[] = new Array(sequences.length)
+    const { fluency, measure = 'cross-entropy', labels } = this.options
+    // A row stands there once, or once for each answer that is compared.
+    const isCompared = measure !== 'cross-entropy' && labels !== undefined
+    const variants = rows.map(row => (isCompared ? choicesOf(row) : [row]))
+    const values = await this.read(prompts, variants.flat())
+    const width = variants.reduce((sum, own) => sum + own.length, 0)
+    return prompts.map((_, p) => {
+      let next = p * width
+      const judged = variants.map((own, r) => {
+        const read = values.slice(next, next + own.length)
+        next += own.length
+        const losses = isCompared ? this.comparedLoss(read, own, rows[r]!) : this.answerLoss(read[0]!, own[0]!)
+        const { logProbabilities } = read[0]!
+        return { ...losses, likelihood: mean(logProbabilities.subarray(0, logProbabilities.length - own[0]!.answer.length)) }
+      })
+      return {
+        loss:
+          mean(judged.map(({ loss }) => loss)) - (fluency > 0 ? fluency * mean(judged.map(({ likelihood }) => likelihood)) : 0),
+        rowLosses: judged.map(({ loss }) => loss),
+        exact: judged.every(({ isExact }) => isExact),
+      }
+    })
+  }
+
+  /** Reads every row's answer, and the free tokens where fluency counts, under every prompt: prompt after prompt. */
+  private async read(prompts: readonly (readonly number[])[], rows: readonly SearchRow[]): Promise<ReadValues[]> {
+    const sequences = prompts.flatMap(prompt => {
+      const free = this.fluencyReads(prompt)
+      return rows.map(row => sequenceOf(prompt, row, free))
+    })
+    const values: ReadValues[] = new Array(sequences.length)
     await this.runTree(sequences, async (tree, part) => {
       const { inputs } = tree.inputs()
       const { logProbabilities, logits, highest } = await this.programs.scores(inputs)
@@ -68,21 +111,31 @@ export class Objective {
         }
       }
     })
-    return prompts.map((_, p) => {
-      const own = values.slice(p * rows.length, (p + 1) * rows.length)
-      const rowLosses = own.map(({ logProbabilities, logits }, r) => {
-        const first = logits.length - rows[r]!.answer.length
-        return mellowmax === undefined ? -mean(logProbabilities.subarray(first)) : mellow(logits.subarray(first), mellowmax)
-      })
-      const likelihoods = own.map(({ logProbabilities }, r) =>
-        mean(logProbabilities.subarray(0, logProbabilities.length - rows[r]!.answer.length)),
-      )
-      return {
-        loss: mean(rowLosses) - (fluency > 0 ? fluency * mean(likelihoods) : 0),
-        rowLosses,
-        exact: own.every(({ isHighest }) => isHighest),
-      }
-    })
+    return values
+  }
+
+  private answerLoss({ logProbabilities, logits, isHighest }: ReadValues, { answer }: SearchRow) {
+    const { mellowmax, measure } = this.options
+    const first = logits.length - answer.length
+    if (measure === 'mistakes') return { loss: isHighest ? 0 : 1, isExact: isHighest }
+    const loss = mellowmax === undefined ? -mean(logProbabilities.subarray(first)) : mellow(logits.subarray(first), mellowmax)
+    return { loss, isExact: isHighest }
+  }
+
+  /** Of a row with the answers of the closed set. */
+  private comparedLoss(read: readonly ReadValues[], variants: readonly SearchRow[], { choices }: SearchRow) {
+    const words = read.map(({ logProbabilities }, i) =>
+      logProbabilities.subarray(logProbabilities.length - variants[i]!.answer.length).reduce((sum, x) => sum + x, 0),
+    )
+    const scores = classScores(this.options.labels!, words)
+    const isExact = isRight(scores, choices!.target)
+    return { loss: this.options.measure === 'gap' ? gapLoss(scores, choices!.target) : isExact ? 0 : 1, isExact }
+  }
+
+  private fluencyReads(prompt: readonly number[]): readonly number[] {
+    const { free, fluency } = this.options
+    if (fluency === 0) return []
+    return typeof free === 'function' ? free(prompt) : free
   }
 
   /**
@@ -99,10 +152,12 @@ export class Objective {
     offsets?: readonly Float32Array[],
   ): Promise<{ loss: number; gradient: Float32Array }> {
     const { hiddenSize } = this.model.config
-    const { free, fluency, mellowmax } = this.options
+    const { fluency, mellowmax } = this.options
     const share = 1 / (prompts.length * rows.length)
-    const fluencyReads = fluency > 0 ? free : []
-    const sequences = prompts.flatMap(prompt => rows.map(row => sequenceOf(prompt, row, fluencyReads)))
+    const sequences = prompts.flatMap(prompt => {
+      const free = this.fluencyReads(prompt)
+      return rows.map(row => sequenceOf(prompt, row, free))
+    })
     const weights = mellowmax === undefined ? undefined : await this.mellowWeights(sequences, rows, mellowmax)
     const gradient = new Float32Array(prompts[0]!.length * hiddenSize)
     let loss = 0
@@ -245,6 +300,12 @@ export class Objective {
     refuseAborted(this.signal)
     this.budget.require()
   }
+}
+
+/** A row as each answer of its closed set ends it. */
+function choicesOf(row: SearchRow): SearchRow[] {
+  const { after, words } = row.choices!
+  return words.map(answer => ({ ...row, after, answer }))
 }
 
 /** The reads of the free tokens come first, then those of the answer. */

@@ -19,6 +19,17 @@ export interface SearchRow {
   readonly answer: readonly number[]
   /** The text on both sides of the prompt; the answer's is the end of the second. */
   readonly text: { readonly before: string; readonly after: string }
+  /** Where answers are a closed set: what each of its words makes of the row. */
+  readonly choices?: RowChoices | undefined
+}
+
+/** All answers that a row may have: `[...before, ...prompt, ...after, ...words[i]]`. */
+export interface RowChoices {
+  readonly after: readonly number[]
+  /** Of every word, class after class. */
+  readonly words: readonly (readonly number[])[]
+  /** Index of the right class. */
+  readonly target: number
 }
 
 /** What a space is made of. */
@@ -44,6 +55,8 @@ export class TokenSpace {
   readonly #options: TokenSpaceOptions
   readonly #builder: RowBuilder
   readonly #pieces: readonly { readonly text: string; readonly frozen: boolean }[]
+  /** Ids of the frozen pieces, in their order. */
+  readonly #frozen: readonly (readonly number[])[]
 
   /** @param record any row: the prompt's own ids are read off it */
   constructor(tokenizer: Tokenizer, options: TokenSpaceOptions, record: DataRecord) {
@@ -74,6 +87,7 @@ export class TokenSpace {
       const piece = this.#pieces.findIndex((_, j) => before.length + i < borders[j + 1]!)
       return this.#pieces[piece]!.frozen ? [] : [i]
     })
+    this.#frozen = this.#pieces.flatMap(({ frozen }, i) => (frozen ? [ids.slice(borders[i], borders[i + 1])] : []))
     if (this.free.length === 0)
       throw new GradpromptError('nothing-to-search', 'the prompt has no token that may change', {
         found: `prompt: ${JSON.stringify(options.prompt)}`,
@@ -83,6 +97,29 @@ export class TokenSpace {
 
   get startText(): string {
     return this.#pieces.map(({ text }) => text).join('')
+  }
+
+  /** Ids that a text on its own begins with: BOS, or EOS where there is none; at least one wherever a tokenizer has either. */
+  get beginning(): number[] {
+    const { bosTokenId, eosTokenId } = this.#tokenizer
+    return [bosTokenId ?? eosTokenId].filter(id => id !== undefined)
+  }
+
+  /**
+   * The searched positions of a prompt, which may have become shorter or longer than the first: all but those of the frozen pieces,
+   * which are found in their order.
+   */
+  freeOf(prompt: readonly number[]): readonly number[] {
+    if (prompt.length === this.start.length) return this.free
+    const frozen = new Set<number>()
+    let from = 0
+    for (const piece of this.#frozen) {
+      const place = prompt.findIndex((_, i) => i >= from && piece.every((id, j) => prompt[i + j] === id))
+      if (place < 0) continue
+      for (let j = 0; j < piece.length; j++) frozen.add(place + j)
+      from = place + piece.length
+    }
+    return [...prompt.keys()].filter(position => !frozen.has(position))
   }
 
   /** The columns that rows need. */
@@ -108,8 +145,10 @@ export class TokenSpace {
       .join('')
       .slice(beforeText.length + this.startText.length)
     const text = { before: beforeText, after: afterText }
-    const row = { index, before, after: ids.slice(end, border), answer: ids.slice(border), text }
-    if (border >= end && beginsWith(ids.slice(before.length), this.start) && this.readsBack(this.start, row)) return row
+    const choices = this.#choices(record, index, end)
+    const row = { index, before, after: ids.slice(end, border), answer: ids.slice(border), text, ...(choices && { choices }) }
+    const isWhole = border >= end && (choices === undefined || choices.words.every(word => word.length > 0))
+    if (isWhole && beginsWith(ids.slice(before.length), this.start) && this.readsBack(this.start, row)) return row
     throw new GradpromptError(
       'prompt-not-separable',
       `in ${originOf(record, index)} the prompt shares a token with the text beside it`,
@@ -119,6 +158,13 @@ export class TokenSpace {
         hint: 'begin the prompt with a space, and what follows it with a space or a line break',
       },
     )
+  }
+
+  /** What the closed set of answers makes of a record; `end` is where the prompt ends. A word is empty where it would eat into the prompt. */
+  #choices(record: DataRecord, index: number, end: number): RowChoices | undefined {
+    if (this.#options.labels === undefined) return undefined
+    const { context, candidates, target } = this.#builder.scoring(record, index)
+    return { after: context.slice(end), words: candidates.map(({ ids }) => (context.length < end ? [] : ids)), target }
   }
 
   /** What a record's answers are scored by, under some prompt. */
