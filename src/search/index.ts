@@ -5,6 +5,7 @@ import { fluent, fluentSchema } from './methods/fluent.js'
 import { gbda, gbdaSchema } from './methods/gbda.js'
 import { gcg, gcgSchema } from './methods/gcg.js'
 import { pez, pezSchema } from './methods/pez.js'
+import { promptquine, promptquineSchema } from './methods/promptquine.js'
 import { randomShortlist, randomShortlistSchema } from './methods/random-shortlist.js'
 
 /** Options of every search. A new one is a file beside `methods/autoprompt.ts`, and a word in each of these two lists. */
@@ -15,10 +16,11 @@ export const searchSchemas = [
   pezSchema,
   gbdaSchema,
   fluentSchema,
+  promptquineSchema,
   randomShortlistSchema,
 ] as const
 
-const methods = [gcg, autoprompt, arca, pez, gbda, fluent, randomShortlist]
+const methods = [gcg, autoprompt, arca, pez, gbda, fluent, promptquine, randomShortlist]
 
 /** Every search by its `search.type`. */
 export const searchMethods: ReadonlyMap<string, SearchMethod> = new Map(

@@ -71,7 +71,7 @@ export async function prepareSearch(
   const space = new TokenSpace(tokenizer, options, given.questions[0]!)
   const task = search.pseudoLabels === undefined ? given : await pseudoLabelled(given, search.pseudoLabels, model, space, config)
   const rows = task.questions.map((record, i) => space.row(record, i))
-  for (const records of [task.dev, task.test]) for (const [i, record] of records.entries()) space.row(record, i)
+  for (const records of [task.shots, task.dev, task.test]) for (const [i, record] of records.entries()) space.row(record, i)
   const from = 'from' in search && typeof search.from === 'string' ? search.from : undefined
   const soft = from === undefined ? undefined : await softPromptOf(from)
   if (soft !== undefined && (soft.count !== space.free.length || soft.hiddenSize !== model.config.hiddenSize))
