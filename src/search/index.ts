@@ -7,6 +7,7 @@ import { gcg, gcgSchema } from './methods/gcg.js'
 import { pez, pezSchema } from './methods/pez.js'
 import { promptquine, promptquineSchema } from './methods/promptquine.js'
 import { randomShortlist, randomShortlistSchema } from './methods/random-shortlist.js'
+import { rlprompt, rlpromptSchema } from './methods/rlprompt.js'
 
 /** Options of every search. A new one is a file beside `methods/autoprompt.ts`, and a word in each of these two lists. */
 export const searchSchemas = [
@@ -16,11 +17,12 @@ export const searchSchemas = [
   pezSchema,
   gbdaSchema,
   fluentSchema,
+  rlpromptSchema,
   promptquineSchema,
   randomShortlistSchema,
 ] as const
 
-const methods = [gcg, autoprompt, arca, pez, gbda, fluent, promptquine, randomShortlist]
+const methods = [gcg, autoprompt, arca, pez, gbda, fluent, rlprompt, promptquine, randomShortlist]
 
 /** Every search by its `search.type`. */
 export const searchMethods: ReadonlyMap<string, SearchMethod> = new Map(

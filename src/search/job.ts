@@ -150,7 +150,7 @@ async function searchAndJudge(
   const keepBest = ({ ids, objective }: RankedPrompt, step: number) =>
     replaceText(join(folder, 'prompt.json'), `${JSON.stringify({ prompt: space.text(ids), ids, objective, step }, null, 2)}\n`)
   const loop: SearchLoopOptions = {
-    ...{ config, method, space, objective, allowed, rows, guard, budget, evaluate, keepBest, emit, elapsed, signal },
+    ...{ config, method, space, programs, objective, allowed, rows, guard, budget, evaluate, keepBest, emit, elapsed, signal },
     embedding: job.embedding,
     softPrompt: job.softPrompt,
     token: id => model.tokenizer.token(id),

@@ -10,6 +10,7 @@ import { type DriftGuard, rankCorrelation } from './drift.js'
 import type { SearchEvent, SwapReport } from './events.js'
 import type { Embedding, ScoredCandidate, SearchContext, SearchMethod, SearchState } from './method.js'
 import type { Objective } from './objective.js'
+import type { SearchPrograms } from './programs.js'
 import type { SearchRow, TokenSpace } from './token-space.js'
 
 /** A prompt with its loss over the questions. */
@@ -39,6 +40,7 @@ export interface SearchLoopOptions {
   readonly space: TokenSpace
   readonly objective: Objective
   readonly embedding: Embedding
+  readonly programs: SearchPrograms
   readonly allowed: Int32Array
   readonly rows: readonly SearchRow[]
   readonly guard: DriftGuard

@@ -1,6 +1,7 @@
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import type { Candidate } from './candidates.js'
 import type { Objective, PromptScore } from './objective.js'
+import type { SearchPrograms } from './programs.js'
 import type { SearchRow, TokenSpace } from './token-space.js'
 
 /** What a search step works with. */
@@ -9,6 +10,7 @@ export interface SearchContext {
   readonly objective: Objective
   /** The model's embedding table. */
   readonly embedding: Embedding
+  readonly programs: SearchPrograms
   /** Ids that may stand at a free position, in ascending order. */
   readonly allowed: Int32Array
   /** The questions of this step: all of them, or a batch drawn by step. */

@@ -240,6 +240,28 @@ export class Objective {
     return means
   }
 
+  /**
+   * The hidden states that the last tokens of sequences have before the head, [sequences.length, d].
+   * @throws BudgetSpent between two runs; GradpromptError `aborted`
+   */
+  async states(sequences: readonly (readonly number[])[]): Promise<Float32Array> {
+    const { hiddenSize } = this.model.config
+    const distinct = [...new Map(sequences.map(ids => [ids.join(), ids])).values()]
+    const states = new Map<string, Float32Array>()
+    // What the state predicts is not asked.
+    const read = distinct.map((ids): ReadSequence => ({ ids, reads: [{ position: ids.length, id: 0 }] }))
+    await this.runTree(read, async (tree, part) => {
+      const { inputs } = tree.inputs()
+      const rows = await this.programs.states(inputs)
+      const place = (inputs.targetRow as { data: Int32Array }).data
+      for (const [i, index] of part.entries())
+        states.set(distinct[index]!.join(), rows.slice(place[i]! * hiddenSize, (place[i]! + 1) * hiddenSize))
+    })
+    const all = new Float32Array(sequences.length * hiddenSize)
+    for (const [i, ids] of sequences.entries()) all.set(states.get(ids.join())!, i * hiddenSize)
+    return all
+  }
+
   /** The gradient of a mellowmax is that of the negated logits under these weights. */
   private async mellowWeights(
     sequences: readonly ReadSequence[],

@@ -99,10 +99,10 @@ export class TokenSpace {
     return this.#pieces.map(({ text }) => text).join('')
   }
 
-  /** Ids that a text on its own begins with: BOS, or EOS where there is none; at least one wherever a tokenizer has either. */
-  get beginning(): number[] {
+  /** What a prompt on its own begins behind: BOS, or EOS where there is none. */
+  get beginning(): number {
     const { bosTokenId, eosTokenId } = this.#tokenizer
-    return [bosTokenId ?? eosTokenId].filter(id => id !== undefined)
+    return bosTokenId ?? eosTokenId ?? 0
   }
 
   /**
