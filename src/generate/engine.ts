@@ -4,6 +4,7 @@ import type { Tokenizer } from '../formats/tokenizer.js'
 import { type ActivePrompt, type LanguageModel, placementOf } from '../model/language-model.js'
 import { gigabytes } from '../model/weight-file.js'
 import type { WeightFile } from '../program/program.js'
+import { numSoftTokens } from '../prompts/soft-rows.js'
 import { BlockStore } from './block-store.js'
 import { Lane, laneOf, type NamedPrompt } from './lane.js'
 import { PrefixCache } from './prefix-cache.js'
@@ -103,7 +104,7 @@ export class GenerationEngine implements Generator {
     const named = this.named(request.prompt ?? this.options.defaultPrompt)
     const { numVirtualTokens, position } = placementOf(named.prompt, this.model.config)
     const placement = { numVirtualTokens, afterFirst: position === 'after-bos' && numVirtualTokens > 0 }
-    const blocks = this.check(request, placement)
+    const blocks = this.check(request, placement, named.prompt)
     const { signal, logProbabilities } = request
     let settle: { resolve(generation: Generation): void; reject(error: unknown): void } | undefined
     const settled = new Promise<Generation>((resolve, reject) => {
@@ -232,13 +233,17 @@ export class GenerationEngine implements Generator {
   private check(
     { ids, maxNewTokens, stop, continuation }: GenerationRequest,
     { numVirtualTokens, afterFirst }: Placement,
+    prompt: ActivePrompt | undefined,
   ): number {
     const { vocabSize, maxPositionEmbeddings } = this.model.config
-    const bad = [...ids, ...(continuation?.ids ?? [])].find(id => !(Number.isInteger(id) && id >= 0 && id < vocabSize))
+    // Behind the vocabulary are the prompt's soft tokens, which nothing predicts.
+    const limit = vocabSize + (prompt ? numSoftTokens(prompt.config) : 0)
+    const within = (end: number) => (id: number) => Number.isInteger(id) && id >= 0 && id < end
+    const bad = ids.find(id => !within(limit)(id)) ?? continuation?.ids.find(id => !within(vocabSize)(id))
     if (bad !== undefined) {
       throw new GradpromptError('invalid-token-id', 'The prompt holds an id outside the vocabulary', {
         found: String(bad),
-        expected: `0 to ${vocabSize - 1}`,
+        expected: `0 to ${limit - 1}`,
       })
     }
     if (ids.length <= (afterFirst ? 1 : 0)) {

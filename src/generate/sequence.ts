@@ -44,7 +44,9 @@ export class Sequence implements BlockOwner {
     this.ids = [...request.ids]
     this.promptLength = request.ids.length
     this.sampler = new Sampler(request)
-    this.stream = new TextStream(tokenizer, request.ids, request.stop ?? [], request.onText)
+    // A soft token has no text.
+    const words = request.ids.filter(id => id < tokenizer.vocabSize)
+    this.stream = new TextStream(tokenizer, words, request.stop ?? [], request.onText)
     this.endTokenIds = new Set([...endTokenIds, ...(request.stopTokenIds ?? [])])
   }
 
