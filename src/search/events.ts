@@ -16,6 +16,8 @@ export interface SwapReport {
   readonly gradientScore: number | null
   /** The loss by forward passes. */
   readonly exactScore: number
+  /** Questions that it is of, where it was given up before all. */
+  readonly questions?: number
   readonly accepted: boolean
 }
 

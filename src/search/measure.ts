@@ -1,17 +1,18 @@
 import { z } from 'zod'
 
 /**
- * What a prompt is judged by. `cross-entropy`: the mean over an answer's tokens. `mistakes`: the share of rows whose likeliest answer is
+ * What a prompt is judged by. `cross-entropy`: the mean over an answer's tokens. `probability`: 1 minus that of the whole answer, so a row
+ * that is hopeless counts no more than one that is lost. `mistakes`: the share of rows whose likeliest answer is
  * not theirs (of free text: in which some token of the answer is not the likeliest). `gap`: how far the right label's probability among
  * the labels lies below the best other's, as RLPrompt weighs it (Deng et al. 2022, arXiv 2205.12548).
  */
-export const measures = ['cross-entropy', 'mistakes', 'gap'] as const
+export const measures = ['cross-entropy', 'probability', 'mistakes', 'gap'] as const
 export type Measure = (typeof measures)[number]
 
 export const measureOption = z
   .enum(measures)
   .describe(
-    'what exact scores are of: the cross entropy of answers, the share of mistakes, or the gap between the right label and the best other',
+    'what exact scores are of: the cross entropy of answers, 1 minus their probability, the share of mistakes, or the gap between the right label and the best other; by default as the method needs, mostly the first',
   )
 
 /** RLPrompt's lambda_1 / lambda_2, 180 / 200: a wrong answer counts a little less, so that right answers are not traded for it. */

@@ -49,6 +49,7 @@ export class SearchPrograms {
 
   /**
    * Weighted loss of a `Forest`'s targets, and its gradient with respect to every embedded row.
+   * @param inputs besides, `logitScale` [Q]: what the logits behind each read row are multiplied by
    * @param offset what is added to the embedded rows, [R, d]
    * @returns gradient [R, d]
    */
@@ -157,11 +158,15 @@ export class SearchPrograms {
     return {
       ...common,
       dims: forest.dims,
-      inputs: { ...forest.inputs, offset: { shape: ['P+S', config.hiddenSize], dtype: 'float32' } },
+      inputs: {
+        ...forest.inputs,
+        offset: { shape: ['P+S', config.hiddenSize], dtype: 'float32' },
+        logitScale: { shape: forest.inputs.readIndex!.shape, dtype: 'float32' },
+      },
       fn: (given, weight) => {
         const targets = targetsOf(given)
         const loss = (offset: tf.Tensor) => {
-          const logits = logitsOf(given, weight, offset)
+          const logits = tf.mul(logitsOf(given, weight, offset), tf.expandDims(given.logitScale!, 1)) // [Q, V]
           if (kind === 'cross-entropy') return tokenCrossEntropy(logits, targets)
           return tf.neg(tf.sum(tf.mul(tokenLogits(logits, targets.row, targets.target), targets.weight))) as tf.Scalar
         }

@@ -25,6 +25,7 @@ const row = (before: number[], after: number[], answer: number[], index = 0): Se
   index,
   before,
   after,
+  extractor: [],
   answer,
   text: { before: '', after: '' },
 })
@@ -180,7 +181,8 @@ describe('gradients', () => {
     const direction = Float32Array.from({ length: gradient.length }, (_, i) => Math.sin(i + 1))
     const along = direction.reduce((sum, x, i) => sum + x * gradient[i]!, 0)
     const step = 2e-3
-    const at = async (sign: number) => (await scored.gradient([prompt], rows, [direction.map(x => sign * step * x)])).loss
+    const at = async (sign: number) =>
+      (await scored.gradient([prompt], rows, { offsets: [direction.map(x => sign * step * x)] })).loss
     expect(((await at(1)) - (await at(-1))) / (2 * step)).toBeCloseTo(along, 2)
     expect(along).not.toBeCloseTo(0, 2)
     if (settings.mellowmax === undefined) expect(loss).toBeCloseTo((await scored.score([prompt], rows))[0]!.loss, 5)
