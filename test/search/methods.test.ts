@@ -32,10 +32,13 @@ const settings: Readonly<Record<string, Record<string, unknown>>> = {
   rlprompt: { prompts: 16, topK: 8, hidden: 256, learningRate: 0.01, follow: 0.02, steps: 60 },
   promptquine: { prompt: words.join(''), minLength: 1, population: 16, offspring: 32, steps: 12 },
   'random-shortlist': { candidates: 4, steps: 40 },
+  greater: { topk: 8, steps: 30, blocks: 1, measure: 'cross-entropy', fluency: 0 },
 }
 
-/** Methods that score no neighbour of a prompt, and may end beside the best: in the best hundredth of all. */
-const approximate = ['pez', 'fluent']
+/**
+ * Methods that may end beside the best, and how far: some score no neighbour of a prompt, and GReaTer never puts a token behind itself.
+ */
+const approximate: Readonly<Record<string, number>> = { pez: 5, fluent: 5, greater: 10 }
 
 /** Losses of every prompt that a method can come to, best first: of three words each, or what is left of the words when some are dropped. */
 const lossesOf = new Map<string, number[]>()
@@ -82,7 +85,7 @@ describe.each([...searchMethods.keys()])('%s', type => {
     const { result, events } = await run({ type })
     const best = steps(events).at(-1)!.best
     const rank = lossesOf.get(type)!.findIndex(loss => loss >= best.objective - 1e-6)
-    expect(rank).toBeLessThanOrEqual(approximate.includes(type) ? 5 : 0)
+    expect(rank).toBeLessThanOrEqual(approximate[type] ?? 0)
     expect(result.steps).toBeGreaterThan(0)
     // The prompt may be another one, that dev prefers; it is one of those that were ranked, the first among them.
     expect(result.ranking.map(({ prompt }) => prompt)).toContain(result.initial.prompt)
