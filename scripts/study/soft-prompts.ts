@@ -1,209 +1,209 @@
 /**
- * The table of docs/methods.md: every soft-prompt method at its defaults, on few examples, beside the controls.
+ * The tables of docs/methods.md: every soft-prompt method at its defaults, beside the controls.
  *
- *     node dist/scripts/study/soft-prompts.js [--tasks sst2,agnews] [--methods dept,…] [--seeds 13,21,42] [--steps 150] [--out runs/study]
+ *     node dist/scripts/study/soft-prompts.js [--tasks sst2-16,…] [--methods dept,…] [--seeds 13,21] [--threads 1]
+ *     node dist/scripts/study/soft-prompts.js --table
  *
- * Each run is a process of its own, so that its memory is its own; one that is finished is not run again. The same 600 rows of the
- * test file are scored for all; nothing is chosen on them.
+ * Each run is a process of its own, so that its memory is its own. What is finished is a line of `results/soft-prompts.jsonl`; a run that
+ * has one with the same settings is not done again, so this goes on where it was stopped. `--table` runs nothing and writes what there is
+ * into docs/methods.md. The same test rows are scored for all, once; nothing is chosen on them.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
-import type { ConfigInput } from '../../src/config/schema.js'
+import { isDeepStrictEqual, parseArgs } from 'node:util'
+import { type ConfigInput, parseConfig } from '../../src/config/schema.js'
 import { shuffle } from '../../src/data/random.js'
 import { readRecords } from '../../src/data/read.js'
 import { escapeTemplate } from '../../src/data/template.js'
-import { evaluate } from '../../src/evaluate/evaluate.js'
-import { type MetricValue, wilsonInterval } from '../../src/evaluate/intervals.js'
-import { methodSchemas, promptMethods } from '../../src/prompts/index.js'
+import { type EvaluateResult, evaluate } from '../../src/evaluate/evaluate.js'
+import { promptMethods } from '../../src/prompts/index.js'
 import { replaceText } from '../../src/runs/atomic.js'
 import { tune } from '../../src/train/tune.js'
+import { appendRun, readRuns, type StudyRun } from './results.js'
+import { hasNoSeed, markdownTable } from './table.js'
+import { startingText, type Task, type TaskName, tasks } from './tasks.js'
 
-const TEST_ROWS = 600
-
-interface Task {
-  readonly column: string
-  readonly template: string
-  readonly instruction: string
-  readonly labels: Readonly<Record<string, string>>
-  /** Examples of each class in the in-context control. */
-  readonly shots: number
-}
-
-const tasks: Readonly<Record<string, Task>> = {
-  sst2: {
-    column: 'sentence',
-    template: 'Review: {sentence}\nSentiment:',
-    instruction: 'Classify the sentiment of the movie review as negative or positive.',
-    labels: { 0: 'negative', 1: 'positive' },
-    shots: 4,
-  },
-  agnews: {
-    column: 'text',
-    template: 'Article: {text}\nTopic:',
-    instruction: 'Classify the topic of the news article as world, sports, business or technology.',
-    labels: { 0: 'world', 1: 'sports', 2: 'business', 3: 'technology' },
-    shots: 2,
-  },
-}
-
-interface Outcome {
-  readonly accuracy: MetricValue
-  readonly secondsPerStep?: number
-  readonly parameters?: number
-  readonly peakMemoryBytes: number
-}
+const answer = ' {label}'
+const controls = ['zero-shot', 'few-shot']
 
 const { values } = parseArgs({
   options: {
     tasks: { type: 'string', default: Object.keys(tasks).join() },
-    methods: { type: 'string', default: ['zero-shot', 'few-shot', ...promptMethods.keys()].join() },
-    seeds: { type: 'string', default: '13,21,42' },
-    steps: { type: 'string', default: '150' },
+    methods: { type: 'string' },
+    seeds: { type: 'string' },
     model: { type: 'string', default: 'models/smollm2-135m-instruct' },
+    threads: { type: 'string' },
     out: { type: 'string', default: 'runs/study' },
+    results: { type: 'string', default: 'scripts/study/results/soft-prompts.jsonl' },
+    docs: { type: 'string', default: 'docs/methods.md' },
+    table: { type: 'boolean', default: false },
     job: { type: 'string' },
   },
 })
 
-/** One run: learns, scores, and leaves what came of it in a file. */
-async function job(taskName: string, method: string, seed: string): Promise<void> {
-  const task = tasks[taskName]!
-  const examples = join('examples', taskName, '16-shot', `seed-${seed}`)
-  const test = join(values.out, `${taskName}-test.tsv`)
-  const answer = ' {label}'
-  const common = { model: values.model, template: task.template, answer, labels: task.labels }
-  const outcome = async (): Promise<Outcome> => {
-    if (method === 'zero-shot' || method === 'few-shot') {
-      const shown =
-        method === 'zero-shot' ? `${task.instruction}\n` : await inContext(task, join(examples, 'train.tsv'), Number(seed))
-      const { metrics } = await evaluate({
-        ...common,
-        data: test,
-        template: escapeTemplate(shown) + task.template,
-        truncate: true,
-      })
-      return { accuracy: metrics.accuracy!, peakMemoryBytes: memory() }
-    }
-    const folder = join(values.out, `${taskName}-${method}-${seed}`)
-    rmSync(folder, { recursive: true, force: true })
-    const steps: number[] = []
-    const run = await tune(
-      {
-        model: values.model,
-        data: { train: join(examples, 'train.tsv'), dev: join(examples, 'dev.tsv'), labels: task.labels },
-        template: task.template,
-        answer,
-        method: { type: method, ...startingText(method, task.instruction) } as ConfigInput['method'],
-        train: { steps: Number(values.steps), batchSize: 16, evaluateEvery: 25 },
-        control: { instruction: task.instruction },
-        seed: Number(seed),
-        out: folder,
-      },
-      { onEvent: event => event.event === 'step' && steps.push(16 / event.rowsPerSecond) },
-    )
-    const { metrics } = await evaluate({ ...common, data: test, prompt: run.folder, truncate: true })
-    steps.sort((a, b) => a - b)
-    return {
-      accuracy: metrics.accuracy!,
-      secondsPerStep: steps[steps.length >> 1]!,
-      parameters: run.result.parameters,
-      peakMemoryBytes: memory(),
-    }
+/** What `tune` is asked: the method at its defaults. */
+function configOf(task: Task, method: string, seed: number, out?: string): ConfigInput {
+  const { columns, ...data } = task.data(seed)
+  return {
+    model: values.model,
+    data: { ...data, labels: task.labels, ...(columns && { columns }) },
+    template: task.template,
+    answer,
+    method: { type: method, ...startingText(method, task.instruction) } as ConfigInput['method'],
+    train: { steps: task.steps, batchSize: 16, evaluateEvery: task.evaluateEvery },
+    evaluate: { limit: task.devRows },
+    control: { instruction: task.instruction },
+    seed,
+    ...(values.threads !== undefined && { threads: Number(values.threads) }),
+    ...(out !== undefined && { out }),
   }
-  await replaceText(resultPath(taskName, method, seed), JSON.stringify(await outcome()))
 }
 
-/** Methods whose rows start by words start from the instruction. */
-function startingText(method: string, text: string): object {
-  const schema = methodSchemas.find(({ shape }) => shape.type.value === method)!
-  const defaults = schema.parse({ type: method }) as { init?: { type: string } }
-  return defaults.init?.type === 'vocabulary' ? { init: { type: 'text', text } } : {}
+function settingsOf(task: Task, method: string, seed: number): StudyRun['settings'] {
+  if (controls.includes(method)) return undefined
+  const config = parseConfig(configOf(task, method, seed))
+  // As a line of the results has it.
+  return JSON.parse(JSON.stringify({ learningRate: config.train.learningRate, method: config.method })) as StudyRun['settings']
+}
+
+const isRun = (run: StudyRun, name: TaskName, method: string, seed: number) =>
+  run.task === name &&
+  run.method === method &&
+  (run.seed === seed || hasNoSeed(run)) &&
+  (controls.includes(method) || run.steps === tasks[name].steps) &&
+  isDeepStrictEqual(run.settings, settingsOf(tasks[name], method, seed))
+
+/** One run: learns, scores, and adds its line. */
+async function job(name: TaskName, method: string, seed: number): Promise<void> {
+  const task: Task = tasks[name]
+  const started = performance.now()
+  const run = controls.includes(method) ? await control(name, task, method, seed) : await learned(name, task, method, seed)
+  appendRun(values.results, {
+    task: name,
+    method,
+    seed,
+    ...run,
+    peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+    seconds: Math.round((performance.now() - started) / 1000),
+  })
+}
+
+type Outcome = Omit<StudyRun, 'task' | 'method' | 'seed' | 'peakMemoryBytes' | 'seconds'>
+
+async function control(name: TaskName, task: Task, method: string, seed: number): Promise<Outcome> {
+  const shown = method === 'zero-shot' ? `${task.instruction}\n` : await inContext(task, seed)
+  const template = escapeTemplate(shown) + task.template
+  const result = await evaluate({
+    model: values.model,
+    data: testFile(name),
+    ...namesOf(task),
+    template,
+    answer,
+    labels: task.labels,
+    truncate: true,
+  })
+  return { steps: 0, ...scores(result) }
+}
+
+async function learned(name: TaskName, task: Task, method: string, seed: number): Promise<Outcome> {
+  const folder = join(values.out, `${name}-${method}-${seed}`)
+  rmSync(folder, { recursive: true, force: true })
+  const times: number[] = []
+  let before = process.cpuUsage()
+  const run = await tune(configOf(task, method, seed, folder), {
+    onEvent: ({ event }) => {
+      if (event === 'step') {
+        const { user, system } = process.cpuUsage(before)
+        times.push((user + system) / 1e6)
+      }
+      before = process.cpuUsage()
+    },
+  })
+  const result = await evaluate({ prompt: run.folder, data: testFile(name), ...namesOf(task), truncate: true })
+  times.sort((a, b) => a - b)
+  return {
+    steps: task.steps,
+    settings: settingsOf(task, method, seed)!,
+    dev: Object.fromEntries(Object.entries(run.result.metrics).map(([metric, { value }]) => [metric, rounded(value)])),
+    bestStep: run.result.bestStep,
+    ...scores(result),
+    parameters: run.result.parameters,
+    processorSecondsPerStep: rounded(times[times.length >> 1]!),
+  }
+}
+
+function scores({ metrics, predictions }: EvaluateResult): Pick<StudyRun, 'test' | 'right'> {
+  const values = Object.entries(metrics).map(
+    ([name, { value, low, high }]) => [name, { value: rounded(value), low: rounded(low), high: rounded(high) }] as const,
+  )
+  return {
+    test: Object.fromEntries(values),
+    right: predictions!.map(({ label, predicted }) => (label === predicted ? '1' : '0')).join(''),
+  }
+}
+
+const rounded = (x: number) => Number(x.toPrecision(5))
+
+/** A file without a header needs names for its columns. */
+const namesOf = (task: Task) => {
+  const { columns } = task.data(task.seeds[0]!)
+  return columns === undefined ? {} : { columns }
 }
 
 /** The same examples of each class for every row, in an order drawn by seed. */
-async function inContext({ template, labels, column, shots }: Task, file: string, seed: number): Promise<string> {
-  const { records } = await readRecords(file)
+async function inContext({ data, template, labels, column, shots }: Task, seed: number): Promise<string> {
+  const { train, columns } = data(seed)
+  const { records } = await readRecords(train, { columns })
   const chosen = Object.keys(labels).flatMap(label => records.filter(record => record.label === label).slice(0, shots))
   return shuffle(chosen, seed)
     .map(record => `${template.replace(`{${column}}`, () => record[column]!)} ${labels[record.label!]}\n\n`)
     .join('')
 }
 
-const resultPath = (task: string, method: string, seed: string) => join(values.out, `${task}-${method}-${seed}.json`)
-
-/** The most that this process has held, mapped files included. */
-const memory = () => process.resourceUsage().maxRSS * 1024
-
-function table(): void {
+function testFile(name: TaskName): string {
+  const { file, rows }: Task['test'] = tasks[name].test
+  if (rows === undefined) return file
+  const path = join(values.out, `${name}-test.tsv`)
+  if (existsSync(path)) return path
   mkdirSync(values.out, { recursive: true })
-  for (const taskName of values.tasks.split(',')) {
-    const test = join(values.out, `${taskName}-test.tsv`)
-    if (!existsSync(test)) {
-      const [header, ...lines] = readFileSync(
-        taskName === 'sst2' ? 'examples/sst2/16-shot/test.tsv' : `examples/${taskName}/test.tsv`,
-        'utf8',
-      )
-        .trimEnd()
-        .split('\n')
-      writeFileSync(test, `${[header, ...shuffle(lines, 13).slice(0, TEST_ROWS)].join('\n')}\n`)
-    }
-    for (const seed of values.seeds.split(','))
-      for (const method of values.methods.split(',')) {
-        if (existsSync(resultPath(taskName, method, seed))) continue
-        console.error(`${taskName} ${method} ${seed}`)
-        const args = [
-          '--job',
-          [taskName, method, seed].join('/'),
-          '--steps',
-          values.steps,
-          '--out',
-          values.out,
-          '--model',
-          values.model,
-        ]
-        const { status, stderr } = spawnSync(process.execPath, [fileURLToPath(import.meta.url), ...args], { encoding: 'utf8' })
+  const [header, ...lines] = readFileSync(file, 'utf8').trimEnd().split('\n')
+  writeFileSync(path, `${[header, ...shuffle(lines, 13).slice(0, rows)].join('\n')}\n`)
+  return path
+}
+
+function runAll(): void {
+  const methods = values.methods?.split(',') ?? [...controls, ...promptMethods.keys()]
+  for (const name of values.tasks.split(',') as TaskName[])
+    for (const seed of values.seeds?.split(',').map(Number) ?? tasks[name].seeds)
+      for (const method of methods) {
+        if (readRuns(values.results).some(run => isRun(run, name, method, seed))) continue
+        console.error(`${new Date().toISOString()} ${name} ${method} ${seed}`)
+        const passed = (['model', 'out', 'results'] as const).flatMap(option => [`--${option}`, values[option]])
+        if (values.threads !== undefined) passed.push('--threads', values.threads)
+        const args = [fileURLToPath(import.meta.url), '--job', [name, method, seed].join('/'), ...passed]
+        const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
         if (status !== 0) console.error(`  failed: ${stderr.trim().split('\n').slice(-3).join(' | ')}`)
       }
-    console.log(markdown(taskName))
-  }
 }
 
-/** Pooled over the seeds: as many rows as all of them scored. */
-function markdown(taskName: string): string {
-  const lines = [
-    `| ${taskName} | accuracy (95 % interval) | by seed | numbers | s/step | peak memory |`,
-    '|---|---|---|---|---|---|',
-  ]
-  for (const method of values.methods.split(',')) {
-    const found = values.seeds
-      .split(',')
-      .map(seed => resultPath(taskName, method, seed))
-      .filter(path => existsSync(path))
-      .map(path => JSON.parse(readFileSync(path, 'utf8')) as Outcome)
-    if (found.length === 0) continue
-    const right = found.reduce((sum, { accuracy }) => sum + Math.round(accuracy.value * TEST_ROWS), 0)
-    const { low, high } = wilsonInterval(right, TEST_ROWS * found.length)
-    const percent = (x: number) => (100 * x).toFixed(1)
-    const middle = (of: (outcome: Outcome) => number | undefined) => {
-      const all = found.map(of).filter(x => x !== undefined)
-      return all.length === 0 ? undefined : all.sort((a, b) => a - b)[all.length >> 1]
-    }
-    lines.push(
-      `| ${[
-        method,
-        `${percent(right / TEST_ROWS / found.length)} (${percent(low)} to ${percent(high)})`,
-        found.map(({ accuracy }) => percent(accuracy.value)).join(', '),
-        middle(({ parameters }) => parameters) ?? '',
-        middle(({ secondsPerStep }) => secondsPerStep)?.toFixed(2) ?? '',
-        `${((middle(({ peakMemoryBytes }) => peakMemoryBytes) ?? 0) / 1e9).toFixed(2)} GB`,
-      ].join(' | ')} |`,
-    )
-  }
-  return `${lines.join('\n')}\n`
+/** The runs at today's defaults, between the marks of the document. */
+async function writeTables(): Promise<void> {
+  const runs = readRuns(values.results)
+  const tables = (Object.keys(tasks) as TaskName[]).flatMap(name => {
+    const current = runs.filter(run => isRun(run, name, run.method, run.seed))
+    return current.length === 0 ? [] : [markdownTable(tasks[name].title, current)]
+  })
+  const text = readFileSync(values.docs, 'utf8')
+  const [begin, end] = ['<!-- study: begin -->', '<!-- study: end -->']
+  const [from, to] = [text.indexOf(begin), text.indexOf(end)]
+  if (from < 0 || to < from) throw new Error(`${values.docs} has no place for the tables (${begin} … ${end})`)
+  await replaceText(values.docs, `${text.slice(0, from + begin.length)}\n${tables.join('\n\n')}\n${text.slice(to)}`)
 }
 
-if (values.job !== undefined) await job(...(values.job.split('/') as [string, string, string]))
-else table()
+if (values.job !== undefined) {
+  const [name, method, seed] = values.job.split('/') as [TaskName, string, string]
+  await job(name, method, Number(seed))
+} else if (values.table) await writeTables()
+else runAll()

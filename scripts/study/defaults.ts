@@ -1,0 +1,104 @@
+/**
+ * How the defaults of the soft-prompt methods were chosen: short runs on few examples, judged by 200 dev rows.
+ *
+ *     node dist/scripts/study/defaults.js [--steps 48] '{"type":"dept","offsetLearningRate":1e-4}' '{"type":"lpt","learningRate":0.02}' …
+ *
+ * Each argument is a method's options, with `learningRate` for that of the run. Every result is a line of `results/defaults.jsonl`; what
+ * is there already is not run again. Test rows are never read.
+ */
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { type ConfigInput, parseConfig } from '../../src/config/schema.js'
+import { batchOrder } from '../../src/data/batches.js'
+import { shuffle } from '../../src/data/random.js'
+import { scoreRows } from '../../src/evaluate/score.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+import { prepareJob } from '../../src/train/job.js'
+import { learn } from '../../src/train/loop.js'
+import { readTask } from '../../src/train/task.js'
+import { startingText, tasks } from './tasks.js'
+
+const DEV_ROWS = 200
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    steps: { type: 'string', default: '48' },
+    batch: { type: 'string', default: '16' },
+    seed: { type: 'string', default: '13' },
+    model: { type: 'string', default: 'models/smollm2-135m-instruct' },
+    threads: { type: 'string' },
+    out: { type: 'string', default: 'runs/study' },
+    results: { type: 'string', default: 'scripts/study/results/defaults.jsonl' },
+  },
+})
+
+const task = tasks['sst2-16']
+const examples = join('examples', 'sst2', '16-shot', `seed-${values.seed}`)
+const dev = join(values.out, 'sst2-dev.tsv')
+mkdirSync(values.out, { recursive: true })
+if (!existsSync(dev)) {
+  const lines = readFileSync('examples/sst2/dev.tsv', 'utf8').trimEnd().split('\n')
+  writeFileSync(dev, `sentence\tlabel\n${shuffle(lines, 13).slice(0, DEV_ROWS).join('\n')}\n`)
+}
+const known = existsSync(values.results) ? readFileSync(values.results, 'utf8').trimEnd().split('\n') : []
+for (const text of positionals) {
+  const options = JSON.parse(text) as { type: string; learningRate?: number }
+  const { learningRate, ...method } = { ...startingText(options.type, task.instruction), ...options }
+  const config = parseConfig({
+    model: values.model,
+    data: { train: join(examples, 'train.tsv'), dev, labels: task.labels },
+    template: task.template,
+    answer: ' {label}',
+    method: method as ConfigInput['method'],
+    train: { steps: Number(values.steps), batchSize: Number(values.batch), ...(learningRate !== undefined && { learningRate }) },
+    seed: Number(values.seed),
+  })
+  const { batchSize, steps } = config.train
+  const key = { seed: config.seed, steps, batchSize, learningRate: config.train.learningRate, method: config.method }
+  if (known.some(line => line.startsWith(`${JSON.stringify(key).slice(0, -1)},`))) continue
+  const read = await readTask(config)
+  const started = performance.now()
+  const model = await LanguageModel.load(values.model, values.threads === undefined ? {} : { threads: Number(values.threads) })
+  const job = await prepareJob(config, read, model)
+  const order = batchOrder({ rows: read.train.length, batchSize, seed: config.seed, bucket: config.train.bucket })
+  const losses: number[] = []
+  const score = async () => {
+    const rows = read.dev.map((record, i) => job.rows.scoring(record, i))
+    const { metrics, logLikelihoods } = await scoreRows(model, job.prompt, rows, read.labels, { seed: config.seed })
+    const loss = mean(
+      logLikelihoods.map((scores, i) => Math.log(scores.reduce((sum, x) => sum + Math.exp(x), 0)) - scores[rows[i]!.target]!),
+    )
+    return { accuracy: metrics.accuracy!.value, loss: rounded(loss), logLikelihood: rounded(metrics.logLikelihood!.value) }
+  }
+  await learn(job.state, {
+    ...job,
+    train: config.train,
+    batch: step => order.at(step).map(row => job.rows.training(read.train[row]!, row)),
+    evaluate: undefined,
+    writeCheckpoint: async () => {},
+    emit: event => {
+      if (event.event === 'step') losses.push(event.loss)
+    },
+    elapsed: () => (performance.now() - started) / 1000,
+    signal: undefined,
+  })
+  const result = {
+    ...key,
+    dev: await score(),
+    train: { first: rounded(losses[0]!), last: rounded(mean(losses.slice(-8))) },
+    seconds: Math.round((performance.now() - started) / 1000),
+  }
+  appendFileSync(values.results, `${JSON.stringify(result)}\n`)
+  console.log(JSON.stringify(result))
+  await model.dispose()
+}
+
+function mean(numbers: readonly number[]): number {
+  return numbers.reduce((sum, x) => sum + x, 0) / numbers.length
+}
+
+function rounded(x: number): number {
+  return Number(x.toFixed(4))
+}
