@@ -4,7 +4,6 @@ import { GradpromptError, nearest } from '../errors.js'
 import type { ActivePrompt, LanguageModel, SoftPrompt } from '../model/language-model.js'
 import { promptMethods } from '../prompts/index.js'
 import type { PromptMethod } from '../prompts/method.js'
-import { numSoftTokens } from '../prompts/soft-rows.js'
 import { isStatic, staticRows } from '../prompts/static.js'
 import type { PromptFile } from '../runs/prompt-file.js'
 
@@ -63,9 +62,9 @@ function promptMethod({ method }: PromptFile): PromptMethod {
  * @throws GradpromptError `not-static`, `unknown-method`
  */
 export async function softPromptOf(prompt: PromptFile): Promise<Required<SoftPrompt>> {
-  if (!isStatic(promptMethod(prompt), prompt.method)) {
+  if (!isStatic(promptMethod(prompt))) {
     throw new GradpromptError('not-static', `a prompt of ${prompt.method.type} is not a fixed list of rows`, {
-      found: `method.type: ${prompt.method.type}${numSoftTokens(prompt.method) > 0 ? ', with soft tokens in its template' : ''}`,
+      found: `method.type: ${prompt.method.type}`,
       expected: 'a method whose prompt is the same for every text, such as prompt-tuning',
     })
   }

@@ -117,18 +117,6 @@ export class PrefixCache {
     this.trim()
   }
 
-  /** Forgets every part that no sequence holds. */
-  clear(): void {
-    for (const node of this.recent) if (node.users === 0 && node.children.size === 0) this.drop(node)
-  }
-
-  private drop(node: PrefixNode): void {
-    node.parent!.children.delete(node.key)
-    this.recent.delete(node)
-    if (node.keyValues) this.bytes -= node.keyValues.data.byteLength
-    else this.empty--
-  }
-
   /** Marks a beginning as used now: its end first, so that what follows is always forgotten before what it follows. */
   private touch(node: PrefixNode): void {
     for (let part: PrefixNode = node; part.parent; part = part.parent) {
@@ -142,7 +130,10 @@ export class PrefixCache {
     for (const node of this.recent) {
       if (node.users > 0 || node.children.size > 0) continue
       if (node.keyValues ? this.bytes <= this.limit : this.empty <= REMEMBERED) continue
-      this.drop(node)
+      node.parent!.children.delete(node.key)
+      this.recent.delete(node)
+      if (node.keyValues) this.bytes -= node.keyValues.data.byteLength
+      else this.empty--
       if (this.bytes <= this.limit && this.empty <= REMEMBERED) return
     }
   }

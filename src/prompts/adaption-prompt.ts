@@ -32,8 +32,6 @@ export const adaptionPrompt: PromptMethod<AdaptionPromptConfig> = {
     return undefined
   },
 
-  frozenLayers: (config, model) => model.numLayers - layersOf(config, model),
-
   parameters(config, model) {
     const layers = layersOf(config, model)
     return [

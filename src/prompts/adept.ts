@@ -17,7 +17,8 @@ export const adeptSchema = z.strictObject({
     .min(2)
     .default(20)
     .describe('the learned numbers are as many as those of a plain prompt of this many rows'),
-  offsetLearningRate: z.number().positive().default(0.001).describe("highest learning rate of the network's weights"),
+  // The authors' own.
+  offsetLearningRate: z.number().positive().default(0.0001).describe("highest learning rate of the network's weights"),
 })
 
 export type AdeptConfig = z.output<typeof adeptSchema>

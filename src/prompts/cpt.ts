@@ -17,12 +17,13 @@ export const cptSchema = z.strictObject({
   type: z.literal('cpt').describe('training examples before the text, whose embeddings are learned within narrow bounds'),
   examples: z.int().min(1).max(10_000).default(4).describe('training rows to show, drawn by seed, the classes in turn'),
   separator: z.string().default('\n\n').describe('text behind each example'),
+  // PEFT's 0.1 is for rows of a wide model; here it would be a sixtieth of a row's length. 1 was tried on dev (scripts/study).
   inputEpsilon: z
     .number()
     .min(0)
-    .default(0.1)
+    .default(1)
     .describe('how far the row of an input token may move, times the square root of width / 2048'),
-  formatEpsilon: z.number().min(0).default(0.1).describe('the same for tokens of the template'),
+  formatEpsilon: z.number().min(0).default(1).describe('the same for tokens of the template'),
   decay: z
     .number()
     .positive()
@@ -61,7 +62,7 @@ export const cpt: PromptMethod<CptConfig> = {
   type: 'cpt',
   paper:
     'Blau et al. 2024, Context-aware Prompt Tuning: Advancing In-Context Learning with Adversarial Methods (arXiv 2410.17222)',
-  learningRate: 0.001,
+  learningRate: 0.005,
   placement: ({ tokenIds = [] }) => ({ numVirtualTokens: tokenIds.length, position: 'before-bos' }),
 
   check({ tokenIds, tokenTypes }, { vocabSize }) {

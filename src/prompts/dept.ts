@@ -23,7 +23,8 @@ export const deptSchema = z.strictObject({
     .enum(['text', 'all'])
     .default('all')
     .describe('whether generated tokens have an offset (all) or the instruction alone'),
-  offsetLearningRate: z.number().positive().default(0.001).describe("highest learning rate of the offset's factors"),
+  // The released code has 1e-4 to 5e-3 beside embeddings of T5, which are far larger than a decoder's.
+  offsetLearningRate: z.number().positive().default(0.0001).describe("highest learning rate of the offset's factors"),
   scale: z.number().positive().default(1).describe('multiplies the offset; the released code has 8 / sqrt(rank)'),
 })
 

@@ -18,10 +18,17 @@ export interface Bottleneck {
   readonly count: number
 }
 
-export const bottleneckParameters = ({ hiddenSize, bottleneck, outputs, count }: Bottleneck): PromptParameter[] => [
-  { name: 'down', shape: [hiddenSize, bottleneck] },
-  { name: 'downBias', shape: [bottleneck] },
-  { name: 'up', shape: [bottleneck, outputs] },
+/**
+ * The biases behind W_up are rows, and are learned as fast as rows; the network has a learning rate of its own, since a step moves each
+ * row that it makes by as many of its numbers as the bottleneck is wide.
+ */
+export const bottleneckParameters = (
+  { hiddenSize, bottleneck, outputs, count }: Bottleneck,
+  learningRate: number,
+): PromptParameter[] => [
+  { name: 'down', shape: [hiddenSize, bottleneck], learningRate },
+  { name: 'downBias', shape: [bottleneck], learningRate },
+  { name: 'up', shape: [bottleneck, outputs], learningRate },
   { name: 'upBias', shape: [count, hiddenSize] },
 ]
 

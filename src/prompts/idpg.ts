@@ -21,6 +21,7 @@ export const idpgSchema = z.strictObject({
   bottleneck: z.int().min(1).max(100_000).default(128).describe('width of the generator'),
   activation: z.enum(['gelu', 'relu', 'tanh']).default('gelu').describe('between the two projections'),
   normalize: z.boolean().default(true).describe("divide the instruction's rows by their root mean square first"),
+  generatorLearningRate: z.number().positive().default(0.001).describe("highest learning rate of the generator's network"),
 })
 
 export type IdpgConfig = z.output<typeof idpgSchema>
@@ -35,7 +36,7 @@ const sizes = ({ numVirtualTokens: count, bottleneck }: IdpgConfig, { hiddenSize
 export const idpg: PromptMethod<IdpgConfig> = {
   type: 'idpg',
   paper: 'Wu et al. 2022, IDPG: An Instance-Dependent Prompt Generation Method (arXiv 2204.04497)',
-  learningRate: 0.002,
+  learningRate: 0.01,
   placement: ({ numVirtualTokens, insertionLayer }) => ({
     numVirtualTokens,
     position: 'before-bos',
@@ -50,7 +51,7 @@ export const idpg: PromptMethod<IdpgConfig> = {
     return undefined
   },
 
-  parameters: (config, model) => bottleneckParameters(sizes(config, model)),
+  parameters: (config, model) => bottleneckParameters(sizes(config, model), config.generatorLearningRate),
 
   async initialise(config, context) {
     const { model, seed } = context

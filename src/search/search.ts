@@ -10,7 +10,6 @@ import { type DataSource, type Part, parts } from '../train/task.js'
 import type { SearchEvent, SearchResult } from './events.js'
 import { type JobOptions, prepareSearch, runSearch } from './job.js'
 import { progressOf } from './loop.js'
-import { withExamples } from './shots.js'
 import { readSearchTask, type SearchTask } from './task.js'
 
 export interface SearchOptions {
@@ -56,10 +55,9 @@ export async function search(
   { onEvent, signal, source = 'config' }: SearchOptions = {},
 ): Promise<SearchRun> {
   const started = performance.now()
-  const parsed = parseSearchConfig(await withPrompt(input), { source })
-  if (parsed.out !== undefined) await refuseOccupied(parsed.out)
-  const task = await readSearchTask(parsed)
-  const config = withExamples(parsed, task)
+  const config = parseSearchConfig(await withPrompt(input), { source })
+  if (config.out !== undefined) await refuseOccupied(config.out)
+  const task = await readSearchTask(config)
   refuseAborted(signal)
   const model = await loadModelOf(config)
   try {
