@@ -66,8 +66,12 @@ export interface AttentionCall {
 
 export interface HiddenInputs {
   readonly weight: (name: string) => tf.Tensor
-  /** Embedded rows, [R, d]. */
+  /** Embedded rows, or those that the layer `from` takes, [R, d]. */
   readonly x: tf.Tensor
+  /** The first layer that is computed; by default 0. */
+  readonly from?: number
+  /** The layer whose rows are the result, as it takes them; by default all layers and the last norm are computed. */
+  readonly to?: number
   /** Position of each row, [R] int32. */
   readonly positions: tf.Tensor
   /** The rows that are read at the end: only these go through the last layer's queries, output projection and MLP. */
@@ -99,7 +103,7 @@ export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
   readonly embedding: string
   /** Token embeddings as the first layer takes them: `ids` [N] int32 -> [N, d]. */
   embed(config: Config, weight: (name: string) => tf.Tensor, ids: tf.Tensor): tf.Tensor
-  /** Normalised hidden states of the rows that are read, [Q, d]. */
+  /** Normalised hidden states of the rows that are read, [Q, d]; with `to` all rows as that layer takes them, [R, d]. */
   hidden(config: Config, inputs: HiddenInputs): tf.Tensor
   /** Logits of hidden states: [Q, d] -> [Q, V]. */
   logits(config: Config, weight: (name: string) => tf.Tensor, hidden: tf.Tensor): tf.Tensor

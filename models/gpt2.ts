@@ -79,13 +79,14 @@ export const gpt2: ModelFamily<Gpt2Config> = {
 
   embed: (_, weight, ids) => tf.gather(weight('embedding'), ids as tf.Tensor1D),
 
-  hidden(config, { weight, x: embedded, positions, read, attend, attendBeside, beforeLayer }) {
+  hidden(config, { weight, x: embedded, from = 0, to, positions, read, attend, attendBeside, beforeLayer }) {
     const { numAttentionHeads: heads, headDim, numLayers, layerNormEpsilon: epsilon } = config
     /** [rows, count D] -> [count, rows, D] */
     const split = (y: tf.Tensor, count: number) => tf.transpose(tf.reshape(y, [-1, count, headDim]), [1, 0, 2])
     const apart = (y: tf.Tensor, parts: number) => tf.split(y, parts, 0) as [tf.Tensor, tf.Tensor, tf.Tensor]
-    let x: tf.Tensor = tf.add(embedded, tf.gather(weight('positions'), positions as tf.Tensor1D)) // [R, d]
-    for (let layer = 0; layer < numLayers; layer++) {
+    let x = from > 0 ? embedded : tf.add(embedded, tf.gather(weight('positions'), positions as tf.Tensor1D)) // [R, d]
+    for (let layer = from; layer < numLayers; layer++) {
+      if (layer === to) return x
       const w = (name: string) => weight(layerName(layer, name))
       x = beforeLayer?.(layer, x)?.x ?? x
       const h = layerNorm(x, w('attentionNorm'), w('attentionNormBias'), epsilon)

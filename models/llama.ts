@@ -97,7 +97,7 @@ export const llama: ModelFamily<LlamaConfig> = {
 
   embed: (_, weight, ids) => tf.gather(weight('embedding'), ids as tf.Tensor1D),
 
-  hidden(config, { weight, x: embedded, positions, read, attend, attendBeside, beforeLayer }) {
+  hidden(config, { weight, x: embedded, from = 0, to, positions, read, attend, attendBeside, beforeLayer }) {
     const { numAttentionHeads: heads, numKeyValueHeads: keyHeads, headDim, numLayers, rmsNormEpsilon } = config
     const tables = (at: tf.Tensor) => rotaryTables(config.rotary, headDim, at)
     let { cos, sin } = tables(positions) // [R, D/2]
@@ -106,7 +106,8 @@ export const llama: ModelFamily<LlamaConfig> = {
     /** Heads taken apart: [a + b, rows, D] -> [a, rows, D] and [b, rows, D] */
     const apart = (y: tf.Tensor, ...counts: number[]) => tf.split(y, counts, 0) as [tf.Tensor, tf.Tensor]
     let x = embedded
-    for (let layer = 0; layer < numLayers; layer++) {
+    for (let layer = from; layer < numLayers; layer++) {
+      if (layer === to) return x
       const w = (name: string) => weight(layerName(layer, name))
       const bias = (present: boolean, name: string) => (present ? w(name) : undefined)
       const changed = beforeLayer?.(layer, x)

@@ -10,6 +10,9 @@ export const usage = `npm run bench -- methods [--rounds 5] [--only steps,dept]
 Step times of the soft-prompt methods on SST-2 batches of 16, in turn in one process, and DePT beside eager torch
 (GRADPROMPT_BENCH_PYTHON names a Python with torch, transformers, peft, gguf and accelerate).`
 
+/** Given this, a run's step finds what the frozen layers make of its rows. */
+const cached = ', rows kept'
+
 /** What is compared with what: the ratio of two step times. */
 const configs: Readonly<Record<string, object>> = {
   'prompt-tuning 20': { type: 'prompt-tuning', numVirtualTokens: 20 },
@@ -21,12 +24,14 @@ const configs: Readonly<Record<string, object>> = {
   iapt: { type: 'iapt' },
   idpg: { type: 'idpg' },
   lpt: { type: 'lpt' },
+  [`lpt${cached}`]: { type: 'lpt' },
   'adaption-prompt': { type: 'adaption-prompt' },
 }
 const ratios: readonly (readonly [string, string])[] = [
   ['dept 40 of 100', 'prompt-tuning 100'],
   ['iapt', 'prompt-tuning 20'],
   ['lpt', 'prompt-tuning 20'],
+  [`lpt${cached}`, 'prompt-tuning 20'],
 ]
 
 export async function run(args: readonly string[]): Promise<object> {
@@ -43,7 +48,8 @@ async function steps(rounds: number): Promise<object> {
   const model = await LanguageModel.load('models/smollm2-135m-instruct')
   try {
     const runners = new Map<string, (batch: number) => Promise<number>>()
-    for (const [name, config] of Object.entries(configs)) runners.set(name, await runner(model, config))
+    for (const [name, config] of Object.entries(configs))
+      runners.set(name, await runner(model, config, { keepsRows: name.endsWith(cached) }))
     const seconds = new Map([...runners.keys()].map(name => [name, [] as number[]]))
     for (let i = 0; i < rounds; i++) for (const [name, step] of runners) seconds.get(name)!.push(await step(i))
     const time = (name: string) => median(seconds.get(name)!)
@@ -59,7 +65,11 @@ async function steps(rounds: number): Promise<object> {
 }
 
 /** A step of one method: gradient and update, on the n-th batch of the training file. */
-async function runner(model: LanguageModel, given: object): Promise<(batch: number) => Promise<number>> {
+async function runner(
+  model: LanguageModel,
+  given: object,
+  { keepsRows = false }: { keepsRows?: boolean } = {},
+): Promise<(batch: number) => Promise<number>> {
   const { type } = given as { type: string }
   const method = promptMethods.get(type)!
   const config = methodSchemas.find(({ shape }) => shape.type.value === type)!.parse(given)
@@ -79,8 +89,9 @@ async function runner(model: LanguageModel, given: object): Promise<(batch: numb
   const train = sst2('train.tsv')
   const step = async (batch: number) => {
     const labelled = train.slice(16 * batch, 16 * (batch + 1)).map(row => rows.training(row))
+    const frozen = keepsRows ? await model.frozenRows(prompt, labelled) : undefined
     const start = performance.now()
-    const { gradients } = await model.promptGradient(prompt, labelled)
+    const { gradients } = await model.promptGradient(prompt, labelled, { frozen })
     optimizer.step(parameters, gradients, 1e-4)
     return (performance.now() - start) / 1000
   }

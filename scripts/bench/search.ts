@@ -112,7 +112,10 @@ class SearchBench {
     const job = await prepareSearch(config, await readSearchTask(config), model)
     const { space, rows, programs, allowed } = job
     const { vocabSize, hiddenSize } = model.config
-    const objective = new Objective(model, programs, new Budget({}, () => 0), { free: space.free, fluency: 0 })
+    const objective = new Objective(model, programs, new Budget({}, () => 0), {
+      free: space.free,
+      fluency: 0,
+    })
     const { gradient } = await objective.gradient([space.start], rows)
     const products = await programs.project(rowsOf(gradient, space.free, hiddenSize))
     const [own, theirs] = [products, await peerGradient(out)].map(values =>
@@ -124,6 +127,7 @@ class SearchBench {
         loss: theirs![j * vocabSize + to]!,
         rowLosses: [],
         exact: false,
+        exactRows: 0,
       })),
     )
     await programs.dispose()

@@ -1,11 +1,13 @@
 import { batchOrder } from '../data/batches.js'
 import { originOf } from '../data/records.js'
 import type { Segment, TrainingRow } from '../data/rows.js'
+import { softName } from '../data/soft-tokens.js'
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
 import { openCheckpoint, shortName } from '../model/checkpoint.js'
 import { MemoryPlan } from '../model/memory.js'
 import { checkMethod, learnedNumbers } from '../prompts/check.js'
 import { promptMethods } from '../prompts/index.js'
+import { numSoftTokens, softVocabulary } from '../prompts/soft-rows.js'
 import { refuseOccupied } from '../runs/run-folder.js'
 import { exampleRows, readTask, taskRows, totalSteps } from '../train/task.js'
 import { resolveConfig } from './config-input.js'
@@ -30,10 +32,12 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const method = promptMethods.get(config.method.type)!
   const contextLength = model.maxPositionEmbeddings
   const examples = exampleRows(config, task, { tokenizer, contextLength })
-  const options = method.resolve?.(config.method, { tokenizer, exampleRows: examples }) ?? config.method
+  const { template } = config
+  const options = method.resolve?.(config.method, { tokenizer, exampleRows: examples, template }) ?? config.method
   const numVirtualTokens = method.placement(options, model).numVirtualTokens
   const tasks = method.tasks?.(options)
-  const { builder, truncated } = taskRows(config, task, { tokenizer, contextLength, numVirtualTokens, tasks })
+  const soft = softVocabulary(options, model)
+  const { builder, truncated } = taskRows(config, task, { tokenizer, contextLength, numVirtualTokens, tasks, soft })
 
   const { batchSize, accumulate, bucket } = config.train
   const order = batchOrder({ rows: task.train.length, batchSize, seed: config.seed, bucket: false })
@@ -58,6 +62,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     method: method.type,
     parameters: learnedNumbers(method.parameters(options, model)),
     numVirtualTokens,
+    softTokens: numSoftTokens(options),
     rows: { train: task.train.length, dev: task.dev.length, scored: task.scored.length, test: task.test.length, truncated },
     labels: task.labels?.candidates ?? null,
     steps: totalSteps(config.train, task.train.length),
@@ -71,7 +76,10 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
         origin: originOf(record, i),
         tokens: ids.length,
         truncated,
-        segments: segments.map(segment => ({ ...segment, pieces: segment.ids.map(id => tokenizer.token(id)) })),
+        segments: segments.map(segment => ({
+          ...segment,
+          pieces: segment.ids.map(id => (id < model.vocabSize ? tokenizer.token(id) : softName(id - model.vocabSize))),
+        })),
       }
     }),
   }
@@ -84,6 +92,8 @@ interface Summary {
   readonly method: string
   readonly parameters: number
   readonly numVirtualTokens: number
+  /** In the template. */
+  readonly softTokens: number
   readonly rows: { train: number; dev: number; scored: number; test: number; truncated: number }
   readonly labels: readonly string[] | null
   readonly steps: number
@@ -99,7 +109,8 @@ interface Summary {
 }
 
 function describe(summary: Summary, tokenizer: Tokenizer): string {
-  const { model, rows, memory, labels, numVirtualTokens } = summary
+  const { model, rows, memory, labels, numVirtualTokens, softTokens } = summary
+  const soft = softTokens > 0 ? ` and ${plural(softTokens, 'soft token')} of the template` : ''
   const scored = rows.scored < rows.dev ? ` (${count(rows.scored)} of them scored)` : ''
   const perStep = summary.batchSize * summary.accumulate
   const split = memory.parts > 1 ? `, computed in ${memory.parts} parts` : ''
@@ -109,7 +120,10 @@ function describe(summary: Summary, tokenizer: Tokenizer): string {
       `${model.name}: ${model.family}, ${model.layers} layers, hidden size ${model.hiddenSize}, ` +
         `vocabulary ${count(model.vocabulary)}, context ${count(model.contextLength)}`,
     ],
-    ['learned', `${plural(summary.parameters, 'number')} in ${plural(numVirtualTokens, 'virtual token')} (${summary.method})`],
+    [
+      'learned',
+      `${plural(summary.parameters, 'number')} in ${plural(numVirtualTokens, 'virtual token')}${soft} (${summary.method})`,
+    ],
     [
       'rows',
       `${count(rows.train)} train, ${count(rows.dev)} dev${scored}, ${count(rows.test)} test; ${count(rows.truncated)} cut to fit`,

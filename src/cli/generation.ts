@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { mkdir, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { bundledModel } from '../config/package-root.js'
+import { promptTokenizer } from '../data/soft-tokens.js'
 import { GradpromptError } from '../errors.js'
 import { activePrompt } from '../evaluate/prompt.js'
 import { answerRow, answerRows } from '../generate/answer-rows.js'
@@ -11,6 +12,7 @@ import type { Generation, Generator } from '../generate/request.js'
 import { generationRequest, tokenBudget } from '../generate/settings.js'
 import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
 import { installedVersion } from '../program/cache.js'
+import { softVocabulary } from '../prompts/soft-rows.js'
 import { acquireLock, type Lock } from '../runs/lock.js'
 import type { PromptFile } from '../runs/prompt-file.js'
 import type { ServedModel } from '../serve/completions.js'
@@ -73,7 +75,7 @@ async function answerText(
   { prompt, generator, model, settings, maxNewTokens, chat, system, variables }: AnswerRequest,
   { signal, onNews }: Context<'generate'>,
 ): Promise<Pick<GenerateResult, 'tokens' | 'answer'>> {
-  const { tokenizer } = model
+  const tokenizer = tokenizerOf(model, prompt)
   // A soft prompt that was tuned on plain text knows nothing of turns.
   const isPlain = tokenizer.chatTemplate === undefined || typeof prompt?.template === 'string'
   const input = { prompt: text }
@@ -104,7 +106,7 @@ async function answerFile(
   for (const { name, data } of tensors) hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
   const { resumed, tokens } = await answerRows(rows, {
     generator,
-    tokenizer: model.tokenizer,
+    tokenizer: tokenizerOf(model, prompt),
     render,
     settings,
     maxNewTokens,
@@ -119,6 +121,10 @@ async function answerFile(
 
 /** Versions whose answers to the same request may differ. */
 const version = installedVersion('onnxruntime-node')
+
+/** A template's soft tokens can stand in the texts under its prompt, written as the template writes them. */
+const tokenizerOf = (model: LanguageModel, prompt: Pick<PromptFile, 'method'> | undefined) =>
+  promptTokenizer(model.tokenizer, softVocabulary(prompt?.method, model.config))
 
 const roomOf = (model: LanguageModel, prompt: Pick<PromptFile, 'numVirtualTokens'> | undefined) => ({
   contextLength: model.config.maxPositionEmbeddings,
@@ -137,7 +143,10 @@ export async function serve(request: ServeRequest, { signal, onNews }: Context<'
   return withEngine(request, given[0]?.path, prompts, async (generator, model) => {
     if (prompts.has(model.name)) throw nameTaken(model.name)
     const models: ServedModel[] = [{ id: model.name, numVirtualTokens: 0 }]
-    for (const [id, { numVirtualTokens }] of prompts) models.push({ id, prompt: id, numVirtualTokens })
+    for (const [id, prompt] of prompts) {
+      const { numVirtualTokens } = prompt
+      models.push({ id, prompt: id, numVirtualTokens, tokenizer: tokenizerOf(model, prompt) })
+    }
     const server = await startServer({
       generator,
       tokenizer: model.tokenizer,

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { dataTasks } from '../data/task-records.js'
+import { compileTemplate } from '../data/template.js'
 import { aggregates } from '../data/verbalizer.js'
 import { methodSchemas, promptMethods } from '../prompts/index.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
@@ -132,6 +133,13 @@ const train = z.strictObject({
     .min(1)
     .optional()
     .describe('further templates: each row draws one of these and template, by seed and epoch; scoring uses template alone'),
+  frozenCache: z
+    .number()
+    .min(0)
+    .default(1)
+    .describe(
+      'GB in which to keep what the layers below a late method make of the training rows, where these are seen again; 0: keep nothing',
+    ),
   bucket: z.boolean().default(false).describe('make batches of rows of similar length'),
   truncate: z.boolean().default(false).describe('cut the text of a row that is longer than the context; otherwise an error'),
   evaluateEvery: count.optional().describe('steps between dev evaluations'),
@@ -265,9 +273,17 @@ function checkTogether(config: Parsed, source: string): void {
     if (!learned && learningRate !== undefined)
       refuse('verbalizer.learningRate belongs to verbalizer.learned: true', 'leave it out, or learn the weights')
   }
+  const templates = [template, ...(train.templates ?? [])]
+  const isSoft = (one: typeof template) =>
+    (typeof one === 'string' ? [one] : one.map(({ content }) => content)).some(text => compileTemplate(text).soft.length > 0)
+  if (config.method.type === 'soft-template' && !isSoft(template))
+    refuse(
+      'method.type: soft-template needs soft tokens in template',
+      'write them where they are to stand: {soft:3} or {soft:"It was"}',
+    )
   if ('init' in config.method && config.method.init?.type === 'labels' && data.labels === undefined)
     refuse('method.init.type: labels needs data.labels', 'give the label words: data.labels: { "0": negative, "1": positive }')
-  for (const [i, one] of [template, ...(train.templates ?? [])].entries())
+  for (const [i, one] of templates.entries())
     if (typeof one !== 'string' && one.at(-1)?.role === 'assistant')
       refuse(
         `the last message of ${i === 0 ? 'template' : `train.templates.${i - 1}`} is the assistant: that place is the answer`,

@@ -1,5 +1,7 @@
 import { z } from 'zod'
 import { searchMethods, searchSchemas } from '../search/index.js'
+import { measureOption } from '../search/measure.js'
+import type { SearchDefaults } from '../search/method.js'
 import { fillPrompt, requirePlace } from '../search/prompt-place.js'
 import { configProblem, invalidConfig } from './problems.js'
 import { type Config, configSchema, parseConfig } from './schema.js'
@@ -16,12 +18,36 @@ const common = {
       z.string().min(1),
       z.array(z.union([z.string().min(1), z.strictObject({ frozen: z.string().min(1).describe('text that stays') })])).min(1),
     ])
-    .default(Array.from({ length: 20 }, () => ' x').join(''))
-    .describe('where the search begins: a text, or a list of texts of which some are { frozen: text }'),
+    .optional()
+    .describe(
+      'where the search begins: a text, or a list of texts of which some are { frozen: text }; by default as the method needs',
+    ),
+  extractor: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('the model reasons first, and this text asks for the answer behind its reasoning; may have {column} placeholders'),
+  maxNewTokens: count.optional().describe('tokens of reasoning, at most; by default 256'),
+  weights: z
+    .enum(['stored', 'fp32'])
+    .optional()
+    .describe('width of the weights that reasoning is generated with; by default as the checkpoint stores them'),
   questions: count.default(32).describe('training rows that prompts are scored on, drawn by seed'),
   batchSize: count.optional().describe('of these, how many each step takes; by default all'),
   steps: count.optional().describe('optimisation steps; by default as the method needs'),
-  fluency: z.number().min(0).default(0).describe("weight of the mean negative log-likelihood of the prompt's own tokens"),
+  measure: measureOption.optional(),
+  pseudoLabels: z
+    .strictObject({
+      perClass: count.default(8).describe('questions that are kept of each class: those the model is surest of'),
+      confidence: z.number().min(0).max(1).default(0).describe('probability among the labels that a kept answer has at least'),
+    })
+    .optional()
+    .describe("take the model's own answers under the first prompt for the questions' labels, and no label from the file"),
+  fluency: z
+    .number()
+    .min(0)
+    .optional()
+    .describe("weight of the mean negative log-likelihood of the prompt's own tokens; by default as the method needs, mostly 0"),
   mellowmax: z
     .number()
     .positive()
@@ -29,8 +55,8 @@ const common = {
     .describe("loss of an answer: mellowmax of its tokens' negated logits, with this alpha, instead of their mean cross entropy"),
   vocabulary: z
     .union([z.enum(['ascii', 'words', 'any']), z.array(z.string().min(1)).min(1)])
-    .default('ascii')
-    .describe('tokens that are tried: printable ASCII, words with commas and periods, any, or these alone'),
+    .optional()
+    .describe('tokens that are tried: printable ASCII (mostly the default), words with commas and periods, any, or these alone'),
   drift: z
     .union([z.enum(['drop', 'allow']), z.strictObject({ penalty: limit.describe('nats that are added to the loss') })])
     .default('drop')
@@ -43,11 +69,23 @@ const common = {
     })
     .prefault({})
     .describe('where the search ends, whatever the steps'),
+  rerank: count.default(10).describe('best prompts that are ranked anew on dev at the end'),
   evaluateEvery: count.optional().describe('steps between dev evaluations of the best prompt; by default five in all'),
   checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
 }
 
 type Common = z.output<z.ZodObject<typeof common>>
+/** Options that every resolved search has. */
+type Filled = 'steps' | 'prompt' | 'fluency' | 'vocabulary' | 'measure'
+
+/** Where a search begins that says nothing else: as many tokens as nanoGCG begins with. */
+const TWENTY = Array.from({ length: 20 }, () => ' x').join('')
+
+/** A method's schema with what every search has; where the method has an option of that name, its own default holds. */
+function withCommon(schema: z.ZodObject): z.ZodObject {
+  const shared = Object.entries(common).filter(([name]) => !(name in schema.shape))
+  return schema.extend(Object.fromEntries(shared))
+}
 
 export const searchConfigSchema = z.strictObject({
   model,
@@ -59,9 +97,7 @@ export const searchConfigSchema = z.strictObject({
   search: z
     .discriminatedUnion(
       'type',
-      searchSchemas.map(schema => schema.extend(common)) as unknown as readonly [
-        z.ZodObject<typeof common & { type: z.ZodLiteral<string> }>,
-      ],
+      searchSchemas.map(withCommon) as unknown as readonly [z.ZodObject<typeof common & { type: z.ZodLiteral<string> }>],
     )
     .describe('how it is searched'),
   evaluate,
@@ -77,7 +113,7 @@ export type SearchConfigInput = z.input<typeof searchConfigSchema> & { search: {
 
 /** A search's config with every default filled in. It parses to itself. */
 export type SearchConfig = Omit<z.output<typeof searchConfigSchema>, 'search'> & {
-  readonly search: Common & { readonly type: string; readonly steps: number }
+  readonly search: Common & { readonly [Name in Filled]: NonNullable<Common[Name]> } & { readonly type: string }
 }
 
 /**
@@ -97,8 +133,34 @@ export function parseSearchConfig(input: unknown, { source = 'config' }: { sourc
         hint: 'lower search.batchSize, or leave it out',
       },
     )
-  const steps = config.search.steps ?? searchMethods.get(config.search.type)!.steps
-  const resolved = { ...config, search: { ...config.search, steps } }
+  const { search } = config
+  const { steps, defaults = {} } = searchMethods.get(search.type)!
+  const own: SearchDefaults = typeof defaults === 'function' ? defaults(search) : defaults
+  const { extractor } = search
+  const resolved = {
+    ...config,
+    search: {
+      ...search,
+      steps: search.steps ?? steps,
+      prompt: search.prompt ?? own.prompt ?? TWENTY,
+      fluency: search.fluency ?? own.fluency ?? 0,
+      vocabulary: search.vocabulary ?? own.vocabulary ?? ('ascii' as const),
+      measure: search.measure ?? (search.mellowmax === undefined ? own.measure : undefined) ?? ('cross-entropy' as const),
+      ...(extractor !== undefined && {
+        maxNewTokens: search.maxNewTokens ?? 256,
+        weights: search.weights ?? ('stored' as const),
+      }),
+    },
+  }
+  for (const name of ['maxNewTokens', 'weights'] as const)
+    if (extractor === undefined && search[name] !== undefined)
+      throw invalidConfig(source, `search.${name} has no effect without search.extractor`, {
+        hint: 'search.extractor: "\nTherefore, the final answer is" lets the model reason before it answers',
+      })
+  if (search.mellowmax !== undefined && (extractor !== undefined || (search.measure ?? 'cross-entropy') === 'probability'))
+    throw invalidConfig(source, 'search.mellowmax is a loss of its own', {
+      hint: `leave out search.mellowmax, or search.${extractor === undefined ? 'measure' : 'extractor'}`,
+    })
   // What a search has in common with learning is checked as that is.
   taskConfig(resolved, '', { source })
   return resolved

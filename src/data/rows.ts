@@ -2,6 +2,7 @@ import { GradpromptError, nearest } from '../errors.js'
 import { contextKinds, type ExampleRow } from './examples.js'
 import { type LabelSet, labelWord } from './labels.js'
 import { columnValue, type DataRecord, originOf, setOrigin, shorten } from './records.js'
+import { readableText, type SoftVocabulary, softCount, softEncoder, softTexts } from './soft-tokens.js'
 import { type ChatMessage, type CompiledTemplate, compileTemplate, type Template } from './template.js'
 import { classWords } from './verbalizer.js'
 
@@ -63,6 +64,8 @@ export interface RowOptions {
   readonly truncate?: boolean
   /** End every answer with the tokenizer's EOS. */
   readonly appendEos?: boolean
+  /** The soft tokens of the template; without them the words that these start from stand in their places. */
+  readonly soft?: SoftVocabulary | undefined
   /** The column that names a row's task, and the names. */
   readonly tasks?: { readonly column: string; readonly names: readonly string[] } | undefined
 }
@@ -90,6 +93,7 @@ export class RowBuilder {
   readonly #tokenizer: Encoder
   readonly #options: RowOptions
   readonly #contents: readonly CompiledTemplate[]
+  readonly #softTexts: readonly (readonly string[])[] | undefined
   readonly #answer: CompiledTemplate
   readonly #trainingRows = new WeakMap<DataRecord, TrainingRow>()
   readonly #scoringRows = new WeakMap<DataRecord, ScoringRow>()
@@ -97,11 +101,18 @@ export class RowBuilder {
   #markup: ReadonlyMap<number, number> | undefined
 
   constructor(tokenizer: Encoder, options: RowOptions) {
-    const { template, answer } = options
-    this.#tokenizer = tokenizer
+    const { template, answer, soft } = options
+    this.#tokenizer = soft ? softEncoder(tokenizer, soft) : tokenizer
+    this.#softTexts = soft && softTexts(template, soft)
     this.#options = options
     this.#contents = (typeof template === 'string' ? [template] : template.map(message => message.content)).map(compileTemplate)
     this.#answer = compileTemplate(answer)
+    const [predicted] = this.#answer.soft
+    if (predicted !== undefined)
+      throw new GradpromptError('invalid-template', 'the answer has a soft token, which nothing can predict', {
+        found: predicted.text,
+        expected: 'text and columns; soft tokens belong in the template',
+      })
   }
 
   /** The columns that rows need: the template's, then the answer's. */
@@ -127,7 +138,7 @@ export class RowBuilder {
     const isClean = border === contextIds.length
     const [before, after] = [ids.slice(0, border), ids.slice(border)]
     const segments: Segment[] = [
-      { role: 'context', ids: before, text: isClean ? context : this.#tokenizer.decode(before) },
+      { role: 'context', ids: before, text: this.#readable(isClean ? context : this.#tokenizer.decode(before)) },
       { role: 'label', ids: after, text: isClean ? answer : this.#tokenizer.decode(after) },
     ]
     const labels = ids.map((id, i) => (i < border ? -100 : id))
@@ -231,10 +242,15 @@ export class RowBuilder {
 
   #contextText(record: DataRecord, index: number): string {
     const { template } = this.#options
-    const contents = this.#contents.map(content => content.render(record, index))
+    const contents = this.#contents.map((content, i) => content.render(record, index, this.#softTexts?.[i]))
     if (typeof template === 'string') return contents.join('')
     const messages = template.map(({ role }, i) => ({ role, content: contents[i]! }))
     return this.#tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true })
+  }
+
+  #readable(text: string): string {
+    const { soft } = this.#options
+    return soft ? readableText(text, soft) : text
   }
 
   #ownAnswer(record: DataRecord, index: number): string {
@@ -340,6 +356,16 @@ export class RowBuilder {
 
   /** Refuses special tokens beyond those of the template itself. What a tokenizer does not know (`unk`) is no markup. */
   #checkMarkup(text: string, ids: readonly number[], record: DataRecord, index: number): void {
+    if (this.#softTexts && softCount(text) !== softCount(this.#softTexts.flat().join('')))
+      throw new GradpromptError(
+        'special-token-in-data',
+        `${originOf(record, index)} holds a character that stands for a soft token`,
+        {
+          found: 'a character of the private plane U+F0000',
+          expected: 'text; soft tokens belong in the template',
+          hint: 'take it out of the row',
+        },
+      )
     const { specialTokenIds, unkTokenId } = this.#tokenizer
     const special = ids.filter(id => specialTokenIds.has(id))
     if (special.length === 0) return

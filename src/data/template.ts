@@ -13,31 +13,75 @@ export type Template = string | readonly ChatMessage[]
 export interface CompiledTemplate {
   /** The columns it names, each once. */
   readonly columns: readonly string[]
-  /** Fills the placeholders in. Values go in as they are: a `{` in one is text. `index` counts from 0, for messages. */
-  render(record: DataRecord, index?: number): string
+  /** Its soft tokens, in their order. */
+  readonly soft: readonly SoftPiece[]
+  /**
+   * Fills the placeholders in. Values go in as they are: a `{` in one is text. `index` counts from 0, for messages. `softTexts` stand
+   * for the soft tokens; by default the words that they start from do.
+   */
+  render(record: DataRecord, index?: number, softTexts?: readonly string[]): string
 }
 
-type Piece = { readonly text: string } | { readonly column: string }
+/** `{soft:3}`: so many soft tokens; `{soft:"It was"}`: as many as the words have tokens. */
+export interface SoftPiece {
+  /** As the template writes it. */
+  readonly text: string
+  /** 0 where words say how many. */
+  readonly count: number
+  readonly words?: string
+}
+
+type Piece = { readonly text: string } | { readonly column: string } | { readonly soft: number }
 
 /**
- * Compiles a template: `{column}` stands for a column's value, `{{` and `}}` for braces.
+ * Compiles a template: `{column}` stands for a column's value, `{soft:3}` and `{soft:"It was"}` for soft tokens, `{{` and `}}` for braces.
  * @throws GradpromptError `invalid-template`; from `render`, `missing-column`
  */
 export function compileTemplate(template: string): CompiledTemplate {
   const pieces: Piece[] = []
+  const soft: SoftPiece[] = []
   let end = 0
   for (const { 0: found, 1: column, index } of template.matchAll(/\{\{|\}\}|\{([^{}]*)\}|[{}]/g)) {
     if (index > end) pieces.push({ text: template.slice(end, index) })
     end = index + found.length
     if (found === '{{' || found === '}}') pieces.push({ text: found.slice(1) })
-    else if (column !== undefined && column.trim() !== '') pieces.push({ column })
+    else if (column?.startsWith('soft:')) {
+      pieces.push({ soft: soft.length })
+      soft.push(softPiece(found, column.slice('soft:'.length)))
+    } else if (column !== undefined && column.trim() !== '') pieces.push({ column })
     else throw invalidTemplate(template, index, found)
   }
   pieces.push({ text: template.slice(end) })
   return {
     columns: [...new Set(pieces.flatMap(piece => ('column' in piece ? [piece.column] : [])))],
-    render: (record, index = 0) =>
-      pieces.map(piece => ('column' in piece ? columnValue(record, piece.column, index) : piece.text)).join(''),
+    soft,
+    render: (record, index = 0, softTexts) =>
+      pieces
+        .map(piece => {
+          if ('column' in piece) return columnValue(record, piece.column, index)
+          return 'soft' in piece ? (softTexts?.[piece.soft] ?? soft[piece.soft]!.words ?? '') : piece.text
+        })
+        .join(''),
+  }
+}
+
+/** @throws GradpromptError `invalid-template` */
+function softPiece(text: string, inner: string): SoftPiece {
+  if (/^[1-9]\d{0,4}$/.test(inner)) return { text, count: Number(inner) }
+  const words = inner.startsWith('"') ? parsedText(inner) : undefined
+  if (words !== undefined && words !== '') return { text, count: 0, words }
+  throw new GradpromptError('invalid-template', 'a soft token of the template is not a number or a quoted text', {
+    found: text,
+    expected: '{soft:3}, or {soft:"words to start from"}',
+  })
+}
+
+/** What a JSON string says; undefined when it is none. */
+function parsedText(json: string): string | undefined {
+  try {
+    return String(JSON.parse(json))
+  } catch {
+    return undefined
   }
 }
 

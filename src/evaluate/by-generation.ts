@@ -3,6 +3,7 @@ import { findLabels, type LabelWords, labelWord } from '../data/labels.js'
 import { shuffle } from '../data/random.js'
 import { readRecords } from '../data/read.js'
 import { type DataRecord, originOf } from '../data/records.js'
+import { readableText, type SoftVocabulary, softEncoder, softTexts } from '../data/soft-tokens.js'
 import { limitRecords } from '../data/split.js'
 import type { DataTask } from '../data/task-records.js'
 import { compileTemplate, prependInstruction, type Template } from '../data/template.js'
@@ -12,6 +13,7 @@ import { renderInput } from '../generate/input.js'
 import type { WeightWidth } from '../generate/programs.js'
 import { generationRequest, tokenBudget } from '../generate/settings.js'
 import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
+import { softVocabulary } from '../prompts/soft-rows.js'
 import { type GenerationMetrics, generationMetrics, scoreGeneration } from './generations.js'
 import { hashOf, type RowResult, type RowResultFile, resultKey } from './row-results.js'
 import type { Scorer } from './scorer.js'
@@ -72,6 +74,8 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const task = await taskOf(options, records)
   const template = await templateOf(options, task, new Set(records.map(record => hashOf(record))))
   const numVirtualTokens = prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0
+  const soft = softVocabulary(prompt?.config, model.config)
+  const tokenizer = soft ? softEncoder(model.tokenizer, soft) : model.tokenizer
   const settings = { temperature: options.temperature, seed }
   const promptHash = hashOf({
     template,
@@ -81,8 +85,8 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const room = { contextLength: model.config.maxPositionEmbeddings, numVirtualTokens }
   const rows = records.map((record, i) => {
     const index = places.get(record)!
-    const text = render(template, record, index, model)
-    const ids = model.tokenizer.encode(text.text, { addSpecialTokens: text.addSpecialTokens })
+    const text = render(template, record, index, { model, soft })
+    const ids = tokenizer.encode(text.text, { addSpecialTokens: text.addSpecialTokens })
     const maxNewTokens = tokenBudget(originOf(record, index), ids.length, room, options.maxNewTokens, task.maxNewTokens)
     const key = resultKey({
       model: model.hash,
@@ -90,7 +94,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
       row: hashOf(record),
       settings: { ...settings, weights, maxNewTokens, task: task.name, stop: task.stop, scorer: scorer?.name },
     })
-    return { record, index, ids, maxNewTokens, key, sample: i, text: text.text }
+    return { record, index, ids, maxNewTokens, key, sample: i, text: soft ? readableText(text.text, soft) : text.text }
   })
   const done = new Map<number, RowResult>()
   for (const { index, key } of rows) {
@@ -191,10 +195,16 @@ async function templateOf(options: GenerationEvaluation, task: GenerationTask, s
   return instruction === undefined ? template : prependInstruction(template, instruction)
 }
 
-function render(template: Template, record: DataRecord, index: number, model: LanguageModel) {
-  const filled = (text: string) => compileTemplate(text).render(record, index)
-  if (typeof template === 'string') return renderInput(model.tokenizer, { prompt: filled(template) }, { chat: false })
-  const messages = template.map(({ role, content }) => ({ role, content: filled(content) }))
+function render(
+  template: Template,
+  record: DataRecord,
+  index: number,
+  { model, soft }: { model: LanguageModel; soft: SoftVocabulary | undefined },
+) {
+  const texts = soft && softTexts(template, soft)
+  const filled = (text: string, i: number) => compileTemplate(text).render(record, index, texts?.[i])
+  if (typeof template === 'string') return renderInput(model.tokenizer, { prompt: filled(template, 0) }, { chat: false })
+  const messages = template.map(({ role, content }, i) => ({ role, content: filled(content, i) }))
   return renderInput(model.tokenizer, { messages })
 }
 

@@ -11,6 +11,7 @@ import { prependInstruction, type Template } from '../data/template.js'
 import type { Aggregate } from '../data/verbalizer.js'
 import { GradpromptError, nearest } from '../errors.js'
 import { type ActivePrompt, LanguageModel, type SoftPrompt } from '../model/language-model.js'
+import { softVocabulary } from '../prompts/soft-rows.js'
 import { type LearnedRun, readLearnedRun } from '../runs/learned-run.js'
 import { type PromptFile, readPrompt } from '../runs/prompt-file.js'
 import { activePrompt, activeRows, promptWordWeights } from './prompt.js'
@@ -106,6 +107,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
       numVirtualTokens: prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0,
       truncate: options.truncate ?? config?.train.truncate ?? false,
       tasks: prompt?.method.tasks?.(prompt.config),
+      soft: softVocabulary(prompt?.config, model.config),
     })
     for (const record of records) builder.check(record, places.get(record)!)
     const rows = records.map(record => builder.scoring(record, places.get(record)!))

@@ -1,4 +1,5 @@
 import type { LanguageModel, SoftPrompt } from '../model/language-model.js'
+import { softParameter } from '../prompts/soft-rows.js'
 import type { PromptFile } from '../runs/prompt-file.js'
 import { activePrompt, activeRows, inputRowsOf } from './prompt.js'
 
@@ -10,8 +11,10 @@ export interface NearestToken {
 }
 
 export interface NearestTokens {
-  /** The virtual token, counted from 0. */
+  /** The virtual token, counted from 0; behind the last one the template's soft tokens. */
   readonly row: number
+  /** It stands in the template. */
+  readonly soft?: true
   /** Length of its vector. */
   readonly norm: number
   /** The vocabulary's rows of the largest cosine, downwards. */
@@ -35,9 +38,13 @@ export async function nearestTokens(
   if ('tensors' in prompt) activePrompt(prompt, model)
   else activeRows(prompt, model)
   const input = 'tensors' in prompt ? await inputRowsOf(prompt) : prompt
-  if (!input) return []
-  const { data, shape } = input
-  const [rows, width] = shape
+  const soft = 'tensors' in prompt ? prompt.tensors.find(({ name }) => name === softParameter) : undefined
+  const width = model.config.hiddenSize
+  const data = new Float32Array((input?.data.length ?? 0) + (soft?.data.length ?? 0))
+  if (input) data.set(input.data)
+  if (soft) data.set(soft.data, input?.data.length ?? 0)
+  const rows = data.length / width
+  if (rows === 0) return []
   const table = await model.embeddingTable()
   const vocabulary = Math.min(model.config.vocabSize, table.length / width)
   const blocks = blocksOf(data, rows, width)
@@ -58,6 +65,7 @@ export async function nearestTokens(
   const text = (id: number) => model.tokenizer.token(id)
   return norms.map((length, row) => ({
     row,
+    ...(row >= (input?.shape[0] ?? 0) && { soft: true as const }),
     norm: length,
     tokens: byCosine[row]!.list.map(({ id, value }) => ({ text: text(id), id, cosine: value })),
     byDot: byDot[row]!.list.map(({ id, value }) => ({ text: text(id), id, dot: value })),

@@ -4,6 +4,7 @@ import { GradpromptError, nearest } from '../errors.js'
 import type { ActivePrompt, LanguageModel, SoftPrompt } from '../model/language-model.js'
 import { promptMethods } from '../prompts/index.js'
 import type { PromptMethod } from '../prompts/method.js'
+import { numSoftTokens } from '../prompts/soft-rows.js'
 import { isStatic, staticRows } from '../prompts/static.js'
 import type { PromptFile } from '../runs/prompt-file.js'
 
@@ -62,9 +63,9 @@ function promptMethod({ method }: PromptFile): PromptMethod {
  * @throws GradpromptError `not-static`, `unknown-method`
  */
 export async function softPromptOf(prompt: PromptFile): Promise<Required<SoftPrompt>> {
-  if (!isStatic(promptMethod(prompt))) {
+  if (!isStatic(promptMethod(prompt), prompt.method)) {
     throw new GradpromptError('not-static', `a prompt of ${prompt.method.type} is not a fixed list of rows`, {
-      found: `method.type: ${prompt.method.type}`,
+      found: `method.type: ${prompt.method.type}${numSoftTokens(prompt.method) > 0 ? ', with soft tokens in its template' : ''}`,
       expected: 'a method whose prompt is the same for every text, such as prompt-tuning',
     })
   }

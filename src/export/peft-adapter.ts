@@ -6,6 +6,7 @@ import { GradpromptError } from '../errors.js'
 import { openSafetensors } from '../formats/safetensors.js'
 import type { ActivePrompt } from '../model/language-model.js'
 import { promptMethods } from '../prompts/index.js'
+import { numSoftTokens } from '../prompts/soft-rows.js'
 import { isStatic, type LearnedTensor, staticPrefix, staticRows } from '../prompts/static.js'
 import type { PromptFile } from '../runs/prompt-file.js'
 
@@ -28,6 +29,12 @@ export const hasPeftAdapter = (type: string): boolean => {
  */
 export async function peftAdapter({ method: config, tensors }: PromptFile, model: ModelConfig): Promise<PeftAdapter> {
   const method = promptMethods.get(config.type)!
+  if (numSoftTokens(config) > 0)
+    throw new GradpromptError('not-exportable', "PEFT has no place for a template's soft tokens", {
+      found: `${numSoftTokens(config)} soft tokens inside the template`,
+      expected: 'a prompt whose template is plain text',
+      hint: 'rows that all stand before the text are prompt tuning: take the soft tokens out of the template, and tune again',
+    })
   const { numVirtualTokens } = method.placement(config, model)
   const common = { num_layers: model.numLayers, num_transformer_submodules: 1, num_virtual_tokens: numVirtualTokens }
   // TEXT would make PEFT ask for the text and its tokenizer when it loads the adapter.

@@ -4,6 +4,7 @@ import type { Tokenizer } from '../formats/tokenizer.js'
 import { type ActivePrompt, type LanguageModel, placementOf } from '../model/language-model.js'
 import { gigabytes } from '../model/weight-file.js'
 import type { WeightFile } from '../program/program.js'
+import { numSoftTokens } from '../prompts/soft-rows.js'
 import { BlockStore } from './block-store.js'
 import { Lane, laneOf, type NamedPrompt } from './lane.js'
 import { PrefixCache } from './prefix-cache.js'
@@ -103,7 +104,7 @@ export class GenerationEngine implements Generator {
     const named = this.named(request.prompt ?? this.options.defaultPrompt)
     const { numVirtualTokens, position } = placementOf(named.prompt, this.model.config)
     const placement = { numVirtualTokens, afterFirst: position === 'after-bos' && numVirtualTokens > 0 }
-    const blocks = this.check(request, placement)
+    const blocks = this.check(request, placement, named.prompt)
     const { signal, logProbabilities } = request
     let settle: { resolve(generation: Generation): void; reject(error: unknown): void } | undefined
     const settled = new Promise<Generation>((resolve, reject) => {
@@ -111,7 +112,7 @@ export class GenerationEngine implements Generator {
     })
     const sequence = new Sequence(request, placement, this.model.tokenizer, this.endTokenIds, settle!)
     sequence.reserved = blocks
-    if (request.maxNewTokens === 0 || signal?.aborted) {
+    if ((request.maxNewTokens === 0 && request.continuation === undefined) || signal?.aborted) {
       const finishReason = signal?.aborted ? 'aborted' : 'length'
       return { ids: [], text: '', finishReason, promptTokens: request.ids.length, ...(logProbabilities ? { logProbabilities: [] } : {}) } // biome-ignore format: nothing to do
     }
@@ -125,6 +126,23 @@ export class GenerationEngine implements Generator {
     } finally {
       signal?.removeEventListener('abort', drop)
     }
+  }
+
+  /**
+   * Computes the beginnings of texts, as far as they fill whole blocks, and keeps them until the engine is disposed of. With `forget`
+   * between two rounds, what a round comes to does not depend on the rounds before it.
+   * @throws GradpromptError as `generate` does
+   */
+  async remember(texts: readonly (readonly number[])[]): Promise<void> {
+    const root = this.prefixes.root(this.options.defaultPrompt ?? PLAIN)
+    for (const ids of texts) for (let node = this.prefixes.see(root, ids); node; ) node = this.prefixes.see(node, ids)
+    await Promise.all(texts.map(ids => this.generate({ ids, maxNewTokens: 1 })))
+    for (const ids of texts) this.prefixes.hold(this.prefixes.find(root, ids))
+  }
+
+  /** Forgets all beginnings but those that `remember` keeps and those of requests under way. */
+  forget(): void {
+    this.prefixes.clear()
   }
 
   /** Ends requests under way with what they have, and frees the programs. */
@@ -212,13 +230,20 @@ export class GenerationEngine implements Generator {
   }
 
   /** @returns the blocks that a request may come to */
-  private check({ ids, maxNewTokens, stop }: GenerationRequest, { numVirtualTokens, afterFirst }: Placement): number {
+  private check(
+    { ids, maxNewTokens, stop, continuation }: GenerationRequest,
+    { numVirtualTokens, afterFirst }: Placement,
+    prompt: ActivePrompt | undefined,
+  ): number {
     const { vocabSize, maxPositionEmbeddings } = this.model.config
-    const bad = ids.find(id => !(Number.isInteger(id) && id >= 0 && id < vocabSize))
+    // Behind the vocabulary are the prompt's soft tokens, which nothing predicts.
+    const limit = vocabSize + (prompt ? numSoftTokens(prompt.config) : 0)
+    const within = (end: number) => (id: number) => Number.isInteger(id) && id >= 0 && id < end
+    const bad = ids.find(id => !within(limit)(id)) ?? continuation?.ids.find(id => !within(vocabSize)(id))
     if (bad !== undefined) {
       throw new GradpromptError('invalid-token-id', 'The prompt holds an id outside the vocabulary', {
         found: String(bad),
-        expected: `0 to ${vocabSize - 1}`,
+        expected: `0 to ${limit - 1}`,
       })
     }
     if (ids.length <= (afterFirst ? 1 : 0)) {
@@ -238,15 +263,15 @@ export class GenerationEngine implements Generator {
     if (stop?.includes('')) {
       throw new GradpromptError('invalid-option', 'A stop string is empty', { expected: 'strings of one character or more' })
     }
-    const total = numVirtualTokens + ids.length + maxNewTokens
+    const total = numVirtualTokens + ids.length + maxNewTokens + (continuation?.ids.length ?? 0)
     if (total > maxPositionEmbeddings) {
       const virtual = numVirtualTokens > 0 ? `${numVirtualTokens} virtual tokens + ` : ''
       throw new GradpromptError('context-exceeded', "The prompt and the new tokens do not fit into the model's context", {
-        found: `${virtual}${ids.length} prompt tokens + ${maxNewTokens} new tokens = ${total}`,
+        found: `${virtual}${ids.length} prompt tokens + ${maxNewTokens} new tokens${continuation === undefined ? '' : ` + ${continuation.ids.length} behind them`} = ${total}`,
         expected: `${maxPositionEmbeddings} at most`,
         hint:
           numVirtualTokens + ids.length < maxPositionEmbeddings
-            ? `maxNewTokens can be ${maxPositionEmbeddings - numVirtualTokens - ids.length} here`
+            ? `maxNewTokens can be ${Math.max(0, maxPositionEmbeddings - total + maxNewTokens)} here`
             : 'shorten the prompt',
       })
     }

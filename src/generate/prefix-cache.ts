@@ -117,6 +117,18 @@ export class PrefixCache {
     this.trim()
   }
 
+  /** Forgets every part that no sequence holds. */
+  clear(): void {
+    for (const node of this.recent) if (node.users === 0 && node.children.size === 0) this.drop(node)
+  }
+
+  private drop(node: PrefixNode): void {
+    node.parent!.children.delete(node.key)
+    this.recent.delete(node)
+    if (node.keyValues) this.bytes -= node.keyValues.data.byteLength
+    else this.empty--
+  }
+
   /** Marks a beginning as used now: its end first, so that what follows is always forgotten before what it follows. */
   private touch(node: PrefixNode): void {
     for (let part: PrefixNode = node; part.parent; part = part.parent) {
@@ -130,10 +142,7 @@ export class PrefixCache {
     for (const node of this.recent) {
       if (node.users > 0 || node.children.size > 0) continue
       if (node.keyValues ? this.bytes <= this.limit : this.empty <= REMEMBERED) continue
-      node.parent!.children.delete(node.key)
-      this.recent.delete(node)
-      if (node.keyValues) this.bytes -= node.keyValues.data.byteLength
-      else this.empty--
+      this.drop(node)
       if (this.bytes <= this.limit && this.empty <= REMEMBERED) return
     }
   }

@@ -6,6 +6,7 @@ import { forestSpec } from '../model/forest.js'
 import { forwardForest } from '../model/forward.js'
 import { type ActivePrompt, type LanguageModel, placementOf } from '../model/language-model.js'
 import type { InputSpec, ProgramSpec, WeightFile } from '../program/program.js'
+import { embedTokens, numSoftTokens, softParameter } from '../prompts/soft-rows.js'
 
 /** How wide the weights of linear layers are: as dequantised, or as the checkpoint stores them. */
 export type WeightWidth = 'fp32' | 'stored'
@@ -15,7 +16,7 @@ type Tensors = Readonly<Record<string, tf.Tensor>>
 
 const MAX_ROWS = 1 << 17
 /** Changes with the tensor code of this file, by which compiled programs are found again. */
-const VERSION = 1
+const VERSION = 2
 
 const int32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'int32' })
 const float32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'float32' })
@@ -24,7 +25,7 @@ const upTo = (count: number) => tf.range(0, count, 1, 'int32') as tf.Tensor1D
 
 /** Whether a prompt acts on text rows as well as by its virtual tokens, so that rows under other prompts need another program. */
 export const actsOnText = (prompt: Prompt, model: ModelConfig): boolean =>
-  Boolean(prompt.method.offset || prompt.method.attention || blindLayers(prompt, model) > 0)
+  Boolean(prompt.method.offset || prompt.method.attention || numSoftTokens(prompt.config) > 0 || blindLayers(prompt, model) > 0)
 
 /** The number of layers in which text does not see the virtual tokens. */
 export const blindLayers = (prompt: Prompt | undefined, model: ModelConfig): number =>
@@ -58,7 +59,8 @@ function extension(
   // A prompt that acts by its virtual tokens alone is in the cache, and no part of the program.
   const prompt = options.prompt && actsOnText(options.prompt, config) ? options.prompt : undefined
   const { offset, attention } = prompt?.method ?? {}
-  const parameters = prompt && (offset || attention) ? prompt.method.parameters(prompt.config, config) : []
+  const hasSoft = prompt !== undefined && numSoftTokens(prompt.config) > 0
+  const parameters = prompt && (offset || attention || hasSoft) ? prompt.method.parameters(prompt.config, config) : []
   return {
     name: `${family.name} ${name}`,
     inputs: {
@@ -82,7 +84,7 @@ function extension(
     },
     fn: (given, weight) => {
       const values = Object.fromEntries(parameters.map(parameter => [parameter.name, given[`parameter:${parameter.name}`]!]))
-      let x = family.embed(config, weight, given.tokenIds!) // [R, d]
+      let x = embedTokens({ family, config, weight }, given.tokenIds!, values[softParameter]) // [R, d]
       if (prompt && offset) {
         const text = { embedded: x, textIndex: given.textIndex!, answerMask: given.answerMask! }
         x = tf.add(x, offset.call(prompt.method, prompt.config, values, text))

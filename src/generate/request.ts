@@ -17,11 +17,31 @@ export interface GenerationRequest {
   readonly stopTokenIds?: readonly number[]
   /** Log-probability of each generated token (under the unmodified distribution). */
   readonly logProbabilities?: boolean
+  /** Tokens that go on behind the answer. */
+  readonly continuation?: Continuation
   /** A prompt of another name than the default one, registered with the engine. */
   readonly prompt?: string
   readonly signal?: AbortSignal
   /** Called with each piece of text as soon as no stop string can begin in it. */
   readonly onText?: (piece: string) => void
+}
+
+/**
+ * Tokens that stand behind an answer as if the model had written them (an answer that ended of itself is followed by them in place of
+ * its end token). They cost a decoding step each, over the keys and values that the answer has left.
+ */
+export interface Continuation {
+  readonly ids: readonly number[]
+  /** Of these, the last so many are scored. */
+  readonly scored: number
+}
+
+/** What the model makes of the scored tokens of a continuation. */
+export interface ContinuationScore {
+  /** Of each scored token. */
+  readonly logProbabilities: readonly number[]
+  /** The likeliest token in the place of each scored one, and the one behind the last. */
+  readonly likeliest: readonly number[]
 }
 
 export interface Generation {
@@ -32,6 +52,8 @@ export interface Generation {
   readonly stoppedBy?: string | number
   readonly logProbabilities?: readonly number[]
   readonly promptTokens: number
+  /** Absent where none was asked for, or the request was aborted before its end. */
+  readonly continuation?: ContinuationScore
 }
 
 /** Rows join and leave a running batch; results do not depend on what else runs. */

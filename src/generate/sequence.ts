@@ -1,8 +1,8 @@
 import type { Tokenizer } from '../formats/tokenizer.js'
 import type { BlockOwner } from './block-store.js'
 import type { PrefixNode } from './prefix-cache.js'
-import type { Generation, GenerationRequest } from './request.js'
-import { Sampler } from './sampling.js'
+import type { ContinuationScore, Generation, GenerationRequest } from './request.js'
+import { logSumExp, Sampler } from './sampling.js'
 import { TextStream } from './text-stream.js'
 
 /** Where the virtual tokens of a request's prompt stand. */
@@ -31,6 +31,8 @@ export class Sequence implements BlockOwner {
   private readonly stream: TextStream
   private readonly logProbabilities: number[] = []
   private readonly endTokenIds: ReadonlySet<number>
+  /** How the answer ended, while the tokens behind it are put in. */
+  private ending: Ending | undefined
 
   constructor(
     readonly request: GenerationRequest,
@@ -42,7 +44,9 @@ export class Sequence implements BlockOwner {
     this.ids = [...request.ids]
     this.promptLength = request.ids.length
     this.sampler = new Sampler(request)
-    this.stream = new TextStream(tokenizer, request.ids, request.stop ?? [], request.onText)
+    // A soft token has no text.
+    const words = request.ids.filter(id => id < tokenizer.vocabSize)
+    this.stream = new TextStream(tokenizer, words, request.stop ?? [], request.onText)
     this.endTokenIds = new Set([...endTokenIds, ...(request.stopTokenIds ?? [])])
   }
 
@@ -53,7 +57,12 @@ export class Sequence implements BlockOwner {
   }
 
   get needsLogits(): boolean {
-    return this.sampler.needsLogits
+    const { continuation } = this.request
+    if (continuation === undefined) return this.sampler.needsLogits
+    const unscored = continuation.ids.length - continuation.scored
+    // An answer's end is not known before it is there: then its first logits may be those of a scored token.
+    if (this.ending === undefined) return this.sampler.needsLogits || unscored === 0
+    return this.ending.put >= unscored && this.ending.put < continuation.ids.length
   }
 
   get aborted(): boolean {
@@ -68,17 +77,21 @@ export class Sequence implements BlockOwner {
    * @returns whether the answer ends here; then the request is settled
    */
   accept(likeliest: number, logits: Float32Array | undefined): boolean {
+    if (this.ending !== undefined) return this.goOn(this.ending, likeliest, logits)
+    // Without an answer the continuation follows the prompt.
+    if (this.request.maxNewTokens === 0) return this.end('length', undefined, { likeliest, logits })
     const { token, logProbability } = logits
       ? this.sampler.choose(logits, this.ids)
       : { token: likeliest, logProbability: Number.NaN }
     try {
-      if (this.endTokenIds.has(token)) return this.finish(this.stream.finish() ?? token)
+      if (this.endTokenIds.has(token)) return this.end('stop', this.stream.finish() ?? token, { likeliest, logits })
       this.ids.push(token)
       if (this.request.logProbabilities) this.logProbabilities.push(logProbability)
       const met = this.stream.push(token)
-      if (met !== undefined) return this.finish(met)
+      if (met !== undefined) return this.end('stop', met)
       if (this.ids.length - this.promptLength < this.request.maxNewTokens) return false
-      return this.finish(this.stream.finish())
+      const late = this.stream.finish()
+      return this.end(late === undefined ? 'length' : 'stop', late)
     } catch (error) {
       // What listens to the text has failed: that ends this request alone.
       this.settle.reject(error)
@@ -100,19 +113,62 @@ export class Sequence implements BlockOwner {
     this.settle.reject(error)
   }
 
-  private finish(stoppedBy: string | number | undefined): true {
-    this.resolve(stoppedBy === undefined ? 'length' : 'stop', stoppedBy)
-    return true
+  /**
+   * The answer has ended.
+   * @param now what the model says behind the last token, where that is an end token, which stays out
+   */
+  private end(
+    finishReason: Ending['finishReason'],
+    stoppedBy?: string | number,
+    now?: { readonly likeliest: number; readonly logits: Float32Array | undefined },
+  ): boolean {
+    const ending = { finishReason, stoppedBy, length: this.ids.length, put: 0, logProbabilities: [], likeliest: [] }
+    if (this.request.continuation === undefined) return this.resolve(finishReason, ending)
+    this.ending = ending
+    return now !== undefined && this.goOn(ending, now.likeliest, now.logits)
   }
 
-  private resolve(finishReason: Generation['finishReason'], stoppedBy?: string | number): void {
+  /** Puts the next token of the continuation in. */
+  private goOn(ending: Ending, likeliest: number, logits: Float32Array | undefined): boolean {
+    const { ids, scored } = this.request.continuation!
+    const next = ids[ending.put]
+    if (ending.put >= ids.length - scored) {
+      ending.likeliest.push(likeliest)
+      if (next !== undefined) ending.logProbabilities.push(logits![next]! - logSumExp(logits!))
+    }
+    if (next === undefined) return this.resolve(ending.finishReason, ending)
+    this.ids.push(next)
+    ending.put++
+    return false
+  }
+
+  private resolve(finishReason: Generation['finishReason'], ending?: Ending): true {
+    const { stoppedBy, length = this.ids.length, logProbabilities, likeliest = [] } = ending ?? this.ending ?? {}
+    const continuation: ContinuationScore | undefined =
+      this.request.continuation && finishReason !== 'aborted'
+        ? { logProbabilities: logProbabilities ?? [], likeliest }
+        : undefined
     this.settle.resolve({
-      ids: this.ids.slice(this.promptLength),
+      ids: this.ids.slice(this.promptLength, length),
       text: this.stream.text,
       finishReason,
       ...(stoppedBy === undefined ? {} : { stoppedBy }),
       ...(this.request.logProbabilities ? { logProbabilities: this.logProbabilities } : {}),
       promptTokens: this.promptLength,
+      ...(continuation === undefined ? {} : { continuation }),
     })
+    return true
   }
+}
+
+/** An answer that has ended, and how far its continuation is. */
+interface Ending extends ContinuationScore {
+  readonly finishReason: 'stop' | 'length'
+  readonly stoppedBy: string | number | undefined
+  /** Of the sequence up to the answer's end. */
+  readonly length: number
+  /** Tokens of the continuation that have been put in. */
+  put: number
+  readonly logProbabilities: number[]
+  readonly likeliest: number[]
 }

@@ -166,6 +166,25 @@ export class Forest {
     return this.own[sequence]!.start + index - this.prefix
   }
 
+  /** Row of a sequence's token among the text rows alone. */
+  textRowOf(sequence: number, index: number): number {
+    if (index < this.prefix) return index
+    return this.own[sequence]!.start - this.firstText + index - this.prefix
+  }
+
+  /**
+   * The text rows of what is known of each sequence's tokens, [ids.length, width] each: [N, width]. A row that belongs to nobody is zero.
+   */
+  textRows(values: readonly Float32Array[], width: number): ProgramInput {
+    const data = new Float32Array((this.rows - this.firstText) * width)
+    for (const [i, own] of values.entries()) {
+      const shared = this.prefix * width
+      if (i === 0) data.set(own.subarray(0, shared))
+      data.set(own.subarray(shared), this.textRowOf(i, this.prefix) * width)
+    }
+    return { data, shape: [data.length / width, width] }
+  }
+
   /** Row of a sequence's virtual token. */
   virtualRow(sequence: number, index: number): number {
     return this.placement.perSequence ? 1 + sequence * this.placement.numVirtualTokens + index : index

@@ -4,7 +4,14 @@ import { tf } from '../../kernels/tf.js'
 import type { TokenTargets } from '../../kernels/token-cross-entropy.js'
 import type { AttentionCall, ModelConfig, ModelFamily } from '../../models/family.js'
 import type { LayerRows, Parameters, PromptMethod, SequenceRows, TextRows } from '../prompts/method.js'
+import { embedTokens, numSoftTokens, softParameter } from '../prompts/soft-rows.js'
 import { BEYOND } from './forest.js'
+
+interface Prompt {
+  readonly method: PromptMethod
+  readonly config: { readonly type: string }
+  readonly parameters: Parameters
+}
 
 export interface ForwardOptions {
   readonly family: ModelFamily
@@ -12,7 +19,9 @@ export interface ForwardOptions {
   readonly weight: (name: string) => tf.Tensor
   /** The tensors of a `Forest`. */
   readonly given: Readonly<Record<string, tf.Tensor>>
-  readonly prompt?: { readonly method: PromptMethod; readonly config: { readonly type: string }; readonly parameters: Parameters }
+  readonly prompt?: Prompt
+  /** The layer whose rows are wanted, as it takes them: those of the text, [N, d], where no virtual token has joined them below it. */
+  readonly to?: number
   /** Told every layer's keys and values, positions applied, as attention sees them: two of [Hkv, R, D], virtual tokens among them. */
   readonly onKeys?: (layer: number, key: tf.Tensor, value: tf.Tensor) => void
   /** Told the rows that every layer takes, [R, d]. */
@@ -24,6 +33,8 @@ export interface ForwardOptions {
  *
  * Virtual tokens stand before the text rows and join them at their insertion layer: the layers below see the text alone, so they cost
  * nothing there and have no gradient. As `keys` they never join, and every layer sees their keys and values beside the text's.
+ *
+ * Where `given` has `frozen`, [N, d], it is what the frozen layers make of the text, and only those from there on are computed.
  */
 export function forwardForest(options: ForwardOptions): tf.Tensor {
   const { family, config, weight, given } = options
@@ -50,7 +61,7 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
   const join = (rows: tf.Tensor, text: tf.Tensor) =>
     tf.concat([...(perSequence ? [tf.fill([1, config.hiddenSize], 0)] : []), rows, text] as tf.Tensor2D[], 0)
 
-  let x = family.embed(config, weight, given.tokenIds!) // [N, d]
+  let x = given.frozen ?? embedTokens(options, given.tokenIds!, options.prompt?.parameters[softParameter]) // [N, d]
   if (prompt?.offset) x = tf.add(x, prompt.offset({ embedded: x, textIndex: given.textIndex!, answerMask: given.answerMask! }))
   let joined = virtual === 0
   if (!joined && as === 'rows' && insertionLayer === 0) {
@@ -100,12 +111,21 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
   return family.hidden(config, {
     weight,
     x,
+    ...(given.frozen ? { from: frozenLayers(options.prompt, config) } : {}),
+    ...(options.to !== undefined ? { to: options.to } : {}),
     positions,
     read: { index: given.readIndex!, inverse: given.readInverse! },
     attend,
     ...(prompt?.layerRows || options.onRows ? { beforeLayer } : {}),
     ...(prompt?.attention ? { attendBeside: prompt.attention } : {}),
   })
+}
+
+/** How many layers, from the first, make the same of a text whatever is learned. */
+export function frozenLayers(prompt: Pick<Prompt, 'method' | 'config'> | undefined, model: ModelConfig): number {
+  if (!prompt || prompt.method.offset || numSoftTokens(prompt.config) > 0) return 0
+  const { method, config } = prompt
+  return method.frozenLayers?.(config, model) ?? method.placement(config, model).insertionLayer ?? 0
 }
 
 /** A method's hooks with its configuration and parameters filled in. */

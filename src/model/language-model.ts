@@ -8,9 +8,10 @@ import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
 import { defaultThreads, Program, type ProgramInput, type ProgramSpec, type WeightFile } from '../program/program.js'
 import type { Device } from '../program/session.js'
 import type { LayerState, PromptMethod } from '../prompts/method.js'
+import { numSoftTokens } from '../prompts/soft-rows.js'
 import { type Checkpoint, openCheckpoint, shortName } from './checkpoint.js'
 import { Forest, forestSpec, type PromptPlacement, type Sequence, type Target } from './forest.js'
-import { forwardForest, targetsOf } from './forward.js'
+import { forwardForest, frozenLayers, targetsOf } from './forward.js'
 import { MemoryPlan } from './memory.js'
 import { quantizedWeights } from './quantized-weights.js'
 import { type Teaching, teacherDivergence } from './teacher.js'
@@ -59,7 +60,15 @@ export interface ActivePrompt {
 const MAX_ROWS = 1 << 17
 const IGNORED = -100
 
-type Kind = 'gradient' | 'logProbabilities' | 'logits'
+type Kind = 'gradient' | 'gradientFromFrozen' | 'logProbabilities' | 'logits'
+
+export interface GradientOptions {
+  readonly labelSmoothing?: number
+  /** Adds `weight temperature²` times the mean divergence from a teacher over the label tokens. */
+  readonly teaching?: Teaching | undefined
+  /** For each row what `frozenRows` says of it: the layers below are then not computed again. */
+  readonly frozen?: readonly Float32Array[] | undefined
+}
 
 /** A causal language model: frozen weights on disk, and programs that are compiled when they are first needed. */
 export class LanguageModel {
@@ -194,7 +203,7 @@ export class LanguageModel {
       { headRows: rows.map(ids => ids.length) },
     )) {
       const part = rows.slice(start, end)
-      this.checkIds(part)
+      this.checkIds(part, prompt)
       const forest = new Forest(
         part.map(ids => ({ ids })),
         placementOf(prompt, this.config),
@@ -241,13 +250,12 @@ export class LanguageModel {
    * Loss of a batch and its gradient with respect to a prompt's parameters. A batch that does not fit into the memory budget is
    * computed in parts; the sum of their gradients is the batch's.
    *
-   * @param teaching adds `weight temperature²` times the mean divergence from a teacher over the label tokens
-   * @returns the loss, with what the teacher adds; `divergence` is that mean alone, in nats
+   * @returns the loss, with what a teacher adds; `divergence` is the mean divergence from it alone, in nats
    */
   async promptGradient(
     prompt: ActivePrompt,
     rows: readonly LabelledRow[],
-    { labelSmoothing = 0, teaching }: { labelSmoothing?: number; teaching?: Teaching | undefined } = {},
+    { labelSmoothing = 0, teaching, frozen }: GradientOptions = {},
   ): Promise<{ loss: number; divergence?: number; gradients: Map<string, Float32Array>; rows: number }> {
     const labelled = rows.map(row => labelPositions(row))
     const count = labelled.reduce((sum, positions) => sum + positions.length, 0)
@@ -255,16 +263,19 @@ export class LanguageModel {
       throw new GradpromptError('no-labels', 'No row of the batch has a label token', {
         expected: 'labels[i] = ids[i] where there is a loss, -100 elsewhere',
       })
-    this.checkIds(rows.map(row => row.ids))
-    // Nothing is predicted from what stands behind the second-last label, so it is not computed.
-    const fed = rows.map((row, i) => row.ids.slice(0, labelled[i]!.at(-1) ?? 0))
+    this.checkIds(
+      rows.map(row => row.ids),
+      prompt,
+    )
+    const fed = rows.map(fedIds)
     const gradients = new Map(
       prompt.method
         .parameters(prompt.config, this.config)
         .filter(({ frozen }) => !frozen)
         .map(({ name, shape }) => [name, new Float32Array(product(shape))]),
     )
-    const program = await this.program('gradient', prompt, false, labelSmoothing, teaching?.temperature)
+    const kind = frozen ? 'gradientFromFrozen' : 'gradient'
+    const program = await this.program(kind, prompt, false, labelSmoothing, teaching?.temperature)
     const taught = teaching && teaching.weight * teaching.temperature ** 2
     // The prompt's own targets count in every row that has a label.
     const own = prompt.method.ownTargets?.(prompt.config) ?? []
@@ -310,7 +321,16 @@ export class LanguageModel {
             readRows,
             taught! / count,
           )
-        const outputs = (await program.run({ ...inputs, ...lesson, ...parameterInputs(active) })) as Record<string, Float32Array>
+        const below = frozen && {
+          frozen: forest.textRows(
+            part.map(i => this.frozenRow(frozen, i, fed[i]!.length)),
+            this.config.hiddenSize,
+          ),
+        }
+        const outputs = (await program.run({ ...inputs, ...lesson, ...below, ...parameterInputs(active) })) as Record<
+          string,
+          Float32Array
+        >
         loss += outputs.loss![0]!
         if (teaching) divergence += outputs.divergence![0]! / taught!
         computed += forest.rows
@@ -321,6 +341,54 @@ export class LanguageModel {
       }
     }
     return { loss, ...(teaching && { divergence }), gradients, rows: computed }
+  }
+
+  private frozenRow(frozen: readonly Float32Array[], row: number, tokens: number): Float32Array {
+    const numbers = frozen[row]
+    if (numbers?.length === tokens * this.config.hiddenSize) return numbers
+    throw new GradpromptError('shape-mismatch', `What frozen layers make of row ${row} does not fit its tokens`, {
+      found: `${numbers?.length ?? 0} numbers`,
+      expected: `${tokens * this.config.hiddenSize}: ${tokens} tokens of ${this.config.hiddenSize}`,
+    })
+  }
+
+  /**
+   * What the layers that nothing learned reaches make of rows: their hidden states as the first layer beyond takes them. These never
+   * change while a prompt is learned. Which rows are computed together shows in the last bits alone.
+   *
+   * @returns for each row [tokens * hiddenSize], of the tokens that `promptGradient` feeds
+   */
+  async frozenRows(prompt: ActivePrompt, rows: readonly LabelledRow[]): Promise<Float32Array[]> {
+    const { hiddenSize } = this.config
+    this.checkIds(
+      rows.map(row => row.ids),
+      prompt,
+    )
+    const fed = rows.map(fedIds)
+    const results: Float32Array[] = []
+    const parts = this.memory.split(
+      fed.map(ids => ids.length + ownTokens(prompt, this.config)),
+      { headRows: fed.map(() => 0) },
+    )
+    for (const [start, end] of parts) {
+      const part = fed.slice(start, end)
+      const forest = new Forest(
+        part.map(ids => ({ ids })),
+        placementOf(prompt, this.config),
+      )
+      const { inputs } = forest.inputs([{ row: forest.rows - 1, id: 0, weight: 0 }])
+      const program = await this.frozenProgram(prompt)
+      const { hidden } = (await program.run(inputs)) as { hidden: Float32Array }
+      for (const [i, ids] of part.entries()) {
+        const own = new Float32Array(ids.length * hiddenSize)
+        for (const j of ids.keys()) {
+          const at = forest.textRowOf(i, j) * hiddenSize
+          own.set(hidden.subarray(at, at + hiddenSize), j * hiddenSize)
+        }
+        results.push(own)
+      }
+    }
+    return results
   }
 
   /** What a teacher says of a row's label. */
@@ -369,7 +437,7 @@ export class LanguageModel {
     const { vocabSize } = this.config
     const result = new Float32Array(positions.length * vocabSize)
     if (positions.length === 0) return result
-    this.checkIds([row.ids])
+    this.checkIds([row.ids], prompt)
     const active = prompt && tasksOf(prompt, [row])[0]!.active
     const ids = row.ids.slice(0, positions.at(-1))
     const forest = new Forest([{ ids, instructionLength: positions[0]! }], placementOf(active, this.config))
@@ -420,7 +488,10 @@ export class LanguageModel {
       headRows: rows.map(row => 1 + row.candidates.reduce((sum, { ids }) => sum + ids.length - 1, 0)),
     })) {
       const part = rows.slice(start, end)
-      this.checkIds(part.flatMap(row => [row.context, ...row.candidates.map(({ ids }) => ids)]))
+      this.checkIds(
+        part.flatMap(row => [row.context, ...row.candidates.map(({ ids }) => ids)]),
+        prompt,
+      )
       // The last token of an answer is never fed: nothing is predicted from it.
       const sequences = part.map(
         (row): Sequence => ({ ids: row.context, children: row.candidates.map(({ ids }) => ids.slice(0, -1)) }),
@@ -455,7 +526,7 @@ export class LanguageModel {
     temperature?: number,
   ): Promise<void> {
     for (const kind of kinds)
-      await (kind === 'gradient'
+      await (kind === 'gradient' || kind === 'gradientFromFrozen'
         ? this.program(kind, prompt, false, labelSmoothing, temperature)
         : this.program(kind, prompt, false))
   }
@@ -491,6 +562,9 @@ export class LanguageModel {
       name: `${family.name} ${kind}`,
       inputs: {
         ...inputs,
+        ...(kind === 'gradientFromFrozen' && {
+          frozen: { shape: [inputs.tokenIds!.shape[0]!, config.hiddenSize], dtype: 'float32' as const },
+        }),
         ...(temperature !== undefined && {
           teacher: { shape: ['Q', config.vocabSize], dtype: 'float32' as const },
           teacherWeight: { shape: ['Q'], dtype: 'float32' as const },
@@ -546,6 +620,23 @@ export class LanguageModel {
     }
   }
 
+  private frozenSpec({ method, config: options }: ActivePrompt): ProgramSpec {
+    const { family, config } = this.checkpoint
+    const prompt = { method, config: options, parameters: {} }
+    const placement = placementOf(prompt, config)
+    const to = frozenLayers(prompt, config)
+    const { inputs, dims } = forestSpec({ placement, children: false, maxRows: MAX_ROWS })
+    return {
+      name: `${family.name} frozen layers`,
+      inputs,
+      dims,
+      weights: this.weights,
+      key: { kind: 'frozen', family: family.name, config, placement, to },
+      // No hook acts below, so that none of the parameters is needed.
+      fn: (given, weight) => ({ hidden: forwardForest({ family, config, weight, given, prompt, to }) }),
+    }
+  }
+
   private statesSpec({ method, config: options }: ActivePrompt, placement: PromptPlacement): ProgramSpec {
     const { family, config } = this.checkpoint
     const { numVirtualTokens: count } = placement
@@ -584,20 +675,27 @@ export class LanguageModel {
     temperature?: number,
   ): Promise<Program> {
     const key = JSON.stringify([kind, prompt?.config, children, labelSmoothing, temperature])
+    return this.opened(key, () => this.programSpec(kind, prompt, children, labelSmoothing, temperature))
+  }
+
+  private frozenProgram(prompt: ActivePrompt): Promise<Program> {
+    return this.opened(JSON.stringify(['frozen', prompt.config]), () => this.frozenSpec(prompt))
+  }
+
+  private opened(key: string, spec: () => ProgramSpec): Promise<Program> {
     const known = this.programs.get(key)
     if (known) return known
-    const made = Program.compile(this.programSpec(kind, prompt, children, labelSmoothing, temperature), {
-      device: this.device,
-      threads: this.threads,
-    })
+    const made = Program.compile(spec(), { device: this.device, threads: this.threads })
     this.programs.set(key, made)
     made.catch(() => this.programs.delete(key))
     return made
   }
 
-  private checkIds(rows: readonly (readonly number[])[]): void {
+  /** Behind the vocabulary are the prompt's soft tokens. */
+  private checkIds(rows: readonly (readonly number[])[], prompt: Pick<ActivePrompt, 'config'> | undefined): void {
+    const limit = this.config.vocabSize + (prompt ? numSoftTokens(prompt.config) : 0)
     for (const [i, ids] of rows.entries()) {
-      const bad = ids.find(id => !(Number.isInteger(id) && id >= 0 && id < this.config.vocabSize))
+      const bad = ids.find(id => !(Number.isInteger(id) && id >= 0 && id < limit))
       if (bad !== undefined) {
         throw new GradpromptError('invalid-token-id', `Row ${i} holds an id outside the vocabulary`, {
           found: String(bad),
@@ -640,13 +738,24 @@ function ownTokens(prompt: ActivePrompt | undefined, model: ModelConfig): number
   return perSequence ? numVirtualTokens : 0
 }
 
-/** What a method's tensor code can depend on: where it starts from, and how fast it learns, are not among it. */
-function programKey({ init, ...config }: { readonly type: string; readonly init?: unknown }): object {
+/** What a method's tensor code can depend on: what it starts from is not among it. */
+function programKey({
+  init,
+  softTokens,
+  ...config
+}: {
+  readonly type: string
+  readonly init?: unknown
+  readonly softTokens?: unknown
+}): object {
   return config
 }
 
 const parameterInputs = (prompt: ActivePrompt | undefined): Record<string, ProgramInput> =>
   Object.fromEntries([...(prompt?.parameters ?? [])].map(([name, data]) => [`parameter:${name}`, data]))
+
+/** Nothing is predicted from what stands behind the second-last label, so it is not computed. */
+const fedIds = (row: LabelledRow) => row.ids.slice(0, labelPositions(row).at(-1) ?? 0)
 
 /** Positions of the labels of a row. */
 function labelPositions({ ids, labels }: LabelledRow): number[] {

@@ -56,6 +56,12 @@ export class MemoryPlan {
     )
   }
 
+  /** Bytes that are left beside a training run of the most rows that are computed at once. */
+  get spare(): number {
+    const headRows = Math.floor(LOGITS / (this.checkpoint.config.vocabSize * 4))
+    return Math.max(0, this.budget - this.estimate(PREFERRED_ROWS.training, Math.min(headRows, PREFERRED_ROWS.training), true))
+  }
+
   /**
    * Cuts a batch into runs of whole rows.
    *

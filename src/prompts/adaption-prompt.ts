@@ -32,6 +32,8 @@ export const adaptionPrompt: PromptMethod<AdaptionPromptConfig> = {
     return undefined
   },
 
+  frozenLayers: (config, model) => model.numLayers - layersOf(config, model),
+
   parameters(config, model) {
     const layers = layersOf(config, model)
     return [

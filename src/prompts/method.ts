@@ -1,6 +1,7 @@
 import type { tf } from '../../kernels/tf.js'
 import type { AttentionCall, ModelConfig } from '../../models/family.js'
 import type { ExampleRow } from '../data/examples.js'
+import type { Template } from '../data/template.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import type { PromptPlacement } from '../model/forest.js'
 
@@ -100,11 +101,19 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
   parameters(config: Config, model: ModelConfig): PromptParameter[]
   /** What contradicts the model or another option, in words. Asked before any weight is read. */
   check?(config: Config, model: ModelConfig): string | undefined
-  /** The options with what the training rows decide filled in; these are kept with the prompt, which then needs no rows. */
-  resolve?(config: Config, context: Pick<InitialisationContext, 'tokenizer' | 'exampleRows'>): Config
+  /** The options with what the training rows and the template decide filled in; these are kept with the prompt, which then needs neither. */
+  resolve?(
+    config: Config,
+    context: Pick<InitialisationContext, 'tokenizer' | 'exampleRows'> & { readonly template: Template },
+  ): Config
   initialise(config: Config, context: InitialisationContext): Promise<Map<string, Float32Array>>
   /** Brings the parameters back, in place, to where they may be: after every step. */
   constrain?(config: Config, parameters: ReadonlyMap<string, Float32Array>, model: ModelConfig): void
+  /**
+   * How many layers, from the first, nothing that is learned reaches: what they make of a text never changes. By default those below
+   * the insertion layer; none where the text's embeddings change.
+   */
+  frozenLayers?(config: Config, model: ModelConfig): number
   /** Tokens of the prompt that count in every row's loss as labels do; for rows at the input that all sequences share. */
   ownTargets?(config: Config): readonly OwnTarget[]
   /** Several tasks under one prompt: the column that names a row's task, and the names. */

@@ -2,6 +2,7 @@ import type { tf } from '../../kernels/tf.js'
 import type { ModelConfig } from '../../models/family.js'
 import { runEagerly } from '../program/eager.js'
 import type { Parameters, PromptMethod } from './method.js'
+import { numSoftTokens } from './soft-rows.js'
 
 /** A learned tensor with its values. */
 export interface LearnedTensor {
@@ -12,9 +13,12 @@ export interface LearnedTensor {
 
 type Config = { readonly type: string }
 
-/** Whether a method comes to rows that are the same for every text and stand at the input alone. */
-export const isStatic = ({ inputRows, sequenceRows, offset, layerRows, prefix, attention }: PromptMethod): boolean =>
-  inputRows !== undefined && !sequenceRows && !offset && !layerRows && !prefix && !attention
+/** Whether a method comes to rows that are the same for every text and stand before it alone: with these options, where they are given. */
+export function isStatic(method: PromptMethod, config?: Config): boolean {
+  const { inputRows, sequenceRows, offset, layerRows, prefix, attention } = method
+  if (config && numSoftTokens(config) > 0) return false
+  return inputRows !== undefined && !sequenceRows && !offset && !layerRows && !prefix && !attention
+}
 
 /**
  * The rows that a method puts at the input.

@@ -1,11 +1,11 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 
-/** One token put in another's place. */
+/** One token put in another's place; null where there was none, or is none any more. */
 export interface Swap {
   readonly position: number
-  readonly from: number
-  readonly to: number
+  readonly from: number | null
+  readonly to: number | null
 }
 
 /** A prompt one or a few swaps away, with what the gradient says of it: the change of loss that it predicts, so lower is better. */

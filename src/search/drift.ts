@@ -32,6 +32,13 @@ export class DriftGuard {
     return this.probes.every(row => this.space.readsBack(ids, row))
   }
 
+  /** The same, and a prompt that does not is counted. */
+  counted(ids: readonly number[]): boolean {
+    const reads = this.readsBack(ids)
+    if (!reads) this.drifted++
+    return reads
+  }
+
   /** Splits candidates into those to score, and what is added to the loss of each. */
   admitted(candidates: readonly Candidate[]): { candidates: Candidate[]; penalties: number[] } {
     const kept: Candidate[] = []

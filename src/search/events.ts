@@ -6,7 +6,9 @@ import type { CheckpointEvent, WarningEvent } from '../train/events.js'
 export interface SwapReport {
   /** Of the first token that changes. */
   readonly position: number
+  /** Empty where a token is put in. */
   readonly from: string
+  /** Empty where a token is dropped. */
   readonly to: string
   /** Tokens that change. */
   readonly changed: number
@@ -14,6 +16,8 @@ export interface SwapReport {
   readonly gradientScore: number | null
   /** The loss by forward passes. */
   readonly exactScore: number
+  /** Questions that it is of, where it was given up before all. */
+  readonly questions?: number
   readonly accepted: boolean
 }
 

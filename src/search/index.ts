@@ -4,21 +4,27 @@ import { autoprompt, autopromptSchema } from './methods/autoprompt.js'
 import { fluent, fluentSchema } from './methods/fluent.js'
 import { gbda, gbdaSchema } from './methods/gbda.js'
 import { gcg, gcgSchema } from './methods/gcg.js'
+import { greater, greaterSchema } from './methods/greater.js'
 import { pez, pezSchema } from './methods/pez.js'
+import { promptquine, promptquineSchema } from './methods/promptquine.js'
 import { randomShortlist, randomShortlistSchema } from './methods/random-shortlist.js'
+import { rlprompt, rlpromptSchema } from './methods/rlprompt.js'
 
 /** Options of every search. A new one is a file beside `methods/autoprompt.ts`, and a word in each of these two lists. */
 export const searchSchemas = [
+  greaterSchema,
   gcgSchema,
   autopromptSchema,
   arcaSchema,
   pezSchema,
   gbdaSchema,
   fluentSchema,
+  rlpromptSchema,
+  promptquineSchema,
   randomShortlistSchema,
 ] as const
 
-const methods = [gcg, autoprompt, arca, pez, gbda, fluent, randomShortlist]
+const methods = [greater, gcg, autoprompt, arca, pez, gbda, fluent, rlprompt, promptquine, randomShortlist]
 
 /** Every search by its `search.type`. */
 export const searchMethods: ReadonlyMap<string, SearchMethod> = new Map(

@@ -2,8 +2,11 @@ import { join } from 'node:path'
 import type { SearchConfig } from '../config/search-schema.js'
 import type { DataRecord } from '../data/records.js'
 import { GradpromptError } from '../errors.js'
+import { answerMetrics } from '../evaluate/answer-metrics.js'
 import { compareConditions } from '../evaluate/comparison.js'
+import { wilsonInterval } from '../evaluate/intervals.js'
 import { type Evaluation, type Metrics, type ScoredRows, scoreRows, summary } from '../evaluate/score.js'
+import { GenerationEngine } from '../generate/engine.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { replaceText } from '../runs/atomic.js'
 import type { Run } from '../runs/run-folder.js'
@@ -12,10 +15,13 @@ import { Budget, BudgetSpent, type Spending } from './budget.js'
 import { DriftGuard } from './drift.js'
 import type { InitialEvent, JudgedPrompt, SearchEvent, SearchResult } from './events.js'
 import { searchMethods } from './index.js'
-import { contextOf, type RankedPrompt, type SearchLoopOptions, type SearchProgress, searchPrompts } from './loop.js'
+import { contextOf, type RankedPrompt, type SearchLoopOptions, type SearchProgress, type Stored, searchPrompts } from './loop.js'
 import type { Embedding, SearchMethod } from './method.js'
-import { Objective } from './objective.js'
+import { Objective, type ObjectiveOptions } from './objective.js'
 import { SearchPrograms } from './programs.js'
+import { pseudoLabelled } from './pseudo-labels.js'
+import { Reasoning, type ReasoningEntry } from './reasoning.js'
+import { ReasoningLog } from './reasoning-log.js'
 import { softPromptOf } from './soft-prompt.js'
 import type { SearchTask } from './task.js'
 import { type SearchRow, TokenSpace } from './token-space.js'
@@ -37,6 +43,8 @@ export interface SearchJob {
   readonly spent: Spending | undefined
   /** Where a resumed search stands. */
   readonly progress: SearchProgress | undefined
+  /** How many entries of what the model wrote it goes on with. */
+  readonly reasoned: number
 }
 
 export interface JobOptions {
@@ -53,22 +61,25 @@ export interface JobOptions {
  */
 export async function prepareSearch(
   config: SearchConfig,
-  task: SearchTask,
+  given: SearchTask,
   model: LanguageModel,
-  earlier?: { progress: SearchProgress; spent: Spending; drifted: number },
+  earlier?: Stored,
 ): Promise<SearchJob> {
   const { template, answer, search } = config
   const { tokenizer } = model
+  requireLabels(config, given)
   const options = {
     template,
     answer,
-    labels: task.labels,
+    labels: given.labels,
     contextLength: model.config.maxPositionEmbeddings,
     prompt: search.prompt,
+    ...(search.extractor !== undefined && { reasoning: { extractor: search.extractor, maxNewTokens: search.maxNewTokens! } }),
   }
-  const space = new TokenSpace(tokenizer, options, task.questions[0]!)
+  const space = new TokenSpace(tokenizer, options, given.questions[0]!)
+  const task = search.pseudoLabels === undefined ? given : await pseudoLabelled(given, search.pseudoLabels, model, space, config)
   const rows = task.questions.map((record, i) => space.row(record, i))
-  for (const records of [task.dev, task.test]) for (const [i, record] of records.entries()) space.row(record, i)
+  for (const records of [task.shots, task.dev, task.test]) for (const [i, record] of records.entries()) space.row(record, i)
   const from = 'from' in search && typeof search.from === 'string' ? search.from : undefined
   const soft = from === undefined ? undefined : await softPromptOf(from)
   if (soft !== undefined && (soft.count !== space.free.length || soft.hiddenSize !== model.config.hiddenSize))
@@ -92,6 +103,7 @@ export async function prepareSearch(
     softPrompt: soft?.rows,
     spent: earlier?.spent,
     progress: earlier?.progress,
+    reasoned: earlier?.reasoned ?? 0,
   }
 }
 
@@ -112,10 +124,29 @@ export async function runSearch(job: SearchJob, run: Run, options: JobOptions): 
   }
 }
 
-async function searchAndJudge(
+async function searchAndJudge(job: SearchJob, run: Run, options: JobOptions): Promise<SearchResult> {
+  const { extractor, weights, maxNewTokens } = job.config.search
+  if (extractor === undefined) return searchWith(job, run, options)
+  const { tokenizer } = job.model
+  const batchSize = job.config.evaluate.batchSize ?? REASONING_BATCH
+  const engine = await GenerationEngine.open(job.model, { weights: weights!, batchSize })
+  try {
+    const log = await ReasoningLog.open(run.folder, job.reasoned)
+    const settings = { maxNewTokens: maxNewTokens!, batchSize }
+    const write = (entry: ReasoningEntry) => log.append(entry, tokenizer.decode(entry.reasoning))
+    const reasoning = new Reasoning(engine, tokenizer, settings, write, log.entries)
+    await reasoning.prepare(job.rows)
+    return await searchWith(job, run, options, reasoning)
+  } finally {
+    await engine.dispose()
+  }
+}
+
+async function searchWith(
   job: SearchJob,
   run: Run,
   { onEvent, signal, started, warnings = [] }: JobOptions,
+  reasoning?: Reasoning,
 ): Promise<SearchResult> {
   const { config, task, model, space, rows, guard, programs, method, allowed } = job
   const { search, seed } = config
@@ -127,22 +158,32 @@ async function searchAndJudge(
   const earlier = job.progress?.seconds ?? 0
   const elapsed = () => earlier + (performance.now() - started) / 1000
   const budget = new Budget(search.budget, elapsed, job.spent)
-  const settings = { free: space.free, fluency: search.fluency, mellowmax: search.mellowmax }
-  const objective = new Objective(model, programs, budget, settings, signal)
-  const scored = (records: readonly DataRecord[], ids: readonly number[]): Promise<ScoredRows> =>
-    scoreRows(
+  const settings: ObjectiveOptions = {
+    free: ids => space.freeOf(ids),
+    fluency: search.fluency,
+    mellowmax: search.mellowmax,
+    measure: search.measure,
+    labels: task.labels,
+    ...method.objective?.(search),
+  }
+  const objective = new Objective(model, programs, budget, settings, signal, reasoning)
+  const scored = (records: readonly DataRecord[], ids: readonly number[]): Promise<JudgedRows> => {
+    if (reasoning !== undefined) return judgeReasoned(reasoning, job, records, ids, signal)
+    return scoreRows(
       model,
       undefined,
       records.map((record, i) => space.scoring(record, i, ids)),
       task.labels,
       { seed, signal, batchSize: config.evaluate.batchSize },
     )
+  }
   const evaluate = task.dev.length === 0 ? undefined : async (ids: readonly number[]) => summary(await scored(task.dev, ids))
   const keepBest = ({ ids, objective }: RankedPrompt, step: number) =>
     replaceText(join(folder, 'prompt.json'), `${JSON.stringify({ prompt: space.text(ids), ids, objective, step }, null, 2)}\n`)
   const loop: SearchLoopOptions = {
-    ...{ config, method, space, objective, allowed, rows, guard, budget, evaluate, keepBest, emit, elapsed, signal },
+    ...{ config, method, space, programs, objective, allowed, rows, guard, budget, evaluate, keepBest, emit, elapsed, signal },
     embedding: job.embedding,
+    reasoning,
     softPrompt: job.softPrompt,
     token: id => model.tokenizer.token(id),
     writeCheckpoint: checkpoint => run.writeCheckpoint(checkpoint),
@@ -172,7 +213,7 @@ async function searchAndJudge(
 
   // What was scored on batches, or reads back in the probed rows alone, is judged on all questions.
   const faithful = progress.top.filter(({ ids }) => isFaithful(job, ids))
-  const judge = new Objective(model, programs, new Budget({}, elapsed), settings, signal)
+  const judge = new Objective(model, programs, new Budget({}, elapsed), settings, signal, reasoning)
   const candidates = [start, ...faithful.filter(({ ids }) => keyOf(ids) !== startKey)]
   const losses = await judge.score(
     candidates.map(({ ids }) => ids),
@@ -218,6 +259,56 @@ async function begin(loop: SearchLoopOptions): Promise<SearchProgress> {
   }
 }
 
+/** @throws GradpromptError `invalid-config` where labels are compared, or taken from the model, and answers are free text */
+function requireLabels({ search }: SearchConfig, { labels }: SearchTask): void {
+  const isGap = search.measure === 'gap'
+  if (search.extractor !== undefined && (isGap || search.pseudoLabels !== undefined))
+    throw new GradpromptError('invalid-config', 'answers behind reasoning are not compared with other labels', {
+      found: `search.extractor and ${isGap ? 'search.measure: gap' : 'search.pseudoLabels'}`,
+      expected: 'one of them',
+    })
+  if (labels !== undefined || (!isGap && search.pseudoLabels === undefined)) return
+  const option = isGap ? 'search.measure: gap' : 'search.pseudoLabels'
+  throw new GradpromptError('invalid-config', `${option} needs answers of a closed set`, {
+    found: 'free-text answers',
+    expected: 'data.labels, or few values in the label column',
+    hint: 'search.measure: cross-entropy, or mistakes, scores free text',
+  })
+}
+
+/** Rows with their metrics; `right` where answers follow reasoning. */
+type JudgedRows = ScoredRows & { readonly right?: readonly boolean[] }
+
+/** Questions that are answered at the same time. */
+const REASONING_BATCH = 64
+
+/** Greedy reasoning, then the answer: right where greedy decoding behind the extractor gives it. */
+async function judgeReasoned(
+  reasoning: Reasoning,
+  { space, config }: SearchJob,
+  records: readonly DataRecord[],
+  ids: readonly number[],
+  signal: AbortSignal | undefined,
+): Promise<JudgedRows> {
+  reasoning.beginRound()
+  const rows = records.map((record, i) => space.row(record, i))
+  const reasoned = await reasoning.judge(ids, rows, { budget: new Budget({}, () => 0), signal })
+  const right = reasoned.map(({ isRight }) => isRight)
+  const answers = reasoned.map(({ logProbabilities }) => ({
+    logLikelihood: logProbabilities.reduce((sum, value) => sum + value, 0),
+    tokens: logProbabilities.length,
+  }))
+  const count = right.filter(isRight => isRight).length
+  const accuracy = { value: count / right.length, ...wilsonInterval(count, right.length) }
+  return {
+    metrics: { accuracy, ...answerMetrics(answers, { seed: config.seed }) },
+    rows: rows.length,
+    logLikelihoods: answers.map(({ logLikelihood }) => [logLikelihood]),
+    predictions: rows.map(() => 0),
+    right,
+  }
+}
+
 /** Whether a prompt's text gives its ids back in every row of the search. */
 function isFaithful({ task, space }: SearchJob, ids: readonly number[]): boolean {
   return [task.questions, task.dev].every(records => records.every((record, i) => space.isFaithful(ids, record, i)))
@@ -237,12 +328,13 @@ function byQuality(a: JudgedPrompt, b: JudgedPrompt): number {
 async function judgeOnTest(
   { config, task, space }: SearchJob,
   chosen: readonly number[],
-  scored: (records: readonly DataRecord[], ids: readonly number[]) => Promise<ScoredRows>,
+  scored: (records: readonly DataRecord[], ids: readonly number[]) => Promise<JudgedRows>,
 ): Promise<SearchResult['test']> {
   const own = await scored(task.test, chosen)
   const initial = await scored(task.test, space.start)
-  const rowsOf = ({ predictions, logLikelihoods }: ScoredRows) =>
+  const rowsOf = ({ predictions, logLikelihoods, right }: JudgedRows) =>
     task.test.map((record, index) => {
+      if (right !== undefined) return { index, score: Number(right[index]) }
       const target = space.scoring(record, index, chosen).target
       const score = task.labels === undefined ? logLikelihoods[index]![0]! : Number(predictions[index] === target)
       return { index, score }

@@ -10,6 +10,8 @@ import { type DriftGuard, rankCorrelation } from './drift.js'
 import type { SearchEvent, SwapReport } from './events.js'
 import type { Embedding, ScoredCandidate, SearchContext, SearchMethod, SearchState } from './method.js'
 import type { Objective } from './objective.js'
+import type { SearchPrograms } from './programs.js'
+import type { Reasoning } from './reasoning.js'
 import type { SearchRow, TokenSpace } from './token-space.js'
 
 /** A prompt with its loss over the questions. */
@@ -38,7 +40,9 @@ export interface SearchLoopOptions {
   readonly method: SearchMethod
   readonly space: TokenSpace
   readonly objective: Objective
+  readonly reasoning: Reasoning | undefined
   readonly embedding: Embedding
+  readonly programs: SearchPrograms
   readonly allowed: Int32Array
   readonly rows: readonly SearchRow[]
   readonly guard: DriftGuard
@@ -55,8 +59,6 @@ export interface SearchLoopOptions {
   readonly signal: AbortSignal | undefined
 }
 
-/** Prompts that are re-ranked on dev at the end. */
-const RANKED = 10
 const SHORTLIST = 5
 const EVALUATIONS = 5
 const SECONDS_BETWEEN_CHECKPOINTS = 30
@@ -76,6 +78,7 @@ export function contextOf(options: SearchLoopOptions, step: number): SearchConte
     step,
     steps,
     random: (...stream) => randomGenerator(config.seed, SEARCH_STREAM, step, ...stream),
+    readsBack: ids => config.search.drift !== 'drop' || guard.counted(ids),
     settled: (from, swaps) => guard.settled(from, swaps),
     async score(candidates: readonly Candidate[]): Promise<ScoredCandidate[]> {
       const { candidates: kept, penalties } = guard.admitted(candidates)
@@ -103,12 +106,14 @@ export async function searchPrompts(progress: SearchProgress, options: SearchLoo
   const { steps, evaluateEvery, checkpointEvery } = config.search
   const every = evaluateEvery ?? Math.max(1, Math.ceil(steps / EVALUATIONS))
   let saved = progress.step
+  // Entries that finished steps have made: those of an abandoned one are made again.
+  let reasoned = options.reasoning?.size
   let savedAt = performance.now()
 
   const save = async () => {
     if (progress.step <= saved) return
     progress.seconds = elapsed()
-    await options.writeCheckpoint(checkpointOf(progress, budget.spent, guard.drifted))
+    await options.writeCheckpoint(checkpointOf(progress, budget.spent, guard.drifted, reasoned))
     saved = progress.step
     savedAt = performance.now()
     emit({ event: 'checkpoint', step: saved })
@@ -120,6 +125,7 @@ export async function searchPrompts(progress: SearchProgress, options: SearchLoo
     let outcome: Awaited<ReturnType<SearchMethod['step']>>
     try {
       refuseAborted(signal)
+      options.reasoning?.beginRound()
       outcome = await method.step(progress.method, config.search, context)
     } catch (error) {
       if (error instanceof BudgetSpent) break
@@ -132,11 +138,12 @@ export async function searchPrompts(progress: SearchProgress, options: SearchLoo
     progress.method = outcome.state
     progress.done = outcome.done ?? false
     progress.step++
+    reasoned = options.reasoning?.size
     const before = progress.top[0]
-    progress.top = ranked([
-      ...progress.top,
-      ...outcome.candidates.filter(candidate => isFaithful(candidate, options)).map(rankedOf),
-    ])
+    progress.top = ranked(
+      [...progress.top, ...outcome.candidates.filter(candidate => isFaithful(candidate, options)).map(rankedOf)],
+      config.search.rerank,
+    )
     const best = progress.top[0]!
     if (best !== before) await options.keepBest(best, progress.step)
     const report = (candidate: ScoredCandidate): SwapReport => swapReport(candidate, outcome.accepted, options.token)
@@ -149,7 +156,10 @@ export async function searchPrompts(progress: SearchProgress, options: SearchLoo
       objective: outcome.objective,
       best: { prompt: space.text(best.ids), objective: best.objective },
       swap: considered === undefined ? null : report(considered),
-      shortlist: outcome.candidates.slice(0, SHORTLIST).map(report),
+      shortlist: [
+        ...outcome.candidates.slice(0, SHORTLIST).map(report),
+        ...(outcome.eliminated ?? []).map(candidate => ({ ...report(candidate), questions: candidate.questions })),
+      ],
       candidates: outcome.candidates.length,
       rankCorrelation: rankCorrelation(outcome.candidates),
       drifted: guard.drifted,
@@ -185,15 +195,15 @@ async function evaluateBest(progress: SearchProgress, { evaluate, emit, space, e
   })
 }
 
-/** The best distinct prompts, best first; of equals the earlier. */
-export function ranked(prompts: readonly RankedPrompt[]): RankedPrompt[] {
+/** The `count` best distinct prompts, best first; of equals the earlier. */
+export function ranked(prompts: readonly RankedPrompt[], count: number): RankedPrompt[] {
   const kept = new Map<string, RankedPrompt>()
   for (const prompt of prompts) {
     const key = prompt.ids.join()
     const known = kept.get(key)
     if (known === undefined || prompt.objective < known.objective) kept.set(key, prompt)
   }
-  return [...kept.values()].sort((a, b) => a.objective - b.objective).slice(0, RANKED)
+  return [...kept.values()].sort((a, b) => a.objective - b.objective).slice(0, count)
 }
 
 const rankedOf = ({ ids, loss }: ScoredCandidate): RankedPrompt => ({ ids, objective: loss })
@@ -210,8 +220,8 @@ function swapReport(
   const [first] = candidate.swaps
   return {
     position: first?.position ?? -1,
-    from: first === undefined ? '' : token(first.from),
-    to: first === undefined ? '' : token(first.to),
+    from: textOf(first?.from, token),
+    to: textOf(first?.to, token),
     changed: candidate.swaps.length,
     gradientScore: candidate.gradientScore ?? null,
     exactScore: candidate.loss,
@@ -219,23 +229,32 @@ function swapReport(
   }
 }
 
+const textOf = (id: number | null | undefined, token: (id: number) => string) => (typeof id === 'number' ? token(id) : '')
+
 /** Arrays of numbers among a method's state go into the checkpoint as tensors, the rest as JSON. */
-function checkpointOf({ step, method, ...state }: SearchProgress, spent: Spending, drifted: number): Checkpoint {
+function checkpointOf({ step, method, ...state }: SearchProgress, spent: Spending, drifted: number, reasoned = 0): Checkpoint {
   const tensors = Object.entries(method).flatMap(([name, data]) =>
     data instanceof Float32Array ? [{ name, shape: [data.length], data }] : [],
   )
   const plain = Object.fromEntries(Object.entries(method).filter(([, value]) => !(value instanceof Float32Array)))
-  return { step, tensors, state: { ...state, method: plain, spent, drifted } }
+  return { step, tensors, state: { ...state, method: plain, spent, drifted, reasoned } }
+}
+
+/** What a checkpoint holds beside the steps. */
+export interface Stored {
+  readonly progress: SearchProgress
+  readonly spent: Spending
+  readonly drifted: number
+  /** Entries of what the model has written. */
+  readonly reasoned: number
 }
 
 /** What a checkpoint holds, as it was. */
-export function progressOf(checkpoint: Checkpoint): { progress: SearchProgress; spent: Spending; drifted: number } {
-  const { method, spent, drifted, ...state } = checkpoint.state as Omit<SearchProgress, 'step'> & {
-    spent: Spending
-    drifted: number
-  }
+export function progressOf(checkpoint: Checkpoint): Stored {
+  const { method, spent, drifted, reasoned, ...state } = checkpoint.state as Omit<SearchProgress, 'step'> &
+    Omit<Stored, 'progress'>
   const tensors = Object.fromEntries(checkpoint.tensors.map(({ name, data }: NamedTensor) => [name, data]))
-  return { progress: { ...state, step: checkpoint.step, method: { ...method, ...tensors } }, spent, drifted }
+  return { progress: { ...state, step: checkpoint.step, method: { ...method, ...tensors } }, spent, drifted, reasoned }
 }
 
 const notFinite = (loss: number) =>

@@ -1,6 +1,8 @@
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import type { Candidate } from './candidates.js'
-import type { Objective, PromptScore } from './objective.js'
+import type { Measure } from './measure.js'
+import type { Objective, ObjectiveOptions, PromptScore } from './objective.js'
+import type { SearchPrograms } from './programs.js'
 import type { SearchRow, TokenSpace } from './token-space.js'
 
 /** What a search step works with. */
@@ -9,6 +11,7 @@ export interface SearchContext {
   readonly objective: Objective
   /** The model's embedding table. */
   readonly embedding: Embedding
+  readonly programs: SearchPrograms
   /** Ids that may stand at a free position, in ascending order. */
   readonly allowed: Int32Array
   /** The questions of this step: all of them, or a batch drawn by step. */
@@ -28,6 +31,8 @@ export interface SearchContext {
    * @returns best first; of equals the earlier
    */
   score(candidates: readonly Candidate[]): Promise<ScoredCandidate[]>
+  /** Whether the tokenizer gives a prompt's ids back; with `drift: allow` or a penalty all prompts count as such. */
+  readsBack(ids: readonly number[]): boolean
   /** A prompt with as many of the changes as read back together, taken in their order; all of them unless drift is dropped. */
   settled(from: readonly number[], swaps: readonly { readonly position: number; readonly to: number }[]): Candidate
   /** Vectors to begin with, [F, d], where the options name a run that has them. */
@@ -35,6 +40,11 @@ export interface SearchContext {
 }
 
 export interface ScoredCandidate extends Candidate, PromptScore {}
+
+export interface EliminatedCandidate extends ScoredCandidate {
+  /** Questions that it was scored on. */
+  readonly questions: number
+}
 
 /** Products with the embedding table, whose rows are as the first layer takes them. */
 export interface Embedding {
@@ -60,6 +70,8 @@ export interface StepOutcome<State> {
   readonly objective: number
   /** What was scored, best first. */
   readonly candidates: readonly ScoredCandidate[]
+  /** What was given up after some of the questions: reported, and never the result. */
+  readonly eliminated?: readonly EliminatedCandidate[]
   /** Of `candidates`: the one that the search moved to. */
   readonly accepted?: ScoredCandidate | undefined
   /** The search has reached its aim. */
@@ -68,12 +80,23 @@ export interface StepOutcome<State> {
   readonly figures?: Readonly<Record<string, number>>
 }
 
+/** Common options of a search that does not say. */
+export interface SearchDefaults {
+  readonly prompt?: string
+  readonly fluency?: number
+  readonly vocabulary?: 'ascii' | 'words' | 'any'
+  readonly measure?: Measure
+}
+
 /** A way of searching for a prompt. A method is one file: its options, how it starts, and what a step does. */
 export interface SearchMethod<Options extends { readonly type: string } = { readonly type: string }, State = SearchState> {
   readonly type: Options['type']
   readonly paper: string
   /** Steps of a search that does not say. */
   readonly steps: number
+  readonly defaults?: SearchDefaults | ((options: Options) => SearchDefaults)
+  /** What the method changes in losses and gradients. */
+  objective?(options: Options): Pick<ObjectiveOptions, 'temperature' | 'scoredFluency'>
   start(options: Options, context: SearchContext): Promise<State>
   step(state: State, options: Options, context: SearchContext): Promise<StepOutcome<State>>
 }

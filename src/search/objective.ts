@@ -1,19 +1,31 @@
 import { setImmediate } from 'node:timers/promises'
+import type { LabelSet } from '../data/labels.js'
+import { classScores } from '../data/verbalizer.js'
 import { refuseAborted } from '../evaluate/score.js'
 import { Forest, type Target } from '../model/forest.js'
 import type { LanguageModel } from '../model/language-model.js'
 import type { Budget } from './budget.js'
+import { gapLoss, isRight, type Measure } from './measure.js'
 import type { SearchPrograms } from './programs.js'
+import type { Reasoned, Reasoning } from './reasoning.js'
 import type { SearchRow } from './token-space.js'
 import { fedLength, type ReadSequence, type ReadToken, sharedLength, sharingOrder, TokenTree } from './token-tree.js'
 
 export interface ObjectiveOptions {
-  /** Positions of the prompt that are searched: those whose own likelihood the fluency term takes. */
-  readonly free: readonly number[]
+  /** Positions of a prompt that are searched: those whose own likelihood the fluency term takes. */
+  readonly free: readonly number[] | ((prompt: readonly number[]) => readonly number[])
   /** Weight of the mean negative log-likelihood of the free tokens; 0 for none. */
   readonly fluency: number
+  /** Its weight in exact scores, where it differs from that in gradients. */
+  readonly scoredFluency?: number | undefined
+  /** Divides the logits of the answer's tokens in the gradient; by default 1. */
+  readonly temperature?: number | undefined
   /** Mellowmax over the negated logits of the answer's tokens, with this alpha, instead of their mean cross entropy. */
   readonly mellowmax?: number | undefined
+  /** What exact scores are of; gradients are of the cross entropy, or of the mellowmax, or of the probability. */
+  readonly measure?: Measure | undefined
+  /** The closed set of answers, which `mistakes` and `gap` compare. */
+  readonly labels?: LabelSet | undefined
 }
 
 /** An exact score: by forward passes of the prompt's own tokens. */
@@ -22,16 +34,31 @@ export interface PromptScore {
   readonly loss: number
   /** Of each row, without the fluency term. */
   readonly rowLosses: readonly number[]
-  /** Whether every answer token of every row is the likeliest one where it stands. */
+  /** Whether every answer token of every row is the likeliest one where it stands; of compared labels, whether each right one is. */
   readonly exact: boolean
+  /** The part of the rows for which this holds. */
+  readonly exactRows: number
+}
+
+/** What a pass says of a sequence's reads. */
+interface ReadValues {
+  readonly logProbabilities: Float64Array
+  readonly logits: Float64Array
+  /** Of the answer's tokens. */
+  readonly isHighest: boolean
 }
 
 /** Most tokens of one run, and most bytes of the keys that attention lays beside its groups. */
 const ROWS_PER_RUN = 2048
 const KEY_BYTES = 256e6
 const LOGIT_BYTES = 256e6
+/** Rows that the fluency of a prompt is taken of where the model reasons: which question stands before it says little of a prompt. */
+const FLUENCY_ROWS = 4
 
-/** Losses and gradients of prompts over rows. The loss of a row is the mean over its answer's tokens. */
+/**
+ * Losses and gradients of prompts over rows. Where there is a `Reasoning`, exact scores are of the answer behind the model's own
+ * reasoning under each prompt, and gradients hold that reasoning fixed: it is context, as in GReaTer.
+ */
 export class Objective {
   constructor(
     private readonly model: LanguageModel,
@@ -39,16 +66,51 @@ export class Objective {
     private readonly budget: Budget,
     readonly options: ObjectiveOptions,
     private readonly signal?: AbortSignal | undefined,
+    private readonly reasoning?: Reasoning | undefined,
   ) {}
+
+  get isReasoned(): boolean {
+    return this.reasoning !== undefined
+  }
 
   /**
    * Exact scores of many prompts. Whatever they and the rows have in common is computed once (see `TokenTree`).
    * @throws BudgetSpent between two runs; GradpromptError `aborted`
    */
   async score(prompts: readonly (readonly number[])[], rows: readonly SearchRow[]): Promise<PromptScore[]> {
-    const { free, fluency, mellowmax } = this.options
-    const sequences = prompts.flatMap(prompt => rows.map(row => sequenceOf(prompt, row, fluency > 0 ? free : [])))
-    const values: { logProbabilities: Float64Array; logits: Float64Array; isHighest: boolean }[] = new Array(sequences.length)
+    if (this.reasoning !== undefined) return this.scoreReasoned(this.reasoning, prompts, rows)
+    const { measure = 'cross-entropy', labels } = this.options
+    const fluency = this.scoredFluency
+    // A row stands there once, or once for each answer that is compared.
+    const isCompared = (measure === 'mistakes' || measure === 'gap') && labels !== undefined
+    const variants = rows.map(row => (isCompared ? choicesOf(row) : [row]))
+    const values = await this.read(prompts, variants.flat())
+    const width = variants.reduce((sum, own) => sum + own.length, 0)
+    return prompts.map((_, p) => {
+      let next = p * width
+      const judged = variants.map((own, r) => {
+        const read = values.slice(next, next + own.length)
+        next += own.length
+        const losses = isCompared ? this.comparedLoss(read, own, rows[r]!) : this.answerLoss(read[0]!, own[0]!)
+        const { logProbabilities } = read[0]!
+        return { ...losses, likelihood: mean(logProbabilities.subarray(0, logProbabilities.length - own[0]!.answer.length)) }
+      })
+      return {
+        loss:
+          mean(judged.map(({ loss }) => loss)) - (fluency > 0 ? fluency * mean(judged.map(({ likelihood }) => likelihood)) : 0),
+        rowLosses: judged.map(({ loss }) => loss),
+        ...exactness(judged.map(({ isExact }) => isExact)),
+      }
+    })
+  }
+
+  /** Reads every row's answer, and the free tokens where fluency counts, under every prompt: prompt after prompt. */
+  private async read(prompts: readonly (readonly number[])[], rows: readonly SearchRow[]): Promise<ReadValues[]> {
+    const sequences = prompts.flatMap(prompt => {
+      const free = this.scoredFluency > 0 ? this.freeOf(prompt) : []
+      return rows.map(row => sequenceOf(prompt, row, free))
+    })
+    const values: ReadValues[] = new Array(sequences.length)
     await this.runTree(sequences, async (tree, part) => {
       const { inputs } = tree.inputs()
       const { logProbabilities, logits, highest } = await this.programs.scores(inputs)
@@ -68,21 +130,86 @@ export class Objective {
         }
       }
     })
-    return prompts.map((_, p) => {
-      const own = values.slice(p * rows.length, (p + 1) * rows.length)
-      const rowLosses = own.map(({ logProbabilities, logits }, r) => {
-        const first = logits.length - rows[r]!.answer.length
-        return mellowmax === undefined ? -mean(logProbabilities.subarray(first)) : mellow(logits.subarray(first), mellowmax)
-      })
-      const likelihoods = own.map(({ logProbabilities }, r) =>
-        mean(logProbabilities.subarray(0, logProbabilities.length - rows[r]!.answer.length)),
-      )
+    return values
+  }
+
+  private answerLoss({ logProbabilities, logits, isHighest }: ReadValues, { answer }: SearchRow) {
+    const { mellowmax, measure } = this.options
+    const first = logits.length - answer.length
+    const loss =
+      mellowmax === undefined || measure === 'mistakes'
+        ? this.cost(logProbabilities.subarray(first), isHighest)
+        : mellow(logits.subarray(first), mellowmax)
+    return { loss, isExact: isHighest }
+  }
+
+  /** Of a row with the answers of the closed set. */
+  private comparedLoss(read: readonly ReadValues[], variants: readonly SearchRow[], { choices }: SearchRow) {
+    const words = read.map(({ logProbabilities }, i) =>
+      logProbabilities.subarray(logProbabilities.length - variants[i]!.answer.length).reduce((sum, x) => sum + x, 0),
+    )
+    const scores = classScores(this.options.labels!, words)
+    const isExact = isRight(scores, choices!.target)
+    return { loss: this.options.measure === 'gap' ? gapLoss(scores, choices!.target) : isExact ? 0 : 1, isExact }
+  }
+
+  private freeOf(prompt: readonly number[]): readonly number[] {
+    const { free } = this.options
+    return typeof free === 'function' ? free(prompt) : free
+  }
+
+  private async scoreReasoned(
+    reasoning: Reasoning,
+    prompts: readonly (readonly number[])[],
+    rows: readonly SearchRow[],
+  ): Promise<PromptScore[]> {
+    const fluency = this.scoredFluency
+    const answers = await reasoning.answers(prompts, rows, { budget: this.budget, signal: this.signal })
+    const costs = fluency > 0 ? await this.disfluency(prompts, rows.slice(0, FLUENCY_ROWS)) : prompts.map(() => 0)
+    return answers.map((own, p) => {
+      const rowLosses = own.map(({ logProbabilities, isExact }) => this.cost(logProbabilities, isExact))
       return {
-        loss: mean(rowLosses) - (fluency > 0 ? fluency * mean(likelihoods) : 0),
+        loss: mean(rowLosses) + fluency * costs[p]!,
         rowLosses,
-        exact: own.every(({ isHighest }) => isHighest),
+        ...exactness(own.map(({ isExact }) => isExact)),
       }
     })
+  }
+
+  /** Mean negative log-likelihood of each prompt's free tokens, given what stands before them. */
+  private async disfluency(prompts: readonly (readonly number[])[], rows: readonly SearchRow[]): Promise<number[]> {
+    const sequences = prompts.flatMap(prompt =>
+      rows.map(row => ({
+        ids: [...row.before, ...prompt],
+        reads: readable(row, this.freeOf(prompt)).map(place => ({ position: row.before.length + place, id: prompt[place]! })),
+      })),
+    )
+    const values = new Float64Array(sequences.length)
+    const read = [...sequences.keys()].filter(i => sequences[i]!.reads.length > 0)
+    await this.runTree(
+      read.map(i => sequences[i]!),
+      async (tree, part) => {
+        const { logProbabilities } = await this.programs.scores(tree.inputs().inputs)
+        let next = 0
+        for (const index of part) {
+          const count = sequences[read[index]!]!.reads.length
+          values[read[index]!] = -mean(logProbabilities.subarray(next, next + count))
+          next += count
+        }
+      },
+    )
+    return prompts.map((_, p) => mean(values.subarray(p * rows.length, (p + 1) * rows.length)))
+  }
+
+  private get scoredFluency(): number {
+    return this.options.scoredFluency ?? this.options.fluency
+  }
+
+  private cost(logProbabilities: ArrayLike<number>, isExact: boolean): number {
+    const { measure } = this.options
+    if (measure === 'mistakes') return isExact ? 0 : 1
+    const meanCost = -mean(logProbabilities)
+    return measure === 'probability' ? 1 - Math.exp(-meanCost * logProbabilities.length) : meanCost
   }
 
   /**
@@ -91,18 +218,35 @@ export class Objective {
    * The fluency term's gradient is that of the tokens behind a position; a token's own likelihood is no function of its embedding
    * (`proposals` has it).
    * @param offsets what is added to the embeddings of each prompt, [L, d]
+   * @param withReasoning false leaves the reasoning out, so that the extractor follows the question at once
+   * @param reasonedUnder prompts under which the reasoning was written, where they are not `prompts` themselves
    * @returns gradient [L, d]
    */
   async gradient(
     prompts: readonly (readonly number[])[],
     rows: readonly SearchRow[],
-    offsets?: readonly Float32Array[],
+    {
+      offsets,
+      withReasoning = true,
+      reasonedUnder = prompts,
+    }: {
+      offsets?: readonly Float32Array[]
+      withReasoning?: boolean
+      reasonedUnder?: readonly (readonly number[])[]
+    } = {},
   ): Promise<{ loss: number; gradient: Float32Array }> {
     const { hiddenSize } = this.model.config
-    const { free, fluency, mellowmax } = this.options
+    const { fluency, mellowmax, measure, temperature = 1 } = this.options
     const share = 1 / (prompts.length * rows.length)
-    const fluencyReads = fluency > 0 ? free : []
-    const sequences = prompts.flatMap(prompt => rows.map(row => sequenceOf(prompt, row, fluencyReads)))
+    const reasoned = withReasoning
+      ? await this.reasoning?.answers(reasonedUnder, rows, { budget: this.budget, signal: this.signal })
+      : undefined
+    const sequences = prompts.flatMap((prompt, p) => {
+      const free = fluency > 0 ? this.freeOf(prompt) : []
+      return rows.map((row, r) => sequenceOf(prompt, row, free, reasoned?.[p]?.[r]))
+    })
+    // The gradient of an answer's probability is that of its log-likelihood, times the probability.
+    const probabilities = measure === 'probability' ? await this.probabilities(sequences, rows, reasoned?.flat()) : undefined
     const weights = mellowmax === undefined ? undefined : await this.mellowWeights(sequences, rows, mellowmax)
     const gradient = new Float32Array(prompts[0]!.length * hiddenSize)
     let loss = 0
@@ -125,9 +269,11 @@ export class Objective {
           return reads.slice(from, to).map(({ position, id }, j) => ({
             row: forest.rowOf(i, position - 1)!,
             id,
-            weight: isAnswer ? share * (own?.[j] ?? 1 / answer) : (share * fluency) / (to - from),
+            weight: isAnswer ? share * (own?.[j] ?? probabilities?.[start + i] ?? 1 / answer) : (share * fluency) / (to - from),
           }))
         })
+      const scales = (chosen: readonly Target[], answers: number) =>
+        new Map(chosen.slice(chosen.length - answers).map(({ row }) => [row, 1 / temperature]))
       const offset = new Float32Array(forest.rows * hiddenSize)
       const places = new Map<number, { prompt: number; position: number }>()
       for (const i of part.keys()) {
@@ -144,9 +290,14 @@ export class Objective {
       // Mellowmax is of logits, the fluency term of log-probabilities: with both there are two passes.
       const kinds = mellowmax === undefined ? [undefined] : fluency > 0 ? [true, false] : [true]
       for (const answers of kinds) {
-        const chosen = answers === undefined ? [...targets(false), ...targets(true)] : targets(answers)
+        const answerTargets = answers === false ? [] : targets(true)
+        const chosen = [...(answers === true ? [] : targets(false)), ...answerTargets]
         const kind = answers === true ? 'negated-logits' : 'cross-entropy'
-        const result = await this.programs.gradient(kind, forest.inputs(chosen).inputs, offset)
+        const { inputs } = forest.inputs(chosen)
+        const scaled = scales(chosen, answerTargets.length)
+        const readIndex = inputs.readIndex as { data: Int32Array }
+        const logitScale = Float32Array.from(readIndex.data, row => scaled.get(row) ?? 1)
+        const result = await this.programs.gradient(kind, { ...inputs, logitScale }, offset)
         loss += result.loss
         for (const [row, { position }] of places)
           for (let k = 0; k < hiddenSize; k++) gradient[position * hiddenSize + k]! += result.gradient[row * hiddenSize + k]!
@@ -158,15 +309,40 @@ export class Objective {
 
   /**
    * Log-probabilities of every token at some positions of a prompt, given what stands before: means over the rows.
+   * @param positions up to the one behind the prompt's last token
    * @returns [positions.length, V]
    */
   async proposals(prompt: readonly number[], rows: readonly SearchRow[], positions: readonly number[]): Promise<Float32Array> {
     const { vocabSize } = this.model.config
     const means = new Float32Array(positions.length * vocabSize)
+    await this.eachProposal(prompt, rows, positions, (_, j, logProbabilities) => {
+      for (let v = 0; v < vocabSize; v++) means[j * vocabSize + v]! += logProbabilities[v]! / rows.length
+    })
+    return means
+  }
+
+  /**
+   * The same of one position, row by row.
+   * @returns [rows.length][V]
+   */
+  async proposalsByRow(prompt: readonly number[], rows: readonly SearchRow[], position: number): Promise<Float32Array[]> {
+    const { vocabSize } = this.model.config
+    const all = rows.map(() => new Float32Array(vocabSize))
+    await this.eachProposal(prompt, rows, [position], (row, _, logProbabilities) => all[row]!.set(logProbabilities))
+    return all
+  }
+
+  private async eachProposal(
+    prompt: readonly number[],
+    rows: readonly SearchRow[],
+    positions: readonly number[],
+    visit: (row: number, position: number, logProbabilities: Float32Array) => void,
+  ): Promise<void> {
+    const { vocabSize } = this.model.config
     const sequences = rows.map(row => ({
-      ids: [...row.before, ...prompt],
+      ids: [...row.before, ...prompt, PLACEHOLDER],
       // Nothing predicts the first token of a text: there all are alike.
-      reads: readable(row, positions).map(position => ({ position: row.before.length + position, id: prompt[position]! })),
+      reads: readable(row, positions).map(position => ({ position: row.before.length + position, id: PLACEHOLDER })),
     }))
     await this.runTree(sequences, async (tree, part) => {
       const { inputs } = tree.inputs()
@@ -179,10 +355,56 @@ export class Objective {
           const place = row[next++]! * vocabSize
           const own = logits.subarray(place, place + vocabSize)
           const normaliser = logSumExp(own)
-          for (let v = 0; v < vocabSize; v++) means[j * vocabSize + v]! += (own[v]! - normaliser) / rows.length
+          visit(
+            index,
+            j,
+            own.map(logit => logit - normaliser),
+          )
         }
     })
-    return means
+  }
+
+  /** Of each sequence's whole answer; known already where it follows reasoning. */
+  private async probabilities(
+    sequences: readonly ReadSequence[],
+    rows: readonly SearchRow[],
+    reasoned: readonly Reasoned[] | undefined,
+  ): Promise<readonly number[]> {
+    const sum = (values: ArrayLike<number>) => mean(values) * values.length
+    if (reasoned !== undefined) return reasoned.map(({ logProbabilities }) => Math.exp(sum(logProbabilities)))
+    const values: number[] = new Array(sequences.length)
+    await this.runTree(sequences, async (tree, part) => {
+      const { logProbabilities } = await this.programs.scores(tree.inputs().inputs)
+      let next = 0
+      for (const index of part) {
+        const [end, answer] = [next + sequences[index]!.reads.length, rows[index % rows.length]!.answer.length]
+        values[index] = Math.exp(sum(logProbabilities.subarray(end - answer, end)))
+        next = end
+      }
+    })
+    return values
+  }
+
+  /**
+   * The hidden states that the last tokens of sequences have before the head, [sequences.length, d].
+   * @throws BudgetSpent between two runs; GradpromptError `aborted`
+   */
+  async states(sequences: readonly (readonly number[])[]): Promise<Float32Array> {
+    const { hiddenSize } = this.model.config
+    const distinct = [...new Map(sequences.map(ids => [ids.join(), ids])).values()]
+    const states = new Map<string, Float32Array>()
+    // What the state predicts is not asked.
+    const read = distinct.map((ids): ReadSequence => ({ ids, reads: [{ position: ids.length, id: 0 }] }))
+    await this.runTree(read, async (tree, part) => {
+      const { inputs } = tree.inputs()
+      const rows = await this.programs.states(inputs)
+      const place = (inputs.targetRow as { data: Int32Array }).data
+      for (const [i, index] of part.entries())
+        states.set(distinct[index]!.join(), rows.slice(place[i]! * hiddenSize, (place[i]! + 1) * hiddenSize))
+    })
+    const all = new Float32Array(sequences.length * hiddenSize)
+    for (const [i, ids] of sequences.entries()) all.set(states.get(ids.join())!, i * hiddenSize)
+    return all
   }
 
   /** The gradient of a mellowmax is that of the negated logits under these weights. */
@@ -247,9 +469,22 @@ export class Objective {
   }
 }
 
+/** A row as each answer of its closed set ends it. */
+function choicesOf(row: SearchRow): SearchRow[] {
+  const { after, words } = row.choices!
+  return words.map(answer => ({ ...row, after, answer }))
+}
+/** What stands in the place of a token that is not read. */
+const PLACEHOLDER = 0
+
 /** The reads of the free tokens come first, then those of the answer. */
-function sequenceOf(prompt: readonly number[], { before, after, answer }: SearchRow, free: readonly number[]): ReadSequence {
-  const ids = [...before, ...prompt, ...after, ...answer]
+function sequenceOf(
+  prompt: readonly number[],
+  { before, after, extractor, answer }: SearchRow,
+  free: readonly number[],
+  reasoned?: Reasoned,
+): ReadSequence {
+  const ids = [...before, ...prompt, ...after, ...(reasoned?.reasoning ?? []), ...extractor, ...answer]
   const first = ids.length - answer.length
   const read = (position: number): ReadToken => ({ position, id: ids[position]! })
   const own = readable({ before }, free).map(position => read(before.length + position))
@@ -259,6 +494,11 @@ function sequenceOf(prompt: readonly number[], { before, after, answer }: Search
 /** Positions of a prompt that something predicts: all but the first of a text. */
 const readable = ({ before }: Pick<SearchRow, 'before'>, positions: readonly number[]) =>
   before.length > 0 ? positions : positions.filter(position => position > 0)
+
+const exactness = (rows: readonly boolean[]) => {
+  const right = rows.filter(isExact => isExact).length
+  return { exact: right === rows.length, exactRows: right / rows.length }
+}
 
 const mean = (values: ArrayLike<number>): number => {
   let sum = 0

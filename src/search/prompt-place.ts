@@ -11,6 +11,15 @@ export function fillPrompt(template: Template, prompt: string): Template {
   return typeof template === 'string' ? fill(template) : template.map(message => ({ ...message, content: fill(message.content) }))
 }
 
+/** What stands behind the prompt in the text, or the message, that holds it. */
+export function behindPrompt(template: Template): string {
+  const texts = typeof template === 'string' ? [template] : template.map(({ content }) => content)
+  for (const text of texts)
+    for (const { 0: found, index } of text.matchAll(/\{\{|\}\}|\{prompt\}/g))
+      if (found === '{prompt}') return text.slice(index + found.length)
+  return ''
+}
+
 /** @throws GradpromptError `no-prompt-place` unless `{prompt}` stands in the template exactly once */
 export function requirePlace(template: Template): void {
   const texts = typeof template === 'string' ? [template] : template.map(({ content }) => content)

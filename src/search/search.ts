@@ -10,6 +10,7 @@ import { type DataSource, type Part, parts } from '../train/task.js'
 import type { SearchEvent, SearchResult } from './events.js'
 import { type JobOptions, prepareSearch, runSearch } from './job.js'
 import { progressOf } from './loop.js'
+import { withExamples } from './shots.js'
 import { readSearchTask, type SearchTask } from './task.js'
 
 export interface SearchOptions {
@@ -55,9 +56,10 @@ export async function search(
   { onEvent, signal, source = 'config' }: SearchOptions = {},
 ): Promise<SearchRun> {
   const started = performance.now()
-  const config = parseSearchConfig(await withPrompt(input), { source })
-  if (config.out !== undefined) await refuseOccupied(config.out)
-  const task = await readSearchTask(config)
+  const parsed = parseSearchConfig(await withPrompt(input), { source })
+  if (parsed.out !== undefined) await refuseOccupied(parsed.out)
+  const task = await readSearchTask(parsed)
+  const config = withExamples(parsed, task)
   refuseAborted(signal)
   const model = await loadModelOf(config)
   try {

@@ -11,7 +11,7 @@ import { readLearnedRun } from '../runs/learned-run.js'
 export async function softPromptOf(folder: string): Promise<{ rows: Float32Array; count: number; hiddenSize: number }> {
   const { prompt } = await readLearnedRun(folder)
   const method = promptMethods.get(prompt.method.type)
-  if (method === undefined || !isStatic(method))
+  if (method === undefined || !isStatic(method, prompt.method))
     throw new GradpromptError('prompt-not-static', `the prompt of ${folder} is no list of vectors`, {
       found: `method ${prompt.method.type}`,
       expected: 'a run of a method whose vectors are the same for every text and stand at the input, such as prompt-tuning',

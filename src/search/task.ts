@@ -1,15 +1,19 @@
 import { type SearchConfig, taskConfig } from '../config/search-schema.js'
+import { drawExamples } from '../data/examples.js'
 import type { LabelSet } from '../data/labels.js'
 import { type DataRecord, originOf } from '../data/records.js'
 import { limitRecords } from '../data/split.js'
 import { namedColumns } from '../data/task-columns.js'
 import { GradpromptError } from '../errors.js'
 import { type DataSource, type Part, parts, readTask } from '../train/task.js'
+import { shotsOf } from './shots.js'
 
 /** The rows of a search: disjoint parts, drawn by seed. */
 export interface SearchTask {
   /** Training rows that prompts are scored on. */
   readonly questions: readonly DataRecord[]
+  /** Training rows that the first prompt shows; none of them is a question. */
+  readonly shots: readonly DataRecord[]
   readonly dev: readonly DataRecord[]
   readonly test: readonly DataRecord[]
   readonly labels: LabelSet | undefined
@@ -20,19 +24,26 @@ const NAMED_ROWS = 3
 
 /**
  * Reads a search's data and draws its questions.
- * @throws GradpromptError `overlapping-rows`, and as `readTask` does
+ * @throws GradpromptError `overlapping-rows`, `too-many-shots`, and as `readTask` does
  */
 export async function readSearchTask(config: SearchConfig): Promise<SearchTask> {
   const { labels, sources, train, scored, test } = await readTask(taskConfig(config, ''))
-  const questions = limitRecords(train, config.search.questions, config.seed)
-  const task = { questions, dev: scored, test, labels, sources }
+  const shown = new Set(drawExamples(train, labels, shotsOf(config), config.seed))
+  if (shown.size > 0 && shown.size >= train.length)
+    throw new GradpromptError('too-many-shots', 'search.shots leaves no training row to score prompts on', {
+      found: `${shotsOf(config)} shots of ${train.length} training rows`,
+      expected: 'fewer shots than rows',
+    })
+  const left = train.filter((_, i) => !shown.has(i))
+  const questions = limitRecords(left, config.search.questions, config.seed)
+  const task = { questions, shots: [...shown].map(i => train[i]!), dev: scored, test, labels, sources }
   refuseOverlap(task, namedColumns(taskConfig(config, '')))
   return task
 }
 
 /** A row that two parts share would make one of them worthless: prompts are chosen on dev, and judged on test. */
 function refuseOverlap(task: SearchTask, columns: readonly string[]): void {
-  const all = { train: task.questions, dev: task.dev, test: task.test }
+  const all = { train: [...task.questions, ...task.shots], dev: task.dev, test: task.test }
   const seen = new Map<string, { part: Part; origin: string }>()
   const pairs: string[] = []
   for (const part of parts)

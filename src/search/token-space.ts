@@ -9,16 +9,32 @@ import { fillPrompt, PROMPT_COLUMN, requirePlace } from './prompt-place.js'
 /** The prompt as a user writes it: text that is searched, and pieces of it that stay. */
 export type PromptText = string | readonly (string | { readonly frozen: string })[]
 
-/** A row cut at the prompt: `[...before, ...prompt, ...after, ...answer]`. */
+/**
+ * A row cut at the prompt: `[...before, ...prompt, ...after, ...answer]`; where the model reasons before it answers,
+ * `[...before, ...prompt, ...after, ...reasoning, ...extractor, ...answer]`.
+ */
 export interface SearchRow {
   readonly index: number
   readonly before: readonly number[]
-  /** From the prompt to the answer. */
+  /** From the prompt to where the model goes on. */
   readonly after: readonly number[]
+  /** What asks for the answer behind the reasoning; empty where there is none. */
+  readonly extractor: readonly number[]
   /** The label tokens. */
   readonly answer: readonly number[]
-  /** The text on both sides of the prompt; the answer's is the end of the second. */
+  /** The text on both sides of the prompt. Without an extractor the answer's is the end of the second. */
   readonly text: { readonly before: string; readonly after: string }
+  /** Where answers are a closed set: what each of its words makes of the row. */
+  readonly choices?: RowChoices | undefined
+}
+
+/** All answers that a row may have: `[...before, ...prompt, ...after, ...words[i]]`. */
+export interface RowChoices {
+  readonly after: readonly number[]
+  /** Of every word, class after class. */
+  readonly words: readonly (readonly number[])[]
+  /** Index of the right class. */
+  readonly target: number
 }
 
 /** What a space is made of. */
@@ -28,6 +44,8 @@ export interface TokenSpaceOptions {
   readonly labels: LabelSet | undefined
   readonly contextLength: number
   readonly prompt: PromptText
+  /** The model reasons, in so many tokens at most, before this text asks for the answer; it may have {column} placeholders. */
+  readonly reasoning?: { readonly extractor: string; readonly maxNewTokens: number } | undefined
 }
 
 /**
@@ -43,7 +61,11 @@ export class TokenSpace {
   readonly #tokenizer: Tokenizer
   readonly #options: TokenSpaceOptions
   readonly #builder: RowBuilder
+  /** Rows of extractor and answer. */
+  readonly #answers: RowBuilder | undefined
   readonly #pieces: readonly { readonly text: string; readonly frozen: boolean }[]
+  /** Ids of the frozen pieces, in their order. */
+  readonly #frozen: readonly (readonly number[])[]
 
   /** @param record any row: the prompt's own ids are read off it */
   constructor(tokenizer: Tokenizer, options: TokenSpaceOptions, record: DataRecord) {
@@ -54,9 +76,17 @@ export class TokenSpace {
     this.#pieces = (typeof prompt === 'string' ? [prompt] : prompt).map(piece =>
       typeof piece === 'string' ? { text: piece, frozen: false } : { text: piece.frozen, frozen: true },
     )
-    const { answer, labels, contextLength } = options
+    const { answer, labels, contextLength, reasoning } = options
     const template = fillPrompt(options.template, this.startText)
     this.#builder = new RowBuilder(tokenizer, { template, answer, labels, contextLength, numVirtualTokens: 0 })
+    if (reasoning !== undefined)
+      this.#answers = new RowBuilder(tokenizer, {
+        template: reasoning.extractor,
+        answer,
+        labels,
+        contextLength,
+        numVirtualTokens: 0,
+      })
     const { before, beforeText } = this.#before(record, 0)
     // A piece begins where the ids of everything before it end.
     const borders = [before.length]
@@ -74,6 +104,7 @@ export class TokenSpace {
       const piece = this.#pieces.findIndex((_, j) => before.length + i < borders[j + 1]!)
       return this.#pieces[piece]!.frozen ? [] : [i]
     })
+    this.#frozen = this.#pieces.flatMap(({ frozen }, i) => (frozen ? [ids.slice(borders[i], borders[i + 1])] : []))
     if (this.free.length === 0)
       throw new GradpromptError('nothing-to-search', 'the prompt has no token that may change', {
         found: `prompt: ${JSON.stringify(options.prompt)}`,
@@ -85,9 +116,37 @@ export class TokenSpace {
     return this.#pieces.map(({ text }) => text).join('')
   }
 
+  /** What a prompt on its own begins behind: BOS, or EOS where there is none. */
+  get beginning(): number {
+    const { bosTokenId, eosTokenId } = this.#tokenizer
+    return bosTokenId ?? eosTokenId ?? 0
+  }
+
+  /**
+   * The searched positions of a prompt, which may have become shorter or longer than the first: all but those of the frozen pieces,
+   * which are found in their order.
+   */
+  freeOf(prompt: readonly number[]): readonly number[] {
+    if (prompt.length === this.start.length) return this.free
+    const frozen = new Set<number>()
+    let from = 0
+    for (const piece of this.#frozen) {
+      const place = prompt.findIndex((_, i) => i >= from && piece.every((id, j) => prompt[i + j] === id))
+      if (place < 0) continue
+      for (let j = 0; j < piece.length; j++) frozen.add(place + j)
+      from = place + piece.length
+    }
+    return [...prompt.keys()].filter(position => !frozen.has(position))
+  }
+
   /** The columns that rows need. */
   get columns(): string[] {
-    return this.#builder.columns
+    return [...new Set([...this.#builder.columns, ...(this.#answers?.columns ?? [])])]
+  }
+
+  /** Whether a search may append tokens: not behind a piece that is frozen. */
+  get canGrow(): boolean {
+    return this.free.at(-1) === this.start.length - 1
   }
 
   text(prompt: readonly number[]): string {
@@ -96,10 +155,12 @@ export class TokenSpace {
 
   /**
    * A record's row.
-   * @throws GradpromptError `prompt-not-separable`, `prompt-not-kept`, and as `RowBuilder.training` does
+   * @throws GradpromptError `prompt-not-separable`, `prompt-not-kept`, and as `RowBuilder.training` does; `row-too-long` when there is no
+   *   room for the reasoning
    */
   row(record: DataRecord, index: number): SearchRow {
     const { before, beforeText } = this.#before(record, index)
+    if (this.#answers !== undefined) return this.#reasoningRow(this.#answers, record, index)
     const { ids, labels, segments } = this.#builder.training(record, index)
     const end = before.length + this.start.length
     const border = labels.findIndex(label => label !== -100)
@@ -108,9 +169,44 @@ export class TokenSpace {
       .join('')
       .slice(beforeText.length + this.startText.length)
     const text = { before: beforeText, after: afterText }
-    const row = { index, before, after: ids.slice(end, border), answer: ids.slice(border), text }
-    if (border >= end && beginsWith(ids.slice(before.length), this.start) && this.readsBack(this.start, row)) return row
-    throw new GradpromptError(
+    const choices = this.#choices(record, index, end)
+    const row = {
+      index,
+      before,
+      after: ids.slice(end, border),
+      extractor: [],
+      answer: ids.slice(border),
+      text,
+      ...(choices && { choices }),
+    }
+    const isWhole = border >= end && (choices === undefined || choices.words.every(word => word.length > 0))
+    if (isWhole && beginsWith(ids.slice(before.length), this.start) && this.readsBack(this.start, row)) return row
+    throw this.#joined(record, index)
+  }
+
+  #reasoningRow(answers: RowBuilder, record: DataRecord, index: number): SearchRow {
+    const { before: beforeText, after: afterText } = this.#cut(record, index)
+    const before = this.#encode(beforeText)
+    const context = this.#encode(beforeText + this.startText + afterText)
+    // A token that straddles the border belongs to the answer, so the answer is never empty.
+    const { ids, kinds } = answers.example(record, index)
+    const border = kinds.indexOf('label')
+    const end = before.length + this.start.length
+    const text = { before: beforeText, after: afterText }
+    const row = { index, before, after: context.slice(end), extractor: ids.slice(0, border), answer: ids.slice(border), text }
+    if (!beginsWith(context.slice(before.length), this.start)) throw this.#joined(record, index)
+    const { contextLength, reasoning } = this.#options
+    const length = context.length + reasoning!.maxNewTokens + ids.length
+    if (length <= contextLength) return row
+    throw new GradpromptError('row-too-long', `${originOf(record, index)} and its reasoning do not fit into the context`, {
+      found: `${context.length} tokens with the prompt, ${reasoning!.maxNewTokens} for the reasoning, ${ids.length} for extractor and answer`,
+      expected: `at most ${contextLength} in all`,
+      hint: 'lower search.maxNewTokens, or leave such rows out',
+    })
+  }
+
+  #joined(record: DataRecord, index: number): GradpromptError {
+    return new GradpromptError(
       'prompt-not-separable',
       `in ${originOf(record, index)} the prompt shares a token with the text beside it`,
       {
@@ -119,6 +215,13 @@ export class TokenSpace {
         hint: 'begin the prompt with a space, and what follows it with a space or a line break',
       },
     )
+  }
+
+  /** What the closed set of answers makes of a record; `end` is where the prompt ends. A word is empty where it would eat into the prompt. */
+  #choices(record: DataRecord, index: number, end: number): RowChoices | undefined {
+    if (this.#options.labels === undefined) return undefined
+    const { context, candidates, target } = this.#builder.scoring(record, index)
+    return { after: context.slice(end), words: candidates.map(({ ids }) => (context.length < end ? [] : ids)), target }
   }
 
   /** What a record's answers are scored by, under some prompt. */
@@ -131,7 +234,8 @@ export class TokenSpace {
   /** Whether the tokenizer gives a prompt's ids back in the middle of a row's text. */
   readsBack(prompt: readonly number[], { before, after, answer, text }: SearchRow): boolean {
     const ids = this.#encode(text.before + this.text(prompt) + text.after)
-    const assembled = [...before, ...prompt, ...after, ...answer]
+    // Behind an extractor the answer follows tokens of the model's own, which no text stands for.
+    const assembled = [...before, ...prompt, ...after, ...(this.#answers === undefined ? answer : [])]
     return ids.length === assembled.length && assembled.every((id, i) => id === ids[i])
   }
 

@@ -13,6 +13,8 @@ export interface ServedModel {
   /** The name by which the generator knows the soft prompt. */
   readonly prompt?: string
   readonly numVirtualTokens: number
+  /** Reads what texts to it hold; by default the backend's. */
+  readonly tokenizer?: Pick<Tokenizer, 'encode'>
 }
 
 /** What answers requests. */
@@ -58,7 +60,7 @@ export function chatJob(backend: Backend, body: ChatBody): Job {
     ...chat_template_kwargs,
   }
   const { text, addSpecialTokens } = renderInput(backend.tokenizer, { messages, variables })
-  const ids = backend.tokenizer.encode(text, { addSpecialTokens })
+  const ids = tokenizerOf(backend, body).encode(text, { addSpecialTokens })
   const wanted = body.max_completion_tokens ?? body.max_tokens
   return job(backend, body, chatFormat, [ids], { wanted, usual: backend.maxNewTokens, logProbabilities: body.logprobs === true })
 }
@@ -67,9 +69,10 @@ export function chatJob(backend: Backend, body: ChatBody): Job {
 export function completionJob(backend: Backend, body: CompletionBody): Job {
   const { prompt } = body
   const several = typeof prompt === 'string' ? [prompt] : isIds(prompt) ? [prompt] : prompt
-  const prompts = several.map(one => (typeof one === 'string' ? backend.tokenizer.encode(one) : one))
-  for (const ids of prompts) {
-    const outside = ids.find(id => id >= backend.vocabSize)
+  const tokenizer = tokenizerOf(backend, body)
+  const prompts = several.map(one => (typeof one === 'string' ? tokenizer.encode(one) : one))
+  for (const ids of several) {
+    const outside = typeof ids === 'string' ? undefined : ids.find(id => id >= backend.vocabSize)
     if (outside !== undefined)
       throw new ApiProblem(400, 'invalid_value', `prompt: there is no token ${outside}`, { param: 'prompt' })
   }
@@ -80,6 +83,9 @@ export function completionJob(backend: Backend, body: CompletionBody): Job {
     logProbabilities: body.logprobs !== undefined,
   })
 }
+
+const tokenizerOf = (backend: Backend, { model }: { readonly model: string }) =>
+  modelNamed(backend, model).tokenizer ?? backend.tokenizer
 
 const isIds = (prompt: Exclude<CompletionBody['prompt'], string>): prompt is number[] => typeof prompt[0] === 'number'
 

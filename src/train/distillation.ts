@@ -1,9 +1,11 @@
 import type { Config } from '../config/schema.js'
+import { plainRow } from '../data/soft-tokens.js'
 import { GradpromptError } from '../errors.js'
 import { activePrompt } from '../evaluate/prompt.js'
 import type { ActivePrompt, LabelledRow, LanguageModel } from '../model/language-model.js'
 import type { Teaching } from '../model/teacher.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
+import { softVocabulary } from '../prompts/soft-rows.js'
 import { promptPath } from '../prompts/transfer.js'
 import { readPrompt } from '../runs/prompt-file.js'
 import { createTeacher, type Teacher } from './regularization.js'
@@ -23,7 +25,7 @@ export async function lessons(
   const teachers: { weight: number; temperature: number; teacher: Teacher }[] = []
   if (regularization) {
     await model.prepare(undefined, ['logits'])
-    teachers.push({ ...regularization, teacher: createTeacher(model, undefined) })
+    teachers.push({ ...regularization, teacher: createTeacher(model, undefined, { read: reader(start, undefined, model) }) })
   }
   if (distillation) teachers.push({ ...distillation, teacher: await distillationTeacher(distillation.from, start, model) })
   const [first] = teachers
@@ -73,7 +75,7 @@ export async function distillationTeacher(
   const teachers: Teacher[] = []
   for (const path of paths) {
     const prompt = activePrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), model)
-    teachers.push(createTeacher(model, underOwnTask(prompt, tasks)))
+    teachers.push(createTeacher(model, underOwnTask(prompt, tasks), { read: reader(start, prompt, model) }))
   }
   if (teachers.length === 1) return teachers[0]!
   return {
@@ -83,6 +85,14 @@ export async function distillationTeacher(
       return results
     },
   }
+}
+
+/** Rows as a teacher sees them: with soft tokens only where its own template had the same; otherwise with the words that these start from. */
+function reader(student: ActivePrompt, teacher: ActivePrompt | undefined, model: LanguageModel) {
+  const soft = softVocabulary(student.config, model.config)
+  const known = softVocabulary(teacher?.config, model.config)
+  if (soft === undefined || JSON.stringify(soft) === JSON.stringify(known)) return (row: LabelledRow) => row
+  return (row: LabelledRow) => plainRow(row, soft)
 }
 
 /** A teacher of several tasks follows a row's task if its tasks are those of the rows; otherwise it says what all its tasks share. */

@@ -11,11 +11,13 @@ import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
 import type { Teaching } from '../model/teacher.js'
 import { promptMethods } from '../prompts/index.js'
 import type { PromptParameter } from '../prompts/method.js'
+import { softVocabulary } from '../prompts/soft-rows.js'
 import { type PromptFile, writePrompt } from '../runs/prompt-file.js'
 import type { Run } from '../runs/run-folder.js'
 import { controlInstruction, scoreControl } from './control.js'
 import { lessons } from './distillation.js'
 import type { Control, ControlEvent, ControlScores, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
+import { type FrozenRows, frozenRowsOf, type RowPlace } from './frozen-rows.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
 import { drawTemplate, exampleRows, type Task, taskRows, totalSteps } from './task.js'
 
@@ -39,6 +41,8 @@ export interface Job {
   /** As before the first step. */
   readonly state: LearningState
   readonly steps: number
+  /** What the layers below the method make of a step's rows, where that is kept. */
+  readonly frozen: FrozenRows | undefined
   /** What rows' labels are held to beside themselves. */
   readonly teach: ((rows: readonly TrainingRow[]) => Promise<Teaching>) | undefined
 }
@@ -52,12 +56,14 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   const { tokenizer } = model
   const contextLength = model.config.maxPositionEmbeddings
   const examples = exampleRows(config, task, { tokenizer, contextLength })
-  const resolved = method.resolve?.(config.method, { tokenizer, exampleRows: examples }) ?? config.method
+  const resolved =
+    method.resolve?.(config.method, { tokenizer, exampleRows: examples, template: config.template }) ?? config.method
   const { builder, builders, truncated } = taskRows(config, task, {
     tokenizer,
     contextLength,
     numVirtualTokens: method.placement(resolved, model.config).numVirtualTokens,
     tasks: method.tasks?.(resolved),
+    soft: softVocabulary(resolved, model.config),
   })
   const parameters = await method.initialise(resolved, {
     model: model.config,
@@ -74,9 +80,11 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   const shapes = [...method.parameters(resolved, model.config), ...wordWeights(config, task)]
   for (const { name, shape } of wordWeights(config, task)) parameters.set(name, new Float32Array(shape[0]!))
   const { labelSmoothing, regularization, distillation } = config.train
-  await model.prepare(prompt, ['gradient'], labelSmoothing, (regularization ?? distillation)?.temperature)
-  const teach = await lessons(config.train, prompt, model)
   const steps = totalSteps(config.train, task.train.length)
+  const frozen = frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
+  const gradient = frozen ? 'gradientFromFrozen' : 'gradient'
+  await model.prepare(prompt, [gradient], labelSmoothing, (regularization ?? distillation)?.temperature)
+  const teach = await lessons(config.train, prompt, model)
   const state = startLearning(parameters, shapes, config.train, steps)
   return {
     config,
@@ -90,6 +98,7 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     shapes,
     state,
     steps,
+    frozen,
     teach,
   }
 }
@@ -173,6 +182,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
     train,
     steps,
     batch: batch.training,
+    frozen: job.frozen && (step => job.frozen!(batch.places(step))),
     heldOutBatch: apart && batches(apart.heldOut, job).training,
     teach: job.teach,
     beside: weights && learnWords,
@@ -223,7 +233,7 @@ function wordWeights({ verbalizer }: Config, { labels }: Task): PromptParameter[
 function batches(
   records: readonly DataRecord[],
   { config, rows, builders }: Job,
-): { training(step: number): TrainingRow[]; scoring(step: number): ScoringRow[] } {
+): { places(step: number): RowPlace[]; training(step: number): TrainingRow[]; scoring(step: number): ScoringRow[] } {
   const { batchSize, bucket, accumulate } = config.train
   const { seed } = config
   const order = batchOrder({
@@ -236,15 +246,12 @@ function batches(
   const drawn = (step: number) =>
     Array.from({ length: accumulate }, (_, i) => step * accumulate + i).flatMap(batch => {
       const epoch = Math.floor(batch / order.batchesPerEpoch)
-      return order.at(batch).map(row => ({
-        row,
-        record: records[row]!,
-        builder: builders[drawTemplate(builders.length, { seed, epoch, row })]!,
-      }))
+      return order.at(batch).map((row): RowPlace => ({ row, template: drawTemplate(builders.length, { seed, epoch, row }) }))
     })
   return {
-    training: step => drawn(step).map(({ row, record, builder }) => builder.training(record, row)),
-    scoring: step => drawn(step).map(({ row, record, builder }) => builder.scoring(record, row)),
+    places: drawn,
+    training: step => drawn(step).map(({ row, template }) => builders[template]!.training(records[row]!, row)),
+    scoring: step => drawn(step).map(({ row, template }) => builders[template]!.scoring(records[row]!, row)),
   }
 }
 

@@ -45,6 +45,8 @@ export interface LearningOptions {
   readonly batch: (step: number) => readonly TrainingRow[]
   /** Further rows of a step: parameters that are learned on held-out rows take their gradients from these. */
   readonly heldOutBatch?: ((step: number) => readonly TrainingRow[]) | undefined
+  /** What the layers below the method make of a step's rows, where that is kept. */
+  readonly frozen?: ((step: number) => Promise<Float32Array[]>) | undefined
   /** What the rows of a step are held to beside their labels. */
   readonly teach?: ((rows: readonly TrainingRow[]) => Promise<Teaching>) | undefined
   /** Gradients of what is learned beside the prompt on a step's rows. */
@@ -105,9 +107,13 @@ export async function learn(state: LearningState, options: LearningOptions): Pro
     const rows = options.batch(state.step)
     const learningRate =
       train.learningRate * scheduleFactor({ schedule: train.schedule, warmup: train.warmup, steps }, state.step)
-    const gradientOf = async (batch: readonly TrainingRow[]) =>
-      model.promptGradient(prompt, batch, { labelSmoothing: train.labelSmoothing, teaching: await options.teach?.(batch) })
-    const { loss, divergence, gradients } = await gradientOf(rows)
+    const gradientOf = async (batch: readonly TrainingRow[], frozen?: readonly Float32Array[]) =>
+      model.promptGradient(prompt, batch, {
+        labelSmoothing: train.labelSmoothing,
+        teaching: await options.teach?.(batch),
+        frozen,
+      })
+    const { loss, divergence, gradients } = await gradientOf(rows, await options.frozen?.(state.step))
     if (options.heldOutBatch !== undefined) {
       const heldOut = await gradientOf(options.heldOutBatch(state.step))
       for (const { name } of options.shapes.filter(shape => shape.heldOut)) gradients.set(name, heldOut.gradients.get(name)!)

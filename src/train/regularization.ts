@@ -13,14 +13,19 @@ export interface Teacher {
  * A teacher of rows. Rows are known by identity, so that a text under another template is another row.
  *
  * @param prompt what the model answers under; undefined: the frozen model's own distribution (PromptSRC, arXiv 2307.06948)
+ * @param options.read the row as the teacher sees it, with the same labels; by default as it is
  */
-export function createTeacher(model: LanguageModel, prompt: ActivePrompt | undefined, bytes = REMEMBERED_BYTES): Teacher {
+export function createTeacher(
+  model: LanguageModel,
+  prompt: ActivePrompt | undefined,
+  { bytes = REMEMBERED_BYTES, read = row => row }: { bytes?: number; read?: (row: LabelledRow) => LabelledRow } = {},
+): Teacher {
   const known = new Map<LabelledRow, Float32Array>()
   let left = bytes
   const say = async (row: LabelledRow) => {
     const remembered = known.get(row)
     if (remembered !== undefined) return remembered
-    const said = await model.labelLogProbabilities(prompt, row)
+    const said = await model.labelLogProbabilities(prompt, read(row))
     if (said.byteLength <= left) {
       known.set(row, said)
       left -= said.byteLength

@@ -82,6 +82,7 @@ export interface RowLimits {
   readonly contextLength: number
   readonly numVirtualTokens: number
   readonly tasks?: RowOptions['tasks']
+  readonly soft?: RowOptions['soft']
 }
 
 /**
@@ -93,7 +94,7 @@ export interface RowLimits {
 export function taskRows(
   config: Config,
   task: Task,
-  { tokenizer, contextLength, numVirtualTokens, tasks }: RowLimits,
+  { tokenizer, contextLength, numVirtualTokens, tasks, soft }: RowLimits,
 ): { builder: RowBuilder; builders: readonly RowBuilder[]; truncated: number } {
   const { answer, train } = config
   const builders = templatesOf(config).map(
@@ -106,6 +107,7 @@ export function taskRows(
         numVirtualTokens,
         truncate: train.truncate,
         tasks,
+        soft,
       }),
   )
   const [builder] = builders as [RowBuilder]

@@ -38,6 +38,7 @@ describe('defaults', () => {
         accumulate: 1,
         labelSmoothing: 0,
         bucket: false,
+        frozenCache: 1,
         truncate: false,
         keep: 'last',
       },

@@ -41,12 +41,12 @@ describe('the examples', () => {
     const config = methodConfig({ type: 'cpt', examples: 2 })
     const example = { ids: [5, 6, 7, 8], kinds: ['template', 'input', 'template', 'label'] } as const
     const tokenizer = { encode: () => [1, 2] } as unknown as Parameters<NonNullable<typeof cpt.resolve>>[1]['tokenizer']
-    const resolved = cpt.resolve!(config as never, { tokenizer, exampleRows: () => [example, example] })
+    const resolved = cpt.resolve!(config as never, { tokenizer, exampleRows: () => [example, example], template: '' })
     expect(resolved).toMatchObject({
       tokenIds: [5, 6, 7, 8, 1, 2, 5, 6, 7, 8, 1, 2],
       tokenTypes: [1, 2, 3, 4, 3, 3, 5, 6, 7, 8, 7, 7],
     })
-    expect(cpt.resolve!(resolved, { tokenizer, exampleRows: () => [] })).toBe(resolved)
+    expect(cpt.resolve!(resolved, { tokenizer, exampleRows: () => [], template: '' })).toBe(resolved)
     expect(cpt.ownTargets!({ ...resolved, decay: 0.5 })).toEqual([
       { row: 2, id: 8, weight: 0.25 },
       { row: 8, id: 8, weight: 0.5 },

@@ -90,6 +90,31 @@ describe('before anything is written', () => {
   })
 })
 
+test("pseudo-labels are the model's own, whatever the file says; where it is sure of none there is nothing to search for", async () => {
+  const rows = toySearchRows(12)
+  const flipped = rows.map(row => row.replace(/\d$/, label => String(1 - Number(label))))
+  const options = { questions: 12, pseudoLabels: { perClass: 4 }, steps: 3, searchWidth: 8 }
+  const prompts = await Promise.all(
+    [rows, flipped].map(async (lines, i) => {
+      const data = { train: file(`train${i}.tsv`, lines), columns: ['text', 'label'], labels: { 0: 'the', 1: 'of' } }
+      const { result } = await search(toySearch(folder, { data, out: join(folder, `run${i}`), search: options }))
+      return [result.prompt, result.objective]
+    }),
+  )
+  expect(prompts[1]).toEqual(prompts[0])
+  const unsure = { ...options, pseudoLabels: { confidence: 1 } }
+  expect((await refused(toySearch(folder, { search: unsure }))).code).toBe('no-confident-answers')
+})
+
+test('measures that compare labels need labels', async () => {
+  const data = { train: file('free.tsv', ['wine 1\tthe', 'stone 2\tof']), columns: ['text', 'label'] }
+  for (const options of [{ measure: 'gap' }, { pseudoLabels: {} }])
+    expect((await refused(toySearch(folder, { data, search: options }))).code).toBe('invalid-config')
+  const { result } = await search(toySearch(folder, { search: { measure: 'mistakes', steps: 3, searchWidth: 8, rerank: 2 } }))
+  expect(result.ranking.length).toBeLessThanOrEqual(3)
+  expect((result.objective * 8) % 1).toBe(0)
+})
+
 test('without dev and test rows the loss chooses', async () => {
   const data = { train: file('few.tsv', ['wine 1\tthe', 'stone 2\tof']), columns: ['text', 'label'] }
   const { result } = await search(toySearch(folder, { data, search: { steps: 3, searchWidth: 8 } }))

@@ -23,7 +23,7 @@ test('gradient scores of every token at every position rank as those of torch', 
   const model = await LanguageModel.load('test/fixtures/models/llama-gqa', { threads: 1 })
   const programs = new SearchPrograms(model)
   const objective = new Objective(model, programs, new Budget({}, () => 0), { free: [], fluency: 0 })
-  const own = rows.map((row, index) => ({ ...row, index, text: { before: '', after: '' } }))
+  const own = rows.map((row, index) => ({ ...row, index, text: { before: '', after: '' }, extractor: [] }))
   const { loss, gradient } = await objective.gradient([prompt], own)
   expect(loss).toBeCloseTo(loss64, 5)
   const positions = [...prompt.keys()]
@@ -32,7 +32,7 @@ test('gradient scores of every token at every position rank as those of torch', 
     scores64[position]!.map((wanted, v): ScoredCandidate => {
       const found = scores[position * 96 + v]!
       expect(found).toBeCloseTo(wanted, 4)
-      return { ...substituted(prompt, [{ position, to: v }], found), loss: wanted, rowLosses: [], exact: false }
+      return { ...substituted(prompt, [{ position, to: v }], found), loss: wanted, rowLosses: [], exact: false, exactRows: 0 }
     }),
   )
   expect(rankCorrelation(pairs)).toBeGreaterThan(0.9999)
@@ -50,7 +50,15 @@ test('the lowest scores are taken among the allowed ids, equal ones by id', () =
 test('rank correlation: ties share their rank, few or equal scores say nothing', () => {
   const of = (pairs: [number, number][]) =>
     rankCorrelation(
-      pairs.map(([gradientScore, loss]) => ({ ids: [], swaps: [], gradientScore, loss, rowLosses: [], exact: false })),
+      pairs.map(([gradientScore, loss]) => ({
+        ids: [],
+        swaps: [],
+        gradientScore,
+        loss,
+        rowLosses: [],
+        exact: false,
+        exactRows: 0,
+      })),
     )
   expect(
     of([

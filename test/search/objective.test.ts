@@ -25,6 +25,7 @@ const row = (before: number[], after: number[], answer: number[], index = 0): Se
   index,
   before,
   after,
+  extractor: [],
   answer,
   text: { before: '', after: '' },
 })
@@ -98,6 +99,63 @@ describe('exact scores', () => {
     expect(score!.loss).toBeCloseTo(Math.log((Math.exp(-2 * a) + Math.exp(-2 * b)) / 2) / 2, 5)
   })
 
+  test('what is measured: right labels among the closed set, and how far they are ahead', async () => {
+    const labels = { column: 'label', words: new Map(), candidates: ['a', 'b', 'c'] }
+    const words = [[60], [61, 62], [63]]
+    const rows = [
+      { ...row([1, 2], [50], [60]), choices: { after: [50], words, target: 0 } },
+      { ...row([3], [51], [63], 1), choices: { after: [51], words, target: 2 } },
+    ]
+    const { model } = await opened
+    const prompts = [[20], [21, 22, 23], []]
+    for (const prompt of prompts) {
+      const alone = await model.logLikelihoods(
+        undefined,
+        rows.map(({ before, after }) => ({ context: [...before, ...prompt, ...after], candidates: words.map(ids => ({ ids })) })),
+      )
+      const shares = alone.map(scores => {
+        const all = scores.reduce((sum, score) => sum + Math.exp(score), 0)
+        return scores.map(score => Math.exp(score) / all)
+      })
+      const gaps = shares.map((share, r) => {
+        const { target } = rows[r]!.choices
+        return share[target]! - Math.max(...share.filter((_, i) => i !== target))
+      })
+      const [byGap] = await (await objective({ labels, measure: 'gap' })).objective.score([prompt], rows)
+      for (const [r, gap] of gaps.entries()) expect(byGap!.rowLosses[r]).toBeCloseTo(gap > 0 ? -gap : -0.9 * gap, 5)
+      const [byMistakes] = await (await objective({ labels, measure: 'mistakes' })).objective.score([prompt], rows)
+      expect(byMistakes!.rowLosses).toEqual(gaps.map(gap => (gap > 0 ? 0 : 1)))
+      expect(byMistakes!.exact).toBe(gaps.every(gap => gap > 0))
+    }
+    const free = await objective({ measure: 'mistakes' })
+    const [logits] = await model.logits([[1, 2, 20, 50]])
+    const last = logits!.subarray(3 * 96)
+    const best = last.indexOf(Math.max(...last))
+    const [right, wrong] = await Promise.all(
+      [best, best === 7 ? 8 : 7].map(id => free.objective.score([[20]], [row([1, 2], [50], [id])])),
+    )
+    expect([right![0]!.loss, wrong![0]!.loss]).toEqual([0, 1])
+  })
+
+  test('fluency is of the searched tokens of each prompt, whatever its length', async () => {
+    const free = (prompt: readonly number[]) => prompt.map((_, i) => i).slice(1)
+    const { model, objective: scored } = await objective({ free, fluency: 0.5 })
+    const rows = [row([3, 4], [20], [30])]
+    const prompts = [
+      [10, 11, 12],
+      [10, 12],
+    ]
+    const scores = await scored.score(prompts, rows)
+    for (const [p, prompt] of prompts.entries()) {
+      const context = [3, 4, ...prompt, 20]
+      const [logits] = await model.logits([context])
+      const at = (position: number, id: number) => logSoftmax(logits!.subarray((position - 1) * 96, position * 96))[id]!
+      const own = prompt.slice(1).map((id, i) => at(3 + i, id))
+      const mean = own.reduce((sum, x) => sum + x, 0) / own.length
+      expect(scores[p]!.loss).toBeCloseTo(-at(context.length, 30) - 0.5 * mean, 4)
+    }
+  })
+
   test('rows that candidates share are computed once', async () => {
     const rows = [row([1, 2, 3, 4, 5, 6, 7, 8], [50, 51], [60, 61])]
     const { objective: scored, budget } = await objective()
@@ -123,7 +181,8 @@ describe('gradients', () => {
     const direction = Float32Array.from({ length: gradient.length }, (_, i) => Math.sin(i + 1))
     const along = direction.reduce((sum, x, i) => sum + x * gradient[i]!, 0)
     const step = 2e-3
-    const at = async (sign: number) => (await scored.gradient([prompt], rows, [direction.map(x => sign * step * x)])).loss
+    const at = async (sign: number) =>
+      (await scored.gradient([prompt], rows, { offsets: [direction.map(x => sign * step * x)] })).loss
     expect(((await at(1)) - (await at(-1))) / (2 * step)).toBeCloseTo(along, 2)
     expect(along).not.toBeCloseTo(0, 2)
     if (settings.mellowmax === undefined) expect(loss).toBeCloseTo((await scored.score([prompt], rows))[0]!.loss, 5)

@@ -60,6 +60,12 @@ describe('a row', () => {
     expect(row.context).toEqual(tokenizer.encode('Review: a fine film . a tone\nSentiment:'))
     expect(row.candidates.map(({ ids }) => tokenizer.decode(ids))).toEqual([' negative', ' positive'])
     expect(row.target).toBe(1)
+    const { before, choices } = own.row(record, 0)
+    expect(choices?.target).toBe(1)
+    for (const [i, word] of choices!.words.entries())
+      expect([...before, ...own.start, ...choices!.after, ...word]).toEqual(
+        tokenizer.encode(`Review: a fine film . the mood\nSentiment: ${labels.candidates[i]}`),
+      )
   })
 })
 
@@ -68,6 +74,18 @@ describe('frozen and free positions', () => {
     const own = space(raw, [' say', { frozen: ' in one word' }, ' please now'])
     expect(own.free.map(i => tokenizer.token(own.start[i]!))).toEqual([' say', ' please', ' now'])
     expect(tokenizer.decode(own.start)).toBe(' say in one word please now')
+  })
+
+  test('are found in a prompt that has become shorter or longer', () => {
+    const own = space(raw, [' say', { frozen: ' in one word' }, ' please now'])
+    const textsOf = (text: string) => {
+      const ids = tokenizer.encode(text)
+      return own.freeOf(ids).map(i => tokenizer.token(ids[i]!))
+    }
+    expect(own.freeOf(own.start)).toEqual(own.free)
+    expect(textsOf(' in one word now')).toEqual([' now'])
+    expect(textsOf(' say so in one word please now again')).toEqual([' say', ' so', ' please', ' now', ' again'])
+    expect(space(raw, ' a b').freeOf([1, 2, 3])).toEqual([0, 1, 2])
   })
 
   test('a prompt that is frozen altogether is refused', () => {

@@ -132,7 +132,7 @@ describe('a teacher', () => {
   })
 
   test('says the same bits whether it remembers or not, and computes a row once if it does', async () => {
-    const forgetful = createTeacher(model, undefined, 96 * 4)
+    const forgetful = createTeacher(model, undefined, { bytes: 96 * 4 })
     const teacher = createTeacher(model, undefined)
     const first = await teacher.logProbabilities(rows)
     expect(await forgetful.logProbabilities(rows)).toEqual(first)

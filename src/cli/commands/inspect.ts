@@ -9,6 +9,7 @@ import { loadTokenizer } from '../../formats/tokenizer.js'
 import { openCheckpoint, shortName } from '../../model/checkpoint.js'
 import { MemoryPlan } from '../../model/memory.js'
 import { promptMethods } from '../../prompts/index.js'
+import { numSoftTokens } from '../../prompts/soft-rows.js'
 import { type PromptFile, readPrompt } from '../../runs/prompt-file.js'
 import { openRun } from '../../runs/run-folder.js'
 import type { RunResult } from '../../train/events.js'
@@ -102,6 +103,7 @@ async function inspectPrompt(path: string, output: Output): Promise<void> {
     ['prompt', path],
     ['method', stringify(prompt.method, { collectionStyle: 'flow', lineWidth: 0 }).trim()],
     ['shape', `${prompt.numVirtualTokens} virtual tokens of ${prompt.hiddenSize}, ${prompt.position}`],
+    ...(numSoftTokens(prompt.method) > 0 ? [['soft tokens', `${numSoftTokens(prompt.method)} in the template`]] : []),
     ['tensors', shapes.map(({ name, shape }) => `${name} [${shape.join(', ')}]`).join(', ')],
     ['model', `${prompt.model.name} (${prompt.model.hash.slice(0, 12)})`],
     ['template', quoted(template, 100)],
@@ -144,8 +146,8 @@ async function nearestOf(prompt: string, model: string, output: Output): Promise
 
 const nearestTable = (nearest: readonly NearestTokens[]): string =>
   table(
-    nearest.map(({ row, norm, tokens }) => [
-      `  ${String(row + 1).padStart(3)}`,
+    nearest.map(({ row, soft, norm, tokens }) => [
+      `  ${String(row + 1).padStart(3)}${soft ? ' in the template' : ''}`,
       `norm ${norm.toFixed(2)}`,
       ...tokens.map(({ text, cosine }) => `${quoted(text, 24)} ${cosine.toFixed(2)}`),
     ]),

@@ -45,7 +45,7 @@ export const gbda: SearchMethod<z.output<typeof gbdaSchema>, State> = {
       )
       const mixed = await embedding.mix(joined(weights, vocabSize))
       const offsets = await offsetsOf(mixed, space.start, space, embedding)
-      const ofRows = await objective.gradient([space.start], rows, [offsets])
+      const ofRows = await objective.gradient([space.start], rows, { offsets: [offsets] })
       const ofWeights = await embedding.project(rowsOf(ofRows.gradient, space.free, hiddenSize))
       for (const j of positions) {
         const [own, slope] = [weights[j]!, ofWeights.subarray(j * vocabSize, (j + 1) * vocabSize)]

@@ -54,5 +54,5 @@ export const pez: SearchMethod<z.output<typeof pezSchema>, State> = {
 /** The loss with the vectors themselves in the prompt's places. */
 async function softLoss(vectors: Float32Array, prompt: readonly number[], { objective, space, embedding, rows }: SearchContext) {
   const offsets = await offsetsOf(vectors, prompt, space, embedding)
-  return (await objective.gradient([prompt], rows, [offsets])).loss
+  return (await objective.gradient([prompt], rows, { offsets: [offsets] })).loss
 }

@@ -3,9 +3,11 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type ConfigInput, parseConfig } from '../../../src/config/schema.js'
 import { activePrompt } from '../../../src/evaluate/prompt.js'
+import { frozenLayers } from '../../../src/model/forward.js'
 import { type ActivePrompt, LanguageModel } from '../../../src/model/language-model.js'
 import { learnedNumbers } from '../../../src/prompts/check.js'
 import { promptMethods } from '../../../src/prompts/index.js'
+import { numSoftTokens, softVocabulary } from '../../../src/prompts/soft-rows.js'
 import { readPrompt, writePrompt } from '../../../src/runs/prompt-file.js'
 import { prepareJob } from '../../../src/train/job.js'
 import { readTask } from '../../../src/train/task.js'
@@ -28,7 +30,6 @@ const batches: Readonly<Record<string, readonly Row[]>> = {
   'one row': [row([78, 80, 31], [14])],
   'several lengths': [row([78, 80, 31, 7], [14, 60]), row([78, 80], [33, 5, 9]), row([9, 80, 31, 7, 20, 66, 67, 12, 5], [61])],
 }
-const several = batches['several lengths']!
 
 /** A row's context and its candidates, as they are scored. */
 const scored = ({ ids, labels }: Row) => {
@@ -69,7 +70,7 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
     const config = (train: ConfigInput['train'] = {}, options: object = {}): ConfigInput => ({
       model: path,
       data: { train: copies, columns: ['text', 'label'], labels: Object.fromEntries(letters.map(letter => [letter, letter])) },
-      template: '{text}-',
+      template: expectation.template ?? '{text}-',
       answer: '{label}',
       method: { type, ...expectation.options, ...options } as ConfigInput['method'],
       train: { batchSize: 6, steps: 8, ...train },
@@ -96,6 +97,22 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
     const likelihoods = async (prompt: ActivePrompt | undefined, rows: Parameters<LanguageModel['logLikelihoods']>[1]) =>
       (await model.logLikelihoods(prompt, rows)).flat()
 
+    /** Rows with the template's soft tokens behind their first token, or with the words that these start from. */
+    const withSoft = (rows: readonly Row[], asWords = false) =>
+      rows.map(({ ids, labels }): Row => {
+        const { placeholders = [], firstId = 0 } = softVocabulary(fresh.config, model.config) ?? {}
+        const soft = placeholders.flatMap(one => one.ids).map((id, i) => (asWords ? id : firstId + i))
+        const among = (list: readonly number[], own: readonly number[]) => [...list.slice(0, 1), ...own, ...list.slice(1)]
+        return {
+          ids: among(ids, soft),
+          labels: among(
+            labels,
+            soft.map(() => -100),
+          ),
+        }
+      })
+    const several = () => withSoft(batches['several lengths']!)
+
     test('has as many parameters as published', () => {
       const shapes = fresh.method.parameters(fresh.config, model.config)
       const numbers = shapes.map(({ shape }) => shape.reduce((a, b) => a * b, 1))
@@ -105,12 +122,15 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
 
     if (expectation.starts !== 'own')
       test('starts where its definition says', async () => {
-        const ahead = expectation.starts === 'text' ? model.tokenizer.encode(startingText) : []
-        const plain = several.map(scored).map(({ context, candidates }) => ({ context: [...ahead, ...context], candidates }))
-        expect(worst(await likelihoods(fresh, several.map(scored)), await likelihoods(undefined, plain))).toBeLessThan(1e-5)
+        const virtual = fresh.method.placement(fresh.config, model.config).numVirtualTokens > 0
+        const ahead = expectation.starts === 'text' && virtual ? model.tokenizer.encode(startingText) : []
+        const words = withSoft(batches['several lengths']!, true)
+        const plain = words.map(scored).map(({ context, candidates }) => ({ context: [...ahead, ...context], candidates }))
+        expect(worst(await likelihoods(fresh, several().map(scored)), await likelihoods(undefined, plain))).toBeLessThan(1e-5)
       })
 
-    test.each(Object.entries(batches))('its gradient equals finite differences: %s', async (_, rows) => {
+    test.each(Object.entries(batches))('its gradient equals finite differences: %s', async (_, own) => {
+      const rows = withSoft(own)
       const { gradients } = await model.promptGradient(moved, rows)
       /**
        * The error of the derivative along a direction. The step is long enough for the change of the loss to stand out from float32's
@@ -142,13 +162,13 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
     })
 
     test('a batch in parts has the same loss and gradient', async () => {
-      const whole = await model.promptGradient(moved, several)
+      const whole = await model.promptGradient(moved, several())
       // Room for one of its rows at a time.
-      const budget = model.memory.estimate(12, 3, true)
+      const budget = model.memory.estimate(12 + numSoftTokens(moved.config), 3, true)
       const small = await LanguageModel.load(path, { threads: 1, memory: budget })
       try {
         const runs = await executionsOf(async () => {
-          const { loss, gradients } = await small.promptGradient(moved, several)
+          const { loss, gradients } = await small.promptGradient(moved, several())
           expect(Math.abs(loss - whole.loss)).toBeLessThan(1e-5)
           for (const [parameter, gradient] of gradients)
             expect(relativeError(gradient, whole.gradients.get(parameter)!), parameter).toBeLessThan(1e-4)
@@ -159,20 +179,29 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
       }
     })
 
+    test('the layers above what is kept of frozen ones have the same loss and gradient', async () => {
+      const whole = await model.promptGradient(moved, several())
+      const frozen = frozenLayers(moved, model.config) > 0 ? await model.frozenRows(moved, several()) : undefined
+      const again = await model.promptGradient(moved, several(), { frozen })
+      expect(Math.abs(again.loss - whole.loss)).toBeLessThan(1e-5)
+      for (const [parameter, gradient] of again.gradients)
+        expect(relativeError(gradient, whole.gradients.get(parameter)!), parameter).toBeLessThan(1e-5)
+    })
+
     test('its programs equal their eager runs', async () => {
       const children = { context: [78, 80, 31], candidates: [{ ids: [14, 9, 5] }, { ids: [60] }] }
       const runs = await executionsOf(async () => {
-        await model.promptGradient(moved, several)
-        await model.logLikelihoods(moved, [scored(several[0]!), children])
-        await model.logLikelihoods(moved, [scored(batches['one row']![0]!)])
-        await model.logits([several[0]!.ids, several[2]!.ids], moved)
+        await model.promptGradient(moved, several())
+        await model.logLikelihoods(moved, [scored(several()[0]!), children])
+        await model.logLikelihoods(moved, [scored(withSoft(batches['one row']!)[0]!)])
+        await model.logits([several()[0]!.ids, several()[2]!.ids], moved)
       })
       expect(runs.length).toBeGreaterThanOrEqual(4)
       for (const run of runs) expect(await eagerDisagreement(run), run.spec.name).toBeLessThan(2e-5)
     })
 
     test('evaluates the function that it trains', async () => {
-      const rows = several.map(scored)
+      const rows = several().map(scored)
       const together = await likelihoods(moved, rows)
       const alone = await Promise.all(rows.map(async one => (await likelihoods(moved, [one]))[0]!))
       expect(worst(alone, together)).toBeLessThan(1e-5)
@@ -188,8 +217,10 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
         )[0]![1]!
         expect(worst([beside, chosen], [together[i]!, together[i]!])).toBeLessThan(1e-5)
       }
-      const { loss } = await model.promptGradient(moved, several)
-      const tokens = several.flatMap(({ labels }) => labels).filter(label => label !== -100).length
+      const { loss } = await model.promptGradient(moved, several())
+      const tokens = several()
+        .flatMap(({ labels }) => labels)
+        .filter(label => label !== -100).length
       expect(Math.abs(together.reduce((a, b) => a + b, 0) + loss * tokens)).toBeLessThan(1e-4)
     })
 
@@ -213,7 +244,7 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
         const [kept, read] = [activePrompt(run.prompt, model), activePrompt(stored, model)]
         expect(read.config).toEqual(kept.config)
         expect(new Map(read.parameters)).toEqual(new Map(kept.parameters))
-        const rows = several.map(scored)
+        const rows = several().map(scored)
         expect(await likelihoods(read, rows)).toEqual(await likelihoods(kept, rows))
       })
 

@@ -4,6 +4,8 @@ import type { ModelConfig } from '../../../models/family.js'
 export interface Expectation {
   /** Options that make it small, `type` left out. */
   readonly options?: Readonly<Record<string, unknown>>
+  /** The template of its runs, where that has soft tokens. */
+  readonly template?: string
   /** How many numbers it learns, by its paper's formula. */
   readonly parameters: (model: ModelConfig) => number
   /**
@@ -43,6 +45,12 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
     'a residual network of each row': {
       options: { numVirtualTokens, init, reparametrization: 'residual-mlp', bottleneck: 6, sharedMlp: false },
       parameters: ({ hiddenSize: d }) => 4 * d + 4 * ((d + 1) * 6 + (6 + 1) * d) + 2 * d,
+      starts: 'text',
+    },
+    'beside soft tokens': {
+      options: { numVirtualTokens, init },
+      template: `{text}{soft:"${startingText}"}-`,
+      parameters: ({ hiddenSize: d }) => 2 * 4 * d,
       starts: 'text',
     },
     superposition: {
@@ -119,6 +127,13 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
       starts: 'own',
     },
   },
+  'soft-template': {
+    'started from words': {
+      template: `{text}{soft:"${startingText}"}-`,
+      parameters: ({ hiddenSize: d }) => 4 * d,
+      starts: 'text',
+    },
+  },
   'adaption-prompt': {
     plain: {
       options: { adapterLength: 5, adapterLayers: 2 },
@@ -155,6 +170,12 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
       options: { numVirtualTokens, init, insertionLayer: 0, generator: 'last-token', bottleneck: 6 },
       parameters: ({ hiddenSize: d }) => (d + 1) * 6 + (6 + 1) * 4 * d,
       starts: 'text',
+    },
+    'beside soft tokens': {
+      options: { numVirtualTokens, init, insertionLayer: 0, generator: 'mean', bottleneck: 6 },
+      template: '{text}{soft:2}-',
+      parameters: ({ hiddenSize: d }) => (d + 1) * 6 + 6 * d + 4 * d + 2 * d,
+      starts: 'own',
     },
     pooled: {
       options: { numVirtualTokens, init, insertionLayer: 1, generator: 'max', bottleneck: 6 },

@@ -1,0 +1,188 @@
+import { z } from 'zod'
+import { GradpromptError } from '../../errors.js'
+import { acceptances, accepts } from '../acceptance.js'
+import { type Candidate, draw, rowsOf, substituted, substitutionScores } from '../candidates.js'
+import type { SearchContext, SearchMethod } from '../method.js'
+import { proposalKinds, proposeTokens } from '../proposals.js'
+import { race } from '../race.js'
+import type { TokenSpace } from '../token-space.js'
+
+/** What each preset means for the options that a config leaves out. */
+const presets = {
+  /** One backward pass judges every position; of two prompts the better one stays; candidates that fall behind are given up early. */
+  default: { proposals: 'mean', topk: 10, positions: 'all', acceptance: 'better', blocks: 3, temperature: 1, measure: 'probability', fluency: 0.02, scoredFluency: 0.02 }, // biome-ignore format: a table
+  /** As the paper describes it. */
+  paper: { proposals: 'intersection', topk: 10, positions: 'left-to-right', acceptance: 'always', blocks: 1, temperature: 1, measure: 'cross-entropy', fluency: 0.2, scoredFluency: 0.2 }, // biome-ignore format: a table
+  /** As the released code behaves: several intersections united, answers sharpened, mistakes counted, a worse prompt taken all the same. */
+  official: { proposals: 'union', topk: 10, positions: 'left-to-right', acceptance: 'always', blocks: 1, temperature: 0.2, measure: 'mistakes', fluency: 0.2, scoredFluency: 0.02 }, // biome-ignore format: a table
+} as const
+
+export const greaterSchema = z.strictObject({
+  type: z.literal('greater'),
+  preset: z.enum(['default', 'paper', 'official']).default('default').describe('what is meant where an option is left out'),
+  mu: z.int().min(1).default(3).describe('candidates of a step that are scored with fresh reasoning: the shortlist'),
+  topk: z.int().min(1).optional().describe('tokens that a question proposes at a position'),
+  proposals: z
+    .enum(proposalKinds)
+    .optional()
+    .describe('tokens that all sampled questions propose, the union of several such sets, or those of the best mean likelihood'),
+  sampled: z.int().min(1).default(5).describe('questions whose proposals are put together'),
+  shortlist: z
+    .enum(['gradient', 'gradient-without-reasoning', 'random'])
+    .default('gradient')
+    .describe('how the shortlist is drawn from the proposals; the last two are controls'),
+  positions: z.enum(['all', 'left-to-right']).optional().describe('positions that a step considers'),
+  maxLength: z.int().min(1).default(40).describe('tokens of a prompt that grows from left to right, at most'),
+  acceptance: z.enum(acceptances).optional().describe('when the prompt changes'),
+  blocks: z.int().min(1).optional().describe('blocks of questions after each of which the shortlist is thinned out'),
+  patience: z.int().min(1).optional().describe('steps without a better prompt after which the search ends'),
+})
+
+type Options = z.output<typeof greaterSchema>
+type State = {
+  readonly ids: readonly number[]
+  /** The position that comes next, where positions are taken in turn. */
+  readonly position: number
+  /** Prompts that were on a shortlist, by their ids. */
+  readonly tried: readonly string[]
+  readonly best: number | null
+  readonly stale: number
+}
+
+/** Options that a preset gives. */
+type Preset = 'topk' | 'proposals' | 'positions' | 'acceptance' | 'blocks'
+type Settings = Omit<Options, Preset | 'preset'> & { readonly [Name in Preset]-?: NonNullable<Options[Name]> } & {
+  readonly temperature: number
+  readonly scoredFluency: number
+}
+
+function settingsOf({ preset, ...options }: Options): Settings {
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+  return { ...presets[preset], ...(given as typeof options) } as Settings
+}
+
+/**
+ * Gradient over reasoning: tokens that the model itself would put into the prompt, a shortlist of those by the gradient of the answer's
+ * loss over the model's own reasoning, and exact scores of the shortlist with reasoning of its own.
+ */
+export const greater: SearchMethod<Options, State> = {
+  type: 'greater',
+  paper: 'Das et al. 2024, "GReaTer: Gradients over Reasoning Makes Smaller Language Models Strong Prompt Optimizers"',
+  steps: 20,
+  defaults: ({ preset }) => ({
+    prompt: ' proper logical reasoning and think step by step. Finally give the actual correct answer.',
+    vocabulary: 'words',
+    fluency: presets[preset].fluency,
+    measure: presets[preset].measure,
+  }),
+  objective: options => {
+    const { temperature, scoredFluency } = settingsOf(options)
+    return { temperature, scoredFluency }
+  },
+
+  start: (_, { space }) => Promise.resolve({ ids: space.start, position: 0, tried: [], best: null, stale: 0 }),
+
+  async step(state, options, context) {
+    const settings = settingsOf(options)
+    const { space, random } = context
+    const inTurn = settings.positions === 'left-to-right'
+    const turns = turnsOf(state.ids, settings, space)
+    const place = state.position % turns.length
+    const pool = await poolOf(state.ids, inTurn ? [turns[place]!] : space.freeOf(state.ids), settings, context)
+    const [current] = await context.score([{ ids: state.ids, swaps: [] }])
+    const chosen = shortlistOf(pool, new Set(inTurn ? [] : state.tried), settings, context)
+    const { finalists, eliminated } = await race(current!, chosen, settings.blocks, context)
+    const candidates = finalists.length > 0 ? await context.score(finalists) : []
+    const [best] = candidates
+    const { step, steps } = context
+    const policy = { step, steps, random: random(9) }
+    const accepted = best && accepts(settings.acceptance, current!.loss, best.loss, policy) ? best : undefined
+    const now = accepted ?? current!
+    const isBetter = state.best === null || now.loss < state.best
+    const stale = isBetter ? 0 : state.stale + 1
+    return {
+      state: {
+        ids: now.ids,
+        position: inTurn ? nextPlace(place, now.ids, settings, space) : 0,
+        tried: inTurn ? [] : [...state.tried, ...chosen.map(({ ids }) => keyOf(ids))],
+        best: isBetter ? now.loss : state.best,
+        stale,
+      },
+      prompt: now.ids,
+      objective: now.loss,
+      candidates,
+      eliminated,
+      ...(accepted && { accepted }),
+      done: settings.patience !== undefined && stale >= settings.patience,
+      figures: { pool: pool.length, exactRows: now.exactRows },
+    }
+  },
+}
+
+/** Positions in turn: the free ones, and the one behind the last token, where a prompt grows. */
+function turnsOf(ids: readonly number[], { maxLength }: Settings, space: TokenSpace): readonly number[] {
+  const free = space.freeOf(ids)
+  return space.canGrow && ids.length < maxLength ? [...free, ids.length] : free
+}
+
+/** The next turn's; after the end of a sentence in the last position the first. */
+function nextPlace(place: number, ids: readonly number[], settings: Settings, space: TokenSpace): number {
+  const ends = place >= space.freeOf(ids).length - 1 && space.text([ids.at(-1)!]).includes('.')
+  return ends || place + 1 >= turnsOf(ids, settings, space).length ? 0 : place + 1
+}
+
+/** Proposed swaps with what the gradient says of each. */
+async function poolOf(
+  ids: readonly number[],
+  positions: readonly number[],
+  settings: Settings,
+  context: SearchContext,
+): Promise<Candidate[]> {
+  const { objective, embedding, rows } = context
+  const proposed = await proposeTokens(ids, positions, draw(rows, settings.sampled, context.random(3)), settings, context)
+  // A token that is to be appended needs a place in which there is a gradient: the likeliest one holds it.
+  const grown = positions.some(position => position === ids.length)
+  const base = grown ? [...ids, proposed[0]![0]!] : ids
+  let scores: Float32Array | undefined
+  if (settings.shortlist !== 'random') {
+    const withReasoning = settings.shortlist === 'gradient'
+    // The tokens that the model wrote under the prompt as it stands: an appended one has none of its own yet.
+    const { gradient } = await objective.gradient([base], rows, { withReasoning, ...(grown && { reasonedUnder: [ids] }) })
+    const products = await embedding.project(rowsOf(gradient, positions, embedding.hiddenSize))
+    scores = substitutionScores(products, base, positions, embedding.vocabSize)
+  }
+  return positions.flatMap((position, j) =>
+    proposed[j]!.filter(to => to !== ids[position]).map(to => {
+      const score = scores?.[j * embedding.vocabSize + to]
+      if (position < ids.length) return substituted(ids, [{ position, to }], score)
+      return { ids: [...ids, to], swaps: [{ position, from: to, to }], ...(score !== undefined && { gradientScore: score }) }
+    }),
+  )
+}
+
+/** The best of a pool that have not been tried and read back, at most `mu`. */
+function shortlistOf(
+  pool: readonly Candidate[],
+  tried: ReadonlySet<string>,
+  { mu, shortlist }: Settings,
+  { readsBack, random }: SearchContext,
+): Candidate[] {
+  const left = pool.filter(({ ids }) => !tried.has(keyOf(ids)))
+  const order =
+    shortlist === 'random' ? draw(left, left.length, random(4)) : [...left].sort((a, b) => a.gradientScore! - b.gradientScore!)
+  const chosen: Candidate[] = []
+  for (const candidate of order) {
+    if (chosen.length === mu) break
+    if (readsBack(candidate.ids)) chosen.push(candidate)
+  }
+  if (chosen.length === 0 && pool.length === 0)
+    throw new GradpromptError('no-candidates', 'no token is proposed at any position', {
+      found: 'proposals that the vocabulary leaves out, or the tokens that stand there already',
+      expected: 'one token at least',
+      hint: 'search.vocabulary: ascii is wider, and search.topk proposes more',
+      exitCode: 1,
+    })
+  return chosen
+}
+
+const keyOf = (ids: readonly number[]) => ids.join(' ')
