@@ -76,6 +76,7 @@ for (const text of positionals) {
     ...job,
     train: config.train,
     batch: step => order.at(step).map(row => job.rows.training(read.train[row]!, row)),
+    frozen: job.frozen && (step => job.frozen!(order.at(step).map(row => ({ row, template: 0 })))),
     evaluate: undefined,
     writeCheckpoint: async () => {},
     emit: event => {
