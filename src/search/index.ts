@@ -1,6 +1,7 @@
 import type { SearchMethod } from './method.js'
 import { arca, arcaSchema } from './methods/arca.js'
 import { autoprompt, autopromptSchema } from './methods/autoprompt.js'
+import { categorical, categoricalSchema } from './methods/categorical.js'
 import { fluent, fluentSchema } from './methods/fluent.js'
 import { gbda, gbdaSchema } from './methods/gbda.js'
 import { gcg, gcgSchema } from './methods/gcg.js'
@@ -19,12 +20,13 @@ export const searchSchemas = [
   pezSchema,
   gbdaSchema,
   fluentSchema,
+  categoricalSchema,
   rlpromptSchema,
   promptquineSchema,
   randomShortlistSchema,
 ] as const
 
-const methods = [greater, gcg, autoprompt, arca, pez, gbda, fluent, rlprompt, promptquine, randomShortlist]
+const methods = [greater, gcg, autoprompt, arca, pez, gbda, fluent, categorical, rlprompt, promptquine, randomShortlist]
 
 /** Every search by its `search.type`. */
 export const searchMethods: ReadonlyMap<string, SearchMethod> = new Map(
