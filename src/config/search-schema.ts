@@ -81,12 +81,6 @@ type Filled = 'steps' | 'prompt' | 'fluency' | 'vocabulary' | 'measure'
 /** Where a search begins that says nothing else: as many tokens as nanoGCG begins with. */
 const TWENTY = Array.from({ length: 20 }, () => ' x').join('')
 
-/** A method's schema with what every search has; where the method has an option of that name, its own default holds. */
-function withCommon(schema: z.ZodObject): z.ZodObject {
-  const shared = Object.entries(common).filter(([name]) => !(name in schema.shape))
-  return schema.extend(Object.fromEntries(shared))
-}
-
 export const searchConfigSchema = z.strictObject({
   model,
   data,
@@ -97,7 +91,9 @@ export const searchConfigSchema = z.strictObject({
   search: z
     .discriminatedUnion(
       'type',
-      searchSchemas.map(withCommon) as unknown as readonly [z.ZodObject<typeof common & { type: z.ZodLiteral<string> }>],
+      searchSchemas.map(schema => schema.extend(common)) as unknown as readonly [
+        z.ZodObject<typeof common & { type: z.ZodLiteral<string> }>,
+      ],
     )
     .describe('how it is searched'),
   evaluate,

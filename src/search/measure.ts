@@ -2,9 +2,9 @@ import { z } from 'zod'
 
 /**
  * What a prompt is judged by. `cross-entropy`: the mean over an answer's tokens. `probability`: 1 minus that of the whole answer, so a row
- * that is hopeless counts no more than one that is lost. `mistakes`: the share of rows whose likeliest answer is
- * not theirs (of free text: in which some token of the answer is not the likeliest). `gap`: how far the right label's probability among
- * the labels lies below the best other's, as RLPrompt weighs it (Deng et al. 2022, arXiv 2205.12548).
+ * that is hopeless counts no more than one that is lost. `mistakes`: the share of rows whose likeliest answer is not theirs (of free text:
+ * in which some token of the answer is not the likeliest). `gap`: how far the right label's probability among the labels lies below the
+ * best other's, as RLPrompt weighs it (Deng et al. 2022, arXiv 2205.12548).
  */
 export const measures = ['cross-entropy', 'probability', 'mistakes', 'gap'] as const
 export type Measure = (typeof measures)[number]
@@ -17,6 +17,10 @@ export const measureOption = z
 
 /** RLPrompt's lambda_1 / lambda_2, 180 / 200: a wrong answer counts a little less, so that right answers are not traded for it. */
 const WRONG_WEIGHT = 180 / 200
+
+/** The measure of a method that learns from labels: their gap, or, where the model reasons and no labels are compared, mistakes. */
+export const labelGap = (options: object): Measure =>
+  'extractor' in options && options.extractor !== undefined ? 'mistakes' : 'gap'
 
 /** Of one row, from the scores of the labels in nats: between -1 and 0.9, below 0 where the right label is the likeliest. */
 export function gapLoss(scores: readonly number[], target: number): number {

@@ -1,6 +1,6 @@
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import { z } from 'zod'
-import { measureOption } from '../measure.js'
+import { labelGap } from '../measure.js'
 import type { ScoredCandidate, SearchContext, SearchMethod } from '../method.js'
 import { champion, type Individual, idsOf, mutated, prunedTo, thinned } from '../pruning.js'
 import type { TokenSpace } from '../token-space.js'
@@ -9,7 +9,6 @@ export const promptquineSchema = z.strictObject({
   type: z.literal('promptquine'),
   shots: z.int().min(1).optional().describe('training rows that the first prompt shows, in place of search.prompt'),
   separator: z.string().default('\n').describe('what stands behind each of them'),
-  measure: measureOption.default('gap'),
   evolution: z
     .enum(['steady-state', 'generational'])
     .default('generational')
@@ -40,6 +39,7 @@ export const promptquine: SearchMethod<Options, State> = {
   type: 'promptquine',
   paper: 'Wang et al. 2025, "Evolving Prompts In-Context: An Open-ended, Self-replicating Perspective" (PromptQuine)',
   steps: 200,
+  defaults: options => ({ measure: labelGap(options) }),
   start: () => Promise.resolve({ population: [] }),
 
   async step(state, options, context) {

@@ -1,13 +1,12 @@
 import { z } from 'zod'
 import { type Candidate, distinct, substituted } from '../candidates.js'
-import { measureOption } from '../measure.js'
+import { labelGap } from '../measure.js'
 import type { SearchMethod } from '../method.js'
 import { firstPolicy, Policy, pathConsistency, rollOut } from '../policy.js'
 import { adamStep } from '../relaxation.js'
 
 export const rlpromptSchema = z.strictObject({
   type: z.literal('rlprompt'),
-  measure: measureOption.default('gap'),
   prompts: z.int().min(2).default(16).describe('prompts that the policy writes in a step'),
   topK: z.int().min(1).default(256).describe('tokens that it draws from: the likeliest'),
   hidden: z.int().min(1).default(2048).describe('units of its network'),
@@ -41,6 +40,7 @@ export const rlprompt: SearchMethod<z.output<typeof rlpromptSchema>, State> = {
   type: 'rlprompt',
   paper: 'Deng et al. 2022, "RLPrompt: Optimizing Discrete Text Prompts with Reinforcement Learning"',
   steps: 12_000,
+  defaults: options => ({ prompt: ' x x x x x', measure: labelGap(options) }),
 
   start({ hidden }, { embedding, random }) {
     const policy = firstPolicy(embedding.hiddenSize, hidden, random())
