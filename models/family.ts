@@ -85,6 +85,8 @@ export interface HiddenInputs {
   attend(call: AttentionCall): tf.Tensor
   /** What is added to the attention of a layer, of the same shape; undefined: nothing. */
   attendBeside?(call: AttentionCall): tf.Tensor | undefined
+  /** Told what the activation of each layer's MLP takes, [R, f]; in the last layer [Q, f]. Positive numbers are its activated neurons. */
+  onNeurons?(layer: number, inner: tf.Tensor): void
   /** The rows that a layer takes, [R, d], and their positions, [R], where they are not what the layer before made. */
   beforeLayer?(layer: number, x: tf.Tensor): { readonly x: tf.Tensor; readonly positions: tf.Tensor } | undefined
 }
@@ -101,6 +103,8 @@ export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
   readonly ignored: RegExp
   /** Name of the weight whose rows are the token embeddings, [V, d]. */
   readonly embedding: string
+  /** Name of a layer's attention among the modules of transformers' model. */
+  attentionModule(layer: number): string
   /** Token embeddings as the first layer takes them: `ids` [N] int32 -> [N, d]. */
   embed(config: Config, weight: (name: string) => tf.Tensor, ids: tf.Tensor): tf.Tensor
   /** Normalised hidden states of the rows that are read, [Q, d]; with `to` all rows as that layer takes them, [R, d]. */

@@ -17,6 +17,7 @@ export const gpt2: ModelFamily<Gpt2Config> = {
   name: 'gpt2',
   modelTypes: ['gpt2'],
   embedding: 'embedding',
+  attentionModule: layer => `transformer.h.${layer}.attn`,
   ignored: /\.attn\.(bias|masked_bias)$/,
 
   parseConfig(raw) {
@@ -79,7 +80,7 @@ export const gpt2: ModelFamily<Gpt2Config> = {
 
   embed: (_, weight, ids) => tf.gather(weight('embedding'), ids as tf.Tensor1D),
 
-  hidden(config, { weight, x: embedded, from = 0, to, positions, read, attend, attendBeside, beforeLayer }) {
+  hidden(config, { weight, x: embedded, from = 0, to, positions, read, attend, attendBeside, onNeurons, beforeLayer }) {
     const { numAttentionHeads: heads, headDim, numLayers, layerNormEpsilon: epsilon } = config
     /** [rows, count D] -> [count, rows, D] */
     const split = (y: tf.Tensor, count: number) => tf.transpose(tf.reshape(y, [-1, count, headDim]), [1, 0, 2])
@@ -114,7 +115,9 @@ export const gpt2: ModelFamily<Gpt2Config> = {
       const beside = attendBeside?.(of)
       if (beside) x = tf.add(x, joined(beside))
       const m = layerNorm(x, w('mlpNorm'), w('mlpNormBias'), epsilon)
-      x = tf.add(x, linear(gelu(linear(m, w('up'), w('upBias')), config.activation), w('down'), w('downBias')))
+      const up = linear(m, w('up'), w('upBias')) // [R, f]
+      onNeurons?.(layer, up)
+      x = tf.add(x, linear(gelu(up, config.activation), w('down'), w('downBias')))
     }
     return layerNorm(x, weight('norm'), weight('normBias'), epsilon)
   },

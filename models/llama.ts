@@ -23,6 +23,7 @@ export const llama: ModelFamily<LlamaConfig> = {
   name: 'llama',
   modelTypes: ['llama', 'mistral'],
   embedding: 'embedding',
+  attentionModule: layer => `model.layers.${layer}.self_attn`,
   ignored: /rotary_emb\.inv_freq$|^rope_freqs\.weight$/,
 
   parseConfig(raw) {
@@ -97,7 +98,7 @@ export const llama: ModelFamily<LlamaConfig> = {
 
   embed: (_, weight, ids) => tf.gather(weight('embedding'), ids as tf.Tensor1D),
 
-  hidden(config, { weight, x: embedded, from = 0, to, positions, read, attend, attendBeside, beforeLayer }) {
+  hidden(config, { weight, x: embedded, from = 0, to, positions, read, attend, attendBeside, onNeurons, beforeLayer }) {
     const { numAttentionHeads: heads, numKeyValueHeads: keyHeads, headDim, numLayers, rmsNormEpsilon } = config
     const tables = (at: tf.Tensor) => rotaryTables(config.rotary, headDim, at)
     let { cos, sin } = tables(positions) // [R, D/2]
@@ -161,10 +162,9 @@ export const llama: ModelFamily<LlamaConfig> = {
       const joined = tf.reshape(tf.transpose(attended, [1, 0, 2]), [-1, heads * headDim])
       x = tf.add(x, linear(joined, w('attentionOutput'), bias(config.attentionBias, 'attentionOutputBias')))
       const m = rmsNorm(x, w('mlpNorm'), rmsNormEpsilon)
-      const inner = swiGlu(
-        linear(m, w('gate'), bias(config.mlpBias, 'gateBias')),
-        linear(m, w('up'), bias(config.mlpBias, 'upBias')),
-      ) // [R, f]
+      const gate = linear(m, w('gate'), bias(config.mlpBias, 'gateBias')) // [R, f]
+      onNeurons?.(layer, gate)
+      const inner = swiGlu(gate, linear(m, w('up'), bias(config.mlpBias, 'upBias'))) // [R, f]
       x = tf.add(x, linear(inner, w('down'), bias(config.mlpBias, 'downBias')))
     }
     return rmsNorm(x, weight('norm'), rmsNormEpsilon)

@@ -80,6 +80,15 @@ const distillation = z.strictObject({
     ),
   weight: z.number().positive().default(1).describe("of the divergence from the teacher, beside the label tokens' cross entropy"),
   temperature: z.number().positive().default(1).describe('divides the logits of both before they are compared'),
+  hidden: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe("weight of the mean squared difference from the teacher's hidden states at the labels (MPT); 0: none"),
+  scale: z
+    .enum(['none', 'neurons'])
+    .default('none')
+    .describe("multiply both weights by how near the teacher's prompt is to the task (PANDA): by the neurons that both activate"),
 })
 
 const average = z.strictObject({

@@ -172,7 +172,7 @@ async function sourceAt(path: string, force: boolean | undefined): Promise<Promp
   if ((await stat(join(path, 'adapter_config.json')).catch(() => undefined)) !== undefined) {
     const { readPeftAdapter } = await import('../export/peft-adapter.js')
     // The width is the model's to say, and the model is not there yet.
-    return { active: model => readPeftAdapter(path, model.config) }
+    return { active: model => readPeftAdapter(path, model.checkpoint) }
   }
   const { config, prompt: file } = await readLearnedRun(path)
   return { file, config, active: model => activePrompt(file, model, { force }) }

@@ -46,7 +46,7 @@ export const exportTargets: ReadonlyMap<string, ExportTarget> = new Map([
       holds: hasPeftAdapter,
       async write({ prompt, config, model, selfTest, out }) {
         const { exportPeft } = await import('./peft.js')
-        const adapter = await peftAdapter(prompt, model.config)
+        const adapter = await peftAdapter(prompt, model.checkpoint)
         await exportPeft({ adapter, position: prompt.position, baseModel: config.model, out, selfTest })
       },
     },

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import type { ModelConfig } from '../../models/family.js'
+import type { ModelConfig, ModelFamily } from '../../models/family.js'
 import { GradpromptError } from '../errors.js'
 import { openSafetensors } from '../formats/safetensors.js'
 import type { ActivePrompt } from '../model/language-model.js'
@@ -16,6 +16,12 @@ export interface PeftAdapter {
   readonly tensors: readonly LearnedTensor[]
 }
 
+/** The model that an adapter is for. */
+export interface AdapterBase {
+  readonly config: ModelConfig
+  readonly family: Pick<ModelFamily, 'attentionModule'>
+}
+
 /** The methods whose prompts PEFT can hold. */
 export const hasPeftAdapter = (type: string): boolean => {
   const method = promptMethods.get(type)
@@ -27,7 +33,8 @@ export const hasPeftAdapter = (type: string): boolean => {
  * MULTITASK_PROMPT_TUNING, which is told the task when it is used); keys and values as PREFIX_TUNING; gated attention as ADAPTION_PROMPT.
  * @throws GradpromptError `not-exportable`
  */
-export async function peftAdapter({ method: config, tensors }: PromptFile, model: ModelConfig): Promise<PeftAdapter> {
+export async function peftAdapter({ method: config, tensors }: PromptFile, base: AdapterBase): Promise<PeftAdapter> {
+  const model = base.config
   const method = promptMethods.get(config.type)!
   if (numSoftTokens(config) > 0)
     throw new GradpromptError('not-exportable', "PEFT has no place for a template's soft tokens", {
@@ -96,10 +103,10 @@ export async function peftAdapter({ method: config, tensors }: PromptFile, model
         peft_type: 'ADAPTION_PROMPT',
         adapter_layers: layers,
         adapter_len: length,
-        target_modules: 'self_attn',
+        target_modules: base.family.attentionModule(0).split('.').at(-1),
       },
       tensors: Array.from({ length: layers }, (_, i) => {
-        const at = `base_model.model.model.layers.${model.numLayers - layers + i}.self_attn`
+        const at = adapterModule(base, model.numLayers - layers + i)
         return [
           { name: `${at}.adaption_gate`, shape: [1], data: gate.data.slice(i, i + 1) },
           {
@@ -118,6 +125,9 @@ export async function peftAdapter({ method: config, tensors }: PromptFile, model
   })
 }
 
+/** What PEFT calls the attention that an adaption prompt sits in. */
+const adapterModule = ({ family }: AdapterBase, layer: number) => `base_model.model.${family.attentionModule(layer)}`
+
 const size = z.int().min(1).max(1_000_000)
 const configSchema = z.discriminatedUnion('peft_type', [
   z.object({ peft_type: z.enum(['PROMPT_TUNING', 'P_TUNING', 'CPT']), num_virtual_tokens: size }),
@@ -132,7 +142,7 @@ const configSchema = z.discriminatedUnion('peft_type', [
  * @param task which task's rows to take of a multitask adapter, from 0
  * @throws GradpromptError `not-a-prompt`, `model-mismatch` (another width), and those of `openSafetensors`
  */
-export async function readPeftAdapter(folder: string, model: ModelConfig, task = 0): Promise<ActivePrompt> {
+export async function readPeftAdapter(folder: string, base: AdapterBase, task = 0): Promise<ActivePrompt> {
   const path = join(folder, 'adapter_config.json')
   const wrong = (found: string, hint?: string) =>
     new GradpromptError('not-a-prompt', `${folder} is not an adapter that can be used here`, {
@@ -165,7 +175,7 @@ export async function readPeftAdapter(folder: string, model: ModelConfig, task =
       }
       return file.read(name)
     }
-    const { hiddenSize, numLayers, numKeyValueHeads, headDim } = model
+    const { hiddenSize, numLayers, numKeyValueHeads, headDim } = base.config
     if (config.peft_type === 'PREFIX_TUNING') {
       const width = 2 * numLayers * numKeyValueHeads * headDim
       const prefix = await read('prompt_embeddings', config.num_virtual_tokens, width)
@@ -177,7 +187,7 @@ export async function readPeftAdapter(folder: string, model: ModelConfig, task =
       const prompt = new Float32Array(layers * length * hiddenSize)
       const gate = new Float32Array(layers)
       for (let i = 0; i < layers; i++) {
-        const at = `base_model.model.model.layers.${numLayers - layers + i}.self_attn`
+        const at = adapterModule(base, numLayers - layers + i)
         prompt.set(await read(`${at}.adaption_prompt`, 1, length, hiddenSize), i * length * hiddenSize)
         gate.set(await read(`${at}.adaption_gate`, 1), i)
       }

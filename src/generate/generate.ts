@@ -1,6 +1,8 @@
 import { bundledModel } from '../config/package-root.js'
+import { promptTokenizer } from '../data/soft-tokens.js'
 import { promptFor } from '../evaluate/evaluate.js'
 import { LanguageModel } from '../model/language-model.js'
+import { softVocabulary } from '../prompts/soft-rows.js'
 import type { LearnedRun } from '../runs/learned-run.js'
 import type { PromptFile } from '../runs/prompt-file.js'
 import { GenerationEngine } from './engine.js'
@@ -38,6 +40,7 @@ export async function generate(options: GenerateOptions): Promise<Generation[]> 
   const model = typeof given === 'string' ? await LanguageModel.load(given) : given
   try {
     const prompt = await source.active(model)
+    const tokenizer = promptTokenizer(model.tokenizer, softVocabulary(prompt?.config, model.config))
     const engine = await GenerationEngine.open(model, {
       ...(weights !== undefined && { weights }),
       ...(batchSize !== undefined && { batchSize }),
@@ -51,7 +54,7 @@ export async function generate(options: GenerateOptions): Promise<Generation[]> 
       const requests = inputs.map((input, i) => {
         const row = typeof input === 'string' ? { prompt: input } : parseRow(input, `inputs[${i}]`)
         const { text, addSpecialTokens } = renderInput(model.tokenizer, row, { system, chat, variables })
-        const ids = model.tokenizer.encode(text, { addSpecialTokens })
+        const ids = tokenizer.encode(text, { addSpecialTokens })
         const budget = tokenBudget(`inputs[${i}]`, ids.length, room, maxNewTokens)
         return {
           ...generationRequest(ids, budget, { ...settings, prompt: undefined } as GenerationSettings, i),

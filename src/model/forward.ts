@@ -24,6 +24,8 @@ export interface ForwardOptions {
   readonly to?: number
   /** Told every layer's keys and values, positions applied, as attention sees them: two of [Hkv, R, D], virtual tokens among them. */
   readonly onKeys?: (layer: number, key: tf.Tensor, value: tf.Tensor) => void
+  /** Told what the activation of every layer's MLP takes, [R, f]; in the last layer [Q, f]. */
+  readonly onNeurons?: (layer: number, inner: tf.Tensor) => void
   /** Told the rows that every layer takes, [R, d]. */
   readonly onRows?: (layer: number, x: tf.Tensor) => void
 }
@@ -117,6 +119,7 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
     read: { index: given.readIndex!, inverse: given.readInverse! },
     attend,
     ...(prompt?.layerRows || options.onRows ? { beforeLayer } : {}),
+    ...(options.onNeurons ? { onNeurons: options.onNeurons } : {}),
     ...(prompt?.attention ? { attendBeside: prompt.attention } : {}),
   })
 }

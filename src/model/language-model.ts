@@ -14,7 +14,7 @@ import { Forest, forestSpec, type PromptPlacement, type Sequence, type Target } 
 import { forwardForest, frozenLayers, targetsOf } from './forward.js'
 import { MemoryPlan } from './memory.js'
 import { quantizedWeights } from './quantized-weights.js'
-import { type Teaching, teacherDivergence } from './teacher.js'
+import { hiddenDifference, type Teaching, teacherDivergence } from './teacher.js'
 import { hashModel, weightFile } from './weight-file.js'
 
 export interface LoadOptions {
@@ -60,7 +60,7 @@ export interface ActivePrompt {
 const MAX_ROWS = 1 << 17
 const IGNORED = -100
 
-type Kind = 'gradient' | 'gradientFromFrozen' | 'logProbabilities' | 'logits'
+type Kind = 'gradient' | 'gradientFromFrozen' | 'logProbabilities' | 'logits' | 'logitsAndHidden'
 
 export interface GradientOptions {
   readonly labelSmoothing?: number
@@ -169,18 +169,24 @@ export class LanguageModel {
    * @returns one for each layer
    */
   async keysAndValues(rows: Float32Array): Promise<LayerState[]> {
-    const { hiddenSize, numLayers, numKeyValueHeads, headDim } = this.config
+    const { hiddenSize, numLayers, numKeyValueHeads, headDim, intermediateSize } = this.config
     const prompt = plainPrompt({ data: rows, shape: [rows.length / hiddenSize, hiddenSize] }, this.config)
     const placement = placementOf(prompt, this.config)
     const forest = new Forest([{ ids: [] }], placement)
-    const { inputs } = forest.inputs([{ row: forest.rows - 1, id: 0, weight: 0 }])
+    const { inputs } = forest.inputs([{ row: placement.numVirtualTokens - 1, id: 0, weight: 0 }])
     const program = await Program.compile(this.statesSpec(prompt, placement), { device: this.device, threads: this.threads })
     try {
       const results = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as Record<string, Float32Array>
       const layer = (name: string, size: number) => (index: number) => results[name]!.slice(index * size, (index + 1) * size)
       const size = placement.numVirtualTokens * numKeyValueHeads * headDim
       const [hidden, key, value] = [layer('hidden', rows.length), layer('keys', size), layer('values', size)]
-      return Array.from({ length: numLayers }, (_, i) => ({ hidden: hidden(i), key: key(i), value: value(i) }))
+      const neurons = layer('neurons', intermediateSize)
+      return Array.from({ length: numLayers }, (_, i) => ({
+        hidden: hidden(i),
+        key: key(i),
+        value: value(i),
+        neurons: neurons(i),
+      }))
     } finally {
       await program.dispose()
     }
@@ -275,7 +281,8 @@ export class LanguageModel {
         .map(({ name, shape }) => [name, new Float32Array(product(shape))]),
     )
     const kind = frozen ? 'gradientFromFrozen' : 'gradient'
-    const program = await this.program(kind, prompt, false, labelSmoothing, teaching?.temperature)
+    const hiddenTerm = teaching?.hidden !== undefined
+    const program = await this.program(kind, prompt, false, labelSmoothing, teaching?.temperature, hiddenTerm)
     const taught = teaching && teaching.weight * teaching.temperature ** 2
     // The prompt's own targets count in every row that has a label.
     const own = prompt.method.ownTargets?.(prompt.config) ?? []
@@ -317,9 +324,24 @@ export class LanguageModel {
           teaching &&
           this.lesson(
             targets,
-            part.flatMap(i => labelled[i]!.map((_, k) => this.teacherRow(teaching, i, k, labelled[i]!.length))),
+            part.flatMap(i =>
+              labelled[i]!.map((_, k) =>
+                this.teacherRow(teaching.logProbabilities[i], i, k, labelled[i]!.length, this.config.vocabSize),
+              ),
+            ),
             readRows,
-            taught! / count,
+            { teacher: this.config.vocabSize, weight: taught! / count },
+          )
+        const hidden = teaching?.hidden
+        const hiddenLesson =
+          hidden &&
+          this.lesson(
+            targets,
+            part.flatMap(i =>
+              labelled[i]!.map((_, k) => this.teacherRow(hidden.rows[i], i, k, labelled[i]!.length, this.config.hiddenSize)),
+            ),
+            readRows,
+            { teacherHidden: this.config.hiddenSize, weight: hidden.weight / count },
           )
         const below = frozen && {
           frozen: forest.textRows(
@@ -327,10 +349,13 @@ export class LanguageModel {
             this.config.hiddenSize,
           ),
         }
-        const outputs = (await program.run({ ...inputs, ...lesson, ...below, ...parameterInputs(active) })) as Record<
-          string,
-          Float32Array
-        >
+        const outputs = (await program.run({
+          ...inputs,
+          ...lesson,
+          ...hiddenLesson,
+          ...below,
+          ...parameterInputs(active),
+        })) as Record<string, Float32Array>
         loss += outputs.loss![0]!
         if (teaching) divergence += outputs.divergence![0]! / taught!
         computed += forest.rows
@@ -392,36 +417,34 @@ export class LanguageModel {
   }
 
   /** What a teacher says of a row's label. */
-  private teacherRow({ logProbabilities }: Teaching, row: number, label: number, labels: number): Float32Array {
-    const { vocabSize } = this.config
-    const numbers = logProbabilities[row]
-    if (numbers?.length !== labels * vocabSize)
+  private teacherRow(numbers: Float32Array | undefined, row: number, label: number, labels: number, width: number): Float32Array {
+    if (numbers?.length !== labels * width)
       throw new GradpromptError('shape-mismatch', `The teacher of row ${row} does not fit its labels`, {
         found: `${numbers?.length ?? 0} numbers`,
-        expected: `${labels * vocabSize}: ${labels} labels of ${vocabSize}`,
+        expected: `${labels * width}: ${labels} labels of ${width}`,
       })
-    return numbers.subarray(label * vocabSize, (label + 1) * vocabSize)
+    return numbers.subarray(label * width, (label + 1) * width)
   }
 
-  /** A teacher's words beside the rows of logits that they are about. Where sequences share a row they share its teacher. */
+  /** What a teacher says beside the rows that it is about, under its name in the program. Where sequences share a row they share its teacher. */
   private lesson(
     targets: readonly Target[],
     teacher: readonly Float32Array[],
     readRows: readonly number[],
-    weight: number,
+    { weight, ...named }: { weight: number; teacher: number } | { weight: number; teacherHidden: number },
   ): Record<string, ProgramInput> {
-    const { vocabSize } = this.config
+    const [name, width] = Object.entries(named)[0]!
     const place = new Map(readRows.map((row, i) => [row, i]))
-    const data = new Float32Array(readRows.length * vocabSize)
+    const data = new Float32Array(readRows.length * width)
     const weights = new Float32Array(readRows.length)
     for (const [i, { row }] of targets.entries()) {
       const at = place.get(row)!
-      if (weights[at] === 0) data.set(teacher[i]!, at * vocabSize)
+      if (weights[at] === 0) data.set(teacher[i]!, at * width)
       weights[at]! += weight
     }
     return {
-      teacher: { data, shape: [readRows.length, vocabSize] },
-      teacherWeight: { data: weights, shape: [readRows.length] },
+      [name]: { data, shape: [readRows.length, width] },
+      [`${name}Weight`]: { data: weights, shape: [readRows.length] },
     }
   }
 
@@ -433,10 +456,23 @@ export class LanguageModel {
    * @throws GradpromptError `unpredictable-label` when nothing precedes a label
    */
   async labelLogProbabilities(prompt: ActivePrompt | undefined, row: LabelledRow): Promise<Float32Array> {
+    return (await this.labelOutputs('logits', prompt, row)).logProbabilities
+  }
+
+  /** The same, with the normalised hidden states that they are made of, [labels * hiddenSize]. */
+  async labelStates(
+    prompt: ActivePrompt | undefined,
+    row: LabelledRow,
+  ): Promise<{ logProbabilities: Float32Array; hidden: Float32Array }> {
+    return this.labelOutputs('logitsAndHidden', prompt, row)
+  }
+
+  private async labelOutputs(kind: 'logits' | 'logitsAndHidden', prompt: ActivePrompt | undefined, row: LabelledRow) {
     const positions = labelPositions(row)
-    const { vocabSize } = this.config
-    const result = new Float32Array(positions.length * vocabSize)
-    if (positions.length === 0) return result
+    const { vocabSize, hiddenSize } = this.config
+    const logProbabilities = new Float32Array(positions.length * vocabSize)
+    const hidden = new Float32Array(kind === 'logitsAndHidden' ? positions.length * hiddenSize : 0)
+    if (positions.length === 0) return { logProbabilities, hidden }
     this.checkIds([row.ids], prompt)
     const active = prompt && tasksOf(prompt, [row])[0]!.active
     const ids = row.ids.slice(0, positions.at(-1))
@@ -451,13 +487,15 @@ export class LanguageModel {
       return { row: at, id: 0, weight: 0 }
     })
     const { inputs, readRows } = forest.inputs(targets)
-    const program = await this.program('logits', active, false)
-    const { logits } = (await program.run({ ...inputs, ...parameterInputs(active) })) as { logits: Float32Array }
+    const program = await this.program(kind, active, false)
+    const outputs = (await program.run({ ...inputs, ...parameterInputs(active) })) as Record<string, Float32Array>
+    const rowOf = (name: string, place: number, width: number) => outputs[name]!.subarray(place * width, (place + 1) * width)
     for (const [i, { row: at }] of targets.entries()) {
-      const place = readRows.indexOf(at) * vocabSize
-      result.set(logSoftmax(logits.subarray(place, place + vocabSize)), i * vocabSize)
+      const place = readRows.indexOf(at)
+      logProbabilities.set(logSoftmax(rowOf('logits', place, vocabSize)), i * vocabSize)
+      if (hidden.length > 0) hidden.set(rowOf('hidden', place, hiddenSize), i * hiddenSize)
     }
-    return result
+    return { logProbabilities, hidden }
   }
 
   /**
@@ -524,10 +562,11 @@ export class LanguageModel {
     kinds: readonly Kind[],
     labelSmoothing = 0,
     temperature?: number,
+    hiddenTerm = false,
   ): Promise<void> {
     for (const kind of kinds)
       await (kind === 'gradient' || kind === 'gradientFromFrozen'
-        ? this.program(kind, prompt, false, labelSmoothing, temperature)
+        ? this.program(kind, prompt, false, labelSmoothing, temperature, hiddenTerm)
         : this.program(kind, prompt, false))
   }
 
@@ -543,6 +582,7 @@ export class LanguageModel {
    * The specification of a program of this model: also what an eager run takes.
    *
    * @param temperature of a teacher, where the gradient has one: it is then given as `teacher` [Q, V] and `teacherWeight` [Q]
+   * @param hiddenTerm its hidden states count as well: `teacherHidden` [Q, d] and `teacherHiddenWeight` [Q]
    */
   programSpec(
     kind: Kind,
@@ -550,6 +590,7 @@ export class LanguageModel {
     children: boolean,
     labelSmoothing = 0,
     temperature?: number,
+    hiddenTerm = false,
   ): ProgramSpec {
     const { family, config } = this.checkpoint
     const { inputs, dims } = forestSpec({ placement: placementOf(prompt, config), children, maxRows: MAX_ROWS })
@@ -569,6 +610,10 @@ export class LanguageModel {
           teacher: { shape: ['Q', config.vocabSize], dtype: 'float32' as const },
           teacherWeight: { shape: ['Q'], dtype: 'float32' as const },
         }),
+        ...(hiddenTerm && {
+          teacherHidden: { shape: ['Q', config.hiddenSize], dtype: 'float32' as const },
+          teacherHiddenWeight: { shape: ['Q'], dtype: 'float32' as const },
+        }),
         ...Object.fromEntries(parameters.map(parameterInput)),
       },
       dims,
@@ -581,34 +626,43 @@ export class LanguageModel {
         parameters,
         labelSmoothing,
         temperature,
+        hiddenTerm,
         children,
       },
       fn: (given, weight) => {
         const targets = targetsOf(given)
-        const read = (values: Readonly<Record<string, tf.Tensor>>) => {
-          const hidden = forwardForest({
+        /** [Q, d] */
+        const states = (values: Readonly<Record<string, tf.Tensor>>) =>
+          forwardForest({
             family,
             config,
             weight,
             given,
             ...(prompt ? { prompt: { ...prompt, parameters: values } } : {}),
           })
-          return family.logits(config, weight, hidden) // [Q, V]
-        }
+        /** [Q, V] */
+        const read = (values: Readonly<Record<string, tf.Tensor>>) => family.logits(config, weight, states(values))
         const all = Object.fromEntries(parameters.map(({ name }) => [name, given[`parameter:${name}`]!]))
         if (kind === 'logits') return { logits: read(all) }
+        if (kind === 'logitsAndHidden') {
+          const hidden = states(all)
+          return { logits: family.logits(config, weight, hidden), hidden }
+        }
         if (kind === 'logProbabilities')
           return { logProbabilities: tokenLogProbabilities(read(all), targets.row, targets.target) }
         const names = parameters.filter(({ frozen }) => !frozen).map(({ name }) => name)
         let divergence: tf.Scalar | undefined
         const loss = (...tensors: tf.Tensor[]) => {
           const learned = Object.fromEntries(names.map((name, i) => [name, tensors[i]!]))
-          const logits = read({ ...all, ...learned })
+          const hidden = states({ ...all, ...learned })
+          const logits = family.logits(config, weight, hidden)
           const crossEntropy = tokenCrossEntropy(logits, targets, labelSmoothing)
           if (temperature === undefined) return crossEntropy
-          const { teacher, teacherWeight } = given as { teacher: tf.Tensor; teacherWeight: tf.Tensor }
-          divergence = tf.keep(teacherDivergence(logits, { teacher, weight: teacherWeight, temperature }))
-          return tf.add(crossEntropy, divergence) as tf.Scalar
+          const { teacher, teacherWeight, teacherHidden, teacherHiddenWeight } = given as Record<string, tf.Tensor>
+          divergence = tf.keep(teacherDivergence(logits, { teacher: teacher!, weight: teacherWeight!, temperature }))
+          const both = tf.add(crossEntropy, divergence) as tf.Scalar
+          if (!hiddenTerm) return both
+          return tf.add(both, hiddenDifference(hidden, { teacher: teacherHidden!, weight: teacherHiddenWeight! })) as tf.Scalar
         }
         const { value, grads } = tf.valueAndGrads(loss)(names.map(name => all[name]!))
         return {
@@ -646,9 +700,14 @@ export class LanguageModel {
       inputs: { ...inputs, 'parameter:prompt': { shape: [count, config.hiddenSize], dtype: 'float32' } },
       dims,
       weights: this.weights,
-      key: { kind: 'states', family: family.name, config, count },
+      key: { kind: 'states with neurons', family: family.name, config, count },
       fn: (given, weight) => {
-        const made = { hidden: [] as tf.Tensor2D[], keys: [] as tf.Tensor3D[], values: [] as tf.Tensor3D[] }
+        const made = {
+          hidden: [] as tf.Tensor2D[],
+          keys: [] as tf.Tensor3D[],
+          values: [] as tf.Tensor3D[],
+          neurons: [] as tf.Tensor2D[],
+        }
         forwardForest({
           family,
           config,
@@ -656,12 +715,22 @@ export class LanguageModel {
           given,
           prompt: { method, config: options, parameters: { prompt: given['parameter:prompt']! } },
           onRows: (_, x) => made.hidden.push(tf.slice(x as tf.Tensor2D, [0, 0], [count, -1])),
+          // The last layer has the row alone that is read: the prompt's last.
+          onNeurons: (layer, x) => {
+            const row = layer === config.numLayers - 1 ? 0 : count - 1
+            made.neurons.push(tf.slice(x as tf.Tensor2D, [row, 0], [1, -1]))
+          },
           onKeys: (_, key, value) => {
             made.keys.push(tf.slice(key as tf.Tensor3D, [0, 0, 0], [-1, count, -1]))
             made.values.push(tf.slice(value as tf.Tensor3D, [0, 0, 0], [-1, count, -1]))
           },
         })
-        return { hidden: tf.concat(made.hidden, 0), keys: tf.concat(made.keys, 0), values: tf.concat(made.values, 0) }
+        return {
+          hidden: tf.concat(made.hidden, 0),
+          keys: tf.concat(made.keys, 0),
+          values: tf.concat(made.values, 0),
+          neurons: tf.concat(made.neurons, 0),
+        }
       },
     }
   }
@@ -673,9 +742,10 @@ export class LanguageModel {
     children: boolean,
     labelSmoothing = 0,
     temperature?: number,
+    hiddenTerm = false,
   ): Promise<Program> {
-    const key = JSON.stringify([kind, prompt?.config, children, labelSmoothing, temperature])
-    return this.opened(key, () => this.programSpec(kind, prompt, children, labelSmoothing, temperature))
+    const key = JSON.stringify([kind, prompt?.config, children, labelSmoothing, temperature, hiddenTerm])
+    return this.opened(key, () => this.programSpec(kind, prompt, children, labelSmoothing, temperature, hiddenTerm))
   }
 
   private frozenProgram(prompt: ActivePrompt): Promise<Program> {

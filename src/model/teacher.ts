@@ -14,6 +14,30 @@ export interface Teaching {
   readonly weight: number
   /** Divides the logits of both sides. */
   readonly temperature: number
+  /** What the teacher's hidden states are, which the model's own are held to as well. */
+  readonly hidden?: HiddenTeaching | undefined
+}
+
+/** Hidden states behind which labels are predicted: normalised, as the head takes them. */
+export interface HiddenTeaching {
+  /** For each row's labels in turn, [labels * hiddenSize]. */
+  readonly rows: readonly Float32Array[]
+  /** Of the mean squared difference, beside the cross entropy's 1. */
+  readonly weight: number
+}
+
+/**
+ * The weighted sum over rows of the mean squared difference of hidden states (Wang et al. 2023, arXiv 2303.02861: the second term of
+ * multitask prompt tuning's distillation).
+ *
+ * @param hidden of the model, [Q, d]
+ * @param teacher [Q, d]
+ * @param weight of each row; 0 where there is no teacher, [Q]
+ * @returns a scalar
+ */
+export function hiddenDifference(hidden: tf.Tensor, { teacher, weight }: { teacher: tf.Tensor; weight: tf.Tensor }): tf.Scalar {
+  const each = tf.mean(tf.square(tf.sub(hidden, teacher)), -1) // [Q]
+  return tf.sum(tf.mul(each, weight))
 }
 
 /**

@@ -28,7 +28,8 @@ export const adaptionPrompt: PromptMethod<AdaptionPromptConfig> = {
   placement: () => ({ numVirtualTokens: 0, position: 'before-bos' }),
 
   check({ adapterLayers = 1 }, { numLayers }) {
-    if (adapterLayers > numLayers) return `method.adapterLayers (${adapterLayers}) is more than the model's layers (${numLayers})`
+    if (adapterLayers > numLayers)
+      return `method.adapterLayers (${adapterLayers}) is more than the model's layers (${numLayers}): take 1 to ${numLayers}`
     return undefined
   },
 

@@ -36,8 +36,11 @@ export const adept: PromptMethod<AdeptConfig> = {
   check(config, { hiddenSize }) {
     const rank = rankOf(config, hiddenSize)
     if (rank < 1)
-      return `method.budgetTokens (${config.budgetTokens}) leaves no rank beside method.numVirtualTokens (${config.numVirtualTokens})`
-    if (rank > hiddenSize) return `method.rank (${rank}) is beyond the model's width (${hiddenSize})`
+      return (
+        `method.budgetTokens (${config.budgetTokens}) leaves no rank beside method.numVirtualTokens (${config.numVirtualTokens}): ` +
+        `take at least ${config.numVirtualTokens + 1 + Math.ceil((2 * hiddenSize + 1) / hiddenSize)}`
+      )
+    if (rank > hiddenSize) return `method.rank (${rank}) is beyond the model's width (${hiddenSize}): take 1 to ${hiddenSize}`
     return undefined
   },
 

@@ -13,6 +13,12 @@ export const deptSchema = z.strictObject({
   numVirtualTokens: z.int().min(1).max(100_000).default(12).describe('rows of the soft prompt'),
   init: initSchema.prefault({ type: 'vocabulary' }).describe('what the rows start from'),
   maxTextLength: z.int().min(1).default(256).describe('text positions that have an offset; what stands behind them has none'),
+  longTexts: z
+    .enum(['refuse', 'clip'])
+    .default('refuse')
+    .describe(
+      'training rows of more tokens: refuse them, or learn from them with no offset behind maxTextLength, as scoring does',
+    ),
   rank: z.int().min(1).optional().describe('rank of the offset; by default what budgetTokens leaves'),
   budgetTokens: z
     .int()
@@ -43,11 +49,25 @@ export const dept: PromptMethod<DeptConfig> = {
   check(config, { hiddenSize }) {
     const rank = rankOf(config, hiddenSize)
     if (rank < 1)
-      return `method.budgetTokens (${config.budgetTokens}) leaves no rank beside method.numVirtualTokens (${config.numVirtualTokens})`
-    if (rank > Math.min(hiddenSize, config.maxTextLength))
-      return `method.rank (${rank}) is beyond method.maxTextLength (${config.maxTextLength}) or the model's width (${hiddenSize})`
+      return (
+        `method.budgetTokens (${config.budgetTokens}) leaves no rank beside method.numVirtualTokens (${config.numVirtualTokens}): ` +
+        `take at least ${config.numVirtualTokens + Math.ceil((config.maxTextLength + hiddenSize) / hiddenSize)}`
+      )
+    const most = Math.min(hiddenSize, config.maxTextLength)
+    if (rank > most)
+      return `method.rank (${rank}) is beyond method.maxTextLength (${config.maxTextLength}) or the model's width (${hiddenSize}): take 1 to ${most}`
     return undefined
   },
+
+  textLimit: ({ longTexts, maxTextLength, offset }) =>
+    longTexts === 'clip'
+      ? undefined
+      : {
+          option: 'method.maxTextLength',
+          tokens: maxTextLength,
+          answers: offset === 'all',
+          hint: 'raise it, or set method.longTexts: clip, with which what stands behind has no offset',
+        },
 
   parameters(config, { hiddenSize }) {
     const rank = rankOf(config, hiddenSize)

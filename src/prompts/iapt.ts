@@ -48,8 +48,10 @@ export const iapt: PromptMethod<IaptConfig> = {
   placement: ({ numVirtualTokens }) => ({ numVirtualTokens, position: 'before-bos', as: 'keys', perSequence: true }),
 
   check({ bottleneck, sharing, bilevel, activation }, { hiddenSize, numLayers }) {
-    if (bottleneck > hiddenSize) return `method.bottleneck (${bottleneck}) is beyond the model's width (${hiddenSize})`
-    if (sharing > numLayers) return `method.sharing (${sharing}) is more than the model's layers (${numLayers})`
+    if (bottleneck > hiddenSize)
+      return `method.bottleneck (${bottleneck}) is beyond the model's width (${hiddenSize}): take 1 to ${hiddenSize}`
+    if (sharing > numLayers)
+      return `method.sharing (${sharing}) is more than the model's layers (${numLayers}): take 1 to ${numLayers}`
     if (bilevel && activation !== 'rational')
       return `method.bilevel: true learns coefficients on held-out rows, and method.activation: ${activation} has none`
     return undefined

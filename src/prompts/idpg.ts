@@ -46,8 +46,9 @@ export const idpg: PromptMethod<IdpgConfig> = {
 
   check({ insertionLayer, bottleneck }, { numLayers, hiddenSize }) {
     if (insertionLayer >= numLayers)
-      return `method.insertionLayer (${insertionLayer}) is beyond the model's last layer (${numLayers - 1})`
-    if (bottleneck > hiddenSize) return `method.bottleneck (${bottleneck}) is beyond the model's width (${hiddenSize})`
+      return `method.insertionLayer (${insertionLayer}) is beyond the model's last layer (${numLayers - 1}): take 0 to ${numLayers - 1}`
+    if (bottleneck > hiddenSize)
+      return `method.bottleneck (${bottleneck}) is beyond the model's width (${hiddenSize}): take 1 to ${hiddenSize}`
     return undefined
   },
 

@@ -40,7 +40,7 @@ export const initSchema = z.discriminatedUnion('type', [
         .default('average')
         .describe(
           'how several prompts become one: one takes the only one; average weighs all alike; similarity weighs by the cosine of a ' +
-            "prompt's mean row with that of the task's own examples; panda by the units that both activate in the model",
+            "prompt's mean row with that of the task's own examples; panda by the neurons that both activate in the model",
         ),
     })
     .refine(({ from, mix }) => mix !== 'one' || from.length === 1, 'mix: one takes one run in from; use average for several'),

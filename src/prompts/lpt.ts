@@ -57,9 +57,9 @@ export const lpt: PromptMethod<LptConfig> = {
 
   check({ insertionLayer = 0, generator, bottleneck }, { numLayers, hiddenSize }) {
     if (insertionLayer >= numLayers)
-      return `method.insertionLayer (${insertionLayer}) is beyond the model's last layer (${numLayers - 1})`
+      return `method.insertionLayer (${insertionLayer}) is beyond the model's last layer (${numLayers - 1}): take 0 to ${numLayers - 1}`
     if (generator !== 'none' && bottleneck > hiddenSize)
-      return `method.bottleneck (${bottleneck}) is beyond the model's width (${hiddenSize})`
+      return `method.bottleneck (${bottleneck}) is beyond the model's width (${hiddenSize}): take 1 to ${hiddenSize}`
     return undefined
   },
 

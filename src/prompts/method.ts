@@ -24,6 +24,8 @@ export interface LayerState {
   /** Their keys and values, positions applied, [Hkv, m, D]. */
   readonly key: Float32Array
   readonly value: Float32Array
+  /** What the activation of its MLP takes at the last row, [f]: a neuron whose number is positive is activated. */
+  readonly neurons: Float32Array
 }
 
 /** What a method may start from. */
@@ -101,6 +103,13 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
   parameters(config: Config, model: ModelConfig): PromptParameter[]
   /** What contradicts the model or another option, in words. Asked before any weight is read. */
   check?(config: Config, model: ModelConfig): string | undefined
+  /**
+   * How long texts are that the options provide for: a longer training row is refused before any weight is read. `answers`: the answer
+   * counts as well as the instruction.
+   */
+  textLimit?(
+    config: Config,
+  ): { readonly option: string; readonly tokens: number; readonly answers: boolean; readonly hint: string } | undefined
   /** The options with what the training rows and the template decide filled in; these are kept with the prompt, which then needs neither. */
   resolve?(
     config: Config,

@@ -40,8 +40,9 @@ export const mpt: PromptMethod<MptConfig> = {
   placement: ({ numVirtualTokens }) => ({ numVirtualTokens, position: 'before-bos' }),
 
   check({ numRanks, numVirtualTokens }, { hiddenSize }) {
-    return numRanks > Math.min(numVirtualTokens, hiddenSize)
-      ? `method.numRanks (${numRanks}) is beyond method.numVirtualTokens (${numVirtualTokens}) or the model's width (${hiddenSize})`
+    const most = Math.min(numVirtualTokens, hiddenSize)
+    return numRanks > most
+      ? `method.numRanks (${numRanks}) is beyond method.numVirtualTokens (${numVirtualTokens}) or the model's width (${hiddenSize}): take 1 to ${most}`
       : undefined
   },
 

@@ -105,9 +105,12 @@ const superposition: Reparametrization = {
   check(options, model) {
     const basis = basisOf(options, model)
     if (basis < options.numVirtualTokens)
-      return `method.basisTokens (${basis}) is below method.numVirtualTokens (${options.numVirtualTokens}), whose rows are among them`
+      return (
+        `method.basisTokens (${basis}) is below method.numVirtualTokens (${options.numVirtualTokens}), whose rows are among them: ` +
+        `take ${options.numVirtualTokens} to ${model.vocabSize}`
+      )
     return basis > model.vocabSize
-      ? `method.basisTokens (${basis}) is beyond the model's vocabulary (${model.vocabSize})`
+      ? `method.basisTokens (${basis}) is beyond the model's vocabulary (${model.vocabSize}): take ${options.numVirtualTokens} to ${model.vocabSize}`
       : undefined
   },
 
@@ -147,10 +150,11 @@ const lowRank: Reparametrization = {
 
   check(options, { hiddenSize }) {
     const { rank, numVirtualTokens } = options
-    if (rank === undefined || rank <= Math.min(numVirtualTokens, hiddenSize)) return undefined
+    const most = Math.min(numVirtualTokens, hiddenSize)
+    if (rank === undefined || rank <= most) return undefined
     return rank > numVirtualTokens
-      ? `method.rank (${rank}) is beyond method.numVirtualTokens (${numVirtualTokens}), which is the largest rank there is`
-      : `method.rank (${rank}) is beyond the model's width (${hiddenSize})`
+      ? `method.rank (${rank}) is beyond method.numVirtualTokens (${numVirtualTokens}), the largest rank there is: take 1 to ${most}`
+      : `method.rank (${rank}) is beyond the model's width (${hiddenSize}): take 1 to ${most}`
   },
 
   parameters(options, { hiddenSize }) {

@@ -16,9 +16,9 @@ import { staticRows } from './static.js'
  * are fed (text and answer):
  *
  *     similarity   weight of a source = the cosine of its mean row and the mean row of the examples
- *     panda        weight of a source = the cosine of two sets of activated units, |both| / sqrt(|one| |other|); a unit is one component
- *                  of the hidden state that a layer (from the second on) takes at the last row of the prompt standing alone, and it is
- *                  activated where it is positive. The neurons inside the layers, which the papers count, stay there.
+ *     panda        weight of a source = the overlap of activated neurons, the cosine of two sets of them: |both| / sqrt(|one| |other|). The
+ *                  neurons are those of all layers' MLPs at the last row of the prompt standing alone; one is activated where what its
+ *                  activation function takes is positive (of a gated MLP: the gate)
  *
  * Negative weights count as zero; if all do, the sources weigh alike.
  */
@@ -46,7 +46,8 @@ export async function transferredRows(init: RunsInit, count: number, context: In
   const prompts = await Promise.all(
     sources.map(({ method, tensors }) => staticRows(promptMethods.get(method.type)!, method, tensors)),
   )
-  const weights = normalised(await sourceWeights(init.mix, prompts, context))
+  // One source is taken whole, however near it is.
+  const weights = prompts.length === 1 ? [1] : normalised(await sourceWeights(init.mix, prompts, context))
   const rows = new Float32Array(prompts[0]!.length)
   for (const [i, prompt] of prompts.entries()) for (let j = 0; j < rows.length; j++) rows[j]! += weights[i]! * prompt[j]!
   return rows
@@ -58,7 +59,7 @@ export async function sourceWeights(
   prompts: readonly Float32Array[],
   context: Pick<InitialisationContext, 'model' | 'embeddingRows' | 'exampleRows' | 'keysAndValues'>,
 ): Promise<number[]> {
-  if (mix === 'one' || mix === 'average' || prompts.length === 1) return prompts.map(() => 1)
+  if (mix === 'one' || mix === 'average') return prompts.map(() => 1)
   const { hiddenSize, maxPositionEmbeddings } = context.model
   const ids = context
     .exampleRows(taskExamples)
@@ -68,7 +69,7 @@ export async function sourceWeights(
   if (mix === 'similarity') return prompts.map(prompt => cosine(meanRow(prompt, hiddenSize), meanRow(task, hiddenSize)))
   const activated = async (rows: Float32Array) => {
     const layers = await context.keysAndValues(rows)
-    return layers.slice(1).flatMap(({ hidden }) => Array.from(hidden.subarray(-hiddenSize), x => (x > 0 ? 1 : 0)))
+    return layers.flatMap(({ neurons }) => Array.from(neurons, x => (x > 0 ? 1 : 0)))
   }
   const wanted = await activated(task)
   const weights: number[] = []

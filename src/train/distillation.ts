@@ -5,29 +5,41 @@ import { activePrompt } from '../evaluate/prompt.js'
 import type { ActivePrompt, LabelledRow, LanguageModel } from '../model/language-model.js'
 import type { Teaching } from '../model/teacher.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
+import type { InitialisationContext } from '../prompts/method.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
-import { promptPath } from '../prompts/transfer.js'
+import { staticRows } from '../prompts/static.js'
+import { promptPath, sourceWeights } from '../prompts/transfer.js'
 import { readPrompt } from '../runs/prompt-file.js'
 import { createTeacher, type Teacher } from './regularization.js'
+
+type Distillation = NonNullable<Config['train']['distillation']>
 
 /**
  * What a run's options teach beside the labels: the frozen model (`train.regularization`), another prompt (`train.distillation`), or
  * both, as one teacher.
  *
  * @param start the prompt before its first step
- * @throws GradpromptError as `distillationTeacher`
+ * @param exampleRows what the task is like: with `train.distillation.scale`
+ * @throws GradpromptError as `distillationTeacher`; `invalid-config`
  */
 export async function lessons(
   { regularization, distillation }: Pick<Config['train'], 'regularization' | 'distillation'>,
   start: ActivePrompt,
   model: LanguageModel,
+  exampleRows: InitialisationContext['exampleRows'] = () => [],
 ): Promise<((rows: readonly LabelledRow[]) => Promise<Teaching>) | undefined> {
   const teachers: { weight: number; temperature: number; teacher: Teacher }[] = []
+  let distiller: Teacher | undefined
+  let near = 1
   if (regularization) {
     await model.prepare(undefined, ['logits'])
     teachers.push({ ...regularization, teacher: createTeacher(model, undefined, { read: reader(start, undefined, model) }) })
   }
-  if (distillation) teachers.push({ ...distillation, teacher: await distillationTeacher(distillation.from, start, model) })
+  if (distillation) {
+    distiller = await distillationTeacher(distillation, start, model)
+    if (distillation.scale === 'neurons') near = await overlap(distillation.from, start, model, exampleRows)
+    teachers.push({ ...distillation, weight: distillation.weight * near, teacher: distiller })
+  }
   const [first] = teachers
   if (first === undefined) return undefined
   const { temperature } = first
@@ -44,7 +56,9 @@ export async function lessons(
               { temperature, vocabSize: model.config.vocabSize },
             ),
           )
-    return { weight, temperature, logProbabilities }
+    const hidden =
+      distiller && distillation?.hidden ? { weight: distillation.hidden * near, rows: await distiller.hidden(rows) } : undefined
+    return { weight, temperature, logProbabilities, hidden }
   }
 }
 
@@ -56,13 +70,14 @@ export async function lessons(
  * @throws GradpromptError `invalid-config` (not as many runs as tasks), `model-mismatch`, `file-not-found`, and those of `readPrompt`
  */
 export async function distillationTeacher(
-  from: string | readonly string[],
+  { from, hidden }: Pick<Distillation, 'from' | 'hidden'>,
   start: ActivePrompt,
   model: LanguageModel,
 ): Promise<Teacher> {
+  const withHidden = hidden > 0
   if (from === sourcePrompt) {
     const parameters = new Map([...start.parameters].map(([name, values]) => [name, values.slice()]))
-    return createTeacher(model, { ...start, parameters })
+    return createTeacher(model, { ...start, parameters }, { withHidden })
   }
   const paths = typeof from === 'string' ? [from] : from
   const tasks = start.method.tasks?.(start.config)?.names
@@ -75,16 +90,52 @@ export async function distillationTeacher(
   const teachers: Teacher[] = []
   for (const path of paths) {
     const prompt = activePrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), model)
-    teachers.push(createTeacher(model, underOwnTask(prompt, tasks), { read: reader(start, prompt, model) }))
+    teachers.push(createTeacher(model, underOwnTask(prompt, tasks), { withHidden, read: reader(start, prompt, model) }))
   }
   if (teachers.length === 1) return teachers[0]!
-  return {
-    async logProbabilities(rows) {
-      const results: Float32Array[] = []
-      for (const row of rows) results.push(...(await teachers[row.task ?? 0]!.logProbabilities([row])))
-      return results
-    },
+  const each = async (rows: readonly LabelledRow[], say: (teacher: Teacher, row: LabelledRow) => Promise<Float32Array[]>) => {
+    const results: Float32Array[] = []
+    for (const row of rows) results.push(...(await say(teachers[row.task ?? 0]!, row)))
+    return results
   }
+  return {
+    logProbabilities: rows => each(rows, (teacher, row) => teacher.logProbabilities([row])),
+    hidden: rows => each(rows, (teacher, row) => teacher.hidden([row])),
+  }
+}
+
+/**
+ * How near the teacher's prompt is to the task: PANDA's metric, between that prompt and the task's own examples (see `transfer.ts`).
+ * @throws GradpromptError `invalid-config` where there is not one prompt, or it has no rows at the input
+ */
+async function overlap(
+  from: Distillation['from'],
+  start: ActivePrompt,
+  model: LanguageModel,
+  exampleRows: InitialisationContext['exampleRows'],
+): Promise<number> {
+  const paths = typeof from === 'string' ? [from] : from
+  const teachers = await Promise.all(
+    paths.map(async path =>
+      path === sourcePrompt ? start : activePrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), model),
+    ),
+  )
+  const [teacher] = teachers
+  if (teachers.length > 1 || !teacher!.method.inputRows)
+    throw new GradpromptError('invalid-config', 'train.distillation.scale: neurons needs one teacher with rows at the input', {
+      found: `train.distillation.from: ${teachers.map(({ method }) => method.type).join(', ')}`,
+      expected: 'one run of a method such as prompt-tuning',
+      hint: 'leave train.distillation.scale out, and set train.distillation.weight',
+    })
+  const { method, config, parameters } = teacher!
+  const tensors = method.parameters(config, model.config).map(({ name, shape }) => ({ name, shape, data: parameters.get(name)! }))
+  const [weight] = await sourceWeights('panda', [await staticRows(method, config, tensors)], {
+    model: model.config,
+    embeddingRows: ids => model.embeddingRows(ids),
+    keysAndValues: rows => model.keysAndValues(rows),
+    exampleRows,
+  })
+  return weight!
 }
 
 /** Rows as a teacher sees them: with soft tokens only where its own template had the same; otherwise with the words that these start from. */

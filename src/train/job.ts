@@ -83,8 +83,9 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   const steps = totalSteps(config.train, task.train.length)
   const frozen = frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
   const gradient = frozen ? 'gradientFromFrozen' : 'gradient'
-  await model.prepare(prompt, [gradient], labelSmoothing, (regularization ?? distillation)?.temperature)
-  const teach = await lessons(config.train, prompt, model)
+  const hiddenTerm = distillation !== undefined && distillation.hidden > 0
+  await model.prepare(prompt, [gradient], labelSmoothing, (regularization ?? distillation)?.temperature, hiddenTerm)
+  const teach = await lessons(config.train, prompt, model, examples)
   const state = startLearning(parameters, shapes, config.train, steps)
   return {
     config,

@@ -7,36 +7,53 @@ const REMEMBERED_BYTES = 256e6
 export interface Teacher {
   /** For each row [labels * vocabSize], as `LanguageModel.labelLogProbabilities`. */
   logProbabilities(rows: readonly LabelledRow[]): Promise<Float32Array[]>
+  /** For each row the hidden states behind its labels, [labels * hiddenSize]. */
+  hidden(rows: readonly LabelledRow[]): Promise<Float32Array[]>
+}
+
+interface Said {
+  readonly logProbabilities: Float32Array
+  readonly hidden: Float32Array
 }
 
 /**
  * A teacher of rows. Rows are known by identity, so that a text under another template is another row.
  *
  * @param prompt what the model answers under; undefined: the frozen model's own distribution (PromptSRC, arXiv 2307.06948)
+ * @param options.withHidden keep hidden states as well, for `hidden`
  * @param options.read the row as the teacher sees it, with the same labels; by default as it is
  */
 export function createTeacher(
   model: LanguageModel,
   prompt: ActivePrompt | undefined,
-  { bytes = REMEMBERED_BYTES, read = row => row }: { bytes?: number; read?: (row: LabelledRow) => LabelledRow } = {},
+  {
+    bytes = REMEMBERED_BYTES,
+    withHidden = false,
+    read = row => row,
+  }: { bytes?: number; withHidden?: boolean; read?: (row: LabelledRow) => LabelledRow } = {},
 ): Teacher {
-  const known = new Map<LabelledRow, Float32Array>()
+  const known = new Map<LabelledRow, Said>()
   let left = bytes
   const say = async (row: LabelledRow) => {
     const remembered = known.get(row)
     if (remembered !== undefined) return remembered
-    const said = await model.labelLogProbabilities(prompt, read(row))
-    if (said.byteLength <= left) {
+    const said = withHidden
+      ? await model.labelStates(prompt, read(row))
+      : { logProbabilities: await model.labelLogProbabilities(prompt, read(row)), hidden: new Float32Array() }
+    const size = said.logProbabilities.byteLength + said.hidden.byteLength
+    if (size <= left) {
       known.set(row, said)
-      left -= said.byteLength
+      left -= size
     }
     return said
   }
+  const each = async (rows: readonly LabelledRow[], what: keyof Said) => {
+    const results: Float32Array[] = []
+    for (const row of rows) results.push((await say(row))[what])
+    return results
+  }
   return {
-    async logProbabilities(rows) {
-      const results: Float32Array[] = []
-      for (const row of rows) results.push(await say(row))
-      return results
-    },
+    logProbabilities: rows => each(rows, 'logProbabilities'),
+    hidden: rows => each(rows, 'hidden'),
   }
 }

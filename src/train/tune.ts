@@ -2,6 +2,7 @@ import { basename, dirname, extname, join, resolve } from 'node:path'
 import { type Config, type ConfigInput, parseConfig } from '../config/schema.js'
 import { GradpromptError } from '../errors.js'
 import { refuseAborted } from '../evaluate/score.js'
+import { loadTokenizer } from '../formats/tokenizer.js'
 import { openCheckpoint } from '../model/checkpoint.js'
 import { LanguageModel } from '../model/language-model.js'
 import { checkMethod } from '../prompts/check.js'
@@ -12,6 +13,7 @@ import type { GradpromptEvent, RunResult, ScoringProgress, WarningEvent } from '
 import { prepareJob, runJob } from './job.js'
 import { restoreLearning } from './loop.js'
 import { type DataSource, type Part, parts, readTask, type Task } from './task.js'
+import { refuseLongTexts } from './text-limit.js'
 
 export interface TuneOptions {
   /** Hears of everything as it happens; the same lines stand in the run's `events.jsonl`. */
@@ -54,7 +56,7 @@ export async function tune(input: ConfigInput, { onEvent, onProgress, signal }: 
   if (config.out !== undefined) await refuseOccupied(config.out)
   const task = await readTask(config)
   refuseAborted(signal)
-  const model = await loadModelOf(config)
+  const model = await loadModelOf(config, task)
   try {
     const job = await prepareJob(config, task, model)
     refuseAborted(signal)
@@ -94,7 +96,7 @@ export async function resume(folder: string, { steps, onEvent, onProgress, signa
     const task = await readTask(config)
     refuseOtherData(details, task)
     refuseAborted(signal)
-    const model = await loadModelOf(config, typeof details?.memory === 'number' ? details.memory : undefined)
+    const model = await loadModelOf(config, task, typeof details?.memory === 'number' ? details.memory : undefined)
     try {
       refuseOtherModel(details, config, model)
       const differences = environmentDifferences(details?.environment, environmentOf(model))
@@ -140,11 +142,13 @@ function goOn(state: { stopped: boolean; stopping: { readonly waited: number } |
   if (state.stopping !== undefined) state.stopping = { ...state.stopping, waited: 0 }
 }
 
-/** @throws GradpromptError `invalid-config` when the method does not fit the model, and as `LanguageModel.load` does */
-async function loadModelOf({ model, method, device, threads, memory }: Config, earlierMemory?: number): Promise<LanguageModel> {
+/** @throws GradpromptError `invalid-config` when the method does not fit the model or the data, and as `LanguageModel.load` does */
+async function loadModelOf(config: Config, task: Task, earlierMemory?: number): Promise<LanguageModel> {
+  const { model, method, device, threads, memory } = config
   const checkpoint = await openCheckpoint(model)
   await checkpoint.file.close()
   await checkMethod(method, checkpoint)
+  await refuseLongTexts(config, task, checkpoint, () => loadTokenizer(checkpoint.tokenizer))
   const budget = memory === undefined ? earlierMemory : memory * 1e9
   return LanguageModel.load(model, {
     device,

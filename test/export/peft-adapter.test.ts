@@ -33,6 +33,7 @@ const NAMES = [
   'prefix-tuning-gpt2',
   'prefix-tuning-projection',
   'adaption-prompt',
+  'adaption-prompt-gpt2',
 ]
 
 describe.each(NAMES)('the adapter that PEFT wrote: %s', name => {
@@ -44,7 +45,7 @@ describe.each(NAMES)('the adapter that PEFT wrote: %s', name => {
     const model = await modelOf(modelPath)
     const expected = await openSafetensors(`${folder}.safetensors`)
     for (const [i, { ids, task = 0 }] of rows.entries()) {
-      const prompt = await readPeftAdapter(folder, model.config, task)
+      const prompt = await readPeftAdapter(folder, model.checkpoint, task)
       const [logits] = await model.logits([ids], prompt)
       const wanted = await expected.read(`logits.${i}`)
       expect(logits!.length).toBe(wanted.length)
@@ -55,7 +56,7 @@ describe.each(NAMES)('the adapter that PEFT wrote: %s', name => {
 
   test('is written as PEFT wrote it', async () => {
     const model = await modelOf(modelPath)
-    const { method, config, parameters } = await readPeftAdapter(folder, model.config)
+    const { method, config, parameters } = await readPeftAdapter(folder, model.checkpoint)
     const shapes = promptMethods.get(method.type)!.parameters(config, model.config)
     const { config: written, tensors } = await peftAdapter(
       {
@@ -69,7 +70,7 @@ describe.each(NAMES)('the adapter that PEFT wrote: %s', name => {
         seed: 0,
         tensors: shapes.map(({ name, shape }) => ({ name, shape, data: parameters.get(name)! })),
       },
-      model.config,
+      model.checkpoint,
     )
     const theirs = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8')) as Record<string, unknown>
     const file = await openSafetensors(join(folder, 'adapter_model.safetensors'))
@@ -92,10 +93,12 @@ describe.each(NAMES)('the adapter that PEFT wrote: %s', name => {
 })
 
 test('an adapter of another width, of another kind, or none', async () => {
-  const { config } = await modelOf('test/fixtures/models/llama-gqa')
-  const wide = await problemOf(readPeftAdapter(join(fixtures, 'prompt-tuning'), { ...config, hiddenSize: 48 }))
+  const { config, family } = (await modelOf('test/fixtures/models/llama-gqa')).checkpoint
+  const wide = await problemOf(
+    readPeftAdapter(join(fixtures, 'prompt-tuning'), { family, config: { ...config, hiddenSize: 48 } }),
+  )
   expect(wide).toMatchObject({ code: 'model-mismatch', found: 'prompt_embeddings of shape [4, 32]', expected: '[4, 48]' })
-  expect(await problemOf(readPeftAdapter(fixtures, config))).toMatchObject({ code: 'not-a-prompt' })
-  const task = await problemOf(readPeftAdapter(join(fixtures, 'mpt'), config, 3))
+  expect(await problemOf(readPeftAdapter(fixtures, { family, config }))).toMatchObject({ code: 'not-a-prompt' })
+  const task = await problemOf(readPeftAdapter(join(fixtures, 'mpt'), { family, config }, 3))
   expect(task).toMatchObject({ code: 'not-a-prompt', found: 'task 3 of 3' })
 })

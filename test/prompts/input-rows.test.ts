@@ -97,7 +97,7 @@ test.each(['residual-mlp', 'superposition', 'low-rank', 'p-tuning-lstm', 'cpt'])
           .parameters(prompt.config, model.config)
           .map(({ name, shape }) => ({ name, shape, data: prompt.parameters.get(name)! })),
       },
-      model.config,
+      model.checkpoint,
     )
     expect(config).toMatchObject({ peft_type: 'PROMPT_TUNING', num_virtual_tokens: numVirtualTokens })
     const plain = { data: tensors[0]!.data, shape: [numVirtualTokens, model.config.hiddenSize] as const }

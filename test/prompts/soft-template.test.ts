@@ -214,7 +214,7 @@ describe('a run', () => {
     expect(run.result.parameters).toBe((3 + 5) * 32)
     const model = await tinyModel('llama-gqa')
     expect(await problemOf(softPromptOf(run.prompt))).toMatchObject({ code: 'not-static' })
-    expect(await problemOf(peftAdapter(run.prompt, model.config))).toMatchObject({ code: 'not-exportable' })
+    expect(await problemOf(peftAdapter(run.prompt, model.checkpoint))).toMatchObject({ code: 'not-exportable' })
     const nearest = await nearestTokens(model, run.prompt)
     expect(nearest.map(({ soft = false }) => soft)).toEqual([false, false, false, true, true, true, true, true])
   })

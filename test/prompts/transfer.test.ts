@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { type ConfigInput, parseConfig } from '../../src/config/schema.js'
+import { openSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { promptMethods } from '../../src/prompts/index.js'
 import { initSchema } from '../../src/prompts/initialisation.js'
@@ -10,7 +11,7 @@ import { sourceWeights, transferredRows } from '../../src/prompts/transfer.js'
 import { type PromptFile, writePrompt } from '../../src/runs/prompt-file.js'
 import { tune } from '../../src/train/tune.js'
 import { ownCache } from '../support/cache.js'
-import { random } from '../support/numbers.js'
+import { difference, random } from '../support/numbers.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
 
@@ -88,7 +89,20 @@ describe('the rows of earlier runs', () => {
     for (const [i, x] of rows.entries()) expect(x).toBeCloseTo(task[i]!, 6)
   })
 
-  test('panda counts the units that a prompt activates as the task does', async () => {
+  test.each(['llama-gqa', 'gpt2'])('the neurons of a prompt on %s are those that transformers has', async name => {
+    const file = await openSafetensors('test/fixtures/prompt-methods/neurons.safetensors')
+    const model = await LanguageModel.load(`test/fixtures/models/${name}`, { threads: 1 })
+    try {
+      const layers = await model.keysAndValues(await file.read(`${name}.rows`))
+      const found = layers.flatMap(({ neurons }) => Array.from(neurons))
+      expect(difference(found, await file.read(`${name}.neurons`))).toBeLessThan(1e-5)
+    } finally {
+      await file.close()
+      await model.dispose()
+    }
+  })
+
+  test('panda counts the neurons that a prompt activates as the task does', async () => {
     const task = await (await opened).embeddingRows([5, 6, 7, 8])
     const weights = await sourceWeights('panda', [task, rowsOf(1), rowsOf(2)], await context())
     expect(weights[0]).toBeCloseTo(1, 6)

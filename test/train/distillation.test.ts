@@ -1,16 +1,18 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { type ConfigInput, parseConfig } from '../../src/config/schema.js'
 import { activePrompt } from '../../src/evaluate/prompt.js'
 import { LanguageModel } from '../../src/model/language-model.js'
+import { sourceWeights } from '../../src/prompts/transfer.js'
 import { lessons } from '../../src/train/distillation.js'
 import type { StepEvent } from '../../src/train/events.js'
 import { prepareJob } from '../../src/train/job.js'
 import { readTask } from '../../src/train/task.js'
 import { resume, tune } from '../../src/train/tune.js'
+import { eagerDisagreement, executionsOf } from '../prompts/support/watch.js'
 import { ownCache } from '../support/cache.js'
-import { relativeError } from '../support/numbers.js'
+import { dot, random, relativeError } from '../support/numbers.js'
 import { problem, problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel } from './toy.js'
 
@@ -23,6 +25,8 @@ afterAll(async () => {
   remove()
 })
 
+const plainly = { weight: 1, temperature: 1, hidden: 0, scale: 'none' } as const
+
 const rows = [
   { ids: [78, 80, 31, 14], labels: [-100, -100, -100, 14] },
   { ids: [78, 80, 31, 9, 60], labels: [-100, -100, -100, 9, 60] },
@@ -34,7 +38,7 @@ test('the prompt that a run starts from is what it is first held to', async () =
   const config = parseConfig(toyConfig(folder, { method: { type: 'prompt-tuning', numVirtualTokens: 4, init } }))
   const model = await opened
   const { prompt } = await prepareJob(config, await readTask(config), model)
-  const teach = (await lessons({ distillation: { from: 'source-prompt', weight: 2, temperature: 1 } }, prompt, model))!
+  const teach = (await lessons({ distillation: { from: 'source-prompt', ...plainly, weight: 2 } }, prompt, model))!
   const first = await model.promptGradient(prompt, rows, { teaching: await teach(rows) })
   expect(Math.abs(first.divergence!)).toBeLessThan(1e-5)
   const values = prompt.parameters.get('prompt')!
@@ -58,7 +62,7 @@ test('another run teaches, also against the labels', async () => {
       toyConfig(folder, { train: { steps: 30, keep: 'last', ...train }, out: join(folder, out), seed: 3 }),
     )
     const student = activePrompt(prompt, model)
-    const teach = (await lessons({ distillation: { from, weight: 1, temperature: 1 } }, student, model))!
+    const teach = (await lessons({ distillation: { from, ...plainly } }, student, model))!
     return (await model.promptGradient(student, own, { teaching: await teach(own) })).divergence!
   }
   const alone = await divergence({}, 'labels')
@@ -78,7 +82,7 @@ test('both teachers together have the gradient that they have one by one', async
     return gradients.get('prompt')!
   }
   const regularization = { weight: 0.5, temperature: 2 }
-  const distillation = { from, weight: 1.5, temperature: 2 }
+  const distillation = { from, ...plainly, weight: 1.5, temperature: 2 }
   const [plain, frozen, other, both] = [
     await gradient({}),
     await gradient({ regularization }),
@@ -107,7 +111,7 @@ test('each task of a prompt has its own teacher', async () => {
   const config = parseConfig(input([first, second]))
   const { prompt } = await prepareJob(config, await readTask(config), model)
   const said = async (from: string | string[]) => {
-    const teach = (await lessons({ distillation: { from, weight: 1, temperature: 1 } }, prompt, model))!
+    const teach = (await lessons({ distillation: { from, ...plainly } }, prompt, model))!
     return (await teach(rows.map((row, task) => ({ ...row, task })))).logProbabilities
   }
   const [a, b, each] = [await said(first), await said(second), await said([first, second])]
@@ -144,4 +148,90 @@ test('what contradicts itself or does not fit is refused', async () => {
     code: 'file-not-found',
     message: expect.stringContaining('train.distillation.from'),
   })
+})
+
+describe('hidden states', () => {
+  const taught = async () => {
+    const { prompt: source0 } = await source
+    const model = await opened
+    const teacher = activePrompt(source0, model)
+    const parameters = new Map([['prompt', random(4, [4, 32], 0.5).data]])
+    return { model, teacher, student: { ...teacher, parameters } }
+  }
+
+  test('of a teacher add the mean squared difference to the loss, and its gradient', async () => {
+    const { model, teacher, student } = await taught()
+    const distillation = { from: (await source).folder, ...plainly, hidden: 0.7 }
+    const teaching = await (await lessons({ distillation }, student, model))!(rows)
+    const without = await model.promptGradient(student, rows, { teaching: { ...teaching, hidden: undefined } })
+    const together = await model.promptGradient(student, rows, { teaching })
+    const differences: number[] = []
+    for (const row of rows) {
+      const [wanted, own] = [await model.labelStates(teacher, row), await model.labelStates(student, row)]
+      expect(wanted.logProbabilities).toEqual(await model.labelLogProbabilities(teacher, row))
+      differences.push(...wanted.hidden.map((x, i) => (x - own.hidden[i]!) ** 2))
+    }
+    const mean = differences.reduce((a, b) => a + b, 0) / differences.length
+    expect(mean).toBeGreaterThan(0.1)
+    expect(together.loss - without.loss).toBeCloseTo(0.7 * mean, 4)
+    expect(together.divergence).toBeCloseTo(without.divergence!, 6)
+
+    const gradient = together.gradients.get('prompt')!
+    const length = Math.sqrt(dot(gradient, gradient))
+    const along = async (h: number) => {
+      const moved = student.parameters.get('prompt')!.map((x, i) => x + (h * gradient[i]!) / length)
+      return (await model.promptGradient({ ...student, parameters: new Map([['prompt', moved]]) }, rows, { teaching })).loss
+    }
+    const step = 2e-3
+    expect(Math.abs(((await along(step)) - (await along(-step))) / (2 * step) / length - 1)).toBeLessThan(0.01)
+    const runs = await executionsOf(async () => {
+      await model.promptGradient(student, rows, { teaching })
+      await model.labelStates(student, rows[0]!)
+    })
+    for (const run of runs) expect(await eagerDisagreement(run), run.spec.name).toBeLessThan(2e-5)
+  })
+
+  test('of the prompt that a run starts from differ by nothing at first', async () => {
+    const { model, teacher } = await taught()
+    const teach = await lessons({ distillation: { from: 'source-prompt', ...plainly, hidden: 2 } }, teacher, model)
+    const [plain, held] = [
+      await model.promptGradient(teacher, rows),
+      await model.promptGradient(teacher, rows, { teaching: await teach!(rows) }),
+    ]
+    expect(held.loss - plain.loss).toBeLessThan(1e-5)
+  })
+
+  test('are an option of a run', async () => {
+    const train = { steps: 3, distillation: { from: (await source).folder, hidden: 0.9, scale: 'neurons' as const } }
+    expect((await tune(toyConfig(folder, { train, out: join(folder, 'hidden') }))).result.steps).toBe(3)
+  })
+})
+
+test("a teacher counts as much as its prompt's neurons overlap with the task's", async () => {
+  const { folder: from } = await source
+  const model = await opened
+  const config = parseConfig(toyConfig(folder))
+  const { prompt } = await prepareJob(config, await readTask(config), model)
+  const examples = () => [{ ids: [5, 6, 7, 8], kinds: ['template', 'input', 'input', 'label'] as const }]
+  const weights = async (scale: 'none' | 'neurons') => {
+    const distillation = { from, ...plainly, weight: 3, hidden: 2, scale }
+    const { weight, hidden } = await (await lessons({ distillation }, prompt, model, examples))!(rows)
+    return { weight, hidden: hidden!.weight }
+  }
+  expect(await weights('none')).toEqual({ weight: 3, hidden: 2 })
+  const { weight, hidden } = await weights('neurons')
+  const [near] = await sourceWeights('panda', [activePrompt((await source).prompt, model).parameters.get('prompt')!], {
+    model: model.config,
+    embeddingRows: ids => model.embeddingRows(ids),
+    keysAndValues: rows => model.keysAndValues(rows),
+    exampleRows: examples,
+  })
+  expect(near).toBeGreaterThan(0.1)
+  expect(near).toBeLessThan(0.99)
+  expect(weight).toBeCloseTo(3 * near!, 6)
+  expect(hidden).toBeCloseTo(2 * near!, 6)
+  const lpt = parseConfig(toyConfig(folder, { method: { type: 'lpt', numVirtualTokens: 4 } }))
+  const { prompt: late } = await prepareJob(lpt, await readTask(lpt), model)
+  const refused = problemOf(lessons({ distillation: { from: 'source-prompt', ...plainly, scale: 'neurons' } }, late, model))
+  expect(await refused).toMatchObject({ code: 'invalid-config', found: 'train.distillation.from: lpt' })
 })

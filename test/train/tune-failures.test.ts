@@ -56,6 +56,22 @@ describe('before anything is written', () => {
     expect(error.message).toContain('odd.tsv:10')
   })
 
+  test("a text longer than a method's options provide for, with its row, the option and the least value", async () => {
+    const dept = { type: 'dept', numVirtualTokens: 4, rank: 1 } as const
+    const error = await refused(toyConfig(folder, { method: { ...dept, maxTextLength: 4 } }))
+    expect(error.code).toBe('invalid-config')
+    const least = Number(/at least (\d+)/.exec(error.expected!)?.[1])
+    expect(error.message).toMatch(
+      /method\.maxTextLength \(4\) is below the length of the data \(data\.train: \d+ tokens in .*toy\.tsv:\d+\)/,
+    )
+    for (const method of [{ ...dept, maxTextLength: least }, { ...dept, maxTextLength: 4, longTexts: 'clip' } as const])
+      await tune(toyConfig(folder, { method, train: { steps: 1 }, out: join(folder, `fits-${method.maxTextLength}`) }))
+    await refused(toyConfig(folder, { method: { ...dept, maxTextLength: least - 1 } }))
+    // Of an offset of the instruction alone the answer does not count.
+    const text = { ...dept, offset: 'text', maxTextLength: least } as const
+    await tune(toyConfig(folder, { method: text, train: { steps: 1 }, out: join(folder, 'text') }))
+  })
+
   test('a row longer than the context, with its row; the text can be cut, the answer never is', async () => {
     const train = file('long.tsv', `${toyRows(9).join('\n')}\n${'wine '.repeat(60)}\t0\n`)
     const error = await refused(withData({ train, split: undefined }))

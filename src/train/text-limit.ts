@@ -1,0 +1,56 @@
+import type { Config } from '../config/schema.js'
+import { originOf } from '../data/records.js'
+import { type Encoder, RowBuilder } from '../data/rows.js'
+import { softPlaceholders } from '../data/soft-tokens.js'
+import { GradpromptError } from '../errors.js'
+import type { Checkpoint } from '../model/checkpoint.js'
+import { promptMethods } from '../prompts/index.js'
+import type { Task } from './task.js'
+
+/** The longest rows by their bytes are looked at, and no more than this many: the longest by tokens are among them. */
+const looked = 1000
+/** A tokenizer gives at most one id a byte; besides, it may add BOS, EOS and a leading space. */
+const addedIds = 4
+
+/**
+ * Refuses training rows that are longer than a method's options provide for, before any weight is read.
+ * @throws GradpromptError `invalid-config`, naming the option, the row and the least value; and as making the row does
+ */
+export async function refuseLongTexts(
+  config: Config,
+  task: Pick<Task, 'train' | 'labels'>,
+  { config: model }: Pick<Checkpoint, 'config'>,
+  loadTokenizer: () => Promise<Encoder>,
+): Promise<void> {
+  const limit = promptMethods.get(config.method.type)!.textLimit?.(config.method)
+  if (limit === undefined) return
+  const { template, answer, train } = config
+  const tokenizer = await loadTokenizer()
+  const builder = new RowBuilder(tokenizer, {
+    template,
+    answer,
+    labels: task.labels,
+    contextLength: model.maxPositionEmbeddings,
+    numVirtualTokens: 0,
+    truncate: train.truncate,
+    soft: { placeholders: softPlaceholders(template, tokenizer), firstId: model.vocabSize },
+  })
+  const long = task.train
+    .map((record, index) => ({ record, index, bytes: builder.byteLength(record, index) }))
+    .filter(({ bytes }) => bytes + addedIds > limit.tokens)
+    .sort((a, b) => b.bytes - a.bytes)
+    .slice(0, looked)
+    .map(({ record, index }) => {
+      const { ids, labels } = builder.training(record, index)
+      // The last token is never fed.
+      const tokens = limit.answers ? ids.length - 1 : labels.findIndex(label => label !== -100)
+      return { tokens, origin: originOf(record, index) }
+    })
+  const longest = long.reduce((most, row) => (row.tokens > most.tokens ? row : most), { tokens: 0, origin: '' })
+  if (longest.tokens > limit.tokens)
+    throw new GradpromptError(
+      'invalid-config',
+      `${limit.option} (${limit.tokens}) is below the length of the data (data.train: ${longest.tokens} tokens in ${longest.origin})`,
+      { found: String(limit.tokens), expected: `at least ${longest.tokens}`, hint: limit.hint },
+    )
+}
