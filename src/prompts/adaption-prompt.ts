@@ -13,7 +13,8 @@ export const adaptionPromptSchema = z.strictObject({
   type: z.literal('adaption-prompt').describe('learned rows that late layers attend to, behind a gate that starts closed'),
   adapterLength: z.int().min(1).max(100_000).default(10).describe('rows that are learned for each layer'),
   adapterLayers: z.int().min(1).optional().describe('how many layers have them, counted from the last; by default all but two'),
-  gateLearningRate: z.number().positive().default(0.05).describe('highest learning rate of the gates'),
+  initScale: z.number().positive().default(0.1).describe("standard deviation of the rows at the start; PEFT's is 1"),
+  gateLearningRate: z.number().positive().default(0.02).describe('highest learning rate of the gates'),
 })
 
 export type AdaptionPromptConfig = z.output<typeof adaptionPromptSchema>
@@ -24,7 +25,7 @@ const layersOf = ({ adapterLayers }: AdaptionPromptConfig, { numLayers }: ModelC
 export const adaptionPrompt: PromptMethod<AdaptionPromptConfig> = {
   type: 'adaption-prompt',
   paper: 'Zhang et al. 2023, LLaMA-Adapter: Efficient Fine-tuning of Language Models with Zero-init Attention (arXiv 2303.16199)',
-  learningRate: 0.005,
+  learningRate: 0.002,
   placement: () => ({ numVirtualTokens: 0, position: 'before-bos' }),
 
   check({ adapterLayers = 1 }, { numLayers }) {
@@ -46,7 +47,7 @@ export const adaptionPrompt: PromptMethod<AdaptionPromptConfig> = {
   async initialise(config, { model, seed }) {
     const layers = layersOf(config, model)
     return new Map([
-      ['prompt', normalNumbers(layers * config.adapterLength * model.hiddenSize, 1, seed)],
+      ['prompt', normalNumbers(layers * config.adapterLength * model.hiddenSize, config.initScale, seed)],
       ['gate', new Float32Array(layers)],
     ])
   },
