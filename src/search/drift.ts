@@ -70,12 +70,20 @@ export class DriftGuard {
   }
 }
 
-/** Spearman's correlation of the gradient's scores with the exact ones; ties share their mean rank. Null below three candidates. */
+/** Spearman's correlation of the gradient's scores with the exact ones. Null below three candidates. */
 export function rankCorrelation(candidates: readonly ScoredCandidate[]): number | null {
   const known = candidates.filter(({ gradientScore }) => gradientScore !== undefined)
   if (known.length < 3) return null
-  const [a, b] = [ranks(known.map(({ gradientScore }) => gradientScore!)), ranks(known.map(({ loss }) => loss))]
-  const middle = (known.length - 1) / 2
+  return spearman(
+    known.map(({ gradientScore }) => gradientScore!),
+    known.map(({ loss }) => loss),
+  )
+}
+
+/** The correlation of ranks; ties share their mean rank. Null where all values of a list are equal. */
+export function spearman(first: readonly number[], second: readonly number[]): number | null {
+  const [a, b] = [ranks(first), ranks(second)]
+  const middle = (first.length - 1) / 2
   const product = (x: readonly number[], y: readonly number[]) =>
     x.reduce((sum, value, i) => sum + (value - middle) * (y[i]! - middle), 0)
   const scale = Math.sqrt(product(a, a) * product(b, b))

@@ -12,6 +12,7 @@ import { replaceText } from '../runs/atomic.js'
 import type { Run } from '../runs/run-folder.js'
 import type { WarningEvent } from '../train/events.js'
 import { Budget, BudgetSpent, type Spending } from './budget.js'
+import { Draft } from './draft.js'
 import { DriftGuard } from './drift.js'
 import type { InitialEvent, JudgedPrompt, SearchEvent, SearchResult } from './events.js'
 import { searchMethods } from './index.js'
@@ -40,6 +41,7 @@ export interface SearchJob {
   readonly guard: DriftGuard
   readonly embedding: Embedding
   readonly softPrompt: Float32Array | undefined
+  readonly draft: Draft | undefined
   readonly spent: Spending | undefined
   /** Where a resumed search stands. */
   readonly progress: SearchProgress | undefined
@@ -88,6 +90,7 @@ export async function prepareSearch(
       expected: `as many, of width ${model.config.hiddenSize}`,
       hint: 'leave search.prompt out, and it has as many tokens as the run has vectors',
     })
+  const allowed = allowedTokens(tokenizer, search.vocabulary, model.config.vocabSize)
   const programs = new SearchPrograms(model)
   return {
     config,
@@ -97,10 +100,11 @@ export async function prepareSearch(
     programs,
     space,
     rows,
-    allowed: allowedTokens(tokenizer, search.vocabulary, model.config.vocabSize),
+    allowed,
     guard: new DriftGuard(space, rows, search.drift, earlier?.drifted),
     embedding: embeddingOf(model, programs),
     softPrompt: soft?.rows,
+    draft: await draftOf(config, model, space),
     spent: earlier?.spent,
     progress: earlier?.progress,
     reasoned: earlier?.reasoned ?? 0,
@@ -185,6 +189,7 @@ async function searchWith(
     embedding: job.embedding,
     reasoning,
     softPrompt: job.softPrompt,
+    draft: job.draft?.scorer({ mellowmax: search.mellowmax, seconds: search.budget.seconds, elapsed, signal }),
     token: id => model.tokenizer.token(id),
     writeCheckpoint: checkpoint => run.writeCheckpoint(checkpoint),
   }
@@ -244,6 +249,23 @@ async function searchWith(
   await run.writeResult(result)
   emit({ event: 'result', ...result })
   return result
+}
+
+/** What a job has open beside the model. */
+export async function disposeJob({ programs, draft }: SearchJob): Promise<void> {
+  await programs.dispose()
+  await draft?.dispose()
+}
+
+async function draftOf({ search, template }: SearchConfig, model: LanguageModel, space: TokenSpace): Promise<Draft | undefined> {
+  if (!('probe' in search) || search.probe === undefined) return undefined
+  if (search.extractor !== undefined)
+    throw new GradpromptError('invalid-config', 'a draft model does not reason', {
+      found: 'search.probe and search.extractor',
+      expected: 'one of them',
+    })
+  const { draft } = search.probe as { readonly draft: string }
+  return Draft.open(draft, model, space, { addSpecialTokens: typeof template === 'string' })
 }
 
 /** The first prompt's score and the method's own start. */

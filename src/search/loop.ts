@@ -6,6 +6,7 @@ import { type Evaluation, refuseAborted } from '../evaluate/score.js'
 import type { Checkpoint, NamedTensor } from '../runs/checkpoints.js'
 import { type Budget, BudgetSpent, type Spending } from './budget.js'
 import type { Candidate } from './candidates.js'
+import type { DraftScorer } from './draft.js'
 import { type DriftGuard, rankCorrelation } from './drift.js'
 import type { SearchEvent, SwapReport } from './events.js'
 import type { Embedding, ScoredCandidate, SearchContext, SearchMethod, SearchState } from './method.js'
@@ -48,6 +49,7 @@ export interface SearchLoopOptions {
   readonly guard: DriftGuard
   readonly budget: Budget
   readonly softPrompt: Float32Array | undefined
+  readonly draft: DraftScorer | undefined
   readonly token: (id: number) => string
   /** Scores a prompt on the dev rows, where there are some. */
   readonly evaluate: ((ids: readonly number[]) => Promise<Evaluation>) | undefined

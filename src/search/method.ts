@@ -1,5 +1,6 @@
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import type { Candidate } from './candidates.js'
+import type { DraftScorer } from './draft.js'
 import type { Measure } from './measure.js'
 import type { Objective, ObjectiveOptions, PromptScore } from './objective.js'
 import type { SearchPrograms } from './programs.js'
@@ -35,6 +36,8 @@ export interface SearchContext {
   readsBack(ids: readonly number[]): boolean
   /** A prompt with as many of the changes as read back together, taken in their order; all of them unless drift is dropped. */
   settled(from: readonly number[], swaps: readonly { readonly position: number; readonly to: number }[]): Candidate
+  /** A smaller model's losses, where the options name one. */
+  readonly draft?: DraftScorer | undefined
   /** Vectors to begin with, [F, d], where the options name a run that has them. */
   readonly softPrompt?: Float32Array | undefined
 }

@@ -8,7 +8,7 @@ import { createRun, openRun, refuseOccupied } from '../runs/run-folder.js'
 import type { WarningEvent } from '../train/events.js'
 import { type DataSource, type Part, parts } from '../train/task.js'
 import type { SearchEvent, SearchResult } from './events.js'
-import { type JobOptions, prepareSearch, runSearch } from './job.js'
+import { disposeJob, type JobOptions, prepareSearch, runSearch, type SearchJob } from './job.js'
 import { progressOf } from './loop.js'
 import { withExamples } from './shots.js'
 import { readSearchTask, type SearchTask } from './task.js'
@@ -38,6 +38,8 @@ export interface SearchRun {
 interface RunDetails {
   readonly environment: Environment
   readonly model: { readonly name: string; readonly hash: string }
+  /** The smaller model that scores candidates, where there is one. */
+  readonly draft?: { readonly name: string; readonly hash: string }
   readonly data: Readonly<Partial<Record<Part, DataSource>>>
   /** Memory budget in bytes: it decides how batches are cut, and so the order of sums. */
   readonly memory: number
@@ -66,14 +68,14 @@ export async function search(
     const job = await prepareSearch(config, task, model)
     try {
       refuseAborted(signal)
-      const run = await createRun(config.out, { config, name: runName(config), details: runDetails(config, task, model) })
+      const run = await createRun(config.out, { config, name: runName(config), details: runDetails(config, job) })
       try {
         return { folder: run.folder, config, result: await runSearch(job, run, { onEvent, signal, started }) }
       } finally {
         await run.close()
       }
     } finally {
-      await job.programs.dispose()
+      await disposeJob(job)
     }
   } finally {
     await model.dispose()
@@ -109,7 +111,7 @@ export async function resumeSearch(folder: string, { steps, onEvent, signal }: R
     refuseAborted(signal)
     const model = await loadModelOf(config, typeof details?.memory === 'number' ? details.memory : undefined)
     try {
-      refuseOtherModel(details, config, model)
+      refuseOtherModel(details?.model, model)
       const differences = environmentDifferences(details?.environment, currentEnvironment(model))
       if (differences.length > 0)
         warnings.push({
@@ -119,12 +121,13 @@ export async function resumeSearch(folder: string, { steps, onEvent, signal }: R
         })
       const job = await prepareSearch(config, task, model, checkpoint && progressOf(checkpoint))
       try {
+        if (job.draft !== undefined) refuseOtherModel(details?.draft, job.draft.model)
         await run.rewind(done)
         if (steps !== undefined) await run.writeConfig(config)
         const options: JobOptions = { onEvent, signal, started, warnings }
         return { folder, config, result: await runSearch(job, run, options) }
       } finally {
-        await job.programs.dispose()
+        await disposeJob(job)
       }
     } finally {
       await model.dispose()
@@ -154,10 +157,11 @@ async function loadModelOf({ model, device, threads, memory }: SearchConfig, ear
   })
 }
 
-function runDetails(config: SearchConfig, task: SearchTask, model: LanguageModel): RunDetails {
+function runDetails(config: SearchConfig, { task, model, draft }: Pick<SearchJob, 'task' | 'model' | 'draft'>): RunDetails {
   return {
     environment: currentEnvironment(model),
     model: { name: config.model, hash: model.hash },
+    ...(draft && { draft: { name: draft.model.name, hash: draft.model.hash } }),
     data: task.sources,
     memory: model.memory.budget,
   }
@@ -183,11 +187,10 @@ function refuseOtherData(details: Partial<RunDetails> | undefined, { sources }: 
   }
 }
 
-function refuseOtherModel(details: Partial<RunDetails> | undefined, config: SearchConfig, model: LanguageModel): void {
-  const before = details?.model
+function refuseOtherModel(before: { readonly name: string; readonly hash: string } | undefined, model: LanguageModel): void {
   if (before === undefined || before.hash === model.hash) return
   throw new GradpromptError('model-changed', 'the model is not the one that the search began with', {
-    found: `${config.model}, ${model.hash.slice(0, 12)}`,
+    found: `${model.name}, ${model.hash.slice(0, 12)}`,
     expected: `${before.name}, ${before.hash.slice(0, 12)}`,
     hint: 'bring the model back, or begin a new run',
   })

@@ -2,6 +2,7 @@ import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { z } from 'zod'
 import { type Candidate, distinct, draw, lowest, pick, rowsOf, substituted, substitutionScores } from '../candidates.js'
 import type { SearchMethod } from '../method.js'
+import { probed, probeOption } from '../probe.js'
 
 export const gcgSchema = z.strictObject({
   type: z.literal('gcg'),
@@ -9,6 +10,7 @@ export const gcgSchema = z.strictObject({
   topK: z.int().min(1).default(256).describe('tokens a position is drawn from: those with the best gradient scores'),
   replace: z.int().min(1).default(1).describe('positions that a candidate changes'),
   bufferSize: z.int().min(0).default(0).describe('prompts that are kept to go on from; 0: always the best of the step'),
+  probe: probeOption.optional().describe('probe sampling: most candidates are scored by a smaller model alone'),
   earlyStop: z.boolean().default(false).describe('end when every answer token is the likeliest one'),
 })
 
@@ -40,7 +42,7 @@ export const gcg: SearchMethod<Options, State> = {
     return { buffer: scored.map(({ ids, loss }) => ({ ids, loss })) }
   },
 
-  async step(state, { searchWidth, topK, replace, bufferSize, earlyStop }, context) {
+  async step(state, { searchWidth, topK, replace, bufferSize, probe, earlyStop }, context) {
     const { space, objective, embedding, allowed, rows } = context
     // Losses of another batch of questions say nothing beside this one's.
     const buffer = context.isBatched ? await context.score(state.buffer.map(({ ids }) => ({ ids, swaps: [] }))) : state.buffer
@@ -64,9 +66,10 @@ export const gcg: SearchMethod<Options, State> = {
         swaps.reduce((sum, { score }) => sum + score, 0),
       )
     })
-    const scored = await context.score(distinct(candidates, prompt))
+    const others = distinct(candidates, prompt)
+    const { scored, figures = {} } = probe ? await probed(context, others, probe) : { scored: await context.score(others) }
     const found = scored[0]
-    if (found === undefined) return { state: { buffer }, prompt, objective: loss, candidates: [] }
+    if (found === undefined) return { state: { buffer }, prompt, objective: loss, candidates: [], figures }
     const entry = { ids: found.ids, loss: found.loss }
     // nanoGCG: a full buffer takes what is better than its worst, and the search goes on from its best.
     const taken = buffer.length < bufferSize || bufferSize === 0 || entry.loss < buffer.at(-1)!.loss
@@ -79,6 +82,7 @@ export const gcg: SearchMethod<Options, State> = {
       candidates: scored,
       ...(taken && { accepted: found }),
       done: earlyStop && found.exact,
+      figures,
     }
   },
 }
