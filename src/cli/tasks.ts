@@ -210,11 +210,10 @@ async function evaluate(request: EvaluateRequest, { signal, onProgress }: Contex
       path === undefined
         ? await evaluate({ ...common, instruction, onProgress: progress('rows') })
         : await evaluate({ ...common, prompt: run ?? file ?? path, onProgress: progress('rows') })
-    const { metrics, rows, labels, confusion, predictions, seconds, rowsPerSecond } = main
-    if (rowsPath !== undefined && predictions !== undefined) {
-      const { likelihoodResults } = await import('../evaluate/by-generation.js')
+    const { metrics, rows, labels, confusion, seconds, rowsPerSecond } = main
+    if (rowsPath !== undefined) {
       const results = await RowResultFile.open(rowsPath)
-      for (const row of likelihoodResults(predictions)) results.append(row)
+      for (const row of main.results) results.append(row)
       results.close()
     }
     // Beside a prompt the base model with a plain instruction; beside an instruction the base model without.
@@ -233,7 +232,7 @@ async function evaluate(request: EvaluateRequest, { signal, onProgress }: Contex
       seconds,
       rowsPerSecond,
       ...(control && { control: { metrics: control.metrics, instruction: words } }),
-      ...(rowsPath !== undefined && predictions !== undefined && { results: rowsPath }),
+      ...(rowsPath !== undefined && { results: rowsPath }),
     }
   } finally {
     await model.dispose()

@@ -208,28 +208,6 @@ function render(
   return renderInput(model.tokenizer, { messages })
 }
 
-/** A likelihood evaluation's rows, in the form of a generated one's. */
-export function likelihoodResults(
-  predictions: readonly {
-    readonly index: number
-    readonly label: string
-    readonly predicted: string
-    readonly logLikelihoods: readonly number[]
-    readonly row: string
-  }[],
-): RowResult[] {
-  return predictions.map(({ index, label, predicted, logLikelihoods, row }) => ({
-    index,
-    extracted: predicted,
-    rule: 'likeliest answer',
-    answer: label,
-    score: Number(label === predicted),
-    correct: label === predicted,
-    logProbability: Math.max(...logLikelihoods),
-    row,
-  }))
-}
-
 /** The name of an evaluation's file: of its data, and of the task. */
 export const evaluationName = (data: string, task?: string): string =>
   [basename(data).replace(/\.[^.]+$/, ''), ...(task === undefined ? [] : [task.replaceAll('/', '-')])].join('-')

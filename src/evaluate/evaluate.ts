@@ -15,7 +15,8 @@ import { softVocabulary } from '../prompts/soft-rows.js'
 import { type LearnedRun, readLearnedRun } from '../runs/learned-run.js'
 import { type PromptFile, readPrompt } from '../runs/prompt-file.js'
 import { activePrompt, activeRows, promptWordWeights } from './prompt.js'
-import { hashOf } from './row-results.js'
+import { likelihoodResults } from './likelihood-results.js'
+import { hashOf, type RowResult } from './row-results.js'
 import { contentFreeRow, type Evaluation, type Metrics, refuseAborted, scoreRows, summary } from './score.js'
 
 export interface EvaluateOptions {
@@ -68,6 +69,8 @@ export interface Prediction {
 export interface EvaluateResult extends Evaluation {
   /** With a label set. */
   readonly predictions?: readonly Prediction[]
+  /** What became of each row, as `gradprompt compare` reads it from a file. */
+  readonly results: readonly RowResult[]
   /** Scoring alone, without loading. */
   readonly seconds: number
   readonly rowsPerSecond: number
@@ -131,6 +134,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
           row: hashOf(records[i]!),
         })),
       }),
+      results: likelihoodResults(scored, { records, rows, labels, template, answer }),
       seconds,
       rowsPerSecond: rows.length / Math.max(seconds, 1e-6),
     }

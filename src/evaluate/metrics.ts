@@ -25,10 +25,12 @@ export interface ClassificationMetrics {
   readonly confusion: number[][]
   /** The likeliest label of each row; the first of equals. */
   readonly predictions: number[]
+  /** The share of the candidates' probability that the likeliest has, of each row. */
+  readonly confidences: number[]
   readonly rows: number
 }
 
-const calibrationBins = 10
+export const calibrationBins = 10
 
 /**
  * The figures of a classification by likelihood, each with a 95 % interval: Wilson's for the accuracy, the bootstrap's
@@ -72,6 +74,7 @@ export function classificationMetrics(
     },
     confusion,
     predictions: Array.from(predictions),
+    confidences: Array.from(confidences),
     rows: rows.length,
   }
 }
@@ -128,9 +131,13 @@ function macroF1(targets: Int32Array, predictions: Int32Array, labels: number): 
   }
 }
 
+/** Which of the equal bins a confidence falls into. */
+export const calibrationBin = (confidence: number): number =>
+  Math.min(calibrationBins - 1, Math.floor(confidence * calibrationBins))
+
 /** Naeini et al. 2015: the mean over bins, weighted by their rows, of |accuracy - mean confidence|. */
 function calibrationError(targets: Int32Array, predictions: Int32Array, confidences: Float64Array): Statistic {
-  const bins = Int32Array.from(confidences, value => Math.min(calibrationBins - 1, Math.floor(value * calibrationBins)))
+  const bins = Int32Array.from(confidences, calibrationBin)
   // A bin's |hits - sum of confidences| is the sum of its rows' gaps.
   const gaps = confidences.map((value, i) => (targets[i] === predictions[i] ? 1 : 0) - value)
   const sums = new Float64Array(calibrationBins)

@@ -9,6 +9,8 @@ import { GradpromptError } from '../errors.js'
 export interface RowResult {
   /** The row's place in the data, counted from 0. */
   readonly index: number
+  /** What the row itself says: the values of the columns that the template names. */
+  readonly input?: string
   /** The text that was answered. */
   readonly prompt?: string
   /** The text that was generated. */
@@ -28,6 +30,8 @@ export interface RowResult {
   readonly scores?: Readonly<Record<string, number>>
   /** Of the answer, in nats. */
   readonly logProbability?: number
+  /** Of a likeliest answer: the share of the candidates' probability that it has. */
+  readonly confidence?: number
   /** Why the row could not be scored. */
   readonly error?: string
   /** Hash of the row, by which results over other data are told apart. */
@@ -196,14 +200,17 @@ function toRow(value: unknown, place: string): RowResult {
     ...(correct !== undefined && { correct }),
     ...(isScores(value.scores) && { scores: value.scores }),
     ...(typeof value.logProbability === 'number' && { logProbability: value.logProbability }),
+    ...(isShare(value.confidence) && { confidence: value.confidence }),
     ...row,
   }
 }
 
-const textFields = ['prompt', 'text', 'extracted', 'rule', 'answer', 'error', 'key'] as const
+const textFields = ['input', 'prompt', 'text', 'extracted', 'rule', 'answer', 'error', 'key'] as const
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const isShare = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value <= 1
 
 const isSpan = (value: unknown): value is [number, number] =>
   Array.isArray(value) && value.length === 2 && value.every(place => Number.isSafeInteger(place))

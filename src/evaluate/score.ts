@@ -31,6 +31,8 @@ export interface ScoredRows extends Evaluation {
   readonly logLikelihoods: readonly (readonly number[])[]
   /** The likeliest candidate of each row, calibrated where it was asked for; all 0 without a label set. */
   readonly predictions: readonly number[]
+  /** With a label set: the share of the candidates' probability that the prediction has, of each row. */
+  readonly confidences?: readonly number[]
 }
 
 /** Tokens after which a further row would only make a run longer. */
@@ -100,8 +102,16 @@ export async function scoreRows(
       )
     return { target, logLikelihoods: logLikelihoods[i]!, ...(scores && { scores }) }
   })
-  const { metrics, confusion, predictions } = classificationMetrics(scored, labels.candidates, { seed })
-  return { metrics: { ...metrics }, rows: rows.length, labels: labels.candidates, confusion, logLikelihoods, predictions }
+  const { metrics, confusion, predictions, confidences } = classificationMetrics(scored, labels.candidates, { seed })
+  return {
+    metrics: { ...metrics },
+    rows: rows.length,
+    labels: labels.candidates,
+    confusion,
+    logLikelihoods,
+    predictions,
+    confidences,
+  }
 }
 
 /** The words' log-likelihoods where a row says nothing, under the prompt of each task that rows have. */

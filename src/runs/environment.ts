@@ -38,6 +38,9 @@ export function currentEnvironment({ device, threads }: { device: string; thread
   }
 }
 
+/** The most memory that this process has held, in bytes. */
+export const peakMemory = (): number => process.resourceUsage().maxRSS * 1024
+
 /**
  * Where two environments differ, a line each: a resumed run reaches the same bits only where there is none. What is not an
  * environment (a `run.json` that was edited) differs in everything.

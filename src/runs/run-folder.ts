@@ -9,6 +9,8 @@ import { acquireLock, type Lock } from './lock.js'
 const configName = 'config.yaml'
 const detailsName = 'run.json'
 const resultName = 'result.json'
+/** What the vectors were before the first step. */
+export const startName = 'start.safetensors'
 const lockName = 'run.lock'
 const checkpointsName = 'checkpoints'
 const isLock = (name: string): boolean => name.startsWith(lockName)
@@ -22,7 +24,9 @@ const maxTextBytes = 16 * 2 ** 20
  *     run.json             what it ran on: versions, processor, threads, hashes of model and data
  *     events.jsonl         what happened, a JSON object a line
  *     checkpoints/         the last two and the best
+ *     start.safetensors    where the vectors began
  *     prompt.safetensors   what was learned
+ *     predictions/         what became of each dev and test row, with the prompt and without
  *     result.json          the last event
  *     run.lock             while a process writes here
  *

@@ -102,6 +102,8 @@ export interface SearchResult extends JudgedPrompt {
   readonly computedTokens: number
   /** Of work, over all the times the search was resumed. */
   readonly seconds: number
+  /** The most memory that the process has held so far, in bytes. */
+  readonly peakMemory: number
   readonly folder: string
 }
 

@@ -9,6 +9,8 @@ import { type Evaluation, type Metrics, type ScoredRows, scoreRows, summary } fr
 import { GenerationEngine } from '../generate/engine.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { replaceText } from '../runs/atomic.js'
+import { peakMemory } from '../runs/environment.js'
+import { writePredictions } from '../runs/predictions.js'
 import type { Run } from '../runs/run-folder.js'
 import type { WarningEvent } from '../train/events.js'
 import { Budget, BudgetSpent, type Spending } from './budget.js'
@@ -243,6 +245,7 @@ async function searchWith(
     drifted: guard.drifted,
     ...budget.spent,
     seconds: elapsed(),
+    peakMemory: peakMemory(),
     folder,
   }
   await keepBest({ ids: chosen.ids, objective: chosen.objective }, progress.step)

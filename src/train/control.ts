@@ -3,6 +3,8 @@ import type { DataRecord } from '../data/records.js'
 import { RowBuilder } from '../data/rows.js'
 import { prependInstruction } from '../data/template.js'
 import { GradpromptError } from '../errors.js'
+import { likelihoodResults } from '../evaluate/likelihood-results.js'
+import type { RowResult } from '../evaluate/row-results.js'
 import { contentFreeRow, type Metrics, type ScoreOptions, scoreRows } from '../evaluate/score.js'
 import type { LanguageModel } from '../model/language-model.js'
 import type { ControlScores } from './events.js'
@@ -17,6 +19,12 @@ export function controlInstruction(config: Config, task: Pick<Task, 'labels'>): 
   return `Classify the text. Answer with one word: ${listed}.`
 }
 
+/** The base model's figures, and what became of each row. */
+export interface ScoredControl {
+  readonly scores: ControlScores
+  readonly rows: { readonly control: readonly RowResult[]; readonly plain: readonly RowResult[] }
+}
+
 /**
  * Scores the base model on the rows that the prompt is scored on: with an instruction before the template, and without.
  * An instruction takes room, so here a text that no longer fits is cut.
@@ -27,9 +35,9 @@ export async function scoreControl(
   task: Pick<Task, 'labels'>,
   records: readonly DataRecord[],
   options: ScoreOptions,
-): Promise<ControlScores> {
+): Promise<ScoredControl> {
   const instruction = controlInstruction(config, task)
-  const score = async (template: Config['template']): Promise<Metrics> => {
+  const score = async (template: Config['template']): Promise<{ metrics: Metrics; results: readonly RowResult[] }> => {
     const builder = new RowBuilder(model.tokenizer, {
       template,
       answer: config.answer,
@@ -40,15 +48,20 @@ export async function scoreControl(
     })
     const rows = records.map((record, i) => builder.scoring(record, i))
     const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
-    const { metrics } = await scoreRows(model, undefined, rows, task.labels, { ...options, contentFree, seed: config.seed })
-    return metrics
+    const scored = await scoreRows(model, undefined, rows, task.labels, { ...options, contentFree, seed: config.seed })
+    const { labels } = task
+    const results = likelihoodResults(scored, { records, rows, labels, template: config.template, answer: config.answer })
+    return { metrics: scored.metrics, results }
   }
   // A template may leave everything to the soft prompt: without one there is then nothing to predict from.
   const plain = await score(config.template).catch((error: unknown) => {
-    if (error instanceof GradpromptError && error.code === 'empty-context') return {}
+    if (error instanceof GradpromptError && error.code === 'empty-context') return { metrics: {}, results: [] }
     throw error
   })
-  const metrics =
+  const control =
     instruction === null ? plain : await score(prependInstruction(config.template, instruction) as Config['template'])
-  return { metrics, plain: { metrics: plain } }
+  return {
+    scores: { metrics: control.metrics, plain: { metrics: plain.metrics } },
+    rows: { control: control.results, plain: plain.results },
+  }
 }

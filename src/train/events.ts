@@ -34,6 +34,8 @@ export interface RunResult {
   readonly bestStep: number | null
   /** Of work, over all the times the run was resumed. */
   readonly seconds: number
+  /** The most memory that the process has held so far, in bytes. */
+  readonly peakMemory: number
   readonly folder: string
 }
 

@@ -1,4 +1,4 @@
-import { basename, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import type { Config } from '../config/schema.js'
 import { batchOrder } from '../data/batches.js'
 import type { DataRecord } from '../data/records.js'
@@ -6,17 +6,21 @@ import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows.js'
 import { splitRecords } from '../data/split.js'
 import { countWords, weightGradient, wordParameter } from '../data/verbalizer.js'
 import { GradpromptError } from '../errors.js'
+import { likelihoodResults } from '../evaluate/likelihood-results.js'
+import type { RowResult } from '../evaluate/row-results.js'
 import { contentFreeRow, type Evaluation, type ScoreOptions, scoreRows, summary } from '../evaluate/score.js'
 import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
 import type { Teaching } from '../model/teacher.js'
 import { promptMethods } from '../prompts/index.js'
 import type { PromptParameter } from '../prompts/method.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
+import { peakMemory } from '../runs/environment.js'
+import { type ScoredPart, writePredictions } from '../runs/predictions.js'
 import { type PromptFile, writePrompt } from '../runs/prompt-file.js'
-import type { Run } from '../runs/run-folder.js'
-import { controlInstruction, scoreControl } from './control.js'
+import { type Run, startName } from '../runs/run-folder.js'
+import { controlInstruction, type ScoredControl, scoreControl } from './control.js'
 import { lessons } from './distillation.js'
-import type { Control, ControlEvent, ControlScores, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
+import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf, type RowPlace } from './frozen-rows.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
 import { drawTemplate, exampleRows, type Task, taskRows, totalSteps } from './task.js'
@@ -144,13 +148,19 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
     signal,
     onProgress: (done, total) => onProgress?.({ what, done, total }),
   })
-  const evaluate = async (records: readonly Task['dev'][number][], what: 'dev' | 'test'): Promise<Evaluation> => {
+  const evaluate = async (records: readonly DataRecord[], what: ScoredPart) => {
     const scored = records.map((record, i) => rows.scoring(record, i))
     const learned = { ...prompt, parameters: learnedParameters(state) }
     const weights = learned.parameters.get(wordParameter)
-    return summary(
-      await scoreRows(model, learned, scored, task.labels, { ...scoring(what), weights, contentFree, seed: config.seed }),
-    )
+    const options = { ...scoring(what), weights, contentFree, seed: config.seed }
+    const evaluated = await scoreRows(model, learned, scored, task.labels, options)
+    const { labels } = task
+    const { template, answer } = config
+    return { evaluated, results: likelihoodResults(evaluated, { records, rows: scored, labels, template, answer }) }
+  }
+  const keepControl = async (part: ScoredPart, { rows }: ScoredControl) => {
+    await writePredictions(folder, part, 'control', rows.control)
+    await writePredictions(folder, part, 'plain', rows.plain)
   }
 
   emit({
@@ -164,12 +174,22 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
   })
   if (job.truncated > 0)
     emit({ event: 'warning', code: 'rows-truncated', message: `the text of ${job.truncated} rows was cut to fit the context` })
-  const control = await devControl(job, run, emit, scoring('base model'))
+  // What the vectors read as before the first step is shown beside what they come to.
+  if (state.step === 0 && prompt.method.inputRows) await writePrompt(join(folder, startName), promptFile(job))
+  const control = await devControl(job, run, emit, keepControl, scoring('base model'))
 
   const { train } = config
   const apart = shapes.some(({ heldOut }) => heldOut) ? holdOut(task, config.seed) : undefined
   const batch = batches(apart?.train ?? task.train, job)
   const weights = state.parameters.get(wordParameter)
+  // Of each dev evaluation so far, what became of each row: the run keeps those of the prompt that it keeps.
+  const devRows = new Map<number, readonly RowResult[]>()
+  const evaluateDev = async (): Promise<Evaluation> => {
+    const { evaluated, results } = await evaluate(task.scored, 'dev')
+    for (const step of devRows.keys()) if (step !== state.best?.step) devRows.delete(step)
+    devRows.set(state.step, results)
+    return summary(evaluated)
+  }
   const learnWords = async (step: number) => {
     const scored = batch.scoring(step)
     const scores = await model.logLikelihoods(prompt, scored)
@@ -187,7 +207,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
     heldOutBatch: apart && batches(apart.heldOut, job).training,
     teach: job.teach,
     beside: weights && learnWords,
-    evaluate: task.scored.length > 0 ? () => evaluate(task.scored, 'dev') : undefined,
+    evaluate: task.scored.length > 0 ? evaluateDev : undefined,
     writeCheckpoint: checkpoint => run.writeCheckpoint(checkpoint),
     emit,
     elapsed,
@@ -202,20 +222,30 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
       state.average ? 'average' : 'parameter',
     ))
       learnedParameters(state).get(name)!.set(values)
-  const test = task.test.length > 0 ? await evaluate(task.test, 'test') : undefined
-  const testControl =
-    task.test.length > 0 ? await scoreControl(model, config, task, task.test, scoring('base model on test')) : undefined
+  if (kept !== null) {
+    // A run that was resumed after its best step has forgotten the rows of that step.
+    const results = devRows.get(kept.step) ?? (await evaluate(task.scored, 'dev')).results
+    await writePredictions(folder, 'dev', 'tuned', results)
+  }
+  const hasTest = task.test.length > 0
+  const test = hasTest ? await evaluate(task.test, 'test') : undefined
+  if (test) await writePredictions(folder, 'test', 'tuned', test.results)
+  const testControl = hasTest
+    ? await scoreControl(model, config, task, task.test, scoring('base model on test'))
+    : undefined
+  if (testControl) await keepControl('test', testControl)
   const learned = promptFile(job)
   await writePrompt(run.promptPath, learned)
   const { step: _, ...dev } = kept ?? { step: 0, metrics: {}, rows: 0 }
   const result: RunResult = {
     ...dev,
-    ...(test && { test }),
-    control: { ...control, ...(testControl && { test: testControl }) },
+    ...(test && { test: summary(test.evaluated) }),
+    control: { ...control, ...(testControl && { test: testControl.scores }) },
     parameters,
     steps: state.step,
     bestStep: state.best?.step ?? null,
     seconds: elapsed(),
+    peakMemory: peakMemory(),
     folder,
   }
   await run.writeResult(result)
@@ -267,14 +297,22 @@ function holdOut(task: Task, seed: number): { train: readonly DataRecord[]; held
 }
 
 /** The control on the dev rows: scored once in a run's life, before its first step. */
-async function devControl(job: Job, run: Run, emit: (event: GradpromptEvent) => void, scoring: ScoreOptions): Promise<Control> {
+async function devControl(
+  job: Job,
+  run: Run,
+  emit: (event: GradpromptEvent) => void,
+  keep: (part: ScoredPart, control: ScoredControl) => Promise<void>,
+  scoring: ScoreOptions,
+): Promise<Control> {
   const { config, task, model } = job
   const instruction = controlInstruction(config, task)
   if (task.scored.length === 0) return { instruction, metrics: {}, plain: { metrics: {} } }
   const known = (await run.readEvents()).find(({ event }) => event === 'control') as ControlEvent | undefined
-  const scores: ControlScores = known ?? (await scoreControl(model, config, task, task.scored, scoring))
-  const { metrics, plain } = scores
-  if (known === undefined) emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })
+  if (known !== undefined) return { instruction, metrics: known.metrics, plain: known.plain }
+  const control = await scoreControl(model, config, task, task.scored, scoring)
+  await keep('dev', control)
+  const { metrics, plain } = control.scores
+  emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })
   return { instruction, metrics, plain }
 }
 

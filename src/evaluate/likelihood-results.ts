@@ -1,0 +1,52 @@
+import type { LabelSet } from '../data/labels.js'
+import type { DataRecord } from '../data/records.js'
+import type { ScoringRow } from '../data/rows.js'
+import { compileTemplate, type Template } from '../data/template.js'
+import { hashOf, type RowResult } from './row-results.js'
+import type { ScoredRows } from './score.js'
+
+export interface LikelihoodRows {
+  readonly records: readonly DataRecord[]
+  /** Of the records, in their order. */
+  readonly rows: readonly ScoringRow[]
+  readonly labels: LabelSet | undefined
+  readonly template: Template
+  readonly answer: string
+}
+
+/**
+ * What became of each row that was scored by likelihood. With a label set a row counts 1 or 0; without one, for the log-likelihood of
+ * its own answer.
+ */
+export function likelihoodResults(
+  { logLikelihoods, predictions, confidences }: ScoredRows,
+  { records, rows, labels, template, answer }: LikelihoodRows,
+): RowResult[] {
+  const inputOf = inputs(template, labels)
+  const answerTemplate = compileTemplate(answer)
+  return rows.map(({ index, target }, i) => {
+    const record = records[i]!
+    const common = { index, input: inputOf(record), row: hashOf(record) }
+    const own = logLikelihoods[i]!
+    if (labels === undefined)
+      return { ...common, answer: answerTemplate.render(record, index).trim(), score: own[0]!, logProbability: own[0]! }
+    const predicted = predictions[i]!
+    return {
+      ...common,
+      extracted: labels.candidates[predicted]!,
+      rule: 'likeliest answer',
+      answer: labels.candidates[target] ?? '',
+      score: Number(predicted === target),
+      correct: predicted === target,
+      logProbability: own[predicted]!,
+      ...(confidences && { confidence: confidences[i]! }),
+    }
+  })
+}
+
+/** The values that a template takes from a record, without the label's. */
+export function inputs(template: Template, labels?: Pick<LabelSet, 'column'>): (record: DataRecord) => string {
+  const texts = typeof template === 'string' ? [template] : template.map(({ content }) => content)
+  const columns = [...new Set(texts.flatMap(text => compileTemplate(text).columns))].filter(name => name !== labels?.column)
+  return record => columns.flatMap(name => record[name] ?? []).join('\n')
+}
