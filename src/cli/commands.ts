@@ -158,6 +158,7 @@ export const commands: readonly Command[] = [
       { name: 'threshold', value: 'x', type: 'number', description: 'exit 1 when the accuracy is below this, from 0 to 1' },
       { name: 'no-control', description: 'do not score the base model beside it' },
       { name: 'rows', value: 'file', description: "where each row's result is written (.jsonl); by default into the run" },
+      { name: 'report', value: 'file', description: 'where the report is written (.html); by default into the run' },
       { name: 'generate', description: 'generate the answers and read them, instead of scoring given ones' },
       {
         name: 'task',
@@ -297,7 +298,7 @@ export const commands: readonly Command[] = [
     description:
       'Compares the results of evaluations over the same rows: each with its 95 % interval, and against the first the paired difference, ' +
       "McNemar's exact test, and the rows needed to see such a difference in 80 of 100 experiments. A result is a run (its " +
-      'evaluations/*.jsonl) or a file of rows {"index": 0, "score": 1} or {"row": 0, "correct": true}. Results of several seeds are pooled ' +
+      'evaluations/*.jsonl, or else the test or dev rows that it scored itself) or a file of rows {"index": 0, "score": 1} or {"row": 0, "correct": true}. Results of several seeds are pooled ' +
       'when they are joined by commas, and name= in front names them.',
     argument: { name: 'RESULT...', description: 'runs or .jsonl files: A B, or tuned=A1,A2,A3 base=B1,B2,B3', required: true },
     options: [
@@ -307,6 +308,8 @@ export const commands: readonly Command[] = [
         description: 'which of the evaluations of a run; by default the only one that all have',
       },
       { name: 'seed', value: 'n', type: 'integer', description: 'of the bootstrap; 13 by default' },
+      { name: 'report', value: 'file', description: 'where the page is written; by default compare.html in the folder of all' },
+      { name: 'no-report', description: 'write no page' },
       json,
     ],
     example: 'gradprompt compare runs/base runs/tuned',

@@ -1,10 +1,8 @@
 import type { MetricValue } from '../evaluate/intervals.js'
 import type { Metrics } from '../evaluate/score.js'
-import { metricNames } from '../runs/presentation.js'
+import { metricNames, shares } from '../runs/presentation.js'
 import { table } from './output.js'
 import { formatNumber } from './progress.js'
-
-const shares: ReadonlySet<string> = new Set(['accuracy', 'macroF1', 'calibrationError'])
 
 /** `91.0 % [86.2, 94.3]` */
 export function formatMetric(name: string, { value, low, high }: MetricValue): string {

@@ -1,3 +1,4 @@
+import type { GenerationEvaluationResult } from '../evaluate/by-generation.js'
 import type { NearestTokens } from '../evaluate/nearest-tokens.js'
 import type { Evaluation, Metrics } from '../evaluate/score.js'
 import type { ExportOptions as PromptExportOptions } from '../export/index.js'
@@ -65,6 +66,8 @@ export interface EvaluateRequest {
   readonly generation?: GenerationSettingsOfEvaluation | undefined
   /** Where each row's result is written; by default into the run. */
   readonly rows?: string | undefined
+  /** Where the report is written; by default into the run. */
+  readonly report?: string | undefined
 }
 
 export interface GenerationSettingsOfEvaluation {
@@ -82,10 +85,13 @@ export interface EvaluateResult extends Evaluation {
   readonly data: string
   readonly seconds: number
   readonly rowsPerSecond: number
-  /** The base model on the same rows. */
-  readonly control?: { readonly metrics: Metrics; readonly instruction: string | null }
+  /** What was scored: `tuned`, `found prompt`, `base model`, or that with an instruction. */
+  readonly condition: string
+  /** The base model, or the prompt that a search began with, on the same rows. */
+  readonly control?: { readonly name: string; readonly metrics: Metrics; readonly instruction: string | null }
   /** File of the rows' results. */
   readonly results?: string
+  readonly report?: string
   readonly generated?: GeneratedFigures
 }
 
@@ -97,7 +103,10 @@ export interface GeneratedFigures {
   /** Rows taken from earlier results. */
   readonly resumed: number
   readonly unextracted: number
+  /** Rows whose text the budget of tokens ended. */
+  readonly cut: number
   readonly rules: Readonly<Record<string, number>>
+  readonly filters: GenerationEvaluationResult['filters']
   readonly errors: readonly { readonly index: number; readonly message: string }[]
 }
 

@@ -48,6 +48,13 @@ export interface GenerationEvaluation {
 
 export interface GenerationEvaluationResult extends GenerationMetrics {
   readonly task: string
+  /** Whose conventions the task has. */
+  readonly conventions?: string
+  /** How answers were read: the rules that were tried in order. */
+  readonly filters: readonly {
+    readonly name: string
+    readonly rules: readonly { readonly name: string; readonly description: string }[]
+  }[]
   readonly weights: WeightWidth
   /** In the order of the data. */
   readonly results: readonly RowResult[]
@@ -118,7 +125,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
             const request = generationRequest(ids, maxNewTokens, { ...settings, stop: task.stop } as never, sample)
             const { text, finishReason, ids: generated } = await engine.generate({ ...request, ...(signal && { signal }) })
             if (finishReason === 'aborted') return
-            const result = { ...(await scoreGeneration(task, { record, index, text }, scorer)), prompt: asked, key }
+            const result = { ...(await scoreGeneration(task, { record, index, text, finishReason }, scorer)), prompt: asked, key }
             file?.append(result)
             done.set(index, result)
             generatedTokens += generated.length
@@ -139,6 +146,11 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   return {
     ...generationMetrics(results, { seed }),
     task: task.name,
+    ...(task.conventions !== undefined && { conventions: task.conventions }),
+    filters: task.filters.map(({ name, rules }) => ({
+      name,
+      rules: rules.map(({ name, description }) => ({ name, description })),
+    })),
     weights,
     results,
     resumed,

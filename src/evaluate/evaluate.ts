@@ -14,8 +14,8 @@ import { type ActivePrompt, LanguageModel, type SoftPrompt } from '../model/lang
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { type LearnedRun, readLearnedRun } from '../runs/learned-run.js'
 import { type PromptFile, readPrompt } from '../runs/prompt-file.js'
-import { activePrompt, activeRows, promptWordWeights } from './prompt.js'
 import { likelihoodResults } from './likelihood-results.js'
+import { activePrompt, activeRows, promptWordWeights } from './prompt.js'
 import { hashOf, type RowResult } from './row-results.js'
 import { contentFreeRow, type Evaluation, type Metrics, refuseAborted, scoreRows, summary } from './score.js'
 

@@ -12,6 +12,7 @@ export interface GeneratedRow {
   readonly index: number
   /** What was generated for it. */
   readonly text: string
+  readonly finishReason?: 'stop' | 'length'
 }
 
 /**
@@ -20,7 +21,7 @@ export interface GeneratedRow {
  */
 export async function scoreGeneration(
   task: GenerationTask,
-  { record, index, text }: GeneratedRow,
+  { record, index, text, finishReason }: GeneratedRow,
   scorer?: Scorer,
 ): Promise<RowResult> {
   const answer = task.reference(record)
@@ -36,7 +37,9 @@ export async function scoreGeneration(
   const correct = custom === undefined ? (typeof value === 'boolean' ? value : undefined) : custom.correct
   return {
     index,
+    input: question,
     text: generated,
+    ...(finishReason && { finishReason }),
     ...(extraction && { extracted: extraction.value, rule: extraction.rule, span: [extraction.start, extraction.end] as const }),
     answer,
     score: custom?.score ?? Number(value),
@@ -73,6 +76,8 @@ export interface GenerationMetrics {
   readonly rows: number
   /** Rows in whose text no rule found an answer: they count 0. */
   readonly unextracted: readonly number[]
+  /** Rows whose text the budget of tokens ended. */
+  readonly cut: readonly number[]
   /** How many answers each rule found. */
   readonly rules: Readonly<Record<string, number>>
   /** Rows that could not be scored: they count 0. */
@@ -102,6 +107,7 @@ export function generationMetrics(results: readonly RowResult[], { seed }: { see
     metrics: Object.fromEntries(figures.map(([name, values]) => [name, meanWithInterval(values, seed)])),
     rows: results.length,
     unextracted: results.filter(({ rule }) => rule === undefined).map(({ index }) => index),
+    cut: results.filter(({ finishReason }) => finishReason === 'length').map(({ index }) => index),
     rules,
     errors: results.flatMap(({ index, error }) => (error === undefined ? [] : [{ index, message: error }])),
   }

@@ -72,6 +72,36 @@ export async function nearestTokens(
   }))
 }
 
+/** A vector of a soft prompt, where it began and where it ended. */
+export interface MovedTokens {
+  readonly row: number
+  /** Undefined where it is not known. */
+  readonly start?: NearestTokens
+  readonly end: NearestTokens
+  /** Of the vector at the end and at the start. */
+  readonly cosine?: number
+}
+
+/**
+ * What the vectors of a soft prompt read as, and what they did before the first step.
+ * @returns nothing where the method has no rows at the input
+ * @throws GradpromptError `model-mismatch`
+ */
+export async function movedTokens(model: LanguageModel, start: PromptFile | undefined, end: PromptFile): Promise<MovedTokens[]> {
+  const ends = await nearestTokens(model, end)
+  const [first, last] = [start && (await inputRowsOf(start)), await inputRowsOf(end)]
+  if (start === undefined || first === undefined || last === undefined || first.data.length !== last.data.length)
+    return ends.map(end => ({ row: end.row, end }))
+  const width = last.shape[1]
+  const starts = await nearestTokens(model, start)
+  return ends.map((end, row) => {
+    let product = 0
+    for (let k = row * width; k < (row + 1) * width; k++) product += first.data[k]! * last.data[k]!
+    const lengths = starts[row]!.norm * end.norm
+    return { row, start: starts[row]!, end, cosine: lengths > 0 ? product / lengths : 0 }
+  })
+}
+
 const blockRows = 4
 
 /** Four rows side by side, `[width, 4]` each: a number of the table is then loaded once for four products. */

@@ -15,6 +15,8 @@ export interface RowResult {
   readonly prompt?: string
   /** The text that was generated. */
   readonly text?: string
+  /** Whether a stop string or token ended it, or the budget of tokens. */
+  readonly finishReason?: 'stop' | 'length'
   /** The answer that was found in it; absent when no rule found one. */
   readonly extracted?: string
   /** The rule that found it, and where: `[start, end)` of `text`, in UTF-16 units. */
@@ -196,6 +198,7 @@ function toRow(value: unknown, place: string): RowResult {
     index: index as number,
     ...Object.fromEntries(texts),
     ...(isSpan(value.span) && { span: value.span }),
+    ...((value.finishReason === 'stop' || value.finishReason === 'length') && { finishReason: value.finishReason }),
     score,
     ...(correct !== undefined && { correct }),
     ...(isScores(value.scores) && { scores: value.scores }),

@@ -1,10 +1,12 @@
 import { join } from 'node:path'
-import type { SearchConfig } from '../config/search-schema.js'
+import { type SearchConfig, taskConfig } from '../config/search-schema.js'
 import type { DataRecord } from '../data/records.js'
 import { GradpromptError } from '../errors.js'
 import { answerMetrics } from '../evaluate/answer-metrics.js'
 import { compareConditions } from '../evaluate/comparison.js'
 import { wilsonInterval } from '../evaluate/intervals.js'
+import { likelihoodResults } from '../evaluate/likelihood-results.js'
+import type { RowResult } from '../evaluate/row-results.js'
 import { type Evaluation, type Metrics, type ScoredRows, scoreRows, summary } from '../evaluate/score.js'
 import { GenerationEngine } from '../generate/engine.js'
 import type { LanguageModel } from '../model/language-model.js'
@@ -233,7 +235,7 @@ async function searchWith(
   }
   const ranking = [...judged].sort(byQuality)
   const { dev: chosenDev, ...chosen } = ranking[0]!
-  const test = task.test.length === 0 ? undefined : await judgeOnTest(job, chosen.ids, scored)
+  const test = task.test.length === 0 ? undefined : await judgeOnTest(job, chosen.ids, folder, scored)
   const bare = ({ dev: _, ...prompt }: (typeof judged)[number]): JudgedPrompt => prompt
   const result: SearchResult = {
     ...chosen,
@@ -353,21 +355,27 @@ function byQuality(a: JudgedPrompt, b: JudgedPrompt): number {
 async function judgeOnTest(
   { config, task, space }: SearchJob,
   chosen: readonly number[],
+  folder: string,
   scored: (records: readonly DataRecord[], ids: readonly number[]) => Promise<JudgedRows>,
 ): Promise<SearchResult['test']> {
   const own = await scored(task.test, chosen)
   const initial = await scored(task.test, space.start)
-  const rowsOf = ({ predictions, logLikelihoods, right }: JudgedRows) =>
-    task.test.map((record, index) => {
-      if (right !== undefined) return { index, score: Number(right[index]) }
-      const target = space.scoring(record, index, chosen).target
-      const score = task.labels === undefined ? logLikelihoods[index]![0]! : Number(predictions[index] === target)
-      return { index, score }
-    })
+  const { template, answer } = taskConfig(config, '')
+  const resultsOf = (judged: JudgedRows, ids: readonly number[]): RowResult[] => {
+    const { right } = judged
+    const rows = task.test.map((record, i) => space.scoring(record, i, ids))
+    const labels = right === undefined ? task.labels : undefined
+    const results = likelihoodResults(judged, { records: task.test, rows, labels, template, answer })
+    return results.map((row, i) => (right === undefined ? row : { ...row, score: Number(right[i]), correct: right[i]! }))
+  }
+  const found = resultsOf(own, chosen)
+  const begun = resultsOf(initial, space.start)
+  await writePredictions(folder, 'test', 'tuned', found)
+  await writePredictions(folder, 'test', 'initial', begun)
   const { comparisons } = compareConditions(
     [
-      { name: 'initial prompt', seeds: [rowsOf(initial)] },
-      { name: 'found prompt', seeds: [rowsOf(own)] },
+      { name: 'initial prompt', seeds: [begun] },
+      { name: 'found prompt', seeds: [found] },
     ],
     { seed: config.seed },
   )

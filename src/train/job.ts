@@ -230,9 +230,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
   const hasTest = task.test.length > 0
   const test = hasTest ? await evaluate(task.test, 'test') : undefined
   if (test) await writePredictions(folder, 'test', 'tuned', test.results)
-  const testControl = hasTest
-    ? await scoreControl(model, config, task, task.test, scoring('base model on test'))
-    : undefined
+  const testControl = hasTest ? await scoreControl(model, config, task, task.test, scoring('base model on test')) : undefined
   if (testControl) await keepControl('test', testControl)
   const learned = promptFile(job)
   await writePrompt(run.promptPath, learned)

@@ -150,6 +150,21 @@ describe('a finished run', () => {
     expect(text.stdout).not.toContain('base model')
   })
 
+  test('is compared with another, by the rows that both scored themselves, as text and as a page', async () => {
+    const other = at('other')
+    await command(['tune', '--config', configPath, '--out', other, '--steps', '5', '--quiet'])
+    // The test rows, which come before those of dev.
+    const { code, stdout } = await command(['compare', `long=${finished}`, `short=${other}`])
+    expect(code).toBe(0)
+    expect(stdout).toContain('4 rows [95 % interval]')
+    expect(stdout).toContain(`report: ${join(folder, 'compare.html')}`)
+    expect(readFileSync(join(folder, 'compare.html'), 'utf8')).toContain('<code>train.steps</code>')
+    const elsewhere = await command(['compare', finished, other, '--report', at('page.html'), '--json'])
+    expect(elsewhere.lines[0]).toMatchObject({ rows: 4, report: at('page.html') })
+    const none = await command(['compare', finished, other, '--no-report', '--json'])
+    expect(none.lines[0]).not.toHaveProperty('report')
+  })
+
   test('below the threshold the exit code is 1', async () => {
     const flags = ['--template', 'x {text}', '--answer', ' {label}', '--columns', 'text,label', '--labels', '0=the,1=of']
     const { code, stderr, lines } = await command([

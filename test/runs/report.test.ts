@@ -1,70 +1,96 @@
 import { Script } from 'node:vm'
-import { expect, test } from 'vitest'
-import { type ReportData, reportHtml } from '../../src/runs/report.js'
+import { describe, expect, test } from 'vitest'
+import { reliabilityBins } from '../../src/runs/report/calibration.js'
+import { html, trusted } from '../../src/runs/report/html.js'
+import { pageHtml } from '../../src/runs/report/page.js'
+import { tunePage } from '../../src/runs/report/tune.js'
+import { pages, tuneReport } from './report-data.js'
 
-const hostile = `</script><img src=x onerror="alert('1')">&`
-const metric = { value: 0.9, low: 0.8, high: 0.95 }
-const data: ReportData = {
-  name: hostile,
-  config: { template: hostile },
-  events: [
-    { event: 'step', step: 1, loss: 2 },
-    { event: 'step', step: 2, loss: 1 },
-    { event: 'dev', step: 2, metrics: { [hostile]: metric } },
-  ],
-  result: {
-    metrics: { accuracy: metric, [hostile]: metric },
-    rows: 10,
-    confusion: [
-      [4, 1],
-      [0, 5],
-    ],
-    labels: [hostile, 'b'],
-    control: { metrics: { accuracy: { value: 0.5, low: 0.4, high: 0.6 } }, plain: { metrics: {} }, instruction: hostile },
-    parameters: 11_520,
-    steps: 2,
-    bestStep: 2,
-    seconds: 3,
-    folder: 'runs/x',
-  },
-  nearest: [{ row: 0, norm: 1, tokens: [{ text: hostile, id: 1, cosine: 0.5 }], byDot: [] }],
-  samples: [
-    { text: hostile, label: hostile, predicted: hostile, confidence: 0.9 },
-    { text: 'wrong one', label: 'a', predicted: 'b', confidence: 0.6 },
-  ],
-}
 const plotting = { script: 'globalThis.plotted = 1', style: '.u { }' }
+const textOf = (name: string) => pageHtml(pages[name]!, plotting)
 
-test('nothing that comes from data is markup or script', () => {
-  const page = reportHtml(data, plotting)
-  expect(page).not.toContain('<img')
-  expect(page.match(/<\/script>/g)).toHaveLength(2)
-  expect(page.match(/<script>/g)).toHaveLength(2)
+describe.each(Object.keys(pages))('the page of %s', name => {
+  test('has nothing from data as markup or script', () => {
+    const page = textOf(name)
+    expect(page).not.toContain('<img')
+    expect(page.match(/<\/script>/g)!.length).toBe(page.match(/<script>/g)!.length)
+    expect(page).toContain('&lt;img')
+  })
+
+  test('needs no network, and its scripts parse', () => {
+    const page = textOf(name)
+    expect(page).toContain("default-src 'none'")
+    expect(page).not.toMatch(/\ssrc="|href="(?!#)|@import|url\(/)
+    for (const [, script] of page.matchAll(/<script>([\s\S]*?)<\/script>/g)) expect(() => new Script(script!)).not.toThrow()
+  })
+
+  test('has an element for everything that it links to or draws in, and no id twice', () => {
+    const page = textOf(name)
+    const ids = [...page.matchAll(/ id="([^"]*)"/g)].map(([, id]) => id)
+    expect(new Set(ids).size).toBe(ids.length)
+    const wanted = [...page.matchAll(/href="#([^"]*)"|\sdata-explorer="([^"]*)"/g)].map(([, link, table]) => link ?? table)
+    for (const id of [...wanted, ...Object.keys(pages[name]!.charts ?? {}).filter(id => !id.includes('<'))])
+      expect(ids).toContain(id)
+  })
 })
 
-test('the page needs no network and its scripts parse', () => {
-  const page = reportHtml(data, plotting)
-  expect(page).toContain("default-src 'none'")
-  expect(page).not.toMatch(/(?:src|href)="/)
-  for (const [, script] of page.matchAll(/<script>([\s\S]*?)<\/script>/g)) expect(() => new Script(script!)).not.toThrow()
+test('a part is escaped unless it is markup', () => {
+  expect(html`<p>${'<b>'}${trusted('<i>')}${html`<u>${"'"}</u>`}${[1, false, undefined, null, '&']}</p>`.text).toBe(
+    '<p>&lt;b&gt;<i><u>&#39;</u>1&amp;</p>',
+  )
 })
 
-test('it shows the result beside the control, the matrix, tokens and predictions', () => {
-  const page = reportHtml(data, plotting)
+test('a soft prompt is shown beside the better of the base models', () => {
+  const page = textOf('tune')
   for (const text of [
-    '0.900',
-    '[0.800, 0.950]',
-    'base model, instructed',
-    '0.500',
-    '11,520 numbers learned',
-    'wrong one',
-    '<td class="right"',
+    '90.0 %',
+    '80.0 % to 95.0 %',
+    'base model, template alone',
+    '11,520',
+    '1.5 GB at most',
+    // Rows 3 mod 4 are wrong in the plain base model alone, rows 0 mod 4 in the tuned one alone.
+    '+10</span> <span class="wrong-text">−10',
+    'cosine to it',
+    '0.83',
+    'rows-truncated',
   ])
     expect(page).toContain(text)
 })
 
+test('a search shows each swap with both scores and whether it was accepted', () => {
+  const page = textOf('search')
+  const lines = [...page.matchAll(/<tr data-tags="(accepted|rejected)[^"]*">.*?<\/tr>/gs)].map(([line]) => line)
+  expect(lines).toHaveLength(2)
+  for (const line of lines) for (const text of ['-0.250', '0.750', '·</span>the']) expect(line).toContain(text)
+  expect(page).toContain('1,234')
+  expect(page).toContain('paired p')
+})
+
+test('an evaluation by generation says which rule found what, and marks where', () => {
+  const page = textOf('evaluation')
+  expect(page).toContain('so 2 + 2 = <mark>4</mark>')
+  expect(page).toMatch(/hash-number<\/th>.*?<\/span>0<\/td>/s)
+  expect(page).toMatch(/last-number<\/th>.*?<\/span>2<\/td>/s)
+  expect(page).toMatch(/no rule<\/th>.*?<\/span>1<\/td>/s)
+  expect(page).toContain('ended by the budget')
+})
+
+test('a comparison shows only the settings that differ', () => {
+  const page = textOf('comparison')
+  expect(page).toContain('<code>train.steps</code>')
+  expect(page).toContain('not given')
+})
+
+test('reliability bins hold each row once', () => {
+  const row = (confidence: number, correct: boolean) => ({ index: 0, score: 0, confidence, correct })
+  const bins = reliabilityBins([row(0.55, true), row(0.51, false), row(1, true)])!
+  expect(bins.map(({ rows }) => rows)).toEqual([0, 0, 0, 0, 0, 2, 0, 0, 0, 1])
+  expect(bins[5]).toEqual({ rows: 2, accuracy: 0.5, confidence: 0.53 })
+  expect(reliabilityBins([{ index: 0, score: 1 }])).toBeUndefined()
+})
+
 test('a run that has not ended has a page too', () => {
-  const page = reportHtml({ ...data, result: undefined, nearest: [], samples: [], events: [] }, plotting)
+  const page = pageHtml(tunePage({ ...tuneReport, result: undefined, moved: [], rows: {}, events: [] }), plotting)
   expect(page).toContain('has not ended yet')
-  expect(page).not.toContain('Predictions')
+  expect(page).not.toContain('Before and after')
 })

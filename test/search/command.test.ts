@@ -32,9 +32,12 @@ test('search prints an object a line, and leaves a whole run folder', async () =
     swap: { position: expect.any(Number), from: ' t', to: expect.any(String), exactScore: expect.any(Number), accepted: true },
     generatedTokens: 0,
   })
-  for (const name of ['config.yaml', 'events.jsonl', 'prompt.json', 'result.json'])
+  for (const name of ['config.yaml', 'events.jsonl', 'prompt.json', 'result.json', 'report.html'])
     expect(existsSync(join(at('run'), name))).toBe(true)
   expect(stderr).toMatch(/first prompt +found prompt/)
+  const evaluated = await command(['evaluate', at('run'), '--data', at('toy.tsv'), '--json'])
+  expect(evaluated.lines[0]).toMatchObject({ rows: 40, condition: 'found prompt', control: { name: 'first prompt' } })
+  expect(existsSync(join(at('run'), 'evaluations', 'toy.html'))).toBe(true)
   const again = await command(['resume', at('run')])
   expect(again.code).toBe(0)
   expect(again.stdout).toContain('found prompt')
@@ -60,6 +63,7 @@ test('killed at any moment, it keeps the best prompt and resumes to the same bit
     const {
       seconds: _,
       folder: __,
+      peakMemory: ___,
       ...rest
     } = JSON.parse(readFileSync(join(at(name), 'result.json'), 'utf8')) as Record<string, unknown>
     return rest

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import type { ConfigInput } from '../../src/config/schema.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
+import { readPredictions } from '../../src/runs/predictions.js'
 import { readPrompt } from '../../src/runs/prompt-file.js'
 import type { GradpromptEvent, StepEvent } from '../../src/train/events.js'
 import { type TuneRun, tune } from '../../src/train/tune.js'
@@ -58,9 +59,11 @@ describe('learning', () => {
       'checkpoints',
       'config.yaml',
       'events.jsonl',
+      'predictions',
       'prompt.safetensors',
       'result.json',
       'run.json',
+      'start.safetensors',
     ])
     expect(parse(read('config.yaml'))).toEqual(run.config)
     expect(JSON.parse(read('result.json'))).toEqual(run.result)
@@ -71,6 +74,20 @@ describe('learning', () => {
         .map(line => JSON.parse(line)),
     ).toEqual(JSON.parse(JSON.stringify(events)))
     expect(await readPrompt(join(run.folder, 'prompt.safetensors'))).toEqual(run.prompt)
+    const start = await readPrompt(join(run.folder, 'start.safetensors'))
+    expect(start).toEqual({ ...run.prompt, tensors: expect.any(Array) })
+    expect(start.tensors[0]!.data).not.toEqual(run.prompt.tensors[0]!.data)
+    const { result } = run
+    for (const [scoredWith, { accuracy }] of [
+      ['tuned', result.metrics],
+      ['control', result.control.metrics],
+      ['plain', result.control.plain.metrics],
+    ] as const) {
+      const rows = (await readPredictions(run.folder, 'dev', scoredWith))!
+      expect(rows).toHaveLength(result.rows)
+      expect(rows.filter(({ correct }) => correct).length / rows.length).toBeCloseTo(accuracy!.value, 12)
+      expect(rows[0]!.input).not.toBe('')
+    }
     expect(run.prompt).toMatchObject({ numVirtualTokens: 4, hiddenSize: 32, labels: { 0: 'the', 1: 'of' }, template: '{text} -' })
     expect(JSON.parse(read('run.json'))).toMatchObject({ model: { name: toyModel }, data: { train: { rows: 32 } } })
   })

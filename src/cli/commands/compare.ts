@@ -1,9 +1,11 @@
 import { readdir, stat } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { GradpromptError, nearest } from '../../errors.js'
 import { type Comparison, type Condition, compareConditions, type PairedComparison } from '../../evaluate/comparison.js'
 import type { MetricValue } from '../../evaluate/intervals.js'
 import { readRowResults } from '../../evaluate/row-results.js'
+import { predictionsPath } from '../../runs/predictions.js'
+import type { ComparedRun, ComparisonReport } from '../../runs/report/comparison.js'
 import type { CommandFunction } from '../commands.js'
 import { count, createOutput, plural, table } from '../output.js'
 
@@ -27,10 +29,78 @@ export const run: CommandFunction = async ({ argument, options }) => {
       return { name, seeds }
     }),
   )
-  const comparison = compareConditions(distinct(conditions), { seed: (options.seed as number | undefined) ?? 13 })
-  output.object({ event: 'result', ...comparison })
-  output.text(describe(comparison))
+  const compared = distinct(conditions)
+  const comparison = compareConditions(compared, { seed: (options.seed as number | undefined) ?? 13 })
+  const report =
+    options['no-report'] === true
+      ? undefined
+      : await writeReport((options.report as string | undefined) ?? defaultReport(sources), {
+          comparison,
+          conditions: compared,
+          runs: (await Promise.all(sources.map(({ paths }, i) => runsOf(compared[i]!.name, paths)))).flat(),
+          evaluation: evaluationOf([...files.values()]),
+        })
+  output.object({ event: 'result', ...comparison, ...(report !== undefined && { report }) })
+  output.text(describe(comparison) + (report === undefined ? '' : `\n\nreport: ${report}`))
   return 0
+}
+
+/** `compare.html` in the folder that holds all that is compared. */
+function defaultReport(sources: readonly Source[]): string {
+  const folders = sources.flatMap(({ paths }) => paths.map(path => dirname(resolve(path)).split(sep)))
+  const [first, ...others] = folders as [string[], ...string[][]]
+  const shared = first.findIndex((part, i) => others.some(other => other[i] !== part))
+  const folder = (shared === -1 ? first : first.slice(0, shared)).join(sep)
+  const path = join(folder || sep, 'compare.html')
+  const short = relative('', path)
+  return short.startsWith('..') ? path : short
+}
+
+/** @throws GradpromptError `cannot-write` */
+async function writeReport(path: string, report: ComparisonReport): Promise<string> {
+  const { comparisonPage } = await import('../../runs/report/comparison.js')
+  const { writePage } = await import('../../runs/report/page.js')
+  try {
+    await writePage(path, comparisonPage(report))
+    return path
+  } catch (cause) {
+    throw new GradpromptError('cannot-write', `the report cannot be written to ${path}`, {
+      found: cause instanceof Error ? cause.message : String(cause),
+      expected: 'a folder that can be written',
+      hint: '--report FILE writes it elsewhere, and --no-report not at all',
+      cause,
+    })
+  }
+}
+
+/** What the runs among the paths say of themselves; a file of an evaluation belongs to the run that it stands in. */
+async function runsOf(name: string, paths: readonly string[]): Promise<ComparedRun[]> {
+  const found = await Promise.all(
+    paths.map(async (path, i) => {
+      const isRun = (await stat(path)).isDirectory()
+      // Of the files in a run's folder only these speak of what it learned.
+      if (!isRun && !/[/\\](?:evaluations[/\\][^/\\]+|predictions[/\\][^/\\]+-tuned)\.jsonl$/.test(resolve(path)))
+        return undefined
+      const folder = isRun ? path : dirname(dirname(path))
+      if (!(await exists(join(folder, 'config.yaml')))) return undefined
+      const { openRun } = await import('../../runs/run-folder.js')
+      const run = await openRun(folder)
+      const [events, result] = await Promise.all([run.readEvents(), run.readResult()])
+      return {
+        name: paths.length === 1 ? name : `${name} (${i + 1})`,
+        config: run.config as ComparedRun['config'],
+        events,
+        result: result as ComparedRun['result'],
+      }
+    }),
+  )
+  return found.filter(run => run !== undefined)
+}
+
+/** The name that all files have in common, if they do. */
+function evaluationOf(files: readonly string[]): string | undefined {
+  const names = new Set(files.map(file => basename(file).replace(/\.jsonl$/, '')))
+  return names.size === 1 ? [...names][0] : undefined
 }
 
 interface Source {
@@ -90,7 +160,10 @@ async function resultFiles(sources: readonly Source[], wanted: string | undefine
   const [first, ...others] = [...runs.values()]
   const common = first!.filter(name => others.every(names => names.includes(name)))
   const chosen = wanted ?? (common.length === 1 ? common[0]! : undefined)
+  const own = wanted === undefined && common.length === 0 ? await ownRows([...runs.keys()]) : undefined
+  if (own !== undefined) return new Map([...files, ...own])
   for (const [path, names] of runs) {
+    if (names.length === 0) throw noResults(path)
     if (chosen === undefined || !names.includes(chosen)) throw noSuchEvaluation(path, names, chosen, common)
     files.set(path, join(path, 'evaluations', chosen + extension))
   }
@@ -100,13 +173,24 @@ async function resultFiles(sources: readonly Source[], wanted: string | undefine
 async function evaluationsOf(path: string): Promise<string[]> {
   const names = await readdir(join(path, 'evaluations')).catch(() => [])
   const found = names.filter(name => name.endsWith(extension)).map(name => name.slice(0, -extension.length))
-  if (found.length > 0) return found.sort()
-  throw new GradpromptError('no-results', `${path} has no results of single rows`, {
+  return found.sort()
+}
+
+/** Of runs without an evaluation in common: the test rows that they scored themselves, or the dev rows. */
+async function ownRows(runs: readonly string[]): Promise<[string, string][] | undefined> {
+  for (const part of ['test', 'dev'] as const) {
+    const paths = runs.map((run): [string, string] => [run, predictionsPath(run, part, 'tuned')])
+    if ((await Promise.all(paths.map(([, path]) => exists(path)))).every(there => there)) return paths
+  }
+  return undefined
+}
+
+const noResults = (path: string) =>
+  new GradpromptError('no-results', `${path} has no results of single rows`, {
     found: 'no evaluations/*.jsonl in it',
     expected: 'a run that was evaluated, or a .jsonl file of rows',
     hint: `gradprompt evaluate ${path}`,
   })
-}
 
 function noSuchEvaluation(
   path: string,

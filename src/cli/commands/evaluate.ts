@@ -84,6 +84,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     memory: number('memory'),
     control: options['no-control'] !== true,
     rows: text('rows'),
+    report: text('report'),
     generation: generationOf(options),
   }
 }
@@ -130,28 +131,38 @@ function reaches(threshold: number, { metrics }: EvaluateResult): boolean {
 
 function describe({ prompt, instruction }: EvaluateRequest, result: EvaluateResult): string {
   const { control } = result
-  const base = (words: string | null | undefined) =>
-    words === null || words === undefined ? 'base model' : 'base model, instructed'
   const words = prompt === undefined ? instruction : control?.instruction
   const sections = [
     `${result.data}, ${plural(result.rows, 'row')} on ${result.model}, ${result.rowsPerSecond.toFixed(1)} rows/s [95 % interval]`,
     metricsTable([
-      ...(control === undefined ? [] : [{ name: base(control.instruction), metrics: control.metrics }]),
-      { name: prompt === undefined ? base(instruction) : 'tuned', metrics: result.metrics },
+      ...(control === undefined ? [] : [{ name: control.name, metrics: control.metrics }]),
+      { name: result.condition, metrics: result.metrics },
     ]),
     ...(result.confusion && result.labels ? ['', confusionTable(result.confusion, result.labels)] : []),
     ...(typeof words === 'string' ? ['', `instruction: ${quoted(words, 120)}`] : []),
     ...(result.generated ? ['', ...generatedLines(result.generated)] : []),
-    ...(result.results ? ['', `rows: ${result.results}`] : []),
+    ...(result.results || result.report ? [''] : []),
+    ...(result.results ? [`rows: ${result.results}`] : []),
+    ...(result.report ? [`report: ${result.report}`] : []),
   ]
   return sections.join('\n')
 }
 
-function generatedLines({ task, weights, generatedTokens, resumed, unextracted, rules, errors }: GeneratedFigures): string[] {
+function generatedLines({
+  task,
+  weights,
+  generatedTokens,
+  resumed,
+  unextracted,
+  cut,
+  rules,
+  errors,
+}: GeneratedFigures): string[] {
   const found = Object.entries(rules).map(([rule, count]) => `${rule} ${count}`)
   return [
     `${task}, ${plural(generatedTokens, 'token')} generated with ${weights} weights${resumed > 0 ? `, ${plural(resumed, 'row')} from before` : ''}`,
     `answers found by: ${found.join(', ') || 'no rule'}${unextracted > 0 ? `; none in ${plural(unextracted, 'row')}` : ''}`,
+    ...(cut > 0 ? [`${plural(cut, 'answer')} ended by the token budget`] : []),
     ...errors.slice(0, 3).map(({ index, message }) => `row ${index + 1} could not be scored: ${message}`),
     ...(errors.length > 3 ? [`and ${errors.length - 3} more`] : []),
   ]

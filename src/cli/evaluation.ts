@@ -1,0 +1,301 @@
+import { readFile, stat } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import type { Config } from '../config/schema.js'
+import { promptLabels } from '../data/labels.js'
+import type { Template } from '../data/template.js'
+import { GradpromptError } from '../errors.js'
+import { evaluateByGeneration, evaluationName } from '../evaluate/by-generation.js'
+import { type EvaluateOptions, evaluate as evaluateByLikelihood, promptFor } from '../evaluate/evaluate.js'
+import { RowResultFile } from '../evaluate/row-results.js'
+import { loadScorer } from '../evaluate/scorer.js'
+import type { LanguageModel } from '../model/language-model.js'
+import { peakMemory } from '../runs/environment.js'
+import type { PromptFile } from '../runs/prompt-file.js'
+import type { Fact } from '../runs/report/cost.js'
+import { type EvaluationReport, evaluationPage } from '../runs/report/evaluation.js'
+import { writePage } from '../runs/report/page.js'
+import { openRun } from '../runs/run-folder.js'
+import type { RunResult } from '../train/events.js'
+import { resolveConfig } from './config-input.js'
+import type { EvaluateRequest, EvaluateResult } from './messages.js'
+import { isFolder, load, readPromptAt } from './opening.js'
+import type { Context } from './tasks.js'
+
+/** What is scored: a run of either kind, a prompt file, a PEFT adapter, or the model alone. */
+interface Subject {
+  /** The run's folder. */
+  readonly run?: string
+  /** What the library takes as a prompt. */
+  readonly prompt?: EvaluateOptions['prompt']
+  readonly file?: PromptFile
+  readonly config?: Config | undefined
+  /** Of a text-prompt run: the template with the prompt that the search began with. */
+  readonly first?: Template | undefined
+}
+
+type Common = EvaluateOptions & { readonly model: LanguageModel; readonly data: string }
+
+const defaultSeed = 13
+
+/** Scores a run, a prompt or a plain model, writes each row's result and a report. */
+export async function evaluate(request: EvaluateRequest, context: Context): Promise<EvaluateResult> {
+  const subject = await subjectOf(request)
+  const { run, file, config } = subject
+  const data = request.data ?? config?.data.test ?? config?.data.dev
+  if (data === undefined) {
+    throw new GradpromptError('missing-option', 'there are no rows to score', {
+      found: run === undefined ? 'no --data' : 'no --data, and the run has no test or dev file',
+      expected: '--data FILE',
+    })
+  }
+  const modelName = request.model ?? config?.model
+  if (modelName === undefined) {
+    throw new GradpromptError('missing-option', 'there is no model to score', {
+      found: 'neither a run nor --model',
+      expected: 'gradprompt evaluate RUN, or --model NAME with --template and --answer',
+    })
+  }
+  const model = await load(modelName, {
+    device: request.device ?? config?.device ?? 'cpu',
+    threads: request.threads ?? config?.threads,
+    memory: request.memory ?? config?.memory,
+  })
+  try {
+    const common: Common = {
+      model,
+      data,
+      template: request.template ?? (file?.template as Template | undefined) ?? config?.template,
+      answer: request.answer ?? file?.answer ?? config?.answer,
+      columns: request.columns ?? config?.data.columns,
+      labels: request.labels ?? (file && promptLabels(file)) ?? config?.data.labels,
+      aggregate: file?.verbalizer?.aggregate ?? config?.verbalizer?.aggregate,
+      calibrate: config?.evaluate.calibrate,
+      limit: request.limit,
+      seed: request.seed ?? file?.seed ?? config?.seed,
+      batchSize: request.batchSize ?? config?.evaluate.batchSize,
+      force: request.force,
+      signal: context.signal,
+    }
+    const name = evaluationName(data, request.generation?.task)
+    const inRun = (extension: string) => (run === undefined ? undefined : join(run, 'evaluations', name + extension))
+    const paths = { rows: request.rows ?? inRun('.jsonl'), report: request.report ?? inRun('.html') }
+    const scored =
+      request.generation === undefined
+        ? await byLikelihood(request, subject, common, paths.rows, context)
+        : await byGeneration(request, request.generation, subject, common, paths.rows, context)
+    if (paths.report !== undefined) {
+      const title = run === undefined ? name : `${basename(resolve(run))} · ${name}`
+      const settings = settingsOf(request, subject, common)
+      await writePage(
+        await inFolder(paths.report),
+        evaluationPage({ name: title, model: model.name, data, settings, peakMemory: peakMemory(), ...scored.report }),
+      )
+    }
+    return {
+      model: model.name,
+      data,
+      ...scored.result,
+      ...(paths.rows !== undefined && { results: paths.rows }),
+      ...(paths.report !== undefined && { report: paths.report }),
+    }
+  } finally {
+    await model.dispose()
+  }
+}
+
+async function subjectOf({ prompt: path, configFile }: EvaluateRequest): Promise<Subject> {
+  const given = configFile === undefined ? undefined : await resolveConfig({ configFile, flags: {} })
+  if (path === undefined) return { config: given }
+  if (await exists(join(path, 'adapter_config.json'))) return { prompt: path, config: given }
+  if (!(await isFolder(path))) {
+    const file = await readPromptAt(path)
+    return { prompt: file, file, config: given }
+  }
+  const run = await openRun(path)
+  if ('search' in (run.config as object)) return searchSubject(path, run.config, await run.readResult())
+  const { parseConfig } = await import('../config/schema.js')
+  const config = given ?? parseConfig(run.config, { source: join(path, 'config.yaml') })
+  return { run: path, prompt: path, file: await readPromptAt(path), config }
+}
+
+/** Of a text-prompt run the found prompt stands in the template. */
+async function searchSubject(folder: string, stored: unknown, result: unknown): Promise<Subject> {
+  const { parseSearchConfig, taskConfig } = await import('../config/search-schema.js')
+  const config = parseSearchConfig(stored, { source: join(folder, 'config.yaml') })
+  const path = join(folder, 'prompt.json')
+  const text = await readFile(path, 'utf8').catch(() => undefined)
+  if (text === undefined) {
+    throw new GradpromptError('run-not-finished', `${folder} has no prompt yet`, {
+      found: 'a search that was stopped',
+      expected: 'prompt.json in it',
+      hint: `gradprompt resume ${folder}`,
+    })
+  }
+  const first = (result as { initial?: { prompt?: string } } | undefined)?.initial?.prompt
+  return {
+    run: folder,
+    config: taskConfig(config, promptIn(text, path)),
+    first: first === undefined ? undefined : taskConfig(config, first).template,
+  }
+}
+
+function promptIn(text: string, path: string): string {
+  try {
+    const { prompt } = JSON.parse(text) as { prompt?: unknown }
+    if (typeof prompt === 'string') return prompt
+  } catch {}
+  throw new GradpromptError('run-corrupt', `${path} cannot be read`, { expected: 'the prompt that a search has found' })
+}
+
+interface Scored {
+  readonly result: Omit<EvaluateResult, 'model' | 'data'>
+  readonly report: Omit<EvaluationReport, 'name' | 'model' | 'data' | 'settings' | 'peakMemory'>
+}
+
+async function byLikelihood(
+  request: EvaluateRequest,
+  { run, prompt, config, first }: Subject,
+  common: Common,
+  rowsPath: string | undefined,
+  { onProgress }: Context,
+): Promise<Scored> {
+  const { instruction } = request
+  const progress = (what: string) => (done: number, total: number) => onProgress({ what, done, total })
+  const isSearch = run !== undefined && prompt === undefined
+  const main = await evaluateByLikelihood({
+    ...common,
+    ...(prompt === undefined ? { instruction } : { prompt }),
+    onProgress: progress('rows'),
+  })
+  const { metrics, rows, labels, confusion, seconds, rowsPerSecond } = main
+  if (rowsPath !== undefined) {
+    const results = await RowResultFile.open(rowsPath)
+    for (const row of main.results) results.append(row)
+    results.close()
+  }
+  // Beside a prompt the base model with a plain instruction; beside an instruction the base model without; beside a found prompt the
+  // one that the search began with.
+  const words = prompt === undefined ? null : (instruction ?? (await usualInstruction(run, config)))
+  const hasControl = request.control && (prompt !== undefined || instruction !== undefined || first !== undefined)
+  const control = hasControl
+    ? await evaluateByLikelihood({
+        ...common,
+        ...(first !== undefined && { template: first }),
+        instruction: words ?? undefined,
+        truncate: true,
+        onProgress: progress(first === undefined ? 'rows, base model' : 'rows, first prompt'),
+      })
+    : undefined
+  const condition = isSearch
+    ? 'found prompt'
+    : prompt !== undefined
+      ? 'tuned'
+      : instruction === undefined
+        ? 'base model'
+        : 'base model, instructed'
+  const controlName = first !== undefined ? 'first prompt' : words === null ? 'base model' : 'base model, instructed'
+  return {
+    result: {
+      condition,
+      metrics,
+      rows,
+      ...(labels && { labels }),
+      ...(confusion && { confusion }),
+      seconds,
+      rowsPerSecond,
+      ...(control && { control: { name: controlName, metrics: control.metrics, instruction: words } }),
+    },
+    report: {
+      metrics,
+      rows: main.results,
+      labels,
+      confusion,
+      condition,
+      control: control && { name: controlName, metrics: control.metrics, rows: control.results },
+      seconds: seconds + (control?.seconds ?? 0),
+    },
+  }
+}
+
+async function byGeneration(
+  { instruction, force }: EvaluateRequest,
+  { examples, scorer, shots, ...settings }: NonNullable<EvaluateRequest['generation']>,
+  { prompt, run }: Subject,
+  common: Common,
+  rowsPath: string | undefined,
+  { onProgress }: Context,
+): Promise<Scored> {
+  const { active } = await promptFor({ prompt, force })
+  const results = rowsPath === undefined ? undefined : await RowResultFile.open(rowsPath)
+  try {
+    const { metrics, rows, seconds, unextracted, cut, rules, filters, errors, ...evaluated } = await evaluateByGeneration({
+      ...common,
+      ...settings,
+      seed: common.seed ?? defaultSeed,
+      instruction,
+      prompt: await active(common.model),
+      examples: examples === undefined ? undefined : { file: examples, shots },
+      scorer: scorer === undefined ? undefined : await loadScorer(scorer),
+      results,
+      onProgress: (done, total) => onProgress({ what: 'rows', done, total }),
+    })
+    const { task, conventions, weights, generatedTokens, resumed } = evaluated
+    const condition = prompt !== undefined ? 'tuned' : run !== undefined ? 'found prompt' : 'base model'
+    const figures = { unextracted: unextracted.length, cut: cut.length, rules, filters, errors }
+    return {
+      result: {
+        condition,
+        metrics,
+        rows,
+        seconds,
+        rowsPerSecond: rows / seconds,
+        generated: { task, weights, generatedTokens, resumed, ...figures },
+      },
+      report: {
+        metrics,
+        rows: evaluated.results,
+        condition,
+        generated: { task, conventions, filters, weights, generatedTokens, resumed },
+        seconds,
+      },
+    }
+  } finally {
+    results?.close()
+  }
+}
+
+/** The instruction that a run's own control had. */
+async function usualInstruction(run: string | undefined, config: Config | undefined): Promise<string | null> {
+  if (run !== undefined) {
+    const result = (await (await openRun(run)).readResult()) as RunResult | undefined
+    if (result !== undefined) return result.control.instruction
+  }
+  return config?.control.instruction ?? null
+}
+
+function settingsOf(request: EvaluateRequest, { run }: Subject, { template, answer, limit, seed }: Common): Fact[] {
+  const texts = typeof template === 'string' ? template : template?.map(({ role, content }) => `${role}: ${content}`).join('\n')
+  const given: (readonly [string, unknown])[] = [
+    ['prompt', run ?? request.prompt],
+    ['template', request.generation?.task === undefined ? texts : undefined],
+    ['answer', request.generation?.task === undefined ? answer : undefined],
+    ['instruction', request.instruction],
+    ['rows at most', limit],
+    ['seed', seed ?? defaultSeed],
+    ...Object.entries(request.generation ?? {}).filter(([name]) => name !== 'task' && name !== 'weights'),
+  ]
+  return given.flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)] as const]))
+}
+
+/** A path whose folder is there. */
+async function inFolder(path: string): Promise<string> {
+  const { mkdir } = await import('node:fs/promises')
+  await mkdir(dirname(resolve(path)), { recursive: true })
+  return path
+}
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  )
