@@ -57,6 +57,7 @@ function asked({ input, prompt }: RowResult): Part {
 }
 
 function generated({ text = '', span, finishReason }: RowResult): Part {
+  if (text === '') return html`<span class="quiet">nothing</span>`
   const [start, end] = span ?? [0, 0]
   const cut = text.slice(0, Math.max(longestText, end))
   const marked = end > start && html`<mark>${cut.slice(start, end)}</mark>`

@@ -16,7 +16,7 @@ export function ruleTable(filters: readonly FilterRules[], rows: readonly RowRes
     const right = own.filter(({ correct }) => correct).length
     const known = own.some(({ correct }) => correct !== undefined)
     const share = (own.length / Math.max(1, rows.length)).toFixed(3)
-    return html`<tr><th scope="row" class="${kind}">${name}</th><td data-name="">${description}</td><td class="number" data-name="found"><span class="share" style="--share:${share}"></span>${own.length}</td><td class="number" data-name="right">${known && own.length > 0 && `${right} (${percent(right / own.length)})`}</td></tr>`
+    return html`<tr><th scope="row" class="${kind}">${name}</th><td>${description}</td><td class="number" data-name="found"><span class="share" style="--share:${share}"></span>${own.length}</td><td class="number" data-name="right">${known && own.length > 0 && `${right} (${percent(right / own.length)})`}</td></tr>`
   }
   const known = new Set(main?.rules.map(({ name }) => name))
   const foreign = [...new Set(rows.flatMap(({ rule }) => (rule === undefined || known.has(rule) ? [] : [rule])))]
