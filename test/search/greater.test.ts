@@ -205,7 +205,7 @@ test('a race gives up what is behind, after the questions so far', async () => {
   expect(asked.map(({ length }) => length)).toEqual([1, 2])
 })
 
-const timeless = ({ seconds: _, folder: __, ...result }: SearchResult) => result
+const timeless = ({ seconds: _, folder: __, peakMemory: ___, ...result }: SearchResult) => result
 const steps = (events: readonly SearchEvent[]) => events.filter((event): event is SearchStepEvent => event.event === 'step')
 const options = { type: 'greater', topk: 8, extractor: ' =', maxNewTokens: 6, questions: 6, steps: 5, weights: 'fp32' }
 const config = (out: string, search: Record<string, unknown> = {}) =>

@@ -68,7 +68,7 @@ beforeAll(async () => {
 })
 
 /** What has to be the same, whenever and however often a search is stopped. */
-const timeless = ({ seconds: _, folder: __, ...result }: SearchResult) => result
+const timeless = ({ seconds: _, folder: __, peakMemory: ___, ...result }: SearchResult) => result
 const steps = (events: readonly SearchEvent[]) => events.filter((event): event is SearchStepEvent => event.event === 'step')
 const run = async (options: Record<string, unknown> & { type: string }, out = 'run') => {
   const events: SearchEvent[] = []
