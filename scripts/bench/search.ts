@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { packageRoot } from '../../src/config/package-root.js'
@@ -14,14 +14,17 @@ import { rankCorrelation } from '../../src/search/drift.js'
 import { prepareSearch } from '../../src/search/job.js'
 import { Objective } from '../../src/search/objective.js'
 import { readSearchTask } from '../../src/search/task.js'
-import { float32Folder, PEERS } from './peer.js'
+import { float32Folder, PEERS, python } from './peer.js'
 import { type Measured, measure, median, round } from './processes.js'
 import { type Problem, problems } from './search-problems.js'
 
-export const usage = `npm run bench -- search [--rounds 3] [--steps 6] [--only step,memory,gradient,losses] [--problems 10] [--loss-steps 50]
+export const usage = `npm run bench -- search [--rounds 3] [--steps 6] [--only step,memory,gradient,losses,greater] [--problems 10] [--loss-steps 50] [--questions 18]
 
 GCG with the bundled model beside nanoGCG 0.3: the same messages, targets, first string, width and options, both sides in turn. The peer
-needs an environment of its own (scripts/bench/peers/nanogcg_steps.py): GRADPROMPT_NANOGCG_PYTHON names its Python. \`losses\` takes hours.`
+needs an environment of its own (scripts/bench/peers/nanogcg_steps.py): GRADPROMPT_NANOGCG_PYTHON names its Python. \`losses\` takes hours.
+
+\`greater\` compares a step of GReaTer over reasoning on GSM8K with that of the released code (scripts/bench/peers/greater_step.py, run by
+GRADPROMPT_BENCH_PYTHON), once a round: the peer takes some five minutes.`
 
 const WIDTH = 128
 const FIRST = ' x'.repeat(20)
@@ -40,6 +43,7 @@ export async function run(args: readonly string[]): Promise<object> {
     step: () => bench.step(),
     memory: () => bench.memory(),
     gradient: () => bench.gradient(),
+    greater: () => bench.greater(Number(option('--questions', '18'))),
     losses: () => bench.losses(Number(option('--problems', '10')), Number(option('--loss-steps', '50'))),
   }
   try {
@@ -59,6 +63,8 @@ export async function run(args: readonly string[]): Promise<object> {
 class SearchBench {
   private readonly folder = mkdtempSync(join(tmpdir(), 'gradprompt-bench-'))
   private files = 0
+  /** The first is not timed: it opens the programs. */
+  private readonly reasoningSteps = 4
 
   constructor(
     readonly rounds: number,
@@ -149,6 +155,66 @@ class SearchBench {
     const differences = pairs.map(({ ours, peer }) => ours - peer)
     const mean = (rows: Int32Array) => rows.reduce((sum, row) => sum + differences[row]!, 0) / rows.length
     return { steps, losses: pairs, difference: bootstrap(differences.length, { difference: mean }, { seed: 13 }).difference }
+  }
+
+  /** A step over the same questions from the same prompt: shortlist of 3, at most 256 tokens of reasoning. */
+  async greater(questions: number): Promise<object> {
+    const data = join(this.folder, 'gsm8k.jsonl')
+    writeFileSync(data, `${readFileSync('examples/gsm8k/train.jsonl', 'utf8').split('\n').slice(0, questions).join('\n')}\n`)
+    const rounds: { seconds: number[]; tokens: number[]; wholeTokens: number[] }[] = []
+    for (let round = 0; round < this.rounds; round++) {
+      const args = ['--model', float32Folder(), '--task', data, '-n', String(questions)]
+      const peer = resultOf(await measure(python(), [`${PEERS}/greater_step.py`, ...args], { quiet: true }))
+      const ours = await this.oursOnReasoning(data, questions, {})
+      // Without the race every candidate of the shortlist is answered on every question.
+      const whole = await this.oursOnReasoning(data, questions, { blocks: 1 })
+      rounds.push({
+        seconds: [peer.total_seconds as number, median(ours.seconds), median(whole.seconds)],
+        tokens: [peer.generated_tokens as number, median(ours.tokens)],
+        wholeTokens: [peer.generated_tokens as number, median(whole.tokens)],
+      })
+      console.error(`bench search: ${JSON.stringify(rounds.at(-1))}`)
+    }
+    const of = (pick: (round: (typeof rounds)[number]) => number) => round(median(rounds.map(pick)))
+    return {
+      questions,
+      secondsPerStep: {
+        peer: of(({ seconds }) => seconds[0]!),
+        ours: of(({ seconds }) => seconds[1]!),
+        oursWithoutRace: of(({ seconds }) => seconds[2]!),
+      },
+      ratio: of(({ seconds: [peer, ours] }) => peer! / ours!),
+      ratioWithoutRace: of(({ seconds: [peer, , whole] }) => peer! / whole!),
+      generatedTokens: { peer: of(({ tokens }) => tokens[0]!), ours: of(({ tokens }) => tokens[1]!) },
+      tokenRatio: of(({ tokens: [peer, ours] }) => peer! / ours!),
+      tokenRatioWithoutRace: of(({ wholeTokens: [peer, ours] }) => peer! / ours!),
+    }
+  }
+
+  private async oursOnReasoning(
+    data: string,
+    questions: number,
+    options: object,
+  ): Promise<{ seconds: number[]; tokens: number[] }> {
+    const config = join(this.folder, `greater-${this.files++}.json`)
+    const search = {
+      ...{
+        type: 'greater',
+        extractor: '\nTherefore, the final answer is',
+        questions,
+        steps: this.reasoningSteps,
+        mu: 3,
+        topk: 10,
+      },
+      ...{ maxNewTokens: 256, ...options },
+    }
+    const template = [{ role: 'user', content: '{question} Use{prompt}' }]
+    writeFileSync(config, JSON.stringify({ data: { train: data, task: 'gsm8k' }, template, answer: ' {answer}', search }))
+    const command = ['dist/src/cli/main.js', 'search', '--config', config, '--json', '--out', `${config}.run`]
+    const { lines } = await measure(process.execPath, command, { quiet: true })
+    const steps = lines.filter(line => line.event === 'step')
+    const tokens = steps.map(line => line.generatedTokens as number)
+    return { seconds: stepSeconds({ lines } as Measured), tokens: tokens.slice(1).map((count, i) => count - tokens[i]!) }
   }
 
   private config(chosen: readonly Problem[], steps: number): SearchConfigInput {
