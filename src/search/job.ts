@@ -379,7 +379,13 @@ async function judgeOnTest(
     ],
     { seed: config.seed },
   )
-  return { ...summary(own), initial: summary(initial), ...(comparisons[0] && { comparison: comparisons[0] }) }
+  const scores = (rows: JudgedRows) => rowsOf(rows).map(({ score }) => score)
+  return {
+    ...summary(own),
+    scores: scores(own),
+    initial: { ...summary(initial), scores: scores(initial) },
+    ...(comparisons[0] && { comparison: comparisons[0] }),
+  }
 }
 
 function embeddingOf(model: LanguageModel, programs: SearchPrograms): Embedding {

@@ -1,0 +1,262 @@
+/**
+ * Does the gradient over reasoning find better prompts than its controls? The study of docs/search-results.md.
+ *
+ *     node dist/scripts/search-study.js [--model M] [--tasks sst2,…] [--seeds 13,21,42] [--conditions greater,…] [--budget 24000]
+ *     node dist/scripts/search-study.js --select BBH_FOLDER      ten hand-written prompts on train rows of every task of a BBH folder
+ *     node dist/scripts/search-study.js --table                  writes docs/search-results.md from what there is
+ *
+ * Every condition of a task and seed has the same questions, dev rows, test rows, first prompt and budget of generated tokens. What is
+ * finished is a line of `--results`; a line with the same settings is not done again, so this goes on where it was stopped. The test rows
+ * are scored once a run, with the first prompt and with the prompt that dev chose.
+ */
+import { spawnSync } from 'node:child_process'
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { isDeepStrictEqual, parseArgs } from 'node:util'
+import { parseSearchConfig, type SearchConfig, type SearchConfigInput } from '../src/config/search-schema.js'
+import { randomGenerator } from '../src/data/random.js'
+import { GenerationEngine } from '../src/generate/engine.js'
+import { LanguageModel } from '../src/model/language-model.js'
+import { replaceText } from '../src/runs/atomic.js'
+import { Budget } from '../src/search/budget.js'
+import { draw, rowsOf, substituted, substitutionScores } from '../src/search/candidates.js'
+import { rankCorrelation } from '../src/search/drift.js'
+import { prepareSearch, type SearchJob } from '../src/search/job.js'
+import { contextOf } from '../src/search/loop.js'
+import { Objective } from '../src/search/objective.js'
+import { proposeTokens } from '../src/search/proposals.js'
+import { Reasoning } from '../src/search/reasoning.js'
+import { search } from '../src/search/search.js'
+import { readSearchTask } from '../src/search/task.js'
+import { studyPage } from './study/search-page.js'
+import { bbhTask, handWritten, type SearchTaskName, type StudyTask, searchTasks } from './study/search-tasks.js'
+
+/** What is compared: how the shortlist is made, or another search. */
+export const conditions = {
+  greater: { type: 'greater' },
+  'random-shortlist': { type: 'greater', shortlist: 'random' },
+  'gradient-without-reasoning': { type: 'greater', shortlist: 'gradient-without-reasoning' },
+  promptquine: { type: 'promptquine' },
+} as const
+type Condition = keyof typeof conditions
+
+const { values } = parseArgs({
+  options: {
+    model: { type: 'string', default: 'models/smollm2-135m-instruct' },
+    tasks: { type: 'string', default: Object.keys(searchTasks).join() },
+    seeds: { type: 'string', default: '13,21,42' },
+    conditions: { type: 'string', default: Object.keys(conditions).join() },
+    budget: { type: 'string', default: '24000' },
+    threads: { type: 'string' },
+    results: { type: 'string', default: 'scripts/study/results/search.jsonl' },
+    docs: { type: 'string', default: 'docs/search-results.md' },
+    out: { type: 'string', default: 'runs/search-study' },
+    table: { type: 'boolean', default: false },
+    select: { type: 'string' },
+    job: { type: 'string' },
+  },
+})
+
+/** A finished piece of the study: a line of the results. */
+export interface SearchStudyLine {
+  readonly kind: 'run' | 'rank'
+  readonly task: string
+  readonly condition?: string
+  readonly seed: number
+  readonly settings: object
+  readonly [figure: string]: unknown
+}
+
+function configOf(task: StudyTask, condition: Condition, seed: number, out?: string): SearchConfigInput {
+  const { type, ...options } = conditions[condition]
+  return {
+    model: values.model,
+    data: task.data,
+    template: task.template,
+    answer: task.answer,
+    search: {
+      type,
+      prompt: task.prompt,
+      extractor: task.extractor,
+      maxNewTokens: task.maxNewTokens,
+      questions: 24,
+      // The budget ends a run.
+      steps: 1000,
+      budget: { generatedTokens: Number(values.budget) },
+      measure: 'probability',
+      fluency: 0.02,
+      ...options,
+    },
+    seed,
+    ...(values.threads !== undefined && { threads: Number(values.threads) }),
+    ...(out !== undefined && { out }),
+  } as SearchConfigInput
+}
+
+const settingsOf = (task: StudyTask, condition: Condition, seed: number): object => {
+  const { model, data, template, answer, search } = parseSearchConfig(configOf(task, condition, seed))
+  return JSON.parse(JSON.stringify({ model, data, template, answer, search })) as object
+}
+
+const readLines = (): SearchStudyLine[] =>
+  existsSync(values.results)
+    ? readFileSync(values.results, 'utf8')
+        .split('\n')
+        .filter(Boolean)
+        .map(line => JSON.parse(line) as SearchStudyLine)
+    : []
+
+const append = (line: SearchStudyLine) => appendFileSync(values.results, `${JSON.stringify(line)}\n`)
+
+async function runOf(name: SearchTaskName, condition: Condition, seed: number): Promise<void> {
+  const task = searchTasks[name]
+  const folder = join(values.out, `${name}-${condition}-${seed}`)
+  rmSync(folder, { recursive: true, force: true })
+  const { result } = await search(configOf(task, condition, seed, folder), {
+    onEvent: event => {
+      if (event.event === 'step')
+        console.error(`${name} ${condition} ${seed}: step ${event.step}, ${event.generatedTokens} tokens`)
+    },
+  })
+  const { prompt, initial, test, steps, drifted, generatedTokens, computedTokens, seconds } = result
+  append({
+    ...{ kind: 'run', task: name, condition, seed, settings: settingsOf(task, condition, seed) },
+    ...{ prompt, first: initial.prompt, steps, drifted, generatedTokens, computedTokens, seconds: Math.round(seconds) },
+    dev: { first: initial.metrics.accuracy?.value, found: result.metrics.accuracy?.value },
+    // Test rows as 1 and 0, in the order of the file.
+    test: { first: test!.initial.scores.join(''), found: test!.scores.join('') },
+    p: test!.comparison?.mcnemar?.p ?? null,
+  })
+}
+
+/** Opens a job with an engine, as a search does. */
+async function withJob<T>(
+  config: SearchConfig,
+  use: (job: SearchJob, reasoning: Reasoning, model: LanguageModel) => Promise<T>,
+): Promise<T> {
+  const model = await LanguageModel.load(config.model, config.threads === undefined ? {} : { threads: config.threads })
+  const job = await prepareSearch(config, await readSearchTask(config), model)
+  const engine = await GenerationEngine.open(model, { weights: config.search.weights!, batchSize: 64 })
+  try {
+    const settings = { maxNewTokens: config.search.maxNewTokens!, batchSize: 64 }
+    const reasoning = new Reasoning(engine, model.tokenizer, settings)
+    await reasoning.prepare(job.rows)
+    return await use(job, reasoning, model)
+  } finally {
+    await engine.dispose()
+    await job.programs.dispose()
+    await model.dispose()
+  }
+}
+
+/**
+ * Spearman's correlation, over candidates drawn from the model's proposals at all positions, of what each kind of gradient says with the
+ * exact change of the loss: the answer's probability behind fresh reasoning.
+ */
+async function rankOf(name: SearchTaskName, seed: number): Promise<void> {
+  const task = searchTasks[name]
+  const config = parseSearchConfig(configOf(task, 'greater', seed))
+  const figures = await withJob(config, async (job, reasoning, model) => {
+    const { space, rows, allowed, embedding, programs } = job
+    const { measure } = config.search
+    const objective = new Objective(
+      model,
+      programs,
+      new Budget({}, () => 0),
+      { free: space.free, fluency: 0, measure },
+      undefined,
+      reasoning,
+    )
+    const random = (...stream: readonly number[]) => randomGenerator(seed, 77, ...stream)
+    const context = { ...contextOf({ ...job, objective, config } as never, 0), allowed, rows, random }
+    const sampled = draw(rows, 5, random(1))
+    const proposed = await proposeTokens(space.start, space.free, sampled, { proposals: 'mean', topk: 10, mu: 3 }, context)
+    const pool = space.free.flatMap((position, j) =>
+      proposed[j]!.filter(to => to !== space.start[position]).map(to => ({ position, to })),
+    )
+    const drawn = draw(pool, 30, random(2)).filter(swap => context.readsBack(substituted(space.start, [swap]).ids))
+    const exact = await objective.score(
+      drawn.map(swap => substituted(space.start, [swap]).ids),
+      rows,
+    )
+    const correlations: Record<string, number | null> = {}
+    for (const withReasoning of [true, false]) {
+      const { gradient } = await objective.gradient([space.start], rows, { withReasoning })
+      const products = await embedding.project(rowsOf(gradient, space.free, embedding.hiddenSize))
+      const scores = substitutionScores(products, space.start, space.free, embedding.vocabSize)
+      const pairs = drawn.map((swap, i) => ({
+        ...substituted(space.start, [swap], scores[space.free.indexOf(swap.position) * embedding.vocabSize + swap.to]!),
+        ...exact[i]!,
+      }))
+      correlations[withReasoning ? 'withReasoning' : 'withoutReasoning'] = rankCorrelation(pairs)
+    }
+    const first = (await objective.score([space.start], rows))[0]!.loss
+    return { candidates: drawn.length, better: exact.filter(({ loss }) => loss < first).length, correlations }
+  })
+  append({ kind: 'rank', task: name, seed, settings: settingsOf(task, 'greater', seed), ...figures })
+}
+
+/** Accuracy of ten hand-written prompts on train rows, for every task of a BBH folder: as JSON lines. */
+async function select(folder: string): Promise<void> {
+  for (const file of readdirSync(folder).filter(name => name.endsWith('.json'))) {
+    const task = bbhTask(join(folder, file))
+    const config = parseSearchConfig(configOf(task, 'greater', 13))
+    const accuracies = await withJob(config, async ({ rows, model }, reasoning) => {
+      const found: number[] = []
+      for (const text of handWritten) {
+        const ids = model.tokenizer.encode(text, { addSpecialTokens: false })
+        const judged = await reasoning.judge(ids, rows, { budget: new Budget({}, () => 0) })
+        found.push(judged.filter(({ isRight }) => isRight).length / rows.length)
+      }
+      return found
+    })
+    const line = { task: basename(file, '.json'), spread: Math.max(...accuracies) - Math.min(...accuracies), accuracies }
+    console.log(JSON.stringify(line))
+  }
+}
+
+async function main(): Promise<void> {
+  if (values.select !== undefined) return select(values.select)
+  if (values.job !== undefined) {
+    const [name, condition, seed] = JSON.parse(values.job) as [SearchTaskName, Condition | 'rank', number]
+    return condition === 'rank' ? rankOf(name, seed) : runOf(name, condition, seed)
+  }
+  if (!values.table) {
+    mkdirSync(join(values.results, '..'), { recursive: true })
+    const wanted = values.seeds
+      .split(',')
+      .flatMap(seed =>
+        (values.tasks.split(',') as SearchTaskName[]).flatMap(name =>
+          [...(values.conditions.split(',') as Condition[]), 'rank' as const].map(condition => ({
+            name,
+            condition,
+            seed: Number(seed),
+          })),
+        ),
+      )
+    for (const { name, condition, seed } of wanted) {
+      const settings = settingsOf(searchTasks[name], condition === 'rank' ? 'greater' : condition, seed)
+      const isDone = readLines().some(
+        line =>
+          line.task === name &&
+          line.seed === seed &&
+          (condition === 'rank' ? line.kind === 'rank' : line.condition === condition) &&
+          isDeepStrictEqual(line.settings, settings),
+      )
+      if (isDone) continue
+      const job = JSON.stringify([name, condition, seed])
+      const { status, signal } = spawnSync(
+        process.execPath,
+        [fileURLToPath(import.meta.url), ...process.argv.slice(2), '--job', job],
+        {
+          stdio: 'inherit',
+        },
+      )
+      if (signal !== null || status === 130) process.exit(130)
+      if (status !== 0) console.error(`${job}: failed`)
+    }
+  }
+  await replaceText(values.docs, studyPage(readLines(), Object.keys(conditions)))
+}
+await main()

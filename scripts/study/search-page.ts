@@ -1,0 +1,137 @@
+import { bootstrap, type MetricValue, wilsonInterval } from '../../src/evaluate/intervals.js'
+import type { SearchStudyLine } from '../search-study.js'
+import { type SearchTaskName, searchTasks } from './search-tasks.js'
+
+type RunLine = SearchStudyLine & {
+  readonly condition: string
+  readonly prompt: string
+  readonly first: string
+  readonly steps: number
+  readonly generatedTokens: number
+  readonly seconds: number
+  readonly test: { readonly first: string; readonly found: string }
+  readonly p: number | null
+}
+type RankLine = SearchStudyLine & {
+  readonly candidates: number
+  readonly better: number
+  readonly correlations: { readonly withReasoning: number | null; readonly withoutReasoning: number | null }
+}
+
+const percent = (value: number) => `${(100 * value).toFixed(1)}`
+const interval = ({ value, low, high }: MetricValue, show = percent) => `${show(value)} [${show(low)}, ${show(high)}]`
+const signed = (value: number) => `${value > 0 ? '+' : ''}${percent(value)}`
+const bitsOf = (text: string) => [...text].map(Number)
+
+/** The mean of paired differences with its bootstrap interval. */
+const paired = (differences: readonly number[]): MetricValue =>
+  bootstrap(
+    differences.length,
+    { mean: rows => rows.reduce((sum, row) => sum + differences[row]!, 0) / rows.length },
+    { seed: 13, resamples: 4000 },
+  ).mean
+
+function accuracy(bits: readonly number[]): MetricValue {
+  const right = bits.reduce((sum, bit) => sum + bit, 0)
+  return { value: right / bits.length, ...wilsonInterval(right, bits.length) }
+}
+
+const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
+const table = (head: readonly string[], rows: readonly (readonly string[])[]) =>
+  [row(head), `|${head.map(() => '---|').join('')}`, ...rows.map(row)].join('\n')
+
+/** docs/search-results.md, from the lines of the study. */
+export function studyPage(lines: readonly SearchStudyLine[], conditions: readonly string[]): string {
+  const runs = lines.filter((line): line is RunLine => line.kind === 'run')
+  const ranks = lines.filter((line): line is RankLine => line.kind === 'rank')
+  const tasks = Object.keys(searchTasks).filter(name => lines.some(({ task }) => task === name)) as SearchTaskName[]
+  const of = (task: string, condition: string) => runs.filter(run => run.task === task && run.condition === condition)
+  const seeds = (list: readonly SearchStudyLine[]) => list.map(({ seed }) => seed).join(', ')
+
+  const accuracies = tasks.flatMap(task => {
+    const firsts = new Map(runs.filter(run => run.task === task).map(run => [run.seed, run.test.first]))
+    const first = [...firsts.values()].flatMap(bitsOf)
+    return [
+      [searchTasks[task].title, 'first prompt', interval(accuracy(first)), '', [...firsts.keys()].join(', ')],
+      ...conditions
+        .filter(condition => of(task, condition).length > 0)
+        .map(condition => {
+          const own = of(task, condition)
+          const found = own.flatMap(run => bitsOf(run.test.found))
+          const before = own.flatMap(run => bitsOf(run.test.first))
+          const ps = own.map(({ p }) => (p === null ? '–' : p.toFixed(3))).join(', ')
+          const gain = paired(found.map((bit, i) => bit - before[i]!))
+          return ['', condition, interval(accuracy(found)), `${interval(gain, signed)}; p = ${ps}`, seeds(own)]
+        }),
+    ]
+  })
+
+  const others = ['first prompt', ...conditions.filter(condition => condition !== 'greater')]
+  const pooled = others.flatMap(other => {
+    const differences = runs
+      .filter(({ condition }) => condition === 'greater')
+      .flatMap(run => {
+        const rival =
+          other === 'first prompt' ? run : runs.find(r => r.task === run.task && r.seed === run.seed && r.condition === other)
+        const theirs = rival && (other === 'first prompt' ? rival.test.first : rival.test.found)
+        return theirs === undefined ? [] : bitsOf(run.test.found).map((bit, i) => bit - Number(theirs[i]))
+      })
+    return differences.length === 0
+      ? []
+      : [[`greater − ${other}`, interval(paired(differences), signed), String(differences.length)]]
+  })
+
+  const correlations = ranks.map(({ task, seed, candidates, better, correlations: { withReasoning, withoutReasoning } }) => [
+    searchTasks[task as SearchTaskName].title,
+    String(seed),
+    withReasoning?.toFixed(2) ?? '–',
+    withoutReasoning?.toFixed(2) ?? '–',
+    `${better} of ${candidates}`,
+  ])
+
+  const prompts = runs.map(({ task, condition, seed, prompt, steps, generatedTokens, seconds }) => [
+    searchTasks[task as SearchTaskName].title,
+    condition,
+    String(seed),
+    `\`${prompt.replaceAll('|', '\\|').replaceAll('\n', '⏎')}\``,
+    String(steps),
+    generatedTokens.toLocaleString('en-US'),
+    String(seconds),
+  ])
+
+  return `# Text-prompt search: does the gradient help?
+
+Made by \`node dist/scripts/search-study.js\` (\`--table\` from the lines in \`scripts/study/results/search.jsonl\`), SmolLM2-135M-Instruct, weights at their
+stored width. In each task and seed all conditions have the same 24 questions, dev rows, test rows, first prompt and budget of generated tokens.
+Dev chooses among the ten best prompts and the first; the test rows are scored once. Accuracy is greedy: the model reasons, the extractor asks, and the
+answer has to come first and whole. Conditions that stand in no row have not been run. \`--model\` repeats the study with another model.
+
+- \`greater\`: shortlist of three by the gradient over reasoning, out of what the model itself proposes
+- \`random-shortlist\`: three at random out of the same proposals, everything else alike
+- \`gradient-without-reasoning\`: the gradient of the answer that follows the question at once
+- \`promptquine\`: tokens of the first prompt are pruned by evolution
+
+## Accuracy on test rows
+
+In per cent, 95 % intervals; the gain is paired with the first prompt on the same rows; McNemar's p seed by seed.
+
+${table(['task', 'condition', 'accuracy', 'gain', 'seeds'], accuracies)}
+
+## Pooled over tasks and seeds
+
+Mean paired difference in percentage points over all test rows that both have.
+
+${table(['', 'difference', 'rows'], pooled)}
+
+## What the gradient knows
+
+Spearman's correlation of gradient scores with the exact change of the loss (1 minus the answer's probability behind fresh reasoning) over single swaps drawn
+from the proposals, at the first prompt. The last column: how many of them are better than the first prompt.
+
+${table(['task', 'seed', 'over reasoning', 'without reasoning', 'better swaps'], correlations)}
+
+## Prompts
+
+${table(['task', 'condition', 'seed', 'prompt', 'steps', 'generated tokens', 'seconds'], prompts)}
+`
+}
