@@ -19,6 +19,7 @@ import { randomGenerator } from '../src/data/random.js'
 import { GenerationEngine } from '../src/generate/engine.js'
 import { LanguageModel } from '../src/model/language-model.js'
 import { replaceText } from '../src/runs/atomic.js'
+import { readPredictions } from '../src/runs/predictions.js'
 import { Budget } from '../src/search/budget.js'
 import { draw, rowsOf, substituted, substitutionScores } from '../src/search/candidates.js'
 import { rankCorrelation } from '../src/search/drift.js'
@@ -119,13 +120,15 @@ async function runOf(name: SearchTaskName, condition: Condition, seed: number): 
         console.error(`${name} ${condition} ${seed}: step ${event.step}, ${event.generatedTokens} tokens`)
     },
   })
+  const bits = async (scoredWith: 'initial' | 'tuned') =>
+    (await readPredictions(folder, 'test', scoredWith))!.map(({ correct }) => Number(correct)).join('')
   const { prompt, initial, test, steps, drifted, generatedTokens, computedTokens, seconds } = result
   append({
     ...{ kind: 'run', task: name, condition, seed, settings: settingsOf(task, condition, seed) },
     ...{ prompt, first: initial.prompt, steps, drifted, generatedTokens, computedTokens, seconds: Math.round(seconds) },
     dev: { first: initial.metrics.accuracy?.value, found: result.metrics.accuracy?.value },
     // Test rows as 1 and 0, in the order of the file.
-    test: { first: test!.initial.scores.join(''), found: test!.scores.join('') },
+    test: { first: await bits('initial'), found: await bits('tuned') },
     p: test!.comparison?.mcnemar?.p ?? null,
   })
 }
@@ -224,17 +227,15 @@ async function main(): Promise<void> {
   }
   if (!values.table) {
     mkdirSync(join(values.results, '..'), { recursive: true })
-    const wanted = values.seeds
-      .split(',')
-      .flatMap(seed =>
-        (values.tasks.split(',') as SearchTaskName[]).flatMap(name =>
-          [...(values.conditions.split(',') as Condition[]), 'rank' as const].map(condition => ({
-            name,
-            condition,
-            seed: Number(seed),
-          })),
-        ),
-      )
+    const wanted = values.seeds.split(',').flatMap(seed =>
+      (values.tasks.split(',') as SearchTaskName[]).flatMap(name =>
+        [...(values.conditions.split(',') as Condition[]), 'rank' as const].map(condition => ({
+          name,
+          condition,
+          seed: Number(seed),
+        })),
+      ),
+    )
     for (const { name, condition, seed } of wanted) {
       const settings = settingsOf(searchTasks[name], condition === 'rank' ? 'greater' : condition, seed)
       const isDone = readLines().some(

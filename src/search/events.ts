@@ -87,12 +87,6 @@ export interface JudgedPrompt {
   readonly metrics: Metrics
 }
 
-/** Test rows under one prompt. */
-export interface JudgedTest extends Evaluation {
-  /** Of each row: 1 where the answer is right and 0 where it is not, or the log-likelihood of an answer in free text. */
-  readonly scores: readonly number[]
-}
-
 /** What a search came to: `result.json`, and the last event. */
 export interface SearchResult extends JudgedPrompt {
   /** Dev rows scored. */
@@ -101,7 +95,7 @@ export interface SearchResult extends JudgedPrompt {
   /** The prompts that were re-ranked on dev, best first. */
   readonly ranking: readonly JudgedPrompt[]
   /** The test rows, scored once with the chosen prompt and with the first. */
-  readonly test?: JudgedTest & { readonly initial: JudgedTest; readonly comparison?: PairedComparison }
+  readonly test?: Evaluation & { readonly initial: Evaluation; readonly comparison?: PairedComparison }
   readonly steps: number
   readonly drifted: number
   readonly generatedTokens: number

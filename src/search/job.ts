@@ -379,13 +379,7 @@ async function judgeOnTest(
     ],
     { seed: config.seed },
   )
-  const scores = (rows: JudgedRows) => rowsOf(rows).map(({ score }) => score)
-  return {
-    ...summary(own),
-    scores: scores(own),
-    initial: { ...summary(initial), scores: scores(initial) },
-    ...(comparisons[0] && { comparison: comparisons[0] }),
-  }
+  return { ...summary(own), initial: summary(initial), ...(comparisons[0] && { comparison: comparisons[0] }) }
 }
 
 function embeddingOf(model: LanguageModel, programs: SearchPrograms): Embedding {
