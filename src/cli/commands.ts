@@ -196,6 +196,7 @@ export const commands: readonly Command[] = [
     options: [
       { name: 'model', value: 'name', description: 'a folder, a .gguf file, or the id of a downloaded model' },
       { name: 'prompt', value: 'path', description: 'a run folder or a prompt.safetensors: answer with its soft prompt' },
+      { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks: which; by default what they share' },
       { name: 'input', value: 'file', description: 'rows to answer: .jsonl' },
       { name: 'output', value: 'file', description: 'a row for each of the input: text, ids, finishReason' },
       {

@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import { bundledModel } from '../config/package-root.js'
 import { promptTokenizer } from '../data/soft-tokens.js'
 import { GradpromptError } from '../errors.js'
-import { activePrompt } from '../evaluate/prompt.js'
+import { activePrompt, promptsByTask, promptTask } from '../evaluate/prompt.js'
 import { answerRow, answerRows } from '../generate/answer-rows.js'
 import { GenerationEngine } from '../generate/engine.js'
 import { readInput, renderInput } from '../generate/input.js'
@@ -34,10 +34,12 @@ export async function generate(request: GenerateRequest, context: Context<'gener
   // Mistakes in the rows are told before a model is loaded.
   const rows = 'input' in source ? await readInput(source.input) : undefined
   const prompt = path === undefined ? undefined : await readPromptAt(path)
+  if (prompt !== undefined && request.promptTask !== undefined) promptTask(prompt.method, request.promptTask, '--prompt-task')
   const lock = 'output' in source ? await lockOutput(source.output) : undefined
   try {
     return await withEngine(request, path, prompt && new Map([[thePrompt, prompt]]), async (generator, model) => {
-      const settings = { ...request.settings, ...(prompt !== undefined && { prompt: thePrompt }) }
+      const name = request.promptTask === undefined ? thePrompt : `${thePrompt}/${request.promptTask}`
+      const settings = { ...request.settings, ...(prompt !== undefined && { prompt: name }) }
       const options = { ...request, settings, prompt, generator, model }
       const started = performance.now()
       const answered =
@@ -145,7 +147,9 @@ export async function serve(request: ServeRequest, { signal, onNews }: Context<'
     const models: ServedModel[] = [{ id: model.name, numVirtualTokens: 0 }]
     for (const [id, prompt] of prompts) {
       const { numVirtualTokens } = prompt
-      models.push({ id, prompt: id, numVirtualTokens, tokenizer: tokenizerOf(model, prompt) })
+      // A prompt of several tasks is served as what they share, and as each of them.
+      for (const name of Object.keys(promptsByTask(id, activePrompt(prompt, model))))
+        models.push({ id: name, prompt: name, numVirtualTokens, tokenizer: tokenizerOf(model, prompt) })
     }
     const server = await startServer({
       generator,
@@ -195,7 +199,7 @@ async function withEngine<Result>(
   const model = await load(name ?? known ?? bundledModel, { device, threads, memory })
   try {
     const active: Record<string, ActivePrompt> = {}
-    for (const [id, prompt] of prompts ?? []) active[id] = activePrompt(prompt, model)
+    for (const [id, prompt] of prompts ?? []) Object.assign(active, promptsByTask(id, activePrompt(prompt, model)))
     const generator = await GenerationEngine.open(model, {
       weights,
       ...(batchSize !== undefined && { batchSize }),

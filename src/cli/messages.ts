@@ -124,6 +124,8 @@ export interface EngineRequest {
 export interface GenerateRequest extends EngineRequest {
   /** A run folder, a prompt file or the folder of a PEFT adapter. */
   readonly prompt?: string | undefined
+  /** Of a prompt of several tasks: which of them. */
+  readonly promptTask?: string | undefined
   /** A text to answer, or a file of rows and where their answers go. */
   readonly source: { readonly text: string } | { readonly input: string; readonly output: string }
   /** Through the chat template or not; by default as fits the model and the prompt. */

@@ -228,16 +228,7 @@ export class RowBuilder {
 
   #task(record: DataRecord, index: number): { readonly task?: number } {
     const { tasks } = this.#options
-    if (tasks === undefined) return {}
-    const name = columnValue(record, tasks.column, index)
-    const task = tasks.names.indexOf(name)
-    if (task >= 0) return { task }
-    const meant = nearest(name, tasks.names)
-    throw new GradpromptError('unknown-task', `${originOf(record, index)} belongs to a task that the prompt does not know`, {
-      found: `${tasks.column}: ${shorten(name)}`,
-      expected: `one of ${tasks.names.map(shorten).join(', ')} (method.tasks)`,
-      ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
-    })
+    return tasks === undefined ? {} : { task: taskIndex(record, index, tasks) }
   }
 
   #contextText(record: DataRecord, index: number): string {
@@ -390,6 +381,22 @@ export class RowBuilder {
       if (this.#tokenizer.specialTokenIds.has(id)) counts.set(id, (counts.get(id) ?? 0) + 1)
     return counts
   }
+}
+
+/**
+ * Which of a prompt's tasks a row belongs to.
+ * @throws GradpromptError `unknown-task`, `missing-column`
+ */
+export function taskIndex(record: DataRecord, index: number, tasks: NonNullable<RowOptions['tasks']>): number {
+  const name = columnValue(record, tasks.column, index)
+  const task = tasks.names.indexOf(name)
+  if (task >= 0) return task
+  const meant = nearest(name, tasks.names)
+  throw new GradpromptError('unknown-task', `${originOf(record, index)} belongs to a task that the prompt does not know`, {
+    found: `${tasks.column}: ${shorten(name)}`,
+    expected: `one of ${tasks.names.map(shorten).join(', ')} (method.tasks)`,
+    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+  })
 }
 
 function commonPrefix(a: readonly number[], b: readonly number[]): number {

@@ -3,6 +3,7 @@ import { findLabels, type LabelWords, labelWord } from '../data/labels.js'
 import { shuffle } from '../data/random.js'
 import { readRecords } from '../data/read.js'
 import { type DataRecord, originOf } from '../data/records.js'
+import { taskIndex } from '../data/rows.js'
 import { readableText, type SoftVocabulary, softEncoder, softTexts } from '../data/soft-tokens.js'
 import { limitRecords } from '../data/split.js'
 import type { DataTask } from '../data/task-records.js'
@@ -15,6 +16,7 @@ import { generationRequest, tokenBudget } from '../generate/settings.js'
 import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { type GenerationMetrics, generationMetrics, scoreGeneration } from './generations.js'
+import { promptsByTask } from './prompt.js'
 import { hashOf, type RowResult, type RowResultFile, resultKey } from './row-results.js'
 import type { Scorer } from './scorer.js'
 import { classification, freeText, type GenerationTask, promptTemplate, taskFor } from './tasks/index.js'
@@ -81,6 +83,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const task = await taskOf(options, records)
   const template = await templateOf(options, task, new Set(records.map(record => hashOf(record))))
   const numVirtualTokens = prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0
+  const tasks = prompt?.method.tasks?.(prompt.config)
   const soft = softVocabulary(prompt?.config, model.config)
   const tokenizer = soft ? softEncoder(model.tokenizer, soft) : model.tokenizer
   const settings = { temperature: options.temperature, seed }
@@ -115,14 +118,15 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
     const engine = await GenerationEngine.open(model, {
       weights,
       ...(options.batchSize !== undefined && { batchSize: options.batchSize }),
-      ...(prompt && { prompts: { prompt }, defaultPrompt: 'prompt' }),
+      ...(prompt && { prompts: promptsByTask('prompt', prompt), defaultPrompt: 'prompt' }),
     })
     try {
       await Promise.all(
         rows
           .filter(({ index }) => !done.has(index))
           .map(async ({ record, index, ids, maxNewTokens, key, sample, text: asked }) => {
-            const request = generationRequest(ids, maxNewTokens, { ...settings, stop: task.stop } as never, sample)
+            const ofTask = tasks && { prompt: `prompt/${tasks.names[taskIndex(record, index, tasks)]}` }
+            const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop: task.stop } as never, sample)
             const { text, finishReason, ids: generated } = await engine.generate({ ...request, ...(signal && { signal }) })
             if (finishReason === 'aborted') return
             const result = { ...(await scoreGeneration(task, { record, index, text, finishReason }, scorer)), prompt: asked, key }

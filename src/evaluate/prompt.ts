@@ -46,6 +46,33 @@ export function activePrompt(
   return { method, config: prompt.method, parameters }
 }
 
+/**
+ * Index of a task among those of a prompt's options.
+ * @param option what names the task, for the message
+ * @throws GradpromptError `unknown-task`: the prompt has no such task, or is none of several
+ */
+export function promptTask(config: { readonly type: string }, task: string, option: string): number {
+  const names = promptMethods.get(config.type)?.tasks?.(config)?.names ?? []
+  const index = names.indexOf(task)
+  if (index >= 0) return index
+  const meant = nearest(task, names)
+  throw new GradpromptError('unknown-task', `${option} names a task that the prompt does not have`, {
+    found: task,
+    expected: names.length > 0 ? `one of ${names.join(', ')}` : `nothing: this prompt of ${config.type} has one task`,
+    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+  })
+}
+
+/** A prompt under a name and, where it has several tasks, as each of them has it under `NAME/TASK`. */
+export function promptsByTask(name: string, prompt: ActivePrompt): Record<string, ActivePrompt> {
+  const { method, config, parameters } = prompt
+  const names = method.tasks?.(config)?.names ?? []
+  const each = names.map(
+    (task, i) => [`${name}/${task}`, { ...prompt, parameters: method.forTask!(config, parameters, i) }] as const,
+  )
+  return Object.fromEntries([[name, prompt], ...each])
+}
+
 function promptMethod({ method }: PromptFile): PromptMethod {
   const found = promptMethods.get(method.type)
   if (found !== undefined) return found

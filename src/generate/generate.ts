@@ -1,6 +1,7 @@
 import { bundledModel } from '../config/package-root.js'
 import { promptTokenizer } from '../data/soft-tokens.js'
 import { promptFor } from '../evaluate/evaluate.js'
+import { promptsByTask, promptTask } from '../evaluate/prompt.js'
 import { LanguageModel } from '../model/language-model.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import type { LearnedRun } from '../runs/learned-run.js'
@@ -16,6 +17,8 @@ export interface GenerateOptions extends Partial<Omit<GenerationSettings, 'promp
   readonly model?: LanguageModel | string | undefined
   /** A run, its folder, a prompt file, or a PEFT adapter's folder: answer with its soft prompt. */
   readonly prompt?: LearnedRun | PromptFile | string | undefined
+  /** Of a prompt of several tasks: which of them; by default what they share. */
+  readonly promptTask?: string | undefined
   /** Texts to go on with, or conversations. */
   readonly inputs: readonly (string | GenerationInput)[]
   /** By default 256, or what the context has left. */
@@ -35,16 +38,21 @@ export interface GenerateOptions extends Partial<Omit<GenerationSettings, 'promp
  */
 export async function generate(options: GenerateOptions): Promise<Generation[]> {
   const { inputs, maxNewTokens, weights, batchSize, signal, onAnswer, system, chat, variables, model: _, ...settings } = options
+  const { promptTask: task } = options
   const source = await promptFor({ prompt: options.prompt })
   const given = options.model ?? source.config?.model ?? bundledModel
   const model = typeof given === 'string' ? await LanguageModel.load(given) : given
   try {
     const prompt = await source.active(model)
+    if (prompt && task !== undefined) promptTask(prompt.config, task, 'promptTask')
     const tokenizer = promptTokenizer(model.tokenizer, softVocabulary(prompt?.config, model.config))
     const engine = await GenerationEngine.open(model, {
       ...(weights !== undefined && { weights }),
       ...(batchSize !== undefined && { batchSize }),
-      ...(prompt && { prompts: { prompt }, defaultPrompt: 'prompt' }),
+      ...(prompt && {
+        prompts: promptsByTask('prompt', prompt),
+        defaultPrompt: task === undefined ? 'prompt' : `prompt/${task}`,
+      }),
     })
     const room = {
       contextLength: model.config.maxPositionEmbeddings,

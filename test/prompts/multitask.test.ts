@@ -2,10 +2,12 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import type { ConfigInput } from '../../src/config/schema.js'
+import { evaluateByGeneration } from '../../src/evaluate/by-generation.js'
 import { evaluate } from '../../src/evaluate/evaluate.js'
 import { activePrompt } from '../../src/evaluate/prompt.js'
 import { exportPrompt } from '../../src/export/index.js'
 import { readPeftAdapter } from '../../src/export/peft-adapter.js'
+import { generate } from '../../src/generate/generate.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { promptMethods } from '../../src/prompts/index.js'
 import { tune } from '../../src/train/tune.js'
@@ -104,6 +106,55 @@ test('a task that is not listed is named', async () => {
   expect(await problemOf(unknown)).toMatchObject({ code: 'unknown-task', found: 'task: "crossed"', hint: 'did you mean crosed?' })
   const column = tune(config({ method: { ...method, taskColumn: 'kind' }, out: join(folder, 'column') }))
   expect(await problemOf(column)).toMatchObject({ code: 'missing-column' })
+})
+
+test('generation is under the prompt of a task, and of each row its own', async () => {
+  const { prompt } = await run
+  const model = await LanguageModel.load(toyModel, { threads: 1 })
+  try {
+    const active = activePrompt(prompt, model)
+    const inputs = ['the wine -', 'on stone -']
+    const answers = async (promptTask?: string) =>
+      (await generate({ model, prompt, promptTask, inputs, maxNewTokens: 3, weights: 'fp32' })).map(({ ids }) => ids)
+    const plain = async (parameters: ReadonlyMap<string, Float32Array>) => {
+      const own = { ...active, parameters }
+      const results: number[][] = []
+      for (const text of inputs) {
+        const ids = model.tokenizer.encode(text)
+        const begin = ids.length
+        for (let i = 0; i < 3; i++) {
+          const [logits] = await model.logits([ids], own)
+          const last = logits!.subarray(-model.config.vocabSize)
+          ids.push(last.indexOf(Math.max(...last)))
+        }
+        results.push(ids.slice(begin))
+      }
+      return results
+    }
+    const { tasks } = method
+    for (const [i, task] of tasks.entries())
+      expect(await answers(task)).toEqual(await plain(active.method.forTask!(active.config, active.parameters, i)))
+    expect(await answers()).toEqual(await plain(active.parameters))
+    expect(await answers(tasks[0])).not.toEqual(await answers(tasks[1]))
+    const unknown = generate({ model, prompt, promptTask: 'strait', inputs })
+    expect(await problemOf(unknown)).toMatchObject({ code: 'unknown-task', expected: `one of ${tasks.join(', ')}` })
+
+    const rows = await evaluateByGeneration({
+      model,
+      data,
+      columns: ['text', 'label', 'task'],
+      template: '{text} -',
+      answer: ' {label}',
+      labels: { 0: 'the', 1: 'of' },
+      prompt: active,
+      weights: 'fp32',
+      seed: 1,
+      limit: 8,
+    })
+    for (const { text, answer } of rows.results) expect(text!.trim().startsWith(answer!), `${text} for ${answer}`).toBe(true)
+  } finally {
+    await model.dispose()
+  }
 })
 
 async function startOf() {

@@ -88,9 +88,16 @@ export async function generateRequest(text: string | undefined, options: OptionV
       hint: 'without --raw, text goes through the chat template',
     })
   }
+  const promptTask = options['prompt-task'] as string | undefined
+  if (promptTask !== undefined && options.prompt === undefined) {
+    throw new GradpromptError('invalid-option', '--prompt-task needs --prompt', {
+      hint: 'name the run of a prompt of several tasks: --prompt RUN',
+    })
+  }
   return {
     ...engineRequest(options),
     prompt: options.prompt as string | undefined,
+    promptTask,
     source,
     chat: options.chat === true ? true : options.raw === true ? false : undefined,
     system,
