@@ -48,6 +48,8 @@ export interface ScoringRow {
   readonly candidates: { readonly label: string; readonly ids: number[] }[]
   /** Index into the label set's candidates; -1 when the row has no label. */
   readonly target: number
+  /** The label set's candidates that the row's task has, by their index; undefined: all. */
+  readonly among?: readonly number[]
   /** Index of its task, where a column tells tasks apart. */
   readonly task?: number
 }
@@ -66,8 +68,17 @@ export interface RowOptions {
   readonly appendEos?: boolean
   /** The soft tokens of the template; without them the words that these start from stand in their places. */
   readonly soft?: SoftVocabulary | undefined
-  /** The column that names a row's task, and the names. */
-  readonly tasks?: { readonly column: string; readonly names: readonly string[] } | undefined
+  /** Several tasks. */
+  readonly tasks?: RowTasks | undefined
+}
+
+/** Tasks whose rows stand in one file. */
+export interface RowTasks {
+  /** The column that names a row's task. */
+  readonly column: string
+  readonly names: readonly string[]
+  /** Of a task the labels that its rows are scored among; by default all. */
+  readonly labels?: Readonly<Record<string, readonly string[]>> | undefined
 }
 
 interface Fitted {
@@ -161,7 +172,7 @@ export class RowBuilder {
   scoring(record: DataRecord, index: number): ScoringRow {
     const known = this.#scoringRows.get(record)
     if (known !== undefined) return known.index === index ? known : { ...known, index }
-    const row = { ...this.#scored(record, index), ...this.#task(record, index) }
+    const row = { ...this.#scored(record, index), ...this.#task(record, index), ...this.#among(record, index) }
     this.#scoringRows.set(record, row)
     return row
   }
@@ -229,6 +240,20 @@ export class RowBuilder {
   #task(record: DataRecord, index: number): { readonly task?: number } {
     const { tasks } = this.#options
     return tasks === undefined ? {} : { task: taskIndex(record, index, tasks) }
+  }
+
+  #among(record: DataRecord, index: number): { readonly among?: readonly number[] } {
+    const { tasks, labels } = this.#options
+    const own = tasks?.labels?.[columnValue(record, tasks.column, index)]
+    if (own === undefined || labels === undefined) return {}
+    const among = own.map(word => labels.candidates.indexOf(word))
+    const unknown = among.indexOf(-1)
+    if (unknown >= 0)
+      throw new GradpromptError('invalid-config', 'method.taskLabels has a word that data.labels does not have', {
+        found: shorten(own[unknown]!),
+        expected: `words among ${labels.candidates.map(shorten).join(', ')}`,
+      })
+    return { among }
   }
 
   #contextText(record: DataRecord, index: number): string {
@@ -387,7 +412,7 @@ export class RowBuilder {
  * Which of a prompt's tasks a row belongs to.
  * @throws GradpromptError `unknown-task`, `missing-column`
  */
-export function taskIndex(record: DataRecord, index: number, tasks: NonNullable<RowOptions['tasks']>): number {
+export function taskIndex(record: DataRecord, index: number, tasks: RowTasks): number {
   const name = columnValue(record, tasks.column, index)
   const task = tasks.names.indexOf(name)
   if (task >= 0) return task

@@ -91,15 +91,19 @@ export async function scoreRows(
   }
   const prejudice = contentFree && (await prejudices(model, prompt, rows, contentFree))
   const logLikelihoods = words.map(scores => classScores(labels, scores, weights))
-  const scored = rows.map(({ target, task }, i) => {
+  const scored = rows.map(({ target, task, among }, i) => {
     const bias = prejudice?.get(task)
-    const scores =
+    const calibrated =
       bias &&
       classScores(
         labels,
         words[i]!.map((score, j) => score - bias[j]!),
         weights,
       )
+    // What another task answers cannot be the answer of this one.
+    const scores = among
+      ? (calibrated ?? logLikelihoods[i]!).map((score, j) => (among.includes(j) ? score : Number.NEGATIVE_INFINITY))
+      : calibrated
     return { target, logLikelihoods: logLikelihoods[i]!, ...(scores && { scores }) }
   })
   const { metrics, confusion, predictions, confidences } = classificationMetrics(scored, labels.candidates, { seed })

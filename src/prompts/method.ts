@@ -1,6 +1,7 @@
 import type { tf } from '../../kernels/tf.js'
 import type { AttentionCall, ModelConfig } from '../../models/family.js'
 import type { ExampleRow } from '../data/examples.js'
+import type { RowTasks } from '../data/rows.js'
 import type { Template } from '../data/template.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import type { PromptPlacement } from '../model/forest.js'
@@ -125,8 +126,8 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
   frozenLayers?(config: Config, model: ModelConfig): number
   /** Tokens of the prompt that count in every row's loss as labels do; for rows at the input that all sequences share. */
   ownTargets?(config: Config): readonly OwnTarget[]
-  /** Several tasks under one prompt: the column that names a row's task, and the names. */
-  tasks?(config: Config): { readonly column: string; readonly names: readonly string[] } | undefined
+  /** Several tasks under one prompt. */
+  tasks?(config: Config): RowTasks | undefined
   /** The parameters as one of its tasks has them. */
   forTask?(config: Config, parameters: ReadonlyMap<string, Float32Array>, task: number): ReadonlyMap<string, Float32Array>
   /** The virtual tokens as the first layer takes them, the same for every sequence: [numVirtualTokens, d]. */

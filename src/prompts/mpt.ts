@@ -22,6 +22,12 @@ export const mptSchema = z.strictObject({
     .optional()
     .describe('the tasks, as the column method.taskColumn names them; by default there is one task'),
   taskColumn: z.string().min(1).default('task').describe("the column that names a row's task"),
+  taskLabels: z
+    .record(z.string(), z.array(z.string().min(1)).min(1))
+    .optional()
+    .describe(
+      "task -> the label words that its rows are scored among (the first of a class's words); by default all of data.labels",
+    ),
   numRanks: z.int().min(1).max(1000).default(1).describe("rank of a task's factor"),
   sourceFactors: z
     .enum(['average', 'none'])
@@ -39,7 +45,10 @@ export const mpt: PromptMethod<MptConfig> = {
   learningRate: 0.01,
   placement: ({ numVirtualTokens }) => ({ numVirtualTokens, position: 'before-bos' }),
 
-  check({ numRanks, numVirtualTokens }, { hiddenSize }) {
+  check({ numRanks, numVirtualTokens, tasks = [], taskLabels = {} }, { hiddenSize }) {
+    const unknown = Object.keys(taskLabels).find(name => !tasks.includes(name))
+    if (unknown !== undefined)
+      return `method.taskLabels names ${JSON.stringify(unknown)}, and method.tasks has ${tasks.join(', ') || 'none'}`
     const most = Math.min(numVirtualTokens, hiddenSize)
     return numRanks > most
       ? `method.numRanks (${numRanks}) is beyond method.numVirtualTokens (${numVirtualTokens}) or the model's width (${hiddenSize}): take 1 to ${most}`
@@ -83,7 +92,7 @@ export const mpt: PromptMethod<MptConfig> = {
     return tf.mul(prompt!, tf.matMul(ofTask(taskColumns!, m, r), ofTask(taskRows!, r, d))) // [m, d]
   },
 
-  tasks: ({ tasks, taskColumn }) => tasks && { column: taskColumn, names: tasks },
+  tasks: ({ tasks, taskColumn, taskLabels }) => tasks && { column: taskColumn, names: tasks, labels: taskLabels },
   forTask(config, parameters, task) {
     const chosen = new Float32Array(numTasks(config))
     if (!(task < chosen.length)) throw new RangeError(`there is no task ${task} among ${chosen.length}`)

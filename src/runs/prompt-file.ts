@@ -11,8 +11,11 @@ const maxNumbers = 2 ** 28
 
 const size = z.int().min(1)
 
+/** Soft tokens of the template: what each placeholder stands for. */
+const softTokens = z.array(z.object({ text: z.string(), ids: z.array(z.int().min(-1)) })).max(0xfffd)
+
 const headerSchema = z.object({
-  method: z.looseObject({ type: z.string().min(1) }),
+  method: z.looseObject({ type: z.string().min(1), softTokens: softTokens.optional() }),
   model: z.object({ name: z.string(), hash: z.string() }),
   hiddenSize: size,
   // A method may act without virtual tokens.

@@ -7,6 +7,7 @@ import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import { contentFreeRow, type Metrics, type ScoreOptions, scoreRows } from '../evaluate/score.js'
 import type { LanguageModel } from '../model/language-model.js'
+import { promptMethods } from '../prompts/index.js'
 import type { ControlScores } from './events.js'
 import type { Task } from './task.js'
 
@@ -45,6 +46,8 @@ export async function scoreControl(
       contextLength: model.config.maxPositionEmbeddings,
       numVirtualTokens: 0,
       truncate: true,
+      // The base model chooses among the same labels.
+      tasks: promptMethods.get(config.method.type)?.tasks?.(config.method),
     })
     const rows = records.map((record, i) => builder.scoring(record, i))
     const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)

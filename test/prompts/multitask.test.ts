@@ -108,6 +108,31 @@ test('a task that is not listed is named', async () => {
   expect(await problemOf(column)).toMatchObject({ code: 'missing-column' })
 })
 
+test('rows are scored among the labels of their own task', async () => {
+  // Straight rows may answer with the first word alone, so that half of them are right whatever has been learned.
+  const taskLabels = { straight: ['the'] }
+  const own = { ...method, taskLabels }
+  const options = {
+    method: own,
+    out: join(folder, 'labels'),
+    train: { steps: 200, batchSize: 8, learningRate: 0.1, evaluateEvery: 200 },
+  }
+  const { folder: path, result } = await tune(config(options))
+  expect(result.metrics.accuracy!.value).toBe(0.75)
+  const { predictions } = await evaluate({ prompt: path, data })
+  const tasks = [...lines, ...lines].map(line => line.split('\t')[2])
+  expect(predictions!.filter((_, i) => tasks[i] === 'straight').every(({ predicted }) => predicted === 'the')).toBe(true)
+  expect(predictions!.filter((_, i) => tasks[i] === 'crossed').some(({ predicted }) => predicted === 'of')).toBe(true)
+
+  const wrong = (labels: Record<string, string[]>, name: string) =>
+    problemOf(tune(config({ method: { ...method, taskLabels: labels }, out: join(folder, name) })))
+  expect(await wrong({ strait: ['the'] }, 'strait')).toMatchObject({
+    code: 'invalid-config',
+    message: 'method.taskLabels names "strait", and method.tasks has straight, crossed',
+  })
+  expect(await wrong({ straight: ['a'] }, 'word')).toMatchObject({ code: 'invalid-config', found: '"a"' })
+})
+
 test('generation is under the prompt of a task, and of each row its own', async () => {
   const { prompt } = await run
   const model = await LanguageModel.load(toyModel, { threads: 1 })

@@ -89,6 +89,7 @@ describe('the prompt file', () => {
     ['a size that is not that of the prompt', { hiddenSize: '4' }, 'prompt has shape [2, 3], not [2, 4]'],
     ['options that are not JSON', { methodConfig: '{' }, 'methodConfig is not JSON'],
     ['options without a type', { methodConfig: '{}' }, 'method.type: '],
+    ['soft tokens that are no list', { methodConfig: '{"type":"soft-template","softTokens":3}' }, 'method.softTokens: '],
     ['labels that are not words', { labels: '{"0":1}' }, 'labels.0: '],
   ])('with %s is refused', async (_, change, found) => {
     await expect(readPrompt(await changed(change))).rejects.toThrow(
