@@ -66,13 +66,13 @@ test('tokens of the texts: those that belong together first, nothing of what all
 })
 
 test.each(['model', 'texts', 'all'])(
-  'with candidates of the %s the distributions narrow towards lower losses',
-  async candidates => {
+  'with choices of the kind %s the distributions narrow towards lower losses',
+  async choices => {
     const { folder, remove } = temporaryFolder()
     const events: SearchEvent[] = []
     const options = {
       type: 'categorical',
-      candidates,
+      choices,
       perPosition: 6,
       samples: 16,
       steps: 30,
@@ -93,7 +93,7 @@ test("without a label of the questions it learns from the model's own answers", 
   const { folder, remove } = temporaryFolder()
   const options = {
     type: 'categorical',
-    candidates: 'all',
+    choices: 'all',
     pseudoLabels: { perClass: 3 },
     samples: 8,
     steps: 10,

@@ -29,7 +29,7 @@ const settings: Readonly<Record<string, Record<string, unknown>>> = {
   pez: { steps: 60, learningRate: 0.2 },
   gbda: { steps: 25, initialLogit: 3, candidates: 4, samples: 2 },
   fluent: { steps: 60, stepSize: 1, noise: { from: 2, to: 0.2 } },
-  categorical: { candidates: 'all', samples: 12, learningRate: 0.2, steps: 40 },
+  categorical: { choices: 'all', samples: 12, learningRate: 0.2, steps: 40 },
   rlprompt: { prompts: 16, topK: 8, hidden: 256, learningRate: 0.01, follow: 0.02, steps: 60 },
   promptquine: { prompt: words.join(''), minLength: 1, population: 16, offspring: 32, steps: 12 },
   'random-shortlist': { candidates: 4, steps: 40 },

@@ -7,13 +7,13 @@ import { textTokens } from '../text-tokens.js'
 
 export const categoricalSchema = z.strictObject({
   type: z.literal('categorical'),
-  candidates: z
+  choices: z
     .enum(['model', 'texts', 'all'])
     .default('model')
     .describe(
-      'tokens that a position chooses from: those that the model itself would go on with, those that belong together in the questions’ texts, or the whole vocabulary',
+      'tokens that a distribution is over: those that the model itself would go on with, those that belong together in the questions’ texts, or the whole vocabulary',
     ),
-  perPosition: z.int().min(2).default(100).describe('how many of them'),
+  perPosition: z.int().min(2).default(100).describe('tokens that a distribution is over, at most; not of the whole vocabulary'),
   samples: z.int().min(2).default(20).describe('prompts that are drawn in a step'),
   learningRate: z.number().positive().default(0.1).describe('of Adam, on the logits of the distributions'),
 })
@@ -90,11 +90,11 @@ export const categorical: SearchMethod<Options, State> = {
 }
 
 /** What each position may choose from; its token in the first prompt is always among it. */
-async function candidatesOf({ candidates, perPosition }: Options, context: SearchContext): Promise<number[][]> {
+async function candidatesOf({ choices, perPosition }: Options, context: SearchContext): Promise<number[][]> {
   const { space, objective, allowed, rows, embedding } = context
   const withStart = (ids: readonly number[], position: number) => [...new Set([...ids, space.start[position]!])]
-  if (candidates === 'all') return space.free.map(position => withStart([...allowed], position))
-  if (candidates === 'texts') {
+  if (choices === 'all') return space.free.map(position => withStart([...allowed], position))
+  if (choices === 'texts') {
     const usable = new Set(allowed)
     const ids = textTokens(rows).filter(id => usable.has(id))
     return space.free.map(position => withStart(ids.slice(0, perPosition), position))

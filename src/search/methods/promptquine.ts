@@ -8,7 +8,7 @@ import type { TokenSpace } from '../token-space.js'
 export const promptquineSchema = z.strictObject({
   type: z.literal('promptquine'),
   shots: z.int().min(1).optional().describe('training rows that the first prompt shows, in place of search.prompt'),
-  separator: z.string().default('\n').describe('what stands behind each of them'),
+  separator: z.string().default('\n').describe('what stands behind each row that the first prompt shows'),
   evolution: z
     .enum(['steady-state', 'generational'])
     .default('generational')

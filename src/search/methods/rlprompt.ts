@@ -8,16 +8,21 @@ import { adamStep } from '../relaxation.js'
 export const rlpromptSchema = z.strictObject({
   type: z.literal('rlprompt'),
   prompts: z.int().min(2).default(16).describe('prompts that the policy writes in a step'),
-  topK: z.int().min(1).default(256).describe('tokens that it draws from: the likeliest'),
-  hidden: z.int().min(1).default(2048).describe('units of its network'),
+  topK: z.int().min(1).default(256).describe('tokens that the policy draws from: the likeliest'),
+  hidden: z.int().min(1).default(2048).describe("units of the policy's network"),
   learningRate: z.number().positive().default(5e-5).describe('of Adam, on the network'),
-  clip: z.number().positive().default(5).describe('norm that a gradient is cut to'),
-  follow: z.number().positive().max(1).default(0.001).describe('how fast the network that gives target values follows'),
+  clip: z.number().positive().default(5).describe("norm that the policy's gradient is cut to"),
+  follow: z
+    .number()
+    .positive()
+    .max(1)
+    .default(0.001)
+    .describe('share of the way to the policy that its target network goes in a step'),
   normalise: z
     .boolean()
     .default(true)
     .describe("rewards of a step are their z-scores, so that one step's questions are like another's"),
-  rewardScale: z.number().positive().default(5).describe('what rewards are multiplied by'),
+  rewardScale: z.number().positive().default(5).describe('what the rewards of prompts are multiplied by'),
 })
 
 type State = {
