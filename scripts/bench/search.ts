@@ -224,7 +224,7 @@ class SearchBench {
       data: { train: file },
       template: [{ role: 'user', content: '{message}{prompt}' }],
       answer: '{target}',
-      search: { type: 'gcg', prompt: FIRST, steps, searchWidth: WIDTH, topK: 256, questions: chosen.length },
+      search: { type: 'gcg', prompt: FIRST, steps, searchWidth: WIDTH, topk: 256, questions: chosen.length },
     }
   }
 

@@ -345,7 +345,8 @@ export const commands: readonly Command[] = [
   {
     name: 'methods',
     summary: 'what can be learned, with which options',
-    description: 'Lists the soft-prompt methods with their options and defaults, where each can be exported to, and its paper.',
+    description:
+      'Lists the soft-prompt methods and the searches with their options, defaults and papers, and where each can be exported to.',
     options: [{ name: 'model', value: 'name', description: 'count the parameters for this model' }, json],
     example: 'gradprompt methods --model models/smollm2-135m-instruct',
     load: () => import('./commands/methods.js'),

@@ -80,10 +80,10 @@ export class Policy {
     return Math.log(sum) + highest
   }
 
-  /** A token by its probability among the `topK` likeliest; without `random` the likeliest, of equals the lowest id. */
-  choose(logits: Float32Array, row: number, topK: number, random?: RandomGenerator): number {
+  /** A token by its probability among the `topk` likeliest; without `random` the likeliest, of equals the lowest id. */
+  choose(logits: Float32Array, row: number, topk: number, random?: RandomGenerator): number {
     const costs = this.rowOf(logits, row).map(logit => -logit)
-    const best = lowest(costs, this.allowed, random === undefined ? 1 : topK)
+    const best = lowest(costs, this.allowed, random === undefined ? 1 : topk)
     if (random === undefined) return best[0]!
     const weights = best.map(id => Math.exp(costs[best[0]!]! - costs[id]!))
     let left = ((random.next() >>> 0) / 0x1_0000_0000) * weights.reduce((sum, weight) => sum + weight, 0)
@@ -126,7 +126,7 @@ export async function rollOut(
   policy: Policy,
   parameters: Float32Array,
   { space, objective, embedding, random }: SearchContext,
-  { prompts: count, topK }: { readonly prompts: number; readonly topK: number },
+  { prompts: count, topk }: { readonly prompts: number; readonly topk: number },
 ): Promise<RollOut> {
   const { vocabSize, hiddenSize } = embedding
   const places = space.free.length
@@ -139,7 +139,7 @@ export async function rollOut(
     const logits = await policy.logits(parameters, seen)
     for (const [i, ids] of written.entries()) {
       const isSample = i < count
-      const id = policy.choose(logits, i, topK, isSample ? generator : undefined)
+      const id = policy.choose(logits, i, topk, isSample ? generator : undefined)
       ids[position] = id
       if (!isSample) continue
       states.set(seen.subarray(i * hiddenSize, (i + 1) * hiddenSize), (i * places + j) * hiddenSize)

@@ -172,6 +172,8 @@ test('methods lists options, exports and parameters', async () => {
   const { code, stdout } = await command(['methods'])
   expect(code).toBe(0)
   expect(stdout).toMatch(/method\.init\.type +one of text, vocabulary, labels, random/)
+  expect(stdout).toMatch(/search\.shortlist +how the shortlist is drawn/)
+  expect(lines.find(line => line.event === 'search')).toMatchObject({ type: 'greater', steps: 20 })
 })
 
 test('inspect describes a model without its weights', async () => {

@@ -23,14 +23,14 @@ afterEach(() => remove())
 
 /** Options under which each method works on a vocabulary of eight words. */
 const settings: Readonly<Record<string, Record<string, unknown>>> = {
-  gcg: { searchWidth: 24, topK: 8, steps: 12 },
+  gcg: { searchWidth: 24, topk: 8, steps: 12 },
   autoprompt: { candidates: 4, positions: 'permuted', steps: 24 },
   arca: { candidates: 4, averages: 3, steps: 18 },
   pez: { steps: 60, learningRate: 0.2 },
   gbda: { steps: 25, initialLogit: 3, candidates: 4, samples: 2 },
   fluent: { steps: 60, stepSize: 1, noise: { from: 2, to: 0.2 } },
   categorical: { choices: 'all', samples: 12, learningRate: 0.2, steps: 40 },
-  rlprompt: { prompts: 16, topK: 8, hidden: 256, learningRate: 0.01, follow: 0.02, steps: 60 },
+  rlprompt: { prompts: 16, topk: 8, hidden: 256, learningRate: 0.01, follow: 0.02, steps: 60 },
   promptquine: { prompt: words.join(''), minLength: 1, population: 16, offspring: 32, steps: 12 },
   'random-shortlist': { candidates: 4, steps: 40 },
   greater: { topk: 8, steps: 30, blocks: 1, measure: 'cross-entropy', fluency: 0 },

@@ -20,7 +20,7 @@ afterEach(() => remove())
 const otherModel = 'test/fixtures/models/gpt2'
 const run = async (out: string, options: Record<string, unknown>) => {
   const events: SearchEvent[] = []
-  const defaults = { type: 'gcg', vocabulary: 'ascii', searchWidth: 40, topK: 20, steps: 5, bufferSize: 2 }
+  const defaults = { type: 'gcg', vocabulary: 'ascii', searchWidth: 40, topk: 20, steps: 5, bufferSize: 2 }
   const config = toySearch(folder, { out: join(folder, out), search: { ...defaults, ...options } })
   const { result } = await search(config, { onEvent: event => events.push(event) })
   return { result, steps: events.filter((event): event is SearchStepEvent => event.event === 'step') }

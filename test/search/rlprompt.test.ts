@@ -102,7 +102,7 @@ describe('a policy', () => {
 
   test('learns: what it writes becomes better, and what it holds likeliest is among the best', async () => {
     const events: SearchEvent[] = []
-    const options = { type: 'rlprompt', prompts: 16, topK: 8, hidden: 256, learningRate: 0.01, follow: 0.02, steps: 60 }
+    const options = { type: 'rlprompt', prompts: 16, topk: 8, hidden: 256, learningRate: 0.01, follow: 0.02, steps: 60 }
     await search(toySearch(folder, { search: options }), { onEvent: event => events.push(event) })
     const steps = events.filter((event): event is SearchStepEvent => event.event === 'step')
     const rewards = steps.map(({ figures }) => figures!.meanReward!)

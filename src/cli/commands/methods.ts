@@ -5,6 +5,7 @@ import { exportTargets } from '../../export/index.js'
 import { openCheckpoint, shortName } from '../../model/checkpoint.js'
 import { learnedNumbers } from '../../prompts/check.js'
 import { methodSchemas, promptMethods } from '../../prompts/index.js'
+import { searchMethods, searchSchemas } from '../../search/index.js'
 import type { CommandFunction } from '../commands.js'
 import { configOptions, describeOption } from '../config-help.js'
 import { createOutput, plural, table } from '../output.js'
@@ -45,6 +46,21 @@ export const run: CommandFunction = async ({ options }) => {
     ]
     const rows = own.map(option => [`  ${option.path}`, describeOption(option)])
     output.text(`${type}\n${table(facts.map(([key, value]) => [`  ${key}`, value!]))}\n\n${table(rows)}`)
+  }
+  for (const [type, { paper, steps }] of searchMethods) {
+    const schema = searchSchemas.find(schema => schema.shape.type.value === type)!
+    const own = configOptions(z.toJSONSchema(schema, { io: 'input' }) as OptionSchema, 'search.').filter(
+      ({ path }) => path !== 'search.type',
+    )
+    const options = own.map(({ path, description, choices, default: fallback }) => ({
+      path,
+      description,
+      choices,
+      default: fallback,
+    }))
+    output.object({ event: 'search', type, paper, steps, options })
+    const rows = own.map(option => [`  ${option.path}`, describeOption(option)])
+    output.text(`${type} (gradprompt search)\n${table([['  paper', paper]])}\n\n${table(rows)}`)
   }
   return 0
 }

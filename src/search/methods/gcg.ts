@@ -7,7 +7,7 @@ import { probed, probeOption } from '../probe.js'
 export const gcgSchema = z.strictObject({
   type: z.literal('gcg'),
   searchWidth: z.int().min(1).default(128).describe('candidates of a step'),
-  topK: z.int().min(1).default(256).describe('tokens a position is drawn from: those with the best gradient scores'),
+  topk: z.int().min(1).default(256).describe('tokens a position is drawn from: those with the best gradient scores'),
   replace: z.int().min(1).default(1).describe('positions that a candidate changes'),
   bufferSize: z.int().min(0).default(0).describe('prompts that are kept to go on from; 0: always the best of the step'),
   probe: probeOption.optional().describe('probe sampling: most candidates are scored by a smaller model alone'),
@@ -42,7 +42,7 @@ export const gcg: SearchMethod<Options, State> = {
     return { buffer: scored.map(({ ids, loss }) => ({ ids, loss })) }
   },
 
-  async step(state, { searchWidth, topK, replace, bufferSize, probe, earlyStop }, context) {
+  async step(state, { searchWidth, topk, replace, bufferSize, probe, earlyStop }, context) {
     const { space, objective, embedding, allowed, rows } = context
     // Losses of another batch of questions say nothing beside this one's.
     const buffer = context.isBatched ? await context.score(state.buffer.map(({ ids }) => ({ ids, swaps: [] }))) : state.buffer
@@ -51,7 +51,7 @@ export const gcg: SearchMethod<Options, State> = {
     const products = await embedding.project(rowsOf(gradient, space.free, embedding.hiddenSize))
     const scores = substitutionScores(products, prompt, space.free, embedding.vocabSize)
     const best = space.free.map((_, j) =>
-      lowest(scores.subarray(j * embedding.vocabSize, (j + 1) * embedding.vocabSize), allowed, topK),
+      lowest(scores.subarray(j * embedding.vocabSize, (j + 1) * embedding.vocabSize), allowed, topk),
     )
     const random = context.random()
     const candidates = Array.from({ length: searchWidth }, (): Candidate => {

@@ -8,7 +8,7 @@ import { adamStep } from '../relaxation.js'
 export const rlpromptSchema = z.strictObject({
   type: z.literal('rlprompt'),
   prompts: z.int().min(2).default(16).describe('prompts that the policy writes in a step'),
-  topK: z.int().min(1).default(256).describe('tokens that the policy draws from: the likeliest'),
+  topk: z.int().min(1).default(256).describe('tokens that the policy draws from: the likeliest'),
   hidden: z.int().min(1).default(2048).describe("units of the policy's network"),
   learningRate: z.number().positive().default(5e-5).describe('of Adam, on the network'),
   clip: z.number().positive().default(5).describe("norm that the policy's gradient is cut to"),
