@@ -7,7 +7,10 @@ export interface ProgressState {
   /** The latest dev evaluation. */
   readonly dev?: { readonly name: string; readonly value: number } | undefined
   readonly rowsPerSecond?: number | undefined
+  readonly generatedTokens?: number | undefined
   readonly secondsLeft?: number | undefined
+  /** What is under way within the step. */
+  readonly doing?: string | undefined
 }
 
 /** The part of a terminal that is needed here. */
@@ -19,7 +22,9 @@ export interface ProgressStream {
 
 export interface Progress {
   /** After each optimiser step. */
-  step(event: { step: number; loss: number; rowsPerSecond?: number | undefined }): void
+  step(event: { step: number; loss: number; rowsPerSecond?: number | undefined; generatedTokens?: number | undefined }): void
+  /** While a step takes long: what is under way, such as `answers 12/54`. */
+  doing(what: string): void
   /** After each dev evaluation. */
   dev(event: { step: number; name: string; value: number }): void
   /** A line of its own, above the live one. */
@@ -82,9 +87,17 @@ export function createProgress(
   timer?.unref()
 
   return {
-    step({ step, loss, rowsPerSecond }) {
+    doing(what) {
+      state = { ...state, doing: what }
+      showAfter(live ? redrawMilliseconds : plainLineMilliseconds)
+    },
+    step({ step, loss, rowsPerSecond, generatedTokens }) {
       const smoothed = state.loss === undefined ? loss : lossMemory * state.loss + (1 - lossMemory) * loss
-      state = { ...state, step, loss: smoothed, ...(rowsPerSecond !== undefined && { rowsPerSecond }) }
+      state = {
+        ...{ ...state, step, loss: smoothed, doing: undefined },
+        ...(rowsPerSecond !== undefined && { rowsPerSecond }),
+        ...(generatedTokens !== undefined && { generatedTokens }),
+      }
       const done = step - firstStep
       if (done > 0) finishAt = performance.now() + ((performance.now() - started) / done) * (steps - step)
       showAfter(live ? redrawMilliseconds : plainLineMilliseconds)
@@ -132,7 +145,7 @@ export function createActivity(stream: ProgressStream = process.stderr): {
 /** The live line, at most `width` columns: when they are few the bar goes first, then the parts that matter least. */
 export function formatProgressLine(state: ProgressState, { width, color }: { width: number; color: boolean }): string {
   const parts = partsOf(state)
-  for (const drop of [undefined, 'rows', 'left', 'dev', 'loss'] as const) {
+  for (const drop of [undefined, 'doing', 'rows', 'tokens', 'left', 'dev', 'loss'] as const) {
     if (drop !== undefined) delete parts[drop]
     const text = Object.values(parts).join('  ')
     const barWidth = Math.min(30, width - text.length - 2)
@@ -148,14 +161,18 @@ export function formatPlainLine(state: ProgressState): string {
   return [`step ${steps}`, ...Object.values(others)].join('  ')
 }
 
-function partsOf(state: ProgressState): { steps: string; loss?: string; dev?: string; rows?: string; left?: string } {
-  const { step, steps, loss, dev, rowsPerSecond, secondsLeft } = state
+type Part = 'loss' | 'dev' | 'rows' | 'tokens' | 'left' | 'doing'
+
+function partsOf(state: ProgressState): { steps: string } & { [Name in Part]?: string } {
+  const { step, steps, loss, dev, rowsPerSecond, generatedTokens, secondsLeft, doing } = state
   return {
     steps: `${String(step).padStart(String(steps).length)}/${steps}`,
     ...(loss !== undefined && { loss: `loss ${formatNumber(loss)}` }),
     ...(dev && { dev: `dev ${dev.name} ${formatNumber(dev.value)}` }),
     ...(rowsPerSecond !== undefined && { rows: `${rowsPerSecond.toFixed(1)} rows/s` }),
+    ...(generatedTokens !== undefined && { tokens: `${generatedTokens.toLocaleString('en-US')} tokens` }),
     ...(secondsLeft !== undefined && { left: `${formatDuration(secondsLeft)} left` }),
+    ...(doing !== undefined && { doing }),
   }
 }
 

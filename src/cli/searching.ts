@@ -4,7 +4,7 @@ import type { ComputationOptions } from './computation.js'
 import { Interrupted } from './failure.js'
 import { formatMetric, metricsTable } from './figures.js'
 import { count, type Output, plural, quoted, table } from './output.js'
-import { createProgress, formatDuration, formatNumber, type Progress } from './progress.js'
+import { createActivity, createProgress, formatDuration, formatNumber, type Progress } from './progress.js'
 
 export interface SearchReport extends ComputationOptions {
   onNews(event: SearchEvent): void
@@ -23,11 +23,13 @@ export function searchReport(output: Output, knownFolder?: string): SearchReport
     const folder = loaded?.folder ?? knownFolder
     return folder === undefined ? undefined : `gradprompt resume ${folder}`
   }
+  const activity = createActivity()
   output.note('loading …')
 
   const step = (event: SearchStepEvent) => {
     progress ??= output.quiet ? undefined : createProgress(loaded?.steps ?? event.step, { firstStep: event.step })
-    progress?.step({ step: event.step, loss: event.objective })
+    const { generatedTokens } = event
+    progress?.step({ step: event.step, loss: event.objective, ...(generatedTokens > 0 && { generatedTokens }) })
     if (event.best.objective >= best) return
     best = event.best.objective
     const written = event.generatedTokens > 0 ? `, ${plural(event.generatedTokens, 'generated token')}` : ''
@@ -35,6 +37,7 @@ export function searchReport(output: Output, knownFolder?: string): SearchReport
   }
 
   const show = (event: SearchEvent): void => {
+    activity.clear()
     if (event.event === 'loaded') {
       loaded = event
       output.note(describeLoaded(event))
@@ -56,18 +59,25 @@ export function searchReport(output: Output, knownFolder?: string): SearchReport
       output.object(event)
       show(event)
     },
+    onProgress({ what, done, total }) {
+      if (output.quiet) return
+      if (progress === undefined) activity.show(what, done, total)
+      else progress.doing(`${what} ${done}/${total}`)
+    },
     onStopping() {
       note('stopping, with a checkpoint of the last step; Ctrl-C again stops at once')
     },
     async of(running) {
       try {
         const result = await running
+        activity.clear()
         progress?.end()
         // A search that had ended before is only shown again.
         if (!hasResult) output.object({ event: 'result', ...result })
         output.text(describeSearch(result))
         return 0
       } catch (error) {
+        activity.clear()
         progress?.end()
         const command = resumable()
         if (error instanceof Interrupted && command !== undefined) output.note(`stopped; go on with: ${command}`)

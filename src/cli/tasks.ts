@@ -39,20 +39,21 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return result
   },
 
-  async search(request, { signal, onNews }) {
+  async search(request, { signal, onNews, onProgress }) {
     const [config, { search }] = await Promise.all([searchConfigInput(request), import('../search/search.js')])
     const { folder, result } = await search(config, {
       signal,
       onEvent: onNews,
+      onProgress,
       source: request.configFile ?? 'command line',
     })
     await reported(folder, onNews)
     return result
   },
 
-  async resumeSearch({ folder, steps }, { signal, onNews }) {
+  async resumeSearch({ folder, steps }, { signal, onNews, onProgress }) {
     const { resumeSearch } = await import('../search/search.js')
-    const { result } = await onceFree(() => resumeSearch(folder, { steps, signal, onEvent: onNews }))
+    const { result } = await onceFree(() => resumeSearch(folder, { steps, signal, onEvent: onNews, onProgress }))
     await reported(folder, onNews)
     return result
   },

@@ -21,6 +21,13 @@ export interface SwapReport {
   readonly accepted: boolean
 }
 
+/** A part of the work that takes its time: answers that are generated, or rows that are scored. */
+export interface SearchActivity {
+  readonly what: 'answers' | 'rows'
+  readonly done: number
+  readonly total: number
+}
+
 /** The model stands ready, before the first step. */
 export interface SearchLoadedEvent {
   readonly event: 'loaded'

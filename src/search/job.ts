@@ -18,7 +18,7 @@ import type { WarningEvent } from '../train/events.js'
 import { Budget, BudgetSpent, type Spending } from './budget.js'
 import { Draft } from './draft.js'
 import { DriftGuard } from './drift.js'
-import type { InitialEvent, JudgedPrompt, SearchEvent, SearchResult } from './events.js'
+import type { InitialEvent, JudgedPrompt, SearchActivity, SearchEvent, SearchResult } from './events.js'
 import { searchMethods } from './index.js'
 import { contextOf, type RankedPrompt, type SearchLoopOptions, type SearchProgress, type Stored, searchPrompts } from './loop.js'
 import type { Embedding, SearchMethod } from './method.js'
@@ -55,6 +55,7 @@ export interface SearchJob {
 
 export interface JobOptions {
   readonly onEvent?: ((event: SearchEvent) => void) | undefined
+  readonly onProgress?: ((progress: SearchActivity) => void) | undefined
   readonly signal?: AbortSignal | undefined
   /** When the work on this job began, on the clock of `performance.now()`. */
   readonly started: number
@@ -140,7 +141,8 @@ async function searchAndJudge(job: SearchJob, run: Run, options: JobOptions): Pr
   const engine = await GenerationEngine.open(job.model, { weights: weights!, batchSize })
   try {
     const log = await ReasoningLog.open(run.folder, job.reasoned)
-    const settings = { maxNewTokens: maxNewTokens!, batchSize }
+    const onProgress = (done: number, total: number) => options.onProgress?.({ what: 'answers', done, total })
+    const settings = { maxNewTokens: maxNewTokens!, batchSize, onProgress }
     const write = (entry: ReasoningEntry) => log.append(entry, tokenizer.decode(entry.reasoning))
     const reasoning = new Reasoning(engine, tokenizer, settings, write, log.entries)
     await reasoning.prepare(job.rows)
@@ -153,7 +155,7 @@ async function searchAndJudge(job: SearchJob, run: Run, options: JobOptions): Pr
 async function searchWith(
   job: SearchJob,
   run: Run,
-  { onEvent, signal, started, warnings = [] }: JobOptions,
+  { onEvent, onProgress, signal, started, warnings = [] }: JobOptions,
   reasoning?: Reasoning,
 ): Promise<SearchResult> {
   const { config, task, model, space, rows, guard, programs, method, allowed } = job
@@ -182,7 +184,10 @@ async function searchWith(
       undefined,
       records.map((record, i) => space.scoring(record, i, ids)),
       task.labels,
-      { seed, signal, batchSize: config.evaluate.batchSize },
+      {
+        ...{ seed, signal, batchSize: config.evaluate.batchSize },
+        onProgress: (done, total) => onProgress?.({ what: 'rows', done, total }),
+      },
     )
   }
   const evaluate = task.dev.length === 0 ? undefined : async (ids: readonly number[]) => summary(await scored(task.dev, ids))

@@ -30,6 +30,7 @@ export interface ReasoningOptions {
   readonly maxNewTokens: number
   /** Questions that are answered at the same time. */
   readonly batchSize: number
+  readonly onProgress?: ((done: number, total: number) => void) | undefined
 }
 
 /**
@@ -117,11 +118,13 @@ export class Reasoning {
   ): Promise<(Reasoned | undefined)[]> {
     const made: (Reasoned | undefined)[] = wanted.map(() => undefined)
     let next = 0
+    let done = 0
     const places = Array.from({ length: Math.min(this.options.batchSize, wanted.length) }, async () => {
       while (next < wanted.length && !budget.isSpent) {
         const i = next++
         const { prompt, row } = wanted[i]!
         made[i] = await this.generate(prompt, row, budget, signal)
+        this.options.onProgress?.(++done, wanted.length)
       }
     })
     const results = await Promise.allSettled(places)

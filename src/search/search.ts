@@ -7,7 +7,7 @@ import { currentEnvironment, type Environment, environmentDifferences } from '..
 import { createRun, openRun, refuseOccupied } from '../runs/run-folder.js'
 import type { WarningEvent } from '../train/events.js'
 import { type DataSource, type Part, parts } from '../train/task.js'
-import type { SearchEvent, SearchResult } from './events.js'
+import type { SearchActivity, SearchEvent, SearchResult } from './events.js'
 import { disposeJob, type JobOptions, prepareSearch, runSearch, type SearchJob } from './job.js'
 import { progressOf } from './loop.js'
 import { withExamples } from './shots.js'
@@ -16,6 +16,8 @@ import { readSearchTask, type SearchTask } from './task.js'
 export interface SearchOptions {
   /** Hears of everything as it happens; the same lines stand in the run's `events.jsonl`. */
   readonly onEvent?: ((event: SearchEvent) => void) | undefined
+  /** Hears how far a long part of a step, or of judging, has come. */
+  readonly onProgress?: ((progress: SearchActivity) => void) | undefined
   /** Stops the search between two batches, with a checkpoint of the last finished step. */
   readonly signal?: AbortSignal | undefined
   /** What messages call the config: a file's path, or by default `config`. */
@@ -55,7 +57,7 @@ interface RunDetails {
  */
 export async function search(
   input: SearchConfigInput,
-  { onEvent, signal, source = 'config' }: SearchOptions = {},
+  { onEvent, onProgress, signal, source = 'config' }: SearchOptions = {},
 ): Promise<SearchRun> {
   const started = performance.now()
   const parsed = parseSearchConfig(await withPrompt(input), { source })
@@ -70,7 +72,7 @@ export async function search(
       refuseAborted(signal)
       const run = await createRun(config.out, { config, name: runName(config), details: runDetails(config, job) })
       try {
-        return { folder: run.folder, config, result: await runSearch(job, run, { onEvent, signal, started }) }
+        return { folder: run.folder, config, result: await runSearch(job, run, { onEvent, onProgress, signal, started }) }
       } finally {
         await run.close()
       }
@@ -87,7 +89,10 @@ export async function search(
  * threads; a `warning` event says where they differ). A finished one is returned at once, unless there are more `steps` to do.
  * @throws GradpromptError `not-a-run`, `run-locked`, `invalid-steps`, `model-changed`, `data-changed`, and as `search` does
  */
-export async function resumeSearch(folder: string, { steps, onEvent, signal }: ResumeSearchOptions = {}): Promise<SearchRun> {
+export async function resumeSearch(
+  folder: string,
+  { steps, onEvent, onProgress, signal }: ResumeSearchOptions = {},
+): Promise<SearchRun> {
   const started = performance.now()
   const known = await openRun(folder)
   const stored = configOf(folder, known.config)
@@ -124,7 +129,7 @@ export async function resumeSearch(folder: string, { steps, onEvent, signal }: R
         if (job.draft !== undefined) refuseOtherModel(details?.draft, job.draft.model)
         await run.rewind(done)
         if (steps !== undefined) await run.writeConfig(config)
-        const options: JobOptions = { onEvent, signal, started, warnings }
+        const options: JobOptions = { onEvent, onProgress, signal, started, warnings }
         return { folder, config, result: await runSearch(job, run, options) }
       } finally {
         await disposeJob(job)

@@ -153,6 +153,20 @@ describe('createProgress', () => {
     expect(writes).toEqual([`step  90/100  loss ${formatNumber(2 - 0.9 ** 9)}  10 s left\n`])
   })
 
+  test('says what is under way within a long step, until the next', () => {
+    const { writes, stream } = screen(true, 100)
+    const progress = createProgress(10, { stream, environment: { NO_COLOR: '1' } })
+    progress.step({ step: 1, loss: 1, generatedTokens: 12_345 })
+    vi.advanceTimersByTime(200)
+    progress.doing('answers 12/54')
+    expect(writes.at(-1)).toMatch(/1\/10 {2}loss 1\.0000 {2}12,345 tokens .* answers 12\/54$/)
+    vi.advanceTimersByTime(200)
+    progress.step({ step: 2, loss: 1 })
+    expect(writes.at(-1)).toContain('12,345 tokens')
+    expect(writes.at(-1)).not.toContain('answers')
+    progress.end()
+  })
+
   test('notes stand above the live line', () => {
     const live = screen(true, 60)
     const progress = createProgress(10, { stream: live.stream, environment: { NO_COLOR: '1' } })
