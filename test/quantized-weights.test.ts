@@ -6,7 +6,7 @@ import { linear } from '../kernels/linear.js'
 import { QUANTIZATION_BLOCK as BLOCK } from '../kernels/linear-quantized.js'
 import { tf } from '../kernels/tf.js'
 import { openCheckpoint } from '../src/model/checkpoint.js'
-import { packIntegers, quantizedBytes, quantizedWeights } from '../src/model/quantized-weights.js'
+import { multipleScales, packIntegers, quantizedBytes, quantizedWeights } from '../src/model/quantized-weights.js'
 import { hashModel, weightFile } from '../src/model/weight-file.js'
 import { hashOf } from '../src/program/cache.js'
 import { traceGraph } from '../src/program/graph.js'
@@ -81,7 +81,7 @@ describe('weights at their stored width', () => {
 
   test('the form of each follows from the types of its parts; rows that do not fill blocks stay in float32', async () => {
     const { checkpoint, weights } = await model
-    const { quantized, hash, tensors } = await quantizedWeights(checkpoint, weights)
+    const { quantized, hash, tensors } = await quantizedWeights(checkpoint, weights, { exact: true })
     expect([...quantized!.keys()].sort()).toEqual(Object.keys(FORMS).sort())
     for (const [name, { bits, offsets }] of Object.entries(FORMS)) {
       const tensor = quantized!.get(name)!
@@ -95,7 +95,7 @@ describe('weights at their stored width', () => {
 
   test.each(Object.entries(FORMS))('%s has the stored values', async (name, { rounded }) => {
     const { checkpoint, weights } = await model
-    const stored = await quantizedWeights(checkpoint, weights)
+    const stored = await quantizedWeights(checkpoint, weights, { exact: true })
     const found = restored(stored, stored.quantized!.get(name)!)
     const { data, shape } = weightReader(weights)(name)!
     const firstRounded = (rounded ?? shape[0]!) * shape[1]!
@@ -107,7 +107,7 @@ describe('weights at their stored width', () => {
 
   test.each([1, 5, 40])('products of whole numbers are exact in the weights: %i rows', async rows => {
     const { checkpoint, weights } = await model
-    const stored = await quantizedWeights(checkpoint, weights)
+    const stored = await quantizedWeights(checkpoint, weights, { exact: true })
     const columns = (name: string) => weights.tensors.get(name)!.shape[1]!
     const names = [...Object.keys(FORMS), 'layers.0.down']
     const widths = [...new Set(names.map(columns))]
@@ -131,7 +131,7 @@ describe('weights at their stored width', () => {
 
   test('a program holds only the form that it uses: products the integers, a gather and a gradient the values', async () => {
     const { checkpoint, weights } = await model
-    const stored = await quantizedWeights(checkpoint, weights)
+    const stored = await quantizedWeights(checkpoint, weights, { exact: true })
     const values = weightReader(weights)
     const [embedding, up] = [values('embedding')!.data, values('layers.1.up')!.data]
     const program = await Program.compile({
@@ -160,7 +160,7 @@ describe('weights at their stored width', () => {
 
   test('other devices compute with the dequantised weights', async () => {
     const { checkpoint, weights } = await model
-    const { quantized, tensors } = await quantizedWeights(checkpoint, weights)
+    const { quantized, tensors } = await quantizedWeights(checkpoint, weights, { exact: true })
     const inputs = [{ name: 'x', shape: [3, 256], dtype: 'float32' as const }]
     const metas = new Map([...tensors].map(([name, { shape, dtype }]) => [name, { shape: [...shape], dtype }]))
     const graph = traceGraph(({ x }, weight) => ({ y: linear(x!, weight('embedding')) }), inputs, metas, {})
@@ -171,7 +171,7 @@ describe('weights at their stored width', () => {
   test('checkpoints in floats are rounded to 8 bits, the tied head and transposed weights too', async () => {
     for (const name of ['llama-bf16', 'gpt2', 'llama-untied-bias']) {
       const { checkpoint, weights } = await opened(`test/fixtures/models/${name}`)
-      const stored = await quantizedWeights(checkpoint, weights)
+      const stored = await quantizedWeights(checkpoint, weights, { exact: true })
       const tied = checkpoint.config.tieWordEmbeddings
       expect([stored.quantized!.has('embedding'), stored.quantized!.has('head')]).toEqual([tied, !tied])
       for (const [weight, tensor] of stored.quantized!) {
@@ -181,14 +181,62 @@ describe('weights at their stored width', () => {
     }
   })
 
-  test('rounding trades the values of types with offsets for faster products', async () => {
+  test('by default types with offsets keep their integers, as multiples, and each block moves as a whole', async () => {
     const { checkpoint, weights } = await model
-    const rounded = await quantizedWeights(checkpoint, weights, { exact: false })
-    expect(rounded.hash).not.toBe((await quantizedWeights(checkpoint, weights)).hash)
-    for (const [name, tensor] of rounded.quantized!) {
+    const stored = await quantizedWeights(checkpoint, weights)
+    const exact = await quantizedWeights(checkpoint, weights, { exact: true })
+    expect(stored.hash).not.toBe(exact.hash)
+    for (const [name, tensor] of stored.quantized!) {
       expect([name, tensor.bits, tensor.offsets]).toEqual([name, name === 'layers.0.gate' ? 4 : 8, undefined])
-      expect(difference(restored(rounded, tensor), weightReader(weights)(name)!.data), name).toBeLessThan(1.001 / 254)
+      const found = restored(stored, tensor)
+      const { data, shape } = weightReader(weights)(name)!
+      expect(difference(found, data), name).toBeLessThan(1.001 / 254)
+      const { offsets, rounded } = FORMS[name]!
+      if (!offsets) continue
+      // Where the offset dwarfs the scale, 8 bits have no room for good multiples.
+      const scales = new Float32Array(bytesOf(weights, exact.quantized!.get(name)!.scales).buffer)
+      let [blocks, whole] = [0, 0]
+      for (let i = 0; i < (rounded ?? shape[0]!) * shape[1]!; i += BLOCK) {
+        const largest = Math.max(...data.subarray(i, i + BLOCK).map(Math.abs))
+        if (scales[i / BLOCK]! < (8 * largest) / 127) continue
+        const moved = found.subarray(i, i + BLOCK).map((x, j) => x - data[i + j]!)
+        blocks++
+        if (Math.max(...moved) - Math.min(...moved) <= 1e-6 * largest) whole++
+      }
+      expect(whole, name).toBeGreaterThanOrEqual(0.95 * blocks)
     }
+  })
+
+  test('of the scales that there is room for, the one that moves a block least', () => {
+    const block = (scale: number, offset: number) => ({
+      values: Float32Array.from({ length: BLOCK }, (_, i) => scale * ((i % 16) - 8) + offset),
+      stored: { scales: Float32Array.of(scale), offsets: Float32Array.of(offset) },
+    })
+    const chosen = (scale: number, offset: number) => {
+      const { values, stored } = block(scale, offset)
+      const out = new Float32Array(1)
+      multipleScales(values, stored, out)
+      return out[0]
+    }
+    // 127 / 8.3 leaves room for 15 parts, of which 10 make the offset a whole number; 14 or 7 do so with sevenths.
+    expect(chosen(1, -0.3)).toBeCloseTo(0.1, 6)
+    expect([7, 14]).toContain(Math.round(1 / chosen(1, -1 / 7)!))
+    expect(chosen(0.5, 0)).toBeCloseTo(0.5 / 15, 6)
+    // A block of equal weights, and one of nothing.
+    expect(chosen(0, 2)).toBeCloseTo(2 / 127, 6)
+    expect(chosen(0, 0)).toBe(0)
+    fc.assert(
+      fc.property(
+        fc.double({ min: 0.001, max: 10, noNaN: true }),
+        fc.double({ min: -1, max: 1, noNaN: true }),
+        (scale, share) => {
+          const part = chosen(scale, scale * share)!
+          expect(scale / part).toBeCloseTo(Math.round(scale / part), 3)
+          const moved = (scale * share) / part
+          expect(Math.abs(moved - Math.round(moved)) * part).toBeLessThan(scale / 24)
+        },
+      ),
+    )
   })
 })
 
@@ -215,17 +263,20 @@ describe('the file of quantised weights', () => {
     expect(whole.length).toBe(quantizedBytes(checkpoint))
 
     const { ino } = statSync(path)
-    await quantizedWeights(checkpoint, weights)
+    await quantizedWeights(checkpoint, weights, { exact: true })
     expect(statSync(path).ino).toBe(ino)
     truncateSync(path, 100)
-    await quantizedWeights(checkpoint, weights)
+    await quantizedWeights(checkpoint, weights, { exact: true })
     expect(readFileSync(path).equals(whole)).toBe(true)
     expect(beside(weights)).toEqual([])
   })
 
   test('serves two that write it at once', async () => {
     const { checkpoint, weights } = await opened('test/fixtures/models/llama-sharded')
-    const [one, other] = await Promise.all([quantizedWeights(checkpoint, weights), quantizedWeights(checkpoint, weights)])
+    const [one, other] = await Promise.all([
+      quantizedWeights(checkpoint, weights, { exact: true }),
+      quantizedWeights(checkpoint, weights, { exact: true }),
+    ])
     expect(one).toEqual(other)
     expect(existsSync(join(weights.folder, one.quantized!.get('embedding')!.integers.file))).toBe(true)
     expect(beside(weights)).toEqual([])

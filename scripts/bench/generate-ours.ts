@@ -2,9 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { GenerationEngine } from '../../src/generate/engine.js'
 import type { WeightWidth } from '../../src/generate/programs.js'
-import { Forest } from '../../src/model/forest.js'
-import { LanguageModel, placementOf } from '../../src/model/language-model.js'
-import { Program } from '../../src/program/program.js'
+import { LanguageModel } from '../../src/model/language-model.js'
 
 export interface GenerateOursOptions {
   /** JSON file: a list of lists of token ids. */
@@ -72,19 +70,12 @@ console.log(JSON.stringify(result))
 await engine.dispose()
 await model.dispose()
 
-/** Log-probabilities of the tokens of given answers, each behind its prompt and the answer so far. */
-async function scores(answers: readonly number[][]): Promise<number[][]> {
-  const weights = options.weights === 'stored' ? await model.storedWeights() : model.weights
-  const program = await Program.compile({ ...model.programSpec('logProbabilities', undefined, false), weights })
-  const forest = new Forest(
-    prompts.map((ids, i) => ({ ids: [...ids, ...answers[i]!.slice(0, -1)] })),
-    placementOf(undefined, model.config),
+/** Log-probabilities of the tokens of given answers, each behind its prompt and the answer so far, as the engine itself decodes them. */
+async function scores(answers: readonly number[][]): Promise<(readonly number[])[]> {
+  const scored = await Promise.all(
+    prompts.map((ids, i) =>
+      engine.generate({ ids, maxNewTokens: 0, continuation: { ids: answers[i]!, scored: answers[i]!.length } }),
+    ),
   )
-  const targets = answers.flatMap((answer, i) =>
-    answer.map((id, j) => ({ row: forest.rowOf(i, prompts[i]!.length + j - 1)!, id, weight: 0 })),
-  )
-  const { logProbabilities } = (await program.run(forest.inputs(targets).inputs)) as { logProbabilities: Float32Array }
-  await program.dispose()
-  let next = 0
-  return answers.map(answer => answer.map(() => logProbabilities[next++]!))
+  return scored.map(({ continuation }) => continuation!.logProbabilities)
 }

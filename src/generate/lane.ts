@@ -45,6 +45,7 @@ export class Lane {
     private readonly prefixes: PrefixCache,
     /** The prompt that acts on the text of this lane's sequences. */
     private readonly acting: ActivePrompt | undefined,
+    /** Weights by which new tokens are decoded. Prompts are computed from the dequantised ones: many rows are multiplied faster so. */
     private readonly weights: WeightFile,
   ) {
     this.own = new BlockStore(model.config)
@@ -384,17 +385,19 @@ export class Lane {
   }
 
   private async forestKeyValues(prompt: ActivePrompt, forest: Forest): Promise<NewKeyValues> {
-    const program = await this.open(`prompt ${JSON.stringify(prompt.config)}`, () => promptSpec(this.model, prompt, this.weights))
+    const program = await this.open(`prompt ${JSON.stringify(prompt.config)}`, () =>
+      promptSpec(this.model, prompt, this.model.weights),
+    )
     const { inputs } = forest.inputs([{ row: forest.rows - 1, id: 0, weight: 0 }])
     const { keyValues } = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as { keyValues: Float32Array }
     return { data: keyValues, rows: forest.rows }
   }
 
   private program(kind: 'prefill' | 'decode' | 'decodeShared'): Promise<Program> {
-    const options = { prompt: this.acting, weights: this.weights }
-    if (kind === 'prefill') return this.open(kind, () => prefillSpec(this.model, options))
+    const { acting: prompt, model, weights } = this
+    if (kind === 'prefill') return this.open(kind, () => prefillSpec(model, { prompt, weights: model.weights }))
     // A few rows are multiplied faster by weights that are packed.
-    return this.open(kind, () => decodeSpec(this.model, { ...options, sharing: kind === 'decodeShared' }), true)
+    return this.open(kind, () => decodeSpec(model, { prompt, weights, sharing: kind === 'decodeShared' }), true)
   }
 
   private open(key: string, spec: () => ProgramSpec, pack?: true): Promise<Program> {

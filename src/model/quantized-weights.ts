@@ -12,12 +12,12 @@ import { type Checkpoint, openCheckpoint } from './checkpoint.js'
 import { ALIGNMENT, arranged, requireSpace } from './weight-file.js'
 
 /** Changes whenever the bytes that this file writes would. */
-const LAYOUT_VERSION = 1
+const LAYOUT_VERSION = 2
 
 export interface QuantizeOptions {
   /**
-   * Keep the stored values of every type that has a form in blocks of 32 (the default). Otherwise types with offsets (Q4_1, Q4_K, Q5_1,
-   * Q5_K) are rounded to 8 bits as well: more memory for faster products, at most 1/254 of a block's largest weight away.
+   * Keep the stored values of types with offsets (Q4_1, Q4_K, Q5_1, Q5_K) too. Otherwise (the default) their integers are kept, as
+   * multiples among 8 bits, and the offset of each block is rounded (see `multipleScales`): one product in place of two.
    */
   readonly exact?: boolean
   /** Called while the weights are written for the first time. */
@@ -26,9 +26,9 @@ export interface QuantizeOptions {
 
 /**
  * The weights of linear layers at their stored width, as one more file beside the dequantised ones: `weights` with `quantized` set, for
- * programs whose forward products are to read a fourth or an eighth of the bytes. GGUF's Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K and Q8_0
- * keep their values; Q6_K and floats are rounded to 8 bits, each block by its largest weight. A weight whose rows are not a multiple
- * of 32 long stays as it is.
+ * programs whose forward products are to read a fourth or an eighth of the bytes. GGUF's Q4_0, Q5_0 and Q8_0 keep their values; Q4_1,
+ * Q4_K, Q5_1 and Q5_K but for their offsets; Q6_K and floats are rounded to 8 bits, each block by its largest weight. A weight whose
+ * rows are not a multiple of 32 long stays as it is.
  *
  * @param checkpoint opened, or closed again
  * @throws GradpromptError `disk-full`, and as `openCheckpoint` does
@@ -36,7 +36,7 @@ export interface QuantizeOptions {
 export async function quantizedWeights(
   checkpoint: Checkpoint,
   weights: WeightFile,
-  { exact = true, onProgress }: QuantizeOptions = {},
+  { exact = false, onProgress }: QuantizeOptions = {},
 ): Promise<WeightFile> {
   const plans = plan(checkpoint, exact)
   const file = `quantized-${hashOf(LAYOUT_VERSION, plans).slice(0, 8)}.bin`
@@ -49,13 +49,13 @@ export async function quantizedWeights(
 }
 
 /** Bytes that the quantised weights take, in memory as on disk. */
-export const quantizedBytes = (checkpoint: Checkpoint, exact = true): number => layout(plan(checkpoint, exact), '').byteLength
+export const quantizedBytes = (checkpoint: Checkpoint, exact = false): number => layout(plan(checkpoint, exact), '').byteLength
 
 /** A weight and the form that all its parts can take. */
 interface Plan {
   readonly weight: WeightSpec
   readonly form: BlockForm
-  /** For each part the type whose scales and offsets are taken over, or nothing where its values are rounded anew. */
+  /** For each part the type whose integers are taken over, or nothing where its values are rounded anew. */
   readonly types: readonly (string | undefined)[]
 }
 
@@ -69,9 +69,12 @@ function plan({ weights, file, family, config }: Checkpoint, exact: boolean): Pl
       const types = weight.parts.map(({ source, transposed }) => {
         const type = file.tensors.get(source)!.dtype
         const form = blockForm(type)
-        return form && !transposed && (exact || !form.offsets) ? type : undefined
+        return form && !transposed ? type : undefined
       })
-      const forms = types.map(type => (type === undefined ? ROUNDED : blockForm(type)!))
+      const forms = types.map(type => {
+        const form = type === undefined ? ROUNDED : blockForm(type)!
+        return form.offsets && !exact ? ROUNDED : form
+      })
       // One product is faster than one for each part: the wider form holds the narrower exactly.
       const form = { bits: forms.some(({ bits }) => bits === 8) ? 8 : 4, offsets: forms.some(({ offsets }) => offsets) } as const
       return { weight, form, types }
@@ -181,7 +184,13 @@ async function quantize(source: TensorFile, { weight, form, types }: Plan): Prom
     const own = { scales: scales.subarray(first, last), offsets: offsets?.subarray(first, last) }
     const type = types[i]
     if (type === undefined) roundedScales(values, own.scales)
-    else await storedScales(source, part, type, own)
+    else {
+      const stored = await storedScales(source, part, type)
+      if (form.offsets || !blockForm(type)!.offsets) {
+        own.scales.set(stored.scales)
+        own.offsets?.set(stored.offsets)
+      } else multipleScales(values, stored, own.scales)
+    }
     packIntegers(values, own.scales, own.offsets, form.bits, integers.subarray(first * 4 * form.bits, last * 4 * form.bits))
     first = last
   }
@@ -193,15 +202,13 @@ async function storedScales(
   source: TensorFile,
   part: WeightPart,
   type: string,
-  out: { readonly scales: Float32Array; readonly offsets: Float32Array | undefined },
-): Promise<void> {
+): Promise<{ scales: Float32Array; offsets: Float32Array }> {
   const [rows, columns] = part.shape as [number, number]
-  const scales = new Float32Array(out.scales.length)
-  const offsets = new Float32Array(out.scales.length)
-  readBlockScales(type, await source.readBytes(part.source), scales, offsets)
   const blocks = { ...part, shape: [rows, columns / BLOCK] }
-  out.scales.set(arranged(scales, blocks))
-  out.offsets?.set(arranged(offsets, blocks))
+  const scales = new Float32Array((rows * columns) / BLOCK)
+  const offsets = new Float32Array(scales.length)
+  readBlockScales(type, await source.readBytes(part.source), scales, offsets)
+  return { scales: arranged(scales, blocks), offsets: arranged(offsets, blocks) }
 }
 
 /** The scale that makes a block's largest weight 127. */
@@ -210,6 +217,36 @@ function roundedScales(values: Float32Array, scales: Float32Array): void {
     let largest = 0
     for (let j = i * BLOCK; j < (i + 1) * BLOCK; j++) largest = Math.max(largest, Math.abs(values[j]!))
     scales[i] = largest / 127
+  }
+}
+
+/**
+ * Scales under which blocks `scale * integer + offset` need no offset: a whole part of each block's own scale, so that its integers become
+ * multiples and its offset the nearest whole number. Of the parts that 8 bits leave room for (15 or so for 4-bit integers), the one
+ * that moves the offset least: in the bundled model by 1/160 of the block's own scale on average, where rounding each weight anew would
+ * move it by 1/60. A block whose offset leaves no room for a good one is rounded anew.
+ */
+export function multipleScales(
+  values: Float32Array,
+  { scales, offsets }: { readonly scales: Float32Array; readonly offsets: Float32Array },
+  out: Float32Array,
+): void {
+  roundedScales(values, out)
+  for (let i = 0; i < scales.length; i++) {
+    const scale = Math.abs(scales[i]!)
+    const smallest = out[i]!
+    if (smallest === 0) continue
+    // The farthest that rounding anew moves a weight.
+    let least = smallest / 2 / scale
+    // The rounded scale is the smallest that has room; a block of equal weights is its offset throughout.
+    for (let part = Math.floor(scale / smallest); part >= 1; part--) {
+      const offset = (offsets[i]! / scale) * part
+      const moved = Math.abs(offset - Math.round(offset)) / part
+      if (moved < least) {
+        least = moved
+        out[i] = scale / part
+      }
+    }
   }
 }
 
