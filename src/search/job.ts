@@ -25,7 +25,7 @@ import type { Embedding, SearchMethod } from './method.js'
 import { Objective, type ObjectiveOptions } from './objective.js'
 import { SearchPrograms } from './programs.js'
 import { pseudoLabelled } from './pseudo-labels.js'
-import { Reasoning, type ReasoningEntry } from './reasoning.js'
+import { Reasoning, type ReasoningEntry, unheardOf } from './reasoning.js'
 import { ReasoningLog } from './reasoning-log.js'
 import { softPromptOf } from './soft-prompt.js'
 import type { SearchTask } from './task.js'
@@ -221,6 +221,11 @@ async function searchWith(
   if (!(await run.readEvents()).some(({ event }) => event === 'initial')) {
     const metrics = progress.dev[startKey]?.metrics ?? {}
     emit({ event: 'initial', prompt: space.startText, objective: start.objective, metrics } satisfies InitialEvent)
+    if (reasoning !== undefined) {
+      const [reasoned] = await reasoning.answers([space.start], rows, { budget, signal })
+      const never = unheardOf(reasoned!, rows, model.tokenizer)
+      if (never.length > 0) emit(neverAnswered(never))
+    }
     await keepBest(progress.top[0]!, 0)
   }
   await searchPrompts(progress, loop)
@@ -340,6 +345,17 @@ async function judgeReasoned(
     right,
   }
 }
+
+const neverAnswered = (answers: readonly string[]): WarningEvent => ({
+  event: 'warning',
+  code: 'answer-never-given',
+  message:
+    `behind the extractor the model never answers ${answers
+      .slice(0, 5)
+      .map(answer => JSON.stringify(answer))
+      .join(', ')}` +
+    `${answers.length > 5 ? ` and ${answers.length - 5} more` : ''}: let search.extractor say which form the answer has`,
+})
 
 /** Whether a prompt's text gives its ids back in every row of the search. */
 function isFaithful({ task, space }: SearchJob, ids: readonly number[]): boolean {

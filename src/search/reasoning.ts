@@ -162,4 +162,24 @@ export class Reasoning {
   }
 }
 
+/** Below this probability an answer is none that the model gives. */
+const NEVER = 1e-4
+
+/**
+ * Answers that the model never gives, whatever the question: a prompt cannot be judged by them. An answer counts when several questions
+ * have it; if no question at all has a likely answer, all do.
+ * @param reasoned [rows.length]
+ */
+export function unheardOf(reasoned: readonly Reasoned[], rows: readonly SearchRow[], tokenizer: Tokenizer): string[] {
+  const likeliest = new Map<string, { count: number; probability: number }>()
+  for (const [i, { logProbabilities }] of reasoned.entries()) {
+    const answer = tokenizer.decode(rows[i]!.answer)
+    const known = likeliest.get(answer) ?? { count: 0, probability: 0 }
+    const probability = Math.exp(logProbabilities.reduce((sum, value) => sum + value, 0))
+    likeliest.set(answer, { count: known.count + 1, probability: Math.max(known.probability, probability) })
+  }
+  const never = [...likeliest].filter(([, { probability }]) => probability < NEVER)
+  return never.filter(([, { count }]) => count > 1 || never.length === likeliest.size).map(([answer]) => answer)
+}
+
 const keyOf = (prompt: readonly number[], question: number) => `${question}:${prompt.join()}`

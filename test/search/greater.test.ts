@@ -11,7 +11,7 @@ import { Objective } from '../../src/search/objective.js'
 import { SearchPrograms } from '../../src/search/programs.js'
 import { proposeTokens } from '../../src/search/proposals.js'
 import { race } from '../../src/search/race.js'
-import { Reasoning } from '../../src/search/reasoning.js'
+import { Reasoning, unheardOf } from '../../src/search/reasoning.js'
 import { resumeSearch, search } from '../../src/search/search.js'
 import type { SearchRow } from '../../src/search/token-space.js'
 import { ownCache } from '../support/cache.js'
@@ -251,6 +251,26 @@ test('a budget of generated tokens is kept to one batch', async () => {
   expect(result.generatedTokens).toBeLessThan(limit + 6 * 64)
 })
 
+test('answers that the model never gives are named', async () => {
+  const { model } = await opened
+  const of = (answer: number[], logProbability: number, index: number) => ({
+    row: { ...rows[0]!, index, answer },
+    reasoned: { reasoning: [], logProbabilities: [logProbability], isExact: false, isRight: false, isCut: false },
+  })
+  const named = (list: ReturnType<typeof of>[]) =>
+    unheardOf(
+      list.map(({ reasoned }) => reasoned),
+      list.map(({ row }) => row),
+      model.tokenizer,
+    )
+  const text = (id: number) => model.tokenizer.decode([id])
+  expect(named([of([60], -20, 0), of([60], -15, 1), of([61], -2, 2)])).toEqual([text(60)])
+  expect(named([of([60], -20, 0), of([60], -5, 1), of([61], -2, 2)])).toEqual([])
+  // An answer of one question alone says little, unless there is no other.
+  expect(named([of([60], -20, 0), of([61], -2, 1)])).toEqual([])
+  expect(named([of([60], -20, 0), of([61], -20, 1)])).toEqual([text(60), text(61)])
+})
+
 test('from left to right a prompt grows to its largest length, and no further', async () => {
   const { events } = await run('grown', { preset: 'paper', steps: 12, maxLength: 5, drift: 'allow' })
   const lengths = steps(events).map(({ ids }) => ids.length)
@@ -277,6 +297,17 @@ describe('refused', () => {
     expect(error.code).toBe('row-too-long')
     expect(error.hint).toContain('maxNewTokens')
     expect(existsSync(join(folder, 'run'))).toBe(false)
+  })
+
+  test('a vocabulary that leaves nothing to propose', async () => {
+    const error = await problemOf(run('run', { vocabulary: [' t'] }))
+    expect(error.code).toBe('no-candidates')
+    expect(error.hint).toContain('vocabulary')
+  })
+
+  test('a vocabulary whose tokens never read back', async () => {
+    const error = await problemOf(run('run', { prompt: [{ frozen: ' o' }, ' t'], vocabulary: ['f'], steps: 100 }))
+    expect(error.code).toBe('all-candidates-drift')
   })
 
   test('a budget below one step', async () => {

@@ -90,7 +90,9 @@ export const greater: SearchMethod<Options, State> = {
     const place = state.position % turns.length
     const pool = await poolOf(state.ids, inTurn ? [turns[place]!] : space.freeOf(state.ids), settings, context)
     const [current] = await context.score([{ ids: state.ids, swaps: [] }])
-    const chosen = shortlistOf(pool, new Set(inTurn ? [] : state.tried), settings, context)
+    const { chosen, left } = shortlistOf(pool, new Set(inTurn ? [] : state.tried), settings, context)
+    // Where nothing reads back, whoever watches over that hears of it.
+    if (chosen.length === 0) await context.score(left.slice(0, settings.mu))
     const { finalists, eliminated } = await race(current!, chosen, settings.blocks, context)
     const candidates = finalists.length > 0 ? await context.score(finalists) : []
     const [best] = candidates
@@ -142,6 +144,7 @@ async function poolOf(
   const proposed = await proposeTokens(ids, positions, draw(rows, settings.sampled, context.random(3)), settings, context)
   // A token that is to be appended needs a place in which there is a gradient: the likeliest one holds it.
   const grown = positions.some(position => position === ids.length)
+  if (grown && proposed[0]!.length === 0) return []
   const base = grown ? [...ids, proposed[0]![0]!] : ids
   let scores: Float32Array | undefined
   if (settings.shortlist !== 'random') {
@@ -166,7 +169,7 @@ function shortlistOf(
   tried: ReadonlySet<string>,
   { mu, shortlist }: Settings,
   { readsBack, random }: SearchContext,
-): Candidate[] {
+): { readonly chosen: Candidate[]; readonly left: readonly Candidate[] } {
   const left = pool.filter(({ ids }) => !tried.has(keyOf(ids)))
   const order =
     shortlist === 'random' ? draw(left, left.length, random(4)) : [...left].sort((a, b) => a.gradientScore! - b.gradientScore!)
@@ -182,7 +185,7 @@ function shortlistOf(
       hint: 'search.vocabulary: ascii is wider, and search.topk proposes more',
       exitCode: 1,
     })
-  return chosen
+  return { chosen, left }
 }
 
 const keyOf = (ids: readonly number[]) => ids.join(' ')
