@@ -1,7 +1,7 @@
 /**
  * Does the gradient over reasoning find better prompts than its controls? The study of docs/search-results.md.
  *
- *     node dist/scripts/search-study.js [--model M] [--tasks sst2,…] [--seeds 13,21,42] [--conditions greater,…] [--budget 24000]
+ *     node dist/scripts/search-study.js [--model M] [--tasks sst2,…] [--seeds 13,21,42] [--conditions greater,…] [--budget 12000]
  *     node dist/scripts/search-study.js --select BBH_FOLDER      ten hand-written prompts on train rows of every task of a BBH folder
  *     node dist/scripts/search-study.js --table                  writes docs/search-results.md from what there is
  *
@@ -48,7 +48,7 @@ const { values } = parseArgs({
     tasks: { type: 'string', default: Object.keys(searchTasks).join() },
     seeds: { type: 'string', default: '13,21,42' },
     conditions: { type: 'string', default: Object.keys(conditions).join() },
-    budget: { type: 'string', default: '24000' },
+    budget: { type: 'string', default: '12000' },
     threads: { type: 'string' },
     results: { type: 'string', default: 'scripts/study/results/search.jsonl' },
     docs: { type: 'string', default: 'docs/search-results.md' },

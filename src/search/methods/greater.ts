@@ -47,6 +47,8 @@ type State = {
   readonly tried: readonly string[]
   readonly best: number | null
   readonly stale: number
+  /** Of the prompt as it stands, [L, d]: known as long as it stays. */
+  readonly gradient?: Float32Array
 }
 
 /** Options that a preset gives. */
@@ -88,7 +90,8 @@ export const greater: SearchMethod<Options, State> = {
     const inTurn = settings.positions === 'left-to-right'
     const turns = turnsOf(state.ids, settings, space)
     const place = state.position % turns.length
-    const pool = await poolOf(state.ids, inTurn ? [turns[place]!] : space.freeOf(state.ids), settings, context)
+    const positions = inTurn ? [turns[place]!] : space.freeOf(state.ids)
+    const { pool, gradient } = await poolOf(state, positions, settings, context)
     const [current] = await context.score([{ ids: state.ids, swaps: [] }])
     const { chosen, left } = shortlistOf(pool, new Set(inTurn ? [] : state.tried), settings, context)
     // Where nothing reads back, whoever watches over that hears of it.
@@ -109,6 +112,7 @@ export const greater: SearchMethod<Options, State> = {
         tried: inTurn ? [] : [...state.tried, ...chosen.map(({ ids }) => keyOf(ids))],
         best: isBetter ? now.loss : state.best,
         stale,
+        ...(gradient !== undefined && accepted === undefined && !context.isBatched && { gradient }),
       },
       prompt: now.ids,
       objective: now.loss,
@@ -133,34 +137,37 @@ function nextPlace(place: number, ids: readonly number[], settings: Settings, sp
   return ends || place + 1 >= turnsOf(ids, settings, space).length ? 0 : place + 1
 }
 
-/** Proposed swaps with what the gradient says of each. */
+/** Proposed swaps with what the gradient says of each, and the gradient, unless it is that of a prompt made longer. */
 async function poolOf(
-  ids: readonly number[],
+  { ids, gradient: known }: State,
   positions: readonly number[],
   settings: Settings,
   context: SearchContext,
-): Promise<Candidate[]> {
+): Promise<{ readonly pool: Candidate[]; readonly gradient?: Float32Array }> {
   const { objective, embedding, rows } = context
   const proposed = await proposeTokens(ids, positions, draw(rows, settings.sampled, context.random(3)), settings, context)
   // A token that is to be appended needs a place in which there is a gradient: the likeliest one holds it.
   const grown = positions.some(position => position === ids.length)
-  if (grown && proposed[0]!.length === 0) return []
+  if (grown && proposed[0]!.length === 0) return { pool: [] }
   const base = grown ? [...ids, proposed[0]![0]!] : ids
+  let gradient = grown ? undefined : known
   let scores: Float32Array | undefined
   if (settings.shortlist !== 'random') {
     const withReasoning = settings.shortlist === 'gradient'
     // The tokens that the model wrote under the prompt as it stands: an appended one has none of its own yet.
-    const { gradient } = await objective.gradient([base], rows, { withReasoning, ...(grown && { reasonedUnder: [ids] }) })
+    const options = { withReasoning, ...(grown && { reasonedUnder: [ids] }) }
+    gradient ??= (await objective.gradient([base], rows, options)).gradient
     const products = await embedding.project(rowsOf(gradient, positions, embedding.hiddenSize))
     scores = substitutionScores(products, base, positions, embedding.vocabSize)
   }
-  return positions.flatMap((position, j) =>
+  const pool = positions.flatMap((position, j) =>
     proposed[j]!.filter(to => to !== ids[position]).map(to => {
       const score = scores?.[j * embedding.vocabSize + to]
       if (position < ids.length) return substituted(ids, [{ position, to }], score)
-      return { ids: [...ids, to], swaps: [{ position, from: to, to }], ...(score !== undefined && { gradientScore: score }) }
+      return { ids: [...ids, to], swaps: [{ position, from: null, to }], ...(score !== undefined && { gradientScore: score }) }
     }),
   )
+  return { pool, ...(gradient !== undefined && !grown && { gradient }) }
 }
 
 /** The best of a pool that have not been tried and read back, at most `mu`. */
