@@ -51,6 +51,21 @@ describe('draws follow the distribution', () => {
     expect(value).toBeLessThan(limit)
   })
 
+  test('of the likeliest tokens in a place, whatever the options choose from', () => {
+    const sampler = new Sampler({
+      temperature: 0.3,
+      topK: 1,
+      repetitionPenalty: 2,
+      logProbabilities: true,
+      alternatives: 3,
+      seed: 1,
+    })
+    const order = [...logits.keys()].sort((a, b) => logits[b]! - logits[a]! || a - b)
+    const { alternatives } = sampler.choose(logits, [order[0]!])
+    expect(alternatives.map(({ id }) => id)).toEqual(order.slice(0, 3))
+    for (const { id, logProbability } of alternatives) expect(logProbability).toBeCloseTo(Math.log(softmax(logits)[id]!), 6)
+  })
+
   test('a repetition penalty divides positive logits and multiplies negative ones', () => {
     const penalised = logits.slice()
     penalised[5]! /= 1.5

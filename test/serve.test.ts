@@ -234,6 +234,30 @@ describe('the openai client', () => {
     })
   })
 
+  test('gives the likeliest tokens in each place', async () => {
+    const { client, generator } = await serve({ pieces: ['a', 'b'] })
+    const chat = await client.chat.completions.create({ model: 'base', messages: hello, logprobs: true, top_logprobs: 2 })
+    expect(generator.requests[0]).toMatchObject({ logProbabilities: true, alternatives: 2 })
+    const [first, second] = [200, 201].map(id => tokenizer.token(id)) as [string, string]
+    expect(chat.choices[0]!.logprobs!.content!.map(({ top_logprobs }) => top_logprobs)).toEqual([
+      [
+        { token: first, logprob: -0.1, bytes: [...Buffer.from(first)] },
+        { token: second, logprob: -1.1, bytes: [...Buffer.from(second)] },
+      ],
+      [
+        { token: first, logprob: -1.1, bytes: [...Buffer.from(first)] },
+        { token: second, logprob: -2.1, bytes: [...Buffer.from(second)] },
+      ],
+    ])
+    const text = await client.completions.create({ model: 'base', prompt: 'a', logprobs: 1 })
+    // The chosen token is always among them.
+    const chosen = [100, 101].map(id => tokenizer.token(id)) as [string, string]
+    expect(text.choices[0]!.logprobs!.top_logprobs).toEqual([
+      { [first]: -0.1, [chosen[0]]: -0.5 },
+      { [first]: -1.1, [chosen[1]]: -1.5 },
+    ])
+  })
+
   test('template variables of a request reach the template', async () => {
     const source = '{{ enable_thinking }} {{ reasoning_effort }} {{ depth }}'
     const applyChatTemplate = chatTemplateRenderer(source, {})
@@ -304,7 +328,8 @@ describe('what is not supported is a 4xx in words', () => {
     ],
     ['chat', { ...chat, frequency_penalty: 0.5 }, 'frequency_penalty', 'unsupported_parameter', 'frequency_penalty'],
     ['chat', { ...chat, logit_bias: { 5: 1 } }, 'logit_bias', 'unsupported_parameter', 'logit_bias'],
-    ['chat', { ...chat, logprobs: true, top_logprobs: 2 }, 'top_logprobs', 'unsupported_parameter', 'top_logprobs'],
+    ['chat', { ...chat, top_logprobs: 2 }, 'top_logprobs', 'invalid_value', 'needs logprobs'],
+    ['chat', { ...chat, logprobs: true, top_logprobs: 21 }, 'top_logprobs', 'invalid_value', 'top_logprobs'],
     ['chat', { ...chat, temprature: 1 }, 'temprature', 'unknown_parameter', 'did you mean temperature?'],
     ['chat', { ...chat, constructor: 1 }, 'constructor', 'unknown_parameter', 'no field'],
     ['chat', { ...chat, temperature: 3 }, 'temperature', 'invalid_value', 'temperature'],
@@ -318,7 +343,7 @@ describe('what is not supported is a 4xx in words', () => {
     ['text', { ...text, prompt: '' }, null, 'empty_prompt', 'no tokens'],
     ['text', { ...text, echo: true }, 'echo', 'unsupported_parameter', 'echo'],
     ['text', { ...text, best_of: 3 }, 'best_of', 'unsupported_parameter', 'best_of'],
-    ['text', { ...text, logprobs: 3 }, 'logprobs', 'invalid_value', 'logprobs must be 0'],
+    ['text', { ...text, logprobs: 21 }, 'logprobs', 'invalid_value', 'logprobs'],
     ['text', { ...text, messages: hello }, 'messages', 'unknown_parameter', 'no field'],
     ['text', { ...text, max_tokens: 181, model: 'sst2' }, null, 'context_length_exceeded', '20 of a soft prompt'],
   ])('%s %j', async (kind, body, param, code, message) => {

@@ -17,6 +17,8 @@ export interface GenerationRequest {
   readonly stopTokenIds?: readonly number[]
   /** Log-probability of each generated token (under the unmodified distribution). */
   readonly logProbabilities?: boolean
+  /** With `logProbabilities`: so many of the likeliest tokens in each place, with theirs. */
+  readonly alternatives?: number
   /** Tokens that go on behind the answer. */
   readonly continuation?: Continuation
   /** A prompt of another name than the default one, registered with the engine. */
@@ -51,9 +53,17 @@ export interface Generation {
   /** The stop string or token id that ended it. */
   readonly stoppedBy?: string | number
   readonly logProbabilities?: readonly number[]
+  /** Of each generated token, the likeliest in its place, downwards. */
+  readonly alternatives?: readonly (readonly Alternative[])[]
   readonly promptTokens: number
   /** Absent where none was asked for, or the request was aborted before its end. */
   readonly continuation?: ContinuationScore
+}
+
+/** A token that might have stood in a place. */
+export interface Alternative {
+  readonly id: number
+  readonly logProbability: number
 }
 
 /** Rows join and leave a running batch; results do not depend on what else runs. */

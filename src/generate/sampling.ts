@@ -2,6 +2,7 @@ import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import { randomGenerator } from '../data/random.js'
 import { GradpromptError } from '../errors.js'
+import type { Alternative } from './request.js'
 
 /** How a token is chosen. The steps are taken in transformers' order: penalty, temperature, top-k, top-p, min-p. */
 export interface SamplingOptions {
@@ -19,6 +20,16 @@ export interface SamplingOptions {
   readonly seed?: number
   /** Whether the log-probability of each token is wanted. */
   readonly logProbabilities?: boolean
+  /** With them: those of so many of the likeliest tokens in each place. */
+  readonly alternatives?: number
+}
+
+/** A token that was chosen. */
+export interface Choice {
+  readonly token: number
+  readonly logProbability: number
+  /** The likeliest tokens in its place, downwards, where they are wanted. */
+  readonly alternatives: readonly Alternative[]
 }
 
 /** Tells the draws of sampling from the others under the same seed. */
@@ -33,6 +44,7 @@ export class Sampler {
   private readonly penalty: number
   private readonly random: RandomGenerator
   private readonly wantsLogProbability: boolean
+  private readonly alternatives: number
 
   /** @throws GradpromptError `invalid-option` */
   constructor(options: SamplingOptions) {
@@ -42,6 +54,7 @@ export class Sampler {
     this.minP = inRange('minP', options.minP ?? 0, 0, 1)
     this.penalty = inRange('repetitionPenalty', options.repetitionPenalty ?? 1, Number.MIN_VALUE, Number.MAX_VALUE)
     this.wantsLogProbability = options.logProbabilities ?? false
+    this.alternatives = inRange('alternatives', options.alternatives ?? 0, 0, 1000, true)
     const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31)
     this.random = randomGenerator(inRange('seed', seed, -(2 ** 53), 2 ** 53, true), STREAM)
   }
@@ -56,12 +69,20 @@ export class Sampler {
    *
    * @param logits [V]
    * @param ids the tokens so far, which a repetition penalty counts
-   * @returns the token, and its log-probability under the distribution that no option has changed (NaN where it is not wanted)
+   * @returns the token, and its log-probability under the distribution that no option has changed (NaN where it is not wanted), with
+   *   those of the likeliest tokens
    */
-  choose(logits: Float32Array, ids: readonly number[]): { token: number; logProbability: number } {
+  choose(logits: Float32Array, ids: readonly number[]): Choice {
     const scores = this.penalty === 1 ? logits : penalised(logits, ids, this.penalty)
     const token = this.temperature === 0 ? highest(scores) : this.draw(scores)
-    return { token, logProbability: this.wantsLogProbability ? logits[token]! - logSumExp(logits) : Number.NaN }
+    if (!this.wantsLogProbability) return { token, logProbability: Number.NaN, alternatives: [] }
+    const sum = logSumExp(logits)
+    const likeliest = this.alternatives === 0 ? [] : largest(relativeWeights(logits, 1), this.alternatives)
+    return {
+      token,
+      logProbability: logits[token]! - sum,
+      alternatives: likeliest.map(id => ({ id, logProbability: logits[id]! - sum })),
+    }
   }
 
   private draw(scores: Float32Array): number {

@@ -1,7 +1,7 @@
 import type { Tokenizer } from '../formats/tokenizer.js'
 import type { BlockOwner } from './block-store.js'
 import type { PrefixNode } from './prefix-cache.js'
-import type { ContinuationScore, Generation, GenerationRequest } from './request.js'
+import type { Alternative, ContinuationScore, Generation, GenerationRequest } from './request.js'
 import { logSumExp, Sampler } from './sampling.js'
 import { TextStream } from './text-stream.js'
 
@@ -30,6 +30,7 @@ export class Sequence implements BlockOwner {
   private readonly sampler: Sampler
   private readonly stream: TextStream
   private readonly logProbabilities: number[] = []
+  private readonly alternatives: (readonly Alternative[])[] = []
   private readonly endTokenIds: ReadonlySet<number>
   /** How the answer ended, while the tokens behind it are put in. */
   private ending: Ending | undefined
@@ -80,13 +81,14 @@ export class Sequence implements BlockOwner {
     if (this.ending !== undefined) return this.goOn(this.ending, likeliest, logits)
     // Without an answer the continuation follows the prompt.
     if (this.request.maxNewTokens === 0) return this.end('length', undefined, { likeliest, logits })
-    const { token, logProbability } = logits
+    const { token, logProbability, alternatives } = logits
       ? this.sampler.choose(logits, this.ids)
-      : { token: likeliest, logProbability: Number.NaN }
+      : { token: likeliest, logProbability: Number.NaN, alternatives: [] }
     try {
       if (this.endTokenIds.has(token)) return this.end('stop', this.stream.finish() ?? token, { likeliest, logits })
       this.ids.push(token)
       if (this.request.logProbabilities) this.logProbabilities.push(logProbability)
+      if (this.request.alternatives !== undefined) this.alternatives.push(alternatives)
       const met = this.stream.push(token)
       if (met !== undefined) return this.end('stop', met)
       if (this.ids.length - this.promptLength < this.request.maxNewTokens) return false
@@ -154,6 +156,7 @@ export class Sequence implements BlockOwner {
       finishReason,
       ...(stoppedBy === undefined ? {} : { stoppedBy }),
       ...(this.request.logProbabilities ? { logProbabilities: this.logProbabilities } : {}),
+      ...(this.request.alternatives === undefined ? {} : { alternatives: this.alternatives }),
       promptTokens: this.promptLength,
       ...(continuation === undefined ? {} : { continuation }),
     })

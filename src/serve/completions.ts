@@ -62,7 +62,12 @@ export function chatJob(backend: Backend, body: ChatBody): Job {
   const { text, addSpecialTokens } = renderInput(backend.tokenizer, { messages, variables })
   const ids = tokenizerOf(backend, body).encode(text, { addSpecialTokens })
   const wanted = body.max_completion_tokens ?? body.max_tokens
-  return job(backend, body, chatFormat, [ids], { wanted, usual: backend.maxNewTokens, logProbabilities: body.logprobs === true })
+  return job(backend, body, chatFormat, [ids], {
+    wanted,
+    usual: backend.maxNewTokens,
+    logProbabilities: body.logprobs === true,
+    alternatives: body.top_logprobs ?? 0,
+  })
 }
 
 /** @throws ApiProblem `model_not_found`, `invalid_value`; GradpromptError `context-exceeded` */
@@ -81,6 +86,7 @@ export function completionJob(backend: Backend, body: CompletionBody): Job {
     wanted,
     usual: usualCompletionTokens,
     logProbabilities: body.logprobs !== undefined,
+    alternatives: body.logprobs ?? 0,
   })
 }
 
@@ -94,11 +100,11 @@ function job(
   body: ChatBody | CompletionBody,
   format: ResponseFormat,
   prompts: readonly (readonly number[])[],
-  { wanted, usual, logProbabilities }: { wanted: number | undefined; usual: number; logProbabilities: boolean },
+  { wanted, usual, ...scores }: { wanted: number | undefined; usual: number; logProbabilities: boolean; alternatives: number },
 ): Job {
   const model = modelNamed(backend, body.model)
   const samples = body.n ?? 1
-  const settings = settingsOf(body, { prompt: model.prompt, seed: randomInt(2 ** 31), logProbabilities })
+  const settings = settingsOf(body, { prompt: model.prompt, seed: randomInt(2 ** 31), ...scores })
   const room = { contextLength: backend.contextLength, numVirtualTokens: model.numVirtualTokens }
   const requests = prompts.flatMap((ids, i) => {
     const budget = tokenBudget('the prompt', ids.length, room, wanted, usual)

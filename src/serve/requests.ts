@@ -8,6 +8,8 @@ import { ApiProblem } from './problem.js'
 const mostChoices = 128
 const mostPrompts = 256
 const mostStops = 16
+/** As in OpenAI's chat API. */
+const mostAlternatives = 20
 
 const count = z.int().min(1)
 const stopString = z.string().min(1).max(1000)
@@ -42,6 +44,7 @@ const chatSchema = z.object({
   max_completion_tokens: count.optional(),
   max_tokens: count.optional(),
   logprobs: z.boolean().optional(),
+  top_logprobs: z.int().min(0).max(mostAlternatives).optional(),
   /** Variables of the chat template, whatever the model's has. */
   chat_template_kwargs: z.record(z.string(), z.unknown()).optional(),
   enable_thinking: z.boolean().optional(),
@@ -57,8 +60,8 @@ const completionSchema = z.object({
     `a text, a list of token ids, or a list of at most ${mostPrompts} of either`,
   ),
   max_tokens: count.optional(),
-  /** The log-probability of each token, without those of others. */
-  logprobs: z.literal(0, 'log-probabilities of other tokens are not supported: logprobs must be 0').optional(),
+  /** The log-probability of each token, with those of so many of the likeliest in its place. */
+  logprobs: z.int().min(0).max(mostAlternatives).optional(),
 })
 
 export type ChatBody = z.infer<typeof chatSchema>
@@ -78,7 +81,6 @@ const unsupported: Readonly<Record<string, { test(value: unknown): boolean }>> =
   frequency_penalty: isOneOf(0),
   presence_penalty: isOneOf(0),
   logit_bias: { test: isEmpty },
-  top_logprobs: isOneOf(0),
   best_of: isOneOf(1),
   echo: isOneOf(false),
   suffix: isOneOf(''),
@@ -98,7 +100,12 @@ const unsupported: Readonly<Record<string, { test(value: unknown): boolean }>> =
 }
 
 /** @throws ApiProblem 400 that names the field */
-export const parseChat = (body: unknown): ChatBody => parse(chatSchema, body)
+export function parseChat(body: unknown): ChatBody {
+  const chat = parse(chatSchema, body)
+  if (chat.top_logprobs !== undefined && chat.logprobs !== true)
+    throw new ApiProblem(400, 'invalid_value', 'top_logprobs: needs logprobs to be true', { param: 'top_logprobs' })
+  return chat
+}
 
 /** @throws ApiProblem 400 that names the field */
 export const parseCompletion = (body: unknown): CompletionBody => parse(completionSchema, body)
@@ -139,7 +146,12 @@ function unknownField(name: string, known: readonly string[]): ApiProblem {
  */
 export function settingsOf(
   body: Omit<z.infer<z.ZodObject<typeof common>>, 'model'>,
-  { prompt, seed, logProbabilities }: { prompt: string | undefined; seed: number; logProbabilities: boolean },
+  {
+    prompt,
+    seed,
+    logProbabilities,
+    alternatives,
+  }: { prompt: string | undefined; seed: number; logProbabilities: boolean; alternatives: number },
 ): GenerationSettings {
   return {
     temperature: body.temperature ?? 1,
@@ -151,6 +163,7 @@ export function settingsOf(
     stop: typeof body.stop === 'string' ? [body.stop] : body.stop,
     stopTokenIds: body.stop_token_ids,
     logProbabilities: logProbabilities || undefined,
+    alternatives: alternatives || undefined,
     prompt,
   }
 }

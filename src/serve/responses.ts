@@ -74,12 +74,15 @@ export const textFormat: ResponseFormat = {
 function chatLogprobs(generation: Generation, tokenizer: TokenNames) {
   const tokens = scoredTokens(generation, tokenizer)
   if (tokens === undefined) return null
-  const content = tokens.map(({ token, logprob }) => ({
+  // A part of a character has no text, and a tokenizer does not tell its bytes.
+  const withBytes = ({ token, logprob }: ScoredToken) => ({
     token,
     logprob,
-    // A part of a character has no text, and a tokenizer does not tell its bytes.
     bytes: token.includes('\uFFFD') ? null : [...Buffer.from(token)],
-    top_logprobs: [],
+  })
+  const content = tokens.map(({ alternatives, ...token }) => ({
+    ...withBytes(token),
+    top_logprobs: (alternatives ?? []).map(withBytes),
   }))
   return { content, refusal: null }
 }
@@ -94,12 +97,34 @@ function textLogprobs(generation: Generation, tokenizer: TokenNames) {
     offset += token.length
     return at
   })
-  return { tokens, token_logprobs: scored.map(({ logprob }) => logprob), top_logprobs: null, text_offset }
+  const top_logprobs = scored.some(({ alternatives }) => alternatives !== undefined)
+    ? scored.map(({ token, logprob, alternatives = [] }) => topLogprobs([...alternatives, { token, logprob }]))
+    : null
+  return { tokens, token_logprobs: scored.map(({ logprob }) => logprob), top_logprobs, text_offset }
 }
 
-/** The tokens of an answer; the one that only ends it is not among them. */
-function scoredTokens({ ids, logProbabilities, stoppedBy }: Generation, tokenizer: TokenNames) {
+/** By text, as the API has it: of several tokens that read alike the likeliest. */
+function topLogprobs(tokens: readonly ScoredToken[]): Record<string, number> {
+  const likeliest = new Map<string, number>()
+  for (const { token, logprob } of tokens) if (!likeliest.has(token)) likeliest.set(token, logprob)
+  return Object.fromEntries(likeliest)
+}
+
+interface ScoredToken {
+  readonly token: string
+  readonly logprob: number
+}
+
+/** The tokens of an answer, each with the likeliest in its place; the one that only ends it is not among them. */
+function scoredTokens(
+  { ids, logProbabilities, alternatives, stoppedBy }: Generation,
+  tokenizer: TokenNames,
+): (ScoredToken & { readonly alternatives?: readonly ScoredToken[] })[] | undefined {
   if (logProbabilities === undefined) return undefined
+  const named = (id: number, logprob: number) => ({ token: tokenizer.token(id), logprob })
   const shown = typeof stoppedBy === 'number' && ids.at(-1) === stoppedBy ? ids.slice(0, -1) : ids
-  return shown.map((id, i) => ({ token: tokenizer.token(id), logprob: logProbabilities[i]! }))
+  return shown.map((id, i) => ({
+    ...named(id, logProbabilities[i]!),
+    ...(alternatives && { alternatives: alternatives[i]!.map(({ id, logProbability }) => named(id, logProbability)) }),
+  }))
 }

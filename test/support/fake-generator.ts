@@ -35,6 +35,11 @@ export class FakeGenerator implements Generator {
       finishReason: reason,
       ...(stoppedBy !== undefined && { stoppedBy }),
       ...(request.logProbabilities && { logProbabilities: said.map((_, i) => -0.5 - i) }),
+      ...(request.alternatives !== undefined && {
+        alternatives: said.map((_, i) =>
+          Array.from({ length: request.alternatives! }, (_, k) => ({ id: 200 + k, logProbability: -0.1 - i - k })),
+        ),
+      }),
       promptTokens: request.ids.length,
     })
     try {
