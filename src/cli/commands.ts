@@ -152,6 +152,11 @@ export const commands: readonly Command[] = [
       { name: 'columns', value: 'a,b', description: 'names of the columns, for a file without a header' },
       { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
       { name: 'instruction', value: 'text', description: 'a plain instruction before the template, for the base model' },
+      {
+        name: 'choose',
+        value: 'way',
+        description: 'an answer by its likelihood: plain; by byte: length; or less its own without the text: unconditional',
+      },
       { name: 'limit', value: 'n', type: 'integer', description: 'score this many rows, drawn by seed' },
       { name: 'seed', value: 'n', type: 'integer', description: 'draws the rows and the bootstrap' },
       { name: 'batch-size', value: 'n', type: 'integer', description: 'rows that are scored at once' },

@@ -1,6 +1,6 @@
 import type { GenerationEvaluationResult } from '../evaluate/by-generation.js'
 import type { NearestTokens } from '../evaluate/nearest-tokens.js'
-import type { Evaluation, Metrics } from '../evaluate/score.js'
+import type { Choice, Evaluation, Metrics } from '../evaluate/score.js'
 import type { ExportOptions as PromptExportOptions } from '../export/index.js'
 import type { AnswerRow } from '../generate/finished-rows.js'
 import type { WeightWidth } from '../generate/programs.js'
@@ -52,6 +52,7 @@ export interface EvaluateRequest {
   readonly columns?: readonly string[] | undefined
   readonly labels?: Readonly<Record<string, string>> | undefined
   readonly instruction?: string | undefined
+  readonly choose?: Choice | undefined
   readonly limit?: number | undefined
   readonly seed?: number | undefined
   readonly batchSize?: number | undefined

@@ -17,7 +17,7 @@ import { type PromptFile, readPrompt } from '../runs/prompt-file.js'
 import { likelihoodResults } from './likelihood-results.js'
 import { activePrompt, activeRows, promptWordWeights } from './prompt.js'
 import { hashOf, type RowResult } from './row-results.js'
-import { contentFreeRow, type Evaluation, type Metrics, refuseAborted, scoreRows, summary } from './score.js'
+import { type Choice, contentFreeRow, type Evaluation, type Metrics, refuseAborted, scoreRows, summary } from './score.js'
 
 export interface EvaluateOptions {
   /** A model or its name; by default that of the run. */
@@ -36,6 +36,8 @@ export interface EvaluateOptions {
   readonly aggregate?: Aggregate | undefined
   /** Subtract what the labels score after a text that says nothing: that text, or true for `N/A`. By default as the run did. */
   readonly calibrate?: boolean | string | undefined
+  /** By which likelihood an answer of a closed set is chosen: `plain` (the default), `length` or `unconditional`. */
+  readonly choose?: Choice | undefined
   /** Names of the columns of a file without a header; by default the run's own. */
   readonly columns?: readonly string[] | undefined
   /** A plain instruction before the template. */
@@ -119,7 +121,8 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
       ...options,
       seed,
       weights: file && labels && promptWordWeights(file, labels),
-      contentFree: contentFreeRow(options.calibrate ?? config?.evaluate.calibrate, builder, labels),
+      contentFree: contentFreeRow(calibrationOf(options, config), builder, labels),
+      perByte: options.choose === 'length',
     })
     const seconds = (performance.now() - started) / 1000
     return {
@@ -134,7 +137,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
           row: hashOf(records[i]!),
         })),
       }),
-      results: likelihoodResults(scored, { records, rows, labels, template, answer }),
+      results: likelihoodResults(scored, { records, rows, labels, template, answer, tokenizer: model.tokenizer }),
       seconds,
       rowsPerSecond: rows.length / Math.max(seconds, 1e-6),
     }
@@ -142,6 +145,10 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
     if (typeof given === 'string') await model.dispose()
   }
 }
+
+/** The unconditional likelihood is that after an empty text. */
+const calibrationOf = ({ choose, calibrate }: EvaluateOptions, config: Config | undefined) =>
+  choose === undefined ? (calibrate ?? config?.evaluate.calibrate) : choose === 'unconditional' ? '' : false
 
 interface PromptSource {
   readonly file?: PromptFile

@@ -2,6 +2,7 @@ import type { LabelSet } from '../data/labels.js'
 import type { DataRecord } from '../data/records.js'
 import type { ScoringRow } from '../data/rows.js'
 import { compileTemplate, type Template } from '../data/template.js'
+import type { Tokenizer } from '../formats/tokenizer.js'
 import { hashOf, type RowResult } from './row-results.js'
 import type { ScoredRows } from './score.js'
 
@@ -12,6 +13,8 @@ export interface LikelihoodRows {
   readonly labels: LabelSet | undefined
   readonly template: Template
   readonly answer: string
+  /** Names the tokens of a free-text answer. */
+  readonly tokenizer?: Pick<Tokenizer, 'token'> | undefined
 }
 
 /**
@@ -19,17 +22,21 @@ export interface LikelihoodRows {
  * its own answer.
  */
 export function likelihoodResults(
-  { logLikelihoods, predictions, confidences }: ScoredRows,
-  { records, rows, labels, template, answer }: LikelihoodRows,
+  { logLikelihoods, predictions, confidences, tokens }: ScoredRows,
+  { records, rows, labels, template, answer, tokenizer }: LikelihoodRows,
 ): RowResult[] {
   const inputOf = inputs(template, labels)
   const answerTemplate = compileTemplate(answer)
-  return rows.map(({ index, target }, i) => {
+  return rows.map(({ index, target, candidates }, i) => {
     const record = records[i]!
     const common = { index, input: inputOf(record), row: hashOf(record) }
     const own = logLikelihoods[i]!
-    if (labels === undefined)
-      return { ...common, answer: answerTemplate.render(record, index).trim(), score: own[0]!, logProbability: own[0]! }
+    if (labels === undefined) {
+      const named =
+        tokens && tokenizer && candidates[0]!.ids.map((id, j) => ({ token: tokenizer.token(id), logProbability: tokens[i]![j]! }))
+      const said = answerTemplate.render(record, index).trim()
+      return { ...common, answer: said, score: own[0]!, logProbability: own[0]!, ...(named && { tokens: named }) }
+    }
     const predicted = predictions[i]!
     return {
       ...common,

@@ -32,6 +32,8 @@ export interface RowResult {
   readonly scores?: Readonly<Record<string, number>>
   /** Of the answer, in nats. */
   readonly logProbability?: number
+  /** The tokens of the answer, each with its log-probability, in nats. */
+  readonly tokens?: readonly AnswerToken[]
   /** Of a likeliest answer: the share of the candidates' probability that it has. */
   readonly confidence?: number
   /** Why the row could not be scored. */
@@ -40,6 +42,11 @@ export interface RowResult {
   readonly row?: string
   /** Hash of all that decides the result (`resultKey`), by which a finished row is known again. */
   readonly key?: string
+}
+
+export interface AnswerToken {
+  readonly token: string
+  readonly logProbability: number
 }
 
 const longestTail = 1 << 26
@@ -203,6 +210,7 @@ function toRow(value: unknown, place: string): RowResult {
     ...(correct !== undefined && { correct }),
     ...(isScores(value.scores) && { scores: value.scores }),
     ...(typeof value.logProbability === 'number' && { logProbability: value.logProbability }),
+    ...(isTokens(value.tokens) && { tokens: value.tokens }),
     ...(isShare(value.confidence) && { confidence: value.confidence }),
     ...row,
   }
@@ -212,6 +220,10 @@ const textFields = ['input', 'prompt', 'text', 'extracted', 'rule', 'answer', 'e
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const isTokens = (value: unknown): value is AnswerToken[] =>
+  Array.isArray(value) &&
+  value.every(one => isObject(one) && typeof one.token === 'string' && typeof one.logProbability === 'number')
 
 const isShare = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value <= 1
 

@@ -31,6 +31,8 @@ export interface ScoredRows extends Evaluation {
   readonly logLikelihoods: readonly (readonly number[])[]
   /** The likeliest candidate of each row, calibrated where it was asked for; all 0 without a label set. */
   readonly predictions: readonly number[]
+  /** Without one: the log-probability of each token of the row's own answer. */
+  readonly tokens?: readonly (readonly number[])[]
   /** With a label set: the share of the candidates' probability that the prediction has, of each row. */
   readonly confidences?: readonly number[]
 }
@@ -47,7 +49,16 @@ export interface DecisionOptions {
    * after Zhao et al. 2021, arXiv 2102.09690). The figure `logLikelihood` stays as it is.
    */
   readonly contentFree?: ScoringRow | undefined
+  /** An answer's log-likelihood is divided by its bytes before it decides, so that long answers are not at a disadvantage. */
+  readonly perByte?: boolean | undefined
 }
+
+/**
+ * By which likelihood an answer is chosen: its own; that by byte of the answer (`acc_norm` of lm-evaluation-harness); or less that of
+ * the answer without the text (pointwise mutual information, Holtzman et al. 2021, arXiv 2104.08315).
+ */
+export const choices = ['plain', 'length', 'unconditional'] as const
+export type Choice = (typeof choices)[number]
 
 /** What stands for a text that says nothing. */
 const contentFreeText = 'N/A'
@@ -81,29 +92,32 @@ export async function scoreRows(
   prompt: ActivePrompt | undefined,
   rows: readonly ScoringRow[],
   labels: LabelSet | undefined,
-  { seed, weights, contentFree, ...options }: ScoreOptions & DecisionOptions & { seed: number },
+  { seed, weights, contentFree, perByte, ...options }: ScoreOptions & DecisionOptions & { seed: number },
 ): Promise<ScoredRows> {
-  const words = await rowLogLikelihoods(model, prompt, rows, options)
+  const tokens = await rowTokens(model, prompt, rows, options)
+  const words = tokens.map(candidates => candidates.map(own => own.reduce((sum, value) => sum + value, 0)))
   if (labels === undefined) {
     const logLikelihoods = words
     const answers = rows.map((row, i) => ({ logLikelihood: logLikelihoods[i]![0]!, tokens: row.candidates[0]!.ids.length }))
-    return { metrics: answerMetrics(answers, { seed }), rows: rows.length, logLikelihoods, predictions: rows.map(() => 0) }
+    return {
+      metrics: answerMetrics(answers, { seed }),
+      rows: rows.length,
+      logLikelihoods,
+      predictions: rows.map(() => 0),
+      tokens: tokens.map(([own]) => own!),
+    }
   }
   const prejudice = contentFree && (await prejudices(model, prompt, rows, contentFree))
   const logLikelihoods = words.map(scores => classScores(labels, scores, weights))
-  const scored = rows.map(({ target, task, among }, i) => {
+  const scored = rows.map(({ target, task, among, candidates }, i) => {
     const bias = prejudice?.get(task)
-    const calibrated =
-      bias &&
-      classScores(
-        labels,
-        words[i]!.map((score, j) => score - bias[j]!),
-        weights,
-      )
+    const deciding = (score: number, j: number) =>
+      (score - (bias?.[j] ?? 0)) / (perByte ? Math.max(1, Buffer.byteLength(candidates[j]!.label)) : 1)
+    const chosen = (bias || perByte) && classScores(labels, words[i]!.map(deciding), weights)
     // What another task answers cannot be the answer of this one.
     const scores = among
-      ? (calibrated ?? logLikelihoods[i]!).map((score, j) => (among.includes(j) ? score : Number.NEGATIVE_INFINITY))
-      : calibrated
+      ? (chosen ?? logLikelihoods[i]!).map((score, j) => (among.includes(j) ? score : Number.NEGATIVE_INFINITY))
+      : chosen
     return { target, logLikelihoods: logLikelihoods[i]!, ...(scores && { scores }) }
   })
   const { metrics, confusion, predictions, confidences } = classificationMetrics(scored, labels.candidates, { seed })
@@ -140,20 +154,20 @@ export const summary = ({ metrics, rows, labels, confusion }: Evaluation): Evalu
 })
 
 /** Rows of similar length go together, so that little is padded. */
-async function rowLogLikelihoods(
+async function rowTokens(
   model: LanguageModel,
   prompt: ActivePrompt | undefined,
   rows: readonly ScoringRow[],
   { batchSize, onProgress, signal }: ScoreOptions,
-): Promise<number[][]> {
+): Promise<number[][][]> {
   const lengths = rows.map(({ context, candidates }) => candidates.reduce((sum, { ids }) => sum + ids.length - 1, context.length))
   const order = [...rows.keys()].sort((a, b) => lengths[a]! - lengths[b]! || a - b)
-  const results: number[][] = new Array(rows.length)
+  const results: number[][][] = new Array(rows.length)
   let done = 0
   while (done < order.length) {
     refuseAborted(signal)
     const batch = order.slice(done, nextBatch(order, lengths, done, batchSize))
-    const scores = await model.logLikelihoods(
+    const scores = await model.tokenLogProbabilities(
       prompt,
       batch.map(i => rows[i]!),
     )

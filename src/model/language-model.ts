@@ -505,10 +505,19 @@ export class LanguageModel {
    * @returns for each row and candidate the sum of the log-probabilities of its tokens
    */
   async logLikelihoods(prompt: ActivePrompt | undefined, rows: readonly CandidateRow[]): Promise<number[][]> {
-    const results: number[][] = []
+    const tokens = await this.tokenLogProbabilities(prompt, rows)
+    return tokens.map(candidates => candidates.map(own => own.reduce((sum, value) => sum + value, 0)))
+  }
+
+  /**
+   * As `logLikelihoods`, token by token.
+   * @returns for each row, candidate and token of it the log-probability, in nats
+   */
+  async tokenLogProbabilities(prompt: ActivePrompt | undefined, rows: readonly CandidateRow[]): Promise<number[][][]> {
+    const results: number[][][] = []
     if (prompt && rows.some(({ task }) => task !== undefined)) {
       for (const { active, members } of tasksOf(prompt, rows)) {
-        const scores = await this.logLikelihoods(
+        const scores = await this.tokenLogProbabilities(
           active,
           members.map(i => ({ ...rows[i]!, task: undefined })),
         )
@@ -551,7 +560,7 @@ export class LanguageModel {
         logProbabilities: Float32Array
       }
       let next = 0
-      for (const row of part) results.push(row.candidates.map(({ ids }) => ids.reduce(sum => sum + logProbabilities[next++]!, 0)))
+      for (const row of part) results.push(row.candidates.map(({ ids }) => ids.map(() => logProbabilities[next++]!)))
     }
     return results
   }

@@ -83,6 +83,30 @@ describe('what is scored', () => {
     expect(bare.rowsPerSecond).toBeCloseTo(10 / bare.seconds, 6)
   })
 
+  test('an answer is chosen by its likelihood, by that of a byte of it, or by what the text adds to it', async () => {
+    const labels = { 0: 'the', 1: 'the the' }
+    const options = { model, data, columns: ['text', 'label'], template: '{text} -', answer: ' {label}', labels }
+    const scores = (await evaluate(options)).predictions!.map(({ logLikelihoods }) => logLikelihoods)
+    const empty = await evaluate({ ...options, data: [{ text: '', label: '0' }], columns: undefined })
+    const [prejudice] = empty.predictions!.map(({ logLikelihoods }) => logLikelihoods)
+    const bytes = Object.values(labels).map(word => word.length)
+    const best = (values: readonly number[]) => Object.values(labels)[values[0]! >= values[1]! ? 0 : 1]
+    for (const [choose, of] of [
+      ['plain', (score: number) => score],
+      ['length', (score: number, j: number) => score / bytes[j]!],
+      ['unconditional', (score: number, j: number) => score - prejudice![j]!],
+    ] as const) {
+      const { predictions } = await evaluate({ ...options, choose })
+      expect(predictions!.map(({ predicted }) => predicted)).toEqual(scores.map(row => best(row.map(of))))
+      // The likelihoods themselves stay as they are.
+      expect(predictions!.map(({ logLikelihoods }) => logLikelihoods)).toEqual(scores)
+    }
+    // The long answer costs more, but each byte of it costs less.
+    const counts = async (choose: 'plain' | 'length') =>
+      (await evaluate({ ...options, choose })).predictions!.filter(({ predicted }) => predicted === 'the').length
+    expect(await counts('plain')).toBeGreaterThan(await counts('length'))
+  })
+
   test('what is given takes the place of what the run says', async () => {
     const own = await evaluate({ model, data, prompt: run })
     const other = await evaluate({ model, data, prompt: run, template: 'it: {text} -', labels: { 0: 'of', 1: 'the' } })
@@ -102,7 +126,14 @@ describe('what is scored', () => {
 
   test('free text: likelihood and perplexity of the own answer', async () => {
     const records = [{ text: 'the wine of the stone' }, { text: 'on it' }, { text: 'at the end' }]
-    const { metrics, labels, predictions } = await evaluate({ model, data: records, template: 'it is', answer: ' {text}' })
+    const { metrics, labels, predictions, results } = await evaluate({
+      ...{ model, data: records, template: 'it is', answer: ' {text}' },
+    })
+    for (const [i, { tokens, score, answer }] of results.entries()) {
+      expect(tokens!.map(({ token }) => token).join('')).toBe(` ${records[i]!.text}`)
+      expect(tokens!.reduce((sum, { logProbability }) => sum + logProbability, 0)).toBeCloseTo(score, 9)
+      expect(answer).toBe(records[i]!.text)
+    }
     expect(labels).toBeUndefined()
     expect(predictions).toBeUndefined()
     const rows = records.map(({ text }) => {

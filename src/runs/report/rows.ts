@@ -45,7 +45,7 @@ export function rowTable({ id, after, before, names, labels }: RowsOptions): Mar
   const rows = shown.map(({ row, other, tags }): ExplorerRow => {
     const cells: Cell[] = [
       { content: (row.input ?? `row ${row.index + 1}`).slice(0, longestText), kind: 'text' },
-      { content: row.answer ?? '', kind: 'short' },
+      { content: row.tokens === undefined ? (row.answer ?? '') : weighed(row.tokens), kind: 'short' },
       { content: verdict(row, other), kind: 'short' },
       ...(hasOthers ? [{ content: other === undefined ? '' : verdict(other), kind: 'short' as const }] : []),
     ]
@@ -74,6 +74,13 @@ function classified({ extracted, correct, confidence }: RowResult, other?: RowRe
   const change = other?.correct === undefined || other.correct === correct ? undefined : correct ? 'gained' : 'lost'
   return html`<span class="${correct ? 'right-text' : 'wrong-text'}">${correct ? '✓' : '✗'}\u00a0${extracted ?? (correct ? 'right' : 'wrong')}</span>${change && html` <span class="tag ${correct ? 'right-text' : 'wrong-text'}">${change}</span>`}${confidence !== undefined && html`<br><span class="quiet small sure"><span class="share" style="--share:${confidence.toFixed(3)}"></span>${Math.round(100 * confidence)} %</span>`}`
 }
+
+/** An answer token by token: the less likely one is, the more it is marked. */
+const weighed = (tokens: NonNullable<RowResult['tokens']>): Part =>
+  tokens.map(
+    ({ token, logProbability }) =>
+      html`<span class="weighed" style="--doubt:${(1 - Math.exp(logProbability)).toFixed(3)}" title="${Math.exp(logProbability).toPrecision(3)}">${token}</span>`,
+  )
 
 function likelihood({ score }: RowResult, other?: RowResult): Part {
   const difference = other && score - other.score
