@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { evaluateByGeneration } from '../src/evaluate/by-generation.js'
 import { RowResultFile } from '../src/evaluate/row-results.js'
+import { loadScorer, type Scorer } from '../src/evaluate/scorer.js'
 import { LanguageModel } from '../src/model/language-model.js'
 import { problemOf } from './support/problem.js'
 
@@ -47,6 +48,35 @@ test('rows that are finished are not done again, even when the last line was tor
   const other = await RowResultFile.open(path)
   expect((await evaluateByGeneration({ ...films, model, results: other, maxNewTokens: 2 })).resumed).toBe(0)
   other.close()
+}, 120_000)
+
+test('another scorer, and one that was changed, score the texts that are there', async () => {
+  const [path, scorerPath] = [join(folder, 'scored.jsonl'), join(folder, 'scorer.mjs')]
+  const run = async (scorer?: Scorer) => {
+    const results = await RowResultFile.open(path)
+    const scored = await evaluateByGeneration({ ...films, model, limit: 4, results, scorer })
+    results.close()
+    return scored
+  }
+  const first = await run()
+  expect(first.generatedTokens).toBeGreaterThan(0)
+  writeFileSync(scorerPath, 'export default () => 0.25')
+  const quarter = await run(await loadScorer(scorerPath))
+  expect(quarter).toMatchObject({ generatedTokens: 0, metrics: { score: { value: 0.25 } } })
+  expect(quarter.results.map(({ text }) => text)).toEqual(first.results.map(({ text }) => text))
+  const same = await loadScorer(scorerPath)
+  // Node keeps a module that it has loaded: only the version tells that its file is another one now.
+  const changed: Scorer = { ...same, version: 'another', score: () => 0.75 }
+  expect(await run(changed)).toMatchObject({ generatedTokens: 0, metrics: { score: { value: 0.75 } } })
+  const thrown = await run({
+    name: 'throws',
+    score: row => {
+      if (row.label === '0') throw new Error('no zeros')
+      return true
+    },
+  })
+  expect(thrown.errors.length).toBe(thrown.results.filter(({ error }) => error?.includes('no zeros')).length)
+  expect(thrown.errors[0]!.message).toMatch(/test\.tsv:\d+: no zeros/)
 }, 120_000)
 
 test('a benchmark brings its own prompt, stop strings and extraction', async () => {

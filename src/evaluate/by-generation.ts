@@ -98,18 +98,32 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
     const text = render(template, record, index, { model, soft })
     const ids = tokenizer.encode(text.text, { addSpecialTokens: text.addSpecialTokens })
     const maxNewTokens = tokenBudget(originOf(record, index), ids.length, room, options.maxNewTokens, task.maxNewTokens)
-    const key = resultKey({
+    const textKey = resultKey({
       model: model.hash,
       prompt: promptHash,
       row: hashOf(record),
-      settings: { ...settings, weights, maxNewTokens, task: task.name, stop: task.stop, scorer: scorer?.name },
+      settings: { ...settings, weights, maxNewTokens, task: task.name, stop: task.stop },
     })
-    return { record, index, ids, maxNewTokens, key, sample: i, text: soft ? readableText(text.text, soft) : text.text }
+    const key = hashOf([textKey, scorer?.name ?? null, scorer?.version ?? null])
+    const readable = soft ? readableText(text.text, soft) : text.text
+    return { record, index, ids, maxNewTokens, textKey, key, sample: i, text: readable }
   })
   const done = new Map<number, RowResult>()
-  for (const { index, key } of rows) {
-    const known = file?.finished(index, key)
-    if (known) done.set(index, known)
+  const finish = async (row: (typeof rows)[number], text: string, finishReason: RowResult['finishReason']) => {
+    const { record, index, textKey, key } = row
+    const generated = { record, index, text, ...(finishReason && { finishReason }) }
+    const result = { ...(await scoreGeneration(task, generated, scorer)), prompt: row.text, textKey, key }
+    file?.append(result)
+    done.set(index, result)
+  }
+  for (const row of rows) {
+    const known = file?.finished(row.index, row.key)
+    if (known) done.set(row.index, known)
+    else {
+      // Another scorer, or the same one after a change, needs no new text.
+      const said = file?.generated(row.index, row.textKey)
+      if (said?.text !== undefined) await finish(row, said.text, said.finishReason)
+    }
   }
   const resumed = done.size
   const started = performance.now()
@@ -124,14 +138,13 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
       await Promise.all(
         rows
           .filter(({ index }) => !done.has(index))
-          .map(async ({ record, index, ids, maxNewTokens, key, sample, text: asked }) => {
+          .map(async row => {
+            const { record, index, ids, maxNewTokens, sample } = row
             const ofTask = tasks && { prompt: `prompt/${tasks.names[taskIndex(record, index, tasks)]}` }
             const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop: task.stop } as never, sample)
             const { text, finishReason, ids: generated } = await engine.generate({ ...request, ...(signal && { signal }) })
             if (finishReason === 'aborted') return
-            const result = { ...(await scoreGeneration(task, { record, index, text, finishReason }, scorer)), prompt: asked, key }
-            file?.append(result)
-            done.set(index, result)
+            await finish(row, text, finishReason)
             generatedTokens += generated.length
             onProgress?.(done.size, rows.length)
           }),

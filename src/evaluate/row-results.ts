@@ -40,7 +40,9 @@ export interface RowResult {
   readonly error?: string
   /** Hash of the row, by which results over other data are told apart. */
   readonly row?: string
-  /** Hash of all that decides the result (`resultKey`), by which a finished row is known again. */
+  /** Hash of all that decides the text (`resultKey`), by which it is known again. */
+  readonly textKey?: string
+  /** Hash of that and of what scored it, by which a finished row is known again. */
   readonly key?: string
 }
 
@@ -86,6 +88,12 @@ export class RowResultFile {
   finished(index: number, key: string): RowResult | undefined {
     const row = this.#rows.get(index)
     return row?.key === key ? row : undefined
+  }
+
+  /** A row whose text is the one that `textKey` stands for, whatever has scored it. */
+  generated(index: number, textKey: string): RowResult | undefined {
+    const row = this.#rows.get(index)
+    return row?.textKey === textKey ? row : undefined
   }
 
   /** Appends a row before it returns. A row that is there already is replaced. */
@@ -216,7 +224,7 @@ function toRow(value: unknown, place: string): RowResult {
   }
 }
 
-const textFields = ['input', 'prompt', 'text', 'extracted', 'rule', 'answer', 'error', 'key'] as const
+const textFields = ['input', 'prompt', 'text', 'extracted', 'rule', 'answer', 'error', 'textKey', 'key'] as const
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -113,7 +113,7 @@ export async function scoreRows(
     const bias = prejudice?.get(task)
     const deciding = (score: number, j: number) =>
       (score - (bias?.[j] ?? 0)) / (perByte ? Math.max(1, Buffer.byteLength(candidates[j]!.label)) : 1)
-    const chosen = (bias || perByte) && classScores(labels, words[i]!.map(deciding), weights)
+    const chosen = bias || perByte ? classScores(labels, words[i]!.map(deciding), weights) : undefined
     // What another task answers cannot be the answer of this one.
     const scores = among
       ? (chosen ?? logLikelihoods[i]!).map((score, j) => (among.includes(j) ? score : Number.NEGATIVE_INFINITY))

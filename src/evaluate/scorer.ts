@@ -1,4 +1,5 @@
-import { stat } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { readFile, stat } from 'node:fs/promises'
 import { isAbsolute, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { columnValue, type DataRecord, originOf } from '../data/records.js'
@@ -19,6 +20,8 @@ export interface Score {
 /** Scores the text that was generated for a row. */
 export interface Scorer {
   readonly name: string
+  /** Tells apart what a scorer of the user's own was at different times: a hash of its file. */
+  readonly version?: string
   /** @throws whatever it likes: `applyScorer` turns that into a row that is counted as failed */
   score(row: DataRecord, text: string): unknown
 }
@@ -68,7 +71,12 @@ export async function loadScorer(name: string): Promise<Scorer> {
     })
   const module = await importModule(path, name)
   const score = module.default ?? module.score
-  if (typeof score === 'function') return { name, score: (row, text) => (score as ScorerFunction)({ ...row }, text) }
+  if (typeof score === 'function') {
+    const version = createHash('sha256')
+      .update(await readFile(path))
+      .digest('hex')
+    return { name, version, score: (row, text) => (score as ScorerFunction)({ ...row }, text) }
+  }
   throw new GradpromptError('invalid-scorer', `${name} does not export a scorer`, {
     found: `the exports ${Object.keys(module).join(', ') || '(none)'}`,
     expected: 'export default (row, text) => a number, a boolean, or { score, correct }',
