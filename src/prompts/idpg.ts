@@ -21,7 +21,7 @@ export const idpgSchema = z.strictObject({
   bottleneck: z.int().min(1).max(100_000).default(128).describe('width of the generator'),
   activation: z.enum(['gelu', 'relu', 'tanh']).default('gelu').describe('between the two projections'),
   normalize: z.boolean().default(true).describe("divide the instruction's rows by their root mean square first"),
-  generatorLearningRate: z.number().positive().default(0.001).describe("highest learning rate of the generator's network"),
+  generatorLearningRate: z.number().positive().default(0.0002).describe("highest learning rate of the generator's network"),
 })
 
 export type IdpgConfig = z.output<typeof idpgSchema>
