@@ -27,6 +27,8 @@ import { startingText, type Task, type TaskName, tasks } from './tasks.js'
 
 const answer = ' {label}'
 const controls = ['zero-shot', 'few-shot']
+/** It learns the soft tokens of a template, and these tasks' templates have none. */
+const withoutTask = 'soft-template'
 
 const { values } = parseArgs({
   options: {
@@ -174,7 +176,7 @@ function testFile(name: TaskName): string {
 }
 
 function runAll(): void {
-  const methods = values.methods?.split(',') ?? [...controls, ...promptMethods.keys()]
+  const methods = values.methods?.split(',') ?? [...controls, ...promptMethods.keys()].filter(method => method !== withoutTask)
   for (const name of values.tasks.split(',') as TaskName[])
     for (const seed of values.seeds?.split(',').map(Number) ?? tasks[name].seeds)
       for (const method of methods) {
