@@ -9,8 +9,9 @@ import { checkMethod, learnedNumbers } from '../prompts/check.js'
 import { promptMethods } from '../prompts/index.js'
 import { numSoftTokens, softVocabulary } from '../prompts/soft-rows.js'
 import { refuseOccupied } from '../runs/run-folder.js'
+import { refuseUnfitData } from '../train/data-limits.js'
+import { checkTeachers } from '../train/distillation.js'
 import { exampleRows, readTask, taskRows, totalSteps } from '../train/task.js'
-import { refuseLongTexts } from '../train/text-limit.js'
 import { resolveConfig } from './config-input.js'
 import type { ConfigRequest } from './messages.js'
 import { bytes, count, type Output, plural, quoted, table } from './output.js'
@@ -30,7 +31,8 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const tokenizer = await loadTokenizer(checkpoint.tokenizer)
   const { config: model, family } = checkpoint
   await checkMethod(config.method, checkpoint)
-  await refuseLongTexts(config, task, checkpoint, () => Promise.resolve(tokenizer))
+  await checkTeachers(config.train.distillation, checkpoint)
+  await refuseUnfitData(config, task, checkpoint, () => Promise.resolve(tokenizer))
   const method = promptMethods.get(config.method.type)!
   const contextLength = model.maxPositionEmbeddings
   const examples = exampleRows(config, task, { tokenizer, contextLength })

@@ -77,6 +77,8 @@ export const cpt: PromptMethod<CptConfig> = {
       : `method.tokenIds holds ${beyond}, beyond the model's vocabulary (0 to ${vocabSize - 1})`
   },
 
+  examples: ({ examples, tokenIds }) => (tokenIds === undefined ? examples : undefined),
+
   resolve(config, { exampleRows, tokenizer }) {
     if (config.tokenIds !== undefined) return config
     const rows = exampleRows(config.examples)

@@ -104,6 +104,8 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
   parameters(config: Config, model: ModelConfig): PromptParameter[]
   /** What contradicts the model or another option, in words. Asked before any weight is read. */
   check?(config: Config, model: ModelConfig): string | undefined
+  /** How many training rows the options want to show; `method.examples` says so. */
+  examples?(config: Config): number | undefined
   /**
    * How long texts are that the options provide for: a longer training row is refused before any weight is read. `answers`: the answer
    * counts as well as the instruction.

@@ -2,8 +2,10 @@ import type { Config } from '../config/schema.js'
 import { plainRow } from '../data/soft-tokens.js'
 import { GradpromptError } from '../errors.js'
 import { activePrompt } from '../evaluate/prompt.js'
+import { type Checkpoint, shortName } from '../model/checkpoint.js'
 import type { ActivePrompt, LabelledRow, LanguageModel } from '../model/language-model.js'
 import type { Teaching } from '../model/teacher.js'
+import { hashModel } from '../model/weight-file.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
 import type { InitialisationContext } from '../prompts/method.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
@@ -136,6 +138,17 @@ async function overlap(
     exampleRows,
   })
   return weight!
+}
+
+/**
+ * Refuses teachers that do not fit the model, before any weight is read.
+ * @throws GradpromptError `model-mismatch`, `file-not-found`, and those of `readPrompt`
+ */
+export async function checkTeachers(distillation: Pick<Distillation, 'from'> | undefined, checkpoint: Checkpoint): Promise<void> {
+  if (distillation === undefined || distillation.from === sourcePrompt) return
+  const base = { config: checkpoint.config, name: shortName(checkpoint), hash: await hashModel(checkpoint.files) }
+  for (const path of [distillation.from].flat())
+    activePrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), base)
 }
 
 /** Rows as a teacher sees them: with soft tokens only where its own template had the same; otherwise with the words that these start from. */

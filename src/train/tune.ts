@@ -9,11 +9,12 @@ import { checkMethod } from '../prompts/check.js'
 import { currentEnvironment, type Environment, environmentDifferences } from '../runs/environment.js'
 import { type LearnedRun, readLearnedRun } from '../runs/learned-run.js'
 import { createRun, openRun, refuseOccupied } from '../runs/run-folder.js'
+import { refuseUnfitData } from './data-limits.js'
+import { checkTeachers } from './distillation.js'
 import type { GradpromptEvent, RunResult, ScoringProgress, WarningEvent } from './events.js'
 import { prepareJob, runJob } from './job.js'
 import { restoreLearning } from './loop.js'
 import { type DataSource, type Part, parts, readTask, type Task } from './task.js'
-import { refuseLongTexts } from './text-limit.js'
 
 export interface TuneOptions {
   /** Hears of everything as it happens; the same lines stand in the run's `events.jsonl`. */
@@ -148,7 +149,8 @@ async function loadModelOf(config: Config, task: Task, earlierMemory?: number): 
   const checkpoint = await openCheckpoint(model)
   await checkpoint.file.close()
   await checkMethod(method, checkpoint)
-  await refuseLongTexts(config, task, checkpoint, () => loadTokenizer(checkpoint.tokenizer))
+  await checkTeachers(config.train.distillation, checkpoint)
+  await refuseUnfitData(config, task, checkpoint, () => loadTokenizer(checkpoint.tokenizer))
   const budget = memory === undefined ? earlierMemory : memory * 1e9
   return LanguageModel.load(model, {
     device,

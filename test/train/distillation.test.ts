@@ -1,10 +1,11 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test, vi } from 'vitest'
 import { type ConfigInput, parseConfig } from '../../src/config/schema.js'
 import { activePrompt } from '../../src/evaluate/prompt.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { sourceWeights } from '../../src/prompts/transfer.js'
+import { writePrompt } from '../../src/runs/prompt-file.js'
 import { lessons } from '../../src/train/distillation.js'
 import type { StepEvent } from '../../src/train/events.js'
 import { prepareJob } from '../../src/train/job.js'
@@ -234,4 +235,25 @@ test("a teacher counts as much as its prompt's neurons overlap with the task's",
   const { prompt: late } = await prepareJob(lpt, await readTask(lpt), model)
   const refused = problemOf(lessons({ distillation: { from: 'source-prompt', ...plainly, scale: 'neurons' } }, late, model))
   expect(await refused).toMatchObject({ code: 'invalid-config', found: 'train.distillation.from: lpt' })
+})
+
+test('a teacher of another model is refused before the model is loaded', async () => {
+  const { prompt } = await source
+  const path = join(folder, 'other.safetensors')
+  await writePrompt(path, { ...prompt, model: { name: 'another', hash: 'f'.repeat(64) } })
+  const load = vi.spyOn(LanguageModel, 'load')
+  try {
+    for (const [from, code] of [
+      [path, 'model-mismatch'],
+      [join(folder, 'nowhere'), 'file-not-found'],
+    ] as const)
+      expect(
+        await problemOf(tune(toyConfig(folder, { train: { distillation: { from } }, out: join(folder, 'no') }))),
+      ).toMatchObject({
+        code,
+      })
+    expect(load).not.toHaveBeenCalled()
+  } finally {
+    load.mockRestore()
+  }
 })

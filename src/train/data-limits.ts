@@ -13,16 +13,19 @@ const looked = 1000
 const addedIds = 4
 
 /**
- * Refuses training rows that are longer than a method's options provide for, before any weight is read.
- * @throws GradpromptError `invalid-config`, naming the option, the row and the least value; and as making the row does
+ * Refuses training rows that are fewer or longer than a method's options provide for, before any weight is read.
+ * @throws GradpromptError `invalid-config`, naming the option, the data and the values that fit; and as making the row does
  */
-export async function refuseLongTexts(
+export async function refuseUnfitData(
   config: Config,
   task: Pick<Task, 'train' | 'labels'>,
   { config: model }: Pick<Checkpoint, 'config'>,
   loadTokenizer: () => Promise<Encoder>,
 ): Promise<void> {
-  const limit = promptMethods.get(config.method.type)!.textLimit?.(config.method)
+  const method = promptMethods.get(config.method.type)!
+  const examples = method.examples?.(config.method) ?? 0
+  if (examples > task.train.length) throw tooFewRows(examples, task.train.length)
+  const limit = method.textLimit?.(config.method)
   if (limit === undefined) return
   const { template, answer, train } = config
   const tokenizer = await loadTokenizer()
@@ -54,3 +57,8 @@ export async function refuseLongTexts(
       { found: String(limit.tokens), expected: `at least ${longest.tokens}`, hint: limit.hint },
     )
 }
+
+const tooFewRows = (examples: number, rows: number) =>
+  new GradpromptError('invalid-config', `method.examples (${examples}) is beyond the training rows (${rows})`, {
+    hint: `take method.examples from 1 to ${rows}`,
+  })
