@@ -57,6 +57,8 @@ export const searchTasks = {
     prompt: careful,
     maxNewTokens: 32,
   },
+  'boolean-expressions': bbhTask('examples/bbh/boolean_expressions.json', 'BBH boolean expressions'),
+  navigate: bbhTask('examples/bbh/navigate.json', 'BBH navigate'),
 } as const satisfies Record<string, StudyTask>
 export type SearchTaskName = keyof typeof searchTasks
 
