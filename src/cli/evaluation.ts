@@ -1,7 +1,10 @@
 import { readFile, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Config } from '../config/schema.js'
+import type { SearchConfig } from '../config/search-schema.js'
 import { promptLabels } from '../data/labels.js'
+import { readRecords } from '../data/read.js'
+import { limitRecords } from '../data/split.js'
 import type { Template } from '../data/template.js'
 import { GradpromptError } from '../errors.js'
 import { evaluateByGeneration, evaluationName } from '../evaluate/by-generation.js'
@@ -15,6 +18,7 @@ import type { Fact } from '../runs/report/cost.js'
 import { type EvaluationReport, evaluationPage } from '../runs/report/evaluation.js'
 import { writePage } from '../runs/report/page.js'
 import { openRun } from '../runs/run-folder.js'
+import type { SearchResult } from '../search/events.js'
 import type { RunResult } from '../train/events.js'
 import { resolveConfig } from './config-input.js'
 import type { EvaluateRequest, EvaluateResult } from './messages.js'
@@ -31,6 +35,12 @@ interface Subject {
   readonly config?: Config | undefined
   /** Of a text-prompt run: the template with the prompt that the search began with. */
   readonly first?: Template | undefined
+  /** Of a text-prompt run: its config, and the ids of the found prompt and of the first. */
+  readonly search?: {
+    readonly config: SearchConfig
+    readonly ids: readonly number[]
+    readonly firstIds?: readonly number[] | undefined
+  }
 }
 
 type Common = EvaluateOptions & { readonly model: LanguageModel; readonly data: string }
@@ -67,6 +77,7 @@ export async function evaluate(request: EvaluateRequest, context: Context): Prom
       template: request.template ?? (file?.template as Template | undefined) ?? config?.template,
       answer: request.answer ?? file?.answer ?? config?.answer,
       columns: request.columns ?? config?.data.columns,
+      task: config?.data.task,
       labels: request.labels ?? (file && promptLabels(file)) ?? config?.data.labels,
       aggregate: file?.verbalizer?.aggregate ?? config?.verbalizer?.aggregate,
       calibrate: config?.evaluate.calibrate,
@@ -82,7 +93,9 @@ export async function evaluate(request: EvaluateRequest, context: Context): Prom
     const paths = { rows: request.rows ?? inRun('.jsonl'), report: request.report ?? inRun('.html') }
     const scored =
       request.generation === undefined
-        ? await byLikelihood(request, subject, common, paths.rows, context)
+        ? subject.search?.config.search.extractor === undefined
+          ? await byLikelihood(request, subject, common, paths.rows, context)
+          : await byReasoning(request, subject.search, common, paths.rows, context)
         : await byGeneration(request, request.generation, subject, common, paths.rows, context)
     if (paths.report !== undefined) {
       const title = run === undefined ? name : `${basename(resolve(run))} · ${name}`
@@ -132,18 +145,21 @@ async function searchSubject(folder: string, stored: unknown, result: unknown): 
       hint: `gradprompt resume ${folder}`,
     })
   }
-  const first = (result as { initial?: { prompt?: string } } | undefined)?.initial?.prompt
+  const initial = (result as Partial<SearchResult> | undefined)?.initial
+  const { prompt, ids } = promptIn(text, path)
   return {
     run: folder,
-    config: taskConfig(config, promptIn(text, path)),
-    first: first === undefined ? undefined : taskConfig(config, first).template,
+    config: taskConfig(config, prompt),
+    first: initial === undefined ? undefined : taskConfig(config, initial.prompt).template,
+    search: { config, ids, firstIds: initial?.ids },
   }
 }
 
-function promptIn(text: string, path: string): string {
+function promptIn(text: string, path: string): { prompt: string; ids: number[] } {
   try {
-    const { prompt } = JSON.parse(text) as { prompt?: unknown }
-    if (typeof prompt === 'string') return prompt
+    const { prompt, ids } = JSON.parse(text) as { prompt?: unknown; ids?: unknown }
+    if (typeof prompt === 'string' && Array.isArray(ids) && ids.every(Number.isSafeInteger))
+      return { prompt, ids: ids as number[] }
   } catch {}
   throw new GradpromptError('run-corrupt', `${path} cannot be read`, { expected: 'the prompt that a search has found' })
 }
@@ -214,6 +230,45 @@ async function byLikelihood(
       condition,
       control: control && { name: controlName, metrics: control.metrics, rows: control.results },
       seconds: seconds + (control?.seconds ?? 0),
+    },
+  }
+}
+
+/** A prompt of a search over reasoning is judged as the search did: the model reasons, and the extractor asks. */
+async function byReasoning(
+  request: EvaluateRequest,
+  { config, ids, firstIds }: NonNullable<Subject['search']>,
+  common: Common,
+  rowsPath: string | undefined,
+  { onProgress }: Context,
+): Promise<Scored> {
+  const { evaluateReasoned } = await import('../search/judge.js')
+  const started = performance.now()
+  const { records: all } = await readRecords(common.data, { columns: common.columns, task: common.task })
+  const seed = common.seed ?? defaultSeed
+  const records = limitRecords(all, common.limit, seed)
+  const prompts = [ids, ...(request.control && firstIds !== undefined ? [firstIds] : [])]
+  const [found, first] = await evaluateReasoned({ ...config, seed }, common.model, records, prompts, {
+    batchSize: common.batchSize,
+    signal: common.signal,
+    onProgress: (done, total) => onProgress({ what: 'answers', done, total }),
+  })
+  if (rowsPath !== undefined) {
+    const results = await RowResultFile.open(rowsPath)
+    for (const row of found!.results) results.append(row)
+    results.close()
+  }
+  const { metrics, rows } = found!.judged
+  const seconds = (performance.now() - started) / 1000
+  const [condition, name] = ['found prompt', 'first prompt']
+  return {
+    result: {
+      ...{ condition, metrics, rows, seconds, rowsPerSecond: rows / seconds },
+      ...(first && { control: { name, metrics: first.judged.metrics, instruction: null } }),
+    },
+    report: {
+      ...{ metrics, rows: found!.results, condition, seconds },
+      control: first && { name, metrics: first.judged.metrics, rows: first.results },
     },
   }
 }

@@ -7,6 +7,7 @@ import { type DataRecord, setOrigin } from '../data/records.js'
 import { RowBuilder } from '../data/rows.js'
 import { limitRecords } from '../data/split.js'
 import { namedColumns, requireTaskColumns } from '../data/task-columns.js'
+import type { DataTask } from '../data/task-records.js'
 import { prependInstruction, type Template } from '../data/template.js'
 import type { Aggregate } from '../data/verbalizer.js'
 import { GradpromptError, nearest } from '../errors.js'
@@ -40,6 +41,8 @@ export interface EvaluateOptions {
   readonly choose?: Choice | undefined
   /** Names of the columns of a file without a header; by default the run's own. */
   readonly columns?: readonly string[] | undefined
+  /** What the file is read as, such as `gsm8k`; by default as the run read its own. */
+  readonly task?: DataTask | undefined
   /** A plain instruction before the template. */
   readonly instruction?: string | undefined
   /** The figures wanted; by default all. */
@@ -190,14 +193,14 @@ async function sourceAt(path: string, force: boolean | undefined): Promise<Promp
 }
 
 async function readData(
-  { data, columns }: EvaluateOptions,
+  { data, columns, task }: EvaluateOptions,
   config: Config | undefined,
   texts: { readonly template: Template; readonly answer: string },
 ): Promise<readonly DataRecord[]> {
   if (typeof data === 'string') {
     const file = await readRecords(data, {
       columns: columns ?? config?.data.columns,
-      task: config?.data.task,
+      task: task ?? config?.data.task,
       needed: namedColumns(texts),
     })
     requireTaskColumns(texts, file.columns, data)

@@ -2,12 +2,10 @@ import { join } from 'node:path'
 import { type SearchConfig, taskConfig } from '../config/search-schema.js'
 import type { DataRecord } from '../data/records.js'
 import { GradpromptError } from '../errors.js'
-import { answerMetrics } from '../evaluate/answer-metrics.js'
 import { compareConditions } from '../evaluate/comparison.js'
-import { wilsonInterval } from '../evaluate/intervals.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import type { RowResult } from '../evaluate/row-results.js'
-import { type Evaluation, type Metrics, type ScoredRows, scoreRows, summary } from '../evaluate/score.js'
+import { type Evaluation, type Metrics, scoreRows, summary } from '../evaluate/score.js'
 import { GenerationEngine } from '../generate/engine.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { replaceText } from '../runs/atomic.js'
@@ -20,6 +18,7 @@ import { Draft } from './draft.js'
 import { DriftGuard } from './drift.js'
 import type { InitialEvent, JudgedPrompt, SearchActivity, SearchEvent, SearchResult } from './events.js'
 import { searchMethods } from './index.js'
+import { type JudgedRows, judgeReasoned, REASONING_BATCH } from './judge.js'
 import { contextOf, type RankedPrompt, type SearchLoopOptions, type SearchProgress, type Stored, searchPrompts } from './loop.js'
 import type { Embedding, SearchMethod } from './method.js'
 import { Objective, type ObjectiveOptions } from './objective.js'
@@ -178,7 +177,7 @@ async function searchWith(
   }
   const objective = new Objective(model, programs, budget, settings, signal, reasoning)
   const scored = (records: readonly DataRecord[], ids: readonly number[]): Promise<JudgedRows> => {
-    if (reasoning !== undefined) return judgeReasoned(reasoning, job, records, ids, signal)
+    if (reasoning !== undefined) return judgeReasoned(reasoning, space, records, ids, { seed, signal })
     return scoreRows(
       model,
       undefined,
@@ -311,39 +310,6 @@ function requireLabels({ search }: SearchConfig, { labels }: SearchTask): void {
     expected: 'data.labels, or few values in the label column',
     hint: 'search.measure: cross-entropy, or mistakes, scores free text',
   })
-}
-
-/** Rows with their metrics; `right` where answers follow reasoning. */
-type JudgedRows = ScoredRows & { readonly right?: readonly boolean[] }
-
-/** Questions that are answered at the same time. */
-const REASONING_BATCH = 64
-
-/** Greedy reasoning, then the answer: right where greedy decoding behind the extractor gives it. */
-async function judgeReasoned(
-  reasoning: Reasoning,
-  { space, config }: SearchJob,
-  records: readonly DataRecord[],
-  ids: readonly number[],
-  signal: AbortSignal | undefined,
-): Promise<JudgedRows> {
-  reasoning.beginRound()
-  const rows = records.map((record, i) => space.row(record, i))
-  const reasoned = await reasoning.judge(ids, rows, { budget: new Budget({}, () => 0), signal })
-  const right = reasoned.map(({ isRight }) => isRight)
-  const answers = reasoned.map(({ logProbabilities }) => ({
-    logLikelihood: logProbabilities.reduce((sum, value) => sum + value, 0),
-    tokens: logProbabilities.length,
-  }))
-  const count = right.filter(isRight => isRight).length
-  const accuracy = { value: count / right.length, ...wilsonInterval(count, right.length) }
-  return {
-    metrics: { accuracy, ...answerMetrics(answers, { seed: config.seed }) },
-    rows: rows.length,
-    logLikelihoods: answers.map(({ logLikelihood }) => [logLikelihood]),
-    predictions: rows.map(() => 0),
-    right,
-  }
 }
 
 const neverAnswered = (answers: readonly string[]): WarningEvent => ({

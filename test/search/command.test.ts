@@ -2,6 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { stringify } from 'yaml'
+import type { SearchResult } from '../../src/search/events.js'
 import { command, type Line } from '../cli/command.js'
 import { ownCache } from '../support/cache.js'
 import { temporaryFolder } from '../train/toy.js'
@@ -38,9 +39,33 @@ test('search prints an object a line, and leaves a whole run folder', async () =
   const evaluated = await command(['evaluate', at('run'), '--data', at('toy.tsv'), '--json'])
   expect(evaluated.lines[0]).toMatchObject({ rows: 40, condition: 'found prompt', control: { name: 'first prompt' } })
   expect(existsSync(join(at('run'), 'evaluations', 'toy.html'))).toBe(true)
+  const inspected = await command(['inspect', at('run'), '--json'])
+  expect(inspected.lines[0]).toMatchObject({ kind: 'search', finished: true, result: { steps: 4 } })
+  expect((await command(['inspect', at('run')])).stdout).toMatch(/state +finished after 4 steps/)
   const again = await command(['resume', at('run')])
   expect(again.code).toBe(0)
   expect(again.stdout).toContain('found prompt')
+})
+
+test('a prompt of a search over reasoning is evaluated as the search judged it', async () => {
+  const { data, ...others } = config
+  const rows = readFileSync(at('toy.tsv'), 'utf8').trimEnd().split('\n')
+  writeFileSync(at('train.tsv'), `${rows.slice(0, 28).join('\n')}\n`)
+  writeFileSync(at('test.tsv'), `${rows.slice(28).join('\n')}\n`)
+  const { split: _, ...labels } = data
+  const files = { ...labels, train: at('train.tsv'), test: at('test.tsv') }
+  const search = { ...config.search, type: 'greater', extractor: ' =', maxNewTokens: 5, weights: 'fp32', steps: 2 }
+  writeFileSync(at('greater.yaml'), stringify({ ...others, data: files, search }))
+  const { lines } = await command(['search', '--config', at('greater.yaml'), '--out', at('greater'), '--json'])
+  const { test } = lines.at(-1) as unknown as SearchResult
+  const { lines: evaluated } = await command(['evaluate', at('greater'), '--data', at('test.tsv'), '--json'])
+  expect(evaluated[0]).toMatchObject({
+    condition: 'found prompt',
+    metrics: { accuracy: test!.metrics.accuracy },
+    control: { name: 'first prompt', metrics: { accuracy: test!.initial.metrics.accuracy } },
+  })
+  const [row] = readFileSync(join(at('greater'), 'evaluations', 'test.jsonl'), 'utf8').split('\n')
+  expect(JSON.parse(row!)).toMatchObject({ index: 0, text: expect.any(String), correct: expect.any(Boolean) })
 })
 
 test('killed at any moment, it keeps the best prompt and resumes to the same bits', async () => {

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { stringify } from 'yaml'
 import { bundledModel } from '../../config/package-root.js'
 import { type Config, parseConfig } from '../../config/schema.js'
+import { parseSearchConfig } from '../../config/search-schema.js'
 import { GradpromptError } from '../../errors.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import { loadTokenizer } from '../../formats/tokenizer.js'
@@ -11,13 +12,15 @@ import { MemoryPlan } from '../../model/memory.js'
 import { promptMethods } from '../../prompts/index.js'
 import { numSoftTokens } from '../../prompts/soft-rows.js'
 import { type PromptFile, readPrompt } from '../../runs/prompt-file.js'
-import { openRun } from '../../runs/run-folder.js'
+import { openRun, type Run } from '../../runs/run-folder.js'
+import type { SearchResult, SearchStepEvent } from '../../search/events.js'
 import type { RunResult } from '../../train/events.js'
 import type { CommandFunction } from '../commands.js'
 import { compute } from '../computation.js'
 import { Interrupted } from '../failure.js'
 import { describeResult } from '../learning.js'
 import { bytes, count, createOutput, type Output, plural, quoted, table } from '../output.js'
+import { describeSearch } from '../searching.js'
 
 /** `gradprompt inspect RUN|MODEL|PROMPT` */
 export const run: CommandFunction = async ({ argument, options }) => {
@@ -41,8 +44,40 @@ export const run: CommandFunction = async ({ argument, options }) => {
   return 0
 }
 
+/** A search: where it stands, or what it came to. */
+async function inspectSearch(run: Run, output: Output): Promise<void> {
+  const { folder } = run
+  const config = parseSearchConfig(run.config, { source: join(folder, 'config.yaml') })
+  const result = (await run.readResult()) as SearchResult | undefined
+  const steps = (await run.readEvents()).filter(({ event }) => event === 'step') as unknown as SearchStepEvent[]
+  const last = steps.at(-1)
+  const { data, template, answer, search } = config
+  const state =
+    result === undefined
+      ? `stopped after step ${last?.step ?? 0}: gradprompt resume ${folder}`
+      : `finished after ${plural(result.steps, 'step')}`
+  output.object({ event: 'inspect', kind: 'search', folder, finished: result !== undefined, config, result: result ?? null })
+  const facts: [string, string][] = [
+    ['run', folder],
+    ['state', state],
+    ['model', config.model],
+    ['search', search.type],
+    ['data', [data.train, data.dev, data.test].filter(Boolean).join(', ')],
+    [
+      'template',
+      typeof template === 'string' ? quoted(template, 100) : template.map(({ content }) => quoted(content, 100)).join(' / '),
+    ],
+    ['answer', quoted(answer, 60)],
+    ...(last === undefined
+      ? []
+      : ([['best so far', `${quoted(last.best.prompt, 100)} (${last.best.objective.toFixed(4)})`]] as [string, string][])),
+  ]
+  output.text(table(facts) + (result === undefined ? '' : `\n${describeSearch({ ...result, folder })}`))
+}
+
 async function inspectRun(folder: string, output: Output): Promise<void> {
   const run = await openRun(folder)
+  if ('search' in (run.config as object)) return inspectSearch(run, output)
   const config = parseConfig(run.config, { source: join(folder, 'config.yaml') })
   const result = (await run.readResult()) as RunResult | undefined
   const events = await run.readEvents()
