@@ -72,7 +72,11 @@ export async function search(
       refuseAborted(signal)
       const run = await createRun(config.out, { config, name: runName(config), details: runDetails(config, job) })
       try {
-        return { folder: run.folder, config, result: await runSearch(job, run, { onEvent, onProgress, signal, started }) }
+        return {
+          folder: run.folder,
+          config,
+          result: await runSearch(job, run, { onEvent, onProgress, signal, started, warnings: repeats(task) }),
+        }
       } finally {
         await run.close()
       }
@@ -141,6 +145,17 @@ export async function resumeSearch(
     await run.close()
   }
 }
+
+const repeats = ({ repeated }: SearchTask): WarningEvent[] =>
+  repeated === 0
+    ? []
+    : [
+        {
+          event: 'warning',
+          code: 'repeated-rows',
+          message: `${repeated} rows are left out: the file holds them twice, and test or dev has the other copy`,
+        },
+      ]
 
 const configOf = (folder: string, stored: unknown) => parseSearchConfig(stored, { source: join(folder, 'config.yaml') })
 

@@ -18,6 +18,8 @@ export interface SearchTask {
   readonly test: readonly DataRecord[]
   readonly labels: LabelSet | undefined
   readonly sources: Readonly<Partial<Record<Part, DataSource>>>
+  /** Rows of a split file that were left out, since they stand in a part that is judged. */
+  readonly repeated: number
 }
 
 const NAMED_ROWS = 3
@@ -27,7 +29,9 @@ const NAMED_ROWS = 3
  * @throws GradpromptError `overlapping-rows`, `too-many-shots`, and as `readTask` does
  */
 export async function readSearchTask(config: SearchConfig): Promise<SearchTask> {
-  const { labels, sources, train, scored, test } = await readTask(taskConfig(config, ''))
+  const columns = namedColumns(taskConfig(config, ''))
+  const { labels, sources, train: all, scored, test: tested } = await readTask(taskConfig(config, ''))
+  const { train, dev, test } = withoutRepeats({ train: all, dev: scored, test: tested }, sources, columns)
   const shown = new Set(drawExamples(train, labels, shotsOf(config), config.seed))
   if (shown.size > 0 && shown.size >= train.length)
     throw new GradpromptError('too-many-shots', 'search.shots leaves no training row to score prompts on', {
@@ -36,19 +40,42 @@ export async function readSearchTask(config: SearchConfig): Promise<SearchTask> 
     })
   const left = train.filter((_, i) => !shown.has(i))
   const questions = limitRecords(left, config.search.questions, config.seed)
-  const task = { questions, shots: [...shown].map(i => train[i]!), dev: scored, test, labels, sources }
-  refuseOverlap(task, namedColumns(taskConfig(config, '')))
-  return task
+  const task = { questions, shots: [...shown].map(i => train[i]!), dev, test, labels, sources }
+  refuseOverlap(task, columns)
+  const repeated = all.length + scored.length + tested.length - train.length - dev.length - test.length
+  return { ...task, repeated }
+}
+
+const keyOf = (record: DataRecord, columns: readonly string[]) => JSON.stringify(columns.map(column => record[column]))
+
+/**
+ * A file may hold a row twice. Where its rows are split, a copy counts for the part that is judged: test before dev, dev before train.
+ * (Rows that two files share are the user's to sort out.)
+ */
+function withoutRepeats(
+  all: Readonly<Record<Part, readonly DataRecord[]>>,
+  sources: SearchTask['sources'],
+  columns: readonly string[],
+): Record<Part, readonly DataRecord[]> {
+  const isSplit = (part: Part) => part === 'train' || sources[part] === undefined
+  const left = { ...all }
+  const seen = new Set<string>()
+  for (const part of [...parts].reverse()) {
+    if (!isSplit(part)) continue
+    left[part] = left[part].filter(record => !seen.has(keyOf(record, columns)))
+    for (const record of left[part]) seen.add(keyOf(record, columns))
+  }
+  return left
 }
 
 /** A row that two parts share would make one of them worthless: prompts are chosen on dev, and judged on test. */
-function refuseOverlap(task: SearchTask, columns: readonly string[]): void {
+function refuseOverlap(task: Omit<SearchTask, 'repeated'>, columns: readonly string[]): void {
   const all = { train: [...task.questions, ...task.shots], dev: task.dev, test: task.test }
   const seen = new Map<string, { part: Part; origin: string }>()
   const pairs: string[] = []
   for (const part of parts)
     for (const [i, record] of all[part].entries()) {
-      const key = JSON.stringify(columns.map(column => record[column]))
+      const key = keyOf(record, columns)
       const other = seen.get(key)
       if (other === undefined) seen.set(key, { part, origin: originOf(record, i) })
       else if (other.part !== part) pairs.push(`${part} ${originOf(record, i)} = ${other.part} ${other.origin}`)

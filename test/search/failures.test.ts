@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { parseSearchConfig, type SearchConfigInput } from '../../src/config/search-schema.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { resumeSearch, search } from '../../src/search/search.js'
+import { readSearchTask } from '../../src/search/task.js'
 import { ownCache } from '../support/cache.js'
 import { problem, problemOf } from '../support/problem.js'
 import { temporaryFolder, toyModel } from '../train/toy.js'
@@ -68,6 +69,19 @@ describe('before anything is written', () => {
     const error = await refused(toySearch(folder, { data, search: { questions: 12 } }))
     expect(error.code).toBe('overlapping-rows')
     expect(error.found).toMatch(/dev \S*dev\.tsv:2 = train \S*train\.tsv:3; test \S*test\.tsv:1 = train \S*train\.tsv:5/)
+  })
+
+  test('a row that a split file holds twice counts for the part that is judged', async () => {
+    const train = file('twice.tsv', [...toySearchRows(24), ...toySearchRows(24)])
+    const data = { train, split: { dev: 12, test: 8 }, columns: ['text', 'label'], labels: { 0: 'the', 1: 'of' } }
+    const config = parseSearchConfig(toySearch(folder, { data, search: { questions: 48 } }))
+    const task = await readSearchTask(config)
+    const texts = (rows: readonly { text?: string }[]) => rows.map(({ text }) => text)
+    const [questions, dev, tested] = [texts(task.questions), texts(task.dev), texts(task.test)]
+    expect(new Set([...questions, ...dev, ...tested]).size).toBe(24)
+    expect(questions.some(text => dev.includes(text) || tested.includes(text))).toBe(false)
+    expect(dev.some(text => tested.includes(text))).toBe(false)
+    expect(task.repeated).toBe(48 - questions.length - dev.length - tested.length)
   })
 
   test('an answer without a token', async () => {
