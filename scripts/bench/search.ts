@@ -18,13 +18,14 @@ import { float32Folder, PEERS, python } from './peer.js'
 import { type Measured, measure, median, round } from './processes.js'
 import { type Problem, problems } from './search-problems.js'
 
-export const usage = `npm run bench -- search [--rounds 3] [--steps 6] [--only step,memory,gradient,losses,greater] [--problems 10] [--loss-steps 50] [--questions 18]
+export const usage = `npm run bench -- search [--rounds 3] [--steps 6] [--only step,memory,gradient,losses,greater] [--problems 10] [--loss-steps 50] [--questions 18] [--without-race]
 
 GCG with the bundled model beside nanoGCG 0.3: the same messages, targets, first string, width and options, both sides in turn. The peer
 needs an environment of its own (scripts/bench/peers/nanogcg_steps.py): GRADPROMPT_NANOGCG_PYTHON names its Python. \`losses\` takes hours.
 
 \`greater\` compares a step of GReaTer over reasoning on GSM8K with that of the released code (scripts/bench/peers/greater_step.py, run by
-GRADPROMPT_BENCH_PYTHON), once a round: the peer takes some five minutes.`
+GRADPROMPT_BENCH_PYTHON), once a round: the peer takes some five minutes. \`--without-race\` also takes a step in which every candidate is
+answered on every question.`
 
 const WIDTH = 128
 const FIRST = ' x'.repeat(20)
@@ -43,7 +44,7 @@ export async function run(args: readonly string[]): Promise<object> {
     step: () => bench.step(),
     memory: () => bench.memory(),
     gradient: () => bench.gradient(),
-    greater: () => bench.greater(Number(option('--questions', '18'))),
+    greater: () => bench.greater(Number(option('--questions', '18')), args.includes('--without-race')),
     losses: () => bench.losses(Number(option('--problems', '10')), Number(option('--loss-steps', '50'))),
   }
   try {
@@ -58,6 +59,12 @@ export async function run(args: readonly string[]): Promise<object> {
   } finally {
     bench.close()
   }
+}
+
+/** What a step takes and what it generates. */
+interface Step {
+  readonly seconds: number
+  readonly tokens: number
 }
 
 class SearchBench {
@@ -158,44 +165,40 @@ class SearchBench {
   }
 
   /** A step over the same questions from the same prompt: shortlist of 3, at most 256 tokens of reasoning. */
-  async greater(questions: number): Promise<object> {
+  async greater(questions: number, withoutRace: boolean): Promise<object> {
     const data = join(this.folder, 'gsm8k.jsonl')
     writeFileSync(data, `${readFileSync('examples/gsm8k/train.jsonl', 'utf8').split('\n').slice(0, questions).join('\n')}\n`)
-    const rounds: { seconds: number[]; tokens: number[]; wholeTokens: number[] }[] = []
+    const rounds: { peer: Step; ours: Step; whole?: Step }[] = []
     for (let round = 0; round < this.rounds; round++) {
       const args = ['--model', float32Folder(), '--task', data, '-n', String(questions)]
-      const peer = resultOf(await measure(python(), [`${PEERS}/greater_step.py`, ...args], { quiet: true }))
+      const result = resultOf(await measure(python(), [`${PEERS}/greater_step.py`, ...args], { quiet: true }))
+      const peer = { seconds: result.total_seconds as number, tokens: result.generated_tokens as number }
+      console.error(`bench search: ${JSON.stringify({ peer: result })}`)
       const ours = await this.oursOnReasoning(data, questions, {})
-      // Without the race every candidate of the shortlist is answered on every question.
-      const whole = await this.oursOnReasoning(data, questions, { blocks: 1 })
-      rounds.push({
-        seconds: [peer.total_seconds as number, median(ours.seconds), median(whole.seconds)],
-        tokens: [peer.generated_tokens as number, median(ours.tokens)],
-        wholeTokens: [peer.generated_tokens as number, median(whole.tokens)],
-      })
-      console.error(`bench search: ${JSON.stringify(rounds.at(-1))}`)
+      console.error(`bench search: ${JSON.stringify({ ours })}`)
+      const whole = withoutRace ? await this.oursOnReasoning(data, questions, { blocks: 1 }) : undefined
+      rounds.push({ peer, ours, ...(whole && { whole }) })
     }
-    const of = (pick: (round: (typeof rounds)[number]) => number) => round(median(rounds.map(pick)))
+    const compared = (side: 'ours' | 'whole') => {
+      const of = (pick: (step: Step, peer: Step) => number) =>
+        round(median(rounds.flatMap(({ peer, [side]: own }) => (own ? [pick(own, peer)] : []))))
+      return {
+        secondsPerStep: of(({ seconds }) => seconds),
+        ratio: of(({ seconds }, peer) => peer.seconds / seconds),
+        generatedTokens: of(({ tokens }) => tokens),
+        tokenRatio: of(({ tokens }, peer) => peer.tokens / tokens),
+      }
+    }
+    const theirs = (pick: (step: Step) => number) => round(median(rounds.map(({ peer }) => pick(peer))))
     return {
       questions,
-      secondsPerStep: {
-        peer: of(({ seconds }) => seconds[0]!),
-        ours: of(({ seconds }) => seconds[1]!),
-        oursWithoutRace: of(({ seconds }) => seconds[2]!),
-      },
-      ratio: of(({ seconds: [peer, ours] }) => peer! / ours!),
-      ratioWithoutRace: of(({ seconds: [peer, , whole] }) => peer! / whole!),
-      generatedTokens: { peer: of(({ tokens }) => tokens[0]!), ours: of(({ tokens }) => tokens[1]!) },
-      tokenRatio: of(({ tokens: [peer, ours] }) => peer! / ours!),
-      tokenRatioWithoutRace: of(({ wholeTokens: [peer, ours] }) => peer! / ours!),
+      peer: { secondsPerStep: theirs(({ seconds }) => seconds), generatedTokens: theirs(({ tokens }) => tokens) },
+      ours: compared('ours'),
+      ...(withoutRace && { withoutRace: compared('whole') }),
     }
   }
 
-  private async oursOnReasoning(
-    data: string,
-    questions: number,
-    options: object,
-  ): Promise<{ seconds: number[]; tokens: number[] }> {
+  private async oursOnReasoning(data: string, questions: number, options: object): Promise<Step> {
     const config = join(this.folder, `greater-${this.files++}.json`)
     const search = {
       ...{
@@ -214,7 +217,12 @@ class SearchBench {
     const { lines } = await measure(process.execPath, command, { quiet: true })
     const steps = lines.filter(line => line.event === 'step')
     const tokens = steps.map(line => line.generatedTokens as number)
-    return { seconds: stepSeconds({ lines } as Measured), tokens: tokens.slice(1).map((count, i) => count - tokens[i]!) }
+    // Means: a step behind an accepted prompt costs a gradient more.
+    const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
+    return {
+      seconds: mean(stepSeconds({ lines })),
+      tokens: (tokens.at(-1)! - tokens[0]!) / (tokens.length - 1),
+    }
   }
 
   private config(chosen: readonly Problem[], steps: number): SearchConfigInput {
@@ -254,7 +262,7 @@ class SearchBench {
 const resultOf = ({ lines }: Measured) => lines.findLast(line => line.event === 'result')!
 
 /** Seconds from one step's event to the next. */
-function stepSeconds({ lines }: Measured): number[] {
+function stepSeconds({ lines }: Pick<Measured, 'lines'>): number[] {
   const times = lines.filter(line => line.event === 'step').map(line => line.seconds as number)
   return times.slice(1).map((time, i) => time - times[i]!)
 }
