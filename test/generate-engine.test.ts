@@ -73,6 +73,27 @@ describe.each(['llama-gqa', 'llama-untied-bias', 'llama3-rope', 'mistral-window'
 })
 
 describe('what else runs changes nothing', () => {
+  test('nor does a prompt that is in the cache in part while others decode', async () => {
+    const [model, engine] = await Promise.all([tiny, engines])
+    // More rows than one run of prefill takes: it ends within a prompt, and then the first ones decode.
+    const requests = Array.from(
+      { length: 30 },
+      (_, i): GenerationRequest => ({
+        ids: Array.from({ length: 60 }, (_, j) => (i * 31 + j * (i + 5)) % 90),
+        maxNewTokens: 4,
+        logProbabilities: true,
+      }),
+    )
+    const crowded = await open(model)
+    const together = await Promise.all(requests.map(one => crowded.generate(one)))
+    await crowded.dispose()
+    for (const i of [0, 1, 16]) {
+      const alone = await engine.generate(requests[i]!)
+      expect(together[i]!.ids).toEqual(alone.ids)
+      for (const [j, x] of alone.logProbabilities!.entries()) expect(together[i]!.logProbabilities![j]).toBeCloseTo(x, 4)
+    }
+  })
+
   const beginnings = [count(70), count(40, 11), [5], count(130, 13)]
   const request = fc.record({
     beginning: fc.nat(beginnings.length - 1),

@@ -1,4 +1,4 @@
-import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
+import { BLOCK_LENGTH, EMPTY_POSITION } from '../../kernels/cached-attention.js'
 import type { ModelConfig } from '../../models/family.js'
 import { Forest } from '../model/forest.js'
 import { type ActivePrompt, type LanguageModel, placementOf } from '../model/language-model.js'
@@ -175,20 +175,39 @@ export class Lane {
       positions: Int32Array.from(rows, sequence => sequence.positionOf(sequence.done)),
       textIndex: Int32Array.from(rows, ({ done }) => done),
       answerMask: new Float32Array(rows.length).fill(1),
-      ...this.section(this.own, ownPart),
+      ...this.section(this.own, ownPart, this.inSight(rows)),
       [ownPart('users')]: users,
       [ownPart('rowBlocks')]: own,
       ...(sharing ? this.sharedInputs(rows) : {}),
     }
   }
 
-  private section(store: BlockStore, name: (part: string) => string): Record<string, ProgramInput> {
+  /** Places of the sequences that decode. Blocks of one whose prompt is done in part have no row yet, and no other may see them. */
+  private inSight(rows: readonly Sequence[]): (positions: Int32Array) => Int32Array {
+    if (this.entering.every(({ blocks }) => blocks.length === 0)) return positions => positions
+    return positions => {
+      const seen = new Int32Array(positions.length).fill(EMPTY_POSITION)
+      for (const { blocks } of rows) {
+        for (const block of blocks) {
+          const from = block * BLOCK_LENGTH
+          seen.set(positions.subarray(from, from + BLOCK_LENGTH), from)
+        }
+      }
+      return seen
+    }
+  }
+
+  private section(
+    store: BlockStore,
+    name: (part: string) => string,
+    inSight: (positions: Int32Array) => Int32Array = positions => positions,
+  ): Record<string, ProgramInput> {
     const { numLayers, numKeyValueHeads, headDim } = this.model.config
     const numbers = store.length * numKeyValueHeads * headDim * BLOCK_LENGTH
     const places = store.length * BLOCK_LENGTH
     const inputs: Record<string, ProgramInput> = {
-      [name('keyPositions')]: store.positions.subarray(0, places),
-      [name('blindKeyPositions')]: store.blindPositions.subarray(0, places),
+      [name('keyPositions')]: inSight(store.positions.subarray(0, places)),
+      [name('blindKeyPositions')]: inSight(store.blindPositions.subarray(0, places)),
     }
     for (let layer = 0; layer < numLayers; layer++) {
       inputs[layerInput(name('keys'), layer)] = store.keys[layer]!.subarray(0, numbers)
