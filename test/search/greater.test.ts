@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { parseSearchConfig } from '../../src/config/search-schema.js'
 import { GenerationEngine } from '../../src/generate/engine.js'
 import { LanguageModel } from '../../src/model/language-model.js'
@@ -216,7 +216,7 @@ const run = async (out: string, options: Record<string, unknown> = {}) => {
   return { result, events }
 }
 
-describe.each(['default', 'paper', 'official'])('a run of the preset %s', preset => {
+describe.each(['default', 'paper', 'official', 'greaterprompt'])('a run of the preset %s', preset => {
   test('keeps what the model wrote, and resumes to the same bits', async () => {
     const whole = await run('whole', { preset })
     expect(whole.result.generatedTokens).toBeGreaterThan(0)
@@ -276,6 +276,32 @@ test('from left to right a prompt grows to its largest length, and no further', 
   const lengths = steps(events).map(({ ids }) => ids.length)
   expect(Math.max(...lengths)).toBe(5)
   expect(lengths.at(-1)).toBe(5)
+})
+
+test('GreaterPrompt cuts a prompt behind a token that ends a sentence, and begins anew', async () => {
+  // Two tokens, of which none follows itself: the first step has but the period for the first position.
+  const two = { vocabulary: ['.', ' t'], prompt: ' t a the s', topk: 2, drift: 'allow', maxLength: 3, steps: 4 }
+  const { events } = await run('cut', { preset: 'greaterprompt', ...two })
+  const prompts = steps(events).map(({ prompt }) => prompt)
+  expect(prompts.slice(0, 2)).toEqual(['.', ' t'])
+  expect(steps(events)[0]!.swap).toMatchObject({ position: 0, from: ' t', to: '.', changed: 4, accepted: true })
+  expect(prompts[2]).toBe(' t.')
+  const { events: frozen } = await run('frozen', {
+    preset: 'greaterprompt',
+    ...two,
+    prompt: [' t', { frozen: ' a the' }],
+    steps: 1,
+  })
+  expect(steps(frozen)[0]!.prompt).toBe('. a the')
+})
+
+test('the gradient of one question a step is drawn by seed', async () => {
+  const rowsOf = vi.spyOn(Objective.prototype, 'gradient')
+  await run('one', { preset: 'greaterprompt', steps: 4 })
+  const asked = rowsOf.mock.calls.map(([, rows]) => rows.map(({ index }) => index))
+  vi.restoreAllMocks()
+  expect(asked.every(({ length }) => length === 1)).toBe(true)
+  expect(new Set(asked.flat()).size).toBeGreaterThan(1)
 })
 
 test.each(['random', 'gradient-without-reasoning'])('the control %s runs over the same proposals', async shortlist => {

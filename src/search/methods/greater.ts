@@ -1,26 +1,50 @@
 import { z } from 'zod'
 import { GradpromptError } from '../../errors.js'
-import { acceptances, accepts } from '../acceptance.js'
+import { type Acceptance, acceptances, accepts } from '../acceptance.js'
 import { type Candidate, draw, rowsOf, substituted, substitutionScores } from '../candidates.js'
+import type { Measure } from '../measure.js'
 import type { SearchContext, SearchMethod } from '../method.js'
-import { proposalKinds, proposeTokens } from '../proposals.js'
+import { type ProposalKind, proposalKinds, proposeTokens } from '../proposals.js'
 import { race } from '../race.js'
 import type { TokenSpace } from '../token-space.js'
 
+/** Options that a preset gives, and what it alone says. */
+interface Settled {
+  readonly mu: number
+  readonly proposals: ProposalKind
+  readonly topk: number
+  readonly positions: 'all' | 'left-to-right'
+  readonly acceptance: Acceptance
+  readonly blocks: number
+  readonly temperature: number
+  readonly measure: Measure
+  readonly fluency: number
+  readonly scoredFluency: number
+  /** Questions of which a step's gradient is; by default all. */
+  readonly gradientQuestions?: number
+  /** What stands behind a token that ends a sentence is dropped. */
+  readonly cuts?: boolean
+}
+
 /** What each preset means for the options that a config leaves out. */
-const presets = {
+const presets: Readonly<Record<'default' | 'paper' | 'official' | 'greaterprompt', Settled>> = {
   /** One backward pass judges every position; of two prompts the better one stays; candidates that fall behind are given up early. */
-  default: { proposals: 'mean', topk: 10, positions: 'all', acceptance: 'better', blocks: 3, temperature: 1, measure: 'probability', fluency: 0.02, scoredFluency: 0.02 }, // biome-ignore format: a table
+  default: { mu: 3, proposals: 'mean', topk: 10, positions: 'all', acceptance: 'better', blocks: 3, temperature: 1, measure: 'probability', fluency: 0.02, scoredFluency: 0.02 }, // biome-ignore format: a table
   /** As the paper describes it. */
-  paper: { proposals: 'intersection', topk: 10, positions: 'left-to-right', acceptance: 'always', blocks: 1, temperature: 1, measure: 'cross-entropy', fluency: 0.2, scoredFluency: 0.2 }, // biome-ignore format: a table
+  paper: { mu: 3, proposals: 'intersection', topk: 10, positions: 'left-to-right', acceptance: 'always', blocks: 1, temperature: 1, measure: 'cross-entropy', fluency: 0.2, scoredFluency: 0.2 }, // biome-ignore format: a table
   /** As the released code behaves: several intersections united, answers sharpened, mistakes counted, a worse prompt taken all the same. */
-  official: { proposals: 'union', topk: 10, positions: 'left-to-right', acceptance: 'always', blocks: 1, temperature: 0.2, measure: 'mistakes', fluency: 0.2, scoredFluency: 0.02 }, // biome-ignore format: a table
-} as const
+  official: { mu: 3, proposals: 'union', topk: 10, positions: 'left-to-right', acceptance: 'always', blocks: 1, temperature: 0.2, measure: 'mistakes', fluency: 0.2, scoredFluency: 0.02 }, // biome-ignore format: a table
+  /** As the loop of GreaterPrompt goes: one question's gradient, its best token taken at once, the rest cut off behind the end of a sentence. */
+  greaterprompt: { mu: 1, proposals: 'intersection', topk: 10, positions: 'left-to-right', acceptance: 'always', blocks: 1, temperature: 1, measure: 'cross-entropy', fluency: 0.2, scoredFluency: 0.2, gradientQuestions: 1, cuts: true }, // biome-ignore format: a table
+}
 
 export const greaterSchema = z.strictObject({
   type: z.literal('greater'),
-  preset: z.enum(['default', 'paper', 'official']).default('default').describe('what is meant where an option is left out'),
-  mu: z.int().min(1).default(3).describe('candidates of a step that are scored with fresh reasoning: the shortlist'),
+  preset: z
+    .enum(['default', 'paper', 'official', 'greaterprompt'])
+    .default('default')
+    .describe('what is meant where an option is left out'),
+  mu: z.int().min(1).optional().describe('candidates of a step that are scored with fresh reasoning: the shortlist'),
   topk: z.int().min(1).optional().describe('tokens that a question proposes at a position'),
   proposals: z
     .enum(proposalKinds)
@@ -51,12 +75,7 @@ type State = {
   readonly gradient?: Float32Array
 }
 
-/** Options that a preset gives. */
-type Preset = 'topk' | 'proposals' | 'positions' | 'acceptance' | 'blocks'
-type Settings = Omit<Options, Preset | 'preset'> & { readonly [Name in Preset]-?: NonNullable<Options[Name]> } & {
-  readonly temperature: number
-  readonly scoredFluency: number
-}
+type Settings = Omit<Options, keyof Settled | 'preset'> & Settled
 
 function settingsOf({ preset, ...options }: Options): Settings {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
@@ -133,7 +152,7 @@ function turnsOf(ids: readonly number[], { maxLength }: Settings, space: TokenSp
 
 /** The next turn's; after the end of a sentence in the last position the first. */
 function nextPlace(place: number, ids: readonly number[], settings: Settings, space: TokenSpace): number {
-  const ends = place >= space.freeOf(ids).length - 1 && space.text([ids.at(-1)!]).includes('.')
+  const ends = place >= space.freeOf(ids).length - 1 && endOf(settings).test(space.text([ids.at(-1)!]))
   return ends || place + 1 >= turnsOf(ids, settings, space).length ? 0 : place + 1
 }
 
@@ -145,6 +164,8 @@ async function poolOf(
   context: SearchContext,
 ): Promise<{ readonly pool: Candidate[]; readonly gradient?: Float32Array }> {
   const { objective, embedding, rows } = context
+  const { gradientQuestions = rows.length } = settings
+  const judged = gradientQuestions < rows.length ? draw(rows, gradientQuestions, context.random(6)) : rows
   const proposed = await proposeTokens(ids, positions, draw(rows, settings.sampled, context.random(3)), settings, context)
   // A token that is to be appended needs a place in which there is a gradient: the likeliest one holds it.
   const grown = positions.some(position => position === ids.length)
@@ -156,18 +177,32 @@ async function poolOf(
     const withReasoning = settings.shortlist === 'gradient'
     // The tokens that the model wrote under the prompt as it stands: an appended one has none of its own yet.
     const options = { withReasoning, ...(grown && { reasonedUnder: [ids] }) }
-    gradient ??= (await objective.gradient([base], rows, options)).gradient
+    gradient ??= (await objective.gradient([base], judged, options)).gradient
     const products = await embedding.project(rowsOf(gradient, positions, embedding.hiddenSize))
     scores = substitutionScores(products, base, positions, embedding.vocabSize)
   }
   const pool = positions.flatMap((position, j) =>
     proposed[j]!.filter(to => to !== ids[position]).map(to => {
       const score = scores?.[j * embedding.vocabSize + to]
-      if (position < ids.length) return substituted(ids, [{ position, to }], score)
+      if (position < ids.length) return cut(substituted(ids, [{ position, to }], score), position, settings, context.space)
       return { ids: [...ids, to], swaps: [{ position, from: null, to }], ...(score !== undefined && { gradientScore: score }) }
     }),
   )
-  return { pool, ...(gradient !== undefined && !grown && { gradient }) }
+  return { pool, ...(gradient !== undefined && !grown && judged === rows && { gradient }) }
+}
+
+/** What ends a sentence: where a prompt is cut, also a clause. */
+const endOf = ({ cuts }: Settings) => (cuts ? /[.?!:]/ : /\./)
+
+/** A candidate without what stands behind its new token, if that ends a sentence and nothing behind it is frozen. */
+function cut(candidate: Candidate, position: number, settings: Settings, space: TokenSpace): Candidate {
+  const { ids, swaps } = candidate
+  const behind = [...ids.keys()].slice(position + 1)
+  const free = new Set(space.freeOf(ids))
+  if (!settings.cuts || !endOf(settings).test(space.text([ids[position]!])) || !behind.every(place => free.has(place)))
+    return candidate
+  const dropped = behind.map(place => ({ position: place, from: ids[place]!, to: null }))
+  return { ...candidate, ids: ids.slice(0, position + 1), swaps: [...swaps, ...dropped] }
 }
 
 /** The best of a pool that have not been tried and read back, at most `mu`. */
