@@ -31,7 +31,7 @@ const common = {
   weights: z
     .enum(['stored', 'fp32'])
     .optional()
-    .describe('width of the weights that reasoning is generated with; by default as the checkpoint stores them'),
+    .describe('width of the weights that text is generated with; by default as the checkpoint stores them'),
   questions: count.default(32).describe('training rows that prompts are scored on, drawn by seed'),
   batchSize: count.optional().describe('of these, how many each step takes; by default all'),
   steps: count.optional().describe('optimisation steps; by default as the method needs'),
@@ -130,7 +130,7 @@ export function parseSearchConfig(input: unknown, { source = 'config' }: { sourc
       },
     )
   const { search } = config
-  const { steps, defaults = {} } = searchMethods.get(search.type)!
+  const { steps, defaults = {}, writes = false } = searchMethods.get(search.type)!
   const own: SearchDefaults = typeof defaults === 'function' ? defaults(search) : defaults
   const { extractor } = search
   const resolved = {
@@ -142,14 +142,12 @@ export function parseSearchConfig(input: unknown, { source = 'config' }: { sourc
       fluency: search.fluency ?? own.fluency ?? 0,
       vocabulary: search.vocabulary ?? own.vocabulary ?? ('ascii' as const),
       measure: search.measure ?? (search.mellowmax === undefined ? own.measure : undefined) ?? ('cross-entropy' as const),
-      ...(extractor !== undefined && {
-        maxNewTokens: search.maxNewTokens ?? 256,
-        weights: search.weights ?? ('stored' as const),
-      }),
+      ...(extractor !== undefined && { maxNewTokens: search.maxNewTokens ?? 256 }),
+      ...((extractor !== undefined || writes) && { weights: search.weights ?? ('stored' as const) }),
     },
   }
   for (const name of ['maxNewTokens', 'weights'] as const)
-    if (extractor === undefined && search[name] !== undefined)
+    if (extractor === undefined && search[name] !== undefined && !(writes && name === 'weights'))
       throw invalidConfig(source, `search.${name} has no effect without search.extractor`, {
         hint: 'search.extractor: "\nTherefore, the final answer is" lets the model reason before it answers',
       })

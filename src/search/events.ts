@@ -21,9 +21,9 @@ export interface SwapReport {
   readonly accepted: boolean
 }
 
-/** A part of the work that takes its time: answers that are generated, or rows that are scored. */
+/** A part of the work that takes its time: answers that are generated, texts of a critic, or rows that are scored. */
 export interface SearchActivity {
-  readonly what: 'answers' | 'rows'
+  readonly what: 'answers' | 'texts' | 'rows'
   readonly done: number
   readonly total: number
 }

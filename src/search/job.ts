@@ -7,13 +7,14 @@ import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import { type Evaluation, type Metrics, scoreRows, summary } from '../evaluate/score.js'
 import { GenerationEngine } from '../generate/engine.js'
-import type { LanguageModel } from '../model/language-model.js'
+import { LanguageModel } from '../model/language-model.js'
 import { replaceText } from '../runs/atomic.js'
 import { peakMemory } from '../runs/environment.js'
 import { writePredictions } from '../runs/predictions.js'
 import type { Run } from '../runs/run-folder.js'
 import type { WarningEvent } from '../train/events.js'
 import { Budget, BudgetSpent, type Spending } from './budget.js'
+import { exampleOf } from './critic.js'
 import { Draft } from './draft.js'
 import { DriftGuard } from './drift.js'
 import type { InitialEvent, JudgedPrompt, SearchActivity, SearchEvent, SearchResult } from './events.js'
@@ -24,12 +25,14 @@ import type { Embedding, SearchMethod } from './method.js'
 import { Objective, type ObjectiveOptions } from './objective.js'
 import { SearchPrograms } from './programs.js'
 import { pseudoLabelled } from './pseudo-labels.js'
-import { Reasoning, type ReasoningEntry, unheardOf } from './reasoning.js'
+import { Reasoning, type ReasoningEntry, type ReasoningOptions, unheardOf } from './reasoning.js'
 import { ReasoningLog } from './reasoning-log.js'
 import { softPromptOf } from './soft-prompt.js'
 import type { SearchTask } from './task.js'
 import { type SearchRow, TokenSpace } from './token-space.js'
 import { allowedTokens } from './vocabulary.js'
+import { EngineWriter, type WrittenEntry } from './writer.js'
+import { WrittenLog } from './written-log.js'
 
 /** A search with its data and its model, ready for the first step. */
 export interface SearchJob {
@@ -45,6 +48,10 @@ export interface SearchJob {
   readonly embedding: Embedding
   readonly softPrompt: Float32Array | undefined
   readonly draft: Draft | undefined
+  /** The model that writes prompts, where it is not the searched one. */
+  readonly optimizer: LanguageModel | undefined
+  /** Tokens that a prompt may have so that every row fits into the context. */
+  readonly maxLength: number
   readonly spent: Spending | undefined
   /** Where a resumed search stands. */
   readonly progress: SearchProgress | undefined
@@ -85,7 +92,9 @@ export async function prepareSearch(
   const space = new TokenSpace(tokenizer, options, given.questions[0]!)
   const task = search.pseudoLabels === undefined ? given : await pseudoLabelled(given, search.pseudoLabels, model, space, config)
   const rows = task.questions.map((record, i) => space.row(record, i))
-  for (const records of [task.shots, task.dev, task.test]) for (const [i, record] of records.entries()) space.row(record, i)
+  const others = [task.shots, task.dev, task.test].flatMap(records => records.map((record, i) => space.row(record, i)))
+  const method = searchMethods.get(search.type)!
+  if (method.writes) requireOnePiece(space)
   const from = 'from' in search && typeof search.from === 'string' ? search.from : undefined
   const soft = from === undefined ? undefined : await softPromptOf(from)
   if (soft !== undefined && (soft.count !== space.free.length || soft.hiddenSize !== model.config.hiddenSize))
@@ -100,7 +109,7 @@ export async function prepareSearch(
     config,
     task,
     model,
-    method: searchMethods.get(search.type)!,
+    method,
     programs,
     space,
     rows,
@@ -109,6 +118,8 @@ export async function prepareSearch(
     embedding: embeddingOf(model, programs),
     softPrompt: soft?.rows,
     draft: await draftOf(config, model, space),
+    optimizer: await optimizerOf(config, model),
+    maxLength: options.contextLength - [...rows, ...others].reduce((most, row) => Math.max(most, space.lengthAround(row)), 0),
     spent: earlier?.spent,
     progress: earlier?.progress,
     reasoned: earlier?.reasoned ?? 0,
@@ -134,21 +145,56 @@ export async function runSearch(job: SearchJob, run: Run, options: JobOptions): 
 
 async function searchAndJudge(job: SearchJob, run: Run, options: JobOptions): Promise<SearchResult> {
   const { extractor, weights, maxNewTokens } = job.config.search
-  if (extractor === undefined) return searchWith(job, run, options)
-  const { tokenizer } = job.model
+  const { model, method, optimizer } = job
   const batchSize = job.config.evaluate.batchSize ?? REASONING_BATCH
-  const engine = await GenerationEngine.open(job.model, { weights: weights!, batchSize })
+  const open = (model: LanguageModel) => GenerationEngine.open(model, { weights: weights!, batchSize })
+  const isOwn = extractor !== undefined || (method.writes === true && optimizer === undefined)
+  const engine = isOwn ? await open(model) : undefined
   try {
-    const log = await ReasoningLog.open(run.folder, job.reasoned)
-    const onProgress = (done: number, total: number) => options.onProgress?.({ what: 'answers', done, total })
-    const settings = { maxNewTokens: maxNewTokens!, batchSize, onProgress }
-    const write = (entry: ReasoningEntry) => log.append(entry, tokenizer.decode(entry.reasoning))
-    const reasoning = new Reasoning(engine, tokenizer, settings, write, log.entries)
-    await reasoning.prepare(job.rows)
-    return await searchWith(job, run, options, reasoning)
+    const other = optimizer && (await open(optimizer))
+    try {
+      const writer = method.writes ? await writerOf(job, run, other ?? engine!, batchSize, options) : undefined
+      const onProgress = (done: number, total: number) => options.onProgress?.({ what: 'answers', done, total })
+      const settings = { maxNewTokens: maxNewTokens!, batchSize, onProgress }
+      const reasoning = extractor === undefined ? undefined : await reasoningOf(job, run, engine!, settings)
+      return await searchWith(job, run, options, reasoning, writer)
+    } finally {
+      await other?.dispose()
+    }
   } finally {
-    await engine.dispose()
+    await engine?.dispose()
   }
+}
+
+async function reasoningOf(
+  { model: { tokenizer }, rows, reasoned }: SearchJob,
+  run: Run,
+  engine: GenerationEngine,
+  settings: ReasoningOptions,
+): Promise<Reasoning> {
+  const log = await ReasoningLog.open(run.folder, reasoned)
+  const write = (entry: ReasoningEntry) => log.append(entry, tokenizer.decode(entry.reasoning))
+  const reasoning = new Reasoning(engine, tokenizer, settings, write, log.entries)
+  await reasoning.prepare(rows)
+  return reasoning
+}
+
+/** What writes under a search's budget. */
+async function writerOf(
+  { config: { seed }, model, optimizer = model, progress }: SearchJob,
+  { folder }: Run,
+  engine: GenerationEngine,
+  batchSize: number,
+  { signal, onProgress }: JobOptions,
+): Promise<(budget: Budget) => EngineWriter> {
+  const log = await WrittenLog.open(folder, progress?.step ?? 0)
+  const contextLength = optimizer.config.maxPositionEmbeddings
+  const onEntry = (entry: WrittenEntry) => log.append(entry)
+  return budget =>
+    new EngineWriter(engine, optimizer.tokenizer, {
+      ...{ seed, batchSize, contextLength, budget, signal, onEntry },
+      onProgress: (done, total) => onProgress?.({ what: 'texts', done, total }),
+    })
 }
 
 async function searchWith(
@@ -156,6 +202,7 @@ async function searchWith(
   run: Run,
   { onEvent, onProgress, signal, started, warnings = [] }: JobOptions,
   reasoning?: Reasoning,
+  writer?: (budget: Budget) => EngineWriter,
 ): Promise<SearchResult> {
   const { config, task, model, space, rows, guard, programs, method, allowed } = job
   const { search, seed } = config
@@ -196,6 +243,9 @@ async function searchWith(
     ...{ config, method, space, programs, objective, allowed, rows, guard, budget, evaluate, keepBest, emit, elapsed, signal },
     embedding: job.embedding,
     reasoning,
+    writer: writer?.(budget),
+    exampleOf: ({ index }) => exampleOf(task.questions[index]!, index, config, task.labels),
+    maxLength: job.maxLength,
     softPrompt: job.softPrompt,
     draft: job.draft?.scorer({ mellowmax: search.mellowmax, seconds: search.budget.seconds, elapsed, signal }),
     token: id => model.tokenizer.token(id),
@@ -266,9 +316,15 @@ async function searchWith(
 }
 
 /** What a job has open beside the model. */
-export async function disposeJob({ programs, draft }: SearchJob): Promise<void> {
+export async function disposeJob({ programs, draft, optimizer }: SearchJob): Promise<void> {
   await programs.dispose()
   await draft?.dispose()
+  await optimizer?.dispose()
+}
+
+async function optimizerOf({ search }: SearchConfig, { device, threads, memory }: LanguageModel) {
+  if (!('optimizer' in search) || search.optimizer === undefined) return undefined
+  return LanguageModel.load(search.optimizer as string, { device, threads, memory: memory.budget })
 }
 
 async function draftOf({ search, template }: SearchConfig, model: LanguageModel, space: TokenSpace): Promise<Draft | undefined> {
@@ -293,6 +349,15 @@ async function begin(loop: SearchLoopOptions): Promise<SearchProgress> {
   } catch (error) {
     throw error instanceof BudgetSpent ? loop.budget.tooSmall() : error
   }
+}
+
+/** @throws GradpromptError `invalid-config` */
+function requireOnePiece(space: TokenSpace): void {
+  if (space.isOnePiece) return
+  throw new GradpromptError('invalid-config', 'a prompt that a model writes is one text', {
+    found: 'search.prompt with several texts that are searched',
+    expected: 'one text, with { frozen: text } before it or behind it',
+  })
 }
 
 /** @throws GradpromptError `invalid-config` where labels are compared, or taken from the model, and answers are free text */

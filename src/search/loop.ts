@@ -9,11 +9,12 @@ import type { Candidate } from './candidates.js'
 import type { DraftScorer } from './draft.js'
 import { type DriftGuard, rankCorrelation } from './drift.js'
 import type { SearchEvent, SwapReport } from './events.js'
-import type { Embedding, ScoredCandidate, SearchContext, SearchMethod, SearchState } from './method.js'
+import type { Embedding, Example, ScoredCandidate, SearchContext, SearchMethod, SearchState } from './method.js'
 import type { Objective } from './objective.js'
 import type { SearchPrograms } from './programs.js'
 import type { Reasoning } from './reasoning.js'
 import type { SearchRow, TokenSpace } from './token-space.js'
+import type { EngineWriter } from './writer.js'
 
 /** A prompt with its loss over the questions. */
 export interface RankedPrompt {
@@ -42,6 +43,10 @@ export interface SearchLoopOptions {
   readonly space: TokenSpace
   readonly objective: Objective
   readonly reasoning: Reasoning | undefined
+  /** Of methods that let a model write. */
+  readonly writer: EngineWriter | undefined
+  readonly exampleOf: (row: SearchRow) => Example
+  readonly maxLength: number
   readonly embedding: Embedding
   readonly programs: SearchPrograms
   readonly allowed: Int32Array
@@ -67,7 +72,8 @@ const SECONDS_BETWEEN_CHECKPOINTS = 30
 
 /** What a step of a search works with; everything random is a function of seed and step. */
 export function contextOf(options: SearchLoopOptions, step: number): SearchContext {
-  const { config, objective, guard, rows } = options
+  const { config, objective, guard, rows, space } = options
+  const words = new Set(options.allowed)
   const { batchSize, steps } = config.search
   const isBatched = batchSize !== undefined && batchSize < rows.length
   const order = isBatched ? batchOrder({ rows: rows.length, batchSize, seed: config.seed }).at(step) : undefined
@@ -80,6 +86,10 @@ export function contextOf(options: SearchLoopOptions, step: number): SearchConte
     step,
     steps,
     random: (...stream) => randomGenerator(config.seed, SEARCH_STREAM, step, ...stream),
+    mayHold: ids => {
+      if (config.search.vocabulary === 'any') return space.isPlain(ids)
+      return space.freeOf(ids).every(position => words.has(ids[position]!))
+    },
     readsBack: ids => config.search.drift !== 'drop' || guard.counted(ids),
     settled: (from, swaps) => guard.settled(from, swaps),
     async score(candidates: readonly Candidate[]): Promise<ScoredCandidate[]> {
@@ -128,6 +138,7 @@ export async function searchPrompts(progress: SearchProgress, options: SearchLoo
     try {
       refuseAborted(signal)
       options.reasoning?.beginRound()
+      options.writer?.beginRound(progress.step)
       outcome = await method.step(progress.method, config.search, context)
     } catch (error) {
       if (error instanceof BudgetSpent) break

@@ -5,6 +5,7 @@ import type { Measure } from './measure.js'
 import type { Objective, ObjectiveOptions, PromptScore } from './objective.js'
 import type { SearchPrograms } from './programs.js'
 import type { SearchRow, TokenSpace } from './token-space.js'
+import type { Writer } from './writer.js'
 
 /** What a search step works with. */
 export interface SearchContext {
@@ -40,6 +41,20 @@ export interface SearchContext {
   readonly draft?: DraftScorer | undefined
   /** Vectors to begin with, [F, d], where the options name a run that has them. */
   readonly softPrompt?: Float32Array | undefined
+  /** Of methods that let a model write. */
+  readonly writer?: Writer | undefined
+  /** A question as people read it. */
+  exampleOf(row: SearchRow): Example
+  /** Whether the vocabulary has all tokens of a prompt (any vocabulary: whether none is special). */
+  mayHold(ids: readonly number[]): boolean
+  /** Tokens that a prompt may have so that every row fits into the context. */
+  readonly maxLength: number
+}
+
+/** A row's own text, and its right answer. */
+export interface Example {
+  readonly input: string
+  readonly output: string
 }
 
 export interface ScoredCandidate extends Candidate, PromptScore {}
@@ -98,6 +113,8 @@ export interface SearchMethod<Options extends { readonly type: string } = { read
   /** Steps of a search that does not say. */
   readonly steps: number
   readonly defaults?: SearchDefaults | ((options: Options) => SearchDefaults)
+  /** A model writes prompts as text: there is a `writer`. */
+  readonly writes?: boolean
   /** What the method changes in losses and gradients. */
   objective?(options: Options): Pick<ObjectiveOptions, 'temperature' | 'scoredFluency'>
   start(options: Options, context: SearchContext): Promise<State>

@@ -40,6 +40,15 @@ export interface PromptScore {
   readonly exactRows: number
 }
 
+/** What the model answers to a row under a prompt. */
+export interface GivenAnswer {
+  readonly isRight: boolean
+  /** Of a closed set. */
+  readonly word?: string
+  /** What it wrote before it answered. */
+  readonly reasoning?: readonly number[]
+}
+
 /** What a pass says of a sequence's reads. */
 interface ReadValues {
   readonly logProbabilities: Float64Array
@@ -143,12 +152,41 @@ export class Objective {
     return { loss, isExact: isHighest }
   }
 
-  /** Of a row with the answers of the closed set. */
-  private comparedLoss(read: readonly ReadValues[], variants: readonly SearchRow[], { choices }: SearchRow) {
+  /** Of the labels, from a row with the answers of the closed set. */
+  private labelScores(labels: LabelSet, read: readonly ReadValues[], variants: readonly SearchRow[]): number[] {
     const words = read.map(({ logProbabilities }, i) =>
       logProbabilities.subarray(logProbabilities.length - variants[i]!.answer.length).reduce((sum, x) => sum + x, 0),
     )
-    const scores = classScores(this.options.labels!, words)
+    return classScores(labels, words)
+  }
+
+  /**
+   * What the model answers to each row under a prompt: the likeliest label, or behind its reasoning, or of free text only whether the
+   * right answer is the likeliest.
+   * @throws BudgetSpent between two runs; GradpromptError `aborted`
+   */
+  async answers(prompt: readonly number[], rows: readonly SearchRow[]): Promise<GivenAnswer[]> {
+    if (this.reasoning !== undefined) {
+      const [own] = await this.reasoning.answers([prompt], rows, { budget: this.budget, signal: this.signal })
+      return own!.map(({ isExact, reasoning }) => ({ isRight: isExact, reasoning }))
+    }
+    const { labels } = this.options
+    const variants = rows.map(row => (labels === undefined ? [row] : choicesOf(row)))
+    const values = await this.read([prompt], variants.flat())
+    let next = 0
+    return variants.map((own, r) => {
+      const read = values.slice(next, next + own.length)
+      next += own.length
+      if (labels === undefined) return { isRight: read[0]!.isHighest }
+      const scores = this.labelScores(labels, read, own)
+      const word = labels.candidates[scores.indexOf(Math.max(...scores))]!
+      return { isRight: isRight(scores, rows[r]!.choices!.target), word }
+    })
+  }
+
+  /** Of a row with the answers of the closed set. */
+  private comparedLoss(read: readonly ReadValues[], variants: readonly SearchRow[], { choices }: SearchRow) {
+    const scores = this.labelScores(this.options.labels!, read, variants)
     const isExact = isRight(scores, choices!.target)
     return { loss: this.options.measure === 'gap' ? gapLoss(scores, choices!.target) : isExact ? 0 : 1, isExact }
   }

@@ -42,6 +42,8 @@ interface RunDetails {
   readonly model: { readonly name: string; readonly hash: string }
   /** The smaller model that scores candidates, where there is one. */
   readonly draft?: { readonly name: string; readonly hash: string }
+  /** The model that writes prompts, where it is another. */
+  readonly optimizer?: { readonly name: string; readonly hash: string }
   readonly data: Readonly<Partial<Record<Part, DataSource>>>
   /** Memory budget in bytes: it decides how batches are cut, and so the order of sums. */
   readonly memory: number
@@ -131,6 +133,7 @@ export async function resumeSearch(
       const job = await prepareSearch(config, task, model, checkpoint && progressOf(checkpoint))
       try {
         if (job.draft !== undefined) refuseOtherModel(details?.draft, job.draft.model)
+        if (job.optimizer !== undefined) refuseOtherModel(details?.optimizer, job.optimizer)
         await run.rewind(done)
         if (steps !== undefined) await run.writeConfig(config)
         const options: JobOptions = { onEvent, onProgress, signal, started, warnings }
@@ -177,11 +180,12 @@ async function loadModelOf({ model, device, threads, memory }: SearchConfig, ear
   })
 }
 
-function runDetails(config: SearchConfig, { task, model, draft }: Pick<SearchJob, 'task' | 'model' | 'draft'>): RunDetails {
+function runDetails(config: SearchConfig, { task, model, draft, optimizer }: SearchJob): RunDetails {
   return {
     environment: currentEnvironment(model),
     model: { name: config.model, hash: model.hash },
     ...(draft && { draft: { name: draft.model.name, hash: draft.model.hash } }),
+    ...(optimizer && { optimizer: { name: optimizer.name, hash: optimizer.hash } }),
     data: task.sources,
     memory: model.memory.budget,
   }

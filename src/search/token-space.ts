@@ -149,6 +149,57 @@ export class TokenSpace {
     return this.free.at(-1) === this.start.length - 1
   }
 
+  /** Whether there is one piece that is searched, which can be said in other words as a whole. */
+  get isOnePiece(): boolean {
+    return this.#pieces.filter(({ frozen }) => !frozen).length === 1
+  }
+
+  /** What a prompt says in that piece. */
+  wordingOf(prompt: readonly number[]): string {
+    const { head, tail } = this.#around()
+    const text = this.text(prompt)
+    return text.slice(head.length, text.length - tail.length).trim()
+  }
+
+  /**
+   * Ids of a prompt that says a text in that piece, with the white space that the first prompt had around its own: as the tokenizer
+   * reads it in a row, or by itself where it is joined to what stands beside it there.
+   */
+  rewritten(wording: string, { before, after, answer, text }: SearchRow): number[] {
+    const { head, tail } = this.#around()
+    const whole = head + wording + tail
+    const ids = this.#encode(text.before + whole + text.after)
+    const behind = [...after, ...(this.#answers === undefined ? answer : [])]
+    const end = ids.length - behind.length
+    const isCut = end > before.length && beginsWith(ids, before) && behind.every((id, i) => ids[end + i] === id)
+    return isCut ? ids.slice(before.length, end) : this.#tokenizer.encode(whole, { addSpecialTokens: false })
+  }
+
+  /** Tokens of a row around its prompt, with its longest answer. */
+  lengthAround({ before, after, extractor, answer, choices }: SearchRow): number {
+    const words = choices?.words.map(word => choices.after.length + word.length) ?? []
+    const behind = Math.max(after.length + extractor.length + answer.length, ...words)
+    return before.length + behind + (this.#options.reasoning?.maxNewTokens ?? 0)
+  }
+
+  /** Whether a prompt is text alone. */
+  isPlain(prompt: readonly number[]): boolean {
+    return prompt.every(id => !this.#tokenizer.specialTokenIds.has(id))
+  }
+
+  /** What stays on both sides of the one searched piece: frozen text, and the piece's own white space. */
+  #around(): { head: string; tail: string } {
+    const place = this.#pieces.findIndex(({ frozen }) => !frozen)
+    const { text } = this.#pieces[place]!
+    const join = (pieces: readonly { readonly text: string }[]) => pieces.map(piece => piece.text).join('')
+    const words = text.trim()
+    const start = text.indexOf(words)
+    return {
+      head: join(this.#pieces.slice(0, place)) + text.slice(0, words === '' ? text.length : start),
+      tail: (words === '' ? '' : text.slice(start + words.length)) + join(this.#pieces.slice(place + 1)),
+    }
+  }
+
   text(prompt: readonly number[]): string {
     return this.#tokenizer.decode(prompt)
   }

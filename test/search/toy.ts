@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { SearchConfigInput } from '../../src/config/search-schema.js'
 import { toyModel } from '../train/toy.js'
@@ -16,6 +16,16 @@ export function toySearchRows(count: number): string[] {
     const [word, label] = wordsOf[i % 2]!
     return `${word} ${i}\t${label}`
   })
+}
+
+/** The toy model with room for what a critic is asked: its positions are rotations, which go on for ever. */
+export function longToyModel(folder: string): string {
+  const long = join(folder, 'long-toy')
+  cpSync(toyModel, long, { recursive: true })
+  const path = join(long, 'config.json')
+  const config = JSON.parse(readFileSync(path, 'utf8')) as object
+  writeFileSync(path, JSON.stringify({ ...config, max_position_embeddings: 4096 }))
+  return long
 }
 
 /** A search on the toy task, its data written into `folder`. `search` is laid over the defaults. */
