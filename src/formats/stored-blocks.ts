@@ -53,7 +53,7 @@ const forms: Readonly<Record<string, StoredForm>> = {
 /** The form of a type, or nothing where it has none: floats, and Q6_K, whose scales serve 16 weights. */
 export const blockForm = (type: string): BlockForm | undefined => (Object.hasOwn(forms, type) ? forms[type] : undefined)
 
-/** Scale and offset of each 32 weights in `bytes`, whole blocks of a type that has a form. Offsets are written where it has any. */
+/** Scale and offset of each 32 weights in `bytes`, whole blocks of a type that has a form. Offsets are written for types that store them. */
 export function readBlockScales(type: string, bytes: Uint8Array, scales: Float32Array, offsets: Float32Array): void {
   forms[type]!.read(bytes, scales, offsets)
 }

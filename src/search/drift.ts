@@ -3,7 +3,7 @@ import { type Candidate, substituted } from './candidates.js'
 import type { ScoredCandidate } from './method.js'
 import type { SearchRow, TokenSpace } from './token-space.js'
 
-/** `drop`: such a prompt is not scored. `allow`: it counts as any other. Or its loss is so much higher. */
+/** `drop`: such a prompt is not scored. `allow`: it counts like every other. `penalty`: its loss is so much higher. */
 export type DriftPolicy = 'drop' | 'allow' | { readonly penalty: number }
 
 /** Rows in whose text a candidate has to read back; a finished prompt has to in all. */

@@ -3,7 +3,7 @@ import { shuffle } from '../data/random.js'
 import { pick } from './candidates.js'
 import type { SearchContext } from './method.js'
 
-/** Which free position a step considers: any, a new order of all of them each pass, or one after the other. */
+/** Which free position a step considers: one at random, all of them in a new order each pass, or one after the other. */
 export const positionPolicies = ['random', 'permuted', 'left-to-right'] as const
 export type PositionPolicy = (typeof positionPolicies)[number]
 

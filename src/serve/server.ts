@@ -21,7 +21,7 @@ import type { Usage } from './responses.js'
 export interface ServerOptions extends Backend {
   /** Default 127.0.0.1. */
   readonly host?: string
-  /** 0: any that is free. */
+  /** With 0 the system chooses a free one. */
   readonly port: number
   /** What clients have to send as their API key; without one everybody on this machine may ask. */
   readonly token?: string | undefined

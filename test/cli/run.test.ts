@@ -114,6 +114,7 @@ describe('a run that is stopped', () => {
     expect(readFileSync(join(out, 'prompt.safetensors')).equals(expected)).toBe(true)
   })
 
+  // The child is found through /proc, which Linux alone has.
   test.runIf(process.platform === 'linux')('by the death of the computing process fails, and says how to go on', async () => {
     const out = at('died')
     const { code, stderr } = await command(long(out), {

@@ -17,6 +17,7 @@ if (executablePath === undefined)
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
 
+// A browser is no part of what `npm ci` installs; the warning above says that one is missing.
 describe.skipIf(executablePath === undefined)('in a browser', () => {
   let browser: Browser
   beforeAll(async () => {

@@ -177,6 +177,7 @@ describe('the lock', () => {
     await openForWriting(run.folder)
   })
 
+  // When a process began, by which a reused id is told, is read from /proc, which Linux alone has.
   test.skipIf(process.platform !== 'linux')('is stale when its process id belongs to another process now', async () => {
     const run = await create(join(folder, 'run'))
     const lock = JSON.parse(await readFile(join(run.folder, 'run.lock'), 'utf8'))
