@@ -85,6 +85,8 @@ function configOf(task: StudyTask, condition: Condition, seed: number, out?: str
       // The budget ends a run.
       steps: 1000,
       budget: { generatedTokens: Number(values.budget) },
+      // Ten would cost more tokens than the search itself.
+      rerank: 5,
       measure: 'probability',
       fluency: 0.02,
       ...options,
