@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -343,6 +344,18 @@ describe('an answer ends', () => {
     const late = await engine.generate({ ids: [1], maxNewTokens: 5, signal: AbortSignal.abort() })
     expect(late).toMatchObject({ finishReason: 'aborted', ids: [] })
     expect(engine.state).toMatchObject({ waiting: 0, running: 0, blocks: 0 })
+    await engine.dispose()
+  })
+
+  test('when all are aborted by one signal, which is listened to once', async () => {
+    const engine = await open(await tiny, { batchSize: 1 })
+    const control = new AbortController()
+    const { signal } = control
+    const requests = Array.from({ length: 12 }, (_, i) => engine.generate({ ids: [i + 1], maxNewTokens: 400, signal }))
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1)
+    control.abort()
+    for (const { finishReason } of await Promise.all(requests)) expect(finishReason).toBe('aborted')
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
     await engine.dispose()
   })
 

@@ -50,6 +50,8 @@ export class GenerationEngine implements Generator {
   /** Blocks that there may be, and those that sequences under way may come to. */
   private readonly capacity: number
   private reserved = 0
+  /** Signals of requests that are not settled. */
+  private readonly signals = new Map<AbortSignal, { requests: number; readonly drop: () => void }>()
   private work: Promise<void> | undefined
   private disposed = false
 
@@ -118,13 +120,26 @@ export class GenerationEngine implements Generator {
     }
     this.waiting.push({ sequence, named })
     this.work ??= this.loop()
-    // Every step looks for aborted requests; one that waits for a place need not wait for a step.
-    const drop = () => this.dropWaiting(sequence)
-    signal?.addEventListener('abort', drop)
+    const forgetSignal = signal && this.hear(signal)
     try {
       return await settled
     } finally {
-      signal?.removeEventListener('abort', drop)
+      forgetSignal?.()
+    }
+  }
+
+  /** Every step looks for aborted requests; one that waits for a place need not wait for a step. A signal is heard once for all of them. */
+  private hear(signal: AbortSignal): () => void {
+    const drop = () => {
+      for (const { sequence } of this.waiting.filter(({ sequence }) => sequence.aborted)) this.dropWaiting(sequence)
+    }
+    const heard = this.signals.get(signal) ?? { requests: 0, drop }
+    if (heard.requests++ === 0) signal.addEventListener('abort', heard.drop)
+    this.signals.set(signal, heard)
+    return () => {
+      if (--heard.requests > 0) return
+      signal.removeEventListener('abort', heard.drop)
+      this.signals.delete(signal)
     }
   }
 
