@@ -7,7 +7,7 @@ import { run } from '../src/cli/commands/compare.js'
 import { parseArguments } from '../src/cli/parse.js'
 import { setOrigin } from '../src/data/records.js'
 import { generationMetrics, scoreGenerations } from '../src/evaluate/generations.js'
-import { hashOf, type RowResult, RowResultFile, readRowResults, resultKey } from '../src/evaluate/row-results.js'
+import { hashOf, type RowResult, RowResultFile, readRowResults, resultKey, writeRowResults } from '../src/evaluate/row-results.js'
 import { applyScorer, loadScorer } from '../src/evaluate/scorer.js'
 import { gsm8k } from '../src/evaluate/tasks/index.js'
 import { problemOf } from './support/problem.js'
@@ -72,6 +72,23 @@ describe('RowResultFile', () => {
       }),
       { numRuns: 60 },
     )
+  })
+
+  test('rows of other data go, those that stay and what is appended then can be read', async () => {
+    const path = file(lines(result(0, 'k'), result(1, 'k'), result(2, 'k')))
+    const opened = await RowResultFile.open(path)
+    await opened.retain(({ index }) => index !== 1)
+    opened.append(result(3, 'k'))
+    opened.close()
+    expect((await readRowResults(path)).map(({ index }) => index)).toEqual([0, 2, 3])
+  })
+
+  test('results that are never resumed take the place of those before', async () => {
+    const path = join(folder, 'whole', 'evaluations', 'test.jsonl')
+    await writeRowResults(path, [result(0, 'k'), result(1, 'k')])
+    await writeRowResults(path, [result(0, 'other')])
+    expect(await readRowResults(path)).toEqual([result(0, 'other')])
+    expect(await problemOf(writeRowResults(join(file(''), 'x', 'a.jsonl'), []))).toMatchObject({ code: 'cannot-write' })
   })
 
   test('a folder that cannot be written to', async () => {

@@ -9,7 +9,7 @@ import type { Template } from '../data/template.js'
 import { GradpromptError } from '../errors.js'
 import { evaluateByGeneration, evaluationName } from '../evaluate/by-generation.js'
 import { type EvaluateOptions, evaluate as evaluateByLikelihood, promptFor } from '../evaluate/evaluate.js'
-import { RowResultFile } from '../evaluate/row-results.js'
+import { RowResultFile, writeRowResults } from '../evaluate/row-results.js'
 import { loadScorer } from '../evaluate/scorer.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { peakMemory } from '../runs/environment.js'
@@ -185,11 +185,7 @@ async function byLikelihood(
     onProgress: progress('rows'),
   })
   const { metrics, rows, labels, confusion, seconds, rowsPerSecond } = main
-  if (rowsPath !== undefined) {
-    const results = await RowResultFile.open(rowsPath)
-    for (const row of main.results) results.append(row)
-    results.close()
-  }
+  if (rowsPath !== undefined) await writeRowResults(rowsPath, main.results)
   // Beside a prompt the base model with a plain instruction; beside an instruction the base model without; beside a found prompt the
   // one that the search began with.
   const words = prompt === undefined ? null : (instruction ?? (await usualInstruction(run, config)))
@@ -253,11 +249,7 @@ async function byReasoning(
     signal: common.signal,
     onProgress: (done, total) => onProgress({ what: 'answers', done, total }),
   })
-  if (rowsPath !== undefined) {
-    const results = await RowResultFile.open(rowsPath)
-    for (const row of found!.results) results.append(row)
-    results.close()
-  }
+  if (rowsPath !== undefined) await writeRowResults(rowsPath, found!.results)
   const { metrics, rows } = found!.judged
   const seconds = (performance.now() - started) / 1000
   const [condition, name] = ['found prompt', 'first prompt']

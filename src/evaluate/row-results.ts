@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
 import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { readText, sizeOf } from '../data/read.js'
 import { shorten } from '../data/records.js'
 import { GradpromptError } from '../errors.js'
+import { replaceText } from '../runs/atomic.js'
 
 /** What became of one row of an evaluation: a line of `evaluations/NAME.jsonl`. */
 export interface RowResult {
@@ -59,7 +61,7 @@ const longestTail = 1 << 26
  */
 export class RowResultFile {
   readonly path: string
-  readonly #file: number
+  #file: number
   readonly #rows: Map<number, RowResult>
 
   private constructor(path: string, file: number, rows: readonly RowResult[]) {
@@ -98,9 +100,19 @@ export class RowResultFile {
 
   /** Appends a row before it returns. A row that is there already is replaced. */
   append(row: RowResult): void {
-    const bytes = Buffer.from(`${JSON.stringify(row)}\n`)
+    const bytes = Buffer.from(lineOf(row))
     for (let written = 0; written < bytes.length; ) written += writeSync(this.#file, bytes, written)
     this.#rows.set(row.index, row)
+  }
+
+  /** Drops the rows that are not of the data at hand: the file had the name of an evaluation over others. */
+  async retain(belongs: (row: RowResult) => boolean): Promise<void> {
+    const others = this.rows.filter(row => !belongs(row))
+    if (others.length === 0) return
+    for (const { index } of others) this.#rows.delete(index)
+    await replaceText(this.path, this.rows.map(lineOf).join(''))
+    closeSync(this.#file)
+    this.#file = openForAppending(this.path)
   }
 
   /** In the order of the data. */
@@ -112,6 +124,21 @@ export class RowResultFile {
     closeSync(this.#file)
   }
 }
+
+/**
+ * Writes the results of an evaluation that is never resumed, in the place of earlier ones.
+ * @throws GradpromptError `cannot-write`
+ */
+export async function writeRowResults(path: string, rows: readonly RowResult[]): Promise<void> {
+  try {
+    await mkdir(dirname(path), { recursive: true })
+    await replaceText(path, rows.map(lineOf).join(''))
+  } catch (cause) {
+    throw cannotWrite(path, cause)
+  }
+}
+
+const lineOf = (row: RowResult) => `${JSON.stringify(row)}\n`
 
 /**
  * Reads the results of an evaluation, in the order of the data: those of `RowResultFile`, or of another program, which needs on each line
@@ -155,12 +182,15 @@ function openForAppending(path: string): number {
     mkdirSync(dirname(path), { recursive: true })
     return openSync(path, 'a+')
   } catch (cause) {
-    throw new GradpromptError('cannot-write', `cannot write results to ${path}`, {
-      found: cause instanceof Error ? cause.message : String(cause),
-      cause,
-    })
+    throw cannotWrite(path, cause)
   }
 }
+
+const cannotWrite = (path: string, cause: unknown) =>
+  new GradpromptError('cannot-write', `cannot write results to ${path}`, {
+    found: cause instanceof Error ? cause.message : String(cause),
+    cause,
+  })
 
 /** Cuts off what follows the last line break, so that the next line begins on its own. */
 function mendTail(file: number): void {
