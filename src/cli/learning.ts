@@ -1,7 +1,9 @@
 import { join } from 'node:path'
+import type { Config } from '../config/schema.js'
 import type { Metrics } from '../evaluate/score.js'
 import { EventLog } from '../runs/events.js'
 import { smooth } from '../runs/presentation.js'
+import { openRun } from '../runs/run-folder.js'
 import type { ControlScores, GradpromptEvent, LoadedEvent, RunResult } from '../train/events.js'
 import type { ComputationOptions } from './computation.js'
 import { Interrupted } from './failure.js'
@@ -77,7 +79,8 @@ export function learningReport(output: Output, knownFolder?: string): LearningRe
       if (!hasResult) output.object({ event: 'result', ...result })
       const events = await new EventLog(join(result.folder, 'events.jsonl')).read()
       const losses = events.flatMap(event => (event.event === 'step' && typeof event.loss === 'number' ? [event.loss] : []))
-      output.text(describeResult(result, losses))
+      const { config } = await openRun(result.folder)
+      output.text(describeResult(result, losses, await exportsOf((config as Config).method.type)))
       return 0
     },
   }
@@ -104,8 +107,14 @@ function describeControl({ metrics, plain, instruction, rows }: Extract<Gradprom
   return `base model, ${plural(rows, 'row')}: ${parts.filter(part => part !== undefined).join('; ')}`
 }
 
+/** What prompts of a method can be exported to. */
+export async function exportsOf(type: string): Promise<string[]> {
+  const { exportTargets } = await import('../export/index.js')
+  return [...exportTargets].filter(([, target]) => target.holds(type)).map(([name]) => name)
+}
+
 /** The end of a run: before and after, the course of the loss, and what to do next. */
-export function describeResult(result: RunResult, losses: readonly number[]): string {
+export function describeResult(result: RunResult, losses: readonly number[], exports: readonly string[]): string {
   const { control, folder } = result
   const conditions = (tuned: Metrics, { metrics, plain }: Partial<ControlScores>) =>
     metricsTable([
@@ -132,7 +141,7 @@ export function describeResult(result: RunResult, losses: readonly number[]): st
       ['run', `${folder} (${formatDuration(result.seconds)}; report.html shows it in a browser)`],
       ['next', `gradprompt inspect ${folder}`],
       ['', `gradprompt evaluate ${folder} --data FILE`],
-      ['', `gradprompt export ${folder} --to peft --out ${join(folder, 'peft')}`],
+      ...exports.map(to => ['', `gradprompt export ${folder} --to ${to} --out ${join(folder, to)}`]),
     ]),
   )
   return `\n${sections.join('\n\n')}`

@@ -70,6 +70,15 @@ describe('tune', () => {
     ])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     expect(stdout).toContain(`gradprompt export ${at('text')} --to peft`)
+    expect((await command(['inspect', at('text')])).stdout).toContain('--to peft')
+  })
+
+  test('a prompt that nothing else can hold is not said to be exportable', async () => {
+    const method = ['--method.type', 'dept', '--method.num-virtual-tokens', '2', '--method.rank', '1']
+    const { code, stdout } = await command(['tune', '--config', configPath, '--out', at('dept'), '--steps', '1', ...method])
+    expect(code).toBe(0)
+    expect(stdout).toContain(`gradprompt evaluate ${at('dept')}`)
+    expect(stdout).not.toContain('gradprompt export')
   })
 
   test('stops at numbers that are not finite', async () => {

@@ -18,7 +18,7 @@ import type { RunResult } from '../../train/events.js'
 import type { CommandFunction } from '../commands.js'
 import { compute } from '../computation.js'
 import { Interrupted } from '../failure.js'
-import { describeResult } from '../learning.js'
+import { describeResult, exportsOf } from '../learning.js'
 import { bytes, count, createOutput, type Output, plural, quoted, table } from '../output.js'
 import { describeSearch } from '../searching.js'
 
@@ -102,7 +102,9 @@ async function inspectRun(folder: string, output: Output): Promise<void> {
   const sections = [
     table([['run', folder], ['state', state], ...configSummary(config)]),
     ...(nearest.length > 0 ? [`the vectors read as (nearest tokens, with their cosine)\n${nearestTable(nearest)}`] : []),
-    ...(result === undefined ? [] : [describeResult({ ...result, folder }, losses).trimStart()]),
+    ...(result === undefined
+      ? []
+      : [describeResult({ ...result, folder }, losses, await exportsOf(config.method.type)).trimStart()]),
   ]
   output.text(sections.join('\n\n'))
 }

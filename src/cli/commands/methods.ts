@@ -1,13 +1,13 @@
 import { z } from 'zod'
 import type { OptionSchema } from '../../config/options.js'
 import { configSchema } from '../../config/schema.js'
-import { exportTargets } from '../../export/index.js'
 import { openCheckpoint, shortName } from '../../model/checkpoint.js'
 import { learnedNumbers } from '../../prompts/check.js'
 import { methodSchemas, promptMethods } from '../../prompts/index.js'
 import { searchMethods, searchSchemas } from '../../search/index.js'
 import type { CommandFunction } from '../commands.js'
 import { configOptions, describeOption } from '../config-help.js'
+import { exportsOf } from '../learning.js'
 import { createOutput, plural, table } from '../output.js'
 
 /** `gradprompt methods` */
@@ -23,7 +23,7 @@ export const run: CommandFunction = async ({ options }) => {
     const config = configSchema.shape.method.parse({ type })
     // What the training rows decide has no size yet.
     const parameters = checkpoint && (learnedNumbers(method.parameters(config, checkpoint.config)) || undefined)
-    const exports = [...exportTargets].filter(([, target]) => target.holds(type)).map(([name]) => name)
+    const exports = await exportsOf(type)
     output.object({
       event: 'method',
       type,
