@@ -103,7 +103,7 @@ export function studyPage(lines: readonly SearchStudyLine[], conditions: readonl
 
 Made by \`node dist/scripts/search-study.js\` (\`--table\` from the lines in \`scripts/study/results/search.jsonl\`), SmolLM2-135M-Instruct, weights at their
 stored width. In each task and seed all conditions have the same 24 questions, dev rows, test rows, first prompt and budget of generated tokens.
-Dev chooses among the ten best prompts and the first; the test rows are scored once. Accuracy is greedy: the model reasons, the extractor asks, and the
+Dev chooses among the five best prompts and the first; the test rows are scored once. Accuracy is greedy: the model reasons, the extractor asks, and the
 answer has to come first and whole. ${runs.length === 0 ? 'No run has been finished with the present code yet.' : 'Conditions that stand in no row have not been run.'} \`--model\` repeats the study with another model.
 
 - \`greater\`: shortlist of three by the gradient over reasoning, out of what the model itself proposes
