@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest'
+import { placementOf } from '../src/model/active-prompt.js'
 import { Forest } from '../src/model/forest.js'
-import { LanguageModel, placementOf } from '../src/model/language-model.js'
+import { LanguageModel } from '../src/model/language-model.js'
+import { programSpec } from '../src/model/model-programs.js'
 import { quantizedBytes, quantizedWeights } from '../src/model/quantized-weights.js'
 import { Program, type WeightFile } from '../src/program/program.js'
 
@@ -29,7 +31,10 @@ describe('the bundled model with weights at their stored width', () => {
     const targets = ids.flatMap((row, i) => row.map((_, j) => ({ row: forest.rowOf(i, j)!, id: 0, weight: 0 })))
     const { inputs } = forest.inputs(targets)
     const run = async (weights: WeightFile) => {
-      const program = await Program.compile({ ...model.programSpec('logits', undefined, forest.hasChildren), weights })
+      const program = await Program.compile({
+        ...programSpec(model, 'logits', undefined, { children: forest.hasChildren }),
+        weights,
+      })
       const { logits } = await program.run(inputs)
       await program.dispose()
       return likeliest(logits as Float32Array, model.config.vocabSize)

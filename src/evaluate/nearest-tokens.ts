@@ -1,4 +1,5 @@
-import type { LanguageModel, SoftPrompt } from '../model/language-model.js'
+import type { SoftPrompt } from '../model/active-prompt.js'
+import type { LanguageModel } from '../model/language-model.js'
 import { softParameter } from '../prompts/soft-rows.js'
 import type { PromptFile } from '../runs/prompt-file.js'
 import { activePrompt, activeRows, inputRowsOf } from './prompt.js'

@@ -1,7 +1,8 @@
 import { BLOCK_LENGTH, EMPTY_POSITION } from '../../kernels/cached-attention.js'
 import type { ModelConfig } from '../../models/family.js'
+import { type ActivePrompt, parameterInputs, placementOf } from '../model/active-prompt.js'
 import { Forest } from '../model/forest.js'
-import { type ActivePrompt, type LanguageModel, placementOf } from '../model/language-model.js'
+import type { LanguageModel } from '../model/language-model.js'
 import { Program, type ProgramInput, type ProgramSpec, type WeightFile } from '../program/program.js'
 import { BlockStore, type CachedPosition, type NewKeyValues } from './block-store.js'
 import { type PrefillPlan, planPrefill, prefillInputs, Staging } from './prefill.js'
@@ -433,9 +434,6 @@ export class Lane {
 /** The lane of a prompt: sequences under prompts that act by their virtual tokens alone run together. */
 export const laneOf = ({ name, prompt }: NamedPrompt, model: ModelConfig): string =>
   prompt && actsOnText(prompt, model) ? name : ''
-
-const parameterInputs = (prompt: ActivePrompt | undefined): Record<string, ProgramInput> =>
-  Object.fromEntries([...(prompt?.parameters ?? [])].map(([name, data]) => [`parameter:${name}`, data]))
 
 /** Lists as the rows of one matrix: a shorter one repeats its first member, an empty one has `none`. */
 function table(lists: readonly (readonly number[])[], none: number): ProgramInput {

@@ -2,9 +2,10 @@ import { BLOCK_LENGTH, type CacheSection, cachedAttention, EMPTY_POSITION } from
 import { type AttentionLayout, causalAttention } from '../../kernels/causal-attention.js'
 import { tf } from '../../kernels/tf.js'
 import type { AttentionCall, ModelConfig } from '../../models/family.js'
-import { forestSpec } from '../model/forest.js'
+import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
+import { forestSpec, MAX_ROWS } from '../model/forest.js'
 import { forwardForest } from '../model/forward.js'
-import { type ActivePrompt, type LanguageModel, placementOf } from '../model/language-model.js'
+import type { LanguageModel } from '../model/language-model.js'
 import type { InputSpec, ProgramSpec, WeightFile } from '../program/program.js'
 import { embedTokens, numSoftTokens, softParameter } from '../prompts/soft-rows.js'
 
@@ -14,7 +15,6 @@ export type WeightWidth = 'fp32' | 'stored'
 type Prompt = Pick<ActivePrompt, 'method' | 'config'>
 type Tensors = Readonly<Record<string, tf.Tensor>>
 
-const MAX_ROWS = 1 << 17
 /** Changes with the tensor code of this file, by which compiled programs are found again. */
 const VERSION = 2
 
@@ -249,7 +249,7 @@ const noMask = (queryPositions: tf.Tensor) => ({ queryMask: tf.onesLike(tf.cast(
 export function promptSpec(model: LanguageModel, prompt: Prompt, weights: WeightFile): ProgramSpec {
   const { family, config } = model.checkpoint
   const { method } = prompt
-  const { inputs, dims } = forestSpec({ placement: placementOf(prompt, config), children: true, maxRows: MAX_ROWS })
+  const { inputs, dims } = forestSpec({ placement: placementOf(prompt, config), children: true })
   const parameters = method.parameters(prompt.config, config)
   return {
     name: `${family.name} prompt keys`,

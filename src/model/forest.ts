@@ -1,6 +1,9 @@
 import { GradpromptError } from '../errors.js'
 import type { InputSpec, ProgramInput } from '../program/program.js'
 
+/** A row limit that no batch on a machine of today reaches, so that one program serves all of them. */
+export const MAX_ROWS = 1 << 17
+
 /**
  * A batch of token sequences as a forest: what all of them begin with stands once (the shared rows), then each sequence's own rows,
  * then the rows of its children (answers that continue one text). Every row is computed once, and no row is padding.
@@ -335,18 +338,18 @@ function commonPrefix(lists: readonly (readonly number[])[]): number {
 }
 
 /** Ranges of the sizes of a forest, and the declared inputs of a program over one. */
-export function forestSpec(options: { placement: PromptPlacement; children: boolean; maxRows: number }): {
+export function forestSpec(options: { placement: PromptPlacement; children: boolean }): {
   inputs: Record<string, InputSpec>
   dims: Record<string, readonly [number, number]>
 } {
-  const { placement, children, maxRows } = options
+  const { placement, children } = options
   const { numVirtualTokens: m, as = 'rows', perSequence = false } = placement
   // P shared rows and S others; where sequences share nothing, a placeholder, m virtual rows for each of B, and W text rows.
   const own = perSequence ? `W+${m}*B` : 'S'
   const all = perSequence ? `${own}+1` : 'P+S'
   const text = perSequence ? 'W' : m > 0 ? `P+S-${m}` : 'P+S'
   const hidden = as === 'keys' ? text : all
-  const size: readonly [number, number] = [1, maxRows]
+  const size: readonly [number, number] = [1, MAX_ROWS]
   const int32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'int32' })
   const float32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'float32' })
   const inputs = {
@@ -382,5 +385,5 @@ export function forestSpec(options: { placement: PromptPlacement; children: bool
   }
   const names = ['Q', 'N', 'G', 'T', 'K', 'H', 'U', 'J', ...(perSequence ? ['W', 'B', 'I'] : ['S'])]
   const dims = Object.fromEntries(names.map(name => [name, size]))
-  return { inputs, dims: perSequence ? dims : { P: [Math.max(1, m), maxRows], ...dims } }
+  return { inputs, dims: perSequence ? dims : { P: [Math.max(1, m), MAX_ROWS], ...dims } }
 }

@@ -1,20 +1,28 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { tf } from '../../kernels/tf.js'
-import { tokenCrossEntropy, tokenLogProbabilities } from '../../kernels/token-cross-entropy.js'
 import type { ModelConfig } from '../../models/family.js'
 import { GradpromptError } from '../errors.js'
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
-import { defaultThreads, Program, type ProgramInput, type ProgramSpec, type WeightFile } from '../program/program.js'
+import { defaultThreads, type WeightFile } from '../program/program.js'
 import type { Device } from '../program/session.js'
-import type { LayerState, PromptMethod } from '../prompts/method.js'
-import { numSoftTokens } from '../prompts/soft-rows.js'
+import type { LayerState } from '../prompts/method.js'
+import {
+  type ActivePrompt,
+  ownTokens,
+  parameterInputs,
+  placementOf,
+  plainPrompt,
+  type SoftPrompt,
+  tasksOf,
+} from './active-prompt.js'
 import { type Checkpoint, openCheckpoint, shortName } from './checkpoint.js'
-import { Forest, forestSpec, type PromptPlacement, type Sequence, type Target } from './forest.js'
-import { forwardForest, frozenLayers, targetsOf } from './forward.js'
+import { Forest, type Sequence, type Target } from './forest.js'
+import { layerStates } from './layer-states.js'
 import { MemoryPlan } from './memory.js'
+import { ModelPrograms, type ProgramKind, type ProgramOptions } from './model-programs.js'
+import { frozenRows, type GradientOptions, type PromptGradient, promptGradient } from './prompt-gradient.js'
 import { quantizedWeights } from './quantized-weights.js'
-import { hiddenDifference, type Teaching, teacherDivergence } from './teacher.js'
+import { type CandidateRow, type LabelledRow, labelPositions, requireIds } from './row.js'
 import { hashModel, weightFile } from './weight-file.js'
 
 export interface LoadOptions {
@@ -26,53 +34,9 @@ export interface LoadOptions {
   readonly onProgress?: (fraction: number) => void
 }
 
-/** A soft prompt as plain rows, `[m, hiddenSize]`. */
-export interface SoftPrompt {
-  readonly data: Float32Array
-  readonly shape: readonly [number, number]
-  /** Where the rows stand; by default before everything, as in PEFT. */
-  readonly position?: 'before-bos' | 'after-bos'
-}
-
-/** A row for training or scoring: `labels[i]` is `ids[i]`, or -100 where there is no loss. */
-export interface LabelledRow {
-  readonly ids: readonly number[]
-  readonly labels: readonly number[]
-  /** Which of the prompt's tasks it belongs to, where the prompt has several. */
-  readonly task?: number | undefined
-}
-
-/** A row to score: a context, and what may follow it. */
-export interface CandidateRow {
-  readonly context: readonly number[]
-  readonly candidates: readonly { readonly ids: readonly number[] }[]
-  readonly task?: number | undefined
-}
-
-/** What acts in front of the text: a method with its configuration and the values of its parameters. */
-export interface ActivePrompt {
-  readonly method: PromptMethod
-  readonly config: { readonly type: string }
-  readonly parameters: ReadonlyMap<string, Float32Array>
-}
-
-/** A row limit that no batch on a machine of today reaches, so that one program serves all of them. */
-const MAX_ROWS = 1 << 17
-const IGNORED = -100
-
-type Kind = 'gradient' | 'gradientFromFrozen' | 'logProbabilities' | 'logits' | 'logitsAndHidden'
-
-export interface GradientOptions {
-  readonly labelSmoothing?: number
-  /** Adds `weight temperature²` times the mean divergence from a teacher over the label tokens. */
-  readonly teaching?: Teaching | undefined
-  /** For each row what `frozenRows` says of it: the layers below are then not computed again. */
-  readonly frozen?: readonly Float32Array[] | undefined
-}
-
 /** A causal language model: frozen weights on disk, and programs that are compiled when they are first needed. */
 export class LanguageModel {
-  private readonly programs = new Map<string, Promise<Program>>()
+  private readonly programs: ModelPrograms
   private embedding: FileHandle | undefined
   private stored: Promise<WeightFile> | undefined
 
@@ -86,7 +50,9 @@ export class LanguageModel {
     readonly device: Device,
     readonly threads: number,
     readonly memory: MemoryPlan,
-  ) {}
+  ) {
+    this.programs = new ModelPrograms(this, this)
+  }
 
   /** @throws GradpromptError as `openCheckpoint` and `loadTokenizer` do; `not-enough-memory`, `disk-full` */
   static async load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
@@ -168,28 +134,8 @@ export class LanguageModel {
    * @param rows as the first layer takes them, [m, hiddenSize]
    * @returns one for each layer
    */
-  async keysAndValues(rows: Float32Array): Promise<LayerState[]> {
-    const { hiddenSize, numLayers, numKeyValueHeads, headDim, intermediateSize } = this.config
-    const prompt = plainPrompt({ data: rows, shape: [rows.length / hiddenSize, hiddenSize] }, this.config)
-    const placement = placementOf(prompt, this.config)
-    const forest = new Forest([{ ids: [] }], placement)
-    const { inputs } = forest.inputs([{ row: placement.numVirtualTokens - 1, id: 0, weight: 0 }])
-    const program = await Program.compile(this.statesSpec(prompt, placement), { device: this.device, threads: this.threads })
-    try {
-      const results = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as Record<string, Float32Array>
-      const layer = (name: string, size: number) => (index: number) => results[name]!.slice(index * size, (index + 1) * size)
-      const size = placement.numVirtualTokens * numKeyValueHeads * headDim
-      const [hidden, key, value] = [layer('hidden', rows.length), layer('keys', size), layer('values', size)]
-      const neurons = layer('neurons', intermediateSize)
-      return Array.from({ length: numLayers }, (_, i) => ({
-        hidden: hidden(i),
-        key: key(i),
-        value: value(i),
-        neurons: neurons(i),
-      }))
-    } finally {
-      await program.dispose()
-    }
+  keysAndValues(rows: Float32Array): Promise<LayerState[]> {
+    return layerStates(this, rows, this)
   }
 
   /**
@@ -209,7 +155,7 @@ export class LanguageModel {
       { headRows: rows.map(ids => ids.length) },
     )) {
       const part = rows.slice(start, end)
-      this.checkIds(part, prompt)
+      requireIds(part, this.config, prompt)
       const forest = new Forest(
         part.map(ids => ({ ids })),
         placementOf(prompt, this.config),
@@ -220,7 +166,7 @@ export class LanguageModel {
         continue
       }
       const { inputs, readRows } = forest.inputs(targets)
-      const program = await this.program('logits', prompt, forest.hasChildren)
+      const program = await this.programs.open('logits', prompt, { children: forest.hasChildren })
       const { logits } = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as { logits: Float32Array }
       const place = new Map(readRows.map((row, i) => [row, i]))
       let target = 0
@@ -258,123 +204,8 @@ export class LanguageModel {
    *
    * @returns the loss, with what a teacher adds; `divergence` is the mean divergence from it alone, in nats
    */
-  async promptGradient(
-    prompt: ActivePrompt,
-    rows: readonly LabelledRow[],
-    { labelSmoothing = 0, teaching, frozen }: GradientOptions = {},
-  ): Promise<{ loss: number; divergence?: number; gradients: Map<string, Float32Array>; rows: number }> {
-    const labelled = rows.map(row => labelPositions(row))
-    const count = labelled.reduce((sum, positions) => sum + positions.length, 0)
-    if (count === 0)
-      throw new GradpromptError('no-labels', 'No row of the batch has a label token', {
-        expected: 'labels[i] = ids[i] where there is a loss, -100 elsewhere',
-      })
-    this.checkIds(
-      rows.map(row => row.ids),
-      prompt,
-    )
-    const fed = rows.map(fedIds)
-    const gradients = new Map(
-      prompt.method
-        .parameters(prompt.config, this.config)
-        .filter(({ frozen }) => !frozen)
-        .map(({ name, shape }) => [name, new Float32Array(product(shape))]),
-    )
-    const kind = frozen ? 'gradientFromFrozen' : 'gradient'
-    const hiddenTerm = teaching?.hidden !== undefined
-    const program = await this.program(kind, prompt, false, labelSmoothing, teaching?.temperature, hiddenTerm)
-    const taught = teaching && teaching.weight * teaching.temperature ** 2
-    // The prompt's own targets count in every row that has a label.
-    const own = prompt.method.ownTargets?.(prompt.config) ?? []
-    const counted = count + own.length * labelled.filter(({ length }) => length > 0).length
-    let loss = 0
-    let divergence = 0
-    let computed = 0
-    for (const { active, members } of tasksOf(prompt, rows)) {
-      const parts = this.memory.split(
-        members.map(i => fed[i]!.length + ownTokens(active, this.config)),
-        // A teacher's row of probabilities lies beside each row of logits.
-        { headRows: members.map(i => labelled[i]!.length * (teaching ? 2 : 1)), training: true },
-      )
-      for (const [start, end] of parts) {
-        const part = members.slice(start, end)
-        const forest = new Forest(
-          part.map(i => ({ ids: fed[i]!, instructionLength: labelled[i]![0] ?? fed[i]!.length })),
-          placementOf(prompt, this.config),
-        )
-        const targets = part.flatMap((index, i) =>
-          labelled[index]!.map((position): Target => {
-            const row = forest.rowOf(i, position - 1)
-            if (row === undefined)
-              throw new GradpromptError('unpredictable-label', 'A label stands where nothing precedes it', {
-                found: `row ${index}, position ${position}`,
-              })
-            return { row, id: rows[index]!.labels[position]!, weight: 1 / counted }
-          }),
-        )
-        if (targets.length === 0) continue
-        const copies = part.filter(i => labelled[i]!.length > 0).length
-        const ownTargets = own.map(({ row, id, weight }) => ({
-          row: forest.virtualRow(0, row),
-          id,
-          weight: (weight * copies) / counted,
-        }))
-        const { inputs, readRows } = forest.inputs([...targets, ...ownTargets])
-        const lesson =
-          teaching &&
-          this.lesson(
-            targets,
-            part.flatMap(i =>
-              labelled[i]!.map((_, k) =>
-                this.teacherRow(teaching.logProbabilities[i], i, k, labelled[i]!.length, this.config.vocabSize),
-              ),
-            ),
-            readRows,
-            { teacher: this.config.vocabSize, weight: taught! / count },
-          )
-        const hidden = teaching?.hidden
-        const hiddenLesson =
-          hidden &&
-          this.lesson(
-            targets,
-            part.flatMap(i =>
-              labelled[i]!.map((_, k) => this.teacherRow(hidden.rows[i], i, k, labelled[i]!.length, this.config.hiddenSize)),
-            ),
-            readRows,
-            { teacherHidden: this.config.hiddenSize, weight: hidden.weight / count },
-          )
-        const below = frozen && {
-          frozen: forest.textRows(
-            part.map(i => this.frozenRow(frozen, i, fed[i]!.length)),
-            this.config.hiddenSize,
-          ),
-        }
-        const outputs = (await program.run({
-          ...inputs,
-          ...lesson,
-          ...hiddenLesson,
-          ...below,
-          ...parameterInputs(active),
-        })) as Record<string, Float32Array>
-        loss += outputs.loss![0]!
-        if (teaching) divergence += outputs.divergence![0]! / taught!
-        computed += forest.rows
-        for (const [name, sum] of gradients) {
-          const part = outputs[`gradient:${name}`]!
-          for (let i = 0; i < sum.length; i++) sum[i]! += part[i]!
-        }
-      }
-    }
-    return { loss, ...(teaching && { divergence }), gradients, rows: computed }
-  }
-
-  private frozenRow(frozen: readonly Float32Array[], row: number, tokens: number): Float32Array {
-    const numbers = frozen[row]
-    if (numbers?.length === tokens * this.config.hiddenSize) return numbers
-    throw new GradpromptError('shape-mismatch', `What frozen layers make of row ${row} does not fit its tokens`, {
-      found: `${numbers?.length ?? 0} numbers`,
-      expected: `${tokens * this.config.hiddenSize}: ${tokens} tokens of ${this.config.hiddenSize}`,
-    })
+  promptGradient(prompt: ActivePrompt, rows: readonly LabelledRow[], options: GradientOptions = {}): Promise<PromptGradient> {
+    return promptGradient(this.forGradients, prompt, rows, options)
   }
 
   /**
@@ -383,69 +214,12 @@ export class LanguageModel {
    *
    * @returns for each row [tokens * hiddenSize], of the tokens that `promptGradient` feeds
    */
-  async frozenRows(prompt: ActivePrompt, rows: readonly LabelledRow[]): Promise<Float32Array[]> {
-    const { hiddenSize } = this.config
-    this.checkIds(
-      rows.map(row => row.ids),
-      prompt,
-    )
-    const fed = rows.map(fedIds)
-    const results: Float32Array[] = []
-    const parts = this.memory.split(
-      fed.map(ids => ids.length + ownTokens(prompt, this.config)),
-      { headRows: fed.map(() => 0) },
-    )
-    for (const [start, end] of parts) {
-      const part = fed.slice(start, end)
-      const forest = new Forest(
-        part.map(ids => ({ ids })),
-        placementOf(prompt, this.config),
-      )
-      const { inputs } = forest.inputs([{ row: forest.rows - 1, id: 0, weight: 0 }])
-      const program = await this.frozenProgram(prompt)
-      const { hidden } = (await program.run(inputs)) as { hidden: Float32Array }
-      for (const [i, ids] of part.entries()) {
-        const own = new Float32Array(ids.length * hiddenSize)
-        for (const j of ids.keys()) {
-          const at = forest.textRowOf(i, j) * hiddenSize
-          own.set(hidden.subarray(at, at + hiddenSize), j * hiddenSize)
-        }
-        results.push(own)
-      }
-    }
-    return results
+  frozenRows(prompt: ActivePrompt, rows: readonly LabelledRow[]): Promise<Float32Array[]> {
+    return frozenRows(this.forGradients, prompt, rows)
   }
 
-  /** What a teacher says of a row's label. */
-  private teacherRow(numbers: Float32Array | undefined, row: number, label: number, labels: number, width: number): Float32Array {
-    if (numbers?.length !== labels * width)
-      throw new GradpromptError('shape-mismatch', `The teacher of row ${row} does not fit its labels`, {
-        found: `${numbers?.length ?? 0} numbers`,
-        expected: `${labels * width}: ${labels} labels of ${width}`,
-      })
-    return numbers.subarray(label * width, (label + 1) * width)
-  }
-
-  /** What a teacher says beside the rows that it is about, under its name in the program. Where sequences share a row they share its teacher. */
-  private lesson(
-    targets: readonly Target[],
-    teacher: readonly Float32Array[],
-    readRows: readonly number[],
-    { weight, ...named }: { weight: number; teacher: number } | { weight: number; teacherHidden: number },
-  ): Record<string, ProgramInput> {
-    const [name, width] = Object.entries(named)[0]!
-    const place = new Map(readRows.map((row, i) => [row, i]))
-    const data = new Float32Array(readRows.length * width)
-    const weights = new Float32Array(readRows.length)
-    for (const [i, { row }] of targets.entries()) {
-      const at = place.get(row)!
-      if (weights[at] === 0) data.set(teacher[i]!, at * width)
-      weights[at]! += weight
-    }
-    return {
-      [name]: { data, shape: [readRows.length, width] },
-      [`${name}Weight`]: { data: weights, shape: [readRows.length] },
-    }
+  private get forGradients() {
+    return { config: this.config, memory: this.memory, programs: this.programs }
   }
 
   /**
@@ -473,7 +247,7 @@ export class LanguageModel {
     const logProbabilities = new Float32Array(positions.length * vocabSize)
     const hidden = new Float32Array(kind === 'logitsAndHidden' ? positions.length * hiddenSize : 0)
     if (positions.length === 0) return { logProbabilities, hidden }
-    this.checkIds([row.ids], prompt)
+    requireIds([row.ids], this.config, prompt)
     const active = prompt && tasksOf(prompt, [row])[0]!.active
     const ids = row.ids.slice(0, positions.at(-1))
     const forest = new Forest([{ ids, instructionLength: positions[0]! }], placementOf(active, this.config))
@@ -487,7 +261,7 @@ export class LanguageModel {
       return { row: at, id: 0, weight: 0 }
     })
     const { inputs, readRows } = forest.inputs(targets)
-    const program = await this.program(kind, active, false)
+    const program = await this.programs.open(kind, active)
     const outputs = (await program.run({ ...inputs, ...parameterInputs(active) })) as Record<string, Float32Array>
     const rowOf = (name: string, place: number, width: number) => outputs[name]!.subarray(place * width, (place + 1) * width)
     for (const [i, { row: at }] of targets.entries()) {
@@ -535,8 +309,9 @@ export class LanguageModel {
       headRows: rows.map(row => 1 + row.candidates.reduce((sum, { ids }) => sum + ids.length - 1, 0)),
     })) {
       const part = rows.slice(start, end)
-      this.checkIds(
+      requireIds(
         part.flatMap(row => [row.context, ...row.candidates.map(({ ids }) => ids)]),
+        this.config,
         prompt,
       )
       // The last token of an answer is never fed: nothing is predicted from it.
@@ -555,7 +330,7 @@ export class LanguageModel {
         ),
       )
       const { inputs } = forest.inputs(targets)
-      const program = await this.program('logProbabilities', prompt, forest.hasChildren)
+      const program = await this.programs.open('logProbabilities', prompt, { children: forest.hasChildren })
       const { logProbabilities } = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as {
         logProbabilities: Float32Array
       }
@@ -568,220 +343,17 @@ export class LanguageModel {
   /** Opens (and compiles, if need be) the programs of a training run, so that its first step is as fast as the others. */
   async prepare(
     prompt: ActivePrompt | undefined,
-    kinds: readonly Kind[],
-    labelSmoothing = 0,
-    temperature?: number,
-    hiddenTerm = false,
+    kinds: readonly ProgramKind[],
+    options: Pick<ProgramOptions, 'labelSmoothing' | 'temperature' | 'hiddenTerm'> = {},
   ): Promise<void> {
     for (const kind of kinds)
-      await (kind === 'gradient' || kind === 'gradientFromFrozen'
-        ? this.program(kind, prompt, false, labelSmoothing, temperature, hiddenTerm)
-        : this.program(kind, prompt, false))
+      await this.programs.open(kind, prompt, kind === 'gradient' || kind === 'gradientFromFrozen' ? options : {})
   }
 
   async dispose(): Promise<void> {
-    const programs = await Promise.allSettled(this.programs.values())
-    this.programs.clear()
-    for (const program of programs) if (program.status === 'fulfilled') await program.value.dispose()
+    await this.programs.dispose()
     await this.embedding?.close()
     this.embedding = undefined
-  }
-
-  /**
-   * The specification of a program of this model: also what an eager run takes.
-   *
-   * @param temperature of a teacher, where the gradient has one: it is then given as `teacher` [Q, V] and `teacherWeight` [Q]
-   * @param hiddenTerm its hidden states count as well: `teacherHidden` [Q, d] and `teacherHiddenWeight` [Q]
-   */
-  programSpec(
-    kind: Kind,
-    prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined,
-    children: boolean,
-    labelSmoothing = 0,
-    temperature?: number,
-    hiddenTerm = false,
-  ): ProgramSpec {
-    const { family, config } = this.checkpoint
-    const { inputs, dims } = forestSpec({ placement: placementOf(prompt, config), children, maxRows: MAX_ROWS })
-    const parameters = prompt?.method.parameters(prompt.config, config) ?? []
-    const parameterInput = ({ name, shape }: { name: string; shape: readonly number[] }) => [
-      `parameter:${name}`,
-      { shape, dtype: 'float32' as const },
-    ]
-    return {
-      name: `${family.name} ${kind}`,
-      inputs: {
-        ...inputs,
-        ...(kind === 'gradientFromFrozen' && {
-          frozen: { shape: [inputs.tokenIds!.shape[0]!, config.hiddenSize], dtype: 'float32' as const },
-        }),
-        ...(temperature !== undefined && {
-          teacher: { shape: ['Q', config.vocabSize], dtype: 'float32' as const },
-          teacherWeight: { shape: ['Q'], dtype: 'float32' as const },
-        }),
-        ...(hiddenTerm && {
-          teacherHidden: { shape: ['Q', config.hiddenSize], dtype: 'float32' as const },
-          teacherHiddenWeight: { shape: ['Q'], dtype: 'float32' as const },
-        }),
-        ...Object.fromEntries(parameters.map(parameterInput)),
-      },
-      dims,
-      weights: this.weights,
-      key: {
-        kind,
-        family: family.name,
-        config,
-        method: prompt && programKey(prompt.config),
-        parameters,
-        labelSmoothing,
-        temperature,
-        hiddenTerm,
-        children,
-      },
-      fn: (given, weight) => {
-        const targets = targetsOf(given)
-        /** [Q, d] */
-        const states = (values: Readonly<Record<string, tf.Tensor>>) =>
-          forwardForest({
-            family,
-            config,
-            weight,
-            given,
-            ...(prompt ? { prompt: { ...prompt, parameters: values } } : {}),
-          })
-        /** [Q, V] */
-        const read = (values: Readonly<Record<string, tf.Tensor>>) => family.logits(config, weight, states(values))
-        const all = Object.fromEntries(parameters.map(({ name }) => [name, given[`parameter:${name}`]!]))
-        if (kind === 'logits') return { logits: read(all) }
-        if (kind === 'logitsAndHidden') {
-          const hidden = states(all)
-          return { logits: family.logits(config, weight, hidden), hidden }
-        }
-        if (kind === 'logProbabilities')
-          return { logProbabilities: tokenLogProbabilities(read(all), targets.row, targets.target) }
-        const names = parameters.filter(({ frozen }) => !frozen).map(({ name }) => name)
-        let divergence: tf.Scalar | undefined
-        const loss = (...tensors: tf.Tensor[]) => {
-          const learned = Object.fromEntries(names.map((name, i) => [name, tensors[i]!]))
-          const hidden = states({ ...all, ...learned })
-          const logits = family.logits(config, weight, hidden)
-          const crossEntropy = tokenCrossEntropy(logits, targets, labelSmoothing)
-          if (temperature === undefined) return crossEntropy
-          const { teacher, teacherWeight, teacherHidden, teacherHiddenWeight } = given as Record<string, tf.Tensor>
-          divergence = tf.keep(teacherDivergence(logits, { teacher: teacher!, weight: teacherWeight!, temperature }))
-          const both = tf.add(crossEntropy, divergence) as tf.Scalar
-          if (!hiddenTerm) return both
-          return tf.add(both, hiddenDifference(hidden, { teacher: teacherHidden!, weight: teacherHiddenWeight! })) as tf.Scalar
-        }
-        const { value, grads } = tf.valueAndGrads(loss)(names.map(name => all[name]!))
-        return {
-          loss: value,
-          ...(divergence && { divergence }),
-          ...Object.fromEntries(names.map((name, i) => [`gradient:${name}`, grads[i]!])),
-        }
-      },
-    }
-  }
-
-  private frozenSpec({ method, config: options }: ActivePrompt): ProgramSpec {
-    const { family, config } = this.checkpoint
-    const prompt = { method, config: options, parameters: {} }
-    const placement = placementOf(prompt, config)
-    const to = frozenLayers(prompt, config)
-    const { inputs, dims } = forestSpec({ placement, children: false, maxRows: MAX_ROWS })
-    return {
-      name: `${family.name} frozen layers`,
-      inputs,
-      dims,
-      weights: this.weights,
-      key: { kind: 'frozen', family: family.name, config, placement, to },
-      // No hook acts below, so that none of the parameters is needed.
-      fn: (given, weight) => ({ hidden: forwardForest({ family, config, weight, given, prompt, to }) }),
-    }
-  }
-
-  private statesSpec({ method, config: options }: ActivePrompt, placement: PromptPlacement): ProgramSpec {
-    const { family, config } = this.checkpoint
-    const { numVirtualTokens: count } = placement
-    const { inputs, dims } = forestSpec({ placement, children: false, maxRows: MAX_ROWS })
-    return {
-      name: `${family.name} states`,
-      inputs: { ...inputs, 'parameter:prompt': { shape: [count, config.hiddenSize], dtype: 'float32' } },
-      dims,
-      weights: this.weights,
-      key: { kind: 'states with neurons', family: family.name, config, count },
-      fn: (given, weight) => {
-        const made = {
-          hidden: [] as tf.Tensor2D[],
-          keys: [] as tf.Tensor3D[],
-          values: [] as tf.Tensor3D[],
-          neurons: [] as tf.Tensor2D[],
-        }
-        forwardForest({
-          family,
-          config,
-          weight,
-          given,
-          prompt: { method, config: options, parameters: { prompt: given['parameter:prompt']! } },
-          onRows: (_, x) => made.hidden.push(tf.slice(x as tf.Tensor2D, [0, 0], [count, -1])),
-          // The last layer has the row alone that is read: the prompt's last.
-          onNeurons: (layer, x) => {
-            const row = layer === config.numLayers - 1 ? 0 : count - 1
-            made.neurons.push(tf.slice(x as tf.Tensor2D, [row, 0], [1, -1]))
-          },
-          onKeys: (_, key, value) => {
-            made.keys.push(tf.slice(key as tf.Tensor3D, [0, 0, 0], [-1, count, -1]))
-            made.values.push(tf.slice(value as tf.Tensor3D, [0, 0, 0], [-1, count, -1]))
-          },
-        })
-        return {
-          hidden: tf.concat(made.hidden, 0),
-          keys: tf.concat(made.keys, 0),
-          values: tf.concat(made.values, 0),
-          neurons: tf.concat(made.neurons, 0),
-        }
-      },
-    }
-  }
-
-  /** @throws GradpromptError whatever compiling throws; a failed program is compiled anew the next time */
-  private program(
-    kind: Kind,
-    prompt: ActivePrompt | undefined,
-    children: boolean,
-    labelSmoothing = 0,
-    temperature?: number,
-    hiddenTerm = false,
-  ): Promise<Program> {
-    const key = JSON.stringify([kind, prompt?.config, children, labelSmoothing, temperature, hiddenTerm])
-    return this.opened(key, () => this.programSpec(kind, prompt, children, labelSmoothing, temperature, hiddenTerm))
-  }
-
-  private frozenProgram(prompt: ActivePrompt): Promise<Program> {
-    return this.opened(JSON.stringify(['frozen', prompt.config]), () => this.frozenSpec(prompt))
-  }
-
-  private opened(key: string, spec: () => ProgramSpec): Promise<Program> {
-    const known = this.programs.get(key)
-    if (known) return known
-    const made = Program.compile(spec(), { device: this.device, threads: this.threads })
-    this.programs.set(key, made)
-    made.catch(() => this.programs.delete(key))
-    return made
-  }
-
-  /** Behind the vocabulary are the prompt's soft tokens. */
-  private checkIds(rows: readonly (readonly number[])[], prompt: Pick<ActivePrompt, 'config'> | undefined): void {
-    const limit = this.config.vocabSize + (prompt ? numSoftTokens(prompt.config) : 0)
-    for (const [i, ids] of rows.entries()) {
-      const bad = ids.find(id => !(Number.isInteger(id) && id >= 0 && id < limit))
-      if (bad !== undefined) {
-        throw new GradpromptError('invalid-token-id', `Row ${i} holds an id outside the vocabulary`, {
-          found: String(bad),
-          expected: `0 to ${this.config.vocabSize - 1}`,
-        })
-      }
-    }
   }
 }
 
@@ -790,88 +362,4 @@ function logSoftmax(logits: Float32Array): Float32Array {
   const highest = logits.reduce((most, x) => Math.max(most, x), Number.NEGATIVE_INFINITY)
   const level = highest + Math.log(logits.reduce((sum, x) => sum + Math.exp(x - highest), 0))
   return logits.map(x => x - level)
-}
-
-const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
-
-const NO_PROMPT: PromptPlacement = { numVirtualTokens: 0, position: 'before-bos' }
-
-export const placementOf = (prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined, model: ModelConfig): PromptPlacement =>
-  prompt?.method.placement(prompt.config, model) ?? NO_PROMPT
-
-/** The rows of each task with the prompt as that task has it; all of them as it stands, where rows name no task. */
-function tasksOf(
-  prompt: ActivePrompt,
-  rows: readonly { readonly task?: number | undefined }[],
-): { active: ActivePrompt; members: number[] }[] {
-  const { method, config, parameters } = prompt
-  return [...new Set(rows.map(({ task }) => task))].map(task => ({
-    active: task === undefined || !method.forTask ? prompt : { ...prompt, parameters: method.forTask(config, parameters, task) },
-    members: [...rows.keys()].filter(i => rows[i]!.task === task),
-  }))
-}
-
-/** Virtual tokens that every sequence has for itself. */
-function ownTokens(prompt: ActivePrompt | undefined, model: ModelConfig): number {
-  const { perSequence, numVirtualTokens } = placementOf(prompt, model)
-  return perSequence ? numVirtualTokens : 0
-}
-
-/** What a method's tensor code can depend on: what it starts from is not among it. */
-function programKey({
-  init,
-  softTokens,
-  ...config
-}: {
-  readonly type: string
-  readonly init?: unknown
-  readonly softTokens?: unknown
-}): object {
-  return config
-}
-
-const parameterInputs = (prompt: ActivePrompt | undefined): Record<string, ProgramInput> =>
-  Object.fromEntries([...(prompt?.parameters ?? [])].map(([name, data]) => [`parameter:${name}`, data]))
-
-/** Nothing is predicted from what stands behind the second-last label, so it is not computed. */
-const fedIds = (row: LabelledRow) => row.ids.slice(0, labelPositions(row).at(-1) ?? 0)
-
-/** Positions of the labels of a row. */
-function labelPositions({ ids, labels }: LabelledRow): number[] {
-  if (labels.length !== ids.length) {
-    throw new GradpromptError('shape-mismatch', 'A row has not as many labels as ids', {
-      found: `${labels.length} labels`,
-      expected: `${ids.length}, one for each id`,
-    })
-  }
-  return labels.flatMap((label, i) => (label === IGNORED ? [] : [i]))
-}
-
-/** A soft prompt given as rows acts as prompt tuning's does. */
-function plainPrompt({ data, shape, position = 'before-bos' }: SoftPrompt, model: ModelConfig): ActivePrompt {
-  const [count, width] = shape
-  if (width !== model.hiddenSize || data.length !== count * width || count < 1) {
-    throw new GradpromptError('shape-mismatch', 'The soft prompt does not fit the model', {
-      found: `${data.length} numbers of shape [${shape}]`,
-      expected: `[m, ${model.hiddenSize}]`,
-    })
-  }
-  return {
-    method: plainRows,
-    config: { type: 'rows', numVirtualTokens: count, position } as { type: string },
-    parameters: new Map([['prompt', data]]),
-  }
-}
-
-type RowsConfig = { type: string; numVirtualTokens: number; position: 'before-bos' | 'after-bos' }
-
-/** Rows in front of the text, whatever they come from. */
-const plainRows: PromptMethod = {
-  type: 'rows',
-  paper: '',
-  learningRate: 0.01,
-  placement: config => config as RowsConfig,
-  parameters: (config, { hiddenSize }) => [{ name: 'prompt', shape: [(config as RowsConfig).numVirtualTokens, hiddenSize] }],
-  initialise: () => Promise.resolve(new Map()),
-  inputRows: (_, { prompt }) => prompt!,
 }

@@ -1,6 +1,6 @@
 import { tf } from '../../kernels/tf.js'
 import { tokenCrossEntropy, tokenLogits, tokenLogProbabilities } from '../../kernels/token-cross-entropy.js'
-import { forestSpec } from '../model/forest.js'
+import { forestSpec, MAX_ROWS } from '../model/forest.js'
 import { forwardForest, targetsOf } from '../model/forward.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { Program, type ProgramInput, type ProgramSpec } from '../program/program.js'
@@ -11,8 +11,6 @@ export type LossKind = 'cross-entropy' | 'negated-logits'
 
 type Kind = 'scores' | 'logits' | 'states' | 'project' | 'mix' | 'policy' | 'policy-gradient' | LossKind
 type Inputs = Readonly<Record<string, ProgramInput>>
-
-const MAX_ROWS = 1 << 17
 
 /** Parameters of a policy's network: two layers, M units between them. */
 export const policyInputs = { inWeight: ['d', 'M'], inBias: ['M'], outWeight: ['M', 'd'], outBias: ['d'] } as const
@@ -133,7 +131,7 @@ export class SearchPrograms {
       }
     if (kind === 'policy' || kind === 'policy-gradient') return this.policySpec(kind, common)
     const differentiated = kind === 'cross-entropy' || kind === 'negated-logits'
-    const forest = forestSpec({ placement: moved.placement({ type: '' }, config), children: !differentiated, maxRows: MAX_ROWS })
+    const forest = forestSpec({ placement: moved.placement({ type: '' }, config), children: !differentiated })
     const statesOf = (given: Record<string, tf.Tensor>, weight: (name: string) => tf.Tensor, offset?: tf.Tensor) => {
       const prompt = offset && { method: moved, config: { type: moved.type }, parameters: { offset } }
       return forwardForest({ family, config, weight, given, ...(prompt && { prompt }) }) // [Q, d]

@@ -9,7 +9,8 @@ import { GradpromptError } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import { contentFreeRow, type Evaluation, type ScoreOptions, scoreRows, summary } from '../evaluate/score.js'
-import type { ActivePrompt, LanguageModel } from '../model/language-model.js'
+import type { ActivePrompt } from '../model/active-prompt.js'
+import type { LanguageModel } from '../model/language-model.js'
 import type { Teaching } from '../model/teacher.js'
 import { promptMethods } from '../prompts/index.js'
 import type { PromptParameter } from '../prompts/method.js'
@@ -88,7 +89,8 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   const frozen = frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
   const gradient = frozen ? 'gradientFromFrozen' : 'gradient'
   const hiddenTerm = distillation !== undefined && distillation.hidden > 0
-  await model.prepare(prompt, [gradient], labelSmoothing, (regularization ?? distillation)?.temperature, hiddenTerm)
+  const { temperature } = regularization ?? distillation ?? {}
+  await model.prepare(prompt, [gradient], { labelSmoothing, temperature, hiddenTerm })
   const teach = await lessons(config.train, prompt, model, examples)
   const state = startLearning(parameters, shapes, config.train, steps)
   return {

@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
+import type { ActivePrompt, SoftPrompt } from '../../src/model/active-prompt.js'
 import { Forest } from '../../src/model/forest.js'
-import { type ActivePrompt, LanguageModel, type SoftPrompt } from '../../src/model/language-model.js'
+import { LanguageModel } from '../../src/model/language-model.js'
 import { promptTuning, promptTuningSchema } from '../../src/prompts/prompt-tuning.js'
 import { difference, random } from '../support/numbers.js'
 

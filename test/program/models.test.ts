@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { Forest, type Sequence, type Target } from '../../src/model/forest.js'
 import { LanguageModel } from '../../src/model/language-model.js'
+import { programSpec } from '../../src/model/model-programs.js'
 import { runEagerly } from '../../src/program/eager.js'
 import { Program, type ProgramSpec } from '../../src/program/program.js'
 import { promptTuning, promptTuningSchema } from '../../src/prompts/prompt-tuning.js'
@@ -68,7 +69,8 @@ describe.each(['llama-gqa', 'mistral-window', 'gpt2'])('programs of %s equal the
         position: position ?? 'before-bos',
       })
       const prompt = position && { method: promptTuning, config }
-      const spec = model.programSpec(kind, prompt as Parameters<LanguageModel['programSpec']>[1], forest.hasChildren, 0.1)
+      const options = { children: forest.hasChildren, labelSmoothing: 0.1 }
+      const spec = programSpec(model, kind, prompt as Parameters<typeof programSpec>[2], options)
       const parameters = position && { 'parameter:prompt': random(4, [NUM_VIRTUAL_TOKENS, model.config.hiddenSize]) }
       const inputs = { ...(forest.inputs(targets).inputs as Record<string, Values>), ...parameters }
       for (const [output, worst] of Object.entries(await disagreement(spec, inputs))) expect(worst, output).toBeLessThan(1e-5)

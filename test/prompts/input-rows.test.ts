@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { peftAdapter } from '../../src/export/peft-adapter.js'
-import type { ActivePrompt, LabelledRow } from '../../src/model/language-model.js'
+import type { ActivePrompt } from '../../src/model/active-prompt.js'
+import type { LabelledRow } from '../../src/model/row.js'
 import { promptMethods } from '../../src/prompts/index.js'
 import { lowRankFactors } from '../../src/prompts/reparametrization.js'
 import { staticRows } from '../../src/prompts/static.js'

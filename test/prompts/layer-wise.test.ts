@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import type { ModelConfig } from '../../models/family.js'
 import { GenerationEngine } from '../../src/generate/engine.js'
+import { programSpec } from '../../src/model/model-programs.js'
 import { traceGraph } from '../../src/program/graph.js'
 import { SizeExpression } from '../../src/program/sizes.js'
 import { promptMethods } from '../../src/prompts/index.js'
@@ -137,7 +138,7 @@ describe('generation goes on as scoring says', () => {
 test('no gradient passes below the insertion layer', async () => {
   const nodes = async (options: { readonly type: string }, kind: 'gradient' | 'logProbabilities') => {
     const { model, prompt } = await anyPrompt(options, 'llama-gqa')
-    const { inputs, dims, fn, weights } = model.programSpec(kind, prompt, false)
+    const { inputs, dims, fn, weights } = programSpec(model, kind, prompt)
     const declared = Object.entries(inputs).map(([name, { dtype, shape }]) => ({
       name,
       dtype,

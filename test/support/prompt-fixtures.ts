@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { expect } from 'vitest'
 import { openSafetensors } from '../../src/formats/safetensors.js'
-import { type ActivePrompt, LanguageModel } from '../../src/model/language-model.js'
+import type { ActivePrompt } from '../../src/model/active-prompt.js'
+import { LanguageModel } from '../../src/model/language-model.js'
 import { methodSchemas, promptMethods } from '../../src/prompts/index.js'
 import { difference, relativeError } from './numbers.js'
 

@@ -1,0 +1,76 @@
+import type { ModelConfig } from '../../models/family.js'
+import { GradpromptError } from '../errors.js'
+import type { ProgramInput } from '../program/program.js'
+import type { PromptMethod } from '../prompts/method.js'
+import type { PromptPlacement } from './forest.js'
+
+/** What acts in front of the text: a method with its configuration and the values of its parameters. */
+export interface ActivePrompt {
+  readonly method: PromptMethod
+  readonly config: { readonly type: string }
+  readonly parameters: ReadonlyMap<string, Float32Array>
+}
+
+/** A soft prompt as plain rows, `[m, hiddenSize]`. */
+export interface SoftPrompt {
+  readonly data: Float32Array
+  readonly shape: readonly [number, number]
+  /** Where the rows stand; by default before everything, as in PEFT. */
+  readonly position?: 'before-bos' | 'after-bos'
+}
+
+const NO_PROMPT: PromptPlacement = { numVirtualTokens: 0, position: 'before-bos' }
+
+export const placementOf = (prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined, model: ModelConfig): PromptPlacement =>
+  prompt?.method.placement(prompt.config, model) ?? NO_PROMPT
+
+/** The rows of each task with the prompt as that task has it; all of them as it stands, where rows name no task. */
+export function tasksOf(
+  prompt: ActivePrompt,
+  rows: readonly { readonly task?: number | undefined }[],
+): { active: ActivePrompt; members: number[] }[] {
+  const { method, config, parameters } = prompt
+  return [...new Set(rows.map(({ task }) => task))].map(task => ({
+    active: task === undefined || !method.forTask ? prompt : { ...prompt, parameters: method.forTask(config, parameters, task) },
+    members: [...rows.keys()].filter(i => rows[i]!.task === task),
+  }))
+}
+
+/** Virtual tokens that every sequence has for itself. */
+export function ownTokens(prompt: ActivePrompt | undefined, model: ModelConfig): number {
+  const { perSequence, numVirtualTokens } = placementOf(prompt, model)
+  return perSequence ? numVirtualTokens : 0
+}
+
+/** A prompt's parameters as a program takes them. */
+export const parameterInputs = (prompt: ActivePrompt | undefined): Record<string, ProgramInput> =>
+  Object.fromEntries([...(prompt?.parameters ?? [])].map(([name, data]) => [`parameter:${name}`, data]))
+
+/** A soft prompt given as rows acts as prompt tuning's does. */
+export function plainPrompt({ data, shape, position = 'before-bos' }: SoftPrompt, model: ModelConfig): ActivePrompt {
+  const [count, width] = shape
+  if (width !== model.hiddenSize || data.length !== count * width || count < 1) {
+    throw new GradpromptError('shape-mismatch', 'The soft prompt does not fit the model', {
+      found: `${data.length} numbers of shape [${shape}]`,
+      expected: `[m, ${model.hiddenSize}]`,
+    })
+  }
+  return {
+    method: plainRows,
+    config: { type: 'rows', numVirtualTokens: count, position } as { type: string },
+    parameters: new Map([['prompt', data]]),
+  }
+}
+
+type RowsConfig = { type: string; numVirtualTokens: number; position: 'before-bos' | 'after-bos' }
+
+/** Rows in front of the text, whatever they come from. */
+const plainRows: PromptMethod = {
+  type: 'rows',
+  paper: '',
+  learningRate: 0.01,
+  placement: config => config as RowsConfig,
+  parameters: (config, { hiddenSize }) => [{ name: 'prompt', shape: [(config as RowsConfig).numVirtualTokens, hiddenSize] }],
+  initialise: () => Promise.resolve(new Map()),
+  inputRows: (_, { prompt }) => prompt!,
+}

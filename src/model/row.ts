@@ -1,0 +1,57 @@
+import type { ModelConfig } from '../../models/family.js'
+import { GradpromptError } from '../errors.js'
+import { numSoftTokens } from '../prompts/soft-rows.js'
+import type { ActivePrompt } from './active-prompt.js'
+
+/** Of a position without a loss. */
+const IGNORED = -100
+
+/** A row for training or scoring: `labels[i]` is `ids[i]`, or -100 where there is no loss. */
+export interface LabelledRow {
+  readonly ids: readonly number[]
+  readonly labels: readonly number[]
+  /** Which of the prompt's tasks it belongs to, where the prompt has several. */
+  readonly task?: number | undefined
+}
+
+/** A row to score: a context, and what may follow it. */
+export interface CandidateRow {
+  readonly context: readonly number[]
+  readonly candidates: readonly { readonly ids: readonly number[] }[]
+  readonly task?: number | undefined
+}
+
+/** Nothing is predicted from what stands behind the second-last label, so it is not computed. */
+export const fedIds = (row: LabelledRow) => row.ids.slice(0, labelPositions(row).at(-1) ?? 0)
+
+/** Positions of the labels of a row. */
+export function labelPositions({ ids, labels }: LabelledRow): number[] {
+  if (labels.length !== ids.length) {
+    throw new GradpromptError('shape-mismatch', 'A row has not as many labels as ids', {
+      found: `${labels.length} labels`,
+      expected: `${ids.length}, one for each id`,
+    })
+  }
+  return labels.flatMap((label, i) => (label === IGNORED ? [] : [i]))
+}
+
+/**
+ * Behind the vocabulary are the prompt's soft tokens.
+ * @throws GradpromptError `invalid-token-id`
+ */
+export function requireIds(
+  rows: readonly (readonly number[])[],
+  model: ModelConfig,
+  prompt: Pick<ActivePrompt, 'config'> | undefined,
+): void {
+  const limit = model.vocabSize + (prompt ? numSoftTokens(prompt.config) : 0)
+  for (const [i, ids] of rows.entries()) {
+    const bad = ids.find(id => !(Number.isInteger(id) && id >= 0 && id < limit))
+    if (bad !== undefined) {
+      throw new GradpromptError('invalid-token-id', `Row ${i} holds an id outside the vocabulary`, {
+        found: String(bad),
+        expected: `0 to ${limit - 1}`,
+      })
+    }
+  }
+}
