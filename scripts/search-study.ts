@@ -38,7 +38,8 @@ export const conditions = {
   greater: { type: 'greater' },
   'random-shortlist': { type: 'greater', shortlist: 'random' },
   'gradient-without-reasoning': { type: 'greater', shortlist: 'gradient-without-reasoning' },
-  promptquine: { type: 'promptquine' },
+  // The prompt is short and the budget small: a generation of a few, until four tokens are left.
+  promptquine: { type: 'promptquine', begin: 'copies', population: 4, offspring: 4, minLength: 4 },
 } as const
 type Condition = keyof typeof conditions
 
