@@ -21,6 +21,7 @@ type RankLine = SearchStudyLine & {
 const percent = (value: number) => `${(100 * value).toFixed(1)}`
 const interval = ({ value, low, high }: MetricValue, show = percent) => `${show(value)} [${show(low)}, ${show(high)}]`
 const signed = (value: number) => `${value > 0 ? '+' : ''}${percent(value)}`
+const probability = (p: number | null) => (p === null ? '–' : p < 0.001 ? '< 0.001' : `= ${p.toFixed(3)}`)
 const bitsOf = (text: string) => [...text].map(Number)
 
 /** The mean of paired differences with its bootstrap interval. */
@@ -59,9 +60,9 @@ export function studyPage(lines: readonly SearchStudyLine[], conditions: readonl
           const own = of(task, condition)
           const found = own.flatMap(run => bitsOf(run.test.found))
           const before = own.flatMap(run => bitsOf(run.test.first))
-          const ps = own.map(({ p }) => (p === null ? '–' : p.toFixed(3))).join(', ')
+          const ps = own.map(({ p }) => probability(p)).join(', ')
           const gain = paired(found.map((bit, i) => bit - before[i]!))
-          return ['', condition, interval(accuracy(found)), `${interval(gain, signed)}; p = ${ps}`, seeds(own)]
+          return ['', condition, interval(accuracy(found)), `${interval(gain, signed)}; p ${ps}`, seeds(own)]
         }),
     ]
   })
