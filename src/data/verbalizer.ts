@@ -1,3 +1,4 @@
+import { logSumExp } from '../numbers.js'
 import type { LabelSet } from './labels.js'
 
 /** How the scores of a class's words become its own. */
@@ -73,11 +74,6 @@ export function weightGradient(
     }
   }
   return Float32Array.from(gradient)
-}
-
-function logSumExp(values: readonly number[]): number {
-  const highest = Math.max(...values)
-  return highest + Math.log(values.reduce((sum, value) => sum + Math.exp(value - highest), 0))
 }
 
 function softmax(values: readonly number[]): number[] {

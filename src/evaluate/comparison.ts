@@ -1,5 +1,6 @@
 import { randomGenerator } from '../data/random.js'
 import { GradpromptError } from '../errors.js'
+import { mean } from '../numbers.js'
 import { type MetricValue, wilsonInterval } from './intervals.js'
 import type { RowResult } from './row-results.js'
 
@@ -69,7 +70,7 @@ export function compareConditions(conditions: readonly Condition[], { seed }: { 
 
 function summarize(name: string, seeds: readonly Float64Array[], binary: boolean, seed: number): ConditionSummary {
   const means = seeds.map(mean)
-  const value = average(means)
+  const value = mean(means)
   const rows = seeds[0]!.length
   const interval =
     binary && seeds.length === 1
@@ -90,7 +91,7 @@ function compareScores(
   seed: number,
 ): Omit<PairedComparison, 'name' | 'baseline'> {
   const rows = baseline[0]!.length
-  const value = average(other.map(mean)) - average(baseline.map(mean))
+  const value = mean(other.map(mean)) - mean(baseline.map(mean))
   const interval = resampled(rows, [baseline, other], ([a, b]) => b! - a!, seed)
   const [a, b] = [rowMeans(baseline), rowMeans(other)]
   const isSingle = baseline.length === 1 && other.length === 1
@@ -245,17 +246,13 @@ const differentRows = (message: string, { found, hint }: { found: string; hint: 
     hint,
   })
 
-const mean = (values: Float64Array): number => values.reduce((sum, value) => sum + value, 0) / values.length
-
-const average = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length
-
 /** Of a sample. */
 function deviation(values: ArrayLike<number>): number {
   const all = Array.from(values)
-  const centre = average(all)
+  const centre = mean(all)
   return Math.sqrt(all.reduce((sum, value) => sum + (value - centre) ** 2, 0) / Math.max(1, all.length - 1))
 }
 
 /** Each row's mean over the seeds. */
 const rowMeans = (seeds: readonly Float64Array[]): Float64Array =>
-  Float64Array.from(seeds[0]!, (_, row) => average(seeds.map(scores => scores[row]!)))
+  Float64Array.from(seeds[0]!, (_, row) => mean(seeds.map(scores => scores[row]!)))

@@ -2,6 +2,7 @@ import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import { randomGenerator } from '../data/random.js'
 import { GradpromptError } from '../errors.js'
+import { logSumExp } from '../numbers.js'
 import type { Alternative } from './request.js'
 
 /** How a token is chosen. The steps are taken in transformers' order: penalty, temperature, top-k, top-p, min-p. */
@@ -121,13 +122,6 @@ export function highest(values: Float32Array): number {
   let best = 0
   for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i
   return best
-}
-
-export function logSumExp(values: Float32Array): number {
-  const most = values[highest(values)]!
-  let sum = 0
-  for (let i = 0; i < values.length; i++) sum += Math.exp(values[i]! - most)
-  return most + Math.log(sum)
 }
 
 function penalised(logits: Float32Array, ids: readonly number[], penalty: number): Float32Array {

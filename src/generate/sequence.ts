@@ -1,8 +1,9 @@
 import type { Tokenizer } from '../formats/tokenizer.js'
+import { logSumExp } from '../numbers.js'
 import type { BlockOwner } from './block-store.js'
 import type { PrefixNode } from './prefix-cache.js'
 import type { Alternative, ContinuationScore, Generation, GenerationRequest } from './request.js'
-import { logSumExp, Sampler } from './sampling.js'
+import { Sampler } from './sampling.js'
 import { TextStream } from './text-stream.js'
 
 /** Where the virtual tokens of a request's prompt stand. */

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { ModelConfig } from '../../models/family.js'
 import { GradpromptError } from '../errors.js'
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
+import { logSumExp } from '../numbers.js'
 import { defaultThreads, type WeightFile } from '../program/program.js'
 import type { Device } from '../program/session.js'
 import type { LayerState } from '../prompts/method.js'
@@ -357,9 +358,7 @@ export class LanguageModel {
   }
 }
 
-/** Sums in double precision. */
 function logSoftmax(logits: Float32Array): Float32Array {
-  const highest = logits.reduce((most, x) => Math.max(most, x), Number.NEGATIVE_INFINITY)
-  const level = highest + Math.log(logits.reduce((sum, x) => sum + Math.exp(x - highest), 0))
+  const level = logSumExp(logits)
   return logits.map(x => x - level)
 }

@@ -1,4 +1,5 @@
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
+import { mean } from '../numbers.js'
 
 /** Softmaxes of runs of logits that stand one after the other. */
 export function softmaxes(logits: Float32Array, lengths: readonly number[]): number[][] {
@@ -52,5 +53,3 @@ export function policyGradient(
   }
   return gradient
 }
-
-export const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length

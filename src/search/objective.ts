@@ -1,15 +1,16 @@
-import { setImmediate } from 'node:timers/promises'
 import type { LabelSet } from '../data/labels.js'
 import { classScores } from '../data/verbalizer.js'
-import { refuseAborted } from '../evaluate/score.js'
 import { Forest, type Target } from '../model/forest.js'
 import type { LanguageModel } from '../model/language-model.js'
+import { logSumExp, mean } from '../numbers.js'
 import type { Budget } from './budget.js'
 import { gapLoss, isRight, type Measure } from './measure.js'
+import { Predictions } from './predictions.js'
 import type { SearchPrograms } from './programs.js'
 import type { Reasoned, Reasoning } from './reasoning.js'
+import { choicesOf, readable, sequenceOf } from './row-sequence.js'
 import type { SearchRow } from './token-space.js'
-import { fedLength, type ReadSequence, type ReadToken, sharedLength, sharingOrder, TokenTree } from './token-tree.js'
+import { fedLength, type ReadSequence } from './token-tree.js'
 
 export interface ObjectiveOptions {
   /** Positions of a prompt that are searched: those whose own likelihood the fluency term takes. */
@@ -57,10 +58,6 @@ interface ReadValues {
   readonly isHighest: boolean
 }
 
-/** Most tokens of one run, and most bytes of the keys that attention lays beside its groups. */
-const ROWS_PER_RUN = 2048
-const KEY_BYTES = 256e6
-const LOGIT_BYTES = 256e6
 /** Rows that the fluency of a prompt is taken of where the model reasons: which question stands before it says little of a prompt. */
 const FLUENCY_ROWS = 4
 
@@ -68,15 +65,17 @@ const FLUENCY_ROWS = 4
  * Losses and gradients of prompts over rows. Where there is a `Reasoning`, exact scores are of the answer behind the model's own
  * reasoning under each prompt, and gradients hold that reasoning fixed: it is context, as in GReaTer.
  */
-export class Objective {
+export class Objective extends Predictions {
   constructor(
-    private readonly model: LanguageModel,
-    private readonly programs: SearchPrograms,
-    private readonly budget: Budget,
+    model: LanguageModel,
+    programs: SearchPrograms,
+    budget: Budget,
     readonly options: ObjectiveOptions,
-    private readonly signal?: AbortSignal | undefined,
+    signal?: AbortSignal | undefined,
     private readonly reasoning?: Reasoning | undefined,
-  ) {}
+  ) {
+    super(model, programs, budget, signal)
+  }
 
   get isReasoned(): boolean {
     return this.reasoning !== undefined
@@ -345,63 +344,6 @@ export class Objective {
     return { loss, gradient }
   }
 
-  /**
-   * Log-probabilities of every token at some positions of a prompt, given what stands before: means over the rows.
-   * @param positions up to the one behind the prompt's last token
-   * @returns [positions.length, V]
-   */
-  async proposals(prompt: readonly number[], rows: readonly SearchRow[], positions: readonly number[]): Promise<Float32Array> {
-    const { vocabSize } = this.model.config
-    const means = new Float32Array(positions.length * vocabSize)
-    await this.eachProposal(prompt, rows, positions, (_, j, logProbabilities) => {
-      for (let v = 0; v < vocabSize; v++) means[j * vocabSize + v]! += logProbabilities[v]! / rows.length
-    })
-    return means
-  }
-
-  /**
-   * The same of one position, row by row.
-   * @returns [rows.length][V]
-   */
-  async proposalsByRow(prompt: readonly number[], rows: readonly SearchRow[], position: number): Promise<Float32Array[]> {
-    const { vocabSize } = this.model.config
-    const all = rows.map(() => new Float32Array(vocabSize))
-    await this.eachProposal(prompt, rows, [position], (row, _, logProbabilities) => all[row]!.set(logProbabilities))
-    return all
-  }
-
-  private async eachProposal(
-    prompt: readonly number[],
-    rows: readonly SearchRow[],
-    positions: readonly number[],
-    visit: (row: number, position: number, logProbabilities: Float32Array) => void,
-  ): Promise<void> {
-    const { vocabSize } = this.model.config
-    const sequences = rows.map(row => ({
-      ids: [...row.before, ...prompt, PLACEHOLDER],
-      // Nothing predicts the first token of a text: there all are alike.
-      reads: readable(row, positions).map(position => ({ position: row.before.length + position, id: PLACEHOLDER })),
-    }))
-    await this.runTree(sequences, async (tree, part) => {
-      const { inputs } = tree.inputs()
-      const logits = await this.programs.logits(inputs)
-      const row = (inputs.targetRow as { data: Int32Array }).data
-      let next = 0
-      for (const index of part)
-        for (const position of readable(rows[index]!, positions)) {
-          const j = positions.indexOf(position)
-          const place = row[next++]! * vocabSize
-          const own = logits.subarray(place, place + vocabSize)
-          const normaliser = logSumExp(own)
-          visit(
-            index,
-            j,
-            own.map(logit => logit - normaliser),
-          )
-        }
-    })
-  }
-
   /** Of each sequence's whole answer; known already where it follows reasoning. */
   private async probabilities(
     sequences: readonly ReadSequence[],
@@ -421,28 +363,6 @@ export class Objective {
       }
     })
     return values
-  }
-
-  /**
-   * The hidden states that the last tokens of sequences have before the head, [sequences.length, d].
-   * @throws BudgetSpent between two runs; GradpromptError `aborted`
-   */
-  async states(sequences: readonly (readonly number[])[]): Promise<Float32Array> {
-    const { hiddenSize } = this.model.config
-    const distinct = [...new Map(sequences.map(ids => [ids.join(), ids])).values()]
-    const states = new Map<string, Float32Array>()
-    // What the state predicts is not asked.
-    const read = distinct.map((ids): ReadSequence => ({ ids, reads: [{ position: ids.length, id: 0 }] }))
-    await this.runTree(read, async (tree, part) => {
-      const { inputs } = tree.inputs()
-      const rows = await this.programs.states(inputs)
-      const place = (inputs.targetRow as { data: Int32Array }).data
-      for (const [i, index] of part.entries())
-        states.set(distinct[index]!.join(), rows.slice(place[i]! * hiddenSize, (place[i]! + 1) * hiddenSize))
-    })
-    const all = new Float32Array(sequences.length * hiddenSize)
-    for (const [i, ids] of sequences.entries()) all.set(states.get(ids.join())!, i * hiddenSize)
-    return all
   }
 
   /** The gradient of a mellowmax is that of the negated logits under these weights. */
@@ -465,94 +385,14 @@ export class Objective {
     })
     return weights
   }
-
-  /** Cuts sequences into trees that fit, those that begin alike side by side. `part`: their indices in the tree's order. */
-  private async runTree(
-    sequences: readonly ReadSequence[],
-    run: (tree: TokenTree, part: readonly number[]) => Promise<void>,
-  ): Promise<void> {
-    const order = sharingOrder(sequences)
-    const { vocabSize, numKeyValueHeads, headDim } = this.model.config
-    const { memory } = this.model
-    let start = 0
-    while (start < order.length) {
-      let [end, rows, heads, keys] = [start, 0, 0, 0]
-      for (; end < order.length; end++) {
-        const sequence = sequences[order[end]!]!
-        const length = fedLength(sequence)
-        const own = end === start ? length : length - sharedLength(sequences[order[end - 1]!]!, sequence)
-        const wanted = [rows + own, heads + sequence.reads.length, keys + length] as const
-        const fits =
-          wanted[0] <= ROWS_PER_RUN &&
-          wanted[1] * vocabSize * 4 <= LOGIT_BYTES &&
-          wanted[2] * numKeyValueHeads * headDim * 8 <= KEY_BYTES &&
-          memory.estimate(wanted[0], wanted[1], false) <= memory.budget
-        if (!fits && end > start) break
-        ;[rows, heads, keys] = wanted
-      }
-      await this.pause()
-      const part = order.slice(start, end)
-      const tree = new TokenTree(part.map(index => sequences[index]!))
-      await run(tree, part)
-      this.budget.add({ computedTokens: tree.rows })
-      start = end
-    }
-  }
-
-  /** Lets a signal arrive between two native calls. */
-  private async pause(): Promise<void> {
-    await setImmediate()
-    refuseAborted(this.signal)
-    this.budget.require()
-  }
 }
-
-/** A row as each answer of its closed set ends it. */
-function choicesOf(row: SearchRow): SearchRow[] {
-  const { after, words } = row.choices!
-  return words.map(answer => ({ ...row, after, answer }))
-}
-/** What stands in the place of a token that is not read. */
-const PLACEHOLDER = 0
-
-/** The reads of the free tokens come first, then those of the answer. */
-function sequenceOf(
-  prompt: readonly number[],
-  { before, after, extractor, answer }: SearchRow,
-  free: readonly number[],
-  reasoned?: Reasoned,
-): ReadSequence {
-  const ids = [...before, ...prompt, ...after, ...(reasoned?.reasoning ?? []), ...extractor, ...answer]
-  const first = ids.length - answer.length
-  const read = (position: number): ReadToken => ({ position, id: ids[position]! })
-  const own = readable({ before }, free).map(position => read(before.length + position))
-  return { ids, reads: [...own, ...answer.map((_, i) => read(first + i))] }
-}
-
-/** Positions of a prompt that something predicts: all but the first of a text. */
-const readable = ({ before }: Pick<SearchRow, 'before'>, positions: readonly number[]) =>
-  before.length > 0 ? positions : positions.filter(position => position > 0)
 
 const exactness = (rows: readonly boolean[]) => {
   const right = rows.filter(isExact => isExact).length
   return { exact: right === rows.length, exactRows: right / rows.length }
 }
 
-const mean = (values: ArrayLike<number>): number => {
-  let sum = 0
-  for (let i = 0; i < values.length; i++) sum += values[i]!
-  return sum / Math.max(1, values.length)
-}
-
 /** Asadi and Littman 2017, of the negated logits. */
 function mellow(logits: Float64Array, alpha: number): number {
   return (logSumExp(logits.map(logit => -alpha * logit)) - Math.log(logits.length)) / alpha
-}
-
-function logSumExp(values: ArrayLike<number>): number {
-  let highest = Number.NEGATIVE_INFINITY
-  for (let i = 0; i < values.length; i++) highest = Math.max(highest, values[i]!)
-  let sum = 0
-  for (let i = 0; i < values.length; i++) sum += Math.exp(values[i]! - highest)
-  return Math.log(sum) + highest
 }

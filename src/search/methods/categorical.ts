@@ -1,6 +1,7 @@
 import { z } from 'zod'
+import { mean } from '../../numbers.js'
 import { distinct, lowest, substituted } from '../candidates.js'
-import { drawFrom, entropyOf, mean, policyGradient, softmaxes } from '../distributions.js'
+import { drawFrom, entropyOf, policyGradient, softmaxes } from '../distributions.js'
 import type { SearchContext, SearchMethod } from '../method.js'
 import { adamStep } from '../relaxation.js'
 import { textTokens } from '../text-tokens.js'

@@ -1,0 +1,17 @@
+/** Small arithmetic over lists of numbers, in double precision. */
+
+/** log Σ exp(x): the highest is taken out first, so that nothing overflows. */
+export function logSumExp(values: ArrayLike<number>): number {
+  let highest = Number.NEGATIVE_INFINITY
+  for (let i = 0; i < values.length; i++) highest = Math.max(highest, values[i]!)
+  let sum = 0
+  for (let i = 0; i < values.length; i++) sum += Math.exp(values[i]! - highest)
+  return Math.log(sum) + highest
+}
+
+/** 0 of none. */
+export function mean(values: ArrayLike<number>): number {
+  let sum = 0
+  for (let i = 0; i < values.length; i++) sum += values[i]!
+  return sum / Math.max(1, values.length)
+}
