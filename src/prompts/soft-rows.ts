@@ -9,6 +9,9 @@ export const softParameter = 'softTokens'
 
 const DRAWS = 7
 
+/** A good rate of rows among embeddings. A run's own is for whatever its method learns: rows before a late layer want thirty times as much. */
+const LEARNING_RATE = 0.01
+
 /** The soft tokens that a prompt has; a method's options say so once the template is known. */
 const placeholdersOf = (config: { readonly type: string }): readonly SoftPlaceholder[] =>
   (config as { readonly softTokens?: readonly SoftPlaceholder[] }).softTokens ?? []
@@ -36,7 +39,9 @@ export function withSoftTokens<Config extends { readonly type: string }>(method:
     parameters(config, model) {
       const own = method.parameters(config, model)
       const count = numSoftTokens(config)
-      return count > 0 ? [...own, { name: softParameter, shape: [count, model.hiddenSize] }] : own
+      if (count === 0) return own
+      const rate = method.learningRate === LEARNING_RATE ? {} : { learningRate: LEARNING_RATE }
+      return [...own, { name: softParameter, shape: [count, model.hiddenSize], ...rate }]
     },
     async initialise(config, context) {
       const own = await method.initialise(config, context)
