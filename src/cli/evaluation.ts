@@ -296,7 +296,7 @@ async function byGeneration(
         metrics,
         rows,
         seconds,
-        rowsPerSecond: rows / seconds,
+        rowsPerSecond: (rows - resumed) / seconds,
         generated: { task, weights, generatedTokens, resumed, ...figures },
       },
       report: {

@@ -85,6 +85,7 @@ export interface EvaluateResult extends Evaluation {
   readonly model: string
   readonly data: string
   readonly seconds: number
+  /** Of the rows that are not from before. */
   readonly rowsPerSecond: number
   /** What was scored: `tuned`, `found prompt`, `base model`, or that with an instruction. */
   readonly condition: string

@@ -186,6 +186,15 @@ describe('a finished run', () => {
     expect(lines[0]).toMatchObject({ passed: false, control: { instruction: null } })
   })
 
+  test('whose answers were generated before is judged again without a pace', async () => {
+    const once = () =>
+      command(['evaluate', finished, '--data', at('toy.tsv'), '--limit', '4', '--generate', '--max-new-tokens', '2'])
+    expect((await once()).stdout).toMatch(/4 rows on llama-gqa, [\d.]+ rows\/s \[95 %/)
+    const { stdout } = await once()
+    expect(stdout).toMatch(/4 rows on llama-gqa \[95 %/)
+    expect(stdout).toContain('0 tokens generated with stored weights, 4 rows from before')
+  })
+
   test('needs rows, which a part set aside is not', async () => {
     const { code, stderr } = await command(['evaluate', finished])
     expect(code).toBe(2)

@@ -4,6 +4,7 @@ import { type Choice, choices } from '../../evaluate/score.js'
 import type { Device } from '../../program/session.js'
 import type { CommandFunction, OptionValues } from '../commands.js'
 import { compute } from '../computation.js'
+import { Interrupted } from '../failure.js'
 import { confusionTable, metricsTable } from '../figures.js'
 import type { EvaluateRequest, EvaluateResult, GeneratedFigures } from '../messages.js'
 import { createOutput, plural, quoted } from '../output.js'
@@ -12,13 +13,22 @@ import { createOutput, plural, quoted } from '../output.js'
 export const run: CommandFunction = async ({ argument, options }) => {
   const output = createOutput(options)
   const request = await requestOf(argument, options)
+  // Rows that were answered stand in a file as soon as they are scored; likelihoods are written together.
+  const isKept = request.generation !== undefined && (request.rows ?? argument) !== undefined
+  const goOn = 'finished rows are kept: the same command goes on'
   let shownAt = performance.now()
-  const result = await compute('evaluate', request, {
+  const evaluating = compute('evaluate', request, {
     onProgress({ what, done, total }) {
       if (done < total && performance.now() - shownAt < 5000) return
       shownAt = performance.now()
       output.note(`${done}/${total} ${what}`)
     },
+    onStopping: () => output.note('stopping; Ctrl-C again stops at once'),
+    hint: () => (isKept ? goOn : undefined),
+  })
+  const result = await evaluating.catch((error: unknown) => {
+    if (error instanceof Interrupted && isKept) output.note(`stopped; ${goOn}`)
+    throw error
   })
   const { threshold } = options
   const passed = typeof threshold === 'number' ? reaches(threshold, result) : undefined
@@ -144,8 +154,10 @@ function reaches(threshold: number, { metrics }: EvaluateResult): boolean {
 function describe({ prompt, instruction }: EvaluateRequest, result: EvaluateResult): string {
   const { control } = result
   const words = prompt === undefined ? instruction : control?.instruction
+  // Where every row is from before, nothing was computed.
+  const pace = result.rowsPerSecond > 0 ? `, ${result.rowsPerSecond.toFixed(1)} rows/s` : ''
   const sections = [
-    `${result.data}, ${plural(result.rows, 'row')} on ${result.model}, ${result.rowsPerSecond.toFixed(1)} rows/s [95 % interval]`,
+    `${result.data}, ${plural(result.rows, 'row')} on ${result.model}${pace} [95 % interval]`,
     metricsTable([
       ...(control === undefined ? [] : [{ name: control.name, metrics: control.metrics }]),
       { name: result.condition, metrics: result.metrics },
