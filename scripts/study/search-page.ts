@@ -131,6 +131,19 @@ from the proposals, at the first prompt. The last column: how many of them are b
 
 ${table(['task', 'seed', 'over reasoning', 'without reasoning', 'better swaps'], correlations)}
 
+## What to make of it
+
+Searching helps: over the first prompt the gain's interval lies above zero. The gradient over reasoning does not: at the same budget, three tokens drawn at random out of what the
+model itself proposes did at least as well, and pruning (\`promptquine\`) did less. What the tables above and the steps of the runs (\`events.jsonl\`) say of the reason:
+
+- The proposals carry most of it. At the first prompt many single swaps out of them are better than what stands there, so that a random one is a fair guess.
+- At the first prompt gradient scores agree weakly with exact changes on SST-2, hardly or not at all on AG News, and on boolean expressions the other way round; along the runs of
+  seeds 13 and 42 the agreement was -0.3 to 0.3, and a fifth of the shortlisted tokens was better on the questions that they were scored on, whoever had chosen them. The gradient
+  holds the reasoning fixed, and here a changed token mostly acts by changing the reasoning.
+- The largest predicted gains are those of tokens far away in the embedding space, where a first-order estimate says least; a random choice does not prefer them.
+
+The model is small and its reasoning short (32 and 64 tokens). Whether a larger one differs is what \`--model\` is there to find out; \`search.shortlist: random\` is one line of a config.
+
 ## Prompts
 
 ${table(['task', 'condition', 'seed', 'prompt', 'steps', 'generated tokens', 'seconds'], prompts)}
