@@ -43,8 +43,15 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]) =>
 
 /** docs/search-results.md, from the lines of the study. */
 export function studyPage(lines: readonly SearchStudyLine[], conditions: readonly string[]): string {
-  const runs = lines.filter((line): line is RunLine => line.kind === 'run')
-  const ranks = lines.filter((line): line is RankLine => line.kind === 'rank')
+  const names = Object.keys(searchTasks)
+  const inOrder = [...lines].sort(
+    (a, b) =>
+      names.indexOf(a.task) - names.indexOf(b.task) ||
+      conditions.indexOf(a.condition ?? '') - conditions.indexOf(b.condition ?? '') ||
+      a.seed - b.seed,
+  )
+  const runs = inOrder.filter((line): line is RunLine => line.kind === 'run')
+  const ranks = inOrder.filter((line): line is RankLine => line.kind === 'rank')
   const tasks = Object.keys(searchTasks).filter(name => lines.some(({ task }) => task === name)) as SearchTaskName[]
   const of = (task: string, condition: string) => runs.filter(run => run.task === task && run.condition === condition)
   const seeds = (list: readonly SearchStudyLine[]) => list.map(({ seed }) => seed).join(', ')
@@ -138,9 +145,8 @@ model itself proposes did at least as well, and pruning (\`promptquine\`) did le
 
 - The proposals carry most of it. At the first prompt many single swaps out of them are better than what stands there, so that a random one is a fair guess.
 - At the first prompt gradient scores agree weakly with exact changes on SST-2, hardly or not at all on AG News, and on boolean expressions the other way round; along the runs of
-  seeds 13 and 42 the agreement was -0.3 to 0.3, and a fifth of the shortlisted tokens was better on the questions that they were scored on, whoever had chosen them. The gradient
-  holds the reasoning fixed, and here a changed token mostly acts by changing the reasoning.
-- The largest predicted gains are those of tokens far away in the embedding space, where a first-order estimate says least; a random choice does not prefer them.
+  seeds 13 and 42 the agreement was -0.3 to 0.3, and a fifth of the shortlisted tokens was better on the questions that they were scored on, whoever had chosen them. A likely
+  reason is that the gradient holds the reasoning fixed, while a changed token acts by changing the reasoning, too.
 
 The model is small and its reasoning short (32 and 64 tokens). Whether a larger one differs is what \`--model\` is there to find out; \`search.shortlist: random\` is one line of a config.
 
