@@ -141,7 +141,7 @@ ${table(['task', 'seed', 'over reasoning', 'without reasoning', 'better swaps'],
 ## What to make of it
 
 Searching helps: over the first prompt the gain's interval lies above zero. The gradient over reasoning does not: at the same budget, three tokens drawn at random out of what the
-model itself proposes did at least as well, and pruning (\`promptquine\`) did less. What the tables above and the steps of the runs (\`events.jsonl\`) say of the reason:
+model itself proposes did better, and pruning (\`promptquine\`) did less. What the tables above and the steps of the runs (\`events.jsonl\`) say of the reason:
 
 - The proposals carry most of it. At the first prompt many single swaps out of them are better than what stands there, so that a random one is a fair guess.
 - At the first prompt gradient scores agree weakly with exact changes on SST-2, hardly or not at all on AG News, and on boolean expressions the other way round; along the runs of
