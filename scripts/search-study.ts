@@ -10,7 +10,7 @@
  * are scored once a run, with the first prompt and with the prompt that dev chose.
  */
 import { spawnSync } from 'node:child_process'
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual, parseArgs } from 'node:util'
@@ -30,6 +30,7 @@ import { proposeTokens } from '../src/search/proposals.js'
 import { Reasoning } from '../src/search/reasoning.js'
 import { search } from '../src/search/search.js'
 import { readSearchTask } from '../src/search/task.js'
+import { appendLine, readLines } from './study/lines.js'
 import { studyPage } from './study/search-page.js'
 import { bbhTask, handWritten, type SearchTaskName, type StudyTask, searchTasks } from './study/search-tasks.js'
 
@@ -103,15 +104,8 @@ const settingsOf = (task: StudyTask, condition: Condition, seed: number): object
   return JSON.parse(JSON.stringify({ model, data, template, answer, search })) as object
 }
 
-const readLines = (): SearchStudyLine[] =>
-  existsSync(values.results)
-    ? readFileSync(values.results, 'utf8')
-        .split('\n')
-        .filter(Boolean)
-        .map(line => JSON.parse(line) as SearchStudyLine)
-    : []
-
-const append = (line: SearchStudyLine) => appendFileSync(values.results, `${JSON.stringify(line)}\n`)
+const finished = () => readLines<SearchStudyLine>(values.results)
+const append = (line: SearchStudyLine) => appendLine(values.results, line)
 
 async function runOf(name: SearchTaskName, condition: Condition, seed: number): Promise<void> {
   const task = searchTasks[name]
@@ -241,7 +235,7 @@ async function main(): Promise<void> {
     )
     for (const { name, condition, seed } of wanted) {
       const settings = settingsOf(searchTasks[name], condition === 'rank' ? 'greater' : condition, seed)
-      const isDone = readLines().some(
+      const isDone = finished().some(
         line =>
           line.task === name &&
           line.seed === seed &&
@@ -261,6 +255,6 @@ async function main(): Promise<void> {
       if (status !== 0) console.error(`${job}: failed`)
     }
   }
-  await replaceText(values.docs, studyPage(readLines(), Object.keys(conditions)))
+  await replaceText(values.docs, studyPage(finished(), Object.keys(conditions)))
 }
 await main()

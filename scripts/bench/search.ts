@@ -5,15 +5,17 @@ import { join } from 'node:path'
 import { packageRoot } from '../../src/config/package-root.js'
 import { parseSearchConfig, type SearchConfigInput } from '../../src/config/search-schema.js'
 import { GradpromptError } from '../../src/errors.js'
-import { bootstrap } from '../../src/evaluate/intervals.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
+import { mean } from '../../src/numbers.js'
 import { Budget } from '../../src/search/budget.js'
 import { rowsOf, substituted, substitutionScores } from '../../src/search/candidates.js'
 import { rankCorrelation } from '../../src/search/drift.js'
 import { prepareSearch } from '../../src/search/job.js'
 import { Objective } from '../../src/search/objective.js'
 import { readSearchTask } from '../../src/search/task.js'
+import { appendLine, readLines } from '../study/lines.js'
+import { pairedMean } from '../study/paired.js'
 import { float32Folder, PEERS, python } from './peer.js'
 import { type Measured, measure, median, round } from './processes.js'
 import { type Problem, problems } from './search-problems.js'
@@ -21,13 +23,15 @@ import { type Problem, problems } from './search-problems.js'
 export const usage = `npm run bench -- search [--rounds 3] [--steps 6] [--only step,memory,gradient,losses,greater] [--problems 10] [--loss-steps 50] [--questions 18] [--without-race]
 
 GCG with the bundled model beside nanoGCG 0.3: the same messages, targets, first string, width and options, both sides in turn. The peer
-needs an environment of its own (scripts/bench/peers/nanogcg_steps.py): GRADPROMPT_NANOGCG_PYTHON names its Python. \`losses\` takes hours.
+needs an environment of its own (scripts/bench/peers/nanogcg_steps.py): GRADPROMPT_NANOGCG_PYTHON names its Python. \`losses\` takes hours:
+what is finished is a line of scripts/study/results/gcg-losses.jsonl, so it goes on where it was stopped.
 
 \`greater\` compares a step of GReaTer over reasoning on GSM8K with that of the released code (scripts/bench/peers/greater_step.py, run by
 GRADPROMPT_BENCH_PYTHON), once a round: the peer takes some five minutes. \`--without-race\` also takes a step in which every candidate is
 answered on every question.`
 
 const WIDTH = 128
+const LOSSES = 'scripts/study/results/gcg-losses.jsonl'
 const FIRST = ' x'.repeat(20)
 
 export async function run(args: readonly string[]): Promise<object> {
@@ -65,6 +69,15 @@ export async function run(args: readonly string[]): Promise<object> {
 interface Step {
   readonly seconds: number
   readonly tokens: number
+}
+
+/** The best losses of both sides for one target: a line of `LOSSES`. */
+interface LossPair {
+  readonly target: string
+  readonly width: number
+  readonly steps: number
+  readonly ours: number
+  readonly peer: number
 }
 
 class SearchBench {
@@ -150,18 +163,24 @@ class SearchBench {
 
   /** Best loss after some steps, problem by problem, and the mean paired difference to the peer's with its 95 % interval. */
   async losses(count: number, steps: number): Promise<object> {
-    const pairs: { ours: number; peer: number }[] = []
+    const known = readLines<LossPair>(LOSSES).filter(line => line.width === WIDTH && line.steps === steps)
+    const pairs: LossPair[] = []
     for (const problem of problems.slice(0, count)) {
-      const peer = resultOf(await this.peer([problem], steps)).bestLosses as number[]
-      const own = (await this.ours([problem], steps)).lines.findLast(line => line.event === 'step') as {
-        best: { objective: number }
-      }
-      pairs.push({ ours: own.best.objective, peer: peer[0]! })
-      console.error(`bench search: ${JSON.stringify(pairs.at(-1))}`)
+      const { target } = problem
+      const finished = known.find(line => line.target === target)
+      if (finished === undefined) {
+        const peer = resultOf(await this.peer([problem], steps)).bestLosses as number[]
+        const own = (await this.ours([problem], steps)).lines.findLast(line => line.event === 'step') as {
+          best: { objective: number }
+        }
+        const line: LossPair = { target, width: WIDTH, steps, ours: own.best.objective, peer: peer[0]! }
+        appendLine(LOSSES, line)
+        console.error(`bench search: ${JSON.stringify(line)}`)
+        pairs.push(line)
+      } else pairs.push(finished)
     }
     const differences = pairs.map(({ ours, peer }) => ours - peer)
-    const mean = (rows: Int32Array) => rows.reduce((sum, row) => sum + differences[row]!, 0) / rows.length
-    return { steps, losses: pairs, difference: bootstrap(differences.length, { difference: mean }, { seed: 13 }).difference }
+    return { steps, losses: pairs, difference: pairedMean(differences) }
   }
 
   /** A step over the same questions from the same prompt: shortlist of 3, at most 256 tokens of reasoning. */
@@ -218,7 +237,6 @@ class SearchBench {
     const steps = lines.filter(line => line.event === 'step')
     const tokens = steps.map(line => line.generatedTokens as number)
     // Means: a step behind an accepted prompt costs a gradient more.
-    const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
     return {
       seconds: mean(stepSeconds({ lines })),
       tokens: (tokens.at(-1)! - tokens[0]!) / (tokens.length - 1),

@@ -6,17 +6,19 @@
  * Each argument is a method's options, with `learningRate` for that of the run. Every result is a line of `results/defaults.jsonl`; what
  * is there already is not run again. Test rows are never read.
  */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { isDeepStrictEqual, parseArgs } from 'node:util'
 import { type ConfigInput, parseConfig } from '../../src/config/schema.js'
 import { batchOrder } from '../../src/data/batches.js'
 import { shuffle } from '../../src/data/random.js'
 import { scoreRows } from '../../src/evaluate/score.js'
 import { LanguageModel } from '../../src/model/language-model.js'
+import { logSumExp, mean } from '../../src/numbers.js'
 import { prepareJob } from '../../src/train/job.js'
 import { learn } from '../../src/train/loop.js'
 import { readTask } from '../../src/train/task.js'
+import { appendLine, readLines } from './lines.js'
 import { startingText, tasks } from './tasks.js'
 
 const DEV_ROWS = 200
@@ -42,7 +44,7 @@ if (!existsSync(dev)) {
   const lines = readFileSync('examples/sst2/dev.tsv', 'utf8').trimEnd().split('\n')
   writeFileSync(dev, `sentence\tlabel\n${shuffle(lines, 13).slice(0, DEV_ROWS).join('\n')}\n`)
 }
-const known = existsSync(values.results) ? readFileSync(values.results, 'utf8').trimEnd().split('\n') : []
+const known = readLines<Record<string, unknown>>(values.results)
 for (const text of positionals) {
   const options = JSON.parse(text) as { type: string; learningRate?: number }
   const { learningRate, ...method } = { ...startingText(options.type, task.instruction), ...options }
@@ -56,8 +58,11 @@ for (const text of positionals) {
     seed: Number(values.seed),
   })
   const { batchSize, steps } = config.train
-  const key = { seed: config.seed, steps, batchSize, learningRate: config.train.learningRate, method: config.method }
-  if (known.some(line => line.startsWith(`${JSON.stringify(key).slice(0, -1)},`))) continue
+  // As a line of the results has it.
+  const key = JSON.parse(
+    JSON.stringify({ seed: config.seed, steps, batchSize, learningRate: config.train.learningRate, method: config.method }),
+  ) as object
+  if (known.some(line => isDeepStrictEqual({ ...line, ...key }, line))) continue
   const read = await readTask(config)
   const started = performance.now()
   const model = await LanguageModel.load(values.model, values.threads === undefined ? {} : { threads: Number(values.threads) })
@@ -67,9 +72,7 @@ for (const text of positionals) {
   const score = async () => {
     const rows = read.dev.map((record, i) => job.rows.scoring(record, i))
     const { metrics, logLikelihoods } = await scoreRows(model, job.prompt, rows, read.labels, { seed: config.seed })
-    const loss = mean(
-      logLikelihoods.map((scores, i) => Math.log(scores.reduce((sum, x) => sum + Math.exp(x), 0)) - scores[rows[i]!.target]!),
-    )
+    const loss = mean(logLikelihoods.map((scores, i) => logSumExp(scores) - scores[rows[i]!.target]!))
     return { accuracy: metrics.accuracy!.value, loss: rounded(loss), logLikelihood: rounded(metrics.logLikelihood!.value) }
   }
   await learn(job.state, {
@@ -91,13 +94,9 @@ for (const text of positionals) {
     train: { first: rounded(losses[0]!), last: rounded(mean(losses.slice(-8))) },
     seconds: Math.round((performance.now() - started) / 1000),
   }
-  appendFileSync(values.results, `${JSON.stringify(result)}\n`)
+  appendLine(values.results, result)
   console.log(JSON.stringify(result))
   await model.dispose()
-}
-
-function mean(numbers: readonly number[]): number {
-  return numbers.reduce((sum, x) => sum + x, 0) / numbers.length
 }
 
 function rounded(x: number): number {

@@ -1,4 +1,3 @@
-import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import type { MetricValue } from '../../src/evaluate/intervals.js'
 
 /** A finished run of the study: a line of `results/soft-prompts.jsonl`. */
@@ -24,13 +23,3 @@ export interface StudyRun {
   /** Wall time of everything, other work beside it included. */
   readonly seconds: number
 }
-
-export function readRuns(path: string): StudyRun[] {
-  if (!existsSync(path)) return []
-  return readFileSync(path, 'utf8')
-    .split('\n')
-    .filter(line => line !== '')
-    .map(line => JSON.parse(line) as StudyRun)
-}
-
-export const appendRun = (path: string, run: StudyRun) => appendFileSync(path, `${JSON.stringify(run)}\n`)

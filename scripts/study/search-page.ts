@@ -1,5 +1,6 @@
-import { bootstrap, type MetricValue, wilsonInterval } from '../../src/evaluate/intervals.js'
+import { type MetricValue, wilsonInterval } from '../../src/evaluate/intervals.js'
 import type { SearchStudyLine } from '../search-study.js'
+import { pairedMean } from './paired.js'
 import { type SearchTaskName, searchTasks } from './search-tasks.js'
 
 type RunLine = SearchStudyLine & {
@@ -23,14 +24,6 @@ const interval = ({ value, low, high }: MetricValue, show = percent) => `${show(
 const signed = (value: number) => `${value > 0 ? '+' : ''}${percent(value)}`
 const probability = (p: number | null) => (p === null ? '–' : p < 0.001 ? '< 0.001' : `= ${p.toFixed(3)}`)
 const bitsOf = (text: string) => [...text].map(Number)
-
-/** The mean of paired differences with its bootstrap interval. */
-const paired = (differences: readonly number[]): MetricValue =>
-  bootstrap(
-    differences.length,
-    { mean: rows => rows.reduce((sum, row) => sum + differences[row]!, 0) / rows.length },
-    { seed: 13, resamples: 4000 },
-  ).mean
 
 function accuracy(bits: readonly number[]): MetricValue {
   const right = bits.reduce((sum, bit) => sum + bit, 0)
@@ -68,7 +61,7 @@ export function studyPage(lines: readonly SearchStudyLine[], conditions: readonl
           const found = own.flatMap(run => bitsOf(run.test.found))
           const before = own.flatMap(run => bitsOf(run.test.first))
           const ps = own.map(({ p }) => probability(p)).join(', ')
-          const gain = paired(found.map((bit, i) => bit - before[i]!))
+          const gain = pairedMean(found.map((bit, i) => bit - before[i]!))
           return ['', condition, interval(accuracy(found)), `${interval(gain, signed)}; p ${ps}`, seeds(own)]
         }),
     ]
@@ -86,7 +79,7 @@ export function studyPage(lines: readonly SearchStudyLine[], conditions: readonl
       })
     return differences.length === 0
       ? []
-      : [[`greater − ${other}`, interval(paired(differences), signed), String(differences.length)]]
+      : [[`greater − ${other}`, interval(pairedMean(differences), signed), String(differences.length)]]
   })
 
   const correlations = ranks.map(({ task, seed, candidates, better, correlations: { withReasoning, withoutReasoning } }) => [

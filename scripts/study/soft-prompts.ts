@@ -21,7 +21,8 @@ import { type EvaluateResult, evaluate } from '../../src/evaluate/evaluate.js'
 import { promptMethods } from '../../src/prompts/index.js'
 import { replaceText } from '../../src/runs/atomic.js'
 import { tune } from '../../src/train/tune.js'
-import { appendRun, readRuns, type StudyRun } from './results.js'
+import { appendLine, readLines } from './lines.js'
+import type { StudyRun } from './results.js'
 import { hasNoSeed, markdownTable } from './table.js'
 import { startingText, type Task, type TaskName, tasks } from './tasks.js'
 
@@ -82,14 +83,15 @@ async function job(name: TaskName, method: string, seed: number): Promise<void> 
   const task: Task = tasks[name]
   const started = performance.now()
   const run = controls.includes(method) ? await control(name, task, method, seed) : await learned(name, task, method, seed)
-  appendRun(values.results, {
+  const line: StudyRun = {
     task: name,
     method,
     seed,
     ...run,
     peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
     seconds: Math.round((performance.now() - started) / 1000),
-  })
+  }
+  appendLine(values.results, line)
 }
 
 type Outcome = Omit<StudyRun, 'task' | 'method' | 'seed' | 'peakMemoryBytes' | 'seconds'>
@@ -180,7 +182,7 @@ function runAll(): void {
   for (const name of values.tasks.split(',') as TaskName[])
     for (const seed of values.seeds?.split(',').map(Number) ?? tasks[name].seeds)
       for (const method of methods) {
-        if (readRuns(values.results).some(run => isRun(run, name, method, seed))) continue
+        if (readLines<StudyRun>(values.results).some(run => isRun(run, name, method, seed))) continue
         console.error(`${new Date().toISOString()} ${name} ${method} ${seed}`)
         const passed = (['model', 'out', 'results'] as const).flatMap(option => [`--${option}`, values[option]])
         if (values.threads !== undefined) passed.push('--threads', values.threads)
@@ -192,7 +194,7 @@ function runAll(): void {
 
 /** The runs at today's defaults, between the marks of the document. */
 async function writeTables(): Promise<void> {
-  const runs = readRuns(values.results)
+  const runs = readLines<StudyRun>(values.results)
   const tables = (Object.keys(tasks) as TaskName[]).flatMap(name => {
     const current = runs.filter(run => isRun(run, name, run.method, run.seed))
     return current.length === 0 ? [] : [markdownTable(tasks[name].title, current)]
