@@ -126,10 +126,10 @@ async function subjectOf({ prompt: path, configFile }: EvaluateRequest): Promise
     return { prompt: file, file, config: given }
   }
   const run = await openRun(path)
-  if ('search' in (run.config as object)) return searchSubject(path, run.config, await run.readResult())
-  const { parseConfig } = await import('../config/schema.js')
-  const config = given ?? parseConfig(run.config, { source: join(path, 'config.yaml') })
-  return { run: path, prompt: path, file: await readPromptAt(path), config }
+  if (run.isSearch) return searchSubject(path, run.config, await run.readResult())
+  const { readLearnedRun } = await import('../runs/learned-run.js')
+  const { prompt: file, config } = await readLearnedRun(path)
+  return { run: path, prompt: path, file, config: given ?? config }
 }
 
 /** Of a text-prompt run the found prompt stands in the template. */

@@ -4,6 +4,10 @@ import { metricNames, shares } from '../runs/presentation.js'
 import { table } from './output.js'
 import { formatNumber } from './progress.js'
 
+/** What a run says that had nothing to be scored on. */
+export const NOTHING_SCORED =
+  'nothing was scored: data.dev names rows that choose the best checkpoint, data.split.dev sets some of train aside'
+
 /** `91.0 % [86.2, 94.3]` */
 export function formatMetric(name: string, { value, low, high }: MetricValue): string {
   const isShare = shares.has(name)

@@ -7,7 +7,7 @@ import { openRun } from '../runs/run-folder.js'
 import type { ControlScores, GradpromptEvent, LoadedEvent, RunResult } from '../train/events.js'
 import type { ComputationOptions } from './computation.js'
 import { Interrupted } from './failure.js'
-import { confusionTable, formatMetric, metricsTable } from './figures.js'
+import { confusionTable, formatMetric, metricsTable, NOTHING_SCORED } from './figures.js'
 import { count, type Output, plural, quoted, table } from './output.js'
 import { createActivity, createProgress, curve, formatDuration, formatNumber, type Progress } from './progress.js'
 
@@ -127,7 +127,7 @@ export function describeResult(result: RunResult, losses: readonly number[], exp
     const best = result.bestStep === null ? '' : `, best at step ${result.bestStep}`
     sections.push(`dev, ${plural(result.rows, 'row')}${best} [95 % interval]\n${conditions(result.metrics, control)}`)
     if (result.confusion && result.labels) sections.push(confusionTable(result.confusion, result.labels))
-  }
+  } else if (!result.test) sections.push(NOTHING_SCORED)
   if (result.test)
     sections.push(`test, ${plural(result.test.rows, 'row')}\n${conditions(result.test.metrics, control.test ?? {})}`)
   if (losses.length > 1) {

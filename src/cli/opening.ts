@@ -1,5 +1,4 @@
 import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Config } from '../config/schema.js'
 import type { LanguageModel, LoadOptions } from '../model/language-model.js'
 import type { PromptFile } from '../runs/prompt-file.js'
@@ -33,8 +32,8 @@ export async function readPromptAt(path: string): Promise<PromptFile> {
 /** The config that a run was made with. */
 export async function runConfig(folder: string): Promise<Config> {
   const { openRun } = await import('../runs/run-folder.js')
-  const { parseConfig } = await import('../config/schema.js')
-  return parseConfig((await openRun(folder)).config, { source: join(folder, 'config.yaml') })
+  const { learnedConfig } = await import('../runs/learned-run.js')
+  return learnedConfig(await openRun(folder))
 }
 
 export const isFolder = (path: string): Promise<boolean> =>

@@ -4,6 +4,8 @@ export interface ProgressState {
   readonly steps: number
   /** Smoothed. */
   readonly loss?: number | undefined
+  /** The lowest loss of a search so far. */
+  readonly best?: number | undefined
   /** The latest dev evaluation. */
   readonly dev?: { readonly name: string; readonly value: number } | undefined
   readonly rowsPerSecond?: number | undefined
@@ -21,8 +23,14 @@ export interface ProgressStream {
 }
 
 export interface Progress {
-  /** After each optimiser step. */
-  step(event: { step: number; loss: number; rowsPerSecond?: number | undefined; generatedTokens?: number | undefined }): void
+  /** After each optimiser step: what it lost, or what is best so far. */
+  step(event: {
+    step: number
+    loss?: number | undefined
+    best?: number | undefined
+    rowsPerSecond?: number | undefined
+    generatedTokens?: number | undefined
+  }): void
   /** While a step takes long: what is under way, such as `answers 12/54`. */
   doing(what: string): void
   /** After each dev evaluation. */
@@ -63,6 +71,7 @@ export function createProgress(
   const color = live && !environment.NO_COLOR
   const started = performance.now()
   let state: ProgressState = { step: firstStep, steps }
+  const losses = { sum: 0, weight: 0 }
   let finishAt: number | undefined
   let shownAt = live ? Number.NEGATIVE_INFINITY : started
   let news = false
@@ -91,10 +100,14 @@ export function createProgress(
       state = { ...state, doing: what }
       showAfter(live ? redrawMilliseconds : plainLineMilliseconds)
     },
-    step({ step, loss, rowsPerSecond, generatedTokens }) {
-      const smoothed = state.loss === undefined ? loss : lossMemory * state.loss + (1 - lossMemory) * loss
+    step({ step, loss, best, rowsPerSecond, generatedTokens }) {
+      if (loss !== undefined) {
+        losses.sum = lossMemory * losses.sum + loss
+        losses.weight = lossMemory * losses.weight + 1
+      }
       state = {
-        ...{ ...state, step, loss: smoothed, doing: undefined },
+        ...{ ...state, step, best, doing: undefined },
+        ...(losses.weight > 0 && { loss: losses.sum / losses.weight }),
         ...(rowsPerSecond !== undefined && { rowsPerSecond }),
         ...(generatedTokens !== undefined && { generatedTokens }),
       }
@@ -145,7 +158,7 @@ export function createActivity(stream: ProgressStream = process.stderr): {
 /** The live line, at most `width` columns: when they are few the bar goes first, then the parts that matter least. */
 export function formatProgressLine(state: ProgressState, { width, color }: { width: number; color: boolean }): string {
   const parts = partsOf(state)
-  for (const drop of [undefined, 'doing', 'rows', 'tokens', 'left', 'dev', 'loss'] as const) {
+  for (const drop of [undefined, 'doing', 'rows', 'tokens', 'left', 'dev', 'loss', 'best'] as const) {
     if (drop !== undefined) delete parts[drop]
     const text = Object.values(parts).join('  ')
     const barWidth = Math.min(30, width - text.length - 2)
@@ -161,13 +174,14 @@ export function formatPlainLine(state: ProgressState): string {
   return [`step ${steps}`, ...Object.values(others)].join('  ')
 }
 
-type Part = 'loss' | 'dev' | 'rows' | 'tokens' | 'left' | 'doing'
+type Part = 'loss' | 'best' | 'dev' | 'rows' | 'tokens' | 'left' | 'doing'
 
 function partsOf(state: ProgressState): { steps: string } & { [Name in Part]?: string } {
-  const { step, steps, loss, dev, rowsPerSecond, generatedTokens, secondsLeft, doing } = state
+  const { step, steps, loss, best, dev, rowsPerSecond, generatedTokens, secondsLeft, doing } = state
   return {
     steps: `${String(step).padStart(String(steps).length)}/${steps}`,
     ...(loss !== undefined && { loss: `loss ${formatNumber(loss)}` }),
+    ...(best !== undefined && { best: `best ${formatNumber(best)}` }),
     ...(dev && { dev: `dev ${dev.name} ${formatNumber(dev.value)}` }),
     ...(rowsPerSecond !== undefined && { rows: `${rowsPerSecond.toFixed(1)} rows/s` }),
     ...(generatedTokens !== undefined && { tokens: `${generatedTokens.toLocaleString('en-US')} tokens` }),

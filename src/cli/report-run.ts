@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
-import { parseConfig } from '../config/schema.js'
 import type { MovedTokens } from '../evaluate/nearest-tokens.js'
+import { learnedConfig } from '../runs/learned-run.js'
 import { readPredictions, type ScoredPart } from '../runs/predictions.js'
 import { readPrompt } from '../runs/prompt-file.js'
 import { writePage } from '../runs/report/page.js'
@@ -18,24 +18,23 @@ export async function reportRun(folder: string): Promise<string> {
   const config = run.config as Readonly<Record<string, unknown>>
   const [events, result] = await Promise.all([run.readEvents(), run.readResult()])
   const common = { name: basename(resolve(folder)), config, details: run.details, events }
-  const page =
-    'search' in config
-      ? searchPage({
-          ...common,
-          result: result as SearchResult | undefined,
-          rows: {
-            before: (await readPredictions(folder, 'test', 'initial')) ?? [],
-            after: (await readPredictions(folder, 'test', 'tuned')) ?? [],
-          },
-        })
-      : tunePage({
-          ...common,
-          result: result as RunResult | undefined,
-          moved: result === undefined ? [] : await movedVectors(run),
-          rows: Object.fromEntries(
-            (await Promise.all((['dev', 'test'] as const).map(part => partRows(folder, part)))).flatMap(known => known ?? []),
-          ),
-        })
+  const page = run.isSearch
+    ? searchPage({
+        ...common,
+        result: result as SearchResult | undefined,
+        rows: {
+          before: (await readPredictions(folder, 'test', 'initial')) ?? [],
+          after: (await readPredictions(folder, 'test', 'tuned')) ?? [],
+        },
+      })
+    : tunePage({
+        ...common,
+        result: result as RunResult | undefined,
+        moved: result === undefined ? [] : await movedVectors(run),
+        rows: Object.fromEntries(
+          (await Promise.all((['dev', 'test'] as const).map(part => partRows(folder, part)))).flatMap(known => known ?? []),
+        ),
+      })
   const path = join(folder, 'report.html')
   await writePage(path, page)
   return path
@@ -56,7 +55,7 @@ async function movedVectors(run: Run): Promise<MovedTokens[]> {
   if ((await inputRowsOf(end)) === undefined) return []
   const startPath = join(run.folder, startName)
   const start = (await isFile(startPath)) ? await readPrompt(startPath) : undefined
-  const { model: name, device, threads, memory } = parseConfig(run.config, { source: join(run.folder, 'config.yaml') })
+  const { model: name, device, threads, memory } = learnedConfig(run)
   const model = await load(name, { device, threads, memory })
   try {
     return await movedTokens(model, start, end)

@@ -2,7 +2,7 @@ import type { Metrics } from '../evaluate/score.js'
 import type { SearchEvent, SearchLoadedEvent, SearchResult, SearchStepEvent } from '../search/events.js'
 import type { ComputationOptions } from './computation.js'
 import { Interrupted } from './failure.js'
-import { formatMetric, metricsTable } from './figures.js'
+import { formatMetric, metricsTable, NOTHING_SCORED } from './figures.js'
 import { count, type Output, plural, quoted, table } from './output.js'
 import { createActivity, createProgress, formatDuration, formatNumber, type Progress } from './progress.js'
 
@@ -29,7 +29,11 @@ export function searchReport(output: Output, knownFolder?: string): SearchReport
   const step = (event: SearchStepEvent) => {
     progress ??= output.quiet ? undefined : createProgress(loaded?.steps ?? event.step, { firstStep: event.step })
     const { generatedTokens } = event
-    progress?.step({ step: event.step, loss: event.objective, ...(generatedTokens > 0 && { generatedTokens }) })
+    progress?.step({
+      step: event.step,
+      best: Math.min(best, event.best.objective),
+      ...(generatedTokens > 0 && { generatedTokens }),
+    })
     if (event.best.objective >= best) return
     best = event.best.objective
     const written = event.generatedTokens > 0 ? `, ${plural(event.generatedTokens, 'generated token')}` : ''
@@ -116,6 +120,7 @@ export function describeSearch(result: SearchResult): string {
     ])
   if (result.rows > 0)
     sections.push(`dev, ${plural(result.rows, 'row')} [95 % interval]\n${sides(initial.metrics, result.metrics)}`)
+  else if (!test) sections.push(NOTHING_SCORED)
   if (test) {
     const { comparison } = test
     const difference = comparison && `  difference ${formatMetric('', comparison.difference)}`
@@ -129,8 +134,13 @@ export function describeSearch(result: SearchResult): string {
     formatDuration(result.seconds),
     plural(result.computedTokens, 'token row'),
     ...(result.generatedTokens > 0 ? [plural(result.generatedTokens, 'generated token')] : []),
-    ...(result.drifted > 0 ? [`${count(result.drifted)} prompts that read back otherwise`] : []),
+    ...(result.drifted > 0 ? [`${plural(result.drifted, 'candidate')} whose text has other tokens`] : []),
   ]
-  sections.push(table([['run', `${folder} (${spent.join(', ')})`]]))
+  sections.push(
+    table([
+      ['run', `${folder} (${spent.join(', ')}; report.html shows it in a browser)`],
+      ['next', `gradprompt evaluate ${folder} --data FILE`],
+    ]),
+  )
   return `\n${sections.join('\n\n')}`
 }

@@ -52,6 +52,11 @@ export class Run {
     this.#lock = lock
   }
 
+  /** Whether it searches for a text prompt; otherwise it learns a soft one. */
+  get isSearch(): boolean {
+    return typeof this.config === 'object' && this.config !== null && 'search' in this.config
+  }
+
   get promptPath(): string {
     return join(this.folder, 'prompt.safetensors')
   }

@@ -7,8 +7,8 @@ import { openCheckpoint } from '../model/checkpoint.js'
 import { LanguageModel } from '../model/language-model.js'
 import { checkMethod } from '../prompts/check.js'
 import { currentEnvironment, type Environment, environmentDifferences } from '../runs/environment.js'
-import { type LearnedRun, readLearnedRun } from '../runs/learned-run.js'
-import { createRun, openRun, refuseOccupied } from '../runs/run-folder.js'
+import { type LearnedRun, learnedConfig, readLearnedRun } from '../runs/learned-run.js'
+import { createRun, openRun, type Run, refuseOccupied } from '../runs/run-folder.js'
 import { refuseUnfitData } from './data-limits.js'
 import { checkTeachers } from './distillation.js'
 import type { GradpromptEvent, RunResult, ScoringProgress, WarningEvent } from './events.js'
@@ -89,7 +89,7 @@ export async function resume(folder: string, { steps, onEvent, onProgress, signa
   try {
     const warnings: WarningEvent[] = []
     const warn = (code: string, message: string) => warnings.push({ event: 'warning', code, message })
-    const config = configOf(folder, run.config, steps)
+    const config = configOf(run, steps)
     const checkpoint = await run.latestCheckpoint(({ code, message }) => warn(code, message))
     const done = checkpoint?.step ?? 0
     if (steps !== undefined && steps <= done) throw invalidSteps(steps, `more than the ${done} that are done`)
@@ -129,12 +129,11 @@ async function finishedRun(folder: string): Promise<TuneRun | undefined> {
   return result && { ...(await readLearnedRun(folder)), result: { ...result, folder } }
 }
 
-function configOf(folder: string, stored: unknown, steps?: number): Config {
-  const source = join(folder, 'config.yaml')
-  const config = parseConfig(stored, { source })
+function configOf(run: Run, steps?: number): Config {
+  const config = learnedConfig(run)
   if (steps === undefined) return config
   const { epochs: _, ...train } = config.train
-  return parseConfig({ ...config, train: { ...train, steps } }, { source })
+  return parseConfig({ ...config, train: { ...train, steps } }, { source: join(run.folder, 'config.yaml') })
 }
 
 /** Who asks for more steps after early stopping wants them done, and its patience begins anew. */

@@ -143,14 +143,14 @@ describe('createProgress', () => {
     ])
   })
 
-  test('a resumed run reckons from where it goes on; the loss is smoothed', () => {
+  test('a resumed run reckons from where it goes on; the loss is a weighted mean in which the latest counts most', () => {
     const { writes, stream } = screen(false)
     const progress = createProgress(100, { firstStep: 80, stream, environment: {} })
     for (let step = 81; step <= 90; step++) {
       vi.advanceTimersByTime(1000)
       progress.step({ step, loss: step === 81 ? 1 : 2 })
     }
-    expect(writes).toEqual([`step  90/100  loss ${formatNumber(2 - 0.9 ** 9)}  10 s left\n`])
+    expect(writes).toEqual([`step  90/100  loss ${formatNumber(2 - (0.1 * 0.9 ** 9) / (1 - 0.9 ** 10))}  10 s left\n`])
   })
 
   test('says what is under way within a long step, until the next', () => {
@@ -165,6 +165,16 @@ describe('createProgress', () => {
     expect(writes.at(-1)).toContain('12,345 tokens')
     expect(writes.at(-1)).not.toContain('answers')
     progress.end()
+  })
+
+  test('a search shows the best loss so far, not a mean', () => {
+    const { writes, stream } = screen(false)
+    const progress = createProgress(20, { stream, environment: {} })
+    for (let step = 1; step <= 10; step++) {
+      vi.advanceTimersByTime(1000)
+      progress.step({ step, best: 9 - step / 2 })
+    }
+    expect(writes).toEqual(['step 10/20  best 4.0000  10 s left\n'])
   })
 
   test('notes stand above the live line', () => {

@@ -2,9 +2,12 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { parseSearchConfig, type SearchConfigInput } from '../../src/config/search-schema.js'
+import { exportPrompt } from '../../src/export/index.js'
 import { LanguageModel } from '../../src/model/language-model.js'
+import { readLearnedRun } from '../../src/runs/learned-run.js'
 import { resumeSearch, search } from '../../src/search/search.js'
 import { readSearchTask } from '../../src/search/task.js'
+import { resume } from '../../src/train/tune.js'
 import { ownCache } from '../support/cache.js'
 import { problem, problemOf } from '../support/problem.js'
 import { temporaryFolder, toyModel } from '../train/toy.js'
@@ -165,6 +168,12 @@ test('a buffer, mellowmax, several swaps at once, fluency, and an early end', as
     }),
   )
   expect(early.steps).toBeLessThan(40)
+})
+
+test('a search holds no soft prompt', async () => {
+  const { folder: run } = await search(toySearch(folder, { search: { steps: 1, searchWidth: 8 } }))
+  const uses = [resume, readLearnedRun, (path: string) => exportPrompt(path, { to: 'peft', out: join(folder, 'out') })]
+  for (const use of uses) expect(await problemOf(use(run))).toMatchObject({ code: 'not-a-soft-prompt', exitCode: 2 })
 })
 
 test('more steps go on from the end; fewer are refused', async () => {

@@ -11,6 +11,7 @@ import { openCheckpoint, shortName } from '../../model/checkpoint.js'
 import { MemoryPlan } from '../../model/memory.js'
 import { promptMethods } from '../../prompts/index.js'
 import { numSoftTokens } from '../../prompts/soft-rows.js'
+import { learnedConfig } from '../../runs/learned-run.js'
 import { type PromptFile, readPrompt } from '../../runs/prompt-file.js'
 import { openRun, type Run } from '../../runs/run-folder.js'
 import type { SearchResult, SearchStepEvent } from '../../search/events.js'
@@ -77,8 +78,8 @@ async function inspectSearch(run: Run, output: Output): Promise<void> {
 
 async function inspectRun(folder: string, output: Output): Promise<void> {
   const run = await openRun(folder)
-  if ('search' in (run.config as object)) return inspectSearch(run, output)
-  const config = parseConfig(run.config, { source: join(folder, 'config.yaml') })
+  if (run.isSearch) return inspectSearch(run, output)
+  const config = learnedConfig(run)
   const result = (await run.readResult()) as RunResult | undefined
   const events = await run.readEvents()
   const steps = events.flatMap(event => (event.event === 'step' && typeof event.step === 'number' ? [event] : []))

@@ -9,7 +9,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const folder = argument!
   const output = createOutput(options)
   const request = { folder, steps: options.steps as number | undefined }
-  if (await isSearch(folder)) {
+  if (await holdsSearch(folder)) {
     const report = searchReport(output, folder)
     return report.of(compute('resumeSearch', request, report))
   }
@@ -18,8 +18,8 @@ export const run: CommandFunction = async ({ argument, options }) => {
 }
 
 /** Whether a folder holds a search; what holds no run is for `resume` to refuse. */
-async function isSearch(folder: string): Promise<boolean> {
+async function holdsSearch(folder: string): Promise<boolean> {
   const { openRun } = await import('../../runs/run-folder.js')
   const run = await openRun(folder).catch(() => undefined)
-  return typeof run?.config === 'object' && run.config !== null && 'search' in run.config
+  return run?.isSearch === true
 }

@@ -215,7 +215,7 @@ function costOf(events: readonly StoredEvent[], steps: readonly SearchStepEvent[
       ['candidates scored', `${count(candidates)} in ${count(steps.length)} steps`],
       tokenFact('token rows computed', computedTokens, searching),
       ['tokens generated', count(generatedTokens)],
-      ...(drifted > 0 ? [['prompts that read back otherwise', count(drifted)] as const] : []),
+      ...(drifted > 0 ? [['candidates whose text has other tokens', count(drifted)] as const] : []),
       ...(loaded === undefined ? [] : [['searched', `${loaded.freeTokens} tokens among ${count(loaded.vocabulary)}`] as const]),
       memoryFact(result?.peakMemory),
     ],
