@@ -116,7 +116,13 @@ export const commands: readonly Command[] = [
       'prompt.json, result.json. {prompt} in the template says where the tokens stand. Ctrl-C stops it with a checkpoint; gradprompt ' +
       'resume goes on.',
     takesConfig: true,
-    options: [...searchConfig, { name: 'print-config', description: 'print the resolved config as YAML and stop' }, json, quiet],
+    options: [
+      ...searchConfig,
+      { name: 'print-config', description: 'print the resolved config as YAML and stop' },
+      { name: 'dry-run', description: 'print how rows are cut at the prompt, what is searched and the budget, and stop' },
+      json,
+      quiet,
+    ],
     example: 'gradprompt search --config search.yaml --search.type gcg --steps 50',
     load: () => import('./commands/search.js'),
   },
@@ -373,7 +379,13 @@ export const commands: readonly Command[] = [
     summary: 'a config and sample data to start from',
     description: 'Writes a commented config and a few sample rows. Files that exist are not overwritten.',
     argument: { name: 'DIR', description: 'the folder to write to; by default the working directory', required: false },
-    options: [{ name: 'task', value: 'name', description: 'classification (the default)' }],
+    options: [
+      {
+        name: 'task',
+        value: 'name',
+        description: 'what to start from: classification (the default), a soft prompt; search, a text prompt',
+      },
+    ],
     example: 'gradprompt init my-task',
     load: () => import('./commands/init.js'),
   },

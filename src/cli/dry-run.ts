@@ -3,7 +3,7 @@ import { originOf } from '../data/records.js'
 import type { Segment, TrainingRow } from '../data/rows.js'
 import { softName } from '../data/soft-tokens.js'
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
-import { openCheckpoint, shortName } from '../model/checkpoint.js'
+import { type Checkpoint, openCheckpoint, shortName } from '../model/checkpoint.js'
 import { MemoryPlan } from '../model/memory.js'
 import { checkMethod, learnedNumbers } from '../prompts/check.js'
 import { promptMethods } from '../prompts/index.js'
@@ -16,7 +16,7 @@ import { resolveConfig } from './config-input.js'
 import type { ConfigRequest } from './messages.js'
 import { bytes, count, type Output, plural, quoted, table } from './output.js'
 
-const shownRows = 3
+export const SHOWN_ROWS = 3
 
 /**
  * Shows what `tune` would do with a config: everything that can be known from the model's header, its tokenizer and the data. No weights
@@ -29,7 +29,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const checkpoint = await openCheckpoint(config.model)
   await checkpoint.file.close()
   const tokenizer = await loadTokenizer(checkpoint.tokenizer)
-  const { config: model, family } = checkpoint
+  const { config: model } = checkpoint
   await checkMethod(config.method, checkpoint)
   await checkTeachers(config.train.distillation, checkpoint)
   await refuseUnfitData(config, task, checkpoint, () => Promise.resolve(tokenizer))
@@ -55,14 +55,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
 
   const summary = {
     event: 'dry-run',
-    model: {
-      name: shortName(checkpoint),
-      family: family.name,
-      layers: model.numLayers,
-      hiddenSize: model.hiddenSize,
-      vocabulary: model.vocabSize,
-      contextLength,
-    },
+    model: modelFacts(checkpoint),
     method: method.type,
     parameters: learnedNumbers(method.parameters(options, model)),
     numVirtualTokens,
@@ -74,7 +67,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     accumulate,
     bucket,
     memory: { budget: memory.budget, weights: memory.weights, firstBatch: needed, parts: parts.length },
-    examples: task.train.slice(0, shownRows).map((record, i) => {
+    examples: task.train.slice(0, SHOWN_ROWS).map((record, i) => {
       const { ids, segments, truncated } = builder.training(record, i)
       return {
         origin: originOf(record, i),
@@ -91,8 +84,34 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   output.text(describe(summary, tokenizer))
 }
 
+/** What a model's header says. */
+export function modelFacts(checkpoint: Checkpoint) {
+  const { config, family } = checkpoint
+  return {
+    name: shortName(checkpoint),
+    family: family.name,
+    layers: config.numLayers,
+    hiddenSize: config.hiddenSize,
+    vocabulary: config.vocabSize,
+    contextLength: config.maxPositionEmbeddings,
+  }
+}
+
+export const describeModel = ({ name, family, layers, hiddenSize, vocabulary, contextLength }: ReturnType<typeof modelFacts>) =>
+  `${name}: ${family}, ${layers} layers, hidden size ${hiddenSize}, vocabulary ${count(vocabulary)}, context ${count(contextLength)}`
+
+/** A part of a row: its text, and below that its tokens. */
+export function pieceLines(
+  { role, text, ids, pieces }: { role: string; text: string; ids: readonly number[]; pieces: readonly string[] },
+  width: number,
+  remark = '',
+): [string, string] {
+  const tokens = ids.map((id, i) => `${id} ${quoted(pieces[i] ?? '', 24)}`).join('  ')
+  return [`  ${role.padEnd(width)}  ${quoted(text, 110)}${remark}`, `${' '.repeat(width + 4)}${tokens}`]
+}
+
 interface Summary {
-  readonly model: { name: string; family: string; layers: number; hiddenSize: number; vocabulary: number; contextLength: number }
+  readonly model: ReturnType<typeof modelFacts>
   readonly method: string
   readonly parameters: number
   readonly numVirtualTokens: number
@@ -119,11 +138,7 @@ function describe(summary: Summary, tokenizer: Tokenizer): string {
   const perStep = summary.batchSize * summary.accumulate
   const split = memory.parts > 1 ? `, computed in ${memory.parts} parts` : ''
   const head = table([
-    [
-      'model',
-      `${model.name}: ${model.family}, ${model.layers} layers, hidden size ${model.hiddenSize}, ` +
-        `vocabulary ${count(model.vocabulary)}, context ${count(model.contextLength)}`,
-    ],
+    ['model', describeModel(model)],
     [
       'learned',
       `${plural(summary.parameters, 'number')} in ${plural(numVirtualTokens, 'virtual token')}${soft} (${summary.method})`,
@@ -141,11 +156,10 @@ function describe(summary: Summary, tokenizer: Tokenizer): string {
     ],
   ])
   const examples = summary.examples.map(({ origin, tokens, truncated, segments }) => {
-    const lines = segments.map(({ role, text, ids, pieces }) => {
-      const tokenList = ids.map((id, i) => `${id} ${quoted(pieces[i] ?? '', 24)}`).join('  ')
-      const special =
-        role === 'context' && tokenizer.bosTokenId !== undefined && ids[0] === tokenizer.bosTokenId ? ' (BOS first)' : ''
-      return `  ${role.padEnd(8)}${quoted(text, 110)}${special}\n          ${tokenList}`
+    const { bosTokenId } = tokenizer
+    const lines = segments.flatMap(segment => {
+      const begins = segment.role === 'context' && bosTokenId !== undefined && segment.ids[0] === bosTokenId
+      return pieceLines(segment, 'context'.length, begins ? ' (BOS first)' : '')
     })
     const cut = truncated ? ', text cut to fit' : ''
     return [`${origin}: ${numVirtualTokens} virtual + ${plural(tokens, 'token')}${cut}`, ...lines].join('\n')

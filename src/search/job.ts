@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { type SearchConfig, taskConfig } from '../config/search-schema.js'
+import type { LabelSet } from '../data/labels.js'
 import type { DataRecord } from '../data/records.js'
 import { GradpromptError } from '../errors.js'
 import { compareConditions } from '../evaluate/comparison.js'
@@ -29,7 +30,7 @@ import { Reasoning, type ReasoningEntry, type ReasoningOptions, unheardOf } from
 import { ReasoningLog } from './reasoning-log.js'
 import { softPromptOf } from './soft-prompt.js'
 import type { SearchTask } from './task.js'
-import { type SearchRow, TokenSpace } from './token-space.js'
+import { type SearchRow, TokenSpace, type TokenSpaceOptions } from './token-space.js'
 import { allowedTokens } from './vocabulary.js'
 import { EngineWriter, type WrittenEntry } from './writer.js'
 import { WrittenLog } from './written-log.js'
@@ -68,6 +69,17 @@ export interface JobOptions {
   readonly warnings?: readonly WarningEvent[]
 }
 
+/** What a search's prompts and rows are made of. */
+export function spaceOptions(
+  { template, answer, search }: SearchConfig,
+  labels: LabelSet | undefined,
+  contextLength: number,
+): TokenSpaceOptions {
+  const { prompt, extractor, maxNewTokens } = search
+  const reasoning = extractor === undefined ? undefined : { extractor, maxNewTokens: maxNewTokens! }
+  return { template, answer, labels, contextLength, prompt, ...(reasoning && { reasoning }) }
+}
+
 /**
  * Checks every row and makes what a step works with.
  * @throws GradpromptError as `TokenSpace` and `allowedTokens` do; `prompt-size`
@@ -78,17 +90,10 @@ export async function prepareSearch(
   model: LanguageModel,
   earlier?: Stored,
 ): Promise<SearchJob> {
-  const { template, answer, search } = config
+  const { search } = config
   const { tokenizer } = model
   requireLabels(config, given)
-  const options = {
-    template,
-    answer,
-    labels: given.labels,
-    contextLength: model.config.maxPositionEmbeddings,
-    prompt: search.prompt,
-    ...(search.extractor !== undefined && { reasoning: { extractor: search.extractor, maxNewTokens: search.maxNewTokens! } }),
-  }
+  const options = spaceOptions(config, given.labels, model.config.maxPositionEmbeddings)
   const space = new TokenSpace(tokenizer, options, given.questions[0]!)
   const task = search.pseudoLabels === undefined ? given : await pseudoLabelled(given, search.pseudoLabels, model, space, config)
   const rows = task.questions.map((record, i) => space.row(record, i))

@@ -50,6 +50,19 @@ interface RunDetails {
 }
 
 /**
+ * A search's config, with the prompt that it begins with where another run or the task's examples give it, and its rows.
+ * @throws GradpromptError what is wrong with either
+ */
+export async function configAndTask(
+  input: SearchConfigInput,
+  source: string,
+): Promise<{ config: SearchConfig; task: SearchTask }> {
+  const parsed = parseSearchConfig(await withPrompt(input), { source })
+  const task = await readSearchTask(parsed)
+  return { config: withExamples(parsed, task), task }
+}
+
+/**
  * Searches for a prompt of tokens and writes a run folder: config, events, checkpoints, `prompt.json`, `result.json`.
  *
  * Whatever can be wrong with a config or its data is found before the folder is made.
@@ -62,10 +75,8 @@ export async function search(
   { onEvent, onProgress, signal, source = 'config' }: SearchOptions = {},
 ): Promise<SearchRun> {
   const started = performance.now()
-  const parsed = parseSearchConfig(await withPrompt(input), { source })
-  if (parsed.out !== undefined) await refuseOccupied(parsed.out)
-  const task = await readSearchTask(parsed)
-  const config = withExamples(parsed, task)
+  const { config, task } = await configAndTask(input, source)
+  if (config.out !== undefined) await refuseOccupied(config.out)
   refuseAborted(signal)
   const model = await loadModelOf(config)
   try {

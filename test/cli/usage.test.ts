@@ -166,6 +166,25 @@ test('init writes what tune takes, and overwrites nothing', async () => {
   expect(again.stderr).toContain('error[file-exists]')
 })
 
+test('init writes what search takes', async () => {
+  const cwd = join(folder, 'init-search')
+  mkdirSync(cwd)
+  const { code, stdout } = await command(['init', '--task', 'search'], { cwd })
+  expect(code).toBe(0)
+  expect(stdout).toContain('next: gradprompt search --config gradprompt.yaml')
+  const dry = await command(['search', '--config', 'gradprompt.yaml', '--dry-run', '--json'], { cwd })
+  expect(dry.code).toBe(0)
+  const segments = ['before', 'prompt', 'after', 'extractor', 'answer'].map(role => expect.objectContaining({ role }))
+  expect(dry.lines[0]).toMatchObject({
+    search: 'greater',
+    freeTokens: 16,
+    rows: { questions: 24, dev: 32 },
+    labels: ['negative', 'positive'],
+    maxNewTokens: 32,
+    examples: [{ segments }, { segments }, { segments }],
+  })
+})
+
 test('methods lists options, exports and parameters', async () => {
   const { lines } = await command(['methods', '--model', resolve('test/fixtures/models/llama-gqa'), '--json'])
   expect(lines[0]).toMatchObject({ type: 'prompt-tuning', exports: ['peft'], parameters: 640 })

@@ -15,6 +15,11 @@ export const run: CommandFunction = async ({ options, flags }) => {
     else output.text(stringify(config).trimEnd())
     return 0
   }
+  if (options['dry-run'] === true) {
+    const { dryRunSearch } = await import('../dry-run-search.js')
+    await dryRunSearch({ configFile, flags }, output)
+    return 0
+  }
   const report = searchReport(output)
   return report.of(compute('search', { configFile, flags }, report))
 }
