@@ -2,6 +2,8 @@
 export interface ProgressState {
   readonly step: number
   readonly steps: number
+  /** Of the whole, what is done; by default that of the steps. */
+  readonly share?: number | undefined
   /** Smoothed. */
   readonly loss?: number | undefined
   /** The lowest loss of a search so far. */
@@ -26,6 +28,8 @@ export interface Progress {
   /** After each optimiser step: what it lost, or what is best so far. */
   step(event: {
     step: number
+    /** Of the whole, what is done: a budget may end a run before its last step. By default that of the steps. */
+    share?: number | undefined
     loss?: number | undefined
     best?: number | undefined
     rowsPerSecond?: number | undefined
@@ -58,11 +62,14 @@ export function createProgress(
   steps: number,
   {
     firstStep = 0,
+    firstShare = firstStep / steps,
     stream = process.stderr,
     environment = process.env,
   }: {
     /** Steps that a resumed run has behind it. */
     firstStep?: number
+    /** What they are of the whole. */
+    firstShare?: number
     stream?: ProgressStream
     environment?: Readonly<Record<string, string | undefined>>
   } = {},
@@ -100,19 +107,19 @@ export function createProgress(
       state = { ...state, doing: what }
       showAfter(live ? redrawMilliseconds : plainLineMilliseconds)
     },
-    step({ step, loss, best, rowsPerSecond, generatedTokens }) {
+    step({ step, share = step / steps, loss, best, rowsPerSecond, generatedTokens }) {
       if (loss !== undefined) {
         losses.sum = lossMemory * losses.sum + loss
         losses.weight = lossMemory * losses.weight + 1
       }
       state = {
-        ...{ ...state, step, best, doing: undefined },
+        ...{ ...state, step, share, best, doing: undefined },
         ...(losses.weight > 0 && { loss: losses.sum / losses.weight }),
         ...(rowsPerSecond !== undefined && { rowsPerSecond }),
         ...(generatedTokens !== undefined && { generatedTokens }),
       }
-      const done = step - firstStep
-      if (done > 0) finishAt = performance.now() + ((performance.now() - started) / done) * (steps - step)
+      const done = share - firstShare
+      if (done > 0) finishAt = performance.now() + ((performance.now() - started) / done) * (1 - share)
       showAfter(live ? redrawMilliseconds : plainLineMilliseconds)
     },
     dev({ step, name, value }) {
@@ -162,7 +169,7 @@ export function formatProgressLine(state: ProgressState, { width, color }: { wid
     if (drop !== undefined) delete parts[drop]
     const text = Object.values(parts).join('  ')
     const barWidth = Math.min(30, width - text.length - 2)
-    if (barWidth >= 10) return `${bar(state.step / state.steps, barWidth, color)}  ${text}`
+    if (barWidth >= 10) return `${bar(state.share ?? state.step / state.steps, barWidth, color)}  ${text}`
     if (text.length <= width) return text
   }
   return `${state.step}/${state.steps}`.slice(0, Math.max(0, width))

@@ -27,9 +27,13 @@ export function searchReport(output: Output, knownFolder?: string): SearchReport
   output.note('loading …')
 
   const step = (event: SearchStepEvent) => {
-    progress ??= output.quiet ? undefined : createProgress(loaded?.steps ?? event.step, { firstStep: event.step })
+    const share = shareOf(event, loaded)
+    progress ??= output.quiet
+      ? undefined
+      : createProgress(loaded?.steps ?? event.step, { firstStep: event.step, firstShare: share })
     const { generatedTokens } = event
     progress?.step({
+      share,
       step: event.step,
       best: Math.min(best, event.best.objective),
       ...(generatedTokens > 0 && { generatedTokens }),
@@ -89,6 +93,21 @@ export function searchReport(output: Output, knownFolder?: string): SearchReport
       }
     },
   }
+}
+
+/** What is done of a search that ends with its steps or with its budget, whichever comes first. */
+function shareOf({ step, generatedTokens, computedTokens, seconds }: SearchStepEvent, loaded?: SearchLoadedEvent): number {
+  const { steps = step, budget = {} } = loaded ?? {}
+  const of = (spent: number, limit = Number.POSITIVE_INFINITY) => spent / limit
+  return Math.min(
+    1,
+    Math.max(
+      step / steps,
+      of(generatedTokens, budget.generatedTokens),
+      of(computedTokens, budget.computedTokens),
+      of(seconds, budget.seconds),
+    ),
+  )
 }
 
 function describeLoaded({ model, rows, steps, freeTokens, vocabulary, folder, seconds }: SearchLoadedEvent): string {

@@ -1,6 +1,7 @@
 import type { PairedComparison } from '../evaluate/comparison.js'
 import type { Evaluation, Metrics } from '../evaluate/score.js'
 import type { CheckpointEvent, WarningEvent } from '../train/events.js'
+import type { BudgetLimits } from './budget.js'
 
 /** A candidate of a step: what would change, what the gradient says of it, and what it comes to. */
 export interface SwapReport {
@@ -34,6 +35,8 @@ export interface SearchLoadedEvent {
   readonly model: string
   readonly rows: { readonly train: number; readonly dev: number; readonly test: number }
   readonly steps: number
+  /** What may end the search before its last step. */
+  readonly budget: BudgetLimits
   /** Tokens that are searched, and the size of the vocabulary that they are chosen from. */
   readonly freeTokens: number
   readonly vocabulary: number

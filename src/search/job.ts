@@ -262,6 +262,7 @@ async function searchWith(
     model: model.name,
     rows: { train: rows.length, dev: task.dev.length, test: task.test.length },
     steps: search.steps,
+    budget: search.budget,
     freeTokens: space.free.length,
     vocabulary: allowed.length,
     folder,

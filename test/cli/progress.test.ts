@@ -177,6 +177,16 @@ describe('createProgress', () => {
     expect(writes).toEqual(['step 10/20  best 4.0000  10 s left\n'])
   })
 
+  test('the time left is that of a budget which ends first', () => {
+    const { writes, stream } = screen(false)
+    const progress = createProgress(100, { firstStep: 10, firstShare: 0.2, stream, environment: {} })
+    for (let step = 11; step <= 20; step++) {
+      vi.advanceTimersByTime(1000)
+      progress.step({ step, share: 0.2 + (step - 10) * 0.04, best: 1 })
+    }
+    expect(writes).toEqual(['step  20/100  best 1.0000  10 s left\n'])
+  })
+
   test('notes stand above the live line', () => {
     const live = screen(true, 60)
     const progress = createProgress(10, { stream: live.stream, environment: { NO_COLOR: '1' } })
