@@ -13,7 +13,7 @@ import type { Embedding, Example, ScoredCandidate, SearchContext, SearchMethod, 
 import type { Objective } from './objective.js'
 import type { SearchPrograms } from './programs.js'
 import type { Reasoning } from './reasoning.js'
-import type { SearchRow, TokenSpace } from './token-space.js'
+import { keyOf, type SearchRow, type TokenSpace } from './token-space.js'
 import type { EngineWriter } from './writer.js'
 
 /** A prompt with its loss over the questions. */
@@ -194,7 +194,7 @@ export async function searchPrompts(progress: SearchProgress, options: SearchLoo
 /** The dev metrics of the best prompt so far, unless they are known. */
 async function evaluateBest(progress: SearchProgress, { evaluate, emit, space, elapsed }: SearchLoopOptions): Promise<void> {
   const best = progress.top[0]!
-  const key = best.ids.join(' ')
+  const key = keyOf(best.ids)
   if (evaluate === undefined || progress.dev[key] !== undefined) return
   const evaluation = await evaluate(best.ids)
   progress.dev[key] = evaluation

@@ -8,8 +8,9 @@ import { createRun, openRun, refuseOccupied } from '../runs/run-folder.js'
 import type { WarningEvent } from '../train/events.js'
 import { type DataSource, type Part, parts } from '../train/task.js'
 import type { SearchActivity, SearchEvent, SearchResult } from './events.js'
-import { disposeJob, type JobOptions, prepareSearch, runSearch, type SearchJob } from './job.js'
+import { disposeJob, prepareSearch, type SearchJob } from './job.js'
 import { progressOf } from './loop.js'
+import { runSearch, type SearchRunOptions } from './run-search.js'
 import { withExamples } from './shots.js'
 import { readSearchTask, type SearchTask } from './task.js'
 
@@ -147,7 +148,7 @@ export async function resumeSearch(
         if (job.optimizer !== undefined) refuseOtherModel(details?.optimizer, job.optimizer)
         await run.rewind(done)
         if (steps !== undefined) await run.writeConfig(config)
-        const options: JobOptions = { onEvent, onProgress, signal, started, warnings }
+        const options: SearchRunOptions = { onEvent, onProgress, signal, started, warnings }
         return { folder, config, result: await runSearch(job, run, options) }
       } finally {
         await disposeJob(job)

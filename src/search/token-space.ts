@@ -339,6 +339,9 @@ export class TokenSpace {
   }
 }
 
+/** By which prompts are told apart. */
+export const keyOf = (prompt: readonly number[]) => prompt.join(' ')
+
 const beginsWith = (ids: readonly number[], beginning: readonly number[]) =>
   ids.length >= beginning.length && beginning.every((id, i) => id === ids[i])
 

@@ -6,7 +6,7 @@ import type { Measure } from '../measure.js'
 import type { SearchContext, SearchMethod } from '../method.js'
 import { type ProposalKind, proposalKinds, proposeTokens } from '../proposals.js'
 import { race } from '../race.js'
-import type { TokenSpace } from '../token-space.js'
+import { keyOf, type TokenSpace } from '../token-space.js'
 
 /** Options that a preset gives, and what it alone says. */
 interface Settled {
@@ -229,5 +229,3 @@ function shortlistOf(
     })
   return { chosen, left }
 }
-
-const keyOf = (ids: readonly number[]) => ids.join(' ')
