@@ -212,7 +212,7 @@ async function evaluateBest(progress: SearchProgress, { evaluate, emit, space, e
 export function ranked(prompts: readonly RankedPrompt[], count: number): RankedPrompt[] {
   const kept = new Map<string, RankedPrompt>()
   for (const prompt of prompts) {
-    const key = prompt.ids.join()
+    const key = keyOf(prompt.ids)
     const known = kept.get(key)
     if (known === undefined || prompt.objective < known.objective) kept.set(key, prompt)
   }

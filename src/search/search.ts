@@ -1,12 +1,20 @@
-import { basename, dirname, extname, join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { parseSearchConfig, type SearchConfig, type SearchConfigInput } from '../config/search-schema.js'
 import { GradpromptError } from '../errors.js'
 import { refuseAborted } from '../evaluate/score.js'
-import { LanguageModel } from '../model/language-model.js'
-import { currentEnvironment, type Environment, environmentDifferences } from '../runs/environment.js'
+import type { LanguageModel } from '../model/language-model.js'
+import {
+  environmentWarnings,
+  type KnownModel,
+  loadRunModel,
+  nameOfData,
+  type RunDetails,
+  refuseOtherData,
+  refuseOtherModel,
+  runDetails,
+} from '../runs/run-details.js'
 import { createRun, openRun, refuseOccupied } from '../runs/run-folder.js'
 import type { WarningEvent } from '../train/events.js'
-import { type DataSource, type Part, parts } from '../train/task.js'
 import type { SearchActivity, SearchEvent, SearchResult } from './events.js'
 import { disposeJob, prepareSearch, type SearchJob } from './job.js'
 import { progressOf } from './loop.js'
@@ -37,17 +45,12 @@ export interface SearchRun {
   readonly result: SearchResult
 }
 
-/** What `run.json` holds: what a resumed search must find again. */
-interface RunDetails {
-  readonly environment: Environment
-  readonly model: { readonly name: string; readonly hash: string }
+/** What `run.json` holds of a search. */
+interface SearchDetails extends RunDetails {
   /** The smaller model that scores candidates, where there is one. */
-  readonly draft?: { readonly name: string; readonly hash: string }
+  readonly draft?: KnownModel
   /** The model that writes prompts, where it is another. */
-  readonly optimizer?: { readonly name: string; readonly hash: string }
-  readonly data: Readonly<Partial<Record<Part, DataSource>>>
-  /** Memory budget in bytes: it decides how batches are cut, and so the order of sums. */
-  readonly memory: number
+  readonly optimizer?: KnownModel
 }
 
 /**
@@ -79,12 +82,12 @@ export async function search(
   const { config, task } = await configAndTask(input, source)
   if (config.out !== undefined) await refuseOccupied(config.out)
   refuseAborted(signal)
-  const model = await loadModelOf(config)
+  const model = await loadRunModel(config)
   try {
     const job = await prepareSearch(config, task, model)
     try {
       refuseAborted(signal)
-      const run = await createRun(config.out, { config, name: runName(config), details: runDetails(config, job) })
+      const run = await createRun(config.out, { config, name: runName(config), details: detailsOf(config, job) })
       try {
         return {
           folder: run.folder,
@@ -128,20 +131,14 @@ export async function resumeSearch(
         found: String(steps),
         expected: `a whole number, more than the ${done} that are done`,
       })
-    const details = run.details as Partial<RunDetails> | undefined
+    const details = run.details as Partial<SearchDetails> | undefined
     const task = await readSearchTask(config)
-    refuseOtherData(details, task)
+    refuseOtherData(details, task.sources)
     refuseAborted(signal)
-    const model = await loadModelOf(config, typeof details?.memory === 'number' ? details.memory : undefined)
+    const model = await loadRunModel(config, details)
     try {
       refuseOtherModel(details?.model, model)
-      const differences = environmentDifferences(details?.environment, currentEnvironment(model))
-      if (differences.length > 0)
-        warnings.push({
-          event: 'warning',
-          code: 'environment-changed',
-          message: `the search began elsewhere, so its last bits may differ: ${differences.join('; ')}`,
-        })
+      warnings.push(...environmentWarnings(details, model))
       const job = await prepareSearch(config, task, model, checkpoint && progressOf(checkpoint))
       try {
         if (job.draft !== undefined) refuseOtherModel(details?.draft, job.draft.model)
@@ -183,51 +180,14 @@ async function withPrompt(input: SearchConfigInput): Promise<SearchConfigInput> 
   return { ...input, search: { ...search, prompt: ' x'.repeat(count) } }
 }
 
-async function loadModelOf({ model, device, threads, memory }: SearchConfig, earlierMemory?: number): Promise<LanguageModel> {
-  const budget = memory === undefined ? earlierMemory : memory * 1e9
-  return LanguageModel.load(model, {
-    device,
-    ...(threads !== undefined && { threads }),
-    ...(budget !== undefined && { memory: budget }),
-  })
-}
-
-function runDetails(config: SearchConfig, { task, model, draft, optimizer }: SearchJob): RunDetails {
+function detailsOf(config: SearchConfig, { task, model, draft, optimizer }: SearchJob): SearchDetails {
+  const known = ({ name, hash }: LanguageModel) => ({ name, hash })
   return {
-    environment: currentEnvironment(model),
-    model: { name: config.model, hash: model.hash },
-    ...(draft && { draft: { name: draft.model.name, hash: draft.model.hash } }),
-    ...(optimizer && { optimizer: { name: optimizer.name, hash: optimizer.hash } }),
-    data: task.sources,
-    memory: model.memory.budget,
+    ...runDetails(config.model, model, task.sources),
+    ...(draft && { draft: known(draft.model) }),
+    ...(optimizer && { optimizer: known(optimizer) }),
   }
 }
 
-/** A run that was not given a folder is called after its method and its data: `runs/gcg-sst2`. */
-function runName({ data, search }: SearchConfig): string {
-  const path = resolve(data.train)
-  const file = basename(path, extname(path))
-  return `${search.type}-${/^(train|training|data)$/i.test(file) ? basename(dirname(path)) : file}`
-}
-
-function refuseOtherData(details: Partial<RunDetails> | undefined, { sources }: SearchTask): void {
-  for (const part of parts) {
-    const before = details?.data?.[part]
-    const now = sources[part]
-    if (before === undefined || now === undefined || before.sha256 === now.sha256) continue
-    throw new GradpromptError('data-changed', `the ${part} rows are not those that the search began with`, {
-      found: `${now.path}, ${now.sha256.slice(0, 12)}`,
-      expected: `${before.path}, ${before.sha256.slice(0, 12)}`,
-      hint: 'bring the file back, or begin a new run',
-    })
-  }
-}
-
-function refuseOtherModel(before: { readonly name: string; readonly hash: string } | undefined, model: LanguageModel): void {
-  if (before === undefined || before.hash === model.hash) return
-  throw new GradpromptError('model-changed', 'the model is not the one that the search began with', {
-    found: `${model.name}, ${model.hash.slice(0, 12)}`,
-    expected: `${before.name}, ${before.hash.slice(0, 12)}`,
-    hint: 'bring the model back, or begin a new run',
-  })
-}
+/** `runs/gcg-sst2` */
+const runName = ({ data, search }: SearchConfig) => `${search.type}-${nameOfData(data.train)}`
