@@ -1,5 +1,6 @@
 import { GradpromptError } from '../errors.js'
 import type { InputSpec, ProgramInput } from '../program/program.js'
+import { type Group, type GroupLayout, groupInputs, keySlots, vector } from './attention-groups.js'
 
 /** A row limit that no batch on a machine of today reaches, so that one program serves all of them. */
 export const MAX_ROWS = 1 << 17
@@ -49,12 +50,6 @@ const SHARED_GROUP = 64
 interface Segment {
   readonly start: number
   readonly length: number
-}
-
-/** Query rows that see the same keys: the shared rows and their own. */
-interface Group {
-  readonly queries: readonly number[]
-  readonly keys: readonly number[]
 }
 
 /**
@@ -228,11 +223,16 @@ export class Forest {
       targetId: vector(Int32Array.from(targets, ({ id }) => id)),
       targetWeight: vector(Float32Array.from(targets, ({ weight }) => weight)),
       rowWeight: vector(rowWeight),
-      ...this.layout('', groups, masking, row => row - first, this.rows - first),
-      ...this.layout('read', readGroups, masking, row => place.get(row)!, readRows.length),
+      ...this.layout({ name: '', groups, masking, place: row => row - first, count: this.rows - first }),
+      ...this.layout({ name: 'read', groups: readGroups, masking, place: row => place.get(row)!, count: readRows.length }),
       ...(perSequence ? this.instructionInputs() : {}),
     }
     return { inputs, readRows }
+  }
+
+  /** Where children see their parents' keys a row is the key of several groups, and nothing is differentiated. */
+  private layout(layout: GroupLayout): Record<string, ProgramInput> {
+    return { ...groupInputs(layout), ...(this.hasChildren ? {} : keySlots(layout, this.shared, this.rows)) }
   }
 
   /** Where the instruction of each sequence stands among the text rows. */
@@ -279,50 +279,7 @@ export class Forest {
     }
     return groups
   }
-
-  /** The tensors of an `AttentionLayout`; `place` numbers the query rows. */
-  private layout(
-    name: string,
-    groups: readonly Group[],
-    masking: Int32Array,
-    place: (row: number) => number,
-    count: number,
-  ): Record<string, ProgramInput> {
-    const length = Math.max(1, ...groups.map(({ queries }) => queries.length))
-    const width = Math.max(1, ...groups.map(({ keys }) => keys.length))
-    const queryIndex = new Int32Array(groups.length * length)
-    const queryPositions = new Int32Array(groups.length * length)
-    const queryMask = new Float32Array(groups.length * length)
-    const querySlot = new Int32Array(count)
-    const keyIndex = new Int32Array(groups.length * width)
-    const keySlot = new Int32Array(this.rows - this.shared)
-    for (const [group, { queries, keys }] of groups.entries()) {
-      for (const [i, row] of queries.entries()) {
-        const slot = group * length + i
-        queryIndex[slot] = place(row)
-        queryPositions[slot] = masking[row]!
-        queryMask[slot] = 1
-        querySlot[place(row)] = slot
-      }
-      for (const [i, row] of keys.entries()) {
-        keyIndex[group * width + i] = row
-        keySlot[row - this.shared] = group * width + i
-      }
-    }
-    const of = (key: string) => (name ? name + key[0]!.toUpperCase() + key.slice(1) : key)
-    const queries: [number, number] = [groups.length, length]
-    return {
-      [of('queryIndex')]: { data: queryIndex, shape: queries },
-      [of('queryPositions')]: { data: queryPositions, shape: queries },
-      [of('queryMask')]: { data: queryMask, shape: queries },
-      [of('querySlot')]: vector(querySlot),
-      [of('keyIndex')]: { data: keyIndex, shape: [groups.length, width] },
-      ...(this.hasChildren ? {} : { [of('keySlot')]: vector(keySlot) }),
-    }
-  }
 }
-
-const vector = (data: Int32Array | Float32Array) => ({ data, shape: [data.length] })
 const range = ({ start, length }: Segment) => Array.from({ length }, (_, i) => start + i)
 
 function commonPrefix(lists: readonly (readonly number[])[]): number {

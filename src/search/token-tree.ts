@@ -1,3 +1,4 @@
+import { type Group, groupInputs, vector } from '../model/attention-groups.js'
 import { BEYOND } from '../model/forest.js'
 import type { ProgramInput } from '../program/program.js'
 
@@ -21,11 +22,6 @@ interface Segment {
   readonly parent: Segment | undefined
   /** Position of the first token. */
   readonly position: number
-}
-
-interface Group {
-  readonly queries: readonly number[]
-  readonly keys: readonly number[]
 }
 
 const PADDING_TOKEN = 0
@@ -119,8 +115,8 @@ export class TokenTree {
         targetId: vector(Int32Array.from(targets, ({ id }) => id)),
         targetWeight: vector(new Float32Array(targets.length)),
         rowWeight: vector(new Float32Array(readRows.length)),
-        ...layout('', this.groups(), masking, row => row, this.rows),
-        ...layout('read', reading, masking, row => place.get(row)!, readRows.length),
+        ...groupInputs({ name: '', groups: this.groups(), masking, place: row => row, count: this.rows }),
+        ...groupInputs({ name: 'read', groups: reading, masking, place: row => place.get(row)!, count: readRows.length }),
       },
     }
   }
@@ -169,42 +165,6 @@ function ancestors({ parent }: Segment): number[] {
   return chain.reverse().flatMap(({ start, length }) => range(start, length))
 }
 
-/** The tensors of an `AttentionLayout` whose rows are keys of several groups; `place` numbers the query rows. */
-function layout(
-  name: string,
-  groups: readonly Group[],
-  masking: Int32Array,
-  place: (row: number) => number,
-  count: number,
-): Record<string, ProgramInput> {
-  const length = Math.max(...groups.map(({ queries }) => queries.length))
-  const width = Math.max(1, ...groups.map(({ keys }) => keys.length))
-  const queryIndex = new Int32Array(groups.length * length)
-  const queryPositions = new Int32Array(groups.length * length)
-  const queryMask = new Float32Array(groups.length * length)
-  const querySlot = new Int32Array(count)
-  const keyIndex = new Int32Array(groups.length * width)
-  for (const [group, { queries, keys }] of groups.entries()) {
-    for (const [i, row] of queries.entries()) {
-      const slot = group * length + i
-      queryIndex[slot] = place(row)
-      queryPositions[slot] = masking[row]!
-      queryMask[slot] = 1
-      querySlot[place(row)] = slot
-    }
-    keyIndex.set(keys, group * width)
-  }
-  const of = (key: string) => (name ? name + key[0]!.toUpperCase() + key.slice(1) : key)
-  const queries: [number, number] = [groups.length, length]
-  return {
-    [of('queryIndex')]: { data: queryIndex, shape: queries },
-    [of('queryPositions')]: { data: queryPositions, shape: queries },
-    [of('queryMask')]: { data: queryMask, shape: queries },
-    [of('querySlot')]: vector(querySlot),
-    [of('keyIndex')]: { data: keyIndex, shape: [groups.length, width] },
-  }
-}
-
 /** Indices of the sequences in an order in which those that begin alike stand together: by their ids. */
 export function sharingOrder(sequences: readonly ReadSequence[]): number[] {
   const lengths = sequences.map(fedLength)
@@ -224,5 +184,4 @@ export function sharedLength(a: ReadSequence, b: ReadSequence): number {
   return length
 }
 
-const vector = (data: Int32Array | Float32Array) => ({ data, shape: [data.length] })
 const range = (start: number, length: number) => Array.from({ length }, (_, i) => start + i)
