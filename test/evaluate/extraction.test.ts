@@ -10,8 +10,8 @@ import {
   optionsOf,
   regularExpression,
   rules,
-} from '../src/evaluate/extraction.js'
-import { problem } from './support/problem.js'
+} from '../../src/evaluate/extraction.js'
+import { problem } from '../support/problem.js'
 
 const animals = 'Which bird stands last?\nOptions:\n(A) a quail\n(B) an owl\n(C) a barn owl'
 const words = 'Sort the following words: List: pear fig it&t apple fig'

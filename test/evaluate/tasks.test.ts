@@ -2,13 +2,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { parseConfig } from '../src/config/schema.js'
-import { readRecords } from '../src/data/read.js'
-import { originOf } from '../src/data/records.js'
-import { namedColumns } from '../src/data/task-columns.js'
-import { detectTask } from '../src/data/task-records.js'
-import { generationMetrics, scoreGeneration, scoreGenerations } from '../src/evaluate/generations.js'
-import { answerShape, normalAnswer } from '../src/evaluate/tasks/bbh.js'
+import { parseConfig } from '../../src/config/schema.js'
+import { readRecords } from '../../src/data/read.js'
+import { originOf } from '../../src/data/records.js'
+import { namedColumns } from '../../src/data/task-columns.js'
+import { detectTask } from '../../src/data/task-records.js'
+import { generationMetrics, scoreGeneration, scoreGenerations } from '../../src/evaluate/generations.js'
+import { answerShape, normalAnswer } from '../../src/evaluate/tasks/bbh.js'
 import {
   bbh,
   bbhTasks,
@@ -19,8 +19,8 @@ import {
   presets,
   promptTemplate,
   taskFor,
-} from '../src/evaluate/tasks/index.js'
-import { problem, problemOf } from './support/problem.js'
+} from '../../src/evaluate/tasks/index.js'
+import { problem, problemOf } from '../support/problem.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'gradprompt-tasks-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from 'vitest'
-import type { GradpromptError } from '../src/errors.js'
-import { GenerationEngine } from '../src/generate/engine.js'
-import { LanguageModel } from '../src/model/language-model.js'
+import type { GradpromptError } from '../../src/errors.js'
+import { GenerationEngine } from '../../src/generate/engine.js'
+import { LanguageModel } from '../../src/model/language-model.js'
 
 const opened = LanguageModel.load('test/fixtures/models/llama-gqa', { threads: 1 })
 const engines = opened.then(model => GenerationEngine.open(model, { weights: 'fp32', endTokenIds: [] }))

@@ -2,11 +2,11 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from '
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { evaluateByGeneration } from '../src/evaluate/by-generation.js'
-import { RowResultFile, readRowResults } from '../src/evaluate/row-results.js'
-import { loadScorer, type Scorer } from '../src/evaluate/scorer.js'
-import { LanguageModel } from '../src/model/language-model.js'
-import { problemOf } from './support/problem.js'
+import { evaluateByGeneration } from '../../src/evaluate/by-generation.js'
+import { RowResultFile, readRowResults } from '../../src/evaluate/row-results.js'
+import { loadScorer, type Scorer } from '../../src/evaluate/scorer.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+import { problemOf } from '../support/problem.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'gradprompt-generated-'))
 let model: LanguageModel

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { openGguf } from '../src/formats/gguf.js'
-import { loadTokenizer } from '../src/formats/tokenizer.js'
-import { TextStream } from '../src/generate/text-stream.js'
+import { openGguf } from '../../src/formats/gguf.js'
+import { loadTokenizer } from '../../src/formats/tokenizer.js'
+import { TextStream } from '../../src/generate/text-stream.js'
 
 const loaded = (async () => {
   const file = await openGguf('models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf')

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { scoreGeneration } from '../src/evaluate/generations.js'
-import { bbhTasks, type GenerationTask, presets, promptTemplate } from '../src/evaluate/tasks/index.js'
+import { scoreGeneration } from '../../src/evaluate/generations.js'
+import { bbhTasks, type GenerationTask, presets, promptTemplate } from '../../src/evaluate/tasks/index.js'
 
 interface Expected {
   readonly description: string

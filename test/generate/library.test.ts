@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
-import { generate } from '../src/generate/generate.js'
-import { LanguageModel } from '../src/model/language-model.js'
-import { problemOf } from './support/problem.js'
+import { generate } from '../../src/generate/generate.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+import { problemOf } from '../support/problem.js'
 
 test('answers in the order of the inputs, as the model continues each alone', async () => {
   const model = await LanguageModel.load('models/smollm2-135m-instruct')

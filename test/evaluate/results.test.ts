@@ -3,14 +3,21 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
-import { run } from '../src/cli/commands/compare.js'
-import { parseArguments } from '../src/cli/parse.js'
-import { setOrigin } from '../src/data/records.js'
-import { generationMetrics, scoreGenerations } from '../src/evaluate/generations.js'
-import { hashOf, type RowResult, RowResultFile, readRowResults, resultKey, writeRowResults } from '../src/evaluate/row-results.js'
-import { applyScorer, loadScorer } from '../src/evaluate/scorer.js'
-import { gsm8k } from '../src/evaluate/tasks/index.js'
-import { problemOf } from './support/problem.js'
+import { run } from '../../src/cli/commands/compare.js'
+import { parseArguments } from '../../src/cli/parse.js'
+import { setOrigin } from '../../src/data/records.js'
+import { generationMetrics, scoreGenerations } from '../../src/evaluate/generations.js'
+import {
+  hashOf,
+  type RowResult,
+  RowResultFile,
+  readRowResults,
+  resultKey,
+  writeRowResults,
+} from '../../src/evaluate/row-results.js'
+import { applyScorer, loadScorer } from '../../src/evaluate/scorer.js'
+import { gsm8k } from '../../src/evaluate/tasks/index.js'
+import { problemOf } from '../support/problem.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'gradprompt-results-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { Sampler, type SamplingOptions } from '../src/generate/sampling.js'
+import { Sampler, type SamplingOptions } from '../../src/generate/sampling.js'
 
 const logits = Float32Array.of(1, 3, 2.5, -1, 0.5, 3.5, -4, 2)
 const softmax = (values: ArrayLike<number>, temperature = 1): number[] => {

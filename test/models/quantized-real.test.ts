@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { placementOf } from '../src/model/active-prompt.js'
-import { Forest } from '../src/model/forest.js'
-import { LanguageModel } from '../src/model/language-model.js'
-import { programSpec } from '../src/model/model-programs.js'
-import { quantizedBytes, quantizedWeights } from '../src/model/quantized-weights.js'
-import { Program, type WeightFile } from '../src/program/program.js'
+import { placementOf } from '../../src/model/active-prompt.js'
+import { Forest } from '../../src/model/forest.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+import { programSpec } from '../../src/model/model-programs.js'
+import { quantizedBytes, quantizedWeights } from '../../src/model/quantized-weights.js'
+import { Program, type WeightFile } from '../../src/program/program.js'
 
 /** Greedy tokens and their log-probabilities at every position of [length, vocabSize] logits. */
 function likeliest(logits: Float32Array, vocabSize: number): { token: number; logProbability(token: number): number }[] {
