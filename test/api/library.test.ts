@@ -15,6 +15,7 @@ test('what the package exports', () => {
     'loadModel',
     'nearestTokens',
     'resume',
+    'resumeSearch',
     'search',
     'tune',
   ])
