@@ -62,7 +62,7 @@ seed: 13
 /** `gradprompt init [DIR]` */
 export const run: CommandFunction = async ({ argument, options }) => {
   const name = (options.task as string | undefined) ?? 'classification'
-  const task = tasks[name]
+  const task = Object.hasOwn(tasks, name) ? tasks[name] : undefined
   if (task === undefined) {
     const meant = nearest(name, Object.keys(tasks))
     throw new GradpromptError('unknown-task', 'there is no such task to start from', {
