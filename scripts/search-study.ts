@@ -37,6 +37,7 @@ import { bbhTask, handWritten, type SearchTaskName, type StudyTask, searchTasks 
 /** What is compared: how the shortlist is made, or another search. */
 export const conditions = {
   greater: { type: 'greater' },
+  'held-reasoning': { type: 'greater', shortlist: 'held-reasoning' },
   'random-shortlist': { type: 'greater', shortlist: 'random' },
   'gradient-without-reasoning': { type: 'greater', shortlist: 'gradient-without-reasoning' },
   // The prompt is short and the budget small: a generation of a few, until four tokens are left.
@@ -151,8 +152,10 @@ async function withJob<T>(
 }
 
 /**
- * Spearman's correlation, over candidates drawn from the model's proposals at all positions, of what each kind of gradient says with the
- * exact change of the loss: the answer's probability behind fresh reasoning.
+ * Spearman's correlation, over candidates drawn from the model's proposals at all positions, of several guesses with the exact loss: the
+ * answer's probability behind fresh reasoning. The guesses are what each kind of gradient says, and the exact loss behind the first
+ * prompt's own reasoning (`heldReasoning`). What the gradient has in common with the latter (`gradientWithHeld`) tells how far it is off
+ * as a first-order guess; the rest of what it misses is that reasoning changes.
  */
 async function rankOf(name: SearchTaskName, seed: number): Promise<void> {
   const task = searchTasks[name]
@@ -180,16 +183,25 @@ async function rankOf(name: SearchTaskName, seed: number): Promise<void> {
       drawn.map(swap => substituted(space.start, [swap]).ids),
       rows,
     )
-    const correlations: Record<string, number | null> = {}
+    const held = await objective.scoreHeld(
+      drawn.map(swap => substituted(space.start, [swap]).ids),
+      rows,
+      space.start,
+    )
+    const correlation = (guesses: readonly number[], losses: readonly number[]) =>
+      rankCorrelation(
+        drawn.map((swap, i) => ({ ...substituted(space.start, [swap], guesses[i]!), ...exact[i]!, loss: losses[i]! })),
+      )
+    const fresh = exact.map(({ loss }) => loss)
+    const forced = held.map(({ loss }) => loss)
+    const correlations: Record<string, number | null> = { heldReasoning: correlation(forced, fresh) }
     for (const withReasoning of [true, false]) {
       const { gradient } = await objective.gradient([space.start], rows, { withReasoning })
       const products = await embedding.project(rowsOf(gradient, space.free, embedding.hiddenSize))
       const scores = substitutionScores(products, space.start, space.free, embedding.vocabSize)
-      const pairs = drawn.map((swap, i) => ({
-        ...substituted(space.start, [swap], scores[space.free.indexOf(swap.position) * embedding.vocabSize + swap.to]!),
-        ...exact[i]!,
-      }))
-      correlations[withReasoning ? 'withReasoning' : 'withoutReasoning'] = rankCorrelation(pairs)
+      const guesses = drawn.map(({ position, to }) => scores[space.free.indexOf(position) * embedding.vocabSize + to]!)
+      correlations[withReasoning ? 'withReasoning' : 'withoutReasoning'] = correlation(guesses, fresh)
+      if (withReasoning) correlations.gradientWithHeld = correlation(guesses, forced)
     }
     const first = (await objective.score([space.start], rows))[0]!.loss
     return { candidates: drawn.length, better: exact.filter(({ loss }) => loss < first).length, correlations }

@@ -8,7 +8,7 @@ import { gapLoss, isRight, type Measure } from './measure.js'
 import { Predictions } from './predictions.js'
 import type { SearchPrograms } from './programs.js'
 import type { Reasoned, Reasoning } from './reasoning.js'
-import { choicesOf, readable, sequenceOf } from './row-sequence.js'
+import { behind, choicesOf, readable, sequenceOf } from './row-sequence.js'
 import type { SearchRow } from './token-space.js'
 import { fedLength, type ReadSequence } from './token-tree.js'
 
@@ -87,10 +87,33 @@ export class Objective extends Predictions {
    */
   async score(prompts: readonly (readonly number[])[], rows: readonly SearchRow[]): Promise<PromptScore[]> {
     if (this.reasoning !== undefined) return this.scoreReasoned(this.reasoning, prompts, rows)
+    return this.scoreAsWritten(prompts, rows)
+  }
+
+  /**
+   * Scores behind reasoning that is held fixed, as gradients hold it: what the model wrote under another prompt, which it is not asked for
+   * again. A guess at exact scores that generates nothing; without reasoning it is exact.
+   * @param reasonedUnder a prompt whose reasoning is known
+   * @throws BudgetSpent between two runs; GradpromptError `aborted`
+   */
+  async scoreHeld(
+    prompts: readonly (readonly number[])[],
+    rows: readonly SearchRow[],
+    reasonedUnder: readonly number[],
+  ): Promise<PromptScore[]> {
+    const options = { budget: this.budget, signal: this.signal }
+    const [reasoned] = (await this.reasoning?.answers([reasonedUnder], rows, options)) ?? []
+    const held = rows.map((row, r) => (reasoned === undefined ? row : behind(row, reasoned[r]!.reasoning)))
+    return this.scoreAsWritten(prompts, held)
+  }
+
+  /** Scores by one forward pass each. */
+  private async scoreAsWritten(prompts: readonly (readonly number[])[], rows: readonly SearchRow[]): Promise<PromptScore[]> {
     const { measure = 'cross-entropy', labels } = this.options
     const fluency = this.scoredFluency
-    // A row stands there once, or once for each answer that is compared.
-    const isCompared = (measure === 'mistakes' || measure === 'gap') && labels !== undefined
+    // A row stands there once, or once for each answer that is compared; behind reasoning none are.
+    const isCompared =
+      (measure === 'mistakes' || measure === 'gap') && labels !== undefined && rows.every(({ choices }) => choices !== undefined)
     const variants = rows.map(row => (isCompared ? choicesOf(row) : [row]))
     const values = await this.read(prompts, variants.flat())
     const width = variants.reduce((sum, own) => sum + own.length, 0)

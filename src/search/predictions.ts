@@ -20,7 +20,7 @@ export class Predictions {
   constructor(
     protected readonly model: LanguageModel,
     protected readonly programs: SearchPrograms,
-    protected readonly budget: Budget,
+    readonly budget: Budget,
     protected readonly signal: AbortSignal | undefined,
   ) {}
 

@@ -8,6 +8,13 @@ export function choicesOf(row: SearchRow): SearchRow[] {
   return words.map(answer => ({ ...row, after, answer }))
 }
 
+/** A row in which the model has reasoned, as if its text said so. */
+export const behind = (row: SearchRow, reasoning: readonly number[]): SearchRow => ({
+  ...row,
+  after: [...row.after, ...reasoning, ...row.extractor],
+  extractor: [],
+})
+
 /** The reads of the free tokens come first, then those of the answer. */
 export function sequenceOf(
   prompt: readonly number[],

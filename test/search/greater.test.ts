@@ -92,6 +92,21 @@ describe('scores behind reasoning', () => {
     expect(reasoning.size).toBe(6)
   })
 
+  test('behind held reasoning: those of the prompt that it was written under, of others without a new token', async () => {
+    const { model, objective, budget } = await reasoned()
+    const other = [20, 33, 22]
+    const [own] = await objective.score([prompt], rows)
+    const [again, changed] = await objective.scoreHeld([prompt, other], rows, prompt)
+    expect(budget.spent.generatedTokens).toBe(3 * MAX)
+    for (const [r, { before, after, extractor, answer }] of rows.entries()) {
+      expect(again!.rowLosses[r]).toBeCloseTo(own!.rowLosses[r]!, 4)
+      const written = await greedy(model, [...before, ...prompt, ...after], MAX)
+      const context = [...before, ...other, ...after, ...written, ...extractor]
+      const [likelihoods] = await model.logLikelihoods(undefined, [{ context, candidates: [{ ids: answer }] }])
+      expect(changed!.rowLosses[r]).toBeCloseTo(-likelihoods![0]! / answer.length, 4)
+    }
+  })
+
   test('by probability: 1 minus that of the whole answer', async () => {
     const plain = await (await reasoned()).objective.score([prompt], rows)
     const scores = await (await reasoned({ measure: 'probability' })).objective.score([prompt], rows)
@@ -216,15 +231,21 @@ const run = async (out: string, options: Record<string, unknown> = {}) => {
   return { result, events }
 }
 
-describe.each(['default', 'paper', 'official', 'greaterprompt'])('a run of the preset %s', preset => {
+describe.each([
+  { preset: 'default' },
+  { preset: 'default', shortlist: 'held-reasoning' },
+  { preset: 'paper' },
+  { preset: 'official' },
+  { preset: 'greaterprompt' },
+])('a run with %o', options => {
   test('keeps what the model wrote, and resumes to the same bits', async () => {
-    const whole = await run('whole', { preset })
+    const whole = await run('whole', options)
     expect(whole.result.generatedTokens).toBeGreaterThan(0)
     expect(whole.result.initial.metrics.accuracy).toBeDefined()
     const accuracy = (prompt: { metrics: SearchResult['metrics'] }) => prompt.metrics.accuracy!.value
     expect(accuracy(whole.result)).toBeGreaterThanOrEqual(accuracy(whole.result.initial))
     const controller = new AbortController()
-    const stopped = search(config('run', { preset }), {
+    const stopped = search(config('run', options), {
       signal: controller.signal,
       onEvent: event => {
         if (event.event === 'step' && event.step === 2) controller.abort()
@@ -309,6 +330,22 @@ test.each(['random', 'gradient-without-reasoning'])('the control %s runs over th
   const [step] = steps(events)
   expect(step!.shortlist.length).toBeGreaterThan(0)
   expect(step!.shortlist.every(({ gradientScore }) => (gradientScore === null) === (shortlist === 'random'))).toBe(true)
+})
+
+test('a shortlist by held reasoning is the best of what it scored so', async () => {
+  const held = vi.spyOn(Objective.prototype, 'scoreHeld')
+  const exact = vi.spyOn(Objective.prototype, 'score')
+  await run('held', { shortlist: 'held-reasoning', prefilter: 6, mu: 2, blocks: 1, steps: 3 })
+  const shortlists = exact.mock.calls.map(([prompts]) => prompts).filter(({ length }) => length === 2)
+  const guesses = await Promise.all(held.mock.results.map(({ value }) => value as ReturnType<Objective['scoreHeld']>))
+  const asked = held.mock.calls.map(([prompts]) => prompts)
+  vi.restoreAllMocks()
+  expect(asked.map(({ length }) => length)).toEqual([6, 6, 6])
+  for (const [step, prompts] of asked.entries()) {
+    expect(new Set(prompts.map(ids => ids.join())).size).toBe(6)
+    const order = [...prompts.keys()].sort((a, b) => guesses[step]![a]!.loss - guesses[step]![b]!.loss)
+    expect(shortlists[step]).toEqual(order.slice(0, 2).map(i => prompts[i]))
+  }
 })
 
 describe('refused', () => {

@@ -38,6 +38,10 @@ const presets: Readonly<Record<'default' | 'paper' | 'official' | 'greaterprompt
   greaterprompt: { mu: 1, proposals: 'intersection', topk: 10, positions: 'left-to-right', acceptance: 'always', blocks: 1, temperature: 1, measure: 'cross-entropy', fluency: 0.2, scoredFluency: 0.2, gradientQuestions: 1, cuts: true }, // biome-ignore format: a table
 }
 
+/** Proposals that are scored behind held reasoning, and questions on which they are. */
+const PREFILTER = 12
+const HELD_QUESTIONS = 12
+
 export const greaterSchema = z.strictObject({
   type: z.literal('greater'),
   preset: z
@@ -52,9 +56,16 @@ export const greaterSchema = z.strictObject({
     .describe('tokens that all sampled questions propose, the union of several such sets, or those of the best mean likelihood'),
   sampled: z.int().min(1).default(5).describe('questions whose proposals are put together'),
   shortlist: z
-    .enum(['gradient', 'gradient-without-reasoning', 'random'])
+    .enum(['gradient', 'held-reasoning', 'gradient-without-reasoning', 'random'])
     .default('gradient')
-    .describe('how the shortlist is drawn from the proposals; the last two are controls'),
+    .describe(
+      'how the shortlist is drawn from the proposals: by the gradient; by exact scores behind the reasoning as it stands; the last two are controls',
+    ),
+  prefilter: z
+    .int()
+    .min(1)
+    .optional()
+    .describe('with shortlist held-reasoning: proposals that are scored so, half by the gradient, half at random; by default 12'),
   positions: z.enum(['all', 'left-to-right']).optional().describe('positions that a step considers'),
   maxLength: z.int().min(1).default(40).describe('tokens of a prompt that grows from left to right, at most'),
   acceptance: z.enum(acceptances).optional().describe('when the prompt changes'),
@@ -112,7 +123,11 @@ export const greater: SearchMethod<Options, State> = {
     const positions = inTurn ? [turns[place]!] : space.freeOf(state.ids)
     const { pool, gradient } = await poolOf(state, positions, settings, context)
     const [current] = await context.score([{ ids: state.ids, swaps: [] }])
-    const { chosen, left } = shortlistOf(pool, new Set(inTurn ? [] : state.tried), settings, context)
+    const tried = new Set(inTurn ? [] : state.tried)
+    const { chosen, left } =
+      settings.shortlist === 'held-reasoning'
+        ? await heldShortlist(pool, tried, state.ids, settings, context)
+        : shortlistOf(pool, tried, settings, context)
     // Where nothing reads back, whoever watches over that hears of it.
     if (chosen.length === 0) await context.score(left.slice(0, settings.mu))
     const { finalists, eliminated } = await race(current!, chosen, settings.blocks, context)
@@ -174,7 +189,7 @@ async function poolOf(
   let gradient = grown ? undefined : known
   let scores: Float32Array | undefined
   if (settings.shortlist !== 'random') {
-    const withReasoning = settings.shortlist === 'gradient'
+    const withReasoning = settings.shortlist !== 'gradient-without-reasoning'
     // The tokens that the model wrote under the prompt as it stands: an appended one has none of its own yet.
     const options = { withReasoning, ...(grown && { reasonedUnder: [ids] }) }
     gradient ??= (await objective.gradient([base], judged, options)).gradient
@@ -205,13 +220,44 @@ function cut(candidate: Candidate, position: number, settings: Settings, space: 
   return { ...candidate, ids: ids.slice(0, position + 1), swaps: [...swaps, ...dropped] }
 }
 
+/** What may be scored with fresh reasoning, and all that has not been tried. */
+interface Shortlist {
+  readonly chosen: Candidate[]
+  readonly left: readonly Candidate[]
+}
+
+/**
+ * Of some proposals, which the gradient and chance choose, those whose answers come out best behind the reasoning that the model wrote
+ * under the prompt as it stands. This generates nothing, and agrees better with scores behind fresh reasoning than a gradient does.
+ */
+async function heldShortlist(
+  pool: readonly Candidate[],
+  tried: ReadonlySet<string>,
+  ids: readonly number[],
+  { mu, prefilter = PREFILTER }: Settings,
+  context: SearchContext,
+): Promise<Shortlist> {
+  const { chosen: steep, left } = shortlistOf(pool, tried, { mu: Math.ceil(prefilter / 2), shortlist: 'gradient' }, context)
+  const known = new Set([...tried, ...steep.map(candidate => keyOf(candidate.ids))])
+  const drawn = shortlistOf(pool, known, { mu: prefilter - steep.length, shortlist: 'random' }, context).chosen
+  const candidates = [...steep, ...drawn]
+  if (candidates.length <= mu) return { chosen: candidates, left }
+  const scores = await context.objective.scoreHeld(
+    candidates.map(candidate => candidate.ids),
+    draw(context.rows, HELD_QUESTIONS, context.random(8)),
+    ids,
+  )
+  const order = [...candidates.keys()].sort((a, b) => scores[a]!.loss - scores[b]!.loss)
+  return { chosen: order.slice(0, mu).map(i => candidates[i]!), left }
+}
+
 /** The best of a pool that have not been tried and read back, at most `mu`. */
 function shortlistOf(
   pool: readonly Candidate[],
   tried: ReadonlySet<string>,
-  { mu, shortlist }: Settings,
+  { mu, shortlist }: Pick<Settings, 'mu' | 'shortlist'>,
   { readsBack, random }: SearchContext,
-): { readonly chosen: Candidate[]; readonly left: readonly Candidate[] } {
+): Shortlist {
   const left = pool.filter(({ ids }) => !tried.has(keyOf(ids)))
   const order =
     shortlist === 'random' ? draw(left, left.length, random(4)) : [...left].sort((a, b) => a.gradientScore! - b.gradientScore!)
