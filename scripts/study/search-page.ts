@@ -16,7 +16,7 @@ type RunLine = SearchStudyLine & {
 type RankLine = SearchStudyLine & {
   readonly candidates: number
   readonly better: number
-  readonly correlations: { readonly withReasoning: number | null; readonly withoutReasoning: number | null }
+  readonly correlations: Readonly<Record<string, number | null>>
 }
 
 const percent = (value: number) => `${(100 * value).toFixed(1)}`
@@ -67,26 +67,29 @@ export function studyPage(lines: readonly SearchStudyLine[], conditions: readonl
     ]
   })
 
-  const others = ['first prompt', ...conditions.filter(condition => condition !== 'greater')]
-  const pooled = others.flatMap(other => {
-    const differences = runs
-      .filter(({ condition }) => condition === 'greater')
+  const rivals = [
+    ...['first prompt', 'random-shortlist', 'gradient-without-reasoning', 'promptquine'].map(other => ['greater', other]),
+    ...['first prompt', 'random-shortlist', 'greater'].map(other => ['held-reasoning', other]),
+  ] as [string, string][]
+  const pooled = rivals.flatMap(([condition, other]) => {
+    const pairs = runs
+      .filter(run => run.condition === condition)
       .flatMap(run => {
-        const rival =
-          other === 'first prompt' ? run : runs.find(r => r.task === run.task && r.seed === run.seed && r.condition === other)
-        const theirs = rival && (other === 'first prompt' ? rival.test.first : rival.test.found)
-        return theirs === undefined ? [] : bitsOf(run.test.found).map((bit, i) => bit - Number(theirs[i]))
+        if (other === 'first prompt') return [{ run, theirs: run.test.first }]
+        const rival = of(run.task, other).find(({ seed }) => seed === run.seed)
+        return rival === undefined ? [] : [{ run, theirs: rival.test.found }]
       })
-    return differences.length === 0
-      ? []
-      : [[`greater − ${other}`, interval(pairedMean(differences), signed), String(differences.length)]]
+    if (pairs.length === 0) return []
+    const differences = pairs.flatMap(({ run, theirs }) => bitsOf(run.test.found).map((bit, i) => bit - Number(theirs[i])))
+    const label = `${condition} − ${other}`
+    return [[label, interval(pairedMean(differences), signed), String(pairs.length), String(differences.length)]]
   })
 
-  const correlations = ranks.map(({ task, seed, candidates, better, correlations: { withReasoning, withoutReasoning } }) => [
+  const kinds = ['withReasoning', 'withoutReasoning', 'heldReasoning', 'gradientWithHeld']
+  const correlations = ranks.map(({ task, seed, candidates, better, correlations: known }) => [
     searchTasks[task as SearchTaskName].title,
     String(seed),
-    withReasoning?.toFixed(2) ?? '–',
-    withoutReasoning?.toFixed(2) ?? '–',
+    ...kinds.map(kind => known[kind]?.toFixed(2) ?? '–'),
     `${better} of ${candidates}`,
   ])
 
@@ -108,6 +111,8 @@ Dev chooses among the five best prompts and the first; the test rows are scored 
 answer has to come first and whole. ${runs.length === 0 ? 'No run has been finished with the present code yet.' : 'Conditions that stand in no row have not been run.'} \`--model\` repeats the study with another model.
 
 - \`greater\`: shortlist of three by the gradient over reasoning, out of what the model itself proposes
+- \`held-reasoning\`: twelve of those proposals, half by the gradient and half at random, are scored exactly behind the reasoning as it stands, which generates
+  nothing; the three best are the shortlist
 - \`random-shortlist\`: three at random out of the same proposals, everything else alike
 - \`gradient-without-reasoning\`: the gradient of the answer that follows the question at once
 - \`promptquine\`: tokens of the first prompt are pruned by evolution
@@ -120,16 +125,17 @@ ${table(['task', 'condition', 'accuracy', 'gain', 'seeds'], accuracies)}
 
 ## Pooled over tasks and seeds
 
-Mean paired difference in percentage points over all test rows that both have.
+Mean paired difference in percentage points over all test rows of the tasks and seeds that both have.
 
-${table(['', 'difference', 'rows'], pooled)}
+${table(['', 'difference', 'pairs of runs', 'rows'], pooled)}
 
 ## What the gradient knows
 
-Spearman's correlation of gradient scores with the exact change of the loss (1 minus the answer's probability behind fresh reasoning) over single swaps drawn
-from the proposals, at the first prompt. The last column: how many of them are better than the first prompt.
+Spearman's correlation of some guesses with the exact loss (1 minus the answer's probability behind fresh reasoning) over single swaps drawn from the proposals, at
+the first prompt: gradient scores over reasoning and without it, and the exact loss behind the first prompt's own reasoning, held fixed. Then that of the gradient with
+the latter. The last column: how many swaps are better than the first prompt.
 
-${table(['task', 'seed', 'over reasoning', 'without reasoning', 'better swaps'], correlations)}
+${table(['task', 'seed', 'gradient', 'without reasoning', 'held reasoning', 'gradient and held', 'better swaps'], correlations)}
 
 ## What to make of it
 
