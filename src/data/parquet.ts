@@ -1,4 +1,5 @@
 import * as zlib from 'node:zlib'
+import type { SchemaTree } from 'hyparquet'
 import { GradpromptError } from '../errors.js'
 import { toTable } from './json.js'
 import type { Table } from './read.js'
@@ -18,7 +19,12 @@ export async function readParquet(path: string, size: number, columns?: readonly
     const metadata = await parquetMetadataAsync(file)
     const rows = Number(metadata.num_rows)
     if (!(rows >= 0 && rows <= mostRows)) throw new Error(`${metadata.num_rows} rows`)
-    const there = parquetSchema(metadata).children.map(child => child.element.name)
+    const schema = parquetSchema(metadata)
+    // A column that the schema does not have would be read all the same, and its failure heard by nobody.
+    const expected = leavesOf(schema).sort().join()
+    const groups = metadata.row_groups.map(({ columns }) => columns.map(({ meta_data }) => meta_data?.path_in_schema.join('.')))
+    if (groups.some(columns => columns.sort().join() !== expected)) throw new Error("columns that are not the schema's")
+    const there = schema.children.map(child => child.element.name)
     const absent = columns?.find(column => !there.includes(column))
     if (absent !== undefined) throw missingColumn(absent, there, path)
     const wanted = columns === undefined ? {} : { columns: [...columns] }
@@ -44,6 +50,10 @@ export async function readParquet(path: string, size: number, columns?: readonly
     })
   }
 }
+
+/** Paths of the columns that hold values. */
+const leavesOf = ({ path, children }: SchemaTree): string[] =>
+  children.length === 0 ? [path.join('.')] : children.flatMap(leavesOf)
 
 /** 64-bit integers come as bigint; as text they keep every digit. */
 const integersAsText = (row: Record<string, unknown>) =>
