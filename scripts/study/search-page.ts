@@ -145,8 +145,8 @@ model itself proposes did better, and pruning (\`promptquine\`) did less. What t
 - The proposals carry most of it. At the first prompt many single swaps out of them are better than what stands there, so that a random one is a fair guess.
 - The gradient is a poor guess because it is of first order. Behind the reasoning that it holds fixed, the exact loss agrees with that behind fresh reasoning (0.53 on average, 0.77 on boolean
   expressions); the gradient agrees with neither (0.07 and 0.10 on average). A token is far from the one that it replaces, and what the loss does in between is no straight line.
-- So the shortlist is better made by exact scores behind held reasoning (\`search.shortlist: held-reasoning\`), which generates nothing, but computes more: a step took 13 s for 10. The rows
-  above have what it came to so far; it has not been run on the other tasks.
+- Exact scores behind held reasoning (\`search.shortlist: held-reasoning\`) generate nothing, but compute more: a step took 13 s for 10. On boolean expressions, two seeds, such a shortlist did better
+  than the gradient's and as well as chance. It has not been run on the other tasks.
 
 The model is small and its reasoning short (32 and 64 tokens). Whether a larger one differs is what \`--model\` is there to find out; \`search.shortlist: random\` is one line of a config.
 
