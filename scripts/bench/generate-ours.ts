@@ -14,6 +14,7 @@ export interface GenerateOursOptions {
   /** Token ids that end an answer; by default none does, so that all sides generate the same number of tokens. */
   stop?: readonly number[]
   threads?: number
+  promptLookup?: boolean
   answers?: boolean
   /** JSON file: answers whose tokens' log-probabilities are wanted. */
   score?: string
@@ -28,6 +29,7 @@ const engine = await GenerationEngine.open(model, {
   weights: options.weights,
   batchSize: options.batchSize ?? Math.min(64, prompts.length),
   endTokenIds: options.stop ?? [],
+  promptLookup: options.promptLookup ?? true,
 })
 
 async function run(maxNewTokens: number) {

@@ -9,12 +9,13 @@ import { float32Folder, PEERS, python } from './peer.js'
 import { measure, median, round } from './processes.js'
 import { sst2 } from './protocol.js'
 
-export const usage = `npm run bench -- generate [--rounds 3] [--rows 1,16,64] [--only decode,prefill,shared,gsm8k,equal,distance,memory] [--questions GSM8K.jsonl]
+export const usage = `npm run bench -- generate [--rounds 3] [--rows 1,16,64] [--only decode,prefill,shared,gsm8k,equal,distance,memory] [--questions GSM8K.jsonl] [--no-prompt-lookup]
 
 Greedy generation with the bundled model: 60-token prompts, 128 new tokens, each side in turn in every round.
 Beside transformers in fp32 (GRADPROMPT_BENCH_PYTHON names a Python with torch, transformers, peft, gguf, accelerate and safetensors) and
 llama.cpp on the same GGUF file (GRADPROMPT_BENCH_LLAMA names a folder with \`npm install node-llama-cpp\`); a peer that is not named is left out.
-Both wait for their threads by spinning: nothing else may run on the machine.`
+\`--no-prompt-lookup\` leaves our guesses at following tokens out; the peers make none.
+Both peers wait for their threads by spinning: nothing else may run on the machine.`
 
 const PROMPT_TOKENS = 60
 const NEW_TOKENS = 128
@@ -35,7 +36,7 @@ export async function run(args: readonly string[]): Promise<object> {
   process.chdir(packageRoot())
   const option = (name: string, fallback: string) => (args.includes(name) ? args[args.indexOf(name) + 1]! : fallback)
   const only = option('--only', '').split(',').filter(Boolean)
-  const bench = new Bench(Number(option('--rounds', '3')))
+  const bench = new Bench(Number(option('--rounds', '3')), !args.includes('--no-prompt-lookup'))
   const questions = option('--questions', '')
   const results: Record<string, unknown> = { machine: `${cpus()[0]?.model}, ${cpus().length} cores`, rounds: bench.rounds }
   const part = async (name: string, measured: () => Promise<object>) => {
@@ -70,7 +71,10 @@ class Bench {
   private encode: (text: string) => number[] = () => []
   private readonly sides: Side[]
 
-  constructor(readonly rounds: number) {
+  constructor(
+    readonly rounds: number,
+    private readonly promptLookup: boolean,
+  ) {
     this.sides = ['stored', 'fp32']
     if (process.env.GRADPROMPT_BENCH_PYTHON) this.sides.push('transformers')
     if (process.env.GRADPROMPT_BENCH_LLAMA) this.sides.push('llama.cpp')
@@ -225,9 +229,13 @@ class Bench {
   }
 
   private async ours(options: GenerateOursOptions): Promise<Result> {
-    const { lines } = await measure(process.execPath, ['dist/scripts/bench/generate-ours.js', JSON.stringify(options)], {
-      quiet: true,
-    })
+    const { lines } = await measure(
+      process.execPath,
+      ['dist/scripts/bench/generate-ours.js', JSON.stringify({ promptLookup: this.promptLookup, ...options })],
+      {
+        quiet: true,
+      },
+    )
     return lines.at(-1) as unknown as Result
   }
 

@@ -90,6 +90,11 @@ const searchConfig: readonly CommandOption[] = [
   { name: 'batch-size', value: 'n', config: 'search.batchSize', description: 'of these, how many each step takes' },
 ]
 
+const noPromptLookup: CommandOption = {
+  name: 'no-prompt-lookup',
+  description: 'one token a step, without guesses at those that follow: slower, and the same but for rounding',
+}
+
 export const commands: readonly Command[] = [
   {
     name: 'tune',
@@ -263,6 +268,7 @@ export const commands: readonly Command[] = [
         value: 'width',
         description: 'of the products that write: stored, the default (8 bits, or the 4 of the file); or fp32',
       },
+      noPromptLookup,
       ...machine,
       json,
       quiet,
@@ -309,6 +315,7 @@ export const commands: readonly Command[] = [
         value: 'width',
         description: 'of the products that write: stored, the default (8 bits, or the 4 of the file); or fp32',
       },
+      noPromptLookup,
       ...machine,
       json,
       quiet,

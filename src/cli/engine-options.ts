@@ -13,6 +13,7 @@ export function engineRequest(options: OptionValues): EngineRequest {
     model: options.model as string | undefined,
     weights: oneOf(options, 'weights', widths) ?? 'stored',
     batchSize: inRange(options, 'batch-size', { least: 1 }),
+    promptLookup: options['no-prompt-lookup'] !== true,
     device: oneOf(options, 'device', devices),
     threads: inRange(options, 'threads', { least: 1 }),
     memory: inRange(options, 'memory', { above: 0 }),

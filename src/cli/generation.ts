@@ -191,7 +191,7 @@ const nameTaken = (name: string): GradpromptError =>
 
 /** Opens the model and an engine on it, and closes both. */
 async function withEngine<Result>(
-  { model: name, weights, batchSize, device, threads, memory }: EngineRequest,
+  { model: name, weights, batchSize, promptLookup, device, threads, memory }: EngineRequest,
   path: string | undefined,
   prompts: ReadonlyMap<string, PromptFile> | undefined,
   use: (generator: Generator, model: LanguageModel) => Promise<Result>,
@@ -203,6 +203,7 @@ async function withEngine<Result>(
     for (const [id, prompt] of prompts ?? []) Object.assign(active, promptsByTask(id, activePrompt(prompt, model)))
     const generator = await GenerationEngine.open(model, {
       weights,
+      promptLookup,
       ...(batchSize !== undefined && { batchSize }),
       prompts: active,
     })

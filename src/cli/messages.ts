@@ -117,6 +117,7 @@ export interface EngineRequest {
   readonly model?: string | undefined
   readonly weights: WeightWidth
   readonly batchSize?: number | undefined
+  readonly promptLookup: boolean
   readonly device?: Device | undefined
   readonly threads?: number | undefined
   /** GB. */

@@ -24,6 +24,11 @@ export interface EngineOptions {
   readonly defaultPrompt?: string
   /** Bytes of cached keys and values, at most; a quarter of it may be beginnings kept for later. By default a share of what is free. */
   readonly cacheBytes?: number
+  /**
+   * Whether tokens are guessed from what stands before them (see `PromptLookup`): the same answers in fewer steps, but for rounding,
+   * which changes with the number of rows in a run. By default true.
+   */
+  readonly promptLookup?: boolean
   /** Tokens that end every answer, in place of the model's own. */
   readonly endTokenIds?: readonly number[]
 }
@@ -226,7 +231,10 @@ export class GenerationEngine implements Generator {
     const key = laneOf(named, this.model.config)
     const known = this.lanes.get(key)
     if (known) return known
-    const made = new Lane(this.model, this.prefixes, key === '' ? undefined : named.prompt, this.weights)
+    const acting = key === '' ? undefined : named.prompt
+    const width = this.weights === this.model.weights ? 'fp32' : 'stored'
+    const guessing = this.options.promptLookup === false ? undefined : width
+    const made = new Lane(this.model, this.prefixes, acting, this.weights, guessing)
     this.lanes.set(key, made)
     return made
   }

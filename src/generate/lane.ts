@@ -1,13 +1,14 @@
-import { BLOCK_LENGTH, EMPTY_POSITION } from '../../kernels/cached-attention.js'
+import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
 import type { ModelConfig } from '../../models/family.js'
 import { type ActivePrompt, parameterInputs, placementOf } from '../model/active-prompt.js'
 import { Forest } from '../model/forest.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { Program, type ProgramInput, type ProgramSpec, type WeightFile } from '../program/program.js'
 import { BlockStore, type CachedPosition, type NewKeyValues } from './block-store.js'
+import { decodeInputs, planDecode, sampledRows } from './decode.js'
 import { type PrefillPlan, planPrefill, prefillInputs, Staging } from './prefill.js'
 import { type PrefixCache, type PrefixNode, rowsOf } from './prefix-cache.js'
-import { actsOnText, decodeSpec, layerInput, ownPart, prefillSpec, promptSpec, sharedPart } from './programs.js'
+import { actsOnText, decodeSpec, prefillSpec, promptSpec, type WeightWidth } from './programs.js'
 import type { Sequence } from './sequence.js'
 
 /** Rows of one run of prefill: while others wait for their next token, and otherwise. */
@@ -27,7 +28,7 @@ export interface NamedPrompt {
 
 /**
  * Sequences that run under the same programs: those of one prompt that acts on text, or all others together. Each step computes a few
- * hundred new prompt tokens, or the next token of every sequence whose prompt is done.
+ * hundred new prompt tokens, or the next token of every sequence whose prompt is done, with guesses at those behind it.
  */
 export class Lane {
   private readonly own: BlockStore
@@ -48,6 +49,8 @@ export class Lane {
     private readonly acting: ActivePrompt | undefined,
     /** Weights by which new tokens are decoded. Prompts are computed from the dequantised ones: many rows are multiplied faster so. */
     private readonly weights: WeightFile,
+    /** The width of those weights, where tokens are guessed (see `PromptLookup`). */
+    private readonly guessing: WeightWidth | undefined,
   ) {
     this.own = new BlockStore(model.config)
     this.shared = new BlockStore(model.config)
@@ -113,7 +116,7 @@ export class Lane {
     const plan = planPrefill(this.entering, PREFILL_ROWS[this.decoding.length > 0 ? 'beside' : 'alone'], config)
     const { inputs, reads } = prefillInputs(plan, this.own, config, this.staging)
     const program = await this.program('prefill')
-    const sampled = [...reads].filter(([sequence]) => sequence.needsLogits).map(([, place]) => place)
+    const sampled = [...reads].filter(([sequence]) => sequence.needsLogits()).map(([, place]) => place)
     const results = await this.run(program, inputs, [...new Set(sampled)])
     this.file(plan, { data: results.keyValues, rows: plan.rows })
     const ended: Sequence[] = []
@@ -130,17 +133,23 @@ export class Lane {
   private async decode(): Promise<Sequence[]> {
     // Sequences that are left: a run before may have ended all of them.
     if (this.decoding.length === 0) return []
-    const rows = [...this.decoding]
-    for (const sequence of rows) this.makeRoom(sequence)
+    for (const sequence of this.decoding) this.makeRoom(sequence)
+    const plan = planDecode([...this.decoding], this.guessing)
     const sharing = this.sharers.size > 0
     const program = await this.program(sharing ? 'decodeShared' : 'decode')
-    const sampled = rows.flatMap((sequence, row) => (sequence.needsLogits ? [row] : []))
-    const results = await this.run(program, this.decodeInputs(rows, sharing), sampled)
-    const source = { data: results.keyValues, rows: rows.length }
+    const stores = { own: this.own, shared: sharing ? this.shared : undefined }
+    const inputs = decodeInputs(plan, stores, this.entering, this.model.config)
+    const results = await this.run(program, inputs, sampledRows(plan))
+    const source = { data: results.keyValues, rows: plan.rows }
     const ended: Sequence[] = []
-    for (const [row, sequence] of rows.entries()) {
-      this.appendNext(sequence, source, [row])
-      if (sequence.accept(results.tokens[row]!, results.logitsOf(row))) ended.push(sequence)
+    for (const [i, sequence] of plan.sequences.entries()) {
+      const first = plan.firstRows[i]!
+      const accepted = sequence.acceptGuessed(plan.guesses[i]!, ahead => ({
+        likeliest: results.tokens[first + ahead]!,
+        logits: results.logitsOf(first + ahead),
+      }))
+      if (accepted === undefined) ended.push(sequence)
+      else this.appendNext(sequence, source, Array.from({ length: accepted }, (_, ahead) => first + ahead)) // biome-ignore format: one row a token
     }
     for (const sequence of ended) this.leave(sequence)
     return ended
@@ -162,85 +171,6 @@ export class Lane {
       return at === undefined ? undefined : logits.subarray(at * vocabSize, (at + 1) * vocabSize)
     }
     return { tokens, keyValues, logitsOf }
-  }
-
-  private decodeInputs(rows: readonly Sequence[], sharing: boolean): Record<string, ProgramInput> {
-    const own = table(
-      rows.map(({ blocks }) => blocks),
-      0,
-    )
-    const users = new Int32Array(this.own.length)
-    for (const [row, { blocks }] of rows.entries()) for (const block of blocks) users[block] = row
-    return {
-      tokenIds: Int32Array.from(rows, ({ ids, done }) => ids[done]!),
-      positions: Int32Array.from(rows, sequence => sequence.positionOf(sequence.done)),
-      textIndex: Int32Array.from(rows, ({ done }) => done),
-      answerMask: new Float32Array(rows.length).fill(1),
-      ...this.section(this.own, ownPart, this.inSight(rows)),
-      [ownPart('users')]: users,
-      [ownPart('rowBlocks')]: own,
-      ...(sharing ? this.sharedInputs(rows) : {}),
-    }
-  }
-
-  /** Places of the sequences that decode. Blocks of one whose prompt is done in part have no row yet, and no other may see them. */
-  private inSight(rows: readonly Sequence[]): (positions: Int32Array) => Int32Array {
-    if (this.entering.every(({ blocks }) => blocks.length === 0)) return positions => positions
-    return positions => {
-      const seen = new Int32Array(positions.length).fill(EMPTY_POSITION)
-      for (const { blocks } of rows) {
-        for (const block of blocks) {
-          const from = block * BLOCK_LENGTH
-          seen.set(positions.subarray(from, from + BLOCK_LENGTH), from)
-        }
-      }
-      return seen
-    }
-  }
-
-  private section(
-    store: BlockStore,
-    name: (part: string) => string,
-    inSight: (positions: Int32Array) => Int32Array = positions => positions,
-  ): Record<string, ProgramInput> {
-    const { numLayers, numKeyValueHeads, headDim } = this.model.config
-    const numbers = store.length * numKeyValueHeads * headDim * BLOCK_LENGTH
-    const places = store.length * BLOCK_LENGTH
-    const inputs: Record<string, ProgramInput> = {
-      [name('keyPositions')]: inSight(store.positions.subarray(0, places)),
-      [name('blindKeyPositions')]: inSight(store.blindPositions.subarray(0, places)),
-    }
-    for (let layer = 0; layer < numLayers; layer++) {
-      inputs[layerInput(name('keys'), layer)] = store.keys[layer]!.subarray(0, numbers)
-      inputs[layerInput(name('values'), layer)] = store.values[layer]!.subarray(0, numbers)
-    }
-    return inputs
-  }
-
-  private sharedInputs(rows: readonly Sequence[]): Record<string, ProgramInput> {
-    const count = this.shared.length
-    const usersOf = new Map<number, number[]>()
-    for (const [row, { shared }] of rows.entries()) {
-      for (const node of shared?.path() ?? [])
-        for (const block of node.blocks) usersOf.set(block, [...(usersOf.get(block) ?? []), row])
-    }
-    const width = Math.max(1, ...[...usersOf.values()].map(list => list.length))
-    const users = new Int32Array(count * width)
-    const userPositions = new Int32Array(count * width).fill(-1)
-    const places = rows.map((): number[] => [])
-    for (const [block, list] of usersOf) {
-      for (const [i, row] of list.entries()) {
-        users[block * width + i] = row
-        userPositions[block * width + i] = rows[row]!.positionOf(rows[row]!.done)
-        places[row]!.push(block * width + i)
-      }
-    }
-    return {
-      ...this.section(this.shared, sharedPart),
-      [sharedPart('users')]: { data: users, shape: [count, width] },
-      [sharedPart('userPositions')]: { data: userPositions, shape: [count, width] },
-      [sharedPart('rowBlocks')]: table(places, 0),
-    }
   }
 
   /** Puts away what a run of prefill has computed: whole parts that several sequences have alike, and the rest in their own blocks. */
@@ -434,11 +364,3 @@ export class Lane {
 /** The lane of a prompt: sequences under prompts that act by their virtual tokens alone run together. */
 export const laneOf = ({ name, prompt }: NamedPrompt, model: ModelConfig): string =>
   prompt && actsOnText(prompt, model) ? name : ''
-
-/** Lists as the rows of one matrix: a shorter one repeats its first member, an empty one has `none`. */
-function table(lists: readonly (readonly number[])[], none: number): ProgramInput {
-  const width = Math.max(1, ...lists.map(list => list.length))
-  const data = new Int32Array(lists.length * width)
-  for (const [row, list] of lists.entries()) for (let i = 0; i < width; i++) data[row * width + i] = list[i] ?? list[0] ?? none
-  return { data, shape: [lists.length, width] }
-}

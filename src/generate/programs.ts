@@ -16,7 +16,7 @@ type Prompt = Pick<ActivePrompt, 'method' | 'config'>
 type Tensors = Readonly<Record<string, tf.Tensor>>
 
 /** Changes with the tensor code of this file, by which compiled programs are found again. */
-const VERSION = 2
+const VERSION = 3
 
 const int32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'int32' })
 const float32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'float32' })
@@ -119,9 +119,9 @@ function extension(
 export const layerInput = (name: string, layer: number): string => `${name}:${layer}`
 
 /**
- * Decoding: one new token a sequence (see `cachedAttention` for its inputs).
+ * Decoding: the next token of each sequence and what is guessed to follow it (see `cachedAttention` for the inputs).
  *
- * @param options.sharing whether some blocks are seen by several rows
+ * @param options.sharing whether some blocks are seen by several sequences
  */
 export function decodeSpec(
   model: LanguageModel,
@@ -144,34 +144,39 @@ export function decodeSpec(
     values: given[layerInput(name('values'), layer)]!,
     keyPositions: given[name(layer < blind ? 'blindKeyPositions' : 'keyPositions')]!,
     users: given[name('users')]!,
-    rowBlocks: given[name('rowBlocks')]!,
+    sequenceBlocks: given[name('sequenceBlocks')]!,
     ...(given[name('userPositions')] ? { userPositions: given[name('userPositions')]! } : {}),
   })
   return extension(model, {
     name: 'decode',
     prompt,
     weights,
-    rows: 'B',
-    read: 'B',
+    rows: 'R',
+    read: 'R',
     inputs: {
+      firstPositions: int32('G'),
+      queryIndex: int32('G', 'T'),
+      querySlot: int32('R'),
       ...cache(ownPart, 'N'),
       [ownPart('users')]: int32('N'),
-      [ownPart('rowBlocks')]: int32('B', 'J'),
+      [ownPart('sequenceBlocks')]: int32('G', 'J'),
       ...(sharing
         ? {
             ...cache(sharedPart, 'M'),
             [sharedPart('users')]: int32('M', 'U'),
             [sharedPart('userPositions')]: int32('M', 'U'),
-            [sharedPart('rowBlocks')]: int32('B', 'K'),
+            [sharedPart('sequenceBlocks')]: int32('G', 'K'),
           }
         : {}),
     },
-    dims: dimensions('N', 'J', ...(sharing ? ['M', 'U', 'K'] : [])),
+    dims: dimensions('G', 'T', 'N', 'J', ...(sharing ? ['M', 'U', 'K'] : [])),
     key: { sharing, blockLength: BLOCK_LENGTH },
     attend: (call, given) => {
       const shared = sharing ? { shared: section(given, call.layer, sharedPart) } : {}
-      const seen = { positions: given.positions!, own: section(given, call.layer, ownPart), ...shared }
-      return cachedAttention(call.query, call.key, call.value, seen, { scale: call.scale, window: call.window })
+      const { firstPositions, queryIndex, querySlot } = given as Record<string, tf.Tensor>
+      const tokens = { firstPositions: firstPositions!, queryIndex: queryIndex!, querySlot: querySlot! }
+      const cache = { own: section(given, call.layer, ownPart), ...shared }
+      return cachedAttention(call.query, call.key, call.value, tokens, cache, { scale: call.scale, window: call.window })
     },
     readIndex: given => upTo(given.tokenIds!.shape[0]!),
   })

@@ -30,7 +30,7 @@ export interface GenerationRequest {
 
 /**
  * Tokens that stand behind an answer as if the model had written them (an answer that ended of itself is followed by them in place of
- * its end token). They cost a decoding step each, over the keys and values that the answer has left.
+ * its end token). They are computed over the keys and values that the answer has left, up to sixteen in a step.
  */
 export interface Continuation {
   readonly ids: readonly number[]

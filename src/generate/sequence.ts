@@ -2,6 +2,7 @@ import type { Tokenizer } from '../formats/tokenizer.js'
 import { logSumExp } from '../numbers.js'
 import type { BlockOwner } from './block-store.js'
 import type { PrefixNode } from './prefix-cache.js'
+import { type Guess, PromptLookup } from './prompt-lookup.js'
 import type { Alternative, ContinuationScore, Generation, GenerationRequest } from './request.js'
 import { Sampler } from './sampling.js'
 import { TextStream } from './text-stream.js'
@@ -29,6 +30,7 @@ export class Sequence implements BlockOwner {
   /** Blocks that are set aside for it. */
   reserved = 0
   private readonly sampler: Sampler
+  private readonly lookup = new PromptLookup()
   private readonly stream: TextStream
   private readonly logProbabilities: number[] = []
   private readonly alternatives: (readonly Alternative[])[] = []
@@ -58,13 +60,34 @@ export class Sequence implements BlockOwner {
     return afterFirst && index === 0 ? 0 : numVirtualTokens + index
   }
 
-  get needsLogits(): boolean {
+  /**
+   * Whether the logits behind a token are wanted.
+   * @param ahead how many guesses lie between the next token and this one
+   */
+  needsLogits(ahead = 0): boolean {
     const { continuation } = this.request
     if (continuation === undefined) return this.sampler.needsLogits
     const unscored = continuation.ids.length - continuation.scored
     // An answer's end is not known before it is there: then its first logits may be those of a scored token.
     if (this.ending === undefined) return this.sampler.needsLogits || unscored === 0
-    return this.ending.put >= unscored && this.ending.put < continuation.ids.length
+    const put = this.ending.put + ahead
+    return put >= unscored && put < continuation.ids.length
+  }
+
+  /**
+   * Guesses at the tokens behind the next one, and none that could not be taken any more.
+   * @param most as many at most
+   * @param worth the least chance of being taken that is of use
+   */
+  guess(most: number, worth: number): Guess[] {
+    const { continuation, maxNewTokens } = this.request
+    // What goes on behind the answer is known.
+    if (this.ending !== undefined) {
+      const { put } = this.ending
+      return continuation!.ids.slice(put, put + most).map(id => ({ id, chance: 1 }))
+    }
+    const left = maxNewTokens - (this.ids.length - this.promptLength)
+    return this.lookup.guess(this.ids, Math.min(most, left - 1), worth)
   }
 
   get aborted(): boolean {
@@ -100,6 +123,28 @@ export class Sequence implements BlockOwner {
       this.settle.reject(error)
       return true
     }
+  }
+
+  /**
+   * Takes the next token, and goes on behind each guess that is the token taken.
+   *
+   * @param resultOf what the model says behind the next token (0) and each guess
+   * @returns how many of these tokens stand in the text now, or undefined where the answer has ended
+   */
+  acceptGuessed(
+    guesses: readonly number[],
+    resultOf: (ahead: number) => { readonly likeliest: number; readonly logits: Float32Array | undefined },
+  ): number | undefined {
+    const answering = this.ending === undefined
+    let ahead = 0
+    for (; ; ahead++) {
+      const { likeliest, logits } = resultOf(ahead)
+      if (this.accept(likeliest, logits)) return undefined
+      // Where the continuation has begun, logits may be wanted that were not asked for.
+      if (ahead === guesses.length || this.ids.at(-1) !== guesses[ahead] || (this.ending === undefined) !== answering) break
+    }
+    if (answering) this.lookup.settle(guesses.length, ahead)
+    return ahead + 1
   }
 
   /** Ends the answer with what there is. */

@@ -40,6 +40,7 @@ describe('the command line', () => {
     expect(await generate('Hi')).toEqual({
       source: { text: 'Hi' },
       weights: 'stored',
+      promptLookup: true,
       variables: {},
       settings: { temperature: 0, seed: 13 },
     })
@@ -48,7 +49,8 @@ describe('the command line', () => {
   test('every option', async () => {
     const [input, output] = [newPath('in.jsonl'), newPath('out.jsonl')]
     const sampling = '--temperature 0.7 --top-p 0.9 --top-k 40 --min-p 0.05 --repetition-penalty 1.1 --seed 7'
-    const engine = '--model m --prompt runs/a --weights fp32 --batch-size 8 --device cpu --threads 2 --memory 1.5'
+    const engine =
+      '--model m --prompt runs/a --weights fp32 --batch-size 8 --no-prompt-lookup --device cpu --threads 2 --memory 1.5'
     const request = await generate(
       ...['--input', input, '--output', output, '--max-new-tokens', '20', '--logprobs', '--chat', '--system', 'Be short.'],
       ...['--stop', '\n', '--stop', 'Q:', '--variable', 'enable_thinking=false', '--variable', 'style=plain words'],
@@ -59,6 +61,7 @@ describe('the command line', () => {
       model: 'm',
       prompt: 'runs/a',
       weights: 'fp32',
+      promptLookup: false,
       batchSize: 8,
       device: 'cpu',
       threads: 2,

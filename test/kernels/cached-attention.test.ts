@@ -26,15 +26,17 @@ function programOf(heads: number, keyHeads: number, window: number, sharing: boo
   const made = new Compared({
     name: `cached attention ${key}`,
     inputs: {
-      q: float32(heads, 'B', D),
-      k: float32(keyHeads, 'B', D),
-      v: float32(keyHeads, 'B', D),
-      positions: int32('B'),
+      q: float32(heads, 'R', D),
+      k: float32(keyHeads, 'R', D),
+      v: float32(keyHeads, 'R', D),
+      firstPositions: int32('G'),
+      queryIndex: int32('G', 'T'),
+      querySlot: int32('R'),
       keys: float32('N', keyHeads, D, W),
       values: float32('N', keyHeads, W, D),
       keyPositions: int32('N', W),
       users: int32('N'),
-      rowBlocks: int32('B', 'J'),
+      sequenceBlocks: int32('G', 'J'),
       ...(sharing
         ? {
             sharedKeys: float32('M', keyHeads, D, W),
@@ -42,19 +44,19 @@ function programOf(heads: number, keyHeads: number, window: number, sharing: boo
             sharedKeyPositions: int32('M', W),
             sharedUsers: int32('M', 'U'),
             sharedUserPositions: int32('M', 'U'),
-            sharedRowBlocks: int32('B', 'K'),
+            sharedSequenceBlocks: int32('G', 'K'),
           }
         : {}),
     },
-    dims: { B: SIZE, N: SIZE, J: SIZE, ...(sharing ? { M: SIZE, U: SIZE, K: SIZE } : {}) },
-    compute: ({ q, k, v, positions, ...rest }) => {
+    dims: { R: SIZE, G: SIZE, T: SIZE, N: SIZE, J: SIZE, ...(sharing ? { M: SIZE, U: SIZE, K: SIZE } : {}) },
+    compute: ({ q, k, v, ...rest }) => {
       const of = (name: string) => rest[name] as tf.Tensor
       const own: CacheSection = {
         keys: of('keys'),
         values: of('values'),
         keyPositions: of('keyPositions'),
         users: of('users'),
-        rowBlocks: of('rowBlocks'),
+        sequenceBlocks: of('sequenceBlocks'),
       }
       const shared = sharing && {
         keys: of('sharedKeys'),
@@ -62,10 +64,10 @@ function programOf(heads: number, keyHeads: number, window: number, sharing: boo
         keyPositions: of('sharedKeyPositions'),
         users: of('sharedUsers'),
         userPositions: of('sharedUserPositions'),
-        rowBlocks: of('sharedRowBlocks'),
+        sequenceBlocks: of('sharedSequenceBlocks'),
       }
-      const cache = { positions: positions!, own, ...(shared ? { shared } : {}) }
-      return cachedAttention(q!, k!, v!, cache, { scale: D ** -0.5, window })
+      const tokens = { firstPositions: of('firstPositions'), queryIndex: of('queryIndex'), querySlot: of('querySlot') }
+      return cachedAttention(q!, k!, v!, tokens, { own, ...(shared ? { shared } : {}) }, { scale: D ** -0.5, window })
     },
     differentiable: [],
   })
@@ -74,12 +76,14 @@ function programOf(heads: number, keyHeads: number, window: number, sharing: boo
 }
 
 interface Row {
-  /** Cached tokens, of which the first `alike` stand in shared blocks (with all rows that have as many). */
+  /** Cached tokens of its own. */
   readonly length: number
+  /** Whether a shared beginning stands before them. */
   readonly sharing: boolean
+  readonly newTokens: number
 }
 
-/** A cache in which rows have blocks of their own, in no order, and a shared beginning of `prefix` tokens where they take part. */
+/** A cache in which sequences have blocks of their own, in no order, and a shared beginning of `prefix` tokens where they take part. */
 function cacheOf(rows: readonly Row[], prefix: number, holes: number, keyHeads: number, seed: number) {
   const positionsOf = (start: number, count: number) =>
     Array.from({ length: W }, (_, i) => (i < count ? start + i : EMPTY_POSITION))
@@ -120,7 +124,7 @@ function cacheOf(rows: readonly Row[], prefix: number, holes: number, keyHeads: 
       values: floats(2, blocks.length, keyHeads, W, D),
       keyPositions: ints(blocks.flatMap(({ positions }) => positions), blocks.length, W),
       users: ints(blocks.map(({ user }) => user), blocks.length),
-      rowBlocks: table(own, 0),
+      sequenceBlocks: table(own, 0),
     },
     shared: {
       sharedKeys: floats(3, count + 1, keyHeads, D, W),
@@ -128,18 +132,32 @@ function cacheOf(rows: readonly Row[], prefix: number, holes: number, keyHeads: 
       sharedKeyPositions: ints(shared.flat(), count + 1, W),
       sharedUsers: ints(shared.flatMap(() => [...users, 0]), count + 1, width),
       sharedUserPositions: ints(shared.flatMap((_, i) => (i < count ? [...users.map(row => lengths[row]!), -1] : [...users.map(() => -1), -1])), count + 1, width),
-      sharedRowBlocks: table(places, count * width),
+      sharedSequenceBlocks: table(places, count * width),
     },
   } // biome-ignore format: the tensors read as a table
+}
+
+/** Rows of new tokens in no order. Behind a sequence's last one its places name any row. */
+function newTokens(sequences: readonly Row[], firstPositions: readonly number[], seed: number) {
+  const length = Math.max(...sequences.map(({ newTokens }) => newTokens))
+  const slots = sequences.flatMap(({ newTokens }, i) => Array.from({ length: newTokens }, (_, j) => i * length + j))
+  slots.sort((a, b) => ((a * 31 + seed) % 7) - ((b * 31 + seed) % 7))
+  const index = Array.from({ length: sequences.length * length }, (_, slot) => Math.max(0, slots.indexOf(slot)))
+  return {
+    rows: slots.length,
+    tokens: {
+      firstPositions: ints(firstPositions, sequences.length),
+      queryIndex: ints(index, sequences.length, length),
+      querySlot: ints(slots, slots.length),
+    },
+  }
 }
 
 const arrays = (name: string, rows: number, heads: number, seed: number) => random(seed + name.charCodeAt(0), [heads, rows, D])
 
 describe('blockwise attention over a cache equals attention over all keys', () => {
-  const rows = fc.array(fc.record({ length: fc.integer({ min: 1, max: 90 }), sharing: fc.boolean() }), {
-    minLength: 1,
-    maxLength: 5,
-  })
+  const row = { length: fc.integer({ min: 1, max: 90 }), sharing: fc.boolean(), newTokens: fc.integer({ min: 1, max: 4 }) }
+  const rows = fc.array(fc.record(row), { minLength: 1, maxLength: 5 })
   test.each([
     [4, 2, 0, false],
     [3, 1, 20, false],
@@ -151,11 +169,12 @@ describe('blockwise attention over a cache equals attention over all keys', () =
       fc.asyncProperty(rows, fc.integer({ min: 1, max: 80 }), fc.nat(2), fc.nat(1000), async (list, prefix, holes, seed) => {
         const taken = sharing ? list : list.map(row => ({ ...row, sharing: false }))
         const { lengths, own, shared } = cacheOf(taken, prefix, holes, keyHeads, seed)
+        const { rows, tokens } = newTokens(taken, lengths, seed)
         const inputs = {
-          q: arrays('q', list.length, heads, seed),
-          k: arrays('k', list.length, keyHeads, seed),
-          v: arrays('v', list.length, keyHeads, seed),
-          positions: ints(lengths, lengths.length),
+          q: arrays('q', rows, heads, seed),
+          k: arrays('k', rows, keyHeads, seed),
+          v: arrays('v', rows, keyHeads, seed),
+          ...tokens,
           ...own,
           ...(sharing ? shared : {}),
         }
