@@ -17,6 +17,8 @@ export interface DecodePlan {
 
 /** Guesses of one sequence, at most. */
 const MOST_GUESSES = 15
+/** Rows of a run with guesses, at most: each has the logits of a whole vocabulary. */
+const GUESSED_ROWS = 256
 /**
  * What a run costs, in rows of a guess: each sequence, the padding of each to the length of the longest, and the run itself by the
  * width of its weights. Measured with 1 to 64 sequences of the bundled model and 0 to 7 guesses for each.
@@ -42,10 +44,11 @@ function guessed(sequences: readonly Sequence[], width: WeightWidth): number[][]
   const gain = COST.sequence + COST.run[width] / (2 * count - 1)
   const guesses = sequences.map(sequence => sequence.guess(MOST_GUESSES, 1 / gain))
   let length = 0
-  for (let spared = 0; length < MOST_GUESSES; length++) {
+  for (let rows = count; length < MOST_GUESSES; length++) {
     const next = guesses.flatMap(list => list[length] ?? [])
-    spared = next.reduce((sum, { chance }) => sum + chance * gain - 1, -COST.padding * count)
-    if (spared <= 0) break
+    const spared = next.reduce((sum, { chance }) => sum + chance * gain - 1, -COST.padding * count)
+    rows += next.length
+    if (spared <= 0 || rows > GUESSED_ROWS) break
   }
   return guesses.map(list => list.slice(0, length).map(({ id }) => id))
 }

@@ -1,8 +1,10 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, test, vi } from 'vitest'
+import { planDecode } from '../../src/generate/decode.js'
 import { type EngineOptions, GenerationEngine } from '../../src/generate/engine.js'
 import { PromptLookup } from '../../src/generate/prompt-lookup.js'
 import type { GenerationRequest } from '../../src/generate/request.js'
+import type { Sequence } from '../../src/generate/sequence.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { Program } from '../../src/program/program.js'
 
@@ -50,6 +52,27 @@ describe('guesses', () => {
         }
       }),
     )
+  })
+})
+
+describe('a run', () => {
+  const sure = (chance: number) =>
+    ({ guess: (most: number) => Array.from({ length: most }, () => ({ id: 1, chance })) }) as unknown as Sequence
+  const rows = (count: number, chance: number) => planDecode(Array<Sequence>(count).fill(sure(chance)), 'fp32').rows
+
+  test('takes guesses that pay, and no more than there is room for', () => {
+    expect(rows(1, 0.9)).toBe(16)
+    expect(rows(64, 0.9)).toBe(256)
+    expect(rows(300, 0.9)).toBe(300)
+    expect(rows(64, 0.4)).toBe(64)
+    expect(rows(1, 0.4)).toBe(16)
+    expect(planDecode([sure(1)], undefined).rows).toBe(1)
+  })
+
+  test('is not padded for one sequence among many', () => {
+    const nothing = { guess: () => [] } as unknown as Sequence
+    expect(planDecode([sure(0.9), ...Array<Sequence>(5).fill(nothing)], 'stored').rows).toBe(21)
+    expect(planDecode([sure(0.9), ...Array<Sequence>(40).fill(nothing)], 'stored').rows).toBe(41)
   })
 })
 
