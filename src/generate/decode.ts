@@ -23,7 +23,7 @@ const GUESSED_ROWS = 256
  * What a run costs, in rows of a guess: each sequence, the padding of each to the length of the longest, and the run itself by the
  * width of its weights. Measured with 1 to 64 sequences of the bundled model and 0 to 7 guesses for each.
  */
-const COST = { sequence: 1.5, padding: 0.1, run: { stored: 7, fp32: 20 } }
+const COST = { sequence: 1.3, padding: 0.1, run: { stored: 7, fp32: 20 } }
 
 /** @param guessing by the width of which weights; undefined where nothing is guessed */
 export function planDecode(sequences: readonly Sequence[], guessing: WeightWidth | undefined): DecodePlan {
@@ -40,8 +40,8 @@ export function planDecode(sequences: readonly Sequence[], guessing: WeightWidth
 /** Guesses as far as they spare more time than they take. */
 function guessed(sequences: readonly Sequence[], width: WeightWidth): number[][] {
   const count = sequences.length
-  /** What a token costs otherwise. Several sequences end at different times, and half of a run spared is a run that goes on for others. */
-  const gain = COST.sequence + COST.run[width] / (2 * count - 1)
+  /** What a token costs otherwise. A run is spared only where all sequences get ahead: they end at different times. */
+  const gain = COST.sequence + COST.run[width] / count ** 2
   const guesses = sequences.map(sequence => sequence.guess(MOST_GUESSES, 1 / gain))
   let length = 0
   for (let rows = count; length < MOST_GUESSES; length++) {
