@@ -71,7 +71,7 @@ describe('a run', () => {
 
   test('is not padded for one sequence among many', () => {
     const nothing = { guess: () => [] } as unknown as Sequence
-    expect(planDecode([sure(0.9), ...Array<Sequence>(5).fill(nothing)], 'stored').rows).toBe(21)
+    expect(planDecode([sure(0.9), ...Array<Sequence>(2).fill(nothing)], 'stored').rows).toBe(18)
     expect(planDecode([sure(0.9), ...Array<Sequence>(40).fill(nothing)], 'stored').rows).toBe(41)
   })
 })
