@@ -377,8 +377,12 @@ describe('an answer ends', () => {
 
   test('when the engine is disposed', async () => {
     const engine = await open(await tiny, { batchSize: 1 })
-    const requests = [1, 2, 3].map(i => engine.generate({ ids: [i], maxNewTokens: 500 }))
-    await new Promise(resolve => setTimeout(resolve, 30))
+    let begin: () => void
+    const begun = new Promise<void>(resolve => {
+      begin = resolve
+    })
+    const requests = [1, 2, 3].map(i => engine.generate({ ids: [i], maxNewTokens: 500, onText: () => begin() }))
+    await begun
     await engine.dispose()
     for (const { finishReason } of await Promise.all(requests)) expect(finishReason).toBe('aborted')
     expect(await failure(engine.generate({ ids: [1], maxNewTokens: 1 }))).toMatchObject({ code: 'engine-disposed' })
