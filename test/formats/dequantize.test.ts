@@ -7,7 +7,7 @@ const fixtures = JSON.parse(readFileSync('test/fixtures/formats/blocks.json', 'u
   string,
   { blocks: string; values: string }
 >
-const decode = (text: string) => new Uint8Array(Buffer.from(text, 'base64'))
+const decode = (text: string) => new Uint8Array(Buffer.from(text, 'hex'))
 
 describe('dequantize', () => {
   it('has a fixture for every type it reads', () => {
