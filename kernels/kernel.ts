@@ -20,12 +20,29 @@ export interface LoweredTensor {
   readonly quantized?: LoweredQuantization | undefined
 }
 
-/** Names of a weight's parts: it is `scale * integer + offset`, with a scale and an offset for every block (see `linear-quantized.ts`). */
-export interface LoweredQuantization {
+/** Names of a weight's parts, in one of two forms. */
+export type LoweredQuantization = LoweredBlockQuantization | LoweredRowQuantization
+
+/** The weight is `scale * integer + offset`, with a scale and an offset for every block (see `linear-quantized.ts`). */
+export interface LoweredBlockQuantization {
+  readonly form: 'blocks'
   readonly bits: 4 | 8
   readonly integers: string
   readonly scales: string
   readonly offsets?: string
+}
+
+/** The weight, its columns scaled and rotated, is `scale * integer` with a scale for every row (see `linear-integer.ts`). */
+export interface LoweredRowQuantization {
+  readonly form: 'rows'
+  /** Columns that are rotated together. */
+  readonly rotation: number
+  /** int8 [in, out] */
+  readonly integers: string
+  /** [out] */
+  readonly scales: string
+  /** What the columns of the input are multiplied by before they are rotated, [in]: one name for all weights that take one input. */
+  readonly inputScales: string
 }
 
 /** What a lowering writes with: the inputs, and a few ways to add ONNX nodes. Sizes may be symbolic. */

@@ -1,4 +1,4 @@
-import type { LoweredQuantization, Lowering } from './kernel.js'
+import type { LoweredBlockQuantization, Lowering } from './kernel.js'
 
 /** Weights in a block: they lie side by side in a row, and have a scale and an offset in common. */
 export const QUANTIZATION_BLOCK = 32
@@ -15,7 +15,7 @@ const ACCURACY_LEVEL = 4
  */
 export function lowerQuantizedLinear(
   { inputs: [x, weight, bias], emit, int64, once, reshape }: Lowering,
-  { bits, integers, scales, offsets }: LoweredQuantization,
+  { bits, integers, scales, offsets }: LoweredBlockQuantization,
 ): string {
   const [N, K] = weight!.shape as [number, number]
   const product = emit(

@@ -1,4 +1,5 @@
 import { defineKernel } from './kernel.js'
+import { lowerIntegerLinear } from './linear-integer.js'
 import { lowerQuantizedLinear } from './linear-quantized.js'
 import { tf } from './tf.js'
 
@@ -17,7 +18,9 @@ const run = defineKernel({
     shape: ({ x, weight }) => [x!.shape[0]!, weight!.shape[0]!],
     write: lowering => {
       const [x, weight, bias] = lowering.inputs
-      if (weight!.quantized) return lowerQuantizedLinear(lowering, weight!.quantized)
+      const quantized = weight!.quantized
+      if (quantized?.form === 'blocks') return lowerQuantizedLinear(lowering, quantized)
+      if (quantized?.form === 'rows') return lowerIntegerLinear(lowering, quantized)
       return lowering.emit('Gemm', [x!.name, weight!.name, ...(bias ? [bias.name] : [])], { transB: 1 })
     },
   },
@@ -34,5 +37,19 @@ const run = defineKernel({
  * @returns [R, out]
  */
 export function linear(x: tf.Tensor, weight: tf.Tensor, bias?: tf.Tensor): tf.Tensor2D {
+  observer?.(x, weight)
   return run({ x, weight, bias }) as tf.Tensor2D
+}
+
+type Observer = (x: tf.Tensor, weight: tf.Tensor) => void
+let observer: Observer | undefined
+
+/** What `fn` returns, `observe` told of every linear layer that it runs. */
+export function observingLinear<T>(observe: Observer, fn: () => T): T {
+  observer = observe
+  try {
+    return fn()
+  } finally {
+    observer = undefined
+  }
 }

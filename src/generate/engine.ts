@@ -2,9 +2,8 @@ import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
 import { GradpromptError, nearest } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
-import type { LanguageModel } from '../model/language-model.js'
+import type { GenerationWeights, LanguageModel } from '../model/language-model.js'
 import { gigabytes } from '../model/weight-file.js'
-import type { WeightFile } from '../program/program.js'
 import { numSoftTokens } from '../prompts/soft-rows.js'
 import { BlockStore } from './block-store.js'
 import { Lane, laneOf, type NamedPrompt } from './lane.js'
@@ -63,7 +62,7 @@ export class GenerationEngine implements Generator {
 
   private constructor(
     private readonly model: LanguageModel,
-    private readonly weights: WeightFile,
+    private readonly weights: GenerationWeights,
     private readonly options: EngineOptions,
   ) {
     this.batchSize = options.batchSize ?? 64
@@ -82,7 +81,8 @@ export class GenerationEngine implements Generator {
 
   /** Opens the programs, so that the first answer is as fast as the others. @throws GradpromptError as compiling does, `invalid-option` */
   static async open(model: LanguageModel, options: EngineOptions = {}): Promise<GenerationEngine> {
-    const engine = new GenerationEngine(model, options.weights === 'fp32' ? model.weights : await model.storedWeights(), options)
+    const fp32 = { prompts: model.weights, decoding: model.weights }
+    const engine = new GenerationEngine(model, options.weights === 'fp32' ? fp32 : await model.storedWeights(), options)
     try {
       await engine.lane(engine.named(options.defaultPrompt)).prepare()
     } catch (error) {
@@ -232,8 +232,8 @@ export class GenerationEngine implements Generator {
     const known = this.lanes.get(key)
     if (known) return known
     const acting = key === '' ? undefined : named.prompt
-    const width = this.weights === this.model.weights ? 'fp32' : 'stored'
-    const guessing = this.options.promptLookup === false ? undefined : width
+    const { weights = 'stored', promptLookup } = this.options
+    const guessing = promptLookup === false ? undefined : weights
     const made = new Lane(this.model, this.prefixes, acting, this.weights, guessing)
     this.lanes.set(key, made)
     return made

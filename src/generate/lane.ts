@@ -2,8 +2,8 @@ import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
 import type { ModelConfig } from '../../models/family.js'
 import { type ActivePrompt, parameterInputs, placementOf } from '../model/active-prompt.js'
 import { Forest } from '../model/forest.js'
-import type { LanguageModel } from '../model/language-model.js'
-import { Program, type ProgramInput, type ProgramSpec, type WeightFile } from '../program/program.js'
+import type { GenerationWeights, LanguageModel } from '../model/language-model.js'
+import { Program, type ProgramInput, type ProgramSpec } from '../program/program.js'
 import { BlockStore, type CachedPosition, type NewKeyValues } from './block-store.js'
 import { decodeInputs, planDecode, sampledRows } from './decode.js'
 import { type PrefillPlan, planPrefill, prefillInputs, Staging } from './prefill.js'
@@ -47,8 +47,7 @@ export class Lane {
     private readonly prefixes: PrefixCache,
     /** The prompt that acts on the text of this lane's sequences. */
     private readonly acting: ActivePrompt | undefined,
-    /** Weights by which new tokens are decoded. Prompts are computed from the dequantised ones: many rows are multiplied faster so. */
-    private readonly weights: WeightFile,
+    private readonly weights: GenerationWeights,
     /** The width of those weights, where tokens are guessed (see `PromptLookup`). */
     private readonly guessing: WeightWidth | undefined,
   ) {
@@ -345,9 +344,9 @@ export class Lane {
 
   private program(kind: 'prefill' | 'decode' | 'decodeShared'): Promise<Program> {
     const { acting: prompt, model, weights } = this
-    if (kind === 'prefill') return this.open(kind, () => prefillSpec(model, { prompt, weights: model.weights }))
+    if (kind === 'prefill') return this.open(kind, () => prefillSpec(model, { prompt, weights: weights.prompts }))
     // A few rows are multiplied faster by weights that are packed.
-    return this.open(kind, () => decodeSpec(model, { prompt, weights, sharing: kind === 'decodeShared' }), true)
+    return this.open(kind, () => decodeSpec(model, { prompt, weights: weights.decoding, sharing: kind === 'decodeShared' }), true) // biome-ignore format: as above
   }
 
   private open(key: string, spec: () => ProgramSpec, pack?: true): Promise<Program> {

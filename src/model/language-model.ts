@@ -4,6 +4,7 @@ import type { ModelConfig } from '../../models/family.js'
 import { GradpromptError } from '../errors.js'
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
 import { logSumExp } from '../numbers.js'
+import { multipliesBytes } from '../program/byte-products.js'
 import { defaultThreads, type WeightFile } from '../program/program.js'
 import type { Device } from '../program/session.js'
 import type { LayerState } from '../prompts/method.js'
@@ -18,6 +19,7 @@ import {
 } from './active-prompt.js'
 import { type Checkpoint, openCheckpoint, shortName } from './checkpoint.js'
 import { Forest, type Sequence, type Target } from './forest.js'
+import { integerWeights } from './integer-weights.js'
 import { layerStates } from './layer-states.js'
 import { MemoryPlan } from './memory.js'
 import { ModelPrograms, type ProgramKind, type ProgramOptions } from './model-programs.js'
@@ -31,15 +33,21 @@ export interface LoadOptions {
   readonly threads?: number
   /** Memory budget in bytes; by default what the machine has free. */
   readonly memory?: number
-  /** Called while the weights are dequantised for the first time. */
-  readonly onProgress?: (fraction: number) => void
+  /** Called while the weights are dequantised, or rounded, for the first time. */
+  readonly onProgress?: ((fraction: number) => void) | undefined
+}
+
+/** The weights of the programs that compute prompts, and of those that decode new tokens. */
+export interface GenerationWeights {
+  readonly prompts: WeightFile
+  readonly decoding: WeightFile
 }
 
 /** A causal language model: frozen weights on disk, and programs that are compiled when they are first needed. */
 export class LanguageModel {
   private readonly programs: ModelPrograms
   private embedding: FileHandle | undefined
-  private stored: Promise<WeightFile> | undefined
+  private stored: Promise<GenerationWeights> | undefined
 
   private constructor(
     readonly checkpoint: Checkpoint,
@@ -51,6 +59,7 @@ export class LanguageModel {
     readonly device: Device,
     readonly threads: number,
     readonly memory: MemoryPlan,
+    private readonly onProgress?: (fraction: number) => void,
   ) {
     this.programs = new ModelPrograms(this, this)
   }
@@ -71,6 +80,7 @@ export class LanguageModel {
         options.device ?? 'cpu',
         options.threads ?? defaultThreads(),
         memory,
+        options.onProgress,
       )
     } finally {
       await checkpoint.file.close()
@@ -82,15 +92,26 @@ export class LanguageModel {
   }
 
   /**
-   * The weights as the checkpoint stores them, in 4 and 8 bits, for programs that decode.
+   * The weights in 8 bits or less, for programs without gradients. Where the processor multiplies bytes as they are, these are whole
+   * numbers for all rows; elsewhere new tokens are decoded by the integers of the checkpoint, and prompts computed in float32.
+   *
    * @throws GradpromptError `disk-full` when they cannot be written to the cache
    */
-  storedWeights(): Promise<WeightFile> {
-    this.stored ??= quantizedWeights(this.checkpoint, this.weights)
+  storedWeights(): Promise<GenerationWeights> {
+    this.stored ??= this.makeStoredWeights()
     this.stored.catch(() => {
       this.stored = undefined
     })
     return this.stored
+  }
+
+  private async makeStoredWeights(): Promise<GenerationWeights> {
+    const { device, threads, onProgress } = this
+    if (device === 'cpu' && (await multipliesBytes())) {
+      const weights = await integerWeights(this, { device, threads, onProgress })
+      return { prompts: weights, decoding: weights }
+    }
+    return { prompts: this.weights, decoding: await quantizedWeights(this.checkpoint, this.weights, { onProgress }) }
   }
 
   /** Short name: of the folder or file. */

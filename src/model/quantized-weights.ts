@@ -1,15 +1,14 @@
-import { randomUUID } from 'node:crypto'
-import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { QUANTIZATION_BLOCK as BLOCK } from '../../kernels/linear-quantized.js'
 import type { WeightPart, WeightSpec } from '../../models/family.js'
 import { type BlockForm, blockForm, readBlockScales } from '../formats/stored-blocks.js'
 import type { TensorFile } from '../formats/tensor-file.js'
-import { hashOf, touch, trimCache } from '../program/cache.js'
-import type { QuantizedTensor } from '../program/lower.js'
+import { hashOf, touch } from '../program/cache.js'
+import type { BlockQuantizedTensor } from '../program/lower.js'
 import type { WeightFile } from '../program/program.js'
 import { type Checkpoint, openCheckpoint } from './checkpoint.js'
-import { ALIGNMENT, arranged, requireSpace } from './weight-file.js'
+import { ALIGNMENT, arranged, writeBeside } from './weight-file.js'
 
 /** Changes whenever the bytes that this file writes would. */
 const LAYOUT_VERSION = 2
@@ -21,7 +20,7 @@ export interface QuantizeOptions {
    */
   readonly exact?: boolean
   /** Called while the weights are written for the first time. */
-  readonly onProgress?: (fraction: number) => void
+  readonly onProgress?: ((fraction: number) => void) | undefined
 }
 
 /**
@@ -37,13 +36,13 @@ export async function quantizedWeights(
   checkpoint: Checkpoint,
   weights: WeightFile,
   { exact = false, onProgress }: QuantizeOptions = {},
-): Promise<WeightFile> {
+): Promise<WeightFile<BlockQuantizedTensor>> {
   const plans = plan(checkpoint, exact)
   const file = `quantized-${hashOf(LAYOUT_VERSION, plans).slice(0, 8)}.bin`
   const { quantized, byteLength } = layout(plans, file)
-  const path = join(weights.folder, file)
-  const size = (await stat(path).catch(() => undefined))?.size
-  if (size !== byteLength) await write(checkpoint.path, path, weights.folder, byteLength, plans, quantized, onProgress)
+  const { folder } = weights
+  const size = (await stat(join(folder, file)).catch(() => undefined))?.size
+  if (size !== byteLength) await write(checkpoint.path, { folder, file, byteLength }, plans, quantized, onProgress)
   touch(weights.folder)
   return { ...weights, quantized, hash: hashOf(weights.hash, file) }
 }
@@ -81,8 +80,8 @@ function plan({ weights, file, family, config }: Checkpoint, exact: boolean): Pl
     })
 }
 
-function layout(plans: readonly Plan[], file: string): { quantized: Map<string, QuantizedTensor>; byteLength: number } {
-  const quantized = new Map<string, QuantizedTensor>()
+function layout(plans: readonly Plan[], file: string): { quantized: Map<string, BlockQuantizedTensor>; byteLength: number } {
+  const quantized = new Map<string, BlockQuantizedTensor>()
   let end = 0
   const place = (byteLength: number) => {
     const offset = end
@@ -97,7 +96,7 @@ function layout(plans: readonly Plan[], file: string): { quantized: Map<string, 
     const integers = place(rows * integerBytes)
     const scales = place(rows * scaleBytes)
     const offsets = form.offsets ? place(rows * scaleBytes) : undefined
-    const part = (start: number, rows: number): QuantizedTensor => {
+    const part = (start: number, rows: number): BlockQuantizedTensor => {
       const numbers = (from: number) =>
         ({
           file,
@@ -107,6 +106,7 @@ function layout(plans: readonly Plan[], file: string): { quantized: Map<string, 
           dtype: 'float32',
         }) as const
       return {
+        form: 'blocks',
         bits: form.bits,
         integers: {
           file,
@@ -127,34 +127,22 @@ function layout(plans: readonly Plan[], file: string): { quantized: Map<string, 
 
 async function write(
   checkpointPath: string,
-  path: string,
-  folder: string,
-  byteLength: number,
+  { folder, file, byteLength }: { readonly folder: string; readonly file: string; readonly byteLength: number },
   plans: readonly Plan[],
-  quantized: ReadonlyMap<string, QuantizedTensor>,
+  quantized: ReadonlyMap<string, BlockQuantizedTensor>,
   onProgress?: (fraction: number) => void,
 ): Promise<void> {
-  await requireSpace(folder, byteLength)
-  // Beside the folder: what a killed process leaves there is an entry of its own, which the cache drops in time.
-  const temporary = `${folder}.${randomUUID()}.tmp`
   const { file: source } = await openCheckpoint(checkpointPath)
   try {
-    const file = await open(temporary, 'wx')
-    try {
-      await file.truncate(byteLength)
+    await writeBeside(folder, file, byteLength, async out => {
       for (const one of plans) {
         const tensor = quantized.get(one.weight.name)!
-        await writeWeight(file, tensor, await quantize(source, one))
+        await writeWeight(out, tensor, await quantize(source, one))
         onProgress?.(((tensor.offsets ?? tensor.scales).offset + tensor.scales.byteLength) / byteLength)
       }
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, path)
-    trimCache([folder])
+    })
   } finally {
     await source.close()
-    await rm(temporary, { force: true })
   }
 }
 
@@ -164,7 +152,7 @@ interface Blocks {
   readonly offsets: Float32Array | undefined
 }
 
-async function writeWeight(file: FileHandle, tensor: QuantizedTensor, { integers, scales, offsets }: Blocks): Promise<void> {
+async function writeWeight(file: FileHandle, tensor: BlockQuantizedTensor, { integers, scales, offsets }: Blocks): Promise<void> {
   const numbers = (values: Float32Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
   await file.write(integers, 0, integers.length, tensor.integers.offset)
   await file.write(numbers(scales), 0, scales.byteLength, tensor.scales.offset)

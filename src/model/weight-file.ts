@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { createReadStream, existsSync } from 'node:fs'
-import { mkdir, open, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { WeightPart } from '../../models/family.js'
 import { GradpromptError } from '../errors.js'
@@ -95,8 +95,36 @@ async function write(
   }
 }
 
+/**
+ * Writes one more file into a folder of weights: whole, or not at all.
+ * @throws GradpromptError `disk-full`; what `fill` throws
+ */
+export async function writeBeside(
+  folder: string,
+  name: string,
+  byteLength: number,
+  fill: (file: FileHandle) => Promise<void>,
+): Promise<void> {
+  await requireSpace(folder, byteLength)
+  // Beside the folder: what a killed process leaves there is an entry of its own, which the cache drops in time.
+  const temporary = `${folder}.${randomUUID()}.tmp`
+  try {
+    const file = await open(temporary, 'wx')
+    try {
+      await file.truncate(byteLength)
+      await fill(file)
+    } finally {
+      await file.close()
+    }
+    await rename(temporary, join(folder, name))
+    trimCache([folder])
+  } finally {
+    await rm(temporary, { force: true })
+  }
+}
+
 /** @throws GradpromptError `disk-full` */
-export async function requireSpace(folder: string, byteLength: number): Promise<void> {
+async function requireSpace(folder: string, byteLength: number): Promise<void> {
   const disk = await statfs(folder)
   const free = disk.bavail * disk.bsize
   if (free >= byteLength * 1.05) return

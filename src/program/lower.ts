@@ -15,8 +15,12 @@ export interface ExternalTensor<Dtype extends OnnxType = 'float32' | 'int32'> {
   readonly dtype: Dtype
 }
 
-/** A weight `[out, in]` at its stored width, for linear layers (see `kernels/linear-quantized.ts`). */
-export interface QuantizedTensor {
+/** A weight `[out, in]` as integers and scales, for linear layers. */
+export type QuantizedTensor = BlockQuantizedTensor | RowQuantizedTensor
+
+/** At its stored width (see `kernels/linear-quantized.ts`). */
+export interface BlockQuantizedTensor {
+  readonly form: 'blocks'
   readonly bits: 4 | 8
   /** Packed integers, uint8 [out, in / 32, 4 * bits] */
   readonly integers: ExternalTensor<'uint8'>
@@ -24,6 +28,18 @@ export interface QuantizedTensor {
   readonly scales: ExternalTensor<'float32'>
   /** [out, in / 32] */
   readonly offsets?: ExternalTensor<'float32'>
+}
+
+/** Scaled, rotated, and rounded row by row (see `kernels/linear-integer.ts`). */
+export interface RowQuantizedTensor {
+  readonly form: 'rows'
+  readonly rotation: number
+  /** [in, out] */
+  readonly integers: ExternalTensor<'int8'>
+  /** [out] */
+  readonly scales: ExternalTensor<'float32'>
+  /** [in], the same tensor for all weights that take one input */
+  readonly inputScales: ExternalTensor<'float32'>
 }
 
 /**
@@ -117,15 +133,21 @@ class Lowerer {
     })
   }
 
-  /** A weight at its stored width, where the file has it and the device multiplies with it. */
+  /** A weight as integers, where the file has it so and the device multiplies with them. */
   quantization(name: string): LoweredQuantization | undefined {
     const stored = this.device === 'cpu' ? this.quantized.get(name) : undefined
     if (!stored) return undefined
     const part = (kind: string, tensor: ExternalTensor<OnnxType>) => this.external(`weight:${name}:${kind}`, tensor)
+    const names = { integers: part('integers', stored.integers), scales: part('scales', stored.scales) }
+    if (stored.form === 'rows') {
+      const { rotation, inputScales } = stored
+      const shared = `input scales at ${inputScales.offset}`
+      return { form: 'rows', rotation, ...names, inputScales: this.external(shared, inputScales) }
+    }
     return {
+      form: 'blocks',
       bits: stored.bits,
-      integers: part('integers', stored.integers),
-      scales: part('scales', stored.scales),
+      ...names,
       ...(stored.offsets ? { offsets: part('offsets', stored.offsets) } : {}),
     }
   }

@@ -33,11 +33,11 @@ export interface ProgramSpec {
 }
 
 /** Weights as they stand on disk, and the folder in which programs that map them are kept. */
-export interface WeightFile {
+export interface WeightFile<Quantized extends QuantizedTensor = QuantizedTensor> {
   readonly folder: string
   readonly tensors: ReadonlyMap<string, ExternalTensor>
-  /** Weights that linear layers take at their stored width; the others, and everything else, are as in `tensors`. */
-  readonly quantized?: ReadonlyMap<string, QuantizedTensor>
+  /** Weights that linear layers take as integers; the others, and everything else, are as in `tensors`. */
+  readonly quantized?: ReadonlyMap<string, Quantized>
   /** Hash of the weights and their layout. */
   readonly hash: string
 }

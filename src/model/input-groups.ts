@@ -1,0 +1,82 @@
+import { observingLinear } from '../../kernels/linear.js'
+import { tf } from '../../kernels/tf.js'
+import type { Tokenizer } from '../formats/tokenizer.js'
+import { type CompileOptions, Program, type ProgramSpec } from '../program/program.js'
+import { placementOf } from './active-prompt.js'
+import { Forest, forestSpec } from './forest.js'
+import { forwardForest } from './forward.js'
+import type { ProgramModel } from './model-programs.js'
+
+/** Of several kinds: a story, a question with its answer, a review, news, code, another language. */
+const TEXT = `The boat had been lying on the beach since the storm. Nobody in the village knew whose it was, and by the third morning the
+children had made a house of it. "We should ask the harbour master," said Ana, but her brother was already painting the door blue.
+
+Question: A baker sells 24 loaves in the morning and half as many in the afternoon. Each loaf costs $3. How much does she earn?
+Answer: In the afternoon she sells 24 / 2 = 12 loaves. That makes 24 + 12 = 36 loaves, so she earns 36 * 3 = $108. The answer is 108.
+
+Review: a warm and funny film that never quite finds its ending, though the actors are a pleasure to watch.
+Sentiment: positive
+
+LONDON - Shares of the two largest carriers fell by 4.5 percent on Tuesday after fuel prices rose for a third week, analysts said.
+
+def mean(values):
+    total = sum(values)
+    return total / len(values) if values else 0.0
+
+La carte du monde est sur la table. Das Wetter wird morgen besser. 1. Open the file. 2. Read each line. 3. Close the file again.`
+
+export interface CalibratedModel extends ProgramModel {
+  readonly tokenizer: Tokenizer
+}
+
+/** Weights of linear layers that take one input, and what its rows are like. */
+export interface InputGroup {
+  readonly names: readonly string[]
+  /** Root of the mean square of each column, [in]. */
+  readonly sizes: Float32Array
+  /** Mean of each column, [in]. */
+  readonly means: Float32Array
+}
+
+/** Measures what every linear layer takes, over a text of a few hundred tokens. */
+export async function inputGroups(model: CalibratedModel, options: CompileOptions): Promise<InputGroup[]> {
+  const { config } = model.checkpoint
+  const known = model.tokenizer.encode(TEXT).filter(id => id < config.vocabSize)
+  const ids = known.length > 0 ? known.slice(0, config.maxPositionEmbeddings) : [0]
+  const forest = new Forest([{ ids }], placementOf(undefined, config))
+  const { inputs } = forest.inputs(ids.map((_, i) => ({ row: forest.rowOf(0, i)!, id: 0, weight: 0 })))
+  const names: string[][] = []
+  const program = await Program.compile(inputsSpec(model, names), options)
+  try {
+    const results = (await program.run(inputs)) as Record<string, Float32Array>
+    return names.map((own, i) => ({ names: own, sizes: results[`sizes ${i}`]!, means: results[`means ${i}`]! }))
+  } finally {
+    await program.dispose()
+  }
+}
+
+/** @param names filled as the function is traced, which without a key it always is */
+function inputsSpec({ checkpoint: { family, config }, weights }: ProgramModel, names: string[][]): ProgramSpec {
+  return {
+    name: `${family.name} inputs of linear layers`,
+    ...forestSpec({ placement: placementOf(undefined, config), children: false }),
+    weights,
+    fn: (given, weight) => {
+      const nameOf = new Map<tf.Tensor, string>()
+      const named = (name: string) => {
+        const tensor = weight(name)
+        nameOf.set(tensor, name)
+        return tensor
+      }
+      const takers = new Map<tf.Tensor, string[]>()
+      const observe = (x: tf.Tensor, taker: tf.Tensor) => takers.set(x, [...(takers.get(x) ?? []), nameOf.get(taker)!])
+      observingLinear(observe, () => family.logits(config, named, forwardForest({ family, config, weight: named, given })))
+      names.splice(0, names.length, ...takers.values())
+      const measured = [...takers.keys()].flatMap((x, i) => [
+        [`sizes ${i}`, tf.sqrt(tf.mean(tf.square(x), 0))] as const,
+        [`means ${i}`, tf.mean(x, 0)] as const,
+      ])
+      return Object.fromEntries(measured)
+    },
+  }
+}

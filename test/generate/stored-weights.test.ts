@@ -1,0 +1,31 @@
+import { describe, expect, test, vi } from 'vitest'
+import { GenerationEngine } from '../../src/generate/engine.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+import { multipliesBytes } from '../../src/program/byte-products.js'
+import { ownCache } from '../support/cache.js'
+
+ownCache()
+
+vi.mock('../../src/program/byte-products.js', async original => {
+  const actual = await original<typeof import('../../src/program/byte-products.js')>()
+  return { multipliesBytes: vi.fn(actual.multipliesBytes) }
+})
+
+describe('weights in 8 bits', () => {
+  test('the processor is asked once, and says the same', async () => {
+    expect(await multipliesBytes()).toBe(await multipliesBytes())
+  })
+
+  test.each([true, false])('serve an engine where bytes are multiplied without loss: %s', async exact => {
+    vi.mocked(multipliesBytes).mockResolvedValue(exact)
+    const model = await LanguageModel.load('test/fixtures/models/llama-f16')
+    const { prompts, decoding } = await model.storedWeights()
+    const form = (weights: typeof prompts) => weights.quantized?.values().next().value?.form
+    expect([form(prompts), form(decoding)]).toEqual(exact ? ['rows', 'rows'] : [undefined, 'blocks'])
+    const engine = await GenerationEngine.open(model, { endTokenIds: [] })
+    const { ids } = await engine.generate({ ids: [1, 5, 9, 4], maxNewTokens: 4 })
+    expect(ids).toHaveLength(4)
+    await engine.dispose()
+    await model.dispose()
+  })
+})
