@@ -193,7 +193,7 @@ export const commands: readonly Command[] = [
       {
         name: 'weights',
         value: 'width',
-        description: 'of the products that write: stored, the default (8 bits, or the 4 of the file); or fp32',
+        description: 'of the products that write: stored, the default (8 bits or less); or fp32',
       },
       { name: 'device', value: 'name', description: 'cpu, webgpu, cuda, dml or coreml' },
       { name: 'threads', value: 'n', type: 'integer', description: 'CPU threads; by default one a core' },
@@ -266,7 +266,7 @@ export const commands: readonly Command[] = [
       {
         name: 'weights',
         value: 'width',
-        description: 'of the products that write: stored, the default (8 bits, or the 4 of the file); or fp32',
+        description: 'of the products that write: stored, the default (8 bits or less); or fp32',
       },
       noPromptLookup,
       ...machine,
@@ -313,7 +313,7 @@ export const commands: readonly Command[] = [
       {
         name: 'weights',
         value: 'width',
-        description: 'of the products that write: stored, the default (8 bits, or the 4 of the file); or fp32',
+        description: 'of the products that write: stored, the default (8 bits or less); or fp32',
       },
       noPromptLookup,
       ...machine,

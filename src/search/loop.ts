@@ -92,6 +92,11 @@ export function contextOf(options: SearchLoopOptions, step: number): SearchConte
     },
     readsBack: ids => config.search.drift !== 'drop' || guard.counted(ids),
     settled: (from, swaps) => guard.settled(from, swaps),
+    guess: candidates =>
+      objective.guess(
+        candidates.map(({ ids }) => ids),
+        own,
+      ),
     async score(candidates: readonly Candidate[]): Promise<ScoredCandidate[]> {
       const { candidates: kept, penalties } = guard.admitted(candidates)
       if (kept.length === 0) return []

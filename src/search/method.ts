@@ -33,6 +33,8 @@ export interface SearchContext {
    * @returns best first; of equals the earlier
    */
   score(candidates: readonly Candidate[]): Promise<ScoredCandidate[]>
+  /** Losses in 8 bits, in the order of the candidates: a guess at exact scores; undefined where it would not be faster. */
+  guess(candidates: readonly Candidate[]): Promise<number[] | undefined>
   /** Whether the tokenizer gives a prompt's ids back; with `drift: allow` or a penalty all prompts count as such. */
   readsBack(ids: readonly number[]): boolean
   /** A prompt with as many of the changes as read back together, taken in their order; all of them unless drift is dropped. */

@@ -3,13 +3,13 @@ import { tokenCrossEntropy, tokenLogits, tokenLogProbabilities } from '../../ker
 import { forestSpec, MAX_ROWS } from '../model/forest.js'
 import { forwardForest, targetsOf } from '../model/forward.js'
 import type { LanguageModel } from '../model/language-model.js'
-import { Program, type ProgramInput, type ProgramSpec } from '../program/program.js'
+import { Program, type ProgramInput, type ProgramSpec, type WeightFile } from '../program/program.js'
 import type { PromptMethod } from '../prompts/method.js'
 
 /** What a gradient is of, as a weighted sum over target tokens: their cross entropies, or their negated logits. */
 export type LossKind = 'cross-entropy' | 'negated-logits'
 
-type Kind = 'scores' | 'logits' | 'states' | 'project' | 'mix' | 'policy' | 'policy-gradient' | LossKind
+type Kind = 'scores' | 'guesses' | 'logits' | 'states' | 'project' | 'mix' | 'policy' | 'policy-gradient' | LossKind
 type Inputs = Readonly<Record<string, ProgramInput>>
 
 /** Parameters of a policy's network: two layers, M units between them. */
@@ -38,6 +38,17 @@ export class SearchPrograms {
    */
   async scores(inputs: Inputs): Promise<{ logProbabilities: Float32Array; logits: Float32Array; highest: Float32Array }> {
     return (await this.run('scores', inputs)) as { logProbabilities: Float32Array; logits: Float32Array; highest: Float32Array }
+  }
+
+  /** Whether `guesses` are another thing than `scores`, and faster. */
+  async canGuess(): Promise<boolean> {
+    const { prompts } = await this.model.storedWeights()
+    return prompts !== this.model.weights
+  }
+
+  /** As `scores`, with weights and activations in 8 bits. */
+  async guesses(inputs: Inputs): ReturnType<SearchPrograms['scores']> {
+    return (await this.run('guesses', inputs)) as Awaited<ReturnType<SearchPrograms['scores']>>
   }
 
   /** Logits of a `TokenTree`'s read rows, [Q, V]. */
@@ -97,16 +108,21 @@ export class SearchPrograms {
   private async run(kind: Kind, inputs: Inputs) {
     let program = this.programs.get(kind)
     if (program === undefined) {
-      const { device, threads } = this.model
-      program = Program.compile(this.spec(kind), { device, threads })
+      program = this.compile(kind)
       this.programs.set(kind, program)
       program.catch(() => this.programs.delete(kind))
     }
     return (await program).run(inputs)
   }
 
-  private spec(kind: Kind): ProgramSpec {
-    const { weights, checkpoint } = this.model
+  private async compile(kind: Kind): Promise<Program> {
+    const { device, threads, weights } = this.model
+    const spec = this.spec(kind, kind === 'guesses' ? (await this.model.storedWeights()).prompts : weights)
+    return Program.compile(spec, { device, threads })
+  }
+
+  private spec(kind: Kind, weights: WeightFile): ProgramSpec {
+    const { checkpoint } = this.model
     const { family, config } = checkpoint
     const table = (weight: (name: string) => tf.Tensor) => weight(family.embedding) as tf.Tensor2D
     const common = {

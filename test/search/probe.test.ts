@@ -28,7 +28,7 @@ const run = async (out: string, options: Record<string, unknown>) => {
 
 describe('probe sampling', () => {
   test('with the model itself as the draft goes the way of the whole search, by far fewer scores', async () => {
-    const whole = await run('whole', {})
+    const whole = await run('whole', { screening: 1 })
     const probed = await run('probed', { probe: { draft: toyModel, samplingFactor: 8 } })
     expect(probed.steps.map(({ ids }) => ids)).toEqual(whole.steps.map(({ ids }) => ids))
     for (const [i, { candidates, figures }] of probed.steps.entries()) {

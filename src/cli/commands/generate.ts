@@ -75,7 +75,7 @@ function describe({ model, weights, seconds, tokens, answer }: GenerateResult, e
   return [
     `${plural(tokens, 'new token')} in ${formatDuration(seconds)}, ${(tokens / seconds).toFixed(1)} a second`,
     ...(by === undefined ? [] : [by]),
-    `${model}, ${weights === 'stored' ? 'weights as stored' : 'weights in fp32'}`,
+    `${model}, ${weights === 'stored' ? 'weights in 8 bits or less' : 'weights in fp32'}`,
   ].join('; ')
 }
 

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { type Candidate, distinct, draw, lowest, pick, rowsOf, substituted, substitutionScores } from '../candidates.js'
 import type { SearchMethod } from '../method.js'
 import { probed, probeOption } from '../probe.js'
+import { screened } from '../screening.js'
 
 export const gcgSchema = z.strictObject({
   type: z.literal('gcg'),
@@ -10,6 +11,7 @@ export const gcgSchema = z.strictObject({
   topk: z.int().min(1).default(256).describe('tokens a position is drawn from: those with the best gradient scores'),
   replace: z.int().min(1).default(1).describe('positions that a candidate changes'),
   bufferSize: z.int().min(0).default(0).describe('prompts that are kept to go on from; 0: always the best of the step'),
+  screening: z.number().min(1).default(16).describe('one of so many candidates is scored exactly, the best in 8 bits; 1: all'),
   probe: probeOption.optional().describe('probe sampling: most candidates are scored by a smaller model alone'),
   earlyStop: z.boolean().default(false).describe('end when every answer token is the likeliest one'),
 })
@@ -42,7 +44,7 @@ export const gcg: SearchMethod<Options, State> = {
     return { buffer: scored.map(({ ids, loss }) => ({ ids, loss })) }
   },
 
-  async step(state, { searchWidth, topk, replace, bufferSize, probe, earlyStop }, context) {
+  async step(state, { searchWidth, topk, replace, bufferSize, screening, probe, earlyStop }, context) {
     const { space, objective, embedding, allowed, rows } = context
     // Losses of another batch of questions say nothing beside this one's.
     const buffer = context.isBatched ? await context.score(state.buffer.map(({ ids }) => ({ ids, swaps: [] }))) : state.buffer
@@ -67,7 +69,9 @@ export const gcg: SearchMethod<Options, State> = {
       )
     })
     const others = distinct(candidates, prompt)
-    const { scored, figures = {} } = probe ? await probed(context, others, probe) : { scored: await context.score(others) }
+    const { scored, figures = {} } = probe
+      ? await probed(context, others, probe)
+      : { scored: await screened(context, others, screening) }
     const found = scored[0]
     if (found === undefined) return { state: { buffer }, prompt, objective: loss, candidates: [], figures }
     const entry = { ids: found.ids, loss: found.loss }
