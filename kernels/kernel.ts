@@ -37,6 +37,8 @@ export interface LoweredRowQuantization {
   readonly form: 'rows'
   /** Columns that are rotated together. */
   readonly rotation: number
+  /** Of the activations: with 16 they are two numbers of 8. */
+  readonly inputBits: 8 | 16
   /** int8 [in, out] */
   readonly integers: string
   /** [out] */

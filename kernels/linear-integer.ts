@@ -24,8 +24,8 @@ export const rotationOf = (columns: number): number | undefined => ROTATIONS.fin
  * `(x S H)(weight S⁻¹ H)ᵀ = x weightᵀ`. The weight has been through this before it was rounded (`src/model/integer-weights.ts`).
  */
 export function lowerIntegerLinear(
-  { inputs: [x, weight, bias], emit, float, int64, once }: Lowering,
-  { rotation, integers, scales, inputScales }: LoweredRowQuantization,
+  { inputs: [x, weight, bias], emit, emitMany, float, int64, once }: Lowering,
+  { rotation, inputBits, integers, scales: weightScales, inputScales }: LoweredRowQuantization,
 ): string {
   const columns = weight!.shape[1] as number
   const own = (what: string) => `${what} of ${x!.name} by ${inputScales}`
@@ -44,9 +44,26 @@ export function lowerIntegerLinear(
   const zeros = (size: Parameters<Lowering['int64']>[0]) =>
     emit('ConstantOfShape', [int64(size)], { value: { dtype: 'uint8', values: [ZERO] } })
   const rows = once(own('integers'), () => emit('QuantizeLinear', [rotated, rowScales, zeros([x!.shape[0]!])], { axis: 0 }))
-  const column = once(own('column of scales'), () => emit('Unsqueeze', [rowScales, int64([1])])) // [R, 1]
+  const column = (scales: string) => emit('Unsqueeze', [scales, int64([1])]) // [R] -> [R, 1]
   const zero = once('zero of integers', () => zeros([1]))
-  const product = emit('MatMulIntegerToFloat', [rows, integers, column, scales, zero], {}, 'com.microsoft')
+  const multiply = (rows: string, scales: string) =>
+    emit('MatMulIntegerToFloat', [rows, integers, scales, weightScales, zero], {}, 'com.microsoft')
+  let product: string
+  if (inputBits === 8) {
+    product = multiply(
+      rows,
+      once(own('column of scales'), () => column(rowScales)),
+    )
+  } else {
+    // What rounding leaves is at most half a number: it is rounded anew, and both are rows of one product, which reads the weight once.
+    const rest = emit('Sub', [rotated, emit('DequantizeLinear', [rows, rowScales, zeros([x!.shape[0]!])], { axis: 0 })])
+    const restScales = emit('Mul', [rowScales, float(0.5 / LARGEST)])
+    const restRows = emit('QuantizeLinear', [rest, restScales, zeros([x!.shape[0]!])], { axis: 0 })
+    const both = emit('Concat', [rows, restRows], { axis: 0 }) // [2 R, in]
+    const products = multiply(both, column(emit('Concat', [rowScales, restScales], { axis: 0 })))
+    const [first, second] = emitMany('Split', [products], 2, { axis: 0, num_outputs: 2 })
+    product = emit('Add', [first!, second!])
+  }
   return bias ? emit('Add', [product, bias.name]) : product
 }
 

@@ -36,6 +36,8 @@ export interface InputGroup {
   readonly sizes: Float32Array
   /** Mean of each column, [in]. */
   readonly means: Float32Array
+  /** The weights give logits. */
+  readonly ofLogits: boolean
 }
 
 /** Measures what every linear layer takes, over a text of a few hundred tokens. */
@@ -45,18 +47,20 @@ export async function inputGroups(model: CalibratedModel, options: CompileOption
   const ids = known.length > 0 ? known.slice(0, config.maxPositionEmbeddings) : [0]
   const forest = new Forest([{ ids }], placementOf(undefined, config))
   const { inputs } = forest.inputs(ids.map((_, i) => ({ row: forest.rowOf(0, i)!, id: 0, weight: 0 })))
-  const names: string[][] = []
-  const program = await Program.compile(inputsSpec(model, names), options)
+  const takers: Taker[] = []
+  const program = await Program.compile(inputsSpec(model, takers), options)
   try {
     const results = (await program.run(inputs)) as Record<string, Float32Array>
-    return names.map((own, i) => ({ names: own, sizes: results[`sizes ${i}`]!, means: results[`means ${i}`]! }))
+    return takers.map((taker, i) => ({ ...taker, sizes: results[`sizes ${i}`]!, means: results[`means ${i}`]! }))
   } finally {
     await program.dispose()
   }
 }
 
-/** @param names filled as the function is traced, which without a key it always is */
-function inputsSpec({ checkpoint: { family, config }, weights }: ProgramModel, names: string[][]): ProgramSpec {
+type Taker = Pick<InputGroup, 'names' | 'ofLogits'>
+
+/** @param takers filled as the function is traced, which without a key it always is */
+function inputsSpec({ checkpoint: { family, config }, weights }: ProgramModel, takers: Taker[]): ProgramSpec {
   return {
     name: `${family.name} inputs of linear layers`,
     ...forestSpec({ placement: placementOf(undefined, config), children: false }),
@@ -68,11 +72,17 @@ function inputsSpec({ checkpoint: { family, config }, weights }: ProgramModel, n
         nameOf.set(tensor, name)
         return tensor
       }
-      const takers = new Map<tf.Tensor, string[]>()
-      const observe = (x: tf.Tensor, taker: tf.Tensor) => takers.set(x, [...(takers.get(x) ?? []), nameOf.get(taker)!])
-      observingLinear(observe, () => family.logits(config, named, forwardForest({ family, config, weight: named, given })))
-      names.splice(0, names.length, ...takers.values())
-      const measured = [...takers.keys()].flatMap((x, i) => [
+      const groups = new Map<tf.Tensor, { names: string[]; ofLogits: boolean }>()
+      const observed = (ofLogits: boolean, run: () => tf.Tensor) =>
+        observingLinear((x, taker) => {
+          const group = groups.get(x) ?? { names: [], ofLogits }
+          groups.set(x, group)
+          group.names.push(nameOf.get(taker)!)
+        }, run)
+      const hidden = observed(false, () => forwardForest({ family, config, weight: named, given }))
+      observed(true, () => family.logits(config, named, hidden))
+      takers.splice(0, takers.length, ...groups.values())
+      const measured = [...groups.keys()].flatMap((x, i) => [
         [`sizes ${i}`, tf.sqrt(tf.mean(tf.square(x), 0))] as const,
         [`means ${i}`, tf.mean(x, 0)] as const,
       ])

@@ -34,6 +34,7 @@ export interface BlockQuantizedTensor {
 export interface RowQuantizedTensor {
   readonly form: 'rows'
   readonly rotation: number
+  readonly inputBits: 8 | 16
   /** [in, out] */
   readonly integers: ExternalTensor<'int8'>
   /** [out] */
@@ -140,9 +141,9 @@ class Lowerer {
     const part = (kind: string, tensor: ExternalTensor<OnnxType>) => this.external(`weight:${name}:${kind}`, tensor)
     const names = { integers: part('integers', stored.integers), scales: part('scales', stored.scales) }
     if (stored.form === 'rows') {
-      const { rotation, inputScales } = stored
+      const { rotation, inputBits, inputScales } = stored
       const shared = `input scales at ${inputScales.offset}`
-      return { form: 'rows', rotation, ...names, inputScales: this.external(shared, inputScales) }
+      return { form: 'rows', rotation, inputBits, ...names, inputScales: this.external(shared, inputScales) }
     }
     return {
       form: 'blocks',
