@@ -1,5 +1,5 @@
 import { observingLinear } from '../../kernels/linear.js'
-import { tf } from '../../kernels/tf.js'
+import type { tf } from '../../kernels/tf.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { type CompileOptions, Program, type ProgramSpec } from '../program/program.js'
 import { placementOf } from './active-prompt.js'
@@ -29,18 +29,17 @@ export interface CalibratedModel extends ProgramModel {
   readonly tokenizer: Tokenizer
 }
 
-/** Weights of linear layers that take one input, and what its rows are like. */
+/** Weights of linear layers that take one input, and what it is for the tokens of a text. */
 export interface InputGroup {
   readonly names: readonly string[]
-  /** Root of the mean square of each column, [in]. */
-  readonly sizes: Float32Array
-  /** Mean of each column, [in]. */
-  readonly means: Float32Array
+  readonly columns: number
+  /** [tokens, columns] */
+  readonly rows: Float32Array
   /** The weights give logits. */
   readonly ofLogits: boolean
 }
 
-/** Measures what every linear layer takes, over a text of a few hundred tokens. */
+/** What every linear layer takes, for a text of a few hundred tokens. */
 export async function inputGroups(model: CalibratedModel, options: CompileOptions): Promise<InputGroup[]> {
   const { config } = model.checkpoint
   const known = model.tokenizer.encode(TEXT).filter(id => id < config.vocabSize)
@@ -50,8 +49,9 @@ export async function inputGroups(model: CalibratedModel, options: CompileOption
   const takers: Taker[] = []
   const program = await Program.compile(inputsSpec(model, takers), options)
   try {
-    const results = (await program.run(inputs)) as Record<string, Float32Array>
-    return takers.map((taker, i) => ({ ...taker, sizes: results[`sizes ${i}`]!, means: results[`means ${i}`]! }))
+    const results = (await program.run(inputs)) as Record<number, Float32Array>
+    const columnsOf = ({ names }: Taker) => model.weights.tensors.get(names[0]!)!.shape[1]!
+    return takers.map((taker, i) => ({ ...taker, columns: columnsOf(taker), rows: results[i]! }))
   } finally {
     await program.dispose()
   }
@@ -82,11 +82,7 @@ function inputsSpec({ checkpoint: { family, config }, weights }: ProgramModel, t
       const hidden = observed(false, () => forwardForest({ family, config, weight: named, given }))
       observed(true, () => family.logits(config, named, hidden))
       takers.splice(0, takers.length, ...groups.values())
-      const measured = [...groups.keys()].flatMap((x, i) => [
-        [`sizes ${i}`, tf.sqrt(tf.mean(tf.square(x), 0))] as const,
-        [`means ${i}`, tf.mean(x, 0)] as const,
-      ])
-      return Object.fromEntries(measured)
+      return Object.fromEntries([...groups.keys()].map((x, i) => [String(i), x]))
     },
   }
 }

@@ -5,7 +5,7 @@ import { hashOf, touch, writeWhole } from '../program/cache.js'
 import type { ExternalTensor, RowQuantizedTensor } from '../program/lower.js'
 import type { CompileOptions, WeightFile } from '../program/program.js'
 import { type CalibratedModel, type InputGroup, inputGroups } from './input-groups.js'
-import { balance, roundRows } from './round-rows.js'
+import { balance, roundingOf, roundRows } from './round-rows.js'
 import { ALIGNMENT, writeBeside } from './weight-file.js'
 
 /** Changes whenever the bytes that this file writes would. */
@@ -43,25 +43,22 @@ export async function integerWeights(
 
 async function write(model: CalibratedModel, options: IntegerOptions, name: string): Promise<Entry[]> {
   const { weights } = model
-  const groups = (await inputGroups(model, options)).filter(({ sizes }) => rotationOf(sizes.length) !== undefined)
+  const groups = (await inputGroups(model, options)).filter(({ columns }) => rotationOf(columns) !== undefined)
   const entries = layout(groups, weights, `${name}.bin`)
   const tensors = new Map(entries)
   await writeBeside(weights.folder, `${name}.bin`, byteLength(entries), async file => {
-    for (const [done, { names, sizes, means }] of groups.entries()) {
+    for (const [done, { names, columns, rows }] of groups.entries()) {
       options.onProgress?.(done / groups.length)
-      const values = await Promise.all(names.map(name => valuesOf(weights, name)))
-      const columnScales = balance(sizes, values)
-      const usual = means.map((mean, i) => mean / columnScales[i]!)
+      const weightsOf = await Promise.all(names.map(name => valuesOf(weights, name)))
+      const columnScales = balance(rows, weightsOf, columns)
+      const inputScales = columnScales.map(scale => 1 / scale)
+      const rounding = roundingOf(rows, columnScales, rotationOf(columns)!)
       for (const [i, name] of names.entries()) {
         const tensor = tensors.get(name)!
-        const { integers, scales } = roundRows(values[i]!, { columnScales, usual, rotation: tensor.rotation })
+        const { integers, scales } = roundRows(weightsOf[i]!, rounding)
         await put(file, tensor.integers, integers)
         await put(file, tensor.scales, scales)
-        await put(
-          file,
-          tensor.inputScales,
-          columnScales.map(scale => 1 / scale),
-        )
+        await put(file, tensor.inputScales, inputScales)
       }
     }
   })
@@ -77,7 +74,7 @@ function layout(groups: readonly InputGroup[], { tensors }: WeightFile, file: st
     end = Math.ceil((end + byteLength) / ALIGNMENT) * ALIGNMENT
     return { file, offset, byteLength, shape, dtype }
   }
-  return groups.flatMap(({ names, sizes: { length: columns }, ofLogits }) => {
+  return groups.flatMap(({ names, columns, ofLogits }) => {
     const inputScales = place('float32', columns)
     return names.map((name): Entry => {
       const rows = tensors.get(name)!.shape[0]!
