@@ -84,10 +84,10 @@ function layout(groups: readonly InputGroup[], { tensors }: WeightFile, file: st
   })
 }
 
-/** The scales of the last weight end the file. */
+/** The scales of the last weight end the file; where no weight can be rotated, it is empty. */
 function byteLength(entries: readonly Entry[]): number {
-  const { offset, byteLength } = entries.at(-1)![1].scales
-  return offset + byteLength
+  const [, last] = entries.at(-1) ?? []
+  return last ? last.scales.offset + last.scales.byteLength : 0
 }
 
 async function valuesOf({ folder, tensors }: WeightFile, name: string): Promise<Float32Array> {
