@@ -65,11 +65,12 @@ export async function evaluate(request: EvaluateRequest, context: Context): Prom
       expected: 'gradprompt evaluate RUN, or --model NAME with --template and --answer',
     })
   }
-  const model = await load(modelName, {
+  const options = {
     device: request.device ?? config?.device ?? 'cpu',
     threads: request.threads ?? config?.threads,
     memory: request.memory ?? config?.memory,
-  })
+  }
+  const model = await load(modelName, options, context.onProgress)
   try {
     const common: Common = {
       model,

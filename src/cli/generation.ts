@@ -38,15 +38,21 @@ export async function generate(request: GenerateRequest, context: Context<'gener
   if (prompt !== undefined && request.promptTask !== undefined) promptTask(prompt.method, request.promptTask, '--prompt-task')
   const lock = 'output' in source ? await lockOutput(source.output) : undefined
   try {
-    return await withEngine(request, path, prompt && new Map([[thePrompt, prompt]]), async (generator, model) => {
-      const name = request.promptTask === undefined ? thePrompt : `${thePrompt}/${request.promptTask}`
-      const settings = { ...request.settings, ...(prompt !== undefined && { prompt: name }) }
-      const options = { ...request, settings, prompt, generator, model }
-      const started = performance.now()
-      const answered =
-        'text' in source ? await answerText(source.text, options, context) : await answerFile(source, rows!, options, context)
-      return { model: model.name, weights, seconds: (performance.now() - started) / 1000, ...answered }
-    })
+    return await withEngine(
+      request,
+      path,
+      prompt && new Map([[thePrompt, prompt]]),
+      context.onProgress,
+      async (generator, model) => {
+        const name = request.promptTask === undefined ? thePrompt : `${thePrompt}/${request.promptTask}`
+        const settings = { ...request.settings, ...(prompt !== undefined && { prompt: name }) }
+        const options = { ...request, settings, prompt, generator, model }
+        const started = performance.now()
+        const answered =
+          'text' in source ? await answerText(source.text, options, context) : await answerFile(source, rows!, options, context)
+        return { model: model.name, weights, seconds: (performance.now() - started) / 1000, ...answered }
+      },
+    )
   } finally {
     await lock?.release()
   }
@@ -135,7 +141,7 @@ const roomOf = (model: LanguageModel, prompt: Pick<PromptFile, 'numVirtualTokens
 })
 
 /** `gradprompt serve`: answers requests until it is asked to stop. @throws GradpromptError `aborted`, always in the end */
-export async function serve(request: ServeRequest, { signal, onNews }: Context<'serve'>): Promise<never> {
+export async function serve(request: ServeRequest, { signal, onNews, onProgress }: Context<'serve'>): Promise<never> {
   const { prompts: given, host, port, token, maxNewTokens, weights } = request
   const prompts = new Map<string, PromptFile>()
   for (const { name, path } of given) {
@@ -143,7 +149,7 @@ export async function serve(request: ServeRequest, { signal, onNews }: Context<'
     if (prompts.has(id)) throw nameTaken(id)
     prompts.set(id, await readPromptAt(path))
   }
-  return withEngine(request, given[0]?.path, prompts, async (generator, model) => {
+  return withEngine(request, given[0]?.path, prompts, onProgress, async (generator, model) => {
     if (prompts.has(model.name)) throw nameTaken(model.name)
     const models: ServedModel[] = [{ id: model.name, numVirtualTokens: 0 }]
     for (const [id, prompt] of prompts) {
@@ -194,10 +200,11 @@ async function withEngine<Result>(
   { model: name, weights, batchSize, promptLookup, device, threads, memory }: EngineRequest,
   path: string | undefined,
   prompts: ReadonlyMap<string, PromptFile> | undefined,
+  onProgress: Context['onProgress'],
   use: (generator: Generator, model: LanguageModel) => Promise<Result>,
 ): Promise<Result> {
   const known = name === undefined && path !== undefined && (await isFolder(path)) ? (await runConfig(path)).model : undefined
-  const model = await load(name ?? known ?? bundledModel, { device, threads, memory })
+  const model = await load(name ?? known ?? bundledModel, { device, threads, memory }, onProgress)
   try {
     const active: Record<string, ActivePrompt> = {}
     for (const [id, prompt] of prompts ?? []) Object.assign(active, promptsByTask(id, activePrompt(prompt, model)))

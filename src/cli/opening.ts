@@ -2,13 +2,18 @@ import { stat } from 'node:fs/promises'
 import type { Config } from '../config/schema.js'
 import type { LanguageModel, LoadOptions } from '../model/language-model.js'
 import type { PromptFile } from '../runs/prompt-file.js'
+import type { Progress } from './messages.js'
 
 /** What the computing process opens by the names that the user gave. */
 
-/** @param options.memory in GB */
+/**
+ * @param options.memory in GB
+ * @param onProgress told of weights that are written to the cache, in percent
+ */
 export async function load(
   name: string,
   options: { device?: LoadOptions['device'] | undefined; threads?: number | undefined; memory?: number | undefined } = {},
+  onProgress?: (progress: Progress) => void,
 ): Promise<LanguageModel> {
   const { LanguageModel } = await import('../model/language-model.js')
   const { device = 'cpu', threads, memory } = options
@@ -16,6 +21,7 @@ export async function load(
     device,
     ...(threads !== undefined && { threads }),
     ...(memory !== undefined && { memory: memory * 1e9 }),
+    ...(onProgress && { onProgress: share => onProgress({ what: 'weights', done: Math.floor(99 * share), total: 100 }) }),
   })
 }
 

@@ -21,6 +21,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
 async function answerText(request: GenerateRequest, output: Output): Promise<void> {
   const stream = output.json ? process.stderr : process.stdout
   const isSilent = output.json && output.quiet
+  const activity = createActivity()
   let lineOpen = false
   const endLine = () => {
     if (lineOpen) stream.write('\n')
@@ -28,7 +29,11 @@ async function answerText(request: GenerateRequest, output: Output): Promise<voi
   }
   try {
     const result = await compute('generate', request, {
+      onProgress({ what, done, total }) {
+        if (!output.quiet) activity.show(what, done, total)
+      },
       onNews({ text }) {
+        activity.clear()
         if (isSilent) return
         stream.write(plainText(text))
         lineOpen = true
