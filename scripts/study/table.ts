@@ -20,7 +20,7 @@ export function markdownTable(title: string, runs: readonly StudyRun[]): string 
     `| ${title} | accuracy, % (95 % interval) | by seed | against prompt tuning, points | learned numbers | processor s/step | peak memory |`,
     '|---|---|---|---|---|---|---|',
     ...lines.map(({ method, own, mean }) => {
-      const seeds = own.map(({ seed, test }) => `${percent(test.accuracy!.value)} (${seed})`)
+      const seeds = own.toSorted((a, b) => a.seed - b.seed).map(({ seed, test }) => `${percent(test.accuracy!.value)} (${seed})`)
       const cells = [
         method,
         `${percent(mean.value)} (${percent(mean.low)} to ${percent(mean.high)})`,
