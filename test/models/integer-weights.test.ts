@@ -8,6 +8,7 @@ import { inputGroups } from '../../src/model/input-groups.js'
 import { integerWeights } from '../../src/model/integer-weights.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { balance, roundingOf, roundRows } from '../../src/model/round-rows.js'
+import { multipliesBytes } from '../../src/program/byte-products.js'
 import { hashOf } from '../../src/program/cache.js'
 import type { ExternalTensor, RowQuantizedTensor } from '../../src/program/lower.js'
 import { type InputSpec, Program, type WeightFile } from '../../src/program/program.js'
@@ -16,6 +17,9 @@ import { difference, dot, random, relativeError } from '../support/numbers.js'
 import { weightReader } from '../support/weights.js'
 
 ownCache()
+
+/** Products are held against exact ones only where the processor has them. */
+const exactly = test.runIf(await multipliesBytes())
 
 const float32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'float32' })
 
@@ -113,7 +117,7 @@ describe.each(MODELS)('the weights of %s as whole numbers', path => {
     expect(groups.filter(({ ofLogits }) => ofLogits)).toHaveLength(1)
   })
 
-  test('linear layers come near their products, at any number of rows', async () => {
+  exactly('linear layers come near their products, at any number of rows', async () => {
     const model = await opened
     const weights = await integerWeights(model)
     const names = [...weights.quantized!.keys()]
@@ -172,7 +176,7 @@ describe.each(MODELS)('the weights of %s as whole numbers', path => {
 })
 
 describe('a linear layer over whole numbers', () => {
-  test('equals the product of what was rounded, at any shape', { timeout: 60_000 }, async () => {
+  exactly('equals the product of what was rounded, at any shape', { timeout: 60_000 }, async () => {
     const folder = process.env.GRADPROMPT_CACHE!
     const cases = fc.record({
       out: fc.integer({ min: 1, max: 70 }),
@@ -224,8 +228,17 @@ describe('a linear layer over whole numbers', () => {
       const wanted = productOf(rounded, restored(file, file.quantized.get('w')!), columns).map(
         (value, i) => value + (bias ? b.data[i % out]! : 0),
       )
-      // Numbers half between two may be rounded either way.
-      expect(relativeError(y as Float32Array, wanted)).toBeLessThan(inputBits === 8 ? 2e-3 : 2e-5)
+      // Numbers half between two may be rounded either way; a product may be small beside what it is made of.
+      const lengths = (values: Float32Array) =>
+        Array.from({ length: values.length / columns }, (_, i) => {
+          const row = values.subarray(i * columns, (i + 1) * columns)
+          return Math.sqrt(dot(row, row))
+        })
+      const [ofRows, ofWeights] = [lengths(scaled), lengths(restored(file, file.quantized.get('w')!))]
+      for (const [i, value] of wanted.entries()) {
+        const size = ofRows[Math.floor(i / out)]! * ofWeights[i % out]!
+        expect(Math.abs((y as Float32Array)[i]! - value)).toBeLessThan((inputBits === 8 ? 1e-2 : 4e-5) * size)
+      }
     }
     await fc.assert(fc.asyncProperty(cases, holds), { numRuns: 25 })
   })

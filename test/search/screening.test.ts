@@ -60,7 +60,7 @@ describe('screening', () => {
   })
 })
 
-describe('in a search', () => {
+describe.runIf(await multipliesBytes())('in a search', () => {
   let folder: string
   let remove: () => void
   beforeEach(() => ({ folder, remove } = temporaryFolder()))
