@@ -70,7 +70,7 @@ function commonDirections(rows: Float32Array, columns: number): { directions: Fl
   const directions = new Float64Array(columns * DIRECTIONS)
   let rest = rows.reduce((sum, x) => sum + x * x, 0) / count
   for (let d = 0; d < DIRECTIONS; d++) {
-    // A row of the text is as good a start as any.
+    // The power method turns any vector that is not orthogonal to the direction towards it: a row of the text has its share of it.
     const start = Math.floor(((d + 0.5) * count) / DIRECTIONS) * columns
     let unit = orthonormal(Float64Array.from(rows.subarray(start, start + columns)), units)
     let square = 0
