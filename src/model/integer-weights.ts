@@ -9,7 +9,10 @@ import { balance, roundingOf, roundRows } from './round-rows.js'
 import { ALIGNMENT, writeBeside } from './weight-file.js'
 
 /** Changes whenever the bytes that this file writes would. */
-const LAYOUT_VERSION = 1
+const LAYOUT_VERSION = 2
+
+/** Directions that rounding spares: more where its error is that of the logits. */
+const SPARED = { ofLogits: 16, others: 4 }
 
 export interface IntegerOptions extends CompileOptions {
   /** Called while the weights are written for the first time. */
@@ -47,12 +50,12 @@ async function write(model: CalibratedModel, options: IntegerOptions, name: stri
   const entries = layout(groups, weights, `${name}.bin`)
   const tensors = new Map(entries)
   await writeBeside(weights.folder, `${name}.bin`, byteLength(entries), async file => {
-    for (const [done, { names, columns, rows }] of groups.entries()) {
+    for (const [done, { names, columns, rows, ofLogits }] of groups.entries()) {
       options.onProgress?.(done / groups.length)
       const weightsOf = await Promise.all(names.map(name => valuesOf(weights, name)))
       const columnScales = balance(rows, weightsOf, columns)
       const inputScales = columnScales.map(scale => 1 / scale)
-      const rounding = roundingOf(rows, columnScales, rotationOf(columns)!)
+      const rounding = roundingOf(rows, columnScales, rotationOf(columns)!, ofLogits ? SPARED.ofLogits : SPARED.others)
       for (const [i, name] of names.entries()) {
         const tensor = tensors.get(name)!
         const { integers, scales } = roundRows(weightsOf[i]!, rounding)
@@ -75,11 +78,12 @@ function layout(groups: readonly InputGroup[], { tensors }: WeightFile, file: st
     return { file, offset, byteLength, shape, dtype }
   }
   return groups.flatMap(({ names, columns, ofLogits }) => {
+    const inputBits = ofLogits ? 16 : 8
     const inputScales = place('float32', columns)
     return names.map((name): Entry => {
       const rows = tensors.get(name)!.shape[0]!
       const [integers, scales] = [place('int8', columns, rows), place('float32', rows)]
-      return [name, { form: 'rows', rotation: rotationOf(columns)!, inputBits: ofLogits ? 16 : 8, integers, scales, inputScales }]
+      return [name, { form: 'rows', rotation: rotationOf(columns)!, inputBits, integers, scales, inputScales }]
     })
   })
 }

@@ -2,8 +2,6 @@ import { LARGEST } from '../../kernels/linear-integer.js'
 
 /** A column counts as large as this part of the largest, at least. */
 const LEAST_SIZE = 1e-4
-/** Directions that are kept. */
-const DIRECTIONS = 4
 /** Of the power method, which are enough for what rounding wants of a direction. */
 const ITERATIONS = 2
 /** A number is moved by so much before it is rounded, at most. */
@@ -45,33 +43,35 @@ export interface Rounding {
   /** What the columns of the weight are multiplied by, [in]. */
   readonly columnScales: Float32Array
   readonly rotation: number
-  /** Directions that inputs have in common, each times their size along it, [in, D]. */
+  /** D, how many directions rounding spares. */
+  readonly spared: number
+  /** Those that inputs have most in common, each times their size along it, [in, D]. */
   readonly directions: Float64Array
   /** What each number takes off an error along these, where those behind it take their part, [in, D]. */
   readonly feedback: Float64Array
 }
 
 /** @param rows of the input, [n, in]; overwritten */
-export function roundingOf(rows: Float32Array, columnScales: Float32Array, rotation: number): Rounding {
+export function roundingOf(rows: Float32Array, columnScales: Float32Array, rotation: number, spared: number): Rounding {
   const columns = columnScales.length
   for (let i = 0; i < rows.length; i++) rows[i]! /= columnScales[i % columns]!
   rotate(rows, rotation)
-  const { directions, rest } = commonDirections(rows, columns)
-  return { columnScales, rotation, directions, feedback: feedbackOf(directions, rest, columns) }
+  const { directions, rest } = commonDirections(rows, columns, spared)
+  return { columnScales, rotation, spared, directions, feedback: feedbackOf(directions, rest, spared) }
 }
 
 /**
  * The first principal directions of rows (not centred), each times the root of the rows' mean square along it.
  * @returns directions [in, D], and the mean square of a column in what they leave
  */
-function commonDirections(rows: Float32Array, columns: number): { directions: Float64Array; rest: number } {
+function commonDirections(rows: Float32Array, columns: number, wanted: number): { directions: Float64Array; rest: number } {
   const count = rows.length / columns
   const units: Float64Array[] = []
-  const directions = new Float64Array(columns * DIRECTIONS)
+  const directions = new Float64Array(columns * wanted)
   let rest = rows.reduce((sum, x) => sum + x * x, 0) / count
-  for (let d = 0; d < DIRECTIONS; d++) {
+  for (let d = 0; d < wanted; d++) {
     // The power method turns any vector that is not orthogonal to the direction towards it: a row of the text has its share of it.
-    const start = Math.floor(((d + 0.5) * count) / DIRECTIONS) * columns
+    const start = Math.floor(((d + 0.5) * count) / wanted) * columns
     let unit = orthonormal(Float64Array.from(rows.subarray(start, start + columns)), units)
     let square = 0
     for (let iteration = 0; iteration < ITERATIONS; iteration++) {
@@ -87,7 +87,7 @@ function commonDirections(rows: Float32Array, columns: number): { directions: Fl
     }
     units.push(unit)
     rest -= square
-    for (let i = 0; i < columns; i++) directions[i * DIRECTIONS + d] = unit[i]! * Math.sqrt(square)
+    for (let i = 0; i < columns; i++) directions[i * wanted + d] = unit[i]! * Math.sqrt(square)
   }
   return { directions, rest: Math.max(rest, TINY) / columns }
 }
@@ -107,23 +107,23 @@ function orthonormal(vector: Float64Array, others: readonly Float64Array[]): Flo
  * GPTQ's least squares (https://arxiv.org/abs/2210.17323) for inputs whose second moments are those along a few directions, and equal noise
  * besides: of an error c, the number j takes `-a_j (A Aᵀ + rest)⁻¹ c`, with A the directions of itself and the numbers behind it.
  */
-function feedbackOf(directions: Float64Array, rest: number, columns: number): Float64Array {
+function feedbackOf(directions: Float64Array, rest: number, spared: number): Float64Array {
   const feedback = new Float64Array(directions.length)
   // The inverse with one more number at a time, from the last (Sherman and Morrison).
-  const inverse = new Float64Array(DIRECTIONS * DIRECTIONS)
-  for (let d = 0; d < DIRECTIONS; d++) inverse[d * DIRECTIONS + d] = 1 / rest
-  const product = new Float64Array(DIRECTIONS)
-  for (let j = columns - 1; j >= 0; j--) {
-    const own = directions.subarray(j * DIRECTIONS, (j + 1) * DIRECTIONS)
+  const inverse = new Float64Array(spared * spared)
+  for (let d = 0; d < spared; d++) inverse[d * spared + d] = 1 / rest
+  const product = new Float64Array(spared)
+  for (let j = directions.length / spared - 1; j >= 0; j--) {
+    const own = directions.subarray(j * spared, (j + 1) * spared)
     let square = 0
-    for (let d = 0; d < DIRECTIONS; d++) {
+    for (let d = 0; d < spared; d++) {
       product[d] = 0
-      for (let e = 0; e < DIRECTIONS; e++) product[d]! += inverse[d * DIRECTIONS + e]! * own[e]!
+      for (let e = 0; e < spared; e++) product[d]! += inverse[d * spared + e]! * own[e]!
       square += product[d]! * own[d]!
     }
-    for (let d = 0; d < DIRECTIONS; d++) {
-      for (let e = 0; e < DIRECTIONS; e++) inverse[d * DIRECTIONS + e]! -= (product[d]! * product[e]!) / (1 + square)
-      feedback[j * DIRECTIONS + d] = product[d]! / (1 + square)
+    for (let d = 0; d < spared; d++) {
+      for (let e = 0; e < spared; e++) inverse[d * spared + e]! -= (product[d]! * product[e]!) / (1 + square)
+      feedback[j * spared + d] = product[d]! / (1 + square)
     }
   }
   return feedback
@@ -138,13 +138,13 @@ function feedbackOf(directions: Float64Array, rest: number, columns: number): Fl
  */
 export function roundRows(
   weight: Float32Array,
-  { columnScales, rotation, directions, feedback }: Rounding,
+  { columnScales, rotation, spared, directions, feedback }: Rounding,
 ): { integers: Int8Array; scales: Float32Array } {
   const columns = columnScales.length
   const rows = weight.length / columns
   const integers = new Int8Array(weight.length)
   const scales = new Float32Array(rows)
-  const error = new Float64Array(DIRECTIONS)
+  const error = new Float64Array(spared)
   for (let first = 0; first < rows; first += ROWS_TOGETHER) {
     const last = Math.min(rows, first + ROWS_TOGETHER)
     for (let row = first; row < last; row++) {
@@ -158,12 +158,12 @@ export function roundRows(
       error.fill(0)
       for (let i = 0; i < columns; i++) {
         const wanted = values[i]! * inverse
-        const at = i * DIRECTIONS
+        const at = i * spared
         let share = 0
-        for (let d = 0; d < DIRECTIONS; d++) share += error[d]! * feedback[at + d]!
+        for (let d = 0; d < spared; d++) share += error[d]! * feedback[at + d]!
         const moved = wanted - Math.min(Math.max(share, -MOST_MOVED), MOST_MOVED)
         const integer = Math.min(Math.max(Math.round(moved), -LARGEST), LARGEST)
-        for (let d = 0; d < DIRECTIONS; d++) error[d]! += (integer - wanted) * directions[at + d]!
+        for (let d = 0; d < spared; d++) error[d]! += (integer - wanted) * directions[at + d]!
         values[i] = integer
       }
     }

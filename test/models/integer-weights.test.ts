@@ -66,7 +66,7 @@ describe('rounding rows', () => {
       weight.map((x, i) => x * columnScales[i % columns]!),
       rotation,
     )
-    const { integers, scales } = roundRows(weight.slice(), roundingOf(inputs.slice(), columnScales, rotation))
+    const { integers, scales } = roundRows(weight.slice(), roundingOf(inputs.slice(), columnScales, rotation, 4))
     const scaleOf = (i: number) => scales[Math.floor(i / columns)]!
     const found = wanted.map((_, i) => integers[(i % columns) * rows + Math.floor(i / columns)]! * scaleOf(i))
     expect(integers.some(x => Math.abs(x) === LARGEST)).toBe(true)
@@ -82,7 +82,7 @@ describe('rounding rows', () => {
   })
 
   test('a row of zeros stays one, whatever the inputs', () => {
-    const rounding = roundingOf(new Float32Array(64), new Float32Array(32).fill(1), 32)
+    const rounding = roundingOf(new Float32Array(64), new Float32Array(32).fill(1), 32, 4)
     const { integers, scales } = roundRows(new Float32Array(64), rounding)
     expect([...integers, ...scales].every(x => x === 0)).toBe(true)
   })
@@ -253,7 +253,7 @@ function written(
   const columns = columnScales.length
   const out = weight.length / columns
   const name = hashOf([...weight], inputBits)
-  const { integers, scales } = roundRows(weight.slice(), roundingOf(new Float32Array(columns), columnScales, rotation))
+  const { integers, scales } = roundRows(weight.slice(), roundingOf(new Float32Array(columns), columnScales, rotation, 4))
   const parts = [weight, columnScales.map(x => 1 / x), scales, integers].map(part => Buffer.from(part.buffer))
   writeFileSync(join(folder, `${name}.bin`), Buffer.concat(parts))
   let end = 0
