@@ -11,6 +11,8 @@ export interface Measured {
 /**
  * Runs a command and reads its JSON lines.
  *
+ * `quiet`: what it writes to stderr is shown only if it fails.
+ *
  * `memory`: follow it ten times a second, as the proportional set size of the whole process tree, where a page that several mappings
  * or processes share counts once. It costs a quarter of a core and holds up the process that it looks at, so no time is taken beside it.
  */
@@ -21,12 +23,17 @@ export function measure(
 ): Promise<Measured> {
   const start = performance.now()
   const child = spawn(command, args, {
-    stdio: ['ignore', 'pipe', options.quiet ? 'ignore' : 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...options.env },
   })
   let output = ''
+  let errors = ''
   child.stdout.on('data', (chunk: Buffer) => {
     output += chunk.toString()
+  })
+  child.stderr.on('data', (chunk: Buffer) => {
+    errors = (errors + chunk.toString()).slice(-2000)
+    if (!options.quiet) process.stderr.write(chunk)
   })
   let peak = 0
   const timer = options.memory ? setInterval(() => (peak = Math.max(peak, treeMemory(child.pid!))), 100) : undefined
@@ -36,7 +43,9 @@ export function measure(
       clearInterval(timer)
       const seconds = (performance.now() - start) / 1000
       if (code !== 0)
-        return reject(new Error(`${command} ${args.slice(0, 3).join(' ')} … exited with ${code}\n${output.slice(-2000)}`))
+        return reject(
+          new Error(`${command} ${args.slice(0, 3).join(' ')} … exited with ${code}\n${errors || output.slice(-2000)}`),
+        )
       const lines = output
         .split('\n')
         .filter(line => line.startsWith('{'))
