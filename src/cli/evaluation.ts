@@ -1,24 +1,23 @@
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Config } from '../config/schema.js'
-import type { SearchConfig } from '../config/search-schema.js'
 import { promptLabels } from '../data/labels.js'
 import { readRecords } from '../data/read.js'
 import { limitRecords } from '../data/split.js'
 import type { Template } from '../data/template.js'
 import { GradpromptError } from '../errors.js'
 import { evaluateByGeneration, evaluationName } from '../evaluate/by-generation.js'
-import { type EvaluateOptions, evaluate as evaluateByLikelihood, promptFor } from '../evaluate/evaluate.js'
+import { type ActingPrompt, type EvaluateOptions, evaluate as evaluateByLikelihood, promptFor } from '../evaluate/evaluate.js'
 import { RowResultFile, writeRowResults } from '../evaluate/row-results.js'
 import { loadScorer } from '../evaluate/scorer.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { peakMemory } from '../runs/environment.js'
+import type { FoundRun } from '../runs/found-run.js'
 import type { PromptFile } from '../runs/prompt-file.js'
 import type { Fact } from '../runs/report/cost.js'
 import { type EvaluationReport, evaluationPage } from '../runs/report/evaluation.js'
 import { writePage } from '../runs/report/page.js'
-import { openRun } from '../runs/run-folder.js'
-import type { SearchResult } from '../search/events.js'
+import { openRun, type Run } from '../runs/run-folder.js'
 import type { RunResult } from '../train/events.js'
 import { resolveConfig } from './config-input.js'
 import type { EvaluateRequest, EvaluateResult } from './messages.js'
@@ -30,17 +29,13 @@ interface Subject {
   /** The run's folder. */
   readonly run?: string
   /** What the library takes as a prompt. */
-  readonly prompt?: EvaluateOptions['prompt']
+  readonly prompt?: ActingPrompt
   readonly file?: PromptFile
   readonly config?: Config | undefined
   /** Of a text-prompt run: the template with the prompt that the search began with. */
   readonly first?: Template | undefined
-  /** Of a text-prompt run: its config, and the ids of the found prompt and of the first. */
-  readonly search?: {
-    readonly config: SearchConfig
-    readonly ids: readonly number[]
-    readonly firstIds?: readonly number[] | undefined
-  }
+  /** The text-prompt run. */
+  readonly found?: FoundRun
 }
 
 type Common = EvaluateOptions & { readonly model: LanguageModel; readonly data: string }
@@ -94,9 +89,9 @@ export async function evaluate(request: EvaluateRequest, context: Context): Prom
     const paths = { rows: request.rows ?? inRun('.jsonl'), report: request.report ?? inRun('.html') }
     const scored =
       request.generation === undefined
-        ? subject.search?.config.search.extractor === undefined
+        ? subject.found?.config.search.extractor === undefined
           ? await byLikelihood(request, subject, common, paths.rows, context)
-          : await byReasoning(request, subject.search, common, paths.rows, context)
+          : await byReasoning(request, subject.found, common, paths.rows, context)
         : await byGeneration(request, request.generation, subject, common, paths.rows, context)
     if (paths.report !== undefined) {
       const title = run === undefined ? name : `${basename(resolve(run))} · ${name}`
@@ -127,42 +122,26 @@ async function subjectOf({ prompt: path, configFile }: EvaluateRequest): Promise
     return { prompt: file, file, config: given }
   }
   const run = await openRun(path)
-  if (run.isSearch) return searchSubject(path, run.config, await run.readResult())
+  if (run.isSearch) return searchSubject(run)
   const { readLearnedRun } = await import('../runs/learned-run.js')
   const { prompt: file, config } = await readLearnedRun(path)
   return { run: path, prompt: path, file, config: given ?? config }
 }
 
 /** Of a text-prompt run the found prompt stands in the template. */
-async function searchSubject(folder: string, stored: unknown, result: unknown): Promise<Subject> {
-  const { parseSearchConfig, taskConfig } = await import('../config/search-schema.js')
-  const config = parseSearchConfig(stored, { source: join(folder, 'config.yaml') })
-  const path = join(folder, 'prompt.json')
-  const text = await readFile(path, 'utf8').catch(() => undefined)
-  if (text === undefined) {
-    throw new GradpromptError('run-not-finished', `${folder} has no prompt yet`, {
-      found: 'a search that was stopped',
-      expected: 'prompt.json in it',
-      hint: `gradprompt resume ${folder}`,
-    })
-  }
-  const initial = (result as Partial<SearchResult> | undefined)?.initial
-  const { prompt, ids } = promptIn(text, path)
+async function searchSubject(run: Run): Promise<Subject> {
+  const [{ readFoundRun }, { taskConfig }] = await Promise.all([
+    import('../runs/found-run.js'),
+    import('../config/search-schema.js'),
+  ])
+  const found = await readFoundRun(run)
+  const { folder, config, prompt, initial } = found
   return {
     run: folder,
     config: taskConfig(config, prompt),
     first: initial === undefined ? undefined : taskConfig(config, initial.prompt).template,
-    search: { config, ids, firstIds: initial?.ids },
+    found,
   }
-}
-
-function promptIn(text: string, path: string): { prompt: string; ids: number[] } {
-  try {
-    const { prompt, ids } = JSON.parse(text) as { prompt?: unknown; ids?: unknown }
-    if (typeof prompt === 'string' && Array.isArray(ids) && ids.every(Number.isSafeInteger))
-      return { prompt, ids: ids as number[] }
-  } catch {}
-  throw new GradpromptError('run-corrupt', `${path} cannot be read`, { expected: 'the prompt that a search has found' })
 }
 
 interface Scored {
@@ -234,17 +213,18 @@ async function byLikelihood(
 /** A prompt of a search over reasoning is judged as the search did: the model reasons, and the extractor asks. */
 async function byReasoning(
   request: EvaluateRequest,
-  { config, ids, firstIds }: NonNullable<Subject['search']>,
+  { config, ids, initial }: FoundRun,
   common: Common,
   rowsPath: string | undefined,
   { onProgress }: Context,
 ): Promise<Scored> {
-  const { evaluateReasoned } = await import('../search/judge.js')
+  const { evaluateReasoned, refuseUnread } = await import('../search/judge.js')
+  refuseUnread(request)
   const started = performance.now()
   const { records: all } = await readRecords(common.data, { columns: common.columns, task: common.task })
   const seed = common.seed ?? defaultSeed
   const records = limitRecords(all, common.limit, seed)
-  const prompts = [ids, ...(request.control && firstIds !== undefined ? [firstIds] : [])]
+  const prompts = [ids, ...(request.control && initial !== undefined ? [initial.ids] : [])]
   const [found, first] = await evaluateReasoned({ ...config, seed }, common.model, records, prompts, {
     batchSize: common.batchSize,
     signal: common.signal,

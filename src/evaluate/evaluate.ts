@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../config/schema.js'
+import { taskConfig } from '../config/search-schema.js'
 import { findLabels, type LabelSet, type LabelWords, promptLabels } from '../data/labels.js'
 import { readRecords } from '../data/read.js'
 import { type DataRecord, setOrigin } from '../data/records.js'
@@ -14,8 +15,11 @@ import { GradpromptError, nearest } from '../errors.js'
 import type { ActivePrompt, SoftPrompt } from '../model/active-prompt.js'
 import { LanguageModel } from '../model/language-model.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
+import { type FoundRun, readFoundRun } from '../runs/found-run.js'
 import { type LearnedRun, readLearnedRun } from '../runs/learned-run.js'
 import { type PromptFile, readPrompt } from '../runs/prompt-file.js'
+import { openRun } from '../runs/run-folder.js'
+import type { SearchRun } from '../search/search.js'
 import { likelihoodResults } from './likelihood-results.js'
 import { activePrompt, activeRows, promptWordWeights } from './prompt.js'
 import { hashOf, type RowResult } from './row-results.js'
@@ -26,8 +30,8 @@ export interface EvaluateOptions {
   readonly model?: LanguageModel | string | undefined
   /** A data file, or rows. */
   readonly data: string | readonly Readonly<Record<string, string | number | boolean>>[]
-  /** A run, its folder, a prompt file, a PEFT adapter's folder, rows of a soft prompt, a plain instruction, or nothing. */
-  readonly prompt?: LearnedRun | PromptFile | SoftPrompt | { readonly text: string } | string | undefined
+  /** A run (of either kind), its folder, a prompt file, a PEFT adapter's folder, rows of a soft prompt, a plain instruction, or nothing. */
+  readonly prompt?: LearnedRun | SearchRun | PromptFile | SoftPrompt | { readonly text: string } | string | undefined
   /** By default the prompt's own. */
   readonly template?: Template | undefined
   /** By default the prompt's own. */
@@ -86,17 +90,19 @@ const defaultSeed = 13
 
 /**
  * Scores a prompt, a plain instruction or the bare model by the likelihood of each candidate's whole answer. Without a label set
- * the row's own answer is scored: its log-likelihood and perplexity.
+ * the row's own answer is scored: its log-likelihood and perplexity. What a search over reasoning has found is judged as that does
+ * it: the model reasons, and the answer has to follow the extractor.
  * @throws GradpromptError `model-mismatch` (the prompt was learned on another model), `missing-option`, `unknown-metric`,
  *   `not-a-prompt`, `run-not-finished`, and as reading data, loading a model and building rows do
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
   const { signal } = options
-  const source = await promptFor(options)
-  const { file, config } = source
-  const template = options.template ?? (file?.template as Template | undefined) ?? missing('template')
-  const answer = options.answer ?? file?.answer ?? missing('answer')
-  const seed = options.seed ?? file?.seed ?? defaultSeed
+  const source = await sourceOf(options)
+  const { file, config, found } = source
+  if (found?.config.search.extractor !== undefined) return evaluateReasoning(options, found)
+  const template = options.template ?? (file?.template as Template | undefined) ?? config?.template ?? missing('template')
+  const answer = options.answer ?? file?.answer ?? config?.answer ?? missing('answer')
+  const seed = options.seed ?? file?.seed ?? config?.seed ?? defaultSeed
   const all = await readData(options, config, { template, answer })
   const labels = labelsOf(options, source, answer, all)
   const records = limitRecords(all, options.limit, seed)
@@ -150,6 +156,31 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   }
 }
 
+async function evaluateReasoning(options: EvaluateOptions, { config, prompt, ids }: FoundRun): Promise<EvaluateResult> {
+  const { evaluateReasoned, refuseUnread } = await import('../search/judge.js')
+  refuseUnread(options)
+  const task = taskConfig(config, prompt)
+  const seed = options.seed ?? config.seed
+  const records = limitRecords(await readData(options, task, task), options.limit, seed)
+  const given = options.model ?? config.model
+  const model = typeof given === 'string' ? await loadFor(given, task) : given
+  try {
+    const started = performance.now()
+    const [outcome] = await evaluateReasoned({ ...config, seed }, model, records, [ids], options)
+    const { judged, results } = outcome!
+    const seconds = (performance.now() - started) / 1000
+    return {
+      ...summary(judged),
+      metrics: chosen(judged.metrics, options.metrics),
+      results,
+      seconds,
+      rowsPerSecond: judged.rows / Math.max(seconds, 1e-6),
+    }
+  } finally {
+    if (typeof given === 'string') await model.dispose()
+  }
+}
+
 /** The unconditional likelihood is that after an empty text. */
 const calibrationOf = ({ choose, calibrate }: EvaluateOptions, config: Config | undefined) =>
   choose === undefined ? (calibrate ?? config?.evaluate.calibrate) : choose === 'unconditional' ? '' : false
@@ -158,12 +189,40 @@ interface PromptSource {
   readonly file?: PromptFile
   /** Of the run that the prompt comes from. */
   readonly config?: Config
+  /** The search whose words stand in the config's template. */
+  readonly found?: FoundRun
   readonly text?: string
   active(model: LanguageModel): ActivePrompt | undefined | Promise<ActivePrompt>
 }
 
+/** What acts on a model by itself; a search's words stand in a template. */
+export type ActingPrompt = Exclude<EvaluateOptions['prompt'], SearchRun>
+
+/** A search's words, or whatever acts on a model by vectors. */
+async function sourceOf({ prompt, force }: EvaluateOptions): Promise<PromptSource> {
+  if (isSearchRun(prompt)) return foundSource({ ...prompt.result, config: prompt.config })
+  if (typeof prompt === 'string') {
+    // What else may be wrong with a path is said where it is read as another kind of prompt.
+    const run = await openRun(prompt).catch(() => undefined)
+    if (run?.isSearch) return foundSource(await readFoundRun(run))
+  }
+  return promptFor({ prompt, force })
+}
+
+const isSearchRun = (prompt: EvaluateOptions['prompt']): prompt is SearchRun =>
+  typeof prompt === 'object' && 'folder' in prompt && 'search' in prompt.config
+
+const foundSource = (found: FoundRun): PromptSource => ({
+  config: taskConfig(found.config, found.prompt),
+  found,
+  active: () => undefined,
+})
+
 /** Whatever may stand for a prompt, ready to act on a model. @throws GradpromptError `file-not-found`, `not-a-prompt`, `run-not-finished` */
-export async function promptFor({ prompt, force }: Pick<EvaluateOptions, 'prompt' | 'force'>): Promise<PromptSource> {
+export async function promptFor({
+  prompt,
+  force,
+}: Pick<EvaluateOptions, 'force'> & { readonly prompt?: ActingPrompt }): Promise<PromptSource> {
   if (prompt === undefined) return { active: () => undefined }
   if (typeof prompt === 'string') return sourceAt(prompt, force)
   if ('text' in prompt) return { text: prompt.text, active: () => undefined }
@@ -217,14 +276,14 @@ async function readData(
 /** A prompt that was learned on free-text answers has no label set, however few the answers at hand. */
 function labelsOf(
   options: EvaluateOptions,
-  { file }: PromptSource,
+  { file, config }: PromptSource,
   answer: string,
   records: readonly DataRecord[],
 ): LabelSet | undefined {
   if (options.labels === undefined && file !== undefined && file.labels === undefined) return undefined
   return findLabels(
     answer,
-    options.labels ?? (file && promptLabels(file)),
+    options.labels ?? (file ? promptLabels(file) : config?.data.labels),
     records,
     options.aggregate ?? file?.verbalizer?.aggregate,
   )

@@ -47,6 +47,23 @@ export async function judgeReasoned(
   }
 }
 
+/** What says how likelihoods are taken, or where the prompt stands. */
+const UNREAD = ['template', 'answer', 'labels', 'aggregate', 'calibrate', 'choose', 'instruction', 'truncate', 'force']
+
+/**
+ * A search over reasoning is judged as its own config says.
+ * @throws GradpromptError `invalid-option` for what that would leave unread
+ */
+export function refuseUnread(options: object): void {
+  const given = Object.entries(options).find(([name, value]) => UNREAD.includes(name) && value !== undefined && value !== false)
+  if (given === undefined) return
+  throw new GradpromptError('invalid-option', `${given[0]} has no effect on what a search over reasoning has found`, {
+    found: JSON.stringify(given[1]),
+    expected: 'rows alone: template, answer and extractor are those of the search',
+    hint: 'the found words can stand in any template of yours, as they are',
+  })
+}
+
 /**
  * Scores rows under prompts of a search over reasoning, as the search itself judges dev and test rows.
  * @param prompts ids

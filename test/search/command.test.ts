@@ -2,7 +2,9 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { stringify } from 'yaml'
+import { evaluate } from '../../src/evaluate/evaluate.js'
 import type { SearchResult } from '../../src/search/events.js'
+import { resumeSearch } from '../../src/search/search.js'
 import { command, type Line } from '../cli/command.js'
 import { ownCache } from '../support/cache.js'
 import { temporaryFolder } from '../train/toy.js'
@@ -39,6 +41,11 @@ test('search prints an object a line, and leaves a whole run folder', async () =
   const evaluated = await command(['evaluate', at('run'), '--data', at('toy.tsv'), '--json'])
   expect(evaluated.lines[0]).toMatchObject({ rows: 40, condition: 'found prompt', control: { name: 'first prompt' } })
   expect(existsSync(join(at('run'), 'evaluations', 'toy.html'))).toBe(true)
+  // The library takes the folder, or what the search returned.
+  for (const prompt of [at('run'), await resumeSearch(at('run'))]) {
+    const { metrics, labels } = await evaluate({ data: at('toy.tsv'), prompt })
+    expect({ metrics, labels }).toMatchObject({ metrics: evaluated.lines[0]!.metrics, labels: evaluated.lines[0]!.labels })
+  }
   const inspected = await command(['inspect', at('run'), '--json'])
   expect(inspected.lines[0]).toMatchObject({ kind: 'search', finished: true, result: { steps: 4 } })
   expect((await command(['inspect', at('run')])).stdout).toMatch(/state +finished after 4 steps/)
@@ -66,6 +73,16 @@ test('a prompt of a search over reasoning is evaluated as the search judged it',
   })
   const [row] = readFileSync(join(at('greater'), 'evaluations', 'test.jsonl'), 'utf8').split('\n')
   expect(JSON.parse(row!)).toMatchObject({ index: 0, text: expect.any(String), correct: expect.any(Boolean) })
+  const { metrics, results } = await evaluate({ data: at('test.tsv'), prompt: at('greater') })
+  expect(metrics).toEqual(evaluated[0]!.metrics)
+  expect(results[0]).toEqual(JSON.parse(row!))
+  await expect(evaluate({ data: at('test.tsv'), prompt: at('greater'), template: '{text}' })).rejects.toMatchObject({
+    code: 'invalid-option',
+    message: expect.stringContaining('template'),
+  })
+  const refused = await command(['evaluate', at('greater'), '--data', at('test.tsv'), '--answer', ' {label}'])
+  expect(refused.code).toBe(2)
+  expect(refused.stderr).toMatch(/answer has no effect/)
 })
 
 test('killed at any moment, it keeps the best prompt and resumes to the same bits', async () => {
