@@ -1,19 +1,9 @@
-/**
- * Does the gradient over reasoning find better prompts than its controls? The study of docs/search-results.md.
- *
- *     node dist/scripts/search-study.js [--model M] [--tasks sst2,…] [--seeds 13,21,42] [--conditions greater,…] [--budget 12000]
- *     node dist/scripts/search-study.js --select BBH_FOLDER      ten hand-written prompts on train rows of every task of a BBH folder
- *     node dist/scripts/search-study.js --table                  writes docs/search-results.md from what there is
- *
- * Every condition of a task and seed has the same questions, dev rows, test rows, first prompt and budget of generated tokens. What is
- * finished is a line of `--results`; a line with the same settings is not done again, so this goes on where it was stopped. The test rows
- * are scored once a run, with the first prompt and with the prompt that dev chose.
- */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, rmSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { isDeepStrictEqual, parseArgs } from 'node:util'
+import { isDeepStrictEqual } from 'node:util'
+import { bundledModel } from '../src/config/package-root.js'
 import { parseSearchConfig, type SearchConfig, type SearchConfigInput } from '../src/config/search-schema.js'
 import { randomGenerator } from '../src/data/random.js'
 import { GenerationEngine } from '../src/generate/engine.js'
@@ -30,8 +20,9 @@ import { proposeTokens } from '../src/search/proposals.js'
 import { Reasoning } from '../src/search/reasoning.js'
 import { search } from '../src/search/search.js'
 import { readSearchTask } from '../src/search/task.js'
+import { knownNames, studyArguments } from './study/arguments.js'
 import { appendLine, readLines } from './study/lines.js'
-import { studyPage } from './study/search-page.js'
+import { ownConclusions, studyPage } from './study/search-page.js'
 import { bbhTask, handWritten, type SearchTaskName, type StudyTask, searchTasks } from './study/search-tasks.js'
 
 /** What is compared: how the shortlist is made, or another search. */
@@ -45,22 +36,38 @@ export const conditions = {
 } as const
 type Condition = keyof typeof conditions
 
-const { values } = parseArgs({
-  options: {
-    model: { type: 'string', default: 'models/smollm2-135m-instruct' },
-    tasks: { type: 'string', default: Object.keys(searchTasks).join() },
-    seeds: { type: 'string', default: '13,21,42' },
-    conditions: { type: 'string', default: Object.keys(conditions).join() },
-    budget: { type: 'string', default: '12000' },
-    threads: { type: 'string' },
-    results: { type: 'string', default: 'scripts/study/results/search.jsonl' },
-    docs: { type: 'string', default: 'docs/search-results.md' },
-    out: { type: 'string', default: 'runs/search-study' },
-    table: { type: 'boolean', default: false },
-    select: { type: 'string' },
-    job: { type: 'string' },
-  },
+const usage = `node dist/scripts/search-study.js [--model M] [--tasks ${Object.keys(searchTasks).join()}] [--seeds 13,21,42]
+    [--conditions greater,random-shortlist] [--budget 12000] [--threads 1] [--out runs/search-study] [--results FILE.jsonl]
+node dist/scripts/search-study.js --select BBH_FOLDER   ten hand-written prompts on train rows of every task of a BBH folder
+node dist/scripts/search-study.js --table [--docs FILE.md]   writes the page from what there is
+
+Does the gradient over reasoning find better prompts than its controls? Every condition of a task and seed has the same questions, dev
+rows, test rows, first prompt and budget of generated tokens. What is finished is a line of --results; a line with the same settings is
+not done again, so this goes on where it was stopped. The test rows are scored once a run, with the first prompt and with the prompt that
+dev chose. A run takes 5 to 20 minutes with the bundled model on two cores.
+
+For example, with a model of your own, into runs/search-study/llama-3.1-8b.jsonl and .md:
+    node dist/scripts/search-study.js --model models/llama-3.1-8b.gguf --tasks sst2 --seeds 13`
+
+const { values } = studyArguments(usage, {
+  model: { type: 'string', default: bundledModel },
+  tasks: { type: 'string', default: Object.keys(searchTasks).join() },
+  seeds: { type: 'string', default: '13,21,42' },
+  conditions: { type: 'string', default: Object.keys(conditions).join() },
+  budget: { type: 'string', default: '12000' },
+  threads: { type: 'string' },
+  results: { type: 'string' },
+  docs: { type: 'string' },
+  out: { type: 'string', default: 'runs/search-study' },
+  table: { type: 'boolean', default: false },
+  select: { type: 'string' },
+  job: { type: 'string' },
 })
+
+const isBundled = values.model === bundledModel
+const modelName = basename(values.model).replace(/\.gguf$/, '')
+const results = values.results ?? (isBundled ? 'scripts/study/results/search.jsonl' : join(values.out, `${modelName}.jsonl`))
+const docs = values.docs ?? (isBundled ? 'docs/search-results.md' : join(values.out, `${modelName}.md`))
 
 /** A finished piece of the study: a line of the results. */
 export interface SearchStudyLine {
@@ -105,12 +112,13 @@ const settingsOf = (task: StudyTask, condition: Condition, seed: number): object
   return JSON.parse(JSON.stringify({ model, data, template, answer, search })) as object
 }
 
-const finished = () => readLines<SearchStudyLine>(values.results)
-const append = (line: SearchStudyLine) => appendLine(values.results, line)
+const finished = () =>
+  readLines<SearchStudyLine>(results).filter(({ settings }) => (settings as { model?: string }).model === values.model)
+const append = (line: SearchStudyLine) => appendLine(results, line)
 
 async function runOf(name: SearchTaskName, condition: Condition, seed: number): Promise<void> {
   const task = searchTasks[name]
-  const folder = join(values.out, `${name}-${condition}-${seed}`)
+  const folder = join(values.out, isBundled ? '' : modelName, `${name}-${condition}-${seed}`)
   rmSync(folder, { recursive: true, force: true })
   const { result } = await search(configOf(task, condition, seed, folder), {
     onEvent: event => {
@@ -235,10 +243,12 @@ async function main(): Promise<void> {
     return condition === 'rank' ? rankOf(name, seed) : runOf(name, condition, seed)
   }
   if (!values.table) {
-    mkdirSync(join(values.results, '..'), { recursive: true })
+    mkdirSync(dirname(results), { recursive: true })
+    const tasks = knownNames(usage, '--tasks', values.tasks, Object.keys(searchTasks) as SearchTaskName[])
+    const compared = knownNames(usage, '--conditions', values.conditions, Object.keys(conditions) as Condition[])
     const wanted = values.seeds.split(',').flatMap(seed =>
-      (values.tasks.split(',') as SearchTaskName[]).flatMap(name =>
-        [...(values.conditions.split(',') as Condition[]), 'rank' as const].map(condition => ({
+      tasks.flatMap(name =>
+        [...compared, 'rank' as const].map(condition => ({
           name,
           condition,
           seed: Number(seed),
@@ -267,6 +277,12 @@ async function main(): Promise<void> {
       if (status !== 0) console.error(`${job}: failed`)
     }
   }
-  await replaceText(values.docs, studyPage(finished(), Object.keys(conditions)))
+  mkdirSync(dirname(docs), { recursive: true })
+  const about = {
+    model: isBundled ? 'SmolLM2-135M-Instruct' : modelName,
+    results,
+    conclusions: isBundled ? ownConclusions : undefined,
+  }
+  await replaceText(docs, studyPage(finished(), Object.keys(conditions), about))
 }
 await main()

@@ -1,14 +1,6 @@
-/**
- * How the defaults of the soft-prompt methods were chosen: short runs on few examples, judged by 200 dev rows.
- *
- *     node dist/scripts/study/defaults.js [--steps 48] '{"type":"dept","offsetLearningRate":1e-4}' '{"type":"lpt","learningRate":0.02}' …
- *
- * Each argument is a method's options, with `learningRate` for that of the run. Every result is a line of `results/defaults.jsonl`; what
- * is there already is not run again. Test rows are never read.
- */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { isDeepStrictEqual, parseArgs } from 'node:util'
+import { isDeepStrictEqual } from 'node:util'
 import { type ConfigInput, parseConfig } from '../../src/config/schema.js'
 import { batchOrder } from '../../src/data/batches.js'
 import { shuffle } from '../../src/data/random.js'
@@ -18,22 +10,27 @@ import { logSumExp, mean } from '../../src/numbers.js'
 import { prepareJob } from '../../src/train/job.js'
 import { learn } from '../../src/train/loop.js'
 import { readTask } from '../../src/train/task.js'
+import { studyArguments } from './arguments.js'
 import { appendLine, readLines } from './lines.js'
 import { startingText, tasks } from './tasks.js'
 
 const DEV_ROWS = 200
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    steps: { type: 'string', default: '48' },
-    batch: { type: 'string', default: '16' },
-    seed: { type: 'string', default: '13' },
-    model: { type: 'string', default: 'models/smollm2-135m-instruct' },
-    threads: { type: 'string' },
-    out: { type: 'string', default: 'runs/study' },
-    results: { type: 'string', default: 'scripts/study/results/defaults.jsonl' },
-  },
+const usage = `node dist/scripts/study/defaults.js [--steps 48] [--batch 16] [--seed 13] [--model M] [--threads 1] [--out runs/study]
+    [--results FILE.jsonl] '{"type":"dept","offsetLearningRate":1e-4}' '{"type":"lpt","learningRate":0.02}' …
+
+How the defaults of the soft-prompt methods were chosen: short runs on few examples, judged by 200 dev rows. Each argument is a method's
+options, with learningRate for that of the run. Every result is a line of --results; what is there already is not run again. Test rows are
+never read.`
+
+const { values, positionals } = studyArguments(usage, {
+  steps: { type: 'string', default: '48' },
+  batch: { type: 'string', default: '16' },
+  seed: { type: 'string', default: '13' },
+  model: { type: 'string', default: 'models/smollm2-135m-instruct' },
+  threads: { type: 'string' },
+  out: { type: 'string', default: 'runs/study' },
+  results: { type: 'string', default: 'scripts/study/results/defaults.jsonl' },
 })
 
 const task = tasks['sst2-16']

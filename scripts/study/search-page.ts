@@ -34,8 +34,30 @@ const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
 const table = (head: readonly string[], rows: readonly (readonly string[])[]) =>
   [row(head), `|${head.map(() => '---|').join('')}`, ...rows.map(row)].join('\n')
 
-/** docs/search-results.md, from the lines of the study. */
-export function studyPage(lines: readonly SearchStudyLine[], conditions: readonly string[]): string {
+/** What the lines of the bundled model say. */
+export const ownConclusions = `## What to make of it
+
+Searching helps: over the first prompt the gain's interval lies above zero. The gradient over reasoning does not: at the same budget, three tokens drawn at random out of what the
+model itself proposes did better, and pruning (\`promptquine\`) did less. What the tables above and the steps of the runs (\`events.jsonl\`) say of the reason:
+
+- The proposals carry most of it. At the first prompt many single swaps out of them are better than what stands there, so that a random one is a fair guess.
+- The gradient is a poor guess because it is of first order. Behind the reasoning that it holds fixed, the exact loss agrees with that behind fresh reasoning (0.53 on average, 0.77 on boolean
+  expressions); the gradient agrees with neither (0.07 and 0.10 on average). A token is far from the one that it replaces, and what the loss does in between is no straight line.
+- Exact scores behind held reasoning (\`search.shortlist: held-reasoning\`) generate nothing, but compute more: a step took 13 s for 10. On boolean expressions, two seeds, such a shortlist did better
+  than the gradient's and as well as chance. It has not been run on the other tasks.
+
+The model is small and its reasoning short (32 and 64 tokens). Whether a larger one differs is what \`--model\` is there to find out; \`search.shortlist: random\` is one line of a config.`
+
+/** The study's page, from the lines of one model. */
+export function studyPage(
+  lines: readonly SearchStudyLine[],
+  conditions: readonly string[],
+  {
+    model,
+    results,
+    conclusions,
+  }: { readonly model: string; readonly results: string; readonly conclusions?: string | undefined },
+): string {
   const names = Object.keys(searchTasks)
   const inOrder = [...lines].sort(
     (a, b) =>
@@ -105,7 +127,7 @@ export function studyPage(lines: readonly SearchStudyLine[], conditions: readonl
 
   return `# Text-prompt search: does the gradient help?
 
-Made by \`node dist/scripts/search-study.js\` (\`--table\` from the lines in \`scripts/study/results/search.jsonl\`), SmolLM2-135M-Instruct, weights at their
+Made by \`node dist/scripts/search-study.js\` (\`--table\` from the lines in \`${results}\`), ${model}, weights at their
 stored width. In each task and seed all conditions have the same 24 questions, dev rows, test rows, first prompt and budget of generated tokens.
 Dev chooses among the five best prompts and the first; the test rows are scored once. Accuracy is greedy: the model reasons, the extractor asks, and the
 answer has to come first and whole. ${runs.length === 0 ? 'No run has been finished with the present code yet.' : 'Conditions that stand in no row have not been run.'} \`--model\` repeats the study with another model.
@@ -137,20 +159,7 @@ the latter. The last column: how many swaps are better than the first prompt.
 
 ${table(['task', 'seed', 'gradient', 'without reasoning', 'held reasoning', 'gradient and held', 'better swaps'], correlations)}
 
-## What to make of it
-
-Searching helps: over the first prompt the gain's interval lies above zero. The gradient over reasoning does not: at the same budget, three tokens drawn at random out of what the
-model itself proposes did better, and pruning (\`promptquine\`) did less. What the tables above and the steps of the runs (\`events.jsonl\`) say of the reason:
-
-- The proposals carry most of it. At the first prompt many single swaps out of them are better than what stands there, so that a random one is a fair guess.
-- The gradient is a poor guess because it is of first order. Behind the reasoning that it holds fixed, the exact loss agrees with that behind fresh reasoning (0.53 on average, 0.77 on boolean
-  expressions); the gradient agrees with neither (0.07 and 0.10 on average). A token is far from the one that it replaces, and what the loss does in between is no straight line.
-- Exact scores behind held reasoning (\`search.shortlist: held-reasoning\`) generate nothing, but compute more: a step took 13 s for 10. On boolean expressions, two seeds, such a shortlist did better
-  than the gradient's and as well as chance. It has not been run on the other tasks.
-
-The model is small and its reasoning short (32 and 64 tokens). Whether a larger one differs is what \`--model\` is there to find out; \`search.shortlist: random\` is one line of a config.
-
-## Prompts
+${conclusions === undefined ? '' : `${conclusions}\n\n`}## Prompts
 
 ${table(['task', 'condition', 'seed', 'prompt', 'steps', 'generated tokens', 'seconds'], prompts)}
 `

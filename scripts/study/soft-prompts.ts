@@ -1,18 +1,8 @@
-/**
- * The tables of docs/methods.md: every soft-prompt method at its defaults, beside the controls.
- *
- *     node dist/scripts/study/soft-prompts.js [--tasks sst2-16,…] [--methods dept,…] [--seeds 13,21] [--threads 1]
- *     node dist/scripts/study/soft-prompts.js --table
- *
- * Each run is a process of its own, so that its memory is its own. What is finished is a line of `results/soft-prompts.jsonl`; a run that
- * has one with the same settings is not done again, so this goes on where it was stopped. `--table` runs nothing and writes what there is
- * into docs/methods.md. The same test rows are scored for all, once; nothing is chosen on them.
- */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { isDeepStrictEqual, parseArgs } from 'node:util'
+import { isDeepStrictEqual } from 'node:util'
 import { type ConfigInput, parseConfig } from '../../src/config/schema.js'
 import { shuffle } from '../../src/data/random.js'
 import { readRecords } from '../../src/data/read.js'
@@ -21,6 +11,7 @@ import { type EvaluateResult, evaluate } from '../../src/evaluate/evaluate.js'
 import { promptMethods } from '../../src/prompts/index.js'
 import { replaceText } from '../../src/runs/atomic.js'
 import { tune } from '../../src/train/tune.js'
+import { knownNames, studyArguments } from './arguments.js'
 import { appendLine, readLines } from './lines.js'
 import type { StudyRun } from './results.js'
 import { hasNoSeed, markdownTable } from './table.js'
@@ -31,19 +22,26 @@ const controls = ['zero-shot', 'few-shot']
 /** It learns the soft tokens of a template, and these tasks' templates have none. */
 const withoutTask = 'soft-template'
 
-const { values } = parseArgs({
-  options: {
-    tasks: { type: 'string', default: Object.keys(tasks).join() },
-    methods: { type: 'string' },
-    seeds: { type: 'string' },
-    model: { type: 'string', default: 'models/smollm2-135m-instruct' },
-    threads: { type: 'string' },
-    out: { type: 'string', default: 'runs/study' },
-    results: { type: 'string', default: 'scripts/study/results/soft-prompts.jsonl' },
-    docs: { type: 'string', default: 'docs/methods.md' },
-    table: { type: 'boolean', default: false },
-    job: { type: 'string' },
-  },
+const usage = `node dist/scripts/study/soft-prompts.js [--tasks ${Object.keys(tasks).join()}] [--methods dept,iapt] [--seeds 13,21]
+    [--model M] [--threads 1] [--out runs/study] [--results FILE.jsonl] [--docs FILE.md]
+node dist/scripts/study/soft-prompts.js --table
+
+The tables of docs/methods.md: every soft-prompt method at its defaults, beside the controls. Each run is a process of its own, so that its
+memory is its own. What is finished is a line of --results; a run that has one with the same settings is not done again, so this goes on
+where it was stopped. --table runs nothing and writes what there is into --docs. The same test rows are scored for all, once; nothing is
+chosen on them.`
+
+const { values } = studyArguments(usage, {
+  tasks: { type: 'string', default: Object.keys(tasks).join() },
+  methods: { type: 'string' },
+  seeds: { type: 'string' },
+  model: { type: 'string', default: 'models/smollm2-135m-instruct' },
+  threads: { type: 'string' },
+  out: { type: 'string', default: 'runs/study' },
+  results: { type: 'string', default: 'scripts/study/results/soft-prompts.jsonl' },
+  docs: { type: 'string', default: 'docs/methods.md' },
+  table: { type: 'boolean', default: false },
+  job: { type: 'string' },
 })
 
 /** What `tune` is asked: the method at its defaults. */
@@ -179,7 +177,7 @@ function testFile(name: TaskName): string {
 
 function runAll(): void {
   const methods = values.methods?.split(',') ?? [...controls, ...promptMethods.keys()].filter(method => method !== withoutTask)
-  for (const name of values.tasks.split(',') as TaskName[])
+  for (const name of knownNames(usage, '--tasks', values.tasks, Object.keys(tasks) as TaskName[]))
     for (const seed of values.seeds?.split(',').map(Number) ?? tasks[name].seeds)
       for (const method of methods) {
         if (readLines<StudyRun>(values.results).some(run => isRun(run, name, method, seed))) continue
