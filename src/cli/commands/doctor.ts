@@ -5,11 +5,11 @@ import { GradpromptError } from '../../errors.js'
 import { bundledModel } from '../../package-root.js'
 import { cacheFolder, installedVersion } from '../../program/cache.js'
 import type { Device } from '../../program/session.js'
-import type { CommandFunction } from '../commands.js'
-import { compute } from '../computation.js'
-import { Interrupted } from '../failure.js'
-import { bytes, createOutput, table } from '../output.js'
-import { formatDuration } from '../progress.js'
+import type { CommandFunction } from '../terminal/command.js'
+import { Interrupted } from '../terminal/failure.js'
+import { bytes, createOutput, table } from '../terminal/output.js'
+import { formatDuration } from '../terminal/progress.js'
+import { compute } from '../work/computation.js'
 
 interface Finding {
   readonly what: string

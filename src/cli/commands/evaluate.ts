@@ -2,12 +2,12 @@ import { stat } from 'node:fs/promises'
 import { GradpromptError, nearest } from '../../errors.js'
 import { type Choice, choices } from '../../evaluate/score.js'
 import type { Device } from '../../program/session.js'
-import type { CommandFunction, OptionValues } from '../commands.js'
-import { compute } from '../computation.js'
-import { Interrupted } from '../failure.js'
-import { confusionTable, metricsTable } from '../figures.js'
-import type { EvaluateRequest, EvaluateResult, GeneratedFigures } from '../messages.js'
-import { createOutput, plural, quoted } from '../output.js'
+import type { CommandFunction, OptionValues } from '../terminal/command.js'
+import { Interrupted } from '../terminal/failure.js'
+import { confusionTable, metricsTable } from '../terminal/figures.js'
+import { createOutput, plural, quoted } from '../terminal/output.js'
+import { compute } from '../work/computation.js'
+import type { EvaluateRequest, EvaluateResult, GeneratedFigures } from '../work/messages.js'
 
 /** `gradprompt evaluate RUN` */
 export const run: CommandFunction = async ({ argument, options }) => {
