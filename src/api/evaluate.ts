@@ -157,7 +157,7 @@ async function evaluateReasoning(
 ): Promise<EvaluateResult> {
   const { evaluateReasoned, refuseUnread } = await import('../search/run/judge.js')
   refuseUnread(options)
-  const config = searchConfigOf({ folder, config: stored })
+  const config = await searchConfigOf({ folder, config: stored })
   const task = taskConfig(config, prompt)
   const seed = options.seed ?? config.seed
   const records = limitRecords(await readData(options, task, task), options.limit, seed)

@@ -8,7 +8,7 @@ import { makeSelfTest, type SelfTest } from '../export/self-test.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import { LanguageModel } from '../model/language-model.js'
 import { hasPeftAdapter, peftAdapter } from '../sources/peft-adapter.js'
-import { activePrompt } from '../sources/prompt.js'
+import { loadPrompt } from '../sources/prompt.js'
 import { type LearnedRun, readLearnedRun } from '../sources/run.js'
 import type { PromptFile } from '../store/prompt-file.js'
 
@@ -71,7 +71,7 @@ export async function exportPrompt(
   const { config, prompt } = typeof run === 'string' ? await readLearnedRun(run) : run
   const model = typeof given === 'object' ? given : await LanguageModel.load(given ?? config.model, { device: config.device })
   try {
-    const active = ofFirstTask(activePrompt(prompt, model, { force }))
+    const active = ofFirstTask(await loadPrompt(prompt, model, { force }))
     const inputs = await selfTestInputs(config, model, prompt.numVirtualTokens)
     const { vocabSize } = model.config
     const selfTest = await makeSelfTest({ vocabSize, logits: rows => model.logits(rows, active) }, inputs, {

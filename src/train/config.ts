@@ -1,10 +1,13 @@
 import { z } from 'zod'
+import { type OpenOption, withOwnEntries } from '../config/own-entries.js'
 import { configProblem, invalidConfig } from '../config/problems.js'
 import { checkTask, checkTurns, hasDev, taskShape, template, turnsOf } from '../data/task-config.js'
 import { compileTemplate } from '../data/template.js'
 import { aggregates } from '../data/verbalizer.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
-import { methodSchemas, promptMethods } from '../prompts/methods/index.js'
+import type { PromptMethod } from '../prompts/method.js'
+import { allMethodSchemas, methodSchemas, promptMethods } from '../prompts/methods/index.js'
+import type { ModulePath } from '../registry.js'
 
 const count = z.int().min(1)
 
@@ -133,11 +136,43 @@ export const configSchema = z.strictObject({
 
 type Parsed = z.output<typeof configSchema>
 
+/** A method of people's own: an object, or the path of its module, with the options that it declares. */
+export interface OwnMethod {
+  readonly type: ModulePath | PromptMethod
+  readonly [option: string]: unknown
+}
+
+type Input = z.input<typeof configSchema>
+
 /** A config as a user writes it: only `data.train`, `template` and `answer` are needed. */
-export type ConfigInput = z.input<typeof configSchema>
+export type ConfigInput = Omit<Input, 'method'> & { method?: Input['method'] | OwnMethod }
 /** A config with every default filled in. It parses to itself. */
 export type Config = Omit<Parsed, 'train'> & {
   train: Omit<Parsed['train'], 'keep' | 'learningRate'> & { keep: 'best' | 'last'; learningRate: number }
+}
+
+/** The options that may name people's own entries. */
+const openOptions: readonly OpenOption[] = [['method.type', promptMethods]]
+
+/**
+ * A config whose own entries are loaded: `parseConfig` then knows them and their options.
+ * @param run the run that the config is of, for the message when a file is missing
+ */
+export const loadConfigEntries = <Given>(input: Given, run?: string): Promise<Given> => withOwnEntries(input, openOptions, run)
+
+let known: { readonly version: number; readonly schema: typeof configSchema } | undefined
+
+/** The schema with the options of people's own methods that were loaded. */
+function fullSchema(): typeof configSchema {
+  const { version } = promptMethods
+  if (known?.version === version) return known.schema
+  const method = z
+    .discriminatedUnion('type', allMethodSchemas() as typeof methodSchemas)
+    .prefault({ type: 'prompt-tuning' })
+    .describe(configSchema.shape.method.description!)
+  known = { version, schema: version === 0 ? configSchema : configSchema.extend({ method }) }
+  jsonSchema = undefined
+  return known.schema
 }
 
 /**
@@ -146,7 +181,7 @@ export type Config = Omit<Parsed, 'train'> & {
  * @throws GradpromptError `unknown-option` (with the nearest known option) or `invalid-config` (with the option's path)
  */
 export function parseConfig(input: unknown, { source = 'config' }: { source?: string } = {}): Config {
-  const parsed = configSchema.safeParse(input)
+  const parsed = fullSchema().safeParse(input)
   if (!parsed.success) throw configProblem(parsed.error.issues, input, configJsonSchema(), source)
   const config = parsed.data
   checkTogether(config, source)
@@ -157,7 +192,7 @@ export function parseConfig(input: unknown, { source = 'config' }: { source?: st
     train.beta2 ??= 0.999
   }
   train.epsilon ??= train.optimizer === 'adamw' ? 1e-8 : 1e-30
-  const learningRate = train.learningRate ?? promptMethods.get(config.method.type)!.learningRate
+  const learningRate = train.learningRate ?? promptMethods.get(config.method.type).learningRate
   return { ...config, train: { ...train, learningRate, keep: train.keep ?? (hasDev(config) ? 'best' : 'last') } }
 }
 
@@ -223,8 +258,10 @@ let jsonSchema: z.core.JSONSchema.JSONSchema | undefined
 
 /** The config's JSON Schema (draft 2020-12), for editors and for the list of options. */
 export function configJsonSchema(): z.core.JSONSchema.JSONSchema {
-  jsonSchema ??= z.toJSONSchema(configSchema, {
+  const schema = fullSchema()
+  jsonSchema ??= z.toJSONSchema(schema, {
     io: 'input',
+    unrepresentable: 'any',
     override: ({ jsonSchema }) => {
       // The range of exact integers says nothing to a reader.
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum

@@ -1,7 +1,8 @@
 import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { stringify } from 'yaml'
-import { tuneConfigOf } from '../../api/runs.js'
+import { searchConfigOf, tuneConfigOf } from '../../api/runs.js'
+import { parseRunTask } from '../../data/task-config.js'
 import { GradpromptError } from '../../errors.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import { loadTokenizer } from '../../formats/tokenizer.js'
@@ -10,11 +11,10 @@ import { MemoryPlan } from '../../model/memory.js'
 import { bundledModel } from '../../package-root.js'
 import { promptMethods } from '../../prompts/methods/index.js'
 import { numSoftTokens } from '../../prompts/soft-rows.js'
-import { parseSearchConfig } from '../../search/config.js'
 import type { SearchResult, SearchStepEvent } from '../../search/run/events.js'
 import { type PromptFile, readPrompt } from '../../store/prompt-file.js'
 import { openRun, type Run } from '../../store/run-folder.js'
-import { type Config, parseConfig } from '../../train/config.js'
+import type { Config } from '../../train/config.js'
 import type { RunResult } from '../../train/events.js'
 import { describeResult, exportsOf } from '../show/learning.js'
 import { describeSearch } from '../show/searching.js'
@@ -48,7 +48,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
 /** A search: where it stands, or what it came to. */
 async function inspectSearch(run: Run, output: Output): Promise<void> {
   const { folder } = run
-  const config = parseSearchConfig(run.config, { source: join(folder, 'config.yaml') })
+  const config = await searchConfigOf(run)
   const result = (await run.readResult()) as SearchResult | undefined
   const steps = (await run.readEvents()).filter(({ event }) => event === 'step') as unknown as SearchStepEvent[]
   const last = steps.at(-1)
@@ -79,7 +79,7 @@ async function inspectSearch(run: Run, output: Output): Promise<void> {
 async function inspectRun(folder: string, output: Output): Promise<void> {
   const run = await openRun(folder)
   if (run.isSearch) return inspectSearch(run, output)
-  const config = tuneConfigOf(run)
+  const config = await tuneConfigOf(run)
   const result = (await run.readResult()) as RunResult | undefined
   const events = await run.readEvents()
   const steps = events.flatMap(event => (event.event === 'step' && typeof event.step === 'number' ? [event] : []))
@@ -167,7 +167,7 @@ async function inspectPrompt(path: string, output: Output): Promise<void> {
 /** A prompt file names its model but not where it is: the run's config does, and the bundled one is known. */
 async function modelOf(path: string, { model }: PromptFile): Promise<string | undefined> {
   const folder = dirname(path)
-  if (await isFile(join(folder, 'config.yaml'))) return parseConfig((await openRun(folder)).config).model
+  if (await isFile(join(folder, 'config.yaml'))) return parseRunTask((await openRun(folder)).config, folder).model
   return bundledModel.endsWith(`/${model.name}`) ? bundledModel : undefined
 }
 
