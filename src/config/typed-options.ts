@@ -27,7 +27,8 @@ export function typedOptions(type: string, declared: unknown, description: strin
     const closed = declared.def.catchall === undefined ? declared.strict() : declared
     // What is said of options together stays; otherwise the type can stand first, where people look for it.
     if ((declared.def.checks ?? []).length > 0) return closed.safeExtend(shape) as unknown as TypedOptions
-    return z.object({ type: shape.type, ...declared.shape, ...shape }).catchall(closed.def.catchall!) as unknown as TypedOptions
+    const { type: first, ...rest } = shape
+    return z.object({ type: first, ...declared.shape, ...rest }).catchall(closed.def.catchall!) as unknown as TypedOptions
   }
   const checked = z.looseObject(shape).transform((given, context) => {
     const isOurs = ([name]: [string, unknown]) => Object.hasOwn(shape, name)

@@ -5,6 +5,7 @@ import { searchConfigOf, tuneConfigOf } from '../../api/runs.js'
 import { parseRunTask } from '../../data/task-config.js'
 import { GradpromptError } from '../../errors.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
+import { targetsOf } from '../../export/index.js'
 import { loadTokenizer } from '../../formats/tokenizer.js'
 import { openCheckpoint, shortName } from '../../model/checkpoint.js'
 import { MemoryPlan } from '../../model/memory.js'
@@ -16,7 +17,7 @@ import { type PromptFile, readPrompt } from '../../store/prompt-file.js'
 import { openRun, type Run } from '../../store/run-folder.js'
 import type { Config } from '../../train/config.js'
 import type { RunResult } from '../../train/events.js'
-import { describeResult, exportsOf } from '../show/learning.js'
+import { describeResult } from '../show/learning.js'
 import { describeSearch } from '../show/searching.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { Interrupted } from '../terminal/failure.js'
@@ -105,7 +106,7 @@ async function inspectRun(folder: string, output: Output): Promise<void> {
     ...(nearest.length > 0 ? [`the vectors read as (nearest tokens, with their cosine)\n${nearestTable(nearest)}`] : []),
     ...(result === undefined
       ? []
-      : [describeResult({ ...result, folder }, losses, await exportsOf(config.method.type)).trimStart()]),
+      : [describeResult({ ...result, folder }, losses, await targetsOf(config.method.type)).trimStart()]),
   ]
   output.text(sections.join('\n\n'))
 }
