@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { configProblem, invalidConfig } from '../config/problems.js'
 import { bundledModel } from '../package-root.js'
+import { defaultDevice, deviceNames } from '../program/devices.js'
 import { dataTasks } from './task-records.js'
 import type { Template } from './template.js'
 import { type Aggregate, aggregates } from './verbalizer.js'
@@ -88,7 +89,7 @@ export const taskShape = {
     .prefault({})
     .describe('how it is scored'),
   seed: z.int().min(0).max(0xffffffff).default(13).describe('decides every random choice'),
-  device: z.enum(['cpu', 'webgpu', 'cuda', 'dml', 'coreml']).default('cpu').describe('where the model runs'),
+  device: z.enum(deviceNames).default(defaultDevice).describe('where the model runs'),
   threads: z.int().min(1).max(1024).optional().describe('CPU threads; by default one a core'),
   memory: z.number().positive().optional().describe('memory budget in GB; by default what the machine has free'),
   out: filePath.optional().describe('the run folder; by default a new name under runs/'),

@@ -1,10 +1,9 @@
 import { GradpromptError, nearest } from '../../errors.js'
 import type { WeightWidth } from '../../generate/programs.js'
-import type { Device } from '../../program/session.js'
+import { deviceNames } from '../../program/devices.js'
 import type { OptionValues } from '../terminal/command.js'
 import type { EngineRequest } from '../work/messages.js'
 
-const devices: readonly Device[] = ['cpu', 'webgpu', 'cuda', 'dml', 'coreml']
 const widths: readonly WeightWidth[] = ['stored', 'fp32']
 
 /** The options that `generate` and `serve` have in common. @throws GradpromptError `invalid-option` */
@@ -14,14 +13,14 @@ export function engineRequest(options: OptionValues): EngineRequest {
     weights: oneOf(options, 'weights', widths) ?? 'stored',
     batchSize: inRange(options, 'batch-size', { least: 1 }),
     promptLookup: options['no-prompt-lookup'] !== true,
-    device: oneOf(options, 'device', devices),
+    device: oneOf(options, 'device', deviceNames),
     threads: inRange(options, 'threads', { least: 1 }),
     memory: inRange(options, 'memory', { above: 0 }),
   }
 }
 
 /** One of a few words. @throws GradpromptError `invalid-option` */
-function oneOf<Word extends string>(options: OptionValues, name: string, words: readonly Word[]): Word | undefined {
+export function oneOf<Word extends string>(options: OptionValues, name: string, words: readonly Word[]): Word | undefined {
   const given = options[name]
   if (given === undefined) return undefined
   const found = words.find(word => word === given)

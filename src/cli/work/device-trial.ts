@@ -1,7 +1,7 @@
 import { tf } from '../../../kernels/tf.js'
 import { GradpromptError } from '../../errors.js'
 import { compile } from '../../program/compile.js'
-import type { Device } from '../../program/session.js'
+import type { Device } from '../../program/devices.js'
 
 /**
  * Compiles and runs a small program on a device.

@@ -64,7 +64,7 @@ export async function evaluate(request: EvaluateRequest, context: Context): Prom
     })
   }
   const options = {
-    device: request.device ?? config?.device ?? 'cpu',
+    device: request.device ?? config?.device,
     threads: request.threads ?? config?.threads,
     memory: request.memory ?? config?.memory,
   }

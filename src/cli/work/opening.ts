@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
 import type { LanguageModel, LoadOptions } from '../../model/language-model.js'
+import { defaultDevice } from '../../program/devices.js'
 import type { Progress } from './messages.js'
 
 /** What the computing process opens by the names that the user gave. */
@@ -14,7 +15,7 @@ export async function load(
   onProgress?: (progress: Progress) => void,
 ): Promise<LanguageModel> {
   const { LanguageModel } = await import('../../model/language-model.js')
-  const { device = 'cpu', threads, memory } = options
+  const { device = defaultDevice, threads, memory } = options
   return LanguageModel.load(name, {
     device,
     ...(threads !== undefined && { threads }),
