@@ -10,7 +10,7 @@ import { didYouMean, GradpromptError, unknownName } from './errors.js'
  */
 
 /** What a member of an entry has to be. */
-type Member = 'a function' | 'a text' | 'a number' | 'a list' | 'an object'
+type Member = 'a function' | 'a text' | 'a number' | 'a list' | 'an object' | 'a text or a list'
 
 /** One kind of entry. */
 export interface Kind<Entry> {
@@ -23,10 +23,13 @@ export interface Kind<Entry> {
   readonly oneOf?: readonly string[]
   /** The member that an entry given as an object is named by. */
   readonly name: 'name' | 'type'
-  /** What people may give in place of an entry with all its members; undefined: it is none. */
-  readonly read?: (given: unknown, name: string) => object | undefined
-  /** What becomes of an entry of people's own before it is used. */
-  readonly prepare?: (entry: Entry) => Entry
+  /** Fills in what people may leave out, or makes an object of what may stand for one, such as a function. */
+  readonly complete?: (given: unknown) => unknown
+  /**
+   * What becomes of an entry of people's own, once its members are checked, before it is used.
+   * @param source hash of its file, where it came from one
+   */
+  readonly prepare?: (entry: Entry, source: string | undefined) => Entry
 }
 
 interface Own<Entry> {
@@ -106,7 +109,7 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
     const source = createHash('sha256').update(text).digest('hex')
     if (this.#own.get(given)?.origin === source) return given
     const module = await importModule(path, source, given, word)
-    const entry = this.#checked(exported(module, this.#kind, given), given, given)
+    const entry = this.#checked(exported(module, this.#kind, given), given, given, source)
     sources.set(entry, source)
     this.#put(given, entry, source)
     return given
@@ -114,8 +117,9 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
 
   /** Takes in an object. @returns its name @throws GradpromptError `invalid-…`, `name-taken` */
   add(given: unknown): string {
-    const { word, name: key } = this.#kind
-    const name = isObject(given) ? given[key] : undefined
+    const { word, name: key, complete } = this.#kind
+    const whole = complete?.(given) ?? given
+    const name = isObject(whole) ? whole[key] : undefined
     if (typeof name !== 'string' || name === '')
       throw this.#invalid(`a ${word} of your own has no ${key}`, describe(given), `${key}: a text`)
     if (this.#own.get(name)?.origin === given) return name
@@ -124,7 +128,7 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
         found: `${key}: ${name}`,
         expected: 'another name',
       })
-    this.#put(name, this.#checked(given, name, `the ${word} ${name}`), given)
+    this.#put(name, this.#checked(given, name, `the ${word} ${name}`, undefined), given)
     return name
   }
 
@@ -135,9 +139,9 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
     this.#version++
   }
 
-  #checked(given: unknown, name: string, what: string): Entry {
-    const { word, read, requires, oneOf = [], name: key, prepare } = this.#kind
-    const found = (read?.(given, name) ?? given) as unknown
+  #checked(given: unknown, name: string, what: string, source: string | undefined): Entry {
+    const { word, complete, requires, oneOf = [], name: key, prepare } = this.#kind
+    const found = complete?.(given) ?? given
     if (!isObject(found)) throw this.#invalid(`${what} is no ${word}`, describe(found), `an object with ${names(requires)}`)
     const entry = { ...membersOf(found), [key]: name }
     for (const [member, expected] of Object.entries(requires)) {
@@ -160,7 +164,7 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
       throw this.#invalid(`${what} does nothing`, `the members ${Object.keys(entry).join(', ')}`, `one of ${oneOf.join(', ')}`)
     // Its members are what the kind asks for; what they do shows when they are called.
     const checked = entry as unknown as Entry
-    return prepare?.(checked) ?? checked
+    return prepare?.(checked, source) ?? checked
   }
 
   #invalid(message: string, found: string, expected: string, hint?: string): GradpromptError {
@@ -249,6 +253,8 @@ function isA(value: unknown, expected: Member): boolean {
       return typeof value === 'number' && Number.isFinite(value)
     case 'a list':
       return Array.isArray(value)
+    case 'a text or a list':
+      return typeof value === 'string' || Array.isArray(value)
     case 'an object':
       return isObject(value)
   }

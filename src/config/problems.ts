@@ -93,7 +93,7 @@ function expectation(issue: Issue): string {
     case 'too_big':
       return bound(issue.origin, issue.inclusive === false ? 'less than' : 'at most', issue.maximum)
     case 'invalid_union': {
-      const known = choices(issue)
+      const known = 'options' in issue ? choices(issue) : []
       if (known.length > 0) return `one of ${known.join(', ')}`
       return [...new Set(issue.errors.flatMap(member => member.slice(0, 1)).map(expectation))].join(', or ')
     }
@@ -112,6 +112,7 @@ function bound(origin: string, relation: string, limit: number | bigint): string
 function choices(issue: Issue): string[] {
   if (issue.code === 'invalid_value') return issue.values.map(String)
   if (issue.code === 'invalid_union' && 'options' in issue && Array.isArray(issue.options)) return issue.options.map(String)
+  if (issue.code === 'invalid_union') return issue.errors.flatMap(member => member.slice(0, 1)).flatMap(choices)
   return []
 }
 

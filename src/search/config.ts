@@ -5,6 +5,7 @@ import { typedOptions } from '../config/typed-options.js'
 import { fillPrompt, requirePlace } from '../data/prompt-place.js'
 import { checkTask, type TaskConfig, taskShape } from '../data/task-config.js'
 import type { ModulePath } from '../registry.js'
+import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
 import { searchMethods, searchSchemas } from './methods/index.js'
 import type { SearchDefaults, SearchMethod, SearchNeeds } from './moves/method.js'
 import { measureOption } from './score/measure.js'
@@ -12,7 +13,7 @@ import { measureOption } from './score/measure.js'
 const count = z.int().min(1)
 const limit = z.number().positive()
 
-const { model, data, template, answer, evaluate, seed, device, threads, memory, out } = taskShape
+const { model, families, data, template, answer, evaluate, seed, device, threads, memory, out } = taskShape
 
 /** What every search has beside its own options. */
 const common = {
@@ -94,6 +95,7 @@ function searches() {
 
 export const searchConfigSchema = z.strictObject({
   model,
+  families,
   data,
   template: template.describe(
     'the text before the answer, with {prompt} where the searched tokens stand, and {column} placeholders',
@@ -109,7 +111,7 @@ export const searchConfigSchema = z.strictObject({
 })
 
 /** A search's config as a user writes it. */
-export type SearchConfigInput = Omit<z.input<typeof searchConfigSchema>, 'search'> & {
+export type SearchConfigInput = OpenInput<Omit<z.input<typeof searchConfigSchema>, 'search'>> & {
   search: (z.input<typeof searchConfigSchema>['search'] & { [option: string]: unknown }) | OwnSearch
 }
 
@@ -125,7 +127,7 @@ export type SearchConfig = Omit<z.output<typeof searchConfigSchema>, 'search'> &
 }
 
 /** The options that may name people's own entries. */
-const openOptions: readonly OpenOption[] = [['search.type', searchMethods]]
+const openOptions: readonly OpenOption[] = [...taskOpenOptions, ['search.type', searchMethods]]
 
 /**
  * A config whose own entries are loaded: `parseSearchConfig` then knows them and their options.

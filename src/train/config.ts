@@ -8,6 +8,7 @@ import { sourcePrompt } from '../prompts/initialisation.js'
 import type { PromptMethod } from '../prompts/method.js'
 import { allMethodSchemas, methodSchemas, promptMethods } from '../prompts/methods/index.js'
 import type { ModulePath } from '../registry.js'
+import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
 
 const count = z.int().min(1)
 
@@ -145,14 +146,14 @@ export interface OwnMethod {
 type Input = z.input<typeof configSchema>
 
 /** A config as a user writes it: only `data.train`, `template` and `answer` are needed. */
-export type ConfigInput = Omit<Input, 'method'> & { method?: Input['method'] | OwnMethod }
+export type ConfigInput = OpenInput<Omit<Input, 'method'>> & { method?: Input['method'] | OwnMethod }
 /** A config with every default filled in. It parses to itself. */
 export type Config = Omit<Parsed, 'train'> & {
   train: Omit<Parsed['train'], 'keep' | 'learningRate'> & { keep: 'best' | 'last'; learningRate: number }
 }
 
 /** The options that may name people's own entries. */
-const openOptions: readonly OpenOption[] = [['method.type', promptMethods]]
+const openOptions: readonly OpenOption[] = [...taskOpenOptions, ['method.type', promptMethods]]
 
 /**
  * A config whose own entries are loaded: `parseConfig` then knows them and their options.

@@ -69,6 +69,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     configFile: text('config'),
     prompt: argument ?? given,
     model: text('model'),
+    families: options.family as readonly string[] | undefined,
     data: text('data'),
     template: text('template'),
     answer: text('answer'),

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { stringify } from 'yaml'
+import { families } from '../../../models/index.js'
 import { searchConfigOf, tuneConfigOf } from '../../api/runs.js'
 import { parseRunTask } from '../../data/task-config.js'
 import { GradpromptError } from '../../errors.js'
@@ -28,6 +29,7 @@ import { compute } from '../work/computation.js'
 export const run: CommandFunction = async ({ argument, options }) => {
   const path = argument!
   const output = createOutput(options)
+  for (const family of (options.family as readonly string[] | undefined) ?? []) await families.load(family)
   const found = await stat(path).catch(() => undefined)
   const isRun = found?.isDirectory() === true && (await isFile(join(path, 'config.yaml')))
   if (options.report === true) {

@@ -10,6 +10,7 @@ const widths: readonly WeightWidth[] = ['stored', 'fp32']
 export function engineRequest(options: OptionValues): EngineRequest {
   return {
     model: options.model as string | undefined,
+    families: options.family as readonly string[] | undefined,
     weights: oneOf(options, 'weights', widths) ?? 'stored',
     batchSize: inRange(options, 'batch-size', { least: 1 }),
     promptLookup: options['no-prompt-lookup'] !== true,

@@ -10,7 +10,7 @@ export async function configInput({ configFile, flags }: ConfigRequest): Promise
   await loadConfigEntries(file)
   await loadConfigEntries(typesOf(flags))
   // Checked by whoever parses it.
-  return mergeFlags(file, flags, configJsonSchema()) as ConfigInput
+  return loadConfigEntries(mergeFlags(file, flags, configJsonSchema()) as ConfigInput)
 }
 
 /** The flags that name what other flags may set options of, as a config: `method.type`. */
@@ -30,7 +30,7 @@ export async function searchConfigInput({ configFile, flags }: ConfigRequest): P
   const file = configFile === undefined ? {} : await loadConfigFile(configFile)
   await loadSearchEntries(file)
   await loadSearchEntries(typesOf(flags))
-  return mergeFlags(file, flags, searchConfigJsonSchema()) as SearchConfigInput
+  return loadSearchEntries(mergeFlags(file, flags, searchConfigJsonSchema()) as SearchConfigInput)
 }
 
 /** @throws GradpromptError as `resolveConfig` does; `no-prompt-place` */
