@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { GradpromptError, nearest } from '../errors.js'
+import { didYouMean, GradpromptError, nearest } from '../errors.js'
 import { knownNames, listOptions, type OptionPath, type OptionSchema, schemasAt } from './options.js'
 
 type Issue = z.core.$ZodIssue
@@ -19,8 +19,8 @@ export function configProblem(issues: readonly Issue[], input: unknown, root: Op
   const value = valueAt(input, path)
   const described = [path, path.slice(0, -1)].find(part => part.length > 0 && description(root, part, input) !== undefined)
   const details: { found: string; expected: string; hint?: string } = { found: printValue(value), expected: expectation(issue) }
-  const meant = typeof value === 'string' ? nearest(value, choices(issue)) : undefined
-  if (meant !== undefined) details.hint = `did you mean ${meant}?`
+  const hint = typeof value === 'string' ? didYouMean(value, choices(issue)) : undefined
+  if (hint !== undefined) details.hint = hint
   else if (wantsQuotes(details.expected, value)) details.hint = `put it in quotes: "${printValue(value)}"`
   else if (described !== undefined) details.hint = `${printPath(described)}: ${description(root, described, input)}`
   const what = path.length === 0 ? 'not a config' : value === undefined ? `${name} is missing` : `${name} is not valid`

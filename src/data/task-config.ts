@@ -32,7 +32,9 @@ const data = z.strictObject({
   task: z
     .union([
       z.enum(recordTasks.keys()),
-      z.string().refine(name => recordTasks.has(name) || isModulePath(name), 'the path of a module of your own'),
+      z
+        .string()
+        .refine(name => recordTasks.has(name) || isModulePath(name), { abort: true, error: 'the path of a module of your own' }),
     ])
     .optional()
     .describe('a benchmark, whose files are read into the columns question and answer'),

@@ -1,4 +1,4 @@
-import { GradpromptError, nearest } from '../../errors.js'
+import { GradpromptError, unknownName } from '../../errors.js'
 import type { WeightWidth } from '../../generate/programs.js'
 import { deviceNames } from '../../program/devices.js'
 import type { OptionValues } from '../terminal/command.js'
@@ -26,12 +26,7 @@ export function oneOf<Word extends string>(options: OptionValues, name: string, 
   if (given === undefined) return undefined
   const found = words.find(word => word === given)
   if (found !== undefined) return found
-  const meant = nearest(String(given), words)
-  throw new GradpromptError('invalid-option', `--${name} is not valid`, {
-    found: String(given),
-    expected: `one of ${words.join(', ')}`,
-    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
-  })
+  throw unknownName('invalid-option', `--${name} is not valid`, String(given), words)
 }
 
 /** A number of the command line within its limits. @throws GradpromptError `invalid-option` */
