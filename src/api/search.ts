@@ -1,6 +1,13 @@
 import { GradpromptError, refuseAborted } from '../errors.js'
 import type { LanguageModel } from '../model/language-model.js'
-import { loadSearchEntries, needsOf, parseSearchConfig, type SearchConfig, type SearchConfigInput } from '../search/config.js'
+import {
+  loadSearchEntries,
+  needsOf,
+  parseSearchConfig,
+  type SearchConfig,
+  type SearchConfigInput,
+  searchSources,
+} from '../search/config.js'
 import type { SearchActivity, SearchEvent, SearchResult } from '../search/run/events.js'
 import { disposeJob, prepareSearch, type SearchJob } from '../search/run/job.js'
 import { progressOf } from '../search/run/loop.js'
@@ -12,6 +19,7 @@ import {
   environmentWarnings,
   type KnownModel,
   loadRunModel,
+  moduleWarnings,
   nameOfData,
   type RunDetails,
   refuseOtherData,
@@ -139,7 +147,7 @@ export async function resumeSearch(
     const model = await loadRunModel(config, details)
     try {
       refuseOtherModel(details?.model, model)
-      warnings.push(...environmentWarnings(details, model))
+      warnings.push(...environmentWarnings(details, model), ...moduleWarnings(details, searchSources(config)))
       const job = await prepareSearch(config, task, model, checkpoint && progressOf(checkpoint))
       try {
         if (job.draft !== undefined) refuseOtherModel(details?.draft, job.draft.model)
@@ -182,7 +190,7 @@ async function withSoftPrompt(input: SearchConfigInput, parsed: SearchConfig, so
 function detailsOf(config: SearchConfig, { task, model, draft, optimizer }: SearchJob): SearchDetails {
   const known = ({ name, hash }: LanguageModel) => ({ name, hash })
   return {
-    ...runDetails(config.model, model, task.sources),
+    ...runDetails(config.model, model, task.sources, searchSources(config)),
     ...(draft && { draft: known(draft.model) }),
     ...(optimizer && { optimizer: known(optimizer) }),
   }

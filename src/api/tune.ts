@@ -8,6 +8,7 @@ import type { WarningEvent } from '../store/events.js'
 import {
   environmentWarnings,
   loadRunModel,
+  moduleWarnings,
   nameOfData,
   type RunDetails,
   refuseOtherData,
@@ -16,7 +17,7 @@ import {
 } from '../store/run-details.js'
 import { createRun, openRun, type Run, refuseOccupied } from '../store/run-folder.js'
 import { checkMethod } from '../train/check-method.js'
-import { type Config, type ConfigInput, loadConfigEntries, parseConfig } from '../train/config.js'
+import { type Config, type ConfigInput, configSources, loadConfigEntries, parseConfig } from '../train/config.js'
 import { refuseUnfitData } from '../train/data-limits.js'
 import { checkTeachers } from '../train/distillation.js'
 import type { GradpromptEvent, RunResult, ScoringProgress } from '../train/events.js'
@@ -102,7 +103,7 @@ export async function resume(folder: string, { steps, onEvent, onProgress, signa
     const model = await loadModelOf(config, task, details)
     try {
       refuseOtherModel(details?.model, model)
-      warnings.push(...environmentWarnings(details, model))
+      warnings.push(...environmentWarnings(details, model), ...moduleWarnings(details, configSources(config)))
       const job = await prepareJob(config, task, model)
       if (checkpoint !== undefined) restoreLearning(job.state, job.shapes, checkpoint)
       await run.rewind(done)
@@ -157,7 +158,7 @@ function detailsOf(config: Config, task: Task, model: LanguageModel): RunDetails
     const source = task.sources[part]
     return source === undefined ? [] : [[part, { ...source, rows: task[part].length }]]
   })
-  return runDetails(config.model, model, Object.fromEntries(data))
+  return runDetails(config.model, model, Object.fromEntries(data), configSources(config))
 }
 
 const invalidSteps = (steps: number, expected: string) =>

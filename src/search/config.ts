@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { type OpenOption, withOwnEntries } from '../config/own-entries.js'
+import { type OpenOption, ownSources, withOwnEntries } from '../config/own-entries.js'
 import { configProblem, invalidConfig } from '../config/problems.js'
 import { typedOptions } from '../config/typed-options.js'
 import { fillPrompt, requirePlace } from '../data/prompt-place.js'
@@ -134,6 +134,9 @@ const openOptions: readonly OpenOption[] = [...taskOpenOptions, ['search.type', 
  * @param run the run that the config is of, for the message when a file is missing
  */
 export const loadSearchEntries = <Given>(input: Given, run?: string): Promise<Given> => withOwnEntries(input, openOptions, run)
+
+/** The modules that a config names, with the hashes of their files. */
+export const searchSources = (config: SearchConfig): Record<string, string> => ownSources(config, openOptions)
 
 let known: { readonly version: number; readonly schema: typeof searchConfigSchema } | undefined
 

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { type OpenOption, withOwnEntries } from '../config/own-entries.js'
+import { type OpenOption, ownSources, withOwnEntries } from '../config/own-entries.js'
 import { configProblem, invalidConfig } from '../config/problems.js'
 import { checkTask, checkTurns, hasDev, taskShape, template, turnsOf } from '../data/task-config.js'
 import { compileTemplate } from '../data/template.js'
@@ -160,6 +160,9 @@ const openOptions: readonly OpenOption[] = [...taskOpenOptions, ['method.type', 
  * @param run the run that the config is of, for the message when a file is missing
  */
 export const loadConfigEntries = <Given>(input: Given, run?: string): Promise<Given> => withOwnEntries(input, openOptions, run)
+
+/** The modules that a config names, with the hashes of their files. */
+export const configSources = (config: Config): Record<string, string> => ownSources(config, openOptions)
 
 let known: { readonly version: number; readonly schema: typeof configSchema } | undefined
 
