@@ -3,6 +3,7 @@ import { gelu } from '../kernels/gelu.js'
 import { layerNorm } from '../kernels/layer-norm.js'
 import { linear } from '../kernels/linear.js'
 import { tf } from '../kernels/tf.js'
+import { declareCode } from '../src/code-identity.js'
 import type { AttentionCall, ModelConfig, ModelFamily, WeightSpec } from './family.js'
 
 /** GPT-2: learned positions, layer norm, one biased projection for queries, keys and values. */
@@ -13,7 +14,7 @@ export interface Gpt2Config extends ModelConfig {
 
 const layerName = (layer: number, name: string) => `h.${layer}.${name}`
 
-export const gpt2: ModelFamily<Gpt2Config> = {
+export const gpt2: ModelFamily<Gpt2Config> = declareCode(import.meta.url, {
   name: 'gpt2',
   modelTypes: ['gpt2'],
   embedding: 'embedding',
@@ -153,4 +154,4 @@ export const gpt2: ModelFamily<Gpt2Config> = {
         .replace('mlp.c_proj.', 'ffn_down.'),
     }),
   },
-}
+})

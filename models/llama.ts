@@ -4,6 +4,7 @@ import { rmsNorm } from '../kernels/rms-norm.js'
 import { rotaryEmbedding } from '../kernels/rotary-embedding.js'
 import { swiGlu } from '../kernels/swiglu.js'
 import { tf } from '../kernels/tf.js'
+import { declareCode } from '../src/code-identity.js'
 import type { AttentionCall, ModelConfig, ModelFamily, WeightPart, WeightSpec } from './family.js'
 import { parseRotary, type RotaryConfig, rotaryTables } from './rotary.js'
 
@@ -19,7 +20,7 @@ export interface LlamaConfig extends ModelConfig {
 
 const layerName = (layer: number, name: string) => `layers.${layer}.${name}`
 
-export const llama: ModelFamily<LlamaConfig> = {
+export const llama: ModelFamily<LlamaConfig> = declareCode(import.meta.url, {
   name: 'llama',
   modelTypes: ['llama', 'mistral'],
   embedding: 'embedding',
@@ -212,4 +213,4 @@ export const llama: ModelFamily<LlamaConfig> = {
       return { ...part, source }
     },
   },
-}
+})

@@ -63,15 +63,25 @@ export class MemoryPlan {
   }
 
   /**
-   * Cuts a batch into runs of whole rows.
+   * Cuts a batch into runs of whole rows, and of whole groups of rows.
    *
    * @param lengths tokens of each row
+   * @param options.headRows rows of logits that each row has
+   * @param options.together how many rows in turn are never parted; by default each stands alone
    * @returns [start, end) of each part
    */
   split(
     lengths: readonly number[],
-    { headRows, training = false }: { headRows: readonly number[]; training?: boolean },
+    options: { headRows: readonly number[]; training?: boolean; together?: readonly number[] | undefined },
   ): [number, number][] {
+    const { headRows, training = false, together } = options
+    if (together !== undefined) {
+      const ends = [0, ...together].map((_, i, counts) => counts.slice(0, i + 1).reduce((sum, count) => sum + count, 0))
+      const sums = (values: readonly number[]) =>
+        together.map((_, i) => values.slice(ends[i], ends[i + 1]).reduce((sum, value) => sum + value, 0))
+      const groups = this.split(sums(lengths), { headRows: sums(headRows), training })
+      return groups.map(([start, end]) => [ends[start]!, ends[end]!])
+    }
     const parts: [number, number][] = []
     let start = 0
     let rows = 0

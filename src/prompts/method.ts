@@ -185,3 +185,12 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
   /** What is added to a layer's attention, [H, R, D] (in the last layer [H, Q, D]); undefined: nothing in this layer. */
   attention?(config: Config, parameters: Parameters, call: AttentionCall, model: ModelConfig): tf.Tensor | undefined
 }
+
+/**
+ * The options that a method's hooks are called with, and by which their programs are told apart: what a prompt starts from, and the words
+ * of a template's soft tokens, decide no tensor code, so that hooks cannot see them.
+ */
+export function tensorOptions<Config extends { readonly type: string }>(config: Config): Config {
+  const { init: _, softTokens: __, ...options } = config as Config & { readonly init?: unknown; readonly softTokens?: unknown }
+  return options as unknown as Config
+}

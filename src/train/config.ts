@@ -4,6 +4,7 @@ import { configProblem, invalidConfig } from '../config/problems.js'
 import { checkTask, checkTurns, hasDev, taskShape, template, turnsOf } from '../data/task-config.js'
 import { compileTemplate } from '../data/template.js'
 import { aggregates } from '../data/verbalizer.js'
+import { lossSchemas } from '../losses/index.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
 import type { PromptMethod } from '../prompts/method.js'
 import { allMethodSchemas, methodSchemas, promptMethods } from '../prompts/methods/index.js'
@@ -77,6 +78,10 @@ const train = z.strictObject({
   maxGradientNorm: z.number().positive().nullable().default(1).describe('gradients are scaled down to this norm; null: never'),
   accumulate: count.default(1).describe('batches whose gradients make one optimiser step'),
   labelSmoothing: z.number().min(0).lt(1).default(0).describe('share of the target that is spread over the vocabulary'),
+  loss: z
+    .discriminatedUnion('type', lossSchemas)
+    .optional()
+    .describe("what is minimised; by default the cross entropy of the answers' tokens, with train.labelSmoothing"),
   regularization: regularization
     .optional()
     .describe('hold the prompted model to what the frozen one, without a prompt, says at the labels'),
@@ -219,6 +224,11 @@ function checkTogether(config: Parsed, source: string): void {
     refuse(`train.warmup (${train.warmup} steps) is longer than train.steps (${train.steps})`, 'shorten the warm-up')
   if (train.optimizer !== 'adamw' && train.beta2 !== undefined)
     refuse(`train.beta2 belongs to train.optimizer: adamw, not to ${train.optimizer}`, 'leave train.beta2 out')
+  if (train.loss !== undefined && train.labelSmoothing > 0)
+    refuse(
+      'train.labelSmoothing belongs to the loss that stands where train.loss is not given',
+      'keep one of the two: train.loss: { type: cross-entropy, labelSmoothing: 0.1 }',
+    )
   const { regularization, distillation } = train
   if (regularization && distillation && regularization.temperature !== distillation.temperature)
     refuse(
