@@ -1,5 +1,5 @@
 import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
-import { GradpromptError, nearest } from '../errors.js'
+import { GradpromptError, unknownName } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
 import type { GenerationWeights, LanguageModel } from '../model/language-model.js'
@@ -248,11 +248,8 @@ export class GenerationEngine implements Generator {
     const prompt = Object.hasOwn(prompts, name) ? prompts[name] : undefined
     if (prompt && name !== PLAIN) return { name, prompt }
     const known = Object.keys(prompts)
-    const close = nearest(name, known)
-    throw new GradpromptError('unknown-prompt', 'There is no soft prompt of this name', {
-      found: name,
-      expected: known.length > 0 ? `one of ${known.join(', ')}` : 'none: the engine was opened without prompts',
-      ...(close === undefined ? {} : { hint: `did you mean ${close}?` }),
+    throw unknownName('unknown-prompt', 'There is no soft prompt of this name', name, known, {
+      ...(known.length === 0 && { expected: 'none: the engine was opened without prompts' }),
     })
   }
 

@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { ModelConfig } from '../../models/family.js'
+import type { ModelConfig, ModelFamily } from '../../models/family.js'
+import { families } from '../../models/index.js'
 import { GradpromptError } from '../errors.js'
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
 import { meanCrossEntropy } from '../losses/index.js'
@@ -28,6 +29,8 @@ export interface LoadOptions {
   readonly threads?: number
   /** Memory budget in bytes; by default what the machine has free. */
   readonly memory?: number
+  /** Model families of people's own that it may be of: objects, or paths of modules. */
+  readonly families?: readonly (string | ModelFamily)[] | undefined
   /** Called while the weights are dequantised, or rounded, for the first time. */
   readonly onProgress?: ((fraction: number) => void) | undefined
 }
@@ -63,6 +66,7 @@ export class LanguageModel {
 
   /** @throws GradpromptError as `openCheckpoint` and `loadTokenizer` do; `not-enough-memory`, `disk-full` */
   static async load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
+    for (const family of options.families ?? []) await families.load(family)
     const checkpoint = await openCheckpoint(name)
     try {
       const memory = new MemoryPlan(checkpoint, options.memory)

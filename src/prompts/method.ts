@@ -1,5 +1,6 @@
 import type { tf } from '../../kernels/tf.js'
 import type { AttentionCall, ModelConfig } from '../../models/family.js'
+import type { OptionsDeclaration } from '../config/typed-options.js'
 import type { ExampleRow } from '../data/examples.js'
 import type { RowTasks } from '../data/rows.js'
 import type { Template } from '../data/template.js'
@@ -131,6 +132,8 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
   readonly paper: string
   /** Highest learning rate of a run that does not say another: chosen on dev rows. */
   readonly learningRate: number
+  /** Its options beside `type`; without a declaration it has none. */
+  readonly options?: OptionsDeclaration
   /** How many virtual tokens there are and where they stand. */
   placement(config: Config, model: ModelConfig): PromptPlacement
   parameters(config: Config, model: ModelConfig): PromptParameter[]

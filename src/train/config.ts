@@ -1,11 +1,16 @@
 import { z } from 'zod'
+import { type OpenOption, ownSources, withOwnEntries } from '../config/own-entries.js'
 import { configProblem, invalidConfig } from '../config/problems.js'
 import { checkTask, checkTurns, hasDev, taskShape, template, turnsOf } from '../data/task-config.js'
 import { compileTemplate } from '../data/template.js'
 import { aggregates } from '../data/verbalizer.js'
-import { lossSchemas } from '../losses/index.js'
+import { allLossSchemas, losses, lossSchemas } from '../losses/index.js'
+import type { Loss } from '../losses/loss.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
-import { methodSchemas, promptMethods } from '../prompts/methods/index.js'
+import type { PromptMethod } from '../prompts/method.js'
+import { allMethodSchemas, methodSchemas, promptMethods } from '../prompts/methods/index.js'
+import type { ModulePath } from '../registry.js'
+import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
 
 const count = z.int().min(1)
 
@@ -138,11 +143,57 @@ export const configSchema = z.strictObject({
 
 type Parsed = z.output<typeof configSchema>
 
+/** An entry of people's own: an object, or the path of its module, with the options that it declares. */
+interface Own<Entry> {
+  readonly type: ModulePath | Entry
+  readonly [option: string]: unknown
+}
+
+export type OwnMethod = Own<PromptMethod>
+export type OwnLoss = Own<Loss>
+
+type Input = z.input<typeof configSchema>
+
 /** A config as a user writes it: only `data.train`, `template` and `answer` are needed. */
-export type ConfigInput = z.input<typeof configSchema>
+export type ConfigInput = OpenInput<Omit<Input, 'method' | 'train'>> & {
+  method?: Input['method'] | OwnMethod
+  train?: Omit<NonNullable<Input['train']>, 'loss'> & { loss?: NonNullable<Input['train']>['loss'] | OwnLoss }
+}
 /** A config with every default filled in. It parses to itself. */
 export type Config = Omit<Parsed, 'train'> & {
   train: Omit<Parsed['train'], 'keep' | 'learningRate'> & { keep: 'best' | 'last'; learningRate: number }
+}
+
+/** The options that may name people's own entries. */
+const openOptions: readonly OpenOption[] = [...taskOpenOptions, ['method.type', promptMethods], ['train.loss.type', losses]]
+
+/**
+ * A config whose own entries are loaded: `parseConfig` then knows them and their options.
+ * @param run the run that the config is of, for the message when a file is missing
+ */
+export const loadConfigEntries = <Given>(input: Given, run?: string): Promise<Given> => withOwnEntries(input, openOptions, run)
+
+/** The modules that a config names, with the hashes of their files. */
+export const configSources = (config: Config): Record<string, string> => ownSources(config, openOptions)
+
+let known: { readonly version: number; readonly schema: typeof configSchema } | undefined
+
+/** The schema with the options of people's own methods and losses that were loaded. */
+function fullSchema(): typeof configSchema {
+  const version = promptMethods.version + losses.version
+  if (known?.version === version) return known.schema
+  const method = z
+    .discriminatedUnion('type', allMethodSchemas() as typeof methodSchemas)
+    .prefault({ type: 'prompt-tuning' })
+    .describe(configSchema.shape.method.description!)
+  const loss = z
+    .discriminatedUnion('type', allLossSchemas() as typeof lossSchemas)
+    .optional()
+    .describe(train.shape.loss.description!)
+  const learned = train.extend({ loss }).prefault({}).describe(configSchema.shape.train.description!)
+  known = { version, schema: version === 0 ? configSchema : configSchema.extend({ method, train: learned }) }
+  jsonSchema = undefined
+  return known.schema
 }
 
 /**
@@ -151,7 +202,7 @@ export type Config = Omit<Parsed, 'train'> & {
  * @throws GradpromptError `unknown-option` (with the nearest known option) or `invalid-config` (with the option's path)
  */
 export function parseConfig(input: unknown, { source = 'config' }: { source?: string } = {}): Config {
-  const parsed = configSchema.safeParse(input)
+  const parsed = fullSchema().safeParse(input)
   if (!parsed.success) throw configProblem(parsed.error.issues, input, configJsonSchema(), source)
   const config = parsed.data
   checkTogether(config, source)
@@ -162,7 +213,7 @@ export function parseConfig(input: unknown, { source = 'config' }: { source?: st
     train.beta2 ??= 0.999
   }
   train.epsilon ??= train.optimizer === 'adamw' ? 1e-8 : 1e-30
-  const learningRate = train.learningRate ?? promptMethods.get(config.method.type)!.learningRate
+  const learningRate = train.learningRate ?? promptMethods.get(config.method.type).learningRate
   return { ...config, train: { ...train, learningRate, keep: train.keep ?? (hasDev(config) ? 'best' : 'last') } }
 }
 
@@ -233,8 +284,10 @@ let jsonSchema: z.core.JSONSchema.JSONSchema | undefined
 
 /** The config's JSON Schema (draft 2020-12), for editors and for the list of options. */
 export function configJsonSchema(): z.core.JSONSchema.JSONSchema {
-  jsonSchema ??= z.toJSONSchema(configSchema, {
+  const schema = fullSchema()
+  jsonSchema ??= z.toJSONSchema(schema, {
     io: 'input',
+    unrepresentable: 'any',
     override: ({ jsonSchema }) => {
       // The range of exact integers says nothing to a reader.
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum

@@ -14,7 +14,7 @@ import type { InitialisationContext } from '../prompts/method.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { staticRows } from '../prompts/static.js'
 import { sourceWeights } from '../prompts/transfer.js'
-import { activePrompt } from '../sources/prompt.js'
+import { loadPrompt } from '../sources/prompt.js'
 import { promptPath, readPrompt } from '../store/prompt-file.js'
 import type { Config } from './config.js'
 import { createTeacher, type Teacher } from './regularization.js'
@@ -110,7 +110,7 @@ export async function distillationTeacher(
   }
   const teachers: Teacher[] = []
   for (const path of paths) {
-    const prompt = activePrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), model)
+    const prompt = await loadPrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), model)
     teachers.push(createTeacher(model, underOwnTask(prompt, tasks), { withHidden, read: reader(start, prompt, model) }))
   }
   if (teachers.length === 1) return teachers[0]!
@@ -138,7 +138,7 @@ async function overlap(
   const paths = typeof from === 'string' ? [from] : from
   const teachers = await Promise.all(
     paths.map(async path =>
-      path === sourcePrompt ? start : activePrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), model),
+      path === sourcePrompt ? start : loadPrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), model),
     ),
   )
   const [teacher] = teachers
@@ -167,7 +167,7 @@ export async function checkTeachers(distillation: Pick<Distillation, 'from'> | u
   if (distillation === undefined || distillation.from === sourcePrompt) return
   const base = { config: checkpoint.config, name: shortName(checkpoint), hash: await hashModel(checkpoint.files) }
   for (const path of [distillation.from].flat())
-    activePrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), base)
+    await loadPrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), base)
 }
 
 /** Rows as a teacher sees them: with soft tokens only where its own template had the same; otherwise with the words that these start from. */

@@ -61,7 +61,7 @@ export interface Job {
  * @throws GradpromptError as `taskRows`, and as the method and the compiler do
  */
 export async function prepareJob(config: Config, task: Task, model: LanguageModel): Promise<Job> {
-  const method = promptMethods.get(config.method.type)!
+  const method = promptMethods.get(config.method.type)
   const { tokenizer } = model
   const contextLength = model.config.maxPositionEmbeddings
   const examples = exampleRows(config, task, { tokenizer, contextLength })

@@ -34,7 +34,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   await checkMethod(config.method, checkpoint)
   await checkTeachers(config.train.distillation, checkpoint)
   await refuseUnfitData(config, task, checkpoint, () => Promise.resolve(tokenizer))
-  const method = promptMethods.get(config.method.type)!
+  const method = promptMethods.get(config.method.type)
   const contextLength = model.maxPositionEmbeddings
   const examples = exampleRows(config, task, { tokenizer, contextLength })
   const { template } = config

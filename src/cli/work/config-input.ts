@@ -1,13 +1,22 @@
 import { loadConfigFile, mergeFlags } from '../../config/load.js'
 import type { SearchConfig, SearchConfigInput } from '../../search/config.js'
-import { type Config, type ConfigInput, configJsonSchema, parseConfig } from '../../train/config.js'
+import { type Config, type ConfigInput, configJsonSchema, loadConfigEntries, parseConfig } from '../../train/config.js'
 import type { ConfigRequest } from './messages.js'
 
 /** A config as the file and the flags say it, not checked yet. */
 export async function configInput({ configFile, flags }: ConfigRequest): Promise<ConfigInput> {
   const file = configFile === undefined ? {} : await loadConfigFile(configFile)
+  // What flags name is loaded as well, before flags can set its options.
+  await loadConfigEntries(file)
+  await loadConfigEntries(typesOf(flags))
   // Checked by whoever parses it.
-  return mergeFlags(file, flags, configJsonSchema()) as ConfigInput
+  return loadConfigEntries(mergeFlags(file, flags, configJsonSchema()) as ConfigInput)
+}
+
+/** The flags that name what other flags may set options of, as a config: `method.type`. */
+function typesOf(flags: ConfigRequest['flags']): Record<string, unknown> {
+  const types = Object.entries(flags).filter(([flag]) => /^\w+\.type$/.test(flag))
+  return Object.fromEntries(types.map(([flag, type]) => [flag.slice(0, -'.type'.length), { type }]))
 }
 
 /** @throws GradpromptError `file-not-found`, `invalid-config`, `unknown-option` */
@@ -17,9 +26,11 @@ export async function resolveConfig(request: ConfigRequest): Promise<Config> {
 
 /** The same of a search. */
 export async function searchConfigInput({ configFile, flags }: ConfigRequest): Promise<SearchConfigInput> {
-  const { searchConfigJsonSchema } = await import('../../search/config.js')
+  const { loadSearchEntries, searchConfigJsonSchema } = await import('../../search/config.js')
   const file = configFile === undefined ? {} : await loadConfigFile(configFile)
-  return mergeFlags(file, flags, searchConfigJsonSchema()) as SearchConfigInput
+  await loadSearchEntries(file)
+  await loadSearchEntries(typesOf(flags))
+  return loadSearchEntries(mergeFlags(file, flags, searchConfigJsonSchema()) as SearchConfigInput)
 }
 
 /** @throws GradpromptError as `resolveConfig` does; `no-prompt-place` */

@@ -1,4 +1,4 @@
-import { GradpromptError, nearest } from '../../errors.js'
+import { GradpromptError, unknownName } from '../../errors.js'
 
 /** What a rule found: an answer in its normal form, and the span `[start, end)` of the text, in UTF-16 units, where it stands. */
 export interface Match {
@@ -345,11 +345,7 @@ export function extractionRule(rule: string | PatternOptions): ExtractionRule {
   if (inner !== undefined) return afterPhrase(extractionRule(inner))
   const found = extractionRules.get(rule)
   if (found !== undefined) return found
-  const known = [...extractionRules.keys()]
-  const meant = nearest(rule, known)
-  throw new GradpromptError('unknown-rule', 'there is no such extraction rule', {
-    found: rule,
-    expected: `one of ${known.join(', ')}, or after-phrase/ and one of them`,
-    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+  throw unknownName('unknown-rule', 'there is no such extraction rule', rule, [...extractionRules.keys()], {
+    also: ', or after-phrase/ and one of them',
   })
 }
