@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { isAbsolute, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { declareCode } from './code-identity.js'
 import { didYouMean, GradpromptError, unknownName } from './errors.js'
 
 /**
@@ -109,7 +110,8 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
     const source = createHash('sha256').update(text).digest('hex')
     if (this.#own.get(given)?.origin === source) return given
     const module = await importModule(path, source, given, word)
-    const entry = this.#checked(exported(module, this.#kind, given), given, given, source)
+    const found = exported(module, this.#kind, given)
+    const entry = this.#checked(found, given, given, { url: pathToFileURL(path).href, source })
     sources.set(entry, source)
     this.#put(given, entry, source)
     return given
@@ -128,7 +130,7 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
         found: `${key}: ${name}`,
         expected: 'another name',
       })
-    this.#put(name, this.#checked(given, name, `the ${word} ${name}`, undefined), given)
+    this.#put(name, this.#checked(given, name, `the ${word} ${name}`), given)
     return name
   }
 
@@ -139,11 +141,12 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
     this.#version++
   }
 
-  #checked(given: unknown, name: string, what: string, source: string | undefined): Entry {
+  #checked(given: unknown, name: string, what: string, module?: { readonly url: string; readonly source: string }): Entry {
     const { word, complete, requires, oneOf = [], name: key, prepare } = this.#kind
     const found = complete?.(given) ?? given
     if (!isObject(found)) throw this.#invalid(`${what} is no ${word}`, describe(found), `an object with ${names(requires)}`)
-    const entry = { ...membersOf(found), [key]: name }
+    const entry: Record<string, unknown> = { ...membersOf(found), [key]: name }
+    if (module !== undefined) declareCode(module.url, entry)
     for (const [member, expected] of Object.entries(requires)) {
       if (isA(entry[member], expected)) continue
       const value = entry[member]
@@ -164,7 +167,7 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
       throw this.#invalid(`${what} does nothing`, `the members ${Object.keys(entry).join(', ')}`, `one of ${oneOf.join(', ')}`)
     // Its members are what the kind asks for; what they do shows when they are called.
     const checked = entry as unknown as Entry
-    return prepare?.(checked, source) ?? checked
+    return prepare?.(checked, module?.source) ?? checked
   }
 
   #invalid(message: string, found: string, expected: string, hint?: string): GradpromptError {

@@ -4,6 +4,8 @@ import { type OwnScorer, scorers } from '../evaluate/scorer.js'
 import { loadTask, type OwnTask } from '../evaluate/tasks/index.js'
 import { exportTargets } from '../export/index.js'
 import type { ExportTarget } from '../export/target.js'
+import { losses } from '../losses/index.js'
+import type { Loss } from '../losses/loss.js'
 import type { PromptMethod } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { searchMethods } from '../search/methods/index.js'
@@ -13,6 +15,7 @@ import type { SearchMethod } from '../search/moves/method.js'
 export interface Extensions {
   readonly methods?: readonly (string | PromptMethod)[]
   readonly searches?: readonly (string | SearchMethod)[]
+  readonly losses?: readonly (string | Loss)[]
   readonly families?: readonly (string | ModelFamily)[]
   readonly targets?: readonly (string | ExportTarget)[]
   readonly scorers?: readonly (string | OwnScorer)[]
@@ -28,6 +31,7 @@ export interface Extensions {
 export async function extend(given: Extensions): Promise<void> {
   for (const method of given.methods ?? []) await promptMethods.load(method)
   for (const search of given.searches ?? []) await searchMethods.load(search)
+  for (const loss of given.losses ?? []) await losses.load(loss)
   for (const family of given.families ?? []) await families.load(family)
   for (const target of given.targets ?? []) await exportTargets.load(target)
   for (const scorer of given.scorers ?? []) await scorers.load(scorer)

@@ -1,4 +1,6 @@
 import type { z } from 'zod'
+import { type TypedOptions, typedOptions } from '../config/typed-options.js'
+import { Registry } from '../registry.js'
 import { crossEntropy, crossEntropySchema } from './cross-entropy.js'
 import type { ActiveLoss, Loss } from './loss.js'
 import { mellowmax, mellowmaxSchema } from './mellowmax.js'
@@ -20,8 +22,17 @@ export const lossSchemas = builtIn.map(([, schema]) => schema) as unknown as Sch
 
 export type LossOptions = z.output<(typeof lossSchemas)[number]>
 
-/** Every loss by its `type`. */
-export const losses: ReadonlyMap<string, Loss> = new Map(builtIn.map(([loss]) => [loss.type, loss as unknown as Loss]))
+/** Every loss by its `type`. People's own join in. */
+export const losses = new Registry<Loss>(
+  { word: 'loss', exports: ['loss'], name: 'type', requires: { paper: 'a text', compute: 'a function' } },
+  builtIn.map(([loss]): [string, Loss] => [loss.type, loss as unknown as Loss]),
+)
+
+/** Options of every loss, those of people's own last. */
+export const allLossSchemas = (): readonly TypedOptions[] => [
+  ...(lossSchemas as unknown as readonly TypedOptions[]),
+  ...losses.own.map(([type, { options, paper }]) => typedOptions(type, options, paper)),
+]
 
 /** What is minimised where nothing else is said. */
 export const meanCrossEntropy: ActiveLoss = {

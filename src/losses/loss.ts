@@ -1,6 +1,7 @@
 import { tf } from '../../kernels/tf.js'
 import type { TokenTargets } from '../../kernels/token-cross-entropy.js'
 import type { ModelConfig } from '../../models/family.js'
+import type { OptionsDeclaration } from '../config/typed-options.js'
 import { GradpromptError } from '../errors.js'
 import type { InputSpec, ProgramInput } from '../program/program.js'
 import type { Dimensions } from '../program/sizes.js'
@@ -63,6 +64,8 @@ export interface LossPart {
 export interface Loss<Options extends { readonly type: string } = { readonly type: string }, Data = unknown> {
   readonly type: Options['type']
   readonly paper: string
+  /** Its options beside `type`; without a declaration it has none. */
+  readonly options?: OptionsDeclaration
   /** Named inputs, whose shapes may name N (targets), Q (rows that are read) and the loss's own `dims`. */
   inputs?(options: Options, model: ModelConfig): Readonly<Record<string, InputSpec>>
   /** Ranges of the dimensions that only its inputs have. */

@@ -4,7 +4,8 @@ import { configProblem, invalidConfig } from '../config/problems.js'
 import { checkTask, checkTurns, hasDev, taskShape, template, turnsOf } from '../data/task-config.js'
 import { compileTemplate } from '../data/template.js'
 import { aggregates } from '../data/verbalizer.js'
-import { lossSchemas } from '../losses/index.js'
+import { allLossSchemas, losses, lossSchemas } from '../losses/index.js'
+import type { Loss } from '../losses/loss.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
 import type { PromptMethod } from '../prompts/method.js'
 import { allMethodSchemas, methodSchemas, promptMethods } from '../prompts/methods/index.js'
@@ -148,17 +149,27 @@ export interface OwnMethod {
   readonly [option: string]: unknown
 }
 
+/** The same of a loss. */
+export interface OwnLoss {
+  readonly type: ModulePath | Loss
+  readonly [option: string]: unknown
+}
+
 type Input = z.input<typeof configSchema>
+type TrainInput = NonNullable<Input['train']>
 
 /** A config as a user writes it: only `data.train`, `template` and `answer` are needed. */
-export type ConfigInput = OpenInput<Omit<Input, 'method'>> & { method?: Input['method'] | OwnMethod }
+export type ConfigInput = OpenInput<Omit<Input, 'method' | 'train'>> & {
+  method?: Input['method'] | OwnMethod
+  train?: (Omit<TrainInput, 'loss'> & { loss?: TrainInput['loss'] | OwnLoss }) | undefined
+}
 /** A config with every default filled in. It parses to itself. */
 export type Config = Omit<Parsed, 'train'> & {
   train: Omit<Parsed['train'], 'keep' | 'learningRate'> & { keep: 'best' | 'last'; learningRate: number }
 }
 
 /** The options that may name people's own entries. */
-const openOptions: readonly OpenOption[] = [...taskOpenOptions, ['method.type', promptMethods]]
+const openOptions: readonly OpenOption[] = [...taskOpenOptions, ['method.type', promptMethods], ['train.loss.type', losses]]
 
 /**
  * A config whose own entries are loaded: `parseConfig` then knows them and their options.
@@ -169,17 +180,25 @@ export const loadConfigEntries = <Given>(input: Given, run?: string): Promise<Gi
 /** The modules that a config names, with the hashes of their files. */
 export const configSources = (config: Config): Record<string, string> => ownSources(config, openOptions)
 
-let known: { readonly version: number; readonly schema: typeof configSchema } | undefined
+let known: { readonly version: string; readonly schema: typeof configSchema } | undefined
 
-/** The schema with the options of people's own methods that were loaded. */
+/** The schema with the options of people's own methods and losses that were loaded. */
 function fullSchema(): typeof configSchema {
-  const { version } = promptMethods
+  const version = `${promptMethods.version} ${losses.version}`
   if (known?.version === version) return known.schema
   const method = z
     .discriminatedUnion('type', allMethodSchemas() as typeof methodSchemas)
     .prefault({ type: 'prompt-tuning' })
     .describe(configSchema.shape.method.description!)
-  known = { version, schema: version === 0 ? configSchema : configSchema.extend({ method }) }
+  const loss = z
+    .discriminatedUnion('type', allLossSchemas() as unknown as typeof lossSchemas)
+    .optional()
+    .describe(train.shape.loss.description!)
+  const { description } = configSchema.shape.train
+  known = {
+    version,
+    schema: configSchema.extend({ method, train: train.extend({ loss }).prefault({}).describe(description!) }),
+  }
   jsonSchema = undefined
   return known.schema
 }

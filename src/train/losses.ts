@@ -12,7 +12,7 @@ import { lessons, teacherLosses } from './distillation.js'
 /** `train.loss`; without it the cross entropy. */
 export function chosenLoss({ loss, labelSmoothing }: Config['train']): ActiveLoss {
   const options = loss ?? ({ type: 'cross-entropy', labelSmoothing } as const)
-  return { loss: losses.get(options.type)!, options }
+  return { loss: losses.get(options.type), options }
 }
 
 /** All losses that are added up: what the gradient's program is compiled from. */

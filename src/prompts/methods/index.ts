@@ -56,7 +56,7 @@ export const promptMethods = new Registry<PromptMethod>(
   },
   builtIn.map(([method, options]): [string, PromptMethod] => [
     method.type,
-    withSoftTokens<{ readonly type: string }>({ ...method, options }),
+    Object.assign(withSoftTokens<{ readonly type: string }>(method), { options }),
   ]),
 )
 
