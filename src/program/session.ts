@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
-import * as ort from 'onnxruntime-node'
+import type * as ort from 'onnxruntime-node'
 import { GradpromptError } from '../errors.js'
+import { onnxRuntime } from './runtime.js'
 
-/** The only file that knows ONNX Runtime. */
+/** The only file that knows ONNX Runtime; `runtime.ts` loads it. */
 
 export const DEVICES = ['cpu', 'webgpu', 'cuda', 'dml', 'coreml'] as const
 export type Device = (typeof DEVICES)[number]
@@ -22,10 +23,8 @@ export interface SessionOptions {
 
 /** The devices that the installed ONNX Runtime was built for. */
 export function supportedDevices(): { name: string; bundled: boolean }[] {
-  return ort.listSupportedBackends()
+  return onnxRuntime().listSupportedBackends()
 }
-
-export const runtimeVersion = (): string => ort.env.versions.node ?? ort.env.versions.common ?? 'unknown'
 
 const DTYPE = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array, bool: Uint8Array, uint8: Uint8Array } as const
 
@@ -40,8 +39,9 @@ export class Session {
   static async open(path: string, options: SessionOptions): Promise<Session> {
     if (!existsSync(path))
       throw new GradpromptError('file-not-found', `The compiled program is not there: ${path}`, { exitCode: 1 })
+    const { InferenceSession } = onnxRuntime()
     try {
-      const session = await ort.InferenceSession.create(path, {
+      const session = await InferenceSession.create(path, {
         executionProviders: options.device === 'cpu' ? ['cpu'] : [options.device],
         intraOpNumThreads: options.threads,
         interOpNumThreads: 1,
@@ -63,7 +63,10 @@ export class Session {
           expected: `a device of this machine (ONNX Runtime was built for ${supportedDevices()
             .map(({ name }) => name)
             .join(', ')})`,
-          hint: '`gradprompt doctor` tries each of them; --device cpu always works',
+          hint:
+            options.device === 'cuda' && process.platform === 'linux'
+              ? 'npm does not bring the CUDA libraries; `node node_modules/onnxruntime-node/script/install.js --onnxruntime-node-install` downloads them'
+              : '`gradprompt doctor` tries each of them; --device cpu always works',
           cause,
         })
       }
@@ -84,10 +87,11 @@ export class Session {
     inputs: Readonly<Record<string, TypedArray>>,
     shapes: Readonly<Record<string, readonly number[]>>,
   ): Promise<Record<string, { data: TypedArray; shape: readonly number[] }>> {
+    const { Tensor } = onnxRuntime()
     const feeds: Record<string, ort.Tensor> = {}
     for (const [name, data] of Object.entries(inputs)) {
       const type = this.inputTypes.get(name)
-      if (type) feeds[name] = new ort.Tensor(type as 'float32', data as Float32Array, shapes[name] as number[])
+      if (type) feeds[name] = new Tensor(type as 'float32', data as Float32Array, shapes[name] as number[])
     }
     let results: ort.InferenceSession.OnnxValueMapType
     try {
