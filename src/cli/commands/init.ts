@@ -4,6 +4,7 @@ import { GradpromptError, nearest } from '../../errors.js'
 import { bundledModel, packageRoot } from '../../package-root.js'
 import type { CommandFunction } from '../commands.js'
 import { createOutput } from '../output.js'
+import { schemaComment } from '../schema-comment.js'
 
 /** The sample rows of every task: movie reviews, sixteen a class. */
 const samples = 'examples/sst2/16-shot/seed-13'
@@ -76,7 +77,10 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const files = new Map([
     [path('train.tsv'), await readFile(join(packageRoot(), samples, 'train.tsv'), 'utf8')],
     [path('dev.tsv'), await readFile(join(packageRoot(), samples, 'dev.tsv'), 'utf8')],
-    [path('gradprompt.yaml'), task.config({ train: path('train.tsv'), dev: path('dev.tsv') })],
+    [
+      path('gradprompt.yaml'),
+      `${schemaComment(task.command, folder)}\n${task.config({ train: path('train.tsv'), dev: path('dev.tsv') })}`,
+    ],
   ])
   for (const file of files.keys()) {
     if ((await stat(file).catch(() => undefined)) === undefined) continue
