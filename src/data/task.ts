@@ -2,8 +2,6 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { GradpromptError } from '../errors.js'
-import type { Config } from '../train/config.js'
-import { batchesPerEpoch } from './batches.js'
 import { drawExamples, type ExampleRow } from './examples.js'
 import { findLabels, type LabelSet, labelWordsOf } from './labels.js'
 import { randomGenerator } from './random.js'
@@ -12,6 +10,7 @@ import type { DataRecord } from './records.js'
 import { type Encoder, RowBuilder, type RowOptions } from './rows.js'
 import { limitRecords, splitRecords } from './split.js'
 import { namedColumns, requireTaskColumns } from './task-columns.js'
+import type { TaskConfig } from './task-config.js'
 import { compileTemplate } from './template.js'
 
 export const parts = ['train', 'dev', 'test'] as const
@@ -36,7 +35,7 @@ export interface Task extends Readonly<Record<Part, readonly DataRecord[]>> {
  * Reads a config's data files, sets parts of train aside and takes the limits. A limit counts what is left after the split.
  * @throws GradpromptError what `readRecords` throws; `missing-column`, `split-too-large`, `invalid-template`
  */
-export async function readTask(config: Config): Promise<Task> {
+export async function readTask(config: TaskConfig): Promise<Task> {
   const { data, seed } = config
   const { answer } = config
   const templates = templatesOf(config)
@@ -71,7 +70,7 @@ export async function readTask(config: Config): Promise<Task> {
 }
 
 /** As `findLabels`; the candidates stand in the order in which a prompt file gives them back. */
-function taskLabels({ answer, data, verbalizer }: Config, records: readonly DataRecord[]): LabelSet | undefined {
+function taskLabels({ answer, data, verbalizer }: TaskConfig, records: readonly DataRecord[]): LabelSet | undefined {
   const found = findLabels(answer, data.labels, records)
   return found && findLabels(answer, labelWordsOf(found), records, verbalizer?.aggregate)
 }
@@ -92,11 +91,12 @@ export interface RowLimits {
  * @throws GradpromptError `row-too-long`, `unknown-label`, `missing-column`, `special-token-in-data`, `empty-answer`: each names the row
  */
 export function taskRows(
-  config: Config,
+  config: TaskConfig,
   task: Task,
   { tokenizer, contextLength, numVirtualTokens, tasks, soft }: RowLimits,
 ): { builder: RowBuilder; builders: readonly RowBuilder[]; truncated: number } {
-  const { answer, train } = config
+  const { answer } = config
+  const truncate = config.train?.truncate ?? false
   const builders = templatesOf(config).map(
     template =>
       new RowBuilder(tokenizer, {
@@ -105,7 +105,7 @@ export function taskRows(
         labels: task.labels,
         contextLength,
         numVirtualTokens,
-        truncate: train.truncate,
+        truncate,
         tasks,
         soft,
       }),
@@ -122,7 +122,7 @@ export function taskRows(
       // token takes at least a byte, so most rows are also known to need no cutting.
       const suspicious =
         builder.columns.some(column => markup?.test(record[column]!)) || answerColumns.some(column => record[column] === '')
-      const long = train.truncate && builder.byteLength(record, i) > room / 2
+      const long = truncate && builder.byteLength(record, i) > room / 2
       if ((suspicious || long) && builder.training(record, i).truncated) truncated++
     }
   }
@@ -132,7 +132,7 @@ export function taskRows(
 }
 
 /** The templates that a training row may have; the first is that of scoring. */
-const templatesOf = ({ template, train }: Config) => [template, ...(train.templates ?? [])]
+const templatesOf = ({ template, train }: TaskConfig) => [template, ...(train?.templates ?? [])]
 
 const templateStream = 6
 
@@ -143,7 +143,7 @@ export function drawTemplate(templates: number, { seed, epoch, row }: { seed: nu
 
 /** Draws training rows to show, by seed: so many, or as many as there are. */
 export function exampleRows(
-  { template, answer, train, seed }: Config,
+  { template, answer, train, seed }: TaskConfig,
   task: Task,
   { tokenizer, contextLength }: Pick<RowLimits, 'tokenizer' | 'contextLength'>,
 ): (count: number) => ExampleRow[] {
@@ -154,7 +154,7 @@ export function exampleRows(
     labels,
     contextLength,
     numVirtualTokens: 0,
-    truncate: train.truncate,
+    truncate: train?.truncate ?? false,
   })
   return count => drawExamples(task.train, labels, count, seed).map(i => builder.example(task.train[i]!, i))
 }
@@ -163,11 +163,6 @@ export function exampleRows(
 function specialTokens(tokenizer: Encoder): RegExp | undefined {
   const texts = [...tokenizer.specialTokenIds].map(id => tokenizer.decode([id]).trim()).filter(text => text !== '')
   return texts.length === 0 ? undefined : new RegExp(texts.map(text => text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')).join('|'))
-}
-
-/** Optimiser steps of a run: an epoch's last, partial batch is left for another epoch's shuffle. */
-export function totalSteps({ steps, epochs = 1, batchSize, accumulate }: Config['train'], rows: number): number {
-  return steps ?? Math.max(1, Math.ceil((epochs * batchesPerEpoch(rows, batchSize)) / accumulate))
 }
 
 async function hashFile(path: string): Promise<string> {

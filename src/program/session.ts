@@ -1,12 +1,10 @@
 import { existsSync } from 'node:fs'
 import type * as ort from 'onnxruntime-node'
 import { GradpromptError } from '../errors.js'
+import { type Device, defaultDevice, deviceProfile } from './devices.js'
 import { onnxRuntime } from './runtime.js'
 
 /** The only file that knows ONNX Runtime; `runtime.ts` loads it. */
-
-export const DEVICES = ['cpu', 'webgpu', 'cuda', 'dml', 'coreml'] as const
-export type Device = (typeof DEVICES)[number]
 
 export type TypedArray = Float32Array | Int32Array | Uint8Array | BigInt64Array
 
@@ -39,14 +37,15 @@ export class Session {
   static async open(path: string, options: SessionOptions): Promise<Session> {
     if (!existsSync(path))
       throw new GradpromptError('file-not-found', `The compiled program is not there: ${path}`, { exitCode: 1 })
+    const { providers, opensAsWritten, alwaysThere, libraries } = deviceProfile(options.device)
     const { InferenceSession } = onnxRuntime()
     try {
       const session = await InferenceSession.create(path, {
-        executionProviders: options.device === 'cpu' ? ['cpu'] : [options.device],
+        executionProviders: [...providers],
         intraOpNumThreads: options.threads,
         interOpNumThreads: 1,
         executionMode: 'sequential',
-        graphOptimizationLevel: options.device === 'cpu' && options.optimize === false ? 'disabled' : 'all',
+        graphOptimizationLevel: opensAsWritten && options.optimize === false ? 'disabled' : 'all',
         // Sizes differ from run to run, so a memory pattern remembered for one shape serves no other.
         enableMemPattern: false,
         logSeverityLevel: 3,
@@ -57,16 +56,18 @@ export class Session {
       return new Session(session, types)
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause)
-      if (options.device !== 'cpu') {
+      if (!alwaysThere) {
+        const tried = `\`gradprompt doctor\` tries each of them; --device ${defaultDevice} always works`
+        const command = libraries?.[process.platform]
         throw new GradpromptError('device-unavailable', `The device ${options.device} cannot be used`, {
           found: reason.split('\n')[0]!,
           expected: `a device of this machine (ONNX Runtime was built for ${supportedDevices()
             .map(({ name }) => name)
             .join(', ')})`,
           hint:
-            options.device === 'cuda' && process.platform === 'linux'
-              ? 'npm does not bring the CUDA libraries; `node node_modules/onnxruntime-node/script/install.js --onnxruntime-node-install` downloads them'
-              : '`gradprompt doctor` tries each of them; --device cpu always works',
+            command === undefined
+              ? tried
+              : `${tried}. The libraries of ${options.device} are not in npm packages: \`${command}\` downloads them`,
           cause,
         })
       }

@@ -5,7 +5,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { schemaFiles } from '../../scripts/schemas.js'
-import { schemaComment } from '../../src/cli/schema-comment.js'
+import { schemaComment } from '../../src/cli/show/schema-comment.js'
 import { command } from '../cli/command.js'
 
 const ajv = new Ajv2020({ allErrors: true, strictTypes: false })
