@@ -1,11 +1,17 @@
 import { GradpromptError, nearest } from '../errors.js'
 import type { GgufValue } from './gguf.js'
-import { type AddedToken, invalid, type PipelineStep, spellBytes, type TokenizerDefinition } from './tokenizer-core.js'
+import { spellBytes, spellsBytes } from './tokenize/bytes.js'
+import { type AddedToken, invalid, type PipelineStep, type TokenizerDefinition } from './tokenize/definition.js'
+import { framing } from './tokenize/post-processor.js'
 
 /** A tokenizer's definition and what belongs to it without deciding how text is cut. */
 export interface TokenizerParts {
   readonly definition: TokenizerDefinition
   readonly specialIds: SpecialIds
+  /** Every token that ends a text or a turn, the end-of-text token first. */
+  readonly endTokenIds: readonly number[]
+  /** Whether spaces before punctuation are taken out of decoded text. */
+  readonly cleansUpSpaces: boolean
   readonly chatTemplate: string | undefined
 }
 
@@ -55,22 +61,16 @@ export function tokenizerFromGguf(metadata: Metadata): TokenizerParts {
     definition: {
       ...steps,
       addedTokens,
-      postProcessor: addSpecialTokens(
+      postProcessor: framing(
         addBos && specialIds.bos !== undefined ? spelled[specialIds.bos] : undefined,
         addEos && specialIds.eos !== undefined ? spelled[specialIds.eos] : undefined,
       ),
     },
     specialIds,
+    endTokenIds: [],
+    cleansUpSpaces: false,
     chatTemplate: optionalString(metadata, 'tokenizer.chat_template'),
   }
-}
-
-/** The post-processor that puts `bos` before the text and `eos` behind it, where given. */
-export function addSpecialTokens(bos: string | undefined, eos: string | undefined): PipelineStep {
-  const single: object[] = [{ Sequence: { id: 'A', type_id: 0 } }]
-  if (bos !== undefined) single.unshift({ SpecialToken: { id: bos, type_id: 0 } })
-  if (eos !== undefined) single.push({ SpecialToken: { id: eos, type_id: 0 } })
-  return { type: 'TemplateProcessing', single, pair: single }
 }
 
 /** Token types of llama.cpp that are matched whole in the text. */
@@ -115,14 +115,11 @@ const splits: ReadonlyMap<string, string | null> = new Map([
   ['deepseek-r1-qwen', qwen2Split],
 ])
 
-/** Every byte's character in GPT-2's table. */
-const byteAlphabet = /^[!-~\u00a1-\u00ac\u00ae-\u0143]*$/
-
 function byteLevel(metadata: Metadata, tokens: readonly string[], isAdded: (id: number) => boolean): BuiltModel {
   const pre = optionalString(metadata, 'tokenizer.ggml.pre') ?? 'default'
   const split = splits.get(pre)
   if (split === undefined) throw unknown('unknown-pre-tokenizer', 'tokenizer.ggml.pre', pre, [...splits.keys()])
-  const spelled = tokens.map((token, id) => (byteAlphabet.test(token) || isAdded(id) ? token : spellBytes(token)))
+  const spelled = tokens.map((token, id) => (spellsBytes(token) || isAdded(id) ? token : spellBytes(token)))
   return {
     spelled,
     model: { type: 'BPE', unk_token: null },

@@ -248,17 +248,21 @@ describe('a folder', () => {
     )
   })
 
-  test('add_bos_token and add_eos_token of the config have the last word', async () => {
-    const config = JSON.stringify({ bos_token: '<s>', eos_token: '</s>', add_bos_token: true })
+  test('adds what its post-processor says, whatever add_bos_token and add_eos_token of the config are', async () => {
+    const config = JSON.stringify({ bos_token: '<s>', eos_token: '</s>', add_bos_token: true, add_eos_token: false })
     const changed = await loadTokenizer({ folder: await folderWith({ 'tokenizer_config.json': config }) })
-    expect(changed.encode('')).toEqual([1])
-    expect(changed.hash).not.toBe(tokenizer.hash)
+    expect(changed.encode('')).toEqual([1, 2])
+    const without = await json(value => Object.assign(value, { post_processor: null }))
+    const bare = await loadTokenizer({ folder: await folderWith({ 'tokenizer_config.json': config, 'tokenizer.json': without }) })
+    expect(bare.encode('')).toEqual([])
+    expect(bare.hash).not.toBe(changed.hash)
   })
 
   test('takes EOS from generation_config.json where no file names it', async () => {
     const folder = await folderWith({ 'tokenizer_config.json': '{}', 'generation_config.json': '{"eos_token_id":[2,3]}' })
     const changed = await loadTokenizer({ folder })
     expect([changed.bosTokenId, changed.eosTokenId]).toEqual([undefined, 2])
+    expect(changed.endTokenIds).toEqual([2, 3])
   })
 
   test('takes a template from the config, also out of several', async () => {
@@ -316,7 +320,7 @@ describe('a folder', () => {
     const steps = `${'{"type":"Sequence","pretokenizers":['.repeat(50_000)}{"type":"ByteLevel"}${']}'.repeat(50_000)}`
     const text = (await json(value => Object.assign(value, { pre_tokenizer: 'HERE' }))).replace('"HERE"', steps)
     const folder = await folderWith({ 'tokenizer.json': text })
-    expect((await failure(() => loadTokenizer({ folder }))).code).toBe('unsupported-tokenizer')
+    expect((await failure(() => loadTokenizer({ folder }))).code).toBe('invalid-tokenizer')
   })
 
   test.each(['', '[]', 'null', '{"model":', '\u0000'])('refuses %j for a tokenizer.json', async text => {
