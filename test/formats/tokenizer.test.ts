@@ -200,6 +200,53 @@ describe('GGUF files of every kind', async () => {
   })
 })
 
+describe('a GGUF file that leaves things out', () => {
+  // The bytes that matter, merges of no word but "he", and a word that no merge makes.
+  const tokens = ['<s>', '</s>', '<|eot_id|>', '<|eom_id|>', 'h', 'e', 'y', 'Ġ', 'he', 'hey', '<|im_end|>']
+  const base: [string, GgufValue][] = [
+    ['tokenizer.ggml.model', 'gpt2'],
+    ['tokenizer.ggml.tokens', tokens],
+    ['tokenizer.ggml.token_type', Int32Array.of(3, 3, 3, 3, 1, 1, 1, 1, 1, 1, 3)],
+    ['tokenizer.ggml.merges', ['h e']],
+    ['tokenizer.ggml.bos_token_id', 0],
+    ['tokenizer.ggml.eos_token_id', 1],
+  ]
+  const open = (...more: [string, GgufValue][]) => loadTokenizer({ ggufMetadata: new Map([...base, ...more]) })
+
+  test.each([
+    ['llama-bpe', [0, 9]],
+    ['llama3', [0, 9]],
+    ['pixtral', [0, 9]],
+    ['tekken', [0, 9]],
+    ['smaug-bpe', [8, 6]],
+    ['qwen2', [8, 6]],
+    ['gpt-2', [8, 6]],
+    ['default', [8, 6]],
+  ])('%s: BOS, and merges or none for whole words, as llama.cpp has it', async (pre, ids) => {
+    expect((await open(['tokenizer.ggml.pre', pre])).encode('hey')).toEqual(ids)
+  })
+
+  test('BOS is what the file says where it says it', async () => {
+    const without = await open(['tokenizer.ggml.pre', 'llama-bpe'], ['tokenizer.ggml.add_bos_token', false])
+    expect(without.encode('hey')).toEqual([9])
+    const added = await open(['tokenizer.ggml.pre', 'qwen2'], ['tokenizer.ggml.add_bos_token', true])
+    expect(added.encode('hey')).toEqual([0, 8, 6])
+    const nameless = new Map([...base, ['tokenizer.ggml.add_eos_token', true] as const])
+    nameless.delete('tokenizer.ggml.eos_token_id')
+    expect((await failure(() => loadTokenizer({ ggufMetadata: nameless }))).code).toBe('invalid-tokenizer')
+  })
+
+  test('every end of a text, a turn and a message is an end, named or known by its text', async () => {
+    const tokenizer = await open(['tokenizer.ggml.eot_token_id', 6], ['tokenizer.ggml.eom_token_id', 3])
+    expect([tokenizer.eosTokenId, tokenizer.endTokenIds]).toEqual([1, [1, 6, 3, 2, 10]])
+    expect((await failure(() => open(['tokenizer.ggml.eot_token_id', 99]))).code).toBe('invalid-tokenizer')
+  })
+
+  test('an unknown token outside the vocabulary is refused', async () => {
+    expect((await failure(() => open(['tokenizer.ggml.unknown_token_id', 11]))).code).toBe('invalid-tokenizer')
+  })
+})
+
 describe('a folder', () => {
   let tokenizer: Tokenizer
   let expected: Expected
@@ -303,6 +350,13 @@ describe('a folder', () => {
     ['a huge id', value => Object.assign(value.model!.vocab!, { a: 2 ** 31 }), 'invalid-tokenizer'],
     ['a negative id', value => Object.assign(value, { added_tokens: [{ id: -1, content: 'x' }] }), 'invalid-tokenizer'],
     ['an added token without content', value => Object.assign(value, { added_tokens: [{ id: 1 }] }), 'invalid-tokenizer'],
+    ['an unknown token that is none', value => Object.assign(value.model!, { unk_token: 'nope' }), 'invalid-tokenizer'],
+    ['merges left out by chance', value => Object.assign(value.model!, { dropout: 0.1 }), 'unsupported-tokenizer'],
+    [
+      'an id that its vocabulary does not give',
+      value => Object.assign(value, { added_tokens: [{ id: 7777, content: 'new', special: false }] }),
+      'invalid-tokenizer',
+    ],
     ['a merge of three', value => Object.assign(value.model!, { merges: [['a', 'b', 'c']] }), 'invalid-tokenizer'],
     ['a merge into nothing known', value => Object.assign(value.model!, { merges: [['\u0120', '\u0121']] }), 'invalid-tokenizer'],
     [
