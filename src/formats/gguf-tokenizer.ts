@@ -3,7 +3,7 @@
  * for granted where a file does not say.
  */
 import { GradpromptError, nearest } from '../errors.js'
-import type { GgufValue } from './gguf.js'
+import { type Metadata, optionalBoolean, optionalString, scores, strings, tokenId, tokenTypes } from './gguf-metadata.js'
 import { spellBytes, spellsBytes } from './tokenize/bytes.js'
 import { type AddedToken, invalid, type PipelineStep, type TokenizerDefinition, unsupported } from './tokenize/definition.js'
 import { framing } from './tokenize/post-processor.js'
@@ -25,8 +25,6 @@ export interface SpecialIds {
   readonly pad: number | undefined
   readonly unk: number | undefined
 }
-
-type Metadata = ReadonlyMap<string, GgufValue>
 
 /**
  * Puts a tokenizer together from the metadata of a GGUF file (`tokenizer.ggml.*`), with the ids that `transformers` gives
@@ -297,8 +295,6 @@ function mergesFromScores(
   return rules.map(rule => rule.pair)
 }
 
-// --- metadata -----------------------------------------------------------------------------------------------------------
-
 function vocabulary(tokens: readonly string[]): Map<string, number> {
   const vocab = new Map<string, number>()
   for (let id = 0; id < tokens.length; id++) vocab.set(tokens[id]!, id)
@@ -316,64 +312,11 @@ function mergeRules(metadata: Metadata): readonly string[] {
   return merges
 }
 
-function tokenTypes(metadata: Metadata, count: number): readonly number[] {
-  if (!metadata.has('tokenizer.ggml.token_type')) return []
-  return numbers(metadata, 'tokenizer.ggml.token_type', count)
-}
-
-function scores(metadata: Metadata, count: number): readonly number[] {
-  const values = numbers(metadata, 'tokenizer.ggml.scores', count)
-  if (values.some(Number.isNaN)) throw invalid('A token has no score', 'NaN in tokenizer.ggml.scores', 'numbers')
-  return values
-}
-
-function tokenId(metadata: Metadata, key: string, count: number): number | undefined {
-  const value = metadata.get(key)
-  if (value === undefined) return undefined
-  const id = Number(value)
-  if (!Number.isInteger(id) || id < 0 || id >= count) {
-    throw invalid(`${key} is not a token of the vocabulary`, String(value), `an id from 0 to ${count - 1}`)
-  }
-  return id
-}
-
-function optionalString(metadata: Metadata, key: string): string | undefined {
-  const value = metadata.get(key)
-  if (value === undefined || typeof value === 'string') return value
-  throw wrongType(key, value, 'a string')
-}
-
-function optionalBoolean(metadata: Metadata, key: string): boolean | undefined {
-  const value = metadata.get(key)
-  if (value === undefined || typeof value === 'boolean') return value
-  throw wrongType(key, value, 'a boolean')
-}
-
-function strings(metadata: Metadata, key: string): readonly string[] {
-  const value = metadata.get(key)
-  if (Array.isArray(value) && value.length > 0 && value.every(item => typeof item === 'string')) return value
-  throw wrongType(key, value, 'a list of strings')
-}
-
-function numbers(metadata: Metadata, key: string, count: number): readonly number[] {
-  const value = metadata.get(key)
-  if (!Array.isArray(value) && !ArrayBuffer.isView(value)) throw wrongType(key, value, 'a list of numbers')
-  const list = Array.from(value as unknown as ArrayLike<unknown>, Number)
-  if (list.length !== count) {
-    throw invalid(`${key} does not have one entry for each token`, `${list.length} entries`, `${count} entries`)
-  }
-  return list
-}
-
-function wrongType(key: string, value: unknown, expected: string): GradpromptError {
-  const found = value === undefined ? 'nothing' : Array.isArray(value) ? 'a list' : `a ${typeof value}`
-  return invalid(`The GGUF metadata of the tokenizer cannot be used: ${key}`, found, expected)
-}
-
 function unknown(code: string, key: string, value: string, known: readonly string[]): GradpromptError {
-  const close = nearest(value, known)
+  // A name of megabytes is nothing to be compared letter by letter.
+  const close = value.length > 64 ? undefined : nearest(value, known)
   return new GradpromptError(code, `The GGUF file names a tokenizer that is not known: ${key}`, {
-    found: value,
+    found: value.slice(0, 64),
     expected: `one of ${known.join(', ')}`,
     hint:
       close === undefined ? 'a folder with tokenizer.json works for every pre-tokenizer' : `the closest known one is ${close}`,
