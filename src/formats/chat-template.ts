@@ -125,7 +125,8 @@ function parse(source: string): Node {
   try {
     return parseTemplate(source)
   } catch (cause) {
-    const message = messageOf(cause)
+    // The parser runs over the end of what is not closed.
+    const message = cause instanceof TypeError ? 'it ends in the middle of something' : messageOf(cause)
     const statement = /Unknown statement type: (\w+)/.exec(message)?.[1]
     throw new GradpromptError(
       statement === undefined ? 'invalid-chat-template' : 'unsupported-chat-template',
