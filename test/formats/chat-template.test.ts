@@ -89,11 +89,12 @@ describe('a template', () => {
     ['{% if 1 %}'.repeat(20_000) + '{% endif %}'.repeat(20_000)],
   ])('that has no end, or makes too much, ends within two seconds and is refused (%#)', async template => {
     const before = process.memoryUsage().rss
-    const start = performance.now()
+    const start = process.cpuUsage()
     expect((await failure(() => render(template))).code).toMatch(
       /^(chat-template-limit|chat-template-failed|invalid-chat-template)$/,
     )
-    expect(performance.now() - start).toBeLessThan(2000)
+    const { user: own, system } = process.cpuUsage(start)
+    expect((own + system) / 1000).toBeLessThan(2000)
     expect(process.memoryUsage().rss - before).toBeLessThan(4e8)
   })
 
@@ -110,8 +111,8 @@ describe('a template', () => {
   test('costs little', () => {
     const renderer = chatTemplateRenderer(cases.find(({ template }) => template.includes('roles must alternate'))!.template, {})
     renderer(user)
-    const start = performance.now()
+    const start = process.cpuUsage()
     for (let i = 0; i < 200; i++) renderer(user)
-    expect((performance.now() - start) / 200).toBeLessThan(3)
+    expect(process.cpuUsage(start).user / 1000 / 200).toBeLessThan(2)
   })
 })
