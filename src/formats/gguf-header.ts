@@ -22,10 +22,10 @@ export type GgufArray =
 export type GgufValue = number | bigint | boolean | string | GgufArray
 
 // Far beyond any model: the largest headers have 262k tokens and an embedded tokenizer, in about 30 MB.
-const maxHeaderBytes = 2 ** 27
+const maxHeaderBytes = 2 ** 26
 export const maxEntries = 2 ** 16
 const maxNameLength = 2 ** 16
-const maxArrayLength = 2 ** 24
+const maxArrayLength = 2 ** 22
 const maxArrayDepth = 4
 
 type NumberArray = Exclude<GgufArray, readonly unknown[]>

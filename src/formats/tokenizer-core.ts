@@ -85,8 +85,8 @@ export function createTokenizerCore(definition: TokenizerDefinition): TokenizerC
     }
   }
   // A token that is found in normalised text is also written as it stands there.
-  const written = [...pieces]
-  for (const { id, content, normalized } of addedTokens) if (normalized) written[id] = normalizer.normalize(content)
+  const written = new Map<number, string>()
+  for (const { id, content, normalized } of addedTokens) if (normalized) written.set(id, normalizer.normalize(content))
   const doubtful = normalizer.doubtful || preTokenizer.doubtful
 
   return {
@@ -99,7 +99,7 @@ export function createTokenizerCore(definition: TokenizerDefinition): TokenizerC
     },
     decode: ids => {
       if (ids.length === 0) return ''
-      const texts = ids.map(id => written[id] ?? '')
+      const texts = ids.map(id => written.get(id) ?? pieces[id] ?? '')
       if (decoder === undefined) return texts.join(' ')
       return limited(decoder.doubtful, texts.length, () => decoder.decode(texts).join(''))
     },

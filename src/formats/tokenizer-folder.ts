@@ -21,7 +21,9 @@ import { tokenizerClassOf } from './tokenize/tokenizer-class.js'
 
 type Json = Readonly<Record<string, unknown>>
 
-const maxFileBytes = 2 ** 28
+/** The largest published `tokenizer.json` has 35 MB, and two million values. */
+const maxFileBytes = 2 ** 26
+const maxValues = 2 ** 23
 
 /**
  * Reads the tokenizer of a Hugging Face folder: `tokenizer.json`, and what `tokenizer_config.json`, `special_tokens_map.json`,
@@ -238,18 +240,23 @@ function list(value: unknown, name: string): readonly unknown[] {
 
 const maxDepth = 64
 
-function shallow(text: string): boolean {
+/** How deep the JSON is nested, and how many values it has; both up to just beyond what is allowed. */
+function measure(text: string): { depth: number; values: number } {
   let depth = 0
-  for (let i = 0, inString = false; i < text.length && depth <= maxDepth; i++) {
+  let values = 0
+  for (let i = 0, inString = false; i < text.length && depth <= maxDepth && values <= maxValues; i++) {
     const code = text.charCodeAt(i)
     if (inString) {
       if (code === 0x5c) i++
       else if (code === 0x22) inString = false
     } else if (code === 0x22) inString = true
-    else if (code === 0x7b || code === 0x5b) depth++
-    else if (code === 0x7d || code === 0x5d) depth--
+    else if (code === 0x2c) values++
+    else if (code === 0x7b || code === 0x5b) {
+      depth++
+      values++
+    } else if (code === 0x7d || code === 0x5d) depth--
   }
-  return depth <= maxDepth
+  return { depth, values }
 }
 
 async function readObject(path: string): Promise<Json | undefined> {
@@ -258,8 +265,11 @@ async function readObject(path: string): Promise<Json | undefined> {
 }
 
 function parseObject(path: string, text: string): Json {
-  // Before it is parsed: what is nested without end would overflow every stack that looks at it later.
-  if (!shallow(text)) throw invalid(`${path} is nested too deep`, `more than ${maxDepth} levels`, `at most ${maxDepth} levels`)
+  // Before it is parsed: what is nested without end would overflow every stack that looks at it later, and small values are many times
+  // as large in memory as in the file.
+  const { depth, values } = measure(text)
+  if (depth > maxDepth) throw invalid(`${path} is nested too deep`, `more than ${maxDepth} levels`, `at most ${maxDepth} levels`)
+  if (values > maxValues) throw invalid(`${path} holds too many values`, `${values} values or more`, `at most ${maxValues}`)
   let value: unknown
   try {
     value = JSON.parse(text)

@@ -236,6 +236,13 @@ describe('a GGUF file that leaves things out', () => {
     expect((await failure(() => loadTokenizer({ ggufMetadata: nameless }))).code).toBe('invalid-tokenizer')
   })
 
+  test('a pre-tokenizer with a name of 32 MB is refused at once', async () => {
+    const start = process.cpuUsage()
+    const error = await failure(() => open(['tokenizer.ggml.pre', 'llama'.repeat(6_400_000)]))
+    expect([error.code, error.found?.length]).toEqual(['unknown-pre-tokenizer', 64])
+    expect(process.cpuUsage(start).user).toBeLessThan(1_000_000)
+  })
+
   test('every end of a text, a turn and a message is an end, named or known by its text', async () => {
     const tokenizer = await open(['tokenizer.ggml.eot_token_id', 6], ['tokenizer.ggml.eom_token_id', 3])
     expect([tokenizer.eosTokenId, tokenizer.endTokenIds]).toEqual([1, [1, 6, 3, 2, 10]])
@@ -368,6 +375,32 @@ describe('a folder', () => {
   ])('refuses %s', async (_, change, code) => {
     const folder = await folderWith({ 'tokenizer.json': await json(change) })
     expect((await failure(() => loadTokenizer({ folder }))).code).toBe(code)
+  })
+
+  test('stops an expression that backtracks without end', async () => {
+    const pattern = { Regex: '(a+)+$' }
+    const split = await json(value => Object.assign(value, { pre_tokenizer: { type: 'Split', pattern, behavior: 'Isolated' } }))
+    const slow = await loadTokenizer({ folder: await folderWith({ 'tokenizer.json': split }) })
+    expect(slow.encode('aa b aa', { addSpecialTokens: false }).length).toBeGreaterThan(0)
+    const error = await failure(() => slow.encode(`${'a'.repeat(40)}b`))
+    expect(error.code).toBe('tokenizer-too-slow')
+  })
+
+  test('refuses a normalizer that doubles its text again and again', async () => {
+    const normalizers = Array.from({ length: 40 }, () => ({ type: 'Replace', pattern: { String: 'a' }, content: 'aa' }))
+    const text = await json(value => Object.assign(value, { normalizer: { type: 'Sequence', normalizers } }))
+    const growing = await loadTokenizer({ folder: await folderWith({ 'tokenizer.json': text }) })
+    expect((await failure(() => growing.encode('banana'))).code).toBe('text-grows')
+  })
+
+  test('refuses ten million values, and an expression of megabytes', async () => {
+    const many = (await json(value => Object.assign(value, { extra: 'HERE' }))).replace('"HERE"', `[${'0,'.repeat(10_000_000)}0]`)
+    const folder = await folderWith({ 'tokenizer.json': many })
+    expect((await failure(() => loadTokenizer({ folder }))).code).toBe('invalid-tokenizer')
+    const pattern = { Regex: 'a'.repeat(32_000_000) }
+    const long = await json(value => Object.assign(value, { pre_tokenizer: { type: 'Split', pattern, behavior: 'Isolated' } }))
+    const other = await folderWith({ 'tokenizer.json': long })
+    expect((await failure(() => loadTokenizer({ folder: other }))).code).toBe('invalid-tokenizer')
   })
 
   test('refuses steps nested without end', async () => {
