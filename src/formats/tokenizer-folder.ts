@@ -139,21 +139,21 @@ function namedTokens(
 }
 
 /**
- * Adds tokens one after another as the Rust `tokenizers` does: a token's id is the vocabulary's, else the next free one, whatever the
- * file says, and a token that comes twice is what it is the second time. A file that says otherwise about ids would mean other rows of
- * the model than those that its publisher ran.
+ * Adds tokens one after another as the Rust `tokenizers` does: a token that is known keeps its id, whatever is said of it again, and is
+ * what it is said to be last; a new one gets the next free id. A file that gives it another would mean another row of the model.
  */
 function addTokens(vocab: ReadonlyMap<string, number>, tokens: readonly AddedToken[]): Map<string, AddedToken> {
   const added = new Map<string, AddedToken>()
   let highest = -1
   for (const token of tokens) {
-    const free = highest >= vocab.size || (vocab.size === 0 && highest >= 0) ? highest + 1 : vocab.size
-    const id = added.get(token.content)?.id ?? vocab.get(token.content) ?? free
-    if (checkId(token.id, token.content) !== id) {
-      const what = `The added token ${JSON.stringify(token.content)} has another id than its vocabulary gives it`
+    const known = added.get(token.content)?.id ?? vocab.get(token.content)
+    const next = highest >= vocab.size || (vocab.size === 0 && highest >= 0) ? highest + 1 : vocab.size
+    const id = known ?? next
+    if (checkId(token.id, token.content) !== id && known === undefined) {
+      const what = `The added token ${JSON.stringify(token.content)} has another id than the next that is free`
       throw invalid(what, String(token.id), `${id}`)
     }
-    added.set(token.content, token)
+    added.set(token.content, { ...token, id })
     highest = Math.max(highest, id)
   }
   return added

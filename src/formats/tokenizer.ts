@@ -18,7 +18,7 @@ export interface Tokenizer {
   readonly eosTokenId: number | undefined
   /**
    * Every token that ends a text or a turn: `eosTokenId` first, where there is one, then what `eos_token_id` of `generation_config.json`
-   * and `config.json` lists, or the ends of turn and message that a GGUF file names. Generation stops at any of them.
+   * and `config.json` lists, or the ends of turn and message that a GGUF file names. Each of them ends what is written.
    */
   readonly endTokenIds: readonly number[]
   readonly padTokenId: number | undefined
@@ -29,7 +29,10 @@ export interface Tokenizer {
   readonly chatTemplate: string | undefined
   /** SHA-256, in hexadecimal, over everything that decides the ids. */
   readonly hash: string
-  /** Special tokens written in `text` are read as such. `addSpecialTokens`: with the BOS or EOS that the model wants (default true). */
+  /**
+   * Special tokens written in `text` are read as such. `addSpecialTokens`: with the BOS or EOS that the model wants (default true).
+   * Throws `tokenizer-too-slow` and `text-grows` where what the model's files say would take time or memory without end.
+   */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[]
   /** Ids without a token (padding rows of an embedding) give no text. Throws `invalid-token-id` for what can be none. */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string
