@@ -28,13 +28,21 @@ export interface Failure {
   readonly what: string
 }
 
-export const maxMilliseconds = 2000
-export const maxMegabytes = 200
+const maxMegabytes = 200
 
-/** @param onCase is called before each case */
+/**
+ * @param onCase is called before each case
+ * @param milliseconds what one case may take
+ */
 export async function fuzz(
   target: FuzzTarget,
-  { count, seed, first = 0, onCase }: { count: number; seed: number; first?: number; onCase?: (number: number) => void },
+  {
+    count,
+    seed,
+    first = 0,
+    milliseconds = 2000,
+    onCase,
+  }: { count: number; seed: number; first?: number; milliseconds?: number; onCase?: (number: number) => void },
 ): Promise<Failure[]> {
   const folder = await mkdtemp(join(tmpdir(), `gradprompt-fuzz-${target.name}-`))
   const failures: Failure[] = []
@@ -42,7 +50,7 @@ export async function fuzz(
     const run = await target.prepare(folder)
     for (let number = first; number < first + count; number++) {
       onCase?.(number)
-      const what = await outcome(() => run(new Chance(xoroshiro128plus(seed * 1_000_003 + number))))
+      const what = await outcome(() => run(new Chance(xoroshiro128plus(seed * 1_000_003 + number))), milliseconds)
       if (what !== undefined) failures.push({ target: target.name, seed, case: number, what })
     }
     return failures
@@ -51,7 +59,7 @@ export async function fuzz(
   }
 }
 
-async function outcome(run: () => Promise<unknown>): Promise<string | undefined> {
+async function outcome(run: () => Promise<unknown>, most: number): Promise<string | undefined> {
   const before = process.resourceUsage().maxRSS
   // Of the processor: a busy machine is no fault of the reader's. What waits without end is seen from outside.
   const start = process.cpuUsage()
@@ -65,7 +73,7 @@ async function outcome(run: () => Promise<unknown>): Promise<string | undefined>
   }
   const { user, system } = process.cpuUsage(start)
   const milliseconds = (user + system) / 1000
-  if (milliseconds > maxMilliseconds) return `took ${Math.round(milliseconds)} ms`
+  if (milliseconds > most) return `took ${Math.round(milliseconds)} ms`
   const megabytes = (process.resourceUsage().maxRSS - before) / 1024
   return megabytes > maxMegabytes ? `took ${Math.round(megabytes)} MB` : undefined
 }
