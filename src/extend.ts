@@ -6,6 +6,7 @@
 
 export { z } from 'zod'
 export { tf } from '../kernels/tf.js'
+export { tokenCrossEntropy, tokenLogits, tokenLogProbabilities } from '../kernels/token-cross-entropy.js'
 export { ConfigReader } from '../models/family.js'
 export { families } from '../models/index.js'
 export { declareCode } from './code-identity.js'
@@ -16,7 +17,14 @@ export { scorers } from './evaluate/scorer.js'
 export { taskAdapters } from './evaluate/tasks/index.js'
 export { exportTargets } from './export/index.js'
 export { losses } from './losses/index.js'
-export { sequenceDims, sequenceFeeds, sequenceInputs, sequenceLengths, sequenceLogProbabilities } from './losses/sequences.js'
+export {
+  sequenceDims,
+  sequenceFeeds,
+  sequenceInputs,
+  sequenceLengths,
+  sequenceLogProbabilities,
+  sequenceLogSumExp,
+} from './losses/sequences.js'
 export { promptMethods } from './prompts/methods/index.js'
 export { isStatic, staticPrefix, staticRows } from './prompts/static.js'
 export { searchMethods } from './search/methods/index.js'

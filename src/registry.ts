@@ -110,10 +110,8 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
     const source = createHash('sha256').update(text).digest('hex')
     if (this.#own.get(given)?.origin === source) return given
     const module = await importModule(path, source, given, word)
-    const entry = this.#checked(exported(module, this.#kind, given), given, given, {
-      source,
-      module: pathToFileURL(path).href,
-    })
+    const found = exported(module, this.#kind, given)
+    const entry = this.#checked(found, given, given, { url: pathToFileURL(path).href, source })
     sources.set(entry, source)
     this.#put(given, entry, source)
     return given
@@ -143,13 +141,13 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
     this.#version++
   }
 
-  /** @param file the hash of the file that it comes from, and its URL */
-  #checked(given: unknown, name: string, what: string, file?: { readonly source: string; readonly module: string }): Entry {
-    const { source, module } = file ?? {}
+  #checked(given: unknown, name: string, what: string, module?: { readonly url: string; readonly source: string }): Entry {
     const { word, complete, requires, oneOf = [], name: key, prepare } = this.#kind
     const found = complete?.(given) ?? given
     if (!isObject(found)) throw this.#invalid(`${what} is no ${word}`, describe(found), `an object with ${names(requires)}`)
-    const entry = { ...membersOf(found), [key]: name }
+    const entry: Record<string, unknown> = { ...membersOf(found), [key]: name }
+    if (module === undefined) copyCode(found, entry)
+    else declareCode(module.url, entry)
     for (const [member, expected] of Object.entries(requires)) {
       if (isA(entry[member], expected)) continue
       const value = entry[member]
@@ -169,9 +167,8 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
     if (oneOf.length > 0 && !oneOf.some(member => typeof entry[member] === 'function'))
       throw this.#invalid(`${what} does nothing`, `the members ${Object.keys(entry).join(', ')}`, `one of ${oneOf.join(', ')}`)
     // Its members are what the kind asks for; what they do shows when they are called.
-    const checked = copyCode(found, entry) as unknown as Entry
-    if (module !== undefined) declareCode(module, checked)
-    return prepare?.(checked, source) ?? checked
+    const checked = entry as unknown as Entry
+    return prepare?.(checked, module?.source) ?? checked
   }
 
   #invalid(message: string, found: string, expected: string, hint?: string): GradpromptError {

@@ -14,8 +14,8 @@ import type { SearchMethod } from '../search/moves/method.js'
 /** Entries of people's own: objects, or paths of modules. */
 export interface Extensions {
   readonly methods?: readonly (string | PromptMethod)[]
-  readonly losses?: readonly (string | Loss)[]
   readonly searches?: readonly (string | SearchMethod)[]
+  readonly losses?: readonly (string | Loss)[]
   readonly families?: readonly (string | ModelFamily)[]
   readonly targets?: readonly (string | ExportTarget)[]
   readonly scorers?: readonly (string | OwnScorer)[]
@@ -30,8 +30,8 @@ export interface Extensions {
  */
 export async function extend(given: Extensions): Promise<void> {
   for (const method of given.methods ?? []) await promptMethods.load(method)
-  for (const loss of given.losses ?? []) await losses.load(loss)
   for (const search of given.searches ?? []) await searchMethods.load(search)
+  for (const loss of given.losses ?? []) await losses.load(loss)
   for (const family of given.families ?? []) await families.load(family)
   for (const target of given.targets ?? []) await exportTargets.load(target)
   for (const scorer of given.scorers ?? []) await scorers.load(scorer)

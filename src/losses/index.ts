@@ -1,5 +1,4 @@
 import type { z } from 'zod'
-import { copyCode } from '../code-identity.js'
 import { type TypedOptions, typedOptions } from '../config/typed-options.js'
 import { Registry } from '../registry.js'
 import { crossEntropy, crossEntropySchema } from './cross-entropy.js'
@@ -7,7 +6,7 @@ import type { ActiveLoss, Loss } from './loss.js'
 import { mellowmax, mellowmaxSchema } from './mellowmax.js'
 import { negatedLogits, negatedLogitsSchema } from './negated-logits.js'
 
-/** Every loss that is built in and that `train.loss` may name, with its options. A new one is a file beside `cross-entropy.ts`, and a line here. */
+/** Every loss that `train.loss` may name, with its options. A new one is a file beside `cross-entropy.ts`, and a line here. */
 const builtIn = [
   [crossEntropy, crossEntropySchema],
   [negatedLogits, negatedLogitsSchema],
@@ -18,20 +17,15 @@ type SchemasOf<Entries> = {
   readonly [Place in keyof Entries]: Entries[Place] extends readonly [unknown, infer Schema] ? Schema : never
 }
 
-/** Options of the built-in losses. */
+/** Options of the losses. */
 export const lossSchemas = builtIn.map(([, schema]) => schema) as unknown as SchemasOf<typeof builtIn>
 
 export type LossOptions = z.output<(typeof lossSchemas)[number]>
 
-/** Every loss by its `type`; people's own join in. */
+/** Every loss by its `type`. People's own join in. */
 export const losses = new Registry<Loss>(
-  {
-    word: 'loss',
-    exports: ['loss'],
-    name: 'type',
-    requires: { paper: 'a text', compute: 'a function' },
-  },
-  builtIn.map(([loss, options]): [string, Loss] => [loss.type, copyCode(loss, { ...loss, options } as unknown as Loss)]),
+  { word: 'loss', exports: ['loss'], name: 'type', requires: { paper: 'a text', compute: 'a function' } },
+  builtIn.map(([loss]): [string, Loss] => [loss.type, loss as unknown as Loss]),
 )
 
 /** Options of every loss, those of people's own last. */
@@ -42,6 +36,6 @@ export const allLossSchemas = (): readonly TypedOptions[] => [
 
 /** What is minimised where nothing else is said. */
 export const meanCrossEntropy: ActiveLoss = {
-  loss: losses.get('cross-entropy'),
+  loss: crossEntropy as unknown as Loss,
   options: { type: 'cross-entropy', labelSmoothing: 0 } as { type: string },
 }

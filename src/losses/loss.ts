@@ -64,8 +64,8 @@ export interface LossPart {
 export interface Loss<Options extends { readonly type: string } = { readonly type: string }, Data = unknown> {
   readonly type: Options['type']
   readonly paper: string
-  /** What declares its options, where a config may name it. */
-  readonly options?: OptionsDeclaration<Omit<Options, 'type'>>
+  /** Its options beside `type`; without a declaration it has none. */
+  readonly options?: OptionsDeclaration
   /** Named inputs, whose shapes may name N (targets), Q (rows that are read) and the loss's own `dims`. */
   inputs?(options: Options, model: ModelConfig): Readonly<Record<string, InputSpec>>
   /** Ranges of the dimensions that only its inputs have. */

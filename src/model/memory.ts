@@ -16,10 +16,10 @@ export class MemoryPlan {
   readonly budget: number
   readonly weights: number
 
-  constructor(
-    private readonly checkpoint: Checkpoint,
-    budget?: number,
-  ) {
+  readonly #checkpoint: Checkpoint
+
+  constructor(checkpoint: Checkpoint, budget?: number) {
+    this.#checkpoint = checkpoint
     this.budget = budget ?? availableMemory()
     this.weights = weightBytes(checkpoint)
   }
@@ -40,7 +40,7 @@ export class MemoryPlan {
    * reads again: the residual stream twice, queries, keys and values, the three products of the MLP.
    */
   bytesPerRow(training: boolean): number {
-    const { hiddenSize, numLayers, numAttentionHeads, numKeyValueHeads, headDim, intermediateSize } = this.checkpoint.config
+    const { hiddenSize, numLayers, numAttentionHeads, numKeyValueHeads, headDim, intermediateSize } = this.#checkpoint.config
     const heads = (numAttentionHeads + 2 * numKeyValueHeads) * headDim
     const layer = 4 * (4 * hiddenSize + 2 * heads + 3 * intermediateSize)
     return training ? layer * (numLayers + 2) : layer * 3
@@ -52,13 +52,13 @@ export class MemoryPlan {
       BASE +
       this.weights +
       rows * this.bytesPerRow(training) +
-      headRows * this.checkpoint.config.vocabSize * 4 * (training ? 4 : 3)
+      headRows * this.#checkpoint.config.vocabSize * 4 * (training ? 4 : 3)
     )
   }
 
   /** Bytes that are left beside a training run of the most rows that are computed at once. */
   get spare(): number {
-    const headRows = Math.floor(LOGITS / (this.checkpoint.config.vocabSize * 4))
+    const headRows = Math.floor(LOGITS / (this.#checkpoint.config.vocabSize * 4))
     return Math.max(0, this.budget - this.estimate(PREFERRED_ROWS.training, Math.min(headRows, PREFERRED_ROWS.training), true))
   }
 
@@ -90,7 +90,7 @@ export class MemoryPlan {
       const fits =
         this.estimate(rows + length, heads + headRows[i]!, training) <= this.budget &&
         rows + length <= PREFERRED_ROWS[training ? 'training' : 'forward'] &&
-        (heads + headRows[i]!) * this.checkpoint.config.vocabSize * 4 <= LOGITS
+        (heads + headRows[i]!) * this.#checkpoint.config.vocabSize * 4 <= LOGITS
       if (!fits && i > start) {
         parts.push([start, i])
         start = i

@@ -143,21 +143,25 @@ export const configSchema = z.strictObject({
 
 type Parsed = z.output<typeof configSchema>
 
-/** An entry of people's own: an object, or the path of its module, with the options that it declares. */
-interface Own<Entry> {
-  readonly type: ModulePath | Entry
+/** A method of people's own: an object, or the path of its module, with the options that it declares. */
+export interface OwnMethod {
+  readonly type: ModulePath | PromptMethod
   readonly [option: string]: unknown
 }
 
-export type OwnMethod = Own<PromptMethod>
-export type OwnLoss = Own<Loss>
+/** The same of a loss. */
+export interface OwnLoss {
+  readonly type: ModulePath | Loss
+  readonly [option: string]: unknown
+}
 
 type Input = z.input<typeof configSchema>
+type TrainInput = NonNullable<Input['train']>
 
 /** A config as a user writes it: only `data.train`, `template` and `answer` are needed. */
 export type ConfigInput = OpenInput<Omit<Input, 'method' | 'train'>> & {
   method?: Input['method'] | OwnMethod
-  train?: Omit<NonNullable<Input['train']>, 'loss'> & { loss?: NonNullable<Input['train']>['loss'] | OwnLoss }
+  train?: (Omit<TrainInput, 'loss'> & { loss?: TrainInput['loss'] | OwnLoss }) | undefined
 }
 /** A config with every default filled in. It parses to itself. */
 export type Config = Omit<Parsed, 'train'> & {
@@ -176,22 +180,25 @@ export const loadConfigEntries = <Given>(input: Given, run?: string): Promise<Gi
 /** The modules that a config names, with the hashes of their files. */
 export const configSources = (config: Config): Record<string, string> => ownSources(config, openOptions)
 
-let known: { readonly version: number; readonly schema: typeof configSchema } | undefined
+let known: { readonly version: string; readonly schema: typeof configSchema } | undefined
 
 /** The schema with the options of people's own methods and losses that were loaded. */
 function fullSchema(): typeof configSchema {
-  const version = promptMethods.version + losses.version
+  const version = `${promptMethods.version} ${losses.version}`
   if (known?.version === version) return known.schema
   const method = z
     .discriminatedUnion('type', allMethodSchemas() as typeof methodSchemas)
     .prefault({ type: 'prompt-tuning' })
     .describe(configSchema.shape.method.description!)
   const loss = z
-    .discriminatedUnion('type', allLossSchemas() as typeof lossSchemas)
+    .discriminatedUnion('type', allLossSchemas() as unknown as typeof lossSchemas)
     .optional()
     .describe(train.shape.loss.description!)
-  const learned = train.extend({ loss }).prefault({}).describe(configSchema.shape.train.description!)
-  known = { version, schema: version === 0 ? configSchema : configSchema.extend({ method, train: learned }) }
+  const { description } = configSchema.shape.train
+  known = {
+    version,
+    schema: configSchema.extend({ method, train: train.extend({ loss }).prefault({}).describe(description!) }),
+  }
   jsonSchema = undefined
   return known.schema
 }

@@ -79,7 +79,7 @@ function gainOf(result: unknown): number {
 
 test('every module is at most forty lines', () => {
   const modules = [...sections.values()].flatMap(({ files }) => files.filter(({ name }) => name.endsWith('.js')))
-  expect(modules.map(({ name }) => name)).toHaveLength(7)
+  expect(modules.map(({ name }) => name)).toHaveLength(8)
   for (const module of modules) expect([module.name, module.text.split('\n').length <= 41]).toEqual([module.name, true])
 })
 
@@ -97,6 +97,12 @@ describe.sequential('in a project of its own', () => {
     expect(configOf('search').search).toMatchObject({ type: './my-search.js', candidates: 6, steps: 6, prompt: ' a a a' })
     const { objective, initial } = found as unknown as { objective: number; initial: { objective: number } }
     expect(objective).toBeLessThan(initial.objective)
+  })
+
+  test('a loss is minimised', async () => {
+    const [tuned] = await follow('A loss')
+    expect(configOf('loss').train!.loss).toEqual({ type: './my-loss.js', gamma: 1 })
+    expect(gainOf(tuned)).toBeGreaterThan(1)
   })
 
   test('a family is found by the model type of a checkpoint', async () => {

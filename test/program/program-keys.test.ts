@@ -151,7 +151,7 @@ describe('code', () => {
   })
 
   test('is known of everything that is built in', () => {
-    const all = [...promptMethods.values(), ...losses.values(), ...families]
+    const all = [...promptMethods.values(), ...losses.values(), ...families.values()]
     expect(all.length).toBeGreaterThan(15)
     const { href } = new URL('../../src/code-identity.ts', import.meta.url)
     for (const entry of all) expect(codeOf(href, [entry]), JSON.stringify(entry)).toBeDefined()

@@ -13,10 +13,15 @@ export async function configInput({ configFile, flags }: ConfigRequest): Promise
   return loadConfigEntries(mergeFlags(file, flags, configJsonSchema()) as ConfigInput)
 }
 
-/** The flags that name what other flags may set options of, as a config: `method.type`. */
+/** The flags that name what other flags may set options of, as a config: `method.type`, `train.loss.type`. */
 function typesOf(flags: ConfigRequest['flags']): Record<string, unknown> {
-  const types = Object.entries(flags).filter(([flag]) => /^\w+\.type$/.test(flag))
-  return Object.fromEntries(types.map(([flag, type]) => [flag.slice(0, -'.type'.length), { type }]))
+  const config: Record<string, unknown> = {}
+  for (const [flag, type] of Object.entries(flags)) {
+    const [part, ...rest] = flag.split('.')
+    if (rest.at(-1) !== 'type') continue
+    config[part!] = rest.reduceRight<unknown>((value, key) => ({ [key]: value }), type)
+  }
+  return config
 }
 
 /** @throws GradpromptError `file-not-found`, `invalid-config`, `unknown-option` */

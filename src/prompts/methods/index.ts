@@ -1,4 +1,3 @@
-import { copyCode } from '../../code-identity.js'
 import { type TypedOptions, typedOptions } from '../../config/typed-options.js'
 import { Registry } from '../../registry.js'
 import type { PromptMethod } from '../method.js'
@@ -57,7 +56,7 @@ export const promptMethods = new Registry<PromptMethod>(
   },
   builtIn.map(([method, options]): [string, PromptMethod] => [
     method.type,
-    withSoftTokens<{ readonly type: string }>(copyCode(method, { ...method, options })),
+    Object.assign(withSoftTokens<{ readonly type: string }>(method), { options }),
   ]),
 )
 
