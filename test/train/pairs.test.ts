@@ -161,7 +161,11 @@ describe('a loss over pairs', () => {
     ])
   })
 
-  test('refuses rows that are in no groups, and groups that are not of the rows', async () => {
+  test('refuses rows that are in no groups, groups that are not of the rows, and a dimension that the rows have', async () => {
+    const taken = lossTerm({ ...pairs, dims: { Q: [1, 4] } }, { type: 'test-pairs', beta: 1 })
+    expect(await problemOf(model.promptGradient(prompt(), rows, { losses: [taken], groups }))).toMatchObject({
+      code: 'invalid-loss',
+    })
     expect(await problemOf(model.promptGradient(prompt(), rows, { losses }))).toMatchObject({ code: 'not-grouped' })
     expect(await problemOf(model.promptGradient(prompt(), rows, { losses, groups: [2] }))).toMatchObject({
       code: 'invalid-groups',
