@@ -1,21 +1,21 @@
 import { execFile } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { program } from '../cli/command.js'
 import { toyModel } from '../train/toy.js'
+import { packedProject } from './project.js'
 
 /**
- * The examples of docs/extending.md, run as they stand there: its files are laid into a project of its own that has the package, and its
+ * The examples of docs/extending.md, run as they stand there: its files are laid into a project of its own that has the package installed, and its
  * commands are run in it, section by section. A tiny model stands where the examples name a real one.
  */
 
 const run = promisify(execFile)
 const text = readFileSync('docs/extending.md', 'utf8')
 let folder: string
+let program: string
 
 interface Section {
   readonly files: readonly { readonly name: string; readonly text: string }[]
@@ -35,11 +35,10 @@ const sections = new Map<string, Section>(
   }),
 )
 
-beforeAll(() => {
-  folder = mkdtempSync(join(realpathSync(tmpdir()), 'gradprompt-extending-'))
-  mkdirSync(join(folder, 'node_modules'))
-  symlinkSync(resolve('.'), join(folder, 'node_modules', 'gradprompt'), 'junction')
-  writeFileSync(join(folder, 'package.json'), '{"name":"own","type":"module","private":true}')
+beforeAll(async () => {
+  const project = await packedProject()
+  folder = project.folder
+  program = join(project.installed, 'dist', 'src', 'cli', 'main.js')
   cpSync(toyModel, join(folder, 'models', 'smollm2-135m-instruct'), { recursive: true })
   cpSync(toyModel, join(folder, 'models', 'scaled'), { recursive: true })
   const config = join(folder, 'models', 'scaled', 'config.json')
@@ -49,7 +48,7 @@ beforeAll(() => {
   writeFileSync(join(folder, 'reviews.tsv'), `text\tlabel\n${reviews.join('\n')}\n`)
   writeFileSync(join(folder, 'sums.tsv'), 'a\tb\n1\t2\n3\t4\n')
   for (const { files } of sections.values()) for (const file of files) writeFileSync(join(folder, file.name), file.text)
-})
+}, 60_000)
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 /** Runs the commands of a section. @returns the last event of each */
