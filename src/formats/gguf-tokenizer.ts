@@ -315,5 +315,5 @@ function mergeRules(metadata: Metadata): readonly string[] {
 function unknown(code: string, key: string, value: string, known: readonly string[]): GradpromptError {
   const message = `The GGUF file names a tokenizer that is not known: ${key}`
   const hint = 'a folder with tokenizer.json works for every pre-tokenizer'
-  return unknownName(code, message, value.slice(0, 65), known, { hint })
+  return unknownName(code, message, value.slice(0, 64), known, { hint })
 }
