@@ -1,0 +1,95 @@
+import { GradpromptError } from '../errors.js'
+import { describeValue, isObject } from './readers/json-text.js'
+import { shorten } from './records.js'
+import type { ChatMessage } from './template.js'
+
+/**
+ * Conversations as data have them: a column whose value is a list of turns. The last turn, when it is the assistant's, is the answer;
+ * the turns before it are the prompt. It knows nothing of tokenizers.
+ */
+
+/** Names of roles in data, and what they mean: those of chat templates, and those of ShareGPT. */
+const roles: Readonly<Record<string, ChatMessage['role']>> = {
+  system: 'system',
+  developer: 'system',
+  user: 'user',
+  human: 'user',
+  assistant: 'assistant',
+  gpt: 'assistant',
+  bot: 'assistant',
+  model: 'assistant',
+}
+
+/** Columns that are looked at first when a file has several with conversations. */
+const usualNames = ['messages', 'conversations', 'conversation', 'chat', 'turns']
+
+const roleOf = (turn: Readonly<Record<string, unknown>>) => turn.role ?? turn.from
+const contentOf = (turn: Readonly<Record<string, unknown>>) => turn.content ?? turn.value
+
+/** Whether a value is a list of turns, whatever their roles. */
+export const isConversation = (value: unknown): value is readonly Readonly<Record<string, unknown>>[] =>
+  Array.isArray(value) &&
+  value.length > 0 &&
+  value.every(turn => isObject(turn) && typeof roleOf(turn) === 'string' && contentOf(turn) !== undefined)
+
+/** The text of the last turn, when it is the assistant's. */
+export function answerOf(value: unknown): string | undefined {
+  if (!isConversation(value)) return undefined
+  const last = value.at(-1)!
+  return roles[String(roleOf(last))] === 'assistant' ? textOf(contentOf(last)) : undefined
+}
+
+/** A turn's text: as it is, or the parts of a list of texts. Nothing for pictures, sounds and calls of tools. */
+function textOf(content: unknown): string | undefined {
+  if (typeof content === 'string') return content
+  if (!Array.isArray(content)) return undefined
+  const parts = content.map(part => (isObject(part) && (part.type === undefined || part.type === 'text') ? part.text : part))
+  return parts.every(part => typeof part === 'string') ? parts.join('') : undefined
+}
+
+/**
+ * The turns of a column's value.
+ * @param origin where the row stands, for messages
+ * @throws GradpromptError `invalid-data` naming the turn: another role, or contents that are no text
+ */
+export function parseConversation(text: string, origin: string): ChatMessage[] {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    value = text
+  }
+  if (!isConversation(value))
+    throw new GradpromptError('invalid-data', `${origin} has no conversation`, {
+      found: describeValue(value),
+      expected: 'a list of turns: [{ "role": "user", "content": "..." }, ...]',
+    })
+  return value.map((turn, i) => {
+    const [name, content] = [String(roleOf(turn)), textOf(contentOf(turn))]
+    const role = Object.hasOwn(roles, name) ? roles[name]! : undefined
+    if (role !== undefined && content !== undefined) return { role, content }
+    throw new GradpromptError('invalid-data', `${origin}: turn ${i + 1} of the conversation cannot be used`, {
+      found: role === undefined ? `the role ${shorten(name)}` : describeValue(contentOf(turn)),
+      expected: role === undefined ? `one of ${Object.keys(roles).join(', ')}` : 'text, or a list of texts',
+    })
+  })
+}
+
+/** The turns that are the prompt: all but an assistant's at the end. */
+export const promptTurns = (turns: readonly ChatMessage[]): readonly ChatMessage[] =>
+  turns.at(-1)?.role === 'assistant' ? turns.slice(0, -1) : turns
+
+/** The column of conversations among those that hold lists or objects; the values are those of the first rows. */
+export function conversationColumn(values: ReadonlyMap<string, readonly string[]>): string | undefined {
+  const found = [...values].filter(([, texts]) => texts.length > 0 && texts.every(text => isConversation(parsed(text))))
+  const names = found.map(([name]) => name)
+  return usualNames.find(name => names.includes(name)) ?? names[0]
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
