@@ -1,5 +1,5 @@
 import { LanguageModel } from '../../src/model/language-model.js'
-import { methodSchemas, promptMethods } from '../../src/prompts/index.js'
+import { methodSchemas, promptMethods } from '../../src/prompts/methods/index.js'
 import { createOptimizer } from '../../src/train/optimizers.js'
 import { float32Folder, PEERS, python } from './peer.js'
 import { measure, median, round } from './processes.js'

@@ -1,5 +1,5 @@
 import { alternatives, listOptions, type OptionSchema, schemasAt } from '../config/options.js'
-import { configJsonSchema } from '../config/schema.js'
+import { configJsonSchema } from '../train/config.js'
 import { shorten } from './output.js'
 
 export interface ConfigOption {
@@ -40,7 +40,7 @@ export function describeOption({ description, choices, default: fallback }: Conf
 
 /** Below the help of `tune` and `search`: what can be set by its dotted name, too. */
 export async function configHelp(command: string): Promise<string> {
-  const root = command === 'search' ? (await import('../config/search-schema.js')).searchConfigJsonSchema() : configJsonSchema()
+  const root = command === 'search' ? (await import('../search/config.js')).searchConfigJsonSchema() : configJsonSchema()
   const options = configOptions(root).filter(({ flag }) => flag.includes('.'))
   const width = Math.max(...options.map(({ flag }) => flag.length))
   const lines = options.map(option => `  ${option.flag.padEnd(width)}  ${describeOption(option)}`)

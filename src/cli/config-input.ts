@@ -1,6 +1,6 @@
 import { loadConfigFile, mergeFlags } from '../config/load.js'
-import { type Config, type ConfigInput, parseConfig } from '../config/schema.js'
-import type { SearchConfig, SearchConfigInput } from '../config/search-schema.js'
+import type { SearchConfig, SearchConfigInput } from '../search/config.js'
+import { type Config, type ConfigInput, parseConfig } from '../train/config.js'
 import type { ConfigRequest } from './messages.js'
 
 /** A config as the file and the flags say it, not checked yet. */
@@ -17,13 +17,13 @@ export async function resolveConfig(request: ConfigRequest): Promise<Config> {
 
 /** The same of a search. */
 export async function searchConfigInput({ configFile, flags }: ConfigRequest): Promise<SearchConfigInput> {
-  const { searchConfigJsonSchema } = await import('../config/search-schema.js')
+  const { searchConfigJsonSchema } = await import('../search/config.js')
   const file = configFile === undefined ? {} : await loadConfigFile(configFile)
   return mergeFlags(file, flags, searchConfigJsonSchema()) as SearchConfigInput
 }
 
 /** @throws GradpromptError as `resolveConfig` does; `no-prompt-place` */
 export async function resolveSearchConfig(request: ConfigRequest): Promise<SearchConfig> {
-  const { parseSearchConfig } = await import('../config/search-schema.js')
+  const { parseSearchConfig } = await import('../search/config.js')
   return parseSearchConfig(await searchConfigInput(request), { source: request.configFile ?? 'command line' })
 }

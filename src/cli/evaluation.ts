@@ -1,23 +1,23 @@
 import { stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import type { Config } from '../config/schema.js'
+import { type ActingPrompt, type EvaluateOptions, evaluate as evaluateByLikelihood, promptFor } from '../api/evaluate.js'
 import { promptLabels } from '../data/labels.js'
 import { readRecords } from '../data/read.js'
 import { limitRecords } from '../data/split.js'
 import type { Template } from '../data/template.js'
 import { GradpromptError } from '../errors.js'
 import { evaluateByGeneration, evaluationName } from '../evaluate/by-generation.js'
-import { type ActingPrompt, type EvaluateOptions, evaluate as evaluateByLikelihood, promptFor } from '../evaluate/evaluate.js'
 import { RowResultFile, writeRowResults } from '../evaluate/row-results.js'
 import { loadScorer } from '../evaluate/scorer.js'
 import type { LanguageModel } from '../model/language-model.js'
-import { peakMemory } from '../runs/environment.js'
-import type { FoundRun } from '../runs/found-run.js'
-import type { PromptFile } from '../runs/prompt-file.js'
-import type { Fact } from '../runs/report/cost.js'
-import { type EvaluationReport, evaluationPage } from '../runs/report/evaluation.js'
-import { writePage } from '../runs/report/page.js'
-import { openRun, type Run } from '../runs/run-folder.js'
+import { type EvaluationReport, evaluationPage } from '../report/evaluation.js'
+import { writePage } from '../report/page.js'
+import type { Fact } from '../report/parts/cost.js'
+import type { FoundRun } from '../sources/found-run.js'
+import { peakMemory } from '../store/environment.js'
+import type { PromptFile } from '../store/prompt-file.js'
+import { openRun, type Run } from '../store/run-folder.js'
+import type { Config } from '../train/config.js'
 import type { RunResult } from '../train/events.js'
 import { resolveConfig } from './config-input.js'
 import type { EvaluateRequest, EvaluateResult } from './messages.js'
@@ -123,17 +123,14 @@ async function subjectOf({ prompt: path, configFile }: EvaluateRequest): Promise
   }
   const run = await openRun(path)
   if (run.isSearch) return searchSubject(run)
-  const { readLearnedRun } = await import('../runs/learned-run.js')
+  const { readLearnedRun } = await import('../sources/learned-run.js')
   const { prompt: file, config } = await readLearnedRun(path)
   return { run: path, prompt: path, file, config: given ?? config }
 }
 
 /** Of a text-prompt run the found prompt stands in the template. */
 async function searchSubject(run: Run): Promise<Subject> {
-  const [{ readFoundRun }, { taskConfig }] = await Promise.all([
-    import('../runs/found-run.js'),
-    import('../config/search-schema.js'),
-  ])
+  const [{ readFoundRun }, { taskConfig }] = await Promise.all([import('../sources/found-run.js'), import('../search/config.js')])
   const found = await readFoundRun(run)
   const { folder, config, prompt, initial } = found
   return {
@@ -218,7 +215,7 @@ async function byReasoning(
   rowsPath: string | undefined,
   { onProgress }: Context,
 ): Promise<Scored> {
-  const { evaluateReasoned, refuseUnread } = await import('../search/judge.js')
+  const { evaluateReasoned, refuseUnread } = await import('../search/run/judge.js')
   refuseUnread(request)
   const started = performance.now()
   const { records: all } = await readRecords(common.data, { columns: common.columns, task: common.task })

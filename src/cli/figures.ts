@@ -1,6 +1,6 @@
 import type { MetricValue } from '../evaluate/intervals.js'
 import type { Metrics } from '../evaluate/score.js'
-import { metricNames, shares } from '../runs/presentation.js'
+import { metricNames, shares } from '../report/presentation.js'
 import { table } from './output.js'
 import { formatNumber } from './progress.js'
 

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
-import type { Config } from '../config/schema.js'
 import type { Metrics } from '../evaluate/score.js'
-import { EventLog } from '../runs/events.js'
-import { smooth } from '../runs/presentation.js'
-import { openRun } from '../runs/run-folder.js'
+import { smooth } from '../report/presentation.js'
+import { EventLog } from '../store/events.js'
+import { openRun } from '../store/run-folder.js'
+import type { Config } from '../train/config.js'
 import type { ControlScores, GradpromptEvent, LoadedEvent, RunResult } from '../train/events.js'
 import type { ComputationOptions } from './computation.js'
 import { Interrupted } from './failure.js'
@@ -109,7 +109,7 @@ function describeControl({ metrics, plain, instruction, rows }: Extract<Gradprom
 
 /** What prompts of a method can be exported to. */
 export async function exportsOf(type: string): Promise<string[]> {
-  const { exportTargets } = await import('../export/index.js')
+  const { exportTargets } = await import('../api/export.js')
   return [...exportTargets].filter(([, target]) => target.holds(type)).map(([name]) => name)
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { packageRoot } from '../config/package-root.js'
 import { GradpromptError } from '../errors.js'
+import { packageRoot } from '../package-root.js'
 import { describeError, Interrupted } from './failure.js'
 import { parseArguments, programHelp } from './parse.js'
 

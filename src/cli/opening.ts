@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
-import type { Config } from '../config/schema.js'
 import type { LanguageModel, LoadOptions } from '../model/language-model.js'
-import type { PromptFile } from '../runs/prompt-file.js'
+import type { PromptFile } from '../store/prompt-file.js'
+import type { Config } from '../train/config.js'
 import type { Progress } from './messages.js'
 
 /** What the computing process opens by the names that the user gave. */
@@ -28,17 +28,17 @@ export async function load(
 /** The prompt of a run folder, or a prompt file. */
 export async function readPromptAt(path: string): Promise<PromptFile> {
   if (await isFolder(path)) {
-    const { readLearnedRun } = await import('../runs/learned-run.js')
+    const { readLearnedRun } = await import('../sources/learned-run.js')
     return (await readLearnedRun(path)).prompt
   }
-  const { readPrompt } = await import('../runs/prompt-file.js')
+  const { readPrompt } = await import('../store/prompt-file.js')
   return readPrompt(path)
 }
 
 /** The config that a run was made with. */
 export async function runConfig(folder: string): Promise<Config> {
-  const { openRun } = await import('../runs/run-folder.js')
-  const { learnedConfig } = await import('../runs/learned-run.js')
+  const { openRun } = await import('../store/run-folder.js')
+  const { learnedConfig } = await import('../sources/learned-run.js')
   return learnedConfig(await openRun(folder))
 }
 

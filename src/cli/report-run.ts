@@ -1,14 +1,14 @@
 import { stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import type { MovedTokens } from '../evaluate/nearest-tokens.js'
-import { learnedConfig } from '../runs/learned-run.js'
-import { readPredictions, type ScoredPart } from '../runs/predictions.js'
-import { readPrompt } from '../runs/prompt-file.js'
-import { writePage } from '../runs/report/page.js'
-import { searchPage } from '../runs/report/search.js'
-import { type PartRows, tunePage } from '../runs/report/tune.js'
-import { openRun, type Run, startName } from '../runs/run-folder.js'
-import type { SearchResult } from '../search/events.js'
+import { readPredictions, type ScoredPart } from '../evaluate/predictions.js'
+import { writePage } from '../report/page.js'
+import { searchPage } from '../report/search.js'
+import { type PartRows, tunePage } from '../report/tune.js'
+import type { SearchResult } from '../search/run/events.js'
+import { learnedConfig } from '../sources/learned-run.js'
+import { readPrompt } from '../store/prompt-file.js'
+import { openRun, type Run, startName } from '../store/run-folder.js'
 import type { RunResult } from '../train/events.js'
 import { load } from './opening.js'
 
@@ -49,7 +49,7 @@ async function partRows(folder: string, part: ScoredPart): Promise<[[ScoredPart,
 
 /** What the vectors read as; nothing where the method has none. */
 async function movedVectors(run: Run): Promise<MovedTokens[]> {
-  const { inputRowsOf } = await import('../evaluate/prompt.js')
+  const { inputRowsOf } = await import('../sources/prompt.js')
   const { movedTokens } = await import('../evaluate/nearest-tokens.js')
   const end = await readPrompt(run.promptPath)
   if ((await inputRowsOf(end)) === undefined) return []

@@ -1,5 +1,5 @@
 import type { Metrics } from '../evaluate/score.js'
-import type { SearchEvent, SearchLoadedEvent, SearchResult, SearchStepEvent } from '../search/events.js'
+import type { SearchEvent, SearchLoadedEvent, SearchResult, SearchStepEvent } from '../search/run/events.js'
 import type { ComputationOptions } from './computation.js'
 import { Interrupted } from './failure.js'
 import { formatMetric, metricsTable, NOTHING_SCORED } from './figures.js'

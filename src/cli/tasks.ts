@@ -20,14 +20,14 @@ type Task<Name extends TaskName> = (request: Tasks[Name]['request'], context: Co
 
 const tasks: { readonly [Name in TaskName]: Task<Name> } = {
   async tune(request, { signal, onEvent, onProgress }) {
-    const [config, { tune }] = await Promise.all([resolveConfig(request), import('../train/tune.js')])
+    const [config, { tune }] = await Promise.all([resolveConfig(request), import('../api/tune.js')])
     const { folder, result } = await tune(config, { signal, onEvent, onProgress })
     await reported(folder, onEvent)
     return result
   },
 
   async resume({ folder, steps }, { signal, onEvent, onProgress }) {
-    const { resume } = await import('../train/tune.js')
+    const { resume } = await import('../api/tune.js')
     let hasLearned = false
     const heard = (event: GradpromptEvent) => {
       hasLearned ||= event.event === 'result'
@@ -40,7 +40,7 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
   },
 
   async search(request, { signal, onNews, onProgress }) {
-    const [config, { search }] = await Promise.all([searchConfigInput(request), import('../search/search.js')])
+    const [config, { search }] = await Promise.all([searchConfigInput(request), import('../api/search.js')])
     const { folder, result } = await search(config, {
       signal,
       onEvent: onNews,
@@ -52,7 +52,7 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
   },
 
   async resumeSearch({ folder, steps }, { signal, onNews, onProgress }) {
-    const { resumeSearch } = await import('../search/search.js')
+    const { resumeSearch } = await import('../api/search.js')
     const { result } = await onceFree(() => resumeSearch(folder, { steps, signal, onEvent: onNews, onProgress }))
     await reported(folder, onNews)
     return result
@@ -75,7 +75,7 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
   },
 
   async export({ folder, ...options }) {
-    const { exportPrompt } = await import('../export/index.js')
+    const { exportPrompt } = await import('../api/export.js')
     return exportPrompt(folder, options)
   },
 

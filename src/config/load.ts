@@ -1,9 +1,9 @@
 import { readFile, stat } from 'node:fs/promises'
 import { LineCounter, parseDocument, parse as parseYaml } from 'yaml'
 import { GradpromptError } from '../errors.js'
+import { configJsonSchema } from '../train/config.js'
 import { alternatives, type OptionSchema, schemasAt } from './options.js'
 import { unknownOption } from './problems.js'
-import { configJsonSchema } from './schema.js'
 
 type Mapping = Record<string, unknown>
 

@@ -4,13 +4,13 @@ import { homedir } from 'node:os'
 import { basename, join } from 'node:path'
 import { ConfigReader, type ModelConfig, type ModelFamily, type WeightPart, type WeightSpec } from '../../models/family.js'
 import { findFamily } from '../../models/index.js'
-import { resolveModelPath } from '../config/package-root.js'
 import { GradpromptError } from '../errors.js'
 import { blockLayout } from '../formats/dequantize.js'
 import { type GgufValue, openGguf } from '../formats/gguf.js'
 import { openSafetensors } from '../formats/safetensors.js'
 import type { TensorFile } from '../formats/tensor-file.js'
 import type { TokenizerSource } from '../formats/tokenizer.js'
+import { resolveModelPath } from '../package-root.js'
 
 /** A model on disk, opened but not read: what it is, and where each weight comes from. */
 export interface Checkpoint {

@@ -1,10 +1,10 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError } from '../errors.js'
-import { type PromptFile, readPrompt } from '../runs/prompt-file.js'
-import { promptMethods } from './index.js'
+import { type PromptFile, readPrompt } from '../store/prompt-file.js'
 import type { Init } from './initialisation.js'
 import type { InitialisationContext } from './method.js'
+import { promptMethods } from './methods/index.js'
 import { staticRows } from './static.js'
 
 /**

@@ -1,7 +1,5 @@
-import type { Config } from '../config/schema.js'
 import { plainRow } from '../data/soft-tokens.js'
 import { GradpromptError } from '../errors.js'
-import { activePrompt } from '../evaluate/prompt.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import { type Checkpoint, shortName } from '../model/checkpoint.js'
 import type { LanguageModel } from '../model/language-model.js'
@@ -13,7 +11,9 @@ import type { InitialisationContext } from '../prompts/method.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { staticRows } from '../prompts/static.js'
 import { promptPath, sourceWeights } from '../prompts/transfer.js'
-import { readPrompt } from '../runs/prompt-file.js'
+import { activePrompt } from '../sources/prompt.js'
+import { readPrompt } from '../store/prompt-file.js'
+import type { Config } from './config.js'
 import { createTeacher, type Teacher } from './regularization.js'
 
 type Distillation = NonNullable<Config['train']['distillation']>

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadConfigFile, mergeFlags } from '../../src/config/load.js'
-import { parseConfig } from '../../src/config/schema.js'
+import { parseConfig } from '../../src/train/config.js'
 import { problem, problemOf } from '../support/problem.js'
 
 let folder: string

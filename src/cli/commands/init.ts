@@ -1,7 +1,7 @@
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { bundledModel, packageRoot } from '../../config/package-root.js'
 import { GradpromptError, nearest } from '../../errors.js'
+import { bundledModel, packageRoot } from '../../package-root.js'
 import type { CommandFunction } from '../commands.js'
 import { createOutput } from '../output.js'
 

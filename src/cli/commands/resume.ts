@@ -19,7 +19,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
 
 /** Whether a folder holds a search; what holds no run is for `resume` to refuse. */
 async function holdsSearch(folder: string): Promise<boolean> {
-  const { openRun } = await import('../../runs/run-folder.js')
+  const { openRun } = await import('../../store/run-folder.js')
   const run = await openRun(folder).catch(() => undefined)
   return run?.isSearch === true
 }
