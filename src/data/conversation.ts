@@ -75,9 +75,40 @@ export function parseConversation(text: string, origin: string): ChatMessage[] {
   })
 }
 
-/** The turns that are the prompt: all but an assistant's at the end. */
-export const promptTurns = (turns: readonly ChatMessage[]): readonly ChatMessage[] =>
-  turns.at(-1)?.role === 'assistant' ? turns.slice(0, -1) : turns
+/** The turns of a column's value that are the prompt: all but an assistant's at the end. @throws GradpromptError `invalid-data` */
+export function conversationTurns(text: string, origin: string): ChatMessage[] {
+  const turns = parseConversation(text, origin)
+  const prompt = turns.at(-1)?.role === 'assistant' ? turns.slice(0, -1) : turns
+  if (prompt.some(({ role }) => role !== 'system')) return prompt
+  throw new GradpromptError('invalid-data', `${origin} has a conversation without a turn before its answer`, {
+    found: turns.map(({ role }) => role).join(', '),
+    expected: 'a turn of the user, then one of the assistant',
+  })
+}
+
+/** A conversation in which every turn says `text`, of the roles that `like` has; by default one turn of the user. */
+export const plainConversation = (text: string, like?: string, origin = ''): string =>
+  JSON.stringify(
+    like === undefined
+      ? [{ role: 'user', content: text }]
+      : conversationTurns(like, origin).map(({ role }) => ({ role, content: text })),
+  )
+
+/** A conversation with fewer turns: the system's stay, and of the others so many of the last, besides the very last. */
+export function lastTurns(text: string, origin: string): { readonly most: number; readonly keep: (turns: number) => string } {
+  const turns = conversationTurns(text, origin)
+  const system = turns.filter(({ role }) => role === 'system')
+  const others = turns.filter(({ role }) => role !== 'system')
+  return {
+    most: others.length - 1,
+    keep(count) {
+      const kept = others.slice(others.length - 1 - count)
+      // Chat templates expect the user to speak first.
+      const first = kept.findIndex(({ role }) => role === 'user')
+      return JSON.stringify([...system, ...kept.slice(Math.max(0, first))])
+    },
+  }
+}
 
 /** The column of conversations among those that hold lists or objects; the values are those of the first rows. */
 export function conversationColumn(values: ReadonlyMap<string, readonly string[]>): string | undefined {

@@ -44,8 +44,19 @@ export function columnValue(record: DataRecord, column: string, index: number): 
   const value = Object.hasOwn(record, column) ? record[column] : undefined
   if (value !== undefined) return value
   if (isNull(record, column)) throw nullValue(column, originOf(record, index))
+  const head = /^[^.[]+(?=[.[])/.exec(column)?.[0]
+  if (head !== undefined && Object.hasOwn(record, head)) throw emptyPath(column, record[head]!, originOf(record, index))
   throw missingColumn(column, Object.keys(record), originOf(record, index))
 }
+
+const emptyPath = (path: string, value: string, origin: string) =>
+  new GradpromptError('missing-column', `${origin} has nothing at {${path}}`, {
+    found: shorten(value),
+    expected: 'a value there',
+    hint: path.endsWith('.answer')
+      ? "the answer of a conversation is its last turn, when that is the assistant's: mend the row, or drop it"
+      : 'mend the row, or drop it',
+  })
 
 const nullValue = (column: string, origin: string) =>
   new GradpromptError('null-value', `${origin} has a null in the column "${column}"`, {
