@@ -271,7 +271,7 @@ async function readData(
       task: task ?? config?.data.task,
       needed: namedColumns(texts),
     })
-    requireTaskColumns(texts, file.columns, data)
+    requireTaskColumns(texts, file, data)
     return file.records
   }
   return data.map((row, i) => {

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { storedConfig } from '../config/stored.js'
 import { GradpromptError } from '../errors.js'
 import { refuseAborted } from '../evaluate/score.js'
 import type { LanguageModel } from '../model/language-model.js'
@@ -92,7 +93,7 @@ export async function search(
         return {
           folder: run.folder,
           config,
-          result: await runSearch(job, run, { onEvent, onProgress, signal, started, warnings: repeats(task) }),
+          result: await runSearch(job, run, { onEvent, onProgress, signal, started, warnings: warningsOf(task) }),
         }
       } finally {
         await run.close()
@@ -158,18 +159,16 @@ export async function resumeSearch(
   }
 }
 
-const repeats = ({ repeated }: SearchTask): WarningEvent[] =>
-  repeated === 0
-    ? []
-    : [
-        {
-          event: 'warning',
-          code: 'repeated-rows',
-          message: `${repeated} rows are left out: the file holds them twice, and test or dev has the other copy`,
-        },
-      ]
+const warningsOf = ({ repeated, notices }: SearchTask): WarningEvent[] => {
+  const rows = {
+    code: 'repeated-rows',
+    message: `${repeated} rows are left out: the file holds them twice, and test or dev has the other copy`,
+  }
+  return [...notices, ...(repeated === 0 ? [] : [rows])].map(notice => ({ event: 'warning', ...notice }))
+}
 
-const configOf = (folder: string, stored: unknown) => parseSearchConfig(stored, { source: join(folder, 'config.yaml') })
+const configOf = (folder: string, stored: unknown) =>
+  parseSearchConfig(storedConfig(stored), { source: join(folder, 'config.yaml') })
 
 /** A search that begins with a run's vectors has, unless it says another, a prompt of as many tokens. */
 async function withPrompt(input: SearchConfigInput): Promise<SearchConfigInput> {

@@ -55,6 +55,8 @@ export async function tune(input: ConfigInput, { onEvent, onProgress, signal }: 
   const config = parseConfig(input)
   if (config.out !== undefined) await refuseOccupied(config.out)
   const task = await readTask(config)
+  const warnings = task.notices.map((notice): WarningEvent => ({ event: 'warning', ...notice }))
+  for (const warning of warnings) onEvent?.(warning)
   refuseAborted(signal)
   const model = await loadModelOf(config, task)
   try {
@@ -66,6 +68,7 @@ export async function tune(input: ConfigInput, { onEvent, onProgress, signal }: 
       details: detailsOf(config, task, model),
     })
     try {
+      for (const warning of warnings) run.appendEvent(warning)
       return { folder: run.folder, config, ...(await runJob(job, run, { onEvent, onProgress, signal, started })) }
     } finally {
       await run.close()

@@ -1,5 +1,5 @@
 import { GradpromptError } from '../errors.js'
-import { describeValue, isObject } from './readers/json-text.js'
+import { describeValue, isObject, valueOfText } from './readers/json-text.js'
 import { shorten } from './records.js'
 import type { ChatMessage } from './template.js'
 
@@ -53,12 +53,7 @@ function textOf(content: unknown): string | undefined {
  * @throws GradpromptError `invalid-data` naming the turn: another role, or contents that are no text
  */
 export function parseConversation(text: string, origin: string): ChatMessage[] {
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch {
-    value = text
-  }
+  const value = valueOfText(text)
   if (!isConversation(value))
     throw new GradpromptError('invalid-data', `${origin} has no conversation`, {
       found: describeValue(value),
@@ -112,15 +107,7 @@ export function lastTurns(text: string, origin: string): { readonly most: number
 
 /** The column of conversations among those that hold lists or objects; the values are those of the first rows. */
 export function conversationColumn(values: ReadonlyMap<string, readonly string[]>): string | undefined {
-  const found = [...values].filter(([, texts]) => texts.length > 0 && texts.every(text => isConversation(parsed(text))))
+  const found = [...values].filter(([, texts]) => texts.length > 0 && texts.every(text => isConversation(valueOfText(text))))
   const names = found.map(([name]) => name)
   return usualNames.find(name => names.includes(name)) ?? names[0]
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }

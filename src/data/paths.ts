@@ -1,5 +1,5 @@
 import { answerOf } from './conversation.js'
-import { isObject, parseExactly, printValue } from './readers/json-text.js'
+import { isObject, printValue, valueOfText } from './readers/json-text.js'
 import type { Table } from './readers/reader.js'
 import { changedRecord, type DataRecord, originOf } from './records.js'
 
@@ -66,9 +66,7 @@ export function withPaths(
   const filled = records.map((record, i) => {
     const origin = originOf(record, i)
     const values = new Map<string, unknown>()
-    for (const head of heads)
-      if (Object.hasOwn(record, head))
-        values.set(head, /^\s*[[{]/.test(record[head]!) ? parseExactly(record[head]!, origin, 1) : record[head])
+    for (const head of heads) if (Object.hasOwn(record, head)) values.set(head, valueOfText(record[head]!))
     const entries = paths.flatMap(({ name, head, steps }): [string, string][] => {
       const value = walk(values.get(head), steps)
       return value === undefined ? [] : [[name, printValue(value, `${origin}: the value of "${name}"`)]]

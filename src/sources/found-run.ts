@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { storedConfig } from '../config/stored.js'
 import { GradpromptError } from '../errors.js'
 import { parseSearchConfig, type SearchConfig } from '../search/config.js'
 import type { SearchResult } from '../search/run/events.js'
@@ -22,7 +23,7 @@ export interface FoundRun extends FoundPrompt {
 /** @throws GradpromptError `run-not-finished`, `run-corrupt`, `invalid-config` */
 export async function readFoundRun(run: Pick<Run, 'folder' | 'config' | 'readResult'>): Promise<FoundRun> {
   const { folder } = run
-  const config = parseSearchConfig(run.config, { source: join(folder, 'config.yaml') })
+  const config = parseSearchConfig(storedConfig(run.config), { source: join(folder, 'config.yaml') })
   const path = join(folder, 'prompt.json')
   const text = await readFile(path, 'utf8').catch(() => undefined)
   if (text === undefined) {

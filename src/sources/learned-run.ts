@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { storedConfig } from '../config/stored.js'
 import { GradpromptError } from '../errors.js'
 import { type PromptFile, readPrompt } from '../store/prompt-file.js'
 import { openRun, type Run } from '../store/run-folder.js'
@@ -38,5 +39,5 @@ export function learnedConfig(run: Pick<Run, 'folder' | 'config' | 'isSearch'>):
       hint: `what it found is words, which stand in any text as they are: gradprompt inspect ${run.folder}; gradprompt evaluate ${run.folder} scores them`,
     })
   }
-  return parseConfig(run.config, { source: join(run.folder, 'config.yaml') })
+  return parseConfig(storedConfig(run.config), { source: join(run.folder, 'config.yaml') })
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { configProblem, invalidConfig } from '../config/problems.js'
+import { answerTypes } from '../data/answer-type.js'
 import { dataTasks } from '../data/task-records.js'
 import { compileTemplate } from '../data/template.js'
 import { aggregates } from '../data/verbalizer.js'
@@ -42,20 +43,31 @@ const data = z.strictObject({
       }),
     ])
     .optional()
-    .describe('keep this many rows of each file, drawn by seed'),
+    .describe('keep this many rows of each file: of train drawn by seed, of dev and test by data.splitSeed'),
   split: z
     .strictObject({
       dev: fractionOrCount.optional().describe('rows of train to set aside for dev: a count, or a fraction below 1'),
       test: fractionOrCount.optional().describe('rows of train to set aside for test: a count, or a fraction below 1'),
     })
     .optional()
-    .describe('set parts of train aside, drawn by seed'),
+    .describe('set parts of train aside, each with its share of every class'),
+  splitSeed: z
+    .int()
+    .min(0)
+    .max(0xffffffff)
+    .nullable()
+    .default(13)
+    .describe(
+      'decides which rows are dev and test, whatever the seed; null: seed does, regardless of classes, as in runs of versions without this option',
+    ),
 })
 
 const messages = z
   .array(
     z.strictObject({
-      role: z.enum(['system', 'user', 'assistant']).describe('who speaks'),
+      role: z
+        .enum(['system', 'user', 'assistant', 'conversation'])
+        .describe('who speaks; conversation: the turns of the column that content names'),
       content: z.string().describe('what is said, with {column} placeholders'),
     }),
   )
@@ -164,6 +176,13 @@ export const configSchema = z.strictObject({
     'the text before the answer, with {column} placeholders ({{ and }} are braces), or a list of chat messages',
   ),
   answer: z.string().min(1).describe('the text that is learned, with {column} placeholders'),
+  answerType: z
+    .enum(answerTypes)
+    .nullable()
+    .default('auto')
+    .describe(
+      "whether answers are classes, of which every row's is one, or free text; auto: judged by the training rows, and said; null: as versions without this option judged",
+    ),
   method: z.discriminatedUnion('type', methodSchemas).prefault({ type: 'prompt-tuning' }).describe('what is learned'),
   train: train.prefault({}).describe('how it is learned'),
   verbalizer: z
@@ -265,6 +284,8 @@ function checkTogether(config: Parsed, source: string): void {
       `train.distillation.from: ${sourcePrompt} needs method.init.type: runs`,
       'start from a run (method.init), or name the run that teaches (train.distillation.from)',
     )
+  if (config.answerType === 'text' && data.labels !== undefined)
+    refuse('answerType: text and data.labels exclude each other', 'labels are classes: leave one of the two out')
   if (config.verbalizer !== undefined) {
     const { aggregate, learned, learningRate } = config.verbalizer
     if (!Object.values(data.labels ?? {}).some(words => typeof words !== 'string' && words.length > 1))

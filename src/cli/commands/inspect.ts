@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { stringify } from 'yaml'
+import { storedConfig } from '../../config/stored.js'
 import { GradpromptError } from '../../errors.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import { loadTokenizer } from '../../formats/tokenizer.js'
@@ -48,7 +49,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
 /** A search: where it stands, or what it came to. */
 async function inspectSearch(run: Run, output: Output): Promise<void> {
   const { folder } = run
-  const config = parseSearchConfig(run.config, { source: join(folder, 'config.yaml') })
+  const config = parseSearchConfig(storedConfig(run.config), { source: join(folder, 'config.yaml') })
   const result = (await run.readResult()) as SearchResult | undefined
   const steps = (await run.readEvents()).filter(({ event }) => event === 'step') as unknown as SearchStepEvent[]
   const last = steps.at(-1)

@@ -81,6 +81,16 @@ export function parseJson(text: string, path: string, line: number): unknown {
   }
 }
 
+/** The value of a text that may be JSON, such as a column's that holds lists or objects in some rows; a text that is none is itself. */
+export function valueOfText(text: string): unknown {
+  if (!/^\s*[[{]/.test(text)) return text
+  try {
+    return parseExactly(text, '', 1)
+  } catch {
+    return text
+  }
+}
+
 export const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
