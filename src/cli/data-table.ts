@@ -28,7 +28,7 @@ function partRows(
   const repeats =
     repeated.rows === 0
       ? 'no input twice'
-      : `${plural(repeated.rows, 'row')} repeat the input of another${repeated.conflicting > 0 ? `, ${count(repeated.conflicting)} with another answer` : ''}`
+      : `${plural(repeated.rows, 'row')} with the input of an earlier one${repeated.conflicting > 0 ? `, ${count(repeated.conflicting)} with another answer` : ''}`
   return [
     [part, `${plural(rows, 'row')}, ${plural(answers, 'different answer')}; ${repeats}`],
     ...(shown ? [['', `classes: ${shown.join(', ')}${more > 0 ? `, and ${count(more)} more` : ''}`]] : []),

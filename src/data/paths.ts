@@ -49,6 +49,12 @@ function walk(value: unknown, steps: Path['steps']): unknown {
   return inner
 }
 
+/** The text that a path reaches within the value of the column at its head. */
+export function textAt(value: unknown, name: string): string | undefined {
+  const found = walk(value, pathOf(name)?.steps ?? [])
+  return typeof found === 'string' ? found : undefined
+}
+
 /** A table in which every needed path that leads somewhere is a column of its own. */
 export function withPaths(
   { records, columns, structured = [] }: Pick<Table, 'records' | 'columns' | 'structured'>,

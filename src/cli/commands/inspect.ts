@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { stringify } from 'yaml'
 import { storedConfig } from '../../config/stored.js'
+import { isDataName } from '../../data/readers/index.js'
 import { GradpromptError } from '../../errors.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import { loadTokenizer } from '../../formats/tokenizer.js'
@@ -19,12 +20,13 @@ import { type Config, parseConfig } from '../../train/config.js'
 import type { RunResult } from '../../train/events.js'
 import type { CommandFunction } from '../commands.js'
 import { compute } from '../computation.js'
+import { inspectData } from '../data-inspection.js'
 import { Interrupted } from '../failure.js'
 import { describeResult, exportsOf } from '../learning.js'
 import { bytes, count, createOutput, type Output, plural, quoted, table } from '../output.js'
 import { describeSearch } from '../searching.js'
 
-/** `gradprompt inspect RUN|MODEL|PROMPT` */
+/** `gradprompt inspect RUN|MODEL|PROMPT|DATA` */
 export const run: CommandFunction = async ({ argument, options }) => {
   const path = argument!
   const output = createOutput(options)
@@ -42,6 +44,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     output.text(`wrote ${report}`)
   } else if (isRun) await inspectRun(path, output)
   else if (found?.isFile() && path.endsWith('.safetensors')) await inspectPrompt(path, output)
+  else if (found?.isFile() && isDataName(path)) await inspectData(path, output)
   else await inspectModel(path, output)
   return 0
 }

@@ -1,6 +1,8 @@
 import { GradpromptError } from '../../errors.js'
 import { conversationColumn } from '../conversation.js'
+import { pathsWithin, textAt } from '../paths.js'
 import { type DataFile, readRecords } from '../read.js'
+import { valueOfText } from '../readers/json-text.js'
 import { type DataTask, dataTasks } from '../task-records.js'
 import type { Template } from '../template.js'
 
@@ -70,10 +72,22 @@ export function suggestTask({
   const has = (column: string) => columns.includes(column)
   const known = kinds.find(kind => kind.has.every(has))
   if (known !== undefined) return { kind: known.kind, template: known.template(has), answer: known.answer, certain: false }
-  const text = textNames.find(has) ?? columns[0]
-  const label = labelNames.find(has) ?? columns.find(column => column !== text)
-  if (text === undefined || label === undefined || (columns.length > 2 && !(has(text) && labelNames.some(has)))) return undefined
-  return { kind: 'texts and labels', template: `{${text}}\n${capital(label)}:`, answer: ` {${label}}`, certain: false }
+  const label = labelNames.find(has) ?? (columns.length === 2 ? columns[1] : undefined)
+  if (label === undefined) return undefined
+  const text = textNames.find(name => has(name) && name !== label) ?? longestText(label, { columns, structured, records: first })
+  return text === undefined
+    ? undefined
+    : { kind: 'texts and labels', template: `{${text}}\n${capital(label)}:`, answer: ` {${label}}`, certain: false }
+}
+
+/** The column with the longest values, or the path to them where they stand within lists or objects. */
+function longestText(label: string, { columns, structured, records }: Pick<DataFile, 'columns' | 'structured' | 'records'>) {
+  const lengthOf = (name: string) => records.reduce((sum, record) => sum + (record[name]?.length ?? 0), 0)
+  const [column] = columns.filter(name => name !== label).sort((a, b) => lengthOf(b) - lengthOf(a))
+  if (column === undefined || !structured.includes(column)) return column
+  const value = records.flatMap(record => (Object.hasOwn(record, column) ? [valueOfText(record[column]!)] : []))[0]
+  const within = pathsWithin(value, column)
+  return within.map(path => ({ path, length: textAt(value, path)?.length ?? 0 })).sort((a, b) => b.length - a.length)[0]?.path
 }
 
 const capital = (word: string) => word.charAt(0).toUpperCase() + word.slice(1)

@@ -40,13 +40,20 @@ const readerOf = (extension: string): DataReader | undefined =>
 /** The endings that are known, without the dot. */
 export const knownExtensions = (): string[] => [...readers.values()].flatMap(({ extensions }) => extensions)
 
+/** Whether a file's name ends as one of a known format does. */
+export const isDataName = (path: string): boolean => readerOf(extensionOf(path)) !== undefined
+
+const extensionOf = (path: string): string => {
+  const name = isPacked(path) ? path.slice(0, -'.gz'.length) : path
+  return /\.([^./\\]*)$/.exec(name)?.[1]?.toLowerCase() ?? ''
+}
+
 /**
  * Who reads a file of this name.
  * @throws GradpromptError `unknown-format`, listing the endings there are
  */
 export function readerFor(path: string): DataReader {
-  const name = isPacked(path) ? path.slice(0, -'.gz'.length) : path
-  const extension = /\.([^./\\]*)$/.exec(name)?.[1]?.toLowerCase() ?? ''
+  const extension = extensionOf(path)
   const reader = readerOf(extension)
   if (reader !== undefined) return reader
   const known = knownExtensions()
