@@ -2,7 +2,8 @@ import { GradpromptError } from '../errors.js'
 import { withPaths } from './paths.js'
 import { dataReaders, readerFor } from './readers/index.js'
 import { type NamedBytes, openInput } from './readers/input.js'
-import type { DataNotice, DataReader } from './readers/reader.js'
+import type { DataNotice, DataReader, Table } from './readers/reader.js'
+import { toTable } from './readers/values.js'
 import { type DataRecord, setNulls, setOrigin } from './records.js'
 import { type DataTask, guessTask, taskTable } from './task-records.js'
 
@@ -64,10 +65,7 @@ export async function readRecords(
   if (read.records.length === 0) throw emptyData(name)
   const meant = task ?? guessTask(read, needed)
   const table = meant === undefined ? read : taskTable(read, meant)
-  table.records.forEach((record, i) => {
-    setOrigin(record, table.origins[i]!)
-    setNulls(record, table.nulls?.[i] ?? [])
-  })
+  remember(table)
   const { records, columns: reached } = withPaths(table, needed)
   return {
     records,
@@ -76,6 +74,30 @@ export async function readRecords(
     structured: table.structured ?? [],
     notices: [...input.notices],
     ...(meant && { task: meant }),
+  }
+}
+
+/**
+ * Rows in memory as a file's would be read: values become text, and needed paths columns of their own.
+ * @throws GradpromptError `invalid-data`
+ */
+export function tableOf(
+  rows: readonly Readonly<Record<string, unknown>>[],
+  needed: readonly string[] = [],
+): Pick<DataFile, 'records' | 'columns' | 'structured'> {
+  const table = toTable(
+    rows,
+    rows.map((_, i) => `row ${i + 1}`),
+  )
+  remember(table)
+  return { ...withPaths(table, needed), structured: table.structured ?? [] }
+}
+
+/** Where each record stands, and which of its values are null. */
+function remember({ records, origins, nulls }: Table): void {
+  for (const [i, record] of records.entries()) {
+    setOrigin(record, origins[i]!)
+    setNulls(record, nulls?.[i] ?? [])
   }
 }
 
