@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { commands } from '../src/cli/commands.js'
-import { configOptions, describeOption } from '../src/cli/config-help.js'
+import { configOptions, describeOption } from '../src/cli/show/config-help.js'
 import { packageRoot } from '../src/package-root.js'
 
 /** Writes docs/cli.md from the tables that the command line itself is made of. */

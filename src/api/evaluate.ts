@@ -1,5 +1,3 @@
-import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { AnswerType } from '../data/answer-type.js'
 import { learnedRows } from '../data/describe/evaluated.js'
 import { decideLabels, type LabelWords, promptLabels } from '../data/labels.js'
@@ -9,32 +7,21 @@ import type { DataRecord } from '../data/records.js'
 import { RowBuilder } from '../data/rows.js'
 import { limitRecords } from '../data/split.js'
 import { namedColumns, requireTaskColumns } from '../data/task-columns.js'
+import type { RunTask } from '../data/task-config.js'
 import type { DataTask } from '../data/task-records.js'
 import { prependInstruction, type Template } from '../data/template.js'
 import type { Aggregate } from '../data/verbalizer.js'
-import { GradpromptError, nearest } from '../errors.js'
+import { GradpromptError, nearest, refuseAborted } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import { hashOf, type RowResult } from '../evaluate/row-results.js'
-import {
-  type Choice,
-  contentFreeRow,
-  type Evaluation,
-  type Metrics,
-  refuseAborted,
-  scoreRows,
-  summary,
-} from '../evaluate/score.js'
-import type { ActivePrompt, SoftPrompt } from '../model/active-prompt.js'
+import { type Choice, contentFreeRow, type Evaluation, type Metrics, scoreRows, summary } from '../evaluate/score.js'
 import { LanguageModel } from '../model/language-model.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { taskConfig } from '../search/config.js'
-import { type FoundRun, readFoundRun } from '../sources/found-run.js'
-import { type LearnedRun, readLearnedRun } from '../sources/learned-run.js'
-import { activePrompt, activeRows, promptWordWeights } from '../sources/prompt.js'
-import { type PromptFile, readPrompt } from '../store/prompt-file.js'
-import { openRun } from '../store/run-folder.js'
-import type { Config } from '../train/config.js'
-import type { SearchRun } from './search.js'
+import { openPrompt, type PromptGiven, type PromptSource } from '../sources/open.js'
+import { promptWordWeights } from '../sources/prompt.js'
+import type { FoundRun } from '../sources/run.js'
+import { searchConfigOf } from './runs.js'
 
 export interface EvaluateOptions {
   /** A model or its name; by default that of the run. */
@@ -42,7 +29,7 @@ export interface EvaluateOptions {
   /** A data file, or rows. */
   readonly data: string | readonly Readonly<Record<string, unknown>>[]
   /** A run (of either kind), its folder, a prompt file, a PEFT adapter's folder, rows of a soft prompt, a plain instruction, or nothing. */
-  readonly prompt?: LearnedRun | SearchRun | PromptFile | SoftPrompt | { readonly text: string } | string | undefined
+  readonly prompt?: PromptGiven
   /** By default the prompt's own. */
   readonly template?: Template | undefined
   /** By default the prompt's own. */
@@ -112,9 +99,9 @@ const defaultSeed = 13
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
   const { signal } = options
-  const source = await sourceOf(options)
-  const { file, config, found } = source
-  if (found?.config.search.extractor !== undefined) return evaluateReasoning(options, found)
+  const source = await openPrompt(options.prompt, options)
+  const { file, task: config, found } = source
+  if (found?.config.search?.extractor !== undefined) return evaluateReasoning(options, found)
   const template = options.template ?? (file?.template as Template | undefined) ?? config?.template ?? missing('template')
   const answer = options.answer ?? file?.answer ?? config?.answer ?? missing('answer')
   const seed = options.seed ?? file?.seed ?? config?.seed ?? defaultSeed
@@ -139,7 +126,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
       labels,
       contextLength: model.config.maxPositionEmbeddings,
       numVirtualTokens: prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0,
-      truncate: options.truncate ?? config?.train.truncate ?? false,
+      truncate: options.truncate ?? config?.train?.truncate ?? false,
       tasks: prompt?.method.tasks?.(prompt.config),
       soft: softVocabulary(prompt?.config, model.config),
     })
@@ -175,9 +162,13 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   }
 }
 
-async function evaluateReasoning(options: EvaluateOptions, { config, prompt, ids }: FoundRun): Promise<EvaluateResult> {
+async function evaluateReasoning(
+  options: EvaluateOptions,
+  { folder, config: stored, prompt, ids }: FoundRun,
+): Promise<EvaluateResult> {
   const { evaluateReasoned, refuseUnread } = await import('../search/run/judge.js')
   refuseUnread(options)
+  const config = searchConfigOf({ folder, config: stored })
   const task = taskConfig(config, prompt)
   const seed = options.seed ?? config.seed
   const records = limitRecords(await readData(options, task, task), options.limit, seed)
@@ -201,79 +192,12 @@ async function evaluateReasoning(options: EvaluateOptions, { config, prompt, ids
 }
 
 /** The unconditional likelihood is that after an empty text. */
-const calibrationOf = ({ choose, calibrate }: EvaluateOptions, config: Config | undefined) =>
+const calibrationOf = ({ choose, calibrate }: EvaluateOptions, config: RunTask | undefined) =>
   choose === undefined ? (calibrate ?? config?.evaluate.calibrate) : choose === 'unconditional' ? '' : false
-
-interface PromptSource {
-  readonly file?: PromptFile
-  /** Of the run that the prompt comes from. */
-  readonly config?: Config
-  /** The search whose words stand in the config's template. */
-  readonly found?: FoundRun
-  readonly text?: string
-  active(model: LanguageModel): ActivePrompt | undefined | Promise<ActivePrompt>
-}
-
-/** What acts on a model by itself; a search's words stand in a template. */
-export type ActingPrompt = Exclude<EvaluateOptions['prompt'], SearchRun>
-
-/** A search's words, or whatever acts on a model by vectors. */
-async function sourceOf({ prompt, force }: EvaluateOptions): Promise<PromptSource> {
-  if (isSearchRun(prompt)) return foundSource({ ...prompt.result, config: prompt.config })
-  if (typeof prompt === 'string') {
-    // What else may be wrong with a path is said where it is read as another kind of prompt.
-    const run = await openRun(prompt).catch(() => undefined)
-    if (run?.isSearch) return foundSource(await readFoundRun(run))
-  }
-  return promptFor({ prompt, force })
-}
-
-const isSearchRun = (prompt: EvaluateOptions['prompt']): prompt is SearchRun =>
-  typeof prompt === 'object' && 'folder' in prompt && 'search' in prompt.config
-
-const foundSource = (found: FoundRun): PromptSource => ({
-  config: taskConfig(found.config, found.prompt),
-  found,
-  active: () => undefined,
-})
-
-/** Whatever may stand for a prompt, ready to act on a model. @throws GradpromptError `file-not-found`, `not-a-prompt`, `run-not-finished` */
-export async function promptFor({
-  prompt,
-  force,
-}: Pick<EvaluateOptions, 'force'> & { readonly prompt?: ActingPrompt }): Promise<PromptSource> {
-  if (prompt === undefined) return { active: () => undefined }
-  if (typeof prompt === 'string') return sourceAt(prompt, force)
-  if ('text' in prompt) return { text: prompt.text, active: () => undefined }
-  if ('data' in prompt) return { active: model => activeRows(prompt, model) }
-  if ('folder' in prompt)
-    return { file: prompt.prompt, config: prompt.config, active: model => activePrompt(prompt.prompt, model, { force }) }
-  return { file: prompt, active: model => activePrompt(prompt, model, { force }) }
-}
-
-async function sourceAt(path: string, force: boolean | undefined): Promise<PromptSource> {
-  const found = await stat(path).catch(() => undefined)
-  if (found === undefined) {
-    throw new GradpromptError('file-not-found', `there is no prompt at ${path}`, {
-      expected: 'the folder of a run, its prompt.safetensors, or the folder of a PEFT adapter',
-    })
-  }
-  if (!found.isDirectory()) {
-    const file = await readPrompt(path)
-    return { file, active: model => activePrompt(file, model, { force }) }
-  }
-  if ((await stat(join(path, 'adapter_config.json')).catch(() => undefined)) !== undefined) {
-    const { readPeftAdapter } = await import('../sources/peft-adapter.js')
-    // The width is the model's to say, and the model is not there yet.
-    return { active: model => readPeftAdapter(path, model.checkpoint) }
-  }
-  const { config, prompt: file } = await readLearnedRun(path)
-  return { file, config, active: model => activePrompt(file, model, { force }) }
-}
 
 async function readData(
   { data, columns, task, onWarning }: EvaluateOptions,
-  config: Config | undefined,
+  config: RunTask | undefined,
   texts: { readonly template: Template; readonly answer: string },
 ): Promise<readonly DataRecord[]> {
   if (typeof data === 'string') {
@@ -293,7 +217,7 @@ async function readData(
 /** A prompt that was learned on free-text answers has no label set, however few the answers at hand. */
 function labelsOf(
   options: EvaluateOptions,
-  { file, config }: PromptSource,
+  { file, task: config }: PromptSource,
   answer: string,
   records: readonly DataRecord[],
 ): ReturnType<typeof decideLabels> {
@@ -305,7 +229,7 @@ function labelsOf(
   })
 }
 
-const loadFor = (name: string, config: Config | undefined): Promise<LanguageModel> =>
+const loadFor = (name: string, config: RunTask | undefined): Promise<LanguageModel> =>
   LanguageModel.load(name, {
     ...(config && { device: config.device }),
     ...(config?.threads !== undefined && { threads: config.threads }),

@@ -2,15 +2,15 @@ import { readdir } from 'node:fs/promises'
 import { readRecords } from '../data/read.js'
 import type { DataRecord } from '../data/records.js'
 import { RowBuilder } from '../data/rows.js'
+import type { TaskConfig } from '../data/task-config.js'
 import { GradpromptError, nearest } from '../errors.js'
 import { makeSelfTest, type SelfTest } from '../export/self-test.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import { LanguageModel } from '../model/language-model.js'
-import { type LearnedRun, readLearnedRun } from '../sources/learned-run.js'
 import { hasPeftAdapter, peftAdapter } from '../sources/peft-adapter.js'
 import { activePrompt } from '../sources/prompt.js'
+import { type LearnedRun, readLearnedRun } from '../sources/run.js'
 import type { PromptFile } from '../store/prompt-file.js'
-import type { Config } from '../train/config.js'
 
 export interface ExportOptions {
   /** Where the prompt is to be used: one of `exportTargets`. */
@@ -25,7 +25,7 @@ export interface ExportOptions {
 
 interface ExportContext {
   readonly prompt: PromptFile
-  readonly config: Config
+  readonly config: TaskConfig
   readonly model: LanguageModel
   readonly selfTest: SelfTest
   readonly out: string
@@ -102,7 +102,7 @@ function unknownTarget(name: string): never {
 }
 
 /** The beginnings of a few training rows, as they are fed before the answer. */
-async function selfTestInputs(config: Config, model: LanguageModel, numVirtualTokens: number): Promise<number[][]> {
+async function selfTestInputs(config: TaskConfig, model: LanguageModel, numVirtualTokens: number): Promise<number[][]> {
   const builder = new RowBuilder(model.tokenizer, {
     template: config.template,
     answer: config.answer,

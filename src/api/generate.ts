@@ -7,10 +7,10 @@ import { type GenerationSettings, generationRequest, tokenBudget } from '../gene
 import { LanguageModel } from '../model/language-model.js'
 import { bundledModel } from '../package-root.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
-import type { LearnedRun } from '../sources/learned-run.js'
+import { openPrompt } from '../sources/open.js'
 import { promptsByTask, promptTask } from '../sources/prompt.js'
+import type { LearnedRun } from '../sources/run.js'
 import type { PromptFile } from '../store/prompt-file.js'
-import { promptFor } from './evaluate.js'
 
 export interface GenerateOptions extends Partial<Omit<GenerationSettings, 'prompt'>>, RenderOptions {
   /** A model or its name; by default that of the prompt's run, or the bundled one. */
@@ -54,8 +54,8 @@ export async function generate(options: GenerateOptions): Promise<Generation[]> 
     ...settings
   } = options
   const { promptTask: task } = options
-  const source = await promptFor({ prompt: options.prompt })
-  const given = options.model ?? source.config?.model ?? bundledModel
+  const source = await openPrompt(options.prompt)
+  const given = options.model ?? source.task?.model ?? bundledModel
   const model = typeof given === 'string' ? await LanguageModel.load(given) : given
   try {
     const prompt = await source.active(model)

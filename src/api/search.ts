@@ -1,7 +1,4 @@
-import { join } from 'node:path'
-import { storedConfig } from '../config/stored.js'
-import { GradpromptError } from '../errors.js'
-import { refuseAborted } from '../evaluate/score.js'
+import { GradpromptError, refuseAborted } from '../errors.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { parseSearchConfig, type SearchConfig, type SearchConfigInput } from '../search/config.js'
 import type { SearchActivity, SearchEvent, SearchResult } from '../search/run/events.js'
@@ -10,6 +7,7 @@ import { progressOf } from '../search/run/loop.js'
 import { runSearch, type SearchRunOptions } from '../search/run/run-search.js'
 import { withExamples } from '../search/run/shots.js'
 import { readSearchTask, type SearchTask } from '../search/run/task.js'
+import type { WarningEvent } from '../store/events.js'
 import {
   environmentWarnings,
   type KnownModel,
@@ -21,7 +19,7 @@ import {
   runDetails,
 } from '../store/run-details.js'
 import { createRun, openRun, refuseOccupied } from '../store/run-folder.js'
-import type { WarningEvent } from '../train/events.js'
+import { searchConfigOf } from './runs.js'
 
 export interface SearchOptions {
   /** Hears of everything as it happens; the same lines stand in the run's `events.jsonl`. */
@@ -117,14 +115,15 @@ export async function resumeSearch(
 ): Promise<SearchRun> {
   const started = performance.now()
   const known = await openRun(folder)
-  const stored = configOf(folder, known.config)
+  const stored = searchConfigOf({ folder, config: known.config })
   const result = (await known.readResult()) as SearchResult | undefined
   if (result !== undefined && (steps === undefined || steps === result.steps))
     return { folder, config: stored, result: { ...result, folder } }
   const run = await openRun(folder, { write: true })
   try {
     const warnings: WarningEvent[] = []
-    const config = steps === undefined ? stored : configOf(folder, { ...stored, search: { ...stored.search, steps } })
+    const config =
+      steps === undefined ? stored : searchConfigOf({ folder, config: { ...stored, search: { ...stored.search, steps } } })
     const checkpoint = await run.latestCheckpoint(({ code, message }) => warnings.push({ event: 'warning', code, message }))
     const done = checkpoint?.step ?? 0
     if (steps !== undefined && !(Number.isSafeInteger(steps) && steps > done))
@@ -166,9 +165,6 @@ const warningsOf = ({ repeated, notices }: SearchTask): WarningEvent[] => {
   }
   return [...notices, ...(repeated === 0 ? [] : [rows])].map(notice => ({ event: 'warning', ...notice }))
 }
-
-const configOf = (folder: string, stored: unknown) =>
-  parseSearchConfig(storedConfig(stored), { source: join(folder, 'config.yaml') })
 
 /** A search that begins with a run's vectors has, unless it says another, a prompt of as many tokens. */
 async function withPrompt(input: SearchConfigInput): Promise<SearchConfigInput> {

@@ -3,12 +3,11 @@ import { answerSpace, answerSpaceNotices } from '../data/describe/answer-space.j
 import { completeTexts } from '../data/describe/suggest.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import { parts, readTask, type Task } from '../data/task.js'
-import { GradpromptError } from '../errors.js'
-import { refuseAborted } from '../evaluate/score.js'
+import { GradpromptError, refuseAborted } from '../errors.js'
 import { loadTokenizer } from '../formats/tokenizer.js'
 import { openCheckpoint } from '../model/checkpoint.js'
 import type { LanguageModel } from '../model/language-model.js'
-import { type LearnedRun, learnedConfig, readLearnedRun } from '../sources/learned-run.js'
+import type { WarningEvent } from '../store/events.js'
 import {
   environmentWarnings,
   loadRunModel,
@@ -23,9 +22,10 @@ import { checkMethod } from '../train/check-method.js'
 import { type Config, type ConfigInput, parseConfig } from '../train/config.js'
 import { refuseUnfitData } from '../train/data-limits.js'
 import { checkTeachers } from '../train/distillation.js'
-import type { GradpromptEvent, RunResult, ScoringProgress, WarningEvent } from '../train/events.js'
+import type { GradpromptEvent, RunResult, ScoringProgress } from '../train/events.js'
 import { prepareJob, runJob } from '../train/job.js'
 import { restoreLearning } from '../train/loop.js'
+import { readTunedRun, type TunedRun, tuneConfigOf } from './runs.js'
 
 export interface TuneOptions {
   /** Hears of everything as it happens; the same lines stand in the run's `events.jsonl`. */
@@ -42,7 +42,7 @@ export interface ResumeOptions extends TuneOptions {
 }
 
 /** A finished run. */
-export interface TuneRun extends LearnedRun {
+export interface TuneRun extends TunedRun {
   readonly result: RunResult
 }
 
@@ -140,11 +140,11 @@ export async function resume(folder: string, { steps, onEvent, onProgress, signa
 /** A run that has come to its end, as it stands in its folder. */
 async function finishedRun(folder: string): Promise<TuneRun | undefined> {
   const result = (await (await openRun(folder)).readResult()) as RunResult | undefined
-  return result && { ...(await readLearnedRun(folder)), result: { ...result, folder } }
+  return result && { ...(await readTunedRun(folder)), result: { ...result, folder } }
 }
 
 function configOf(run: Run, steps?: number): Config {
-  const config = learnedConfig(run)
+  const config = tuneConfigOf(run)
   if (steps === undefined) return config
   const { epochs: _, ...train } = config.train
   return parseConfig({ ...config, train: { ...train, steps } }, { source: join(run.folder, 'config.yaml') })

@@ -2,22 +2,19 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { GradpromptError } from '../errors.js'
-import type { AnswerType } from './answer-type.js'
-import { batchesPerEpoch } from './batches.js'
+import { findOverlaps, labelNotices, overlapNotices, preferenceNotices, rowKeys } from './describe/checks.js'
 import { drawExamples, type ExampleRow } from './examples.js'
-import { decideLabels, findLabels, type LabelSet, type LabelWords, labelWordsOf } from './labels.js'
+import { decideLabels, findLabels, type LabelSet, labelWordsOf } from './labels.js'
 import { randomGenerator } from './random.js'
 import { readRecords } from './read.js'
 import type { DataNotice } from './readers/reader.js'
 import type { DataRecord } from './records.js'
 import { compileMessages } from './rendering.js'
 import { type Encoder, RowBuilder, type RowOptions } from './rows.js'
-import { limitRecords, type SplitSizes, splitRecords } from './split.js'
-import { findOverlaps, labelNotices, overlapNotices, preferenceNotices, rowKeys } from './task-checks.js'
+import { limitRecords, splitRecords } from './split.js'
 import { namedColumns, requireTaskColumns } from './task-columns.js'
-import type { DataTask } from './task-records.js'
+import type { TaskConfig } from './task-config.js'
 import { compileTemplate, type Template } from './template.js'
-import type { Aggregate } from './verbalizer.js'
 
 /** What a config says about data comes to: rows in their parts, the label set, and what is to be said about them. */
 
@@ -28,36 +25,6 @@ export type Part = (typeof parts)[number]
 export interface DataSource {
   readonly path: string
   readonly sha256: string
-}
-
-/** The part of a config that data are read and rows made by. */
-export interface TaskConfig {
-  readonly data: {
-    readonly train: string
-    readonly dev?: string | undefined
-    readonly test?: string | undefined
-    readonly columns?: readonly string[] | undefined
-    readonly task?: DataTask | undefined
-    readonly labels?: LabelWords | undefined
-    readonly limit?: number | { readonly [part in Part]?: number | undefined } | undefined
-    readonly split?: SplitSizes | undefined
-    /** Decides which rows are dev and test; null: `seed` does, regardless of classes. */
-    readonly splitSeed: number | null
-  }
-  readonly template: Template
-  readonly answer: string
-  readonly answerType: AnswerType | null
-  readonly verbalizer?: { readonly aggregate: Aggregate } | undefined
-  readonly evaluate: { readonly limit?: number | undefined }
-  readonly train: {
-    readonly templates?: readonly Template[] | undefined
-    readonly truncate: boolean
-    readonly batchSize: number
-    readonly accumulate: number
-    readonly steps?: number | undefined
-    readonly epochs?: number | undefined
-  }
-  readonly seed: number
 }
 
 /** What a config's data come to, before any model is opened. */
@@ -159,7 +126,8 @@ export function taskRows(
   task: Pick<Task, Part | 'labels'>,
   { tokenizer, contextLength, numVirtualTokens, tasks, soft }: RowLimits,
 ): { builder: RowBuilder; builders: readonly RowBuilder[]; truncated: number } {
-  const { answer, train } = config
+  const { answer } = config
+  const truncate = config.train?.truncate ?? false
   const builders = templatesOf(config).map(
     template =>
       new RowBuilder(tokenizer, {
@@ -168,7 +136,7 @@ export function taskRows(
         labels: task.labels,
         contextLength,
         numVirtualTokens,
-        truncate: train.truncate,
+        truncate,
         tasks,
         soft,
       }),
@@ -185,7 +153,7 @@ export function taskRows(
       // token takes at least a byte, so most rows are also known to need no cutting.
       const suspicious =
         builder.columns.some(column => markup?.test(record[column]!)) || answerColumns.some(column => record[column] === '')
-      const long = train.truncate && builder.byteLength(record, i) > room / 2
+      const long = truncate && builder.byteLength(record, i) > room / 2
       if ((suspicious || long) && builder.training(record, i).truncated) truncated++
     }
   }
@@ -195,7 +163,7 @@ export function taskRows(
 }
 
 /** The templates that a training row may have; the first is that of scoring. */
-const templatesOf = ({ template, train }: Pick<TaskConfig, 'template' | 'train'>) => [template, ...(train.templates ?? [])]
+const templatesOf = ({ template, train }: Pick<TaskConfig, 'template' | 'train'>) => [template, ...(train?.templates ?? [])]
 
 const templateStream = 6
 
@@ -217,7 +185,7 @@ export function exampleRows(
     labels,
     contextLength,
     numVirtualTokens: 0,
-    truncate: train.truncate,
+    truncate: train?.truncate ?? false,
   })
   return count => drawExamples(task.train, labels, count, seed).map(i => builder.example(task.train[i]!, i))
 }
@@ -226,11 +194,6 @@ export function exampleRows(
 function specialTokens(tokenizer: Encoder): RegExp | undefined {
   const texts = [...tokenizer.specialTokenIds].map(id => tokenizer.decode([id]).trim()).filter(text => text !== '')
   return texts.length === 0 ? undefined : new RegExp(texts.map(text => text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')).join('|'))
-}
-
-/** Optimiser steps of a run: an epoch's last, partial batch is left for another epoch's shuffle. */
-export function totalSteps({ steps, epochs = 1, batchSize, accumulate }: TaskConfig['train'], rows: number): number {
-  return steps ?? Math.max(1, Math.ceil((epochs * batchesPerEpoch(rows, batchSize)) / accumulate))
 }
 
 async function hashFile(path: string): Promise<string> {

@@ -2,14 +2,14 @@ import type { Condition as Compared, Comparison } from '../evaluate/comparison.j
 import type { MetricValue } from '../evaluate/intervals.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import type { StoredEvent } from '../store/events.js'
-import { type Page, type Section, wide } from './page.js'
 import { type Chart, chartPlace, overlaid } from './parts/charts.js'
 import { type Cell, type ExplorerRow, explorer, type Filter } from './parts/explorer.js'
 import { bytes, count, duration, intervalBar, number, percent, type Scale, scaleOf, withInterval } from './parts/figures.js'
 import { html, type Markup, type Part } from './parts/html.js'
 import { devMetrics, devSeries, stepSeries } from './parts/learning.js'
 import { differenceText } from './parts/outcome.js'
-import { metricNames, shares, smooth } from './presentation.js'
+import { type Page, type Section, wide } from './parts/page.js'
+import { metricNames, shares, smooth } from './parts/presentation.js'
 
 /** What a compared run has besides its rows. */
 export interface ComparedRun {

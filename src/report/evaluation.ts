@@ -1,7 +1,6 @@
 import type { MetricValue } from '../evaluate/intervals.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import type { Metrics } from '../evaluate/score.js'
-import type { Page, Tile } from './page.js'
 import { answerTable } from './parts/answers.js'
 import { calibration } from './parts/calibration.js'
 import { confusionMatrix } from './parts/confusion.js'
@@ -9,9 +8,10 @@ import { cost, type Fact, factList, memoryFact, tokenFact } from './parts/cost.j
 import { count, duration, scaleOf } from './parts/figures.js'
 import { html, type Part } from './parts/html.js'
 import { differenceText, outcomeTable, pairedComparison } from './parts/outcome.js'
+import type { Page, Tile } from './parts/page.js'
+import { metricNames } from './parts/presentation.js'
 import { rowTable } from './parts/rows.js'
 import { type FilterRules, ruleTable } from './parts/rules.js'
-import { metricNames } from './presentation.js'
 
 export interface EvaluationReport {
   readonly name: string

@@ -1,17 +1,17 @@
 import type { InitialEvent, SearchDevEvent, SearchLoadedEvent, SearchResult, SearchStepEvent } from '../search/run/events.js'
 import type { StoredEvent } from '../store/events.js'
-import type { Page, Section, Tile } from './page.js'
 import { type Chart, chartPlace, overlaid } from './parts/charts.js'
 import { confusionMatrix } from './parts/confusion.js'
 import { cost, memoryFact, tokenFact } from './parts/cost.js'
 import { bytes, count, duration, number, scaleOf } from './parts/figures.js'
 import { html, type Markup } from './parts/html.js'
 import { differenceText, outcomeTable, type Sides } from './parts/outcome.js'
+import type { Page, Section, Tile } from './parts/page.js'
+import { metricNames, shares } from './parts/presentation.js'
 import { promptTable, promptText } from './parts/prompts.js'
 import { rowTable } from './parts/rows.js'
 import { settings, warnings } from './parts/settings.js'
 import { swapTable } from './parts/swaps.js'
-import { metricNames, shares } from './presentation.js'
 
 export interface SearchReport {
   readonly name: string

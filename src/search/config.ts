@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { configProblem, invalidConfig } from '../config/problems.js'
 import { fillPrompt, requirePlace } from '../data/prompt-place.js'
-import { type Config, configSchema, parseConfig } from '../train/config.js'
+import { checkTask, type TaskConfig, taskShape } from '../data/task-config.js'
 import { searchMethods, searchSchemas } from './methods/index.js'
 import type { SearchDefaults } from './moves/method.js'
 import { measureOption } from './score/measure.js'
@@ -9,7 +9,7 @@ import { measureOption } from './score/measure.js'
 const count = z.int().min(1)
 const limit = z.number().positive()
 
-const { model, data, template, answer, answerType, evaluate, seed, device, threads, memory, out } = configSchema.shape
+const { model, data, template, answer, answerType, evaluate, seed, device, threads, memory, out } = taskShape
 
 /** What every search has beside its own options. */
 const common = {
@@ -156,15 +156,14 @@ export function parseSearchConfig(input: unknown, { source = 'config' }: { sourc
     throw invalidConfig(source, 'search.mellowmax is a loss of its own', {
       hint: `leave out search.mellowmax, or search.${extractor === undefined ? 'measure' : 'extractor'}`,
     })
-  // What a search has in common with learning is checked as that is.
-  taskConfig(resolved, '', { source })
+  checkTask(taskConfig(resolved, ''), source)
   return resolved
 }
 
-/** The rows of a search, with a text for its prompt, as a config that data are read by. */
-export function taskConfig(config: SearchConfig, prompt: string, options: { source?: string } = {}): Config {
-  const { search: _, template, ...rest } = config
-  return parseConfig({ ...rest, template: fillPrompt(template, prompt) }, options)
+/** A search's task with a text in the place of its prompt: how its rows are read. */
+export function taskConfig(config: SearchConfig, prompt: string): TaskConfig {
+  const { search: _, template, ...task } = config
+  return { ...task, template: fillPrompt(template, prompt) }
 }
 
 let jsonSchema: z.core.JSONSchema.JSONSchema | undefined

@@ -5,9 +5,10 @@ import type { ModelConfig, ModelFamily } from '../../models/family.js'
 import { GradpromptError } from '../errors.js'
 import { openSafetensors } from '../formats/safetensors.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
+import type { LearnedTensor } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { numSoftTokens } from '../prompts/soft-rows.js'
-import { isStatic, type LearnedTensor, staticPrefix, staticRows } from '../prompts/static.js'
+import { isStatic, staticPrefix, staticRows } from '../prompts/static.js'
 import type { PromptFile } from '../store/prompt-file.js'
 
 /** What PEFT keeps of a prompt: `adapter_config.json`, without what all types share, and the tensors of its weights file. */

@@ -8,6 +8,18 @@ export interface RunEvent {
   readonly step?: number | undefined
 }
 
+export interface CheckpointEvent {
+  readonly event: 'checkpoint'
+  readonly step: number
+}
+
+export interface WarningEvent {
+  readonly event: 'warning'
+  /** Kebab-case, as an error's. */
+  readonly code: string
+  readonly message: string
+}
+
 export type StoredEvent = RunEvent & Record<string, unknown>
 
 /** The log of a run: one JSON object a line, appended in a single write each, so that a kill tears at most the last one. */

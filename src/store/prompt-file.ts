@@ -1,3 +1,5 @@
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { z } from 'zod'
 import { aggregates, type Verbalizer } from '../data/verbalizer.js'
 import { GradpromptError } from '../errors.js'
@@ -110,6 +112,23 @@ export async function readPrompt(path: string): Promise<PromptFile> {
   } finally {
     await file.close()
   }
+}
+
+/**
+ * The prompt of a run folder, or the file itself.
+ *
+ * @param option what names it, for the message
+ * @throws GradpromptError `file-not-found`
+ */
+export async function promptPath(path: string, option: string): Promise<string> {
+  const found = await stat(path).catch(() => undefined)
+  const file = found?.isDirectory() ? join(path, 'prompt.safetensors') : path
+  if (found?.isFile() || (found && (await stat(file).catch(() => undefined)))) return file
+  throw new GradpromptError('file-not-found', `${option}: there is no prompt at ${path}`, {
+    found: found ? 'a folder without prompt.safetensors' : 'nothing',
+    expected: 'the folder of a finished run, or its prompt.safetensors',
+    ...(found && { hint: `gradprompt resume ${path}, if it is a run that was stopped` }),
+  })
 }
 
 /** The rows that stand before the text, of a method whose prompt is the same for every text. */

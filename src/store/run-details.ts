@@ -2,7 +2,7 @@ import { basename, dirname, extname, resolve } from 'node:path'
 import { type DataSource, type Part, parts } from '../data/task.js'
 import { GradpromptError } from '../errors.js'
 import { LanguageModel, type LoadOptions } from '../model/language-model.js'
-import type { WarningEvent } from '../train/events.js'
+import type { WarningEvent } from '../store/events.js'
 import { currentEnvironment, type Environment, environmentDifferences } from './environment.js'
 
 /** A model as a run remembers it. */

@@ -3,6 +3,7 @@ import { type Checkpoint, shortName } from '../model/checkpoint.js'
 import { hashModel } from '../model/weight-file.js'
 import type { PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
+import { readSources } from '../sources/initial-prompts.js'
 
 /**
  * Refuses options of a method that contradict each other or the model, and prompts to start from that do not fit, before any weight
@@ -22,7 +23,6 @@ export async function checkMethod(
     })
   const init = options.init as { readonly type?: string; readonly from?: readonly string[] } | undefined
   if (init?.type !== 'runs') return
-  const { readSources } = await import('../prompts/transfer.js')
   const target = { name: shortName(checkpoint), hash: await hashModel(files), hiddenSize: model.hiddenSize }
   await readSources(init.from!, target, method.placement(options, model).numVirtualTokens)
 }

@@ -1,79 +1,12 @@
 import { z } from 'zod'
 import { configProblem, invalidConfig } from '../config/problems.js'
-import { answerTypes } from '../data/answer-type.js'
-import { dataTasks } from '../data/task-records.js'
+import { checkTask, checkTurns, hasDev, taskShape, template, turnsOf } from '../data/task-config.js'
 import { compileTemplate } from '../data/template.js'
 import { aggregates } from '../data/verbalizer.js'
-import { bundledModel } from '../package-root.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
 import { methodSchemas, promptMethods } from '../prompts/methods/index.js'
 
 const count = z.int().min(1)
-const filePath = z.string().min(1)
-const fractionOrCount = z
-  .number()
-  .positive()
-  .refine(size => size < 1 || Number.isInteger(size), 'a whole number of rows, or a fraction below 1')
-
-const data = z.strictObject({
-  train: filePath.describe('training rows: .tsv .csv .jsonl .ndjson .json .parquet'),
-  dev: filePath.optional().describe('rows that choose the best checkpoint; or see data.split'),
-  test: filePath.optional().describe('rows that are scored once, at the end'),
-  columns: z
-    .array(z.string().min(1))
-    .min(1)
-    .refine(names => new Set(names).size === names.length, 'a list of names that differ')
-    .optional()
-    .describe('names of the columns, for a file without a header'),
-  task: z.enum(dataTasks).optional().describe('a benchmark, whose files are read into the columns question and answer'),
-  labels: z
-    .record(z.string(), z.union([z.string(), z.array(z.string().min(1)).min(1)]))
-    .refine(labels => Object.keys(labels).length > 0, 'at least one label')
-    .optional()
-    .describe(
-      'value in the label column -> word in the answer, or several, of which the first is learned; by default the values themselves, when they are few',
-    ),
-  limit: z
-    .union([
-      count,
-      z.strictObject({
-        train: count.optional().describe('training rows to keep'),
-        dev: count.optional().describe('dev rows to keep'),
-        test: count.optional().describe('test rows to keep'),
-      }),
-    ])
-    .optional()
-    .describe('keep this many rows of each file: of train drawn by seed, of dev and test by data.splitSeed'),
-  split: z
-    .strictObject({
-      dev: fractionOrCount.optional().describe('rows of train to set aside for dev: a count, or a fraction below 1'),
-      test: fractionOrCount.optional().describe('rows of train to set aside for test: a count, or a fraction below 1'),
-    })
-    .optional()
-    .describe('set parts of train aside, each with its share of every class'),
-  splitSeed: z
-    .int()
-    .min(0)
-    .max(0xffffffff)
-    .nullable()
-    .default(13)
-    .describe(
-      'decides which rows are dev and test, whatever the seed; null: seed does, regardless of classes, as in runs of versions without this option',
-    ),
-})
-
-const messages = z
-  .array(
-    z.strictObject({
-      role: z
-        .enum(['system', 'user', 'assistant', 'conversation'])
-        .describe('who speaks; conversation: the turns of the column that content names'),
-      content: z.string().describe('what is said, with {column} placeholders'),
-    }),
-  )
-  .min(1)
-
-const template = z.union([z.string(), messages])
 
 const regularization = z.strictObject({
   weight: z
@@ -169,20 +102,10 @@ const train = z.strictObject({
   checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
 })
 
+const { evaluate, seed, device, threads, memory, out, ...task } = taskShape
+
 export const configSchema = z.strictObject({
-  model: filePath.default(bundledModel).describe('a folder or a .gguf file'),
-  data: data.describe('rows to learn from; paths are relative to the working directory'),
-  template: template.describe(
-    'the text before the answer, with {column} placeholders ({{ and }} are braces), or a list of chat messages',
-  ),
-  answer: z.string().min(1).describe('the text that is learned, with {column} placeholders'),
-  answerType: z
-    .enum(answerTypes)
-    .nullable()
-    .default('auto')
-    .describe(
-      "whether answers are classes, of which every row's is one, or free text; auto: judged by the training rows, and said; null: as versions without this option judged",
-    ),
+  ...task,
   method: z.discriminatedUnion('type', methodSchemas).prefault({ type: 'prompt-tuning' }).describe('what is learned'),
   train: train.prefault({}).describe('how it is learned'),
   verbalizer: z
@@ -196,28 +119,16 @@ export const configSchema = z.strictObject({
     })
     .optional()
     .describe('how several words of a class (data.labels) make its score'),
-  evaluate: z
-    .strictObject({
-      limit: count.optional().describe('dev rows that are scored, drawn by seed; by default all'),
-      batchSize: count.optional().describe('rows that are scored at once'),
-      calibrate: z
-        .union([z.boolean(), z.string().min(1)])
-        // A flag's words come as text.
-        .transform(text => (text === 'true' ? true : text === 'false' ? false : text))
-        .optional()
-        .describe('subtract what the labels score after a text that says nothing: that text, or true for N/A'),
-    })
-    .prefault({})
-    .describe('how it is scored'),
+  evaluate,
   control: z
     .strictObject({ instruction: z.string().optional().describe('a plain instruction put before the template') })
     .prefault({})
     .describe('the base model without the prompt, scored beside it'),
-  seed: z.int().min(0).max(0xffffffff).default(13).describe('decides every random choice'),
-  device: z.enum(['cpu', 'webgpu', 'cuda', 'dml', 'coreml']).default('cpu').describe('where the model runs'),
-  threads: z.int().min(1).max(1024).optional().describe('CPU threads; by default one a core'),
-  memory: z.number().positive().optional().describe('memory budget in GB; by default what the machine has free'),
-  out: filePath.optional().describe('the run folder; by default a new name under runs/'),
+  seed,
+  device,
+  threads,
+  memory,
+  out,
 })
 
 type Parsed = z.output<typeof configSchema>
@@ -251,19 +162,15 @@ export function parseConfig(input: unknown, { source = 'config' }: { source?: st
   return { ...config, train: { ...train, learningRate, keep: train.keep ?? (hasDev(config) ? 'best' : 'last') } }
 }
 
-const hasDev = ({ data }: Parsed) => data.dev !== undefined || data.split?.dev !== undefined
-
 /** What one option says about another. */
 function checkTogether(config: Parsed, source: string): void {
   const { data, train, template } = config
+  checkTask(config, source)
   const refuse = (message: string, hint: string) => {
     throw invalidConfig(source, message, { hint })
   }
   if (train.steps !== undefined && train.epochs !== undefined)
     refuse('train.steps and train.epochs exclude each other', 'keep one of the two')
-  for (const part of ['dev', 'test'] as const)
-    if (data[part] !== undefined && data.split?.[part] !== undefined)
-      refuse(`data.${part} and data.split.${part} exclude each other`, 'keep one of the two')
   if (!hasDev(config)) {
     const hint = 'give a dev file (data.dev), or set a part of train aside (data.split.dev)'
     if (train.earlyStopping !== undefined) refuse('train.earlyStopping needs data.dev or data.split.dev', hint)
@@ -285,8 +192,6 @@ function checkTogether(config: Parsed, source: string): void {
       `train.distillation.from: ${sourcePrompt} needs method.init.type: runs`,
       'start from a run (method.init), or name the run that teaches (train.distillation.from)',
     )
-  if (config.answerType === 'text' && data.labels !== undefined)
-    refuse('answerType: text and data.labels exclude each other', 'labels are classes: leave one of the two out')
   if (config.verbalizer !== undefined) {
     const { aggregate, learned, learningRate } = config.verbalizer
     if (!Object.values(data.labels ?? {}).some(words => typeof words !== 'string' && words.length > 1))
@@ -304,22 +209,15 @@ function checkTogether(config: Parsed, source: string): void {
     if (!learned && learningRate !== undefined)
       refuse('verbalizer.learningRate belongs to verbalizer.learned: true', 'leave it out, or learn the weights')
   }
-  const templates = [template, ...(train.templates ?? [])]
-  const isSoft = (one: typeof template) =>
-    (typeof one === 'string' ? [one] : one.map(({ content }) => content)).some(text => compileTemplate(text).soft.length > 0)
-  if (config.method.type === 'soft-template' && !isSoft(template))
+  const isSoft = turnsOf(template).some(text => compileTemplate(text).soft.length > 0)
+  if (config.method.type === 'soft-template' && !isSoft)
     refuse(
       'method.type: soft-template needs soft tokens in template',
       'write them where they are to stand: {soft:3} or {soft:"It was"}',
     )
   if ('init' in config.method && config.method.init?.type === 'labels' && data.labels === undefined)
     refuse('method.init.type: labels needs data.labels', 'give the label words: data.labels: { "0": negative, "1": positive }')
-  for (const [i, one] of templates.entries())
-    if (typeof one !== 'string' && one.at(-1)?.role === 'assistant')
-      refuse(
-        `the last message of ${i === 0 ? 'template' : `train.templates.${i - 1}`} is the assistant: that place is the answer`,
-        'move its text to the answer',
-      )
+  for (const [i, one] of (train.templates ?? []).entries()) checkTurns(one, `train.templates.${i}`, source)
 }
 
 let jsonSchema: z.core.JSONSchema.JSONSchema | undefined

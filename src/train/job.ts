@@ -3,7 +3,7 @@ import { batchOrder } from '../data/batches.js'
 import type { DataRecord } from '../data/records.js'
 import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows.js'
 import { splitRecords } from '../data/split.js'
-import { drawTemplate, exampleRows, type Task, taskRows, totalSteps } from '../data/task.js'
+import { drawTemplate, exampleRows, type Task, taskRows } from '../data/task.js'
 import { countWords, weightGradient, wordParameter } from '../data/verbalizer.js'
 import { GradpromptError } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
@@ -16,6 +16,7 @@ import type { Teaching } from '../model/teacher.js'
 import type { PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
+import { readSources } from '../sources/initial-prompts.js'
 import { peakMemory } from '../store/environment.js'
 import { type PromptFile, writePrompt } from '../store/prompt-file.js'
 import { type Run, startName } from '../store/run-folder.js'
@@ -25,6 +26,7 @@ import { lessons } from './distillation.js'
 import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf, type RowPlace } from './frozen-rows.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
+import { totalSteps } from './schedule.js'
 
 const wordLearningRate = 0.05
 
@@ -77,7 +79,8 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     keysAndValues: rows => model.keysAndValues(rows),
     seed: config.seed,
     labelWords: task.labels?.candidates ?? [],
-    base: { name: model.name, hash: model.hash },
+    learnedPrompts: (from, count) =>
+      readSources(from, { name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize }, count),
     exampleRows: examples,
   })
   const prompt = { method, config: resolved, parameters }

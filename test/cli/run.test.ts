@@ -154,7 +154,11 @@ describe('a finished run', () => {
     const passed = await command(['evaluate', finished, '--data', at('toy.tsv'), '--threshold', '0', '--json'])
     expect(passed.code).toBe(0)
     const [warning, result] = passed.lines
-    expect(warning).toMatchObject({ event: 'warning', code: 'overlapping-rows', message: expect.stringMatching(/^48 of 48 rows/) })
+    expect(warning).toMatchObject({
+      event: 'warning',
+      code: 'overlapping-rows',
+      message: expect.stringMatching(/^48 of 48 rows/),
+    })
     expect(result).toMatchObject({ event: 'result', rows: 48, passed: true, labels: ['the', 'of'] })
     expect(result!.control).toMatchObject({ instruction: 'Classify the text. Answer with one word: the or of.' })
     const text = await command(['evaluate', finished, '--data', at('toy.tsv'), '--limit', '8', '--no-control'])

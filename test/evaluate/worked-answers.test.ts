@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { extractAnswer, labelRule, normalNumber } from '../../src/evaluate/extraction.js'
+import { extractAnswer, labelRule, normalNumber } from '../../src/evaluate/answers/extraction.js'
 import { gsm8k, sameNumber } from '../../src/evaluate/tasks/gsm8k.js'
 
 interface Worked {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { writePage } from '../../src/report/page.js'
+import { writePage } from '../../src/report/parts/page.js'
 import { temporaryFolder } from '../train/toy.js'
 import { pages } from './report-data.js'
 

@@ -1,8 +1,8 @@
 import { Script } from 'node:vm'
 import { describe, expect, test } from 'vitest'
-import { pageHtml } from '../../src/report/page.js'
 import { reliabilityBins } from '../../src/report/parts/calibration.js'
 import { html, trusted } from '../../src/report/parts/html.js'
+import { pageHtml } from '../../src/report/parts/page.js'
 import { tunePage } from '../../src/report/tune.js'
 import { pages, tuneReport } from './report-data.js'
 

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { lowest, substituted, substitutionScores } from '../../src/search/moves/candidates.js'
+import { rankCorrelation } from '../../src/search/moves/drift.js'
 import type { ScoredCandidate } from '../../src/search/moves/method.js'
 import { Budget } from '../../src/search/score/budget.js'
 import { Objective } from '../../src/search/score/objective.js'
 import { SearchPrograms } from '../../src/search/score/programs.js'
-import { rankCorrelation } from '../../src/search/space/drift.js'
+import { lowest, substituted, substitutionScores } from '../../src/search/space/candidates.js'
 import { ownCache } from '../support/cache.js'
 
 ownCache()

@@ -6,8 +6,8 @@ import type { MetricValue } from '../../evaluate/intervals.js'
 import { predictionsPath } from '../../evaluate/predictions.js'
 import { readRowResults } from '../../evaluate/row-results.js'
 import type { ComparedRun, ComparisonReport } from '../../report/comparison.js'
-import type { CommandFunction } from '../commands.js'
-import { count, createOutput, plural, table } from '../output.js'
+import type { CommandFunction } from '../terminal/command.js'
+import { count, createOutput, plural, table } from '../terminal/output.js'
 
 /** `gradprompt compare A B …` */
 export const run: CommandFunction = async ({ argument, options }) => {
@@ -59,7 +59,7 @@ function defaultReport(sources: readonly Source[]): string {
 /** @throws GradpromptError `cannot-write` */
 async function writeReport(path: string, report: ComparisonReport): Promise<string> {
   const { comparisonPage } = await import('../../report/comparison.js')
-  const { writePage } = await import('../../report/page.js')
+  const { writePage } = await import('../../report/parts/page.js')
   try {
     await writePage(path, comparisonPage(report))
     return path

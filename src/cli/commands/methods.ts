@@ -5,10 +5,10 @@ import { methodSchemas, promptMethods } from '../../prompts/methods/index.js'
 import { searchMethods, searchSchemas } from '../../search/methods/index.js'
 import { learnedNumbers } from '../../train/check-method.js'
 import { configSchema } from '../../train/config.js'
-import type { CommandFunction } from '../commands.js'
-import { configOptions, describeOption } from '../config-help.js'
-import { exportsOf } from '../learning.js'
-import { createOutput, plural, table } from '../output.js'
+import { configOptions, describeOption } from '../show/config-help.js'
+import { exportsOf } from '../show/learning.js'
+import type { CommandFunction } from '../terminal/command.js'
+import { createOutput, plural, table } from '../terminal/output.js'
 
 /** `gradprompt methods` */
 export const run: CommandFunction = async ({ options }) => {

@@ -1,7 +1,7 @@
 import { type LabelSet, labelWord } from '../labels.js'
 import type { DataRecord } from '../records.js'
-import { findOverlaps, type Overlap, type Parts, rowKeys } from '../task-checks.js'
 import type { Template } from '../template.js'
+import { findOverlaps, type Overlap, type Parts, rowKeys } from './checks.js'
 
 /** What rows are like, in figures: classes, repeats, overlaps and lengths. It knows nothing of models; lengths come from its caller. */
 

@@ -1,8 +1,9 @@
 import type { DataNotice } from '../readers/reader.js'
 import type { DataRecord } from '../records.js'
-import { readTask, type TaskConfig } from '../task.js'
-import { findOverlaps, rowKeys } from '../task-checks.js'
+import { readTask } from '../task.js'
 import type { TaskTexts } from '../task-columns.js'
+import type { TaskConfig } from '../task-config.js'
+import { findOverlaps, rowKeys } from './checks.js'
 
 /** What is to be said of rows before they are scored: above all whether a prompt was learned from them. */
 

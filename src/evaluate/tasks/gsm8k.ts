@@ -1,4 +1,4 @@
-import { normalNumber, rules } from '../extraction.js'
+import { normalNumber, rules } from '../answers/extraction.js'
 import { benchmarkColumns, type GenerationTask } from './task.js'
 
 /** Whether two texts are the same number. */

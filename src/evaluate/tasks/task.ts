@@ -8,7 +8,7 @@ import {
   type Template,
   type TemplateMessage,
 } from '../../data/template.js'
-import type { ExtractionRule } from '../extraction.js'
+import type { ExtractionRule } from '../answers/extraction.js'
 
 /** How an answer is found in a generated text, and what it counts for. */
 export interface Filter {

@@ -107,8 +107,7 @@ async function sharedMatrix(
   from: readonly string[],
   context: Parameters<typeof startingRows>[2],
 ) {
-  const { readSources } = await import('../transfer.js')
-  const [source, ...others] = await readSources(from, { ...context.base, hiddenSize: context.model.hiddenSize }, numVirtualTokens)
+  const [source, ...others] = await context.learnedPrompts(from, numVirtualTokens)
   if (source!.method.type !== 'mpt' || others.length > 0) return undefined
   const tensors = new Map(source!.tensors.map(tensor => [tensor.name, tensor]))
   const prompt = tensors.get('prompt')!.data.slice()

@@ -1,6 +1,6 @@
 import type { MetricValue } from '../../evaluate/intervals.js'
-import { shares } from '../presentation.js'
 import { html, type Markup } from './html.js'
+import { shares } from './presentation.js'
 
 /** How the values of a figure are written, and where an axis for it would end. */
 export interface Scale {

@@ -1,9 +1,9 @@
 import type { Metrics } from '../../evaluate/score.js'
 import type { StoredEvent } from '../../store/events.js'
-import { metricNames, shares, smooth } from '../presentation.js'
 import { type Chart, chartPlace, overlaid } from './charts.js'
 import { number, percent } from './figures.js'
 import { html, type Markup } from './html.js'
+import { metricNames, shares, smooth } from './presentation.js'
 
 const finite = (value: unknown): number | null => (typeof value === 'number' && Number.isFinite(value) ? value : null)
 

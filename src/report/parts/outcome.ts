@@ -1,10 +1,10 @@
 import { compareConditions, type PairedComparison } from '../../evaluate/comparison.js'
 import type { RowResult } from '../../evaluate/row-results.js'
 import type { Metrics } from '../../evaluate/score.js'
-import { wide } from '../page.js'
-import { metricNames } from '../presentation.js'
 import { count, intervalBar, number, probability, scaleOf, withInterval } from './figures.js'
 import { html, type Markup } from './html.js'
+import { wide } from './page.js'
+import { metricNames } from './presentation.js'
 
 export interface Condition {
   readonly name: string

@@ -1,8 +1,8 @@
 import type { JudgedPrompt } from '../../search/run/events.js'
-import { wide } from '../page.js'
-import { metricNames } from '../presentation.js'
 import { intervalBar, number, scaleOf, withInterval } from './figures.js'
 import { html, type Markup } from './html.js'
+import { wide } from './page.js'
+import { metricNames } from './presentation.js'
 
 /** The best prompts of a search as they were ranked at the end, with their figures on dev. */
 export function promptTable(ranking: readonly JudgedPrompt[], initial: JudgedPrompt): Markup {

@@ -1,7 +1,7 @@
 import type { RowResult } from '../../evaluate/row-results.js'
-import { wide } from '../page.js'
 import { percent } from './figures.js'
 import { html, type Markup } from './html.js'
+import { wide } from './page.js'
 
 /** A way in which a task reads answers: its rules, tried in order. */
 export interface FilterRules {

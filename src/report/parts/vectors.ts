@@ -1,7 +1,7 @@
 import type { MovedTokens, NearestToken } from '../../evaluate/nearest-tokens.js'
-import { wide } from '../page.js'
 import { number } from './figures.js'
 import { html, type Markup, tokenText } from './html.js'
+import { wide } from './page.js'
 
 /** What each vector of a soft prompt reads as, where it began, and how far it went. */
 export function vectors(moved: readonly MovedTokens[]): Markup {

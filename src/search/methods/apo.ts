@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { beginning, type Kept, outcomeOf, ranked } from '../moves/beam.js'
-import { draw } from '../moves/candidates.js'
 import type { SearchContext, SearchMethod } from '../moves/method.js'
 import { preselect, selectionOptions, selections } from '../moves/selection.js'
+import { draw } from '../space/candidates.js'
 import { asks, casesOf, criticOptions, whole } from '../writing/critic.js'
 import { promptsOf, type WrittenPrompts } from '../writing/written-prompts.js'
 

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { acceptanceOption, moveAmong, type PromptState } from '../moves/acceptance.js'
-import { lowest, pick, rowsOf, substituted } from '../moves/candidates.js'
 import type { SearchMethod } from '../moves/method.js'
-import { positionAt, positionOption } from '../space/positions.js'
+import { positionAt, positionOption } from '../moves/positions.js'
+import { lowest, pick, rowsOf, substituted } from '../space/candidates.js'
 
 export const arcaSchema = z.strictObject({
   type: z.literal('arca'),

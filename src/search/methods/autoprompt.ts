@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { acceptanceOption, moveAmong, type PromptState } from '../moves/acceptance.js'
-import { lowest, rowsOf, substituted, substitutionScores } from '../moves/candidates.js'
 import type { SearchMethod } from '../moves/method.js'
-import { positionAt, positionOption } from '../space/positions.js'
+import { positionAt, positionOption } from '../moves/positions.js'
+import { lowest, rowsOf, substituted, substitutionScores } from '../space/candidates.js'
 
 export const autopromptSchema = z.strictObject({
   type: z.literal('autoprompt'),

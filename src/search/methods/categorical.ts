@@ -1,9 +1,9 @@
 import { z } from 'zod'
 import { mean } from '../../numbers.js'
-import { distinct, lowest, substituted } from '../moves/candidates.js'
 import type { SearchContext, SearchMethod } from '../moves/method.js'
 import { drawFrom, entropyOf, policyGradient, softmaxes } from '../score/distributions.js'
 import { adamStep } from '../score/relaxation.js'
+import { distinct, lowest, substituted } from '../space/candidates.js'
 import { textTokens } from '../space/text-tokens.js'
 
 export const categoricalSchema = z.strictObject({

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { beginning, outcomeOf, ranked } from '../moves/beam.js'
-import { draw } from '../moves/candidates.js'
 import type { SearchMethod } from '../moves/method.js'
+import { draw } from '../space/candidates.js'
 import { asks, casesOf, criticOptions, whole } from '../writing/critic.js'
 import { promptsOf } from '../writing/written-prompts.js'
 

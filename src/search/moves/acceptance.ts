@@ -1,6 +1,6 @@
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import { z } from 'zod'
-import type { Candidate } from './candidates.js'
+import type { Candidate } from '../space/candidates.js'
 import type { SearchContext, StepOutcome } from './method.js'
 
 /** `better`: only what is better. `always`: the best of a step, even if it is worse. `annealed`: worse ones ever more rarely. */

@@ -1,4 +1,4 @@
-import type { Candidate } from './candidates.js'
+import type { Candidate } from '../space/candidates.js'
 import type { EliminatedCandidate, ScoredCandidate, SearchContext, StepOutcome } from './method.js'
 
 /** A prompt with its loss over all questions of a step; null where it has not been scored. */

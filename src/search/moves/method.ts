@@ -1,11 +1,12 @@
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import type { DraftScorer } from '../score/draft.js'
+import type { Embedding } from '../score/embedding.js'
 import type { Measure } from '../score/measure.js'
 import type { Objective, ObjectiveOptions, PromptScore } from '../score/objective.js'
 import type { SearchPrograms } from '../score/programs.js'
+import type { Candidate } from '../space/candidates.js'
 import type { SearchRow, TokenSpace } from '../space/token-space.js'
-import type { Writer } from '../writing/writer.js'
-import type { Candidate } from './candidates.js'
+import type { Writer } from './writer.js'
 
 /** What a search step works with. */
 export interface SearchContext {
@@ -64,20 +65,6 @@ export interface ScoredCandidate extends Candidate, PromptScore {}
 export interface EliminatedCandidate extends ScoredCandidate {
   /** Questions that it was scored on. */
   readonly questions: number
-}
-
-/** Products with the embedding table, whose rows are as the first layer takes them. */
-export interface Embedding {
-  readonly hiddenSize: number
-  readonly vocabSize: number
-  /** [ids.length, d] */
-  rows(ids: readonly number[]): Promise<Float32Array>
-  /** `E[v] . x`: [F, d] -> [F, V] */
-  project(vectors: Float32Array): Promise<Float32Array>
-  /** `sum_v w[v] E[v]`: [F, V] -> [F, d] */
-  mix(weights: Float32Array): Promise<Float32Array>
-  /** Squared lengths of the rows, [V] */
-  squaredNorms(): Promise<Float32Array>
 }
 
 /** What a method keeps between steps: plain JSON, and arrays of numbers. It is written into checkpoints. */

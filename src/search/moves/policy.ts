@@ -1,6 +1,6 @@
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import { policyInputs, type SearchPrograms } from '../score/programs.js'
-import { lowest } from './candidates.js'
+import { lowest } from '../space/candidates.js'
 import type { SearchContext } from './method.js'
 
 /** Standard deviation of a policy's first weights is that of Xavier times this: it begins as good as indifferent between tokens. */

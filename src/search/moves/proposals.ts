@@ -1,5 +1,5 @@
+import { draw } from '../space/candidates.js'
 import type { SearchRow } from '../space/token-space.js'
-import { draw } from './candidates.js'
 import type { SearchContext } from './method.js'
 
 /**

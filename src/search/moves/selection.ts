@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { shuffle } from '../../data/random.js'
 import type { PromptScore } from '../score/objective.js'
-import type { Candidate } from './candidates.js'
+import type { Candidate } from '../space/candidates.js'
 import type { EliminatedCandidate, SearchContext } from './method.js'
 
 /** `all`: every prompt on every question. `halving`: the worse half goes after each block. `ucb`: a bandit says which go on. */

@@ -1,6 +1,6 @@
 import type { PairedComparison } from '../../evaluate/comparison.js'
 import type { Evaluation, Metrics } from '../../evaluate/score.js'
-import type { CheckpointEvent, WarningEvent } from '../../train/events.js'
+import type { CheckpointEvent, WarningEvent } from '../../store/events.js'
 import type { BudgetLimits } from '../score/budget.js'
 
 /** A candidate of a step: what would change, what the gradient says of it, and what it comes to. */

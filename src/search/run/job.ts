@@ -3,11 +3,12 @@ import { GradpromptError } from '../../errors.js'
 import { LanguageModel } from '../../model/language-model.js'
 import type { SearchConfig } from '../config.js'
 import { searchMethods } from '../methods/index.js'
-import type { Embedding, SearchMethod } from '../moves/method.js'
+import { DriftGuard } from '../moves/drift.js'
+import type { SearchMethod } from '../moves/method.js'
 import type { Spending } from '../score/budget.js'
 import { Draft } from '../score/draft.js'
+import { type Embedding, embeddingOf } from '../score/embedding.js'
 import { SearchPrograms } from '../score/programs.js'
-import { DriftGuard } from '../space/drift.js'
 import { type SearchRow, TokenSpace, type TokenSpaceOptions } from '../space/token-space.js'
 import { allowedTokens } from '../space/vocabulary.js'
 import type { SearchProgress, Stored } from './loop.js'
@@ -149,24 +150,4 @@ function requireLabels({ search }: SearchConfig, { labels }: SearchTask): void {
     expected: 'data.labels, or few values in the label column',
     hint: 'search.measure: cross-entropy, or mistakes, scores free text',
   })
-}
-
-function embeddingOf(model: LanguageModel, programs: SearchPrograms): Embedding {
-  const { hiddenSize, vocabSize } = model.config
-  let norms: Promise<Float32Array> | undefined
-  return {
-    hiddenSize,
-    vocabSize,
-    rows: ids => model.embeddingRows(ids),
-    project: vectors => programs.project(vectors),
-    mix: weights => programs.mix(weights),
-    squaredNorms() {
-      norms ??= model.embeddingTable().then(table => {
-        const sums = new Float32Array(vocabSize)
-        for (let v = 0; v < vocabSize; v++) for (let k = 0; k < hiddenSize; k++) sums[v]! += table[v * hiddenSize + k]! ** 2
-        return sums
-      })
-      return norms
-    },
-  }
 }

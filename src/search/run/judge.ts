@@ -10,7 +10,8 @@ import { GenerationEngine } from '../../generate/engine.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { SearchConfig } from '../config.js'
 import { Budget } from '../score/budget.js'
-import { type Reasoned, Reasoning } from '../score/reasoning.js'
+import { Reasoning } from '../score/reasoning.js'
+import type { Reasoned } from '../space/row-sequence.js'
 import { TokenSpace } from '../space/token-space.js'
 
 /** Rows with their metrics; `right` where answers follow reasoning. */

@@ -1,7 +1,7 @@
 import { GradpromptError } from '../../errors.js'
 import { promptMethods } from '../../prompts/methods/index.js'
 import { isStatic, staticRows } from '../../prompts/static.js'
-import { readLearnedRun } from '../../sources/learned-run.js'
+import { readLearnedRun } from '../../sources/run.js'
 
 /**
  * The vectors that a run has learned, where they are the same for every text and stand at the input.

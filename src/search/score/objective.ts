@@ -3,6 +3,7 @@ import { classScores } from '../../data/verbalizer.js'
 import { Forest, type Target } from '../../model/forest.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { logSumExp, mean } from '../../numbers.js'
+import type { Reasoned } from '../space/row-sequence.js'
 import { behind, choicesOf, readable, sequenceOf } from '../space/row-sequence.js'
 import type { SearchRow } from '../space/token-space.js'
 import { fedLength, type ReadSequence } from '../space/token-tree.js'
@@ -10,7 +11,7 @@ import type { Budget } from './budget.js'
 import { gapLoss, isRight, type Measure } from './measure.js'
 import { Predictions } from './predictions.js'
 import type { SearchPrograms } from './programs.js'
-import type { Reasoned, Reasoning } from './reasoning.js'
+import type { Reasoning } from './reasoning.js'
 
 export interface ObjectiveOptions {
   /** Positions of a prompt that are searched: those whose own likelihood the fluency term takes. */

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import { refuseAborted } from '../../evaluate/score.js'
+import { refuseAborted } from '../../errors.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { logSumExp } from '../../numbers.js'
 import { readable } from '../space/row-sequence.js'

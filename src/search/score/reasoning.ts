@@ -1,22 +1,9 @@
-import { refuseAborted } from '../../evaluate/score.js'
+import { refuseAborted } from '../../errors.js'
 import type { Tokenizer } from '../../formats/tokenizer.js'
 import type { GenerationEngine } from '../../generate/engine.js'
+import type { Reasoned } from '../space/row-sequence.js'
 import type { SearchRow } from '../space/token-space.js'
 import type { Budget } from './budget.js'
-
-/** What the model wrote on a question under some prompt, and what it then makes of the right answer. */
-export interface Reasoned {
-  /** Greedy, without the end token. */
-  readonly reasoning: readonly number[]
-  /** Of each token of the answer, in nats, behind the reasoning and the extractor. */
-  readonly logProbabilities: readonly number[]
-  /** Whether each of them is the likeliest one in its place: greedy decoding would begin with the answer. */
-  readonly isExact: boolean
-  /** Besides, what would follow is no part of a longer word or number. */
-  readonly isRight: boolean
-  /** Whether the reasoning ran out of tokens. */
-  readonly isCut: boolean
-}
 
 /** An entry of what is known, as it stands in a run's `reasoning.jsonl`. */
 export interface ReasoningEntry extends Reasoned {

@@ -1,5 +1,5 @@
-import type { Embedding } from '../moves/method.js'
 import type { TokenSpace } from '../space/token-space.js'
+import type { Embedding } from './embedding.js'
 
 /** Moments of Adam (Kingma and Ba 2015) over one array, and the array. */
 export interface AdamState {

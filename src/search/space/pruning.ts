@@ -1,6 +1,6 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
-import { type Candidate, draw, pick } from '../moves/candidates.js'
+import { type Candidate, draw, pick } from './candidates.js'
 import type { TokenSpace } from './token-space.js'
 
 /** A prompt as the places of the first prompt that are left of it, with its loss. */

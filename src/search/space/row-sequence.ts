@@ -1,6 +1,19 @@
-import type { Reasoned } from '../score/reasoning.js'
 import type { SearchRow } from './token-space.js'
 import type { ReadSequence, ReadToken } from './token-tree.js'
+
+/** What the model wrote on a question under some prompt, and what it then makes of the right answer. */
+export interface Reasoned {
+  /** Greedy, without the end token. */
+  readonly reasoning: readonly number[]
+  /** Of each token of the answer, in nats, behind the reasoning and the extractor. */
+  readonly logProbabilities: readonly number[]
+  /** Whether each of them is the likeliest one in its place: greedy decoding would begin with the answer. */
+  readonly isExact: boolean
+  /** Besides, what would follow is no part of a longer word or number. */
+  readonly isRight: boolean
+  /** Whether the reasoning ran out of tokens. */
+  readonly isCut: boolean
+}
 
 /** A row as each answer of its closed set ends it. */
 export function choicesOf(row: SearchRow): SearchRow[] {

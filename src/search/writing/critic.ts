@@ -5,7 +5,7 @@ import { columnValue, type DataRecord } from '../../data/records.js'
 import { namedColumns } from '../../data/task-columns.js'
 import { compileTemplate, type Template } from '../../data/template.js'
 import type { Example, SearchContext } from '../moves/method.js'
-import type { Ask } from './writer.js'
+import type { Ask } from '../moves/writer.js'
 
 /** What every search has in which a model writes prompts. */
 export const criticOptions = {

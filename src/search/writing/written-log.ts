@@ -1,7 +1,7 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { replaceText } from '../../store/atomic.js'
-import type { WrittenEntry } from './writer.js'
+import type { WrittenEntry } from './engine-writer.js'
 
 /** `written.jsonl` in a run's folder: what the critic was asked and what it wrote, an answer a line. It is there to be read by people. */
 export class WrittenLog {

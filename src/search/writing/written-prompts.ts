@@ -1,5 +1,5 @@
-import type { Candidate, Swap } from '../moves/candidates.js'
 import type { SearchContext } from '../moves/method.js'
+import type { Candidate, Swap } from '../space/candidates.js'
 
 /** Prompts that a model has written, and what became of its answers. */
 export interface WrittenPrompts {
