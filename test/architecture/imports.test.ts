@@ -79,7 +79,9 @@ describe('imports', () => {
     const below = files.filter(path => !path.startsWith('src/'))
     expect(
       below.flatMap(path =>
-        within(path).filter(name => name.startsWith('src/') && !['src/errors.ts', 'src/registry.ts', 'src/code-identity.ts'].includes(name)),
+        within(path).filter(
+          name => name.startsWith('src/') && !['src/errors.ts', 'src/registry.ts', 'src/code-identity.ts'].includes(name),
+        ),
       ),
     ).toEqual([])
   })

@@ -46,6 +46,8 @@ beforeAll(async () => {
   writeFileSync(config, JSON.stringify(scaled))
   const reviews = Array.from({ length: 48 }, (_, i) => `${i % 2 ? 'delight' : 'bore'} ${i >> 1}\t${i % 2}`)
   writeFileSync(join(folder, 'reviews.tsv'), `text\tlabel\n${reviews.join('\n')}\n`)
+  const stanzas = reviews.map(row => row.split('\t')).map(([text, label]) => `text: ${text}\nlabel: ${label}`)
+  writeFileSync(join(folder, 'reviews.stanzas'), stanzas.join('\n\n'))
   writeFileSync(join(folder, 'sums.tsv'), 'a\tb\n1\t2\n3\t4\n')
   for (const { files } of sections.values()) for (const file of files) writeFileSync(join(folder, file.name), file.text)
 }, 60_000)
@@ -78,7 +80,7 @@ function gainOf(result: unknown): number {
 
 test('every module is at most forty lines', () => {
   const modules = [...sections.values()].flatMap(({ files }) => files.filter(({ name }) => name.endsWith('.js')))
-  expect(modules.map(({ name }) => name)).toHaveLength(8)
+  expect(modules.map(({ name }) => name)).toHaveLength(9)
   for (const module of modules) expect([module.name, module.text.split('\n').length <= 41]).toEqual([module.name, true])
 })
 
@@ -119,6 +121,12 @@ describe.sequential('in a project of its own', () => {
     expect((10 + length) % 64).toBe(0)
     expect(bytes.subarray(10, 10 + length).toString()).toContain("'shape': (3, 32)")
     expect(bytes.length).toBe(10 + length + 4 * 3 * 32)
+  })
+
+  test('a reader makes rows of a format of its own', async () => {
+    const [tuned] = await follow('A data reader')
+    expect(configOf('reader').data!.readers).toEqual(['./my-reader.js'])
+    expect(gainOf(tuned)).toBeGreaterThan(1)
   })
 
   test('a scorer scores generated answers, with figures of its own', async () => {
