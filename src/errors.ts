@@ -78,8 +78,12 @@ export function didYouMean(
   return meant === undefined ? undefined : `did you mean ${print(meant)}?`
 }
 
+const longestWord = 200
+
 /** The member of `known` closest to `word` by edit distance, when it is close enough to be what was meant. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
+  // A name of megabytes is nothing to be compared letter by letter.
+  if (word.length > longestWord) return undefined
   let best: string | undefined
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1
   for (const candidate of known) {

@@ -10,6 +10,7 @@ export { tokenCrossEntropy, tokenLogits, tokenLogProbabilities } from '../kernel
 export { ConfigReader } from '../models/family.js'
 export { families } from '../models/index.js'
 export { declareCode } from './code-identity.js'
+export { dataReaders } from './data/readers/index.js'
 export { GradpromptError } from './errors.js'
 export { compilePattern, extractionRule, rules } from './evaluate/answers/extraction.js'
 export { exactMatch, rougeL, squadF1 } from './evaluate/answers/text-metrics.js'

@@ -1,5 +1,6 @@
 import type { ModelFamily } from '../../models/family.js'
 import { families } from '../../models/index.js'
+import { type DataReader, dataReaders } from '../data/readers/index.js'
 import { type OwnScorer, scorers } from '../evaluate/scorer.js'
 import { loadTask, type OwnTask } from '../evaluate/tasks/index.js'
 import { exportTargets } from '../export/index.js'
@@ -19,6 +20,7 @@ export interface Extensions {
   readonly families?: readonly (string | ModelFamily)[]
   readonly targets?: readonly (string | ExportTarget)[]
   readonly scorers?: readonly (string | OwnScorer)[]
+  readonly readers?: readonly (string | DataReader)[]
   readonly tasks?: readonly (string | OwnTask)[]
 }
 
@@ -35,5 +37,6 @@ export async function extend(given: Extensions): Promise<void> {
   for (const family of given.families ?? []) await families.load(family)
   for (const target of given.targets ?? []) await exportTargets.load(target)
   for (const scorer of given.scorers ?? []) await scorers.load(scorer)
+  for (const reader of given.readers ?? []) await dataReaders.load(reader)
   for (const task of given.tasks ?? []) await loadTask(task)
 }

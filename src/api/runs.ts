@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { storedConfig } from '../config/stored.js'
 import { loadSearchEntries, parseSearchConfig, type SearchConfig } from '../search/config.js'
 import { type LearnedRun, learnedPrompt, refuseSearch } from '../sources/run.js'
 import { openRun, type Run } from '../store/run-folder.js'
@@ -20,9 +21,10 @@ export async function readTunedRun(folder: string): Promise<TunedRun> {
 /** @throws GradpromptError `not-a-soft-prompt` for a search, `unknown-option`, `invalid-config` */
 export async function tuneConfigOf(run: Pick<Run, 'folder' | 'config' | 'isSearch'>): Promise<Config> {
   refuseSearch(run)
-  return parseConfig(await loadConfigEntries(run.config, run.folder), { source: join(run.folder, 'config.yaml') })
+  const config = await loadConfigEntries(storedConfig(run.config), run.folder)
+  return parseConfig(config, { source: join(run.folder, 'config.yaml') })
 }
 
 /** @throws GradpromptError `unknown-option`, `invalid-config` */
 export const searchConfigOf = async ({ folder, config }: Pick<Run, 'folder' | 'config'>): Promise<SearchConfig> =>
-  parseSearchConfig(await loadSearchEntries(config, folder), { source: join(folder, 'config.yaml') })
+  parseSearchConfig(await loadSearchEntries(storedConfig(config), folder), { source: join(folder, 'config.yaml') })

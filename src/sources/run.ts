@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { storedConfig } from '../config/stored.js'
 import { parseRunTask, type RunTask } from '../data/task-config.js'
 import { GradpromptError } from '../errors.js'
 import { type PromptFile, readPrompt } from '../store/prompt-file.js'
@@ -67,7 +68,7 @@ export function refuseSearch({ folder, isSearch }: Pick<Run, 'folder' | 'isSearc
 }
 
 const taskOf = async ({ folder, config }: Pick<Run, 'folder' | 'config'>) =>
-  parseRunTask(await loadTaskEntries(config, folder), join(folder, 'config.yaml'))
+  parseRunTask(await loadTaskEntries(storedConfig(config), folder), join(folder, 'config.yaml'))
 
 function foundIn(text: string, path: string): FoundPrompt {
   try {

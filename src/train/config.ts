@@ -155,10 +155,11 @@ export interface OwnLoss {
   readonly [option: string]: unknown
 }
 
-type Input = z.input<typeof configSchema>
+type Input = Omit<z.input<typeof configSchema>, 'template' | 'answer'> &
+  Partial<Pick<z.input<typeof configSchema>, 'template' | 'answer'>>
 type TrainInput = NonNullable<Input['train']>
 
-/** A config as a user writes it: only `data.train`, `template` and `answer` are needed. */
+/** A config as a user writes it: only `data.train`, `template` and `answer` are needed, and of conversations the data alone. */
 export type ConfigInput = OpenInput<Omit<Input, 'method' | 'train'>> & {
   method?: Input['method'] | OwnMethod
   train?: (Omit<TrainInput, 'loss'> & { loss?: TrainInput['loss'] | OwnLoss }) | undefined

@@ -1,21 +1,21 @@
 import { execFile } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { program } from '../cli/command.js'
 import { toyModel } from '../train/toy.js'
+import { packedProject } from './project.js'
 
 /**
- * The examples of docs/extending.md, run as they stand there: its files are laid into a project of its own that has the package, and its
+ * The examples of docs/extending.md, run as they stand there: its files are laid into a project of its own that has the package installed, and its
  * commands are run in it, section by section. A tiny model stands where the examples name a real one.
  */
 
 const run = promisify(execFile)
 const text = readFileSync('docs/extending.md', 'utf8')
 let folder: string
+let program: string
 
 interface Section {
   readonly files: readonly { readonly name: string; readonly text: string }[]
@@ -35,11 +35,10 @@ const sections = new Map<string, Section>(
   }),
 )
 
-beforeAll(() => {
-  folder = mkdtempSync(join(realpathSync(tmpdir()), 'gradprompt-extending-'))
-  mkdirSync(join(folder, 'node_modules'))
-  symlinkSync(resolve('.'), join(folder, 'node_modules', 'gradprompt'), 'junction')
-  writeFileSync(join(folder, 'package.json'), '{"name":"own","type":"module","private":true}')
+beforeAll(async () => {
+  const project = await packedProject()
+  folder = project.folder
+  program = join(project.installed, 'dist', 'src', 'cli', 'main.js')
   cpSync(toyModel, join(folder, 'models', 'smollm2-135m-instruct'), { recursive: true })
   cpSync(toyModel, join(folder, 'models', 'scaled'), { recursive: true })
   const config = join(folder, 'models', 'scaled', 'config.json')
@@ -47,9 +46,11 @@ beforeAll(() => {
   writeFileSync(config, JSON.stringify(scaled))
   const reviews = Array.from({ length: 48 }, (_, i) => `${i % 2 ? 'delight' : 'bore'} ${i >> 1}\t${i % 2}`)
   writeFileSync(join(folder, 'reviews.tsv'), `text\tlabel\n${reviews.join('\n')}\n`)
+  const stanzas = reviews.map(row => row.split('\t')).map(([text, label]) => `text: ${text}\nlabel: ${label}`)
+  writeFileSync(join(folder, 'reviews.stanzas'), stanzas.join('\n\n'))
   writeFileSync(join(folder, 'sums.tsv'), 'a\tb\n1\t2\n3\t4\n')
   for (const { files } of sections.values()) for (const file of files) writeFileSync(join(folder, file.name), file.text)
-})
+}, 60_000)
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 /** Runs the commands of a section. @returns the last event of each */
@@ -79,7 +80,7 @@ function gainOf(result: unknown): number {
 
 test('every module is at most forty lines', () => {
   const modules = [...sections.values()].flatMap(({ files }) => files.filter(({ name }) => name.endsWith('.js')))
-  expect(modules.map(({ name }) => name)).toHaveLength(8)
+  expect(modules.map(({ name }) => name)).toHaveLength(9)
   for (const module of modules) expect([module.name, module.text.split('\n').length <= 41]).toEqual([module.name, true])
 })
 
@@ -120,6 +121,12 @@ describe.sequential('in a project of its own', () => {
     expect((10 + length) % 64).toBe(0)
     expect(bytes.subarray(10, 10 + length).toString()).toContain("'shape': (3, 32)")
     expect(bytes.length).toBe(10 + length + 4 * 3 * 32)
+  })
+
+  test('a reader makes rows of a format of its own', async () => {
+    const [tuned] = await follow('A data reader')
+    expect(configOf('reader').data!.readers).toEqual(['./my-reader.js'])
+    expect(gainOf(tuned)).toBeGreaterThan(1)
   })
 
   test('a scorer scores generated answers, with figures of its own', async () => {

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { stringify } from 'yaml'
 import { families } from '../../../models/index.js'
 import { searchConfigOf, tuneConfigOf } from '../../api/runs.js'
+import { isDataName } from '../../data/readers/index.js'
 import { parseRunTask } from '../../data/task-config.js'
 import { GradpromptError } from '../../errors.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
@@ -18,6 +19,7 @@ import { type PromptFile, readPrompt } from '../../store/prompt-file.js'
 import { openRun, type Run } from '../../store/run-folder.js'
 import type { Config } from '../../train/config.js'
 import type { RunResult } from '../../train/events.js'
+import { inspectData } from '../show/data-inspection.js'
 import { describeResult } from '../show/learning.js'
 import { describeSearch } from '../show/searching.js'
 import type { CommandFunction } from '../terminal/command.js'
@@ -25,7 +27,7 @@ import { Interrupted } from '../terminal/failure.js'
 import { bytes, count, createOutput, type Output, plural, quoted, table } from '../terminal/output.js'
 import { compute } from '../work/computation.js'
 
-/** `gradprompt inspect RUN|MODEL|PROMPT` */
+/** `gradprompt inspect RUN|MODEL|PROMPT|DATA` */
 export const run: CommandFunction = async ({ argument, options }) => {
   const path = argument!
   const output = createOutput(options)
@@ -44,6 +46,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     output.text(`wrote ${report}`)
   } else if (isRun) await inspectRun(path, output)
   else if (found?.isFile() && path.endsWith('.safetensors')) await inspectPrompt(path, output)
+  else if (found?.isFile() && isDataName(path)) await inspectData(path, output)
   else await inspectModel(path, output)
   return 0
 }

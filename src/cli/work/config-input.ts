@@ -1,4 +1,5 @@
 import { loadConfigFile, mergeFlags } from '../../config/load.js'
+import { completeTexts } from '../../data/describe/suggest.js'
 import type { SearchConfig, SearchConfigInput } from '../../search/config.js'
 import { type Config, type ConfigInput, configJsonSchema, loadConfigEntries, parseConfig } from '../../train/config.js'
 import type { ConfigRequest } from './messages.js'
@@ -26,7 +27,7 @@ function typesOf(flags: ConfigRequest['flags']): Record<string, unknown> {
 
 /** @throws GradpromptError `file-not-found`, `invalid-config`, `unknown-option` */
 export async function resolveConfig(request: ConfigRequest): Promise<Config> {
-  return parseConfig(await configInput(request), { source: request.configFile ?? 'command line' })
+  return parseConfig(await completeTexts(await configInput(request)), { source: request.configFile ?? 'command line' })
 }
 
 /** The same of a search. */
