@@ -2,9 +2,11 @@ import { GradpromptError } from '../src/errors.js'
 import type { ModelFamily } from './family.js'
 import { gpt2 } from './gpt2.js'
 import { llama } from './llama.js'
+import { qwen2 } from './qwen2.js'
+import { qwen3 } from './qwen3.js'
 
 /** Every family that can be loaded. A new one is a file beside `llama.ts` and a line here. */
-export const families: readonly ModelFamily[] = [llama, gpt2] as unknown as readonly ModelFamily[]
+export const families: readonly ModelFamily[] = [llama, gpt2, qwen2, qwen3] as unknown as readonly ModelFamily[]
 
 /** The family of a checkpoint, by config.json's `model_type` or GGUF's `general.architecture`. */
 export function findFamily(kind: 'modelType' | 'gguf', name: string, source: string): ModelFamily {

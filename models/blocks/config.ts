@@ -56,7 +56,7 @@ export interface ResidualConfig {
 }
 
 /** What a family says of its config; everything else is as in Llama. */
-export type DecoderParts = Sizes &
+export type DecoderParts = ModelConfig &
   Pick<DecoderConfig, 'norm' | 'mlp'> & {
     readonly embeddingMultiplier?: number
     readonly positions?: DecoderConfig['positions']
@@ -91,8 +91,6 @@ export function decoderConfig(parts: DecoderParts): DecoderConfig {
 export const layerKinds = ({ numLayers }: Pick<ModelConfig, 'numLayers'>, of: (layer: number) => LayerKind): LayerKind[] =>
   Array.from({ length: numLayers }, (_, layer) => of(layer))
 
-export type Sizes = ModelConfig
-
 /** The keys of most families' sizes; a family names those that it spells otherwise. */
 export interface SizeNames {
   readonly hiddenSize?: readonly string[]
@@ -113,7 +111,7 @@ export interface SizeDefaults {
 }
 
 /** @throws GradpromptError `invalid-model-config` for sizes that contradict one another */
-export function readSizes(raw: ConfigReader, defaults: SizeDefaults, names: SizeNames = {}): Sizes {
+export function readSizes(raw: ConfigReader, defaults: SizeDefaults, names: SizeNames = {}): ModelConfig {
   const hiddenSize = raw.integer(names.hiddenSize ?? 'hidden_size')
   const headName = names.numAttentionHeads ?? ['num_attention_heads']
   const keyHeadName = names.numKeyValueHeads ?? ['num_key_value_heads']
@@ -143,18 +141,25 @@ const isLayerType = (value: unknown): value is 'full_attention' | 'sliding_atten
   value === 'full_attention' || value === 'sliding_attention'
 
 /**
- * Which layers see a window alone: by `layer_types`, or by the family's own rule.
+ * Layers that all turn alike, and of which some see a window alone: by `layer_types`, or by the family's own rule.
  *
  * @param window of the layers that have one, 0: none has
  * @param rule whether a layer has it, where the config does not list the layers
+ * @param rotary which rotation a layer takes
  */
-export function readWindows(raw: ConfigReader, { numLayers }: Sizes, window: number, rule: (layer: number) => boolean): number[] {
-  const types = raw.list('layer_types', numLayers, isLayerType, 'full_attention or sliding_attention')
+export function windowedLayers(
+  raw: ConfigReader,
+  sizes: ModelConfig,
+  window: number,
+  rule: (layer: number) => boolean,
+  rotary: (slides: boolean, layer: number) => number = () => 0,
+): LayerKind[] {
+  const types = raw.list('layer_types', sizes.numLayers, isLayerType, 'full_attention or sliding_attention')
   if (types?.includes('sliding_attention') && window === 0)
     throw raw.wrong('sliding_window', undefined, 'a whole number: layer_types names layers with sliding attention')
-  return Array.from({ length: numLayers }, (_, layer) => {
+  return layerKinds(sizes, layer => {
     const slides = types ? types[layer] === 'sliding_attention' : rule(layer)
-    return slides ? window : 0
+    return { window: slides ? window : 0, rotary: rotary(slides, layer) }
   })
 }
 

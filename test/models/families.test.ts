@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { afterAll, describe, expect, test } from 'vitest'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
@@ -23,7 +23,10 @@ const CHECKPOINTS = [
   ['llama-bf16', 'llama-bf16'],
   ['llama-gguf', 'llama-gqa'],
   ['gpt2-gguf', 'gpt2'],
-] as const
+  ...['qwen2', 'qwen2-window', 'qwen3', 'qwen3-bias'].flatMap(name =>
+    [name, `${name}-gguf`].filter(folder => existsSync(`test/fixtures/models/${folder}`)).map(folder => [folder, name]),
+  ),
+] as [string, string][]
 
 const relative = (found: Float32Array, wanted: Float32Array) => {
   const square = (values: Iterable<number>) => Math.sqrt([...values].reduce((sum, x) => sum + x * x, 0))
@@ -45,9 +48,19 @@ describe.each(CHECKPOINTS)('%s equals transformers (%s)', (checkpoint, fixture) 
     for (const [i, found] of logits.entries()) expect(relative(found, await file.read(`logits64.${i}`))).toBeLessThan(1e-5)
   })
 
+  test('embeddings are as the first layer takes them', async () => {
+    const [model, file] = await opened
+    if (!file.tensors.has('embeddings')) return
+    const ids = [3, 4, 5, 6, 7, 8]
+    const rows = await model.embeddingRows(ids)
+    expect(relative(rows, await file.read('embeddings'))).toBeLessThan(1e-7)
+    const table = await model.embeddingTable()
+    expect(table.slice(3 * model.config.hiddenSize, 9 * model.config.hiddenSize)).toEqual(rows)
+  })
+
   test('loss and gradient of a soft prompt', async () => {
     const [model, file] = await opened
-    const softPrompt = { data: await file.read('prompt'), shape: [4, 32] as const }
+    const softPrompt = { data: await file.read('prompt'), shape: [4, model.config.hiddenSize] as const }
     const { loss, gradient } = await model.lossAndGradient({ softPrompt, rows: expected.rows })
     expect(Math.abs(loss - expected.loss64)).toBeLessThan(1e-5)
     expect(relative(gradient, await file.read('gradient64'))).toBeLessThan(1e-5)
