@@ -20,7 +20,7 @@ export interface DecoderFamily {
   /** Reads a config.json (or what `gguf.config` makes of a file's metadata). Keys that it leaves unread are refused. */
   parseConfig(raw: ConfigReader): DecoderConfig
   /** Names in a folder of safetensors. */
-  readonly naming: DecoderNaming
+  naming(config: DecoderConfig): DecoderNaming
   /** Undefined: no such files are known. */
   readonly gguf?: Pick<GgufNaming, 'architectures' | 'config'> & {
     /** What is not as in most of these files. */
@@ -38,7 +38,7 @@ export interface DecoderFamily {
 const FREQUENCIES = /rotary_emb\.inv_freq$|^rope_freqs\.weight$|^rope_factors_(short|long)\.weight$/
 
 export function decoderFamily(family: DecoderFamily): ModelFamily<DecoderConfig> {
-  const { name, modelTypes, naming, gguf, attentionModule, besideOutput = false } = family
+  const { name, modelTypes, gguf, attentionModule, besideOutput = false } = family
   return {
     name,
     modelTypes,
@@ -46,7 +46,7 @@ export function decoderFamily(family: DecoderFamily): ModelFamily<DecoderConfig>
     embedding: 'embedding',
     ignored: family.ignored ? new RegExp(`${FREQUENCIES.source}|${family.ignored.source}`) : FREQUENCIES,
     parseConfig: raw => family.parseConfig(raw),
-    weights: config => decoderWeights(config, naming),
+    weights: config => decoderWeights(config, family.naming(config)),
     embed: ({ embeddingMultiplier }, weight, ids) =>
       multiplied(tf.gather(weight('embedding'), ids as tf.Tensor1D), embeddingMultiplier),
     embeddingProducts: ({ embeddingMultiplier }, weight, vectors) =>
@@ -61,7 +61,7 @@ export function decoderFamily(family: DecoderFamily): ModelFamily<DecoderConfig>
     },
     gguf: {
       architectures: gguf?.architectures ?? [],
-      config: (get, architecture) => gguf!.config(get, architecture),
+      config: (get, architecture, has) => gguf!.config(get, architecture, has),
       weights: (config, architecture) => decoderWeights(config, { ...ggufNaming, ...gguf?.naming?.(architecture, config) }),
     },
   }

@@ -45,8 +45,11 @@ export interface WeightPart {
 export interface GgufNaming<Config extends ModelConfig = ModelConfig> {
   /** Values of `general.architecture`. */
   readonly architectures: readonly string[]
-  /** The keys of config.json, from metadata: `get` reads `<architecture>.<key>`, and what nobody reads is refused. */
-  config(get: (key: string) => unknown, architecture: string): Record<string, unknown>
+  /**
+   * The keys of config.json, from metadata: `get` reads `<architecture>.<key>`, and what nobody reads is refused. `has` tells whether
+   * a tensor is there, for what the metadata leave out.
+   */
+  config(get: (key: string) => unknown, architecture: string, has: (tensor: string) => boolean): Record<string, unknown>
   /** The weights by the names and in the layout of this format. */
   weights(config: Config, architecture: string): WeightSpec[]
 }

@@ -7,7 +7,7 @@ import { decoderFamily } from './decoder.js'
 export const gpt2 = decoderFamily({
   name: 'gpt2',
   modelTypes: ['gpt2'],
-  naming: {
+  naming: () => ({
     embedding: 'wte',
     positions: 'wpe',
     layers: 'h',
@@ -20,7 +20,7 @@ export const gpt2 = decoderFamily({
     norm: 'ln_f',
     head: 'lm_head',
     layout: { transposed: true },
-  },
+  }),
   ignored: /\.attn\.(bias|masked_bias)$/,
   attentionModule: layer => `transformer.h.${layer}.attn`,
   besideOutput: true,

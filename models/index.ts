@@ -1,12 +1,45 @@
 import { GradpromptError } from '../src/errors.js'
+import { cohere } from './cohere.js'
+import { falcon } from './falcon.js'
 import type { ModelFamily } from './family.js'
+import { gemma } from './gemma.js'
+import { gemma2 } from './gemma2.js'
+import { gemma3 } from './gemma3.js'
+import { gptNeox } from './gpt-neox.js'
 import { gpt2 } from './gpt2.js'
+import { granite } from './granite.js'
 import { llama } from './llama.js'
+import { olmo2 } from './olmo2.js'
+import { opt } from './opt.js'
+import { phi } from './phi.js'
+import { phi3 } from './phi3.js'
 import { qwen2 } from './qwen2.js'
 import { qwen3 } from './qwen3.js'
+import { smollm3 } from './smollm3.js'
+import { stablelm } from './stablelm.js'
+import { starcoder2 } from './starcoder2.js'
 
 /** Every family that can be loaded. A new one is a file beside `llama.ts` and a line here. */
-export const families: readonly ModelFamily[] = [llama, gpt2, qwen2, qwen3] as unknown as readonly ModelFamily[]
+export const families: readonly ModelFamily[] = [
+  cohere,
+  falcon,
+  gemma,
+  gemma2,
+  gemma3,
+  gpt2,
+  gptNeox,
+  granite,
+  llama,
+  olmo2,
+  opt,
+  phi,
+  phi3,
+  qwen2,
+  qwen3,
+  smollm3,
+  stablelm,
+  starcoder2,
+] as unknown as readonly ModelFamily[]
 
 /** The family of a checkpoint, by config.json's `model_type` or GGUF's `general.architecture`. */
 export function findFamily(kind: 'modelType' | 'gguf', name: string, source: string): ModelFamily {

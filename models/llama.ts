@@ -1,4 +1,4 @@
-import { decoderConfig, layerKinds, readSizes, readWindow } from './blocks/config.js'
+import { decoderConfig, readSizes, readWindow, windowedLayers } from './blocks/config.js'
 import { ggufRotary, ggufSizes } from './blocks/gguf-keys.js'
 import { readActivation } from './blocks/mlp.js'
 import { readRmsNorm } from './blocks/norm.js'
@@ -6,23 +6,23 @@ import { readRotary } from './blocks/rotary.js'
 import { llamaNaming } from './blocks/weights.js'
 import { decoderFamily } from './decoder.js'
 
-/** Llama 1-3, SmolLM, and Mistral (a sliding window). */
+/** Llama 1-3, SmolLM, Mistral (all layers see a window) and Ministral (some do). */
 export const llama = decoderFamily({
   name: 'llama',
-  modelTypes: ['llama', 'mistral'],
-  naming: llamaNaming,
+  modelTypes: ['llama', 'mistral', 'ministral'],
+  naming: () => llamaNaming,
   attentionModule: layer => `model.layers.${layer}.self_attn`,
 
   parseConfig(raw) {
     const sizes = readSizes(raw, { tied: false, maxPositionEmbeddings: 2048 })
     const bias = raw.boolean('attention_bias', false)
-    const window = readWindow(raw)
+    const window = readWindow(raw, { fallback: raw.raw.model_type === 'llama' ? 0 : 4096 })
     return decoderConfig({
       ...sizes,
       norm: readRmsNorm(raw),
       attention: { queryKeyValueBias: bias, outputBias: bias },
       rotaries: [readRotary(raw, sizes)],
-      layers: layerKinds(sizes, () => ({ window, rotary: 0 })),
+      layers: windowedLayers(raw, sizes, window, () => true),
       mlp: { gated: true, activation: readActivation(raw, 'hidden_act', 'silu'), bias: raw.boolean('mlp_bias', false) },
     })
   },

@@ -10,12 +10,12 @@ import { decoderFamily } from './decoder.js'
 export const qwen2 = decoderFamily({
   name: 'qwen2',
   modelTypes: ['qwen2'],
-  naming: llamaNaming,
+  naming: () => llamaNaming,
   attentionModule: layer => `model.layers.${layer}.self_attn`,
 
   parseConfig(raw) {
     const sizes = readSizes(raw, { tied: false, maxPositionEmbeddings: 32768 })
-    const window = readWindow(raw, raw.boolean('use_sliding_window', false))
+    const window = readWindow(raw, { enabled: raw.boolean('use_sliding_window', false) })
     const first = raw.integer('max_window_layers', 28, 0)
     raw.only('use_mrope', false, 'positions are numbers of one axis')
     return decoderConfig({

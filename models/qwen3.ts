@@ -10,12 +10,12 @@ import { decoderFamily } from './decoder.js'
 export const qwen3 = decoderFamily({
   name: 'qwen3',
   modelTypes: ['qwen3'],
-  naming: llamaNaming,
+  naming: () => llamaNaming,
   attentionModule: layer => `model.layers.${layer}.self_attn`,
 
   parseConfig(raw) {
     const sizes = readSizes(raw, { tied: false, headDim: 128, maxPositionEmbeddings: 32768 })
-    const window = readWindow(raw, raw.boolean('use_sliding_window', false))
+    const window = readWindow(raw, { enabled: raw.boolean('use_sliding_window', false) })
     const first = raw.integer('max_window_layers', 28, 0)
     const bias = raw.boolean('attention_bias', false)
     return decoderConfig({

@@ -163,8 +163,11 @@ export function windowedLayers(
   })
 }
 
-/** `sliding_window`, or 0 where it is absent, null or switched off. */
-export function readWindow(raw: ConfigReader, enabled = true): number {
-  if (!enabled) raw.ignore('sliding_window')
-  return enabled && raw.has('sliding_window') ? raw.integer('sliding_window', undefined, 0) : 0
+/**
+ * `sliding_window`, or 0 where it is null or switched off.
+ * @param fallback where the key is absent
+ */
+export function readWindow(raw: ConfigReader, { enabled = true, fallback = 0 } = {}): number {
+  const window = raw.raw.sliding_window === null ? 0 : raw.integer('sliding_window', fallback, 0)
+  return enabled ? window : 0
 }

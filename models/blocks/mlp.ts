@@ -29,6 +29,12 @@ type Spelling = keyof typeof ACTIVATIONS
 export const readActivation = (raw: ConfigReader, names: string | readonly string[], fallback: Spelling): Activation =>
   ACTIVATIONS[raw.oneOf(names, Object.keys(ACTIVATIONS) as Spelling[], fallback)]
 
+/** Gemma's; early files say `gelu` and mean the approximation. */
+export function readGemmaActivation(raw: ConfigReader): Activation {
+  const activation = readActivation(raw, ['hidden_activation', 'hidden_act'], 'gelu_pytorch_tanh')
+  return activation === 'gelu' ? 'gelu-tanh' : activation
+}
+
 function activate(activation: Activation, x: tf.Tensor): tf.Tensor {
   switch (activation) {
     case 'silu':

@@ -51,9 +51,12 @@ export interface ReadRotaryOptions {
 
 const TYPES = ['default', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope', 'su'] as const
 
-/** Reads `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (before). */
-export function readRotary(raw: ConfigReader, options: ReadRotaryOptions): RotaryConfig {
-  const parameters = raw.object('rope_parameters') ?? raw.object('rope_scaling')
+/**
+ * Reads `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (before).
+ * @param own the object to read in their place, where layers differ; null: none
+ */
+export function readRotary(raw: ConfigReader, options: ReadRotaryOptions, own?: ConfigReader | null): RotaryConfig {
+  const parameters = own === undefined ? (raw.object('rope_parameters') ?? raw.object('rope_scaling')) : (own ?? undefined)
   const { baseName = 'rope_theta', partName = 'partial_rotary_factor', defaultBase = 10_000, defaultPart = 1 } = options
   const bounds = { above: 0, most: 1e15 }
   const outside = raw.number(baseName, defaultBase, bounds)
@@ -101,7 +104,9 @@ function readScaling(
       originalMaxPositionEmbeddings: original(8192),
     }
   const originalMaxPositionEmbeddings = original(type === 'yarn' ? maxPositionEmbeddings : undefined)
-  const factor = parameters.number('factor', maxPositionEmbeddings / originalMaxPositionEmbeddings, above)
+  // As the config has it: the context itself may end where the original does.
+  const longest = raw.integer('max_position_embeddings', maxPositionEmbeddings)
+  const factor = parameters.number('factor', longest / originalMaxPositionEmbeddings, above)
   const given = parameters.has('attention_factor') ? parameters.number('attention_factor', undefined, above) : undefined
   if (type !== 'yarn') {
     const divisors = parameters.list('short_factor', dims / 2, isFactor, 'a number above 0')

@@ -8,7 +8,7 @@ import { findFamily } from '../../models/index.js'
 import { resolveModelPath } from '../config/package-root.js'
 import { GradpromptError } from '../errors.js'
 import { blockLayout } from '../formats/dequantize.js'
-import { type GgufValue, openGguf } from '../formats/gguf.js'
+import { type GgufFile, type GgufValue, openGguf } from '../formats/gguf.js'
 import { openSafetensors } from '../formats/safetensors.js'
 import type { TensorFile, TensorLocation } from '../formats/tensor-file.js'
 import type { TokenizerSource } from '../formats/tokenizer.js'
@@ -196,7 +196,7 @@ async function openGgufCheckpoint(name: string, path: string): Promise<Checkpoin
     }
     const family = findFamily('gguf', architecture, path)
     const raw: Record<string, unknown> = {
-      ...ggufConfig(family, architecture, metadata, path),
+      ...ggufConfig(family, architecture, file, path),
       tie_word_embeddings: !file.tensors.has('output.weight'),
     }
     await readRotaryFactors(raw, file)
@@ -215,7 +215,7 @@ const HARMLESS_METADATA = /^(vocab_size|context_length|tensor_data_layout|rope\.
 function ggufConfig(
   family: ModelFamily,
   architecture: string,
-  metadata: ReadonlyMap<string, GgufValue>,
+  { metadata, tensors }: GgufFile,
   path: string,
 ): Record<string, unknown> {
   const tokens = metadata.get('tokenizer.ggml.tokens')
@@ -225,7 +225,7 @@ function ggufConfig(
     const value = plain(metadata.get(`${architecture}.${key}`))
     return value ?? (key === 'vocab_size' && Array.isArray(tokens) ? tokens.length : undefined)
   }
-  const config = family.gguf.config(get, architecture)
+  const config = family.gguf.config(get, architecture, name => tensors.has(name))
   for (const [key, value] of metadata) {
     const own = key.startsWith(`${architecture}.`) ? key.slice(architecture.length + 1) : undefined
     if (own === undefined || read.has(own) || HARMLESS_METADATA.test(own) || value === false || Number(value) === 0) continue
@@ -258,7 +258,7 @@ async function readRotaryFactors(raw: Record<string, unknown>, file: TensorFile)
 const plain = (value: GgufValue | undefined): unknown => (typeof value === 'bigint' ? Number(value) : value)
 
 /** Stored names carry the name of the wrapped model, or not, as the checkpoint was saved with or without its head. */
-const bare = (name: string) => name.replace(/^(model|transformer)\./, '')
+const bare = (name: string) => name.replace(/^(model|transformer|gpt_neox)\./, '')
 
 /** Every weight of the family is there with its shape and a type that can be read, and the checkpoint holds nothing else. */
 function checked(checkpoint: Omit<Checkpoint, 'files'>, source: string): Checkpoint {
