@@ -5,13 +5,13 @@ import { basename, join } from 'node:path'
 import { ConfigReader } from '../../models/config-reader.js'
 import type { ModelConfig, ModelFamily, WeightPart, WeightSpec } from '../../models/family.js'
 import { findFamily } from '../../models/index.js'
-import { resolveModelPath } from '../config/package-root.js'
 import { GradpromptError } from '../errors.js'
 import { blockLayout } from '../formats/dequantize.js'
 import { type GgufFile, type GgufValue, openGguf } from '../formats/gguf.js'
 import { openSafetensors } from '../formats/safetensors.js'
 import type { TensorFile, TensorLocation } from '../formats/tensor-file.js'
 import type { TokenizerSource } from '../formats/tokenizer.js'
+import { resolveModelPath } from '../package-root.js'
 
 /** A model on disk, opened but not read: what it is, and where each weight comes from. */
 export interface Checkpoint {

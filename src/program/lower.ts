@@ -1,4 +1,11 @@
-import { type Attributes, kernels, type LoweredQuantization, type LoweredTensor, type Lowering } from '../../kernels/kernel.js'
+import {
+  type Attributes,
+  kernels,
+  type LoweredQuantization,
+  type LoweredTensor,
+  type Lowering,
+  quantizedOperators,
+} from '../../kernels/kernel.js'
 import { GradpromptError } from '../errors.js'
 import type { Graph, GraphNode, GraphValue } from './graph.js'
 import { bytesOf, DATA_TYPE, ModelBuilder, type OnnxType } from './onnx.js'
@@ -46,16 +53,17 @@ export interface RowQuantizedTensor {
 /**
  * Writes a graph as an ONNX model. Sizes that vary are computed inside the model from the shapes of its inputs.
  *
+ * @param operators of ONNX Runtime's own that the device has: see `DeviceProfile`
  * @returns the encoded model and the number of its nodes
  */
 export function lowerGraph(
   graph: Graph,
-  device: string,
+  operators: ReadonlySet<string>,
   weights: ReadonlyMap<string, ExternalTensor>,
   inputs: readonly { name: string; shape: readonly Size[]; dtype: string }[],
   quantized: ReadonlyMap<string, QuantizedTensor> = new Map(),
 ): { model: Uint8Array; nodes: number } {
-  const lowerer = new Lowerer(graph, device, weights, quantized)
+  const lowerer = new Lowerer(graph, operators, weights, quantized)
   for (const input of inputs) lowerer.declareInput(input)
   for (const node of graph.nodes) lowerer.node(node)
   for (const [name, id] of Object.entries(graph.outputs)) lowerer.output(name, id)
@@ -75,7 +83,7 @@ class Lowerer {
 
   constructor(
     private readonly graph: Graph,
-    private readonly device: string,
+    private readonly available: ReadonlySet<string>,
     private readonly weights: ReadonlyMap<string, ExternalTensor>,
     private readonly quantized: ReadonlyMap<string, QuantizedTensor>,
   ) {}
@@ -136,8 +144,8 @@ class Lowerer {
 
   /** A weight as integers, where the file has it so and the device multiplies with them. */
   quantization(name: string): LoweredQuantization | undefined {
-    const stored = this.device === 'cpu' ? this.quantized.get(name) : undefined
-    if (!stored) return undefined
+    const stored = this.quantized.get(name)
+    if (!stored || !this.available.has(quantizedOperators[stored.form])) return undefined
     const part = (kind: string, tensor: ExternalTensor<OnnxType>) => this.external(`weight:${name}:${kind}`, tensor)
     const names = { integers: part('integers', stored.integers), scales: part('scales', stored.scales) }
     if (stored.form === 'rows') {
@@ -171,7 +179,7 @@ class Lowerer {
       inputs,
       outputs,
       attributes,
-      device: this.device,
+      has: operator => this.available.has(operator),
       emit: (operator, names, attributes, domain) => this.emit(operator, names, attributes, domain),
       emitMany: (operator, names, count, attributes, domain) => this.emitMany(operator, names, count, attributes, domain),
       float: values => {

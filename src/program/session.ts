@@ -1,11 +1,9 @@
 import { existsSync } from 'node:fs'
 import * as ort from 'onnxruntime-node'
 import { GradpromptError } from '../errors.js'
+import { type Device, defaultDevice, deviceProfile } from './devices.js'
 
 /** The only file that knows ONNX Runtime. */
-
-export const DEVICES = ['cpu', 'webgpu', 'cuda', 'dml', 'coreml'] as const
-export type Device = (typeof DEVICES)[number]
 
 export type TypedArray = Float32Array | Int32Array | Uint8Array | BigInt64Array
 
@@ -40,13 +38,14 @@ export class Session {
   static async open(path: string, options: SessionOptions): Promise<Session> {
     if (!existsSync(path))
       throw new GradpromptError('file-not-found', `The compiled program is not there: ${path}`, { exitCode: 1 })
+    const { providers, opensAsWritten, alwaysThere } = deviceProfile(options.device)
     try {
       const session = await ort.InferenceSession.create(path, {
-        executionProviders: options.device === 'cpu' ? ['cpu'] : [options.device],
+        executionProviders: [...providers],
         intraOpNumThreads: options.threads,
         interOpNumThreads: 1,
         executionMode: 'sequential',
-        graphOptimizationLevel: options.device === 'cpu' && options.optimize === false ? 'disabled' : 'all',
+        graphOptimizationLevel: opensAsWritten && options.optimize === false ? 'disabled' : 'all',
         // Sizes differ from run to run, so a memory pattern remembered for one shape serves no other.
         enableMemPattern: false,
         logSeverityLevel: 3,
@@ -57,13 +56,13 @@ export class Session {
       return new Session(session, types)
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause)
-      if (options.device !== 'cpu') {
+      if (!alwaysThere) {
         throw new GradpromptError('device-unavailable', `The device ${options.device} cannot be used`, {
           found: reason.split('\n')[0]!,
           expected: `a device of this machine (ONNX Runtime was built for ${supportedDevices()
             .map(({ name }) => name)
             .join(', ')})`,
-          hint: '`gradprompt doctor` tries each of them; --device cpu always works',
+          hint: `\`gradprompt doctor\` tries each of them; --device ${defaultDevice} always works`,
           cause,
         })
       }

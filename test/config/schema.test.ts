@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { listOptions } from '../../src/config/options.js'
-import { bundledModel, packageRoot, resolveModelPath } from '../../src/config/package-root.js'
-import { type ConfigInput, configJsonSchema, parseConfig } from '../../src/config/schema.js'
-import { promptMethods } from '../../src/prompts/index.js'
+import { bundledModel, packageRoot, resolveModelPath } from '../../src/package-root.js'
+import { promptMethods } from '../../src/prompts/methods/index.js'
+import { type ConfigInput, configJsonSchema, parseConfig } from '../../src/train/config.js'
 import { problem } from '../support/problem.js'
 
 const least = { data: { train: 'train.tsv' }, template: 'Review: {text}\nSentiment:', answer: ' {label}' } satisfies ConfigInput

@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { parseConfig } from '../../src/config/schema.js'
 import { readRecords } from '../../src/data/read.js'
 import { originOf } from '../../src/data/records.js'
 import { namedColumns } from '../../src/data/task-columns.js'
@@ -20,6 +19,7 @@ import {
   promptTemplate,
   taskFor,
 } from '../../src/evaluate/tasks/index.js'
+import { parseConfig } from '../../src/train/config.js'
 import { problem, problemOf } from '../support/problem.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'gradprompt-tasks-'))

@@ -10,9 +10,9 @@ import { type EngineOptions, GenerationEngine } from '../../src/generate/engine.
 import type { Generation, GenerationRequest } from '../../src/generate/request.js'
 import type { ActivePrompt } from '../../src/model/active-prompt.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { dept, deptSchema } from '../../src/prompts/dept.js'
 import type { PromptMethod } from '../../src/prompts/method.js'
-import { promptTuning, promptTuningSchema } from '../../src/prompts/prompt-tuning.js'
+import { dept, deptSchema } from '../../src/prompts/methods/dept.js'
+import { promptTuning, promptTuningSchema } from '../../src/prompts/methods/prompt-tuning.js'
 import { random } from '../support/numbers.js'
 
 const FOLDER = 'test/fixtures/models'

@@ -9,6 +9,7 @@ import { openCheckpoint } from '../../src/model/checkpoint.js'
 import { multipleScales, packIntegers, quantizedBytes, quantizedWeights } from '../../src/model/quantized-weights.js'
 import { hashModel, weightFile } from '../../src/model/weight-file.js'
 import { hashOf } from '../../src/program/cache.js'
+import { type Device, deviceProfile } from '../../src/program/devices.js'
 import { traceGraph } from '../../src/program/graph.js'
 import { type BlockQuantizedTensor, type ExternalTensor, lowerGraph } from '../../src/program/lower.js'
 import { type InputSpec, Program, type WeightFile } from '../../src/program/program.js'
@@ -164,7 +165,8 @@ describe('weights at their stored width', () => {
     const inputs = [{ name: 'x', shape: [3, 256], dtype: 'float32' as const }]
     const metas = new Map([...tensors].map(([name, { shape, dtype }]) => [name, { shape: [...shape], dtype }]))
     const graph = traceGraph(({ x }, weight) => ({ y: linear(x!, weight('embedding')) }), inputs, metas, {})
-    const onnx = (device: string) => Buffer.from(lowerGraph(graph, device, tensors, inputs, quantized).model).toString('latin1')
+    const onnx = (device: Device) =>
+      Buffer.from(lowerGraph(graph, deviceProfile(device).operators, tensors, inputs, quantized).model).toString('latin1')
     expect([onnx('cpu').includes('MatMulNBits'), onnx('webgpu').includes('MatMulNBits')]).toEqual([true, false])
   })
 

@@ -1,6 +1,6 @@
 import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { SearchConfigInput } from '../../src/config/search-schema.js'
+import type { SearchConfigInput } from '../../src/search/config.js'
 import { toyModel } from '../train/toy.js'
 
 /** Tokens of the toy model that never merge with each other. */

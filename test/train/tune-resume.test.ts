@@ -1,9 +1,9 @@
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { ConfigInput } from '../../src/config/schema.js'
+import { resume, tune } from '../../src/api/tune.js'
+import type { ConfigInput } from '../../src/train/config.js'
 import type { GradpromptEvent } from '../../src/train/events.js'
-import { resume, tune } from '../../src/train/tune.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel } from './toy.js'
 

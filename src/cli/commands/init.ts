@@ -1,9 +1,9 @@
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { bundledModel, packageRoot } from '../../config/package-root.js'
 import { GradpromptError, nearest } from '../../errors.js'
-import type { CommandFunction } from '../commands.js'
-import { createOutput } from '../output.js'
+import { bundledModel, packageRoot } from '../../package-root.js'
+import type { CommandFunction } from '../terminal/command.js'
+import { createOutput } from '../terminal/output.js'
 
 /** The sample rows of every task: movie reviews, sixteen a class. */
 const samples = 'examples/sst2/16-shot/seed-13'

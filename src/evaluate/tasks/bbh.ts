@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
 import type { DataRecord } from '../../data/records.js'
-import { afterPhrase, type ExtractionRule, normalNumber, optionsOf, rules } from '../extraction.js'
+import { afterPhrase, type ExtractionRule, normalNumber, optionsOf, rules } from '../answers/extraction.js'
 import { benchmarkColumns, type GenerationTask } from './task.js'
 
 /** What the answers of a task look like. */

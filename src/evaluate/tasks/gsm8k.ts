@@ -1,4 +1,4 @@
-import { afterPhrase, normalNumber, rules } from '../extraction.js'
+import { afterPhrase, normalNumber, rules } from '../answers/extraction.js'
 import { benchmarkColumns, type GenerationTask } from './task.js'
 
 /** Whether two texts are the same number. */

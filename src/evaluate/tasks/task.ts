@@ -1,6 +1,6 @@
 import type { DataRecord } from '../../data/records.js'
 import { type ChatMessage, compileTemplate, escapeTemplate, prependInstruction, type Template } from '../../data/template.js'
-import type { ExtractionRule } from '../extraction.js'
+import type { ExtractionRule } from '../answers/extraction.js'
 
 /** How an answer is found in a generated text, and what it counts for. */
 export interface Filter {
