@@ -3,11 +3,11 @@ import { linear } from '../kernels/linear.js'
 import { tf } from '../kernels/tf.js'
 import { attentionCall } from './blocks/attention.js'
 import type { DecoderConfig } from './blocks/config.js'
+import type { ConfigReader } from './blocks/config-reader.js'
 import { mlp } from './blocks/mlp.js'
 import { normalise } from './blocks/norm.js'
 import { type RotaryTables, rotaryTables } from './blocks/rotary.js'
 import { type DecoderNaming, decoderWeights, ggufNaming, layerWeight } from './blocks/weights.js'
-import type { ConfigReader } from './config-reader.js'
 import type { GgufNaming, HiddenInputs, ModelFamily } from './family.js'
 
 /**

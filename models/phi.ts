@@ -1,7 +1,7 @@
-import { decoderConfig, readSizes } from './blocks/config.js'
+import { decoderConfig, readSizes, readWindow, windowedLayers } from './blocks/config.js'
 import { ggufRotary, ggufSizes } from './blocks/gguf-keys.js'
 import { readActivation } from './blocks/mlp.js'
-import { readLayerNorm } from './blocks/norm.js'
+import { readLayerNorm, readRmsNorm } from './blocks/norm.js'
 import { readRotary } from './blocks/rotary.js'
 import { llamaNaming } from './blocks/weights.js'
 import { decoderFamily } from './decoder.js'
@@ -41,5 +41,39 @@ export const phi = decoderFamily({
       ...ggufRotary(get),
       layer_norm_eps: get('attention.layer_norm_epsilon'),
     }),
+  },
+})
+
+/** Phi 3 and 4: queries, keys and values in one weight, gate and up in another; heads may turn in part, by LongRoPE. */
+export const phi3 = decoderFamily({
+  name: 'phi3',
+  modelTypes: ['phi3'],
+  naming: () => ({ ...llamaNaming, queryKeyValue: 'self_attn.qkv_proj', gateUp: 'mlp.gate_up_proj' }),
+  attentionModule: layer => `model.layers.${layer}.self_attn`,
+
+  parseConfig(raw) {
+    const sizes = readSizes(raw, { tied: false, maxPositionEmbeddings: 4096 })
+    const bias = raw.boolean('attention_bias', false)
+    raw.only('mlp_bias', false, 'no bias is known there')
+    return decoderConfig({
+      ...sizes,
+      norm: readRmsNorm(raw, 'rms_norm_eps', 1e-5),
+      attention: { queryKeyValueBias: bias, outputBias: bias },
+      rotaries: [readRotary(raw, sizes)],
+      layers: windowedLayers(raw, sizes, readWindow(raw), () => true),
+      mlp: { gated: true, activation: readActivation(raw, 'hidden_act', 'silu'), bias: false },
+    })
+  },
+
+  gguf: {
+    architectures: ['phi3'],
+    config: get => ({
+      model_type: 'phi3',
+      ...ggufSizes(get),
+      ...ggufRotary(get),
+      rms_norm_eps: get('attention.layer_norm_rms_epsilon'),
+      sliding_window: get('attention.sliding_window'),
+    }),
+    naming: () => ({ queryKeyValue: 'attn_qkv', gateUp: 'ffn_up' }),
   },
 })

@@ -2,7 +2,7 @@ import { gelu } from '../../kernels/gelu.js'
 import { linear } from '../../kernels/linear.js'
 import { swiGlu } from '../../kernels/swiglu.js'
 import { tf } from '../../kernels/tf.js'
-import type { ConfigReader } from '../config-reader.js'
+import type { ConfigReader } from './config-reader.js'
 
 export type Activation = 'silu' | 'gelu-tanh' | 'gelu' | 'relu'
 

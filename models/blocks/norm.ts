@@ -1,7 +1,7 @@
 import { layerNorm } from '../../kernels/layer-norm.js'
 import { rmsNorm } from '../../kernels/rms-norm.js'
 import { tf } from '../../kernels/tf.js'
-import type { ConfigReader } from '../config-reader.js'
+import type { ConfigReader } from './config-reader.js'
 
 /** Normalisation over the last axis. Norms that multiply by `1 + weight` are the same: the 1 is added where the weight is read. */
 export interface NormConfig {

@@ -1,6 +1,6 @@
 import { rotaryEmbedding } from '../../kernels/rotary-embedding.js'
 import { tf } from '../../kernels/tf.js'
-import type { ConfigReader } from '../config-reader.js'
+import type { ConfigReader } from './config-reader.js'
 
 /**
  * Rotary position embedding (Su et al. 2021): how many of a head's dimensions turn, the base, and how frequencies are scaled for

@@ -1,4 +1,4 @@
-import { GradpromptError } from '../src/errors.js'
+import { GradpromptError } from '../../src/errors.js'
 
 /** Keys that say nothing about what a model computes once it is trained. */
 const HARMLESS: readonly RegExp[] = [
