@@ -39,12 +39,13 @@ export class ConfigReader {
   }
 
   /** The error for a value that cannot be used. */
-  wrong(name: string, value: unknown, expected: string, hint?: string): GradpromptError {
+  wrong(name: string, value: unknown, expected: string): GradpromptError {
     const found = JSON.stringify(value) ?? 'nothing'
+    const hint = 'compare the configuration with the one that the model was published with'
     return new GradpromptError('invalid-model-config', `${this.source}: ${name} is not usable`, {
       found: found.length > 120 ? `${found.slice(0, 120)}…` : found,
       expected,
-      ...(hint ? { hint } : {}),
+      hint,
     })
   }
 

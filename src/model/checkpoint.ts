@@ -232,6 +232,7 @@ function ggufConfig(
     throw new GradpromptError('unknown-config-key', `${path} has metadata that the ${family.name} family does not know`, {
       found: `${key}: ${String(plain(value)).slice(0, 80)}`,
       expected: 'only keys whose meaning is known: one that is left unread may change what the model computes',
+      hint: 'a file that an older or newer converter made may be read',
     })
   }
   return config
