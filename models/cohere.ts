@@ -11,6 +11,7 @@ export const cohere = decoderFamily({
   name: 'cohere',
   modelTypes: ['cohere'],
   naming: () => ({ ...llamaNaming, layout: { permuted: true } }),
+  pairedKeys: true,
   attentionModule: layer => `model.layers.${layer}.self_attn`,
 
   parseConfig(raw) {

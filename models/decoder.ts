@@ -30,6 +30,10 @@ export interface DecoderFamily {
   readonly ignored?: RegExp
   /** Name of a layer's attention among the modules of transformers' model. */
   attentionModule(layer: number): string
+  /** transformers' model scales what it is given in place of embeddings, too. */
+  readonly scalesInputs?: boolean
+  /** Its keys have the two numbers that turn together side by side. */
+  readonly pairedKeys?: boolean
   /** What PEFT adds to a layer's attention joins it behind the output projection. */
   readonly besideOutput?: boolean
 }
@@ -43,6 +47,8 @@ export function decoderFamily(family: DecoderFamily): ModelFamily<DecoderConfig>
     name,
     modelTypes,
     attentionModule,
+    inputMultiplier: ({ embeddingMultiplier }) => (family.scalesInputs ? embeddingMultiplier : 1),
+    pairedKeys: family.pairedKeys ?? false,
     embedding: 'embedding',
     ignored: family.ignored ? new RegExp(`${FREQUENCIES.source}|${family.ignored.source}`) : FREQUENCIES,
     parseConfig: raw => family.parseConfig(raw),

@@ -118,6 +118,10 @@ export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
   readonly embedding: string
   /** Name of a layer's attention among the modules of transformers' model. */
   attentionModule(layer: number): string
+  /** What that model multiplies embeddings by that it is given in place of tokens. */
+  inputMultiplier(config: Config): number
+  /** That model's keys have the two numbers that turn together side by side; here they are half a head apart. */
+  readonly pairedKeys: boolean
   /** Token embeddings as the first layer takes them: `ids` [N] int32 -> [N, d]. */
   embed(config: Config, weight: (name: string) => tf.Tensor, ids: tf.Tensor): tf.Tensor
   /** Products of vectors with the embedding of every token, as `embed` gives it: [F, d] -> [F, V]. */

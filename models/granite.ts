@@ -11,6 +11,7 @@ export const granite = decoderFamily({
   name: 'granite',
   modelTypes: ['granite'],
   naming: () => llamaNaming,
+  scalesInputs: true,
   attentionModule: layer => `model.layers.${layer}.self_attn`,
 
   parseConfig(raw) {

@@ -55,6 +55,10 @@ export const phi3 = decoderFamily({
     const sizes = readSizes(raw, { tied: false, maxPositionEmbeddings: 4096 })
     const bias = raw.boolean('attention_bias', false)
     raw.only('mlp_bias', false, 'no bias is known there')
+    raw.only('lm_head_bias', false, 'no bias is known there')
+    // Of the code that came with some of its checkpoints, at values that change nothing.
+    raw.only('full_attn_mod', 1, 'the config lists no other kinds of layers')
+    raw.only('interpolate_factor', 1, 'frequencies are scaled by rope_scaling alone')
     return decoderConfig({
       ...sizes,
       norm: readRmsNorm(raw, 'rms_norm_eps', 1e-5),

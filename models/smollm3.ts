@@ -21,6 +21,7 @@ export const smollm3 = decoderFamily({
     const turns = raw.list('no_rope_layers', sizes.numLayers, isFlag, '0 (no rotation) or 1')
     const hasRotary = (layer: number) => (turns ? turns[layer] === 1 : (layer + 1) % interval !== 0)
     const window = readWindow(raw, { enabled: raw.boolean('use_sliding_window', false) })
+    raw.ignore('max_window_layers')
     const bias = raw.boolean('attention_bias', false)
     return decoderConfig({
       ...sizes,

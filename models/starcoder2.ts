@@ -15,6 +15,10 @@ export const starcoder2 = decoderFamily({
 
   parseConfig(raw) {
     const sizes = readSizes(raw, { tied: true, maxPositionEmbeddings: 4096 })
+    raw.only('norm_type', 'layer_norm', 'no other norm is known')
+    raw.only('mlp_type', 'default', 'no other MLP is known')
+    raw.only('scale_attn_weights', true, 'scores are divided by the root of the head size')
+    raw.ignore('activation_function', 'attention_softmax_in_fp32', 'scale_attention_softmax_in_fp32')
     const bias = raw.boolean('use_bias', true)
     return decoderConfig({
       ...sizes,

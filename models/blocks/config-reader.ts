@@ -9,7 +9,7 @@ const HARMLESS: readonly RegExp[] = [
   /^(initializer_(range|factor)|init_std|init_device|embedding_initializer_range)$/,
   /^(use_cache|use_return_dict|return_dict\w*|output_\w+|torchscript|use_bfloat16|gradient_checkpointing|cache_implementation)$/,
   /^(attn_implementation|use_flash_attn|flash_attn\w*|pretraining_tp|tokenizer_class|problem_type|finetuning_task)$/,
-  /^(id2label|label2id|num_labels|task_specific_params|pruned_heads|summary_\w+|chunk_size_feed_forward|n_ctx)$/,
+  /^(id2label|label2id|num_labels|task_specific_params|pruned_heads|summary_\w+|chunk_size_feed_forward|n_ctx|max_sequence_length|is_llama_config|neftune\w*)$/,
   /^(is_decoder|is_encoder_decoder|prefix|max_length|min_length|do_sample|temperature|top_[kp]|repetition_penalty)$/,
 ]
 
