@@ -50,10 +50,10 @@ export async function peftAdapter({ method: config, tensors }: PromptFile, base:
   const tasks = method.tasks?.(config)?.names.length ?? 1
   if (config.type === 'mpt' && tasks > 1) {
     const named = { prompt: 'prompt_embeddings', taskColumns: 'prefix_task_cols', taskRows: 'prefix_task_rows' }
-    const found = Object.entries(named).map(([name, theirs]) => ({
-      ...tensors.find(tensor => tensor.name === name)!,
-      name: theirs,
-    }))
+    const found = Object.entries(named).map(([name, theirs]) => {
+      const { shape, data } = tensors.find(tensor => tensor.name === name)!
+      return { name: theirs, shape, data: name === 'prompt' ? divided(data, base.family.inputMultiplier(model)) : data }
+    })
     return {
       config: { peft_type: 'MULTITASK_PROMPT_TUNING', ...common, ...rows, num_tasks: tasks, num_ranks: found[1]!.shape[2]! },
       tensors: found,
@@ -66,7 +66,7 @@ export async function peftAdapter({ method: config, tensors }: PromptFile, base:
         {
           name: 'prompt_embeddings',
           shape: [numVirtualTokens, model.hiddenSize],
-          data: multiplied(await staticRows(method, config, tensors), 1 / base.family.inputMultiplier(model)),
+          data: divided(await staticRows(method, config, tensors), base.family.inputMultiplier(model)),
         },
       ],
     }
@@ -128,6 +128,8 @@ export async function peftAdapter({ method: config, tensors }: PromptFile, base:
   })
 }
 
+/** Undone by `multiplied` to the last bit, where a product with the inverse is not. */
+const divided = (values: Float32Array, by: number) => (by === 1 ? values : values.map(x => x / by))
 const multiplied = (values: Float32Array, by: number) => (by === 1 ? values : values.map(x => x * by))
 
 /** A head's numbers with those that turn together side by side, from half a head apart. */
