@@ -65,7 +65,8 @@ describe.each(CHECKPOINTS)('%s equals transformers (%s)', (checkpoint, fixture) 
     expect(table.slice(3 * model.config.hiddenSize, 9 * model.config.hiddenSize)).toEqual(rows)
   })
 
-  test('loss and gradient of a soft prompt', async () => {
+  // The weights of a GGUF file are those of the folder; llama and gpt2 stand for all.
+  test.runIf(checkpoint === fixture || !FAMILIES.includes(fixture))('loss and gradient of a soft prompt', async () => {
     const [model, file] = await opened
     const softPrompt = { data: await file.read('prompt'), shape: [4, model.config.hiddenSize] as const }
     const { loss, gradient } = await model.lossAndGradient({ softPrompt, rows: expected.rows })
