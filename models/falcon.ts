@@ -17,7 +17,7 @@ export const falcon = decoderFamily({
     queryKeyValue: 'self_attention.query_key_value',
     attentionOutput: 'self_attention.dense',
     mlpNorm: parallel ? 'ln_mlp' : 'post_attention_layernorm',
-    gateUp: ['', 'mlp.dense_h_to_4h'],
+    gateUp: 'mlp.dense_h_to_4h',
     down: 'mlp.dense_4h_to_h',
     norm: 'ln_f',
     head: 'lm_head',

@@ -11,7 +11,7 @@ const naming: DecoderNaming = {
   queryKeyValue: ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'],
   attentionOutput: 'self_attn.out_proj',
   mlpNorm: 'final_layer_norm',
-  gateUp: ['', 'fc1'],
+  gateUp: 'fc1',
   down: 'fc2',
   norm: 'decoder.final_layer_norm',
   head: 'lm_head',

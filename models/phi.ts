@@ -13,7 +13,7 @@ export const phi = decoderFamily({
   naming: () => ({
     ...llamaNaming,
     attentionOutput: 'self_attn.dense',
-    gateUp: ['', 'mlp.fc1'],
+    gateUp: 'mlp.fc1',
     down: 'mlp.fc2',
     norm: 'final_layernorm',
   }),

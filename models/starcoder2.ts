@@ -10,7 +10,7 @@ import { decoderFamily } from './decoder.js'
 export const starcoder2 = decoderFamily({
   name: 'starcoder2',
   modelTypes: ['starcoder2'],
-  naming: () => ({ ...llamaNaming, gateUp: ['', 'mlp.c_fc'], down: 'mlp.c_proj' }),
+  naming: () => ({ ...llamaNaming, gateUp: 'mlp.c_fc', down: 'mlp.c_proj' }),
   attentionModule: layer => `model.layers.${layer}.self_attn`,
 
   parseConfig(raw) {

@@ -18,6 +18,7 @@ const HARMLESS: readonly RegExp[] = [
  * refused and never ignored; it does not know what they mean.
  */
 export class ConfigReader {
+  readonly #numTensors: number
   readonly #read = new Set<string>()
   readonly #children = new Map<string, ConfigReader>()
 
@@ -25,8 +26,10 @@ export class ConfigReader {
   constructor(
     readonly raw: Readonly<Record<string, unknown>>,
     readonly source: string,
-    private readonly numTensors = 2 ** 20,
-  ) {}
+    numTensors = 2 ** 20,
+  ) {
+    this.#numTensors = numTensors
+  }
 
   #find(names: string | readonly string[]): { name: string; value: unknown } | undefined {
     const list = typeof names === 'string' ? [names] : names
@@ -65,8 +68,8 @@ export class ConfigReader {
   /** The number of layers: no more than the checkpoint has tensors, so that a list of them is short enough to be made. */
   layers(names: string | readonly string[]): number {
     const count = this.integer(names)
-    if (count > this.numTensors)
-      throw this.wrong(String(names), count, `at most ${this.numTensors}, the number of tensors that the checkpoint holds`)
+    if (count > this.#numTensors)
+      throw this.wrong(String(names), count, `at most ${this.#numTensors}, the number of tensors that the checkpoint holds`)
     return count
   }
 
@@ -115,7 +118,7 @@ export class ConfigReader {
     const { value } = found
     if (typeof value !== 'object' || Array.isArray(value)) throw this.wrong(name, value, 'an object')
     const child =
-      this.#children.get(name) ?? new ConfigReader(value as Record<string, unknown>, `${this.source}: ${name}`, this.numTensors)
+      this.#children.get(name) ?? new ConfigReader(value as Record<string, unknown>, `${this.source}: ${name}`, this.#numTensors)
     this.#children.set(name, child)
     return child
   }

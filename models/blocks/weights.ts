@@ -18,7 +18,7 @@ export interface DecoderNaming {
   readonly attentionOutput: string
   readonly afterAttentionNorm?: string
   readonly mlpNorm?: string
-  /** One tensor of the gate's rows and then the others', or one each. */
+  /** One tensor of the gate's rows and then the others', or one each; without a gate, one. */
   readonly gateUp: string | readonly [gate: string, up: string]
   readonly down: string
   readonly afterMlpNorm?: string

@@ -10,19 +10,21 @@ const MOST_TOKENS = 4096
  * program is compiled when it is first needed.
  */
 export class TokenEmbeddings {
+  readonly #model: ProgramModel
+  readonly #threads: number
   #program: Promise<Program> | undefined
 
-  constructor(
-    private readonly model: ProgramModel,
-    private readonly options: { readonly threads: number },
-  ) {}
+  constructor(model: ProgramModel, { threads }: { readonly threads: number }) {
+    this.#model = model
+    this.#threads = threads
+  }
 
   /**
    * @returns [ids.length, d]
    * @throws GradpromptError `invalid-token-id`
    */
   async rows(ids: readonly number[]): Promise<Float32Array> {
-    const { hiddenSize, vocabSize } = this.model.checkpoint.config
+    const { hiddenSize, vocabSize } = this.#model.checkpoint.config
     const wrong = ids.find(id => !(Number.isInteger(id) && id >= 0 && id < vocabSize))
     if (wrong !== undefined)
       throw new GradpromptError('invalid-token-id', 'A token id lies outside the vocabulary', {
@@ -39,7 +41,7 @@ export class TokenEmbeddings {
 
   /** Of the whole vocabulary, [V, d]. */
   table(): Promise<Float32Array> {
-    return this.rows(Array.from({ length: this.model.checkpoint.config.vocabSize }, (_, id) => id))
+    return this.rows(Array.from({ length: this.#model.checkpoint.config.vocabSize }, (_, id) => id))
   }
 
   async dispose(): Promise<void> {
@@ -49,7 +51,7 @@ export class TokenEmbeddings {
   }
 
   #open(): Promise<Program> {
-    const { checkpoint, weights } = this.model
+    const { checkpoint, weights } = this.#model
     const { family, config } = checkpoint
     this.#program ??= Program.compile(
       {
@@ -61,7 +63,7 @@ export class TokenEmbeddings {
         fn: ({ ids }, weight) => ({ embedded: family.embed(config, weight, ids!) }),
       },
       // Few rows are gathered: any other device would take longer to be given the table.
-      { device: 'cpu', threads: this.options.threads },
+      { device: 'cpu', threads: this.#threads },
     )
     this.#program.catch(() => {
       this.#program = undefined
