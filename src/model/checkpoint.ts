@@ -11,7 +11,7 @@ import { type GgufFile, type GgufValue, openGguf } from '../formats/gguf.js'
 import { openSafetensors } from '../formats/safetensors.js'
 import type { TensorFile, TensorLocation } from '../formats/tensor-file.js'
 import type { TokenizerSource } from '../formats/tokenizer.js'
-import { resolveModelPath } from '../package-root.js'
+import { bundledModel, modelPackage, resolveModelPath } from '../package-root.js'
 
 /** A model on disk, opened but not read: what it is, and where each weight comes from. */
 export interface Checkpoint {
@@ -61,7 +61,7 @@ function locate(name: string): string {
   throw new GradpromptError('file-not-found', `There is no model at ${name}`, {
     found: /^[\w.-]+\/[\w.-]+$/.test(name) ? 'neither a path, nor a model in the Hugging Face cache' : 'nothing',
     expected: 'a folder with config.json and *.safetensors, or a .gguf file',
-    hint: 'models/smollm2-135m-instruct comes with gradprompt',
+    hint: `${bundledModel} comes with gradprompt: npm install ${modelPackage}`,
   })
 }
 
