@@ -8,6 +8,7 @@ import { findFamily } from '../../models/index.js'
 import { GradpromptError } from '../errors.js'
 import { blockLayout } from '../formats/dequantize.js'
 import { type GgufFile, type GgufValue, openGguf } from '../formats/gguf.js'
+import { ggufModels } from '../formats/gguf-split.js'
 import { openSafetensors } from '../formats/safetensors.js'
 import type { TensorFile, TensorLocation } from '../formats/tensor-file.js'
 import type { TokenizerSource } from '../formats/tokenizer.js'
@@ -30,7 +31,7 @@ export interface Checkpoint {
 }
 
 /**
- * Opens a folder with config.json and safetensors, a `.gguf` file, a folder with one `.gguf` file in it, or a model of the Hugging
+ * Opens a folder with config.json and safetensors, a `.gguf` file (of a split model the first part), a folder with one model in it, or a model of the Hugging
  * Face cache by its id (`owner/name`; nothing is downloaded).
  *
  * @throws GradpromptError `file-not-found`, `unknown-architecture`, `invalid-model-config`, `missing-weight`, `unknown-weight`,
@@ -41,7 +42,7 @@ export async function openCheckpoint(name: string): Promise<Checkpoint> {
   if (path.endsWith('.gguf')) return openGgufCheckpoint(name, path)
   const inside = await readdir(path)
   if (inside.includes('config.json')) return openFolder(name, path)
-  const gguf = inside.filter(file => file.endsWith('.gguf'))
+  const gguf = ggufModels(inside)
   if (gguf.length === 1) return openGgufCheckpoint(name, join(path, gguf[0]!))
   throw new GradpromptError('not-a-model', `${name} holds no model`, {
     found:
