@@ -1,6 +1,9 @@
-import { findLabels, type LabelSet, type LabelWords, promptLabels } from '../data/labels.js'
-import { readRecords } from '../data/read.js'
-import { type DataRecord, setOrigin } from '../data/records.js'
+import type { AnswerType } from '../data/answer-type.js'
+import { learnedRows } from '../data/describe/evaluated.js'
+import { decideLabels, type LabelWords, promptLabels } from '../data/labels.js'
+import { readRecords, tableOf } from '../data/read.js'
+import type { DataNotice } from '../data/readers/reader.js'
+import type { DataRecord } from '../data/records.js'
 import { RowBuilder } from '../data/rows.js'
 import { limitRecords } from '../data/split.js'
 import { namedColumns, requireTaskColumns } from '../data/task-columns.js'
@@ -24,7 +27,7 @@ export interface EvaluateOptions {
   /** A model or its name; by default that of the run. */
   readonly model?: LanguageModel | string | undefined
   /** A data file, or rows. */
-  readonly data: string | readonly Readonly<Record<string, string | number | boolean>>[]
+  readonly data: string | readonly Readonly<Record<string, unknown>>[]
   /** A run (of either kind), its folder, a prompt file, a PEFT adapter's folder, rows of a soft prompt, a plain instruction, or nothing. */
   readonly prompt?: PromptGiven
   /** By default the prompt's own. */
@@ -33,6 +36,8 @@ export interface EvaluateOptions {
   readonly answer?: string | undefined
   /** Value in the data -> word in the answer, or several. By default the prompt's own; without a prompt the values themselves, when they are few. */
   readonly labels?: LabelWords | undefined
+  /** Whether answers are classes or free text, where no prompt and no `labels` say it; by default judged by the rows, and said. */
+  readonly answerType?: AnswerType | undefined
   /** How several words of a class make its score; by default as the prompt does, or their mean. */
   readonly aggregate?: Aggregate | undefined
   /** Subtract what the labels score after a text that says nothing: that text, or true for `N/A`. By default as the run did. */
@@ -57,6 +62,8 @@ export interface EvaluateOptions {
   /** Use a prompt that was learned on another model of the same width. */
   readonly force?: boolean | undefined
   readonly onProgress?: ((rows: number, total: number) => void) | undefined
+  /** Hears, before anything is computed, what was guessed about the data and what may be wrong with them. */
+  readonly onWarning?: ((warning: DataNotice) => void) | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -99,7 +106,11 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   const answer = options.answer ?? file?.answer ?? config?.answer ?? missing('answer')
   const seed = options.seed ?? file?.seed ?? config?.seed ?? defaultSeed
   const all = await readData(options, config, { template, answer })
-  const labels = labelsOf(options, source, answer, all)
+  const { labels, notice } = labelsOf(options, source, answer, all)
+  if (options.onWarning !== undefined) {
+    const learned = config && source.found === undefined ? await learnedRows(config, all, { template, answer }) : []
+    for (const warning of [...(notice ? [notice] : []), ...learned]) options.onWarning(warning)
+  }
   const records = limitRecords(all, options.limit, seed)
   const places = new Map(all.map((record, i) => [record, i]))
   refuseAborted(signal)
@@ -185,7 +196,7 @@ const calibrationOf = ({ choose, calibrate }: EvaluateOptions, config: RunTask |
   choose === undefined ? (calibrate ?? config?.evaluate.calibrate) : choose === 'unconditional' ? '' : false
 
 async function readData(
-  { data, columns, task }: EvaluateOptions,
+  { data, columns, task, onWarning }: EvaluateOptions,
   config: RunTask | undefined,
   texts: { readonly template: Template; readonly answer: string },
 ): Promise<readonly DataRecord[]> {
@@ -195,14 +206,12 @@ async function readData(
       task: task ?? config?.data.task,
       needed: namedColumns(texts),
     })
-    requireTaskColumns(texts, file.columns, data)
+    requireTaskColumns(texts, file, data)
+    for (const notice of file.notices) onWarning?.(notice)
     return file.records
   }
-  return data.map((row, i) => {
-    const record = Object.fromEntries(Object.entries(row).map(([column, value]) => [column, String(value)]))
-    setOrigin(record, `row ${i + 1}`)
-    return record
-  })
+  const { records } = tableOf(data, namedColumns(texts))
+  return records
 }
 
 /** A prompt that was learned on free-text answers has no label set, however few the answers at hand. */
@@ -211,14 +220,13 @@ function labelsOf(
   { file, task: config }: PromptSource,
   answer: string,
   records: readonly DataRecord[],
-): LabelSet | undefined {
-  if (options.labels === undefined && file !== undefined && file.labels === undefined) return undefined
-  return findLabels(
-    answer,
-    options.labels ?? (file ? promptLabels(file) : config?.data.labels),
-    records,
-    options.aggregate ?? file?.verbalizer?.aggregate,
-  )
+): ReturnType<typeof decideLabels> {
+  if (options.labels === undefined && file !== undefined && file.labels === undefined) return { labels: undefined }
+  return decideLabels(answer, records, {
+    labels: options.labels ?? (file ? promptLabels(file) : config?.data.labels),
+    answerType: options.answerType ?? (config ? config.answerType : 'auto'),
+    aggregate: options.aggregate ?? file?.verbalizer?.aggregate,
+  })
 }
 
 const loadFor = (name: string, config: RunTask | undefined): Promise<LanguageModel> =>

@@ -91,7 +91,7 @@ export async function search(
         return {
           folder: run.folder,
           config,
-          result: await runSearch(job, run, { onEvent, onProgress, signal, started, warnings: repeats(task) }),
+          result: await runSearch(job, run, { onEvent, onProgress, signal, started, warnings: warningsOf(task) }),
         }
       } finally {
         await run.close()
@@ -158,16 +158,13 @@ export async function resumeSearch(
   }
 }
 
-const repeats = ({ repeated }: SearchTask): WarningEvent[] =>
-  repeated === 0
-    ? []
-    : [
-        {
-          event: 'warning',
-          code: 'repeated-rows',
-          message: `${repeated} rows are left out: the file holds them twice, and test or dev has the other copy`,
-        },
-      ]
+const warningsOf = ({ repeated, notices }: SearchTask): WarningEvent[] => {
+  const rows = {
+    code: 'repeated-rows',
+    message: `${repeated} rows are left out: the file holds them twice, and test or dev has the other copy`,
+  }
+  return [...notices, ...(repeated === 0 ? [] : [rows])].map(notice => ({ event: 'warning', ...notice }))
+}
 
 /** A search that begins with a run's vectors has, unless it says another, a prompt of as many tokens. */
 async function withPrompt(input: SearchConfigInput): Promise<SearchConfigInput> {

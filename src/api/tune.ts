@@ -1,4 +1,7 @@
 import { join } from 'node:path'
+import { answerSpace, answerSpaceNotices } from '../data/describe/answer-space.js'
+import { completeTexts } from '../data/describe/suggest.js'
+import type { DataNotice } from '../data/readers/reader.js'
 import { parts, readTask, type Task } from '../data/task.js'
 import { GradpromptError, refuseAborted } from '../errors.js'
 import { loadTokenizer } from '../formats/tokenizer.js'
@@ -52,13 +55,23 @@ export interface TuneRun extends TunedRun {
  */
 export async function tune(input: ConfigInput, { onEvent, onProgress, signal }: TuneOptions = {}): Promise<TuneRun> {
   const started = performance.now()
-  const config = parseConfig(input)
+  const config = parseConfig(await completeTexts(input))
   if (config.out !== undefined) await refuseOccupied(config.out)
   const task = await readTask(config)
+  const warnings: WarningEvent[] = []
+  const warn = (notices: readonly DataNotice[]) => {
+    for (const notice of notices) {
+      const warning = { event: 'warning', ...notice } as const
+      warnings.push(warning)
+      onEvent?.(warning)
+    }
+  }
+  warn(task.notices)
   refuseAborted(signal)
   const model = await loadModelOf(config, task)
   try {
     const job = await prepareJob(config, task, model)
+    warn(answerSpaceNotices(answerSpace(config, task.train[0]!, model.tokenizer), config.answer))
     refuseAborted(signal)
     const run = await createRun(config.out, {
       config,
@@ -66,6 +79,7 @@ export async function tune(input: ConfigInput, { onEvent, onProgress, signal }: 
       details: detailsOf(config, task, model),
     })
     try {
+      for (const warning of warnings) run.appendEvent(warning)
       return { folder: run.folder, config, ...(await runJob(job, run, { onEvent, onProgress, signal, started })) }
     } finally {
       await run.close()

@@ -137,7 +137,7 @@ async function byLikelihood(
   { run, prompt, config, first }: Subject,
   common: Common,
   rowsPath: string | undefined,
-  { onProgress }: Context,
+  { onProgress, onEvent }: Context,
 ): Promise<Scored> {
   const { instruction } = request
   const progress = (what: string) => (done: number, total: number) => onProgress({ what, done, total })
@@ -146,6 +146,7 @@ async function byLikelihood(
     ...common,
     ...(prompt === undefined ? { instruction } : { prompt }),
     onProgress: progress('rows'),
+    onWarning: warning => onEvent({ event: 'warning', ...warning }),
   })
   const { metrics, rows, labels, confusion, seconds, rowsPerSecond } = main
   if (rowsPath !== undefined) await writeRowResults(rowsPath, main.results)

@@ -1,6 +1,8 @@
-import { GradpromptError } from '../errors.js'
-import type { Table } from './read.js'
-import { shorten } from './records.js'
+import { GradpromptError } from '../../errors.js'
+import { shorten } from '../records.js'
+import type { Table } from './reader.js'
+
+/** Lines of fields as records under the names of their columns. It knows nothing of delimiters and quotes. */
 
 export interface Line {
   readonly number: number
@@ -42,13 +44,4 @@ function isHeader(first: Line, columns: readonly string[], path: string): boolea
     expected: columns.map(shorten).join(', '),
     hint: "leave data.columns out to use the file's own names",
   })
-}
-
-/** In a TSV nothing is quoted: a quote is text. Blank lines are skipped. */
-export function tsvLines(text: string): Line[] {
-  return text
-    .split('\n')
-    .map((line, i) => ({ number: i + 1, text: line.endsWith('\r') ? line.slice(0, -1) : line }))
-    .filter(line => line.text.trim() !== '')
-    .map(line => ({ number: line.number, fields: line.text.split('\t') }))
 }
