@@ -7,7 +7,7 @@
 export { z } from 'zod'
 export { tf } from '../kernels/tf.js'
 export { tokenCrossEntropy, tokenLogits, tokenLogProbabilities } from '../kernels/token-cross-entropy.js'
-export { ConfigReader } from '../models/family.js'
+export { ConfigReader } from '../models/blocks/config-reader.js'
 export { families } from '../models/index.js'
 export { declareCode } from './code-identity.js'
 export { dataReaders } from './data/readers/index.js'
