@@ -11,7 +11,7 @@ import type { RunTask } from '../data/task-config.js'
 import type { DataTask } from '../data/task-records.js'
 import { prependInstruction, type Template } from '../data/template.js'
 import type { Aggregate } from '../data/verbalizer.js'
-import { GradpromptError, nearest, refuseAborted } from '../errors.js'
+import { GradpromptError, refuseAborted, unknownName } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import { hashOf, type RowResult } from '../evaluate/row-results.js'
 import { type Choice, contentFreeRow, type Evaluation, type Metrics, scoreRows, summary } from '../evaluate/score.js'
@@ -168,7 +168,7 @@ async function evaluateReasoning(
 ): Promise<EvaluateResult> {
   const { evaluateReasoned, refuseUnread } = await import('../search/run/judge.js')
   refuseUnread(options)
-  const config = searchConfigOf({ folder, config: stored })
+  const config = await searchConfigOf({ folder, config: stored })
   const task = taskConfig(config, prompt)
   const seed = options.seed ?? config.seed
   const records = limitRecords(await readData(options, task, task), options.limit, seed)
@@ -243,12 +243,7 @@ function chosen(metrics: Metrics, names: readonly string[] | undefined): Metrics
     names.map(name => {
       const metric = metrics[name]
       if (metric !== undefined) return [name, metric]
-      const meant = nearest(name, known)
-      throw new GradpromptError('unknown-metric', 'there is no such figure', {
-        found: name,
-        expected: `one of ${known.join(', ')}`,
-        ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
-      })
+      throw unknownName('unknown-metric', 'there is no such figure', name, known)
     }),
   )
 }

@@ -1,6 +1,13 @@
 import { GradpromptError, refuseAborted } from '../errors.js'
 import type { LanguageModel } from '../model/language-model.js'
-import { parseSearchConfig, type SearchConfig, type SearchConfigInput } from '../search/config.js'
+import {
+  loadSearchEntries,
+  needsOf,
+  parseSearchConfig,
+  type SearchConfig,
+  type SearchConfigInput,
+  searchSources,
+} from '../search/config.js'
 import type { SearchActivity, SearchEvent, SearchResult } from '../search/run/events.js'
 import { disposeJob, prepareSearch, type SearchJob } from '../search/run/job.js'
 import { progressOf } from '../search/run/loop.js'
@@ -12,6 +19,7 @@ import {
   environmentWarnings,
   type KnownModel,
   loadRunModel,
+  moduleWarnings,
   nameOfData,
   type RunDetails,
   refuseOtherData,
@@ -60,7 +68,8 @@ export async function configAndTask(
   input: SearchConfigInput,
   source: string,
 ): Promise<{ config: SearchConfig; task: SearchTask }> {
-  const parsed = parseSearchConfig(await withPrompt(input), { source })
+  const given = await loadSearchEntries(input)
+  const parsed = await withSoftPrompt(given, parseSearchConfig(given, { source }), source)
   const task = await readSearchTask(parsed)
   return { config: withExamples(parsed, task), task }
 }
@@ -115,7 +124,7 @@ export async function resumeSearch(
 ): Promise<SearchRun> {
   const started = performance.now()
   const known = await openRun(folder)
-  const stored = searchConfigOf({ folder, config: known.config })
+  const stored = await searchConfigOf({ folder, config: known.config })
   const result = (await known.readResult()) as SearchResult | undefined
   if (result !== undefined && (steps === undefined || steps === result.steps))
     return { folder, config: stored, result: { ...result, folder } }
@@ -123,7 +132,7 @@ export async function resumeSearch(
   try {
     const warnings: WarningEvent[] = []
     const config =
-      steps === undefined ? stored : searchConfigOf({ folder, config: { ...stored, search: { ...stored.search, steps } } })
+      steps === undefined ? stored : await searchConfigOf({ folder, config: { ...stored, search: { ...stored.search, steps } } })
     const checkpoint = await run.latestCheckpoint(({ code, message }) => warnings.push({ event: 'warning', code, message }))
     const done = checkpoint?.step ?? 0
     if (steps !== undefined && !(Number.isSafeInteger(steps) && steps > done))
@@ -138,7 +147,7 @@ export async function resumeSearch(
     const model = await loadRunModel(config, details)
     try {
       refuseOtherModel(details?.model, model)
-      warnings.push(...environmentWarnings(details, model))
+      warnings.push(...environmentWarnings(details, model), ...moduleWarnings(details, searchSources(config)))
       const job = await prepareSearch(config, task, model, checkpoint && progressOf(checkpoint))
       try {
         if (job.draft !== undefined) refuseOtherModel(details?.draft, job.draft.model)
@@ -167,18 +176,18 @@ const warningsOf = ({ repeated, notices }: SearchTask): WarningEvent[] => {
 }
 
 /** A search that begins with a run's vectors has, unless it says another, a prompt of as many tokens. */
-async function withPrompt(input: SearchConfigInput): Promise<SearchConfigInput> {
-  const { search } = input ?? {}
-  if (typeof search !== 'object' || search === null || !('from' in search) || 'prompt' in search) return input
+async function withSoftPrompt(input: SearchConfigInput, parsed: SearchConfig, source: string): Promise<SearchConfig> {
+  const { softPrompt } = needsOf(parsed)
+  if (softPrompt === undefined || 'prompt' in input.search) return parsed
   const { softPromptOf } = await import('../search/run/soft-prompt.js')
-  const { count } = await softPromptOf(String(search.from))
-  return { ...input, search: { ...search, prompt: ' x'.repeat(count) } }
+  const { count } = await softPromptOf(softPrompt)
+  return parseSearchConfig({ ...input, search: { ...input.search, prompt: ' x'.repeat(count) } }, { source })
 }
 
 function detailsOf(config: SearchConfig, { task, model, draft, optimizer }: SearchJob): SearchDetails {
   const known = ({ name, hash }: LanguageModel) => ({ name, hash })
   return {
-    ...runDetails(config.model, model, task.sources),
+    ...runDetails(config.model, model, task.sources, searchSources(config)),
     ...(draft && { draft: known(draft.model) }),
     ...(optimizer && { optimizer: known(optimizer) }),
   }

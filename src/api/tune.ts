@@ -11,6 +11,7 @@ import type { WarningEvent } from '../store/events.js'
 import {
   environmentWarnings,
   loadRunModel,
+  moduleWarnings,
   nameOfData,
   type RunDetails,
   refuseOtherData,
@@ -19,7 +20,7 @@ import {
 } from '../store/run-details.js'
 import { createRun, openRun, type Run, refuseOccupied } from '../store/run-folder.js'
 import { checkMethod } from '../train/check-method.js'
-import { type Config, type ConfigInput, parseConfig } from '../train/config.js'
+import { type Config, type ConfigInput, configSources, loadConfigEntries, parseConfig } from '../train/config.js'
 import { refuseUnfitData } from '../train/data-limits.js'
 import { checkTeachers } from '../train/distillation.js'
 import type { GradpromptEvent, RunResult, ScoringProgress } from '../train/events.js'
@@ -55,7 +56,7 @@ export interface TuneRun extends TunedRun {
  */
 export async function tune(input: ConfigInput, { onEvent, onProgress, signal }: TuneOptions = {}): Promise<TuneRun> {
   const started = performance.now()
-  const config = parseConfig(await completeTexts(input))
+  const config = parseConfig(await completeTexts(await loadConfigEntries(input)))
   if (config.out !== undefined) await refuseOccupied(config.out)
   const task = await readTask(config)
   const warnings: WarningEvent[] = []
@@ -105,7 +106,7 @@ export async function resume(folder: string, { steps, onEvent, onProgress, signa
   const run = await openRun(folder, { write: true })
   try {
     const warnings: WarningEvent[] = []
-    const config = configOf(run, steps)
+    const config = await configOf(run, steps)
     const checkpoint = await run.latestCheckpoint(({ code, message }) => warnings.push({ event: 'warning', code, message }))
     const done = checkpoint?.step ?? 0
     if (steps !== undefined && steps <= done) throw invalidSteps(steps, `more than the ${done} that are done`)
@@ -116,7 +117,7 @@ export async function resume(folder: string, { steps, onEvent, onProgress, signa
     const model = await loadModelOf(config, task, details)
     try {
       refuseOtherModel(details?.model, model)
-      warnings.push(...environmentWarnings(details, model))
+      warnings.push(...environmentWarnings(details, model), ...moduleWarnings(details, configSources(config)))
       const job = await prepareJob(config, task, model)
       if (checkpoint !== undefined) restoreLearning(job.state, job.shapes, checkpoint)
       await run.rewind(done)
@@ -143,8 +144,8 @@ async function finishedRun(folder: string): Promise<TuneRun | undefined> {
   return result && { ...(await readTunedRun(folder)), result: { ...result, folder } }
 }
 
-function configOf(run: Run, steps?: number): Config {
-  const config = tuneConfigOf(run)
+async function configOf(run: Run, steps?: number): Promise<Config> {
+  const config = await tuneConfigOf(run)
   if (steps === undefined) return config
   const { epochs: _, ...train } = config.train
   return parseConfig({ ...config, train: { ...train, steps } }, { source: join(run.folder, 'config.yaml') })
@@ -171,7 +172,7 @@ function detailsOf(config: Config, task: Task, model: LanguageModel): RunDetails
     const source = task.sources[part]
     return source === undefined ? [] : [[part, { ...source, rows: task[part].length }]]
   })
-  return runDetails(config.model, model, Object.fromEntries(data))
+  return runDetails(config.model, model, Object.fromEntries(data), configSources(config))
 }
 
 const invalidSteps = (steps: number, expected: string) =>

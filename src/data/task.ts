@@ -113,35 +113,28 @@ export interface RowLimits {
   readonly numVirtualTokens: number
   readonly tasks?: RowOptions['tasks']
   readonly soft?: RowOptions['soft']
+  /** The texts that are learned of each record; by default the config's answer alone. */
+  readonly learned?: readonly string[]
 }
 
 /**
  * The rows of a task, made when asked for; every one of them is checked here.
- * @returns the builder, those of every template that a training row may have, that one first, and how many rows have to be cut to fit
- *   (only with `train.truncate`)
+ * @returns the builder of rows that are scored; those of rows that are learned from: of every template that one may have, that of scoring
+ *   first, and for each of them of every text that is learned; and how many rows have to be cut to fit (only with `train.truncate`)
  * @throws GradpromptError `row-too-long`, `unknown-label`, `missing-column`, `special-token-in-data`, `empty-answer`: each names the row
  */
 export function taskRows(
   config: TaskConfig,
   task: Pick<Task, Part | 'labels'>,
-  { tokenizer, contextLength, numVirtualTokens, tasks, soft }: RowLimits,
+  { tokenizer, contextLength, numVirtualTokens, tasks, soft, learned }: RowLimits,
 ): { builder: RowBuilder; builders: readonly RowBuilder[]; truncated: number } {
   const { answer } = config
   const truncate = config.train?.truncate ?? false
-  const builders = templatesOf(config).map(
-    template =>
-      new RowBuilder(tokenizer, {
-        template,
-        answer,
-        labels: task.labels,
-        contextLength,
-        numVirtualTokens,
-        truncate,
-        tasks,
-        soft,
-      }),
-  )
-  const [builder] = builders as [RowBuilder]
+  const common = { labels: task.labels, contextLength, numVirtualTokens, truncate, tasks, soft }
+  const builderOf = (template: Template, text: string) => new RowBuilder(tokenizer, { template, answer: text, ...common })
+  const texts = learned ?? [answer]
+  const builders = templatesOf(config).flatMap(template => texts.map(text => builderOf(template, text)))
+  const builder = texts[0] === answer ? builders[0]! : builderOf(config.template, answer)
   const { columns: answerColumns } = compileTemplate(answer)
   const markup = specialTokens(tokenizer)
   const room = contextLength - numVirtualTokens
@@ -158,7 +151,7 @@ export function taskRows(
     }
   }
   for (const records of [task.train, task.dev, task.test]) check(builder, records)
-  for (const further of builders.slice(1)) check(further, task.train)
+  for (const further of builders) if (further !== builder) check(further, task.train)
   return { builder, builders, truncated }
 }
 

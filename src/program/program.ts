@@ -3,9 +3,10 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type * as tf from '@tensorflow/tfjs'
 import { GradpromptError } from '../errors.js'
-import { cacheFolder, hashOf, toolchainFingerprint, touch, trimCache, writeWhole } from './cache.js'
+import { cacheFolder, hashOf, touch, trimCache, writeWhole } from './cache.js'
 import { type Device, defaultDevice, deviceProfile } from './devices.js'
 import type { ExternalTensor, QuantizedTensor } from './lower.js'
+import { cacheKey, type ProgramOrigin } from './program-key.js'
 import { Session, type SessionOptions, type TypedArray } from './session.js'
 import { type Dimensions, type DimensionValues, type Size, SizeExpression } from './sizes.js'
 
@@ -26,11 +27,8 @@ export interface ProgramSpec {
   readonly fn: (inputs: Record<string, tf.Tensor>, weight: (name: string) => tf.Tensor) => Record<string, tf.Tensor>
   /** Frozen weights, in one file that every program of a model maps. */
   readonly weights?: WeightFile
-  /**
-   * Everything that `fn` depends on beyond this package's own code (the configuration of a model or method). With a key, a program
-   * found in the cache is opened without tracing; without one the function is traced every time and its graph is the key.
-   */
-  readonly key?: unknown
+  /** What makes `fn`. With it, a program found in the cache is opened without tracing; without it the graph is the key. */
+  readonly origin?: ProgramOrigin
 }
 
 /** Weights as they stand on disk, and the folder in which programs that map them are kept. */
@@ -88,8 +86,7 @@ export class Program {
     assertRanges(spec)
     for (const [name, sizes] of shapes) assertDeclared(spec, name, sizes)
     const folder = spec.weights?.folder ?? join(cacheFolder(), 'programs')
-    const keyed = spec.key === undefined ? undefined : programPath(folder, spec, device)
-    let path = keyed
+    let path = programPath(folder, spec, device)
     const cached = path !== undefined && existsSync(path)
     if (!cached) {
       // The compiler and TF.js are loaded only when there is something to compile.
@@ -278,12 +275,10 @@ function assertDeclared(spec: ProgramSpec, name: string, sizes: readonly Size[])
   }
 }
 
-/** Where a program with a key stands in the cache. */
-export function programPath(folder: string, spec: ProgramSpec, device: Device): string {
-  return join(
-    folder,
-    `${hashOf(spec.name, spec.key, spec.inputs, spec.dims, device, spec.weights?.hash, toolchainFingerprint())}.onnx`,
-  )
+/** Where a program stands in the cache; undefined where only its graph tells. */
+function programPath(folder: string, { name, inputs, dims, weights, origin }: ProgramSpec, device: Device): string | undefined {
+  const key = origin && cacheKey(origin)
+  return key && join(folder, `${hashOf(name, key, inputs, dims, device, weights?.hash ?? null)}.onnx`)
 }
 
 /** All cores that this process may use, or `GRADPROMPT_THREADS`. */

@@ -15,7 +15,7 @@ export async function checkMethod(
   checkpoint: Checkpoint,
 ): Promise<void> {
   const { config: model, files } = checkpoint
-  const method = promptMethods.get(options.type)!
+  const method = promptMethods.get(options.type)
   const problem = method.check?.(options, model)
   if (problem !== undefined)
     throw new GradpromptError('invalid-config', problem, {

@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
-import { GradpromptError, nearest } from '../../errors.js'
+import { GradpromptError, unknownName } from '../../errors.js'
 import { type Comparison, type Condition, compareConditions, type PairedComparison } from '../../evaluate/comparison.js'
 import type { MetricValue } from '../../evaluate/intervals.js'
 import { predictionsPath } from '../../evaluate/predictions.js'
@@ -208,12 +208,7 @@ function noSuchEvaluation(
         hint: 'or name the files: RUN/evaluations/NAME.jsonl',
       },
     )
-  const meant = nearest(chosen, names)
-  return new GradpromptError('unknown-evaluation', `${path} has no evaluation ${chosen}`, {
-    found: chosen,
-    expected: `one of ${names.join(', ')}`,
-    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
-  })
+  return unknownName('unknown-evaluation', `${path} has no evaluation ${chosen}`, chosen, names)
 }
 
 function describe({ rows, binary, conditions, comparisons }: Comparison): string {

@@ -204,7 +204,7 @@ async function byReasoning(
 ): Promise<Scored> {
   const { evaluateReasoned, refuseUnread } = await import('../../search/run/judge.js')
   refuseUnread(request)
-  const config = searchConfigOf({ folder, config: stored })
+  const config = await searchConfigOf({ folder, config: stored })
   const started = performance.now()
   const { records: all } = await readRecords(common.data, { columns: common.columns, task: common.task })
   const seed = common.seed ?? defaultSeed

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { installedVersion } from '../../code-identity.js'
 import { promptTokenizer } from '../../data/soft-tokens.js'
 import { GradpromptError } from '../../errors.js'
 import { answerRow, answerRows } from '../../generate/answer-rows.js'
@@ -11,12 +12,11 @@ import { generationRequest, tokenBudget } from '../../generate/settings.js'
 import type { ActivePrompt } from '../../model/active-prompt.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { bundledModel } from '../../package-root.js'
-import { installedVersion } from '../../program/cache.js'
 import { softVocabulary } from '../../prompts/soft-rows.js'
 import type { ServedModel } from '../../serve/completions.js'
 import { startServer } from '../../serve/server.js'
 import { readPromptAt } from '../../sources/open.js'
-import { activePrompt, promptsByTask, promptTask } from '../../sources/prompt.js'
+import { loadPrompt, loadPromptMethod, promptsByTask, promptTask } from '../../sources/prompt.js'
 import { readLearnedRun } from '../../sources/run.js'
 import { acquireLock, type Lock } from '../../store/lock.js'
 import type { PromptFile } from '../../store/prompt-file.js'
@@ -37,6 +37,7 @@ export async function generate(request: GenerateRequest, context: Context<'gener
   // Mistakes in the rows are told before a model is loaded.
   const rows = 'input' in source ? await readInput(source.input) : undefined
   const prompt = path === undefined ? undefined : await readPromptAt(path)
+  if (prompt !== undefined) await loadPromptMethod(prompt)
   if (prompt !== undefined && request.promptTask !== undefined) promptTask(prompt.method, request.promptTask, '--prompt-task')
   const lock = 'output' in source ? await lockOutput(source.output) : undefined
   try {
@@ -157,7 +158,7 @@ export async function serve(request: ServeRequest, { signal, onNews, onProgress 
     for (const [id, prompt] of prompts) {
       const { numVirtualTokens } = prompt
       // A prompt of several tasks is served as what they share, and as each of them.
-      for (const name of Object.keys(promptsByTask(id, activePrompt(prompt, model))))
+      for (const name of Object.keys(promptsByTask(id, await loadPrompt(prompt, model))))
         models.push({ id: name, prompt: name, numVirtualTokens, tokenizer: tokenizerOf(model, prompt) })
     }
     const server = await startServer({
@@ -210,7 +211,7 @@ async function withEngine<Result>(
   const model = await load(name ?? known ?? bundledModel, { device, threads, memory }, onProgress)
   try {
     const active: Record<string, ActivePrompt> = {}
-    for (const [id, prompt] of prompts ?? []) Object.assign(active, promptsByTask(id, activePrompt(prompt, model)))
+    for (const [id, prompt] of prompts ?? []) Object.assign(active, promptsByTask(id, await loadPrompt(prompt, model)))
     const generator = await GenerationEngine.open(model, {
       weights,
       promptLookup,

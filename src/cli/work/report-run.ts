@@ -55,7 +55,7 @@ async function movedVectors(run: Run): Promise<MovedTokens[]> {
   if ((await inputRowsOf(end)) === undefined) return []
   const startPath = join(run.folder, startName)
   const start = (await isFile(startPath)) ? await readPrompt(startPath) : undefined
-  const { model: name, device, threads, memory } = tuneConfigOf(run)
+  const { model: name, device, threads, memory } = await tuneConfigOf(run)
   const model = await load(name, { device, threads, memory })
   try {
     return await movedTokens(model, start, end)

@@ -3,7 +3,7 @@ import { conversationColumn } from '../conversation.js'
 import { pathsWithin, textAt } from '../paths.js'
 import { type DataFile, readRecords } from '../read.js'
 import { valueOfText } from '../readers/json-text.js'
-import { type DataTask, dataTasks } from '../task-records.js'
+import { recordTasks } from '../task-records.js'
 import type { Template } from '../template.js'
 
 /** What a file's columns are meant for, by their names and what they hold: a template and an answer to begin with. */
@@ -111,7 +111,7 @@ export async function completeTexts<Input extends Texts>(input: Input): Promise<
   if (template !== undefined || typeof data !== 'object' || data === null || typeof data.train !== 'string') return input
   const file = await readRecords(data.train, {
     ...(isNames(data.columns) && { columns: data.columns }),
-    ...(dataTasks.some(task => task === data.task) && { task: data.task as DataTask }),
+    ...(typeof data.task === 'string' && recordTasks.has(data.task) && { task: data.task }),
   })
   const suggestion = suggestTask(file)
   if (suggestion?.certain) return { ...input, template: suggestion.template, answer: answer ?? suggestion.answer }
