@@ -88,11 +88,16 @@ class Probing {
 
   #trace(sizes: DimensionValues, origins = false): TracedGraph {
     const placeholders = this.#inputs.map(input => ({ ...input, shape: input.shape.map(size => sizeAt(size, sizes)) }))
+    const { stackTraceLimit } = Error
+    // A gradient that fails lies many frames below the line that asked for it.
+    Error.stackTraceLimit = 50
     try {
       return prune(trace(this.#fn, placeholders, this.#weights, { origins }))
     } catch (cause) {
       if (cause instanceof GradpromptError) throw cause
       throw this.#failed(cause, sizes)
+    } finally {
+      Error.stackTraceLimit = stackTraceLimit
     }
   }
 

@@ -79,6 +79,12 @@ class Recorder {
     return dataId instanceof TracedData && dataId.recorder === this ? dataId.id : this.#constant(tensor)
   }
 
+  /** Another tensor with the same data. One that was made outside must not share them: they would be freed with the alias. */
+  alias({ dataId, shape, dtype }: tf.TensorInfo): tf.TensorInfo {
+    const own = dataId instanceof TracedData ? dataId : new TracedData(this, this.id({ dataId, shape, dtype }))
+    return { dataId: own, shape: shape.slice(), dtype }
+  }
+
   /** A tensor that was made outside is a constant; it stays where it is. */
   #constant({ dataId, shape, dtype }: tf.TensorInfo): number {
     const known = this.#captured.get(dataId)?.get(shape.join())
@@ -209,7 +215,7 @@ function recordOperation(name: string, operation: Operation, inputs: unknown, at
       ? operation.inputs.map(key => given[key]!)
       : Object.values(given)
   const attributes = operation.canonical?.(tensors, attrs as Attributes) ?? ((attrs ?? {}) as Attributes)
-  if (operation.alias?.(tensors, attributes)) return { ...tensors[0]!, shape: [...tensors[0]!.shape] }
+  if (operation.alias?.(tensors, attributes)) return active().alias(tensors[0]!)
   const ids = tensors.map(tensor => active().id(tensor))
   const outputs = record(name, ids, operation.infer(tensors, attributes), attributes)
   return operation.many ? outputs : outputs[0]!

@@ -173,7 +173,8 @@ describe('sizes are solved from probes', () => {
             expect(probe[name]).toBeLessThanOrEqual(high)
           }
         }
-        for (const [name, [, high]] of Object.entries(dims)) expect(held.some(probe => probe[name] === high)).toBe(true)
+        for (const [name, [low, high]] of Object.entries(dims))
+          for (const end of [low, high]) expect([...base, ...held].some(probe => probe[name] === end)).toBe(true)
       }),
     )
   })
