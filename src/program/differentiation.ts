@@ -10,7 +10,8 @@ import * as tf from '@tensorflow/tfjs'
  * - **Outputs that nothing uses** of an operation with several get a gradient of real zeros; here of `tf.zeros`, which a trace need not
  *   allocate.
  * - **Gradients that are missing or wrong**: of `gather` in batches (TF.js: of one batch axis whose size is a number alone), of
- *   `mirrorPad` (TF.js drops what the mirrored values add), and of the gradient of `elu`.
+ *   `mirrorPad` (TF.js drops what the mirrored values add), of the gradient of `elu`, and of comparisons, which are flat: TF.js fails
+ *   where one stands between an input and a loss, as in `tf.where(tf.less(x, 0), …)` and in the second derivative of a maximum.
  */
 export function withMendedGradients<T>(run: () => T): T {
   const engine = tf.engine() as unknown as TapeKeeper
@@ -103,9 +104,20 @@ function mirrorPadGradient(dy: tf.Tensor, paddings: readonly (readonly [number, 
   }, dy)
 }
 
+/** Of an operation whose outputs change by steps: nothing, in the shape of each input. */
+const flat = (kernelName: string, inputs: string[]): tf.GradConfig => ({
+  kernelName,
+  inputsToSave: inputs,
+  gradFunc: (_, saved) => Object.fromEntries(inputs.map((name, i) => [name, () => tf.zeros(saved[i]!.shape)])),
+})
+
 const gather = tf.getGradient('GatherV2')
 
 const MENDED: readonly tf.GradConfig[] = [
+  ...['Equal', 'NotEqual', 'Greater', 'GreaterEqual', 'Less', 'LessEqual', 'LogicalAnd', 'LogicalOr'].map(name =>
+    flat(name, ['a', 'b']),
+  ),
+  flat('LogicalNot', ['x']),
   {
     ...gather,
     kernelName: 'GatherV2',
