@@ -1,6 +1,5 @@
-import * as tf from '@tensorflow/tfjs'
+import { tf } from '../../kernels/tf.js'
 import { GradpromptError } from '../errors.js'
-import { withMendedGradients } from './differentiation.js'
 import { assertOutputs } from './outputs.js'
 import type { ProgramInput, ProgramSpec } from './program.js'
 import type { TypedArray } from './session.js'
@@ -32,18 +31,19 @@ export async function runEagerly(
       expected: Object.keys(spec.inputs).join(', '),
     })
   }
+  const { withMendedGradients } = await import('./differentiation.js')
   const previous = tf.engine().backendName as string | undefined
   await tf.setBackend(backend)
   await tf.ready()
   try {
     const run = () => {
       const made = new Map<string, tf.Tensor>()
-      const tensor = (data: TypedArray, shape: readonly number[], dtype: tf.NumericDataType) =>
+      const tensor = (data: TypedArray, shape: readonly number[], dtype: tf.DataType) =>
         tf.tensor(data as Float32Array, [...shape], dtype)
       const given = Object.fromEntries(
         Object.entries(spec.inputs).map(([name, { dtype }]) => [
           name,
-          tensor(inputOf(name).data, inputOf(name).shape, dtype as tf.NumericDataType),
+          tensor(inputOf(name).data, inputOf(name).shape, dtype as tf.DataType),
         ]),
       )
       const outputs = spec.fn(given, name => {

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs'
+import { tf } from '../../kernels/tf.js'
 import { GradpromptError } from '../errors.js'
 
 /** What a function may return that is to be compiled: an object of tensors by name, and at once. */

@@ -4,7 +4,7 @@ import type { Dimensions, DimensionValues } from './sizes.js'
  * The sizes at which a function is traced. `base` are sizes to solve from: primes, which no arithmetic relates by chance, and one
  * probe of sizes with many divisors. `held` are at the ends of the ranges, where a branch that the others take alike shows itself: all
  * sizes at their lowest, all at their highest, each pair of dimensions at opposite ends (up to three dimensions: every corner), and all
- * at 2, since 1 is a case of its own.
+ * alike, from 2 on, since 1 is a case of its own.
  */
 export interface Probes {
   readonly base: readonly DimensionValues[]
@@ -14,10 +14,12 @@ export interface Probes {
 /** Probes to solve from: a size is a polynomial of at most four terms. */
 const BASE = 5
 /** A range of so few sizes is probed at each of them. */
-const FEW = 8
+const FEW = 12
 const PRIMES = primesBelow(400).slice(4)
-/** Multiples of what a branch on a remainder might ask for. */
-const DIVISIBLE = [360, 240, 120, 60, 48, 24, 12]
+/** Dimensions of which every corner is probed. */
+const CORNERS = 3
+/** Multiples of what a branch on a remainder might ask for; a range of more than a few sizes has one of the last. */
+const DIVISIBLE = [360, 120, 60, 24, 12]
 
 export function probeSizes(dimensions: Dimensions): Probes {
   const names = Object.keys(dimensions)
@@ -29,10 +31,13 @@ export function probeSizes(dimensions: Dimensions): Probes {
   const pick = (choose: (name: string, index: number) => number): DimensionValues =>
     Object.fromEntries(names.map((name, index) => [name, choose(name, index)]))
   const ends = cornersOf(names.length).map(isHigh => pick((name, index) => (isHigh[index] ? high(name) : low(name))))
-  const second = pick(name => Math.min(Math.max(low(name), 2), high(name)))
+  const alike = (size: number) => pick(name => Math.min(Math.max(low(name), size), high(name)))
+  const equal = [alike(2), alike(Math.max(2, ...names.map(low)))]
   const key = (probe: DimensionValues) => Object.values(probe).join()
   const seen = new Set(base.map(key))
-  const held = [...ends, second].filter(probe => !seen.has(key(probe)) && seen.add(key(probe)))
+  const held = [...ends, ...(names.length <= CORNERS ? equal : equal.slice(1))].filter(
+    probe => !seen.has(key(probe)) && seen.add(key(probe)),
+  )
   return { base, held }
 }
 
@@ -44,7 +49,7 @@ function baseProbes(dimensions: Dimensions): DimensionValues[] {
   const taken = new Set<string>()
   for (const [name, range] of Object.entries(dimensions)) {
     const choices = probeChoices(...range)
-    const divisible = DIVISIBLE.find(size => size >= range[0] && size <= range[1] && !choices.includes(size))
+    const divisible = range[1] - range[0] < FEW ? undefined : multipleIn(...range)
     const column = () => {
       let left: number[] = []
       return probes.map((_, index) => {
@@ -61,6 +66,10 @@ function baseProbes(dimensions: Dimensions): DimensionValues[] {
   }
   return probes
 }
+
+/** A multiple of the most that has one there. */
+const multipleIn = (low: number, high: number): number | undefined =>
+  DIVISIBLE.map(by => by * Math.ceil(low / by)).find(size => size <= high)
 
 /** Which dimensions are at their upper end: all corners of three, and of more so many that each pair is at opposite ends both ways. */
 function cornersOf(count: number): boolean[][] {
