@@ -31,7 +31,7 @@ export async function runEagerly(
       expected: Object.keys(spec.inputs).join(', '),
     })
   }
-  const { withMendedGradients } = await import('./differentiation.js')
+  const { withMendedGradients } = await import('./trace/differentiation.js')
   const previous = tf.engine().backendName as string | undefined
   await tf.setBackend(backend)
   await tf.ready()

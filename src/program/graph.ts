@@ -1,12 +1,19 @@
 import { GradpromptError } from '../errors.js'
 import { isEquivalent } from './equivalence.js'
-import { Origin } from './origin.js'
 import { probeSizes } from './probes.js'
-import { prune } from './prune.js'
 import { merged } from './simplify.js'
 import type { Dimensions, DimensionValues, Size } from './sizes.js'
 import { type Graph, graphAt, sizeAt } from './symbolic-graph.js'
-import { type Placeholder, type TensorFunction, type TracedGraph, type TracedNode, type TracedValue, trace } from './trace.js'
+import { Origin } from './trace/origin.js'
+import { prune } from './trace/prune.js'
+import {
+  type Placeholder,
+  type TensorFunction,
+  type TracedGraph,
+  type TracedNode,
+  type TracedValue,
+  trace,
+} from './trace/trace.js'
 import { type Difference, type Reading, readAlong, Unifier, type Unsolved } from './unify.js'
 import { composedViews } from './views.js'
 

@@ -1,4 +1,4 @@
-import { GradpromptError } from '../errors.js'
+import { GradpromptError } from '../../errors.js'
 import { Origin } from './origin.js'
 
 /**

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 /** Where in somebody's function a call was made: what errors of the compiler name. It knows stacks, and nothing of tensors. */
 
 /** Where the compiler's and the kernels' own frames lie, as stacks name them. */
-const OWN_FOLDERS = ['./', '../../kernels/'].flatMap(folder => {
+const OWN_FOLDERS = ['../', '../../../kernels/'].flatMap(folder => {
   const { href } = new URL(folder, import.meta.url)
   return [href, fileURLToPath(href)]
 })
