@@ -49,6 +49,9 @@ export interface LoweredRowQuantization {
   readonly inputScales: string
 }
 
+/** What multiplies with a weight as integers, by their form. */
+export const quantizedOperators = { blocks: 'MatMulNBits', rows: 'MatMulIntegerToFloat' } as const
+
 /** What a lowering writes with: the inputs, and a few ways to add ONNX nodes. Sizes may be symbolic. */
 export interface Lowering {
   /** The inputs in the order that the kernel declares; an optional input that was left out is `undefined`. */
@@ -56,8 +59,8 @@ export interface Lowering {
   readonly outputs: readonly { readonly shape: readonly LoweredSize[]; readonly dtype: tf.DataType }[]
   /** Solved attributes: numbers may be symbolic sizes. */
   readonly attributes: Attributes
-  /** Where the program will run: contrib operators are used only where they exist. */
-  readonly device: string
+  /** Whether the device has an operator of ONNX Runtime's own. */
+  has(operator: string): boolean
   /** Adds a node and returns the name of its only output. */
   emit(operator: string, inputs: readonly string[], attributes?: Attributes, domain?: string): string
   /** Adds a node with several outputs. */

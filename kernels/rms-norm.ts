@@ -33,7 +33,7 @@ const alone = defineKernel({
   name: 'RmsNormAlone',
   lower: {
     shape: ({ x }) => x!.shape,
-    write: lowering => (lowering.device === 'cpu' ? contrib(lowering) : plain(lowering)),
+    write: lowering => (lowering.has('SimplifiedLayerNormalization') ? contrib(lowering) : plain(lowering)),
   },
 })
 

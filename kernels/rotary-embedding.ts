@@ -15,7 +15,7 @@ const run = defineKernel({
   },
   lower: {
     shape: ({ x }) => x!.shape,
-    write: lowering => (lowering.device === 'cpu' ? contrib(lowering) : plain(lowering)),
+    write: lowering => (lowering.has('RotaryEmbedding') ? contrib(lowering) : plain(lowering)),
   },
 })
 

@@ -2,8 +2,8 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { commands } from '../src/cli/commands.js'
-import { configOptions, describeOption } from '../src/cli/config-help.js'
-import { packageRoot } from '../src/config/package-root.js'
+import { configOptions, describeOption } from '../src/cli/show/config-help.js'
+import { packageRoot } from '../src/package-root.js'
 
 /** Writes docs/cli.md from the tables that the command line itself is made of. */
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href)

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
-import { packageRoot } from '../src/config/package-root.js'
 import type { MetricValue } from '../src/evaluate/intervals.js'
 import type { NearestTokens } from '../src/evaluate/nearest-tokens.js'
+import { packageRoot } from '../src/package-root.js'
 import type { RunResult } from '../src/train/events.js'
 
 /**

@@ -35,6 +35,11 @@ export class GradpromptError extends Error {
   }
 }
 
+/** @throws GradpromptError `aborted` */
+export function refuseAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new GradpromptError('aborted', 'stopped', { exitCode: 1 })
+}
+
 /** The member of `known` closest to `word` by edit distance, when it is close enough to be what was meant. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined

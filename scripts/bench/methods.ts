@@ -1,5 +1,6 @@
 import { LanguageModel } from '../../src/model/language-model.js'
-import { methodSchemas, promptMethods } from '../../src/prompts/index.js'
+import { methodSchemas, promptMethods } from '../../src/prompts/methods/index.js'
+import { readSources } from '../../src/sources/initial-prompts.js'
 import { createOptimizer } from '../../src/train/optimizers.js'
 import { float32Folder, PEERS, python } from './peer.js'
 import { measure, median, round } from './processes.js'
@@ -81,7 +82,8 @@ async function runner(
     seed: 13,
     labelWords: [],
     exampleRows: () => [],
-    base: { name: model.name, hash: model.hash },
+    learnedPrompts: (from: readonly string[], count: number) =>
+      readSources(from, { name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize }, count),
   })
   const prompt = { method, config, parameters }
   const optimizer = createOptimizer({ type: 'adamw', weightDecay: 0 }, method.parameters(config, model.config))

@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { writeSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { promptMethods } from '../../src/prompts/index.js'
+import { promptMethods } from '../../src/prompts/methods/index.js'
 import { createOptimizer } from '../../src/train/optimizers.js'
 import { scheduleFactor } from '../../src/train/schedule.js'
 import { median } from './processes.js'

@@ -5,7 +5,7 @@ import { Forest } from '../../src/model/forest.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { compile } from '../../src/program/compile.js'
 import type { Program } from '../../src/program/program.js'
-import { promptMethods } from '../../src/prompts/index.js'
+import { promptMethods } from '../../src/prompts/methods/index.js'
 import { median } from './processes.js'
 import { Sst2Rows, sst2, startingPrompt, VIRTUAL_TOKENS } from './protocol.js'
 

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { packageRoot } from '../../src/config/package-root.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 import type { LanguageModel } from '../../src/model/language-model.js'
 import type { LabelledRow } from '../../src/model/row.js'
+import { packageRoot } from '../../src/package-root.js'
 
 /** The protocol that both sides of the `tune` benchmark follow; the peer's docstring says the same in Python. */
 export const VIRTUAL_TOKENS = 20

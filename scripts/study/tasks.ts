@@ -1,4 +1,4 @@
-import { methodSchemas } from '../../src/prompts/index.js'
+import { methodSchemas } from '../../src/prompts/methods/index.js'
 
 /** What is learned in a study: data, and the words around it. */
 export interface Task {

@@ -1,48 +1,7 @@
-/** What the command line takes: this table drives parsing, `--help` and docs/cli.md. It imports nothing, so that help is quick. */
+import { deviceNames } from '../program/devices.js'
+import type { Command, CommandOption } from './terminal/command.js'
 
-export interface CommandOption {
-  /** Without the dashes, in kebab-case: `batch-size`. */
-  readonly name: string
-  /** What stands for the value in help; without it the option is a switch. */
-  readonly value?: string
-  readonly description: string
-  readonly type?: 'integer' | 'number'
-  /** May be given several times: its value is a list. */
-  readonly repeats?: true
-  /** Of the config: the dotted path that this is a short form of. */
-  readonly config?: string
-}
-
-export interface CommandArgument {
-  readonly name: string
-  readonly description: string
-  readonly required: boolean
-}
-
-export interface Command {
-  readonly name: string
-  readonly summary: string
-  readonly description: string
-  readonly argument?: CommandArgument
-  readonly options: readonly CommandOption[]
-  /** Takes every option of the config by its dotted name, too. */
-  readonly takesConfig?: boolean
-  readonly example: string
-  readonly load: () => Promise<{ readonly run: CommandFunction }>
-}
-
-export type OptionValues = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>
-
-export interface Invocation {
-  readonly argument: string | undefined
-  /** By the option's name. */
-  readonly options: OptionValues
-  /** Config options by their dotted path, short forms resolved, as text. */
-  readonly flags: Readonly<Record<string, string | boolean>>
-}
-
-/** @returns the exit code */
-export type CommandFunction = (invocation: Invocation) => Promise<number>
+/** What the command line takes: this table drives parsing, `--help` and docs/cli.md. It loads no command, so that help is quick. */
 
 const json: CommandOption = {
   name: 'json',
@@ -51,8 +10,10 @@ const json: CommandOption = {
 const force: CommandOption = { name: 'force', description: 'use a prompt of another model, if the width is the same' }
 const quiet: CommandOption = { name: 'quiet', description: 'no progress, results only' }
 
+const devices = `${deviceNames.slice(0, -1).join(', ')} or ${deviceNames.at(-1)}`
+
 const machine: readonly CommandOption[] = [
-  { name: 'device', value: 'name', description: 'cpu, webgpu, cuda, dml or coreml' },
+  { name: 'device', value: 'name', description: devices },
   { name: 'threads', value: 'n', type: 'integer', description: 'CPU threads; by default one a core' },
   { name: 'memory', value: 'GB', type: 'number', description: 'memory budget; by default what the machine has free' },
 ]
@@ -72,7 +33,7 @@ const config: readonly CommandOption[] = [
   { name: 'learning-rate', value: 'x', config: 'train.learningRate', description: "the schedule's highest learning rate" },
   { name: 'truncate', config: 'train.truncate', description: 'cut the text of rows that are longer than the context' },
   { name: 'seed', value: 'n', config: 'seed', description: 'decides every random choice' },
-  { name: 'device', value: 'name', config: 'device', description: 'cpu, webgpu, cuda, dml or coreml; see gradprompt doctor' },
+  { name: 'device', value: 'name', config: 'device', description: `${devices}; see gradprompt doctor` },
   { name: 'threads', value: 'n', config: 'threads', description: 'CPU threads; by default one a core' },
   { name: 'memory', value: 'GB', config: 'memory', description: 'memory budget; by default what the machine has free' },
   { name: 'out', value: 'folder', config: 'out', description: 'the run folder; by default a new name under runs/' },
@@ -195,7 +156,7 @@ export const commands: readonly Command[] = [
         value: 'width',
         description: 'of the products that write: stored, the default (8 bits or less); or fp32',
       },
-      { name: 'device', value: 'name', description: 'cpu, webgpu, cuda, dml or coreml' },
+      { name: 'device', value: 'name', description: devices },
       { name: 'threads', value: 'n', type: 'integer', description: 'CPU threads; by default one a core' },
       { name: 'memory', value: 'GB', type: 'number', description: 'memory budget; by default what the machine has free' },
       json,
@@ -363,11 +324,16 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'inspect',
-    summary: 'a run, a model or a prompt, in words',
+    summary: 'a run, a model, a prompt or data, in words',
     description:
       'Of a run: its config, state, learning curve, result, and what the vectors read as. Of a model: family, sizes, tensors, memory, ' +
-      'tokenizer. Of a prompt file: its method, shape, norms, and what the vectors read as.',
-    argument: { name: 'RUN|MODEL|PROMPT', description: 'a run folder, a model, or a prompt.safetensors', required: true },
+      'tokenizer. Of a prompt file: its method, shape, norms, and what the vectors read as. Of a data file: how it is read, its columns, ' +
+      'and the rows that they would make, with classes, repeats and lengths.',
+    argument: {
+      name: 'RUN|MODEL|PROMPT|DATA',
+      description: 'a run folder, a model, a prompt.safetensors, or a data file',
+      required: true,
+    },
     options: [{ name: 'report', description: "write a run's report.html anew" }, json],
     example: 'gradprompt inspect models/smollm2-135m-instruct',
     load: () => import('./commands/inspect.js'),

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { packageRoot } from '../config/package-root.js'
 import { GradpromptError } from '../errors.js'
-import { describeError, Interrupted } from './failure.js'
+import { packageRoot } from '../package-root.js'
 import { parseArguments, programHelp } from './parse.js'
+import { describeError, Interrupted } from './terminal/failure.js'
 
 // A reader that has seen enough (`| head`) is no failure.
 for (const stream of [process.stdout, process.stderr])
@@ -24,7 +24,7 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     const wantsConfigHelp =
       ['tune', 'search'].includes(argv[0]!) && argv.some(argument => argument === '--help' || argument === '-h')
-    const help = wantsConfigHelp ? await (await import('./config-help.js')).configHelp(argv[0]!) : undefined
+    const help = wantsConfigHelp ? await (await import('./show/config-help.js')).configHelp(argv[0]!) : undefined
     const parsed = parseArguments(argv, { version, help, write: text => process.stdout.write(text) })
     if (parsed === undefined) return 0
     const { run } = await parsed.command.load()

@@ -1,6 +1,7 @@
 import { CommanderError, Command as Parser } from 'commander'
 import { GradpromptError, nearest } from '../errors.js'
-import { type Command, type CommandOption, commands, type Invocation } from './commands.js'
+import { commands } from './commands.js'
+import type { Command, CommandOption, Invocation } from './terminal/command.js'
 
 export interface Parsed {
   readonly command: Command

@@ -3,7 +3,6 @@ import { LineCounter, parseDocument, parse as parseYaml } from 'yaml'
 import { GradpromptError } from '../errors.js'
 import { alternatives, type OptionSchema, schemasAt } from './options.js'
 import { unknownOption } from './problems.js'
-import { configJsonSchema } from './schema.js'
 
 type Mapping = Record<string, unknown>
 
@@ -63,15 +62,11 @@ export async function loadConfigFile(path: string): Promise<Mapping> {
  * kebab-case or camelCase. Text is read as the option's type says; where the option is a text it stays as it is, and a list
  * may be written `a,b`. A flag also takes out what it contradicts in the config: `train.steps` takes out `train.epochs` (and
  * the other way round), and another `type` takes out the options of the old one.
- * @param root the options there are; by default those of a config of `tune`
+ * @param root the options there are
  * @returns a new config; the given one is not changed
  * @throws GradpromptError `unknown-option`, or `invalid-config` when a flag's text cannot be read
  */
-export function mergeFlags(
-  config: Readonly<Mapping>,
-  flags: Readonly<Mapping>,
-  root: OptionSchema = configJsonSchema(),
-): Mapping {
+export function mergeFlags(config: Readonly<Mapping>, flags: Readonly<Mapping>, root: OptionSchema): Mapping {
   const settings = Object.entries(flags)
     .filter(([, value]) => value !== undefined)
     .map(([flag, value]) => ({ flag, path: optionPath(root, flag), value }))

@@ -3,6 +3,7 @@ import { findLabels, type LabelWords, labelWord } from '../data/labels.js'
 import { shuffle } from '../data/random.js'
 import { readRecords } from '../data/read.js'
 import { type DataRecord, originOf } from '../data/records.js'
+import { compileMessages } from '../data/rendering.js'
 import { taskIndex } from '../data/rows.js'
 import { readableText, type SoftVocabulary, softEncoder, softTexts } from '../data/soft-tokens.js'
 import { limitRecords } from '../data/split.js'
@@ -16,8 +17,8 @@ import { generationRequest, tokenBudget } from '../generate/settings.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
+import { promptsByTask } from '../sources/prompt.js'
 import { type GenerationMetrics, generationMetrics, scoreGeneration } from './generations.js'
-import { promptsByTask } from './prompt.js'
 import { hashOf, type RowResult, type RowResultFile, resultKey } from './row-results.js'
 import type { Scorer } from './scorer.js'
 import { classification, freeText, type GenerationTask, promptTemplate, taskFor } from './tasks/index.js'
@@ -232,11 +233,10 @@ function render(
   index: number,
   { model, soft }: { model: LanguageModel; soft: SoftVocabulary | undefined },
 ) {
-  const texts = soft && softTexts(template, soft)
-  const filled = (text: string, i: number) => compileTemplate(text).render(record, index, texts?.[i])
-  if (typeof template === 'string') return renderInput(model.tokenizer, { prompt: filled(template, 0) }, { chat: false })
-  const messages = template.map(({ role, content }, i) => ({ role, content: filled(content, i) }))
-  return renderInput(model.tokenizer, { messages })
+  const rendered = compileMessages(template).render(record, index, soft && softTexts(template, soft))
+  return typeof rendered === 'string'
+    ? renderInput(model.tokenizer, { prompt: rendered }, { chat: false })
+    : renderInput(model.tokenizer, { messages: rendered })
 }
 
 /** The name of an evaluation's file: of its data, and of the task. */

@@ -1,6 +1,6 @@
 import type { DataRecord } from '../data/records.js'
 import { GradpromptError } from '../errors.js'
-import { extractAnswer } from './extraction.js'
+import { extractAnswer } from './answers/extraction.js'
 import { bootstrap, type MetricValue, wilsonInterval } from './intervals.js'
 import { hashOf, type RowResult } from './row-results.js'
 import { applyScorer, type Scorer } from './scorer.js'

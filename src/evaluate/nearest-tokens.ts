@@ -1,8 +1,8 @@
 import type { SoftPrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { softParameter } from '../prompts/soft-rows.js'
-import type { PromptFile } from '../runs/prompt-file.js'
-import { activePrompt, activeRows, inputRowsOf } from './prompt.js'
+import { activePrompt, activeRows, inputRowsOf } from '../sources/prompt.js'
+import type { PromptFile } from '../store/prompt-file.js'
 
 export interface NearestToken {
   /** As people read it: ` good`, not `Ġgood`. */

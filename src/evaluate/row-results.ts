@@ -5,7 +5,7 @@ import { dirname } from 'node:path'
 import { readText, sizeOf } from '../data/read.js'
 import { shorten } from '../data/records.js'
 import { GradpromptError } from '../errors.js'
-import { replaceText } from '../runs/atomic.js'
+import { replaceText } from '../store/atomic.js'
 
 /** What became of one row of an evaluation: a line of `evaluations/NAME.jsonl`. */
 export interface RowResult {

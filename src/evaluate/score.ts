@@ -1,7 +1,7 @@
 import type { LabelSet } from '../data/labels.js'
 import type { RowBuilder, ScoringRow } from '../data/rows.js'
 import { classScores } from '../data/verbalizer.js'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, refuseAborted } from '../errors.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { answerMetrics } from './answer-metrics.js'
@@ -187,9 +187,4 @@ function nextBatch(order: readonly number[], lengths: readonly number[], start: 
   let tokens = lengths[order[start]!]!
   while (end < order.length && tokens + lengths[order[end]!]! <= tokensPerRun) tokens += lengths[order[end++]!]!
   return end
-}
-
-/** @throws GradpromptError `aborted` */
-export function refuseAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw new GradpromptError('aborted', 'stopped', { exitCode: 1 })
 }

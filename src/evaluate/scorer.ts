@@ -4,8 +4,8 @@ import { isAbsolute, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { columnValue, type DataRecord, originOf } from '../data/records.js'
 import { GradpromptError, nearest } from '../errors.js'
-import { compilePattern } from './extraction.js'
-import { exactMatch, rougeL, squadF1 } from './text-metrics.js'
+import { compilePattern } from './answers/extraction.js'
+import { exactMatch, rougeL, squadF1 } from './answers/text-metrics.js'
 
 /** What a text counts for. */
 export interface Score {

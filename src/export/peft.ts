@@ -2,7 +2,7 @@ import { mkdir, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { GradpromptError } from '../errors.js'
 import { writeSafetensors } from '../formats/safetensors.js'
-import type { PeftAdapter } from './peft-adapter.js'
+import type { PeftAdapter } from '../sources/peft-adapter.js'
 import type { SelfTest } from './self-test.js'
 
 export interface PeftExport {

@@ -2,7 +2,7 @@ import { closeSync, ftruncateSync, mkdirSync, openSync, readSync, writeSync } fr
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { GradpromptError } from '../errors.js'
-import { synchronizeFolder, temporaryName } from '../runs/atomic.js'
+import { synchronizeFolder, temporaryName } from '../store/atomic.js'
 
 const format = 'gradprompt-answers'
 /** How a file of ours begins. */

@@ -1,8 +1,7 @@
 import type { ModelConfig } from '../../models/family.js'
 import { GradpromptError } from '../errors.js'
 import type { ProgramInput } from '../program/program.js'
-import type { PromptMethod } from '../prompts/method.js'
-import type { PromptPlacement } from './forest.js'
+import type { PromptMethod, PromptPlacement } from '../prompts/method.js'
 
 /** What acts in front of the text: a method with its configuration and the values of its parameters. */
 export interface ActivePrompt {

@@ -1,5 +1,6 @@
 import { GradpromptError } from '../errors.js'
 import type { InputSpec, ProgramInput } from '../program/program.js'
+import type { PromptPlacement } from '../prompts/method.js'
 import { type Group, type GroupLayout, groupInputs, keySlots, vector } from './attention-groups.js'
 
 /** A row limit that no batch on a machine of today reaches, so that one program serves all of them. */
@@ -16,20 +17,6 @@ export interface Sequence {
   readonly children?: readonly (readonly number[])[]
   /** How many of the ids are the instruction; the rest is its answer. By default all of them. */
   readonly instructionLength?: number
-}
-
-export interface PromptPlacement {
-  readonly numVirtualTokens: number
-  /** `after-bos`: behind the first token, which all sequences must share. */
-  readonly position: 'before-bos' | 'after-bos'
-  /** `keys`: the virtual tokens have no hidden states; every layer sees keys and values of its own. By default `rows`. */
-  readonly as?: 'rows' | 'keys'
-  /** Each sequence has virtual tokens of its own, made from its instruction, so that sequences share nothing. */
-  readonly perSequence?: boolean
-  /** The method treats answers otherwise than instructions, so that a shared row must be one of the two for all. */
-  readonly answersApart?: boolean
-  /** The layer before which the virtual tokens join the text; by default 0. */
-  readonly insertionLayer?: number
 }
 
 /** A token that some row predicts. */

@@ -5,8 +5,8 @@ import { GradpromptError } from '../errors.js'
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
 import { logSumExp } from '../numbers.js'
 import { multipliesBytes } from '../program/byte-products.js'
+import { type Device, defaultDevice, deviceProfile } from '../program/devices.js'
 import { defaultThreads, type WeightFile } from '../program/program.js'
-import type { Device } from '../program/session.js'
 import type { LayerState } from '../prompts/method.js'
 import {
   type ActivePrompt,
@@ -77,7 +77,7 @@ export class LanguageModel {
         tokenizer,
         hash,
         weights,
-        options.device ?? 'cpu',
+        options.device ?? defaultDevice,
         options.threads ?? defaultThreads(),
         memory,
         options.onProgress,
@@ -107,7 +107,7 @@ export class LanguageModel {
 
   private async makeStoredWeights(): Promise<GenerationWeights> {
     const { device, threads, onProgress } = this
-    if (device === 'cpu' && (await multipliesBytes())) {
+    if (deviceProfile(device).multipliesIntegers && (await multipliesBytes())) {
       const weights = await integerWeights(this, { device, threads, onProgress })
       return { prompts: weights, decoding: weights }
     }

@@ -1,9 +1,9 @@
 import { tf } from '../../kernels/tf.js'
+import type { Device } from '../program/devices.js'
 import { Program, type ProgramSpec } from '../program/program.js'
-import type { Device } from '../program/session.js'
-import type { LayerState } from '../prompts/method.js'
+import type { LayerState, PromptPlacement } from '../prompts/method.js'
 import { type ActivePrompt, parameterInputs, placementOf, plainPrompt } from './active-prompt.js'
-import { Forest, forestSpec, type PromptPlacement } from './forest.js'
+import { Forest, forestSpec } from './forest.js'
 import { forwardForest } from './forward.js'
 import type { ProgramModel } from './model-programs.js'
 

@@ -1,7 +1,7 @@
 import { tf } from '../../kernels/tf.js'
 import { tokenCrossEntropy, tokenLogProbabilities } from '../../kernels/token-cross-entropy.js'
+import type { Device } from '../program/devices.js'
 import { Program, type ProgramSpec, type WeightFile } from '../program/program.js'
-import type { Device } from '../program/session.js'
 import { type ActivePrompt, placementOf } from './active-prompt.js'
 import type { Checkpoint } from './checkpoint.js'
 import { forestSpec } from './forest.js'

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { cacheFolder, hashOf, writeWhole } from './cache.js'
+import { defaultDevice } from './devices.js'
 import { ModelBuilder } from './onnx.js'
 import { Session } from './session.js'
 
@@ -25,7 +26,7 @@ async function probe(): Promise<boolean> {
   const model = builder.encode()
   const path = join(cacheFolder(), 'programs', `${hashOf(model)}.onnx`)
   writeWhole(path, model)
-  const session = await Session.open(path, { device: 'cpu', threads: 1, pack: true })
+  const session = await Session.open(path, { device: defaultDevice, threads: 1, pack: true })
   try {
     const { y } = await session.run({ x: new Uint8Array(COLUMNS).fill(255) }, { x: [1, COLUMNS] })
     return y!.data[0] === COLUMNS * 255 * 127

@@ -1,4 +1,11 @@
-import { type Attributes, kernels, type LoweredQuantization, type LoweredTensor, type Lowering } from '../../kernels/kernel.js'
+import {
+  type Attributes,
+  kernels,
+  type LoweredQuantization,
+  type LoweredTensor,
+  type Lowering,
+  quantizedOperators,
+} from '../../kernels/kernel.js'
 import { GradpromptError } from '../errors.js'
 import { bytesOf, DATA_TYPE, ModelBuilder, type OnnxType } from './onnx.js'
 import { operations } from './operations/index.js'
@@ -46,16 +53,17 @@ export interface RowQuantizedTensor {
 /**
  * Writes a graph as an ONNX model. Sizes that vary are computed inside the model from the shapes of its inputs.
  *
+ * @param operators of ONNX Runtime's own that the device has: see `DeviceProfile`
  * @returns the encoded model and the number of its nodes
  */
 export function lowerGraph(
   graph: Graph,
-  device: string,
+  operators: ReadonlySet<string>,
   weights: ReadonlyMap<string, ExternalTensor>,
   inputs: readonly { name: string; shape: readonly Size[]; dtype: string }[],
   quantized: ReadonlyMap<string, QuantizedTensor> = new Map(),
 ): { model: Uint8Array; nodes: number } {
-  const lowerer = new Lowerer(graph, device, weights, quantized)
+  const lowerer = new Lowerer(graph, operators, weights, quantized)
   for (const input of inputs) lowerer.declareInput(input)
   for (const node of graph.nodes) lowerer.node(node)
   for (const [name, id] of Object.entries(graph.outputs)) lowerer.output(name, id)
@@ -73,18 +81,18 @@ class Lowerer {
   readonly #written = new Map<string, string>()
   readonly #declared: { name: string; shape: readonly Size[] }[] = []
   readonly #graph: Graph
-  readonly #device: string
+  readonly #available: ReadonlySet<string>
   readonly #weights: ReadonlyMap<string, ExternalTensor>
   readonly #quantized: ReadonlyMap<string, QuantizedTensor>
 
   constructor(
     graph: Graph,
-    device: string,
+    available: ReadonlySet<string>,
     weights: ReadonlyMap<string, ExternalTensor>,
     quantized: ReadonlyMap<string, QuantizedTensor>,
   ) {
     this.#graph = graph
-    this.#device = device
+    this.#available = available
     this.#weights = weights
     this.#quantized = quantized
   }
@@ -145,8 +153,8 @@ class Lowerer {
 
   /** A weight as integers, where the file has it so and the device multiplies with them. */
   quantization(name: string): LoweredQuantization | undefined {
-    const stored = this.#device === 'cpu' ? this.#quantized.get(name) : undefined
-    if (!stored) return undefined
+    const stored = this.#quantized.get(name)
+    if (!stored || !this.#available.has(quantizedOperators[stored.form])) return undefined
     const part = (kind: string, tensor: ExternalTensor<OnnxType>) => this.#external(`weight:${name}:${kind}`, tensor)
     const names = { integers: part('integers', stored.integers), scales: part('scales', stored.scales) }
     if (stored.form === 'rows') {
@@ -180,7 +188,7 @@ class Lowerer {
       inputs,
       outputs,
       attributes,
-      device: this.#device,
+      has: operator => this.#available.has(operator),
       emit: (operator, names, attributes, domain) => this.#emit(operator, names, attributes, domain),
       emitMany: (operator, names, count, attributes, domain) => this.#emitMany(operator, names, count, attributes, domain),
       float: values => {

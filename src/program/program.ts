@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import type * as tf from '@tensorflow/tfjs'
 import { GradpromptError } from '../errors.js'
 import { cacheFolder, hashOf, toolchainFingerprint, touch, trimCache, writeWhole } from './cache.js'
+import { type Device, defaultDevice, deviceProfile } from './devices.js'
 import type { ExternalTensor, QuantizedTensor } from './lower.js'
-import { type Device, Session, type SessionOptions, type TypedArray } from './session.js'
+import { Session, type SessionOptions, type TypedArray } from './session.js'
 import { type Dimensions, type DimensionValues, type Size, SizeExpression } from './sizes.js'
 
 export type Dtype = 'float32' | 'int32' | 'bool'
@@ -100,7 +101,7 @@ export class Program<Inputs extends string = string, Outputs extends string = st
    * @throws GradpromptError as `traceGraph` and `Session.open` do
    */
   static async compile(spec: ProgramSpec, options: CompileOptions = {}): Promise<Program> {
-    const device = options.device ?? 'cpu'
+    const device = options.device ?? defaultDevice
     const shapes = new Map(Object.entries(spec.inputs).map(([name, input]) => [name, input.shape.map(parseSize)]))
     assertRanges(spec)
     for (const [name, sizes] of shapes) assertDeclared(spec, name, sizes)
@@ -117,7 +118,13 @@ export class Program<Inputs extends string = string, Outputs extends string = st
         [...(spec.weights?.tensors ?? [])].map(([name, { shape, dtype }]) => [name, { shape: [...shape], dtype }]),
       )
       const graph = traceGraph(spec.fn, placeholders, weights, spec.dims)
-      const { model } = lowerGraph(graph, device, spec.weights?.tensors ?? new Map(), placeholders, spec.weights?.quantized)
+      const { model } = lowerGraph(
+        graph,
+        deviceProfile(device).operators,
+        spec.weights?.tensors ?? new Map(),
+        placeholders,
+        spec.weights?.quantized,
+      )
       path ??= join(folder, `${hashOf(model)}.onnx`)
       if (!existsSync(path)) {
         writeWhole(path, model)

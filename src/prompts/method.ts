@@ -4,7 +4,21 @@ import type { ExampleRow } from '../data/examples.js'
 import type { RowTasks } from '../data/rows.js'
 import type { Template } from '../data/template.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
-import type { PromptPlacement } from '../model/forest.js'
+
+/** Where virtual tokens stand. */
+export interface PromptPlacement {
+  readonly numVirtualTokens: number
+  /** `after-bos`: behind the first token, which all sequences must share. */
+  readonly position: 'before-bos' | 'after-bos'
+  /** `keys`: the virtual tokens have no hidden states; every layer sees keys and values of its own. By default `rows`. */
+  readonly as?: 'rows' | 'keys'
+  /** Each sequence has virtual tokens of its own, made from its instruction, so that sequences share nothing. */
+  readonly perSequence?: boolean
+  /** The method treats answers otherwise than instructions, so that a shared row must be one of the two for all. */
+  readonly answersApart?: boolean
+  /** The layer before which the virtual tokens join the text; by default 0. */
+  readonly insertionLayer?: number
+}
 
 /** A tensor of a method. */
 export interface PromptParameter {
@@ -29,6 +43,21 @@ export interface LayerState {
   readonly neurons: Float32Array
 }
 
+/** A prompt that an earlier run learned. */
+export interface SourcePrompt {
+  readonly method: { readonly type: string }
+  readonly tensors: readonly LearnedTensor[]
+  /** What it puts at the input, [numVirtualTokens, hiddenSize]. */
+  rows(): Promise<Float32Array>
+}
+
+/** A learned tensor with its values. */
+export interface LearnedTensor {
+  readonly name: string
+  readonly shape: readonly number[]
+  readonly data: Float32Array
+}
+
 /** What a method may start from. */
 export interface InitialisationContext {
   readonly model: ModelConfig
@@ -40,8 +69,11 @@ export interface InitialisationContext {
   readonly seed: number
   /** The words of the label set, where there is one. */
   readonly labelWords: readonly string[]
-  /** The model that the prompt is for. */
-  readonly base: { readonly name: string; readonly hash: string }
+  /**
+   * What earlier runs learned on this model, each with `count` virtual tokens at the input: run folders or prompt files.
+   * @throws GradpromptError `file-not-found`, `model-mismatch`, `prompt-length-mismatch`, `not-static`
+   */
+  readonly learnedPrompts: (from: readonly string[], count: number) => Promise<readonly SourcePrompt[]>
   /** Training rows to show, drawn by seed: so many, or as many as there are. */
   readonly exampleRows: (count: number) => readonly ExampleRow[]
 }

@@ -1,15 +1,8 @@
 import type { tf } from '../../kernels/tf.js'
 import type { ModelConfig } from '../../models/family.js'
 import { runEagerly } from '../program/eager.js'
-import type { Parameters, PromptMethod } from './method.js'
+import type { LearnedTensor, Parameters, PromptMethod } from './method.js'
 import { numSoftTokens } from './soft-rows.js'
-
-/** A learned tensor with its values. */
-export interface LearnedTensor {
-  readonly name: string
-  readonly shape: readonly number[]
-  readonly data: Float32Array
-}
 
 type Config = { readonly type: string }
 

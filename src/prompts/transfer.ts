@@ -1,11 +1,5 @@
-import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
-import { GradpromptError } from '../errors.js'
-import { type PromptFile, readPrompt } from '../runs/prompt-file.js'
-import { promptMethods } from './index.js'
 import type { Init } from './initialisation.js'
 import type { InitialisationContext } from './method.js'
-import { staticRows } from './static.js'
 
 /**
  * Transfer: a prompt starts from what earlier runs learned, on the same model, with as many rows.
@@ -24,13 +18,6 @@ import { staticRows } from './static.js'
  */
 type RunsInit = Extract<Init, { type: 'runs' }>
 
-/** The model that a prompt is to act on. */
-export interface TransferTarget {
-  readonly name: string
-  readonly hash: string
-  readonly hiddenSize: number
-}
-
 /** Examples that stand for the task, and the tokens of them that are read at most. */
 const taskExamples = 16
 const taskTokens = 128
@@ -39,13 +26,11 @@ const taskTokens = 128
  * The rows that a prompt starts from.
  *
  * @returns [count, hiddenSize]
- * @throws GradpromptError as `readSources`
+ * @throws GradpromptError as `learnedPrompts` of the context
  */
 export async function transferredRows(init: RunsInit, count: number, context: InitialisationContext): Promise<Float32Array> {
-  const sources = await readSources(init.from, { ...context.base, hiddenSize: context.model.hiddenSize }, count)
-  const prompts = await Promise.all(
-    sources.map(({ method, tensors }) => staticRows(promptMethods.get(method.type)!, method, tensors)),
-  )
+  const sources = await context.learnedPrompts(init.from, count)
+  const prompts = await Promise.all(sources.map(source => source.rows()))
   // One source is taken whole, however near it is.
   const weights = prompts.length === 1 ? [1] : normalised(await sourceWeights(init.mix, prompts, context))
   const rows = new Float32Array(prompts[0]!.length)
@@ -75,64 +60,6 @@ export async function sourceWeights(
   const weights: number[] = []
   for (const prompt of prompts) weights.push(cosine(await activated(prompt), wanted))
   return weights
-}
-
-/**
- * Reads the prompts to start from, and refuses those that do not fit. They are small, so this is done before a model's weights are read.
- *
- * @param from run folders or prompt files
- * @param count rows that each must have
- * @throws GradpromptError `file-not-found`, `model-mismatch` (another model or width), `prompt-length-mismatch`, `not-static` (no rows at
- *   the input), and those of `readPrompt`
- */
-export async function readSources(from: readonly string[], target: TransferTarget, count: number): Promise<PromptFile[]> {
-  const sources: PromptFile[] = []
-  for (const path of from) {
-    const file = await readPrompt(await promptPath(path, 'method.init.from'))
-    const describe = ({ name, hash, hiddenSize }: TransferTarget) => `${name} (hidden size ${hiddenSize}, ${hash.slice(0, 12)})`
-    if (file.hiddenSize !== target.hiddenSize || file.model.hash !== target.hash) {
-      throw new GradpromptError('model-mismatch', `method.init.from: the prompt of ${path} was learned on another model`, {
-        found: describe({ ...file.model, hiddenSize: file.hiddenSize }),
-        expected: describe(target),
-        hint: 'a soft prompt means something to its own model alone: name runs of this model, or set model to theirs',
-      })
-    }
-    if (promptMethods.get(file.method.type)?.inputRows === undefined) {
-      throw new GradpromptError('not-static', `method.init.from: the prompt of ${path} has no rows at the input`, {
-        found: `method.type: ${file.method.type}`,
-        expected: `one of ${[...promptMethods.values()]
-          .filter(method => method.inputRows)
-          .map(({ type }) => type)
-          .join(', ')}`,
-      })
-    }
-    if (file.numVirtualTokens !== count) {
-      throw new GradpromptError('prompt-length-mismatch', `method.init.from: the prompt of ${path} has another length`, {
-        found: `${file.numVirtualTokens} virtual tokens`,
-        expected: `${count} (method.numVirtualTokens)`,
-        hint: `set method.numVirtualTokens to ${file.numVirtualTokens}`,
-      })
-    }
-    sources.push(file)
-  }
-  return sources
-}
-
-/**
- * The prompt of a run folder, or the file itself.
- *
- * @param option what names it, for the message
- * @throws GradpromptError `file-not-found`
- */
-export async function promptPath(path: string, option: string): Promise<string> {
-  const found = await stat(path).catch(() => undefined)
-  const file = found?.isDirectory() ? join(path, 'prompt.safetensors') : path
-  if (found?.isFile() || (found && (await stat(file).catch(() => undefined)))) return file
-  throw new GradpromptError('file-not-found', `${option}: there is no prompt at ${path}`, {
-    found: found ? 'a folder without prompt.safetensors' : 'nothing',
-    expected: 'the folder of a finished run, or its prompt.safetensors',
-    ...(found && { hint: `gradprompt resume ${path}, if it is a run that was stopped` }),
-  })
 }
 
 function normalised(weights: readonly number[]): number[] {

@@ -1,4 +1,4 @@
-import type { NamedTensor } from '../runs/checkpoints.js'
+import type { NamedTensor } from '../store/checkpoints.js'
 
 export interface GaussianWeights {
   /** Where in the run the weights are largest, as a share of its steps. */

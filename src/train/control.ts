@@ -1,15 +1,15 @@
-import type { Config } from '../config/schema.js'
 import type { DataRecord } from '../data/records.js'
 import { RowBuilder } from '../data/rows.js'
+import type { Task } from '../data/task.js'
 import { prependInstruction } from '../data/template.js'
 import { GradpromptError } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import { contentFreeRow, type Metrics, type ScoreOptions, scoreRows } from '../evaluate/score.js'
 import type { LanguageModel } from '../model/language-model.js'
-import { promptMethods } from '../prompts/index.js'
+import { promptMethods } from '../prompts/methods/index.js'
+import type { Config } from './config.js'
 import type { ControlScores } from './events.js'
-import type { Task } from './task.js'
 
 /** What the base model is told when no one has said it better: to answer with one of the label words. */
 export function controlInstruction(config: Config, task: Pick<Task, 'labels'>): string | null {

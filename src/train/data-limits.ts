@@ -1,11 +1,11 @@
-import type { Config } from '../config/schema.js'
 import { originOf } from '../data/records.js'
 import { type Encoder, RowBuilder } from '../data/rows.js'
 import { softPlaceholders } from '../data/soft-tokens.js'
+import type { Task } from '../data/task.js'
 import { GradpromptError } from '../errors.js'
 import type { Checkpoint } from '../model/checkpoint.js'
-import { promptMethods } from '../prompts/index.js'
-import type { Task } from './task.js'
+import { promptMethods } from '../prompts/methods/index.js'
+import type { Config } from './config.js'
 
 /** The longest rows by their bytes are looked at, and no more than this many: the longest by tokens are among them. */
 const looked = 1000

@@ -1,4 +1,5 @@
 import type { Evaluation, Metrics } from '../evaluate/score.js'
+import type { CheckpointEvent, WarningEvent } from '../store/events.js'
 
 /** A condition of the base model, without anything learned, on the rows that the prompt is scored on. */
 export interface ControlScores {
@@ -85,18 +86,6 @@ export interface DevEvent {
   readonly best: boolean
   readonly rows: number
   readonly seconds: number
-}
-
-export interface CheckpointEvent {
-  readonly event: 'checkpoint'
-  readonly step: number
-}
-
-export interface WarningEvent {
-  readonly event: 'warning'
-  /** Kebab-case, as an error's. */
-  readonly code: string
-  readonly message: string
 }
 
 export type ResultEvent = { readonly event: 'result' } & RunResult

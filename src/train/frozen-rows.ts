@@ -1,9 +1,9 @@
-import type { Config } from '../config/schema.js'
 import type { DataRecord } from '../data/records.js'
 import type { RowBuilder, TrainingRow } from '../data/rows.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import { frozenLayers } from '../model/forward.js'
 import type { LanguageModel } from '../model/language-model.js'
+import type { Config } from './config.js'
 
 /** A training row under one of the templates. */
 export interface RowPlace {

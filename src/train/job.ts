@@ -1,30 +1,32 @@
 import { basename, join, resolve } from 'node:path'
-import type { Config } from '../config/schema.js'
 import { batchOrder } from '../data/batches.js'
 import type { DataRecord } from '../data/records.js'
 import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows.js'
 import { splitRecords } from '../data/split.js'
+import { drawTemplate, exampleRows, type Task, taskRows } from '../data/task.js'
 import { countWords, weightGradient, wordParameter } from '../data/verbalizer.js'
 import { GradpromptError } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
+import { type ScoredPart, writePredictions } from '../evaluate/predictions.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import { contentFreeRow, type Evaluation, type ScoreOptions, scoreRows, summary } from '../evaluate/score.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import type { Teaching } from '../model/teacher.js'
-import { promptMethods } from '../prompts/index.js'
 import type { PromptParameter } from '../prompts/method.js'
+import { promptMethods } from '../prompts/methods/index.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
-import { peakMemory } from '../runs/environment.js'
-import { type ScoredPart, writePredictions } from '../runs/predictions.js'
-import { type PromptFile, writePrompt } from '../runs/prompt-file.js'
-import { type Run, startName } from '../runs/run-folder.js'
+import { readSources } from '../sources/initial-prompts.js'
+import { peakMemory } from '../store/environment.js'
+import { type PromptFile, writePrompt } from '../store/prompt-file.js'
+import { type Run, startName } from '../store/run-folder.js'
+import type { Config } from './config.js'
 import { controlInstruction, type ScoredControl, scoreControl } from './control.js'
 import { lessons } from './distillation.js'
 import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf, type RowPlace } from './frozen-rows.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
-import { drawTemplate, exampleRows, type Task, taskRows, totalSteps } from './task.js'
+import { totalSteps } from './schedule.js'
 
 const wordLearningRate = 0.05
 
@@ -77,7 +79,8 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     keysAndValues: rows => model.keysAndValues(rows),
     seed: config.seed,
     labelWords: task.labels?.candidates ?? [],
-    base: { name: model.name, hash: model.hash },
+    learnedPrompts: (from, count) =>
+      readSources(from, { name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize }, count),
     exampleRows: examples,
   })
   const prompt = { method, config: resolved, parameters }

@@ -1,3 +1,5 @@
+import { batchesPerEpoch } from '../data/batches.js'
+import type { Config } from './config.js'
 export interface Schedule {
   readonly schedule: 'linear' | 'cosine' | 'constant'
   /** Below 1 a fraction of `steps`, otherwise a number of steps. */
@@ -21,4 +23,9 @@ export function scheduleFactor({ schedule, warmup, steps }: Schedule, step: numb
   if (step >= steps) return 0
   const remaining = (steps - step) / (steps - warmupSteps)
   return schedule === 'linear' ? remaining : 0.5 * (1 - Math.cos(Math.PI * remaining))
+}
+
+/** Optimiser steps of a run: an epoch's last, partial batch is left for another epoch's shuffle. */
+export function totalSteps({ steps, epochs = 1, batchSize, accumulate }: Config['train'], rows: number): number {
+  return steps ?? Math.max(1, Math.ceil((epochs * batchesPerEpoch(rows, batchSize)) / accumulate))
 }

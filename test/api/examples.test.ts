@@ -2,8 +2,9 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { loadConfigFile } from '../../src/config/load.js'
-import { parseConfig } from '../../src/config/schema.js'
-import { readTask, totalSteps } from '../../src/train/task.js'
+import { readTask } from '../../src/data/task.js'
+import { parseConfig } from '../../src/train/config.js'
+import { totalSteps } from '../../src/train/schedule.js'
 
 const folder = 'examples/sst2'
 const configs = readdirSync(folder).filter(name => name.endsWith('.yaml'))

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { describeError, packError, plainText, unpackError } from '../../src/cli/failure.js'
+import { describeError, packError, plainText, unpackError } from '../../src/cli/terminal/failure.js'
 import { GradpromptError } from '../../src/errors.js'
 
 test('an error is the same after its way between processes', () => {

@@ -9,7 +9,7 @@ import {
   formatProgressLine,
   type ProgressStream,
   sparkline,
-} from '../../src/cli/progress.js'
+} from '../../src/cli/terminal/progress.js'
 
 const state = {
   step: 40,

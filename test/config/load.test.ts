@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadConfigFile, mergeFlags } from '../../src/config/load.js'
-import { parseConfig } from '../../src/config/schema.js'
+import { configJsonSchema, parseConfig } from '../../src/train/config.js'
 import { problem, problemOf } from '../support/problem.js'
 
 let folder: string
@@ -18,6 +18,9 @@ async function file(name: string, text: string): Promise<string> {
   await writeFile(path, text)
   return path
 }
+
+const merged = (config: Readonly<Record<string, unknown>>, flags: Readonly<Record<string, unknown>>) =>
+  mergeFlags(config, flags, configJsonSchema())
 
 describe('files', () => {
   const yaml = `
@@ -89,7 +92,7 @@ describe('flags', () => {
       'method.num-virtual-tokens': '5',
       seed: undefined,
     }
-    expect(mergeFlags({ train: { learningRate: 1, warmup: 0.1 }, seed: 7 }, flags)).toEqual({
+    expect(merged({ train: { learningRate: 1, warmup: 0.1 }, seed: 7 }, flags)).toEqual({
       train: { learningRate: 0.001, warmup: 0.1, batchSize: 8, maxGradientNorm: null, truncate: true },
       data: { columns: ['text', 'label'], limit: { dev: 5 }, labels: { 0: 'no', 'very-good': 'yes' }, train: '2024' },
       template: '{text}: 3',
@@ -101,20 +104,20 @@ describe('flags', () => {
 
   test('take out what they contradict', () => {
     const config = { train: { epochs: 2 }, method: { type: 'prompt-tuning', init: { type: 'text', text: 'x' } } }
-    expect(mergeFlags(config, { 'train.steps': '10' })).toEqual({ ...config, train: { steps: 10 } })
-    expect(mergeFlags({ train: { steps: 2 } }, { 'train.epochs': '10' })).toEqual({ train: { epochs: 10 } })
-    expect(mergeFlags(config, { 'method.init.scale': '2', 'method.init.type': 'random' }).method).toEqual({
+    expect(merged(config, { 'train.steps': '10' })).toEqual({ ...config, train: { steps: 10 } })
+    expect(merged({ train: { steps: 2 } }, { 'train.epochs': '10' })).toEqual({ train: { epochs: 10 } })
+    expect(merged(config, { 'method.init.scale': '2', 'method.init.type': 'random' }).method).toEqual({
       type: 'prompt-tuning',
       init: { type: 'random', scale: 2 },
     })
-    expect(mergeFlags(config, { 'method.init.type': 'text' })).toEqual(config)
-    expect(mergeFlags(config, { 'train.steps': '10', 'train.epochs': '3' }).train).toEqual({ steps: 10, epochs: 3 })
+    expect(merged(config, { 'method.init.type': 'text' })).toEqual(config)
+    expect(merged(config, { 'train.steps': '10', 'train.epochs': '3' }).train).toEqual({ steps: 10, epochs: 3 })
   })
 
   test('leave the config as it was', () => {
     const config = { train: { steps: 1 }, data: { labels: { a: 'b' } } }
     const copy = structuredClone(config)
-    mergeFlags(config, { 'train.epochs': '2', 'data.labels.c': 'd' })
+    merged(config, { 'train.epochs': '2', 'data.labels.c': 'd' })
     expect(config).toEqual(copy)
   })
 
@@ -125,20 +128,20 @@ describe('flags', () => {
     ['__proto__.x', undefined],
     ['seed.x', undefined],
   ])('--%s is unknown', (flag, hint) => {
-    const error = problem(() => mergeFlags({}, { [flag]: '1' }))
+    const error = problem(() => merged({}, { [flag]: '1' }))
     expect(error.code).toBe('unknown-option')
     expect(error.hint).toBe(hint)
   })
 
   test('text that cannot be read', () => {
-    expect(problem(() => mergeFlags({}, { 'data.limit': '{' }))).toMatchObject({ code: 'invalid-config', found: '{' })
-    expect(problem(() => parseConfig(mergeFlags({}, { 'train.learning-rate': 'fast' }))).code).toBe('invalid-config')
+    expect(problem(() => merged({}, { 'data.limit': '{' }))).toMatchObject({ code: 'invalid-config', found: '{' })
+    expect(problem(() => parseConfig(merged({}, { 'train.learning-rate': 'fast' }))).code).toBe('invalid-config')
   })
 
   test('any text reaches a text option unchanged', () => {
     fc.assert(
       fc.property(fc.string(), text => {
-        expect(mergeFlags({}, { template: text, 'data.labels.a': text })).toEqual({
+        expect(merged({}, { template: text, 'data.labels.a': text })).toEqual({
           template: text,
           data: { labels: { a: text } },
         })

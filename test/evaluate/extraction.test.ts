@@ -10,7 +10,7 @@ import {
   optionsOf,
   regularExpression,
   rules,
-} from '../../src/evaluate/extraction.js'
+} from '../../src/evaluate/answers/extraction.js'
 import { problem } from '../support/problem.js'
 
 const animals = 'Which bird stands last?\nOptions:\n(A) a quail\n(B) an owl\n(C) a barn owl'

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { exactMatch, rougeL, squadExactMatch, squadF1 } from '../../src/evaluate/answers/text-metrics.js'
 import { compareConditions, mcnemarExact, rowsForDiscordance, rowsForMean } from '../../src/evaluate/comparison.js'
 import type { RowResult } from '../../src/evaluate/row-results.js'
-import { exactMatch, rougeL, squadExactMatch, squadF1 } from '../../src/evaluate/text-metrics.js'
 import { problem } from '../support/problem.js'
 
 const read = (name: string) => JSON.parse(readFileSync(`test/fixtures/evaluate/${name}.json`, 'utf8'))

@@ -1,11 +1,11 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { exportPrompt } from '../../src/export/index.js'
+import { exportPrompt } from '../../src/api/export.js'
+import { type TuneRun, tune } from '../../src/api/tune.js'
 import type { SelfTest } from '../../src/export/self-test.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { type TuneRun, tune } from '../../src/train/tune.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel, toyRows } from '../train/toy.js'
 

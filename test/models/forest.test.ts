@@ -3,7 +3,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import type { ActivePrompt, SoftPrompt } from '../../src/model/active-prompt.js'
 import { Forest } from '../../src/model/forest.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { promptTuning, promptTuningSchema } from '../../src/prompts/prompt-tuning.js'
+import { promptTuning, promptTuningSchema } from '../../src/prompts/methods/prompt-tuning.js'
 import { difference, random } from '../support/numbers.js'
 
 const FOLDER = 'test/fixtures/models/llama-gqa'

@@ -4,7 +4,7 @@ import { LanguageModel } from '../../src/model/language-model.js'
 import { programSpec } from '../../src/model/model-programs.js'
 import { runEagerly } from '../../src/program/eager.js'
 import { Program, type ProgramSpec } from '../../src/program/program.js'
-import { promptTuning, promptTuningSchema } from '../../src/prompts/prompt-tuning.js'
+import { promptTuning, promptTuningSchema } from '../../src/prompts/methods/prompt-tuning.js'
 import { difference, random, type Values } from '../support/numbers.js'
 import { weightReader } from '../support/weights.js'
 

@@ -4,7 +4,7 @@ import { GenerationEngine } from '../../src/generate/engine.js'
 import { programSpec } from '../../src/model/model-programs.js'
 import { traceGraph } from '../../src/program/graph.js'
 import { SizeExpression } from '../../src/program/sizes.js'
-import { promptMethods } from '../../src/prompts/index.js'
+import { promptMethods } from '../../src/prompts/methods/index.js'
 import { ownCache } from '../support/cache.js'
 import { random } from '../support/numbers.js'
 import {

@@ -1,16 +1,17 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import type { ConfigInput } from '../../src/config/schema.js'
+import { evaluate } from '../../src/api/evaluate.js'
+import { exportPrompt } from '../../src/api/export.js'
+import { generate } from '../../src/api/generate.js'
+import { tune } from '../../src/api/tune.js'
 import { evaluateByGeneration } from '../../src/evaluate/by-generation.js'
-import { evaluate } from '../../src/evaluate/evaluate.js'
-import { activePrompt } from '../../src/evaluate/prompt.js'
-import { exportPrompt } from '../../src/export/index.js'
-import { readPeftAdapter } from '../../src/export/peft-adapter.js'
-import { generate } from '../../src/generate/generate.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { promptMethods } from '../../src/prompts/index.js'
-import { tune } from '../../src/train/tune.js'
+import { promptMethods } from '../../src/prompts/methods/index.js'
+import { readSources } from '../../src/sources/initial-prompts.js'
+import { readPeftAdapter } from '../../src/sources/peft-adapter.js'
+import { activePrompt } from '../../src/sources/prompt.js'
+import type { ConfigInput } from '../../src/train/config.js'
 import { ownCache } from '../support/cache.js'
 import { difference } from '../support/numbers.js'
 import { problemOf } from '../support/problem.js'
@@ -83,7 +84,7 @@ test('the adapter has a factor for each task, as PEFT has them', async () => {
 test('a further task starts from the shared matrix and the average factor, or from the matrix alone', async () => {
   const { folder: path, prompt } = await run
   const tensors = new Map(prompt.tensors.map(({ name, data }) => [name, data]))
-  const { base, ...given } = await startOf()
+  const given = await startOf()
   const options = {
     type: 'mpt',
     numVirtualTokens: 4,
@@ -92,11 +93,11 @@ test('a further task starts from the shared matrix and the average factor, or fr
     sourceFactors: 'average',
   }
   const { initialise } = promptMethods.get('mpt')!
-  const average = await initialise(options, { ...given, base })
+  const average = await initialise(options, given)
   expect(average.get('prompt')).toEqual(tensors.get('prompt'))
   const columns = tensors.get('taskColumns')!
   for (const [i, x] of average.get('taskColumns')!.entries()) expect(x).toBeCloseTo((columns[i]! + columns[i + 8]!) / 2, 6)
-  const alone = await initialise({ ...options, sourceFactors: 'none' } as typeof options, { ...given, base })
+  const alone = await initialise({ ...options, sourceFactors: 'none' } as typeof options, given)
   expect(alone.get('prompt')).toEqual(tensors.get('prompt'))
   expect([...alone.get('taskRows')!].slice(0, 32)).toEqual(Array(32).fill(1))
 })
@@ -192,7 +193,8 @@ async function startOf() {
     keysAndValues: (rows: Float32Array) => model.keysAndValues(rows),
     seed: 1,
     labelWords: [],
-    base: { name: model.name, hash: model.hash },
+    learnedPrompts: (from: readonly string[], count: number) =>
+      readSources(from, { name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize }, count),
     exampleRows: () => [],
   }
 }

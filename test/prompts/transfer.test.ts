@@ -1,15 +1,16 @@
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { type ConfigInput, parseConfig } from '../../src/config/schema.js'
+import { tune } from '../../src/api/tune.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { promptMethods } from '../../src/prompts/index.js'
 import { initSchema } from '../../src/prompts/initialisation.js'
 import type { InitialisationContext } from '../../src/prompts/method.js'
+import { promptMethods } from '../../src/prompts/methods/index.js'
 import { sourceWeights, transferredRows } from '../../src/prompts/transfer.js'
-import { type PromptFile, writePrompt } from '../../src/runs/prompt-file.js'
-import { tune } from '../../src/train/tune.js'
+import { readSources } from '../../src/sources/initial-prompts.js'
+import { type PromptFile, writePrompt } from '../../src/store/prompt-file.js'
+import { type ConfigInput, parseConfig } from '../../src/train/config.js'
 import { ownCache } from '../support/cache.js'
 import { difference, random } from '../support/numbers.js'
 import { problemOf } from '../support/problem.js'
@@ -55,7 +56,8 @@ async function context(): Promise<InitialisationContext> {
     keysAndValues: rows => model.keysAndValues(rows),
     seed: 1,
     labelWords: [],
-    base: { name: model.name, hash: model.hash },
+    learnedPrompts: (from: readonly string[], count: number) =>
+      readSources(from, { name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize }, count),
     exampleRows: () => [{ ids: [5, 6, 7, 8], kinds: ['template', 'input', 'input', 'label'] }],
   }
 }
@@ -145,7 +147,7 @@ describe('the rows of earlier runs', () => {
 
   test('what does not fit is refused, naming both', async () => {
     const given = await context()
-    const { name, hash } = given.base
+    const { name, hash } = await opened
     const start = (from: string) => problemOf(transferredRows(runs([from], 'one'), m, given))
     const other = await source('other-model', rowsOf(1), { model: { name: 'another', hash: 'ab'.repeat(32) } })
     expect(await start(other)).toMatchObject({

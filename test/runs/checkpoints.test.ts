@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { GradpromptError } from '../../src/errors.js'
-import { type Checkpoint, CheckpointStore } from '../../src/runs/checkpoints.js'
+import { type Checkpoint, CheckpointStore } from '../../src/store/checkpoints.js'
 import { createOptimizer } from '../../src/train/optimizers.js'
 
 let folder: string

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { currentEnvironment, environmentDifferences } from '../../src/runs/environment.js'
+import { currentEnvironment, environmentDifferences } from '../../src/store/environment.js'
 
 test('the environment names versions and processor, and is the same when asked again', () => {
   const environment = currentEnvironment({ device: 'cpu', threads: 2 })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { writeSafetensors } from '../../src/formats/safetensors.js'
-import { type PromptFile, readPrompt, staticPrompt, writePrompt } from '../../src/runs/prompt-file.js'
+import { type PromptFile, readPrompt, staticPrompt, writePrompt } from '../../src/store/prompt-file.js'
 
 let folder: string
 let path: string

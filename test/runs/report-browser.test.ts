@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { writePage } from '../../src/runs/report/page.js'
+import { writePage } from '../../src/report/parts/page.js'
 import { temporaryFolder } from '../train/toy.js'
 import { pages } from './report-data.js'
 
@@ -118,7 +118,7 @@ describe.skipIf(executablePath === undefined)('in a browser', () => {
       score: index,
       logProbability: index,
     }))
-    const { rowTable } = await import('../../src/runs/report/rows.js')
+    const { rowTable } = await import('../../src/report/parts/rows.js')
     const body = rowTable({ id: 'many', after: many, before: [], names: { after: 'tuned', before: '' } })
     await writePage(join(folder, 'many.html'), {
       title: 'many',

@@ -1,11 +1,11 @@
 import { compareConditions } from '../../src/evaluate/comparison.js'
 import type { RowResult } from '../../src/evaluate/row-results.js'
-import { comparisonPage } from '../../src/runs/report/comparison.js'
-import { evaluationPage } from '../../src/runs/report/evaluation.js'
-import type { Page } from '../../src/runs/report/page.js'
-import { searchPage } from '../../src/runs/report/search.js'
-import { type TuneReport, tunePage } from '../../src/runs/report/tune.js'
-import type { JudgedPrompt, SearchResult } from '../../src/search/events.js'
+import { comparisonPage } from '../../src/report/comparison.js'
+import { evaluationPage } from '../../src/report/evaluation.js'
+import type { Page } from '../../src/report/parts/page.js'
+import { searchPage } from '../../src/report/search.js'
+import { type TuneReport, tunePage } from '../../src/report/tune.js'
+import type { JudgedPrompt, SearchResult } from '../../src/search/run/events.js'
 
 /** A text that would break out of anything that does not escape it. */
 export const hostile = `</script><img src=x onerror="alert('1')">&`

@@ -1,9 +1,9 @@
 import { Script } from 'node:vm'
 import { describe, expect, test } from 'vitest'
-import { reliabilityBins } from '../../src/runs/report/calibration.js'
-import { html, trusted } from '../../src/runs/report/html.js'
-import { pageHtml } from '../../src/runs/report/page.js'
-import { tunePage } from '../../src/runs/report/tune.js'
+import { reliabilityBins } from '../../src/report/parts/calibration.js'
+import { html, trusted } from '../../src/report/parts/html.js'
+import { pageHtml } from '../../src/report/parts/page.js'
+import { tunePage } from '../../src/report/tune.js'
 import { pages, tuneReport } from './report-data.js'
 
 const plotting = { script: 'globalThis.plotted = 1', style: '.u { }' }

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { createRun, openRun, type Run, refuseOccupied } from '../../src/runs/run-folder.js'
+import { createRun, openRun, type Run, refuseOccupied } from '../../src/store/run-folder.js'
 
 const config = {
   model: 'models/tiny',

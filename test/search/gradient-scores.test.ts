@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { Budget } from '../../src/search/budget.js'
-import { lowest, substituted, substitutionScores } from '../../src/search/candidates.js'
-import { rankCorrelation } from '../../src/search/drift.js'
-import type { ScoredCandidate } from '../../src/search/method.js'
-import { Objective } from '../../src/search/objective.js'
-import { SearchPrograms } from '../../src/search/programs.js'
+import { rankCorrelation } from '../../src/search/moves/drift.js'
+import type { ScoredCandidate } from '../../src/search/moves/method.js'
+import { Budget } from '../../src/search/score/budget.js'
+import { Objective } from '../../src/search/score/objective.js'
+import { SearchPrograms } from '../../src/search/score/programs.js'
+import { lowest, substituted, substitutionScores } from '../../src/search/space/candidates.js'
 import { ownCache } from '../support/cache.js'
 
 ownCache()

@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { Budget, BudgetSpent } from '../../src/search/budget.js'
-import { Objective, type ObjectiveOptions } from '../../src/search/objective.js'
-import { SearchPrograms } from '../../src/search/programs.js'
-import type { SearchRow } from '../../src/search/token-space.js'
-import { sharingOrder, TokenTree } from '../../src/search/token-tree.js'
+import { Budget, BudgetSpent } from '../../src/search/score/budget.js'
+import { Objective, type ObjectiveOptions } from '../../src/search/score/objective.js'
+import { SearchPrograms } from '../../src/search/score/programs.js'
+import type { SearchRow } from '../../src/search/space/token-space.js'
+import { sharingOrder, TokenTree } from '../../src/search/space/token-tree.js'
 import { ownCache } from '../support/cache.js'
 
 ownCache()

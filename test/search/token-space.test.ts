@@ -1,12 +1,12 @@
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { fillPrompt } from '../../src/data/prompt-place.js'
 import type { Template } from '../../src/data/template.js'
 import { loadTokenizer, type Tokenizer } from '../../src/formats/tokenizer.js'
 import { openCheckpoint } from '../../src/model/checkpoint.js'
-import { DriftGuard } from '../../src/search/drift.js'
-import { fillPrompt } from '../../src/search/prompt-place.js'
-import { type PromptText, TokenSpace } from '../../src/search/token-space.js'
-import { allowedTokens } from '../../src/search/vocabulary.js'
+import { DriftGuard } from '../../src/search/moves/drift.js'
+import { type PromptText, TokenSpace } from '../../src/search/space/token-space.js'
+import { allowedTokens } from '../../src/search/space/vocabulary.js'
 import { problem } from '../support/problem.js'
 
 let tokenizer: Tokenizer

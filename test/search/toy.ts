@@ -1,6 +1,6 @@
 import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { SearchConfigInput } from '../../src/config/search-schema.js'
+import type { SearchConfigInput } from '../../src/search/config.js'
 import { toyModel } from '../train/toy.js'
 
 /** Tokens of the toy model that never merge with each other. */
@@ -37,7 +37,14 @@ export function toySearch(
   writeFileSync(path, `${toySearchRows(40).join('\n')}\n`)
   return {
     model: toyModel,
-    data: { train: path, split: { dev: 12, test: 8 }, columns: ['text', 'label'], labels: { 0: 'the', 1: 'of' } },
+    // The rows on which the tests know how far each method gets.
+    data: {
+      train: path,
+      split: { dev: 12, test: 8 },
+      splitSeed: null,
+      columns: ['text', 'label'],
+      labels: { 0: 'the', 1: 'of' },
+    },
     template: '{text}{prompt} -',
     answer: ' {label}',
     threads: 1,

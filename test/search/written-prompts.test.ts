@@ -1,8 +1,8 @@
 import { afterAll, expect, test } from 'vitest'
 import { LanguageModel } from '../../src/model/language-model.js'
-import type { SearchContext } from '../../src/search/method.js'
-import { TokenSpace } from '../../src/search/token-space.js'
-import { promptsOf, readPrompt } from '../../src/search/written-prompts.js'
+import type { SearchContext } from '../../src/search/moves/method.js'
+import { TokenSpace } from '../../src/search/space/token-space.js'
+import { promptsOf, readPrompt } from '../../src/search/writing/written-prompts.js'
 import { toyModel } from '../train/toy.js'
 
 const opened = LanguageModel.load(toyModel, { threads: 1 })

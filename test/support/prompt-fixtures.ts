@@ -3,7 +3,7 @@ import { expect } from 'vitest'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 import type { ActivePrompt } from '../../src/model/active-prompt.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { methodSchemas, promptMethods } from '../../src/prompts/index.js'
+import { methodSchemas, promptMethods } from '../../src/prompts/methods/index.js'
 import { difference, relativeError } from './numbers.js'
 
 export interface PromptFixture {

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { ConfigInput } from '../../src/config/schema.js'
+import type { ConfigInput } from '../../src/train/config.js'
 
 export const toyModel = 'test/fixtures/models/llama-gqa'
 

@@ -1,10 +1,10 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { ConfigInput } from '../../src/config/schema.js'
+import { resume, tune } from '../../src/api/tune.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
+import type { ConfigInput } from '../../src/train/config.js'
 import type { GradpromptEvent } from '../../src/train/events.js'
-import { resume, tune } from '../../src/train/tune.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyRows } from './toy.js'
 

@@ -3,11 +3,11 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { GradpromptError, nearest } from '../../errors.js'
 import { type Comparison, type Condition, compareConditions, type PairedComparison } from '../../evaluate/comparison.js'
 import type { MetricValue } from '../../evaluate/intervals.js'
+import { predictionsPath } from '../../evaluate/predictions.js'
 import { readRowResults } from '../../evaluate/row-results.js'
-import { predictionsPath } from '../../runs/predictions.js'
-import type { ComparedRun, ComparisonReport } from '../../runs/report/comparison.js'
-import type { CommandFunction } from '../commands.js'
-import { count, createOutput, plural, table } from '../output.js'
+import type { ComparedRun, ComparisonReport } from '../../report/comparison.js'
+import type { CommandFunction } from '../terminal/command.js'
+import { count, createOutput, plural, table } from '../terminal/output.js'
 
 /** `gradprompt compare A B …` */
 export const run: CommandFunction = async ({ argument, options }) => {
@@ -58,8 +58,8 @@ function defaultReport(sources: readonly Source[]): string {
 
 /** @throws GradpromptError `cannot-write` */
 async function writeReport(path: string, report: ComparisonReport): Promise<string> {
-  const { comparisonPage } = await import('../../runs/report/comparison.js')
-  const { writePage } = await import('../../runs/report/page.js')
+  const { comparisonPage } = await import('../../report/comparison.js')
+  const { writePage } = await import('../../report/parts/page.js')
   try {
     await writePage(path, comparisonPage(report))
     return path
@@ -83,7 +83,7 @@ async function runsOf(name: string, paths: readonly string[]): Promise<ComparedR
         return undefined
       const folder = isRun ? path : dirname(dirname(path))
       if (!(await exists(join(folder, 'config.yaml')))) return undefined
-      const { openRun } = await import('../../runs/run-folder.js')
+      const { openRun } = await import('../../store/run-folder.js')
       const run = await openRun(folder)
       const [events, result] = await Promise.all([run.readEvents(), run.readResult()])
       return {

@@ -1,30 +1,21 @@
 import { createRequire } from 'node:module'
 import { cpus, freemem, totalmem } from 'node:os'
 import { join } from 'node:path'
-import { bundledModel } from '../../config/package-root.js'
 import { GradpromptError } from '../../errors.js'
+import { bundledModel } from '../../package-root.js'
 import { cacheFolder, installedVersion } from '../../program/cache.js'
-import type { Device } from '../../program/session.js'
-import type { CommandFunction } from '../commands.js'
-import { compute } from '../computation.js'
-import { Interrupted } from '../failure.js'
-import { bytes, createOutput, table } from '../output.js'
-import { formatDuration } from '../progress.js'
+import { deviceNames, deviceProfile } from '../../program/devices.js'
+import type { CommandFunction } from '../terminal/command.js'
+import { Interrupted } from '../terminal/failure.js'
+import { bytes, createOutput, table } from '../terminal/output.js'
+import { formatDuration } from '../terminal/progress.js'
+import { compute } from '../work/computation.js'
 
 interface Finding {
   readonly what: string
   readonly ok: boolean
   readonly detail: string
 }
-
-/** Every device, and where it can be there at all. */
-const devices: readonly { readonly name: Device; readonly platforms: readonly string[] }[] = [
-  { name: 'cpu', platforms: ['linux', 'darwin', 'win32'] },
-  { name: 'webgpu', platforms: ['linux', 'darwin', 'win32'] },
-  { name: 'cuda', platforms: ['linux', 'win32'] },
-  { name: 'dml', platforms: ['win32'] },
-  { name: 'coreml', platforms: ['darwin'] },
-]
 
 const trialSeconds = 60
 
@@ -49,7 +40,8 @@ export const run: CommandFunction = async ({ options }) => {
   const tfjs = tfjsBackends()
   found('tf.js', true, `${installedVersion('@tensorflow/tfjs')}; backends for eager runs: ${tfjs.join(', ')}`)
   await checkModel(found)
-  for (const { name, platforms } of devices) {
+  for (const name of deviceNames) {
+    const { platforms } = deviceProfile(name)
     if (!platforms.includes(process.platform)) {
       found(`device ${name}`, false, `not on ${process.platform}`)
       continue

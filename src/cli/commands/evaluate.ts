@@ -1,13 +1,14 @@
 import { stat } from 'node:fs/promises'
 import { GradpromptError, nearest } from '../../errors.js'
 import { type Choice, choices } from '../../evaluate/score.js'
-import type { Device } from '../../program/session.js'
-import type { CommandFunction, OptionValues } from '../commands.js'
-import { compute } from '../computation.js'
-import { Interrupted } from '../failure.js'
-import { confusionTable, metricsTable } from '../figures.js'
-import type { EvaluateRequest, EvaluateResult, GeneratedFigures } from '../messages.js'
-import { createOutput, plural, quoted } from '../output.js'
+import { deviceNames } from '../../program/devices.js'
+import { oneOf } from '../show/engine-options.js'
+import type { CommandFunction, OptionValues } from '../terminal/command.js'
+import { Interrupted } from '../terminal/failure.js'
+import { confusionTable, metricsTable } from '../terminal/figures.js'
+import { createOutput, plural, quoted } from '../terminal/output.js'
+import { compute } from '../work/computation.js'
+import type { EvaluateRequest, EvaluateResult, GeneratedFigures } from '../work/messages.js'
 
 /** `gradprompt evaluate RUN` */
 export const run: CommandFunction = async ({ argument, options }) => {
@@ -18,6 +19,10 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const goOn = 'finished rows are kept: the same command goes on'
   let shownAt = performance.now()
   const evaluating = compute('evaluate', request, {
+    onEvent(event) {
+      output.object(event)
+      if (event.event === 'warning') output.note(`warning[${event.code}]: ${event.message}`)
+    },
     onProgress({ what, done, total }) {
       if (done < total && performance.now() - shownAt < 5000) return
       shownAt = performance.now()
@@ -39,8 +44,6 @@ export const run: CommandFunction = async ({ argument, options }) => {
   return 1
 }
 
-const devices: readonly Device[] = ['cpu', 'webgpu', 'cuda', 'dml', 'coreml']
-
 async function requestOf(argument: string | undefined, options: OptionValues): Promise<EvaluateRequest> {
   const text = (name: string) => options[name] as string | undefined
   const number = (name: string) => options[name] as number | undefined
@@ -58,15 +61,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
       hint: 'a plain model is scored with --model',
     })
   }
-  const device = text('device')
-  if (device !== undefined && !(devices as readonly string[]).includes(device)) {
-    const meant = nearest(device, devices)
-    throw new GradpromptError('invalid-option', '--device is not valid', {
-      found: device,
-      expected: `one of ${devices.join(', ')}`,
-      ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
-    })
-  }
+  const device = oneOf(options, 'device', deviceNames)
   const { threshold } = options
   if (typeof threshold === 'number' && !(threshold >= 0 && threshold <= 1)) {
     throw new GradpromptError('invalid-option', '--threshold is not valid', {
@@ -91,7 +86,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     seed: number('seed'),
     batchSize: number('batch-size'),
     force: options.force === true,
-    device: device as Device | undefined,
+    device,
     threads: number('threads'),
     memory: number('memory'),
     control: options['no-control'] !== true,

@@ -1,29 +1,30 @@
 import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { stringify } from 'yaml'
-import { bundledModel } from '../../config/package-root.js'
-import { type Config, parseConfig } from '../../config/schema.js'
-import { parseSearchConfig } from '../../config/search-schema.js'
+import { searchConfigOf, tuneConfigOf } from '../../api/runs.js'
+import { isDataName } from '../../data/readers/index.js'
 import { GradpromptError } from '../../errors.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import { loadTokenizer } from '../../formats/tokenizer.js'
 import { openCheckpoint, shortName } from '../../model/checkpoint.js'
 import { MemoryPlan } from '../../model/memory.js'
-import { promptMethods } from '../../prompts/index.js'
+import { bundledModel } from '../../package-root.js'
+import { promptMethods } from '../../prompts/methods/index.js'
 import { numSoftTokens } from '../../prompts/soft-rows.js'
-import { learnedConfig } from '../../runs/learned-run.js'
-import { type PromptFile, readPrompt } from '../../runs/prompt-file.js'
-import { openRun, type Run } from '../../runs/run-folder.js'
-import type { SearchResult, SearchStepEvent } from '../../search/events.js'
+import type { SearchResult, SearchStepEvent } from '../../search/run/events.js'
+import { type PromptFile, readPrompt } from '../../store/prompt-file.js'
+import { openRun, type Run } from '../../store/run-folder.js'
+import { type Config, parseConfig } from '../../train/config.js'
 import type { RunResult } from '../../train/events.js'
-import type { CommandFunction } from '../commands.js'
-import { compute } from '../computation.js'
-import { Interrupted } from '../failure.js'
-import { describeResult, exportsOf } from '../learning.js'
-import { bytes, count, createOutput, type Output, plural, quoted, table } from '../output.js'
-import { describeSearch } from '../searching.js'
+import { inspectData } from '../show/data-inspection.js'
+import { describeResult, exportsOf } from '../show/learning.js'
+import { describeSearch } from '../show/searching.js'
+import type { CommandFunction } from '../terminal/command.js'
+import { Interrupted } from '../terminal/failure.js'
+import { bytes, count, createOutput, type Output, plural, quoted, table } from '../terminal/output.js'
+import { compute } from '../work/computation.js'
 
-/** `gradprompt inspect RUN|MODEL|PROMPT` */
+/** `gradprompt inspect RUN|MODEL|PROMPT|DATA` */
 export const run: CommandFunction = async ({ argument, options }) => {
   const path = argument!
   const output = createOutput(options)
@@ -41,6 +42,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     output.text(`wrote ${report}`)
   } else if (isRun) await inspectRun(path, output)
   else if (found?.isFile() && path.endsWith('.safetensors')) await inspectPrompt(path, output)
+  else if (found?.isFile() && isDataName(path)) await inspectData(path, output)
   else await inspectModel(path, output)
   return 0
 }
@@ -48,7 +50,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
 /** A search: where it stands, or what it came to. */
 async function inspectSearch(run: Run, output: Output): Promise<void> {
   const { folder } = run
-  const config = parseSearchConfig(run.config, { source: join(folder, 'config.yaml') })
+  const config = searchConfigOf(run)
   const result = (await run.readResult()) as SearchResult | undefined
   const steps = (await run.readEvents()).filter(({ event }) => event === 'step') as unknown as SearchStepEvent[]
   const last = steps.at(-1)
@@ -79,7 +81,7 @@ async function inspectSearch(run: Run, output: Output): Promise<void> {
 async function inspectRun(folder: string, output: Output): Promise<void> {
   const run = await openRun(folder)
   if (run.isSearch) return inspectSearch(run, output)
-  const config = learnedConfig(run)
+  const config = tuneConfigOf(run)
   const result = (await run.readResult()) as RunResult | undefined
   const events = await run.readEvents()
   const steps = events.flatMap(event => (event.event === 'step' && typeof event.step === 'number' ? [event] : []))

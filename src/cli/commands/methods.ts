@@ -1,14 +1,14 @@
 import { z } from 'zod'
 import type { OptionSchema } from '../../config/options.js'
-import { configSchema } from '../../config/schema.js'
 import { openCheckpoint, shortName } from '../../model/checkpoint.js'
-import { learnedNumbers } from '../../prompts/check.js'
-import { methodSchemas, promptMethods } from '../../prompts/index.js'
-import { searchMethods, searchSchemas } from '../../search/index.js'
-import type { CommandFunction } from '../commands.js'
-import { configOptions, describeOption } from '../config-help.js'
-import { exportsOf } from '../learning.js'
-import { createOutput, plural, table } from '../output.js'
+import { methodSchemas, promptMethods } from '../../prompts/methods/index.js'
+import { searchMethods, searchSchemas } from '../../search/methods/index.js'
+import { learnedNumbers } from '../../train/check-method.js'
+import { configSchema } from '../../train/config.js'
+import { configOptions, describeOption } from '../show/config-help.js'
+import { exportsOf } from '../show/learning.js'
+import type { CommandFunction } from '../terminal/command.js'
+import { createOutput, plural, table } from '../terminal/output.js'
 
 /** `gradprompt methods` */
 export const run: CommandFunction = async ({ options }) => {

@@ -1,8 +1,8 @@
-import type { CommandFunction } from '../commands.js'
-import { compute } from '../computation.js'
-import { learningReport } from '../learning.js'
-import { createOutput } from '../output.js'
-import { searchReport } from '../searching.js'
+import { learningReport } from '../show/learning.js'
+import { searchReport } from '../show/searching.js'
+import type { CommandFunction } from '../terminal/command.js'
+import { createOutput } from '../terminal/output.js'
+import { compute } from '../work/computation.js'
 
 /** `gradprompt resume RUN` */
 export const run: CommandFunction = async ({ argument, options }) => {
@@ -19,7 +19,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
 
 /** Whether a folder holds a search; what holds no run is for `resume` to refuse. */
 async function holdsSearch(folder: string): Promise<boolean> {
-  const { openRun } = await import('../../runs/run-folder.js')
+  const { openRun } = await import('../../store/run-folder.js')
   const run = await openRun(folder).catch(() => undefined)
   return run?.isSearch === true
 }

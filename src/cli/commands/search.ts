@@ -1,14 +1,14 @@
-import type { CommandFunction } from '../commands.js'
-import { compute } from '../computation.js'
-import { createOutput } from '../output.js'
-import { searchReport } from '../searching.js'
+import { searchReport } from '../show/searching.js'
+import type { CommandFunction } from '../terminal/command.js'
+import { createOutput } from '../terminal/output.js'
+import { compute } from '../work/computation.js'
 
 /** `gradprompt search` */
 export const run: CommandFunction = async ({ options, flags }) => {
   const output = createOutput(options)
   const configFile = options.config as string | undefined
   if (options['print-config'] === true) {
-    const { resolveSearchConfig } = await import('../config-input.js')
+    const { resolveSearchConfig } = await import('../work/config-input.js')
     const { stringify } = await import('yaml')
     const config = await resolveSearchConfig({ configFile, flags })
     if (output.json) output.object(config)
@@ -16,7 +16,7 @@ export const run: CommandFunction = async ({ options, flags }) => {
     return 0
   }
   if (options['dry-run'] === true) {
-    const { dryRunSearch } = await import('../dry-run-search.js')
+    const { dryRunSearch } = await import('../show/dry-run-search.js')
     await dryRunSearch({ configFile, flags }, output)
     return 0
   }

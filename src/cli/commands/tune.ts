@@ -1,14 +1,14 @@
-import type { CommandFunction } from '../commands.js'
-import { compute } from '../computation.js'
-import { learningReport } from '../learning.js'
-import { createOutput } from '../output.js'
+import { learningReport } from '../show/learning.js'
+import type { CommandFunction } from '../terminal/command.js'
+import { createOutput } from '../terminal/output.js'
+import { compute } from '../work/computation.js'
 
 /** `gradprompt tune` */
 export const run: CommandFunction = async ({ options, flags }) => {
   const output = createOutput(options)
   const configFile = options.config as string | undefined
   if (options['print-config'] === true) {
-    const { resolveConfig } = await import('../config-input.js')
+    const { resolveConfig } = await import('../work/config-input.js')
     const { stringify } = await import('yaml')
     const config = await resolveConfig({ configFile, flags })
     if (output.json) output.object(config)
@@ -16,7 +16,7 @@ export const run: CommandFunction = async ({ options, flags }) => {
     return 0
   }
   if (options['dry-run'] === true) {
-    const { dryRun } = await import('../dry-run.js')
+    const { dryRun } = await import('../show/dry-run.js')
     await dryRun({ configFile, flags }, output)
     return 0
   }

@@ -1,7 +1,7 @@
 import { type LabelSet, labelWord } from '../../data/labels.js'
 import type { Template } from '../../data/template.js'
-import { afterPhrase, extractionRule, labelRule, type PatternOptions } from '../extraction.js'
-import { exactMatch, rougeL, squadF1 } from '../text-metrics.js'
+import { afterPhrase, extractionRule, labelRule, type PatternOptions } from '../answers/extraction.js'
+import { exactMatch, rougeL, squadF1 } from '../answers/text-metrics.js'
 import type { Filter, GenerationTask } from './task.js'
 
 const plain = { description: '', separator: '\n\n', shots: 0 } as const

@@ -1,4 +1,4 @@
-import { compilePattern, type ExtractionRule, escapePattern, type Match } from '../extraction.js'
+import { compilePattern, type ExtractionRule, escapePattern, type Match } from '../answers/extraction.js'
 
 /**
  * How lm-evaluation-harness 0.4.13 reads answers out of generated text: with the same results, oddities included, so that figures can

@@ -1,5 +1,5 @@
-import { type ExtractionRule, rules } from '../extraction.js'
-import { exactMatch } from '../text-metrics.js'
+import { type ExtractionRule, rules } from '../answers/extraction.js'
+import { exactMatch } from '../answers/text-metrics.js'
 import { answerShape } from './bbh.js'
 import { asGenerated, harnessChoice, harnessNumber, harnessPattern, harnessPhrases, harnessWord } from './harness-filters.js'
 import { benchmarkColumns, type Filter, type GenerationTask } from './task.js'

@@ -18,7 +18,7 @@ export const products: OperationTable = {
       const { transposeA, transposeB } = l.attributes
       const [a, b] = l.inputs as [OperationLowering['inputs'][0], OperationLowering['inputs'][0]]
       if (!transposeA && !transposeB) return l.emit('MatMul', [a.name, b.name])
-      if (l.device === 'cpu') {
+      if (l.has('FusedMatMul')) {
         // What ONNX Runtime's own fusion of Transpose and MatMul would arrive at.
         return l.emit(
           'FusedMatMul',

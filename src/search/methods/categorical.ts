@@ -1,10 +1,10 @@
 import { z } from 'zod'
 import { mean } from '../../numbers.js'
-import { distinct, lowest, substituted } from '../candidates.js'
-import { drawFrom, entropyOf, policyGradient, softmaxes } from '../distributions.js'
-import type { SearchContext, SearchMethod } from '../method.js'
-import { adamStep } from '../relaxation.js'
-import { textTokens } from '../text-tokens.js'
+import type { SearchContext, SearchMethod } from '../moves/method.js'
+import { drawFrom, entropyOf, policyGradient, softmaxes } from '../score/distributions.js'
+import { adamStep } from '../score/relaxation.js'
+import { distinct, lowest, substituted } from '../space/candidates.js'
+import { textTokens } from '../space/text-tokens.js'
 
 export const categoricalSchema = z.strictObject({
   type: z.literal('categorical'),

@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import type { PromptState } from '../acceptance.js'
-import { distinct, normals, rowsOf } from '../candidates.js'
-import type { SearchMethod } from '../method.js'
-import { nearestTokens } from '../relaxation.js'
+import type { PromptState } from '../moves/acceptance.js'
+import type { SearchMethod } from '../moves/method.js'
+import { nearestTokens } from '../score/relaxation.js'
+import { distinct, normals, rowsOf } from '../space/candidates.js'
 
 export const fluentSchema = z.strictObject({
   type: z.literal('fluent'),

@@ -1,8 +1,8 @@
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import { z } from 'zod'
-import { type Candidate, distinct, rowsOf } from '../candidates.js'
-import type { SearchMethod } from '../method.js'
-import { adamStep, offsetsOf } from '../relaxation.js'
+import type { SearchMethod } from '../moves/method.js'
+import { adamStep, offsetsOf } from '../score/relaxation.js'
+import { type Candidate, distinct, rowsOf } from '../space/candidates.js'
 
 export const gbdaSchema = z.strictObject({
   type: z.literal('gbda'),

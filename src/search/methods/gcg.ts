@@ -1,9 +1,9 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { z } from 'zod'
-import { type Candidate, distinct, draw, lowest, pick, rowsOf, substituted, substitutionScores } from '../candidates.js'
-import type { SearchMethod } from '../method.js'
-import { probed, probeOption } from '../probe.js'
-import { screened } from '../screening.js'
+import type { SearchMethod } from '../moves/method.js'
+import { probed, probeOption } from '../moves/probe.js'
+import { screened } from '../moves/screening.js'
+import { type Candidate, distinct, draw, lowest, pick, rowsOf, substituted, substitutionScores } from '../space/candidates.js'
 
 export const gcgSchema = z.strictObject({
   type: z.literal('gcg'),

@@ -1,12 +1,12 @@
 import { z } from 'zod'
 import { GradpromptError } from '../../errors.js'
-import { type Acceptance, acceptances, accepts } from '../acceptance.js'
-import { type Candidate, draw, rowsOf, substituted, substitutionScores } from '../candidates.js'
-import type { Measure } from '../measure.js'
-import type { SearchContext, SearchMethod } from '../method.js'
-import { type ProposalKind, proposalKinds, proposeTokens } from '../proposals.js'
-import { race } from '../race.js'
-import { keyOf, type TokenSpace } from '../token-space.js'
+import { type Acceptance, acceptances, accepts } from '../moves/acceptance.js'
+import type { SearchContext, SearchMethod } from '../moves/method.js'
+import { type ProposalKind, proposalKinds, proposeTokens } from '../moves/proposals.js'
+import { race } from '../moves/race.js'
+import type { Measure } from '../score/measure.js'
+import { type Candidate, draw, rowsOf, substituted, substitutionScores } from '../space/candidates.js'
+import { keyOf, type TokenSpace } from '../space/token-space.js'
 
 /** Options that a preset gives, and what it alone says. */
 interface Settled {

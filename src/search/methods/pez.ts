@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { distinct, rowsOf } from '../candidates.js'
-import type { SearchContext, SearchMethod } from '../method.js'
-import { adamStep, nearestTokens, offsetsOf, promptOf } from '../relaxation.js'
+import type { SearchContext, SearchMethod } from '../moves/method.js'
+import { adamStep, nearestTokens, offsetsOf, promptOf } from '../score/relaxation.js'
+import { distinct, rowsOf } from '../space/candidates.js'
 
 export const pezSchema = z.strictObject({
   type: z.literal('pez'),

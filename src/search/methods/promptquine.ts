@@ -1,9 +1,9 @@
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import { z } from 'zod'
-import { labelGap } from '../measure.js'
-import type { ScoredCandidate, SearchContext, SearchMethod } from '../method.js'
-import { champion, type Individual, idsOf, mutated, prunedTo, thinned } from '../pruning.js'
-import type { TokenSpace } from '../token-space.js'
+import type { ScoredCandidate, SearchContext, SearchMethod } from '../moves/method.js'
+import { labelGap } from '../score/measure.js'
+import { champion, type Individual, idsOf, mutated, prunedTo, thinned } from '../space/pruning.js'
+import type { TokenSpace } from '../space/token-space.js'
 
 export const promptquineSchema = z.strictObject({
   type: z.literal('promptquine'),

@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import { acceptanceOption, moveAmong, type PromptState } from '../acceptance.js'
-import { distinct, pick, substituted } from '../candidates.js'
-import type { SearchMethod } from '../method.js'
-import { positionAt, positionOption } from '../positions.js'
+import { acceptanceOption, moveAmong, type PromptState } from '../moves/acceptance.js'
+import type { SearchMethod } from '../moves/method.js'
+import { positionAt, positionOption } from '../moves/positions.js'
+import { distinct, pick, substituted } from '../space/candidates.js'
 
 export const randomShortlistSchema = z.strictObject({
   type: z.literal('random-shortlist'),

@@ -1,9 +1,9 @@
 import { z } from 'zod'
-import { type Candidate, distinct, substituted } from '../candidates.js'
-import { labelGap } from '../measure.js'
-import type { SearchMethod } from '../method.js'
-import { firstPolicy, Policy, pathConsistency, rollOut } from '../policy.js'
-import { adamStep } from '../relaxation.js'
+import type { SearchMethod } from '../moves/method.js'
+import { firstPolicy, Policy, pathConsistency, rollOut } from '../moves/policy.js'
+import { labelGap } from '../score/measure.js'
+import { adamStep } from '../score/relaxation.js'
+import { type Candidate, distinct, substituted } from '../space/candidates.js'
 
 export const rlpromptSchema = z.strictObject({
   type: z.literal('rlprompt'),

@@ -1,0 +1,199 @@
+import { batchOrder } from '../../data/batches.js'
+import { type AnswerSpace, answerSpace, answerSpaceNotices } from '../../data/describe/answer-space.js'
+import { type DataDescription, describeData } from '../../data/describe/describe.js'
+import type { DataNotice } from '../../data/readers/reader.js'
+import { originOf } from '../../data/records.js'
+import type { Segment, TrainingRow } from '../../data/rows.js'
+import { softName } from '../../data/soft-tokens.js'
+import { exampleRows, readTask, taskRows } from '../../data/task.js'
+import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer.js'
+import { type Checkpoint, openCheckpoint, shortName } from '../../model/checkpoint.js'
+import { MemoryPlan } from '../../model/memory.js'
+import { promptMethods } from '../../prompts/methods/index.js'
+import { numSoftTokens, softVocabulary } from '../../prompts/soft-rows.js'
+import { refuseOccupied } from '../../store/run-folder.js'
+import { checkMethod, learnedNumbers } from '../../train/check-method.js'
+import { refuseUnfitData } from '../../train/data-limits.js'
+import { checkTeachers } from '../../train/distillation.js'
+import { totalSteps } from '../../train/schedule.js'
+import { bytes, count, type Output, plural, quoted, table } from '../terminal/output.js'
+import { resolveConfig } from '../work/config-input.js'
+import type { ConfigRequest } from '../work/messages.js'
+import { dataTable } from './data-table.js'
+
+export const SHOWN_ROWS = 3
+/** Of a list of tokens, at its beginning and at its end. */
+const SHOWN_TOKENS = 16
+
+/**
+ * Shows what `tune` would do with a config: everything that can be known from the model's header, its tokenizer and the data. No weights
+ * are read.
+ */
+export async function dryRun(request: ConfigRequest, output: Output): Promise<void> {
+  const config = await resolveConfig(request)
+  if (config.out !== undefined) await refuseOccupied(config.out)
+  const task = await readTask(config)
+  const checkpoint = await openCheckpoint(config.model)
+  await checkpoint.file.close()
+  const tokenizer = await loadTokenizer(checkpoint.tokenizer)
+  const { config: model } = checkpoint
+  await checkMethod(config.method, checkpoint)
+  await checkTeachers(config.train.distillation, checkpoint)
+  await refuseUnfitData(config, task, checkpoint, () => Promise.resolve(tokenizer))
+  const method = promptMethods.get(config.method.type)!
+  const contextLength = model.maxPositionEmbeddings
+  const examples = exampleRows(config, task, { tokenizer, contextLength })
+  const { template } = config
+  const options = method.resolve?.(config.method, { tokenizer, exampleRows: examples, template }) ?? config.method
+  const numVirtualTokens = method.placement(options, model).numVirtualTokens
+  const tasks = method.tasks?.(options)
+  const soft = softVocabulary(options, model)
+  const { builder, truncated } = taskRows(config, task, { tokenizer, contextLength, numVirtualTokens, tasks, soft })
+
+  const { batchSize, accumulate, bucket } = config.train
+  const order = batchOrder({ rows: task.train.length, batchSize, seed: config.seed, bucket: false })
+  const batch = order.at(0).map(i => builder.training(task.train[i]!, i))
+  const memory = new MemoryPlan(checkpoint, config.memory === undefined ? undefined : config.memory * 1e9)
+  const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0)
+  const labelTokens = (row: TrainingRow) => row.labels.filter(label => label !== -100).length
+  const lengths = batch.map(row => row.ids.length)
+  const pairs = sum(lengths.map(length => length ** 2))
+  const needed = memory.estimate(numVirtualTokens + sum(lengths), sum(batch.map(labelTokens)), true, pairs)
+  const parts = memory.split(lengths, { headRows: batch.map(labelTokens), training: true })
+
+  const space = answerSpace(config, task.train[0]!, tokenizer)
+  const rowsOfParts = { train: task.train, dev: task.dev, test: task.test }
+  const data = describeData({
+    template,
+    answer: config.answer,
+    labels: task.labels,
+    parts: rowsOfParts,
+    lengthOf: (record, i) => {
+      const row = builder.training(record, i)
+      return { tokens: row.ids.length, answerTokens: labelTokens(row), truncated: row.truncated }
+    },
+  })
+
+  const summary = {
+    event: 'dry-run',
+    model: modelFacts(checkpoint),
+    method: method.type,
+    parameters: learnedNumbers(method.parameters(options, model)),
+    numVirtualTokens,
+    softTokens: numSoftTokens(options),
+    rows: { train: task.train.length, dev: task.dev.length, scored: task.scored.length, test: task.test.length, truncated },
+    labels: task.labels?.candidates ?? null,
+    data: { ...data, answerSpace: space },
+    warnings: [...task.notices, ...answerSpaceNotices(space, config.answer)],
+    steps: totalSteps(config.train, task.train.length),
+    batchSize,
+    accumulate,
+    bucket,
+    memory: { budget: memory.budget, weights: memory.weights, firstBatch: needed, parts: parts.length },
+    examples: task.train.slice(0, SHOWN_ROWS).map((record, i) => {
+      const { ids, segments, truncated } = builder.training(record, i)
+      return {
+        origin: originOf(record, i),
+        tokens: ids.length,
+        truncated,
+        segments: segments.map(segment => ({
+          ...segment,
+          pieces: segment.ids.map(id => (id < model.vocabSize ? tokenizer.token(id) : softName(id - model.vocabSize))),
+        })),
+      }
+    }),
+  }
+  output.object(summary)
+  for (const { code, message } of summary.warnings) output.note(`warning[${code}]: ${message}`)
+  output.text(describe(summary, tokenizer))
+}
+
+/** What a model's header says. */
+export function modelFacts(checkpoint: Checkpoint) {
+  const { config, family } = checkpoint
+  return {
+    name: shortName(checkpoint),
+    family: family.name,
+    layers: config.numLayers,
+    hiddenSize: config.hiddenSize,
+    vocabulary: config.vocabSize,
+    contextLength: config.maxPositionEmbeddings,
+  }
+}
+
+export const describeModel = ({ name, family, layers, hiddenSize, vocabulary, contextLength }: ReturnType<typeof modelFacts>) =>
+  `${name}: ${family}, ${layers} layers, hidden size ${hiddenSize}, vocabulary ${count(vocabulary)}, context ${count(contextLength)}`
+
+/** A part of a row: its text, and below that its tokens. */
+export function pieceLines(
+  { role, text, ids, pieces }: { role: string; text: string; ids: readonly number[]; pieces: readonly string[] },
+  width: number,
+  remark = '',
+): [string, string] {
+  const named = ids.map((id, i) => `${id} ${quoted(pieces[i] ?? '', 24)}`)
+  const left = named.length - 2 * SHOWN_TOKENS
+  const tokens = (
+    left > 0 ? [...named.slice(0, SHOWN_TOKENS), `… ${count(left)} more …`, ...named.slice(-SHOWN_TOKENS)] : named
+  ).join('  ')
+  return [`  ${role.padEnd(width)}  ${quoted(text, 110)}${remark}`, `${' '.repeat(width + 4)}${tokens}`]
+}
+
+interface Summary {
+  readonly model: ReturnType<typeof modelFacts>
+  readonly method: string
+  readonly parameters: number
+  readonly numVirtualTokens: number
+  /** In the template. */
+  readonly softTokens: number
+  readonly rows: { train: number; dev: number; scored: number; test: number; truncated: number }
+  readonly labels: readonly string[] | null
+  readonly data: DataDescription & { readonly answerSpace: AnswerSpace }
+  readonly warnings: readonly DataNotice[]
+  readonly steps: number
+  readonly batchSize: number
+  readonly accumulate: number
+  readonly memory: { budget: number; weights: number; firstBatch: number; parts: number }
+  readonly examples: readonly {
+    origin: string
+    tokens: number
+    truncated: boolean
+    segments: readonly (Segment & { pieces: readonly string[] })[]
+  }[]
+}
+
+function describe(summary: Summary, tokenizer: Tokenizer): string {
+  const { model, rows, memory, labels, numVirtualTokens, softTokens } = summary
+  const soft = softTokens > 0 ? ` and ${plural(softTokens, 'soft token')} of the template` : ''
+  const scored = rows.scored < rows.dev ? ` (${count(rows.scored)} of them scored)` : ''
+  const perStep = summary.batchSize * summary.accumulate
+  const split = memory.parts > 1 ? `, computed in ${memory.parts} parts` : ''
+  const head = table([
+    ['model', describeModel(model)],
+    [
+      'learned',
+      `${plural(summary.parameters, 'number')} in ${plural(numVirtualTokens, 'virtual token')}${soft} (${summary.method})`,
+    ],
+    [
+      'rows',
+      `${count(rows.train)} train, ${count(rows.dev)} dev${scored}, ${count(rows.test)} test; ${count(rows.truncated)} cut to fit`,
+    ],
+    ['labels', labels === null ? 'none: free-text answers' : labels.map(label => quoted(label, 30)).join(', ')],
+    ['steps', `${count(summary.steps)} of ${plural(perStep, 'row')}`],
+    [
+      'memory',
+      `${bytes(memory.firstBatch)} for the first batch, ${bytes(memory.weights)} of it weights; ` +
+        `${bytes(memory.budget)} to use${split}`,
+    ],
+  ])
+  const about = `data\n${dataTable(summary.data)}`
+  const examples = summary.examples.map(({ origin, tokens, truncated, segments }) => {
+    const { bosTokenId } = tokenizer
+    const lines = segments.flatMap(segment => {
+      const begins = segment.role === 'context' && bosTokenId !== undefined && segment.ids[0] === bosTokenId
+      return pieceLines(segment, 'context'.length, begins ? ' (BOS first)' : '')
+    })
+    const cut = truncated ? ', text cut to fit' : ''
+    return [`${origin}: ${numVirtualTokens} virtual + ${plural(tokens, 'token')}${cut}`, ...lines].join('\n')
+  })
+  return [head, about, ...examples].join('\n\n')
+}

@@ -1,0 +1,56 @@
+import { GradpromptError, nearest } from '../../errors.js'
+import type { WeightWidth } from '../../generate/programs.js'
+import { deviceNames } from '../../program/devices.js'
+import type { OptionValues } from '../terminal/command.js'
+import type { EngineRequest } from '../work/messages.js'
+
+const widths: readonly WeightWidth[] = ['stored', 'fp32']
+
+/** The options that `generate` and `serve` have in common. @throws GradpromptError `invalid-option` */
+export function engineRequest(options: OptionValues): EngineRequest {
+  return {
+    model: options.model as string | undefined,
+    weights: oneOf(options, 'weights', widths) ?? 'stored',
+    batchSize: inRange(options, 'batch-size', { least: 1 }),
+    promptLookup: options['no-prompt-lookup'] !== true,
+    device: oneOf(options, 'device', deviceNames),
+    threads: inRange(options, 'threads', { least: 1 }),
+    memory: inRange(options, 'memory', { above: 0 }),
+  }
+}
+
+/** One of a few words. @throws GradpromptError `invalid-option` */
+export function oneOf<Word extends string>(options: OptionValues, name: string, words: readonly Word[]): Word | undefined {
+  const given = options[name]
+  if (given === undefined) return undefined
+  const found = words.find(word => word === given)
+  if (found !== undefined) return found
+  const meant = nearest(String(given), words)
+  throw new GradpromptError('invalid-option', `--${name} is not valid`, {
+    found: String(given),
+    expected: `one of ${words.join(', ')}`,
+    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+  })
+}
+
+/** A number of the command line within its limits. @throws GradpromptError `invalid-option` */
+export function inRange(
+  options: OptionValues,
+  name: string,
+  { least = Number.NEGATIVE_INFINITY, above = Number.NEGATIVE_INFINITY, most = Number.POSITIVE_INFINITY }: Limits,
+): number | undefined {
+  const value = options[name] as number | undefined
+  if (value === undefined || (value >= least && value > above && value <= most)) return value
+  const lower = Number.isFinite(least) ? [`at least ${least}`] : Number.isFinite(above) ? [`more than ${above}`] : []
+  const upper = Number.isFinite(most) ? [`at most ${most}`] : []
+  throw new GradpromptError('invalid-option', `--${name} is not valid`, {
+    found: String(value),
+    expected: [...lower, ...upper].join(', '),
+  })
+}
+
+interface Limits {
+  readonly least?: number
+  readonly above?: number
+  readonly most?: number
+}

@@ -1,0 +1,165 @@
+import type { Metrics } from '../../evaluate/score.js'
+import type { SearchEvent, SearchLoadedEvent, SearchResult, SearchStepEvent } from '../../search/run/events.js'
+import { Interrupted } from '../terminal/failure.js'
+import { formatMetric, metricsTable, NOTHING_SCORED } from '../terminal/figures.js'
+import { count, type Output, plural, quoted, table } from '../terminal/output.js'
+import { createActivity, createProgress, formatDuration, formatNumber, type Progress } from '../terminal/progress.js'
+import type { ComputationOptions } from '../work/computation.js'
+
+export interface SearchReport extends ComputationOptions {
+  onNews(event: SearchEvent): void
+  /** Waits for the search to end and says what it came to. @returns the exit code */
+  of(running: Promise<SearchResult>): Promise<number>
+}
+
+/** What `search` and `resume` of a search show while they work and at the end; with `--json` every event is a line. */
+export function searchReport(output: Output, knownFolder?: string): SearchReport {
+  let loaded: SearchLoadedEvent | undefined
+  let progress: Progress | undefined
+  let best = Number.POSITIVE_INFINITY
+  let hasResult = false
+  const note = (text: string) => (progress === undefined ? output.note(text) : progress.note(text))
+  const resumable = () => {
+    const folder = loaded?.folder ?? knownFolder
+    return folder === undefined ? undefined : `gradprompt resume ${folder}`
+  }
+  const activity = createActivity()
+  output.note('loading …')
+
+  const step = (event: SearchStepEvent) => {
+    const share = shareOf(event, loaded)
+    progress ??= output.quiet
+      ? undefined
+      : createProgress(loaded?.steps ?? event.step, { firstStep: event.step, firstShare: share })
+    const { generatedTokens } = event
+    progress?.step({
+      share,
+      step: event.step,
+      best: Math.min(best, event.best.objective),
+      ...(generatedTokens > 0 && { generatedTokens }),
+    })
+    if (event.best.objective >= best) return
+    best = event.best.objective
+    const written = event.generatedTokens > 0 ? `, ${plural(event.generatedTokens, 'generated token')}` : ''
+    note(`step ${event.step}: ${formatNumber(best)}${written}  ${quoted(event.best.prompt, 100)}`)
+  }
+
+  const show = (event: SearchEvent): void => {
+    activity.clear()
+    if (event.event === 'loaded') {
+      loaded = event
+      output.note(describeLoaded(event))
+    } else if (event.event === 'initial') {
+      best = event.objective
+      note(`first prompt: ${formatNumber(event.objective)}${firstMetric(event.metrics)}  ${quoted(event.prompt, 100)}`)
+    } else if (event.event === 'warning') note(`warning[${event.code}]: ${event.message}`)
+    else if (event.event === 'result') hasResult = true
+    else if (event.event === 'step') step(event)
+    else if (event.event === 'dev') {
+      const [name, metric] = Object.entries(event.metrics)[0] ?? []
+      if (name !== undefined && metric !== undefined) progress?.dev({ step: event.step, name, value: metric.value })
+    }
+  }
+
+  return {
+    hint: resumable,
+    onNews(event) {
+      output.object(event)
+      show(event)
+    },
+    onProgress({ what, done, total }) {
+      if (output.quiet) return
+      if (progress === undefined) activity.show(what, done, total)
+      else progress.doing(`${what} ${done}/${total}`)
+    },
+    onStopping() {
+      note('stopping, with a checkpoint of the last step; Ctrl-C again stops at once')
+    },
+    async of(running) {
+      try {
+        const result = await running
+        activity.clear()
+        progress?.end()
+        // A search that had ended before is only shown again.
+        if (!hasResult) output.object({ event: 'result', ...result })
+        output.text(describeSearch(result))
+        return 0
+      } catch (error) {
+        activity.clear()
+        progress?.end()
+        const command = resumable()
+        if (error instanceof Interrupted && command !== undefined) output.note(`stopped; go on with: ${command}`)
+        throw error
+      }
+    },
+  }
+}
+
+/** What is done of a search that ends with its steps or with its budget, whichever comes first. */
+function shareOf({ step, generatedTokens, computedTokens, seconds }: SearchStepEvent, loaded?: SearchLoadedEvent): number {
+  const { steps = step, budget = {} } = loaded ?? {}
+  const of = (spent: number, limit = Number.POSITIVE_INFINITY) => spent / limit
+  return Math.min(
+    1,
+    Math.max(
+      step / steps,
+      of(generatedTokens, budget.generatedTokens),
+      of(computedTokens, budget.computedTokens),
+      of(seconds, budget.seconds),
+    ),
+  )
+}
+
+function describeLoaded({ model, rows, steps, freeTokens, vocabulary, folder, seconds }: SearchLoadedEvent): string {
+  const sets = Object.entries(rows).flatMap(([part, size]) => (size > 0 ? [`${count(size)} ${part}`] : []))
+  return (
+    `${model} ready in ${formatDuration(seconds)}: ${plural(freeTokens, 'token')} to find among ${count(vocabulary)}, ` +
+    `${plural(steps, 'step')}; rows: ${sets.join(', ')}\nrun: ${folder}`
+  )
+}
+
+function firstMetric(metrics: Metrics): string {
+  const [name, metric] = Object.entries(metrics)[0] ?? []
+  return name === undefined || metric === undefined ? '' : `, dev ${name} ${formatMetric(name, metric)}`
+}
+
+/** The end of a search: the prompt, before and after, and what to do next. */
+export function describeSearch(result: SearchResult): string {
+  const { initial, test, folder } = result
+  const sections = [
+    table([
+      ['prompt', JSON.stringify(result.prompt)],
+      ['loss', `${formatNumber(result.objective)}, at first ${formatNumber(initial.objective)}`],
+    ]),
+  ]
+  const sides = (first: Metrics, found: Metrics) =>
+    metricsTable([
+      { name: 'first prompt', metrics: first },
+      { name: 'found prompt', metrics: found },
+    ])
+  if (result.rows > 0)
+    sections.push(`dev, ${plural(result.rows, 'row')} [95 % interval]\n${sides(initial.metrics, result.metrics)}`)
+  else if (!test) sections.push(NOTHING_SCORED)
+  if (test) {
+    const { comparison } = test
+    const difference = comparison && `  difference ${formatMetric('', comparison.difference)}`
+    const p = comparison?.mcnemar && `, p = ${formatNumber(comparison.mcnemar.p)}`
+    sections.push(
+      `test, ${plural(test.rows, 'row')}\n${sides(test.initial.metrics, test.metrics)}${difference ? `\n${difference}${p ?? ''}` : ''}`,
+    )
+  }
+  const spent = [
+    plural(result.steps, 'step'),
+    formatDuration(result.seconds),
+    plural(result.computedTokens, 'token row'),
+    ...(result.generatedTokens > 0 ? [plural(result.generatedTokens, 'generated token')] : []),
+    ...(result.drifted > 0 ? [`${plural(result.drifted, 'candidate')} whose text has other tokens`] : []),
+  ]
+  sections.push(
+    table([
+      ['run', `${folder} (${spent.join(', ')}; report.html shows it in a browser)`],
+      ['next', `gradprompt evaluate ${folder} --data FILE`],
+    ]),
+  )
+  return `\n${sections.join('\n\n')}`
+}

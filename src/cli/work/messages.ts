@@ -1,0 +1,193 @@
+import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
+import type { GenerationEvaluationResult } from '../../evaluate/by-generation.js'
+import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
+import type { Choice, Evaluation, Metrics } from '../../evaluate/score.js'
+import type { AnswerRow } from '../../generate/finished-rows.js'
+import type { WeightWidth } from '../../generate/programs.js'
+import type { GenerationSettings } from '../../generate/settings.js'
+import type { Device } from '../../program/devices.js'
+import type { SearchEvent, SearchResult } from '../../search/run/events.js'
+import type { ServedRequest } from '../../serve/server.js'
+import type { GradpromptEvent, RunResult } from '../../train/events.js'
+import type { ErrorMessage } from '../terminal/failure.js'
+
+/** What the computing process can be asked for: each task's request and result. */
+export interface Tasks {
+  tune: { request: ConfigRequest; result: RunResult }
+  resume: { request: { folder: string; steps?: number | undefined }; result: RunResult }
+  search: { request: ConfigRequest; result: SearchResult; news: SearchEvent }
+  resumeSearch: { request: { folder: string; steps?: number | undefined }; result: SearchResult; news: SearchEvent }
+  evaluate: { request: EvaluateRequest; result: EvaluateResult }
+  export: {
+    request: { folder: string } & Omit<PromptExportOptions, 'model'> & { model?: string | undefined }
+    result: ExportResult
+  }
+  /** What the vectors of a run's or a file's prompt read as. */
+  nearest: { request: { prompt: string; model: string }; result: NearestTokens[] }
+  generate: { request: GenerateRequest; result: GenerateResult; news: GenerateNews }
+  serve: { request: ServeRequest; result: undefined; news: ServeNews }
+  report: { request: { folder: string }; result: { path: string } }
+  /** A trial of a device with a small program. */
+  device: { request: { device: Device }; result: { seconds: number } }
+}
+
+export type TaskName = keyof Tasks
+
+/** What a task says of itself on the way, beside events and progress. */
+export type News<Name extends TaskName> = Tasks[Name] extends { news: infer Own } ? Own : never
+
+export interface ConfigRequest {
+  readonly configFile?: string | undefined
+  readonly flags: Readonly<Record<string, string | boolean>>
+}
+
+export interface EvaluateRequest {
+  readonly configFile?: string | undefined
+  /** A run folder, a prompt file or the folder of a PEFT adapter. */
+  readonly prompt?: string | undefined
+  readonly model?: string | undefined
+  readonly data?: string | undefined
+  readonly template?: string | undefined
+  readonly answer?: string | undefined
+  readonly columns?: readonly string[] | undefined
+  readonly labels?: Readonly<Record<string, string>> | undefined
+  readonly instruction?: string | undefined
+  readonly choose?: Choice | undefined
+  readonly limit?: number | undefined
+  readonly seed?: number | undefined
+  readonly batchSize?: number | undefined
+  /** A prompt of another model of the same width is used all the same. */
+  readonly force?: boolean | undefined
+  readonly device?: Device | undefined
+  readonly threads?: number | undefined
+  /** GB. */
+  readonly memory?: number | undefined
+  readonly control: boolean
+  /** Answers are generated and read, instead of scored by their likelihood. */
+  readonly generation?: GenerationSettingsOfEvaluation | undefined
+  /** Where each row's result is written; by default into the run. */
+  readonly rows?: string | undefined
+  /** Where the report is written; by default into the run. */
+  readonly report?: string | undefined
+}
+
+export interface GenerationSettingsOfEvaluation {
+  readonly task?: string | undefined
+  readonly examples?: string | undefined
+  readonly shots?: number | undefined
+  readonly scorer?: string | undefined
+  readonly weights?: WeightWidth | undefined
+  readonly maxNewTokens?: number | undefined
+  readonly temperature?: number | undefined
+}
+
+export interface EvaluateResult extends Evaluation {
+  readonly model: string
+  readonly data: string
+  readonly seconds: number
+  /** Of the rows that are not from before. */
+  readonly rowsPerSecond: number
+  /** What was scored: `tuned`, `found prompt`, `base model`, or that with an instruction. */
+  readonly condition: string
+  /** The base model, or the prompt that a search began with, on the same rows. */
+  readonly control?: { readonly name: string; readonly metrics: Metrics; readonly instruction: string | null }
+  /** File of the rows' results. */
+  readonly results?: string
+  readonly report?: string
+  readonly generated?: GeneratedFigures
+}
+
+/** What generation adds to a result. */
+export interface GeneratedFigures {
+  readonly task: string
+  readonly weights: WeightWidth
+  readonly generatedTokens: number
+  /** Rows taken from earlier results. */
+  readonly resumed: number
+  readonly unextracted: number
+  /** Rows whose text the budget of tokens ended. */
+  readonly cut: number
+  readonly rules: Readonly<Record<string, number>>
+  readonly filters: GenerationEvaluationResult['filters']
+  readonly errors: readonly { readonly index: number; readonly message: string }[]
+}
+
+/** How a model is opened to generate. */
+export interface EngineRequest {
+  readonly model?: string | undefined
+  readonly weights: WeightWidth
+  readonly batchSize?: number | undefined
+  readonly promptLookup: boolean
+  readonly device?: Device | undefined
+  readonly threads?: number | undefined
+  /** GB. */
+  readonly memory?: number | undefined
+}
+
+export interface GenerateRequest extends EngineRequest {
+  /** A run folder, a prompt file or the folder of a PEFT adapter. */
+  readonly prompt?: string | undefined
+  /** Of a prompt of several tasks: which of them. */
+  readonly promptTask?: string | undefined
+  /** A text to answer, or a file of rows and where their answers go. */
+  readonly source: { readonly text: string } | { readonly input: string; readonly output: string }
+  /** Through the chat template or not; by default as fits the model and the prompt. */
+  readonly chat?: boolean | undefined
+  readonly system?: string | undefined
+  readonly variables: Readonly<Record<string, unknown>>
+  readonly maxNewTokens?: number | undefined
+  readonly settings: GenerationSettings
+}
+
+export interface GenerateResult {
+  readonly model: string
+  readonly weights: WeightWidth
+  /** Of generating alone. */
+  readonly seconds: number
+  /** New tokens. */
+  readonly tokens: number
+  /** Of a text. */
+  readonly answer?: AnswerRow & { readonly promptTokens: number }
+  /** Of a file. */
+  readonly file?: { readonly output: string; readonly rows: number; readonly resumed: number }
+}
+
+/** A piece of the answer to a text. */
+export interface GenerateNews {
+  readonly text: string
+}
+
+export interface ServeRequest extends EngineRequest {
+  readonly prompts: readonly { readonly name?: string | undefined; readonly path: string }[]
+  readonly host: string
+  readonly port: number
+  readonly token: string | undefined
+  readonly maxNewTokens: number
+}
+
+export type ServeNews =
+  | { readonly event: 'listening'; readonly url: string; readonly models: readonly string[] }
+  | ({ readonly event: 'request' } & ServedRequest)
+  | { readonly event: 'stopping'; readonly active: number }
+
+export interface ExportResult {
+  readonly folder: string
+  readonly files: readonly string[]
+}
+
+/** To the computing process. */
+export type ToWorker = { readonly task: TaskName; readonly request: unknown } | { readonly abort: true }
+
+/** What it sends: events, as many as there are, then a result or an error. */
+export type FromWorker =
+  | { readonly event: GradpromptEvent }
+  | { readonly progress: Progress }
+  | { readonly news: unknown }
+  | { readonly result: unknown }
+  | { readonly error: ErrorMessage }
+
+export interface Progress {
+  readonly what: string
+  readonly done: number
+  readonly total: number
+}

@@ -1,0 +1,47 @@
+import { Worker } from 'node:worker_threads'
+import { packError } from '../terminal/failure.js'
+import type { FromWorker, ToWorker } from './messages.js'
+
+/** The process that computes: it takes one task, reports events, and ends with a result or an error. See computation.ts. */
+
+// Ctrl-C reaches every process of a terminal's group; the parent says what to do about it.
+process.on('SIGINT', () => {})
+process.on('SIGHUP', () => {})
+
+const controller = new AbortController()
+process.on('SIGTERM', () => controller.abort())
+
+// Without its parent the work has no one to report to. A native call blocks this thread, so another one watches: the run must be free
+// for `resume` as soon as its command is gone.
+process.on('disconnect', () => process.exit(1))
+new Worker(
+  `const parent = process.ppid
+   setInterval(() => process.ppid === parent || process.kill(process.pid, 'SIGKILL'), 100)`,
+  { eval: true, resourceLimits: { maxOldGenerationSizeMb: 8, maxYoungGenerationSizeMb: 2, stackSizeMb: 1 } },
+).unref()
+
+const send = (message: FromWorker, done?: () => void) => {
+  if (process.connected) process.send?.(message, undefined, undefined, done)
+}
+
+process.on('message', async (message: ToWorker) => {
+  if ('abort' in message) {
+    controller.abort()
+    return
+  }
+  const outcome = await import('./tasks.js')
+    .then(({ runTask }) =>
+      runTask(message.task, message.request, {
+        signal: controller.signal,
+        onEvent: event => send({ event }),
+        onProgress: progress => send({ progress }),
+        onNews: news => send({ news }),
+      }),
+    )
+    .then(
+      (result: unknown): FromWorker => ({ result }),
+      (error: unknown): FromWorker => ({ error: packError(error) }),
+    )
+  // Native threads may keep a process alive that has nothing left to do.
+  send(outcome, () => process.exit(0))
+})

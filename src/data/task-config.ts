@@ -1,0 +1,182 @@
+import { z } from 'zod'
+import { configProblem, invalidConfig } from '../config/problems.js'
+import { bundledModel } from '../package-root.js'
+import { defaultDevice, deviceNames } from '../program/devices.js'
+import { answerTypes } from './answer-type.js'
+import { dataTasks } from './task-records.js'
+import type { Template } from './template.js'
+import { type Aggregate, aggregates } from './verbalizer.js'
+
+/**
+ * The options that every job over rows of a task has in common, whatever it learns or searches for: which model, which rows, how a row
+ * becomes a text and its answer, how rows are scored, on what it runs. `train/config.ts` and `search/config.ts` add their own.
+ */
+
+const count = z.int().min(1)
+export const filePath = z.string().min(1)
+const fractionOrCount = z
+  .number()
+  .positive()
+  .refine(size => size < 1 || Number.isInteger(size), 'a whole number of rows, or a fraction below 1')
+
+const data = z.strictObject({
+  train: filePath.describe('training rows: .tsv .csv .jsonl .ndjson .json .parquet, each also with .gz behind it'),
+  dev: filePath.optional().describe('rows that choose the best checkpoint; or see data.split'),
+  test: filePath.optional().describe('rows that are scored once, at the end'),
+  columns: z
+    .array(z.string().min(1))
+    .min(1)
+    .refine(names => new Set(names).size === names.length, 'a list of names that differ')
+    .optional()
+    .describe('names of the columns, for a file without a header'),
+  task: z.enum(dataTasks).optional().describe('a benchmark, whose files are read into the columns question and answer'),
+  labels: z
+    .record(z.string(), z.union([z.string(), z.array(z.string().min(1)).min(1)]))
+    .refine(labels => Object.keys(labels).length > 0, 'at least one label')
+    .optional()
+    .describe(
+      'value in the label column -> word in the answer, or several, of which the first is learned; by default the values themselves, when they are few',
+    ),
+  limit: z
+    .union([
+      count,
+      z.strictObject({
+        train: count.optional().describe('training rows to keep'),
+        dev: count.optional().describe('dev rows to keep'),
+        test: count.optional().describe('test rows to keep'),
+      }),
+    ])
+    .optional()
+    .describe('keep this many rows of each file: of train drawn by seed, of dev and test by data.splitSeed'),
+  split: z
+    .strictObject({
+      dev: fractionOrCount.optional().describe('rows of train to set aside for dev: a count, or a fraction below 1'),
+      test: fractionOrCount.optional().describe('rows of train to set aside for test: a count, or a fraction below 1'),
+    })
+    .optional()
+    .describe('set parts of train aside, each with its share of every class'),
+  splitSeed: z
+    .int()
+    .min(0)
+    .max(0xffffffff)
+    .nullable()
+    .default(13)
+    .describe(
+      'decides which rows are dev and test, whatever the seed; null: seed does, regardless of classes, as in runs of versions without this option',
+    ),
+})
+
+const messages = z
+  .array(
+    z.strictObject({
+      role: z
+        .enum(['system', 'user', 'assistant', 'conversation'])
+        .describe('who speaks; conversation: the turns of the column that content names'),
+      content: z.string().describe('what is said, with {column} placeholders'),
+    }),
+  )
+  .min(1)
+
+export const template = z.union([z.string(), messages])
+
+/** A zod shape: spread it into the schema of a config. */
+export const taskShape = {
+  model: filePath.default(bundledModel).describe('a folder or a .gguf file'),
+  data: data.describe('rows to learn from; paths are relative to the working directory'),
+  template: template.describe(
+    'the text before the answer, with {column} placeholders ({{ and }} are braces), or a list of chat messages',
+  ),
+  answer: z.string().min(1).describe('the text that is learned, with {column} placeholders'),
+  answerType: z
+    .enum(answerTypes)
+    .nullable()
+    .default('auto')
+    .describe(
+      "whether answers are classes, of which every row's is one, or free text; auto: judged by the training rows, and said; null: as versions without this option judged",
+    ),
+  evaluate: z
+    .strictObject({
+      limit: count.optional().describe('dev rows that are scored, drawn by data.splitSeed; by default all'),
+      batchSize: count.optional().describe('rows that are scored at once'),
+      calibrate: z
+        .union([z.boolean(), z.string().min(1)])
+        // A flag's words come as text.
+        .transform(text => (text === 'true' ? true : text === 'false' ? false : text))
+        .optional()
+        .describe('subtract what the labels score after a text that says nothing: that text, or true for N/A'),
+    })
+    .prefault({})
+    .describe('how it is scored'),
+  seed: z.int().min(0).max(0xffffffff).default(13).describe('decides every random choice'),
+  device: z.enum(deviceNames).default(defaultDevice).describe('where the model runs'),
+  threads: z.int().min(1).max(1024).optional().describe('CPU threads; by default one a core'),
+  memory: z.number().positive().optional().describe('memory budget in GB; by default what the machine has free'),
+  out: filePath.optional().describe('the run folder; by default a new name under runs/'),
+}
+
+type Parsed = z.output<z.ZodObject<typeof taskShape>>
+
+/** The options of a task with every default filled in, and what some jobs add to how its rows are read. */
+export type TaskConfig = Omit<Parsed, 'template'> & {
+  readonly template: Template
+  readonly train?: { readonly templates?: readonly Template[] | undefined; readonly truncate?: boolean | undefined }
+  readonly verbalizer?: { readonly aggregate: Aggregate } | undefined
+}
+
+export const hasDev = ({ data }: Pick<Parsed, 'data'>): boolean => data.dev !== undefined || data.split?.dev !== undefined
+
+/** The texts of a template. */
+export const turnsOf = (template: Template): string[] =>
+  typeof template === 'string' ? [template] : template.map(({ content }) => content)
+
+/**
+ * What one option of a task says about another.
+ * @param source what the message calls the config
+ * @throws GradpromptError `invalid-config`
+ */
+export function checkTask(
+  { data, template, answerType }: Pick<TaskConfig, 'data' | 'template' | 'answerType'>,
+  source: string,
+): void {
+  if (answerType === 'text' && data.labels !== undefined)
+    throw invalidConfig(source, 'answerType: text and data.labels exclude each other', {
+      hint: 'labels are classes: leave one of the two out',
+    })
+  for (const part of ['dev', 'test'] as const)
+    if (data[part] !== undefined && data.split?.[part] !== undefined)
+      throw invalidConfig(source, `data.${part} and data.split.${part} exclude each other`, { hint: 'keep one of the two' })
+  checkTurns(template, 'template', source)
+}
+
+/** @throws GradpromptError `invalid-config` where a list of messages ends with the assistant's */
+export function checkTurns(template: Template, option: string, source: string): void {
+  if (typeof template !== 'string' && template.at(-1)?.role === 'assistant')
+    throw invalidConfig(source, `the last message of ${option} is the assistant: that place is the answer`, {
+      hint: 'move its text to the answer',
+    })
+}
+
+const runTask = z.object({
+  ...taskShape,
+  train: z.object({ truncate: z.boolean().optional(), templates: z.array(template).optional() }).optional(),
+  verbalizer: z.object({ aggregate: z.enum(aggregates).default('mean') }).optional(),
+  control: z.object({ instruction: z.string().optional() }).optional(),
+  search: z.looseObject({ type: z.string(), extractor: z.string().optional() }).optional(),
+})
+
+/** The task of a run, whatever it learned or searched for and by whose method. */
+export type RunTask = TaskConfig & {
+  readonly control?: { readonly instruction?: string | undefined } | undefined
+  readonly search?: { readonly type: string; readonly extractor?: string | undefined } | undefined
+}
+
+/**
+ * Reads of a run's config what says how its rows are read and scored. The options of its method are left alone, so that a run can be
+ * used without the code that made it.
+ * @throws GradpromptError `unknown-option`, `invalid-config`
+ */
+export function parseRunTask(config: unknown, source: string): RunTask {
+  const parsed = runTask.safeParse(config)
+  if (parsed.success) return parsed.data as RunTask
+  throw configProblem(parsed.error.issues, config, z.toJSONSchema(runTask, { io: 'input' }), source)
+}

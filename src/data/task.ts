@@ -1,0 +1,212 @@
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { uniformInt } from 'pure-rand/distribution/uniformInt'
+import { GradpromptError } from '../errors.js'
+import { findOverlaps, labelNotices, overlapNotices, preferenceNotices, rowKeys } from './describe/checks.js'
+import { drawExamples, type ExampleRow } from './examples.js'
+import { decideLabels, findLabels, type LabelSet, labelWordsOf } from './labels.js'
+import { randomGenerator } from './random.js'
+import { readRecords } from './read.js'
+import type { DataNotice } from './readers/reader.js'
+import type { DataRecord } from './records.js'
+import { compileMessages } from './rendering.js'
+import { type Encoder, RowBuilder, type RowOptions } from './rows.js'
+import { limitRecords, splitRecords } from './split.js'
+import { namedColumns, requireTaskColumns } from './task-columns.js'
+import type { TaskConfig } from './task-config.js'
+import { compileTemplate, type Template } from './template.js'
+
+/** What a config says about data comes to: rows in their parts, the label set, and what is to be said about them. */
+
+export const parts = ['train', 'dev', 'test'] as const
+export type Part = (typeof parts)[number]
+
+/** A file as it was read: its digest tells a resumed run whether it is still the same. */
+export interface DataSource {
+  readonly path: string
+  readonly sha256: string
+}
+
+/** What a config's data come to, before any model is opened. */
+export interface Task extends Readonly<Record<Part, readonly DataRecord[]>> {
+  /** The dev rows that are scored: `evaluate.limit` of them. */
+  readonly scored: readonly DataRecord[]
+  /** The closed set of answers, where there is one. */
+  readonly labels: LabelSet | undefined
+  readonly sources: Readonly<Partial<Record<Part, DataSource>>>
+  /** What was guessed, and what may be wrong with the rows. */
+  readonly notices: readonly DataNotice[]
+}
+
+/**
+ * Reads a config's data files, sets parts of train aside and takes the limits. A limit counts what is left after the split. Which rows
+ * are dev and test is a matter of `data.splitSeed` alone, so that runs of different `seed` are scored on the same; which training rows
+ * a limit keeps is one of `seed`. Where answers are classes, every part has its share of each.
+ * @throws GradpromptError what `readRecords` throws; `missing-column`, `structured-column`, `split-too-large`, `invalid-template`,
+ *   `too-many-classes`
+ */
+export async function readTask(config: TaskConfig): Promise<Task> {
+  const { data, seed, answer, template } = config
+  const templates = templatesOf(config)
+  const needed = [...new Set(templates.flatMap(template => namedColumns({ template, answer })))]
+  const read = async (part: Part) => {
+    const path = data[part]
+    if (path === undefined) return undefined
+    const [file, sha256] = await Promise.all([
+      readRecords(path, { columns: data.columns, task: data.task, needed }),
+      hashFile(path),
+    ])
+    // Scoring has the first template alone.
+    for (const template of part === 'train' ? templates : templates.slice(0, 1))
+      requireTaskColumns({ template, answer }, file, path)
+    return { ...file, source: { path, sha256 } }
+  }
+  const train = (await read('train'))!
+  const dev = await read('dev')
+  const test = await read('test')
+  const { labels, notice } = taskLabels(config, train.records)
+  const drawnBy = data.splitSeed ?? seed
+  const classOf = (record: DataRecord) => (labels === undefined ? undefined : record[labels.column])
+  const split =
+    data.split === undefined
+      ? { train: train.records, dev: [], test: [] }
+      : splitRecords(train.records, data.split, drawnBy, data.splitSeed !== null && labels ? classOf : undefined)
+  const limited = (part: Part, records: readonly DataRecord[]) =>
+    limitRecords(records, typeof data.limit === 'number' ? data.limit : data.limit?.[part], part === 'train' ? seed : drawnBy)
+  const rows = {
+    train: limited('train', split.train),
+    dev: limited('dev', dev?.records ?? split.dev),
+    test: limited('test', test?.records ?? split.test),
+  }
+  return {
+    ...rows,
+    scored: limitRecords(rows.dev, config.evaluate.limit, drawnBy),
+    labels,
+    sources: { train: train.source, ...(dev && { dev: dev.source }), ...(test && { test: test.source }) },
+    notices: [
+      ...[train, dev, test].flatMap(file => file?.notices ?? []),
+      ...conversationNotices(template),
+      ...preferenceNotices(train.columns, answer, train.source.path),
+      ...(notice ? [notice] : []),
+      ...labelNotices(answer, labels, rows),
+      ...overlapNotices(findOverlaps(rows, rowKeys(template, answer)), rows),
+    ],
+  }
+}
+
+/** As `decideLabels`; the candidates stand in the order in which a prompt file gives them back. */
+function taskLabels({ answer, answerType, data, verbalizer }: TaskConfig, records: readonly DataRecord[]) {
+  const { labels: found, notice } = decideLabels(answer, records, { labels: data.labels, answerType })
+  return { labels: found && findLabels(answer, labelWordsOf(found), records, verbalizer?.aggregate), notice }
+}
+
+const conversationNotices = (template: Template): DataNotice[] =>
+  compileMessages(template).conversations.map(column => ({
+    code: 'conversations',
+    message: `{${column}} holds conversations: the turns before the assistant's last one are the prompt, by the model's chat template`,
+  }))
+
+/** What `taskRows` needs to know of a model: also known before its weights are loaded. */
+export interface RowLimits {
+  readonly tokenizer: Encoder
+  readonly contextLength: number
+  readonly numVirtualTokens: number
+  readonly tasks?: RowOptions['tasks']
+  readonly soft?: RowOptions['soft']
+}
+
+/**
+ * The rows of a task, made when asked for; every one of them is checked here.
+ * @returns the builder, those of every template that a training row may have, that one first, and how many rows have to be cut to fit
+ *   (only with `train.truncate`)
+ * @throws GradpromptError `row-too-long`, `unknown-label`, `missing-column`, `special-token-in-data`, `empty-answer`: each names the row
+ */
+export function taskRows(
+  config: TaskConfig,
+  task: Pick<Task, Part | 'labels'>,
+  { tokenizer, contextLength, numVirtualTokens, tasks, soft }: RowLimits,
+): { builder: RowBuilder; builders: readonly RowBuilder[]; truncated: number } {
+  const { answer } = config
+  const truncate = config.train?.truncate ?? false
+  const builders = templatesOf(config).map(
+    template =>
+      new RowBuilder(tokenizer, {
+        template,
+        answer,
+        labels: task.labels,
+        contextLength,
+        numVirtualTokens,
+        truncate,
+        tasks,
+        soft,
+      }),
+  )
+  const [builder] = builders as [RowBuilder]
+  const { columns: answerColumns } = compileTemplate(answer)
+  const markup = specialTokens(tokenizer)
+  const room = contextLength - numVirtualTokens
+  let truncated = 0
+  const check = (builder: RowBuilder, records: readonly DataRecord[]) => {
+    for (const [i, record] of records.entries()) {
+      builder.check(record, i)
+      // What else can be wrong with a row shows when it is tokenised, and few rows can be wrong: only these are tokenised now. A
+      // token takes at least a byte, so most rows are also known to need no cutting.
+      const suspicious =
+        builder.columns.some(column => markup?.test(record[column]!)) || answerColumns.some(column => record[column] === '')
+      const long = truncate && builder.byteLength(record, i) > room / 2
+      if ((suspicious || long) && builder.training(record, i).truncated) truncated++
+    }
+  }
+  for (const records of [task.train, task.dev, task.test]) check(builder, records)
+  for (const further of builders.slice(1)) check(further, task.train)
+  return { builder, builders, truncated }
+}
+
+/** The templates that a training row may have; the first is that of scoring. */
+const templatesOf = ({ template, train }: Pick<TaskConfig, 'template' | 'train'>) => [template, ...(train?.templates ?? [])]
+
+const templateStream = 6
+
+/** Which of the templates a row has in an epoch. */
+export function drawTemplate(templates: number, { seed, epoch, row }: { seed: number; epoch: number; row: number }): number {
+  return templates === 1 ? 0 : uniformInt(randomGenerator(seed, templateStream, epoch, row), 0, templates - 1)
+}
+
+/** Draws training rows to show, by seed: so many, or as many as there are. */
+export function exampleRows(
+  { template, answer, train, seed }: Pick<TaskConfig, 'template' | 'answer' | 'train' | 'seed'>,
+  task: Pick<Task, 'train' | 'labels'>,
+  { tokenizer, contextLength }: Pick<RowLimits, 'tokenizer' | 'contextLength'>,
+): (count: number) => ExampleRow[] {
+  const { labels } = task
+  const builder = new RowBuilder(tokenizer, {
+    template,
+    answer,
+    labels,
+    contextLength,
+    numVirtualTokens: 0,
+    truncate: train?.truncate ?? false,
+  })
+  return count => drawExamples(task.train, labels, count, seed).map(i => builder.example(task.train[i]!, i))
+}
+
+/** Matches the text of any special token. */
+function specialTokens(tokenizer: Encoder): RegExp | undefined {
+  const texts = [...tokenizer.specialTokenIds].map(id => tokenizer.decode([id]).trim()).filter(text => text !== '')
+  return texts.length === 0 ? undefined : new RegExp(texts.map(text => text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')).join('|'))
+}
+
+async function hashFile(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  try {
+    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array)
+  } catch (cause) {
+    throw new GradpromptError('file-not-found', `cannot read the data file ${path}`, {
+      found: cause instanceof Error ? cause.message : String(cause),
+      expected: 'a file',
+      hint: 'paths are relative to the working directory',
+      cause,
+    })
+  }
+  return hash.digest('hex')
+}

@@ -1,0 +1,182 @@
+import { z } from 'zod'
+import { configProblem, invalidConfig } from '../config/problems.js'
+import { fillPrompt, requirePlace } from '../data/prompt-place.js'
+import { checkTask, type TaskConfig, taskShape } from '../data/task-config.js'
+import { searchMethods, searchSchemas } from './methods/index.js'
+import type { SearchDefaults } from './moves/method.js'
+import { measureOption } from './score/measure.js'
+
+const count = z.int().min(1)
+const limit = z.number().positive()
+
+const { model, data, template, answer, answerType, evaluate, seed, device, threads, memory, out } = taskShape
+
+/** What every search has beside its own options. */
+const common = {
+  prompt: z
+    .union([
+      z.string().min(1),
+      z.array(z.union([z.string().min(1), z.strictObject({ frozen: z.string().min(1).describe('text that stays') })])).min(1),
+    ])
+    .optional()
+    .describe(
+      'where the search begins: a text, or a list of texts of which some are { frozen: text }; by default as the method needs',
+    ),
+  extractor: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('the model reasons first, and this text asks for the answer behind its reasoning; may have {column} placeholders'),
+  maxNewTokens: count.optional().describe('tokens of reasoning, at most; by default 256'),
+  weights: z
+    .enum(['stored', 'fp32'])
+    .optional()
+    .describe('width of the weights that text is generated with; by default as the checkpoint stores them'),
+  questions: count.default(32).describe('training rows that prompts are scored on, drawn by seed'),
+  batchSize: count.optional().describe('of these, how many each step takes; by default all'),
+  steps: count.optional().describe('optimisation steps; by default as the method needs'),
+  measure: measureOption.optional(),
+  pseudoLabels: z
+    .strictObject({
+      perClass: count.default(8).describe('questions that are kept of each class: those the model is surest of'),
+      confidence: z.number().min(0).max(1).default(0).describe('probability among the labels that a kept answer has at least'),
+    })
+    .optional()
+    .describe("take the model's own answers under the first prompt for the questions' labels, and no label from the file"),
+  fluency: z
+    .number()
+    .min(0)
+    .optional()
+    .describe("weight of the mean negative log-likelihood of the prompt's own tokens; by default as the method needs, mostly 0"),
+  mellowmax: z
+    .number()
+    .positive()
+    .optional()
+    .describe("loss of an answer: mellowmax of its tokens' negated logits, with this alpha, instead of their mean cross entropy"),
+  vocabulary: z
+    .union([z.enum(['ascii', 'words', 'any']), z.array(z.string().min(1)).min(1)])
+    .optional()
+    .describe('tokens that are tried: printable ASCII (mostly the default), words with commas and periods, any, or these alone'),
+  drift: z
+    .union([z.enum(['drop', 'allow']), z.strictObject({ penalty: limit.describe('nats that are added to the loss') })])
+    .default('drop')
+    .describe('what becomes of prompts whose text the tokenizer reads as other tokens'),
+  budget: z
+    .strictObject({
+      generatedTokens: limit.optional().describe('tokens that the model writes'),
+      computedTokens: limit.optional().describe('token rows that go through the model; a gradient counts three times'),
+      seconds: limit.optional().describe('of searching'),
+    })
+    .prefault({})
+    .describe('where the search ends, whatever the steps'),
+  rerank: count.default(10).describe('best prompts that are ranked anew on dev at the end'),
+  evaluateEvery: count.optional().describe('steps between dev evaluations of the best prompt; by default five in all'),
+  checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
+}
+
+type Common = z.output<z.ZodObject<typeof common>>
+/** Options that every resolved search has. */
+type Filled = 'steps' | 'prompt' | 'fluency' | 'vocabulary' | 'measure'
+
+/** Where a search begins that says nothing else: as many tokens as nanoGCG begins with. */
+const TWENTY = Array.from({ length: 20 }, () => ' x').join('')
+
+export const searchConfigSchema = z.strictObject({
+  model,
+  data,
+  template: template.describe(
+    'the text before the answer, with {prompt} where the searched tokens stand, and {column} placeholders',
+  ),
+  answer,
+  answerType,
+  search: z
+    .discriminatedUnion(
+      'type',
+      searchSchemas.map(schema => schema.extend(common)) as unknown as readonly [
+        z.ZodObject<typeof common & { type: z.ZodLiteral<string> }>,
+      ],
+    )
+    .describe('how it is searched'),
+  evaluate,
+  seed,
+  device,
+  threads,
+  memory,
+  out,
+})
+
+/** A search's config as a user writes it. */
+export type SearchConfigInput = z.input<typeof searchConfigSchema> & { search: { type: string; [option: string]: unknown } }
+
+/** A search's config with every default filled in. It parses to itself. */
+export type SearchConfig = Omit<z.output<typeof searchConfigSchema>, 'search'> & {
+  readonly search: Common & { readonly [Name in Filled]: NonNullable<Common[Name]> } & { readonly type: string }
+}
+
+/**
+ * Checks a search's config and fills its defaults in.
+ * @throws GradpromptError `unknown-option`, `invalid-config`, `no-prompt-place`
+ */
+export function parseSearchConfig(input: unknown, { source = 'config' }: { source?: string } = {}): SearchConfig {
+  const parsed = searchConfigSchema.safeParse(input)
+  if (!parsed.success) throw configProblem(parsed.error.issues, input, searchConfigJsonSchema(), source)
+  const config = parsed.data
+  requirePlace(config.template)
+  if (config.search.batchSize !== undefined && config.search.batchSize > config.search.questions)
+    throw invalidConfig(
+      source,
+      `search.batchSize (${config.search.batchSize}) is more than search.questions (${config.search.questions})`,
+      {
+        hint: 'lower search.batchSize, or leave it out',
+      },
+    )
+  const { search } = config
+  const { steps, defaults = {}, writes = false } = searchMethods.get(search.type)!
+  const own: SearchDefaults = typeof defaults === 'function' ? defaults(search) : defaults
+  const { extractor } = search
+  const resolved = {
+    ...config,
+    search: {
+      ...search,
+      steps: search.steps ?? steps,
+      prompt: search.prompt ?? own.prompt ?? TWENTY,
+      fluency: search.fluency ?? own.fluency ?? 0,
+      vocabulary: search.vocabulary ?? own.vocabulary ?? ('ascii' as const),
+      measure: search.measure ?? (search.mellowmax === undefined ? own.measure : undefined) ?? ('cross-entropy' as const),
+      ...(extractor !== undefined && { maxNewTokens: search.maxNewTokens ?? 256 }),
+      ...((extractor !== undefined || writes) && { weights: search.weights ?? ('stored' as const) }),
+    },
+  }
+  for (const name of ['maxNewTokens', 'weights'] as const)
+    if (extractor === undefined && search[name] !== undefined && !(writes && name === 'weights'))
+      throw invalidConfig(source, `search.${name} has no effect without search.extractor`, {
+        hint: 'search.extractor: "\nTherefore, the final answer is" lets the model reason before it answers',
+      })
+  if (search.mellowmax !== undefined && (extractor !== undefined || (search.measure ?? 'cross-entropy') === 'probability'))
+    throw invalidConfig(source, 'search.mellowmax is a loss of its own', {
+      hint: `leave out search.mellowmax, or search.${extractor === undefined ? 'measure' : 'extractor'}`,
+    })
+  checkTask(taskConfig(resolved, ''), source)
+  return resolved
+}
+
+/** A search's task with a text in the place of its prompt: how its rows are read. */
+export function taskConfig(config: SearchConfig, prompt: string): TaskConfig {
+  const { search: _, template, ...task } = config
+  return { ...task, template: fillPrompt(template, prompt) }
+}
+
+let jsonSchema: z.core.JSONSchema.JSONSchema | undefined
+
+/** The config's JSON Schema (draft 2020-12), for editors and for the list of options. */
+export function searchConfigJsonSchema(): z.core.JSONSchema.JSONSchema {
+  jsonSchema ??= z.toJSONSchema(searchConfigSchema, {
+    io: 'input',
+    override: ({ jsonSchema }) => {
+      // The range of exact integers says nothing to a reader.
+      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
+      if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
+    },
+  })
+  return jsonSchema
+}

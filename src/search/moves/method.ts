@@ -1,0 +1,111 @@
+import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
+import type { DraftScorer } from '../score/draft.js'
+import type { Embedding } from '../score/embedding.js'
+import type { Measure } from '../score/measure.js'
+import type { Objective, ObjectiveOptions, PromptScore } from '../score/objective.js'
+import type { SearchPrograms } from '../score/programs.js'
+import type { Candidate } from '../space/candidates.js'
+import type { SearchRow, TokenSpace } from '../space/token-space.js'
+import type { Writer } from './writer.js'
+
+/** What a search step works with. */
+export interface SearchContext {
+  readonly space: TokenSpace
+  readonly objective: Objective
+  /** The model's embedding table. */
+  readonly embedding: Embedding
+  readonly programs: SearchPrograms
+  /** Ids that may stand at a free position, in ascending order. */
+  readonly allowed: Int32Array
+  /** The questions of this step: all of them, or a batch drawn by step. */
+  readonly rows: readonly SearchRow[]
+  /** The questions differ from step to step, so that losses of two steps cannot be compared. */
+  readonly isBatched: boolean
+  readonly seed: number
+  /** Steps done. */
+  readonly step: number
+  /** Steps there are to be. */
+  readonly steps: number
+  /** A generator of this step's own, so that a search goes on from anywhere; `stream` tells draws apart. */
+  random(...stream: readonly number[]): RandomGenerator
+  /**
+   * Exact scores. Prompts that the tokenizer would not give back are left out, or score worse, as `search.drift` says; they are
+   * counted either way.
+   * @returns best first; of equals the earlier
+   */
+  score(candidates: readonly Candidate[]): Promise<ScoredCandidate[]>
+  /** Losses in 8 bits, in the order of the candidates: a guess at exact scores; undefined where it would not be faster. */
+  guess(candidates: readonly Candidate[]): Promise<number[] | undefined>
+  /** Whether the tokenizer gives a prompt's ids back; with `drift: allow` or a penalty all prompts count as such. */
+  readsBack(ids: readonly number[]): boolean
+  /** A prompt with as many of the changes as read back together, taken in their order; all of them unless drift is dropped. */
+  settled(from: readonly number[], swaps: readonly { readonly position: number; readonly to: number }[]): Candidate
+  /** A smaller model's losses, where the options name one. */
+  readonly draft?: DraftScorer | undefined
+  /** Vectors to begin with, [F, d], where the options name a run that has them. */
+  readonly softPrompt?: Float32Array | undefined
+  /** Of methods that let a model write. */
+  readonly writer?: Writer | undefined
+  /** A question as people read it. */
+  exampleOf(row: SearchRow): Example
+  /** Whether the vocabulary has all tokens of a prompt (any vocabulary: whether none is special). */
+  mayHold(ids: readonly number[]): boolean
+  /** Tokens that a prompt may have so that every row fits into the context. */
+  readonly maxLength: number
+}
+
+/** A row's own text, and its right answer. */
+export interface Example {
+  readonly input: string
+  readonly output: string
+}
+
+export interface ScoredCandidate extends Candidate, PromptScore {}
+
+export interface EliminatedCandidate extends ScoredCandidate {
+  /** Questions that it was scored on. */
+  readonly questions: number
+}
+
+/** What a method keeps between steps: plain JSON, and arrays of numbers. It is written into checkpoints. */
+export type SearchState = Readonly<Record<string, unknown>>
+
+export interface StepOutcome<State> {
+  readonly state: State
+  /** Where the search stands now. */
+  readonly prompt: readonly number[]
+  readonly objective: number
+  /** What was scored, best first. */
+  readonly candidates: readonly ScoredCandidate[]
+  /** What was given up after some of the questions: reported, and never the result. */
+  readonly eliminated?: readonly EliminatedCandidate[]
+  /** Of `candidates`: the one that the search moved to. */
+  readonly accepted?: ScoredCandidate | undefined
+  /** The search has reached its aim. */
+  readonly done?: boolean
+  /** Further figures of the step. */
+  readonly figures?: Readonly<Record<string, number>>
+}
+
+/** Common options of a search that does not say. */
+export interface SearchDefaults {
+  readonly prompt?: string
+  readonly fluency?: number
+  readonly vocabulary?: 'ascii' | 'words' | 'any'
+  readonly measure?: Measure
+}
+
+/** A way of searching for a prompt. A method is one file: its options, how it starts, and what a step does. */
+export interface SearchMethod<Options extends { readonly type: string } = { readonly type: string }, State = SearchState> {
+  readonly type: Options['type']
+  readonly paper: string
+  /** Steps of a search that does not say. */
+  readonly steps: number
+  readonly defaults?: SearchDefaults | ((options: Options) => SearchDefaults)
+  /** A model writes prompts as text: there is a `writer`. */
+  readonly writes?: boolean
+  /** What the method changes in losses and gradients. */
+  objective?(options: Options): Pick<ObjectiveOptions, 'temperature' | 'scoredFluency'>
+  start(options: Options, context: SearchContext): Promise<State>
+  step(state: State, options: Options, context: SearchContext): Promise<StepOutcome<State>>
+}

@@ -1,0 +1,153 @@
+import type { LabelSet } from '../../data/labels.js'
+import { GradpromptError } from '../../errors.js'
+import { LanguageModel } from '../../model/language-model.js'
+import type { SearchConfig } from '../config.js'
+import { searchMethods } from '../methods/index.js'
+import { DriftGuard } from '../moves/drift.js'
+import type { SearchMethod } from '../moves/method.js'
+import type { Spending } from '../score/budget.js'
+import { Draft } from '../score/draft.js'
+import { type Embedding, embeddingOf } from '../score/embedding.js'
+import { SearchPrograms } from '../score/programs.js'
+import { type SearchRow, TokenSpace, type TokenSpaceOptions } from '../space/token-space.js'
+import { allowedTokens } from '../space/vocabulary.js'
+import type { SearchProgress, Stored } from './loop.js'
+import { pseudoLabelled } from './pseudo-labels.js'
+import { softPromptOf } from './soft-prompt.js'
+import type { SearchTask } from './task.js'
+
+/** A search with its data and its model, ready for the first step. */
+export interface SearchJob {
+  readonly config: SearchConfig
+  readonly task: SearchTask
+  readonly model: LanguageModel
+  readonly method: SearchMethod
+  readonly programs: SearchPrograms
+  readonly space: TokenSpace
+  readonly rows: readonly SearchRow[]
+  readonly allowed: Int32Array
+  readonly guard: DriftGuard
+  readonly embedding: Embedding
+  readonly softPrompt: Float32Array | undefined
+  readonly draft: Draft | undefined
+  /** The model that writes prompts, where it is not the searched one. */
+  readonly optimizer: LanguageModel | undefined
+  /** Tokens that a prompt may have so that every row fits into the context. */
+  readonly maxLength: number
+  readonly spent: Spending | undefined
+  /** Where a resumed search stands. */
+  readonly progress: SearchProgress | undefined
+  /** How many entries of what the model wrote it goes on with. */
+  readonly reasoned: number
+}
+
+/** What a search's prompts and rows are made of. */
+export function spaceOptions(
+  { template, answer, search }: SearchConfig,
+  labels: LabelSet | undefined,
+  contextLength: number,
+): TokenSpaceOptions {
+  const { prompt, extractor, maxNewTokens } = search
+  const reasoning = extractor === undefined ? undefined : { extractor, maxNewTokens: maxNewTokens! }
+  return { template, answer, labels, contextLength, prompt, ...(reasoning && { reasoning }) }
+}
+
+/**
+ * Checks every row and makes what a step works with.
+ * @throws GradpromptError as `TokenSpace` and `allowedTokens` do; `prompt-size`
+ */
+export async function prepareSearch(
+  config: SearchConfig,
+  given: SearchTask,
+  model: LanguageModel,
+  earlier?: Stored,
+): Promise<SearchJob> {
+  const { search } = config
+  const { tokenizer } = model
+  requireLabels(config, given)
+  const options = spaceOptions(config, given.labels, model.config.maxPositionEmbeddings)
+  const space = new TokenSpace(tokenizer, options, given.questions[0]!)
+  const task = search.pseudoLabels === undefined ? given : await pseudoLabelled(given, search.pseudoLabels, model, space, config)
+  const rows = task.questions.map((record, i) => space.row(record, i))
+  const others = [task.shots, task.dev, task.test].flatMap(records => records.map((record, i) => space.row(record, i)))
+  const method = searchMethods.get(search.type)!
+  if (method.writes) requireOnePiece(space)
+  const from = 'from' in search && typeof search.from === 'string' ? search.from : undefined
+  const soft = from === undefined ? undefined : await softPromptOf(from)
+  if (soft !== undefined && (soft.count !== space.free.length || soft.hiddenSize !== model.config.hiddenSize))
+    throw new GradpromptError('prompt-size', 'the prompt has not as many free tokens as the run has vectors', {
+      found: `${space.free.length} free tokens; ${soft.count} vectors of width ${soft.hiddenSize} in ${from}`,
+      expected: `as many, of width ${model.config.hiddenSize}`,
+      hint: 'leave search.prompt out, and it has as many tokens as the run has vectors',
+    })
+  const allowed = allowedTokens(tokenizer, search.vocabulary, model.config.vocabSize)
+  const programs = new SearchPrograms(model)
+  return {
+    config,
+    task,
+    model,
+    method,
+    programs,
+    space,
+    rows,
+    allowed,
+    guard: new DriftGuard(space, rows, search.drift, earlier?.drifted),
+    embedding: embeddingOf(model, programs),
+    softPrompt: soft?.rows,
+    draft: await draftOf(config, model, space),
+    optimizer: await optimizerOf(config, model),
+    maxLength: options.contextLength - [...rows, ...others].reduce((most, row) => Math.max(most, space.lengthAround(row)), 0),
+    spent: earlier?.spent,
+    progress: earlier?.progress,
+    reasoned: earlier?.reasoned ?? 0,
+  }
+}
+
+/** What a job has open beside the model. */
+export async function disposeJob({ programs, draft, optimizer }: SearchJob): Promise<void> {
+  await programs.dispose()
+  await draft?.dispose()
+  await optimizer?.dispose()
+}
+
+async function optimizerOf({ search }: SearchConfig, { device, threads, memory }: LanguageModel) {
+  if (!('optimizer' in search) || search.optimizer === undefined) return undefined
+  return LanguageModel.load(search.optimizer as string, { device, threads, memory: memory.budget })
+}
+
+async function draftOf({ search, template }: SearchConfig, model: LanguageModel, space: TokenSpace): Promise<Draft | undefined> {
+  if (!('probe' in search) || search.probe === undefined) return undefined
+  if (search.extractor !== undefined)
+    throw new GradpromptError('invalid-config', 'a draft model does not reason', {
+      found: 'search.probe and search.extractor',
+      expected: 'one of them',
+    })
+  const { draft } = search.probe as { readonly draft: string }
+  return Draft.open(draft, model, space, { addSpecialTokens: typeof template === 'string' })
+}
+
+/** @throws GradpromptError `invalid-config` */
+function requireOnePiece(space: TokenSpace): void {
+  if (space.isOnePiece) return
+  throw new GradpromptError('invalid-config', 'a prompt that a model writes is one text', {
+    found: 'search.prompt with several texts that are searched',
+    expected: 'one text, with { frozen: text } before it or behind it',
+  })
+}
+
+/** @throws GradpromptError `invalid-config` where labels are compared, or taken from the model, and answers are free text */
+function requireLabels({ search }: SearchConfig, { labels }: SearchTask): void {
+  const isGap = search.measure === 'gap'
+  if (search.extractor !== undefined && (isGap || search.pseudoLabels !== undefined))
+    throw new GradpromptError('invalid-config', 'answers behind reasoning are not compared with other labels', {
+      found: `search.extractor and ${isGap ? 'search.measure: gap' : 'search.pseudoLabels'}`,
+      expected: 'one of them',
+    })
+  if (labels !== undefined || (!isGap && search.pseudoLabels === undefined)) return
+  const option = isGap ? 'search.measure: gap' : 'search.pseudoLabels'
+  throw new GradpromptError('invalid-config', `${option} needs answers of a closed set`, {
+    found: 'free-text answers',
+    expected: 'data.labels, or few values in the label column',
+    hint: 'search.measure: cross-entropy, or mistakes, scores free text',
+  })
+}

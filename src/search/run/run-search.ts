@@ -1,0 +1,234 @@
+import { join } from 'node:path'
+import type { DataRecord } from '../../data/records.js'
+import { GradpromptError } from '../../errors.js'
+import { scoreRows, summary } from '../../evaluate/score.js'
+import { GenerationEngine } from '../../generate/engine.js'
+import type { LanguageModel } from '../../model/language-model.js'
+import { replaceText } from '../../store/atomic.js'
+import { peakMemory } from '../../store/environment.js'
+import type { WarningEvent } from '../../store/events.js'
+import type { Run } from '../../store/run-folder.js'
+import { Budget, BudgetSpent } from '../score/budget.js'
+import { Objective, type ObjectiveOptions } from '../score/objective.js'
+import { Reasoning, type ReasoningEntry, type ReasoningOptions, unheardOf } from '../score/reasoning.js'
+import { keyOf } from '../space/token-space.js'
+import { exampleOf } from '../writing/critic.js'
+import { EngineWriter, type WrittenEntry } from '../writing/engine-writer.js'
+import { WrittenLog } from '../writing/written-log.js'
+import type { InitialEvent, JudgedPrompt, SearchActivity, SearchEvent, SearchResult } from './events.js'
+import { judgeOnTest, type RankedOnDev, rankPrompts } from './final.js'
+import type { SearchJob } from './job.js'
+import { type JudgedRows, judgeReasoned, REASONING_BATCH } from './judge.js'
+import { contextOf, type RankedPrompt, type SearchLoopOptions, type SearchProgress, searchPrompts } from './loop.js'
+import { ReasoningLog } from './reasoning-log.js'
+
+export interface SearchRunOptions {
+  readonly onEvent?: ((event: SearchEvent) => void) | undefined
+  readonly onProgress?: ((progress: SearchActivity) => void) | undefined
+  readonly signal?: AbortSignal | undefined
+  /** When the work on this job began, on the clock of `performance.now()`. */
+  readonly started: number
+  readonly warnings?: readonly WarningEvent[]
+}
+
+/**
+ * Searches from where the job stands, re-ranks the best prompts on dev, judges the chosen one, and writes prompt and result.
+ * @throws GradpromptError `budget-too-small`, `not-finite`, `all-candidates-drift`; `aborted`, with the way to go on
+ */
+export async function runSearch(job: SearchJob, run: Run, options: SearchRunOptions): Promise<SearchResult> {
+  try {
+    return await searchAndJudge(job, run, options)
+  } catch (error) {
+    if (!(error instanceof GradpromptError && error.code === 'aborted')) throw error
+    throw new GradpromptError('aborted', 'the search was stopped', {
+      hint: `gradprompt resume ${run.folder}; the best prompt so far stands in ${join(run.folder, 'prompt.json')}`,
+      exitCode: 1,
+      cause: error,
+    })
+  }
+}
+
+async function searchAndJudge(job: SearchJob, run: Run, options: SearchRunOptions): Promise<SearchResult> {
+  const { extractor, weights, maxNewTokens } = job.config.search
+  const { model, method, optimizer } = job
+  const batchSize = job.config.evaluate.batchSize ?? REASONING_BATCH
+  const open = (model: LanguageModel) => GenerationEngine.open(model, { weights: weights!, batchSize })
+  const isOwn = extractor !== undefined || (method.writes === true && optimizer === undefined)
+  const engine = isOwn ? await open(model) : undefined
+  try {
+    const other = optimizer && (await open(optimizer))
+    try {
+      const writer = method.writes ? await writerOf(job, run, other ?? engine!, batchSize, options) : undefined
+      const onProgress = (done: number, total: number) => options.onProgress?.({ what: 'answers', done, total })
+      const settings = { maxNewTokens: maxNewTokens!, batchSize, onProgress }
+      const reasoning = extractor === undefined ? undefined : await reasoningOf(job, run, engine!, settings)
+      return await searchWith(job, run, options, reasoning, writer)
+    } finally {
+      await other?.dispose()
+    }
+  } finally {
+    await engine?.dispose()
+  }
+}
+
+async function reasoningOf(
+  { model: { tokenizer }, rows, reasoned }: SearchJob,
+  run: Run,
+  engine: GenerationEngine,
+  settings: ReasoningOptions,
+): Promise<Reasoning> {
+  const log = await ReasoningLog.open(run.folder, reasoned)
+  const write = (entry: ReasoningEntry) => log.append(entry, tokenizer.decode(entry.reasoning))
+  const reasoning = new Reasoning(engine, tokenizer, settings, write, log.entries)
+  await reasoning.prepare(rows)
+  return reasoning
+}
+
+/** What writes under a search's budget. */
+async function writerOf(
+  { config: { seed }, model, optimizer = model, progress }: SearchJob,
+  { folder }: Run,
+  engine: GenerationEngine,
+  batchSize: number,
+  { signal, onProgress }: SearchRunOptions,
+): Promise<(budget: Budget) => EngineWriter> {
+  const log = await WrittenLog.open(folder, progress?.step ?? 0)
+  const contextLength = optimizer.config.maxPositionEmbeddings
+  const onEntry = (entry: WrittenEntry) => log.append(entry)
+  return budget =>
+    new EngineWriter(engine, optimizer.tokenizer, {
+      ...{ seed, batchSize, contextLength, budget, signal, onEntry },
+      onProgress: (done, total) => onProgress?.({ what: 'texts', done, total }),
+    })
+}
+
+async function searchWith(
+  job: SearchJob,
+  run: Run,
+  { onEvent, onProgress, signal, started, warnings = [] }: SearchRunOptions,
+  reasoning?: Reasoning,
+  writer?: (budget: Budget) => EngineWriter,
+): Promise<SearchResult> {
+  const { config, task, model, space, rows, guard, programs, method, allowed } = job
+  const { search, seed } = config
+  const { folder } = run
+  const emit = (event: SearchEvent) => {
+    run.appendEvent(event)
+    onEvent?.(event)
+  }
+  const earlier = job.progress?.seconds ?? 0
+  const elapsed = () => earlier + (performance.now() - started) / 1000
+  const budget = new Budget(search.budget, elapsed, job.spent)
+  const settings: ObjectiveOptions = {
+    free: ids => space.freeOf(ids),
+    fluency: search.fluency,
+    mellowmax: search.mellowmax,
+    measure: search.measure,
+    labels: task.labels,
+    ...method.objective?.(search),
+  }
+  const objective = new Objective(model, programs, budget, settings, signal, reasoning)
+  const scored = (records: readonly DataRecord[], ids: readonly number[]): Promise<JudgedRows> => {
+    if (reasoning !== undefined) return judgeReasoned(reasoning, space, records, ids, { seed, signal })
+    return scoreRows(
+      model,
+      undefined,
+      records.map((record, i) => space.scoring(record, i, ids)),
+      task.labels,
+      {
+        ...{ seed, signal, batchSize: config.evaluate.batchSize },
+        onProgress: (done, total) => onProgress?.({ what: 'rows', done, total }),
+      },
+    )
+  }
+  const evaluate = task.dev.length === 0 ? undefined : async (ids: readonly number[]) => summary(await scored(task.dev, ids))
+  const keepBest = ({ ids, objective }: RankedPrompt, step: number) =>
+    replaceText(join(folder, 'prompt.json'), `${JSON.stringify({ prompt: space.text(ids), ids, objective, step }, null, 2)}\n`)
+  const loop: SearchLoopOptions = {
+    ...{ config, method, space, programs, objective, allowed, rows, guard, budget, evaluate, keepBest, emit, elapsed, signal },
+    embedding: job.embedding,
+    reasoning,
+    writer: writer?.(budget),
+    exampleOf: ({ index }) => exampleOf(task.questions[index]!, index, config, task.labels),
+    maxLength: job.maxLength,
+    softPrompt: job.softPrompt,
+    draft: job.draft?.scorer({ mellowmax: search.mellowmax, seconds: search.budget.seconds, elapsed, signal }),
+    token: id => model.tokenizer.token(id),
+    writeCheckpoint: checkpoint => run.writeCheckpoint(checkpoint),
+  }
+
+  emit({
+    event: 'loaded',
+    model: model.name,
+    rows: { train: rows.length, dev: task.dev.length, test: task.test.length },
+    steps: search.steps,
+    budget: search.budget,
+    freeTokens: space.free.length,
+    vocabulary: allowed.length,
+    folder,
+    seconds: (performance.now() - started) / 1000,
+  })
+  for (const warning of warnings) emit(warning)
+  const progress = job.progress ?? (await begin(loop))
+  const start = { ids: space.start, objective: progress.initial }
+  const startKey = keyOf(space.start)
+  if (evaluate !== undefined) progress.dev[startKey] ??= await evaluate(space.start)
+  if (!(await run.readEvents()).some(({ event }) => event === 'initial')) {
+    const metrics = progress.dev[startKey]?.metrics ?? {}
+    emit({ event: 'initial', prompt: space.startText, objective: start.objective, metrics } satisfies InitialEvent)
+    if (reasoning !== undefined) {
+      const [reasoned] = await reasoning.answers([space.start], rows, { budget, signal })
+      const never = unheardOf(reasoned!, rows, model.tokenizer)
+      if (never.length > 0) emit(neverAnswered(never))
+    }
+    await keepBest(progress.top[0]!, 0)
+  }
+  await searchPrompts(progress, loop)
+
+  const judge = new Objective(model, programs, new Budget({}, elapsed), settings, signal, reasoning)
+  const { first, ranking } = await rankPrompts(job, progress, judge, evaluate)
+  const { dev: chosenDev, ...chosen } = ranking[0]!
+  const test = task.test.length === 0 ? undefined : await judgeOnTest(job, chosen.ids, folder, scored)
+  const bare = ({ dev: _, ...prompt }: RankedOnDev): JudgedPrompt => prompt
+  const result: SearchResult = {
+    ...chosen,
+    rows: chosenDev?.rows ?? 0,
+    initial: bare(first),
+    ranking: ranking.map(bare),
+    ...(test && { test }),
+    steps: progress.step,
+    drifted: guard.drifted,
+    ...budget.spent,
+    seconds: elapsed(),
+    peakMemory: peakMemory(),
+    folder,
+  }
+  await keepBest({ ids: chosen.ids, objective: chosen.objective }, progress.step)
+  await run.writeResult(result)
+  emit({ event: 'result', ...result })
+  return result
+}
+
+/** The first prompt's score and the method's own start. */
+async function begin(loop: SearchLoopOptions): Promise<SearchProgress> {
+  const context = contextOf(loop, 0)
+  try {
+    const [score] = await loop.objective.score([loop.space.start], loop.rows)
+    const method = await loop.method.start(loop.config.search, context)
+    const initial = score!.loss
+    return { step: 0, method, initial, top: [{ ids: loop.space.start, objective: initial }], dev: {}, done: false, seconds: 0 }
+  } catch (error) {
+    throw error instanceof BudgetSpent ? loop.budget.tooSmall() : error
+  }
+}
+
+const neverAnswered = (answers: readonly string[]): WarningEvent => ({
+  event: 'warning',
+  code: 'answer-never-given',
+  message:
+    `behind the extractor the model never answers ${answers
+      .slice(0, 5)
+      .map(answer => JSON.stringify(answer))
+      .join(', ')}` +
+    `${answers.length > 5 ? ` and ${answers.length - 5} more` : ''}: let search.extractor say which form the answer has`,
+})

@@ -1,0 +1,22 @@
+import { appendFileSync, existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { replaceText } from '../../store/atomic.js'
+import type { WrittenEntry } from './engine-writer.js'
+
+/** `written.jsonl` in a run's folder: what the critic was asked and what it wrote, an answer a line. It is there to be read by people. */
+export class WrittenLog {
+  private constructor(private readonly path: string) {}
+
+  /** @param steps those that are done: what later ones wrote is written again */
+  static async open(folder: string, steps: number): Promise<WrittenLog> {
+    const path = join(folder, 'written.jsonl')
+    const lines = existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(0, -1) : []
+    const kept = lines.filter(line => (JSON.parse(line) as WrittenEntry).step <= steps)
+    await replaceText(path, kept.map(line => `${line}\n`).join(''))
+    return new WrittenLog(path)
+  }
+
+  append(entry: WrittenEntry): void {
+    appendFileSync(this.path, `${JSON.stringify(entry)}\n`)
+  }
+}

@@ -1,0 +1,102 @@
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fillPrompt } from '../data/prompt-place.js'
+import type { RunTask } from '../data/task-config.js'
+import { GradpromptError } from '../errors.js'
+import type { ActivePrompt, SoftPrompt } from '../model/active-prompt.js'
+import type { LanguageModel } from '../model/language-model.js'
+import { type PromptFile, readPrompt } from '../store/prompt-file.js'
+import { openRun } from '../store/run-folder.js'
+import { activePrompt, activeRows } from './prompt.js'
+import { type FoundPrompt, type FoundRun, type LearnedRun, readFoundRun, readLearnedRun } from './run.js'
+
+/**
+ * Everything that may stand for a prompt: a run of either kind, its folder, a prompt file, the folder of a PEFT adapter, rows of
+ * vectors, a text, or nothing. The library and the command line open all of them here, and know no more of what they were given.
+ */
+export type PromptGiven = LearnedRun | SearchedRun | PromptFile | SoftPrompt | { readonly text: string } | string | undefined
+
+/** A search as it was returned by the one who ran it. */
+interface SearchedRun {
+  readonly folder: string
+  readonly config: RunTask
+  readonly result: FoundPrompt & { readonly initial?: FoundPrompt }
+}
+
+/** A prompt, opened: what is known of it without its model. */
+export interface PromptSource {
+  /** Of the run. */
+  readonly folder?: string | undefined
+  /** The task that the run had; of a search with the found prompt in its template. */
+  readonly task?: RunTask | undefined
+  /** What was learned. */
+  readonly file?: PromptFile | undefined
+  /** What was found. */
+  readonly found?: FoundRun | undefined
+  /** A plain instruction. */
+  readonly text?: string | undefined
+  /**
+   * What acts on a model by vectors; undefined where words do, or nothing.
+   * @throws GradpromptError `model-mismatch`, `not-a-prompt`, `unknown-method`
+   */
+  active(model: LanguageModel): Promise<ActivePrompt | undefined>
+}
+
+export interface OpenOptions {
+  /** Use a prompt that was learned on another model of the same width. */
+  readonly force?: boolean | undefined
+}
+
+/** @throws GradpromptError `file-not-found`, `not-a-prompt`, `run-not-finished`, `run-corrupt`, `invalid-config` */
+export async function openPrompt(given: PromptGiven, options: OpenOptions = {}): Promise<PromptSource> {
+  if (given === undefined) return { active: nothing }
+  if (typeof given === 'string') return openPath(given, options)
+  if ('text' in given) return { text: given.text, active: nothing }
+  if ('data' in given) return { active: async model => activeRows(given, model) }
+  if ('result' in given && 'prompt' in given.result && 'ids' in given.result) {
+    const { folder, config, result } = given
+    return foundSource({ folder, config, prompt: result.prompt, ids: result.ids, initial: result.initial })
+  }
+  if ('folder' in given) return learnedSource(given as LearnedRun, options)
+  return { file: given as PromptFile, active: async model => activePrompt(given as PromptFile, model, options) }
+}
+
+async function openPath(path: string, options: OpenOptions): Promise<PromptSource> {
+  const found = await stat(path).catch(() => undefined)
+  if (found === undefined) {
+    throw new GradpromptError('file-not-found', `there is no prompt at ${path}`, {
+      expected: 'the folder of a run, its prompt.safetensors, or the folder of a PEFT adapter',
+    })
+  }
+  if (!found.isDirectory()) return openPrompt(await readPrompt(path), options)
+  if ((await stat(join(path, 'adapter_config.json')).catch(() => undefined)) !== undefined) {
+    const { readPeftAdapter } = await import('./peft-adapter.js')
+    // The width is the model's to say, and the model is not there yet.
+    return { active: model => readPeftAdapter(path, model.checkpoint) }
+  }
+  const run = await openRun(path)
+  return run.isSearch ? foundSource(await readFoundRun(run)) : learnedSource(await readLearnedRun(path), options)
+}
+
+/** The prompt of a run folder that has learned vectors, or a prompt file. */
+export async function readPromptAt(path: string): Promise<PromptFile> {
+  const isFolder = (await stat(path).catch(() => undefined))?.isDirectory()
+  if (!isFolder) return readPrompt(path)
+  return (await readLearnedRun(path)).prompt
+}
+
+const nothing = async (): Promise<undefined> => undefined
+
+const learnedSource = ({ folder, config, prompt }: LearnedRun, options: OpenOptions): PromptSource => ({
+  folder,
+  task: config,
+  file: prompt,
+  active: async model => activePrompt(prompt, model, options),
+})
+
+const foundSource = (found: FoundRun): PromptSource => ({
+  folder: found.folder,
+  task: { ...found.config, template: fillPrompt(found.config.template, found.prompt) },
+  found,
+  active: nothing,
+})

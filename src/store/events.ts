@@ -1,0 +1,78 @@
+import { closeSync, openSync, writeSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { replaceText } from './atomic.js'
+
+/** A line of `events.jsonl`. `step` counts from 1; an event without one belongs to the step before it. */
+export interface RunEvent {
+  readonly event: string
+  readonly step?: number | undefined
+}
+
+export interface CheckpointEvent {
+  readonly event: 'checkpoint'
+  readonly step: number
+}
+
+export interface WarningEvent {
+  readonly event: 'warning'
+  /** Kebab-case, as an error's. */
+  readonly code: string
+  readonly message: string
+}
+
+export type StoredEvent = RunEvent & Record<string, unknown>
+
+/** The log of a run: one JSON object a line, appended in a single write each, so that a kill tears at most the last one. */
+export class EventLog {
+  readonly path: string
+  #file: number | undefined
+
+  constructor(path: string) {
+    this.path = path
+  }
+
+  append(event: RunEvent): void {
+    this.#file ??= openSync(this.path, 'a')
+    writeSync(this.#file, `${JSON.stringify(event)}\n`)
+  }
+
+  /** All events in order; a torn or broken line is left out. Empty when there is no file. */
+  async read(): Promise<StoredEvent[]> {
+    let text: string
+    try {
+      text = await readFile(this.path, 'utf8')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+      throw error
+    }
+    return text.split('\n').flatMap(line => parseEvent(line) ?? [])
+  }
+
+  /**
+   * Drops everything that was logged after a step: the first event of a later step, the result, and what follows them.
+   * A run that goes on from that step then has the log of one that never stopped.
+   */
+  async truncate(afterStep: number): Promise<void> {
+    this.close()
+    const events = await this.read()
+    const end = events.findIndex(event => event.event === 'result' || (event.step ?? 0) > afterStep)
+    const kept = end === -1 ? events : events.slice(0, end)
+    await replaceText(this.path, kept.map(event => `${JSON.stringify(event)}\n`).join(''))
+  }
+
+  close(): void {
+    if (this.#file !== undefined) closeSync(this.#file)
+    this.#file = undefined
+  }
+}
+
+function parseEvent(line: string): StoredEvent | undefined {
+  try {
+    const value: unknown = JSON.parse(line)
+    if (typeof value !== 'object' || value === null || !('event' in value) || typeof value.event !== 'string') return undefined
+    if ('step' in value && !Number.isSafeInteger(value.step)) return undefined
+    return value as StoredEvent
+  } catch {
+    return undefined
+  }
+}

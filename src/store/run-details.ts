@@ -1,0 +1,97 @@
+import { basename, dirname, extname, resolve } from 'node:path'
+import { type DataSource, type Part, parts } from '../data/task.js'
+import { GradpromptError } from '../errors.js'
+import { LanguageModel, type LoadOptions } from '../model/language-model.js'
+import type { WarningEvent } from '../store/events.js'
+import { currentEnvironment, type Environment, environmentDifferences } from './environment.js'
+
+/** A model as a run remembers it. */
+export interface KnownModel {
+  readonly name: string
+  readonly hash: string
+}
+
+type Sources = Readonly<Partial<Record<Part, DataSource>>>
+
+/** What `run.json` holds: what a resumed run must find again. */
+export interface RunDetails {
+  readonly environment: Environment
+  readonly model: KnownModel
+  readonly data: Sources
+  /** Memory budget in bytes: it decides how batches are cut, and so the order of sums. */
+  readonly memory: number
+}
+
+/** @param name the model as the config has it */
+export function runDetails(name: string, model: LanguageModel, data: Sources): RunDetails {
+  return {
+    environment: currentEnvironment(model),
+    model: { name, hash: model.hash },
+    data,
+    memory: model.memory.budget,
+  }
+}
+
+/** A run that was not given a folder is called after its data: `examples/sst2/train.tsv` gives `sst2`. */
+export function nameOfData(train: string): string {
+  const path = resolve(train)
+  const file = basename(path, extname(path))
+  return /^(train|training|data)$/i.test(file) ? basename(dirname(path)) : file
+}
+
+/** The model of a run, within the memory that an earlier part of it had unless the config says another. */
+export function loadRunModel(
+  {
+    model,
+    device,
+    threads,
+    memory,
+  }: {
+    readonly model: string
+    readonly device: NonNullable<LoadOptions['device']>
+    readonly threads?: number | undefined
+    /** GB */
+    readonly memory?: number | undefined
+  },
+  details?: Partial<RunDetails>,
+): Promise<LanguageModel> {
+  const earlier = typeof details?.memory === 'number' ? details.memory : undefined
+  const budget = memory === undefined ? earlier : memory * 1e9
+  return LanguageModel.load(model, {
+    device,
+    ...(threads !== undefined && { threads }),
+    ...(budget !== undefined && { memory: budget }),
+  })
+}
+
+/** @throws GradpromptError `data-changed` */
+export function refuseOtherData(details: Partial<RunDetails> | undefined, sources: Sources): void {
+  for (const part of parts) {
+    const before = details?.data?.[part]
+    const now = sources[part]
+    if (before === undefined || now === undefined || before.sha256 === now.sha256) continue
+    throw new GradpromptError('data-changed', `the ${part} rows are not those that the run began with`, {
+      found: `${now.path}, ${now.sha256.slice(0, 12)}`,
+      expected: `${before.path}, ${before.sha256.slice(0, 12)}`,
+      hint: 'bring the file back, or begin a new run',
+    })
+  }
+}
+
+/** @throws GradpromptError `model-changed` */
+export function refuseOtherModel(before: KnownModel | undefined, model: LanguageModel): void {
+  if (before === undefined || before.hash === model.hash) return
+  throw new GradpromptError('model-changed', 'the model is not the one that the run began with', {
+    found: `${model.name}, ${model.hash.slice(0, 12)}`,
+    expected: `${before.name}, ${before.hash.slice(0, 12)}`,
+    hint: 'bring the model back, or begin a new run',
+  })
+}
+
+/** A warning where a resumed run may not come to the bits that it would have come to. */
+export function environmentWarnings(details: Partial<RunDetails> | undefined, model: LanguageModel): WarningEvent[] {
+  const differences = environmentDifferences(details?.environment, currentEnvironment(model))
+  if (differences.length === 0) return []
+  const message = `the run began elsewhere, so its last bits may differ: ${differences.join('; ')}`
+  return [{ event: 'warning', code: 'environment-changed', message }]
+}

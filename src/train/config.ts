@@ -1,0 +1,236 @@
+import { z } from 'zod'
+import { configProblem, invalidConfig } from '../config/problems.js'
+import { checkTask, checkTurns, hasDev, taskShape, template, turnsOf } from '../data/task-config.js'
+import { compileTemplate } from '../data/template.js'
+import { aggregates } from '../data/verbalizer.js'
+import { sourcePrompt } from '../prompts/initialisation.js'
+import { methodSchemas, promptMethods } from '../prompts/methods/index.js'
+
+const count = z.int().min(1)
+
+const regularization = z.strictObject({
+  weight: z
+    .number()
+    .positive()
+    .default(1)
+    .describe("of the divergence from the frozen model, beside the label tokens' cross entropy"),
+  temperature: z.number().positive().default(1).describe('divides the logits of both before they are compared'),
+})
+
+const distillation = z.strictObject({
+  from: z
+    .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+    .describe(
+      `the teacher: a run; a list with a run for each of method.tasks; or ${sourcePrompt}, the prompt that method.init.type: runs gives`,
+    ),
+  weight: z.number().positive().default(1).describe("of the divergence from the teacher, beside the label tokens' cross entropy"),
+  temperature: z.number().positive().default(1).describe('divides the logits of both before they are compared'),
+  hidden: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe("weight of the mean squared difference from the teacher's hidden states at the labels (MPT); 0: none"),
+  scale: z
+    .enum(['none', 'neurons'])
+    .default('none')
+    .describe("multiply both weights by how near the teacher's prompt is to the task (PANDA): by the neurons that both activate"),
+})
+
+const average = z.strictObject({
+  type: z.literal('gaussian').default('gaussian').describe('steps weigh as much as a Gaussian over the run says'),
+  mean: z.number().min(0).max(1).default(0.9).describe('where in the run steps weigh most, as a share of its steps'),
+  deviation: z.number().positive().default(0.1).describe('of the Gaussian, as a share of the steps'),
+})
+
+const earlyStopping = z.strictObject({
+  patience: count.describe('dev evaluations without an improvement before the run stops'),
+  metric: z.enum(['accuracy', 'macroF1', 'logLikelihood']).default('accuracy').describe('the dev metric that has to improve'),
+  minDelta: z.number().min(0).default(0).describe('the least change that counts as an improvement'),
+})
+
+const train = z.strictObject({
+  steps: count.optional().describe('optimiser steps; excludes train.epochs'),
+  epochs: z.number().positive().optional().describe('passes over the training rows (1 when train.steps is not given either)'),
+  batchSize: count.default(16).describe('rows of a batch'),
+  learningRate: z.number().positive().optional().describe("the schedule's highest learning rate; by default the method's own"),
+  optimizer: z.enum(['adamw', 'adafactor']).default('adamw').describe('update rule'),
+  beta1: z
+    .number()
+    .min(0)
+    .lt(1)
+    .optional()
+    .describe('decay of the first moment: 0.9 for AdamW; Adafactor has none unless it is given'),
+  beta2: z.number().min(0).lt(1).optional().describe("AdamW's decay of the second moment, 0.999 by default"),
+  epsilon: z.number().positive().optional().describe("AdamW's term in the denominator (1e-8), Adafactor's in the square (1e-30)"),
+  weightDecay: z.number().min(0).default(0).describe('decoupled weight decay'),
+  schedule: z.enum(['linear', 'cosine', 'constant']).default('linear').describe('course of the learning rate after the warm-up'),
+  warmup: z
+    .number()
+    .min(0)
+    .refine(size => size < 1 || Number.isInteger(size), 'a whole number of steps, or a fraction below 1')
+    .default(0.05)
+    .describe('steps on which the learning rate rises: a fraction below 1, or a count'),
+  maxGradientNorm: z.number().positive().nullable().default(1).describe('gradients are scaled down to this norm; null: never'),
+  accumulate: count.default(1).describe('batches whose gradients make one optimiser step'),
+  labelSmoothing: z.number().min(0).lt(1).default(0).describe('share of the target that is spread over the vocabulary'),
+  regularization: regularization
+    .optional()
+    .describe('hold the prompted model to what the frozen one, without a prompt, says at the labels'),
+  distillation: distillation
+    .optional()
+    .describe('hold the prompted model to what it says at the labels under another prompt, which an earlier run learned'),
+  average: average
+    .optional()
+    .describe('the prompt is a weighted mean over the steps; dev scores and the result are those of the mean'),
+  templates: z
+    .array(template)
+    .min(1)
+    .optional()
+    .describe('further templates: each row draws one of these and template, by seed and epoch; scoring uses template alone'),
+  frozenCache: z
+    .number()
+    .min(0)
+    .default(1)
+    .describe(
+      'GB in which to keep what the layers below a late method make of the training rows, where these are seen again; 0: keep nothing',
+    ),
+  bucket: z.boolean().default(false).describe('make batches of rows of similar length'),
+  truncate: z.boolean().default(false).describe('cut the text of a row that is longer than the context; otherwise an error'),
+  evaluateEvery: count.optional().describe('steps between dev evaluations'),
+  earlyStopping: earlyStopping.optional().describe('stop when dev no longer improves'),
+  keep: z.enum(['best', 'last']).optional().describe('the checkpoint that becomes the result; best when there is a dev set'),
+  checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
+})
+
+const { evaluate, seed, device, threads, memory, out, ...task } = taskShape
+
+export const configSchema = z.strictObject({
+  ...task,
+  method: z.discriminatedUnion('type', methodSchemas).prefault({ type: 'prompt-tuning' }).describe('what is learned'),
+  train: train.prefault({}).describe('how it is learned'),
+  verbalizer: z
+    .strictObject({
+      aggregate: z.enum(aggregates).default('mean').describe("what becomes of the log-likelihoods of a class's words"),
+      learned: z
+        .boolean()
+        .default(false)
+        .describe('learn the weights of the words beside the prompt; a step then scores its rows too'),
+      learningRate: z.number().positive().optional().describe('highest learning rate of these weights, 0.05 by default'),
+    })
+    .optional()
+    .describe('how several words of a class (data.labels) make its score'),
+  evaluate,
+  control: z
+    .strictObject({ instruction: z.string().optional().describe('a plain instruction put before the template') })
+    .prefault({})
+    .describe('the base model without the prompt, scored beside it'),
+  seed,
+  device,
+  threads,
+  memory,
+  out,
+})
+
+type Parsed = z.output<typeof configSchema>
+
+/** A config as a user writes it: only `data.train`, `template` and `answer` are needed, and of conversations the data alone. */
+export type ConfigInput = Omit<z.input<typeof configSchema>, 'template' | 'answer'> &
+  Partial<Pick<z.input<typeof configSchema>, 'template' | 'answer'>>
+/** A config with every default filled in. It parses to itself. */
+export type Config = Omit<Parsed, 'train'> & {
+  train: Omit<Parsed['train'], 'keep' | 'learningRate'> & { keep: 'best' | 'last'; learningRate: number }
+}
+
+/**
+ * Checks a config and fills its defaults in.
+ * @param source what the messages call it: a file's path, or by default `config`
+ * @throws GradpromptError `unknown-option` (with the nearest known option) or `invalid-config` (with the option's path)
+ */
+export function parseConfig(input: unknown, { source = 'config' }: { source?: string } = {}): Config {
+  const parsed = configSchema.safeParse(input)
+  if (!parsed.success) throw configProblem(parsed.error.issues, input, configJsonSchema(), source)
+  const config = parsed.data
+  checkTogether(config, source)
+  const { train } = config
+  if (train.steps === undefined) train.epochs ??= 1
+  if (train.optimizer === 'adamw') {
+    train.beta1 ??= 0.9
+    train.beta2 ??= 0.999
+  }
+  train.epsilon ??= train.optimizer === 'adamw' ? 1e-8 : 1e-30
+  const learningRate = train.learningRate ?? promptMethods.get(config.method.type)!.learningRate
+  return { ...config, train: { ...train, learningRate, keep: train.keep ?? (hasDev(config) ? 'best' : 'last') } }
+}
+
+/** What one option says about another. */
+function checkTogether(config: Parsed, source: string): void {
+  const { data, train, template } = config
+  checkTask(config, source)
+  const refuse = (message: string, hint: string) => {
+    throw invalidConfig(source, message, { hint })
+  }
+  if (train.steps !== undefined && train.epochs !== undefined)
+    refuse('train.steps and train.epochs exclude each other', 'keep one of the two')
+  if (!hasDev(config)) {
+    const hint = 'give a dev file (data.dev), or set a part of train aside (data.split.dev)'
+    if (train.earlyStopping !== undefined) refuse('train.earlyStopping needs data.dev or data.split.dev', hint)
+    if (train.evaluateEvery !== undefined) refuse('train.evaluateEvery needs data.dev or data.split.dev', hint)
+    if (train.keep === 'best') refuse('train.keep: best needs data.dev or data.split.dev', hint)
+  }
+  if (train.steps !== undefined && train.warmup >= 1 && train.warmup > train.steps)
+    refuse(`train.warmup (${train.warmup} steps) is longer than train.steps (${train.steps})`, 'shorten the warm-up')
+  if (train.optimizer !== 'adamw' && train.beta2 !== undefined)
+    refuse(`train.beta2 belongs to train.optimizer: adamw, not to ${train.optimizer}`, 'leave train.beta2 out')
+  const { regularization, distillation } = train
+  if (regularization && distillation && regularization.temperature !== distillation.temperature)
+    refuse(
+      `train.regularization.temperature (${regularization.temperature}) and train.distillation.temperature (${distillation.temperature}) differ`,
+      'compare with both teachers at one temperature',
+    )
+  if (distillation?.from === sourcePrompt && !('init' in config.method && config.method.init?.type === 'runs'))
+    refuse(
+      `train.distillation.from: ${sourcePrompt} needs method.init.type: runs`,
+      'start from a run (method.init), or name the run that teaches (train.distillation.from)',
+    )
+  if (config.verbalizer !== undefined) {
+    const { aggregate, learned, learningRate } = config.verbalizer
+    if (!Object.values(data.labels ?? {}).some(words => typeof words !== 'string' && words.length > 1))
+      refuse(
+        'verbalizer needs a class with several words',
+        'list them: data.labels: { "0": [negative, bad], "1": [positive, good] }',
+      )
+    if (learned && aggregate !== 'mean')
+      refuse(`verbalizer.learned weighs a mean, and verbalizer.aggregate is ${aggregate}`, 'use verbalizer.aggregate: mean')
+    if (learned && config.evaluate.calibrate)
+      refuse(
+        'verbalizer.learned and evaluate.calibrate exclude each other',
+        'weights are learned for scores as they are: keep one of the two',
+      )
+    if (!learned && learningRate !== undefined)
+      refuse('verbalizer.learningRate belongs to verbalizer.learned: true', 'leave it out, or learn the weights')
+  }
+  const isSoft = turnsOf(template).some(text => compileTemplate(text).soft.length > 0)
+  if (config.method.type === 'soft-template' && !isSoft)
+    refuse(
+      'method.type: soft-template needs soft tokens in template',
+      'write them where they are to stand: {soft:3} or {soft:"It was"}',
+    )
+  if ('init' in config.method && config.method.init?.type === 'labels' && data.labels === undefined)
+    refuse('method.init.type: labels needs data.labels', 'give the label words: data.labels: { "0": negative, "1": positive }')
+  for (const [i, one] of (train.templates ?? []).entries()) checkTurns(one, `train.templates.${i}`, source)
+}
+
+let jsonSchema: z.core.JSONSchema.JSONSchema | undefined
+
+/** The config's JSON Schema (draft 2020-12), for editors and for the list of options. */
+export function configJsonSchema(): z.core.JSONSchema.JSONSchema {
+  jsonSchema ??= z.toJSONSchema(configSchema, {
+    io: 'input',
+    override: ({ jsonSchema }) => {
+      // The range of exact integers says nothing to a reader.
+      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
+      if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
+    },
+  })
+  return jsonSchema
+}
