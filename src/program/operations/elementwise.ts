@@ -1,6 +1,6 @@
 import type { TensorMeta } from '../../../kernels/kernel.js'
 import { SizeExpression } from '../sizes.js'
-import { broadcast, cast, like, type Operation, type OperationLowering, type OperationTable } from './operation.js'
+import { broadcast, cast, like, type Operation, type OperationLowering, type OperationTable, scalar } from './operation.js'
 
 /** Operations that treat every element alike. */
 
@@ -61,11 +61,16 @@ function floorDivide(a: string, b: string, l: OperationLowering): string {
     }
     return guarded(b, l, divide, { zero: l.int32(0), minus: l.emit('Neg', [a]) })
   }
-  const quotient = l.emit('Floor', [l.emit('Div', [a, b])])
-  const difference = l.emit('Sub', [quotient, quotient]) // 0 where the quotient is a number
-  const finite = l.emit('Where', [l.emit('Equal', [difference, l.float(0)]), quotient, l.float(0)])
-  // By way of 64 bits, so that what 32 bits cannot hold wraps as it does in JavaScript.
-  return cast(l, cast(l, finite, 'int64'), 'int32')
+  return wholeNumber(l, l.emit('Floor', [l.emit('Div', [a, b])]))
+}
+
+/** A number cut off to an integer of 32 bits as JavaScript does it: what is not finite becomes 0, and what is too large wraps. */
+function wholeNumber(l: OperationLowering, x: string): string {
+  const isNumber = l.emit('Equal', [l.emit('Sub', [x, x]), l.float(0)])
+  const long = cast(l, l.emit('Where', [isNumber, x, l.float(0)]), 'int64')
+  // In arithmetic, as two casts in a row would be made one.
+  const [half, whole] = [2 ** 31, 2 ** 32].map(value => scalar(l, value, 'int64')) as [string, string]
+  return cast(l, l.emit('Sub', [l.emit('Mod', [l.emit('Add', [long, half]), whole]), half]), 'int32')
 }
 
 /** The angle of the point (x, y): ONNX has the quotient's alone. Zeros keep their signs, as in `Math.atan2`. */
@@ -195,7 +200,10 @@ export const elementwise: OperationTable = {
   Cast: {
     alias: ([x], { dtype }) => x!.dtype === dtype,
     infer: ([x], { dtype }) => [{ shape: x!.shape, dtype: dtype as TensorMeta['dtype'] }],
-    lower: l => cast(l, l.inputs[0]!.name, l.outputs[0]!.dtype),
+    lower: l => {
+      const [{ name, dtype: from }, { dtype: to }] = [l.inputs[0]!, l.outputs[0]!]
+      return from === 'float32' && to === 'int32' ? wholeNumber(l, name) : cast(l, name, to)
+    },
   },
   Identity: {
     alias: () => true,

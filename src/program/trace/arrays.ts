@@ -20,14 +20,17 @@ const LARGEST = 64 * 2 ** 20
 const NAMES = ['Float32Array', 'Int32Array', 'Uint8Array'] as const
 type Constructor = Float32ArrayConstructor | Int32ArrayConstructor | Uint8ArrayConstructor
 
+/** A function's name in a stack; a bundler may have numbered it. */
+const named = (name: string) => new RegExp(`^${name}[$_]?\\d*$`)
+
 /**
  * TF.js's functions that fill an array with one number, and the ones that allocate it for them, by their names in a stack from the innermost
- * on. Where these names are not to be found (in a program whose bundler renamed them), all arrays are real ones.
+ * on. Where these names are not to be found (in a program whose bundler shortened them), all arrays are real ones.
  */
 const STANDING: readonly (readonly [callers: readonly RegExp[], standing: Standing])[] = [
-  [[/^makeZerosTypedArray$/, /^zeros$/], 'uniform'],
-  [[/^makeZerosTypedArray$/, /^makeOnesTypedArray$/, /^ones(\$\d+)?$/], 'uniform'],
-  [[/^getArrayFromDType$/, /^TensorBuffer$/, /^buffer$/, /^eye_$/], 'identity'],
+  [['makeZerosTypedArray', 'zeros'].map(named), 'uniform'],
+  [['makeZerosTypedArray', 'makeOnesTypedArray', 'ones'].map(named), 'uniform'],
+  [['getArrayFromDType', 'TensorBuffer', 'buffer', 'eye_'].map(named), 'identity'],
 ]
 const DEPTH = Math.max(...STANDING.map(([callers]) => callers.length))
 
