@@ -16,6 +16,7 @@ test('what the package exports', () => {
     'nearestTokens',
     'resume',
     'resumeSearch',
+    'runEagerly',
     'search',
     'tune',
   ])
