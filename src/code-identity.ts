@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url'
 interface Declaration {
   /** URLs of modules. */
   readonly modules: readonly string[]
-  /** Files that are newer were edited after they had been read. */
+  /** A module whose file is newer was edited after it had been loaded. */
   readonly time: number
 }
 
@@ -37,6 +37,13 @@ export function declareCode<Value extends object>(module: string, value: Value, 
     declarations.set(value, { modules, time: Math.min(Date.now(), ...times) })
   }
   return value
+}
+
+/** Says that one object has the functions of another, and no others: a copy that was given a name, say. @returns the copy */
+export function copyCode<Value extends object>(from: object, copy: Value): Value {
+  const declaration = declarations.get(from)
+  if (declaration) declarations.set(copy, declaration)
+  return copy
 }
 
 /**
@@ -75,10 +82,12 @@ function reachedFrom(url: string, time: number): readonly string[] | undefined {
       // A text in a module may look like an import of something that is not there.
       continue
     }
-    if (source.modified > time) return undefined
+    // What a module imports may have been loaded as soon as the process began, and is not loaded again.
+    if (source.modified > (path === first ? time : performance.timeOrigin)) return undefined
     reached.set(path, source.hash)
     for (const name of source.imports) {
       if (name.startsWith('.')) pending.push(fileOf(join(dirname(path), name)))
+      else if (isThisPackage(name)) pending.push(...entryPoints.map(fileOf))
       else if (!name.startsWith('node:')) reached.set(name, `${name} ${installedVersion(name, dirname(path))}`)
     }
   }
@@ -120,6 +129,10 @@ function importsOf(text: string): string[] {
 /** Where a module stands: run from TypeScript, it imports files by the names that they have when they are built. */
 const fileOf = (path: string): string =>
   statSync(path, { throwIfNoEntry: false }) === undefined ? path.replace(/\.([cm]?)js$/, '.$1ts') : path
+
+/** A module of people's own may be made of whatever this package exports. */
+const isThisPackage = (name: string): boolean => name === 'gradprompt' || name.startsWith('gradprompt/')
+const entryPoints = ['./index.js', './extend.js'].map(name => fileURLToPath(new URL(name, import.meta.url)))
 
 const versions = new Map<string, string>()
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { isAbsolute, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { declareCode } from './code-identity.js'
+import { copyCode, declareCode } from './code-identity.js'
 import { didYouMean, GradpromptError, unknownName } from './errors.js'
 
 /**
@@ -146,7 +146,8 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
     const found = complete?.(given) ?? given
     if (!isObject(found)) throw this.#invalid(`${what} is no ${word}`, describe(found), `an object with ${names(requires)}`)
     const entry: Record<string, unknown> = { ...membersOf(found), [key]: name }
-    if (module !== undefined) declareCode(module.url, entry)
+    if (module === undefined) copyCode(found, entry)
+    else declareCode(module.url, entry)
     for (const [member, expected] of Object.entries(requires)) {
       if (isA(entry[member], expected)) continue
       const value = entry[member]

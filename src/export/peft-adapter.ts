@@ -72,18 +72,30 @@ const rowsConfig = ({ config: model }: AdapterBase) => ({
   token_dim: model.hiddenSize,
 })
 
+/** What a model's embeddings are multiplied by is divided out: undone by the reader to the last bit, where a product with the inverse is not. */
+function divided(values: Float32Array, { family, config }: AdapterBase): Float32Array {
+  const by = family.inputMultiplier(config)
+  return by === 1 ? values : values.map(x => x / by)
+}
+
+/** A head's numbers with those that turn together side by side, from half a head apart. */
+const paired = (values: Float32Array) => values.map((_, i) => values[(i >> 1) + (i % 2) * (values.length / 2)]!)
+
 function multitaskAdapter({ method: config, tensors }: Learned, base: AdapterBase) {
   const tasks = promptMethods.get(config.type).tasks?.(config)?.names.length ?? 1
   if (tasks === 1) return undefined
   const named = { prompt: 'prompt_embeddings', taskColumns: 'prefix_task_cols', taskRows: 'prefix_task_rows' }
-  const found = Object.entries(named).map(([name, theirs]) => ({ ...tensorOf(tensors, name), name: theirs }))
+  const found = Object.entries(named).map(([name, theirs]) => {
+    const { shape, data } = tensorOf(tensors, name)
+    return { name: theirs, shape, data: name === 'prompt' ? divided(data, base) : data }
+  })
   const common = { peft_type: 'MULTITASK_PROMPT_TUNING', ...commonConfig(config, base), ...rowsConfig(base) }
   return { config: { ...common, num_tasks: tasks, num_ranks: found[1]!.shape[2]! }, tensors: found }
 }
 
 async function rowsAdapter({ method: config, tensors }: Learned, base: AdapterBase) {
   const common = commonConfig(config, base)
-  const data = await staticRows(promptMethods.get(config.type), config, tensors)
+  const data = divided(await staticRows(promptMethods.get(config.type), config, tensors), base)
   const shape = [common.num_virtual_tokens, base.config.hiddenSize]
   return {
     config: { peft_type: 'PROMPT_TUNING', ...common, ...rowsConfig(base) },
@@ -103,7 +115,9 @@ async function prefixAdapter({ method: config, tensors }: Learned, base: Adapter
       for (let head = 0; head < heads; head++)
         for (let token = 0; token < count; token++) {
           const from = (head * count + token) * headDim
-          data.set(values.subarray(from, from + headDim), ((token * numLayers + layer) * 2 + kind) * width + head * headDim)
+          const own = values.subarray(from, from + headDim)
+          const stored = kind === 0 && base.family.pairedKeys ? paired(own) : own
+          data.set(stored, ((token * numLayers + layer) * 2 + kind) * width + head * headDim)
         }
   return {
     config: {

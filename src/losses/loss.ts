@@ -126,11 +126,24 @@ export const lossTerm = <Options extends { readonly type: string }, Data>(
 /** Inputs of several losses side by side in one program. */
 const inputName = (place: number, name: string) => `loss${place}:${name}`
 
-/** Declared inputs of a program that adds up losses, and the dimensions that they bring. */
+/**
+ * Declared inputs of a program that adds up losses, and the dimensions that they bring.
+ * @param taken dimensions that the program has besides
+ * @throws GradpromptError `invalid-loss` where a loss calls one of its own by the name of one of these
+ */
 export function lossInputs(
   losses: readonly ActiveLoss[],
   model: ModelConfig,
+  taken: readonly string[],
 ): { inputs: Record<string, InputSpec>; dims: Dimensions } {
+  for (const { loss } of losses) {
+    const clash = Object.keys(loss.dims ?? {}).find(name => taken.includes(name))
+    if (clash !== undefined)
+      throw new GradpromptError('invalid-loss', `the loss ${loss.type} has a dimension of a name that is taken`, {
+        found: clash,
+        expected: `none of ${taken.join(', ')}`,
+      })
+  }
   const inputs = losses.flatMap(({ loss, options }, place) =>
     Object.entries(loss.inputs?.(options, model) ?? {}).map(([name, spec]) => [inputName(place, name), spec] as const),
   )

@@ -37,10 +37,12 @@ export function sequenceLogSumExp(
 ): tf.Tensor1D {
   const scaled = tf.mul(tokenLogits(logits, row, target), scale) // [N]
   // Far below any logit, but not infinite, so that no gradient is 0 times infinity.
-  const others = tf.mul(tf.sub(membership!, 1), 1e9) // [C, N]
-  return tf.logSumExp(tf.add(tf.expandDims(scaled, 0), others), 1)
+  const masked = tf.add(tf.expandDims(scaled, 0), tf.mul(tf.sub(membership!, 1), 1e9)) // [C, N]
+  const highest = tf.max(masked, 1, true) // [C, 1]
+  const level = tf.log(sums(tf.exp(tf.sub(masked, highest)), tf.onesLike(scaled))) // [C]
+  return tf.add(level, tf.reshape(highest, [-1]))
 }
 
-/** [C, N], [N] -> [C] */
-const sums = (membership: tf.Tensor, values: tf.Tensor1D): tf.Tensor1D =>
-  tf.reshape(tf.matMul(membership as tf.Tensor2D, tf.expandDims(values, 1) as tf.Tensor2D), [-1])
+/** [C, N], [N] -> [C]; as a product, whose gradient needs no matrix of ones. */
+const sums = (matrix: tf.Tensor, values: tf.Tensor): tf.Tensor1D =>
+  tf.reshape(tf.matMul(matrix as tf.Tensor2D, tf.expandDims(values, 1) as tf.Tensor2D), [-1])

@@ -1,8 +1,5 @@
-import { type FileHandle, open } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { ModelConfig, ModelFamily } from '../../models/family.js'
 import { families } from '../../models/index.js'
-import { GradpromptError } from '../errors.js'
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
 import { meanCrossEntropy } from '../losses/index.js'
 import type { ActiveLoss } from '../losses/loss.js'
@@ -22,6 +19,7 @@ import { frozenRows, type GradientOptions, type PromptGradient, promptGradient }
 import { quantizedWeights } from './quantized-weights.js'
 import { logitsReading } from './readings.js'
 import type { CandidateRow, LabelledRow } from './row.js'
+import { TokenEmbeddings } from './token-embeddings.js'
 import { hashModel, weightFile } from './weight-file.js'
 
 export interface LoadOptions {
@@ -44,7 +42,7 @@ export interface GenerationWeights {
 /** A causal language model: frozen weights on disk, and programs that are compiled when they are first needed. */
 export class LanguageModel {
   readonly #programs: OpenPrograms
-  #embedding: FileHandle | undefined
+  readonly #embeddings: TokenEmbeddings
   #stored: Promise<GenerationWeights> | undefined
   readonly #onProgress: ((fraction: number) => void) | undefined
 
@@ -61,6 +59,7 @@ export class LanguageModel {
     onProgress?: (fraction: number) => void,
   ) {
     this.#programs = new OpenPrograms(this)
+    this.#embeddings = new TokenEmbeddings(this, this)
     this.#onProgress = onProgress
   }
 
@@ -121,35 +120,14 @@ export class LanguageModel {
     return shortName(this.checkpoint)
   }
 
-  /** Rows of the embedding table as the first layer takes them: [ids.length, d]. */
-  async embeddingRows(ids: readonly number[]): Promise<Float32Array> {
-    const { hiddenSize, vocabSize } = this.config
-    const { offset, file } = this.weights.tensors.get(this.checkpoint.family.embedding)!
-    this.#embedding ??= await open(join(this.weights.folder, file), 'r')
-    const rows = new Float32Array(ids.length * hiddenSize)
-    for (const [i, id] of ids.entries()) {
-      if (!(id >= 0 && id < vocabSize))
-        throw new GradpromptError('invalid-token-id', 'A token id lies outside the vocabulary', {
-          found: String(id),
-          expected: `0 to ${vocabSize - 1}`,
-        })
-      await this.#embedding.read(
-        new Uint8Array(rows.buffer, i * hiddenSize * 4, hiddenSize * 4),
-        0,
-        hiddenSize * 4,
-        offset + id * hiddenSize * 4,
-      )
-    }
-    return rows
+  /** Embeddings of tokens as the first layer takes them: [ids.length, d]. */
+  embeddingRows(ids: readonly number[]): Promise<Float32Array> {
+    return this.#embeddings.rows(ids)
   }
 
-  /** The whole embedding table, [V, d]. */
-  async embeddingTable(): Promise<Float32Array> {
-    const { offset, byteLength, file } = this.weights.tensors.get(this.checkpoint.family.embedding)!
-    this.#embedding ??= await open(join(this.weights.folder, file), 'r')
-    const table = new Float32Array(byteLength / 4)
-    await this.#embedding.read(new Uint8Array(table.buffer), 0, byteLength, offset)
-    return table
+  /** Those of the whole vocabulary, [V, d]. */
+  embeddingTable(): Promise<Float32Array> {
+    return this.#embeddings.table()
   }
 
   /**
@@ -264,7 +242,6 @@ export class LanguageModel {
 
   async dispose(): Promise<void> {
     await this.#programs.dispose()
-    await this.#embedding?.close()
-    this.#embedding = undefined
+    await this.#embeddings.dispose()
   }
 }

@@ -16,10 +16,10 @@ export class MemoryPlan {
   readonly budget: number
   readonly weights: number
 
-  constructor(
-    private readonly checkpoint: Checkpoint,
-    budget?: number,
-  ) {
+  readonly #checkpoint: Checkpoint
+
+  constructor(checkpoint: Checkpoint, budget?: number) {
+    this.#checkpoint = checkpoint
     this.budget = budget ?? availableMemory()
     this.weights = weightBytes(checkpoint)
   }
@@ -40,7 +40,7 @@ export class MemoryPlan {
    * reads again: the residual stream twice, queries, keys and values, the three products of the MLP.
    */
   bytesPerRow(training: boolean): number {
-    const { hiddenSize, numLayers, numAttentionHeads, numKeyValueHeads, headDim, intermediateSize } = this.checkpoint.config
+    const { hiddenSize, numLayers, numAttentionHeads, numKeyValueHeads, headDim, intermediateSize } = this.#checkpoint.config
     const heads = (numAttentionHeads + 2 * numKeyValueHeads) * headDim
     const layer = 4 * (4 * hiddenSize + 2 * heads + 3 * intermediateSize)
     return training ? layer * (numLayers + 2) : layer * 3
@@ -52,7 +52,7 @@ export class MemoryPlan {
    * @param pairs of a query and a key that attention compares: a sequence of T rows has T²
    */
   estimate(rows: number, headRows: number, training: boolean, pairs = 0): number {
-    const { vocabSize, numAttentionHeads, numLayers } = this.checkpoint.config
+    const { vocabSize, numAttentionHeads, numLayers } = this.#checkpoint.config
     // A backward pass reads the scores and their probabilities of every layer; a forward pass holds those of one.
     const scores = 4 * numAttentionHeads * pairs * (training ? 2 * numLayers : 3)
     return BASE + this.weights + rows * this.bytesPerRow(training) + scores + headRows * vocabSize * 4 * (training ? 4 : 3)
@@ -60,7 +60,7 @@ export class MemoryPlan {
 
   /** Bytes that are left beside a training run of the most rows that are computed at once. */
   get spare(): number {
-    const headRows = Math.floor(LOGITS / (this.checkpoint.config.vocabSize * 4))
+    const headRows = Math.floor(LOGITS / (this.#checkpoint.config.vocabSize * 4))
     return Math.max(0, this.budget - this.estimate(PREFERRED_ROWS.training, Math.min(headRows, PREFERRED_ROWS.training), true))
   }
 
@@ -93,7 +93,7 @@ export class MemoryPlan {
       const fits =
         this.estimate(rows + length, heads + headRows[i]!, training, pairs + length * length) <= this.budget &&
         rows + length <= PREFERRED_ROWS[training ? 'training' : 'forward'] &&
-        (heads + headRows[i]!) * this.checkpoint.config.vocabSize * 4 <= LOGITS
+        (heads + headRows[i]!) * this.#checkpoint.config.vocabSize * 4 <= LOGITS
       if (!fits && i > start) {
         parts.push([start, i])
         start = i

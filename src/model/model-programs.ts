@@ -125,7 +125,7 @@ export function gradientRequest(
     },
     spec: () => {
       const { inputs, dims } = forestSpec({ placement: own.placement, children: false })
-      const { inputs: ofLosses, dims: dimsOfLosses } = lossInputs(losses, config)
+      const { inputs: ofLosses, dims: dimsOfLosses } = lossInputs(losses, config, Object.keys(dims))
       const below: Record<string, InputSpec> = frozen
         ? { frozen: { shape: [inputs.tokenIds!.shape[0]!, config.hiddenSize], dtype: 'float32' } }
         : {}

@@ -12,8 +12,14 @@ import { promptMethods } from '../prompts/methods/index.js'
 /** The model that an adapter is for. */
 export interface AdapterBase {
   readonly config: ModelConfig
-  readonly family: Pick<ModelFamily, 'attentionModule'>
+  readonly family: Pick<ModelFamily, 'attentionModule' | 'inputMultiplier' | 'pairedKeys'>
 }
+
+const multiplied = (values: Float32Array, by: number) => (by === 1 ? values : values.map(x => x * by))
+
+/** A head's numbers with those that turn together half a head apart, from side by side. */
+const unpaired = (values: Float32Array) =>
+  values.map((_, i) => values[((2 * i) % values.length) + Number(i >= values.length / 2)]!)
 
 /** What PEFT calls the attention that an adaption prompt sits in. */
 export const adapterModule = ({ family }: AdapterBase, layer: number) => `base_model.model.${family.attentionModule(layer)}`
@@ -69,6 +75,9 @@ export async function readPeftAdapter(folder: string, base: AdapterBase, task = 
     if (config.peft_type === 'PREFIX_TUNING') {
       const width = 2 * numLayers * numKeyValueHeads * headDim
       const prefix = await read('prompt_embeddings', config.num_virtual_tokens, width)
+      if (base.family.pairedKeys)
+        for (let at = 0; at < prefix.length; at += headDim)
+          if (Math.floor(at / (numKeyValueHeads * headDim)) % 2 === 0) prefix.set(unpaired(prefix.subarray(at, at + headDim)), at)
       return active('prefix-tuning', { numVirtualTokens: config.num_virtual_tokens }, { prefix })
     }
     if (config.peft_type === 'ADAPTION_PROMPT') {
@@ -98,7 +107,8 @@ export async function readPeftAdapter(folder: string, base: AdapterBase, task = 
           prompt[i * hiddenSize + j]! *= factor
         }
     }
-    return active('prompt-tuning', { numVirtualTokens: count, position: 'before-bos' }, { prompt })
+    const rows = multiplied(prompt, base.family.inputMultiplier(base.config))
+    return active('prompt-tuning', { numVirtualTokens: count, position: 'before-bos' }, { prompt: rows })
   } finally {
     await file.close()
   }

@@ -104,12 +104,12 @@ export class SearchPrograms {
     return (await this.#run('policy-gradient', inputs)) as Readonly<Record<keyof typeof policyInputs, Float32Array>>
   }
 
-  /** Products of vectors with every row of the embedding table: [F, d] -> [F, V]. */
+  /** Products of vectors with the embedding of every token, as the first layer takes it: [F, d] -> [F, V]. */
   async project(vectors: Float32Array): Promise<Float32Array> {
     return (await this.#run('project', { vectors })).products as Float32Array
   }
 
-  /** Sums of the rows of the embedding table: [F, V] -> [F, d]. */
+  /** Sums of the embeddings of all tokens, as the first layer takes them: [F, V] -> [F, d]. */
   async mix(weights: Float32Array): Promise<Float32Array> {
     return (await this.#run('mix', { weights })).rows as Float32Array
   }
@@ -181,13 +181,13 @@ const tableCode = {
     dims: rows,
     inputs: { vectors: { shape: ['F', config.hiddenSize], dtype: 'float32' } },
     fn: ({ vectors }, weight) => ({
-      products: tf.matMul(vectors as tf.Tensor2D, weight(family.embedding) as tf.Tensor2D, false, true),
+      products: family.embeddingProducts(config, weight, vectors!),
     }),
   }),
   mix: ({ checkpoint: { family, config } }) => ({
     dims: rows,
     inputs: { weights: { shape: ['F', config.vocabSize], dtype: 'float32' } },
-    fn: (given, weight) => ({ rows: tf.matMul(given.weights as tf.Tensor2D, weight(family.embedding) as tf.Tensor2D) }),
+    fn: (given, weight) => ({ rows: family.embeddingSums(config, weight, given.weights!) }),
   }),
   policy: model => ({
     dims: policyDims,
