@@ -5,7 +5,7 @@ import { GradpromptError } from '../errors.js'
 import { findOverlaps, labelNotices, overlapNotices, preferenceNotices, rowKeys } from './describe/checks.js'
 import { drawExamples, type ExampleRow } from './examples.js'
 import { decideLabels, findLabels, type LabelSet, labelWordsOf } from './labels.js'
-import { randomGenerator } from './random.js'
+import { randomGenerator, streams } from './random.js'
 import { readRecords } from './read.js'
 import type { DataNotice } from './readers/reader.js'
 import type { DataRecord } from './records.js'
@@ -158,11 +158,9 @@ export function taskRows(
 /** The templates that a training row may have; the first is that of scoring. */
 const templatesOf = ({ template, train }: Pick<TaskConfig, 'template' | 'train'>) => [template, ...(train?.templates ?? [])]
 
-const templateStream = 6
-
 /** Which of the templates a row has in an epoch. */
 export function drawTemplate(templates: number, { seed, epoch, row }: { seed: number; epoch: number; row: number }): number {
-  return templates === 1 ? 0 : uniformInt(randomGenerator(seed, templateStream, epoch, row), 0, templates - 1)
+  return templates === 1 ? 0 : uniformInt(randomGenerator(seed, streams.template, epoch, row), 0, templates - 1)
 }
 
 /** Draws training rows to show, by seed: so many, or as many as there are. */
