@@ -25,7 +25,7 @@ import { MemoryPlan } from './memory.js'
 import { ModelPrograms, type ProgramKind, type ProgramOptions } from './model-programs.js'
 import { frozenRows, type GradientOptions, type PromptGradient, promptGradient } from './prompt-gradient.js'
 import { quantizedWeights } from './quantized-weights.js'
-import { type CandidateRow, type LabelledRow, labelPositions, requireIds } from './row.js'
+import { type CandidateRow, type LabelledRow, labelPositions, requireContext, requireIds } from './row.js'
 import { hashModel, weightFile } from './weight-file.js'
 
 export interface LoadOptions {
@@ -121,6 +121,7 @@ export class LanguageModel {
 
   /** Rows of the embedding table as the first layer takes them: [ids.length, d]. */
   async embeddingRows(ids: readonly number[]): Promise<Float32Array> {
+    this.programs.refuseDisposed()
     const { hiddenSize, vocabSize } = this.config
     const { offset, file } = this.weights.tensors.get(this.checkpoint.family.embedding)!
     this.embedding ??= await open(join(this.weights.folder, file), 'r')
@@ -143,6 +144,7 @@ export class LanguageModel {
 
   /** The whole embedding table, [V, d]. */
   async embeddingTable(): Promise<Float32Array> {
+    this.programs.refuseDisposed()
     const { offset, byteLength, file } = this.weights.tensors.get(this.checkpoint.family.embedding)!
     this.embedding ??= await open(join(this.weights.folder, file), 'r')
     const table = new Float32Array(byteLength / 4)
@@ -172,6 +174,11 @@ export class LanguageModel {
     const prompt = soft && ('method' in soft ? soft : plainPrompt(soft, this.config))
     const { vocabSize } = this.config
     const results: Float32Array[] = []
+    requireContext(
+      rows.map(ids => ids.length),
+      this.config,
+      prompt,
+    )
     for (const [start, end] of this.memory.split(
       rows.map(ids => ids.length),
       { headRows: rows.map(ids => ids.length) },
@@ -270,6 +277,7 @@ export class LanguageModel {
     const hidden = new Float32Array(kind === 'logitsAndHidden' ? positions.length * hiddenSize : 0)
     if (positions.length === 0) return { logProbabilities, hidden }
     requireIds([row.ids], this.config, prompt)
+    requireContext([positions.at(-1)!], this.config, prompt)
     const active = prompt && tasksOf(prompt, [row])[0]!.active
     const ids = row.ids.slice(0, positions.at(-1))
     const forest = new Forest([{ ids, instructionLength: positions[0]! }], placementOf(active, this.config))
@@ -321,6 +329,11 @@ export class LanguageModel {
       }
       return results
     }
+    requireContext(
+      rows.map(row => row.context.length + Math.max(0, ...row.candidates.map(({ ids }) => ids.length - 1))),
+      this.config,
+      prompt,
+    )
     const lengths = rows.map(
       row =>
         row.context.length +
@@ -372,10 +385,15 @@ export class LanguageModel {
       await this.programs.open(kind, prompt, kind === 'gradient' || kind === 'gradientFromFrozen' ? options : {})
   }
 
+  /** Frees programs and files. Every later call says `disposed`; a second dispose does nothing. */
   async dispose(): Promise<void> {
     await this.programs.dispose()
     await this.embedding?.close()
     this.embedding = undefined
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
   }
 }
 

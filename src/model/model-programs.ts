@@ -1,5 +1,6 @@
 import { tf } from '../../kernels/tf.js'
 import { tokenCrossEntropy, tokenLogProbabilities } from '../../kernels/token-cross-entropy.js'
+import { disposedError } from '../errors.js'
 import type { Device } from '../program/devices.js'
 import { Program, type ProgramSpec, type WeightFile } from '../program/program.js'
 import { type ActivePrompt, placementOf } from './active-prompt.js'
@@ -29,6 +30,7 @@ export interface ProgramModel {
 /** A model's programs over forests, compiled when they are first needed. */
 export class ModelPrograms {
   private readonly programs = new Map<string, Promise<Program>>()
+  private disposed = false
 
   constructor(
     private readonly model: ProgramModel,
@@ -48,12 +50,19 @@ export class ModelPrograms {
   }
 
   async dispose(): Promise<void> {
+    this.disposed = true
     const programs = await Promise.allSettled(this.programs.values())
     this.programs.clear()
     for (const program of programs) if (program.status === 'fulfilled') await program.value.dispose()
   }
 
+  /** @throws GradpromptError `disposed` */
+  refuseDisposed(): void {
+    if (this.disposed) throw disposedError(`the model ${this.model.checkpoint.name}`)
+  }
+
   private known(key: string, spec: () => ProgramSpec): Promise<Program> {
+    this.refuseDisposed()
     const known = this.programs.get(key)
     if (known) return known
     const made = Program.compile(spec(), this.options)

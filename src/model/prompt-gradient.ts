@@ -5,7 +5,7 @@ import { type ActivePrompt, ownTokens, parameterInputs, placementOf, tasksOf } f
 import { Forest, type Target } from './forest.js'
 import type { MemoryPlan } from './memory.js'
 import type { ModelPrograms } from './model-programs.js'
-import { fedIds, type LabelledRow, labelPositions, requireIds } from './row.js'
+import { fedIds, type LabelledRow, labelPositions, requireContext, requireIds } from './row.js'
 import type { Teaching } from './teacher.js'
 
 export interface GradientOptions {
@@ -58,6 +58,11 @@ export async function promptGradient(
     prompt,
   )
   const fed = rows.map(fedIds)
+  requireContext(
+    fed.map(ids => ids.length),
+    config,
+    prompt,
+  )
   const gradients = new Map(
     prompt.method
       .parameters(prompt.config, config)

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type * as tf from '@tensorflow/tfjs'
-import { GradpromptError } from '../errors.js'
+import { disposedError, GradpromptError } from '../errors.js'
 import { cacheFolder, hashOf, toolchainFingerprint, touch, trimCache, writeWhole } from './cache.js'
 import { type Device, defaultDevice, deviceProfile } from './devices.js'
 import type { ExternalTensor, QuantizedTensor } from './lower.js'
@@ -67,6 +67,8 @@ interface BoundInput {
 
 /** A compiled function: typed arrays in, typed arrays out, at any sizes within the declared ranges. */
 export class Program {
+  private released: Promise<void> | undefined
+
   private constructor(
     readonly spec: ProgramSpec,
     /** The ONNX file. */
@@ -129,7 +131,7 @@ export class Program {
    * Runs the program.
    *
    * @param inputs typed arrays by name, with a shape where the length alone does not tell the dimensions
-   * @throws GradpromptError `missing-input`, `shape-mismatch`, `size-out-of-range`, `run-failed`
+   * @throws GradpromptError `missing-input`, `shape-mismatch`, `size-out-of-range`, `run-failed`, `disposed`
    */
   async run(inputs: Readonly<Record<string, ProgramInput>>): Promise<Record<string, TypedArray>> {
     const results = await this.runWithShapes(inputs)
@@ -140,6 +142,7 @@ export class Program {
   async runWithShapes(
     inputs: Readonly<Record<string, ProgramInput>>,
   ): Promise<Record<string, { data: TypedArray; shape: readonly number[] }>> {
+    if (this.released) throw disposedError(`the program ${this.spec.name}`)
     const bound = [...this.shapes].map(([name, sizes]) => ({ name, sizes, ...this.given(name, inputs[name]) }))
     const values = this.bind(bound)
     const data: Record<string, TypedArray> = {}
@@ -158,8 +161,14 @@ export class Program {
     return this.session.run(data, shapes)
   }
 
-  async dispose(): Promise<void> {
-    await this.session.release()
+  /** Frees what the runtime holds. Later runs say `disposed`; a second dispose does nothing. */
+  dispose(): Promise<void> {
+    this.released ??= this.session.release()
+    return this.released
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
   }
 
   /** An input's data, and its shape where it came with one. */

@@ -1,6 +1,7 @@
 import type { LabelSet } from '../../data/labels.js'
 import { GradpromptError } from '../../errors.js'
-import { LanguageModel } from '../../model/language-model.js'
+import type { LanguageModel } from '../../model/language-model.js'
+import { loadBeside } from '../../model/with-model.js'
 import type { SearchConfig } from '../config.js'
 import { searchMethods } from '../methods/index.js'
 import { DriftGuard } from '../moves/drift.js'
@@ -110,9 +111,9 @@ export async function disposeJob({ programs, draft, optimizer }: SearchJob): Pro
   await optimizer?.dispose()
 }
 
-async function optimizerOf({ search }: SearchConfig, { device, threads, memory }: LanguageModel) {
+async function optimizerOf({ search }: SearchConfig, model: LanguageModel) {
   if (!('optimizer' in search) || search.optimizer === undefined) return undefined
-  return LanguageModel.load(search.optimizer as string, { device, threads, memory: memory.budget })
+  return loadBeside(search.optimizer as string, model)
 }
 
 async function draftOf({ search, template }: SearchConfig, model: LanguageModel, space: TokenSpace): Promise<Draft | undefined> {

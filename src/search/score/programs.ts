@@ -105,6 +105,10 @@ export class SearchPrograms {
     for (const program of programs) if (program.status === 'fulfilled') await program.value.dispose()
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
+  }
+
   private async run(kind: Kind, inputs: Inputs) {
     let program = this.programs.get(kind)
     if (program === undefined) {
