@@ -12,8 +12,17 @@ export type { ModelConfig } from '../models/family.js'
 export { type EvaluateOptions, type EvaluateResult, evaluate, type Prediction } from './api/evaluate.js'
 export { type ExportOptions, exportPrompt } from './api/export.js'
 export { type GenerateOptions, generate } from './api/generate.js'
-export { type ResumeSearchOptions, resumeSearch, type SearchOptions, type SearchRun, search } from './api/search.js'
-export { type ResumeOptions, resume, type TuneOptions, type TuneRun, tune } from './api/tune.js'
+export { type ReportOptions, writeReport } from './api/report.js'
+export { type ResumeOptions, resume } from './api/resume.js'
+export {
+  type ResumeSearchOptions,
+  resumeSearch,
+  type SearchInput,
+  type SearchOptions,
+  type SearchRun,
+  search,
+} from './api/search.js'
+export { type TuneInput, type TuneOptions, type TuneRun, tune } from './api/tune.js'
 export { GradpromptError } from './errors.js'
 export type { MetricValue } from './evaluate/intervals.js'
 export { type NearestToken, nearestTokens } from './evaluate/nearest-tokens.js'

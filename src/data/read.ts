@@ -25,6 +25,12 @@ export interface DataFile {
   readonly task?: DataTask
 }
 
+/** Bytes in memory, with a name whose ending tells the format: JSON lines. */
+export interface NamedBytes {
+  readonly name: string
+  readonly bytes: Uint8Array
+}
+
 // A JavaScript string holds half a gigabyte at most.
 const largestText = 500 * 1024 * 1024
 
@@ -42,12 +48,12 @@ const largestText = 500 * 1024 * 1024
  *   (with the line), `missing-column`, `header-mismatch`
  */
 export async function readRecords(
-  path: string,
+  source: string | NamedBytes,
   {
     columns,
     task,
     needed = [],
-    format = formatOf(path),
+    format = formatOf(nameOf(source)),
   }: {
     columns?: readonly string[] | undefined
     task?: DataTask | undefined
@@ -55,10 +61,9 @@ export async function readRecords(
     format?: DataFormat | undefined
   } = {},
 ): Promise<DataFile> {
-  const size = await sizeOf(path)
-  if (size === 0) throw emptyData(path)
+  const path = nameOf(source)
   const read =
-    format === 'parquet' ? await readParquet(path, size, columns) : await parse(await readText(path, size), path, format, columns)
+    typeof source === 'string' ? await readFileAs(source, format, columns) : readJsonLines(textOf(source), path, columns)
   if (read.records.length === 0) throw emptyData(path)
   const meant = task ?? guessTask(read, needed)
   const table = meant === undefined ? read : taskTable(read, meant)
@@ -66,6 +71,16 @@ export async function readRecords(
     setOrigin(record, table.origins[i]!)
   })
   return { records: table.records, columns: table.columns, format, ...(meant && { task: meant }) }
+}
+
+const nameOf = (source: string | NamedBytes) => (typeof source === 'string' ? source : source.name)
+const textOf = ({ bytes }: NamedBytes) => new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+
+async function readFileAs(path: string, format: DataFormat, columns: readonly string[] | undefined): Promise<Table> {
+  const size = await sizeOf(path)
+  if (size === 0) throw emptyData(path)
+  if (format === 'parquet') return readParquet(path, size, columns)
+  return parse(await readText(path, size), path, format, columns)
 }
 
 type TextFormat = Exclude<DataFormat, 'parquet'>

@@ -4,6 +4,7 @@ import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { GradpromptError } from '../errors.js'
 import { drawExamples, type ExampleRow } from './examples.js'
 import { findLabels, type LabelSet, labelWordsOf } from './labels.js'
+import { inMemory, type MemoryRows, readMemoryRows } from './memory-rows.js'
 import { randomGenerator } from './random.js'
 import { readRecords } from './read.js'
 import type { DataRecord } from './records.js'
@@ -20,6 +21,8 @@ export type Part = (typeof parts)[number]
 export interface DataSource {
   readonly path: string
   readonly sha256: string
+  /** Of rows in memory: how many there were. */
+  readonly rows?: number
 }
 
 /** What a config's data come to, before any model is opened. */
@@ -31,11 +34,14 @@ export interface Task extends Readonly<Record<Part, readonly DataRecord[]>> {
   readonly sources: Readonly<Partial<Record<Part, DataSource>>>
 }
 
+/** Rows of parts that a config calls `rows in memory`. */
+export type TaskRows = Readonly<Partial<Record<Part, MemoryRows>>>
+
 /**
  * Reads a config's data files, sets parts of train aside and takes the limits. A limit counts what is left after the split.
- * @throws GradpromptError what `readRecords` throws; `missing-column`, `split-too-large`, `invalid-template`
+ * @throws GradpromptError what `readRecords` throws; `rows-needed` where rows were in memory and are not given again; `missing-column`, `split-too-large`, `invalid-template`
  */
-export async function readTask(config: TaskConfig): Promise<Task> {
+export async function readTask(config: TaskConfig, rows: TaskRows = {}): Promise<Task> {
   const { data, seed } = config
   const { answer } = config
   const templates = templatesOf(config)
@@ -43,14 +49,18 @@ export async function readTask(config: TaskConfig): Promise<Task> {
   const read = async (part: Part) => {
     const path = data[part]
     if (path === undefined) return undefined
+    const given = rows[part]
+    if (path === inMemory && given === undefined) throw rowsNeeded(part)
+    const options = { columns: data.columns, task: data.task, needed }
     const [{ records, columns }, sha256] = await Promise.all([
-      readRecords(path, { columns: data.columns, task: data.task, needed }),
-      hashFile(path),
+      given === undefined ? readRecords(path, options) : readMemoryRows(given, options),
+      given?.sha256 ?? hashFile(path),
     ])
+    if (records.length === 0) throw noRows(part)
     // Scoring has the first template alone.
     for (const template of part === 'train' ? templates : templates.slice(0, 1))
       requireTaskColumns({ template, answer }, columns, path)
-    return { records, source: { path, sha256 } }
+    return { records, source: { path, sha256, ...(given && { rows: given.count }) } }
   }
   const train = (await read('train'))!
   const dev = await read('dev')
@@ -179,3 +189,13 @@ async function hashFile(path: string): Promise<string> {
   }
   return hash.digest('hex')
 }
+
+const rowsNeeded = (part: Part) =>
+  new GradpromptError('rows-needed', `the ${part} rows were in memory, and no file holds them`, {
+    found: `data.${part}: ${inMemory}`,
+    expected: 'the same rows once more',
+    hint: `hand them over: resume(folder, { data: { ${part}: rows } })`,
+  })
+
+const noRows = (part: Part) =>
+  new GradpromptError('empty-data', `there are no ${part} rows`, { found: 'no rows', expected: 'at least one row' })

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test, vi } from 'vitest'
-import { resume, tune } from '../../src/api/tune.js'
+import { resumeTune as resume, tune } from '../../src/api/tune.js'
 import { readTask } from '../../src/data/task.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { sourceWeights } from '../../src/prompts/transfer.js'

@@ -83,6 +83,11 @@ export async function prepareSearch(
     })
   const allowed = allowedTokens(tokenizer, search.vocabulary, model.config.vocabSize)
   const programs = new SearchPrograms(model)
+  const draft = await draftOf(config, model, space)
+  const optimizer = await optimizerOf(config, model).catch(async (error: unknown) => {
+    await draft?.dispose()
+    throw error
+  })
   return {
     config,
     task,
@@ -95,8 +100,8 @@ export async function prepareSearch(
     guard: new DriftGuard(space, rows, search.drift, earlier?.drifted),
     embedding: embeddingOf(model, programs),
     softPrompt: soft?.rows,
-    draft: await draftOf(config, model, space),
-    optimizer: await optimizerOf(config, model),
+    draft,
+    optimizer,
     maxLength: options.contextLength - [...rows, ...others].reduce((most, row) => Math.max(most, space.lengthAround(row)), 0),
     spent: earlier?.spent,
     progress: earlier?.progress,

@@ -2,7 +2,7 @@ import { drawExamples } from '../../data/examples.js'
 import type { LabelSet } from '../../data/labels.js'
 import { type DataRecord, originOf } from '../../data/records.js'
 import { limitRecords } from '../../data/split.js'
-import { type DataSource, type Part, parts, readTask } from '../../data/task.js'
+import { type DataSource, type Part, parts, readTask, type TaskRows } from '../../data/task.js'
 import { namedColumns } from '../../data/task-columns.js'
 import { GradpromptError } from '../../errors.js'
 import { type SearchConfig, taskConfig } from '../config.js'
@@ -28,9 +28,9 @@ const NAMED_ROWS = 3
  * Reads a search's data and draws its questions.
  * @throws GradpromptError `overlapping-rows`, `too-many-shots`, and as `readTask` does
  */
-export async function readSearchTask(config: SearchConfig): Promise<SearchTask> {
+export async function readSearchTask(config: SearchConfig, rows: TaskRows = {}): Promise<SearchTask> {
   const columns = namedColumns(taskConfig(config, ''))
-  const { labels, sources, train: all, scored, test: tested } = await readTask(taskConfig(config, ''))
+  const { labels, sources, train: all, scored, test: tested } = await readTask(taskConfig(config, ''), rows)
   const { train, dev, test } = withoutRepeats({ train: all, dev: scored, test: tested }, sources, columns)
   const shown = new Set(drawExamples(train, labels, shotsOf(config), config.seed))
   if (shown.size > 0 && shown.size >= train.length)
