@@ -1,5 +1,6 @@
 import { basename } from 'node:path'
 import { findLabels, type LabelWords, labelWord } from '../data/labels.js'
+import { type MemoryRows, readMemoryRows } from '../data/memory-rows.js'
 import { shuffle } from '../data/random.js'
 import { readRecords } from '../data/read.js'
 import { type DataRecord, originOf } from '../data/records.js'
@@ -24,8 +25,8 @@ import { classification, freeText, type GenerationTask, promptTemplate, taskFor 
 
 export interface GenerationEvaluation {
   readonly model: LanguageModel
-  /** The data file. */
-  readonly data: string
+  /** The data file, or rows in memory. */
+  readonly data: string | MemoryRows
   /** `gsm8k`, `bbh`, `lm-eval/gsm8k`, …; without one, template and answer say what is asked and what is right. */
   readonly task?: string | undefined
   readonly template?: Template | undefined
@@ -35,7 +36,7 @@ export interface GenerationEvaluation {
   readonly instruction?: string | undefined
   readonly prompt?: ActivePrompt | undefined
   /** Rows to show before the question: so many, of this file, drawn by seed. By default as many as are usual for the task. */
-  readonly examples?: { readonly file: string; readonly shots?: number | undefined } | undefined
+  readonly examples?: { readonly file: string | MemoryRows; readonly shots?: number | undefined } | undefined
   readonly scorer?: Scorer | undefined
   readonly limit?: number | undefined
   readonly seed: number
@@ -75,10 +76,7 @@ export interface GenerationEvaluationResult extends GenerationMetrics {
  */
 export async function evaluateByGeneration(options: GenerationEvaluation): Promise<GenerationEvaluationResult> {
   const { model, data, seed, prompt, signal, onProgress, scorer, results: file, weights = 'stored' } = options
-  const { records: all } = await readRecords(data, {
-    columns: options.columns,
-    task: benchmarkOf(options.task),
-  })
+  const { records: all } = await recordsOf(data, options)
   const records = limitRecords(all, options.limit, seed)
   const places = new Map(all.map((record, i) => [record, i]))
   const task = await taskOf(options, records)
@@ -131,29 +129,25 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const started = performance.now()
   let generatedTokens = 0
   if (done.size < rows.length) {
-    const engine = await GenerationEngine.open(model, {
+    await using engine = await GenerationEngine.open(model, {
       weights,
       ...(options.batchSize !== undefined && { batchSize: options.batchSize }),
       ...(prompt && { prompts: promptsByTask('prompt', prompt), defaultPrompt: 'prompt' }),
     })
-    try {
-      await Promise.all(
-        rows
-          .filter(({ index }) => !done.has(index))
-          .map(async row => {
-            const { record, index, ids, maxNewTokens, sample } = row
-            const ofTask = tasks && { prompt: `prompt/${tasks.names[taskIndex(record, index, tasks)]}` }
-            const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop: task.stop } as never, sample)
-            const { text, finishReason, ids: generated } = await engine.generate({ ...request, ...(signal && { signal }) })
-            if (finishReason === 'aborted') return
-            await finish(row, text, finishReason)
-            generatedTokens += generated.length
-            onProgress?.(done.size, rows.length)
-          }),
-      )
-    } finally {
-      await engine.dispose()
-    }
+    await Promise.all(
+      rows
+        .filter(({ index }) => !done.has(index))
+        .map(async row => {
+          const { record, index, ids, maxNewTokens, sample } = row
+          const ofTask = tasks && { prompt: `prompt/${tasks.names[taskIndex(record, index, tasks)]}` }
+          const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop: task.stop } as never, sample)
+          const { text, finishReason, ids: generated } = await engine.generate({ ...request, ...(signal && { signal }) })
+          if (finishReason === 'aborted') return
+          await finish(row, text, finishReason)
+          generatedTokens += generated.length
+          onProgress?.(done.size, rows.length)
+        }),
+    )
     if (done.size < rows.length) {
       throw new GradpromptError('aborted', `stopped after ${done.size} of ${rows.length} rows`, {
         ...(file && { hint: 'the same command goes on with the rest' }),
@@ -178,11 +172,18 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   }
 }
 
+const recordsOf = (data: string | MemoryRows, { columns, task }: Pick<GenerationEvaluation, 'columns' | 'task'>) =>
+  typeof data === 'string'
+    ? readRecords(data, { columns, task: benchmarkOf(task) })
+    : readMemoryRows(data, { columns, task: benchmarkOf(task) })
+
+const nameOf = (data: string | MemoryRows) => (typeof data === 'string' ? data : data.name)
+
 const benchmarkOf = (task: string | undefined): DataTask | undefined =>
   task === undefined ? undefined : /gsm8k/.test(task) ? 'gsm8k' : /bbh/.test(task) ? 'bbh' : undefined
 
 async function taskOf(options: GenerationEvaluation, records: readonly DataRecord[]): Promise<GenerationTask> {
-  if (options.task !== undefined) return taskFor(options.task, { path: options.data, rows: records })
+  if (options.task !== undefined) return taskFor(options.task, { path: nameOf(options.data), rows: records })
   const { template, answer } = options
   if (template === undefined || answer === undefined) {
     throw new GradpromptError('missing-option', 'there is nothing to say what is asked and what is right', {
@@ -204,14 +205,14 @@ async function taskOf(options: GenerationEvaluation, records: readonly DataRecor
 
 /** What stands before an answer. Rows that are scored are never among the examples. */
 async function templateOf(options: GenerationEvaluation, task: GenerationTask, scored: ReadonlySet<string>): Promise<Template> {
-  const { examples, instruction, columns, seed } = options
+  const { examples, instruction, seed } = options
   const shots = examples === undefined ? 0 : (examples.shots ?? task.shots)
   let shown: DataRecord[] = []
   if (examples !== undefined && shots > 0) {
-    const { records } = await readRecords(examples.file, { columns, task: benchmarkOf(options.task) })
+    const { records } = await recordsOf(examples.file, options)
     const others = records.filter(record => !scored.has(hashOf(record)))
     if (others.length < shots) {
-      throw new GradpromptError('not-enough-rows', `${basename(examples.file)} has not enough rows to show`, {
+      throw new GradpromptError('not-enough-rows', `${basename(nameOf(examples.file))} has not enough rows to show`, {
         found: `${others.length} that are not scored themselves`,
         expected: `${shots}`,
       })
