@@ -1,3 +1,4 @@
+import { type OptionNames, refuseUnknown } from './api/options.js'
 import { LanguageModel, type LoadOptions } from './model/language-model.js'
 
 /**
@@ -6,14 +7,31 @@ import { LanguageModel, type LoadOptions } from './model/language-model.js'
  * @param options.memory the budget in bytes; by default what the machine has free
  * @throws GradpromptError `file-not-found`, `unknown-architecture`, `not-enough-memory`, … (see `LanguageModel.load`)
  */
-export const loadModel = (name: string, options?: LoadOptions): Promise<LanguageModel> => LanguageModel.load(name, options)
+export async function loadModel(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
+  refuseUnknown('loadModel', options, {
+    device: true,
+    threads: true,
+    memory: true,
+    onProgress: true,
+  } satisfies OptionNames<LoadOptions>)
+  return LanguageModel.load(name, options)
+}
 
 export type { ModelConfig } from '../models/family.js'
+export { type Compared, type CompareOptions, compareRuns, type RunComparison } from './api/compare.js'
 export { type EvaluateOptions, type EvaluateResult, evaluate, type Prediction } from './api/evaluate.js'
 export { type ExportOptions, exportPrompt } from './api/export.js'
-export { type GenerateOptions, generate } from './api/generate.js'
+export {
+  type AnswerOptions,
+  type GeneratedFile,
+  type GeneratedPiece,
+  type GenerateFileOptions,
+  type GenerateOptions,
+  generate,
+} from './api/generate.js'
 export { type ReportOptions, writeReport } from './api/report.js'
 export { type ResumeOptions, resume } from './api/resume.js'
+export { listRuns, type RunList, type RunRecord, readRun, type SearchRecord, type TuneRecord } from './api/run-record.js'
 export {
   type ResumeSearchOptions,
   resumeSearch,
@@ -22,6 +40,7 @@ export {
   type SearchRun,
   search,
 } from './api/search.js'
+export { type ServeOptions, type Server, serve } from './api/serve.js'
 export { type TuneInput, type TuneOptions, type TuneRun, tune } from './api/tune.js'
 export { GradpromptError } from './errors.js'
 export type { MetricValue } from './evaluate/intervals.js'

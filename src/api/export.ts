@@ -6,11 +6,13 @@ import type { TaskConfig } from '../data/task-config.js'
 import { GradpromptError, nearest } from '../errors.js'
 import { makeSelfTest, type SelfTest } from '../export/self-test.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
-import { LanguageModel } from '../model/language-model.js'
+import type { LanguageModel } from '../model/language-model.js'
+import { withModel } from '../model/with-model.js'
 import { hasPeftAdapter, peftAdapter } from '../sources/peft-adapter.js'
 import { activePrompt } from '../sources/prompt.js'
 import { type LearnedRun, readLearnedRun } from '../sources/run.js'
 import type { PromptFile } from '../store/prompt-file.js'
+import { type OptionNames, refuseUnknown } from './options.js'
 
 export interface ExportOptions {
   /** Where the prompt is to be used: one of `exportTargets`. */
@@ -54,6 +56,8 @@ export const exportTargets: ReadonlyMap<string, ExportTarget> = new Map([
   ],
 ])
 
+const names = { to: true, out: true, model: true, force: true } satisfies OptionNames<ExportOptions>
+
 const selfTestRows = 3
 const selfTestTokens = 8
 
@@ -65,12 +69,13 @@ const selfTestTokens = 8
  */
 export async function exportPrompt(
   run: LearnedRun | string,
-  { to, out, model: given, force }: ExportOptions,
+  options: ExportOptions,
 ): Promise<{ folder: string; files: string[] }> {
+  refuseUnknown('exportPrompt', options, names)
+  const { to, out, model: given, force } = options
   const target = exportTargets.get(to) ?? unknownTarget(to)
   const { config, prompt } = typeof run === 'string' ? await readLearnedRun(run) : run
-  const model = typeof given === 'object' ? given : await LanguageModel.load(given ?? config.model, { device: config.device })
-  try {
+  await withModel(given ?? config.model, config, async model => {
     const active = ofFirstTask(activePrompt(prompt, model, { force }))
     const inputs = await selfTestInputs(config, model, prompt.numVirtualTokens)
     const { vocabSize } = model.config
@@ -78,9 +83,7 @@ export async function exportPrompt(
       newTokens: selfTestTokens,
     })
     await target.write({ prompt, config, model, selfTest, out })
-  } finally {
-    if (typeof given !== 'object') await model.dispose()
-  }
+  })
   return { folder: out, files: (await readdir(out)).sort() }
 }
 

@@ -11,6 +11,7 @@ import type { SearchResult } from '../search/run/events.js'
 import { readPrompt } from '../store/prompt-file.js'
 import { openRun, type Run, startName } from '../store/run-folder.js'
 import type { RunResult } from '../train/events.js'
+import { type OptionNames, refuseUnknown } from './options.js'
 import { tuneConfigOf } from './runs.js'
 
 /** A run as a page: what its folder holds, and what its vectors read as on its model. */
@@ -20,8 +21,13 @@ export interface ReportOptions {
   readonly model?: LanguageModel | undefined
 }
 
+const names = { model: true } satisfies OptionNames<ReportOptions>
+
 /** @returns the path of the run's `report.html`. @throws GradpromptError `not-a-run`, `run-corrupt`, and as loading a model does */
-export async function writeReport(folder: string, { model }: ReportOptions = {}): Promise<string> {
+export async function writeReport(given: string | { readonly folder: string }, options: ReportOptions = {}): Promise<string> {
+  refuseUnknown('writeReport', options, names)
+  const folder = typeof given === 'string' ? given : given.folder
+  const { model } = options
   const run = await openRun(folder)
   const config = run.config as Readonly<Record<string, unknown>>
   const [events, result] = await Promise.all([run.readEvents(), run.readResult()])
