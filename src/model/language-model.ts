@@ -19,6 +19,7 @@ import {
 } from './active-prompt.js'
 import { type Checkpoint, openCheckpoint, shortName } from './checkpoint.js'
 import { Forest, type Sequence, type Target } from './forest.js'
+import { type ForwardPass, type ForwardPassOptions, ModelInspection, type RowGradient } from './inspection.js'
 import { integerWeights } from './integer-weights.js'
 import { layerStates } from './layer-states.js'
 import { MemoryPlan } from './memory.js'
@@ -47,6 +48,7 @@ export interface GenerationWeights {
 export class LanguageModel {
   private readonly programs: ModelPrograms
   private embedding: FileHandle | undefined
+  readonly #inspection = new ModelInspection(this)
   private stored: Promise<GenerationWeights> | undefined
 
   private constructor(
@@ -375,6 +377,47 @@ export class LanguageModel {
     return results
   }
 
+  /**
+   * What the model makes of rows, each by itself: logits, and with `hiddenStates` and `attentions` what its layers take and what its
+   * attention sees. A `hook` changes the rows that layers take: tensor code, compiled with the model.
+   *
+   * ```ts
+   * const [pass] = await model.forward([ids], { hiddenStates: true, attentions: true })
+   * pass.hiddenStates[4]                                     // what layer 4 takes, [length * hiddenSize]
+   * const hook = { inputs: { shift: { data: vector, shape: [hiddenSize] } },
+   *   rows: (layer, x, { shift }) => (layer === 4 ? tf.add(x, shift) : undefined) }
+   * const [changed] = await model.forward([ids], { hook })   // another vector needs no new program
+   * ```
+   *
+   * @param rows token ids
+   * @throws GradpromptError `context-exceeded`, `invalid-token-id`, `not-enough-memory`, `unsupported-prompt` (attention under a prompt
+   *   whose virtual tokens are not there in every layer), `disposed`, and as compiling a hook does
+   */
+  async forward(rows: readonly (readonly number[])[], options: ForwardPassOptions = {}): Promise<ForwardPass[]> {
+    this.programs.refuseDisposed()
+    return this.#inspection.forward(rows, options)
+  }
+
+  /**
+   * Log-probability of each token of each row, given those before it.
+   * @param soft a prompt that acts on every row
+   * @returns for each row [length], in nats; NaN where nothing precedes a token, as where a row begins without a prompt
+   */
+  async logProbabilities(rows: readonly (readonly number[])[], soft?: SoftPrompt | ActivePrompt): Promise<Float32Array[]> {
+    this.programs.refuseDisposed()
+    return this.#inspection.tokenLogProbabilities(rows, soft)
+  }
+
+  /**
+   * Mean cross entropy of the label tokens of every row by itself, and its gradient with respect to a soft prompt before it: their mean,
+   * weighted by the numbers of labels, is what `lossAndGradient` says of all.
+   * @returns for each row its loss, and the gradient [m * hiddenSize]
+   */
+  async rowGradients({ softPrompt, rows }: { softPrompt: SoftPrompt; rows: readonly LabelledRow[] }): Promise<RowGradient[]> {
+    this.programs.refuseDisposed()
+    return this.#inspection.rowGradients(softPrompt, rows)
+  }
+
   /** Opens (and compiles, if need be) the programs of a training run, so that its first step is as fast as the others. */
   async prepare(
     prompt: ActivePrompt | undefined,
@@ -388,6 +431,7 @@ export class LanguageModel {
   /** Frees programs and files. Every later call says `disposed`; a second dispose does nothing. */
   async dispose(): Promise<void> {
     await this.programs.dispose()
+    await this.#inspection.dispose()
     await this.embedding?.close()
     this.embedding = undefined
   }
