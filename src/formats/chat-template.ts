@@ -1,5 +1,12 @@
-import { Template } from '@huggingface/jinja'
+/**
+ * Chat templates: conversations to text as `transformers` renders them. A template comes with a model, so it is hostile until it has
+ * ended: it runs under limits of steps, of text and of time, and can reach nothing but its variables.
+ */
 import { GradpromptError } from '../errors.js'
+import { run } from './jinja/interpreter.js'
+import { type Node, parseTemplate } from './jinja/syntax.js'
+import { Budget, fromJavaScript, LacksError, LimitError, TemplateError, type Value } from './jinja/values.js'
+import { withinTime } from './time-limit.js'
 
 /** One turn of a conversation. Templates may read further fields (`tool_calls`, …). */
 export interface ChatMessage {
@@ -21,15 +28,22 @@ export type ChatTemplate = (messages: readonly ChatMessage[], options?: ChatTemp
 const plainTextHint = "write the prompt as plain text, or mend the template in the model's files"
 const maxTemplateLength = 2 ** 20
 
+/** The longest published templates take some 20,000 steps for a long conversation with tools. */
+const maxSteps = 2 ** 21
+/** Characters of all texts that are made on the way, beside 64 for each of the conversation. */
+const maxCharacters = 2 ** 24
+const maxMilliseconds = 1500
+
 /**
  * Makes a renderer of a Jinja chat template; it is parsed at the first use.
  *
  * @param specialTokens `bos_token`, `eos_token`, …: variables every template sees
- * @throws {GradpromptError} from the renderer: `no-chat-template`, `invalid-chat-template` (its syntax), `empty-conversation`,
- * `chat-template-failed` (with the template's own message)
+ * @throws {GradpromptError} from the renderer: `no-chat-template`, `invalid-chat-template` (its syntax), `unsupported-chat-template` (what
+ * the engine lacks, by name), `chat-template-limit` (steps, text or time), `empty-conversation`, `chat-template-failed` (with the
+ * template's own message)
  */
 export function chatTemplateRenderer(source: string | undefined, specialTokens: Readonly<Record<string, string>>): ChatTemplate {
-  let template: Template | undefined
+  let program: Node | undefined
   return (messages, { addGenerationPrompt = false, ...variables } = {}) => {
     if (source === undefined) {
       throw new GradpromptError('no-chat-template', 'The model has no chat template', {
@@ -45,33 +59,62 @@ export function chatTemplateRenderer(source: string | undefined, specialTokens: 
         hint: '{ role: "user", content: "…" } is the shortest',
       })
     }
-    template ??= parse(source)
-    try {
-      return template.render({
-        tools: null,
-        documents: null,
-        ...specialTokens,
-        ...variables,
-        add_generation_prompt: addGenerationPrompt,
+    return withinTime(
+      maxMilliseconds,
+      () => {
+        program ??= parse(source)
+        const given: Record<string, unknown> = { tools: null, documents: null, ...specialTokens, ...variables }
+        given.add_generation_prompt = addGenerationPrompt
         // As in transformers: templates test whether a key is there, not whether it is null.
-        messages: messages.map(message => Object.fromEntries(Object.entries(message).filter(([, value]) => value != null))),
-      })
-    } catch (cause) {
+        given.messages = messages.map(message => Object.fromEntries(Object.entries(message).filter(([, value]) => value != null)))
+        return render(program, given, messages)
+      },
+      () => {
+        throw overLimit(`more than ${maxMilliseconds / 1000} s`)
+      },
+    )
+  }
+}
+
+function render(program: Node, given: Readonly<Record<string, unknown>>, messages: readonly ChatMessage[]): string {
+  try {
+    const values = new Map<string, Value>(Object.entries(given).map(([name, value]) => [name, fromJavaScript(value)]))
+    const size = messages.reduce((sum, { content }) => sum + (typeof content === 'string' ? content.length : 1000), 0)
+    return run(program, values, new Budget(maxSteps + 4 * size, maxCharacters + 64 * size), () => new Date())
+  } catch (cause) {
+    if (cause instanceof LimitError) throw overLimit(cause.message)
+    if (cause instanceof LacksError) {
       throw new GradpromptError(
-        'chat-template-failed',
-        `The model's chat template refused the conversation: ${messageOf(cause)}`,
+        'unsupported-chat-template',
+        `The model's chat template uses what this engine lacks: ${cause.message}`,
         {
-          found: `roles ${messages.map(message => message.role).join(', ')}`,
-          expected: 'a conversation of the kind that this model was trained on',
-          hint: 'most templates take system (only first), then user and assistant in turn',
+          found: cause.message,
+          expected: 'filters, tests, functions and methods of Jinja that chat templates have',
+          hint: plainTextHint,
           cause,
         },
       )
     }
+    if (cause instanceof RangeError) throw overLimit('more calls within calls than there is room for')
+    const message = cause instanceof TemplateError ? cause.message : messageOf(cause)
+    throw new GradpromptError('chat-template-failed', `The model's chat template refused the conversation: ${message}`, {
+      found: `roles ${messages.map(message => message.role).join(', ')}`.slice(0, 200),
+      expected: 'a conversation of the kind that this model was trained on',
+      hint: 'most templates take system (only first), then user and assistant in turn',
+      cause,
+    })
   }
 }
 
-function parse(source: string): Template {
+function overLimit(found: string): GradpromptError {
+  return new GradpromptError('chat-template-limit', "The model's chat template does not come to an end", {
+    found,
+    expected: 'a text within the limits that every published template keeps',
+    hint: plainTextHint,
+  })
+}
+
+function parse(source: string): Node {
   if (source.length > maxTemplateLength) {
     throw new GradpromptError('invalid-chat-template', 'The chat template is too long', {
       found: `${source.length} characters`,
@@ -80,17 +123,21 @@ function parse(source: string): Template {
     })
   }
   try {
-    return new Template(source)
+    return parseTemplate(source)
   } catch (cause) {
-    throw new GradpromptError('invalid-chat-template', `The model's chat template is not valid Jinja: ${messageOf(cause)}`, {
-      found: source.slice(0, 80),
-      expected: 'a Jinja template',
-      hint: plainTextHint,
-      cause,
-    })
+    // The parser runs over the end of what is not closed.
+    const message = cause instanceof TypeError ? 'it ends in the middle of something' : messageOf(cause)
+    const statement = /Unknown statement type: (\w+)/.exec(message)?.[1]
+    throw new GradpromptError(
+      statement === undefined ? 'invalid-chat-template' : 'unsupported-chat-template',
+      statement === undefined
+        ? `The model's chat template cannot be parsed: ${message}`
+        : `The model's chat template uses what this engine lacks: the statement "${statement}"`,
+      { found: source.slice(0, 80), expected: 'a Jinja template', hint: plainTextHint, cause },
+    )
   }
 }
 
 function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause)
+  return (cause instanceof Error ? cause.message : String(cause)).slice(0, 500)
 }

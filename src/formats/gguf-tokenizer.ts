@@ -1,11 +1,21 @@
+/**
+ * The tokenizer of a GGUF file, put together from its metadata: a definition like that of a `tokenizer.json`, with what llama.cpp takes
+ * for granted where a file does not say.
+ */
 import { GradpromptError, nearest } from '../errors.js'
-import type { GgufValue } from './gguf.js'
-import { type AddedToken, invalid, type PipelineStep, spellBytes, type TokenizerDefinition } from './tokenizer-core.js'
+import { type Metadata, optionalBoolean, optionalString, scores, strings, tokenId, tokenTypes } from './gguf-metadata.js'
+import { spellBytes, spellsBytes } from './tokenize/bytes.js'
+import { type AddedToken, invalid, type PipelineStep, type TokenizerDefinition, unsupported } from './tokenize/definition.js'
+import { framing } from './tokenize/post-processor.js'
 
 /** A tokenizer's definition and what belongs to it without deciding how text is cut. */
 export interface TokenizerParts {
   readonly definition: TokenizerDefinition
   readonly specialIds: SpecialIds
+  /** Every token that ends a text or a turn, the end-of-text token first. */
+  readonly endTokenIds: readonly number[]
+  /** Whether spaces before punctuation are taken out of decoded text. */
+  readonly cleansUpSpaces: boolean
   readonly chatTemplate: string | undefined
 }
 
@@ -15,8 +25,6 @@ export interface SpecialIds {
   readonly pad: number | undefined
   readonly unk: number | undefined
 }
-
-type Metadata = ReadonlyMap<string, GgufValue>
 
 /**
  * Puts a tokenizer together from the metadata of a GGUF file (`tokenizer.ggml.*`), with the ids that `transformers` gives
@@ -32,45 +40,81 @@ export function tokenizerFromGguf(metadata: Metadata): TokenizerParts {
 
   const tokens = strings(metadata, 'tokenizer.ggml.tokens')
   const types = tokenTypes(metadata, tokens.length)
+  const named = (key: string) => tokenId(metadata, `tokenizer.ggml.${key}_token_id`, tokens.length)
+  // SentencePiece puts these three first, and old files do not name them.
+  const usual = (id: number) => (model === 'llama' && id < tokens.length ? id : undefined)
   const specialIds: SpecialIds = {
-    bos: tokenId(metadata, 'tokenizer.ggml.bos_token_id', tokens.length),
-    eos: tokenId(metadata, 'tokenizer.ggml.eos_token_id', tokens.length),
-    pad: tokenId(metadata, 'tokenizer.ggml.padding_token_id', tokens.length),
-    unk: tokenId(metadata, 'tokenizer.ggml.unknown_token_id', tokens.length),
+    bos: named('bos') ?? usual(1),
+    eos: named('eos') ?? usual(2),
+    pad: named('padding'),
+    unk: named('unknown') ?? usual(0),
   }
   const special = new Set(Object.values(specialIds))
   types.forEach((type, id) => {
     if (type === control) special.add(id)
   })
-  const { spelled, ...steps } = build(metadata, tokens, id => special.has(id) || types[id] === userDefined)
+  const endTokenIds = endsOf(tokens, [specialIds.eos, named('eot'), named('eom')])
+  for (const id of endTokenIds) special.add(id)
+  const { spelled, addsBos, ...steps } = build(metadata, tokens, id => special.has(id) || types[id] === userDefined)
   const addedTokens: AddedToken[] = []
   spelled.forEach((content, id) => {
     if (special.has(id) || types[id] === userDefined) {
       addedTokens.push({ id, content, special: special.has(id), normalized: false })
     }
   })
-  const addBos = optionalBoolean(metadata, 'tokenizer.ggml.add_bos_token') ?? model === 'llama'
-  const addEos = optionalBoolean(metadata, 'tokenizer.ggml.add_eos_token') ?? false
+  if (optionalBoolean(metadata, 'tokenizer.ggml.add_sep_token') === true) {
+    throw unsupported(
+      'The GGUF file adds a separator to every text',
+      'tokenizer.ggml.add_sep_token true',
+      'a model that writes text',
+    )
+  }
+  const frame = (key: string, otherwise: boolean, id: number | undefined) => {
+    if (!(optionalBoolean(metadata, `tokenizer.ggml.add_${key}_token`) ?? otherwise)) return undefined
+    if (id !== undefined) return spelled[id]
+    throw invalid(
+      `The GGUF file adds a token that it does not name: ${key}`,
+      'nothing',
+      `tokenizer.ggml.${key}_token_id in its metadata`,
+    )
+  }
   return {
     definition: {
       ...steps,
       addedTokens,
-      postProcessor: addSpecialTokens(
-        addBos && specialIds.bos !== undefined ? spelled[specialIds.bos] : undefined,
-        addEos && specialIds.eos !== undefined ? spelled[specialIds.eos] : undefined,
-      ),
+      postProcessor: framing(frame('bos', addsBos, specialIds.bos), frame('eos', false, specialIds.eos)),
     },
     specialIds,
+    endTokenIds,
+    cleansUpSpaces: false,
     chatTemplate: optionalString(metadata, 'tokenizer.chat_template'),
   }
 }
 
-/** The post-processor that puts `bos` before the text and `eos` behind it, where given. */
-export function addSpecialTokens(bos: string | undefined, eos: string | undefined): PipelineStep {
-  const single: object[] = [{ Sequence: { id: 'A', type_id: 0 } }]
-  if (bos !== undefined) single.unshift({ SpecialToken: { id: bos, type_id: 0 } })
-  if (eos !== undefined) single.push({ SpecialToken: { id: eos, type_id: 0 } })
-  return { type: 'TemplateProcessing', single, pair: single }
+/** Tokens that end a turn or a message wherever they are, by what they are called: files that name their ends are the newer ones. */
+const endings: ReadonlySet<string> = new Set([
+  '<|eot_id|>',
+  '<|eom_id|>',
+  '<|im_end|>',
+  '<|end|>',
+  '<|return|>',
+  '<|call|>',
+  '<end_of_turn>',
+  '<|endoftext|>',
+  '<|end_of_text|>',
+  '<EOT>',
+  '[EOT]',
+  '<end_of_utterance>',
+  '<｜end▁of▁sentence｜>',
+])
+
+/** The ends that the file names, then those that are known by their text; llama.cpp stops at the same. */
+function endsOf(tokens: readonly string[], named: readonly (number | undefined)[]): readonly number[] {
+  const ids = new Set(named.filter(id => id !== undefined))
+  tokens.forEach((token, id) => {
+    if (endings.has(token)) ids.add(id)
+  })
+  return [...ids]
 }
 
 /** Token types of llama.cpp that are matched whole in the text. */
@@ -80,6 +124,8 @@ const userDefined = 4
 interface BuiltModel extends Omit<TokenizerDefinition, 'addedTokens' | 'postProcessor'> {
   /** The tokens as the vocabulary must write them. */
   readonly spelled: readonly string[]
+  /** Whether texts begin with BOS where the file does not say. */
+  readonly addsBos: boolean
 }
 
 type ModelBuilder = (metadata: Metadata, tokens: readonly string[], isAdded: (id: number) => boolean) => BuiltModel
@@ -93,39 +139,69 @@ const knownModels: ReadonlyMap<string, ModelBuilder> = new Map([
 
 const llama3Split =
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+const qwen35Split =
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+const tekkenSplit =
+  '[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+'
 const qwen2Split =
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-/**
- * `tokenizer.ggml.pre` -> the expression that cuts text into the pieces BPE works on; `null` for GPT-2's own.
- * `smollm` names one that also splits digits off, but `transformers` reads such files with GPT-2's, and its ids are the measure:
- * they differ where several white-space characters stand before a digit.
- */
-const splits: ReadonlyMap<string, string | null> = new Map([
-  ['default', null],
-  ['gpt-2', null],
-  ['gpt2', null],
-  ['smollm', null],
-  ['llama3', llama3Split],
-  ['llama-v3', llama3Split],
-  ['llama-bpe', llama3Split],
-  ['falcon3', llama3Split],
-  ['smaug-bpe', llama3Split],
-  ['qwen2', qwen2Split],
-  ['deepseek-r1-qwen', qwen2Split],
-])
+/** How a pre-tokenizer cuts text, and what llama.cpp takes for granted with it. */
+interface PreTokenizerRule {
+  /** The expression that cuts text into the pieces BPE works on; `null` for GPT-2's own. */
+  readonly split: string | null
+  /** Texts begin with BOS unless the file says otherwise. */
+  readonly addsBos?: true
+  /** A piece that is in the vocabulary is that token, whatever the merges make of it. */
+  readonly ignoresMerges?: true
+}
 
-/** Every byte's character in GPT-2's table. */
-const byteAlphabet = /^[!-~\u00a1-\u00ac\u00ae-\u0143]*$/
+const likeGpt2: PreTokenizerRule = { split: null }
+const likeLlama3: PreTokenizerRule = { split: llama3Split, addsBos: true, ignoresMerges: true }
+const likeQwen2: PreTokenizerRule = { split: qwen2Split }
+
+/**
+ * The rules by `tokenizer.ggml.pre`, in llama.cpp's groups. `smollm` names one that also splits digits off, but `transformers` reads
+ * such files with GPT-2's, and its ids are the measure: they differ where several white-space characters stand before a digit.
+ */
+const rules: ReadonlyMap<string, PreTokenizerRule> = new Map<string, PreTokenizerRule>([
+  ...[
+    'default',
+    'gpt-2',
+    'gpt2',
+    'smollm',
+    'phi-2',
+    'olmo',
+    'mpt',
+    'jais',
+    'exaone4',
+    'gigachat',
+    'a.x-4.0',
+    'mellum',
+    'modern-bert',
+  ].map(name => [name, likeGpt2] as const),
+  ...['trillion', 'granite-docling'].map(name => [name, likeGpt2] as const),
+  ...['llama3', 'llama-v3', 'llama-bpe', 'falcon3', 'falcon-h1', 'pixtral', 'midm-2.0', 'lfm2'].map(
+    name => [name, likeLlama3] as const,
+  ),
+  ...['smaug-bpe', 'dbrx', 'glm4', 'chatglm-bpe'].map(name => [name, { split: llama3Split }] as const),
+  ...['qwen2', 'deepseek-r1-qwen', 'stablelm2', 'hunyuan', 'megrez', 'kormo', 'solar-open'].map(
+    name => [name, likeQwen2] as const,
+  ),
+  ['qwen35', { split: qwen35Split }],
+  ['tekken', { split: tekkenSplit, addsBos: true, ignoresMerges: true }],
+])
 
 function byteLevel(metadata: Metadata, tokens: readonly string[], isAdded: (id: number) => boolean): BuiltModel {
   const pre = optionalString(metadata, 'tokenizer.ggml.pre') ?? 'default'
-  const split = splits.get(pre)
-  if (split === undefined) throw unknown('unknown-pre-tokenizer', 'tokenizer.ggml.pre', pre, [...splits.keys()])
-  const spelled = tokens.map((token, id) => (byteAlphabet.test(token) || isAdded(id) ? token : spellBytes(token)))
+  const rule = rules.get(pre)
+  if (rule === undefined) throw unknown('unknown-pre-tokenizer', 'tokenizer.ggml.pre', pre, [...rules.keys()])
+  const { split } = rule
+  const spelled = tokens.map((token, id) => (spellsBytes(token) || isAdded(id) ? token : spellBytes(token)))
   return {
     spelled,
-    model: { type: 'BPE', unk_token: null },
+    addsBos: rule.addsBos ?? false,
+    model: { type: 'BPE', unk_token: null, ignore_merges: rule.ignoresMerges ?? false },
     bpe: { vocab: vocabulary(spelled), merges: mergeRules(metadata) },
     normalizer: null,
     preTokenizer:
@@ -167,6 +243,7 @@ function sentencePiece(metadata: Metadata, tokens: readonly string[]): BuiltMode
   if (prefixed) decoders.push({ type: 'Strip', content: ' ', start: 1, stop: 0 })
   return {
     spelled,
+    addsBos: true,
     model: { type: 'BPE', unk_token: null, fuse_unk: true, byte_fallback: true },
     bpe: { vocab, merges },
     normalizer: phi3
@@ -182,6 +259,9 @@ function sentencePiece(metadata: Metadata, tokens: readonly string[]): BuiltMode
 
 const maxScoredTokenLength = 1024
 
+/** Of all tokens, the sum of squared lengths: so much work is it to look at every way to cut each. The largest vocabulary has 2^25. */
+const maxCuts = 2 ** 28
+
 /**
  * The merges that a SentencePiece BPE vocabulary implies: every way to cut a token into two tokens, best score first,
  * then longest parts first, then lowest ids.
@@ -192,6 +272,8 @@ function mergesFromScores(
   scores: ArrayLike<number>,
 ): readonly (readonly [string, string])[] {
   const rules: { pair: readonly [string, string]; score: number; leftLength: number; rightLength: number }[] = []
+  const cuts = tokens.reduce((sum, token) => sum + token.length ** 2, 0)
+  if (cuts > maxCuts) throw invalid('The tokens are too long to find their merges', `${cuts} cuts`, `at most ${maxCuts}`)
   tokens.forEach((token, id) => {
     if (token.length > maxScoredTokenLength) {
       throw invalid(`Token ${id} is too long`, `${token.length} characters`, `at most ${maxScoredTokenLength}`)
@@ -213,8 +295,6 @@ function mergesFromScores(
   return rules.map(rule => rule.pair)
 }
 
-// --- metadata -----------------------------------------------------------------------------------------------------------
-
 function vocabulary(tokens: readonly string[]): Map<string, number> {
   const vocab = new Map<string, number>()
   for (let id = 0; id < tokens.length; id++) vocab.set(tokens[id]!, id)
@@ -232,64 +312,11 @@ function mergeRules(metadata: Metadata): readonly string[] {
   return merges
 }
 
-function tokenTypes(metadata: Metadata, count: number): readonly number[] {
-  if (!metadata.has('tokenizer.ggml.token_type')) return []
-  return numbers(metadata, 'tokenizer.ggml.token_type', count)
-}
-
-function scores(metadata: Metadata, count: number): readonly number[] {
-  const values = numbers(metadata, 'tokenizer.ggml.scores', count)
-  if (values.some(Number.isNaN)) throw invalid('A token has no score', 'NaN in tokenizer.ggml.scores', 'numbers')
-  return values
-}
-
-function tokenId(metadata: Metadata, key: string, count: number): number | undefined {
-  const value = metadata.get(key)
-  if (value === undefined) return undefined
-  const id = Number(value)
-  if (!Number.isInteger(id) || id < 0 || id >= count) {
-    throw invalid(`${key} is not a token of the vocabulary`, String(value), `an id from 0 to ${count - 1}`)
-  }
-  return id
-}
-
-function optionalString(metadata: Metadata, key: string): string | undefined {
-  const value = metadata.get(key)
-  if (value === undefined || typeof value === 'string') return value
-  throw wrongType(key, value, 'a string')
-}
-
-function optionalBoolean(metadata: Metadata, key: string): boolean | undefined {
-  const value = metadata.get(key)
-  if (value === undefined || typeof value === 'boolean') return value
-  throw wrongType(key, value, 'a boolean')
-}
-
-function strings(metadata: Metadata, key: string): readonly string[] {
-  const value = metadata.get(key)
-  if (Array.isArray(value) && value.length > 0 && value.every(item => typeof item === 'string')) return value
-  throw wrongType(key, value, 'a list of strings')
-}
-
-function numbers(metadata: Metadata, key: string, count: number): readonly number[] {
-  const value = metadata.get(key)
-  if (!Array.isArray(value) && !ArrayBuffer.isView(value)) throw wrongType(key, value, 'a list of numbers')
-  const list = Array.from(value as unknown as ArrayLike<unknown>, Number)
-  if (list.length !== count) {
-    throw invalid(`${key} does not have one entry for each token`, `${list.length} entries`, `${count} entries`)
-  }
-  return list
-}
-
-function wrongType(key: string, value: unknown, expected: string): GradpromptError {
-  const found = value === undefined ? 'nothing' : Array.isArray(value) ? 'a list' : `a ${typeof value}`
-  return invalid(`The GGUF metadata of the tokenizer cannot be used: ${key}`, found, expected)
-}
-
 function unknown(code: string, key: string, value: string, known: readonly string[]): GradpromptError {
-  const close = nearest(value, known)
+  // A name of megabytes is nothing to be compared letter by letter.
+  const close = value.length > 64 ? undefined : nearest(value, known)
   return new GradpromptError(code, `The GGUF file names a tokenizer that is not known: ${key}`, {
-    found: value,
+    found: value.slice(0, 64),
     expected: `one of ${known.join(', ')}`,
     hint:
       close === undefined ? 'a folder with tokenizer.json works for every pre-tokenizer' : `the closest known one is ${close}`,

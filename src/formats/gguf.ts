@@ -1,35 +1,18 @@
+/**
+ * GGUF files: header and tensor table in, named tensors out. It knows what a file may claim and how large that is, and nothing of what
+ * the metadata mean but for those keys that say how bytes lie: alignment, version of the blocks, and parts of a split model.
+ */
 import { GradpromptError } from '../errors.js'
 import { ggmlType } from './dequantize.js'
+import { type GgufValue, HeaderReader, maxEntries } from './gguf-header.js'
+import { checkPart, modelFile, partPaths, splitError, splitNumber } from './gguf-split.js'
 import { SourceFile, SourceTensors, type TensorEntry, truncated } from './tensor-file.js'
 
-/** An array in the metadata: numbers as the typed array of their width, the rest as plain arrays. */
-export type GgufArray =
-  | readonly string[]
-  | readonly boolean[]
-  | readonly GgufArray[]
-  | Uint8Array
-  | Int8Array
-  | Uint16Array
-  | Int16Array
-  | Uint32Array
-  | Int32Array
-  | BigUint64Array
-  | BigInt64Array
-  | Float32Array
-  | Float64Array
+export type { GgufArray, GgufValue } from './gguf-header.js'
 
-/** A 64-bit integer is a number where it is exact as one, a bigint beyond 2^53. */
-export type GgufValue = number | bigint | boolean | string | GgufArray
-
-// Far beyond any model: the largest headers have 262k tokens and an embedded tokenizer, in about 30 MB.
-const maxHeaderBytes = 2 ** 27
-const maxEntries = 2 ** 16
-const maxNameLength = 2 ** 16
-const maxArrayLength = 2 ** 24
-const maxArrayDepth = 4
 const maxDimensions = 4
 
-/** An open GGUF file. Tensor shapes are outermost dimension first, the reverse of how the file stores them. */
+/** An open GGUF file, or the parts of a split one. Tensor shapes are outermost dimension first, the reverse of how the file stores them. */
 export class GgufFile extends SourceTensors {
   constructor(
     source: SourceFile,
@@ -37,29 +20,68 @@ export class GgufFile extends SourceTensors {
     readonly metadata: ReadonlyMap<string, GgufValue>,
     readonly alignment: number,
     tensors: ReadonlyMap<string, TensorEntry>,
+    sources: readonly SourceFile[] = [source],
   ) {
-    super(source.path, tensors, [source])
+    super(source.path, tensors, sources)
+    this.paths = sources.map(({ path }) => path)
   }
+
+  /** The file, or all parts in order. */
+  readonly paths: readonly string[]
+}
+
+/** One file: what it says, and what it holds. */
+interface Part {
+  readonly source: SourceFile
+  readonly version: 2 | 3
+  readonly metadata: ReadonlyMap<string, GgufValue>
+  readonly alignment: number
+  readonly tensors: ReadonlyMap<string, TensorEntry>
 }
 
 /**
  * Opens a GGUF file, version 2 or 3, little-endian, and reads its header: the metadata and the table of tensors. Every offset,
  * length and count is checked against the file's size before it is used. Tensors of a type that cannot be dequantised are listed,
- * and refused when they are read. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+ * and refused when they are read. Of a model that `llama-gguf-split` has cut into parts (`NAME-00001-of-0000N.gguf`) the first part is
+ * named, or the folder that they are in. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
  *
  * Throws `file-not-found`, `unreadable-file`, `truncated-file`, `invalid-gguf`, `unsupported-gguf`, `unsupported-quantization`.
  */
 export async function openGguf(path: string): Promise<GgufFile> {
-  const source = await SourceFile.open(path)
+  const sources: SourceFile[] = []
   try {
-    return readHeader(source)
+    const first = await openPart(await modelFile(path), sources)
+    const count = splitNumber(first, 'split.count')
+    if (count <= 1) return new GgufFile(first.source, first.version, first.metadata, first.alignment, first.tensors)
+    const tensors = new Map(first.tensors)
+    for (const [i, file] of partPaths(first, count).entries()) {
+      if (i === 0) continue
+      const part = await openPart(file, sources)
+      checkPart(part, i, count)
+      for (const [name, entry] of part.tensors) {
+        if (tensors.has(name))
+          throw splitError(file, `tensor "${name}" is in an earlier part, too`, name, 'each tensor in one part')
+        tensors.set(name, entry)
+      }
+    }
+    const expected = splitNumber(first, 'split.tensors.count', tensors.size)
+    if (tensors.size !== expected) {
+      throw splitError(first.source.path, 'its parts do not hold all tensors', `${tensors.size} tensors`, `${expected}`)
+    }
+    return new GgufFile(first.source, first.version, first.metadata, first.alignment, tensors, sources)
   } catch (error) {
-    await source.close()
+    await Promise.all(sources.map(source => source.close()))
     throw error
   }
 }
 
-function readHeader(source: SourceFile): GgufFile {
+async function openPart(path: string, sources: SourceFile[]): Promise<Part> {
+  const source = await SourceFile.open(path)
+  sources.push(source)
+  return readHeader(source)
+}
+
+function readHeader(source: SourceFile): Part {
   const header = new HeaderReader(source)
   const version = readVersion(header)
   const tensorCount = header.count(24, 'its tensor table')
@@ -75,10 +97,21 @@ function readHeader(source: SourceFile): GgufFile {
     const key = header.name('metadata key', metadata)
     metadata.set(key, header.value(header.uint32(), key))
   }
-  checkOneFile(header, metadata)
+  checkBlockVersion(header, metadata)
   const alignment = readAlignment(header, metadata)
   const tensors = readTensorTable(header, source, tensorCount, alignment)
-  return new GgufFile(source, version, metadata, alignment, tensors)
+  return { source, version, metadata, alignment, tensors }
+}
+
+/** Blocks of the first version of quantisation lie otherwise under the same names. */
+function checkBlockVersion(header: HeaderReader, metadata: ReadonlyMap<string, GgufValue>): void {
+  const version = metadata.get('general.quantization_version') ?? 2
+  if (version === 2) return
+  throw new GradpromptError('unsupported-gguf', `${header.source.path} has blocks of another version`, {
+    found: `general.quantization_version ${typeof version === 'object' ? 'that is an array' : version}`,
+    expected: '2',
+    hint: 'Convert the model again with a current llama.cpp.',
+  })
 }
 
 function readVersion(header: HeaderReader): 2 | 3 {
@@ -96,16 +129,6 @@ function readVersion(header: HeaderReader): 2 | 3 {
     hint: bigEndian
       ? 'Convert it with gguf_convert_endian.py of llama.cpp, or take the little-endian file.'
       : 'Convert the model again with a current llama.cpp.',
-  })
-}
-
-function checkOneFile(header: HeaderReader, metadata: ReadonlyMap<string, GgufValue>): void {
-  const parts = metadata.get('split.count')
-  if (typeof parts !== 'number' || parts <= 1) return
-  throw new GradpromptError('unsupported-gguf', `${header.source.path} is one part of a split model`, {
-    found: `a model of ${parts} files`,
-    expected: 'one file',
-    hint: 'Join them with `llama-gguf-split --merge`.',
   })
 }
 
@@ -145,7 +168,8 @@ function readTensorTable(header: HeaderReader, source: SourceFile, count: number
   }
   const dataStart = Math.ceil(header.position / alignment) * alignment
   const placed = [...entries.values()].map(entry => ({ ...entry, offset: dataStart + entry.offset }))
-  placed.sort((a, b) => a.offset - b.offset)
+  // Where nothing is stored, the next tensor begins at the same place.
+  placed.sort((a, b) => a.offset - b.offset || a.byteLength - b.byteLength)
   for (const [i, { name, offset, byteLength }] of placed.entries()) {
     const before = placed[i - 1]
     if (before !== undefined && before.offset + before.byteLength > offset) {
@@ -172,160 +196,11 @@ function readShape(header: HeaderReader, tensor: string): number[] {
   }
   const shape = Array.from({ length: rank }, () => {
     const size = header.uint64()
-    if (typeof size === 'number' && size >= 1) return size
-    throw header.invalid(`tensor "${tensor}" has an impossible dimension`, { found: String(size), expected: 'a positive number' })
+    if (typeof size === 'number') return size
+    throw header.invalid(`tensor "${tensor}" has an impossible dimension`, {
+      found: String(size),
+      expected: 'a number below 2^53',
+    })
   })
   return shape.reverse()
-}
-
-type NumberArray = Exclude<GgufArray, readonly unknown[]>
-
-/** Value types of the metadata that are numbers, by number: typed array of an array of them. */
-const numberArrays: Readonly<Record<number, (buffer: ArrayBuffer) => NumberArray>> = {
-  0: buffer => new Uint8Array(buffer),
-  1: buffer => new Int8Array(buffer),
-  2: buffer => new Uint16Array(buffer),
-  3: buffer => new Int16Array(buffer),
-  4: buffer => new Uint32Array(buffer),
-  5: buffer => new Int32Array(buffer),
-  6: buffer => new Float32Array(buffer),
-  10: buffer => new BigUint64Array(buffer),
-  11: buffer => new BigInt64Array(buffer),
-  12: buffer => new Float64Array(buffer),
-}
-const numberWidths: Readonly<Record<number, number>> = { 0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 10: 8, 11: 8, 12: 8 }
-const booleanType = 7
-const stringType = 8
-const arrayType = 9
-
-/** Reads a header front to back through a window, so that neither the tensors nor an absurd length is ever loaded. */
-class HeaderReader {
-  #window = Buffer.alloc(0)
-  /** Next byte to read: in the window, and of the window in the file. */
-  #next = 0
-  #windowStart = 0
-  #arrays = 0
-
-  constructor(readonly source: SourceFile) {}
-
-  get position(): number {
-    return this.#windowStart + this.#next
-  }
-
-  /** The next `length` bytes; valid until the next call. */
-  bytes(length: number, part: string): Buffer {
-    const start = this.#advance(length, part)
-    return this.#window.subarray(start, start + length)
-  }
-
-  uint32(): number {
-    const start = this.#advance(4, 'its header')
-    return this.#window.readUInt32LE(start)
-  }
-
-  uint64(): number | bigint {
-    const start = this.#advance(8, 'its header')
-    const high = this.#window.readUInt32LE(start + 4)
-    return high < 2 ** 21 ? high * 2 ** 32 + this.#window.readUInt32LE(start) : this.#window.readBigUInt64LE(start)
-  }
-
-  /** A 64-bit count of things that take at least `bytesEach`: refused when the rest of the file cannot hold them. */
-  count(bytesEach: number, part: string): number {
-    const count = Number(this.uint64())
-    const end = this.position + count * bytesEach
-    if (end > this.source.size) throw truncated(this.source.path, this.source.size, end, part)
-    return count
-  }
-
-  string(): string {
-    const length = this.count(1, 'a text')
-    const start = this.#advance(length, 'a text')
-    return this.#window.toString('utf8', start, start + length)
-  }
-
-  /** A name that is not in `taken` yet. */
-  name(part: string, taken: ReadonlyMap<string, unknown>): string {
-    const name = this.string()
-    if (name !== '' && name.length <= maxNameLength && !taken.has(name)) return name
-    throw this.invalid(`a ${part} is ${name === '' ? 'empty' : taken.has(name) ? 'there twice' : 'too long'}`, {
-      found: JSON.stringify(name.slice(0, 80)),
-      expected: `names of 1 to ${maxNameLength} characters, each once`,
-    })
-  }
-
-  value(type: number, key: string): GgufValue {
-    if (type === stringType) return this.string()
-    if (type === booleanType) return this.#booleans(1)[0]!
-    if (type === arrayType) return this.#array(key, 1)
-    const value = this.#numbers(type, 1, key)[0]!
-    return typeof value === 'bigint' && Number.isSafeInteger(Number(value)) ? Number(value) : value
-  }
-
-  invalid(what: string, details: { found: string; expected: string; hint?: string }): GradpromptError {
-    return new GradpromptError('invalid-gguf', `${this.source.path} is not a valid GGUF file: ${what}`, {
-      hint: 'The file is damaged or was written wrongly: copy or download it again.',
-      ...details,
-    })
-  }
-
-  #array(key: string, depth: number): GgufArray {
-    if (depth > maxArrayDepth || ++this.#arrays > maxEntries) {
-      throw this.invalid(`metadata "${key}" has arrays beyond reason`, {
-        found: depth > maxArrayDepth ? `${depth} in each other` : `more than ${maxEntries}`,
-        expected: `at most ${maxArrayDepth} in each other, and ${maxEntries} in all`,
-      })
-    }
-    const type = this.uint32()
-    // The least that an element takes: a text is a length and its bytes, an array a type, a length and its elements.
-    const count = this.count(type === stringType ? 8 : type === arrayType ? 12 : (numberWidths[type] ?? 1), `metadata "${key}"`)
-    if (count > maxArrayLength) {
-      throw this.invalid(`metadata "${key}" is too long`, { found: `${count} elements`, expected: `at most ${maxArrayLength}` })
-    }
-    if (type === booleanType) return this.#booleans(count)
-    if (type === stringType) return this.#repeat(count, () => this.string())
-    if (type === arrayType) return this.#repeat(count, () => this.#array(key, depth + 1))
-    return this.#numbers(type, count, key)
-  }
-
-  /** Grows as it reads: a count is a claim. */
-  #repeat<T>(count: number, read: () => T): T[] {
-    const items: T[] = []
-    for (let i = 0; i < count; i++) items.push(read())
-    return items
-  }
-
-  #booleans(count: number): boolean[] {
-    return Array.from(this.bytes(count, 'its metadata'), byte => {
-      if (byte <= 1) return byte === 1
-      throw this.invalid('a truth value is neither', { found: String(byte), expected: '0 or 1' })
-    })
-  }
-
-  #numbers(type: number, count: number, key: string): NumberArray {
-    const make = numberArrays[type]
-    if (make === undefined) {
-      throw this.invalid(`metadata "${key}" has an unknown type`, { found: `type ${type}`, expected: 'a type from 0 to 12' })
-    }
-    const bytes = this.bytes(count * numberWidths[type]!, `metadata "${key}"`)
-    return make(new Uint8Array(bytes).buffer)
-  }
-
-  /** Makes the next `length` bytes present in the window, steps over them, and returns where they begin in it. */
-  #advance(length: number, part: string): number {
-    const start = this.#next
-    if (start + length <= this.#window.length) {
-      this.#next += length
-      return start
-    }
-    const end = this.position + length
-    if (end > this.source.size) throw truncated(this.source.path, this.source.size, end, part)
-    if (end > maxHeaderBytes) {
-      throw this.invalid('its header is too large', { found: `${end} bytes or more`, expected: `at most ${maxHeaderBytes}` })
-    }
-    this.#windowStart = this.position
-    this.#window = Buffer.allocUnsafeSlow(Math.min(Math.max(length, 2 ** 20), this.source.size - this.#windowStart))
-    this.source.readSync(this.#window, this.#windowStart)
-    this.#next = length
-    return 0
-  }
 }

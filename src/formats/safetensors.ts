@@ -2,9 +2,11 @@ import { randomBytes } from 'node:crypto'
 import { open, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError } from '../errors.js'
+import { describe, isObject, parseHeader } from './header-json.js'
 import { SourceFile, SourceTensors, type TensorEntry, truncated } from './tensor-file.js'
 
-const maxHeaderBytes = 100_000_000
+/** The largest published headers have 10 MB. What is larger is refused before anything is made of it. */
+const maxHeaderBytes = 2 ** 25
 const singleFile = 'model.safetensors'
 const indexFile = 'model.safetensors.index.json'
 
@@ -99,7 +101,7 @@ async function readIndex(folder: string, file: string): Promise<Map<string, stri
     checkHeaderLength(file, source.size)
     const bytes = new Uint8Array(source.size)
     await source.read(bytes, 0)
-    const { weight_map: weightMap } = parseObject(file, bytes, 4)
+    const { weight_map: weightMap } = parseHeader(bytes, 4, (what, details) => invalid(file, what, details))
     if (!isObject(weightMap)) {
       throw invalid(file, 'it has no weight_map', { found: describe(weightMap), expected: 'an object from tensor to shard' })
     }
@@ -134,7 +136,7 @@ async function readHeader(source: SourceFile): Promise<{ entries: Map<string, Te
   const bytes = new Uint8Array(length)
   await source.read(bytes, 8)
 
-  const { __metadata__: metadata = {}, ...tensors } = parseObject(path, bytes, 3)
+  const { __metadata__: metadata, ...tensors } = parseHeader(bytes, 3, (what, details) => invalid(path, what, details))
   const entries = Object.entries(tensors).map(([name, info]) => readEntry(source, start, name, info))
   entries.sort((a, b) => a.offset - b.offset || a.byteLength - b.byteLength)
   let end = start
@@ -179,6 +181,7 @@ function readEntry(source: SourceFile, dataStart: number, name: string, info: un
 
 function readMetadata(path: string, metadata: unknown): Map<string, string> {
   const texts = new Map<string, string>()
+  if (metadata === undefined || metadata === null) return texts
   for (const [key, value] of Object.entries(isObject(metadata) ? metadata : { __metadata__: null })) {
     if (typeof value !== 'string') {
       throw invalid(path, 'its __metadata__ is malformed', { found: describe(metadata), expected: 'an object of texts' })
@@ -264,52 +267,6 @@ async function replaceFile(path: string, parts: readonly Uint8Array[]): Promise<
   }
 }
 
-/** Parses JSON that must be an object, without duplicate keys, and at most `maxDepth` deep. */
-function parseObject(path: string, bytes: Uint8Array, maxDepth: number): Record<string, unknown> {
-  const { keys, depth } = scanJson(bytes)
-  if (depth > maxDepth) {
-    throw invalid(path, 'its JSON is nested too deep', { found: `depth ${depth} or more`, expected: `at most ${maxDepth}` })
-  }
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes))
-  } catch (cause) {
-    throw invalid(path, 'its JSON cannot be parsed', { found: (cause as Error).message, expected: 'a JSON object in UTF-8' })
-  }
-  if (!isObject(parsed)) throw invalid(path, 'its JSON is not an object', { found: describe(parsed), expected: 'an object' })
-  if (countKeys(parsed) !== keys) {
-    throw invalid(path, 'its JSON has a key twice', { found: `${keys} keys`, expected: `${countKeys(parsed)} distinct ones` })
-  }
-  return parsed
-}
-
-/**
- * How deep the text nests (the scan stops at 8) and how many keys it has, before anything is made of it. JSON.parse keeps the last of
- * equal keys, so a text with duplicates has more keys than the object parsed from it. In JSON a string before a colon is a key.
- */
-function scanJson(bytes: Uint8Array): { keys: number; depth: number } {
-  let keys = 0
-  let depth = 0
-  let deepest = 0
-  for (let i = 0, inString = false; i < bytes.length && depth < 8; i++) {
-    const byte = bytes[i]!
-    if (inString) {
-      if (byte === 0x5c) i++
-      else if (byte === 0x22) inString = false
-    } else if (byte === 0x22) inString = true
-    else if (byte === 0x3a) keys++
-    else if (byte === 0x7b || byte === 0x5b) deepest = Math.max(deepest, ++depth)
-    else if (byte === 0x7d || byte === 0x5d) depth--
-  }
-  return { keys, depth: deepest }
-}
-
-function countKeys(value: unknown): number {
-  if (typeof value !== 'object' || value === null) return 0
-  const own = Array.isArray(value) ? 0 : Object.keys(value).length
-  return Object.values(value).reduce<number>((sum, inner) => sum + countKeys(inner), own)
-}
-
 function checkHeaderLength(path: string, length: number): void {
   if (length <= maxHeaderBytes) return
   throw invalid(path, 'its header is too large', { found: `${length} bytes`, expected: `at most ${maxHeaderBytes}` })
@@ -319,17 +276,8 @@ function byName(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 function isSizes(value: unknown): value is readonly number[] {
   return Array.isArray(value) && value.length <= maxDimensions && value.every(size => Number.isSafeInteger(size) && size >= 0)
-}
-
-function describe(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'nothing'
-  return text.length > 120 ? `${text.slice(0, 120)}…` : text
 }
 
 function unsupported(path: string, name: string, dtype: string, known: readonly string[]): GradpromptError {

@@ -3,7 +3,9 @@ import { GradpromptError } from '../errors.js'
 import { type ChatTemplate, chatTemplateRenderer } from './chat-template.js'
 import type { GgufValue } from './gguf.js'
 import { type TokenizerParts, tokenizerFromGguf } from './gguf-tokenizer.js'
-import { createTokenizerCore, type TokenizerDefinition } from './tokenizer-core.js'
+import { cleanUpSpaces } from './tokenize/decoder.js'
+import type { TokenizerDefinition } from './tokenize/definition.js'
+import { createTokenizerCore } from './tokenizer-core.js'
 import { tokenizerFromFolder } from './tokenizer-folder.js'
 
 export type { ChatMessage, ChatTemplateOptions } from './chat-template.js'
@@ -14,6 +16,11 @@ export interface Tokenizer {
   readonly vocabSize: number
   readonly bosTokenId: number | undefined
   readonly eosTokenId: number | undefined
+  /**
+   * Every token that ends a text or a turn: `eosTokenId` first, where there is one, then what `eos_token_id` of `generation_config.json`
+   * and `config.json` lists, or the ends of turn and message that a GGUF file names. Each of them ends what is written.
+   */
+  readonly endTokenIds: readonly number[]
   readonly padTokenId: number | undefined
   readonly unkTokenId: number | undefined
   /** Tokens that stand for no text: `decode` leaves them out with `skipSpecialTokens`. */
@@ -22,7 +29,10 @@ export interface Tokenizer {
   readonly chatTemplate: string | undefined
   /** SHA-256, in hexadecimal, over everything that decides the ids. */
   readonly hash: string
-  /** Special tokens written in `text` are read as such. `addSpecialTokens`: with the BOS or EOS that the model wants (default true). */
+  /**
+   * Special tokens written in `text` are read as such. `addSpecialTokens`: with the BOS or EOS that the model wants (default true).
+   * Throws `tokenizer-too-slow` and `text-grows` where what the model's files say would take time or memory without end.
+   */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[]
   /** Ids without a token (padding rows of an embedding) give no text. Throws `invalid-token-id` for what can be none. */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string
@@ -45,7 +55,7 @@ export async function loadTokenizer(source: TokenizerSource): Promise<Tokenizer>
   return createTokenizer('folder' in source ? await tokenizerFromFolder(source.folder) : tokenizerFromGguf(source.ggufMetadata))
 }
 
-function createTokenizer({ definition, specialIds, chatTemplate }: TokenizerParts): Tokenizer {
+function createTokenizer({ definition, specialIds, endTokenIds, cleansUpSpaces, chatTemplate }: TokenizerParts): Tokenizer {
   const core = createTokenizerCore(definition)
   const { pieces } = core
   const specialTokenIds = new Set(definition.addedTokens.filter(token => token.special).map(token => token.id))
@@ -71,6 +81,7 @@ function createTokenizer({ definition, specialIds, chatTemplate }: TokenizerPart
     vocabSize: pieces.length,
     bosTokenId: specialIds.bos,
     eosTokenId: specialIds.eos,
+    endTokenIds,
     padTokenId: specialIds.pad,
     unkTokenId: specialIds.unk,
     specialTokenIds,
@@ -80,8 +91,11 @@ function createTokenizer({ definition, specialIds, chatTemplate }: TokenizerPart
       return hash
     },
     encode: (text, { addSpecialTokens = true } = {}) => core.encode(text, addSpecialTokens),
-    decode: (ids, { skipSpecialTokens = false } = {}) =>
-      core.decode(ids.filter(id => pieces[checked(id)] !== undefined && !(skipSpecialTokens && specialTokenIds.has(id)))),
+    decode: (ids, { skipSpecialTokens = false } = {}) => {
+      const shown = ids.filter(id => pieces[checked(id)] !== undefined && !(skipSpecialTokens && specialTokenIds.has(id)))
+      const text = core.decode(shown)
+      return cleansUpSpaces ? cleanUpSpaces(text) : text
+    },
     token: id => {
       const piece = pieces[checked(id)] ?? ''
       if (piece === '' || addedIds.has(id)) return piece

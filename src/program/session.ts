@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs'
-import * as ort from 'onnxruntime-node'
+import type * as ort from 'onnxruntime-node'
 import { GradpromptError } from '../errors.js'
 import { type Device, defaultDevice, deviceProfile } from './devices.js'
+import { onnxRuntime } from './runtime.js'
 
-/** The only file that knows ONNX Runtime. */
+/** The only file that knows ONNX Runtime; `runtime.ts` loads it. */
 
 export type TypedArray = Float32Array | Int32Array | Uint8Array | BigInt64Array
 
@@ -20,10 +21,8 @@ export interface SessionOptions {
 
 /** The devices that the installed ONNX Runtime was built for. */
 export function supportedDevices(): { name: string; bundled: boolean }[] {
-  return ort.listSupportedBackends()
+  return onnxRuntime().listSupportedBackends()
 }
-
-export const runtimeVersion = (): string => ort.env.versions.node ?? ort.env.versions.common ?? 'unknown'
 
 const DTYPE = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array, bool: Uint8Array, uint8: Uint8Array } as const
 
@@ -38,9 +37,10 @@ export class Session {
   static async open(path: string, options: SessionOptions): Promise<Session> {
     if (!existsSync(path))
       throw new GradpromptError('file-not-found', `The compiled program is not there: ${path}`, { exitCode: 1 })
-    const { providers, opensAsWritten, alwaysThere } = deviceProfile(options.device)
+    const { providers, opensAsWritten, alwaysThere, libraries } = deviceProfile(options.device)
+    const { InferenceSession } = onnxRuntime()
     try {
-      const session = await ort.InferenceSession.create(path, {
+      const session = await InferenceSession.create(path, {
         executionProviders: [...providers],
         intraOpNumThreads: options.threads,
         interOpNumThreads: 1,
@@ -57,12 +57,17 @@ export class Session {
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause)
       if (!alwaysThere) {
+        const tried = `\`gradprompt doctor\` tries each of them; --device ${defaultDevice} always works`
+        const command = libraries?.[process.platform]
         throw new GradpromptError('device-unavailable', `The device ${options.device} cannot be used`, {
           found: reason.split('\n')[0]!,
           expected: `a device of this machine (ONNX Runtime was built for ${supportedDevices()
             .map(({ name }) => name)
             .join(', ')})`,
-          hint: `\`gradprompt doctor\` tries each of them; --device ${defaultDevice} always works`,
+          hint:
+            command === undefined
+              ? tried
+              : `${tried}. The libraries of ${options.device} are not in npm packages: \`${command}\` downloads them`,
           cause,
         })
       }
@@ -83,10 +88,11 @@ export class Session {
     inputs: Readonly<Record<string, TypedArray>>,
     shapes: Readonly<Record<string, readonly number[]>>,
   ): Promise<Record<string, { data: TypedArray; shape: readonly number[] }>> {
+    const { Tensor } = onnxRuntime()
     const feeds: Record<string, ort.Tensor> = {}
     for (const [name, data] of Object.entries(inputs)) {
       const type = this.inputTypes.get(name)
-      if (type) feeds[name] = new ort.Tensor(type as 'float32', data as Float32Array, shapes[name] as number[])
+      if (type) feeds[name] = new Tensor(type as 'float32', data as Float32Array, shapes[name] as number[])
     }
     let results: ort.InferenceSession.OnnxValueMapType
     try {

@@ -26,6 +26,9 @@ afterAll(() => model.dispose())
 const settings = { maxNewTokens: 4, weights: 'fp32' } as const
 const idsOf = (answers: readonly { readonly ids: readonly number[] }[]) => answers.map(({ ids }) => ids)
 
+/** The ids of the toy tokenizer that end an answer. */
+const ends = new Set([0, 2])
+
 /** What the model itself says behind a text, the likeliest token each time. */
 async function greedy(text: string, prompt?: Parameters<LanguageModel['logits']>[1]): Promise<number[]> {
   const ids = model.tokenizer.encode(text)
@@ -34,7 +37,7 @@ async function greedy(text: string, prompt?: Parameters<LanguageModel['logits']>
     const [logits] = await model.logits([ids], prompt)
     const last = logits!.subarray(-model.config.vocabSize)
     const next = last.indexOf(Math.max(...last))
-    if (next === model.tokenizer.eosTokenId) break
+    if (ends.has(next)) break
     ids.push(next)
   }
   return ids.slice(begin)

@@ -117,6 +117,14 @@ describe('a GGUF file', () => {
     })
   })
 
+  it('may have tensors of nothing', async () => {
+    writeFileSync(scratch, gguf([], [tensor('b', [8], 0, 0), tensor('a', [0, 8], 0, 0), tensor('c', [32, 0], 8, 32)], 64))
+    await using(scratch, async file => {
+      expect(file.tensors.get('a')?.shape).toEqual([8, 0])
+      expect(await Promise.all(['a', 'b', 'c'].map(async name => (await file.read(name)).length))).toEqual([0, 8, 0])
+    })
+  })
+
   it('reads tensors larger than its pieces, and many at once', async () => {
     const columns = 32 * 7
     const rows = 1301
@@ -145,6 +153,74 @@ describe('a GGUF file', () => {
     }))
 })
 
+describe('a model in several files', () => {
+  const part = (index: number, count: number, names: string[], first: Buffer[] = [], total = 3) => {
+    const data = Buffer.alloc(32 * names.length)
+    names.forEach((name, i) => {
+      data.writeFloatLE(name.charCodeAt(0), 32 * i)
+    })
+    const entries = [
+      ...first,
+      entry('split.no', 2, Buffer.from([index, 0])),
+      entry('split.count', 2, Buffer.from([count, 0])),
+      entry('split.tensors.count', 5, u32(total)),
+    ]
+    return Buffer.concat([
+      gguf(
+        entries,
+        names.map((name, i) => tensor(name, [8], 0, 32 * i)),
+      ),
+      data,
+    ])
+  }
+  const architecture = entry('general.architecture', 8, text('llama'))
+  const written = async (parts: Record<string, Buffer>) => {
+    const place = await mkdtemp(join(folder, 'split-'))
+    for (const [name, bytes] of Object.entries(parts)) writeFileSync(join(place, name), bytes)
+    return place
+  }
+  const whole = () => ({
+    'm-00001-of-00002.gguf': part(0, 2, ['a'], [architecture]),
+    'm-00002-of-00002.gguf': part(1, 2, ['b', 'c']),
+  })
+
+  it('is opened by its first part or its folder, and reads as one', async () => {
+    const place = await written(whole())
+    for (const path of [place, join(place, 'm-00001-of-00002.gguf')]) {
+      await using(path, async file => {
+        expect([...file.tensors.keys()]).toEqual(['a', 'b', 'c'])
+        expect(file.metadata.get('general.architecture')).toBe('llama')
+        expect(file.paths.map(each => each.slice(-19, -14))).toEqual(['00001', '00002'])
+        expect(file.locate('c').path).toContain('m-00002')
+        for (const name of file.tensors.keys()) expect((await file.read(name))[0]).toBe(name.charCodeAt(0))
+      })
+    }
+  })
+
+  it('is refused where a part is named that is not the first, or parts are missing, mixed up or not all', async () => {
+    const place = await written(whole())
+    expect((await failure(() => openGguf(join(place, 'm-00002-of-00002.gguf')))).code).toBe('unsupported-gguf')
+    const { 'm-00001-of-00002.gguf': first } = whole()
+    const cases: [string, Record<string, Buffer>][] = [
+      ['file-not-found', {}],
+      ['invalid-gguf', { 'm-00002-of-00002.gguf': part(0, 2, ['b', 'c']) }],
+      ['invalid-gguf', { 'm-00002-of-00002.gguf': part(1, 3, ['b', 'c']) }],
+      ['invalid-gguf', { 'm-00002-of-00002.gguf': part(1, 2, ['a', 'c']) }],
+      ['invalid-gguf', { 'm-00002-of-00002.gguf': part(1, 2, ['b']) }],
+      ['truncated-file', { 'm-00002-of-00002.gguf': part(1, 2, ['b', 'c']).subarray(0, -8) }],
+    ]
+    for (const [code, others] of cases) {
+      const broken = await written({ 'm-00001-of-00002.gguf': first, ...others })
+      expect((await failure(() => openGguf(broken))).code, JSON.stringify(Object.keys(others))).toBe(code)
+    }
+  })
+
+  it('is not told from another in one folder', async () => {
+    const place = await written({ ...whole(), 'other.gguf': gguf([], []) })
+    expect((await failure(() => openGguf(place))).code).toBe('unreadable-file')
+  })
+})
+
 describe('the bundled model', () => {
   it('opens quickly, without its tensors being read', () =>
     using(bundledPath, ({ metadata, tensors }) => {
@@ -165,7 +241,9 @@ describe('a damaged GGUF file', () => {
     ['version 1', 'unsupported-gguf', () => gguf([], [], 0, 1)],
     ['version 4', 'unsupported-gguf', () => gguf([], [], 0, 4)],
     ['big-endian byte order', 'unsupported-gguf', () => gguf([], [], 0, 0x03000000)],
-    ['one part of several', 'unsupported-gguf', () => gguf([entry('split.count', 2, Buffer.from([3, 0]))], [])],
+    ['parts that its name does not tell', 'invalid-gguf', () => gguf([entry('split.count', 2, Buffer.from([3, 0]))], [])],
+    ['a number of parts in words', 'invalid-gguf', () => gguf([entry('split.count', 8, text('3'))], [])],
+    ['blocks of the first version', 'unsupported-gguf', () => gguf([entry('general.quantization_version', 4, u32(1))], [])],
     [
       'a tensor count beyond the file',
       'truncated-file',
@@ -206,7 +284,6 @@ describe('a damaged GGUF file', () => {
     ['an offset beyond the file', 'truncated-file', () => gguf([], [tensor('t', [8], 0, 2 ** 52)], 64)],
     ['an offset beyond numbers', 'invalid-gguf', () => gguf([], [tensor('t', [8], 0, 2n ** 63n)], 64)],
     ['five dimensions', 'invalid-gguf', () => gguf([], [tensor('t', [1, 1, 1, 1, 1], 0, 0)], 64)],
-    ['a dimension of 0', 'invalid-gguf', () => gguf([], [tensor('t', [8, 0], 0, 0)], 64)],
     ['dimensions that overflow', 'truncated-file', () => gguf([], [tensor('t', [2n ** 32n, 2n ** 32n, 2n ** 32n], 0, 0)], 64)],
     ['a dimension beyond numbers', 'invalid-gguf', () => gguf([], [tensor('t', [2n ** 62n], 0, 0)], 64)],
     ['a row of half a block', 'invalid-gguf', () => gguf([], [tensor('t', [48, 2], 3, 0)], 64)],
@@ -220,7 +297,7 @@ describe('a damaged GGUF file', () => {
   it('that is not there, or is a folder, says so', async () => {
     expect((await failure(() => openGguf(join(folder, 'none.gguf')))).code).toBe('file-not-found')
     expect((await failure(() => openGguf(join(tinyPath, 'below')))).code).toBe('file-not-found')
-    expect((await failure(() => openGguf(folder))).code).toBe('unreadable-file')
+    expect((await failure(() => openGguf('src'))).code).toBe('unreadable-file')
     expect((await failure(() => openGguf('/dev/null'))).code).toBe('unreadable-file')
   })
 

@@ -76,6 +76,7 @@ describe('a safetensors file', () => {
   it('may be empty, and may name a tensor anything', async () => {
     await consume(file('{}'))
     await consume(file('{"__metadata__":{}}   '))
+    await consume(file('{"__metadata__":null}'))
     writeFileSync(scratch, file(`{${f32('__proto__', 0, 4)},${f32('\\"a\\": {', 4, 8)}}`, 8))
     await using(scratch, opened => expect([...opened.tensors.keys()]).toEqual(['__proto__', '"a": {']))
   })
@@ -107,6 +108,13 @@ describe('a damaged safetensors file', () => {
     ['a header that is not JSON', 'invalid-safetensors', file(`{${f32('a', 0, 4)},}`, 4)],
     ['a header that is not UTF-8', 'invalid-safetensors', Buffer.from([2, 0, 0, 0, 0, 0, 0, 0, 0x7b, 0xff])],
     ['a header that is a list', 'invalid-safetensors', file('[]')],
+    [
+      'a header of a million entries',
+      'invalid-safetensors',
+      file(
+        `{${Array.from({ length: 1_000_000 }, (_, i) => `"${i}":{}`).join(',')},"a":{},"b":{${'"c":0,'.repeat(50_000)}"d":0}}`,
+      ),
+    ],
     ['a header of a million brackets', 'invalid-safetensors', file('['.repeat(1_000_000))],
     ['a tensor twice', 'invalid-safetensors', file(`{${f32('a', 0, 4)},${f32('a', 0, 4)}}`, 4)],
     ['a tensor twice, once in disguise', 'invalid-safetensors', file(`{${f32('a', 0, 4)},${f32('\\u0061', 4, 8)}}`, 8)],

@@ -200,6 +200,60 @@ describe('GGUF files of every kind', async () => {
   })
 })
 
+describe('a GGUF file that leaves things out', () => {
+  // The bytes that matter, merges of no word but "he", and a word that no merge makes.
+  const tokens = ['<s>', '</s>', '<|eot_id|>', '<|eom_id|>', 'h', 'e', 'y', 'Ġ', 'he', 'hey', '<|im_end|>']
+  const base: [string, GgufValue][] = [
+    ['tokenizer.ggml.model', 'gpt2'],
+    ['tokenizer.ggml.tokens', tokens],
+    ['tokenizer.ggml.token_type', Int32Array.of(3, 3, 3, 3, 1, 1, 1, 1, 1, 1, 3)],
+    ['tokenizer.ggml.merges', ['h e']],
+    ['tokenizer.ggml.bos_token_id', 0],
+    ['tokenizer.ggml.eos_token_id', 1],
+  ]
+  const open = (...more: [string, GgufValue][]) => loadTokenizer({ ggufMetadata: new Map([...base, ...more]) })
+
+  test.each([
+    ['llama-bpe', [0, 9]],
+    ['llama3', [0, 9]],
+    ['pixtral', [0, 9]],
+    ['tekken', [0, 9]],
+    ['smaug-bpe', [8, 6]],
+    ['qwen2', [8, 6]],
+    ['gpt-2', [8, 6]],
+    ['default', [8, 6]],
+  ])('%s: BOS, and merges or none for whole words, as llama.cpp has it', async (pre, ids) => {
+    expect((await open(['tokenizer.ggml.pre', pre])).encode('hey')).toEqual(ids)
+  })
+
+  test('BOS is what the file says where it says it', async () => {
+    const without = await open(['tokenizer.ggml.pre', 'llama-bpe'], ['tokenizer.ggml.add_bos_token', false])
+    expect(without.encode('hey')).toEqual([9])
+    const added = await open(['tokenizer.ggml.pre', 'qwen2'], ['tokenizer.ggml.add_bos_token', true])
+    expect(added.encode('hey')).toEqual([0, 8, 6])
+    const nameless = new Map([...base, ['tokenizer.ggml.add_eos_token', true] as const])
+    nameless.delete('tokenizer.ggml.eos_token_id')
+    expect((await failure(() => loadTokenizer({ ggufMetadata: nameless }))).code).toBe('invalid-tokenizer')
+  })
+
+  test('a pre-tokenizer with a name of 32 MB is refused at once', async () => {
+    const start = process.cpuUsage()
+    const error = await failure(() => open(['tokenizer.ggml.pre', 'llama'.repeat(6_400_000)]))
+    expect([error.code, error.found?.length]).toEqual(['unknown-pre-tokenizer', 64])
+    expect(process.cpuUsage(start).user).toBeLessThan(1_000_000)
+  })
+
+  test('every end of a text, a turn and a message is an end, named or known by its text', async () => {
+    const tokenizer = await open(['tokenizer.ggml.eot_token_id', 6], ['tokenizer.ggml.eom_token_id', 3])
+    expect([tokenizer.eosTokenId, tokenizer.endTokenIds]).toEqual([1, [1, 6, 3, 2, 10]])
+    expect((await failure(() => open(['tokenizer.ggml.eot_token_id', 99]))).code).toBe('invalid-tokenizer')
+  })
+
+  test('an unknown token outside the vocabulary is refused', async () => {
+    expect((await failure(() => open(['tokenizer.ggml.unknown_token_id', 11]))).code).toBe('invalid-tokenizer')
+  })
+})
+
 describe('a folder', () => {
   let tokenizer: Tokenizer
   let expected: Expected
@@ -248,17 +302,21 @@ describe('a folder', () => {
     )
   })
 
-  test('add_bos_token and add_eos_token of the config have the last word', async () => {
-    const config = JSON.stringify({ bos_token: '<s>', eos_token: '</s>', add_bos_token: true })
+  test('adds what its post-processor says, whatever add_bos_token and add_eos_token of the config are', async () => {
+    const config = JSON.stringify({ bos_token: '<s>', eos_token: '</s>', add_bos_token: true, add_eos_token: false })
     const changed = await loadTokenizer({ folder: await folderWith({ 'tokenizer_config.json': config }) })
-    expect(changed.encode('')).toEqual([1])
-    expect(changed.hash).not.toBe(tokenizer.hash)
+    expect(changed.encode('')).toEqual([1, 2])
+    const without = await json(value => Object.assign(value, { post_processor: null }))
+    const bare = await loadTokenizer({ folder: await folderWith({ 'tokenizer_config.json': config, 'tokenizer.json': without }) })
+    expect(bare.encode('')).toEqual([])
+    expect(bare.hash).not.toBe(changed.hash)
   })
 
   test('takes EOS from generation_config.json where no file names it', async () => {
     const folder = await folderWith({ 'tokenizer_config.json': '{}', 'generation_config.json': '{"eos_token_id":[2,3]}' })
     const changed = await loadTokenizer({ folder })
     expect([changed.bosTokenId, changed.eosTokenId]).toEqual([undefined, 2])
+    expect(changed.endTokenIds).toEqual([2, 3])
   })
 
   test('takes a template from the config, also out of several', async () => {
@@ -299,6 +357,13 @@ describe('a folder', () => {
     ['a huge id', value => Object.assign(value.model!.vocab!, { a: 2 ** 31 }), 'invalid-tokenizer'],
     ['a negative id', value => Object.assign(value, { added_tokens: [{ id: -1, content: 'x' }] }), 'invalid-tokenizer'],
     ['an added token without content', value => Object.assign(value, { added_tokens: [{ id: 1 }] }), 'invalid-tokenizer'],
+    ['an unknown token that is none', value => Object.assign(value.model!, { unk_token: 'nope' }), 'invalid-tokenizer'],
+    ['merges left out by chance', value => Object.assign(value.model!, { dropout: 0.1 }), 'unsupported-tokenizer'],
+    [
+      'an id that its vocabulary does not give',
+      value => Object.assign(value, { added_tokens: [{ id: 7777, content: 'new', special: false }] }),
+      'invalid-tokenizer',
+    ],
     ['a merge of three', value => Object.assign(value.model!, { merges: [['a', 'b', 'c']] }), 'invalid-tokenizer'],
     ['a merge into nothing known', value => Object.assign(value.model!, { merges: [['\u0120', '\u0121']] }), 'invalid-tokenizer'],
     [
@@ -312,11 +377,37 @@ describe('a folder', () => {
     expect((await failure(() => loadTokenizer({ folder }))).code).toBe(code)
   })
 
+  test('stops an expression that backtracks without end', async () => {
+    const pattern = { Regex: '(a+)+$' }
+    const split = await json(value => Object.assign(value, { pre_tokenizer: { type: 'Split', pattern, behavior: 'Isolated' } }))
+    const slow = await loadTokenizer({ folder: await folderWith({ 'tokenizer.json': split }) })
+    expect(slow.encode('aa b aa', { addSpecialTokens: false }).length).toBeGreaterThan(0)
+    const error = await failure(() => slow.encode(`${'a'.repeat(40)}b`))
+    expect(error.code).toBe('tokenizer-too-slow')
+  })
+
+  test('refuses a normalizer that doubles its text again and again', async () => {
+    const normalizers = Array.from({ length: 40 }, () => ({ type: 'Replace', pattern: { String: 'a' }, content: 'aa' }))
+    const text = await json(value => Object.assign(value, { normalizer: { type: 'Sequence', normalizers } }))
+    const growing = await loadTokenizer({ folder: await folderWith({ 'tokenizer.json': text }) })
+    expect((await failure(() => growing.encode('banana'))).code).toBe('text-grows')
+  })
+
+  test('refuses ten million values, and an expression of megabytes', async () => {
+    const many = (await json(value => Object.assign(value, { extra: 'HERE' }))).replace('"HERE"', `[${'0,'.repeat(10_000_000)}0]`)
+    const folder = await folderWith({ 'tokenizer.json': many })
+    expect((await failure(() => loadTokenizer({ folder }))).code).toBe('invalid-tokenizer')
+    const pattern = { Regex: 'a'.repeat(32_000_000) }
+    const long = await json(value => Object.assign(value, { pre_tokenizer: { type: 'Split', pattern, behavior: 'Isolated' } }))
+    const other = await folderWith({ 'tokenizer.json': long })
+    expect((await failure(() => loadTokenizer({ folder: other }))).code).toBe('invalid-tokenizer')
+  })
+
   test('refuses steps nested without end', async () => {
     const steps = `${'{"type":"Sequence","pretokenizers":['.repeat(50_000)}{"type":"ByteLevel"}${']}'.repeat(50_000)}`
     const text = (await json(value => Object.assign(value, { pre_tokenizer: 'HERE' }))).replace('"HERE"', steps)
     const folder = await folderWith({ 'tokenizer.json': text })
-    expect((await failure(() => loadTokenizer({ folder }))).code).toBe('unsupported-tokenizer')
+    expect((await failure(() => loadTokenizer({ folder }))).code).toBe('invalid-tokenizer')
   })
 
   test.each(['', '[]', 'null', '{"model":', '\u0000'])('refuses %j for a tokenizer.json', async text => {

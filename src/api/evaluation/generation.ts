@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { takeRows } from '../../data/memory-rows.js'
+import { takeRows } from '../../data/readers/memory-rows.js'
 import { evaluateByGeneration } from '../../evaluate/by-generation.js'
 import { RowResultFile } from '../../evaluate/row-results.js'
 import { loadScorer, type Scorer } from '../../evaluate/scorer.js'

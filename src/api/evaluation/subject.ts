@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { type LabelWords, promptLabels } from '../../data/labels.js'
-import { inMemory, type MemoryRows, readMemoryRows, takeRows } from '../../data/memory-rows.js'
 import { readRecords } from '../../data/read.js'
+import { inMemory, type MemoryRows, readMemoryRows, takeRows } from '../../data/readers/memory-rows.js'
 import type { DataRecord } from '../../data/records.js'
 import { namedColumns, requireTaskColumns } from '../../data/task-columns.js'
 import type { RunTask } from '../../data/task-config.js'

@@ -2,6 +2,7 @@ import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError, nearest } from '../../errors.js'
 import { bundledModel, packageRoot } from '../../package-root.js'
+import { schemaComment } from '../show/schema-comment.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { createOutput } from '../terminal/output.js'
 
@@ -76,7 +77,10 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const files = new Map([
     [path('train.tsv'), await readFile(join(packageRoot(), samples, 'train.tsv'), 'utf8')],
     [path('dev.tsv'), await readFile(join(packageRoot(), samples, 'dev.tsv'), 'utf8')],
-    [path('gradprompt.yaml'), task.config({ train: path('train.tsv'), dev: path('dev.tsv') })],
+    [
+      path('gradprompt.yaml'),
+      `${schemaComment(task.command, folder)}\n${task.config({ train: path('train.tsv'), dev: path('dev.tsv') })}`,
+    ],
   ])
   for (const file of files.keys()) {
     if ((await stat(file).catch(() => undefined)) === undefined) continue

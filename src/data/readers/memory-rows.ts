@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import { GradpromptError } from '../errors.js'
-import { type NamedBytes, readRecords } from './read.js'
-import { type DataRecord, setOrigin } from './records.js'
+import { GradpromptError } from '../../errors.js'
+import { type NamedBytes, readRecords } from '../read.js'
+import { type DataRecord, setOrigin } from '../records.js'
 
 /**
  * Rows that a program hands over instead of a file: they become the lines of one, so that everything behind reads them as it reads a

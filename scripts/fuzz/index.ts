@@ -1,0 +1,9 @@
+import { chatTemplate } from './chat-template.js'
+import { config } from './config.js'
+import { gguf } from './gguf.js'
+import type { FuzzTarget } from './run.js'
+import { safetensors } from './safetensors.js'
+import { tokenizer } from './tokenizer.js'
+
+/** Every reader of files from outside. */
+export const targets: readonly FuzzTarget[] = [gguf, safetensors, tokenizer, chatTemplate, config]
