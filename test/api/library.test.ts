@@ -8,16 +8,21 @@ test('what the package exports', () => {
     'GradpromptError',
     'LanguageModel',
     'Program',
+    'compareRuns',
     'compile',
     'evaluate',
     'exportPrompt',
     'generate',
+    'listRuns',
     'loadModel',
     'nearestTokens',
+    'readRun',
     'resume',
     'resumeSearch',
     'search',
+    'serve',
     'tune',
+    'writeReport',
   ])
 })
 

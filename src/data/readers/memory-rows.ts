@@ -48,7 +48,7 @@ export async function takeRows(rows: Rows, what: string): Promise<MemoryRows> {
   }
   const bytes = Buffer.from(lines.join(''))
   return {
-    name: `${what}.jsonl`,
+    name: `${what} in memory.jsonl`,
     bytes,
     count: lines.length,
     sha256: createHash('sha256').update(bytes).digest('hex'),
