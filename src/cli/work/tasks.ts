@@ -1,6 +1,5 @@
 import { setTimeout } from 'node:timers/promises'
 import { GradpromptError } from '../../errors.js'
-import { readPromptAt } from '../../sources/open.js'
 import type { GradpromptEvent } from '../../train/events.js'
 import { resolveConfig, searchConfigInput } from './config-input.js'
 import type { News, Progress, TaskName, Tasks } from './messages.js'
@@ -59,11 +58,9 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return exportPrompt(folder, options)
   },
 
-  async nearest({ prompt, model: name }) {
-    const { nearestTokens } = await import('../../evaluate/nearest-tokens.js')
-    const file = await readPromptAt(prompt)
-    const { withModel } = await import('../../model/with-model.js')
-    return withModel(name, {}, model => nearestTokens(model, file))
+  async nearest({ prompt, model }) {
+    const { readVectors } = await import('../../api/nearest.js')
+    return readVectors(prompt, model)
   },
 
   async report({ folder }) {
