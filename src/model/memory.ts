@@ -46,14 +46,16 @@ export class MemoryPlan {
     return training ? layer * (numLayers + 2) : layer * 3
   }
 
-  /** Bytes of a run over so many rows, of which `headRows` go through the language-model head. */
-  estimate(rows: number, headRows: number, training: boolean): number {
-    return (
-      BASE +
-      this.weights +
-      rows * this.bytesPerRow(training) +
-      headRows * this.checkpoint.config.vocabSize * 4 * (training ? 4 : 3)
-    )
+  /**
+   * Bytes of a run over so many rows, of which `headRows` go through the language-model head.
+   *
+   * @param pairs of a query and a key that attention compares: a sequence of T rows has T²
+   */
+  estimate(rows: number, headRows: number, training: boolean, pairs = 0): number {
+    const { vocabSize, numAttentionHeads, numLayers } = this.checkpoint.config
+    // A backward pass reads the scores and their probabilities of every layer; a forward pass holds those of one.
+    const scores = 4 * numAttentionHeads * pairs * (training ? 2 * numLayers : 3)
+    return BASE + this.weights + rows * this.bytesPerRow(training) + scores + headRows * vocabSize * 4 * (training ? 4 : 3)
   }
 
   /** Bytes that are left beside a training run of the most rows that are computed at once. */
@@ -76,9 +78,10 @@ export class MemoryPlan {
     let start = 0
     let rows = 0
     let heads = 0
+    let pairs = 0
     for (const [i, length] of lengths.entries()) {
       const fits =
-        this.estimate(rows + length, heads + headRows[i]!, training) <= this.budget &&
+        this.estimate(rows + length, heads + headRows[i]!, training, pairs + length * length) <= this.budget &&
         rows + length <= PREFERRED_ROWS[training ? 'training' : 'forward'] &&
         (heads + headRows[i]!) * this.checkpoint.config.vocabSize * 4 <= LOGITS
       if (!fits && i > start) {
@@ -86,8 +89,10 @@ export class MemoryPlan {
         start = i
         rows = 0
         heads = 0
+        pairs = 0
       }
       rows += length
+      pairs += length * length
       heads += headRows[i]!
     }
     if (start < lengths.length) parts.push([start, lengths.length])

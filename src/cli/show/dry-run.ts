@@ -51,7 +51,8 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0)
   const labelTokens = (row: TrainingRow) => row.labels.filter(label => label !== -100).length
   const lengths = batch.map(row => row.ids.length)
-  const needed = memory.estimate(numVirtualTokens + sum(lengths), sum(batch.map(labelTokens)), true)
+  const pairs = sum(lengths.map(length => length ** 2))
+  const needed = memory.estimate(numVirtualTokens + sum(lengths), sum(batch.map(labelTokens)), true, pairs)
   const parts = memory.split(lengths, { headRows: batch.map(labelTokens), training: true })
 
   const summary = {

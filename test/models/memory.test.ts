@@ -1,0 +1,37 @@
+import { execFile } from 'node:child_process'
+import { resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { describe, expect, test } from 'vitest'
+
+/** What a batch is expected to take, against the most that a process of its own has held. */
+
+const run = promisify(execFile)
+
+const program = `
+import { loadModel } from ${JSON.stringify(resolve('dist/src/index.js'))}
+const [job, count, length] = [process.argv[1], Number(process.argv[2]), Number(process.argv[3])]
+const model = await loadModel('models/smollm2-135m-instruct', { threads: 2 })
+const rows = Array.from({ length: count }, (_, i) => {
+  const ids = Array.from({ length }, (_, j) => 100 + ((i * 7919 + j * 104729) % 40000))
+  return { ids, labels: ids.map((id, j) => (j >= length - 2 ? id : -100)) }
+})
+const d = model.config.hiddenSize
+if (job === 'train') await model.lossAndGradient({ softPrompt: { data: new Float32Array(20 * d).fill(0.01), shape: [20, d] }, rows })
+else await model.logLikelihoods(undefined, rows.map(({ ids }) => ({ context: ids.slice(0, -2), candidates: [{ ids: ids.slice(-2) }] })))
+const estimate = model.memory.estimate(count * length + (job === 'train' ? 20 : 0), 2 * count, job === 'train', count * length ** 2)
+console.log(JSON.stringify({ estimate, peak: process.resourceUsage().maxRSS * 1024 }))
+process.exit(0)
+`
+
+describe('the estimate of a batch lies near the measured peak', () => {
+  test.each([
+    ['train', 16, 60],
+    ['train', 1, 900],
+    ['score', 2, 900],
+  ])('%s: %i rows of %i tokens', { timeout: 240_000 }, async (job, count, length) => {
+    const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', program, job, `${count}`, `${length}`])
+    const { estimate, peak } = JSON.parse(stdout) as { estimate: number; peak: number }
+    expect(estimate / peak).toBeGreaterThan(0.85)
+    expect(estimate / peak).toBeLessThan(1.2)
+  })
+})
