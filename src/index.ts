@@ -1,4 +1,4 @@
-import { type OptionNames, refuseUnknown } from './api/options.js'
+import { type OptionNames, refuseUnknown } from './config/call-options.js'
 import { LanguageModel, type LoadOptions } from './model/language-model.js'
 
 /**

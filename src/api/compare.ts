@@ -1,12 +1,12 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
+import { defaultSeed, type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { GradpromptError, nearest } from '../errors.js'
 import { type Comparison, type Condition, compareConditions } from '../evaluate/comparison.js'
 import { predictionsPath } from '../evaluate/predictions.js'
 import { readRowResults } from '../evaluate/row-results.js'
 import type { ComparedRun, ComparisonReport } from '../report/comparison.js'
 import { openRun } from '../store/run-folder.js'
-import { defaultSeed, type OptionNames, refuseUnknown } from './options.js'
 
 /** Runs and evaluations over the same rows, beside each other: the library's `compareRuns`, which the command line calls. */
 

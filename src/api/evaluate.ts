@@ -1,3 +1,4 @@
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import type { LabelWords } from '../data/labels.js'
 import type { Rows } from '../data/readers/memory-rows.js'
 import type { Template } from '../data/template.js'
@@ -12,7 +13,6 @@ import type { LanguageModel } from '../model/language-model.js'
 import { firstOf, type ModelSettings, useModel } from '../model/with-model.js'
 import type { PromptGiven } from '../sources/open.js'
 import type { ConfigInput } from '../train/config.js'
-import { type OptionNames, refuseUnknown } from './options.js'
 
 /**
  * Scoring a prompt, a plain instruction or the bare model: the library's `evaluate`, which the command line calls. How an answer is

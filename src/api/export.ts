@@ -1,4 +1,5 @@
 import { readdir } from 'node:fs/promises'
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { readRecords } from '../data/read.js'
 import type { DataRecord } from '../data/records.js'
 import { RowBuilder } from '../data/rows.js'
@@ -12,7 +13,6 @@ import { hasPeftAdapter, peftAdapter } from '../sources/peft-adapter.js'
 import { activePrompt } from '../sources/prompt.js'
 import { type LearnedRun, readLearnedRun } from '../sources/run.js'
 import type { PromptFile } from '../store/prompt-file.js'
-import { type OptionNames, refuseUnknown } from './options.js'
 
 export interface ExportOptions {
   /** Where the prompt is to be used: one of `exportTargets`. */

@@ -1,3 +1,4 @@
+import { defaultSeed, type OptionNames, refuseUnknown } from '../config/call-options.js'
 import type { Template } from '../data/template.js'
 import { GradpromptError } from '../errors.js'
 import { type AskedInput, type Frame, framed } from '../generate/framing.js'
@@ -7,7 +8,6 @@ import { type GenerationSettings, generationRequest, tokenBudget } from '../gene
 import { openPrompt, type PromptGiven, type PromptSource } from '../sources/open.js'
 import { promptTask } from '../sources/prompt.js'
 import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './generation/opening.js'
-import { defaultSeed, type OptionNames, refuseUnknown } from './options.js'
 
 /** Answering texts, rows and conversations: the library's `generate`, as answers, as a stream of pieces, or as a file of rows. */
 

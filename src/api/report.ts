@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import type { MovedTokens } from '../evaluate/nearest-tokens.js'
 import { readPredictions, type ScoredPart } from '../evaluate/predictions.js'
 import type { LanguageModel } from '../model/language-model.js'
@@ -11,7 +12,6 @@ import type { SearchResult } from '../search/run/events.js'
 import { readPrompt } from '../store/prompt-file.js'
 import { openRun, type Run, startName } from '../store/run-folder.js'
 import type { RunResult } from '../train/events.js'
-import { type OptionNames, refuseUnknown } from './options.js'
 import { tuneConfigOf } from './runs.js'
 
 /** A run as a page: what its folder holds, and what its vectors read as on its model. */

@@ -1,23 +1,14 @@
+import { refuseUnknown } from '../config/call-options.js'
 import type { SearchActivity, SearchEvent } from '../search/run/events.js'
 import { openRun } from '../store/run-folder.js'
 import type { GradpromptEvent, ScoringProgress } from '../train/events.js'
-import { type OptionNames, refuseUnknown } from './options.js'
 import { resumeSearch, type SearchRun } from './search.js'
-import type { ResumeOptions as SittingOptions } from './sitting.js'
+import { resumeNames, type ResumeOptions as SittingOptions } from './sitting.js'
 import { resumeTune, type TuneRun } from './tune.js'
 
 /** Going on with a run, whatever it learns: its folder says which kind it is. */
 
 export type ResumeOptions = SittingOptions<GradpromptEvent | SearchEvent, ScoringProgress | SearchActivity>
-
-const names = {
-  onEvent: true,
-  onProgress: true,
-  signal: true,
-  steps: true,
-  model: true,
-  data: true,
-} satisfies OptionNames<ResumeOptions>
 
 /**
  * Goes on with a run from its last checkpoint, to the same bits as if it had never stopped (on the same processor, versions and
@@ -33,7 +24,7 @@ const names = {
  *   `checkpoint-mismatch`, and as `tune` and `search` do
  */
 export async function resume(folder: string, options: ResumeOptions = {}): Promise<TuneRun | SearchRun> {
-  refuseUnknown('resume', options, names)
+  refuseUnknown('resume', options, resumeNames)
   const { isSearch } = await openRun(folder)
   return isSearch ? resumeSearch(folder, options) : resumeTune(folder, options)
 }

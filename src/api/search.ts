@@ -1,3 +1,4 @@
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import type { TaskRows } from '../data/task.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { parseSearchConfig, type SearchConfig, type SearchConfigInput } from '../search/config.js'
@@ -11,7 +12,6 @@ import type { WarningEvent } from '../store/events.js'
 import { type KnownModel, nameOfData, type RunDetails, refuseOtherModel, runDetails } from '../store/run-details.js'
 import type { Hearer } from '../store/run-session.js'
 import { type Given, separate } from './given.js'
-import { type OptionNames, refuseUnknown } from './options.js'
 import { searchConfigOf } from './runs.js'
 import { beginRun, type Learning, type ResumeOptions, resumeRun } from './sitting.js'
 

@@ -1,10 +1,10 @@
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { GradpromptError } from '../errors.js'
 import type { ServedModel } from '../serve/completions.js'
 import { isLoopback } from '../serve/loopback.js'
 import { type ServedRequest, startServer } from '../serve/server.js'
 import { openPrompt, type PromptGiven } from '../sources/open.js'
 import { type EngineSettings, useEngine } from './generation/opening.js'
-import { type OptionNames, refuseUnknown } from './options.js'
 
 /** An OpenAI-compatible endpoint over a model and prompts on it: the library's `serve`, which the command line calls. */
 

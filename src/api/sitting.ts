@@ -1,3 +1,4 @@
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import type { Part, TaskRows } from '../data/task.js'
 import { GradpromptError, refuseAborted } from '../errors.js'
 import type { LanguageModel } from '../model/language-model.js'
@@ -102,7 +103,16 @@ export interface ResumeOptions<Event, Activity> extends Hearer<Event, Activity> 
   readonly data?: GivenRows | undefined
 }
 
-/** @throws GradpromptError `not-a-run`, `run-locked`, `invalid-steps`, `rows-needed`, `data-changed`, `model-changed`, and as `beginRun` */
+export const resumeNames = {
+  onEvent: true,
+  onProgress: true,
+  signal: true,
+  steps: true,
+  model: true,
+  data: true,
+} satisfies OptionNames<ResumeOptions<never, never>>
+
+/** @throws GradpromptError `unknown-option`, `not-a-run`, `run-locked`, `invalid-steps`, `rows-needed`, `data-changed`, `model-changed`, and as `beginRun` */
 export async function resumeRun<
   Config extends LearningConfig,
   Task extends LearningTask,
@@ -113,9 +123,11 @@ export async function resumeRun<
 >(
   learning: Learning<Config, Task, Job, Event, Activity, Outcome>,
   folder: string,
-  { steps, model: given, data, ...listening }: ResumeOptions<Event, Activity>,
+  options: ResumeOptions<Event, Activity>,
 ): Promise<Finished<Config, Outcome>> {
   const started = performance.now()
+  refuseUnknown('resume', options, resumeNames)
+  const { steps, model: given, data, ...listening } = options
   const { signal } = listening
   if (steps !== undefined && !(Number.isSafeInteger(steps) && steps >= 1))
     throw invalidSteps(steps, 'a whole number of at least 1')

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { readTask, type Task, type TaskRows } from '../data/task.js'
 import { refuseAborted } from '../errors.js'
 import { loadTokenizer } from '../formats/tokenizer.js'
@@ -15,7 +16,6 @@ import type { GradpromptEvent, RunResult, ScoringProgress } from '../train/event
 import { type Job, prepareJob, runJob } from '../train/job.js'
 import { restoreLearning } from '../train/loop.js'
 import { type Given, separate } from './given.js'
-import { type OptionNames, refuseUnknown } from './options.js'
 import { readTunedRun, type TunedRun, tuneConfigOf } from './runs.js'
 import { beginRun, type Learning, type ResumeOptions, resumeRun, withCounts } from './sitting.js'
 

@@ -1,5 +1,6 @@
 import { tf } from '../../kernels/tf.js'
 import type { AttentionCall } from '../../models/family.js'
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { GradpromptError } from '../errors.js'
 import { Program, type ProgramInput, type ProgramSpec } from '../program/program.js'
 import { type ActivePrompt, parameterInputs, placementOf, plainPrompt, type SoftPrompt } from './active-prompt.js'
@@ -74,6 +75,7 @@ export class ModelInspection {
 
   /** @throws GradpromptError `context-exceeded`, `invalid-token-id`, `not-enough-memory`, `unsupported-prompt`, and as compiling does */
   async forward(rows: readonly (readonly number[])[], options: ForwardPassOptions = {}): Promise<ForwardPass[]> {
+    refuseUnknown('forward', options, names)
     const { config } = this.#model
     const prompt = options.prompt && ('method' in options.prompt ? options.prompt : plainPrompt(options.prompt, config))
     if (options.attentions === true) refuseHidden(prompt, this.#model)
@@ -213,6 +215,8 @@ export class ModelInspection {
     })
   }
 }
+
+const names = { hiddenStates: true, attentions: true, prompt: true, hook: true } satisfies OptionNames<ForwardPassOptions>
 
 /** Of a position without a loss. */
 const IGNORED = -100

@@ -77,7 +77,7 @@ describe('rows and a model in memory', () => {
     const { model: _, threads: __, data, ...config } = toySearch(place.folder, { search: { steps: 2, searchWidth: 4, topk: 4 } })
     const { columns: ___, train: ____, ...rest } = data
     const own = Array.from({ length: 40 }, (_, i) => ({ text: `${i % 2 ? 'stone' : 'wine'} ${i}`, label: i % 2 }))
-    const run = await search({ ...config, model, data: { ...rest, train: own } } as never)
+    const run = await search({ ...config, model, data: { ...rest, train: own } })
     expect(run.result.steps).toBe(2)
     expect(await problemOf(resume(run.folder, { steps: 3 }))).toMatchObject({ code: 'rows-needed' })
     expect((await resume(run.folder, { steps: 3, model, data: { train: own } })).result.steps).toBe(3)

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { defaultSeed } from '../../config/call-options.js'
 import { type LabelWords, promptLabels } from '../../data/labels.js'
 import { readRecords } from '../../data/read.js'
 import { inMemory, type MemoryRows, readMemoryRows, takeRows } from '../../data/readers/memory-rows.js'
@@ -14,7 +15,6 @@ import type { GeneratedAnswers } from '../../report/evaluation.js'
 import { openPrompt, type PromptSource } from '../../sources/open.js'
 import { parseConfig } from '../../train/config.js'
 import type { EvaluateOptions, EvaluateResult } from '../evaluate.js'
-import { defaultSeed } from '../options.js'
 
 /**
  * What an evaluation is of, once a call, its config and the prompt's run have each said their part: the one place that knows which of

@@ -22,34 +22,30 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
   const rows = (await askedIn(options)).map(
     ({ origin, value }): InputRow => ({ origin, input: framed(value, given.frame, origin) }),
   )
-  const lock = await lockOutput(output)
-  try {
-    await using opened = await openAnswering(options, given)
-    const { engine, model, weights, prompt, settings, render } = opened
-    const { active, frame } = prompt
-    const hash = createHash('sha256').update(await readFile(input))
-    const decisive = { model: model.hash, weights, frame, method: active?.config, settings, maxNewTokens, render, version }
-    hash.update(JSON.stringify(decisive))
-    for (const [name, data] of active?.parameters ?? [])
-      hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
-    const started = performance.now()
-    const { resumed, tokens } = await answerRows(rows, {
-      generator: engine,
-      tokenizer: prompt.tokenizer,
-      render,
-      settings,
-      maxNewTokens,
-      room: prompt.room,
-      output,
-      fingerprint: hash.digest('hex'),
-      onProgress: (done, total) => onProgress?.(done, total, 'rows'),
-      ...(signal && { signal }),
-    })
-    const seconds = (performance.now() - started) / 1000
-    return { output, rows: rows.length, resumed, tokens, seconds, model: model.name }
-  } finally {
-    await lock.release()
-  }
+  await using _ = await lockOutput(output)
+  await using opened = await openAnswering(options, given)
+  const { engine, model, weights, prompt, settings, render } = opened
+  const { active, frame } = prompt
+  const hash = createHash('sha256').update(await readFile(input))
+  const decisive = { model: model.hash, weights, frame, method: active?.config, settings, maxNewTokens, render, version }
+  hash.update(JSON.stringify(decisive))
+  for (const [name, data] of active?.parameters ?? [])
+    hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+  const started = performance.now()
+  const { resumed, tokens } = await answerRows(rows, {
+    generator: engine,
+    tokenizer: prompt.tokenizer,
+    render,
+    settings,
+    maxNewTokens,
+    room: prompt.room,
+    output,
+    fingerprint: hash.digest('hex'),
+    onProgress: (done, total) => onProgress?.(done, total, 'rows'),
+    ...(signal && { signal }),
+  })
+  const seconds = (performance.now() - started) / 1000
+  return { output, rows: rows.length, resumed, tokens, seconds, model: model.name }
 }
 
 interface Asked {

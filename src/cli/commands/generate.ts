@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises'
-import { defaultSeed } from '../../api/options.js'
+import { defaultSeed } from '../../config/call-options.js'
 import { GradpromptError } from '../../errors.js'
 import type { GenerationSettings } from '../../generate/settings.js'
 import { engineRequest, inRange } from '../show/engine-options.js'

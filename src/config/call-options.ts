@@ -1,6 +1,8 @@
 import { GradpromptError, nearest } from '../errors.js'
 
-/** What every call of the library checks of its own options: a name that nothing reads is a mistake, and never ignored. */
+/**
+ * What every call of the library has for its own options: a name that nothing reads is a mistake, and never ignored. It knows no call.
+ */
 
 /** The names of a call's options, each once: `satisfies OptionNames<Options>` keeps the list and the type the same. */
 export type OptionNames<Options> = { readonly [Name in keyof Required<Options>]: true }
