@@ -19,7 +19,14 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 
 export type { ModelConfig } from '../models/family.js'
 export { type Compared, type CompareOptions, compareRuns, type RunComparison } from './api/compare.js'
-export { type EvaluateOptions, type EvaluateResult, evaluate, type Prediction } from './api/evaluate.js'
+export {
+  type EvaluatedControl,
+  type EvaluateOptions,
+  type EvaluateResult,
+  evaluate,
+  type GeneratedFigures,
+  type Prediction,
+} from './api/evaluate.js'
 export { type ExportOptions, exportPrompt } from './api/export.js'
 export {
   type AnswerOptions,
@@ -42,10 +49,13 @@ export {
 } from './api/search.js'
 export { type ServeOptions, type Server, serve } from './api/serve.js'
 export { type TuneInput, type TuneOptions, type TuneRun, tune } from './api/tune.js'
+export type { Row, Rows } from './data/readers/memory-rows.js'
 export { GradpromptError } from './errors.js'
 export type { MetricValue } from './evaluate/intervals.js'
 export { type NearestToken, nearestTokens } from './evaluate/nearest-tokens.js'
+export type { RowResult } from './evaluate/row-results.js'
 export type { Metrics } from './evaluate/score.js'
+export type { Scorer, ScorerFunction } from './evaluate/scorer.js'
 export type { Tokenizer } from './formats/tokenizer.js'
 export type { Generation } from './generate/request.js'
 export type { SoftPrompt } from './model/active-prompt.js'
@@ -57,6 +67,7 @@ export type { Device } from './program/devices.js'
 export { type InputSpec, Program, type ProgramInput } from './program/program.js'
 export type { SearchConfig, SearchConfigInput } from './search/config.js'
 export type { SearchEvent, SearchResult } from './search/run/events.js'
+export type { PromptGiven } from './sources/open.js'
 export type { PromptFile } from './store/prompt-file.js'
 export type { Config, ConfigInput } from './train/config.js'
 export type * from './train/events.js'
