@@ -1,3 +1,4 @@
+import { capScores } from './causal-attention.js'
 import { type Attributes, defineKernel } from './kernel.js'
 import { tf } from './tf.js'
 
@@ -98,6 +99,7 @@ class Part {
     /** Of each query among its sequence's new tokens, [Q]. */
     place: tf.Tensor,
     window: number,
+    softCap: number,
   ) {
     const { keys, users, userPositions, keyPositions } = section
     ;[this.blocks, this.keyHeads, this.size, this.width] = keys.shape as [number, number, number, number]
@@ -110,7 +112,7 @@ class Part {
       : tf.reshape(tf.gather(firstPositions, users as tf.Tensor1D), [blocks, 1, 1, 1])
     const places = tf.reshape(place, this.several ? [1, 1, queries, 1, 1] : [1, 1, queries, 1])
     const at = tf.reshape(keyPositions, this.several ? [blocks, 1, 1, 1, width] : [blocks, 1, 1, width])
-    this.scores = tf.add(products, sight(first, places, at, window))
+    this.scores = tf.add(capScores(products, softCap), sight(first, places, at, window))
   }
 
   private get queries(): number {
@@ -163,6 +165,7 @@ function blockwise(
   { q, k, v, firstPositions, queryIndex, querySlot, sections }: Inputs,
   scale: number,
   window: number,
+  softCap: number,
 ): tf.Tensor {
   const [heads, , size] = q.shape as [number, number, number]
   const [sequences, length] = queryIndex.shape as [number, number]
@@ -177,8 +180,8 @@ function blockwise(
   const query = bySequence(tf.mul(q, scale)) // [G, Hkv, Q, D]
   const place = tf.tile(upTo(length), [repeat]) // [Q]
   const among = sightAmongNew(tf.expandDims(place, 1), tf.expandDims(upTo(length), 0), window) // [Q, T]
-  const scores = tf.add(tf.matMul(query, bySequence(k), false, true), barred(among)) // [G, Hkv, Q, T]
-  const parts = sections.map(section => new Part(section, query, firstPositions, place, window))
+  const scores = tf.add(capScores(tf.matMul(query, bySequence(k), false, true), softCap), barred(among)) // [G, Hkv, Q, T]
+  const parts = sections.map(section => new Part(section, query, firstPositions, place, window, softCap))
   const maximum = parts.reduce((highest, part) => tf.maximum(highest, part.maximum()), tf.max(scores, -1, true))
   const weights = tf.exp(tf.sub(scores, maximum)) // [G, Hkv, Q, T]
   const sums = parts.map(part => part.sums(maximum))
@@ -197,7 +200,12 @@ function blockwise(
 }
 
 /** Every row against every key of the cache and every new one, with one mask: what the blockwise form must equal. */
-function dense({ q, k, v, firstPositions, queryIndex, querySlot, sections }: Inputs, scale: number, window: number): tf.Tensor {
+function dense(
+  { q, k, v, firstPositions, queryIndex, querySlot, sections }: Inputs,
+  scale: number,
+  window: number,
+  softCap: number,
+): tf.Tensor {
   const [heads, rows, size] = q.shape as [number, number, number]
   const keyHeads = k.shape[0]!
   const repeated = (x: tf.Tensor) => {
@@ -225,7 +233,7 @@ function dense({ q, k, v, firstPositions, queryIndex, querySlot, sections }: Inp
     const unseen = tf.mul(tf.sub(tf.reshape(seen, [rows, count * width]), 1), NEVER)
     masks.push(tf.add(unseen, sight(first, column(place), tf.reshape(keyPositions, [1, count * width]), window)))
   }
-  const scores = tf.mul(tf.matMul(q, tf.concat(keys, 1), false, true), scale) // [H, R, R + keys]
+  const scores = capScores(tf.mul(tf.matMul(q, tf.concat(keys, 1), false, true), scale), softCap) // [H, R, R + keys]
   return tf.matMul(tf.softmax(tf.add(scores, tf.concat(masks, 1))), tf.concat(values, 1))
 }
 
@@ -243,7 +251,8 @@ function inputsOf(given: Record<string, tf.Tensor>): Inputs {
 }
 
 function define(name: string, names: readonly string[]) {
-  const numbers = ({ scale, window }: Attributes) => [scale as number, window as number] as const
+  const numbers = ({ scale, window, softCap }: Attributes) =>
+    [scale as number, window as number, (softCap ?? 0) as number] as const
   return defineKernel({
     name,
     inputs: ['q', 'k', 'v', ...NEW, ...names],
@@ -263,7 +272,8 @@ const shared = define('CachedAttentionShared', [...OWN, ...SHARED.map(capital)])
  * @param v their values, [Hkv, R, D]
  * @param tokens which rows are whose
  * @param cache the blocks that one sequence sees, and those that several see
- * @param options scale of the scores, usually D^-0.5; window: how many positions back a row sees, itself included (0: all)
+ * @param options scale of the scores, usually D^-0.5; window: how many positions back a row sees, itself included (0: all); softCap:
+ *   see `capScores`
  * @returns [H, R, D]
  */
 export function cachedAttention(
@@ -272,9 +282,9 @@ export function cachedAttention(
   v: tf.Tensor,
   tokens: NewTokens,
   cache: { readonly own: CacheSection; readonly shared?: CacheSection },
-  options: { scale: number; window?: number },
+  options: { readonly scale: number; readonly window?: number; readonly softCap?: number },
 ): tf.Tensor3D {
-  const attributes = { scale: options.scale, window: options.window ?? 0 }
+  const attributes = { scale: options.scale, window: options.window ?? 0, softCap: options.softCap ?? 0 }
   const inputs = { q, k, v, ...tokens, ...cache.own }
   if (!cache.shared) return own(inputs, attributes) as tf.Tensor3D
   const others = Object.fromEntries(Object.entries(cache.shared).map(([name, tensor]) => [capital(name), tensor as tf.Tensor]))

@@ -50,6 +50,10 @@ function mask(queryPositions: tf.Tensor, keyPositions: tf.Tensor, window: number
   return tf.mul(tf.sub(tf.cast(visible, 'float32'), 1), NEVER)
 }
 
+/** Scores kept between -softCap and softCap: `softCap * tanh(s / softCap)` (Gemma 2); as they are where it is 0. */
+export const capScores = (scores: tf.Tensor, softCap: number): tf.Tensor =>
+  softCap === 0 ? scores : tf.mul(tf.tanh(tf.div(scores, softCap)), softCap)
+
 /** The grouped form: what a forward pass computes and the backward pass needs again. */
 class Groups {
   private readonly keyHeads: number
@@ -65,6 +69,7 @@ class Groups {
     private readonly inputs: Inputs,
     private readonly scale: number,
     private readonly window: number,
+    private readonly softCap: number,
   ) {
     const { q, k, sharedPositions, queryIndex } = inputs
     ;[this.keyHeads, this.rows] = k.shape as [number, number]
@@ -143,8 +148,13 @@ class Groups {
   }
 
   /** [Hkv, G, repeat T, P + K] */
+  private scores(): tf.Tensor {
+    return tf.matMul(this.scaledQueries(), this.keyed(this.inputs.k), false, true)
+  }
+
+  /** [Hkv, G, repeat T, P + K] */
   private probabilities(): tf.Tensor {
-    return tf.softmax(tf.add(tf.matMul(this.scaledQueries(), this.keyed(this.inputs.k), false, true), this.mask()))
+    return tf.softmax(tf.add(capScores(this.scores(), this.softCap), this.mask()))
   }
 
   private sums(): tf.Tensor {
@@ -161,12 +171,14 @@ class Groups {
     return tf.mul(this.grouped(dy), real)
   }
 
-  /** Gradient of the scores before the softmax, [Hkv, G, repeat T, P + K]. */
+  /** Gradient of the scores, [Hkv, G, repeat T, P + K]. */
   private scoreGradient(dy: tf.Tensor): tf.Tensor {
     const d = this.slotGradient(dy)
     // sum(dP P) = sum(dy y), which is the shorter sum.
     const inner = tf.sum(tf.mul(d, this.sums()), -1, true) // [Hkv, G, repeat T, 1]
-    return tf.mul(this.probabilities(), tf.sub(tf.matMul(d, this.keyed(this.inputs.v), false, true), inner))
+    const capped = tf.mul(this.probabilities(), tf.sub(tf.matMul(d, this.keyed(this.inputs.v), false, true), inner))
+    if (this.softCap === 0) return capped
+    return tf.mul(capped, tf.sub(1, tf.square(tf.tanh(tf.div(this.scores(), this.softCap)))))
   }
 
   queryGradient(dy: tf.Tensor): tf.Tensor {
@@ -183,7 +195,7 @@ class Groups {
 }
 
 /** Every query row against every row, with one mask: what the grouped form must equal. */
-function dense(inputs: Inputs, scale: number, window: number): tf.Tensor {
+function dense(inputs: Inputs, scale: number, window: number, softCap: number): tf.Tensor {
   const { q, k, v, keyPositions, sharedPositions, queryPositions, querySlot, keyIndex } = inputs
   const rows = k.shape[1]!
   const group = tf.floorDiv(querySlot, int(queryPositions.shape[1]!)) as tf.Tensor1D // [Q]
@@ -201,7 +213,7 @@ function dense(inputs: Inputs, scale: number, window: number): tf.Tensor {
     const repeat = q.shape[0]! / x.shape[0]!
     return tf.reshape(tf.tile(tf.expandDims(x, 1), [1, repeat, 1, 1]), [q.shape[0]!, rows, x.shape[2]!]) // [H, R, D]
   }
-  const scores = tf.add(tf.mul(tf.matMul(q, repeated(k), false, true), scale), barred) // [H, Q, R]
+  const scores = tf.add(capScores(tf.mul(tf.matMul(q, repeated(k), false, true), scale), softCap), barred) // [H, Q, R]
   return tf.matMul(tf.softmax(scores), repeated(v))
 }
 
@@ -222,11 +234,13 @@ const NAMES = [
 /** Two kernels, with and without `keySlot`, because a TF.js gradient names the inputs that it saves. */
 function define(name: string, names: readonly string[]) {
   const read = (inputs: Record<string, tf.Tensor>) => inputs as unknown as Inputs
-  const groupsOf = (inputs: Inputs, { scale, window }: Attributes) => new Groups(inputs, scale as number, window as number)
+  const numbers = ({ scale, window, softCap }: Attributes) =>
+    [scale as number, window as number, (softCap ?? 0) as number] as const
+  const groupsOf = (inputs: Inputs, attributes: Attributes) => new Groups(inputs, ...numbers(attributes))
   return defineKernel({
     name,
     inputs: names,
-    reference: (inputs, { scale, window }) => dense(read(inputs), scale as number, window as number),
+    reference: (inputs, attributes) => dense(read(inputs), ...numbers(attributes)),
     expand: (inputs, attributes) => groupsOf(read(inputs), attributes).output(),
     gradient: {
       inputsToSave: [...names],
@@ -253,7 +267,8 @@ const overlapping = define('CausalAttentionOverlapping', NAMES.slice(0, -1))
  * @param q queries with positions applied, [H, Q, D]
  * @param k keys with positions applied, [Hkv, R, D]; H is a multiple of Hkv
  * @param v values, [Hkv, R, D]
- * @param options scale of the scores, usually D^-0.5; window: how many positions back a row sees, itself included (0: all)
+ * @param options scale of the scores, usually D^-0.5; window: how many positions back a row sees, itself included (0: all); softCap:
+ *   see `capScores`
  * @returns [H, Q, D]
  */
 export function causalAttention(
@@ -261,10 +276,10 @@ export function causalAttention(
   k: tf.Tensor,
   v: tf.Tensor,
   layout: AttentionLayout,
-  options: { scale: number; window?: number },
+  options: { readonly scale: number; readonly window?: number; readonly softCap?: number },
 ): tf.Tensor3D {
   const { keySlot, ...rest } = layout
-  const attributes = { scale: options.scale, window: options.window ?? 0 }
+  const attributes = { scale: options.scale, window: options.window ?? 0, softCap: options.softCap ?? 0 }
   return (
     keySlot ? distinct({ q, k, v, ...rest, keySlot }, attributes) : overlapping({ q, k, v, ...rest }, attributes)
   ) as tf.Tensor3D

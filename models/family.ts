@@ -1,5 +1,5 @@
 import type { tf } from '../kernels/tf.js'
-import { GradpromptError } from '../src/errors.js'
+import type { ConfigReader } from './blocks/config-reader.js'
 
 /** What every causal language model has, in the words of Hugging Face's config.json. */
 export interface ModelConfig {
@@ -32,15 +32,26 @@ export interface WeightPart {
   readonly transposed?: boolean
   /** The checkpoint's rows are permuted as llama.cpp wants rotary heads: pairs side by side, this many heads. */
   readonly permutedHeads?: number
+  /**
+   * The checkpoint's rows are queries, keys and values by key head: the queries of its `repeat` heads, its key, its value, `headDim`
+   * rows each, and then the next key head. Programs have all queries, then all keys, then all values.
+   */
+  readonly byKeyHead?: { readonly repeat: number; readonly headDim: number }
+  /** Added to the stored numbers: norms that multiply by `1 + weight` store the weight. */
+  readonly added?: number
 }
 
-/** How a family's checkpoints look as GGUF. */
-export interface GgufNaming {
+/** How a family's checkpoints look as GGUF. Several architectures of that format may be one family, stored in different ways. */
+export interface GgufNaming<Config extends ModelConfig = ModelConfig> {
+  /** Values of `general.architecture`. */
   readonly architectures: readonly string[]
-  /** The keys of config.json, from metadata. `get` reads `<architecture>.<key>`. */
-  config(get: (key: string) => unknown): Record<string, unknown>
-  /** The part as this format stores it: tensor name and layout. */
-  part(part: WeightPart, config: ModelConfig): WeightPart
+  /**
+   * The keys of config.json, from metadata: `get` reads `<architecture>.<key>`, and what nobody reads is refused. `has` tells whether
+   * a tensor is there, for what the metadata leave out.
+   */
+  config(get: (key: string) => unknown, architecture: string, has: (tensor: string) => boolean): Record<string, unknown>
+  /** The weights by the names and in the layout of this format. */
+  weights(config: Config, architecture: string): WeightSpec[]
 }
 
 /** One layer's queries, keys and values, with positions applied. */
@@ -56,6 +67,8 @@ export interface AttentionCall {
   readonly scale: number
   /** How many positions back a row sees, itself included; 0: all. */
   readonly window: number
+  /** Scores s become `softCap * tanh(s / softCap)` before the softmax; 0: they stay. */
+  readonly softCap: number
   /** Whether the queries are those of the read rows. */
   readonly last: boolean
   /** This layer's keys and values of rows that are not among its own, without positions: [n, d] -> two of [Hkv, n, D]. */
@@ -96,7 +109,7 @@ export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
   readonly name: string
   /** `model_type` values of config.json. */
   readonly modelTypes: readonly string[]
-  readonly gguf: GgufNaming
+  readonly gguf: GgufNaming<Config>
   parseConfig(raw: ConfigReader): Config
   weights(config: Config): WeightSpec[]
   /** Stored tensors that are known and not needed. */
@@ -105,74 +118,18 @@ export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
   readonly embedding: string
   /** Name of a layer's attention among the modules of transformers' model. */
   attentionModule(layer: number): string
+  /** What that model multiplies embeddings by that it is given in place of tokens. */
+  inputMultiplier(config: Config): number
+  /** That model's keys have the two numbers that turn together side by side; here they are half a head apart. */
+  readonly pairedKeys: boolean
   /** Token embeddings as the first layer takes them: `ids` [N] int32 -> [N, d]. */
   embed(config: Config, weight: (name: string) => tf.Tensor, ids: tf.Tensor): tf.Tensor
+  /** Products of vectors with the embedding of every token, as `embed` gives it: [F, d] -> [F, V]. */
+  embeddingProducts(config: Config, weight: (name: string) => tf.Tensor, vectors: tf.Tensor): tf.Tensor
+  /** Sums of the embeddings of all tokens, as `embed` gives them, under weights: [F, V] -> [F, d]. */
+  embeddingSums(config: Config, weight: (name: string) => tf.Tensor, weights: tf.Tensor): tf.Tensor
   /** Normalised hidden states of the rows that are read, [Q, d]; with `to` all rows as that layer takes them, [R, d]. */
   hidden(config: Config, inputs: HiddenInputs): tf.Tensor
   /** Logits of hidden states: [Q, d] -> [Q, V]. */
   logits(config: Config, weight: (name: string) => tf.Tensor, hidden: tf.Tensor): tf.Tensor
-}
-
-/** Reads the keys of a config.json, with errors that name the key. Several names are tried in order (older spellings). */
-export class ConfigReader {
-  constructor(
-    readonly raw: Readonly<Record<string, unknown>>,
-    readonly source: string,
-  ) {}
-
-  private find(names: readonly string[]): { name: string; value: unknown } | undefined {
-    for (const name of names) {
-      const value = this.raw[name]
-      if (value !== undefined && value !== null) return { name, value }
-    }
-    return undefined
-  }
-
-  private wrong(name: string, value: unknown, expected: string): GradpromptError {
-    return new GradpromptError('invalid-model-config', `${this.source}: ${name} is not usable`, {
-      found: JSON.stringify(value) ?? 'nothing',
-      expected,
-    })
-  }
-
-  /** A whole number from 1 to 2^31. */
-  integer(names: string | readonly string[], fallback?: number): number {
-    const list = typeof names === 'string' ? [names] : names
-    const found = this.find(list)
-    if (!found) {
-      if (fallback !== undefined) return fallback
-      throw this.wrong(list[0]!, undefined, 'a whole number')
-    }
-    const value = Number(found.value)
-    if (!Number.isInteger(value) || value < 1 || value > 2 ** 31)
-      throw this.wrong(found.name, found.value, 'a whole number from 1')
-    return value
-  }
-
-  number(name: string, fallback: number): number {
-    const value = this.raw[name] ?? fallback
-    if (typeof value !== 'number' || !Number.isFinite(value)) throw this.wrong(name, value, 'a number')
-    return value
-  }
-
-  boolean(name: string, fallback: boolean): boolean {
-    const value = this.raw[name] ?? fallback
-    if (typeof value !== 'boolean') throw this.wrong(name, value, 'true or false')
-    return value
-  }
-
-  /** One of the values that the family knows; another is an error, never a guess. */
-  oneOf<T extends string>(names: string | readonly string[], known: readonly T[], fallback: T): T {
-    const found = this.find(typeof names === 'string' ? [names] : names)
-    const value = found?.value ?? fallback
-    if (!known.includes(value as T)) throw this.wrong(found?.name ?? String(names), value, `one of ${known.join(', ')}`)
-    return value as T
-  }
-
-  object(name: string): ConfigReader | undefined {
-    const value = this.raw[name]
-    if (value === undefined || value === null) return undefined
-    if (typeof value !== 'object' || Array.isArray(value)) throw this.wrong(name, value, 'an object')
-    return new ConfigReader(value as Record<string, unknown>, `${this.source}: ${name}`)
-  }
 }

@@ -1,19 +1,69 @@
-import { GradpromptError } from '../src/errors.js'
+import { GradpromptError, nearest } from '../src/errors.js'
+import { cohere } from './cohere.js'
+import { falcon } from './falcon.js'
 import type { ModelFamily } from './family.js'
+import { gemma, gemma2, gemma3 } from './gemma.js'
+import { gptNeox } from './gpt-neox.js'
 import { gpt2 } from './gpt2.js'
+import { granite } from './granite.js'
 import { llama } from './llama.js'
+import { olmo2 } from './olmo2.js'
+import { opt } from './opt.js'
+import { phi, phi3 } from './phi.js'
+import { qwen2 } from './qwen2.js'
+import { qwen3 } from './qwen3.js'
+import { smollm3 } from './smollm3.js'
+import { stablelm } from './stablelm.js'
+import { starcoder2 } from './starcoder2.js'
 
 /** Every family that can be loaded. A new one is a file beside `llama.ts` and a line here. */
-export const families: readonly ModelFamily[] = [llama, gpt2] as unknown as readonly ModelFamily[]
+export const families: readonly ModelFamily[] = [
+  cohere,
+  falcon,
+  gemma,
+  gemma2,
+  gemma3,
+  gpt2,
+  gptNeox,
+  granite,
+  llama,
+  olmo2,
+  opt,
+  phi,
+  phi3,
+  qwen2,
+  qwen3,
+  smollm3,
+  stablelm,
+  starcoder2,
+] as unknown as readonly ModelFamily[]
 
-/** The family of a checkpoint, by config.json's `model_type` or GGUF's `general.architecture`. */
+/** Kinds of models that no family is, told by the name of their architecture. */
+const OTHERS: readonly (readonly [RegExp, string])[] = [
+  [/moe|mixtral|deepseek|gpt-?_?oss|dbrx|llama-?4|jamba|grok|arctic/, 'a mixture of experts: only dense models are computed'],
+  [
+    /mamba|rwkv|recurrent|hybrid|_h1|lfm|xlstm|qwen3_?next/,
+    'layers that carry a state along the text: only attention is computed',
+  ],
+  [/vl$|_vl_|vision|llava|mllama|pixtral|omni|audio|^gemma-?(3|3n|4)$|^mistral3$|^idefics|^paligemma/, 'more than text'],
+  [/bert|t5|bart|^whisper|^clip/, 'an encoder, or a model of two parts: only decoders of text are computed'],
+]
+
+/**
+ * The family of a checkpoint, by config.json's `model_type` or GGUF's `general.architecture`.
+ * @throws GradpromptError `unknown-architecture`
+ */
 export function findFamily(kind: 'modelType' | 'gguf', name: string, source: string): ModelFamily {
   const names = (family: ModelFamily) => (kind === 'gguf' ? family.gguf.architectures : family.modelTypes)
   const family = families.find(candidate => names(candidate).includes(name))
   if (family) return family
+  const other = OTHERS.find(([pattern]) => pattern.test(name.toLowerCase()))
+  const known = families.flatMap(names)
+  const close = nearest(name, known)
+  const hint = other ? `it is ${other[1]}` : 'CONTRIBUTING.md says how to add a model family: one file in models/'
   throw new GradpromptError('unknown-architecture', `${source}: the architecture is not known`, {
     found: name,
-    expected: `one of ${families.flatMap(names).join(', ')}`,
-    hint: 'CONTRIBUTING.md says how to add a model family: one file in models/',
+    expected: `one of ${known.join(', ')}`,
+    hint: !other && close ? `is "${close}" meant? Otherwise ${hint}` : hint,
   })
 }

@@ -17,7 +17,7 @@ const asked = (question: string): SearchConfigInput['template'] => [{ role: 'use
 /** Of a BBH file: a part of its rows for dev, a part for test, the rest to search on. */
 export const bbhTask = (file: string, title = file): StudyTask => ({
   title,
-  data: { train: file, task: 'bbh', split: { dev: 60, test: 100 } },
+  data: { train: file, task: 'bbh', split: { dev: 60, test: 100 }, splitSeed: null },
   template: asked('{question}'),
   answer: ' {answer}',
   extractor: '\nTherefore, the final answer is',
@@ -34,6 +34,7 @@ export const searchTasks = {
       columns: ['text', 'label'],
       labels: { 0: 'negative', 1: 'positive' },
       split: { dev: 60 },
+      splitSeed: null,
       limit: { test: 200 },
     },
     template: asked('Is this movie review negative or positive? Review: {text}'),

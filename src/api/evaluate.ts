@@ -1,6 +1,8 @@
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
+import type { AnswerType } from '../data/answer-type.js'
 import type { LabelWords } from '../data/labels.js'
 import type { Rows } from '../data/readers/memory-rows.js'
+import type { DataNotice } from '../data/readers/reader.js'
 import type { Template } from '../data/template.js'
 import type { Aggregate } from '../data/verbalizer.js'
 import { GradpromptError, nearest } from '../errors.js'
@@ -34,6 +36,8 @@ export interface EvaluateOptions extends ModelSettings {
   readonly answer?: string | undefined
   /** Value in the data -> word in the answer, or several. By default the prompt's own; without a prompt the values themselves, when they are few. */
   readonly labels?: LabelWords | undefined
+  /** Whether answers are classes or free text, where no prompt and no `labels` say it; by default judged by the rows, and said. */
+  readonly answerType?: AnswerType | undefined
   /** How several words of a class make its score; by default as the prompt does, or their mean. */
   readonly aggregate?: Aggregate | undefined
   /** Subtract what the labels score after a text that says nothing: that text, or true for `N/A`. By default as the run did. */
@@ -81,6 +85,8 @@ export interface EvaluateOptions extends ModelSettings {
   readonly keep?: boolean | undefined
   /** Hears of rows that are done, of weights that are written to the cache (in percent), and what they are: `rows`, `rows, base model`, … */
   readonly onProgress?: ((done: number, total: number, what: string) => void) | undefined
+  /** Hears, before anything is computed, what was guessed about the data and what may be wrong with them. */
+  readonly onWarning?: ((warning: DataNotice) => void) | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -151,6 +157,7 @@ const names = {
   template: true,
   answer: true,
   labels: true,
+  answerType: true,
   aggregate: true,
   calibrate: true,
   choose: true,
@@ -175,6 +182,7 @@ const names = {
   report: true,
   keep: true,
   onProgress: true,
+  onWarning: true,
   signal: true,
   device: true,
   threads: true,

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { storedConfig } from '../config/stored.js'
 import { parseSearchConfig, type SearchConfig } from '../search/config.js'
 import { type LearnedRun, learnedPrompt, refuseSearch } from '../sources/run.js'
 import { openRun, type Run } from '../store/run-folder.js'
@@ -20,9 +21,9 @@ export async function readTunedRun(folder: string): Promise<TunedRun> {
 /** @throws GradpromptError `not-a-soft-prompt` for a search, `unknown-option`, `invalid-config` */
 export function tuneConfigOf(run: Pick<Run, 'folder' | 'config' | 'isSearch'>): Config {
   refuseSearch(run)
-  return parseConfig(run.config, { source: join(run.folder, 'config.yaml') })
+  return parseConfig(storedConfig(run.config), { source: join(run.folder, 'config.yaml') })
 }
 
 /** @throws GradpromptError `unknown-option`, `invalid-config` */
 export const searchConfigOf = ({ folder, config }: Pick<Run, 'folder' | 'config'>): SearchConfig =>
-  parseSearchConfig(config, { source: join(folder, 'config.yaml') })
+  parseSearchConfig(storedConfig(config), { source: join(folder, 'config.yaml') })

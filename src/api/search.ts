@@ -1,4 +1,5 @@
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
+import type { DataNotice } from '../data/readers/reader.js'
 import type { TaskRows } from '../data/task.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { parseSearchConfig, type SearchConfig, type SearchConfigInput } from '../search/config.js'
@@ -8,7 +9,6 @@ import { progressOf } from '../search/run/loop.js'
 import { runSearch } from '../search/run/run-search.js'
 import { withExamples } from '../search/run/shots.js'
 import { readSearchTask, type SearchTask } from '../search/run/task.js'
-import type { WarningEvent } from '../store/events.js'
 import { type KnownModel, nameOfData, type RunDetails, refuseOtherModel, runDetails } from '../store/run-details.js'
 import type { Hearer } from '../store/run-session.js'
 import { type Given, separate } from './given.js'
@@ -83,9 +83,7 @@ export async function search(given: SearchInput, options: SearchOptions = {}): P
 export const resumeSearch = (folder: string, options: ResumeSearchOptions = {}): Promise<SearchRun> =>
   resumeRun(searching, folder, options)
 
-type NotedTask = SearchTask & { readonly notices: readonly WarningEvent[] }
-
-const searching: Learning<SearchConfig, NotedTask, SearchJob, SearchEvent, SearchActivity, { readonly result: SearchResult }> = {
+const searching: Learning<SearchConfig, SearchTask, SearchJob, SearchEvent, SearchActivity, { readonly result: SearchResult }> = {
   configOf: searchConfigOf,
   withSteps: (config, steps, { folder }) =>
     searchConfigOf({ folder, config: { ...config, search: { ...config.search, steps } } }),
@@ -115,18 +113,12 @@ const searching: Learning<SearchConfig, NotedTask, SearchJob, SearchEvent, Searc
   },
 }
 
-const withNotices = (task: SearchTask): NotedTask => ({ ...task, notices: repeats(task) })
+const withNotices = (task: SearchTask): SearchTask => ({ ...task, notices: noticesOf(task) })
 
-const repeats = ({ repeated }: SearchTask): WarningEvent[] =>
-  repeated === 0
-    ? []
-    : [
-        {
-          event: 'warning',
-          code: 'repeated-rows',
-          message: `${repeated} rows are left out: the file holds them twice, and test or dev has the other copy`,
-        },
-      ]
+const noticesOf = ({ repeated, notices }: SearchTask): DataNotice[] => {
+  const message = `${repeated} rows are left out: the file holds them twice, and test or dev has the other copy`
+  return [...notices, ...(repeated === 0 ? [] : [{ code: 'repeated-rows', message }])]
+}
 
 /** A search that begins with a run's vectors has, unless it says another, a prompt of as many tokens. */
 async function withPrompt(input: unknown): Promise<unknown> {

@@ -1,4 +1,5 @@
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
+import type { DataNotice } from '../data/readers/reader.js'
 import type { Part, TaskRows } from '../data/task.js'
 import { GradpromptError, refuseAborted } from '../errors.js'
 import type { LanguageModel } from '../model/language-model.js'
@@ -22,8 +23,8 @@ interface LearningConfig extends ModelSettings {
 
 interface LearningTask {
   readonly sources: RunDetails['data']
-  /** Said when the run begins. */
-  readonly notices?: readonly WarningEvent[] | undefined
+  /** Said when the run begins: what was guessed about the data, and what may be wrong with them. */
+  readonly notices: readonly DataNotice[]
 }
 
 /** What differs between learning vectors and searching for words. */
@@ -42,6 +43,8 @@ export interface Learning<
   /** Refuses, before a model is read, what does not fit it. */
   check?(config: Config, task: Task): Promise<void>
   prepare(config: Config, task: Task, model: LanguageModel, checkpoint: Checkpoint | undefined): Promise<Job>
+  /** What else is to be said before the first step. */
+  noticesOf?(config: Config, job: Job): readonly DataNotice[]
   /** What the job has opened beside the model. */
   dispose?(job: Job): Promise<void>
   /** Seconds of earlier sittings. */
@@ -81,17 +84,29 @@ export async function beginRun<
   learning: Learning<Config, Task, Job, Event, Activity, Outcome>,
   { config, task, model: given, ...listening }: Beginning<Config, Task, Event, Activity>,
 ): Promise<Finished<Config, Outcome>> {
-  const { signal } = listening
+  const { signal, onEvent } = listening
   if (config.out !== undefined) await refuseOccupied(config.out)
+  const told: WarningEvent[] = []
+  // Before the folder is made, whoever listens hears of what the data are like; the log has it as soon as there is one.
+  const tell = async (notices: readonly DataNotice[]) => {
+    for (const notice of notices) {
+      const warning: WarningEvent = { event: 'warning', ...notice }
+      told.push(warning)
+      await onEvent?.(warning as unknown as Event)
+    }
+  }
+  await tell(task.notices)
   refuseAborted(signal)
   await learning.check?.(config, task)
   await using used = await useModel(given ?? config.model, config)
   const job = await learning.prepare(config, task, used.model, undefined)
   await using _ = disposing(learning, job)
+  await tell(learning.noticesOf?.(config, job) ?? [])
   refuseAborted(signal)
   const details = learning.detailsOf(config, job)
   await using run = await createRun(config.out, { config, name: learning.name(config), details })
-  return await sit(learning, { config, job, run, model: used.model, warnings: task.notices ?? [], ...listening })
+  for (const warning of told) run.appendEvent(warning)
+  return await sit(learning, { config, job, run, model: used.model, warnings: [], ...listening })
 }
 
 export interface ResumeOptions<Event, Activity> extends Hearer<Event, Activity> {

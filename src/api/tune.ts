@@ -1,5 +1,7 @@
 import { join } from 'node:path'
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
+import { answerSpace, answerSpaceNotices } from '../data/describe/answer-space.js'
+import { completeTexts } from '../data/describe/suggest.js'
 import { readTask, type Task, type TaskRows } from '../data/task.js'
 import { refuseAborted } from '../errors.js'
 import { loadTokenizer } from '../formats/tokenizer.js'
@@ -59,12 +61,16 @@ export async function tune(given: TuneInput, options: TuneOptions = {}): Promise
   refuseUnknown('tune', options, names)
   const { source, ...hearer } = options
   const { input, model, rows } = await separate(given)
-  const config = parseConfig(input, source === undefined ? {} : { source })
+  const config = parseConfig(await withTexts(input, rows), source === undefined ? {} : { source })
   if (config.out !== undefined) await refuseOccupied(config.out)
   const task = await readTask(config, rows)
   refuseAborted(hearer.signal)
   return beginRun(tuning, { config, task, model, started, ...hearer })
 }
+
+/** What the training rows leave no choice about. */
+const withTexts = async (input: unknown, { train }: TaskRows): Promise<unknown> =>
+  typeof input === 'object' && input !== null ? completeTexts(input, train) : input
 
 /**
  * Goes on with a run from its last checkpoint, to the same bits as if it had never stopped (on the same processor, versions and
@@ -102,6 +108,7 @@ const tuning: Learning<
     if (checkpoint !== undefined) restoreLearning(job.state, job.shapes, checkpoint)
     return job
   },
+  noticesOf: (config, { task, model }) => answerSpaceNotices(answerSpace(config, task.train[0]!, model.tokenizer), config.answer),
   secondsOf: ({ state }) => state.seconds,
   // Who asks for more steps after early stopping wants them done, and its patience begins anew.
   goOn({ state }) {

@@ -333,11 +333,16 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'inspect',
-    summary: 'a run, a model or a prompt, in words',
+    summary: 'a run, a model, a prompt or data, in words',
     description:
       'Of a run: its config, state, learning curve, result, and what the vectors read as. Of a model: family, sizes, tensors, memory, ' +
-      'tokenizer. Of a prompt file: its method, shape, norms, and what the vectors read as.',
-    argument: { name: 'RUN|MODEL|PROMPT', description: 'a run folder, a model, or a prompt.safetensors', required: true },
+      'tokenizer. Of a prompt file: its method, shape, norms, and what the vectors read as. Of a data file: how it is read, its columns, ' +
+      'and the rows that they would make, with classes, repeats and lengths.',
+    argument: {
+      name: 'RUN|MODEL|PROMPT|DATA',
+      description: 'a run folder, a model, a prompt.safetensors, or a data file',
+      required: true,
+    },
     options: [{ name: 'report', description: "write a run's report.html anew" }, json],
     example: 'gradprompt inspect models/smollm2-135m-instruct',
     load: () => import('./commands/inspect.js'),

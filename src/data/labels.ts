@@ -1,9 +1,12 @@
 import { GradpromptError } from '../errors.js'
+import { type AnswerType, countValues, judgeAnswers, judgeAsBefore } from './answer-type.js'
+import type { DataNotice } from './readers/reader.js'
 import { type DataRecord, originOf, shorten } from './records.js'
 import { compileTemplate } from './template.js'
 import type { Aggregate, Verbalizer } from './verbalizer.js'
 
-const mostLabels = 50
+// More would make scoring a row as costly as a long text.
+const mostClasses = 1000
 
 /** The closed set of answers: which column holds the label, and which word stands for each of its values. */
 export interface LabelSet {
@@ -19,48 +22,85 @@ export interface LabelSet {
 /** Value in the file -> word in the answer, or several words of which the first is the class's name. */
 export type LabelWords = Readonly<Record<string, string | readonly string[]>>
 
+export interface LabelOptions {
+  /** The label words, where they are given: answers are then classes. */
+  readonly labels?: LabelWords | undefined
+  readonly answerType?: AnswerType | null | undefined
+  /** How the words of a class make its score, where it has several. */
+  readonly aggregate?: Aggregate | undefined
+}
+
 /**
  * The label set of a task, or nothing when answers are free text. The label column is the one that `answer` names (of several, the
- * one whose values `labels` knows). Without `labels`, the values of the training records become the set, sorted, when there are
- * at most 50 and each stands for two rows on average: otherwise they are texts, not classes.
- *
- * @param aggregate how the words of a class make its score, where it has several
+ * one whose values `labels` knows). Without `labels` the values of the records become the set, sorted, when `answerType` says so or,
+ * left to itself, finds them to be classes (see `judgeAnswers`).
+ * @throws GradpromptError `invalid-config`, `too-many-classes`
  */
 export function findLabels(
   answer: string,
   labels: LabelWords | undefined,
   records: readonly DataRecord[],
-  aggregate: Aggregate = 'mean',
+  aggregate?: Aggregate,
+  answerType: AnswerType | null = 'auto',
 ): LabelSet | undefined {
+  return decideLabels(answer, records, { labels, answerType, aggregate }).labels
+}
+
+/** As `findLabels`, with what is to be said when neither `labels` nor `answerType` decided it. */
+export function decideLabels(
+  answer: string,
+  records: readonly DataRecord[],
+  { labels, answerType = 'auto', aggregate = 'mean' }: LabelOptions,
+): { readonly labels: LabelSet | undefined; readonly notice?: DataNotice } {
   const { columns } = compileTemplate(answer)
-  if (labels !== undefined) {
-    const words = new Map(Object.entries(labels).map(([value, given]) => [value, wordsOf(given)[0]!]))
-    const knows = (column: string) => records.some(record => Object.hasOwn(record, column) && words.has(record[column]!))
-    const column = columns.find(knows) ?? columns[0]
-    if (column === undefined)
-      throw new GradpromptError('invalid-config', 'data.labels needs an answer that names the label column', {
-        found: `answer: ${shorten(answer)}`,
-        expected: 'a {column} in the answer',
-      })
-    const several = Object.values(labels).some(given => wordsOf(given).length > 1)
-    return {
-      column,
-      words,
-      candidates: [...new Set(words.values())],
-      ...(several && { verbalizer: { aggregate, words: wordsOfClasses(labels) } }),
-    }
-  }
+  if (labels !== undefined) return { labels: givenLabels(answer, columns, labels, records, aggregate) }
   const [column] = columns
-  if (column === undefined || columns.length > 1) return undefined
-  const values = new Set<string>()
-  for (const record of records) {
-    const value = Object.hasOwn(record, column) ? record[column] : undefined
-    if (value !== undefined) values.add(value)
-    if (values.size > mostLabels) return undefined
+  if (answerType === 'text') return { labels: undefined }
+  if (column === undefined || columns.length > 1) {
+    if (answerType === 'classes')
+      throw new GradpromptError('invalid-config', 'answerType: classes needs an answer that names the label column alone', {
+        found: `answer: ${shorten(answer)}`,
+        expected: 'one {column} in the answer',
+      })
+    return { labels: undefined }
   }
-  if (values.size === 0 || values.size * 2 > records.length) return undefined
-  const candidates = [...values].sort()
-  return { column, words: new Map(candidates.map(value => [value, value])), candidates }
+  const counts = countValues(records, column)
+  if (counts.size === 0) return { labels: undefined }
+  const judged = judgeAnswers(counts, column)
+  const areClasses = answerType === 'classes' || (answerType === null ? judgeAsBefore(counts) : judged.areClasses)
+  if (areClasses && counts.size > mostClasses)
+    throw new GradpromptError('too-many-classes', `"${column}" has too many values for classes`, {
+      found: String(counts.size),
+      expected: `at most ${mostClasses}`,
+      hint: 'answerType: text learns the answers as free text',
+    })
+  const candidates = [...counts.keys()].sort()
+  const set = areClasses ? { column, words: new Map(candidates.map(value => [value, value])), candidates } : undefined
+  return { labels: set, ...(answerType === 'auto' && { notice: { code: 'labels', message: judged.message } }) }
+}
+
+function givenLabels(
+  answer: string,
+  columns: readonly string[],
+  labels: LabelWords,
+  records: readonly DataRecord[],
+  aggregate: Aggregate,
+): LabelSet {
+  const words = new Map(Object.entries(labels).map(([value, given]) => [value, wordsOf(given)[0]!]))
+  const knows = (column: string) => records.some(record => Object.hasOwn(record, column) && words.has(record[column]!))
+  const column = columns.find(knows) ?? columns[0]
+  if (column === undefined)
+    throw new GradpromptError('invalid-config', 'data.labels needs an answer that names the label column', {
+      found: `answer: ${shorten(answer)}`,
+      expected: 'a {column} in the answer',
+    })
+  const several = Object.values(labels).some(given => wordsOf(given).length > 1)
+  return {
+    column,
+    words,
+    candidates: [...new Set(words.values())],
+    ...(several && { verbalizer: { aggregate, words: wordsOfClasses(labels) } }),
+  }
 }
 
 /** What `findLabels` would make the same set of. */

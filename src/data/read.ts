@@ -1,49 +1,44 @@
-import { readFile, stat } from 'node:fs/promises'
-import { extname } from 'node:path'
-import { GradpromptError, nearest } from '../errors.js'
-import { toRecords, tsvLines } from './delimited.js'
-import { readJson, readJsonLines } from './json.js'
-import { readParquet } from './parquet.js'
-import { type DataRecord, setOrigin } from './records.js'
+import { GradpromptError } from '../errors.js'
+import { withPaths } from './paths.js'
+import { dataReaders, readerFor } from './readers/index.js'
+import { type NamedBytes, openInput } from './readers/input.js'
+import type { DataNotice, DataReader, Table } from './readers/reader.js'
+import { toTable } from './readers/values.js'
+import { type DataRecord, setNulls, setOrigin } from './records.js'
 import { type DataTask, guessTask, taskTable } from './task-records.js'
 
-export const dataFormats = ['tsv', 'csv', 'jsonl', 'json', 'parquet'] as const
-export type DataFormat = (typeof dataFormats)[number]
+/** Data files to records of text, whatever their format. It knows no format itself: the readers do. */
 
-/** What one format's reader hands over: `origins[i]` says where `records[i]` stands, for messages. */
-export interface Table {
-  readonly columns: string[]
-  readonly records: DataRecord[]
-  readonly origins: readonly string[]
-}
+export { readText, sizeOf } from './readers/input.js'
+export type { DataNotice, DataReader, Table } from './readers/reader.js'
 
 export interface DataFile {
   readonly records: DataRecord[]
   readonly columns: string[]
-  readonly format: DataFormat
+  /** The name of the reader. */
+  readonly format: string
   /** The benchmark that it was read as. */
   readonly task?: DataTask
+  /** Columns in which some row holds a list or an object, as JSON text. */
+  readonly structured: readonly string[]
+  /** What was guessed while it was read. */
+  readonly notices: readonly DataNotice[]
 }
-
-/** Bytes in memory, with a name whose ending tells the format: JSON lines. */
-export interface NamedBytes {
-  readonly name: string
-  readonly bytes: Uint8Array
-}
-
-// A JavaScript string holds half a gigabyte at most.
-const largestText = 500 * 1024 * 1024
 
 /**
- * Reads a data file: `.tsv` (quotes are text), `.csv` (RFC 4180), `.jsonl`/`.ndjson`, `.json` (a list of objects, or
- * `{ "examples": [...] }` as in BIG-Bench Hard) or `.parquet`. Every value becomes text: numbers and booleans as JSON prints them,
- * lists and objects as JSON; a null counts as absent.
+ * Reads a data file: `.tsv` (quotes are text, unless the file quotes its fields), `.csv` (RFC 4180; other delimiters are recognised),
+ * `.jsonl`/`.ndjson`, `.json` (a list of objects, an object with such a list, or an object of columns), `.parquet`, or what a
+ * registered reader reads; each also packed as `.gz`. Every value becomes text: numbers and booleans as JSON prints them, integers with
+ * all their digits, lists and objects as JSON; a null counts as absent.
  *
  * `columns` names the columns of a `.tsv` or `.csv` without a header; a first line that equals them is a header all the same.
  * Without `columns` the first line is the header. In the other formats `columns` picks columns, which every row must have.
  *
- * `task` gives the rows the columns of a benchmark (see `taskTable`). Without it a file that lacks one of the columns `needed` and
- * has it as a benchmark is read as that (see `guessTask`).
+ * `needed` are the columns that templates name. One that is a path into a column of lists or objects (`input.body`,
+ * `answers.text[0]`) becomes a column of its own. `task` gives the rows the columns of a benchmark (see `taskTable`); without it a file
+ * that lacks a needed column and has it as a benchmark is read as that (see `guessTask`).
+ * @param source a path, or bytes under a name whose ending says the format
+ * @param format a reader or its name, where the ending does not say it
  * @throws GradpromptError `file-not-found`, `unknown-format`, `data-too-large`, `invalid-encoding`, `empty-data`, `invalid-data`
  *   (with the line), `missing-column`, `header-mismatch`
  */
@@ -53,91 +48,66 @@ export async function readRecords(
     columns,
     task,
     needed = [],
-    format = formatOf(nameOf(source)),
+    format,
   }: {
     columns?: readonly string[] | undefined
     task?: DataTask | undefined
     needed?: readonly string[] | undefined
-    format?: DataFormat | undefined
+    format?: string | DataReader | undefined
   } = {},
 ): Promise<DataFile> {
-  const path = nameOf(source)
-  const read =
-    typeof source === 'string' ? await readFileAs(source, format, columns) : readJsonLines(textOf(source), path, columns)
-  if (read.records.length === 0) throw emptyData(path)
+  const name = typeof source === 'string' ? source : source.name
+  const reader = typeof format === 'object' ? format : format === undefined ? readerFor(name) : readerNamed(format)
+  const input = await openInput(source)
+  if (input.size === 0) throw emptyData(name)
+  // Of a path only the column at its head stands in the file.
+  const read = await reader.read(input, { columns })
+  if (read.records.length === 0) throw emptyData(name)
   const meant = task ?? guessTask(read, needed)
   const table = meant === undefined ? read : taskTable(read, meant)
-  table.records.forEach((record, i) => {
-    setOrigin(record, table.origins[i]!)
-  })
-  return { records: table.records, columns: table.columns, format, ...(meant && { task: meant }) }
-}
-
-const nameOf = (source: string | NamedBytes) => (typeof source === 'string' ? source : source.name)
-const textOf = ({ bytes }: NamedBytes) => new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-
-async function readFileAs(path: string, format: DataFormat, columns: readonly string[] | undefined): Promise<Table> {
-  const size = await sizeOf(path)
-  if (size === 0) throw emptyData(path)
-  if (format === 'parquet') return readParquet(path, size, columns)
-  return parse(await readText(path, size), path, format, columns)
-}
-
-type TextFormat = Exclude<DataFormat, 'parquet'>
-
-async function parse(text: string, path: string, format: TextFormat, columns: readonly string[] | undefined): Promise<Table> {
-  if (format === 'jsonl') return readJsonLines(text, path, columns)
-  if (format === 'json') return readJson(text, path, columns)
-  const lines = format === 'tsv' ? tsvLines(text) : (await import('./csv.js')).csvLines(text, path)
-  return toRecords(lines, path, columns)
-}
-
-function formatOf(path: string): DataFormat {
-  const extension = extname(path).slice(1).toLowerCase()
-  const known = [...dataFormats, 'ndjson']
-  if (extension === 'ndjson') return 'jsonl'
-  if ((dataFormats as readonly string[]).includes(extension)) return extension as DataFormat
-  const meant = nearest(extension, known)
-  throw new GradpromptError('unknown-format', `the format of ${path} is not known`, {
-    found: extension === '' ? 'a name without an extension' : `.${extension}`,
-    expected: `one of ${known.map(name => `.${name}`).join(' ')}`,
-    ...(meant === undefined ? {} : { hint: `did you mean .${meant}?` }),
-  })
-}
-
-export async function sizeOf(path: string): Promise<number> {
-  try {
-    const found = await stat(path)
-    if (found.isFile()) return found.size
-  } catch (cause) {
-    throw new GradpromptError('file-not-found', `cannot read the data file ${path}`, {
-      found: cause instanceof Error ? cause.message : String(cause),
-      expected: 'a file',
-      hint: 'paths are relative to the working directory',
-      cause,
-    })
+  remember(table)
+  const { records, columns: reached } = withPaths(table, needed)
+  return {
+    records,
+    columns: reached,
+    format: reader.name,
+    structured: table.structured ?? [],
+    notices: [...input.notices],
+    ...(meant && { task: meant }),
   }
-  throw new GradpromptError('file-not-found', `the data file ${path} is not a file`, { expected: 'a file' })
 }
 
-export async function readText(path: string, size: number): Promise<string> {
-  if (size > largestText)
-    throw new GradpromptError('data-too-large', `${path} is too large to be read as text`, {
-      found: `${size} bytes`,
-      expected: `at most ${largestText} bytes`,
-      hint: 'split the file, or store it as .parquet',
-    })
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path))
-  } catch (cause) {
-    if (!(cause instanceof TypeError)) throw cause
-    throw new GradpromptError('invalid-encoding', `${path} is not UTF-8`, {
-      found: 'bytes that are not UTF-8',
-      expected: 'UTF-8, with or without a byte order mark',
-      hint: 'save the file as UTF-8',
-      cause,
-    })
+/**
+ * Rows in memory as a file's would be read: values become text, and needed paths columns of their own.
+ * @throws GradpromptError `invalid-data`
+ */
+export function tableOf(
+  rows: readonly Readonly<Record<string, unknown>>[],
+  needed: readonly string[] = [],
+): Pick<DataFile, 'records' | 'columns' | 'structured'> {
+  const table = toTable(
+    rows,
+    rows.map((_, i) => `row ${i + 1}`),
+  )
+  remember(table)
+  return { ...withPaths(table, needed), structured: table.structured ?? [] }
+}
+
+/** Where each record stands, and which of its values are null. */
+function remember({ records, origins, nulls }: Table): void {
+  for (const [i, record] of records.entries()) {
+    setOrigin(record, origins[i]!)
+    setNulls(record, nulls?.[i] ?? [])
   }
+}
+
+function readerNamed(name: string): DataReader {
+  const reader = dataReaders.get(name)
+  if (reader !== undefined) return reader
+  throw new GradpromptError('unknown-format', `there is no data format ${name}`, {
+    found: name,
+    expected: `one of ${[...dataReaders.keys()].join(', ')}`,
+  })
 }
 
 const emptyData = (path: string) =>

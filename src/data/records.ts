@@ -15,12 +15,55 @@ export function originOf(record: DataRecord, index: number): string {
   return origins.get(record) ?? `row ${index + 1}`
 }
 
-/** A record's value, or a `missing-column` error that lists the columns there. */
+const nulls = new WeakMap<DataRecord, readonly string[]>()
+
+/** Remembers which columns a file gives as null, for messages: the record lacks them. */
+export function setNulls(record: DataRecord, columns: readonly string[]): void {
+  if (columns.length > 0) nulls.set(record, columns)
+}
+
+/** Whether the file gives a record's column as null. */
+export const isNull = (record: DataRecord, column: string): boolean => nulls.get(record)?.includes(column) ?? false
+
+/** A copy of a record with other values in some columns; it stays known where it came from. */
+export function changedRecord(record: DataRecord, index: number, values: Readonly<Record<string, string>>): DataRecord {
+  const changed = { ...record, ...values }
+  setOrigin(changed, originOf(record, index))
+  setNulls(
+    changed,
+    (nulls.get(record) ?? []).filter(column => !Object.hasOwn(values, column)),
+  )
+  return changed
+}
+
+/**
+ * A record's value.
+ * @throws GradpromptError `null-value` where the file has a null; `missing-column`, with the columns there
+ */
 export function columnValue(record: DataRecord, column: string, index: number): string {
   const value = Object.hasOwn(record, column) ? record[column] : undefined
-  if (value === undefined) throw missingColumn(column, Object.keys(record), originOf(record, index))
-  return value
+  if (value !== undefined) return value
+  if (isNull(record, column)) throw nullValue(column, originOf(record, index))
+  const head = /^[^.[]+(?=[.[])/.exec(column)?.[0]
+  if (head !== undefined && Object.hasOwn(record, head)) throw emptyPath(column, record[head]!, originOf(record, index))
+  throw missingColumn(column, Object.keys(record), originOf(record, index))
 }
+
+const emptyPath = (path: string, value: string, origin: string) =>
+  new GradpromptError('missing-column', `${origin} has nothing at {${path}}`, {
+    found: shorten(value),
+    expected: 'a value there',
+    hint: path.endsWith('.answer')
+      ? "the answer of a conversation is its last turn, when that is the assistant's: mend the row, or drop it"
+      : 'mend the row, or drop it',
+  })
+
+const nullValue = (column: string, origin: string) =>
+  new GradpromptError('null-value', `${origin} has a null in the column "${column}"`, {
+    found: 'null',
+    expected: 'a value',
+    hint: 'fill it in, or drop the row',
+  })
 
 export function missingColumn(column: string, there: readonly string[], origin: string): GradpromptError {
   const meant = nearest(column, there)

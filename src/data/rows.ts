@@ -1,85 +1,24 @@
-import { GradpromptError, nearest } from '../errors.js'
+import { GradpromptError } from '../errors.js'
 import { contextKinds, type ExampleRow } from './examples.js'
-import { type LabelSet, labelWord } from './labels.js'
-import { columnValue, type DataRecord, originOf, setOrigin, shorten } from './records.js'
-import { readableText, type SoftVocabulary, softCount, softEncoder, softTexts } from './soft-tokens.js'
-import { type ChatMessage, type CompiledTemplate, compileTemplate, type Template } from './template.js'
+import { labelWord } from './labels.js'
+import { changedRecord, columnValue, type DataRecord, originOf, setOrigin, shorten } from './records.js'
+import { type CompiledMessages, compileMessages, plainRecord, valuesOf } from './rendering.js'
+import { shorteningOf } from './rows/cut.js'
+import { MarkupGuard } from './rows/markup.js'
+import { type Encoder, type RowOptions, type ScoringRow, type Segment, type TrainingRow, taskIndex } from './rows/types.js'
+import { readableText, softEncoder, softTexts } from './soft-tokens.js'
+import { type CompiledTemplate, compileTemplate } from './template.js'
 import { classWords } from './verbalizer.js'
 
-/** What rows need of a tokenizer. */
-export interface Encoder {
-  readonly eosTokenId: number | undefined
-  readonly unkTokenId?: number | undefined
-  readonly specialTokenIds: ReadonlySet<number>
-  encode(text: string, options?: { addSpecialTokens?: boolean }): number[]
-  decode(ids: readonly number[]): string
-  applyChatTemplate(messages: ChatMessage[], options?: { addGenerationPrompt?: boolean }): string
-}
-
-export interface Segment {
-  readonly role: 'context' | 'label'
-  readonly ids: number[]
-  /** What the ids read as, without the special tokens that the tokenizer adds. */
-  readonly text: string
-}
-
-export interface TrainingRow {
-  readonly index: number
-  /** `[length]`: the joint text's ids, without the soft prompt. */
-  readonly ids: number[]
-  /** `[length]`: `ids[i]` where the loss is taken, -100 elsewhere. */
-  readonly labels: number[]
-  /** The ids in order, cut at the border of the answer; an empty context is left out. */
-  readonly segments: Segment[]
-  /** Whether text was cut to fit the context. */
-  readonly truncated: boolean
-  /** Index of its task, where a column tells tasks apart. */
-  readonly task?: number
-}
-
-export interface ScoringRow {
-  readonly index: number
-  /** The ids that all candidates begin with. */
-  readonly context: number[]
-  /**
-   * What each candidate adds to them, at least one id: the words of the label set, class after class. Without a label set: the row's own
-   * answer alone.
-   */
-  readonly candidates: { readonly label: string; readonly ids: number[] }[]
-  /** Index into the label set's candidates; -1 when the row has no label. */
-  readonly target: number
-  /** The label set's candidates that the row's task has, by their index; undefined: all. */
-  readonly among?: readonly number[]
-  /** Index of its task, where a column tells tasks apart. */
-  readonly task?: number
-}
-
-export interface RowOptions {
-  readonly template: Template
-  readonly answer: string
-  /** The closed set of answers; without one, answers are free text. */
-  readonly labels?: LabelSet | undefined
-  /** The positions that the model has, soft prompt included. */
-  readonly contextLength: number
-  readonly numVirtualTokens: number
-  /** Cut the text of rows that are too long. */
-  readonly truncate?: boolean
-  /** End every answer with the tokenizer's EOS. */
-  readonly appendEos?: boolean
-  /** The soft tokens of the template; without them the words that these start from stand in their places. */
-  readonly soft?: SoftVocabulary | undefined
-  /** Several tasks. */
-  readonly tasks?: RowTasks | undefined
-}
-
-/** Tasks whose rows stand in one file. */
-export interface RowTasks {
-  /** The column that names a row's task. */
-  readonly column: string
-  readonly names: readonly string[]
-  /** Of a task the labels that its rows are scored among; by default all. */
-  readonly labels?: Readonly<Record<string, readonly string[]>> | undefined
-}
+export {
+  type Encoder,
+  type RowOptions,
+  type RowTasks,
+  type ScoringRow,
+  type Segment,
+  type TrainingRow,
+  taskIndex,
+} from './rows/types.js'
 
 interface Fitted {
   readonly record: DataRecord
@@ -96,28 +35,30 @@ const addedIds = 4
  * the context's own ids. So the ids are those that any consumer of the joined text sees, and a token that straddles the border is
  * part of the answer. A text template is encoded with the special tokens that the tokenizer adds; chat messages are rendered by the
  * model's chat template, which writes its own.
- *
- * Special tokens that a template writes are markup. A value that contains the text of one is refused (`special-token-in-data`):
- * as markup it would end a turn or a document, and tokenizers offer no way to encode it as text.
  */
 export class RowBuilder {
   readonly #tokenizer: Encoder
   readonly #options: RowOptions
-  readonly #contents: readonly CompiledTemplate[]
+  readonly #template: CompiledMessages
   readonly #softTexts: readonly (readonly string[])[] | undefined
   readonly #answer: CompiledTemplate
   readonly #trainingRows = new WeakMap<DataRecord, TrainingRow>()
   readonly #scoringRows = new WeakMap<DataRecord, ScoringRow>()
   readonly #fitted = new WeakMap<DataRecord, Fitted>()
-  #markup: ReadonlyMap<number, number> | undefined
+  readonly #markup: MarkupGuard
 
   constructor(tokenizer: Encoder, options: RowOptions) {
     const { template, answer, soft } = options
     this.#tokenizer = soft ? softEncoder(tokenizer, soft) : tokenizer
     this.#softTexts = soft && softTexts(template, soft)
     this.#options = options
-    this.#contents = (typeof template === 'string' ? [template] : template.map(message => message.content)).map(compileTemplate)
+    this.#template = compileMessages(template)
     this.#answer = compileTemplate(answer)
+    const encodePlain = (plain: DataRecord) => {
+      const answers = Object.fromEntries(this.#answer.columns.map(column => [column, 'x']))
+      return this.#encode(this.#contextText(plain, 0) + this.#answer.render({ ...plain, ...answers }))
+    }
+    this.#markup = new MarkupGuard(this.#tokenizer, this.#template, encodePlain, this.#softTexts)
     const [predicted] = this.#answer.soft
     if (predicted !== undefined)
       throw new GradpromptError('invalid-template', 'the answer has a soft token, which nothing can predict', {
@@ -128,7 +69,7 @@ export class RowBuilder {
 
   /** The columns that rows need: the template's, then the answer's. */
   get columns(): string[] {
-    return [...new Set([...this.#contents, this.#answer].flatMap(template => template.columns))]
+    return [...new Set([...this.#template.columns, ...this.#answer.columns])]
   }
 
   /**
@@ -203,7 +144,8 @@ export class RowBuilder {
   contentFree(text: string): ScoringRow {
     const { labels } = this.#options
     const columns = this.columns.filter(column => column !== labels?.column)
-    const record = Object.fromEntries(columns.map(column => [column, text]))
+    const record = { ...Object.fromEntries(columns.map(column => [column, text])), ...plainRecord(this.#template, text) }
+    if (labels !== undefined) delete record[labels.column]
     setOrigin(record, `the content-free text ${shorten(text)}`)
     return this.#scored(record, 0)
   }
@@ -216,8 +158,7 @@ export class RowBuilder {
       0,
       labels.findIndex(label => label !== -100),
     )
-    const values = this.#contents.flatMap(({ columns }) => columns.map(column => columnValue(fitted, column, index)))
-    const kinds = contextKinds(context, values, part => this.#tokenizer.decode(part))
+    const kinds = contextKinds(context, valuesOf(this.#template, fitted, index), part => this.#tokenizer.decode(part))
     const added = commonPrefix(context, this.#encode(''))
     return {
       ids: ids.slice(added),
@@ -257,11 +198,9 @@ export class RowBuilder {
   }
 
   #contextText(record: DataRecord, index: number): string {
-    const { template } = this.#options
-    const contents = this.#contents.map((content, i) => content.render(record, index, this.#softTexts?.[i]))
-    if (typeof template === 'string') return contents.join('')
-    const messages = template.map(({ role }, i) => ({ role, content: contents[i]! }))
-    return this.#tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true })
+    const rendered = this.#template.render(record, index, this.#softTexts)
+    if (typeof rendered === 'string') return rendered
+    return this.#tokenizer.applyChatTemplate(rendered, { addGenerationPrompt: true })
   }
 
   #readable(text: string): string {
@@ -285,9 +224,7 @@ export class RowBuilder {
   #answerWith(word: string, record: DataRecord, index: number): string {
     const { labels } = this.#options
     if (labels === undefined) return this.#answer.render(record, index)
-    const filled = { ...record, [labels.column]: word }
-    setOrigin(filled, originOf(record, index))
-    return this.#answer.render(filled, index)
+    return this.#answer.render(changedRecord(record, index, { [labels.column]: word }), index)
   }
 
   #encode(text: string): number[] {
@@ -297,7 +234,7 @@ export class RowBuilder {
   #joint(context: string, answer: string, record: DataRecord, index: number): number[] {
     const text = context + answer
     const ids = this.#encode(text)
-    this.#checkMarkup(text, ids, record, index)
+    this.#markup.check(text, ids, record, index)
     const { eosTokenId } = this.#tokenizer
     if (this.#options.appendEos && eosTokenId !== undefined && ids.at(-1) !== eosTokenId) ids.push(eosTokenId)
     return ids
@@ -322,24 +259,17 @@ export class RowBuilder {
     if (!this.#options.truncate)
       throw this.#tooLong(record, index, length, 'cut the text with train.truncate (--truncate), or drop the row')
     const columns = this.columns.filter(column => !this.#answer.columns.includes(column))
-    const sizes = columns.map(column => columnValue(record, column, index).length)
-    const column = columns[sizes.indexOf(Math.max(...sizes))]
-    const shortened = (size: number): DataRecord => {
-      if (column === undefined) return record
-      const cut = { ...record, [column]: beginning(columnValue(record, column, index), size) }
-      setOrigin(cut, originOf(record, index))
-      return cut
-    }
-    const fits = (size: number) => this.#length(shortened(size), index) <= room
-    if (column === undefined || !fits(0))
+    const shortening = shorteningOf(record, index, columns, this.#template.conversations)
+    const fits = (size: number) => this.#length(shortening!.to(size), index) <= room
+    if (shortening === undefined || !fits(0))
       throw this.#tooLong(record, index, length, 'the template and the answer leave no room for the text: shorten them')
-    let [size, tooMuch] = [0, columnValue(record, column, index).length]
+    let [size, tooMuch] = [0, shortening.size]
     while (tooMuch - size > 1) {
       const middle = (size + tooMuch) >> 1
       if (fits(middle)) size = middle
       else tooMuch = middle
     }
-    return { record: shortened(size), truncated: true }
+    return { record: shortening.to(size), truncated: true }
   }
 
   /** Tokens of the row with its longest candidate, soft prompt excluded. */
@@ -369,69 +299,10 @@ export class RowBuilder {
         expected: 'at least one token, from which the answer is predicted',
       })
   }
-
-  /** Refuses special tokens beyond those of the template itself. What a tokenizer does not know (`unk`) is no markup. */
-  #checkMarkup(text: string, ids: readonly number[], record: DataRecord, index: number): void {
-    if (this.#softTexts && softCount(text) !== softCount(this.#softTexts.flat().join('')))
-      throw new GradpromptError(
-        'special-token-in-data',
-        `${originOf(record, index)} holds a character that stands for a soft token`,
-        {
-          found: 'a character of the private plane U+F0000',
-          expected: 'text; soft tokens belong in the template',
-          hint: 'take it out of the row',
-        },
-      )
-    const { specialTokenIds, unkTokenId } = this.#tokenizer
-    const special = ids.filter(id => specialTokenIds.has(id))
-    if (special.length === 0) return
-    this.#markup ??= this.#countMarkup()
-    for (const id of new Set(special)) {
-      const token = this.#tokenizer.decode([id])
-      if (id === unkTokenId && !text.includes(token)) continue
-      if (special.filter(other => other === id).length > (this.#markup.get(id) ?? 0))
-        throw new GradpromptError('special-token-in-data', `${originOf(record, index)} holds the text of a special token`, {
-          found: token,
-          expected: 'text; special tokens belong in the template',
-          hint: 'take it out of the row',
-        })
-    }
-  }
-
-  /** The special tokens of a row whose values are all plain. */
-  #countMarkup(): Map<number, number> {
-    const plain = Object.fromEntries(this.columns.map(column => [column, 'x']))
-    const counts = new Map<number, number>()
-    for (const id of this.#encode(this.#contextText(plain, 0) + this.#answer.render(plain)))
-      if (this.#tokenizer.specialTokenIds.has(id)) counts.set(id, (counts.get(id) ?? 0) + 1)
-    return counts
-  }
-}
-
-/**
- * Which of a prompt's tasks a row belongs to.
- * @throws GradpromptError `unknown-task`, `missing-column`
- */
-export function taskIndex(record: DataRecord, index: number, tasks: RowTasks): number {
-  const name = columnValue(record, tasks.column, index)
-  const task = tasks.names.indexOf(name)
-  if (task >= 0) return task
-  const meant = nearest(name, tasks.names)
-  throw new GradpromptError('unknown-task', `${originOf(record, index)} belongs to a task that the prompt does not know`, {
-    found: `${tasks.column}: ${shorten(name)}`,
-    expected: `one of ${tasks.names.map(shorten).join(', ')} (method.tasks)`,
-    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
-  })
 }
 
 function commonPrefix(a: readonly number[], b: readonly number[]): number {
   let length = 0
   while (length < a.length && length < b.length && a[length] === b[length]) length++
   return length
-}
-
-/** The first `size` UTF-16 units, less a half of a surrogate pair. */
-function beginning(text: string, size: number): string {
-  const last = text.charCodeAt(size - 1)
-  return text.slice(0, last >= 0xd800 && last < 0xdc00 ? size - 1 : size)
 }

@@ -1,21 +1,60 @@
+import { GradpromptError } from '../errors.js'
+import { isConversation } from './conversation.js'
+import { pathsWithin } from './paths.js'
+import { valueOfText } from './readers/json-text.js'
+import type { DataRecord } from './records.js'
+import { compileMessages } from './rendering.js'
 import { compileTemplate, requireColumns, type Template } from './template.js'
 
-/** The columns that a template and an answer name, each once. */
-export function namedColumns({ template, answer }: { readonly template: Template; readonly answer: string }): string[] {
-  const texts = typeof template === 'string' ? [template] : template.map(({ content }) => content)
-  return [...new Set([...texts, answer].flatMap(text => compileTemplate(text).columns))]
+/** The columns that a template and an answer name, held against those of a file before any row is made. */
+
+export interface TaskTexts {
+  readonly template: Template
+  readonly answer: string
 }
 
+/** The columns that a template and an answer name, each once. */
+export const namedColumns = ({ template, answer }: TaskTexts): string[] => [
+  ...new Set([...compileMessages(template).columns, ...compileTemplate(answer).columns]),
+]
+
 /**
- * Checks before any row is made that a file has the columns that a template and an answer name.
- * @throws GradpromptError `missing-column`, `invalid-template`
+ * Checks that a file has the columns that a template and an answer name, and that these are text: a list or an object would stand in
+ * the text as JSON.
+ * @param file its columns; those with lists or objects, and the records to show what is in them
+ * @throws GradpromptError `missing-column`, `structured-column`, `invalid-template`
  */
 export function requireTaskColumns(
-  { template, answer }: { readonly template: Template; readonly answer: string },
-  columns: readonly string[],
+  { template, answer }: TaskTexts,
+  {
+    columns,
+    structured = [],
+    records = [],
+  }: {
+    readonly columns: readonly string[]
+    readonly structured?: readonly string[]
+    readonly records?: readonly DataRecord[]
+  },
   path: string,
 ): void {
-  const texts = typeof template === 'string' ? [template] : template.map(({ content }) => content)
-  for (const text of texts) requireColumns(compileTemplate(text).columns, columns, `${path}: the template`)
-  requireColumns(compileTemplate(answer).columns, columns, `${path}: the answer`)
+  const asked = compileMessages(template)
+  const answered = compileTemplate(answer)
+  requireColumns(asked.columns, columns, `${path}: the template`)
+  requireColumns(answered.columns, columns, `${path}: the answer`)
+  const texts = [...asked.columns.filter(column => !asked.conversations.includes(column)), ...answered.columns]
+  const column = texts.find(name => structured.includes(name))
+  if (column === undefined) return
+  const value = records
+    .flatMap(record => (Object.hasOwn(record, column) ? [valueOfText(record[column]!)] : []))
+    .find(inner => typeof inner !== 'string')
+  const paths = pathsWithin(value, column).map(name => `{${name}}`)
+  throw new GradpromptError('structured-column', `${path}: a column that holds lists or objects cannot stand in a text`, {
+    found: `{${column}}`,
+    expected: 'a column of texts or numbers, or a path to one',
+    ...(isConversation(value)
+      ? {
+          hint: `conversations are a message of their own: template: [{ role: conversation, content: "{${column}}" }], answer: "{${column}.answer}"`,
+        }
+      : paths.length > 0 && { hint: `write ${paths.join(' or ')}` }),
+  })
 }

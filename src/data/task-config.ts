@@ -3,6 +3,7 @@ import { defaultSeed } from '../config/call-options.js'
 import { configProblem, invalidConfig } from '../config/problems.js'
 import { bundledModel } from '../package-root.js'
 import { defaultDevice, deviceNames } from '../program/devices.js'
+import { answerTypes } from './answer-type.js'
 import { dataTasks } from './task-records.js'
 import type { Template } from './template.js'
 import { type Aggregate, aggregates } from './verbalizer.js'
@@ -20,7 +21,7 @@ const fractionOrCount = z
   .refine(size => size < 1 || Number.isInteger(size), 'a whole number of rows, or a fraction below 1')
 
 const data = z.strictObject({
-  train: filePath.describe('training rows: .tsv .csv .jsonl .ndjson .json .parquet'),
+  train: filePath.describe('training rows: .tsv .csv .jsonl .ndjson .json .parquet, each also with .gz behind it'),
   dev: filePath.optional().describe('rows that choose the best checkpoint; or see data.split'),
   test: filePath.optional().describe('rows that are scored once, at the end'),
   columns: z
@@ -47,20 +48,31 @@ const data = z.strictObject({
       }),
     ])
     .optional()
-    .describe('keep this many rows of each file, drawn by seed'),
+    .describe('keep this many rows of each file: of train drawn by seed, of dev and test by data.splitSeed'),
   split: z
     .strictObject({
       dev: fractionOrCount.optional().describe('rows of train to set aside for dev: a count, or a fraction below 1'),
       test: fractionOrCount.optional().describe('rows of train to set aside for test: a count, or a fraction below 1'),
     })
     .optional()
-    .describe('set parts of train aside, drawn by seed'),
+    .describe('set parts of train aside, each with its share of every class'),
+  splitSeed: z
+    .int()
+    .min(0)
+    .max(0xffffffff)
+    .nullable()
+    .default(13)
+    .describe(
+      'decides which rows are dev and test, whatever the seed; null: seed does, regardless of classes, as in runs of versions without this option',
+    ),
 })
 
 const messages = z
   .array(
     z.strictObject({
-      role: z.enum(['system', 'user', 'assistant']).describe('who speaks'),
+      role: z
+        .enum(['system', 'user', 'assistant', 'conversation'])
+        .describe('who speaks; conversation: the turns of the column that content names'),
       content: z.string().describe('what is said, with {column} placeholders'),
     }),
   )
@@ -76,9 +88,16 @@ export const taskShape = {
     'the text before the answer, with {column} placeholders ({{ and }} are braces), or a list of chat messages',
   ),
   answer: z.string().min(1).describe('the text that is learned, with {column} placeholders'),
+  answerType: z
+    .enum(answerTypes)
+    .nullable()
+    .default('auto')
+    .describe(
+      "whether answers are classes, of which every row's is one, or free text; auto: judged by the training rows, and said; null: as versions without this option judged",
+    ),
   evaluate: z
     .strictObject({
-      limit: count.optional().describe('dev rows that are scored, drawn by seed; by default all'),
+      limit: count.optional().describe('dev rows that are scored, drawn by data.splitSeed; by default all'),
       batchSize: count.optional().describe('rows that are scored at once'),
       calibrate: z
         .union([z.boolean(), z.string().min(1)])
@@ -116,7 +135,14 @@ export const turnsOf = (template: Template): string[] =>
  * @param source what the message calls the config
  * @throws GradpromptError `invalid-config`
  */
-export function checkTask({ data, template }: Pick<TaskConfig, 'data' | 'template'>, source: string): void {
+export function checkTask(
+  { data, template, answerType }: Pick<TaskConfig, 'data' | 'template' | 'answerType'>,
+  source: string,
+): void {
+  if (answerType === 'text' && data.labels !== undefined)
+    throw invalidConfig(source, 'answerType: text and data.labels exclude each other', {
+      hint: 'labels are classes: leave one of the two out',
+    })
   for (const part of ['dev', 'test'] as const)
     if (data[part] !== undefined && data.split?.[part] !== undefined)
       throw invalidConfig(source, `data.${part} and data.split.${part} exclude each other`, { hint: 'keep one of the two' })

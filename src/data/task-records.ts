@@ -1,5 +1,5 @@
 import { GradpromptError } from '../errors.js'
-import type { Table } from './read.js'
+import type { Table } from './readers/reader.js'
 import { type DataRecord, missingColumn, shorten } from './records.js'
 
 /** Benchmarks whose files are read into the columns `question` and `answer`. */

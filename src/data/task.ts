@@ -2,17 +2,22 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { GradpromptError } from '../errors.js'
+import { findOverlaps, labelNotices, overlapNotices, preferenceNotices, rowKeys } from './describe/checks.js'
 import { drawExamples, type ExampleRow } from './examples.js'
-import { findLabels, type LabelSet, labelWordsOf } from './labels.js'
+import { decideLabels, findLabels, type LabelSet, labelWordsOf } from './labels.js'
 import { randomGenerator } from './random.js'
 import { readRecords } from './read.js'
-import { inMemory, type MemoryRows, readMemoryRows } from './readers/memory-rows.js'
+import { inMemory, type MemoryRows } from './readers/memory-rows.js'
+import type { DataNotice } from './readers/reader.js'
 import type { DataRecord } from './records.js'
+import { compileMessages } from './rendering.js'
 import { type Encoder, RowBuilder, type RowOptions } from './rows.js'
 import { limitRecords, splitRecords } from './split.js'
 import { namedColumns, requireTaskColumns } from './task-columns.js'
 import type { TaskConfig } from './task-config.js'
-import { compileTemplate } from './template.js'
+import { compileTemplate, type Template } from './template.js'
+
+/** What a config says about data comes to: rows in their parts, the label set, and what is to be said about them. */
 
 export const parts = ['train', 'dev', 'test'] as const
 export type Part = (typeof parts)[number]
@@ -32,58 +37,83 @@ export interface Task extends Readonly<Record<Part, readonly DataRecord[]>> {
   /** The closed set of answers, where there is one. */
   readonly labels: LabelSet | undefined
   readonly sources: Readonly<Partial<Record<Part, DataSource>>>
+  /** What was guessed, and what may be wrong with the rows. */
+  readonly notices: readonly DataNotice[]
 }
 
 /** Rows of parts that a config calls `rows in memory`. */
 export type TaskRows = Readonly<Partial<Record<Part, MemoryRows>>>
 
 /**
- * Reads a config's data files, sets parts of train aside and takes the limits. A limit counts what is left after the split.
- * @throws GradpromptError what `readRecords` throws; `rows-needed` where rows were in memory and are not given again; `missing-column`, `split-too-large`, `invalid-template`
+ * Reads a config's data files, sets parts of train aside and takes the limits. A limit counts what is left after the split. Which rows
+ * are dev and test is a matter of `data.splitSeed` alone, so that runs of different `seed` are scored on the same; which training rows
+ * a limit keeps is one of `seed`. Where answers are classes, every part has its share of each.
+ * @throws GradpromptError what `readRecords` throws; `rows-needed` where rows were in memory and are not given again; `missing-column`,
+ *   `structured-column`, `split-too-large`, `invalid-template`, `too-many-classes`
  */
-export async function readTask(config: TaskConfig, rows: TaskRows = {}): Promise<Task> {
-  const { data, seed } = config
-  const { answer } = config
+export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}): Promise<Task> {
+  const { data, seed, answer, template } = config
   const templates = templatesOf(config)
   const needed = [...new Set(templates.flatMap(template => namedColumns({ template, answer })))]
   const read = async (part: Part) => {
     const path = data[part]
     if (path === undefined) return undefined
-    const given = rows[part]
+    const given = inMemoryRows[part]
     if (path === inMemory && given === undefined) throw rowsNeeded(part)
-    const options = { columns: data.columns, task: data.task, needed }
-    const [{ records, columns }, sha256] = await Promise.all([
-      given === undefined ? readRecords(path, options) : readMemoryRows(given, options),
+    if (given?.count === 0) throw noRows(part)
+    const [file, sha256] = await Promise.all([
+      readRecords(given ?? path, { columns: data.columns, task: data.task, needed }),
       given?.sha256 ?? hashFile(path),
     ])
-    if (records.length === 0) throw noRows(part)
     // Scoring has the first template alone.
     for (const template of part === 'train' ? templates : templates.slice(0, 1))
-      requireTaskColumns({ template, answer }, columns, path)
-    return { records, source: { path, sha256, ...(given && { rows: given.count }) } }
+      requireTaskColumns({ template, answer }, file, path)
+    return { ...file, source: { path, sha256, ...(given && { rows: given.count }) } }
   }
   const train = (await read('train'))!
   const dev = await read('dev')
   const test = await read('test')
-  const split = data.split ? splitRecords(train.records, data.split, seed) : { train: train.records, dev: [], test: [] }
+  const { labels, notice } = taskLabels(config, train.records)
+  const drawnBy = data.splitSeed ?? seed
+  const classOf = (record: DataRecord) => (labels === undefined ? undefined : record[labels.column])
+  const split =
+    data.split === undefined
+      ? { train: train.records, dev: [], test: [] }
+      : splitRecords(train.records, data.split, drawnBy, data.splitSeed !== null && labels ? classOf : undefined)
   const limited = (part: Part, records: readonly DataRecord[]) =>
-    limitRecords(records, typeof data.limit === 'number' ? data.limit : data.limit?.[part], seed)
-  const devRecords = limited('dev', dev?.records ?? split.dev)
-  return {
+    limitRecords(records, typeof data.limit === 'number' ? data.limit : data.limit?.[part], part === 'train' ? seed : drawnBy)
+  const rows = {
     train: limited('train', split.train),
-    dev: devRecords,
+    dev: limited('dev', dev?.records ?? split.dev),
     test: limited('test', test?.records ?? split.test),
-    scored: limitRecords(devRecords, config.evaluate.limit, seed),
-    labels: taskLabels(config, train.records),
+  }
+  return {
+    ...rows,
+    scored: limitRecords(rows.dev, config.evaluate.limit, drawnBy),
+    labels,
     sources: { train: train.source, ...(dev && { dev: dev.source }), ...(test && { test: test.source }) },
+    notices: [
+      ...[train, dev, test].flatMap(file => file?.notices ?? []),
+      ...conversationNotices(template),
+      ...preferenceNotices(train.columns, answer, train.source.path),
+      ...(notice ? [notice] : []),
+      ...labelNotices(answer, labels, rows),
+      ...overlapNotices(findOverlaps(rows, rowKeys(template, answer)), rows),
+    ],
   }
 }
 
-/** As `findLabels`; the candidates stand in the order in which a prompt file gives them back. */
-function taskLabels({ answer, data, verbalizer }: TaskConfig, records: readonly DataRecord[]): LabelSet | undefined {
-  const found = findLabels(answer, data.labels, records)
-  return found && findLabels(answer, labelWordsOf(found), records, verbalizer?.aggregate)
+/** As `decideLabels`; the candidates stand in the order in which a prompt file gives them back. */
+function taskLabels({ answer, answerType, data, verbalizer }: TaskConfig, records: readonly DataRecord[]) {
+  const { labels: found, notice } = decideLabels(answer, records, { labels: data.labels, answerType })
+  return { labels: found && findLabels(answer, labelWordsOf(found), records, verbalizer?.aggregate), notice }
 }
+
+const conversationNotices = (template: Template): DataNotice[] =>
+  compileMessages(template).conversations.map(column => ({
+    code: 'conversations',
+    message: `{${column}} holds conversations: the turns before the assistant's last one are the prompt, by the model's chat template`,
+  }))
 
 /** What `taskRows` needs to know of a model: also known before its weights are loaded. */
 export interface RowLimits {
@@ -102,7 +132,7 @@ export interface RowLimits {
  */
 export function taskRows(
   config: TaskConfig,
-  task: Task,
+  task: Pick<Task, Part | 'labels'>,
   { tokenizer, contextLength, numVirtualTokens, tasks, soft }: RowLimits,
 ): { builder: RowBuilder; builders: readonly RowBuilder[]; truncated: number } {
   const { answer } = config
@@ -142,7 +172,7 @@ export function taskRows(
 }
 
 /** The templates that a training row may have; the first is that of scoring. */
-const templatesOf = ({ template, train }: TaskConfig) => [template, ...(train?.templates ?? [])]
+const templatesOf = ({ template, train }: Pick<TaskConfig, 'template' | 'train'>) => [template, ...(train?.templates ?? [])]
 
 const templateStream = 6
 
@@ -153,8 +183,8 @@ export function drawTemplate(templates: number, { seed, epoch, row }: { seed: nu
 
 /** Draws training rows to show, by seed: so many, or as many as there are. */
 export function exampleRows(
-  { template, answer, train, seed }: TaskConfig,
-  task: Task,
+  { template, answer, train, seed }: Pick<TaskConfig, 'template' | 'answer' | 'train' | 'seed'>,
+  task: Pick<Task, 'train' | 'labels'>,
   { tokenizer, contextLength }: Pick<RowLimits, 'tokenizer' | 'contextLength'>,
 ): (count: number) => ExampleRow[] {
   const { labels } = task

@@ -7,8 +7,11 @@ export type ChatMessage = {
   readonly content: string
 }
 
+/** A message of a template; under the role `conversation` its content is one `{column}`, and that column's turns stand in its place. */
+export type TemplateMessage = ChatMessage | { readonly role: 'conversation'; readonly content: string }
+
 /** The text before the answer: one text, or chat messages that the model's own chat template joins. */
-export type Template = string | readonly ChatMessage[]
+export type Template = string | readonly TemplateMessage[]
 
 export interface CompiledTemplate {
   /** The columns it names, each once. */

@@ -4,6 +4,7 @@ import { shuffle } from '../data/random.js'
 import { readRecords } from '../data/read.js'
 import { type MemoryRows, readMemoryRows } from '../data/readers/memory-rows.js'
 import { type DataRecord, originOf } from '../data/records.js'
+import { compileMessages } from '../data/rendering.js'
 import { taskIndex } from '../data/rows.js'
 import { readableText, type SoftVocabulary, softEncoder, softTexts } from '../data/soft-tokens.js'
 import { limitRecords } from '../data/split.js'
@@ -233,11 +234,10 @@ function render(
   index: number,
   { model, soft }: { model: LanguageModel; soft: SoftVocabulary | undefined },
 ) {
-  const texts = soft && softTexts(template, soft)
-  const filled = (text: string, i: number) => compileTemplate(text).render(record, index, texts?.[i])
-  if (typeof template === 'string') return renderInput(model.tokenizer, { prompt: filled(template, 0) }, { chat: false })
-  const messages = template.map(({ role, content }, i) => ({ role, content: filled(content, i) }))
-  return renderInput(model.tokenizer, { messages })
+  const rendered = compileMessages(template).render(record, index, soft && softTexts(template, soft))
+  return typeof rendered === 'string'
+    ? renderInput(model.tokenizer, { prompt: rendered }, { chat: false })
+    : renderInput(model.tokenizer, { messages: rendered })
 }
 
 /** The name of an evaluation's file: of its data, and of the task. */

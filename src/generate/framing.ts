@@ -1,5 +1,6 @@
-import { toTable } from '../data/json.js'
+import { toTable } from '../data/readers/values.js'
 import { type DataRecord, setOrigin } from '../data/records.js'
+import { compileMessages } from '../data/rendering.js'
 import { compileTemplate, type Template } from '../data/template.js'
 import { GradpromptError } from '../errors.js'
 import { type GenerationInput, parseRow } from './input.js'
@@ -35,7 +36,7 @@ export function framed(given: unknown, { template, always }: Frame, origin: stri
     return filled(template, record!)
   }
   const input = parseRow(asked, origin)
-  const columns = columnsOf(template)
+  const { columns } = compileMessages(template)
   const found = 'messages' in input ? textOf(input.messages) : input.prompt
   if (found === undefined || columns.length !== 1) throw noPlace(columns, origin, 'messages' in input)
   return filled(template, { [columns[0]!]: found })
@@ -47,26 +48,13 @@ function textOf(messages: readonly { readonly role: string; readonly content: st
 }
 
 function filled(template: Template, record: DataRecord): GenerationInput {
-  const fill = (text: string) => {
-    const { render, soft } = compileTemplate(text)
-    // Soft tokens stand as the template writes them: the tokenizer of the prompt reads them so.
-    return render(
-      record,
-      0,
-      soft.map(({ text }) => text),
-    )
-  }
-  if (typeof template === 'string') return { prompt: fill(template) }
-  return { messages: template.map(({ role, content }) => ({ role, content: fill(content) })) }
+  // Soft tokens stand as the template writes them: the tokenizer of the prompt reads them so.
+  const soft = textsOf(template).map(text => compileTemplate(text).soft.map(({ text }) => text))
+  const rendered = compileMessages(template).render(record, 0, soft)
+  return typeof rendered === 'string' ? { prompt: rendered } : { messages: rendered }
 }
 
-const columnsOf = (template: Template): string[] => [
-  ...new Set(
-    (typeof template === 'string' ? [template] : template.map(({ content }) => content)).flatMap(
-      text => compileTemplate(text).columns,
-    ),
-  ),
-]
+const textsOf = (template: Template) => (typeof template === 'string' ? [template] : template.map(({ content }) => content))
 
 const noPlace = (columns: readonly string[], origin: string, isConversation: boolean) =>
   new GradpromptError('no-place-for-text', `${origin} does not fit the template that the found words stand in`, {

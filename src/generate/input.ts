@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { parseJson } from '../data/json.js'
 import { readText, sizeOf } from '../data/read.js'
+import { parseJson } from '../data/readers/json-text.js'
 import { shorten } from '../data/records.js'
 import { GradpromptError, nearest } from '../errors.js'
 import type { ChatMessage } from '../formats/chat-template.js'

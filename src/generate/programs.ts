@@ -176,7 +176,7 @@ export function decodeSpec(
       const { firstPositions, queryIndex, querySlot } = given as Record<string, tf.Tensor>
       const tokens = { firstPositions: firstPositions!, queryIndex: queryIndex!, querySlot: querySlot! }
       const cache = { own: section(given, call.layer, ownPart), ...shared }
-      return cachedAttention(call.query, call.key, call.value, tokens, cache, { scale: call.scale, window: call.window })
+      return cachedAttention(call.query, call.key, call.value, tokens, cache, call)
     },
     readIndex: given => upTo(given.tokenIds!.shape[0]!),
   })

@@ -1,15 +1,16 @@
 import { readFileSync, statSync } from 'node:fs'
-import { readdir, readFile } from 'node:fs/promises'
+import { open, readdir, readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { basename, join } from 'node:path'
-import { ConfigReader, type ModelConfig, type ModelFamily, type WeightPart, type WeightSpec } from '../../models/family.js'
+import { ConfigReader } from '../../models/blocks/config-reader.js'
+import type { ModelConfig, ModelFamily, WeightPart, WeightSpec } from '../../models/family.js'
 import { findFamily } from '../../models/index.js'
 import { GradpromptError } from '../errors.js'
 import { blockLayout } from '../formats/dequantize.js'
-import { type GgufValue, openGguf } from '../formats/gguf.js'
+import { type GgufFile, type GgufValue, openGguf } from '../formats/gguf.js'
 import { ggufModels } from '../formats/gguf-split.js'
 import { openSafetensors } from '../formats/safetensors.js'
-import type { TensorFile } from '../formats/tensor-file.js'
+import type { TensorFile, TensorLocation } from '../formats/tensor-file.js'
 import type { TokenizerSource } from '../formats/tokenizer.js'
 import { bundledModel, modelPackage, resolveModelPath } from '../package-root.js'
 
@@ -81,14 +82,89 @@ function hubCache(id: string): string | undefined {
 async function openFolder(name: string, path: string): Promise<Checkpoint> {
   const source = join(path, 'config.json')
   const raw = parseJson(source, await readFile(source, 'utf8'))
+  refuseQuantized(raw, source)
   const type = raw.model_type
   const family = findFamily('modelType', typeof type === 'string' ? type : 'none', source)
-  const config = family.parseConfig(new ConfigReader(raw, source))
+  await refusePickles(path)
   const file = await openSafetensors(path)
-  return checked(
-    { name, path, family, config, rawConfig: raw, file, tokenizer: { folder: path }, weights: family.weights(config) },
-    source,
-  )
+  return closedOnError(file, async () => {
+    const reader = new ConfigReader(raw, source, file.tensors.size)
+    let config = family.parseConfig(reader)
+    reader.requireAllRead()
+    if (await hasOtherHead(family, config, file)) config = { ...config, tieWordEmbeddings: false }
+    const weights = family.weights(config)
+    return checked({ name, path, family, config, rawConfig: raw, file, tokenizer: { folder: path }, weights }, source)
+  })
+}
+
+async function closedOnError<T>(file: TensorFile, make: () => Promise<T>): Promise<T> {
+  try {
+    return await make()
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}
+
+/** Weights packed by another tool, whose numbers are not what their names say. */
+function refuseQuantized(raw: Readonly<Record<string, unknown>>, source: string): void {
+  const given = raw.quantization_config ?? raw.compression_config
+  if (given === undefined || given === null) return
+  const { quant_method: method, format } = (typeof given === 'object' ? given : {}) as Record<string, unknown>
+  throw new GradpromptError('unsupported-quantization', `${source}: the weights are stored in a form that is not read`, {
+    found: `quantization by ${[method, format].find(value => typeof value === 'string') ?? 'an unnamed method'}`,
+    expected: 'F32, F16 or BF16 safetensors, or a GGUF file',
+    hint: 'use the checkpoint that it was made from, or a GGUF of it (Q4_K_M is as small, and is read as it is)',
+  })
+}
+
+/** Pickles run code when they are read. */
+async function refusePickles(path: string): Promise<void> {
+  const inside = await readdir(path)
+  if (inside.some(file => file.endsWith('.safetensors'))) return
+  const pickle = inside.find(file => /^pytorch_model.*\.bin$|\.(pt|pth)$/.test(file))
+  if (!pickle) return
+  throw new GradpromptError('unsupported-format', `${path} holds its weights as a pickle, which is never opened`, {
+    found: pickle,
+    expected: '*.safetensors',
+    hint:
+      'convert it where you trust it: python -c "from transformers import AutoModelForCausalLM as M; ' +
+      `M.from_pretrained('${path}').save_pretrained('${path}')"`,
+  })
+}
+
+/**
+ * Whether a head is stored beside embeddings that the configuration ties it to, and differs from them. It is then used, as
+ * transformers does since version 5.
+ */
+async function hasOtherHead(family: ModelFamily, config: ModelConfig, file: TensorFile): Promise<boolean> {
+  if (!config.tieWordEmbeddings) return false
+  const tied = new Set(family.weights(config).map(({ name }) => name))
+  const head = family.weights({ ...config, tieWordEmbeddings: false }).find(({ name }) => !tied.has(name))
+  const embedding = family.weights(config).find(({ name }) => name === family.embedding)
+  const stored = (spec: WeightSpec | undefined) =>
+    spec && [...file.tensors.values()].find(({ name }) => bare(name) === spec.parts[0]!.source)
+  const [one, other] = [stored(embedding), stored(head)]
+  if (!one || !other) return false
+  if (one.dtype !== other.dtype || one.shape.join() !== other.shape.join()) return true
+  return !(await equalBytes(file.locate(one.name), file.locate(other.name)))
+}
+
+async function equalBytes(one: TensorLocation, other: TensorLocation): Promise<boolean> {
+  if (one.byteLength !== other.byteLength) return false
+  const files = [await open(one.path), await open(other.path)] as const
+  try {
+    const size = 1 << 20
+    const [a, b] = [Buffer.alloc(size), Buffer.alloc(size)]
+    for (let done = 0; done < one.byteLength; done += size) {
+      const length = Math.min(size, one.byteLength - done)
+      await Promise.all([files[0].read(a, 0, length, one.offset + done), files[1].read(b, 0, length, other.offset + done)])
+      if (a.compare(b, 0, length, 0, length) !== 0) return false
+    }
+    return true
+  } finally {
+    await Promise.all(files.map(file => file.close()))
+  }
 }
 
 function parseJson(path: string, text: string): Record<string, unknown> {
@@ -111,35 +187,88 @@ function parseJson(path: string, text: string): Record<string, unknown> {
 
 async function openGgufCheckpoint(name: string, path: string): Promise<Checkpoint> {
   const file = await openGguf(path)
-  const { metadata } = file
-  const architecture = metadata.get('general.architecture')
-  if (typeof architecture !== 'string') {
-    throw new GradpromptError('invalid-gguf', `${path} does not say which architecture it holds`, {
-      expected: 'the key general.architecture',
+  return closedOnError(file, async () => {
+    const { metadata } = file
+    const architecture = metadata.get('general.architecture')
+    if (typeof architecture !== 'string') {
+      throw new GradpromptError('invalid-gguf', `${path} does not say which architecture it holds`, {
+        expected: 'the key general.architecture',
+      })
+    }
+    const family = findFamily('gguf', architecture, path)
+    const raw: Record<string, unknown> = {
+      ...ggufConfig(family, architecture, file, path),
+      tie_word_embeddings: !file.tensors.has('output.weight'),
+    }
+    await readRotaryFactors(raw, file)
+    const reader = new ConfigReader(raw, path, file.tensors.size)
+    const config = family.parseConfig(reader)
+    reader.requireAllRead()
+    const weights = family.gguf.weights(config, architecture)
+    return checked({ name, path, family, config, rawConfig: raw, file, tokenizer: { ggufMetadata: metadata }, weights }, path)
+  })
+}
+
+/** Keys of an architecture that say nothing about what it computes. */
+const HARMLESS_METADATA = /^(vocab_size|context_length|tensor_data_layout|rope\.scaling\.finetuned|attention\.causal)$/
+
+/** The keys of config.json that a file's metadata come to. What the family leaves unread there is refused. */
+function ggufConfig(
+  family: ModelFamily,
+  architecture: string,
+  { metadata, tensors }: GgufFile,
+  path: string,
+): Record<string, unknown> {
+  const tokens = metadata.get('tokenizer.ggml.tokens')
+  const read = new Set<string>()
+  const get = (key: string): unknown => {
+    read.add(key)
+    const value = plain(metadata.get(`${architecture}.${key}`))
+    return value ?? (key === 'vocab_size' && Array.isArray(tokens) ? tokens.length : undefined)
+  }
+  const config = family.gguf.config(get, architecture, name => tensors.has(name))
+  for (const [key, value] of metadata) {
+    const own = key.startsWith(`${architecture}.`) ? key.slice(architecture.length + 1) : undefined
+    if (own === undefined || read.has(own) || HARMLESS_METADATA.test(own) || value === false || Number(value) === 0) continue
+    throw new GradpromptError('unknown-config-key', `${path} has metadata that the ${family.name} family does not know`, {
+      found: `${key}: ${String(plain(value)).slice(0, 80)}`,
+      expected: 'only keys whose meaning is known: one that is left unread may change what the model computes',
+      hint: 'a file that an older or newer converter made may be read',
     })
   }
-  const family = findFamily('gguf', architecture, path)
-  const tokens = metadata.get('tokenizer.ggml.tokens')
-  const get = (key: string): unknown =>
-    plain(metadata.get(`${architecture}.${key}`)) ?? (key === 'vocab_size' && Array.isArray(tokens) ? tokens.length : undefined)
-  const raw: Record<string, unknown> = { ...family.gguf.config(get), tie_word_embeddings: !file.tensors.has('output.weight') }
-  // What llama.cpp's converter makes of `llama3` scaling: a divisor for each frequency.
-  if (file.tensors.has('rope_freqs.weight')) raw.rope_divisors = [...(await file.read('rope_freqs.weight'))]
-  const config = family.parseConfig(new ConfigReader(raw, path))
-  const weights = family.weights(config).map(spec => ({ ...spec, parts: spec.parts.map(part => family.gguf.part(part, config)) }))
-  return checked({ name, path, family, config, rawConfig: raw, file, tokenizer: { ggufMetadata: metadata }, weights }, path)
+  return config
+}
+
+/** What llama.cpp's converter makes of `llama3` scaling and of LongRoPE: a divisor for each frequency. */
+async function readRotaryFactors(raw: Record<string, unknown>, file: TensorFile): Promise<void> {
+  const read = async (name: string) => {
+    const tensor = file.tensors.get(`${name}.weight`)
+    if (!tensor) return undefined
+    if (tensor.shape.length !== 1 || tensor.shape[0]! > 4096)
+      throw new GradpromptError('shape-mismatch', `${file.path}: ${name} has another shape than a head's frequencies`, {
+        found: `[${tensor.shape}]`,
+        expected: 'one axis of at most 4096',
+      })
+    return [...(await file.read(tensor.name))]
+  }
+  const divisors = await read('rope_freqs')
+  if (divisors) raw.rope_divisors = divisors
+  const short = await read('rope_factors_short')
+  if (short) raw.rope_parameters = { ...(raw.rope_parameters as object | undefined), rope_type: 'longrope', short_factor: short }
 }
 
 const plain = (value: GgufValue | undefined): unknown => (typeof value === 'bigint' ? Number(value) : value)
 
 /** Stored names carry the name of the wrapped model, or not, as the checkpoint was saved with or without its head. */
-const bare = (name: string) => name.replace(/^(model|transformer)\./, '')
+const bare = (name: string) => name.replace(/^(model|transformer|gpt_neox)\./, '')
 
 /** Every weight of the family is there with its shape and a type that can be read, and the checkpoint holds nothing else. */
 function checked(checkpoint: Omit<Checkpoint, 'files'>, source: string): Checkpoint {
   const { file, family, config } = checkpoint
   const stored = new Map([...file.tensors].map(([name, tensor]) => [bare(name), tensor]))
   const used = new Set<string>()
+  const untied = config.tieWordEmbeddings ? family.weights({ ...config, tieWordEmbeddings: false }) : []
+  const tiedHead = new Set(untied.flatMap(({ parts }) => parts.map(({ source }) => source)))
   const resolve = (part: WeightPart): WeightPart => {
     const tensor = stored.get(part.source)
     if (!tensor) {
@@ -168,7 +297,7 @@ function checked(checkpoint: Omit<Checkpoint, 'files'>, source: string): Checkpo
   for (const [name, tensor] of stored) {
     if (used.has(name) || family.ignored.test(name)) continue
     // A tied head may be stored a second time.
-    if (config.tieWordEmbeddings && (name === 'lm_head.weight' || name === 'output.weight')) continue
+    if (tiedHead.has(name)) continue
     throw new GradpromptError(
       'unknown-weight',
       `${source}: the checkpoint holds a weight that the ${family.name} family does not know`,

@@ -117,7 +117,7 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
     options.onKeys?.(call.layer, key, value)
     options.onAttention?.(call, key)
     const layout = (call.layer < insertionLayer ? layouts.apart : layouts.joined)[call.last ? 'read' : 'all']
-    return causalAttention(call.query, key, value, layout, { scale: call.scale, window: call.window })
+    return causalAttention(call.query, key, value, layout, call)
   }
 
   return family.hidden(config, {

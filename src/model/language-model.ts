@@ -1,5 +1,3 @@
-import { type FileHandle, open } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { ModelConfig } from '../../models/family.js'
 import { GradpromptError } from '../errors.js'
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
@@ -27,6 +25,7 @@ import { ModelPrograms, type ProgramKind, type ProgramOptions } from './model-pr
 import { frozenRows, type GradientOptions, type PromptGradient, promptGradient } from './prompt-gradient.js'
 import { quantizedWeights } from './quantized-weights.js'
 import { type CandidateRow, type LabelledRow, labelPositions, requireContext, requireIds } from './row.js'
+import { TokenEmbeddings } from './token-embeddings.js'
 import { hashModel, weightFile } from './weight-file.js'
 
 export interface LoadOptions {
@@ -47,7 +46,7 @@ export interface GenerationWeights {
 /** A causal language model: frozen weights on disk, and programs that are compiled when they are first needed. */
 export class LanguageModel {
   private readonly programs: ModelPrograms
-  private embedding: FileHandle | undefined
+  private readonly embeddings: TokenEmbeddings
   readonly #inspection = new ModelInspection(this)
   private stored: Promise<GenerationWeights> | undefined
 
@@ -64,6 +63,7 @@ export class LanguageModel {
     private readonly onProgress?: (fraction: number) => void,
   ) {
     this.programs = new ModelPrograms(this, this)
+    this.embeddings = new TokenEmbeddings(this, this)
   }
 
   /** @throws GradpromptError as `openCheckpoint` and `loadTokenizer` do; `not-enough-memory`, `disk-full` */
@@ -121,37 +121,16 @@ export class LanguageModel {
     return shortName(this.checkpoint)
   }
 
-  /** Rows of the embedding table as the first layer takes them: [ids.length, d]. */
+  /** Embeddings of tokens as the first layer takes them: [ids.length, d]. */
   async embeddingRows(ids: readonly number[]): Promise<Float32Array> {
     this.programs.refuseDisposed()
-    const { hiddenSize, vocabSize } = this.config
-    const { offset, file } = this.weights.tensors.get(this.checkpoint.family.embedding)!
-    this.embedding ??= await open(join(this.weights.folder, file), 'r')
-    const rows = new Float32Array(ids.length * hiddenSize)
-    for (const [i, id] of ids.entries()) {
-      if (!(id >= 0 && id < vocabSize))
-        throw new GradpromptError('invalid-token-id', 'A token id lies outside the vocabulary', {
-          found: String(id),
-          expected: `0 to ${vocabSize - 1}`,
-        })
-      await this.embedding.read(
-        new Uint8Array(rows.buffer, i * hiddenSize * 4, hiddenSize * 4),
-        0,
-        hiddenSize * 4,
-        offset + id * hiddenSize * 4,
-      )
-    }
-    return rows
+    return this.embeddings.rows(ids)
   }
 
-  /** The whole embedding table, [V, d]. */
+  /** Those of the whole vocabulary, [V, d]. */
   async embeddingTable(): Promise<Float32Array> {
     this.programs.refuseDisposed()
-    const { offset, byteLength, file } = this.weights.tensors.get(this.checkpoint.family.embedding)!
-    this.embedding ??= await open(join(this.weights.folder, file), 'r')
-    const table = new Float32Array(byteLength / 4)
-    await this.embedding.read(new Uint8Array(table.buffer), 0, byteLength, offset)
-    return table
+    return this.embeddings.table()
   }
 
   /**
@@ -432,8 +411,7 @@ export class LanguageModel {
   async dispose(): Promise<void> {
     await this.programs.dispose()
     await this.#inspection.dispose()
-    await this.embedding?.close()
-    this.embedding = undefined
+    await this.embeddings.dispose()
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -9,7 +9,7 @@ import { measureOption } from './score/measure.js'
 const count = z.int().min(1)
 const limit = z.number().positive()
 
-const { model, data, template, answer, evaluate, seed, device, threads, memory, out } = taskShape
+const { model, data, template, answer, answerType, evaluate, seed, device, threads, memory, out } = taskShape
 
 /** What every search has beside its own options. */
 const common = {
@@ -88,6 +88,7 @@ export const searchConfigSchema = z.strictObject({
     'the text before the answer, with {prompt} where the searched tokens stand, and {column} placeholders',
   ),
   answer,
+  answerType,
   search: z
     .discriminatedUnion(
       'type',

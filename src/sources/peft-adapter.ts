@@ -20,7 +20,7 @@ export interface PeftAdapter {
 /** The model that an adapter is for. */
 export interface AdapterBase {
   readonly config: ModelConfig
-  readonly family: Pick<ModelFamily, 'attentionModule'>
+  readonly family: Pick<ModelFamily, 'attentionModule' | 'inputMultiplier' | 'pairedKeys'>
 }
 
 /** The methods whose prompts PEFT can hold. */
@@ -50,10 +50,10 @@ export async function peftAdapter({ method: config, tensors }: PromptFile, base:
   const tasks = method.tasks?.(config)?.names.length ?? 1
   if (config.type === 'mpt' && tasks > 1) {
     const named = { prompt: 'prompt_embeddings', taskColumns: 'prefix_task_cols', taskRows: 'prefix_task_rows' }
-    const found = Object.entries(named).map(([name, theirs]) => ({
-      ...tensors.find(tensor => tensor.name === name)!,
-      name: theirs,
-    }))
+    const found = Object.entries(named).map(([name, theirs]) => {
+      const { shape, data } = tensors.find(tensor => tensor.name === name)!
+      return { name: theirs, shape, data: name === 'prompt' ? divided(data, base.family.inputMultiplier(model)) : data }
+    })
     return {
       config: { peft_type: 'MULTITASK_PROMPT_TUNING', ...common, ...rows, num_tasks: tasks, num_ranks: found[1]!.shape[2]! },
       tensors: found,
@@ -66,7 +66,7 @@ export async function peftAdapter({ method: config, tensors }: PromptFile, base:
         {
           name: 'prompt_embeddings',
           shape: [numVirtualTokens, model.hiddenSize],
-          data: await staticRows(method, config, tensors),
+          data: divided(await staticRows(method, config, tensors), base.family.inputMultiplier(model)),
         },
       ],
     }
@@ -81,7 +81,9 @@ export async function peftAdapter({ method: config, tensors }: PromptFile, base:
         for (let head = 0; head < heads; head++)
           for (let token = 0; token < numVirtualTokens; token++) {
             const from = (head * numVirtualTokens + token) * headDim
-            data.set(values.subarray(from, from + headDim), ((token * numLayers + layer) * 2 + kind) * width + head * headDim)
+            const own = values.subarray(from, from + headDim)
+            const stored = kind === 0 && base.family.pairedKeys ? paired(own) : own
+            data.set(stored, ((token * numLayers + layer) * 2 + kind) * width + head * headDim)
           }
     return {
       config: {
@@ -125,6 +127,17 @@ export async function peftAdapter({ method: config, tensors }: PromptFile, base:
     hint: 'what it computes depends on the text, so no fixed rows, keys or values come to the same',
   })
 }
+
+/** Undone by `multiplied` to the last bit, where a product with the inverse is not. */
+const divided = (values: Float32Array, by: number) => (by === 1 ? values : values.map(x => x / by))
+const multiplied = (values: Float32Array, by: number) => (by === 1 ? values : values.map(x => x * by))
+
+/** A head's numbers with those that turn together side by side, from half a head apart. */
+const paired = (values: Float32Array) => values.map((_, i) => values[(i >> 1) + (i % 2) * (values.length / 2)]!)
+
+/** The way back. */
+const unpaired = (values: Float32Array) =>
+  values.map((_, i) => values[((2 * i) % values.length) + Number(i >= values.length / 2)]!)
 
 /** What PEFT calls the attention that an adaption prompt sits in. */
 const adapterModule = ({ family }: AdapterBase, layer: number) => `base_model.model.${family.attentionModule(layer)}`
@@ -180,6 +193,9 @@ export async function readPeftAdapter(folder: string, base: AdapterBase, task = 
     if (config.peft_type === 'PREFIX_TUNING') {
       const width = 2 * numLayers * numKeyValueHeads * headDim
       const prefix = await read('prompt_embeddings', config.num_virtual_tokens, width)
+      if (base.family.pairedKeys)
+        for (let at = 0; at < prefix.length; at += headDim)
+          if (Math.floor(at / (numKeyValueHeads * headDim)) % 2 === 0) prefix.set(unpaired(prefix.subarray(at, at + headDim)), at)
       return active('prefix-tuning', { numVirtualTokens: config.num_virtual_tokens }, { prefix })
     }
     if (config.peft_type === 'ADAPTION_PROMPT') {
@@ -209,7 +225,8 @@ export async function readPeftAdapter(folder: string, base: AdapterBase, task = 
           prompt[i * hiddenSize + j]! *= factor
         }
     }
-    return active('prompt-tuning', { numVirtualTokens: count, position: 'before-bos' }, { prompt })
+    const rows = multiplied(prompt, base.family.inputMultiplier(base.config))
+    return active('prompt-tuning', { numVirtualTokens: count, position: 'before-bos' }, { prompt: rows })
   } finally {
     await file.close()
   }

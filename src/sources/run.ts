@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { storedConfig } from '../config/stored.js'
 import { parseRunTask, type RunTask } from '../data/task-config.js'
 import { GradpromptError } from '../errors.js'
 import { type PromptFile, readPrompt } from '../store/prompt-file.js'
@@ -65,7 +66,8 @@ export function refuseSearch({ folder, isSearch }: Pick<Run, 'folder' | 'isSearc
   })
 }
 
-const taskOf = ({ folder, config }: Pick<Run, 'folder' | 'config'>) => parseRunTask(config, join(folder, 'config.yaml'))
+const taskOf = ({ folder, config }: Pick<Run, 'folder' | 'config'>) =>
+  parseRunTask(storedConfig(config), join(folder, 'config.yaml'))
 
 function foundIn(text: string, path: string): FoundPrompt {
   try {

@@ -133,8 +133,9 @@ export const configSchema = z.strictObject({
 
 type Parsed = z.output<typeof configSchema>
 
-/** A config as a user writes it: only `data.train`, `template` and `answer` are needed. */
-export type ConfigInput = z.input<typeof configSchema>
+/** A config as a user writes it: only `data.train`, `template` and `answer` are needed, and of conversations the data alone. */
+export type ConfigInput = Omit<z.input<typeof configSchema>, 'template' | 'answer'> &
+  Partial<Pick<z.input<typeof configSchema>, 'template' | 'answer'>>
 /** A config with every default filled in. It parses to itself. */
 export type Config = Omit<Parsed, 'train'> & {
   train: Omit<Parsed['train'], 'keep' | 'learningRate'> & { keep: 'best' | 'last'; learningRate: number }

@@ -30,8 +30,9 @@ beforeAll(async () => {
 describe('tune', () => {
   test('prints an object a line, and text on standard error', () => {
     expect(whole.code).toBe(0)
+    // The toy's few sentences stand in every part, which is said before anything is computed.
     const events = whole.lines.map(({ event }) => event)
-    expect(events.slice(0, 2)).toEqual(['loaded', 'control'])
+    expect(events.slice(0, 5)).toEqual(['warning', 'warning', 'warning', 'loaded', 'control'])
     expect(events.filter(event => event === 'step')).toHaveLength(30)
     expect(events.filter(event => event === 'result')).toHaveLength(1)
     expect(events.at(-1)).toBe('result')
@@ -152,7 +153,12 @@ describe('a finished run', () => {
   test('is scored beside the base model, against a threshold', async () => {
     const passed = await command(['evaluate', finished, '--data', at('toy.tsv'), '--threshold', '0', '--json'])
     expect(passed.code).toBe(0)
-    const [result] = passed.lines
+    const [warning, result] = passed.lines
+    expect(warning).toMatchObject({
+      event: 'warning',
+      code: 'overlapping-rows',
+      message: expect.stringMatching(/^48 of 48 rows/),
+    })
     expect(result).toMatchObject({ event: 'result', rows: 48, passed: true, labels: ['the', 'of'] })
     expect(result!.control).toMatchObject({ instruction: 'Classify the text. Answer with one word: the or of.' })
     const text = await command(['evaluate', finished, '--data', at('toy.tsv'), '--limit', '8', '--no-control'])

@@ -15,6 +15,8 @@ describe('defaults', () => {
   test('the least config', () => {
     expect(parseConfig(least)).toEqual({
       ...least,
+      data: { ...least.data, splitSeed: 13 },
+      answerType: 'auto',
       model: bundledModel,
       method: {
         type: 'prompt-tuning',
@@ -123,7 +125,7 @@ describe('unknown options', () => {
   test('the known ones are listed, and it comes before what may follow from it', () => {
     const error = refused({ data: { trian: 'a' }, template: 3, answer: '' })
     expect(error).toMatchObject({ code: 'unknown-option', found: 'trian', hint: 'did you mean data.train?' })
-    expect(error.expected).toBe('one of train, dev, test, columns, task, labels, limit, split')
+    expect(error.expected).toBe('one of train, dev, test, columns, task, labels, limit, split, splitSeed')
   })
 
   test('no name is special', () => {
@@ -143,7 +145,7 @@ describe('invalid values', () => {
       { ...least, template: [{ role: 'usr', content: '' }] },
       'template[0].role is not valid',
       '"usr"',
-      'one of system, user, assistant',
+      'one of system, user, assistant, conversation',
     ],
     [{ ...least, device: 'gpu' }, 'device is not valid', '"gpu"', 'one of cpu, webgpu, cuda, dml, coreml'],
     [

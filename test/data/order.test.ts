@@ -88,6 +88,45 @@ describe('limit and split', () => {
     )
   })
 
+  test('without classes the rows are those of every version so far', () => {
+    expect(splitRecords(range(20), { dev: 5, test: 0.15 }, 13)).toEqual({
+      dev: [0, 3, 7, 14, 16],
+      test: [6, 9, 11],
+      train: [1, 2, 4, 5, 8, 10, 12, 13, 15, 17, 18, 19],
+    })
+    expect(limitRecords(range(20), 4, 7)).toEqual([0, 2, 8, 17])
+  })
+
+  test('with classes every part has its share of each, drawn by seed', () => {
+    const sizes = fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 6 })
+    fc.assert(
+      fc.property(sizes, fc.nat(), fc.double({ min: 0.1, max: 0.4, noNaN: true }), (classes, seed, share) => {
+        const records = classes.flatMap((size, c) => Array.from({ length: size }, () => c))
+        const rows = records.map((c, i) => ({ c, i }))
+        fc.pre(rows.length > 4)
+        const parts = splitRecords(rows, { dev: share, test: share }, seed, ({ c }) => String(c))
+        expect(splitRecords(rows, { dev: share, test: share }, seed, ({ c }) => String(c))).toEqual(parts)
+        const all = [parts.train, parts.dev, parts.test]
+        expect(all.every(part => isSorted(part.map(({ i }) => i)))).toBe(true)
+        expect(
+          all
+            .flat()
+            .map(({ i }) => i)
+            .sort((a, b) => a - b),
+        ).toEqual(range(rows.length))
+        for (const part of [parts.dev, parts.test])
+          for (const [c, size] of classes.entries()) {
+            const expected = (part.length * size) / rows.length
+            expect(Math.abs(part.filter(row => row.c === c).length - expected)).toBeLessThan(1 + classes.length / 2)
+          }
+      }),
+      { numRuns: 200, seed: 5 },
+    )
+    const draw = (seed: number) => splitRecords(range(100), { dev: 20 }, seed, i => String(i % 2)).dev
+    expect(draw(1)).not.toEqual(draw(2))
+    expect(draw(1).filter(i => i % 2 === 0)).toHaveLength(10)
+  })
+
   test('nothing asked for, nothing set aside', () => {
     expect(splitRecords(range(5), {}, 1)).toEqual({ train: range(5), dev: [], test: [] })
   })

@@ -165,7 +165,7 @@ describe('BIG-Bench Hard', () => {
     ['boolean_expressions', 'not True is', 'False', 'False', 'false', 'true-false', true],
     ['formal_fallacies', 'Is it valid?', 'invalid', 'It is not valid.', 'invalid', 'valid-invalid', true],
     ['object_counting', 'How many?', '15', ' 15.0', '15', 'first-number', true],
-    ['multistep_arithmetic_two', '2 * 3 =', '-1450', 'the answer is -1,450.', '-1450', 'after-phrase/first-number', true],
+    ['multistep_arithmetic_two', '2 * 3 =', '-1450', 'the answer is -1,450.', '-1450', 'answer-result', true],
     ['word_sorting', 'Sort: List: pear fig', 'fig pear', ' fig, pear', 'fig pear', 'word-list', true],
     ['dyck_languages', 'Complete: ( [', '] )', '])', '] )', 'brackets', true],
     ['unknown_task', 'Say.', 'An Owl', 'an owl.\nOr not.', 'an owl', 'first-line', true],
@@ -216,10 +216,10 @@ describe('BIG-Bench Hard', () => {
 describe('GSM8K', () => {
   test.each([
     [' 2+2 is 4.\n#### 1,004', 'hash-number', true],
-    [' The answer is 1004 figs, not 7.', 'after-phrase/first-number', true],
-    [' 1000 + 4 = $1,004.00.', 'last-number', true],
-    [' 1005', 'last-number', false],
-    [' So 1004\n\nQuestion: next?\nAnswer: 5', 'last-number', true],
+    [' The answer is 1004 figs, not 7.', 'answer-result', true],
+    [' 1000 + 4 = $1,004.00.', 'last-result', true],
+    [' 1005', 'last-result', false],
+    [' So 1004\n\nQuestion: next?\nAnswer: 5', 'last-result', true],
   ])('%j', async (text, rule, correct) => {
     expect(await scoreGeneration(gsm8k, { record: { question: 'q', answer: '1004' }, index: 0, text })).toMatchObject({
       rule,
@@ -272,7 +272,7 @@ test('figures: accuracy with Wilson’s interval, what each rule found, and what
     texts.map((text, index) => ({ record: { question: 'q', answer: '4' }, index, text })),
   )
   const figures = generationMetrics(results, { seed: 1 })
-  expect(figures).toMatchObject({ rows: 5, unextracted: [3], rules: { 'hash-number': 2, 'last-number': 2 }, errors: [] })
+  expect(figures).toMatchObject({ rows: 5, unextracted: [3], rules: { 'hash-number': 2, 'last-result': 2 }, errors: [] })
   expect(figures.metrics.accuracy!.value).toBe(0.6)
   expect(figures.metrics.accuracy!.low).toBeCloseTo(0.2307, 4)
   expect(figures.metrics.extracted!.value).toBe(0.8)

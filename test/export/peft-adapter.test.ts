@@ -32,6 +32,10 @@ const NAMES = [
   'prefix-tuning',
   'prefix-tuning-gpt2',
   'prefix-tuning-projection',
+  'prompt-tuning-gemma',
+  'prompt-tuning-granite',
+  'prefix-tuning-cohere',
+  'prefix-tuning-qwen3',
   'adaption-prompt',
   'adaption-prompt-gpt2',
 ]

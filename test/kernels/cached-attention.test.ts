@@ -19,8 +19,8 @@ const SIZE: readonly [number, number] = [1, 64]
 const programs = new Map<string, Compared>()
 afterAll(() => Promise.all([...programs.values()].map(program => program.dispose())))
 
-function programOf(heads: number, keyHeads: number, window: number, sharing: boolean): Compared {
-  const key = [heads, keyHeads, window, sharing].join()
+function programOf(heads: number, keyHeads: number, window: number, sharing: boolean, softCap: number): Compared {
+  const key = [heads, keyHeads, window, sharing, softCap].join()
   const known = programs.get(key)
   if (known) return known
   const made = new Compared({
@@ -67,7 +67,7 @@ function programOf(heads: number, keyHeads: number, window: number, sharing: boo
         sequenceBlocks: of('sharedSequenceBlocks'),
       }
       const tokens = { firstPositions: of('firstPositions'), queryIndex: of('queryIndex'), querySlot: of('querySlot') }
-      return cachedAttention(q!, k!, v!, tokens, { own, ...(shared ? { shared } : {}) }, { scale: D ** -0.5, window })
+      return cachedAttention(q!, k!, v!, tokens, { own, ...(shared ? { shared } : {}) }, { scale: D ** -0.5, window, softCap })
     },
     differentiable: [],
   })
@@ -159,12 +159,12 @@ describe('blockwise attention over a cache equals attention over all keys', () =
   const row = { length: fc.integer({ min: 1, max: 90 }), sharing: fc.boolean(), newTokens: fc.integer({ min: 1, max: 4 }) }
   const rows = fc.array(fc.record(row), { minLength: 1, maxLength: 5 })
   test.each([
-    [4, 2, 0, false],
-    [3, 1, 20, false],
-    [2, 2, 0, false],
-    [4, 2, 0, true],
-    [3, 1, 20, true],
-  ])('%i heads over %i, window %i, shared blocks: %s', async (heads, keyHeads, window, sharing) => {
+    [4, 2, 0, false, 0],
+    [3, 1, 20, false, 1.5],
+    [2, 2, 0, false, 0],
+    [4, 2, 0, true, 1.5],
+    [3, 1, 20, true, 0],
+  ] as const)('%i heads over %i, window %i, shared blocks: %s, cap %d', async (heads, keyHeads, window, sharing, softCap) => {
     await fc.assert(
       fc.asyncProperty(rows, fc.integer({ min: 1, max: 80 }), fc.nat(2), fc.nat(1000), async (list, prefix, holes, seed) => {
         const taken = sharing ? list : list.map(row => ({ ...row, sharing: false }))
@@ -178,7 +178,7 @@ describe('blockwise attention over a cache equals attention over all keys', () =
           ...own,
           ...(sharing ? shared : {}),
         }
-        expect(await programOf(heads, keyHeads, window, sharing).disagreement(inputs)).toBeLessThan(1e-5)
+        expect(await programOf(heads, keyHeads, window, sharing, softCap).disagreement(inputs)).toBeLessThan(1e-5)
       }),
       { numRuns: 25 },
     )

@@ -25,8 +25,8 @@ type Floats = Values & { data: Float32Array }
 /** One program for each number of heads, window and kind of layout; rows stand first in every tensor: [R, H, D]. */
 const programs = new Map<string, Compared>()
 
-function programOf(heads: number, keyHeads: number, window: number, overlapping: boolean): Compared {
-  const key = [heads, keyHeads, window, overlapping].join()
+function programOf(heads: number, keyHeads: number, window: number, overlapping: boolean, softCap = 0): Compared {
+  const key = [heads, keyHeads, window, overlapping, softCap].join()
   const known = programs.get(key)
   if (known) return known
   const float = (rows: string, count: number) => ({ shape: [rows, count, D], dtype: 'float32' as const })
@@ -42,7 +42,7 @@ function programOf(heads: number, keyHeads: number, window: number, overlapping:
     },
     dims: LAYOUT_DIMENSIONS,
     compute: ({ q, k, v, ...layout }) =>
-      swap(causalAttention(swap(q!), swap(k!), swap(v!), layoutOf(layout), { scale: D ** -0.5, window })),
+      swap(causalAttention(swap(q!), swap(k!), swap(v!), layoutOf(layout), { scale: D ** -0.5, window, softCap })),
     differentiable: ['q', 'k', 'v'],
   })
   programs.set(key, made)
@@ -160,9 +160,13 @@ const sample = (segments: readonly Segment[], heads: number, keyHeads: number) =
 test.each(Object.entries(EDGES))(
   'the gradient equals finite differences, and the program an eager run: %s',
   async (_, segments) => {
-    for (const window of [0, 2]) {
+    for (const [window, softCap] of [
+      [0, 0],
+      [2, 0],
+      [0, 1.5],
+    ] as const) {
       const { inputs, overlapping } = arrange(segments, sample(segments, 4, 2))
-      const program = programOf(4, 2, window, overlapping)
+      const program = programOf(4, 2, window, overlapping, softCap)
       expect(await program.disagreement(inputs, 1)).toBeLessThan(2e-6)
       expect(await program.finiteDifferenceError(inputs)).toBeLessThan(1e-3)
     }
@@ -192,10 +196,11 @@ test('blocks, reference and program agree on random forests', async () => {
     fc.asyncProperty(
       forests,
       fc.constantFrom(0, 1, 3),
+      fc.constantFrom(0, 1.5),
       fc.constantFrom([4, 2], [2, 2], [3, 1]),
-      async (segments, window, heads) => {
+      async (segments, window, softCap, heads) => {
         const { inputs, overlapping } = arrange(segments, sample(segments, heads[0]!, heads[1]!))
-        const program = programOf(heads[0]!, heads[1]!, window, overlapping)
+        const program = programOf(heads[0]!, heads[1]!, window, overlapping, softCap)
         const { output } = await program.compiled(inputs)
         const kernel = kernels.get(overlapping ? 'CausalAttentionOverlapping' : 'CausalAttention')!
         const run = (form: 'reference' | 'expand') =>
@@ -206,7 +211,7 @@ test('blocks, reference and program agree on random forests', async () => {
                 return [name, 'qkv'.includes(name) ? tf.transpose(tensor, [1, 0, 2]) : tensor]
               }),
             )
-            return tf.transpose(kernel[form]!(given, { scale: D ** -0.5, window }), [1, 0, 2]).dataSync()
+            return tf.transpose(kernel[form]!(given, { scale: D ** -0.5, window, softCap }), [1, 0, 2]).dataSync()
           })
         const reference = run('reference')
         expect(difference(run('expand'), reference)).toBeLessThan(2e-6)

@@ -22,7 +22,7 @@ const BATCHES: Record<string, Sequence[]> = {
   ],
 }
 
-describe.each(['llama-gqa', 'mistral-window', 'gpt2'])('programs of %s equal their eager runs', name => {
+describe.each(['llama-gqa', 'mistral-window', 'gpt2', 'gemma2'])('programs of %s equal their eager runs', name => {
   const loaded = LanguageModel.load(`test/fixtures/models/${name}`, { threads: 1 })
   afterAll(async () => (await loaded).dispose())
 

@@ -37,7 +37,14 @@ export function toySearch(
   writeFileSync(path, `${toySearchRows(40).join('\n')}\n`)
   return {
     model: toyModel,
-    data: { train: path, split: { dev: 12, test: 8 }, columns: ['text', 'label'], labels: { 0: 'the', 1: 'of' } },
+    // The rows on which the tests know how far each method gets.
+    data: {
+      train: path,
+      split: { dev: 12, test: 8 },
+      splitSeed: null,
+      columns: ['text', 'label'],
+      labels: { 0: 'the', 1: 'of' },
+    },
     template: '{text}{prompt} -',
     answer: ' {label}',
     threads: 1,

@@ -1,7 +1,9 @@
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { parse, stringify } from 'yaml'
 import { resumeTune as resume, tune } from '../../src/api/tune.js'
+import { readPredictions } from '../../src/evaluate/predictions.js'
 import type { ConfigInput } from '../../src/train/config.js'
 import type { GradpromptEvent } from '../../src/train/events.js'
 import { problemOf } from '../support/problem.js'
@@ -219,4 +221,39 @@ test('a run that was stopped before it had a folder leaves none', async () => {
   const input = config()
   expect(await problemOf(tune(input, { signal: AbortSignal.abort() }))).toMatchObject({ code: 'aborted' })
   expect(await problemOf(resume(input.out!))).toMatchObject({ code: 'not-a-run' })
+})
+
+describe('a run that an earlier version began', () => {
+  test('goes on with the rows and the classes it was learned with', async () => {
+    const before = config({ answerType: null })
+    const data = { ...before.data, splitSeed: null }
+    const { labels: _, ...unsaid } = data
+    const input = { ...before, data: unsaid, answer: ' {label}' }
+    const straight = await tune({ ...input, out: `${input.out}-straight` })
+    const run = await stopped(input, atStep(13))
+    const path = join(run, 'config.yaml')
+    const { answerType, data: stored, ...others } = parse(readFileSync(path, 'utf8'))
+    const { splitSeed, ...earlier } = stored
+    expect([answerType, splitSeed]).toEqual([null, null])
+    writeFileSync(path, stringify({ ...others, data: earlier }))
+    const { result } = await resume(run)
+    expect(promptBytes(run).equals(promptBytes(straight.folder))).toBe(true)
+    expect([result.metrics, result.labels]).toEqual([straight.result.metrics, ['0', '1']])
+    // Today's rule would have scored others.
+    const today = await tune({ ...input, data: { ...unsaid, splitSeed: 13 }, out: `${input.out}-today` })
+    const rowsOf = async (folder: string) => (await readPredictions(folder, 'dev', 'tuned'))?.map(({ row }) => row)
+    expect(await rowsOf(run)).toEqual(await rowsOf(straight.folder))
+    expect(await rowsOf(today.folder)).not.toEqual(await rowsOf(run))
+  })
+
+  test('runs of different seeds are scored on the same rows now', async () => {
+    const rows = await Promise.all(
+      [1, 2].map(async seed => {
+        const { folder } = await tune(config({ seed, train: { steps: 1, evaluateEvery: 1 } }))
+        return (await readPredictions(folder, 'dev', 'tuned'))?.map(({ row }) => row)
+      }),
+    )
+    expect(rows[0]).toHaveLength(12)
+    expect(rows[0]).toEqual(rows[1])
+  })
 })

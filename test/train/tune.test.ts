@@ -42,13 +42,19 @@ describe('learning', () => {
       control: { instruction: 'Classify the text. Answer with one word: the or of.' },
     })
     expect(run.result.confusion?.flat().reduce((sum, n) => sum + n, 0)).toBe(12)
-    expect(events[0]).toMatchObject({
+    // The toy's few sentences stand in every part.
+    expect(events.slice(0, 3)).toMatchObject([
+      { event: 'warning', code: 'overlapping-rows', message: expect.stringMatching(/^12 of 12 rows in dev ask/) },
+      { event: 'warning', code: 'overlapping-rows' },
+      { event: 'warning', code: 'overlapping-rows' },
+    ])
+    expect(events[3]).toMatchObject({
       event: 'loaded',
       parameters: 128,
       rows: { train: 32, dev: 12, test: 4 },
       model: 'llama-gqa',
     })
-    expect(events[1]).toMatchObject({ event: 'control', rows: 12 })
+    expect(events[4]).toMatchObject({ event: 'control', rows: 12 })
     expect(events.at(-1)).toMatchObject({ event: 'result', steps: 150 })
   })
 

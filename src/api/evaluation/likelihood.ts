@@ -1,4 +1,5 @@
-import { findLabels, type LabelSet } from '../../data/labels.js'
+import { learnedRows } from '../../data/describe/evaluated.js'
+import { decideLabels, type LabelSet } from '../../data/labels.js'
 import { fillPrompt } from '../../data/prompt-place.js'
 import type { DataRecord } from '../../data/records.js'
 import { RowBuilder } from '../../data/rows.js'
@@ -22,8 +23,18 @@ export async function byLikelihood(model: LanguageModel, subject: Subject, optio
   const { source, config, seed, instruction } = subject
   const template = subject.template ?? missing('template')
   const answer = subject.answer ?? missing('answer')
-  const all = await recordsOf(subject, { template, answer })
-  const labels = subject.isFreeText ? undefined : findLabels(answer, subject.labels, all, subject.aggregate)
+  const all = await recordsOf(subject, { template, answer }, options.onWarning)
+  const { labels, notice } = subject.isFreeText
+    ? { labels: undefined }
+    : decideLabels(answer, all, {
+        labels: subject.labels,
+        answerType: options.answerType ?? (config ? config.answerType : 'auto'),
+        aggregate: subject.aggregate,
+      })
+  if (options.onWarning !== undefined) {
+    const learned = config && source.found === undefined ? await learnedRows(config, all, { template, answer }) : []
+    for (const warning of [...(notice ? [notice] : []), ...learned]) options.onWarning(warning)
+  }
   const places = new Map(all.map((record, i) => [record, i]))
   const records = limitRecords(all, options.limit, seed)
   refuseAborted(options.signal)

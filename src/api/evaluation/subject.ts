@@ -92,11 +92,13 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
 export async function recordsOf(
   { data, columns, config }: Subject,
   texts: { readonly template: Template; readonly answer: string },
+  onWarning?: EvaluateOptions['onWarning'],
 ): Promise<readonly DataRecord[]> {
   const options = { columns, task: config?.data.task, needed: namedColumns(texts) }
   if (typeof data !== 'string') return (await readMemoryRows(data, options)).records
   const file = await readRecords(data, options)
-  requireTaskColumns(texts, file.columns, data)
+  requireTaskColumns(texts, file, data)
+  for (const notice of file.notices) onWarning?.(notice)
   return file.records
 }
 

@@ -20,6 +20,10 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const goOn = 'finished rows are kept: the same command goes on'
   let shownAt = performance.now()
   const evaluating = compute('evaluate', request, {
+    onEvent(event) {
+      output.object(event)
+      if (event.event === 'warning') output.note(`warning[${event.code}]: ${event.message}`)
+    },
     onProgress({ what, done, total }) {
       if (done < total && performance.now() - shownAt < 5000) return
       shownAt = performance.now()

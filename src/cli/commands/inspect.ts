@@ -1,7 +1,8 @@
 import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { stringify } from 'yaml'
-import { tuneConfigOf } from '../../api/runs.js'
+import { searchConfigOf, tuneConfigOf } from '../../api/runs.js'
+import { isDataName } from '../../data/readers/index.js'
 import { GradpromptError } from '../../errors.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import { loadTokenizer } from '../../formats/tokenizer.js'
@@ -10,12 +11,12 @@ import { MemoryPlan } from '../../model/memory.js'
 import { bundledModel } from '../../package-root.js'
 import { promptMethods } from '../../prompts/methods/index.js'
 import { numSoftTokens } from '../../prompts/soft-rows.js'
-import { parseSearchConfig } from '../../search/config.js'
 import type { SearchResult, SearchStepEvent } from '../../search/run/events.js'
 import { type PromptFile, readPrompt } from '../../store/prompt-file.js'
 import { openRun, type Run } from '../../store/run-folder.js'
 import { type Config, parseConfig } from '../../train/config.js'
 import type { RunResult } from '../../train/events.js'
+import { inspectData } from '../show/data-inspection.js'
 import { describeResult, exportsOf } from '../show/learning.js'
 import { describeSearch } from '../show/searching.js'
 import type { CommandFunction } from '../terminal/command.js'
@@ -23,7 +24,7 @@ import { Interrupted } from '../terminal/failure.js'
 import { bytes, count, createOutput, type Output, plural, quoted, table } from '../terminal/output.js'
 import { compute } from '../work/computation.js'
 
-/** `gradprompt inspect RUN|MODEL|PROMPT` */
+/** `gradprompt inspect RUN|MODEL|PROMPT|DATA` */
 export const run: CommandFunction = async ({ argument, options }) => {
   const path = argument!
   const output = createOutput(options)
@@ -41,6 +42,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     output.text(`wrote ${report}`)
   } else if (isRun) await inspectRun(path, output)
   else if (found?.isFile() && path.endsWith('.safetensors')) await inspectPrompt(path, output)
+  else if (found?.isFile() && isDataName(path)) await inspectData(path, output)
   else await inspectModel(path, output)
   return 0
 }
@@ -48,7 +50,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
 /** A search: where it stands, or what it came to. */
 async function inspectSearch(run: Run, output: Output): Promise<void> {
   const { folder } = run
-  const config = parseSearchConfig(run.config, { source: join(folder, 'config.yaml') })
+  const config = searchConfigOf(run)
   const result = (await run.readResult()) as SearchResult | undefined
   const steps = (await run.readEvents()).filter(({ event }) => event === 'step') as unknown as SearchStepEvent[]
   const last = steps.at(-1)

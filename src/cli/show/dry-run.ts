@@ -1,4 +1,7 @@
 import { batchOrder } from '../../data/batches.js'
+import { type AnswerSpace, answerSpace, answerSpaceNotices } from '../../data/describe/answer-space.js'
+import { type DataDescription, describeData } from '../../data/describe/describe.js'
+import type { DataNotice } from '../../data/readers/reader.js'
 import { originOf } from '../../data/records.js'
 import type { Segment, TrainingRow } from '../../data/rows.js'
 import { softName } from '../../data/soft-tokens.js'
@@ -16,8 +19,11 @@ import { totalSteps } from '../../train/schedule.js'
 import { bytes, count, type Output, plural, quoted, table } from '../terminal/output.js'
 import { resolveConfig } from '../work/config-input.js'
 import type { ConfigRequest } from '../work/messages.js'
+import { dataTable } from './data-table.js'
 
 export const SHOWN_ROWS = 3
+/** Of a list of tokens, at its beginning and at its end. */
+const SHOWN_TOKENS = 16
 
 /**
  * Shows what `tune` would do with a config: everything that can be known from the model's header, its tokenizer and the data. No weights
@@ -55,6 +61,19 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const needed = memory.estimate(numVirtualTokens + sum(lengths), sum(batch.map(labelTokens)), true, pairs)
   const parts = memory.split(lengths, { headRows: batch.map(labelTokens), training: true })
 
+  const space = answerSpace(config, task.train[0]!, tokenizer)
+  const rowsOfParts = { train: task.train, dev: task.dev, test: task.test }
+  const data = describeData({
+    template,
+    answer: config.answer,
+    labels: task.labels,
+    parts: rowsOfParts,
+    lengthOf: (record, i) => {
+      const row = builder.training(record, i)
+      return { tokens: row.ids.length, answerTokens: labelTokens(row), truncated: row.truncated }
+    },
+  })
+
   const summary = {
     event: 'dry-run',
     model: modelFacts(checkpoint),
@@ -64,6 +83,8 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     softTokens: numSoftTokens(options),
     rows: { train: task.train.length, dev: task.dev.length, scored: task.scored.length, test: task.test.length, truncated },
     labels: task.labels?.candidates ?? null,
+    data: { ...data, answerSpace: space },
+    warnings: [...task.notices, ...answerSpaceNotices(space, config.answer)],
     steps: totalSteps(config.train, task.train.length),
     batchSize,
     accumulate,
@@ -83,6 +104,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     }),
   }
   output.object(summary)
+  for (const { code, message } of summary.warnings) output.note(`warning[${code}]: ${message}`)
   output.text(describe(summary, tokenizer))
 }
 
@@ -108,7 +130,11 @@ export function pieceLines(
   width: number,
   remark = '',
 ): [string, string] {
-  const tokens = ids.map((id, i) => `${id} ${quoted(pieces[i] ?? '', 24)}`).join('  ')
+  const named = ids.map((id, i) => `${id} ${quoted(pieces[i] ?? '', 24)}`)
+  const left = named.length - 2 * SHOWN_TOKENS
+  const tokens = (
+    left > 0 ? [...named.slice(0, SHOWN_TOKENS), `… ${count(left)} more …`, ...named.slice(-SHOWN_TOKENS)] : named
+  ).join('  ')
   return [`  ${role.padEnd(width)}  ${quoted(text, 110)}${remark}`, `${' '.repeat(width + 4)}${tokens}`]
 }
 
@@ -121,6 +147,8 @@ interface Summary {
   readonly softTokens: number
   readonly rows: { train: number; dev: number; scored: number; test: number; truncated: number }
   readonly labels: readonly string[] | null
+  readonly data: DataDescription & { readonly answerSpace: AnswerSpace }
+  readonly warnings: readonly DataNotice[]
   readonly steps: number
   readonly batchSize: number
   readonly accumulate: number
@@ -157,6 +185,7 @@ function describe(summary: Summary, tokenizer: Tokenizer): string {
         `${bytes(memory.budget)} to use${split}`,
     ],
   ])
+  const about = `data\n${dataTable(summary.data)}`
   const examples = summary.examples.map(({ origin, tokens, truncated, segments }) => {
     const { bosTokenId } = tokenizer
     const lines = segments.flatMap(segment => {
@@ -166,5 +195,5 @@ function describe(summary: Summary, tokenizer: Tokenizer): string {
     const cut = truncated ? ', text cut to fit' : ''
     return [`${origin}: ${numVirtualTokens} virtual + ${plural(tokens, 'token')}${cut}`, ...lines].join('\n')
   })
-  return [head, ...examples].join('\n\n')
+  return [head, about, ...examples].join('\n\n')
 }

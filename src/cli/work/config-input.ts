@@ -1,4 +1,5 @@
 import { loadConfigFile, mergeFlags } from '../../config/load.js'
+import { completeTexts } from '../../data/describe/suggest.js'
 import type { SearchConfig, SearchConfigInput } from '../../search/config.js'
 import { type Config, type ConfigInput, configJsonSchema, parseConfig } from '../../train/config.js'
 import type { ConfigRequest } from './messages.js'
@@ -12,7 +13,7 @@ export async function configInput({ configFile, flags }: ConfigRequest): Promise
 
 /** @throws GradpromptError `file-not-found`, `invalid-config`, `unknown-option` */
 export async function resolveConfig(request: ConfigRequest): Promise<Config> {
-  return parseConfig(await configInput(request), { source: request.configFile ?? 'command line' })
+  return parseConfig(await completeTexts(await configInput(request)), { source: request.configFile ?? 'command line' })
 }
 
 /** The same of a search. */

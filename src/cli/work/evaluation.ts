@@ -6,7 +6,7 @@ import type { Context } from './tasks.js'
 /** `gradprompt evaluate`, in the computing process: the library's `evaluate`, and of its result what is printed. */
 export async function evaluate(
   { configFile, generation, ...request }: EvaluateRequest,
-  { signal, onProgress }: Context,
+  { signal, onProgress, onEvent }: Context,
 ): Promise<EvaluateResult> {
   const {
     predictions: _,
@@ -21,6 +21,7 @@ export async function evaluate(
     keep: true,
     signal,
     onProgress: (done, total, what) => onProgress({ what, done, total }),
+    onWarning: warning => onEvent({ event: 'warning', ...warning }),
   })
   const { results: ___, ...figures } = control ?? { results: [] }
   return {

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { GradpromptError } from '../../errors.js'
-import { type NamedBytes, readRecords } from '../read.js'
+import { readRecords } from '../read.js'
 import { type DataRecord, setOrigin } from '../records.js'
+import type { NamedBytes } from './input.js'
 
 /**
  * Rows that a program hands over instead of a file: they become the lines of one, so that everything behind reads them as it reads a
@@ -63,8 +64,8 @@ export const isRows = (value: unknown): value is Rows =>
 export async function readMemoryRows(
   rows: MemoryRows,
   options: Parameters<typeof readRecords>[1],
-): Promise<{ readonly records: readonly DataRecord[]; readonly columns: readonly string[] }> {
-  if (rows.count === 0) return { records: [], columns: [] }
+): Promise<{ readonly records: readonly DataRecord[] }> {
+  if (rows.count === 0) return { records: [] }
   const file = await readRecords(rows, options)
   for (const [i, record] of file.records.entries()) setOrigin(record, `row ${i + 1}`)
   return file

@@ -79,7 +79,7 @@ function rulesOf(shape: AnswerShape, name: string, reasoning: boolean): Extracti
     case 'valid-invalid':
       return [afterPhrase(rules.validInvalid), reasoning ? rules.lastValidInvalid : rules.validInvalid]
     case 'number':
-      return [afterPhrase(rules.number), reasoning ? rules.lastNumber : rules.number]
+      return [rules.answerResult, reasoning ? rules.lastResult : rules.number]
     case 'words':
       return [afterPhrase(rules.wordList), rules.wordList]
     case 'brackets':

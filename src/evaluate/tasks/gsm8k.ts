@@ -1,4 +1,4 @@
-import { afterPhrase, normalNumber, rules } from '../answers/extraction.js'
+import { normalNumber, rules } from '../answers/extraction.js'
 import { benchmarkColumns, type GenerationTask } from './task.js'
 
 /** Whether two texts are the same number. */
@@ -21,7 +21,7 @@ export const gsm8k: GenerationTask = {
   filters: [
     {
       name: 'answer',
-      rules: [rules.hashNumber, afterPhrase(rules.number), rules.lastNumber],
+      rules: [rules.hashNumber, rules.answerResult, rules.lastResult],
       score: sameNumber,
     },
   ],

@@ -1,5 +1,13 @@
 import type { DataRecord } from '../../data/records.js'
-import { type ChatMessage, compileTemplate, escapeTemplate, prependInstruction, type Template } from '../../data/template.js'
+import { compileMessages } from '../../data/rendering.js'
+import {
+  type ChatMessage,
+  compileTemplate,
+  escapeTemplate,
+  prependInstruction,
+  type Template,
+  type TemplateMessage,
+} from '../../data/template.js'
 import type { ExtractionRule } from '../answers/extraction.js'
 
 /** How an answer is found in a generated text, and what it counts for. */
@@ -52,13 +60,14 @@ export function promptTemplate(task: GenerationTask, examples: readonly DataReco
 
 function chatTemplate(
   { description, example }: GenerationTask,
-  turns: readonly ChatMessage[],
+  turns: readonly TemplateMessage[],
   examples: readonly DataRecord[],
 ): Template {
   const answer = compileTemplate(example)
   const asked = turns.filter(({ role }) => role !== 'system')
+  const question = compileMessages(asked)
   const shots = examples.flatMap((row, i) => [
-    ...asked.map(({ role, content }) => ({ role, content: escapeTemplate(compileTemplate(content).render(row, i)) })),
+    ...(question.render(row, i) as ChatMessage[]).map(({ role, content }) => ({ role, content: escapeTemplate(content) })),
     { role: 'assistant' as const, content: escapeTemplate(answer.render(row, i).trim()) },
   ])
   const messages = [...turns.filter(({ role }) => role === 'system'), ...shots, ...asked]

@@ -1,5 +1,6 @@
 import { drawExamples } from '../../data/examples.js'
 import type { LabelSet } from '../../data/labels.js'
+import type { DataNotice } from '../../data/readers/reader.js'
 import { type DataRecord, originOf } from '../../data/records.js'
 import { limitRecords } from '../../data/split.js'
 import { type DataSource, type Part, parts, readTask, type TaskRows } from '../../data/task.js'
@@ -20,6 +21,8 @@ export interface SearchTask {
   readonly sources: Readonly<Partial<Record<Part, DataSource>>>
   /** Rows of a split file that were left out, since they stand in a part that is judged. */
   readonly repeated: number
+  /** What was guessed about the data, and what may be wrong with them. */
+  readonly notices: readonly DataNotice[]
 }
 
 const NAMED_ROWS = 3
@@ -30,7 +33,7 @@ const NAMED_ROWS = 3
  */
 export async function readSearchTask(config: SearchConfig, rows: TaskRows = {}): Promise<SearchTask> {
   const columns = namedColumns(taskConfig(config, ''))
-  const { labels, sources, train: all, scored, test: tested } = await readTask(taskConfig(config, ''), rows)
+  const { labels, sources, train: all, scored, test: tested, notices: said } = await readTask(taskConfig(config, ''), rows)
   const { train, dev, test } = withoutRepeats({ train: all, dev: scored, test: tested }, sources, columns)
   const shown = new Set(drawExamples(train, labels, shotsOf(config), config.seed))
   if (shown.size > 0 && shown.size >= train.length)
@@ -42,8 +45,10 @@ export async function readSearchTask(config: SearchConfig, rows: TaskRows = {}):
   const questions = limitRecords(left, config.search.questions, config.seed)
   const task = { questions, shots: [...shown].map(i => train[i]!), dev, test, labels, sources }
   refuseOverlap(task, columns)
+  // Rows in two parts are left out or refused here.
+  const notices = said.filter(({ code }) => code !== 'overlapping-rows')
   const repeated = all.length + scored.length + tested.length - train.length - dev.length - test.length
-  return { ...task, repeated }
+  return { ...task, repeated, notices }
 }
 
 const keyOf = (record: DataRecord, columns: readonly string[]) => JSON.stringify(columns.map(column => record[column]))
@@ -69,7 +74,7 @@ function withoutRepeats(
 }
 
 /** A row that two parts share would make one of them worthless: prompts are chosen on dev, and judged on test. */
-function refuseOverlap(task: Omit<SearchTask, 'repeated'>, columns: readonly string[]): void {
+function refuseOverlap(task: Omit<SearchTask, 'repeated' | 'notices'>, columns: readonly string[]): void {
   const all = { train: [...task.questions, ...task.shots], dev: task.dev, test: task.test }
   const seen = new Map<string, { part: Part; origin: string }>()
   const pairs: string[] = []

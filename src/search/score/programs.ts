@@ -89,12 +89,12 @@ export class SearchPrograms {
     return (await this.run('policy-gradient', inputs)) as Readonly<Record<keyof typeof policyInputs, Float32Array>>
   }
 
-  /** Products of vectors with every row of the embedding table: [F, d] -> [F, V]. */
+  /** Products of vectors with the embedding of every token, as the first layer takes it: [F, d] -> [F, V]. */
   async project(vectors: Float32Array): Promise<Float32Array> {
     return (await this.run('project', { vectors })).products as Float32Array
   }
 
-  /** Sums of the rows of the embedding table: [F, V] -> [F, d]. */
+  /** Sums of the embeddings of all tokens, as the first layer takes them: [F, V] -> [F, d]. */
   async mix(weights: Float32Array): Promise<Float32Array> {
     return (await this.run('mix', { weights })).rows as Float32Array
   }
@@ -128,7 +128,6 @@ export class SearchPrograms {
   private spec(kind: Kind, weights: WeightFile): ProgramSpec {
     const { checkpoint } = this.model
     const { family, config } = checkpoint
-    const table = (weight: (name: string) => tf.Tensor) => weight(family.embedding) as tf.Tensor2D
     const common = {
       name: `${family.name} search ${kind}`,
       weights,
@@ -140,14 +139,14 @@ export class SearchPrograms {
         ...common,
         dims,
         inputs: { vectors: { shape: ['F', config.hiddenSize], dtype: 'float32' } },
-        fn: ({ vectors }, weight) => ({ products: tf.matMul(vectors as tf.Tensor2D, table(weight), false, true) }),
+        fn: ({ vectors }, weight) => ({ products: family.embeddingProducts(config, weight, vectors!) }),
       }
     if (kind === 'mix')
       return {
         ...common,
         dims,
         inputs: { weights: { shape: ['F', config.vocabSize], dtype: 'float32' } },
-        fn: (given, weight) => ({ rows: tf.matMul(given.weights as tf.Tensor2D, table(weight)) }),
+        fn: (given, weight) => ({ rows: family.embeddingSums(config, weight, given.weights!) }),
       }
     if (kind === 'policy' || kind === 'policy-gradient') return this.policySpec(kind, common)
     const differentiated = kind === 'cross-entropy' || kind === 'negated-logits'

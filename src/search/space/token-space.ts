@@ -1,8 +1,9 @@
 import type { LabelSet } from '../../data/labels.js'
 import { fillPrompt, PROMPT_COLUMN, requirePlace } from '../../data/prompt-place.js'
 import { type DataRecord, originOf, shorten } from '../../data/records.js'
+import { compileMessages } from '../../data/rendering.js'
 import { RowBuilder, type ScoringRow } from '../../data/rows.js'
-import { compileTemplate, type Template } from '../../data/template.js'
+import type { Template } from '../../data/template.js'
 import { GradpromptError } from '../../errors.js'
 import type { Tokenizer } from '../../formats/tokenizer.js'
 
@@ -329,9 +330,8 @@ export class TokenSpace {
   #render(record: DataRecord, index: number, prompt: string): string {
     const { template } = this.#options
     const filled = { ...record, [PROMPT_COLUMN]: prompt }
-    if (typeof template === 'string') return compileTemplate(template).render(filled, index)
-    const messages = template.map(({ role, content }) => ({ role, content: compileTemplate(content).render(filled, index) }))
-    return this.#tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true })
+    const rendered = compileMessages(template).render(filled, index)
+    return typeof rendered === 'string' ? rendered : this.#tokenizer.applyChatTemplate(rendered, { addGenerationPrompt: true })
   }
 
   #encode(text: string): number[] {

@@ -1,0 +1,127 @@
+import type { LabelSet } from '../labels.js'
+import type { DataNotice } from '../readers/reader.js'
+import { type DataRecord, shorten } from '../records.js'
+import { compileMessages } from '../rendering.js'
+import { compileTemplate, type Template } from '../template.js'
+
+/** What may be wrong with rows though each of them can be used: said with counts before anything is computed. */
+
+/** Rows by the name of their part: `train`, `dev`, `test`. */
+export type Parts = Readonly<Record<string, readonly DataRecord[]>>
+
+const shown = 5
+const listed = (texts: readonly string[]) =>
+  texts.slice(0, shown).join(', ') + (texts.length > shown ? `, and ${texts.length - shown} more` : '')
+const rowsOf = (count: number) => `${count} ${count === 1 ? 'row' : 'rows'}`
+
+/** Labels that are empty, that differ in case or spaces alone, and classes that a part lacks. */
+export function labelNotices(answer: string, labels: LabelSet | undefined, parts: Parts): DataNotice[] {
+  const columns = labels === undefined ? compileTemplate(answer).columns : [labels.column]
+  const filled = Object.entries(parts).filter(([, records]) => records.length > 0)
+  const notices: DataNotice[] = []
+  for (const column of columns) {
+    const empty = filled.flatMap(([part, records]) => {
+      const count = records.filter(record => Object.hasOwn(record, column) && record[column]!.trim() === '').length
+      return count === 0 ? [] : [`${count} of ${rowsOf(records.length)} in ${part}`]
+    })
+    if (empty.length > 0)
+      notices.push({
+        code: 'empty-labels',
+        message: `"${column}" is empty in ${empty.join(', ')}${labels?.words.has('') ? ', and the empty text is learned as a class of its own' : ''}`,
+      })
+  }
+  if (labels === undefined) return notices
+  const counts = new Map<string, number>()
+  for (const [, records] of filled)
+    for (const record of records) {
+      const value = Object.hasOwn(record, labels.column) ? record[labels.column] : undefined
+      if (value !== undefined) counts.set(value, (counts.get(value) ?? 0) + 1)
+    }
+  const variants = new Map<string, string[]>()
+  for (const value of counts.keys()) {
+    const plain = value.trim().replaceAll(/\s+/g, ' ').toLowerCase()
+    if (plain !== '') variants.set(plain, [...(variants.get(plain) ?? []), value])
+  }
+  // Values that are given the same word are one class already.
+  const different = [...variants.values()].filter(
+    values => new Set(values.map(value => labels.words.get(value) ?? value)).size > 1,
+  )
+  for (const values of different)
+    notices.push({
+      code: 'similar-labels',
+      message: `labels differ in case or spaces alone, and are classes of their own: ${values.map(value => `${shorten(value)} (${rowsOf(counts.get(value)!)})`).join(', ')}`,
+    })
+  for (const [part, records] of filled) {
+    const there = new Set(
+      records.map(record => (Object.hasOwn(record, labels.column) ? labels.words.get(record[labels.column]!) : undefined)),
+    )
+    const isLabelled = records.some(record => Object.hasOwn(record, labels.column))
+    const absent = labels.candidates.filter(word => !there.has(word))
+    if (isLabelled && absent.length > 0)
+      notices.push({
+        code: 'absent-labels',
+        message: `${part} has no row of ${absent.length} of ${labels.candidates.length} classes: ${listed(absent.map(shorten))}`,
+      })
+  }
+  return notices
+}
+
+/** Rows of two parts whose inputs are alike. */
+export interface Overlap {
+  readonly part: string
+  /** The part in which they stand as well. */
+  readonly other: string
+  /** Of `part`. */
+  readonly rows: number
+  /** Of these, the rows whose answer is another one there. */
+  readonly conflicting: number
+}
+
+/** Two texts that tell a row apart: what is asked, and what is answered. */
+export function rowKeys(template: Template, answer: string): (record: DataRecord, index: number) => readonly [string, string] {
+  const asked = compileMessages(template)
+  const { columns } = compileTemplate(answer)
+  return (record, index) => [
+    JSON.stringify(asked.render(record, index)),
+    JSON.stringify(columns.map(column => (Object.hasOwn(record, column) ? record[column] : null))),
+  ]
+}
+
+/** How many rows of each part stand in an earlier one. @throws GradpromptError as rendering a row does */
+export function findOverlaps(parts: Parts, keysOf: ReturnType<typeof rowKeys>): Overlap[] {
+  const seen: { part: string; answers: ReadonlyMap<string, ReadonlySet<string>> }[] = []
+  const overlaps: Overlap[] = []
+  for (const [part, records] of Object.entries(parts)) {
+    const keys = records.map(keysOf)
+    for (const { part: other, answers } of seen) {
+      const shared = keys.filter(([asked]) => answers.has(asked))
+      const conflicting = shared.filter(([asked, answer]) => !answers.get(asked)!.has(answer)).length
+      if (shared.length > 0) overlaps.push({ part, other, rows: shared.length, conflicting })
+    }
+    const answers = new Map<string, Set<string>>()
+    for (const [asked, answer] of keys) answers.set(asked, (answers.get(asked) ?? new Set()).add(answer))
+    seen.push({ part, answers })
+  }
+  return overlaps
+}
+
+export const overlapNotices = (overlaps: readonly Overlap[], parts: Parts): DataNotice[] =>
+  overlaps.map(({ part, other, rows, conflicting }) => ({
+    code: 'overlapping-rows',
+    message:
+      `${rows} of ${rowsOf(parts[part]!.length)} in ${part} ask what rows in ${other} ask as well` +
+      (conflicting > 0 ? `, ${conflicting} of them with another answer` : '') +
+      `: figures over ${part} say less about rows that were never seen`,
+  }))
+
+/** Columns whose meaning is known but not used: answers that people preferred, and others that they did not. */
+export function preferenceNotices(columns: readonly string[], answer: string, path: string): DataNotice[] {
+  const named = compileTemplate(answer).columns
+  if (!columns.includes('chosen') || !columns.includes('rejected') || !named.includes('chosen')) return []
+  return [
+    {
+      code: 'preference-data',
+      message: `${path} has preferences (chosen, rejected): only {chosen} is learned, as an answer like any other; what was rejected is not used`,
+    },
+  ]
+}

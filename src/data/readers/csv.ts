@@ -1,0 +1,62 @@
+import { type CsvError, parse } from 'csv-parse/sync'
+import { GradpromptError } from '../../errors.js'
+import { type Line, toRecords } from './delimited.js'
+import { type Dialect, dialectOf } from './dialect.js'
+import type { DataReader } from './reader.js'
+
+/** CSV after RFC 4180, with whatever delimiter and line ends a file is found to have. Blank lines are skipped. */
+export const csvReader: DataReader = {
+  name: 'csv',
+  description: 'RFC 4180; semicolons, tabs and vertical bars are recognised, and a first line sep=',
+  extensions: ['csv'],
+  async read(input, { columns }) {
+    const dialect = dialectOf(await input.text(), ',', input, columns?.length)
+    return toRecords(quotedLines(dialect, input.name), input.name, columns)
+  },
+}
+
+interface CsvRecord {
+  readonly record: readonly string[]
+  readonly info: { readonly bytes: number }
+}
+
+/**
+ * Lines of fields that may stand in quotes.
+ * @param relaxed whether a quote within a field that does not begin with one is text
+ * @throws GradpromptError `invalid-data` with the line
+ */
+export function quotedLines({ text, skippedLines, delimiter, lineEnd }: Dialect, path: string, relaxed = false): Line[] {
+  const bytes = Buffer.from(text, 'utf8')
+  let parsed: CsvRecord[]
+  try {
+    // With `info` each record comes with its place, which the package's types leave out.
+    const options = {
+      info: true,
+      relax_column_count: true,
+      relax_quotes: relaxed,
+      skip_empty_lines: true,
+      delimiter,
+      record_delimiter: lineEnd === '\n' ? ['\r\n', '\n'] : ['\r'],
+    }
+    parsed = parse(bytes, options) as unknown as CsvRecord[]
+  } catch (cause) {
+    const { lines, message } = cause as CsvError & { lines?: number }
+    throw new GradpromptError('invalid-data', `${path}:${(lines ?? 1) + skippedLines} is not CSV`, {
+      found: message,
+      expected: 'fields in double quotes where they hold a delimiter, a quote or a line break; "" for a quote',
+      cause,
+    })
+  }
+  const newline = lineEnd.charCodeAt(0)
+  let number = 1 + skippedLines
+  let offset = 0
+  const advance = (to: number) => {
+    for (; offset < to; offset++) if (bytes[offset] === newline) number++
+  }
+  return parsed.map(({ record, info }) => {
+    while (bytes[offset] === 10 || bytes[offset] === 13) advance(offset + 1)
+    const line = { number, fields: record }
+    advance(info.bytes)
+    return line
+  })
+}

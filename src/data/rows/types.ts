@@ -1,0 +1,98 @@
+import { GradpromptError, nearest } from '../../errors.js'
+import type { LabelSet } from '../labels.js'
+import { columnValue, type DataRecord, originOf, shorten } from '../records.js'
+import type { SoftVocabulary } from '../soft-tokens.js'
+import type { ChatMessage, Template } from '../template.js'
+
+/** What rows are and what they are made by. How they are made stands in `rows.ts`. */
+
+/** What rows need of a tokenizer. */
+export interface Encoder {
+  readonly eosTokenId: number | undefined
+  readonly unkTokenId?: number | undefined
+  readonly specialTokenIds: ReadonlySet<number>
+  encode(text: string, options?: { addSpecialTokens?: boolean }): number[]
+  decode(ids: readonly number[]): string
+  applyChatTemplate(messages: ChatMessage[], options?: { addGenerationPrompt?: boolean }): string
+}
+
+export interface Segment {
+  readonly role: 'context' | 'label'
+  readonly ids: number[]
+  /** What the ids read as, without the special tokens that the tokenizer adds. */
+  readonly text: string
+}
+
+export interface TrainingRow {
+  readonly index: number
+  /** `[length]`: the joint text's ids, without the soft prompt. */
+  readonly ids: number[]
+  /** `[length]`: `ids[i]` where the loss is taken, -100 elsewhere. */
+  readonly labels: number[]
+  /** The ids in order, cut at the border of the answer; an empty context is left out. */
+  readonly segments: Segment[]
+  /** Whether text was cut to fit the context. */
+  readonly truncated: boolean
+  /** Index of its task, where a column tells tasks apart. */
+  readonly task?: number
+}
+
+export interface ScoringRow {
+  readonly index: number
+  /** The ids that all candidates begin with. */
+  readonly context: number[]
+  /**
+   * What each candidate adds to them, at least one id: the words of the label set, class after class. Without a label set: the row's own
+   * answer alone.
+   */
+  readonly candidates: { readonly label: string; readonly ids: number[] }[]
+  /** Index into the label set's candidates; -1 when the row has no label. */
+  readonly target: number
+  /** The label set's candidates that the row's task has, by their index; undefined: all. */
+  readonly among?: readonly number[]
+  /** Index of its task, where a column tells tasks apart. */
+  readonly task?: number
+}
+
+export interface RowOptions {
+  readonly template: Template
+  readonly answer: string
+  /** The closed set of answers; without one, answers are free text. */
+  readonly labels?: LabelSet | undefined
+  /** The positions that the model has, soft prompt included. */
+  readonly contextLength: number
+  readonly numVirtualTokens: number
+  /** Cut the text of rows that are too long. */
+  readonly truncate?: boolean
+  /** End every answer with the tokenizer's EOS. */
+  readonly appendEos?: boolean
+  /** The soft tokens of the template; without them the words that these start from stand in their places. */
+  readonly soft?: SoftVocabulary | undefined
+  /** Several tasks. */
+  readonly tasks?: RowTasks | undefined
+}
+
+/** Tasks whose rows stand in one file. */
+export interface RowTasks {
+  /** The column that names a row's task. */
+  readonly column: string
+  readonly names: readonly string[]
+  /** Of a task the labels that its rows are scored among; by default all. */
+  readonly labels?: Readonly<Record<string, readonly string[]>> | undefined
+}
+
+/**
+ * Which of a prompt's tasks a row belongs to.
+ * @throws GradpromptError `unknown-task`, `missing-column`
+ */
+export function taskIndex(record: DataRecord, index: number, tasks: RowTasks): number {
+  const name = columnValue(record, tasks.column, index)
+  const task = tasks.names.indexOf(name)
+  if (task >= 0) return task
+  const meant = nearest(name, tasks.names)
+  throw new GradpromptError('unknown-task', `${originOf(record, index)} belongs to a task that the prompt does not know`, {
+    found: `${tasks.column}: ${shorten(name)}`,
+    expected: `one of ${tasks.names.map(shorten).join(', ')} (method.tasks)`,
+    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+  })
+}
