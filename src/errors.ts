@@ -17,7 +17,8 @@ export class GradpromptError extends Error {
     details: { found?: string; expected?: string; hint?: string; exitCode?: 1 | 2; cause?: unknown } = {},
   ) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
-    this.name = 'GradpromptError'
+    // What listens for an abort by the platform's name for it finds it.
+    this.name = code === 'aborted' ? 'AbortError' : 'GradpromptError'
     this.code = code
     this.found = details.found
     this.expected = details.expected
@@ -40,6 +41,12 @@ export function refuseAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new GradpromptError('aborted', 'stopped', { exitCode: 1 })
 }
 
+/** What was disposed of was used again: a mistake of the program that uses it. */
+export const disposedError = (what: string): GradpromptError =>
+  new GradpromptError('disposed', `${what} was used after it had been disposed of`, {
+    expected: 'every call before dispose()',
+    hint: 'dispose of it when all that uses it has ended',
+  })
 /**
  * The error for a name that is none of those there are: it lists them and says which was probably meant.
  * @param options.print how a name is written in the list and in the hint

@@ -1,5 +1,6 @@
 import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { readRecords } from '../data/read.js'
 import type { DataRecord } from '../data/records.js'
 import { RowBuilder } from '../data/rows.js'
@@ -9,7 +10,8 @@ import { exportTargets } from '../export/index.js'
 import { makeSelfTest } from '../export/self-test.js'
 import type { ExportTarget } from '../export/target.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
-import { LanguageModel } from '../model/language-model.js'
+import type { LanguageModel } from '../model/language-model.js'
+import { withModel } from '../model/with-model.js'
 import { loadPrompt } from '../sources/prompt.js'
 import { type LearnedRun, readLearnedRun } from '../sources/run.js'
 
@@ -24,6 +26,8 @@ export interface ExportOptions {
   readonly force?: boolean | undefined
 }
 
+const names = { to: true, out: true, model: true, force: true } satisfies OptionNames<ExportOptions>
+
 const selfTestRows = 3
 const selfTestTokens = 8
 
@@ -35,12 +39,13 @@ const selfTestTokens = 8
  */
 export async function exportPrompt(
   run: LearnedRun | string,
-  { to, out, model: given, force }: ExportOptions,
+  options: ExportOptions,
 ): Promise<{ folder: string; files: string[] }> {
+  refuseUnknown('exportPrompt', options, names)
+  const { to, out, model: given, force } = options
   const target = exportTargets.get(await exportTargets.load(to))
   const { config, prompt } = typeof run === 'string' ? await readLearnedRun(run) : run
-  const model = typeof given === 'object' ? given : await LanguageModel.load(given ?? config.model, { device: config.device })
-  try {
+  await withModel(given ?? config.model, config, async model => {
     const active = ofFirstTask(await loadPrompt(prompt, model, { force }))
     const inputs = await selfTestInputs(config, model, prompt.numVirtualTokens)
     const { vocabSize } = model.config
@@ -51,9 +56,7 @@ export async function exportPrompt(
       await writeFile(join(folder, 'self-test.json'), `${JSON.stringify(selfTest, null, 2)}\n`)
       await target.write({ prompt, active, model, baseModel: config.model, selfTest, folder })
     })
-  } finally {
-    if (typeof given !== 'object') await model.dispose()
-  }
+  })
   return { folder: out, files: (await readdir(out)).sort() }
 }
 

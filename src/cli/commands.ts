@@ -188,9 +188,17 @@ export const commands: readonly Command[] = [
     argument: { name: 'TEXT', description: 'what to answer', required: false },
     options: [
       { name: 'model', value: 'name', description: 'a folder, a .gguf file, or the id of a downloaded model' },
-      { name: 'prompt', value: 'path', description: 'a run folder or a prompt.safetensors: answer with its soft prompt' },
+      {
+        name: 'prompt',
+        value: 'path',
+        description: 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter: answer under it',
+      },
       { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks: which; by default what they share' },
-      { name: 'input', value: 'file', description: 'rows to answer: .jsonl' },
+      {
+        name: 'input',
+        value: 'file',
+        description: 'rows to answer: .jsonl of prompt or messages, or any data file with the columns of the template',
+      },
       { name: 'output', value: 'file', description: 'a row for each of the input: text, ids, finishReason' },
       {
         name: 'max-new-tokens',
@@ -266,7 +274,8 @@ export const commands: readonly Command[] = [
         name: 'prompt',
         value: '[name=]path',
         repeats: true,
-        description: 'a run folder or a prompt.safetensors to serve; may be given several times',
+        description:
+          'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter to serve; may be given several times',
       },
       { name: 'host', value: 'address', description: 'the address to listen on; by default 127.0.0.1' },
       {

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { defaultSeed } from '../config/call-options.js'
 import { configProblem, invalidConfig } from '../config/problems.js'
 import { bundledModel } from '../package-root.js'
 import { defaultDevice, deviceNames } from '../program/devices.js'
@@ -122,7 +123,7 @@ export const taskShape = {
     })
     .prefault({})
     .describe('how it is scored'),
-  seed: z.int().min(0).max(0xffffffff).default(13).describe('decides every random choice'),
+  seed: z.int().min(0).max(0xffffffff).default(defaultSeed).describe('decides every random choice'),
   device: z.enum(deviceNames).default(defaultDevice).describe('where the model runs'),
   threads: z.int().min(1).max(1024).optional().describe('CPU threads; by default one a core'),
   memory: z.number().positive().optional().describe('memory budget in GB; by default what the machine has free'),

@@ -7,6 +7,7 @@ import { drawExamples, type ExampleRow } from './examples.js'
 import { decideLabels, findLabels, type LabelSet, labelWordsOf } from './labels.js'
 import { randomGenerator, streams } from './random.js'
 import { readRecords } from './read.js'
+import { inMemory, type MemoryRows } from './readers/memory-rows.js'
 import type { DataNotice } from './readers/reader.js'
 import type { DataRecord } from './records.js'
 import { compileMessages } from './rendering.js'
@@ -25,6 +26,8 @@ export type Part = (typeof parts)[number]
 export interface DataSource {
   readonly path: string
   readonly sha256: string
+  /** Of rows in memory: how many there were. */
+  readonly rows?: number
 }
 
 /** What a config's data come to, before any model is opened. */
@@ -38,28 +41,34 @@ export interface Task extends Readonly<Record<Part, readonly DataRecord[]>> {
   readonly notices: readonly DataNotice[]
 }
 
+/** Rows of parts that a config calls `rows in memory`. */
+export type TaskRows = Readonly<Partial<Record<Part, MemoryRows>>>
+
 /**
  * Reads a config's data files, sets parts of train aside and takes the limits. A limit counts what is left after the split. Which rows
  * are dev and test is a matter of `data.splitSeed` alone, so that runs of different `seed` are scored on the same; which training rows
  * a limit keeps is one of `seed`. Where answers are classes, every part has its share of each.
- * @throws GradpromptError what `readRecords` throws; `missing-column`, `structured-column`, `split-too-large`, `invalid-template`,
- *   `too-many-classes`
+ * @throws GradpromptError what `readRecords` throws; `rows-needed` where rows were in memory and are not given again; `missing-column`,
+ *   `structured-column`, `split-too-large`, `invalid-template`, `too-many-classes`
  */
-export async function readTask(config: TaskConfig): Promise<Task> {
+export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}): Promise<Task> {
   const { data, seed, answer, template } = config
   const templates = templatesOf(config)
   const needed = [...new Set(templates.flatMap(template => namedColumns({ template, answer })))]
   const read = async (part: Part) => {
     const path = data[part]
     if (path === undefined) return undefined
+    const given = inMemoryRows[part]
+    if (path === inMemory && given === undefined) throw rowsNeeded(part)
+    if (given?.count === 0) throw noRows(part)
     const [file, sha256] = await Promise.all([
-      readRecords(path, { columns: data.columns, task: data.task, needed }),
-      hashFile(path),
+      readRecords(given ?? path, { columns: data.columns, task: data.task, needed }),
+      given?.sha256 ?? hashFile(path),
     ])
     // Scoring has the first template alone.
     for (const template of part === 'train' ? templates : templates.slice(0, 1))
       requireTaskColumns({ template, answer }, file, path)
-    return { ...file, source: { path, sha256 } }
+    return { ...file, source: { path, sha256, ...(given && { rows: given.count }) } }
   }
   const train = (await read('train'))!
   const dev = await read('dev')
@@ -201,3 +210,13 @@ async function hashFile(path: string): Promise<string> {
   }
   return hash.digest('hex')
 }
+
+const rowsNeeded = (part: Part) =>
+  new GradpromptError('rows-needed', `the ${part} rows were in memory, and no file holds them`, {
+    found: `data.${part}: ${inMemory}`,
+    expected: 'the same rows once more',
+    hint: `hand them over: resume(folder, { data: { ${part}: rows } })`,
+  })
+
+const noRows = (part: Part) =>
+  new GradpromptError('empty-data', `there are no ${part} rows`, { found: 'no rows', expected: 'at least one row' })

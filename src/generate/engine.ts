@@ -1,5 +1,5 @@
 import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
-import { GradpromptError, unknownName } from '../errors.js'
+import { disposedError, GradpromptError, unknownName } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
 import type { GenerationWeights, LanguageModel } from '../model/language-model.js'
@@ -67,7 +67,7 @@ export class GenerationEngine implements Generator {
     private readonly weights: GenerationWeights,
     private readonly options: EngineOptions,
   ) {
-    this.programs = new OpenPrograms(model)
+    this.programs = new OpenPrograms(model, 'the engine')
     this.batchSize = options.batchSize ?? 64
     this.endTokenIds = options.endTokenIds ?? endTokens(model.tokenizer)
     const bytes = options.cacheBytes ?? defaultCacheBytes(model)
@@ -108,10 +108,10 @@ export class GenerationEngine implements Generator {
 
   /**
    * @throws GradpromptError `context-exceeded`, `invalid-token-id`, `empty-prompt`, `invalid-option`, `unknown-prompt`,
-   *   `not-enough-memory`, `engine-disposed`; what `onText` throws
+   *   `not-enough-memory`, `disposed`; what `onText` throws
    */
   async generate(request: GenerationRequest): Promise<Generation> {
-    if (this.disposed) throw new GradpromptError('engine-disposed', 'The engine has been disposed', { exitCode: 1 })
+    if (this.disposed) throw disposedError('the engine')
     const named = this.named(request.prompt ?? this.options.defaultPrompt)
     const { numVirtualTokens, position } = placementOf(named.prompt, this.model.config)
     const placement = { numVirtualTokens, afterFirst: position === 'after-bos' && numVirtualTokens > 0 }
@@ -176,6 +176,10 @@ export class GenerationEngine implements Generator {
     await this.work
     await this.programs.dispose()
     this.lanes.clear()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
   }
 
   private async loop(): Promise<void> {

@@ -77,11 +77,18 @@ function withSystem(messages: readonly ChatMessage[], content: string): ChatMess
  * @throws GradpromptError `file-not-found`, `data-too-large`, `invalid-encoding`, `empty-data`, and `invalid-data` with the line
  */
 export async function readInput(path: string): Promise<InputRow[]> {
+  return (await readAsked(path)).map(({ origin, value }) => ({ origin, input: parseRow(value, origin) }))
+}
+
+/**
+ * The same, whatever a line says.
+ * @throws GradpromptError `file-not-found`, `data-too-large`, `invalid-encoding`, `empty-data`, and `invalid-data` with the line
+ */
+export async function readAsked(path: string): Promise<{ readonly origin: string; readonly value: unknown }[]> {
   const text = await readText(path, await sizeOf(path))
-  const rows = text.split('\n').flatMap((line, i): InputRow[] => {
+  const rows = text.split('\n').flatMap((line, i) => {
     if (line.trim() === '') return []
-    const origin = `${path}:${i + 1}`
-    return [{ origin, input: parseRow(parseJson(line, path, i + 1), origin) }]
+    return [{ origin: `${path}:${i + 1}`, value: parseJson(line, path, i + 1) }]
   })
   if (rows.length > 0) return rows
   throw new GradpromptError('empty-data', `${path} has no rows`, {

@@ -10,6 +10,7 @@ import { defaultThreads, type WeightFile } from '../program/program.js'
 import type { LayerState } from '../prompts/method.js'
 import { type ActivePrompt, plainPrompt, type SoftPrompt } from './active-prompt.js'
 import { type Checkpoint, openCheckpoint, shortName } from './checkpoint.js'
+import { type ForwardPass, type ForwardPassOptions, ModelInspection, type RowGradient } from './inspection.js'
 import { integerWeights } from './integer-weights.js'
 import { layerStates } from './layer-states.js'
 import { MemoryPlan } from './memory.js'
@@ -43,6 +44,7 @@ export interface GenerationWeights {
 export class LanguageModel {
   readonly #programs: OpenPrograms
   readonly #embeddings: TokenEmbeddings
+  readonly #inspection: ModelInspection
   #stored: Promise<GenerationWeights> | undefined
   readonly #onProgress: ((fraction: number) => void) | undefined
 
@@ -58,8 +60,9 @@ export class LanguageModel {
     readonly memory: MemoryPlan,
     onProgress?: (fraction: number) => void,
   ) {
-    this.#programs = new OpenPrograms(this)
+    this.#programs = new OpenPrograms(this, `the model ${checkpoint.name}`)
     this.#embeddings = new TokenEmbeddings(this, this)
+    this.#inspection = new ModelInspection(this, this.#programs)
     this.#onProgress = onProgress
   }
 
@@ -121,12 +124,14 @@ export class LanguageModel {
   }
 
   /** Embeddings of tokens as the first layer takes them: [ids.length, d]. */
-  embeddingRows(ids: readonly number[]): Promise<Float32Array> {
+  async embeddingRows(ids: readonly number[]): Promise<Float32Array> {
+    this.#programs.refuseDisposed()
     return this.#embeddings.rows(ids)
   }
 
   /** Those of the whole vocabulary, [V, d]. */
-  embeddingTable(): Promise<Float32Array> {
+  async embeddingTable(): Promise<Float32Array> {
+    this.#programs.refuseDisposed()
     return this.#embeddings.table()
   }
 
@@ -227,6 +232,47 @@ export class LanguageModel {
     return tokenLogProbabilities(this.#computing, prompt, rows)
   }
 
+  /**
+   * What the model makes of rows, each by itself: logits, and with `hiddenStates` and `attentions` what its layers take and what its
+   * attention sees. A `hook` changes the rows that layers take: tensor code, compiled with the model.
+   *
+   * ```ts
+   * const [pass] = await model.forward([ids], { hiddenStates: true, attentions: true })
+   * pass.hiddenStates[4]                                     // what layer 4 takes, [length * hiddenSize]
+   * const hook = { inputs: { shift: { data: vector, shape: [hiddenSize] } },
+   *   rows: (layer, x, { shift }) => (layer === 4 ? tf.add(x, shift) : undefined) }
+   * const [changed] = await model.forward([ids], { hook })   // another vector needs no new program
+   * ```
+   *
+   * @param rows token ids
+   * @throws GradpromptError `context-exceeded`, `invalid-token-id`, `not-enough-memory`, `unsupported-prompt` (attention under a prompt
+   *   whose virtual tokens are not there in every layer), `disposed`, and as compiling a hook does
+   */
+  async forward(rows: readonly (readonly number[])[], options: ForwardPassOptions = {}): Promise<ForwardPass[]> {
+    this.#programs.refuseDisposed()
+    return this.#inspection.forward(rows, options)
+  }
+
+  /**
+   * Log-probability of each token of each row, given those before it.
+   * @param soft a prompt that acts on every row
+   * @returns for each row [length], in nats; NaN where nothing precedes a token, as where a row begins without a prompt
+   */
+  async logProbabilities(rows: readonly (readonly number[])[], soft?: SoftPrompt | ActivePrompt): Promise<Float32Array[]> {
+    this.#programs.refuseDisposed()
+    return this.#inspection.tokenLogProbabilities(rows, soft)
+  }
+
+  /**
+   * Mean cross entropy of the label tokens of every row by itself, and its gradient with respect to a soft prompt before it: their mean,
+   * weighted by the numbers of labels, is what `lossAndGradient` says of all.
+   * @returns for each row its loss, and the gradient [m * hiddenSize]
+   */
+  async rowGradients({ softPrompt, rows }: { softPrompt: SoftPrompt; rows: readonly LabelledRow[] }): Promise<RowGradient[]> {
+    this.#programs.refuseDisposed()
+    return this.#inspection.rowGradients(softPrompt, rows)
+  }
+
   /** Opens (and compiles, if need be) the program of a training run, so that its first step is as fast as the others. */
   async prepareGradient(
     prompt: ActivePrompt,
@@ -240,8 +286,13 @@ export class LanguageModel {
     await this.#programs.open(readingRequest(this, logitsReading, prompt))
   }
 
+  /** Frees programs and files. Every later call says `disposed`; a second dispose does nothing. */
   async dispose(): Promise<void> {
     await this.#programs.dispose()
     await this.#embeddings.dispose()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
   }
 }

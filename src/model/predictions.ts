@@ -5,7 +5,7 @@ import { Forest, type Sequence, type Target } from './forest.js'
 import { readingRequest } from './model-programs.js'
 import type { GradientModel } from './prompt-gradient.js'
 import { logitsReading, statesAndLogits, targetLogProbabilities } from './readings.js'
-import { type CandidateRow, type LabelledRow, labelPositions, requireIds } from './row.js'
+import { type CandidateRow, type LabelledRow, labelPositions, requireContext, requireIds } from './row.js'
 
 /** What a model says of rows under a prompt, by forward passes alone. What it is asked for is unknown here. */
 
@@ -21,10 +21,9 @@ export async function rowLogits(
   const { config, memory, programs } = model
   const { vocabSize } = config
   const results: Float32Array[] = []
-  for (const [start, end] of memory.split(
-    rows.map(ids => ids.length),
-    { headRows: rows.map(ids => ids.length) },
-  )) {
+  const lengths = rows.map(ids => ids.length)
+  requireContext(lengths, config, prompt)
+  for (const [start, end] of memory.split(lengths, { headRows: lengths })) {
     const part = rows.slice(start, end)
     requireIds(part, config, prompt)
     const forest = new Forest(
@@ -63,7 +62,7 @@ export interface LabelOutputs {
 
 /**
  * The row is computed alone, so that its numbers do not depend on which rows were computed beside it.
- * @throws GradpromptError `unpredictable-label` when nothing precedes a label
+ * @throws GradpromptError `unpredictable-label` when nothing precedes a label; `context-exceeded`
  */
 export async function labelOutputs(
   model: GradientModel,
@@ -78,6 +77,7 @@ export async function labelOutputs(
   const hidden = new Float32Array(withHidden ? positions.length * hiddenSize : 0)
   if (positions.length === 0) return { logProbabilities, hidden }
   requireIds([row.ids], config, prompt)
+  requireContext([positions.at(-1)!], config, prompt)
   const active = prompt && tasksOf(prompt, [row])[0]!.active
   const ids = row.ids.slice(0, positions.at(-1))
   const forest = new Forest([{ ids, instructionLength: positions[0]! }], placementOf(active, config))
@@ -125,6 +125,11 @@ export async function tokenLogProbabilities(
     }
     return results
   }
+  requireContext(
+    rows.map(row => row.context.length + Math.max(0, ...row.candidates.map(({ ids }) => ids.length - 1))),
+    config,
+    prompt,
+  )
   const lengths = rows.map(
     row =>
       row.context.length +

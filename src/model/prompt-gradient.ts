@@ -7,7 +7,7 @@ import { type ActivePrompt, ownTokens, parameterInputs, placementOf, tasksOf } f
 import { Forest, type Target } from './forest.js'
 import type { MemoryPlan } from './memory.js'
 import { frozenRequest, gradientRequest, type ProgramModel } from './model-programs.js'
-import { fedIds, type LabelledRow, labelPositions, requireIds } from './row.js'
+import { fedIds, type LabelledRow, labelPositions, requireContext, requireIds } from './row.js'
 
 /** Losses of batches and their gradients with respect to a prompt. What the losses are, and what becomes of gradients, is unknown here. */
 
@@ -66,6 +66,11 @@ export async function promptGradient(
   const { labelled, fed } = batch
   requireIds(
     rows.map(row => row.ids),
+    config,
+    prompt,
+  )
+  requireContext(
+    fed.map(ids => ids.length),
     config,
     prompt,
   )

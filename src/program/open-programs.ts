@@ -1,3 +1,4 @@
+import { disposedError } from '../errors.js'
 import { type CompileOptions, Program, type ProgramSpec } from './program.js'
 import { memoryKey, type ProgramOrigin } from './program-key.js'
 
@@ -17,13 +18,18 @@ export const specOf = ({ name, origin, spec }: ProgramRequest): ProgramSpec => (
 export class OpenPrograms {
   readonly #programs = new Map<string, Promise<Program>>()
   readonly #options: Pick<CompileOptions, 'device' | 'threads'>
+  readonly #owner: string
+  #isDisposed = false
 
-  constructor({ device, threads }: Pick<CompileOptions, 'device' | 'threads'>) {
+  /** @param owner what a message says was disposed of */
+  constructor({ device, threads }: Pick<CompileOptions, 'device' | 'threads'>, owner: string) {
+    this.#owner = owner
     this.#options = { ...(device !== undefined && { device }), ...(threads !== undefined && { threads }) }
   }
 
-  /** @throws GradpromptError whatever compiling throws; a failed program is compiled anew the next time */
+  /** @throws GradpromptError `disposed`, and whatever compiling throws; a failed program is compiled anew the next time */
   open(request: ProgramRequest): Promise<Program> {
+    this.refuseDisposed()
     const key = memoryKey(request.name, request.origin)
     const known = this.#programs.get(key)
     if (known) return known
@@ -34,7 +40,13 @@ export class OpenPrograms {
     return made
   }
 
+  /** @throws GradpromptError `disposed` */
+  refuseDisposed(): void {
+    if (this.#isDisposed) throw disposedError(this.#owner)
+  }
+
   async dispose(): Promise<void> {
+    this.#isDisposed = true
     const programs = await Promise.allSettled(this.#programs.values())
     this.#programs.clear()
     for (const program of programs) if (program.status === 'fulfilled') await program.value.dispose()

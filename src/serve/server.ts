@@ -53,6 +53,8 @@ export interface RunningServer {
   readonly active: number
   /** Takes no more requests, gives those under way some time to end, then ends them. */
   stop(options?: { readonly graceSeconds?: number }): Promise<void>
+  /** Stops at once. */
+  [Symbol.asyncDispose](): Promise<void>
 }
 
 /**
@@ -75,7 +77,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     server.listen(port, host, resolve)
   })
   const bound = (server.address() as AddressInfo).port
-  return {
+  const running: RunningServer = {
     port: bound,
     url: `http://${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${bound}/v1`,
     get active() {
@@ -96,7 +98,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       await Promise.all(active.keys())
       await closed
     },
+    async [Symbol.asyncDispose]() {
+      await running.stop()
+    },
   }
+  return running
 }
 
 function cannotListen(host: string, port: number, cause: NodeJS.ErrnoException): GradpromptError {

@@ -1,7 +1,8 @@
 import { basename, dirname, extname, resolve } from 'node:path'
+import { inMemory } from '../data/readers/memory-rows.js'
 import { type DataSource, type Part, parts } from '../data/task.js'
 import { GradpromptError } from '../errors.js'
-import { LanguageModel, type LoadOptions } from '../model/language-model.js'
+import type { LanguageModel } from '../model/language-model.js'
 import type { WarningEvent } from '../store/events.js'
 import { currentEnvironment, type Environment, environmentDifferences } from './environment.js'
 
@@ -47,31 +48,6 @@ export function nameOfData(train: string): string {
   return /^(train|training|data)$/i.test(file) ? basename(dirname(path)) : file
 }
 
-/** The model of a run, within the memory that an earlier part of it had unless the config says another. */
-export function loadRunModel(
-  {
-    model,
-    device,
-    threads,
-    memory,
-  }: {
-    readonly model: string
-    readonly device: NonNullable<LoadOptions['device']>
-    readonly threads?: number | undefined
-    /** GB */
-    readonly memory?: number | undefined
-  },
-  details?: Partial<RunDetails>,
-): Promise<LanguageModel> {
-  const earlier = typeof details?.memory === 'number' ? details.memory : undefined
-  const budget = memory === undefined ? earlier : memory * 1e9
-  return LanguageModel.load(model, {
-    device,
-    ...(threads !== undefined && { threads }),
-    ...(budget !== undefined && { memory: budget }),
-  })
-}
-
 /** @throws GradpromptError `data-changed` */
 export function refuseOtherData(details: Partial<RunDetails> | undefined, sources: Sources): void {
   for (const part of parts) {
@@ -81,7 +57,7 @@ export function refuseOtherData(details: Partial<RunDetails> | undefined, source
     throw new GradpromptError('data-changed', `the ${part} rows are not those that the run began with`, {
       found: `${now.path}, ${now.sha256.slice(0, 12)}`,
       expected: `${before.path}, ${before.sha256.slice(0, 12)}`,
-      hint: 'bring the file back, or begin a new run',
+      hint: `${now.path === inMemory ? 'hand over the same rows in the same order' : 'bring the file back'}, or begin a new run`,
     })
   }
 }

@@ -5,7 +5,6 @@ import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows.js'
 import { splitRecords } from '../data/split.js'
 import { drawTemplate, exampleRows, type Task, taskRows } from '../data/task.js'
 import { countWords, weightGradient, wordParameter } from '../data/verbalizer.js'
-import { GradpromptError } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import { type ScoredPart, writePredictions } from '../evaluate/predictions.js'
 import type { RowResult } from '../evaluate/row-results.js'
@@ -19,7 +18,8 @@ import { softVocabulary } from '../prompts/soft-rows.js'
 import { readSources } from '../sources/initial-prompts.js'
 import { peakMemory } from '../store/environment.js'
 import { type PromptFile, writePrompt } from '../store/prompt-file.js'
-import { type Run, startName } from '../store/run-folder.js'
+import { startName } from '../store/run-folder.js'
+import type { RunSession } from '../store/run-session.js'
 import type { Config } from './config.js'
 import { controlInstruction, type ScoredControl, scoreControl } from './control.js'
 import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
@@ -114,45 +114,33 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   }
 }
 
-export interface JobOptions {
-  readonly onEvent?: ((event: GradpromptEvent) => void) | undefined
-  readonly onProgress?: ((progress: ScoringProgress) => void) | undefined
-  readonly signal?: AbortSignal | undefined
-  /** When the work on this job began, on the clock of `performance.now()`. */
-  readonly started: number
-}
+/** What a tuning run is told through, and writes by. */
+export type TuneSession = RunSession<GradpromptEvent, ScoringProgress>
 
 /**
  * Learns from where `job.state` stands, scores what came of it, and writes the run's prompt and result.
  * @throws GradpromptError `loss-not-finite`; `aborted`, with the way to go on
  */
-export async function runJob(job: Job, run: Run, options: JobOptions): Promise<{ result: RunResult; prompt: PromptFile }> {
-  try {
-    return await learnAndScore(job, run, options)
-  } catch (error) {
-    if (!(error instanceof GradpromptError && error.code === 'aborted')) throw error
-    throw new GradpromptError('aborted', `stopped after step ${job.state.step} of ${job.steps}`, {
-      hint: `gradprompt resume ${run.folder}`,
-      exitCode: 1,
-      cause: error,
-    })
-  }
+export function runJob(job: Job, session: TuneSession): Promise<{ result: RunResult; prompt: PromptFile }> {
+  return session.attempt(
+    () => learnAndScore(job, session),
+    () => ({
+      message: `stopped after step ${job.state.step} of ${job.steps}`,
+      hint: `gradprompt resume ${session.folder}`,
+    }),
+  )
 }
 
-async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, started }: JobOptions) {
+async function learnAndScore(job: Job, session: TuneSession) {
   const { config, task, model, rows, contentFree, prompt, shapes, state, steps } = job
-  const { folder } = run
-  const emit = (event: GradpromptEvent) => {
-    run.appendEvent(event)
-    onEvent?.(event)
-  }
-  const earlier = state.seconds
-  const elapsed = () => earlier + (performance.now() - started) / 1000
+  const { folder, signal } = session
+  const emit = (event: GradpromptEvent) => session.emit(event)
+  const elapsed = () => session.elapsed()
   const parameters = shapes.reduce((sum, { name, frozen }) => sum + (frozen ? 0 : state.parameters.get(name)!.length), 0)
   const scoring = (what: ScoringProgress['what']): ScoreOptions => ({
     batchSize: config.evaluate.batchSize,
     signal,
-    onProgress: (done, total) => onProgress?.({ what, done, total }),
+    onProgress: (done, total) => session.progress({ what, done, total }),
   })
   const evaluate = async (records: readonly DataRecord[], what: ScoredPart) => {
     const scored = records.map((record, i) => rows.scoring(record, i))
@@ -176,13 +164,13 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
     rows: { train: task.train.length, dev: task.dev.length, test: task.test.length },
     steps,
     folder,
-    seconds: (performance.now() - started) / 1000,
+    seconds: session.sitting(),
   })
   if (job.truncated > 0)
     emit({ event: 'warning', code: 'rows-truncated', message: `the text of ${job.truncated} rows was cut to fit the context` })
   // What the vectors read as before the first step is shown beside what they come to.
   if (state.step === 0 && prompt.method.inputRows) await writePrompt(join(folder, startName), promptFile(job))
-  const control = await devControl(job, run, emit, keepControl, scoring('base model'))
+  const control = await devControl(job, session, keepControl, scoring('base model'))
 
   const { train } = config
   const apart = shapes.some(({ heldOut }) => heldOut) ? holdOut(task, config.seed) : undefined
@@ -215,7 +203,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
     groups: job.answers > 1 ? job.answers : undefined,
     beside: weights && learnWords,
     evaluate: task.scored.length > 0 ? evaluateDev : undefined,
-    writeCheckpoint: checkpoint => run.writeCheckpoint(checkpoint),
+    writeCheckpoint: checkpoint => session.writeCheckpoint(checkpoint),
     emit,
     elapsed,
     signal,
@@ -224,7 +212,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
   const kept = train.keep === 'best' && state.best !== null ? state.best : state.last
   if (kept !== null && kept.step !== state.step)
     for (const [name, values] of parametersOf(
-      await run.readCheckpoint(kept.step),
+      await session.readCheckpoint(kept.step),
       shapes,
       state.average ? 'average' : 'parameter',
     ))
@@ -240,7 +228,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
   const testControl = hasTest ? await scoreControl(model, config, task, task.test, scoring('base model on test')) : undefined
   if (testControl) await keepControl('test', testControl)
   const learned = promptFile(job)
-  await writePrompt(run.promptPath, learned)
+  await writePrompt(session.promptPath, learned)
   const { step: _, ...dev } = kept ?? { step: 0, metrics: {}, rows: 0 }
   const result: RunResult = {
     ...dev,
@@ -253,7 +241,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
     peakMemory: peakMemory(),
     folder,
   }
-  await run.writeResult(result)
+  await session.writeResult(result)
   emit({ event: 'result', ...result })
   return { result, prompt: learned }
 }
@@ -311,20 +299,19 @@ function holdOut(task: Task, seed: number): { train: readonly DataRecord[]; held
 /** The control on the dev rows: scored once in a run's life, before its first step. */
 async function devControl(
   job: Job,
-  run: Run,
-  emit: (event: GradpromptEvent) => void,
+  session: TuneSession,
   keep: (part: ScoredPart, control: ScoredControl) => Promise<void>,
   scoring: ScoreOptions,
 ): Promise<Control> {
   const { config, task, model } = job
   const instruction = controlInstruction(config, task)
   if (task.scored.length === 0) return { instruction, metrics: {}, plain: { metrics: {} } }
-  const known = (await run.readEvents()).find(({ event }) => event === 'control') as ControlEvent | undefined
+  const known = (await session.readEvents()).find(({ event }) => event === 'control') as ControlEvent | undefined
   if (known !== undefined) return { instruction, metrics: known.metrics, plain: known.plain }
   const control = await scoreControl(model, config, task, task.scored, scoring)
   await keep('dev', control)
   const { metrics, plain } = control.scores
-  emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })
+  session.emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })
   return { instruction, metrics, plain }
 }
 

@@ -8,17 +8,22 @@ test('what the package exports', () => {
     'GradpromptError',
     'LanguageModel',
     'Program',
+    'compareRuns',
     'compile',
     'evaluate',
     'exportPrompt',
     'generate',
+    'listRuns',
     'loadModel',
     'nearestTokens',
+    'readRun',
     'resume',
     'resumeSearch',
     'runEagerly',
     'search',
+    'serve',
     'tune',
+    'writeReport',
   ])
 })
 

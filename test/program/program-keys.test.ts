@@ -166,7 +166,7 @@ test('a program whose code is known is found without tracing; an edit of its mod
   const part = declareCode(url, {})
   let traced = 0
   const open = async (parts: readonly object[]) => {
-    const programs = new OpenPrograms({ threads: 1 })
+    const programs = new OpenPrograms({ threads: 1 }, 'the test')
     const program = await programs.open({
       name: 'double',
       origin: { module: url, parts, options: {} },

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test, vi } from 'vitest'
-import { resume, tune } from '../../src/api/tune.js'
+import { resumeTune as resume, tune } from '../../src/api/tune.js'
 import { readTask } from '../../src/data/task.js'
 import { meanCrossEntropy } from '../../src/losses/index.js'
 import type { LossTerm } from '../../src/losses/loss.js'

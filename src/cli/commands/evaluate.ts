@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises'
+import type { GeneratedFigures } from '../../api/evaluate.js'
 import { GradpromptError } from '../../errors.js'
 import { choices } from '../../evaluate/score.js'
 import { deviceNames } from '../../program/devices.js'
@@ -8,7 +9,7 @@ import { Interrupted } from '../terminal/failure.js'
 import { confusionTable, metricsTable } from '../terminal/figures.js'
 import { createOutput, plural, quoted } from '../terminal/output.js'
 import { compute } from '../work/computation.js'
-import type { EvaluateRequest, EvaluateResult, GeneratedFigures } from '../work/messages.js'
+import type { EvaluateRequest, EvaluateResult } from '../work/messages.js'
 
 /** `gradprompt evaluate RUN` */
 export const run: CommandFunction = async ({ argument, options }) => {

@@ -2,6 +2,7 @@ import { GradpromptError } from '../../errors.js'
 import { conversationColumn } from '../conversation.js'
 import { pathsWithin, textAt } from '../paths.js'
 import { type DataFile, readRecords } from '../read.js'
+import type { NamedBytes } from '../readers/input.js'
 import { valueOfText } from '../readers/json-text.js'
 import { recordTasks } from '../task-records.js'
 import type { Template } from '../template.js'
@@ -104,12 +105,13 @@ interface Texts {
 /**
  * A config with the template and the answer that its training data leave no choice about: those of conversations. Everything else that
  * is missing stays missing, for whoever parses it.
+ * @param train the training rows, where they are in memory
  * @throws GradpromptError `missing-template` with what the columns suggest; as `readRecords` does
  */
-export async function completeTexts<Input extends Texts>(input: Input): Promise<Input> {
+export async function completeTexts<Input extends Texts>(input: Input, train?: NamedBytes): Promise<Input> {
   const { data, template, answer } = input
   if (template !== undefined || typeof data !== 'object' || data === null || typeof data.train !== 'string') return input
-  const file = await readRecords(data.train, {
+  const file = await readRecords(train ?? data.train, {
     ...(isNames(data.columns) && { columns: data.columns }),
     ...(typeof data.task === 'string' && recordTasks.has(data.task) && { task: data.task }),
   })

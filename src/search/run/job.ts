@@ -1,6 +1,7 @@
 import type { LabelSet } from '../../data/labels.js'
 import { GradpromptError } from '../../errors.js'
-import { LanguageModel } from '../../model/language-model.js'
+import type { LanguageModel } from '../../model/language-model.js'
+import { loadBeside } from '../../model/with-model.js'
 import { needsOf, type SearchConfig } from '../config.js'
 import { searchMethods } from '../methods/index.js'
 import { DriftGuard } from '../moves/drift.js'
@@ -72,7 +73,7 @@ export async function prepareSearch(
   const others = [task.shots, task.dev, task.test].flatMap(records => records.map((record, i) => space.row(record, i)))
   const method = searchMethods.get(search.type)
   if (method.writes) requireOnePiece(space)
-  const { softPrompt: from, draft, writer } = needsOf(config)
+  const { softPrompt: from, draft: draftName, writer } = needsOf(config)
   const soft = from === undefined ? undefined : await softPromptOf(from)
   if (soft !== undefined && (soft.count !== space.free.length || soft.hiddenSize !== model.config.hiddenSize))
     throw new GradpromptError('prompt-size', 'the prompt has not as many free tokens as the run has vectors', {
@@ -82,6 +83,13 @@ export async function prepareSearch(
     })
   const allowed = allowedTokens(tokenizer, search.vocabulary, model.config.vocabSize)
   const programs = new SearchPrograms(model)
+  const draft = draftName === undefined ? undefined : await openDraft(draftName, config, model, space)
+  const optimizer = await (writer === undefined ? Promise.resolve(undefined) : loadBeside(writer, model)).catch(
+    async (error: unknown) => {
+      await draft?.dispose()
+      throw error
+    },
+  )
   return {
     config,
     task,
@@ -94,8 +102,8 @@ export async function prepareSearch(
     guard: new DriftGuard(space, rows, search.drift, earlier?.drifted),
     embedding: embeddingOf(model, programs),
     softPrompt: soft?.rows,
-    draft: draft === undefined ? undefined : await openDraft(draft, config, model, space),
-    optimizer: writer === undefined ? undefined : await openWriter(writer, model),
+    draft,
+    optimizer,
     maxLength: options.contextLength - [...rows, ...others].reduce((most, row) => Math.max(most, space.lengthAround(row)), 0),
     spent: earlier?.spent,
     progress: earlier?.progress,
@@ -109,9 +117,6 @@ export async function disposeJob({ programs, draft, optimizer }: SearchJob): Pro
   await draft?.dispose()
   await optimizer?.dispose()
 }
-
-const openWriter = (name: string, { device, threads, memory }: LanguageModel) =>
-  LanguageModel.load(name, { device, threads, memory: memory.budget })
 
 async function openDraft(
   draft: string,

@@ -3,7 +3,7 @@ import type { LabelSet } from '../../data/labels.js'
 import type { DataNotice } from '../../data/readers/reader.js'
 import { type DataRecord, originOf } from '../../data/records.js'
 import { limitRecords } from '../../data/split.js'
-import { type DataSource, type Part, parts, readTask } from '../../data/task.js'
+import { type DataSource, type Part, parts, readTask, type TaskRows } from '../../data/task.js'
 import { namedColumns } from '../../data/task-columns.js'
 import { GradpromptError } from '../../errors.js'
 import { needsOf, type SearchConfig, taskConfig } from '../config.js'
@@ -30,9 +30,9 @@ const NAMED_ROWS = 3
  * Reads a search's data and draws its questions.
  * @throws GradpromptError `overlapping-rows`, `too-many-shots`, and as `readTask` does
  */
-export async function readSearchTask(config: SearchConfig): Promise<SearchTask> {
+export async function readSearchTask(config: SearchConfig, rows: TaskRows = {}): Promise<SearchTask> {
   const columns = namedColumns(taskConfig(config, ''))
-  const { labels, sources, train: all, scored, test: tested, notices: said } = await readTask(taskConfig(config, ''))
+  const { labels, sources, train: all, scored, test: tested, notices: said } = await readTask(taskConfig(config, ''), rows)
   const { train, dev, test } = withoutRepeats({ train: all, dev: scored, test: tested }, sources, columns)
   const shots = needsOf(config).shots?.count ?? 0
   const shown = new Set(drawExamples(train, labels, shots, config.seed))

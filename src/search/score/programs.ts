@@ -41,7 +41,7 @@ export class SearchPrograms {
 
   constructor(model: LanguageModel) {
     this.#model = model
-    this.#programs = new OpenPrograms(model)
+    this.#programs = new OpenPrograms(model, 'the search')
   }
 
   /**
@@ -116,6 +116,10 @@ export class SearchPrograms {
 
   dispose(): Promise<void> {
     return this.#programs.dispose()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
   }
 
   async #read(reading: Reading, inputs: Inputs, weights = this.#model.weights) {
