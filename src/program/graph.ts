@@ -1,8 +1,9 @@
 import { GradpromptError } from '../errors.js'
-import { isEquivalent } from './equivalence.js'
-import { probeSizes } from './probes.js'
 import { merged } from './simplify.js'
 import type { Dimensions, DimensionValues, Size } from './sizes.js'
+import { isEquivalent } from './solve/equivalence.js'
+import { probeSizes } from './solve/probes.js'
+import { type Difference, type Reading, readAlong, Unifier, type Unsolved } from './solve/unify.js'
 import { type Graph, graphAt, sizeAt } from './symbolic-graph.js'
 import { Origin } from './trace/origin.js'
 import { prune } from './trace/prune.js'
@@ -14,7 +15,6 @@ import {
   type TracedValue,
   trace,
 } from './trace/trace.js'
-import { type Difference, type Reading, readAlong, Unifier, type Unsolved } from './unify.js'
 import { composedViews } from './views.js'
 
 /** A declared input: its shape may name dimensions. */

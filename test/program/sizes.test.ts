@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { probeSizes } from '../../src/program/probes.js'
 import { type Dimensions, SizeExpression, SizeSolver, sameSize } from '../../src/program/sizes.js'
+import { probeSizes } from '../../src/program/solve/probes.js'
 import { problem } from '../support/problem.js'
 
 const NAMES = ['B', 'P', 'T']
