@@ -12,12 +12,13 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     device: true,
     threads: true,
     memory: true,
+    families: true,
     onProgress: true,
   } satisfies OptionNames<LoadOptions>)
   return LanguageModel.load(name, options)
 }
 
-export type { ModelConfig } from '../models/family.js'
+export type { AttentionCall, HiddenInputs, ModelConfig, ModelFamily, WeightSpec } from '../models/family.js'
 export { type Compared, type CompareOptions, compareRuns, type RunComparison } from './api/compare.js'
 export {
   type EvaluatedControl,
@@ -28,6 +29,7 @@ export {
   type Prediction,
 } from './api/evaluate.js'
 export { type ExportOptions, exportPrompt } from './api/export.js'
+export { type Extensions, extend } from './api/extend.js'
 export {
   type AnswerOptions,
   type GeneratedFile,
@@ -49,25 +51,37 @@ export {
 } from './api/search.js'
 export { type ServeOptions, type Server, serve } from './api/serve.js'
 export { type TuneInput, type TuneOptions, type TuneRun, tune } from './api/tune.js'
+export type { OptionsDeclaration } from './config/typed-options.js'
+export type { DataInput, DataNotice, DataReader, ReadOptions, Table } from './data/readers/index.js'
 export type { Row, Rows } from './data/readers/memory-rows.js'
+export type { RecordTask } from './data/task-records.js'
 export { GradpromptError } from './errors.js'
 export type { MetricValue } from './evaluate/intervals.js'
 export { type NearestToken, nearestTokens } from './evaluate/nearest-tokens.js'
 export type { RowResult } from './evaluate/row-results.js'
 export type { Metrics } from './evaluate/score.js'
-export type { Scorer, ScorerFunction } from './evaluate/scorer.js'
+export type { OwnScorer, Scorer, ScorerFunction, ScorerResult } from './evaluate/scorer.js'
+export type { OwnTask } from './evaluate/tasks/index.js'
+export type { Filter, GenerationTask } from './evaluate/tasks/task.js'
+export type { SelfTest } from './export/self-test.js'
+export type { ExportContext, ExportTarget } from './export/target.js'
 export type { Tokenizer } from './formats/tokenizer.js'
 export type { Generation } from './generate/request.js'
+export type * from './losses/loss.js'
 export type { SoftPrompt } from './model/active-prompt.js'
 export type { ForwardPass, ForwardPassOptions, HookInput, LayerHook, RowGradient } from './model/inspection.js'
 export { LanguageModel, type LoadOptions } from './model/language-model.js'
 export type { LabelledRow } from './model/row.js'
-export { type CompileSpec, compile } from './program/compile.js'
+export { type CompileSpec, compile, type InputTensors } from './program/compile.js'
 export type { Device } from './program/devices.js'
+export { runEagerly } from './program/eager.js'
 export { type InputSpec, Program, type ProgramInput } from './program/program.js'
-export type { SearchConfig, SearchConfigInput } from './search/config.js'
+export type * from './prompts/method.js'
+export type { ModulePath } from './registry.js'
+export type { OwnSearch, SearchConfig, SearchConfigInput } from './search/config.js'
+export type { SearchContext, SearchMethod, SearchNeeds, SearchState, StepOutcome } from './search/moves/method.js'
 export type { SearchEvent, SearchResult } from './search/run/events.js'
 export type { PromptGiven } from './sources/open.js'
 export type { PromptFile } from './store/prompt-file.js'
-export type { Config, ConfigInput } from './train/config.js'
+export type { Config, ConfigInput, OwnLoss, OwnMethod } from './train/config.js'
 export type * from './train/events.js'

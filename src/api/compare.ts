@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { defaultSeed, type OptionNames, refuseUnknown } from '../config/call-options.js'
-import { GradpromptError, nearest } from '../errors.js'
+import { GradpromptError, unknownName } from '../errors.js'
 import { type Comparison, type Condition, compareConditions } from '../evaluate/comparison.js'
 import { predictionsPath } from '../evaluate/predictions.js'
 import { readRowResults } from '../evaluate/row-results.js'
@@ -232,10 +232,5 @@ function noSuchEvaluation(
         hint: 'or name the files: RUN/evaluations/NAME.jsonl',
       },
     )
-  const meant = nearest(chosen, names)
-  return new GradpromptError('unknown-evaluation', `${path} has no evaluation ${chosen}`, {
-    found: chosen,
-    expected: `one of ${names.join(', ')}`,
-    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
-  })
+  return unknownName('unknown-evaluation', `${path} has no evaluation ${chosen}`, chosen, names)
 }

@@ -79,6 +79,6 @@ async function movedVectors(run: Run, model: LanguageModel | undefined): Promise
   if ((await inputRowsOf(end)) === undefined) return []
   const startPath = join(run.folder, startName)
   const start = (await isFile(startPath)) ? await readPrompt(startPath) : undefined
-  const config = tuneConfigOf(run)
+  const config = await tuneConfigOf(run)
   return withModel(model ?? config.model, config, model => movedTokens(model, start, end))
 }

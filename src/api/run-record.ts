@@ -49,14 +49,14 @@ export async function readRun(folder: string): Promise<RunRecord> {
     const found = (await isFile(join(folder, 'prompt.json'))) ? await readFoundRun(run) : undefined
     return {
       kind: 'search',
-      config: searchConfigOf(run),
+      config: await searchConfigOf(run),
       ...{ folder, details, result: withFolder<SearchResult>(result, folder), events: eventsOf<SearchEvent>(run) },
       prompt: found && { prompt: found.prompt, ids: found.ids },
     }
   }
   return {
     kind: 'tune',
-    config: tuneConfigOf(run),
+    config: await tuneConfigOf(run),
     ...{ folder, details, result: withFolder<RunResult>(result, folder), events: eventsOf<GradpromptEvent>(run) },
     prompt: (await isFile(run.promptPath)) ? await readPrompt(run.promptPath) : undefined,
   }

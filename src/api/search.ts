@@ -2,7 +2,14 @@ import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import type { TaskRows } from '../data/task.js'
 import type { LanguageModel } from '../model/language-model.js'
-import { parseSearchConfig, type SearchConfig, type SearchConfigInput } from '../search/config.js'
+import {
+  loadSearchEntries,
+  needsOf,
+  parseSearchConfig,
+  type SearchConfig,
+  type SearchConfigInput,
+  searchSources,
+} from '../search/config.js'
 import type { SearchActivity, SearchEvent, SearchResult } from '../search/run/events.js'
 import { disposeJob, prepareSearch, type SearchJob } from '../search/run/job.js'
 import { progressOf } from '../search/run/loop.js'
@@ -51,7 +58,8 @@ export async function configAndTask(
   source: string,
   rows: TaskRows = {},
 ): Promise<{ config: SearchConfig; task: SearchTask }> {
-  const parsed = parseSearchConfig(await withPrompt(input), { source })
+  const given = await loadSearchEntries(input as SearchConfigInput)
+  const parsed = await withSoftPrompt(given, parseSearchConfig(given, { source }), source)
   const task = await readSearchTask(parsed, rows)
   return { config: withExamples(parsed, task), task }
 }
@@ -85,6 +93,7 @@ export const resumeSearch = (folder: string, options: ResumeSearchOptions = {}):
 
 const searching: Learning<SearchConfig, SearchTask, SearchJob, SearchEvent, SearchActivity, { readonly result: SearchResult }> = {
   configOf: searchConfigOf,
+  modulesOf: searchSources,
   withSteps: (config, steps, { folder }) =>
     searchConfigOf({ folder, config: { ...config, search: { ...config.search, steps } } }),
   readTask: async (config, rows) => withNotices(await readSearchTask(config, rows)),
@@ -96,7 +105,7 @@ const searching: Learning<SearchConfig, SearchTask, SearchJob, SearchEvent, Sear
   detailsOf(config, { task, model, draft, optimizer }): SearchDetails {
     const known = ({ name, hash }: LanguageModel) => ({ name, hash })
     return {
-      ...runDetails(config.model, model, task.sources),
+      ...runDetails(config.model, model, task.sources, searchSources(config)),
       ...(draft && { draft: known(draft.model) }),
       ...(optimizer && { optimizer: known(optimizer) }),
     }
@@ -121,10 +130,10 @@ const noticesOf = ({ repeated, notices }: SearchTask): DataNotice[] => {
 }
 
 /** A search that begins with a run's vectors has, unless it says another, a prompt of as many tokens. */
-async function withPrompt(input: unknown): Promise<unknown> {
-  const { search } = (input ?? {}) as { readonly search?: unknown }
-  if (typeof search !== 'object' || search === null || !('from' in search) || 'prompt' in search) return input
+async function withSoftPrompt(input: SearchConfigInput, parsed: SearchConfig, source: string): Promise<SearchConfig> {
+  const { softPrompt } = needsOf(parsed)
+  if (softPrompt === undefined || 'prompt' in input.search) return parsed
   const { softPromptOf } = await import('../search/run/soft-prompt.js')
-  const { count } = await softPromptOf(String(search.from))
-  return { ...(input as object), search: { ...search, prompt: ' x'.repeat(count) } }
+  const { count } = await softPromptOf(softPrompt)
+  return parseSearchConfig({ ...input, search: { ...input.search, prompt: ' x'.repeat(count) } }, { source })
 }

@@ -6,7 +6,7 @@ import type { LanguageModel } from '../model/language-model.js'
 import { type ModelSettings, useModel } from '../model/with-model.js'
 import type { Checkpoint } from '../store/checkpoints.js'
 import type { RunEvent, WarningEvent } from '../store/events.js'
-import { environmentWarnings, type RunDetails, refuseOtherData, refuseOtherModel } from '../store/run-details.js'
+import { environmentWarnings, moduleWarnings, type RunDetails, refuseOtherData, refuseOtherModel } from '../store/run-details.js'
 import { createRun, openRun, type Run, refuseOccupied } from '../store/run-folder.js'
 import { type Hearer, RunSession } from '../store/run-session.js'
 import { type GivenRows, takeParts } from './given.js'
@@ -37,8 +37,10 @@ export interface Learning<
   Outcome,
 > {
   /** @throws GradpromptError as parsing does */
-  configOf(run: Run): Config
-  withSteps(config: Config, steps: number, run: Run): Config
+  configOf(run: Run): Promise<Config>
+  withSteps(config: Config, steps: number, run: Run): Config | Promise<Config>
+  /** Modules of people's own that the config names, with the hashes of their files. */
+  modulesOf(config: Config): Readonly<Record<string, string>>
   readTask(config: Config, rows: TaskRows): Promise<Task>
   /** Refuses, before a model is read, what does not fit it. */
   check?(config: Config, task: Task): Promise<void>
@@ -147,7 +149,7 @@ export async function resumeRun<
   if (steps !== undefined && !(Number.isSafeInteger(steps) && steps >= 1))
     throw invalidSteps(steps, 'a whole number of at least 1')
   const known = await openRun(folder)
-  const stored = learning.configOf(known)
+  const stored = await learning.configOf(known)
   const result = (await known.readResult()) as { readonly steps: number } | undefined
   if (result !== undefined && (steps === undefined || steps === result.steps)) {
     const { hasReport, writeReport } = await import('./report.js')
@@ -156,7 +158,8 @@ export async function resumeRun<
   }
   await using run = await openRun(folder, { write: true })
   const warnings: WarningEvent[] = []
-  const config = steps === undefined ? learning.configOf(run) : learning.withSteps(learning.configOf(run), steps, run)
+  const again = await learning.configOf(run)
+  const config = steps === undefined ? again : await learning.withSteps(again, steps, run)
   const checkpoint = await run.latestCheckpoint(({ code, message }) => warnings.push({ event: 'warning', code, message }))
   const done = checkpoint?.step ?? 0
   if (steps !== undefined && steps <= done) throw invalidSteps(steps, `more than the ${done} that are done`)
@@ -169,7 +172,7 @@ export async function resumeRun<
   await using used = await useModel(given ?? config.model, { ...config, memoryBytes })
   const { model } = used
   refuseOtherModel(details?.model, model)
-  warnings.push(...environmentWarnings(details, model))
+  warnings.push(...environmentWarnings(details, model), ...moduleWarnings(details, learning.modulesOf(config)))
   const job = await learning.prepare(config, task, model, checkpoint)
   await using _ = disposing(learning, job)
   learning.checkDetails?.(details, job)

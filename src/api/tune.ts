@@ -11,7 +11,7 @@ import { nameOfData, runDetails } from '../store/run-details.js'
 import { refuseOccupied } from '../store/run-folder.js'
 import type { Hearer } from '../store/run-session.js'
 import { checkMethod } from '../train/check-method.js'
-import { type Config, type ConfigInput, parseConfig } from '../train/config.js'
+import { type Config, type ConfigInput, configSources, loadConfigEntries, parseConfig } from '../train/config.js'
 import { refuseUnfitData } from '../train/data-limits.js'
 import { checkTeachers } from '../train/distillation.js'
 import type { GradpromptEvent, RunResult, ScoringProgress } from '../train/events.js'
@@ -70,7 +70,7 @@ export async function tune(given: TuneInput, options: TuneOptions = {}): Promise
 
 /** What the training rows leave no choice about. */
 const withTexts = async (input: unknown, { train }: TaskRows): Promise<unknown> =>
-  typeof input === 'object' && input !== null ? completeTexts(input, train) : input
+  typeof input === 'object' && input !== null ? completeTexts(await loadConfigEntries(input), train) : input
 
 /**
  * Goes on with a run from its last checkpoint, to the same bits as if it had never stopped (on the same processor, versions and
@@ -91,6 +91,7 @@ const tuning: Learning<
   { readonly prompt: PromptFile; readonly result: RunResult }
 > = {
   configOf: tuneConfigOf,
+  modulesOf: configSources,
   withSteps(config, steps, { folder }) {
     const { epochs: _, ...train } = config.train
     return parseConfig({ ...config, train: { ...train, steps } }, { source: join(folder, 'config.yaml') })
@@ -121,6 +122,7 @@ const tuning: Learning<
       config.model,
       model,
       withCounts(task.sources, part => task[part].length),
+      configSources(config),
     ),
   run: runJob,
   async finished({ folder }, _, result) {

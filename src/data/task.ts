@@ -5,7 +5,7 @@ import { GradpromptError } from '../errors.js'
 import { findOverlaps, labelNotices, overlapNotices, preferenceNotices, rowKeys } from './describe/checks.js'
 import { drawExamples, type ExampleRow } from './examples.js'
 import { decideLabels, findLabels, type LabelSet, labelWordsOf } from './labels.js'
-import { randomGenerator } from './random.js'
+import { randomGenerator, streams } from './random.js'
 import { readRecords } from './read.js'
 import { inMemory, type MemoryRows } from './readers/memory-rows.js'
 import type { DataNotice } from './readers/reader.js'
@@ -122,35 +122,28 @@ export interface RowLimits {
   readonly numVirtualTokens: number
   readonly tasks?: RowOptions['tasks']
   readonly soft?: RowOptions['soft']
+  /** The texts that are learned of each record; by default the config's answer alone. */
+  readonly learned?: readonly string[]
 }
 
 /**
  * The rows of a task, made when asked for; every one of them is checked here.
- * @returns the builder, those of every template that a training row may have, that one first, and how many rows have to be cut to fit
- *   (only with `train.truncate`)
+ * @returns the builder of rows that are scored; those of rows that are learned from: of every template that one may have, that of scoring
+ *   first, and for each of them of every text that is learned; and how many rows have to be cut to fit (only with `train.truncate`)
  * @throws GradpromptError `row-too-long`, `unknown-label`, `missing-column`, `special-token-in-data`, `empty-answer`: each names the row
  */
 export function taskRows(
   config: TaskConfig,
   task: Pick<Task, Part | 'labels'>,
-  { tokenizer, contextLength, numVirtualTokens, tasks, soft }: RowLimits,
+  { tokenizer, contextLength, numVirtualTokens, tasks, soft, learned }: RowLimits,
 ): { builder: RowBuilder; builders: readonly RowBuilder[]; truncated: number } {
   const { answer } = config
   const truncate = config.train?.truncate ?? false
-  const builders = templatesOf(config).map(
-    template =>
-      new RowBuilder(tokenizer, {
-        template,
-        answer,
-        labels: task.labels,
-        contextLength,
-        numVirtualTokens,
-        truncate,
-        tasks,
-        soft,
-      }),
-  )
-  const [builder] = builders as [RowBuilder]
+  const common = { labels: task.labels, contextLength, numVirtualTokens, truncate, tasks, soft }
+  const builderOf = (template: Template, text: string) => new RowBuilder(tokenizer, { template, answer: text, ...common })
+  const texts = learned ?? [answer]
+  const builders = templatesOf(config).flatMap(template => texts.map(text => builderOf(template, text)))
+  const builder = texts[0] === answer ? builders[0]! : builderOf(config.template, answer)
   const { columns: answerColumns } = compileTemplate(answer)
   const markup = specialTokens(tokenizer)
   const room = contextLength - numVirtualTokens
@@ -167,18 +160,16 @@ export function taskRows(
     }
   }
   for (const records of [task.train, task.dev, task.test]) check(builder, records)
-  for (const further of builders.slice(1)) check(further, task.train)
+  for (const further of builders) if (further !== builder) check(further, task.train)
   return { builder, builders, truncated }
 }
 
 /** The templates that a training row may have; the first is that of scoring. */
 const templatesOf = ({ template, train }: Pick<TaskConfig, 'template' | 'train'>) => [template, ...(train?.templates ?? [])]
 
-const templateStream = 6
-
 /** Which of the templates a row has in an epoch. */
 export function drawTemplate(templates: number, { seed, epoch, row }: { seed: number; epoch: number; row: number }): number {
-  return templates === 1 ? 0 : uniformInt(randomGenerator(seed, templateStream, epoch, row), 0, templates - 1)
+  return templates === 1 ? 0 : uniformInt(randomGenerator(seed, streams.template, epoch, row), 0, templates - 1)
 }
 
 /** Draws training rows to show, by seed: so many, or as many as there are. */

@@ -3,7 +3,14 @@ import { gatherRows } from '../../kernels/gather-rows.js'
 import { tf } from '../../kernels/tf.js'
 import type { TokenTargets } from '../../kernels/token-cross-entropy.js'
 import type { AttentionCall, ModelConfig, ModelFamily } from '../../models/family.js'
-import type { LayerRows, Parameters, PromptMethod, SequenceRows, TextRows } from '../prompts/method.js'
+import {
+  type LayerRows,
+  type Parameters,
+  type PromptMethod,
+  type SequenceRows,
+  type TextRows,
+  tensorOptions,
+} from '../prompts/method.js'
 import { embedTokens, numSoftTokens, softParameter } from '../prompts/soft-rows.js'
 import { BEYOND } from './forest.js'
 
@@ -144,10 +151,11 @@ export function frozenLayers(prompt: Pick<Prompt, 'method' | 'config'> | undefin
 /** A method's hooks with its configuration and parameters filled in. */
 function boundPrompt({ prompt, config: model }: ForwardOptions) {
   if (!prompt) return undefined
-  const { method, config, parameters } = prompt
+  const { method, parameters } = prompt
+  const config = tensorOptions(prompt.config)
   const { inputRows, sequenceRows, offset, layerRows, prefix, attention } = method
   return {
-    placement: method.placement(config, model),
+    placement: method.placement(prompt.config, model),
     inputRows: inputRows && (() => inputRows.call(method, config, parameters)),
     sequenceRows: sequenceRows && ((rows: SequenceRows) => sequenceRows.call(method, config, parameters, rows)),
     offset: offset && ((text: TextRows) => offset.call(method, config, parameters, text)),

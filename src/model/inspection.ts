@@ -2,13 +2,15 @@ import { tf } from '../../kernels/tf.js'
 import type { AttentionCall } from '../../models/family.js'
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { GradpromptError } from '../errors.js'
-import { Program, type ProgramInput, type ProgramSpec } from '../program/program.js'
+import type { OpenPrograms, ProgramRequest } from '../program/open-programs.js'
+import type { ProgramInput } from '../program/program.js'
+import { tensorOptions } from '../prompts/method.js'
 import { type ActivePrompt, parameterInputs, placementOf, plainPrompt, type SoftPrompt } from './active-prompt.js'
 import { Forest, forestSpec, type Target } from './forest.js'
 import { forwardForest } from './forward.js'
 import type { LanguageModel } from './language-model.js'
 import { type LabelledRow, requireContext, requireIds } from './row.js'
-import { gigabytes } from './weight-file.js'
+import { gigabytes } from './weights/weight-file.js'
 
 /**
  * Looking into a model: what its layers take, what its attention sees, what changes when the rows of a layer are changed, and what each
@@ -62,19 +64,19 @@ export interface RowGradient {
   readonly gradient: Float32Array
 }
 
-/** Programs that look into a model; opened when they are first needed. */
+/** Looks into a model by programs of its own, which stay open with the model's. */
 export class ModelInspection {
   readonly #model: LanguageModel
-  readonly #programs = new Map<string, Promise<Program>>()
-  readonly #functions = new WeakMap<object, number>()
-  #known = 0
+  readonly #programs: OpenPrograms
 
-  constructor(model: LanguageModel) {
+  constructor(model: LanguageModel, programs: OpenPrograms) {
     this.#model = model
+    this.#programs = programs
   }
 
   /** @throws GradpromptError `context-exceeded`, `invalid-token-id`, `not-enough-memory`, `unsupported-prompt`, and as compiling does */
   async forward(rows: readonly (readonly number[])[], options: ForwardPassOptions = {}): Promise<ForwardPass[]> {
+    this.#programs.refuseDisposed()
     refuseUnknown('forward', options, names)
     const { config } = this.#model
     const prompt = options.prompt && ('method' in options.prompt ? options.prompt : plainPrompt(options.prompt, config))
@@ -98,7 +100,7 @@ export class ModelInspection {
     const forest = new Forest([{ ids }], placementOf(prompt, this.#model.config))
     const targets = ids.map((_, j): Target => ({ row: forest.rowOf(0, j)!, id: 0, weight: 0 }))
     const { inputs } = forest.inputs(targets)
-    const program = await this.#program(prompt, { hiddenStates, attentions, hook })
+    const program = await this.#programs.open(passRequest(this.#model, prompt, { hiddenStates, attentions, hook }))
     const given = Object.entries(hook?.inputs ?? {}).map(([name, input]): [string, ProgramInput] => [`hook:${name}`, input])
     const outputs = (await program.run({
       ...inputs,
@@ -135,6 +137,7 @@ export class ModelInspection {
    * @returns for each row [length], in nats; NaN where nothing precedes a token
    */
   async tokenLogProbabilities(rows: readonly (readonly number[])[], soft?: SoftPrompt | ActivePrompt): Promise<Float32Array[]> {
+    this.#programs.refuseDisposed()
     const model = this.#model
     const { vocabSize } = model.config
     const prompt = soft && ('method' in soft ? soft : plainPrompt(soft, model.config))
@@ -173,33 +176,6 @@ export class ModelInspection {
     return results
   }
 
-  async dispose(): Promise<void> {
-    const programs = await Promise.allSettled(this.#programs.values())
-    this.#programs.clear()
-    for (const program of programs) if (program.status === 'fulfilled') await program.value.dispose()
-  }
-
-  /** A program is known by the functions that compute it: two methods, or two hooks, share none. */
-  #program(prompt: ActivePrompt | undefined, wanted: Wanted): Promise<Program> {
-    const { hiddenStates, attentions, hook } = wanted
-    const shapes = Object.entries(hook?.inputs ?? {}).map(([name, { shape }]) => [name, shape])
-    const by = [prompt && this.#numberOf(prompt.method), prompt?.config, hook && this.#numberOf(hook.rows), shapes]
-    const key = JSON.stringify([hiddenStates, attentions, by])
-    const known = this.#programs.get(key)
-    if (known !== undefined) return known
-    const made = Program.compile(spec(this.#model, prompt, wanted), this.#model)
-    this.#programs.set(key, made)
-    made.catch(() => this.#programs.delete(key))
-    return made
-  }
-
-  #numberOf(fn: object): number {
-    const known = this.#functions.get(fn)
-    if (known !== undefined) return known
-    this.#functions.set(fn, ++this.#known)
-    return this.#known
-  }
-
   /** What is given back is as large as it is asked for: it is weighed before it is computed. */
   #requireMemory(rows: number, { hiddenStates, attentions }: ForwardPassOptions): void {
     const { memory, config } = this.#model
@@ -227,16 +203,40 @@ interface Wanted {
   readonly hook: LayerHook | undefined
 }
 
-function spec(model: LanguageModel, prompt: ActivePrompt | undefined, { hiddenStates, attentions, hook }: Wanted): ProgramSpec {
+/** A program is known by the functions that compute it: two methods, or two hooks, share none. */
+function passRequest(
+  model: LanguageModel,
+  prompt: ActivePrompt | undefined,
+  { hiddenStates, attentions, hook }: Wanted,
+): ProgramRequest {
   const { checkpoint, weights } = model
   const { family, config } = checkpoint
   const placement = placementOf(prompt, config)
-  const { inputs, dims } = forestSpec({ placement, children: false })
   const parameters = prompt?.method.parameters(prompt.config, config) ?? []
-  const float32 = (name: string, shape: readonly number[]) => [name, { shape, dtype: 'float32' as const }] as const
-  const isPlain = prompt === undefined && hook === undefined
+  const options = prompt && { options: tensorOptions(prompt.config), parameters, placement }
+  const taken = Object.entries(hook?.inputs ?? {}).map(([name, { shape }]) => ({ name: `hook:${name}`, shape }))
   return {
     name: `${family.name} forward`,
+    origin: {
+      module: import.meta.url,
+      parts: [family, prompt?.method, hook?.rows],
+      options: { config, prompt: options, taken, hiddenStates, attentions, weights: weights.hash },
+    },
+    spec: () => passSpec(model, prompt, { hiddenStates, attentions, hook }),
+  }
+}
+
+function passSpec(
+  model: LanguageModel,
+  prompt: ActivePrompt | undefined,
+  { hiddenStates, attentions, hook }: Wanted,
+): ReturnType<ProgramRequest['spec']> {
+  const { checkpoint, weights } = model
+  const { family, config } = checkpoint
+  const { inputs, dims } = forestSpec({ placement: placementOf(prompt, config), children: false })
+  const parameters = prompt?.method.parameters(prompt.config, config) ?? []
+  const float32 = (name: string, shape: readonly number[]) => [name, { shape, dtype: 'float32' as const }] as const
+  return {
     inputs: {
       ...inputs,
       ...Object.fromEntries(parameters.map(({ name, shape }) => float32(`parameter:${name}`, shape))),
@@ -244,8 +244,6 @@ function spec(model: LanguageModel, prompt: ActivePrompt | undefined, { hiddenSt
     },
     dims,
     weights,
-    // Code of a method or a hook is traced each time: nothing else knows what it computes.
-    ...(isPlain && { key: { kind: 'forward', family: family.name, config, hiddenStates, attentions } }),
     fn: (given, weight) => {
       const texts = given.tokenIds!.shape[0]!
       const joined = given.readInverse!.shape[0]!

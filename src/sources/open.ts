@@ -7,7 +7,7 @@ import type { ActivePrompt, SoftPrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { type PromptFile, readPrompt } from '../store/prompt-file.js'
 import { openRun } from '../store/run-folder.js'
-import { activePrompt, activeRows } from './prompt.js'
+import { activeRows, loadPrompt } from './prompt.js'
 import { type FoundPrompt, type FoundRun, type LearnedRun, readFoundRun, readLearnedRun } from './run.js'
 
 /**
@@ -60,7 +60,7 @@ export async function openPrompt(given: PromptGiven, options: OpenOptions = {}):
     return foundSource({ folder, config, prompt: result.prompt, ids: result.ids, initial: result.initial })
   }
   if ('folder' in given) return learnedSource(given as LearnedRun, options)
-  return { kind: 'vectors', file: given as PromptFile, active: async model => activePrompt(given as PromptFile, model, options) }
+  return { kind: 'vectors', file: given as PromptFile, active: model => loadPrompt(given as PromptFile, model, options) }
 }
 
 async function openPath(path: string, options: OpenOptions): Promise<PromptSource> {
@@ -94,7 +94,7 @@ const learnedSource = ({ folder, config, prompt }: LearnedRun, options: OpenOpti
   folder,
   task: config,
   file: prompt,
-  active: async model => activePrompt(prompt, model, options),
+  active: model => loadPrompt(prompt, model, options),
 })
 
 const foundSource = (found: FoundRun): PromptSource => ({

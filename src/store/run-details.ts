@@ -19,16 +19,24 @@ export interface RunDetails {
   readonly environment: Environment
   readonly model: KnownModel
   readonly data: Sources
+  /** Modules of people's own that the config names, with the hashes of their files. */
+  readonly modules?: Readonly<Record<string, string>>
   /** Memory budget in bytes: it decides how batches are cut, and so the order of sums. */
   readonly memory: number
 }
 
 /** @param name the model as the config has it */
-export function runDetails(name: string, model: LanguageModel, data: Sources): RunDetails {
+export function runDetails(
+  name: string,
+  model: LanguageModel,
+  data: Sources,
+  modules: Readonly<Record<string, string>>,
+): RunDetails {
   return {
     environment: currentEnvironment(model),
     model: { name, hash: model.hash },
     data,
+    ...(Object.keys(modules).length > 0 && { modules }),
     memory: model.memory.budget,
   }
 }
@@ -62,6 +70,19 @@ export function refuseOtherModel(before: KnownModel | undefined, model: Language
     expected: `${before.name}, ${before.hash.slice(0, 12)}`,
     hint: 'bring the model back, or begin a new run',
   })
+}
+
+/** Warnings of modules that are not those that a run began with. */
+export function moduleWarnings(
+  details: Partial<RunDetails> | undefined,
+  modules: Readonly<Record<string, string>>,
+): WarningEvent[] {
+  const changed = Object.entries(modules).filter(([path, hash]) => (details?.modules?.[path] ?? hash) !== hash)
+  return changed.map(([path]) => ({
+    event: 'warning',
+    code: 'module-changed',
+    message: `${path} has changed since the run began: what is computed from here on is the new file's`,
+  }))
 }
 
 /** A warning where a resumed run may not come to the bits that it would have come to. */

@@ -9,9 +9,9 @@ import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import { type ScoredPart, writePredictions } from '../evaluate/predictions.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import { contentFreeRow, type Evaluation, type ScoreOptions, scoreRows, summary } from '../evaluate/score.js'
+import type { LossTerm } from '../losses/loss.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
-import type { Teaching } from '../model/teacher.js'
 import type { PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
@@ -22,10 +22,10 @@ import { startName } from '../store/run-folder.js'
 import type { RunSession } from '../store/run-session.js'
 import type { Config } from './config.js'
 import { controlInstruction, type ScoredControl, scoreControl } from './control.js'
-import { lessons } from './distillation.js'
 import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf, type RowPlace } from './frozen-rows.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
+import { learnedAnswers, runLosses, termsOf } from './losses.js'
 import { totalSteps } from './schedule.js'
 
 const wordLearningRate = 0.05
@@ -36,7 +36,7 @@ export interface Job {
   readonly task: Task
   readonly model: LanguageModel
   readonly rows: RowBuilder
-  /** Of every template that a training row may have; `rows` is the first. */
+  /** Of every template that a training row may have, and for each of them of every text that is learned of a record. */
   readonly builders: readonly RowBuilder[]
   /** What calibrates scores: `evaluate.calibrate`. */
   readonly contentFree: ScoringRow | undefined
@@ -50,8 +50,10 @@ export interface Job {
   readonly steps: number
   /** What the layers below the method make of a step's rows, where that is kept. */
   readonly frozen: FrozenRows | undefined
-  /** What rows' labels are held to beside themselves. */
-  readonly teach: ((rows: readonly TrainingRow[]) => Promise<Teaching>) | undefined
+  /** What is minimised over a step's rows. */
+  readonly losses: (rows: readonly TrainingRow[]) => Promise<readonly LossTerm[]>
+  /** Rows that each record makes, which belong together. */
+  readonly answers: number
 }
 
 /**
@@ -59,13 +61,15 @@ export interface Job {
  * @throws GradpromptError as `taskRows`, and as the method and the compiler do
  */
 export async function prepareJob(config: Config, task: Task, model: LanguageModel): Promise<Job> {
-  const method = promptMethods.get(config.method.type)!
+  const method = promptMethods.get(config.method.type)
   const { tokenizer } = model
   const contextLength = model.config.maxPositionEmbeddings
   const examples = exampleRows(config, task, { tokenizer, contextLength })
   const resolved =
     method.resolve?.(config.method, { tokenizer, exampleRows: examples, template: config.template }) ?? config.method
+  const answers = learnedAnswers(config)
   const { builder, builders, truncated } = taskRows(config, task, {
+    learned: answers,
     tokenizer,
     contextLength,
     numVirtualTokens: method.placement(resolved, model.config).numVirtualTokens,
@@ -87,14 +91,10 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
   const shapes = [...method.parameters(resolved, model.config), ...wordWeights(config, task)]
   for (const { name, shape } of wordWeights(config, task)) parameters.set(name, new Float32Array(shape[0]!))
-  const { labelSmoothing, regularization, distillation } = config.train
   const steps = totalSteps(config.train, task.train.length)
   const frozen = frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
-  const gradient = frozen ? 'gradientFromFrozen' : 'gradient'
-  const hiddenTerm = distillation !== undefined && distillation.hidden > 0
-  const { temperature } = regularization ?? distillation ?? {}
-  await model.prepare(prompt, [gradient], { labelSmoothing, temperature, hiddenTerm })
-  const teach = await lessons(config.train, prompt, model, examples)
+  await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined })
+  const losses = await termsOf(config.train, prompt, model, examples)
   const state = startLearning(parameters, shapes, config.train, steps)
   return {
     config,
@@ -109,7 +109,8 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     state,
     steps,
     frozen,
-    teach,
+    losses,
+    answers: answers.length,
   }
 }
 
@@ -198,7 +199,8 @@ async function learnAndScore(job: Job, session: TuneSession) {
     batch: batch.training,
     frozen: job.frozen && (step => job.frozen!(batch.places(step))),
     heldOutBatch: apart && batches(apart.heldOut, job).training,
-    teach: job.teach,
+    losses: job.losses,
+    groups: job.answers > 1 ? job.answers : undefined,
     beside: weights && learnWords,
     evaluate: task.scored.length > 0 ? evaluateDev : undefined,
     writeCheckpoint: checkpoint => session.writeCheckpoint(checkpoint),
@@ -254,7 +256,7 @@ function wordWeights({ verbalizer }: Config, { labels }: Task): PromptParameter[
 /** The rows of each step. */
 function batches(
   records: readonly DataRecord[],
-  { config, rows, builders }: Job,
+  { config, rows, builders, answers }: Job,
 ): { places(step: number): RowPlace[]; training(step: number): TrainingRow[]; scoring(step: number): ScoringRow[] } {
   const { batchSize, bucket, accumulate } = config.train
   const { seed } = config
@@ -268,12 +270,19 @@ function batches(
   const drawn = (step: number) =>
     Array.from({ length: accumulate }, (_, i) => step * accumulate + i).flatMap(batch => {
       const epoch = Math.floor(batch / order.batchesPerEpoch)
-      return order.at(batch).map((row): RowPlace => ({ row, template: drawTemplate(builders.length, { seed, epoch, row }) }))
+      return order.at(batch).flatMap(row => {
+        const template = drawTemplate(builders.length / answers, { seed, epoch, row })
+        return Array.from({ length: answers }, (_, i): RowPlace => ({ row, template: template * answers + i }))
+      })
     })
   return {
     places: drawn,
     training: step => drawn(step).map(({ row, template }) => builders[template]!.training(records[row]!, row)),
-    scoring: step => drawn(step).map(({ row, template }) => builders[template]!.scoring(records[row]!, row)),
+    // What is scored of a record is one row, however many are learned.
+    scoring: step =>
+      drawn(step)
+        .filter(({ template }) => template % answers === 0)
+        .map(({ row, template }) => builders[template]!.scoring(records[row]!, row)),
   }
 }
 

@@ -12,7 +12,7 @@ export async function byReasoning(model: LanguageModel, subject: Subject, option
   refuseUnread(options)
   const { seed, batchSize } = subject
   const { folder, config: stored, prompt, ids, initial } = subject.source.found!
-  const config = searchConfigOf({ folder, config: stored })
+  const config = await searchConfigOf({ folder, config: stored })
   const records = limitRecords(await recordsOf(subject, taskConfig(config, prompt)), options.limit, seed)
   const prompts = [ids, ...(options.control === true && initial !== undefined ? [initial.ids] : [])]
   const started = performance.now()

@@ -41,7 +41,12 @@ export interface ConfigRequest {
   readonly flags: Readonly<Record<string, string | boolean>>
 }
 
-export interface EvaluateRequest {
+/** Modules of model families of people's own, which are loaded before anything else. */
+export interface OwnFamilies {
+  readonly families?: readonly string[] | undefined
+}
+
+export interface EvaluateRequest extends OwnFamilies {
   readonly configFile?: string | undefined
   /** A run folder, a prompt file or the folder of a PEFT adapter. */
   readonly prompt?: string | undefined
@@ -90,7 +95,7 @@ export type EvaluateResult = Omit<ApiResult, 'predictions' | 'results' | 'rowsFi
 }
 
 /** How a model is opened to generate. */
-export interface EngineRequest {
+export interface EngineRequest extends OwnFamilies {
   readonly model?: string | undefined
   readonly weights: WeightWidth
   readonly batchSize?: number | undefined

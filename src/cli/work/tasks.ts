@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import { GradpromptError } from '../../errors.js'
 import type { GradpromptEvent } from '../../train/events.js'
 import { resolveConfig, searchConfigInput } from './config-input.js'
-import type { News, Progress, TaskName, Tasks } from './messages.js'
+import type { News, OwnFamilies, Progress, TaskName, Tasks } from './messages.js'
 
 /** What the computing process does. Each task loads what it needs. */
 
@@ -75,11 +75,16 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
 }
 
 /** Runs one task. What comes over the wire is what `compute` sent, so its type is known by its name. */
-export function runTask(
+export async function runTask(
   task: TaskName,
   request: unknown,
   context: Omit<Context, 'onNews'> & { readonly onNews: (news: unknown) => void },
 ): Promise<unknown> {
+  const own = (request as OwnFamilies).families ?? []
+  if (own.length > 0) {
+    const { families } = await import('../../../models/index.js')
+    for (const family of own) await families.load(family)
+  }
   return (tasks[task] as Task<TaskName>)(request as never, context)
 }
 

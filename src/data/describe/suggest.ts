@@ -4,7 +4,7 @@ import { pathsWithin, textAt } from '../paths.js'
 import { type DataFile, readRecords } from '../read.js'
 import type { NamedBytes } from '../readers/input.js'
 import { valueOfText } from '../readers/json-text.js'
-import { type DataTask, dataTasks } from '../task-records.js'
+import { recordTasks } from '../task-records.js'
 import type { Template } from '../template.js'
 
 /** What a file's columns are meant for, by their names and what they hold: a template and an answer to begin with. */
@@ -113,7 +113,7 @@ export async function completeTexts<Input extends Texts>(input: Input, train?: N
   if (template !== undefined || typeof data !== 'object' || data === null || typeof data.train !== 'string') return input
   const file = await readRecords(train ?? data.train, {
     ...(isNames(data.columns) && { columns: data.columns }),
-    ...(dataTasks.some(task => task === data.task) && { task: data.task as DataTask }),
+    ...(typeof data.task === 'string' && recordTasks.has(data.task) && { task: data.task }),
   })
   const suggestion = suggestTask(file)
   if (suggestion?.certain) return { ...input, template: suggestion.template, answer: answer ?? suggestion.answer }

@@ -2,7 +2,7 @@ import type { LabelSet } from '../../data/labels.js'
 import { GradpromptError } from '../../errors.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { loadBeside } from '../../model/with-model.js'
-import type { SearchConfig } from '../config.js'
+import { needsOf, type SearchConfig } from '../config.js'
 import { searchMethods } from '../methods/index.js'
 import { DriftGuard } from '../moves/drift.js'
 import type { SearchMethod } from '../moves/method.js'
@@ -71,9 +71,9 @@ export async function prepareSearch(
   const task = search.pseudoLabels === undefined ? given : await pseudoLabelled(given, search.pseudoLabels, model, space, config)
   const rows = task.questions.map((record, i) => space.row(record, i))
   const others = [task.shots, task.dev, task.test].flatMap(records => records.map((record, i) => space.row(record, i)))
-  const method = searchMethods.get(search.type)!
+  const method = searchMethods.get(search.type)
   if (method.writes) requireOnePiece(space)
-  const from = 'from' in search && typeof search.from === 'string' ? search.from : undefined
+  const { softPrompt: from, draft: smaller, writer } = needsOf(config)
   const soft = from === undefined ? undefined : await softPromptOf(from)
   if (soft !== undefined && (soft.count !== space.free.length || soft.hiddenSize !== model.config.hiddenSize))
     throw new GradpromptError('prompt-size', 'the prompt has not as many free tokens as the run has vectors', {
@@ -83,8 +83,9 @@ export async function prepareSearch(
     })
   const allowed = allowedTokens(tokenizer, search.vocabulary, model.config.vocabSize)
   const programs = new SearchPrograms(model)
-  const draft = await draftOf(config, model, space)
-  const optimizer = await optimizerOf(config, model).catch(async (error: unknown) => {
+  const draft = smaller === undefined ? undefined : await openDraft(smaller, config, model, space)
+  const opening = writer === undefined ? Promise.resolve(undefined) : loadBeside(writer, model)
+  const optimizer = await opening.catch(async (error: unknown) => {
     await draft?.dispose()
     throw error
   })
@@ -116,19 +117,17 @@ export async function disposeJob({ programs, draft, optimizer }: SearchJob): Pro
   await optimizer?.dispose()
 }
 
-async function optimizerOf({ search }: SearchConfig, model: LanguageModel) {
-  if (!('optimizer' in search) || search.optimizer === undefined) return undefined
-  return loadBeside(search.optimizer as string, model)
-}
-
-async function draftOf({ search, template }: SearchConfig, model: LanguageModel, space: TokenSpace): Promise<Draft | undefined> {
-  if (!('probe' in search) || search.probe === undefined) return undefined
+async function openDraft(
+  draft: string,
+  { search, template }: SearchConfig,
+  model: LanguageModel,
+  space: TokenSpace,
+): Promise<Draft> {
   if (search.extractor !== undefined)
     throw new GradpromptError('invalid-config', 'a draft model does not reason', {
-      found: 'search.probe and search.extractor',
+      found: `a draft model (${draft}) and search.extractor`,
       expected: 'one of them',
     })
-  const { draft } = search.probe as { readonly draft: string }
   return Draft.open(draft, model, space, { addSpecialTokens: typeof template === 'string' })
 }
 
