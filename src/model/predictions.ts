@@ -21,15 +21,9 @@ export async function rowLogits(
   const { config, memory, programs } = model
   const { vocabSize } = config
   const results: Float32Array[] = []
-  requireContext(
-    rows.map(ids => ids.length),
-    config,
-    prompt,
-  )
-  for (const [start, end] of memory.split(
-    rows.map(ids => ids.length),
-    { headRows: rows.map(ids => ids.length) },
-  )) {
+  const lengths = rows.map(ids => ids.length)
+  requireContext(lengths, config, prompt)
+  for (const [start, end] of memory.split(lengths, { headRows: lengths })) {
     const part = rows.slice(start, end)
     requireIds(part, config, prompt)
     const forest = new Forest(
@@ -68,7 +62,7 @@ export interface LabelOutputs {
 
 /**
  * The row is computed alone, so that its numbers do not depend on which rows were computed beside it.
- * @throws GradpromptError `unpredictable-label` when nothing precedes a label
+ * @throws GradpromptError `unpredictable-label` when nothing precedes a label; `context-exceeded`
  */
 export async function labelOutputs(
   model: GradientModel,

@@ -18,11 +18,10 @@ export const specOf = ({ name, origin, spec }: ProgramRequest): ProgramSpec => (
 export class OpenPrograms {
   readonly #programs = new Map<string, Promise<Program>>()
   readonly #options: Pick<CompileOptions, 'device' | 'threads'>
-
   readonly #owner: string
   #isDisposed = false
 
-  /** @param owner what messages call whoever has them open */
+  /** @param owner what a message says was disposed of */
   constructor({ device, threads }: Pick<CompileOptions, 'device' | 'threads'>, owner: string) {
     this.#owner = owner
     this.#options = { ...(device !== undefined && { device }), ...(threads !== undefined && { threads }) }

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type * as tf from '@tensorflow/tfjs'
-import { GradpromptError } from '../errors.js'
+import { disposedError, GradpromptError } from '../errors.js'
 import { cacheFolder, hashOf, touch, trimCache, writeWhole } from './cache.js'
 import { type Device, defaultDevice, deviceProfile } from './devices.js'
 import type { ExternalTensor, QuantizedTensor } from './lower.js'
@@ -156,11 +156,7 @@ export class Program<Inputs extends string = string, Outputs extends string = st
   async runWithShapes(
     inputs: Readonly<Record<Inputs, ProgramInput>>,
   ): Promise<Record<Outputs, { data: TypedArray; shape: readonly number[] }>> {
-    if (this.#isDisposed) {
-      throw new GradpromptError('disposed', `The program ${this.spec.name} was run after it was disposed`, {
-        hint: 'dispose a program when its last run has ended, or compile it again',
-      })
-    }
+    if (this.#isDisposed) throw disposedError(`the program ${this.spec.name}`)
     const known: Readonly<Record<string, ProgramInput>> = inputs
     const bound = [...this.#shapes].map(([name, sizes]) => ({ name, sizes, ...this.#given(name, known[name]) }))
     const values = this.#bind(bound)
