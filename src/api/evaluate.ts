@@ -9,7 +9,8 @@ import { unknownName } from '../errors.js'
 import type { GenerationEvaluationResult } from '../evaluate/by-generation.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import type { Choice, Evaluation, Metrics } from '../evaluate/score.js'
-import type { Scorer, ScorerFunction } from '../evaluate/scorer.js'
+import type { OwnScorer } from '../evaluate/scorer.js'
+import type { OwnTask } from '../evaluate/tasks/index.js'
 import type { WeightWidth } from '../generate/programs.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { firstOf, type ModelSettings, useModel } from '../model/with-model.js'
@@ -64,13 +65,13 @@ export interface EvaluateOptions extends ModelSettings {
   /** Generate an answer to each row and read it, instead of scoring its likelihood; so do the options below that belong to it. */
   readonly generate?: boolean | undefined
   /** A benchmark with its own prompts and rules: `gsm8k`, `bbh`, `lm-eval/gsm8k`, … Its answers are generated. */
-  readonly task?: string | undefined
+  readonly task?: string | OwnTask | undefined
   /** Rows to show before each question, drawn by seed; none of them is scored. */
   readonly examples?: string | Rows | undefined
   /** How many of them; by default as is usual for the task. */
   readonly shots?: number | undefined
   /** What a generated text counts for: a built-in scorer by its name, a module by its path, a function, or a scorer. */
-  readonly scorer?: string | ScorerFunction | Scorer | undefined
+  readonly scorer?: string | OwnScorer | undefined
   /** Of an answer that is generated, at most. */
   readonly maxNewTokens?: number | undefined
   /** 0 (the default): greedy. */

@@ -6,7 +6,7 @@ import { type GenerationInput, type RenderOptions, renderInput } from '../genera
 import type { Generation, GenerationRequest } from '../generate/request.js'
 import { type GenerationSettings, generationRequest, tokenBudget } from '../generate/settings.js'
 import { openPrompt, type PromptGiven, type PromptSource } from '../sources/open.js'
-import { promptTask } from '../sources/prompt.js'
+import { loadPromptMethod, promptTask } from '../sources/prompt.js'
 import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './generation/opening.js'
 
 /** Answering texts, rows and conversations: the library's `generate`, as answers, as a stream of pieces, or as a file of rows. */
@@ -223,6 +223,7 @@ export interface Answering extends UsedEngine {
 export async function sourceOf(options: AnswerOptions): Promise<{ readonly source: PromptSource; readonly frame: Frame }> {
   const source = await openPrompt(options.prompt, options)
   refuseInstruction(source)
+  if (source.file) await loadPromptMethod(source.file)
   if (options.promptTask !== undefined && source.file) promptTask(source.file.method, options.promptTask, 'promptTask')
   const own = frameOf(source)
   return { source, frame: options.template === undefined ? own : { ...own, template: options.template } }

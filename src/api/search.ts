@@ -93,13 +93,13 @@ export const resumeSearch = (folder: string, options: ResumeSearchOptions = {}):
 
 const searching: Learning<SearchConfig, SearchTask, SearchJob, SearchEvent, SearchActivity, { readonly result: SearchResult }> = {
   configOf: searchConfigOf,
+  modulesOf: searchSources,
   withSteps: (config, steps, { folder }) =>
     searchConfigOf({ folder, config: { ...config, search: { ...config.search, steps } } }),
   readTask: async (config, rows) => withNotices(await readSearchTask(config, rows)),
   prepare: (config, task, model, checkpoint) => prepareSearch(config, task, model, checkpoint && progressOf(checkpoint)),
   dispose: disposeJob,
   secondsOf: ({ progress }) => progress?.seconds ?? 0,
-  modulesOf: searchSources,
   // `runs/gcg-sst2`
   name: ({ data, search }) => `${search.type}-${nameOfData(data.train)}`,
   detailsOf(config, { task, model, draft, optimizer }): SearchDetails {

@@ -39,7 +39,7 @@ export interface Learning<
   /** @throws GradpromptError as parsing does */
   configOf(run: Run): Promise<Config>
   withSteps(config: Config, steps: number, run: Run): Config | Promise<Config>
-  /** Modules of people's own that the config names, by their paths: hashes of what they hold. */
+  /** Modules of people's own that the config names, with the hashes of their files. */
   modulesOf(config: Config): Readonly<Record<string, string>>
   readTask(config: Config, rows: TaskRows): Promise<Task>
   /** Refuses, before a model is read, what does not fit it. */
@@ -158,8 +158,8 @@ export async function resumeRun<
   }
   await using run = await openRun(folder, { write: true })
   const warnings: WarningEvent[] = []
-  const written = await learning.configOf(run)
-  const config = steps === undefined ? written : await learning.withSteps(written, steps, run)
+  const again = await learning.configOf(run)
+  const config = steps === undefined ? again : await learning.withSteps(again, steps, run)
   const checkpoint = await run.latestCheckpoint(({ code, message }) => warnings.push({ event: 'warning', code, message }))
   const done = checkpoint?.step ?? 0
   if (steps !== undefined && steps <= done) throw invalidSteps(steps, `more than the ${done} that are done`)

@@ -61,8 +61,7 @@ export async function tune(given: TuneInput, options: TuneOptions = {}): Promise
   refuseUnknown('tune', options, names)
   const { source, ...hearer } = options
   const { input, model, rows } = await separate(given)
-  const complete = await withTexts(await loadConfigEntries(input), rows)
-  const config = parseConfig(complete, source === undefined ? {} : { source })
+  const config = parseConfig(await withTexts(input, rows), source === undefined ? {} : { source })
   if (config.out !== undefined) await refuseOccupied(config.out)
   const task = await readTask(config, rows)
   refuseAborted(hearer.signal)
@@ -71,7 +70,7 @@ export async function tune(given: TuneInput, options: TuneOptions = {}): Promise
 
 /** What the training rows leave no choice about. */
 const withTexts = async (input: unknown, { train }: TaskRows): Promise<unknown> =>
-  typeof input === 'object' && input !== null ? completeTexts(input, train) : input
+  typeof input === 'object' && input !== null ? completeTexts(await loadConfigEntries(input), train) : input
 
 /**
  * Goes on with a run from its last checkpoint, to the same bits as if it had never stopped (on the same processor, versions and
@@ -92,6 +91,7 @@ const tuning: Learning<
   { readonly prompt: PromptFile; readonly result: RunResult }
 > = {
   configOf: tuneConfigOf,
+  modulesOf: configSources,
   withSteps(config, steps, { folder }) {
     const { epochs: _, ...train } = config.train
     return parseConfig({ ...config, train: { ...train, steps } }, { source: join(folder, 'config.yaml') })
@@ -124,7 +124,6 @@ const tuning: Learning<
       withCounts(task.sources, part => task[part].length),
       configSources(config),
     ),
-  modulesOf: configSources,
   run: runJob,
   async finished({ folder }, _, result) {
     const { prompt } = await readTunedRun(folder)

@@ -1,4 +1,4 @@
-import { GradpromptError, nearest } from '../errors.js'
+import { unknownName } from '../errors.js'
 
 /**
  * What every call of the library has for its own options: a name that nothing reads is a mistake, and never ignored. It knows no call.
@@ -15,12 +15,7 @@ export function refuseUnknown(call: string, options: object | undefined, known: 
   const names = Object.keys(known)
   const unknown = Object.keys(options ?? {}).find(name => !Object.hasOwn(known, name))
   if (unknown === undefined) return
-  const meant = nearest(unknown, names)
-  throw new GradpromptError('unknown-option', `${call} has no option ${unknown}`, {
-    found: unknown,
-    expected: `one of ${names.join(', ')}`,
-    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
-  })
+  throw unknownName('unknown-option', `${call} has no option ${unknown}`, unknown, names)
 }
 
 /** Decides every random choice where nothing else does. */

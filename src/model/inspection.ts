@@ -3,14 +3,14 @@ import type { AttentionCall } from '../../models/family.js'
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { GradpromptError } from '../errors.js'
 import type { OpenPrograms, ProgramRequest } from '../program/open-programs.js'
-import type { Program, ProgramInput } from '../program/program.js'
+import type { ProgramInput } from '../program/program.js'
 import { tensorOptions } from '../prompts/method.js'
 import { type ActivePrompt, parameterInputs, placementOf, plainPrompt, type SoftPrompt } from './active-prompt.js'
 import { Forest, forestSpec, type Target } from './forest.js'
 import { forwardForest } from './forward.js'
 import type { LanguageModel } from './language-model.js'
 import { type LabelledRow, requireContext, requireIds } from './row.js'
-import { gigabytes } from './weight-file.js'
+import { gigabytes } from './weights/weight-file.js'
 
 /**
  * Looking into a model: what its layers take, what its attention sees, what changes when the rows of a layer are changed, and what each
@@ -64,7 +64,7 @@ export interface RowGradient {
   readonly gradient: Float32Array
 }
 
-/** Programs that look into a model; opened when they are first needed. */
+/** Looks into a model by programs of its own, which stay open with the model's. */
 export class ModelInspection {
   readonly #model: LanguageModel
   readonly #programs: OpenPrograms
@@ -76,6 +76,7 @@ export class ModelInspection {
 
   /** @throws GradpromptError `context-exceeded`, `invalid-token-id`, `not-enough-memory`, `unsupported-prompt`, and as compiling does */
   async forward(rows: readonly (readonly number[])[], options: ForwardPassOptions = {}): Promise<ForwardPass[]> {
+    this.#programs.refuseDisposed()
     refuseUnknown('forward', options, names)
     const { config } = this.#model
     const prompt = options.prompt && ('method' in options.prompt ? options.prompt : plainPrompt(options.prompt, config))
@@ -99,7 +100,7 @@ export class ModelInspection {
     const forest = new Forest([{ ids }], placementOf(prompt, this.#model.config))
     const targets = ids.map((_, j): Target => ({ row: forest.rowOf(0, j)!, id: 0, weight: 0 }))
     const { inputs } = forest.inputs(targets)
-    const program = await this.#program(prompt, { hiddenStates, attentions, hook })
+    const program = await this.#programs.open(passRequest(this.#model, prompt, { hiddenStates, attentions, hook }))
     const given = Object.entries(hook?.inputs ?? {}).map(([name, input]): [string, ProgramInput] => [`hook:${name}`, input])
     const outputs = (await program.run({
       ...inputs,
@@ -136,6 +137,7 @@ export class ModelInspection {
    * @returns for each row [length], in nats; NaN where nothing precedes a token
    */
   async tokenLogProbabilities(rows: readonly (readonly number[])[], soft?: SoftPrompt | ActivePrompt): Promise<Float32Array[]> {
+    this.#programs.refuseDisposed()
     const model = this.#model
     const { vocabSize } = model.config
     const prompt = soft && ('method' in soft ? soft : plainPrompt(soft, model.config))
@@ -174,10 +176,6 @@ export class ModelInspection {
     return results
   }
 
-  #program(prompt: ActivePrompt | undefined, wanted: Wanted): Promise<Program> {
-    return this.#programs.open(request(this.#model, prompt, wanted))
-  }
-
   /** What is given back is as large as it is asked for: it is weighed before it is computed. */
   #requireMemory(rows: number, { hiddenStates, attentions }: ForwardPassOptions): void {
     const { memory, config } = this.#model
@@ -205,8 +203,8 @@ interface Wanted {
   readonly hook: LayerHook | undefined
 }
 
-/** Code of a hook is traced each time: nothing else knows what it computes. */
-function request(
+/** A program is known by the functions that compute it: two methods, or two hooks, share none. */
+function passRequest(
   model: LanguageModel,
   prompt: ActivePrompt | undefined,
   { hiddenStates, attentions, hook }: Wanted,
@@ -214,65 +212,76 @@ function request(
   const { checkpoint, weights } = model
   const { family, config } = checkpoint
   const placement = placementOf(prompt, config)
-  const { inputs, dims } = forestSpec({ placement, children: false })
   const parameters = prompt?.method.parameters(prompt.config, config) ?? []
-  const float32 = (name: string, shape: readonly number[]) => [name, { shape, dtype: 'float32' as const }] as const
-  const shapes = Object.entries(hook?.inputs ?? {}).map(([name, { shape }]) => [name, shape])
-  const of = prompt && { options: tensorOptions(prompt.config), parameters, placement }
+  const options = prompt && { options: tensorOptions(prompt.config), parameters, placement }
+  const taken = Object.entries(hook?.inputs ?? {}).map(([name, { shape }]) => ({ name: `hook:${name}`, shape }))
   return {
     name: `${family.name} forward`,
     origin: {
       module: import.meta.url,
       parts: [family, prompt?.method, hook?.rows],
-      options: { config, prompt: of, hiddenStates, attentions, shapes, weights: weights.hash },
+      options: { config, prompt: options, taken, hiddenStates, attentions, weights: weights.hash },
     },
-    spec: () => ({
-      inputs: {
-        ...inputs,
-        ...Object.fromEntries(parameters.map(({ name, shape }) => float32(`parameter:${name}`, shape))),
-        ...Object.fromEntries(Object.entries(hook?.inputs ?? {}).map(([name, { shape }]) => float32(`hook:${name}`, shape))),
-      },
-      dims,
-      weights,
-      fn: (given, weight) => {
-        const texts = given.tokenIds!.shape[0]!
-        const joined = given.readInverse!.shape[0]!
-        /** Places of the read rows among those of a layer, where virtual tokens may not have joined them yet, [Q]. */
-        const placesIn = (rows: number) =>
-          rows === joined ? given.readIndex! : tf.sub(given.readIndex!, tf.scalar(joined - texts, 'int32'))
-        const read = (x: tf.Tensor) => tf.gather(x, placesIn(x.shape[0]!) as tf.Tensor1D)
-        const taken: tf.Tensor[] = []
-        const seen: tf.Tensor[] = []
-        const own = Object.fromEntries(Object.keys(hook?.inputs ?? {}).map(name => [name, given[`hook:${name}`]!]))
-        const states = forwardForest({
-          family,
-          config,
-          weight,
-          given,
-          ...(prompt && {
-            prompt: {
-              method: prompt.method,
-              config: prompt.config,
-              parameters: Object.fromEntries(parameters.map(({ name }) => [name, given[`parameter:${name}`]!])),
-            },
-          }),
-          ...(hook && { changeRows: (layer, x) => hook.rows(layer, x as tf.Tensor2D, own) }),
-          ...(hiddenStates && { onRows: (_, x) => taken.push(read(x)) }),
-          ...(attentions && {
-            onAttention: (call, key) => {
-              const { shape } = call.query
-              const query = call.last ? call.query : tf.gather(call.query, placesIn(shape[1]!) as tf.Tensor1D, 1)
-              seen.push(attentionOf(call, query, key, given))
-            },
-          }),
-        }) // [Q, d]
-        return {
-          logits: family.logits(config, weight, states),
-          ...(hiddenStates && { hidden: tf.concat([...taken, states] as tf.Tensor2D[], 0) }), // [(L + 1) Q, d]
-          ...(attentions && { attention: tf.concat(seen as tf.Tensor3D[], 0) }), // [L H, Q, R]
-        }
-      },
-    }),
+    spec: () => passSpec(model, prompt, { hiddenStates, attentions, hook }),
+  }
+}
+
+function passSpec(
+  model: LanguageModel,
+  prompt: ActivePrompt | undefined,
+  { hiddenStates, attentions, hook }: Wanted,
+): ReturnType<ProgramRequest['spec']> {
+  const { checkpoint, weights } = model
+  const { family, config } = checkpoint
+  const { inputs, dims } = forestSpec({ placement: placementOf(prompt, config), children: false })
+  const parameters = prompt?.method.parameters(prompt.config, config) ?? []
+  const float32 = (name: string, shape: readonly number[]) => [name, { shape, dtype: 'float32' as const }] as const
+  return {
+    inputs: {
+      ...inputs,
+      ...Object.fromEntries(parameters.map(({ name, shape }) => float32(`parameter:${name}`, shape))),
+      ...Object.fromEntries(Object.entries(hook?.inputs ?? {}).map(([name, { shape }]) => float32(`hook:${name}`, shape))),
+    },
+    dims,
+    weights,
+    fn: (given, weight) => {
+      const texts = given.tokenIds!.shape[0]!
+      const joined = given.readInverse!.shape[0]!
+      /** Places of the read rows among those of a layer, where virtual tokens may not have joined them yet, [Q]. */
+      const placesIn = (rows: number) =>
+        rows === joined ? given.readIndex! : tf.sub(given.readIndex!, tf.scalar(joined - texts, 'int32'))
+      const read = (x: tf.Tensor) => tf.gather(x, placesIn(x.shape[0]!) as tf.Tensor1D)
+      const taken: tf.Tensor[] = []
+      const seen: tf.Tensor[] = []
+      const own = Object.fromEntries(Object.keys(hook?.inputs ?? {}).map(name => [name, given[`hook:${name}`]!]))
+      const states = forwardForest({
+        family,
+        config,
+        weight,
+        given,
+        ...(prompt && {
+          prompt: {
+            method: prompt.method,
+            config: prompt.config,
+            parameters: Object.fromEntries(parameters.map(({ name }) => [name, given[`parameter:${name}`]!])),
+          },
+        }),
+        ...(hook && { changeRows: (layer, x) => hook.rows(layer, x as tf.Tensor2D, own) }),
+        ...(hiddenStates && { onRows: (_, x) => taken.push(read(x)) }),
+        ...(attentions && {
+          onAttention: (call, key) => {
+            const { shape } = call.query
+            const query = call.last ? call.query : tf.gather(call.query, placesIn(shape[1]!) as tf.Tensor1D, 1)
+            seen.push(attentionOf(call, query, key, given))
+          },
+        }),
+      }) // [Q, d]
+      return {
+        logits: family.logits(config, weight, states),
+        ...(hiddenStates && { hidden: tf.concat([...taken, states] as tf.Tensor2D[], 0) }), // [(L + 1) Q, d]
+        ...(attentions && { attention: tf.concat(seen as tf.Tensor3D[], 0) }), // [L H, Q, R]
+      }
+    },
   }
 }
 

@@ -11,17 +11,17 @@ import type { LayerState } from '../prompts/method.js'
 import { type ActivePrompt, plainPrompt, type SoftPrompt } from './active-prompt.js'
 import { type Checkpoint, openCheckpoint, shortName } from './checkpoint.js'
 import { type ForwardPass, type ForwardPassOptions, ModelInspection, type RowGradient } from './inspection.js'
-import { integerWeights } from './integer-weights.js'
 import { layerStates } from './layer-states.js'
 import { MemoryPlan } from './memory.js'
 import { gradientRequest, readingRequest } from './model-programs.js'
 import { type LabelOutputs, labelOutputs, rowLogits, tokenLogProbabilities } from './predictions.js'
 import { frozenRows, type GradientOptions, type PromptGradient, promptGradient } from './prompt-gradient.js'
-import { quantizedWeights } from './quantized-weights.js'
 import { logitsReading } from './readings.js'
 import type { CandidateRow, LabelledRow } from './row.js'
 import { TokenEmbeddings } from './token-embeddings.js'
-import { hashModel, weightFile } from './weight-file.js'
+import { integerWeights } from './weights/integer-weights.js'
+import { quantizedWeights } from './weights/quantized-weights.js'
+import { hashModel, weightFile } from './weights/weight-file.js'
 
 export interface LoadOptions {
   readonly device?: Device
@@ -61,8 +61,8 @@ export class LanguageModel {
     onProgress?: (fraction: number) => void,
   ) {
     this.#programs = new OpenPrograms(this, `the model ${checkpoint.name}`)
-    this.#embeddings = new TokenEmbeddings(this, this)
     this.#inspection = new ModelInspection(this, this.#programs)
+    this.#embeddings = new TokenEmbeddings(this, this)
     this.#onProgress = onProgress
   }
 
@@ -249,7 +249,6 @@ export class LanguageModel {
    *   whose virtual tokens are not there in every layer), `disposed`, and as compiling a hook does
    */
   async forward(rows: readonly (readonly number[])[], options: ForwardPassOptions = {}): Promise<ForwardPass[]> {
-    this.#programs.refuseDisposed()
     return this.#inspection.forward(rows, options)
   }
 
@@ -259,7 +258,6 @@ export class LanguageModel {
    * @returns for each row [length], in nats; NaN where nothing precedes a token, as where a row begins without a prompt
    */
   async logProbabilities(rows: readonly (readonly number[])[], soft?: SoftPrompt | ActivePrompt): Promise<Float32Array[]> {
-    this.#programs.refuseDisposed()
     return this.#inspection.tokenLogProbabilities(rows, soft)
   }
 
@@ -269,7 +267,6 @@ export class LanguageModel {
    * @returns for each row its loss, and the gradient [m * hiddenSize]
    */
   async rowGradients({ softPrompt, rows }: { softPrompt: SoftPrompt; rows: readonly LabelledRow[] }): Promise<RowGradient[]> {
-    this.#programs.refuseDisposed()
     return this.#inspection.rowGradients(softPrompt, rows)
   }
 

@@ -1,7 +1,7 @@
 import { freemem, totalmem } from 'node:os'
 import { GradpromptError } from '../errors.js'
 import type { Checkpoint } from './checkpoint.js'
-import { gigabytes, weightBytes } from './weight-file.js'
+import { gigabytes, weightBytes } from './weights/weight-file.js'
 
 /** What the process itself takes: Node, ONNX Runtime and TF.js. */
 const BASE = 250e6

@@ -1,6 +1,6 @@
 import { GradpromptError } from '../errors.js'
 import { type Checkpoint, shortName } from '../model/checkpoint.js'
-import { hashModel } from '../model/weight-file.js'
+import { hashModel } from '../model/weights/weight-file.js'
 import type { PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { readSources } from '../sources/initial-prompts.js'

@@ -12,6 +12,7 @@ test('what the package exports', () => {
     'compile',
     'evaluate',
     'exportPrompt',
+    'extend',
     'generate',
     'listRuns',
     'loadModel',

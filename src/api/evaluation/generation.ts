@@ -44,8 +44,7 @@ export async function byGeneration(model: LanguageModel, subject: Subject, optio
 
 /** A function is told apart from what it was at another time by its text. */
 async function scorerOf(given: NonNullable<EvaluateOptions['scorer']>): Promise<Scorer> {
-  if (typeof given === 'string') return loadScorer(given)
-  if (typeof given !== 'function') return given
-  const version = createHash('sha256').update(String(given)).digest('hex')
-  return { name: given.name || 'scorer', version, score: (row, text) => given({ ...row }, text) }
+  const scorer = await loadScorer(given)
+  if (typeof given !== 'function') return scorer
+  return { ...scorer, version: createHash('sha256').update(String(given)).digest('hex') }
 }

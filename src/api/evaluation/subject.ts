@@ -13,7 +13,7 @@ import { evaluationName } from '../../evaluate/by-generation.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { GeneratedAnswers } from '../../report/evaluation.js'
 import { openPrompt, type PromptSource } from '../../sources/open.js'
-import { parseConfig } from '../../train/config.js'
+import { loadConfigEntries, parseConfig } from '../../train/config.js'
 import type { EvaluateOptions, EvaluateResult } from '../evaluate.js'
 
 /**
@@ -53,7 +53,8 @@ export interface Scored {
 export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
   const source = await openPrompt(options.prompt, options)
   const { file, folder, kind } = source
-  const given = options.config === undefined || kind === 'found' ? undefined : parseConfig(options.config)
+  const isGiven = options.config !== undefined && kind !== 'found'
+  const given = isGiven ? parseConfig(await loadConfigEntries(options.config)) : undefined
   const config: RunTask | undefined = given ?? source.task
   if (kind === 'vectors' && options.instruction !== undefined && options.control !== true && options.generate !== true)
     refuseUnreadInstruction(options)
@@ -65,7 +66,7 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
     })
   }
   const dataName = typeof data === 'string' ? data : inMemory
-  const name = evaluationName(dataName, options.task).replaceAll(' ', '-')
+  const name = evaluationName(dataName, typeof options.task === 'object' ? options.task.name : options.task).replaceAll(' ', '-')
   const inRun = (extension: string) =>
     options.keep === true && folder !== undefined ? join(folder, 'evaluations', name + extension) : undefined
   return {

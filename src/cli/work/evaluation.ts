@@ -5,12 +5,12 @@ import type { Context } from './tasks.js'
 
 /** `gradprompt evaluate`, in the computing process: the library's `evaluate`, and of its result what is printed. */
 export async function evaluate(
-  { configFile, generation, ...request }: EvaluateRequest,
+  { configFile, generation, families: _, ...request }: EvaluateRequest,
   { signal, onProgress, onEvent }: Context,
 ): Promise<EvaluateResult> {
   const {
-    predictions: _,
-    results: __,
+    predictions: __,
+    results: ___,
     rowsFile,
     control,
     ...result
@@ -23,7 +23,7 @@ export async function evaluate(
     onProgress: (done, total, what) => onProgress({ what, done, total }),
     onWarning: warning => onEvent({ event: 'warning', ...warning }),
   })
-  const { results: ___, ...figures } = control ?? { results: [] }
+  const { results: ____, ...figures } = control ?? { results: [] }
   return {
     ...result,
     ...('name' in figures && { control: figures }),

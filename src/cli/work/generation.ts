@@ -12,7 +12,7 @@ const graceSeconds = 10
 
 /** `gradprompt generate`: one text whose answer is told as it comes, or the rows of a file. */
 export async function generate(request: GenerateRequest, context: Context<'generate'>): Promise<GenerateResult> {
-  const { source, settings, chat, ...options } = request
+  const { source, settings, chat, families: ___, ...options } = request
   const { prompt: _, continuation: __, ...sampling } = settings
   const common = { ...options, ...sampling, signal: context.signal, onProgress: progressOf(context) }
   const { weights } = request
@@ -50,7 +50,10 @@ const progressOf =
     onProgress({ what, done, total })
 
 /** `gradprompt serve`: answers requests until it is asked to stop. @throws GradpromptError `aborted`, always in the end */
-export async function serve({ prompts: given, ...request }: ServeRequest, context: Context<'serve'>): Promise<never> {
+export async function serve(
+  { prompts: given, families: _, ...request }: ServeRequest,
+  context: Context<'serve'>,
+): Promise<never> {
   const { signal, onNews } = context
   const prompts: Record<string, string> = {}
   for (const { name, path } of given) {

@@ -73,7 +73,7 @@ export async function prepareSearch(
   const others = [task.shots, task.dev, task.test].flatMap(records => records.map((record, i) => space.row(record, i)))
   const method = searchMethods.get(search.type)
   if (method.writes) requireOnePiece(space)
-  const { softPrompt: from, draft: draftName, writer } = needsOf(config)
+  const { softPrompt: from, draft: smaller, writer } = needsOf(config)
   const soft = from === undefined ? undefined : await softPromptOf(from)
   if (soft !== undefined && (soft.count !== space.free.length || soft.hiddenSize !== model.config.hiddenSize))
     throw new GradpromptError('prompt-size', 'the prompt has not as many free tokens as the run has vectors', {
@@ -83,13 +83,12 @@ export async function prepareSearch(
     })
   const allowed = allowedTokens(tokenizer, search.vocabulary, model.config.vocabSize)
   const programs = new SearchPrograms(model)
-  const draft = draftName === undefined ? undefined : await openDraft(draftName, config, model, space)
-  const optimizer = await (writer === undefined ? Promise.resolve(undefined) : loadBeside(writer, model)).catch(
-    async (error: unknown) => {
-      await draft?.dispose()
-      throw error
-    },
-  )
+  const draft = smaller === undefined ? undefined : await openDraft(smaller, config, model, space)
+  const opening = writer === undefined ? Promise.resolve(undefined) : loadBeside(writer, model)
+  const optimizer = await opening.catch(async (error: unknown) => {
+    await draft?.dispose()
+    throw error
+  })
   return {
     config,
     task,

@@ -41,7 +41,7 @@ export class SearchPrograms {
 
   constructor(model: LanguageModel) {
     this.#model = model
-    this.#programs = new OpenPrograms(model, 'the search')
+    this.#programs = new OpenPrograms(model, `the search on ${model.name}`)
   }
 
   /**
