@@ -4,11 +4,11 @@ import { tf } from '../kernels/tf.js'
 import { attentionCall } from './blocks/attention.js'
 import type { DecoderConfig } from './blocks/config.js'
 import type { ConfigReader } from './blocks/config-reader.js'
+import type { GgufNaming, HiddenInputs, ModelFamily } from './blocks/family.js'
 import { mlp } from './blocks/mlp.js'
 import { normalise } from './blocks/norm.js'
 import { type RotaryTables, rotaryTables } from './blocks/rotary.js'
 import { type DecoderNaming, decoderWeights, ggufNaming, layerWeight } from './blocks/weights.js'
-import type { GgufNaming, HiddenInputs, ModelFamily } from './family.js'
 
 /**
  * A decoder of one kind of layer, put together from the blocks in `blocks/` as its config says. A family is then what is particular to

@@ -18,7 +18,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   return LanguageModel.load(name, options)
 }
 
-export type { AttentionCall, HiddenInputs, ModelConfig, ModelFamily, WeightSpec } from '../models/family.js'
+export type { AttentionCall, HiddenInputs, ModelConfig, ModelFamily, WeightSpec } from '../models/blocks/family.js'
 export { type Compared, type CompareOptions, compareRuns, type RunComparison } from './api/compare.js'
 export {
   type EvaluatedControl,
@@ -27,7 +27,7 @@ export {
   evaluate,
   type GeneratedFigures,
   type Prediction,
-} from './api/evaluate.js'
+} from './api/evaluation/evaluate.js'
 export { type ExportOptions, exportPrompt } from './api/export.js'
 export { type Extensions, extend } from './api/extend.js'
 export {
@@ -37,10 +37,10 @@ export {
   type GenerateFileOptions,
   type GenerateOptions,
   generate,
-} from './api/generate.js'
+} from './api/generation/generate.js'
 export { type ReportOptions, writeReport } from './api/report.js'
 export { type ResumeOptions, resume } from './api/resume.js'
-export { listRuns, type RunList, type RunRecord, readRun, type SearchRecord, type TuneRecord } from './api/run-record.js'
+export { listRuns, type RunList, type RunRecord, readRun, type SearchRecord, type TuneRecord } from './api/runs/record.js'
 export {
   type ResumeSearchOptions,
   resumeSearch,
@@ -52,8 +52,8 @@ export {
 export { type ServeOptions, type Server, serve } from './api/serve.js'
 export { type TuneInput, type TuneOptions, type TuneRun, tune } from './api/tune.js'
 export type { OptionsDeclaration } from './config/typed-options.js'
+export type { Row, Rows } from './data/memory-rows.js'
 export type { DataInput, DataNotice, DataReader, ReadOptions, Table } from './data/readers/index.js'
-export type { Row, Rows } from './data/readers/memory-rows.js'
 export type { RecordTask } from './data/task-records.js'
 export { GradpromptError } from './errors.js'
 export type { MetricValue } from './evaluate/intervals.js'

@@ -1,8 +1,8 @@
 import { gatherRows } from '../../kernels/gather-rows.js'
 import { linear } from '../../kernels/linear.js'
 import { tf } from '../../kernels/tf.js'
-import type { AttentionCall, HiddenInputs } from '../family.js'
 import type { DecoderConfig } from './config.js'
+import type { AttentionCall, HiddenInputs } from './family.js'
 import { normalise } from './norm.js'
 import { type RotaryTables, rotate } from './rotary.js'
 

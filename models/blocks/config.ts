@@ -1,5 +1,5 @@
-import type { ModelConfig } from '../family.js'
 import type { ConfigReader } from './config-reader.js'
+import type { ModelConfig } from './family.js'
 import type { MlpConfig } from './mlp.js'
 import type { NormConfig } from './norm.js'
 import { contextLength, type RotaryConfig } from './rotary.js'

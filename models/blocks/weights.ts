@@ -1,6 +1,6 @@
 import { GradpromptError } from '../../src/errors.js'
-import type { WeightPart, WeightSpec } from '../family.js'
 import type { DecoderConfig } from './config.js'
+import type { WeightPart, WeightSpec } from './family.js'
 
 /**
  * What a decoder's stored tensors are called, without `.weight` and `.bias`, and how they are laid out where that is not as programs

@@ -1,6 +1,6 @@
 import { copyFile, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { openCheckpoint } from '../../src/model/checkpoint.js'
+import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
 import { type Json, mutateBytes, mutateJson } from './mutate.js'
 import type { FuzzTarget } from './run.js'
 

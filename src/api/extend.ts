@@ -1,4 +1,4 @@
-import type { ModelFamily } from '../../models/family.js'
+import type { ModelFamily } from '../../models/blocks/family.js'
 import { families } from '../../models/index.js'
 import { type DataReader, dataReaders } from '../data/readers/index.js'
 import { type OwnScorer, scorers } from '../evaluate/scorer.js'

@@ -1,4 +1,4 @@
-import { inMemory, isRows, type MemoryRows, type Rows, takeRows } from '../data/readers/memory-rows.js'
+import { inMemory, isRows, type MemoryRows, type Rows, takeRows } from '../data/memory-rows.js'
 import { type Part, parts, type TaskRows } from '../data/task.js'
 import { GradpromptError } from '../errors.js'
 import { LanguageModel } from '../model/language-model.js'

@@ -12,7 +12,7 @@ import type { SearchResult } from '../search/run/events.js'
 import { readPrompt } from '../store/prompt-file.js'
 import { openRun, type Run, startName } from '../store/run-folder.js'
 import type { RunResult } from '../train/events.js'
-import { tuneConfigOf } from './runs.js'
+import { tuneConfigOf } from './runs/configs.js'
 
 /** A run as a page: what its folder holds, and what its vectors read as on its model. */
 

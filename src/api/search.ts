@@ -19,7 +19,7 @@ import { readSearchTask, type SearchTask } from '../search/run/task.js'
 import { type KnownModel, nameOfData, type RunDetails, refuseOtherModel, runDetails } from '../store/run-details.js'
 import type { Hearer } from '../store/run-session.js'
 import { type Given, separate } from './given.js'
-import { searchConfigOf } from './runs.js'
+import { searchConfigOf } from './runs/configs.js'
 import { beginRun, type Learning, type ResumeOptions, resumeRun } from './sitting.js'
 
 /** Searching for a prompt of words: the library's `search`, and how one goes on. */

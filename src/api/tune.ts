@@ -5,7 +5,7 @@ import { completeTexts } from '../data/describe/suggest.js'
 import { readTask, type Task, type TaskRows } from '../data/task.js'
 import { refuseAborted } from '../errors.js'
 import { loadTokenizer } from '../formats/tokenizer.js'
-import { openCheckpoint } from '../model/checkpoint.js'
+import { openCheckpoint } from '../model/weights/checkpoint.js'
 import type { PromptFile } from '../store/prompt-file.js'
 import { nameOfData, runDetails } from '../store/run-details.js'
 import { refuseOccupied } from '../store/run-folder.js'
@@ -18,7 +18,7 @@ import type { GradpromptEvent, RunResult, ScoringProgress } from '../train/event
 import { type Job, prepareJob, runJob } from '../train/job.js'
 import { restoreLearning } from '../train/loop.js'
 import { type Given, separate } from './given.js'
-import { readTunedRun, type TunedRun, tuneConfigOf } from './runs.js'
+import { readTunedRun, type TunedRun, tuneConfigOf } from './runs/configs.js'
 import { beginRun, type Learning, type ResumeOptions, resumeRun, withCounts } from './sitting.js'
 
 /** Learning a soft prompt: the library's `tune`, and how a run of it goes on. */

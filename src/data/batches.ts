@@ -1,4 +1,4 @@
-import { shuffle, streams } from './random.js'
+import { shuffle, streams } from '../random.js'
 
 export interface BatchOptions {
   /** Rows there are to draw from, at least 1. */

@@ -1,11 +1,11 @@
 import { GradpromptError, unknownName } from '../errors.js'
-import { withPaths } from './paths.js'
 import { dataReaders, readerFor } from './readers/index.js'
 import { type NamedBytes, openInput } from './readers/input.js'
 import type { DataNotice, DataReader, Table } from './readers/reader.js'
+import { type DataRecord, setNulls, setOrigin } from './readers/records.js'
 import { toTable } from './readers/values.js'
-import { type DataRecord, setNulls, setOrigin } from './records.js'
 import { type DataTask, guessTask, taskTable } from './task-records.js'
+import { withPaths } from './texts/paths.js'
 
 /** Data files to records of text, whatever their format. It knows no format itself: the readers do. */
 

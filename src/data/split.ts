@@ -1,7 +1,7 @@
 import { GradpromptError } from '../errors.js'
-import { shuffle, streams } from './random.js'
+import { shuffle, streams } from '../random.js'
 
-export { shuffle } from './random.js'
+export { shuffle } from '../random.js'
 
 /** Parts of rows, drawn by seed: limits and splits. It knows nothing of what rows hold. */
 

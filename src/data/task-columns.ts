@@ -1,10 +1,10 @@
 import { GradpromptError } from '../errors.js'
-import { isConversation } from './conversation.js'
-import { pathsWithin } from './paths.js'
 import { valueOfText } from './readers/json-text.js'
-import type { DataRecord } from './records.js'
-import { compileMessages } from './rendering.js'
-import { compileTemplate, requireColumns, type Template } from './template.js'
+import type { DataRecord } from './readers/records.js'
+import { isConversation } from './texts/conversation.js'
+import { pathsWithin } from './texts/paths.js'
+import { compileMessages } from './texts/rendering.js'
+import { compileTemplate, requireColumns, type Template } from './texts/template.js'
 
 /** The columns that a template and an answer name, held against those of a file before any row is made. */
 

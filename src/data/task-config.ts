@@ -4,10 +4,10 @@ import { configProblem, invalidConfig } from '../config/problems.js'
 import { bundledModel } from '../package-root.js'
 import { defaultDevice, deviceNames } from '../program/devices.js'
 import { isModulePath } from '../registry.js'
-import { answerTypes } from './answer-type.js'
 import { recordTasks } from './task-records.js'
-import type { Template } from './template.js'
-import { type Aggregate, aggregates } from './verbalizer.js'
+import { answerTypes } from './texts/answer-type.js'
+import type { Template } from './texts/template.js'
+import { type Aggregate, aggregates } from './texts/verbalizer.js'
 
 /**
  * The options that every job over rows of a task has in common, whatever it learns or searches for: which model, which rows, how a row

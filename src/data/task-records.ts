@@ -1,7 +1,7 @@
 import { GradpromptError } from '../errors.js'
 import { Registry } from '../registry.js'
 import type { Table } from './readers/reader.js'
-import { type DataRecord, missingColumn, shorten } from './records.js'
+import { type DataRecord, missingColumn, shorten } from './readers/records.js'
 
 /** How the rows of a benchmark's files are read: into the columns that its templates name. */
 export interface RecordTask {

@@ -1,6 +1,6 @@
-import { randomGenerator } from '../data/random.js'
 import { GradpromptError } from '../errors.js'
 import { mean } from '../numbers.js'
+import { randomGenerator } from '../random.js'
 import { type MetricValue, wilsonInterval } from './intervals.js'
 import type { RowResult } from './row-results.js'
 

@@ -1,4 +1,4 @@
-import type { DataRecord } from '../data/records.js'
+import type { DataRecord } from '../data/readers/records.js'
 import { GradpromptError } from '../errors.js'
 import { extractAnswer } from './answers/extraction.js'
 import { bootstrap, type MetricValue, wilsonInterval } from './intervals.js'

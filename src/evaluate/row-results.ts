@@ -3,7 +3,7 @@ import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync, wri
 import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { readText, sizeOf } from '../data/read.js'
-import { shorten } from '../data/records.js'
+import { shorten } from '../data/readers/records.js'
 import { GradpromptError } from '../errors.js'
 import { replaceText } from '../store/atomic.js'
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { columnValue, type DataRecord, originOf } from '../data/records.js'
+import { columnValue, type DataRecord, originOf } from '../data/readers/records.js'
 import { Registry } from '../registry.js'
 import { compilePattern } from './answers/extraction.js'
 import { exactMatch, rougeL, squadF1 } from './answers/text-metrics.js'

@@ -1,7 +1,7 @@
+import { type DataRecord, setOrigin } from '../data/readers/records.js'
 import { toTable } from '../data/readers/values.js'
-import { type DataRecord, setOrigin } from '../data/records.js'
-import { compileMessages } from '../data/rendering.js'
-import { compileTemplate, type Template } from '../data/template.js'
+import { compileMessages } from '../data/texts/rendering.js'
+import { compileTemplate, type Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import { type GenerationInput, parseRow } from './input.js'
 

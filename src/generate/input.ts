@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { readText, sizeOf } from '../data/read.js'
 import { parseJson } from '../data/readers/json-text.js'
-import { shorten } from '../data/records.js'
+import { shorten } from '../data/readers/records.js'
 import { didYouMean, GradpromptError } from '../errors.js'
 import type { ChatMessage } from '../formats/chat-template.js'
 import type { Tokenizer } from '../formats/tokenizer.js'

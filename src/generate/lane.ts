@@ -1,5 +1,5 @@
 import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
-import type { ModelConfig } from '../../models/family.js'
+import type { ModelConfig } from '../../models/blocks/family.js'
 import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
 import { Forest } from '../model/forest.js'
 import type { GenerationWeights, LanguageModel } from '../model/language-model.js'

@@ -1,5 +1,5 @@
 import { BLOCK_LENGTH, EMPTY_POSITION } from '../../kernels/cached-attention.js'
-import type { ModelConfig } from '../../models/family.js'
+import type { ModelConfig } from '../../models/blocks/family.js'
 import type { ProgramInput } from '../program/program.js'
 import type { BlockStore } from './block-store.js'
 import type { PrefixNode } from './prefix-cache.js'

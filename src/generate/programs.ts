@@ -1,7 +1,7 @@
 import { BLOCK_LENGTH, type CacheSection, cachedAttention, EMPTY_POSITION } from '../../kernels/cached-attention.js'
 import { type AttentionLayout, causalAttention } from '../../kernels/causal-attention.js'
 import { tf } from '../../kernels/tf.js'
-import type { AttentionCall, ModelConfig } from '../../models/family.js'
+import type { AttentionCall, ModelConfig } from '../../models/blocks/family.js'
 import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
 import { forestSpec, MAX_ROWS } from '../model/forest.js'
 import { forwardForest } from '../model/forward.js'

@@ -1,8 +1,8 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
-import { randomGenerator, streams } from '../data/random.js'
 import { GradpromptError } from '../errors.js'
 import { logSumExp } from '../numbers.js'
+import { randomGenerator, streams } from '../random.js'
 import type { Alternative } from './request.js'
 
 /** How a token is chosen. The steps are taken in transformers' order: penalty, temperature, top-k, top-p, min-p. */

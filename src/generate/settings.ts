@@ -1,6 +1,6 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
-import { randomGenerator, streams } from '../data/random.js'
 import { GradpromptError } from '../errors.js'
+import { randomGenerator, streams } from '../random.js'
 import type { GenerationRequest } from './request.js'
 
 /** How to generate, as a command line or an HTTP request says it: what is left out stays undefined. */

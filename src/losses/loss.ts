@@ -1,10 +1,10 @@
 import { tf } from '../../kernels/tf.js'
 import type { TokenTargets } from '../../kernels/token-cross-entropy.js'
-import type { ModelConfig } from '../../models/family.js'
+import type { ModelConfig } from '../../models/blocks/family.js'
 import type { OptionsDeclaration } from '../config/typed-options.js'
 import { GradpromptError } from '../errors.js'
+import type { Dimensions } from '../program/operations/sizes.js'
 import type { InputSpec, ProgramInput } from '../program/program.js'
-import type { Dimensions } from '../program/sizes.js'
 
 /**
  * What is minimised, as everything that learns or searches takes it: tensor code over what the model says where something is predicted,

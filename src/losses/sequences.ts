@@ -1,7 +1,7 @@
 import { tf } from '../../kernels/tf.js'
 import { tokenLogits, tokenLogProbabilities } from '../../kernels/token-cross-entropy.js'
+import type { Dimensions } from '../program/operations/sizes.js'
 import type { InputSpec, ProgramInput } from '../program/program.js'
-import type { Dimensions } from '../program/sizes.js'
 import type { LossPart, ReadRows } from './loss.js'
 
 /**

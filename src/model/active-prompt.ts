@@ -1,4 +1,4 @@
-import type { ModelConfig } from '../../models/family.js'
+import type { ModelConfig } from '../../models/blocks/family.js'
 import { declareCode } from '../code-identity.js'
 import { GradpromptError } from '../errors.js'
 import type { ProgramInput } from '../program/program.js'

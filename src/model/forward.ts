@@ -2,7 +2,7 @@ import { type AttentionLayout, causalAttention } from '../../kernels/causal-atte
 import { gatherRows } from '../../kernels/gather-rows.js'
 import { tf } from '../../kernels/tf.js'
 import type { TokenTargets } from '../../kernels/token-cross-entropy.js'
-import type { AttentionCall, ModelConfig, ModelFamily } from '../../models/family.js'
+import type { AttentionCall, ModelConfig, ModelFamily } from '../../models/blocks/family.js'
 import {
   type LayerRows,
   type Parameters,

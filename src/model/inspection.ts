@@ -1,5 +1,5 @@
 import { tf } from '../../kernels/tf.js'
-import type { AttentionCall } from '../../models/family.js'
+import type { AttentionCall } from '../../models/blocks/family.js'
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { GradpromptError } from '../errors.js'
 import type { OpenPrograms, ProgramRequest } from '../program/open-programs.js'

@@ -1,6 +1,6 @@
 import { freemem, totalmem } from 'node:os'
 import { GradpromptError } from '../errors.js'
-import type { Checkpoint } from './checkpoint.js'
+import type { Checkpoint } from './weights/checkpoint.js'
 import { gigabytes, weightBytes } from './weights/weight-file.js'
 
 /** What the process itself takes: Node, ONNX Runtime and TF.js. */

@@ -4,9 +4,9 @@ import type { ProgramRequest } from '../program/open-programs.js'
 import type { InputSpec, WeightFile } from '../program/program.js'
 import { tensorOptions } from '../prompts/method.js'
 import { type ActivePrompt, placementOf } from './active-prompt.js'
-import type { Checkpoint } from './checkpoint.js'
 import { forestSpec } from './forest.js'
 import { forwardForest, frozenLayers, targetsOf } from './forward.js'
+import type { Checkpoint } from './weights/checkpoint.js'
 
 /**
  * Programs over forests, by what they compute: a reading of the model, or the gradient of losses, under a prompt or under none. Which

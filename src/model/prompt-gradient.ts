@@ -1,4 +1,4 @@
-import type { ModelConfig } from '../../models/family.js'
+import type { ModelConfig } from '../../models/blocks/family.js'
 import { GradpromptError } from '../errors.js'
 import { meanCrossEntropy } from '../losses/index.js'
 import { type LossPart, type LossTerm, logitRows, lossFeeds, lossFigures } from '../losses/loss.js'

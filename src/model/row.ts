@@ -1,4 +1,4 @@
-import type { ModelConfig } from '../../models/family.js'
+import type { ModelConfig } from '../../models/blocks/family.js'
 import { GradpromptError } from '../errors.js'
 import { numSoftTokens } from '../prompts/soft-rows.js'
 import { type ActivePrompt, placementOf } from './active-prompt.js'

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs'
-import { asynchronousFunction } from './outputs.js'
+import type { Dimensions } from './operations/sizes.js'
 import { type CompileOptions, type InputSpec, Program } from './program.js'
-import type { Dimensions } from './sizes.js'
+import { asynchronousFunction } from './trace/outputs.js'
 
 export interface CompileSpec<Inputs extends Readonly<Record<string, InputSpec>> = Readonly<Record<string, InputSpec>>>
   extends CompileOptions {

@@ -1,8 +1,8 @@
 import { tf } from '../../kernels/tf.js'
 import { GradpromptError } from '../errors.js'
-import { assertOutputs } from './outputs.js'
 import type { ProgramInput, ProgramSpec } from './program.js'
 import type { TypedArray } from './session.js'
+import { assertOutputs } from './trace/outputs.js'
 
 /**
  * Runs a program's function on an ordinary TF.js backend, as it is written: for debugging, and to hold the compiler against. Gradients

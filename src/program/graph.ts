@@ -1,10 +1,10 @@
 import { GradpromptError } from '../errors.js'
-import { merged } from './simplify.js'
-import type { Dimensions, DimensionValues, Size } from './sizes.js'
+import type { Dimensions, DimensionValues, Size } from './operations/sizes.js'
 import { isEquivalent } from './solve/equivalence.js'
 import { probeSizes } from './solve/probes.js'
+import { merged } from './solve/simplify.js'
+import { type Graph, graphAt, sizeAt } from './solve/symbolic-graph.js'
 import { type Difference, type Reading, readAlong, Unifier, type Unsolved } from './solve/unify.js'
-import { type Graph, graphAt, sizeAt } from './symbolic-graph.js'
 import { Origin } from './trace/origin.js'
 import { prune } from './trace/prune.js'
 import {

@@ -10,8 +10,8 @@ import { GradpromptError } from '../errors.js'
 import { bytesOf, DATA_TYPE, ModelBuilder, type OnnxType } from './onnx.js'
 import { operations } from './operations/index.js'
 import type { OperationLowering } from './operations/operation.js'
-import { type Size, SizeExpression, sameSize } from './sizes.js'
-import type { Graph, GraphNode, GraphValue } from './symbolic-graph.js'
+import { type Size, SizeExpression, sameSize } from './operations/sizes.js'
+import type { Graph, GraphNode, GraphValue } from './solve/symbolic-graph.js'
 
 /** Where a weight's bytes stand: in a file beside the model, mapped by every program that uses it. */
 export interface ExternalTensor<Dtype extends OnnxType = 'float32' | 'int32'> {

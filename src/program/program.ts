@@ -6,9 +6,9 @@ import { disposedError, GradpromptError } from '../errors.js'
 import { cacheFolder, hashOf, touch, trimCache, writeWhole } from './cache.js'
 import { type Device, defaultDevice, deviceProfile } from './devices.js'
 import type { ExternalTensor, QuantizedTensor } from './lower.js'
+import { type Dimensions, type DimensionValues, type Size, SizeExpression } from './operations/sizes.js'
 import { cacheKey, type ProgramOrigin } from './program-key.js'
 import { Session, type SessionOptions, type TypedArray } from './session.js'
-import { type Dimensions, type DimensionValues, type Size, SizeExpression } from './sizes.js'
 
 export type Dtype = 'float32' | 'int32' | 'bool'
 

@@ -1,7 +1,7 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { z } from 'zod'
-import { randomGenerator, streams } from '../data/random.js'
 import { GradpromptError } from '../errors.js'
+import { randomGenerator, streams } from '../random.js'
 import type { InitialisationContext } from './method.js'
 
 /** Stands for the prompt that a run starts from, where a run may be named. */

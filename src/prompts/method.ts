@@ -1,9 +1,9 @@
 import type { tf } from '../../kernels/tf.js'
-import type { AttentionCall, ModelConfig } from '../../models/family.js'
+import type { AttentionCall, ModelConfig } from '../../models/blocks/family.js'
 import type { OptionsDeclaration } from '../config/typed-options.js'
-import type { ExampleRow } from '../data/examples.js'
-import type { RowTasks } from '../data/rows.js'
-import type { Template } from '../data/template.js'
+import type { ExampleRow } from '../data/rows/examples.js'
+import type { RowTasks } from '../data/rows/rows.js'
+import type { Template } from '../data/texts/template.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 
 /** Where virtual tokens stand. */

@@ -1,6 +1,6 @@
 import { layerNorm } from '../../kernels/layer-norm.js'
 import { tf } from '../../kernels/tf.js'
-import type { ModelConfig } from '../../models/family.js'
+import type { ModelConfig } from '../../models/blocks/family.js'
 import { drawIds, normalNumbers, uniformNumbers } from './initialisation.js'
 import type { InitialisationContext, Parameters, PromptParameter } from './method.js'
 

@@ -1,7 +1,7 @@
 import { tf } from '../../kernels/tf.js'
-import type { ModelConfig, ModelFamily } from '../../models/family.js'
+import type { ModelConfig, ModelFamily } from '../../models/blocks/family.js'
 import { declareCode } from '../code-identity.js'
-import { countSoft, type SoftPlaceholder, type SoftVocabulary, softPlaceholders } from '../data/soft-tokens.js'
+import { countSoft, type SoftPlaceholder, type SoftVocabulary, softPlaceholders } from '../data/texts/soft-tokens.js'
 import { drawIds } from './initialisation.js'
 import type { Parameters, PromptMethod } from './method.js'
 

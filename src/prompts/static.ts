@@ -1,5 +1,5 @@
 import type { tf } from '../../kernels/tf.js'
-import type { ModelConfig } from '../../models/family.js'
+import type { ModelConfig } from '../../models/blocks/family.js'
 import { runEagerly } from '../program/eager.js'
 import type { LearnedTensor, Parameters, PromptMethod } from './method.js'
 import { numSoftTokens } from './soft-rows.js'

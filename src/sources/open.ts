@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fillPrompt } from '../data/prompt-place.js'
 import type { RunTask } from '../data/task-config.js'
+import { fillPrompt } from '../data/texts/prompt-place.js'
 import { GradpromptError } from '../errors.js'
 import type { ActivePrompt, SoftPrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import type { ModelConfig, ModelFamily } from '../../models/family.js'
+import type { ModelConfig, ModelFamily } from '../../models/blocks/family.js'
 import { GradpromptError } from '../errors.js'
 import { openSafetensors } from '../formats/safetensors.js'
 import type { ActivePrompt } from '../model/active-prompt.js'

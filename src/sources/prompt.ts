@@ -1,5 +1,5 @@
-import type { LabelSet } from '../data/labels.js'
-import { classWords, wordParameter } from '../data/verbalizer.js'
+import type { LabelSet } from '../data/texts/labels.js'
+import { classWords, wordParameter } from '../data/texts/verbalizer.js'
 import { GradpromptError, unknownName } from '../errors.js'
 import type { ActivePrompt, SoftPrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'

@@ -1,4 +1,4 @@
-import type { ModelFamily } from '../../models/family.js'
+import type { ModelFamily } from '../../models/blocks/family.js'
 import { families } from '../../models/index.js'
 import { type OpenOption, withOwnEntries } from '../config/own-entries.js'
 import { type DataReader, dataReaders } from '../data/readers/index.js'

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { aggregates, type Verbalizer } from '../data/verbalizer.js'
+import { aggregates, type Verbalizer } from '../data/texts/verbalizer.js'
 import { GradpromptError } from '../errors.js'
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js'
 import type { NamedTensor } from './checkpoints.js'

@@ -1,5 +1,5 @@
 import { basename, dirname, extname, resolve } from 'node:path'
-import { inMemory } from '../data/readers/memory-rows.js'
+import { inMemory } from '../data/memory-rows.js'
 import { type DataSource, type Part, parts } from '../data/task.js'
 import { GradpromptError } from '../errors.js'
 import type { LanguageModel } from '../model/language-model.js'

@@ -1,5 +1,5 @@
 import { GradpromptError } from '../errors.js'
-import { type Checkpoint, shortName } from '../model/checkpoint.js'
+import { type Checkpoint, shortName } from '../model/weights/checkpoint.js'
 import { hashModel } from '../model/weights/weight-file.js'
 import type { PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'

@@ -1,5 +1,5 @@
-import type { DataRecord } from '../data/records.js'
-import type { RowBuilder, TrainingRow } from '../data/rows.js'
+import type { DataRecord } from '../data/readers/records.js'
+import type { RowBuilder, TrainingRow } from '../data/rows/rows.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import { frozenLayers } from '../model/forward.js'
 import type { LanguageModel } from '../model/language-model.js'

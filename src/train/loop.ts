@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import type { TrainingRow } from '../data/rows.js'
+import type { TrainingRow } from '../data/rows/rows.js'
 import { GradpromptError, refuseAborted } from '../errors.js'
 import type { Evaluation } from '../evaluate/score.js'
 import type { LossTerm } from '../losses/loss.js'

@@ -1,4 +1,4 @@
-import type { Encoder } from '../../src/data/rows.js'
+import type { Encoder } from '../../src/data/texts/encoder.js'
 
 const specials = ['<bos>', '<eos>', '<user>', '<assistant>', '<unk>']
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { readRecords } from '../../src/data/read.js'
-import { originOf } from '../../src/data/records.js'
+import { originOf } from '../../src/data/readers/records.js'
 import { problemOf } from '../support/problem.js'
 
 let folder: string

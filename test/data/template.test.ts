@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { findLabels, labelWord } from '../../src/data/labels.js'
-import { compileTemplate, escapeTemplate, prependInstruction, requireColumns } from '../../src/data/template.js'
+import { findLabels, labelWord } from '../../src/data/texts/labels.js'
+import { compileTemplate, escapeTemplate, prependInstruction, requireColumns } from '../../src/data/texts/template.js'
 import { problem } from '../support/problem.js'
 
 describe('templates', () => {

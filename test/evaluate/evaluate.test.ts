@@ -1,7 +1,7 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { evaluate } from '../../src/api/evaluate.js'
+import { evaluate } from '../../src/api/evaluation/evaluate.js'
 import { type TuneRun, tune } from '../../src/api/tune.js'
 import { nearestTokens } from '../../src/evaluate/nearest-tokens.js'
 import { LanguageModel } from '../../src/model/language-model.js'

@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
 import { run } from '../../src/cli/commands/compare.js'
 import { parseArguments } from '../../src/cli/parse.js'
-import { setOrigin } from '../../src/data/records.js'
+import { setOrigin } from '../../src/data/readers/records.js'
 import { generationMetrics, scoreGenerations } from '../../src/evaluate/generations.js'
 import {
   hashOf,

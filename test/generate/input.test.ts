@@ -6,7 +6,7 @@ import { chatTemplateRenderer } from '../../src/formats/chat-template.js'
 import { loadTokenizer, type Tokenizer } from '../../src/formats/tokenizer.js'
 import { type GenerationInput, parseRow, readInput, renderInput } from '../../src/generate/input.js'
 import { generationRequest, sampleSeed, tokenBudget } from '../../src/generate/settings.js'
-import { openCheckpoint } from '../../src/model/checkpoint.js'
+import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
 import { problem, problemOf } from '../support/problem.js'
 import { temporaryFolder } from '../train/toy.js'
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { generate } from '../../src/api/generate.js'
+import { generate } from '../../src/api/generation/generate.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { problemOf } from '../support/problem.js'
 

@@ -5,8 +5,8 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { GradpromptError } from '../../src/errors.js'
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js'
-import { openCheckpoint } from '../../src/model/checkpoint.js'
 import { LanguageModel } from '../../src/model/language-model.js'
+import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
 import { failure } from '../formats/failure.js'
 
 const fixture = (name: string) => `test/fixtures/models/${name}`

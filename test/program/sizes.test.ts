@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Dimensions, SizeExpression, SizeSolver, sameSize } from '../../src/program/sizes.js'
+import { type Dimensions, SizeExpression, SizeSolver, sameSize } from '../../src/program/operations/sizes.js'
 import { probeSizes } from '../../src/program/solve/probes.js'
 import { problem } from '../support/problem.js'
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { tf } from '../../kernels/tf.js'
 import { traceGraph } from '../../src/program/graph.js'
-import { SizeExpression } from '../../src/program/sizes.js'
+import { SizeExpression } from '../../src/program/operations/sizes.js'
 
 /** The compiled operations of a function of x [R, 4, 6]. */
 function operations(fn: (x: tf.Tensor) => Record<string, tf.Tensor>): string[] {

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { resumeTune as resume, tune } from '../../src/api/tune.js'
-import { contextKinds, drawExamples } from '../../src/data/examples.js'
+import { contextKinds, drawExamples } from '../../src/data/rows/examples.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { cpt } from '../../src/prompts/methods/cpt.js'
 import { activePrompt } from '../../src/sources/prompt.js'

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { search } from '../../src/api/search.js'
-import { randomGenerator } from '../../src/data/random.js'
+import { randomGenerator } from '../../src/random.js'
 import type { SearchEvent, SearchStepEvent } from '../../src/search/run/events.js'
 import { drawFrom, policyGradient, softmaxes } from '../../src/search/score/distributions.js'
 import { textTokens } from '../../src/search/space/text-tokens.js'

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
 import { tf } from '../../kernels/tf.js'
 import { runEagerly } from '../../src/program/eager.js'
+import { SizeExpression } from '../../src/program/operations/sizes.js'
 import { type InputSpec, Program, type ProgramSpec } from '../../src/program/program.js'
-import { SizeExpression } from '../../src/program/sizes.js'
 import { difference, dot, product, random, type Values } from './numbers.js'
 
 /** Rows of a table of operations, each held against its eager self at several sizes, its gradient against finite differences too. */

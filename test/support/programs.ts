@@ -1,8 +1,8 @@
 import { expect } from 'vitest'
 import { tf } from '../../kernels/tf.js'
 import { runEagerly } from '../../src/program/eager.js'
+import type { Dimensions } from '../../src/program/operations/sizes.js'
 import { type InputSpec, Program, type ProgramSpec } from '../../src/program/program.js'
-import type { Dimensions } from '../../src/program/sizes.js'
 import { difference, dot, random, type Values } from './numbers.js'
 
 type Tensors = Record<string, tf.Tensor>

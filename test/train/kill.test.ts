@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { randomGenerator } from '../../src/data/random.js'
+import { randomGenerator } from '../../src/random.js'
 import { temporaryFolder, toyConfig } from './toy.js'
 
 // The built package, as its users run it: a process of its own that can be killed.

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { evaluate } from '../../src/api/evaluate.js'
+import { evaluate } from '../../src/api/evaluation/evaluate.js'
 import { resumeTune as resume, tune } from '../../src/api/tune.js'
 import { drawTemplate, readTask, taskRows } from '../../src/data/task.js'
 import { meanCrossEntropy } from '../../src/losses/index.js'

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
-import { takeRows } from '../../data/readers/memory-rows.js'
+import { takeRows } from '../../data/memory-rows.js'
 import { evaluateByGeneration } from '../../evaluate/by-generation.js'
 import { RowResultFile } from '../../evaluate/row-results.js'
 import { loadScorer, type Scorer } from '../../evaluate/scorer.js'
 import type { LanguageModel } from '../../model/language-model.js'
-import type { EvaluateOptions } from '../evaluate.js'
+import type { EvaluateOptions } from './evaluate.js'
 import type { Scored, Subject } from './subject.js'
 
 /** Answers that are generated, read by rules and scored; a row that is finished is not done again. */

@@ -6,7 +6,7 @@ import { evaluationPage } from '../../report/evaluation.js'
 import type { Fact } from '../../report/parts/cost.js'
 import { writePage } from '../../report/parts/page.js'
 import { peakMemory } from '../../store/environment.js'
-import type { EvaluateOptions } from '../evaluate.js'
+import type { EvaluateOptions } from './evaluate.js'
 import type { Scored, Subject } from './subject.js'
 
 /**

@@ -3,8 +3,8 @@ import { summary } from '../../evaluate/score.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { taskConfig } from '../../search/config.js'
 import { evaluateReasoned, refuseUnread } from '../../search/run/judge.js'
-import type { EvaluateOptions } from '../evaluate.js'
-import { searchConfigOf } from '../runs.js'
+import { searchConfigOf } from '../runs/configs.js'
+import type { EvaluateOptions } from './evaluate.js'
 import { recordsOf, type Scored, type Subject } from './subject.js'
 
 /** A prompt of a search over reasoning is judged as the search did: the model reasons, and the extractor asks. */

@@ -3,13 +3,13 @@ import { mkdir, readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { installedVersion } from '../../code-identity.js'
 import { readRecords } from '../../data/read.js'
-import { originOf } from '../../data/records.js'
+import { originOf } from '../../data/readers/records.js'
 import { GradpromptError } from '../../errors.js'
 import { answerRows } from '../../generate/answer-rows.js'
 import { framed } from '../../generate/framing.js'
 import { type InputRow, readAsked } from '../../generate/input.js'
 import { acquireLock, type Lock } from '../../store/lock.js'
-import { type GeneratedFile, type GenerateFileOptions, openAnswering, sourceOf } from '../generate.js'
+import { type GeneratedFile, type GenerateFileOptions, openAnswering, sourceOf } from './generate.js'
 
 /** The rows of a file, answered into another: `generate.toFile`. */
 

@@ -1,4 +1,4 @@
-import { promptTokenizer } from '../../data/soft-tokens.js'
+import { promptTokenizer } from '../../data/texts/soft-tokens.js'
 import type { Tokenizer } from '../../formats/tokenizer.js'
 import { GenerationEngine } from '../../generate/engine.js'
 import { type Frame, noFrame } from '../../generate/framing.js'

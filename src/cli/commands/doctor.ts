@@ -60,7 +60,7 @@ export const run: CommandFunction = async ({ options }) => {
 }
 
 async function checkModel(found: (what: string, ok: boolean, detail: string) => void): Promise<void> {
-  const { openCheckpoint } = await import('../../model/checkpoint.js')
+  const { openCheckpoint } = await import('../../model/weights/checkpoint.js')
   try {
     const { file, family, config, path } = await openCheckpoint(bundledModel)
     await file.close()

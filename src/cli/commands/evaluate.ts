@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises'
-import type { GeneratedFigures } from '../../api/evaluate.js'
+import type { GeneratedFigures } from '../../api/evaluation/evaluate.js'
 import { GradpromptError } from '../../errors.js'
 import { choices } from '../../evaluate/score.js'
 import { deviceNames } from '../../program/devices.js'

@@ -1,4 +1,4 @@
-import { evaluate as evaluateByApi } from '../../api/evaluate.js'
+import { evaluate as evaluateByApi } from '../../api/evaluation/evaluate.js'
 import { configInput } from './config-input.js'
 import type { EvaluateRequest, EvaluateResult } from './messages.js'
 import type { Context } from './tasks.js'

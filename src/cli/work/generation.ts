@@ -1,4 +1,4 @@
-import { generate as generateByApi } from '../../api/generate.js'
+import { generate as generateByApi } from '../../api/generation/generate.js'
 import { nameTaken, serve as serveByApi } from '../../api/serve.js'
 import { GradpromptError } from '../../errors.js'
 import { answerRow } from '../../generate/answer-rows.js'

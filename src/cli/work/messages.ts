@@ -1,4 +1,4 @@
-import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/evaluate.js'
+import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/evaluation/evaluate.js'
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import type { Choice } from '../../evaluate/score.js'

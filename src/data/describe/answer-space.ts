@@ -1,8 +1,8 @@
 import type { DataNotice } from '../readers/reader.js'
-import type { DataRecord } from '../records.js'
-import { compileMessages } from '../rendering.js'
-import type { Encoder } from '../rows/types.js'
-import { compileTemplate, type Template } from '../template.js'
+import type { DataRecord } from '../readers/records.js'
+import type { Encoder } from '../texts/encoder.js'
+import { compileMessages } from '../texts/rendering.js'
+import { compileTemplate, type Template } from '../texts/template.js'
 
 /**
  * Whether answers begin with a space where the tokenizer writes words with the space before them. An answer that lacks it is learned

@@ -1,6 +1,6 @@
-import { conversationColumn } from '../conversation.js'
 import type { DataFile } from '../read.js'
-import { isNull } from '../records.js'
+import { isNull } from '../readers/records.js'
+import { conversationColumn } from '../texts/conversation.js'
 import { type Lengths, lengthsOf } from './describe.js'
 
 /** What the columns of a file hold, before anything says what they are for. */

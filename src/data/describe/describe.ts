@@ -1,7 +1,7 @@
-import { type LabelSet, labelWord } from '../labels.js'
-import type { DataRecord } from '../records.js'
-import type { Template } from '../template.js'
-import { findOverlaps, type Overlap, type Parts, rowKeys } from './checks.js'
+import { findOverlaps, type Overlap, type Parts, rowKeys } from '../checks.js'
+import type { DataRecord } from '../readers/records.js'
+import { type LabelSet, labelWord } from '../texts/labels.js'
+import type { Template } from '../texts/template.js'
 
 /** What rows are like, in figures: classes, repeats, overlaps and lengths. It knows nothing of models; lengths come from its caller. */
 

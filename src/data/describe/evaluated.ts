@@ -1,9 +1,9 @@
+import { findOverlaps, rowKeys } from '../checks.js'
 import type { DataNotice } from '../readers/reader.js'
-import type { DataRecord } from '../records.js'
+import type { DataRecord } from '../readers/records.js'
 import { readTask } from '../task.js'
 import type { TaskTexts } from '../task-columns.js'
 import type { TaskConfig } from '../task-config.js'
-import { findOverlaps, rowKeys } from './checks.js'
 
 /** What is to be said of rows before they are scored: above all whether a prompt was learned from them. */
 

@@ -1,6 +1,6 @@
 import { GradpromptError } from '../../errors.js'
-import { shorten } from '../records.js'
 import type { Table } from './reader.js'
+import { shorten } from './records.js'
 
 /** Lines of fields as records under the names of their columns. It knows nothing of delimiters and quotes. */
 

@@ -1,5 +1,5 @@
 import { GradpromptError } from '../../errors.js'
-import { shorten } from '../records.js'
+import { shorten } from './records.js'
 
 /**
  * JSON to values and back to text, with every digit of integers beyond 2^53, which a JavaScript number would round. Between the two

@@ -1,8 +1,8 @@
 import * as zlib from 'node:zlib'
 import type { AsyncBuffer, Compressors, FileMetaData, SchemaTree } from 'hyparquet'
 import { GradpromptError } from '../../errors.js'
-import { missingColumn } from '../records.js'
 import type { DataInput, DataReader, ReadOptions, Table } from './reader.js'
+import { missingColumn } from './records.js'
 import { toTable } from './values.js'
 
 /** Parquet files. What one claims about itself is checked before it is believed; how its pages are laid out is the package's matter. */

@@ -1,4 +1,4 @@
-import type { DataRecord } from '../records.js'
+import type { DataRecord } from './records.js'
 
 /** The interface of a data reader: one format's way from bytes to records of text. It knows no format. */
 

@@ -1,7 +1,7 @@
 import { GradpromptError } from '../../errors.js'
-import { type DataRecord, missingColumn } from '../records.js'
 import { describeValue, isObject, printValue } from './json-text.js'
 import type { Table } from './reader.js'
+import { type DataRecord, missingColumn } from './records.js'
 
 /**
  * Objects of any values as records of text. Without `columns`: every column that some row has, in the order they come up. A null

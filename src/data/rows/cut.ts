@@ -1,5 +1,5 @@
-import { lastTurns } from '../conversation.js'
-import { changedRecord, columnValue, type DataRecord, originOf } from '../records.js'
+import { changedRecord, columnValue, type DataRecord, originOf } from '../readers/records.js'
+import { lastTurns } from '../texts/conversation.js'
 
 /** How a row that is too long is shortened: the end of its longest text goes, or the first turns of its conversation. */
 

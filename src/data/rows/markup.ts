@@ -1,8 +1,8 @@
 import { GradpromptError } from '../../errors.js'
-import { type DataRecord, originOf } from '../records.js'
-import { type CompiledMessages, plainRecord } from '../rendering.js'
-import { softCount } from '../soft-tokens.js'
-import type { Encoder } from './types.js'
+import { type DataRecord, originOf } from '../readers/records.js'
+import type { Encoder } from '../texts/encoder.js'
+import { type CompiledMessages, plainRecord } from '../texts/rendering.js'
+import { softCount } from '../texts/soft-tokens.js'
 
 /**
  * Keeps special tokens out of data. Those that a template writes are markup; a value that contains the text of one is refused, since as

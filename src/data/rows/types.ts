@@ -1,20 +1,10 @@
 import { didYouMean, GradpromptError } from '../../errors.js'
-import type { LabelSet } from '../labels.js'
-import { columnValue, type DataRecord, originOf, shorten } from '../records.js'
-import type { SoftVocabulary } from '../soft-tokens.js'
-import type { ChatMessage, Template } from '../template.js'
+import { columnValue, type DataRecord, originOf, shorten } from '../readers/records.js'
+import type { LabelSet } from '../texts/labels.js'
+import type { SoftVocabulary } from '../texts/soft-tokens.js'
+import type { Template } from '../texts/template.js'
 
 /** What rows are and what they are made by. How they are made stands in `rows.ts`. */
-
-/** What rows need of a tokenizer. */
-export interface Encoder {
-  readonly eosTokenId: number | undefined
-  readonly unkTokenId?: number | undefined
-  readonly specialTokenIds: ReadonlySet<number>
-  encode(text: string, options?: { addSpecialTokens?: boolean }): number[]
-  decode(ids: readonly number[]): string
-  applyChatTemplate(messages: ChatMessage[], options?: { addGenerationPrompt?: boolean }): string
-}
 
 export interface Segment {
   readonly role: 'context' | 'label'

@@ -1,5 +1,5 @@
 import { basename } from 'node:path'
-import type { DataRecord } from '../../data/records.js'
+import type { DataRecord } from '../../data/readers/records.js'
 import { afterPhrase, type ExtractionRule, normalNumber, optionsOf, rules } from '../answers/extraction.js'
 import { benchmarkColumns, type GenerationTask } from './task.js'
 

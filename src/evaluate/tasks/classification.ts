@@ -1,5 +1,5 @@
-import { type LabelSet, labelWord } from '../../data/labels.js'
-import type { Template } from '../../data/template.js'
+import { type LabelSet, labelWord } from '../../data/texts/labels.js'
+import type { Template } from '../../data/texts/template.js'
 import { afterPhrase, extractionRule, labelRule, type PatternOptions } from '../answers/extraction.js'
 import { exactMatch, rougeL, squadF1 } from '../answers/text-metrics.js'
 import type { Filter, GenerationTask } from './task.js'

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { DataRecord } from '../../data/records.js'
+import type { DataRecord } from '../../data/readers/records.js'
 import { type RecordTask, recordTasks } from '../../data/task-records.js'
 import { unknownName } from '../../errors.js'
 import { Registry } from '../../registry.js'

@@ -1,5 +1,5 @@
-import type { DataRecord } from '../../data/records.js'
-import { compileMessages } from '../../data/rendering.js'
+import type { DataRecord } from '../../data/readers/records.js'
+import { compileMessages } from '../../data/texts/rendering.js'
 import {
   type ChatMessage,
   compileTemplate,
@@ -7,7 +7,7 @@ import {
   prependInstruction,
   type Template,
   type TemplateMessage,
-} from '../../data/template.js'
+} from '../../data/texts/template.js'
 import type { ExtractionRule } from '../answers/extraction.js'
 
 /** How an answer is found in a generated text, and what it counts for. */

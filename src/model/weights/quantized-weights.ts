@@ -1,13 +1,13 @@
 import { type FileHandle, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { QUANTIZATION_BLOCK as BLOCK } from '../../../kernels/linear-quantized.js'
-import type { WeightPart, WeightSpec } from '../../../models/family.js'
+import type { WeightPart, WeightSpec } from '../../../models/blocks/family.js'
 import { type BlockForm, blockForm, readBlockScales } from '../../formats/stored-blocks.js'
 import type { TensorFile } from '../../formats/tensor-file.js'
 import { hashOf, touch } from '../../program/cache.js'
 import type { BlockQuantizedTensor } from '../../program/lower.js'
 import type { WeightFile } from '../../program/program.js'
-import { type Checkpoint, openCheckpoint } from '../checkpoint.js'
+import { type Checkpoint, openCheckpoint } from './checkpoint.js'
 import { ALIGNMENT, arranged, writeBeside } from './weight-file.js'
 
 /** Changes whenever the bytes that this file writes would. */

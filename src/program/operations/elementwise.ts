@@ -1,6 +1,6 @@
 import type { TensorMeta } from '../../../kernels/kernel.js'
-import { SizeExpression } from '../sizes.js'
 import { broadcast, cast, like, type Operation, type OperationLowering, type OperationTable, scalar } from './operation.js'
+import { SizeExpression } from './sizes.js'
 
 /** Operations that treat every element alike. */
 

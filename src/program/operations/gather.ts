@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs'
 import type { TensorMeta } from '../../../kernels/kernel.js'
 import { GradpromptError } from '../../errors.js'
-import type { Size } from '../sizes.js'
 import { axesOf, type CompositeTable, cast, type OperationLowering, type OperationTable, scalar } from './operation.js'
+import type { Size } from './sizes.js'
 
 /** Operations by index. An index that lies outside is refused when the program runs, as TF.js refuses it. */
 

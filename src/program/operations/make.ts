@@ -1,5 +1,5 @@
-import { type Size, SizeExpression } from '../sizes.js'
 import { cast, type Operation, type OperationTable, scalar } from './operation.js'
+import { type Size, SizeExpression } from './sizes.js'
 
 /** Operations that make tensors out of numbers. */
 

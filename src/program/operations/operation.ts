@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs'
 import type { Attributes, LoweredTensor, Lowering, TensorMeta } from '../../../kernels/kernel.js'
 import { GradpromptError } from '../../errors.js'
-import type { Size } from '../sizes.js'
+import type { Size } from './sizes.js'
 
 /** How one TF.js kernel is traced (shapes) and lowered (ONNX nodes). */
 export interface Operation {

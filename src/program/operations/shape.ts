@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs'
-import { type Size, SizeExpression, sameSize } from '../sizes.js'
 import { axesOf, type CompositeTable, cast, type Operation, type OperationLowering, type OperationTable } from './operation.js'
+import { type Size, SizeExpression, sameSize } from './sizes.js'
 
 /** Operations that move, cut and join tensors. */
 

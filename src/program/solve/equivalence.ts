@@ -1,7 +1,7 @@
 import type { Attributes } from '../../../kernels/kernel.js'
 import { isElementwise } from '../operations/index.js'
-import { keyOf } from '../simplify.js'
 import type { ConstantData, TracedGraph, TracedNode, TracedValue } from '../trace/trace.js'
+import { keyOf } from './simplify.js'
 import { uniformOf } from './unify.js'
 
 /**

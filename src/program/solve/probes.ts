@@ -1,4 +1,4 @@
-import type { Dimensions, DimensionValues } from '../sizes.js'
+import type { Dimensions, DimensionValues } from '../operations/sizes.js'
 
 /**
  * The sizes at which a function is traced. `base` are sizes to solve from: primes, which no arithmetic relates by chance, and one

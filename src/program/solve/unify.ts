@@ -1,7 +1,7 @@
 import type { Attributes } from '../../../kernels/kernel.js'
-import { type Dimensions, type DimensionValues, type Size, SizeSolver } from '../sizes.js'
-import { type Graph, type GraphNode, type GraphValue, sizeAt } from '../symbolic-graph.js'
+import { type Dimensions, type DimensionValues, type Size, SizeSolver } from '../operations/sizes.js'
 import type { ConstantData, TracedGraph, TracedValue } from '../trace/trace.js'
+import { type Graph, type GraphNode, type GraphValue, sizeAt } from './symbolic-graph.js'
 
 /**
  * Many traces into one graph: all must have the same nodes, and each number that differs between them is solved as an expression of the

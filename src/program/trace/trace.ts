@@ -3,10 +3,10 @@ import { type Attributes, type Kernel, kernels, type TensorMeta } from '../../..
 import { GradpromptError } from '../../errors.js'
 import { composites, operationNames, operations } from '../operations/index.js'
 import type { Composite, Operation } from '../operations/operation.js'
-import { assertOutputs } from '../outputs.js'
 import { type Standing, withStandingArrays } from './arrays.js'
 import { withMendedGradients } from './differentiation.js'
 import { Origin } from './origin.js'
+import { assertOutputs } from './outputs.js'
 
 /**
  * The tracing backend. Its TF.js kernels compute nothing: they record a node and infer the shapes of its outputs. A function

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
-import type { ModelConfig } from '../../../models/family.js'
+import type { ModelConfig } from '../../../models/blocks/family.js'
 import { declareCode } from '../../code-identity.js'
-import type { ExampleRow } from '../../data/examples.js'
+import type { ExampleRow } from '../../data/rows/examples.js'
 import { GradpromptError } from '../../errors.js'
 import type { PromptMethod } from '../method.js'
 

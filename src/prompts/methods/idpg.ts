@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { gelu } from '../../../kernels/gelu.js'
 import { tf } from '../../../kernels/tf.js'
-import type { ModelConfig } from '../../../models/family.js'
+import type { ModelConfig } from '../../../models/blocks/family.js'
 import { declareCode } from '../../code-identity.js'
 import { bottleneckParameters, narrowed, normalised, startingBottleneck, widened } from '../generator.js'
 import { initSchema, startingRows } from '../initialisation.js'

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
-import type { ModelConfig } from '../../../models/family.js'
+import type { ModelConfig } from '../../../models/blocks/family.js'
 import { declareCode } from '../../code-identity.js'
 import { type Init, initSchema, normalNumbers, startingRows, uniformNumbers } from '../initialisation.js'
 import { unstacked } from '../layers.js'

@@ -4,7 +4,7 @@ import type { PromptMethod } from '../method.js'
 
 /**
  * Soft and mixed templates (P-tuning, Liu et al. 2021, arXiv 2103.10385; OpenPrompt, Ding et al. 2022, arXiv 2111.01998): what is learned
- * are the template's soft tokens alone (`data/soft-tokens.ts`), and nothing stands before the text. The rows are a parameter that
+ * are the template's soft tokens alone (`data/texts/soft-tokens.ts`), and nothing stands before the text. The rows are a parameter that
  * every method has where the template has soft tokens (`soft-rows.ts`); this one has no other.
  */
 export const softTemplateSchema = z.strictObject({

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { shuffle } from '../../data/random.js'
+import { shuffle } from '../../random.js'
 import { pick } from '../space/candidates.js'
 import type { SearchContext } from './method.js'
 

@@ -1,4 +1,4 @@
-import { shuffle, streams } from '../../data/random.js'
+import { shuffle, streams } from '../../random.js'
 import type { Candidate } from '../space/candidates.js'
 import type { EliminatedCandidate, ScoredCandidate, SearchContext } from './method.js'
 

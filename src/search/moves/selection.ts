@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { shuffle, streams } from '../../data/random.js'
+import { shuffle, streams } from '../../random.js'
 import type { PromptScore } from '../score/objective.js'
 import type { Candidate } from '../space/candidates.js'
 import type { EliminatedCandidate, SearchContext } from './method.js'

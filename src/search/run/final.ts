@@ -1,4 +1,4 @@
-import type { DataRecord } from '../../data/records.js'
+import type { DataRecord } from '../../data/readers/records.js'
 import { compareConditions } from '../../evaluate/comparison.js'
 import { likelihoodResults } from '../../evaluate/likelihood-results.js'
 import { writePredictions } from '../../evaluate/predictions.js'

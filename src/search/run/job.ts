@@ -1,4 +1,4 @@
-import type { LabelSet } from '../../data/labels.js'
+import type { LabelSet } from '../../data/texts/labels.js'
 import { GradpromptError } from '../../errors.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { loadBeside } from '../../model/with-model.js'

@@ -1,5 +1,5 @@
-import { findLabels } from '../../data/labels.js'
-import type { DataRecord } from '../../data/records.js'
+import type { DataRecord } from '../../data/readers/records.js'
+import { findLabels } from '../../data/texts/labels.js'
 import { GradpromptError } from '../../errors.js'
 import { answerMetrics } from '../../evaluate/answer-metrics.js'
 import { wilsonInterval } from '../../evaluate/intervals.js'

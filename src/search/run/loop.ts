@@ -1,7 +1,7 @@
 import { batchOrder } from '../../data/batches.js'
-import { randomGenerator, streams } from '../../data/random.js'
 import { GradpromptError, refuseAborted } from '../../errors.js'
 import type { Evaluation } from '../../evaluate/score.js'
+import { randomGenerator, streams } from '../../random.js'
 import type { Checkpoint, NamedTensor } from '../../store/checkpoints.js'
 import type { SearchConfig } from '../config.js'
 import { type DriftGuard, rankCorrelation } from '../moves/drift.js'

@@ -1,4 +1,4 @@
-import { type DataRecord, originOf, setOrigin } from '../../data/records.js'
+import { type DataRecord, originOf, setOrigin } from '../../data/readers/records.js'
 import { GradpromptError } from '../../errors.js'
 import { scoreRows } from '../../evaluate/score.js'
 import type { LanguageModel } from '../../model/language-model.js'

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { DataRecord } from '../../data/records.js'
+import type { DataRecord } from '../../data/readers/records.js'
 import { scoreRows, summary } from '../../evaluate/score.js'
 import { GenerationEngine } from '../../generate/engine.js'
 import type { LanguageModel } from '../../model/language-model.js'

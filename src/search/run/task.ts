@@ -1,10 +1,10 @@
-import { drawExamples } from '../../data/examples.js'
-import type { LabelSet } from '../../data/labels.js'
 import type { DataNotice } from '../../data/readers/reader.js'
-import { type DataRecord, originOf } from '../../data/records.js'
+import { type DataRecord, originOf } from '../../data/readers/records.js'
+import { drawExamples } from '../../data/rows/examples.js'
 import { limitRecords } from '../../data/split.js'
 import { type DataSource, type Part, parts, readTask, type TaskRows } from '../../data/task.js'
 import { namedColumns } from '../../data/task-columns.js'
+import type { LabelSet } from '../../data/texts/labels.js'
 import { GradpromptError } from '../../errors.js'
 import { needsOf, type SearchConfig, taskConfig } from '../config.js'
 

@@ -1,5 +1,5 @@
-import type { LabelSet } from '../../data/labels.js'
-import { classScores } from '../../data/verbalizer.js'
+import type { LabelSet } from '../../data/texts/labels.js'
+import { classScores } from '../../data/texts/verbalizer.js'
 import { mellowmaxOf } from '../../losses/mellowmax.js'
 import { mean } from '../../numbers.js'
 import type { SearchRow } from '../space/token-space.js'

@@ -1,42 +1,15 @@
-import type { LabelSet } from '../../data/labels.js'
-import { fillPrompt, PROMPT_COLUMN, requirePlace } from '../../data/prompt-place.js'
-import { type DataRecord, originOf, shorten } from '../../data/records.js'
-import { compileMessages } from '../../data/rendering.js'
-import { RowBuilder, type ScoringRow } from '../../data/rows.js'
-import type { Template } from '../../data/template.js'
+import { type DataRecord, originOf, shorten } from '../../data/readers/records.js'
+import { RowBuilder, type ScoringRow } from '../../data/rows/rows.js'
+import type { LabelSet } from '../../data/texts/labels.js'
+import { fillPrompt, PROMPT_COLUMN, requirePlace } from '../../data/texts/prompt-place.js'
+import { compileMessages } from '../../data/texts/rendering.js'
+import type { Template } from '../../data/texts/template.js'
 import { GradpromptError } from '../../errors.js'
 import type { Tokenizer } from '../../formats/tokenizer.js'
+import type { RowChoices, SearchRow } from './search-row.js'
 
 /** The prompt as a user writes it: text that is searched, and pieces of it that stay. */
 export type PromptText = string | readonly (string | { readonly frozen: string })[]
-
-/**
- * A row cut at the prompt: `[...before, ...prompt, ...after, ...answer]`; where the model reasons before it answers,
- * `[...before, ...prompt, ...after, ...reasoning, ...extractor, ...answer]`.
- */
-export interface SearchRow {
-  readonly index: number
-  readonly before: readonly number[]
-  /** From the prompt to where the model goes on. */
-  readonly after: readonly number[]
-  /** What asks for the answer behind the reasoning; empty where there is none. */
-  readonly extractor: readonly number[]
-  /** The label tokens. */
-  readonly answer: readonly number[]
-  /** The text on both sides of the prompt. Without an extractor the answer's is the end of the second. */
-  readonly text: { readonly before: string; readonly after: string }
-  /** Where answers are a closed set: what each of its words makes of the row. */
-  readonly choices?: RowChoices | undefined
-}
-
-/** All answers that a row may have: `[...before, ...prompt, ...after, ...words[i]]`. */
-export interface RowChoices {
-  readonly after: readonly number[]
-  /** Of every word, class after class. */
-  readonly words: readonly (readonly number[])[]
-  /** Index of the right class. */
-  readonly target: number
-}
 
 /** What a space is made of. */
 export interface TokenSpaceOptions {
@@ -338,6 +311,8 @@ export class TokenSpace {
     return this.#tokenizer.encode(text, { addSpecialTokens: typeof this.#options.template === 'string' })
   }
 }
+
+export type { RowChoices, SearchRow } from './search-row.js'
 
 /** By which prompts are told apart. */
 export const keyOf = (prompt: readonly number[]) => prompt.join(' ')

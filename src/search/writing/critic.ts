@@ -1,9 +1,9 @@
 import { z } from 'zod'
-import { type LabelSet, labelWord } from '../../data/labels.js'
-import { fillPrompt } from '../../data/prompt-place.js'
-import { columnValue, type DataRecord } from '../../data/records.js'
+import { columnValue, type DataRecord } from '../../data/readers/records.js'
 import { namedColumns } from '../../data/task-columns.js'
-import { compileTemplate, type Template } from '../../data/template.js'
+import { type LabelSet, labelWord } from '../../data/texts/labels.js'
+import { fillPrompt } from '../../data/texts/prompt-place.js'
+import { compileTemplate, type Template } from '../../data/texts/template.js'
 import type { Example, SearchContext } from '../moves/method.js'
 import type { Ask } from '../moves/writer.js'
 

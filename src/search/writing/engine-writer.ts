@@ -1,8 +1,8 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
-import { randomGenerator, streams } from '../../data/random.js'
 import { GradpromptError, refuseAborted } from '../../errors.js'
 import type { Tokenizer } from '../../formats/tokenizer.js'
 import type { Generator } from '../../generate/request.js'
+import { randomGenerator, streams } from '../../random.js'
 import type { Ask, Writer, WritingOptions } from '../moves/writer.js'
 import type { Budget } from '../score/budget.js'
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { QUANTIZATION_BLOCK as BLOCK } from '../../../kernels/linear-quantized.js'
-import { openCheckpoint } from '../../../src/model/checkpoint.js'
+import { openCheckpoint } from '../../../src/model/weights/checkpoint.js'
 import { hashModel, weightFile } from '../../../src/model/weights/weight-file.js'
 import type { BlockQuantizedTensor, ExternalTensor } from '../../../src/program/lower.js'
 import type { InputSpec, WeightFile } from '../../../src/program/program.js'

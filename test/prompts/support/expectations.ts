@@ -1,4 +1,4 @@
-import type { ModelConfig } from '../../../models/family.js'
+import type { ModelConfig } from '../../../models/blocks/family.js'
 
 /** What the suite needs to know of a method beyond what the method says of itself. */
 export interface Expectation {

@@ -1,7 +1,7 @@
 import OpenAI from 'openai'
 import { afterEach, beforeAll } from 'vitest'
 import { loadTokenizer, type Tokenizer } from '../../../src/formats/tokenizer.js'
-import { openCheckpoint } from '../../../src/model/checkpoint.js'
+import { openCheckpoint } from '../../../src/model/weights/checkpoint.js'
 import { type RunningServer, type ServedRequest, type ServerOptions, startServer } from '../../../src/serve/server.js'
 import { FakeGenerator, type Script } from '../../support/fake-generator.js'
 

@@ -1,14 +1,14 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GradpromptError } from '../errors.js'
-import type { SearchConfig } from '../search/config.js'
-import type { SearchEvent, SearchResult } from '../search/run/events.js'
-import { type FoundPrompt, readFoundRun } from '../sources/run.js'
-import { type PromptFile, readPrompt } from '../store/prompt-file.js'
-import { openRun, type Run } from '../store/run-folder.js'
-import type { Config } from '../train/config.js'
-import type { GradpromptEvent, RunResult } from '../train/events.js'
-import { searchConfigOf, tuneConfigOf } from './runs.js'
+import { GradpromptError } from '../../errors.js'
+import type { SearchConfig } from '../../search/config.js'
+import type { SearchEvent, SearchResult } from '../../search/run/events.js'
+import { type FoundPrompt, readFoundRun } from '../../sources/run.js'
+import { type PromptFile, readPrompt } from '../../store/prompt-file.js'
+import { openRun, type Run } from '../../store/run-folder.js'
+import type { Config } from '../../train/config.js'
+import type { GradpromptEvent, RunResult } from '../../train/events.js'
+import { searchConfigOf, tuneConfigOf } from './configs.js'
 
 /** What a run's folder holds, as objects: the library's `readRun` and `listRuns`. Nothing of a run is changed here. */
 

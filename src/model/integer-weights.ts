@@ -1,12 +1,12 @@
 import { type FileHandle, open, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { rotationOf } from '../../../kernels/linear-integer.js'
-import { hashOf, touch, writeWhole } from '../../program/cache.js'
-import type { ExternalTensor, RowQuantizedTensor } from '../../program/lower.js'
-import type { CompileOptions, WeightFile } from '../../program/program.js'
-import { type CalibratedModel, type InputGroup, inputGroups } from '../input-groups.js'
+import { rotationOf } from '../../kernels/linear-integer.js'
+import { hashOf, touch, writeWhole } from '../program/cache.js'
+import type { ExternalTensor, RowQuantizedTensor } from '../program/lower.js'
+import type { CompileOptions, WeightFile } from '../program/program.js'
+import { type CalibratedModel, type InputGroup, inputGroups } from './input-groups.js'
 import { balance, roundingOf, roundRows } from './round-rows.js'
-import { ALIGNMENT, writeBeside } from './weight-file.js'
+import { ALIGNMENT, writeBeside } from './weights/weight-file.js'
 
 /** Changes whenever the bytes that this file writes would. */
 const LAYOUT_VERSION = 2

@@ -1,24 +1,24 @@
-import { GradpromptError } from '../errors.js'
+import { GradpromptError } from '../../errors.js'
+import { changedRecord, columnValue, type DataRecord, originOf, setOrigin, shorten } from '../readers/records.js'
+import type { Encoder } from '../texts/encoder.js'
+import { labelWord } from '../texts/labels.js'
+import { type CompiledMessages, compileMessages, plainRecord, valuesOf } from '../texts/rendering.js'
+import { readableText, softEncoder, softTexts } from '../texts/soft-tokens.js'
+import { type CompiledTemplate, compileTemplate } from '../texts/template.js'
+import { classWords } from '../texts/verbalizer.js'
+import { shorteningOf } from './cut.js'
 import { contextKinds, type ExampleRow } from './examples.js'
-import { labelWord } from './labels.js'
-import { changedRecord, columnValue, type DataRecord, originOf, setOrigin, shorten } from './records.js'
-import { type CompiledMessages, compileMessages, plainRecord, valuesOf } from './rendering.js'
-import { shorteningOf } from './rows/cut.js'
-import { MarkupGuard } from './rows/markup.js'
-import { type Encoder, type RowOptions, type ScoringRow, type Segment, type TrainingRow, taskIndex } from './rows/types.js'
-import { readableText, softEncoder, softTexts } from './soft-tokens.js'
-import { type CompiledTemplate, compileTemplate } from './template.js'
-import { classWords } from './verbalizer.js'
+import { MarkupGuard } from './markup.js'
+import { type RowOptions, type ScoringRow, type Segment, type TrainingRow, taskIndex } from './types.js'
 
 export {
-  type Encoder,
   type RowOptions,
   type RowTasks,
   type ScoringRow,
   type Segment,
   type TrainingRow,
   taskIndex,
-} from './rows/types.js'
+} from './types.js'
 
 interface Fitted {
   readonly record: DataRecord

@@ -1,6 +1,6 @@
-import { type LabelSet, labelWord } from './labels.js'
-import { shuffle, streams } from './random.js'
-import type { DataRecord } from './records.js'
+import { shuffle, streams } from '../../random.js'
+import type { DataRecord } from '../readers/records.js'
+import { type LabelSet, labelWord } from '../texts/labels.js'
 
 /** What a token of an example is: text of the template, a value from the data, or the answer. */
 export type TokenKind = 'template' | 'input' | 'label'

@@ -1,5 +1,5 @@
-import { tf } from '../../kernels/tf.js'
-import { GradpromptError } from '../errors.js'
+import { tf } from '../../../kernels/tf.js'
+import { GradpromptError } from '../../errors.js'
 
 /** What a function may return that is to be compiled: an object of tensors by name, and at once. */
 

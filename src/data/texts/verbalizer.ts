@@ -1,4 +1,4 @@
-import { logSumExp } from '../numbers.js'
+import { logSumExp } from '../../numbers.js'
 import type { LabelSet } from './labels.js'
 
 /** How the scores of a class's words become its own. */

@@ -1,5 +1,5 @@
-import { GradpromptError } from '../errors.js'
-import type { Encoder } from './rows.js'
+import { GradpromptError } from '../../errors.js'
+import type { Encoder } from './encoder.js'
 import { compileTemplate, type Template } from './template.js'
 
 /**

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { GradpromptError } from '../../errors.js'
-import { readRecords } from '../read.js'
-import { type DataRecord, setOrigin } from '../records.js'
-import type { NamedBytes } from './input.js'
+import { GradpromptError } from '../errors.js'
+import { readRecords } from './read.js'
+import type { NamedBytes } from './readers/input.js'
+import { type DataRecord, setOrigin } from './readers/records.js'
 
 /**
  * Rows that a program hands over instead of a file: they become the lines of one, so that everything behind reads them as it reads a

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
-import { storedConfig } from '../config/stored.js'
-import { loadSearchEntries, parseSearchConfig, type SearchConfig } from '../search/config.js'
-import { type LearnedRun, learnedPrompt, refuseSearch } from '../sources/run.js'
-import { openRun, type Run } from '../store/run-folder.js'
-import { type Config, loadConfigEntries, parseConfig } from '../train/config.js'
+import { storedConfig } from '../../config/stored.js'
+import { loadSearchEntries, parseSearchConfig, type SearchConfig } from '../../search/config.js'
+import { type LearnedRun, learnedPrompt, refuseSearch } from '../../sources/run.js'
+import { openRun, type Run } from '../../store/run-folder.js'
+import { type Config, loadConfigEntries, parseConfig } from '../../train/config.js'
 
 /** Runs of both kinds with their whole configs, as the method that made them reads its own options. */
 

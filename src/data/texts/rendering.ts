@@ -1,6 +1,6 @@
-import { GradpromptError } from '../errors.js'
+import { GradpromptError } from '../../errors.js'
+import { columnValue, type DataRecord, originOf, shorten } from '../readers/records.js'
 import { conversationTurns, plainConversation } from './conversation.js'
-import { columnValue, type DataRecord, originOf, shorten } from './records.js'
 import { type ChatMessage, type CompiledTemplate, compileTemplate, type Template } from './template.js'
 
 /** A template filled with a record's values: the text, or the messages, before the answer. It knows no tokenizer. */

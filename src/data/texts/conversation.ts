@@ -1,6 +1,6 @@
-import { GradpromptError } from '../errors.js'
-import { describeValue, isObject, valueOfText } from './readers/json-text.js'
-import { shorten } from './records.js'
+import { GradpromptError } from '../../errors.js'
+import { describeValue, isObject, valueOfText } from '../readers/json-text.js'
+import { shorten } from '../readers/records.js'
 import type { ChatMessage } from './template.js'
 
 /**

@@ -1,5 +1,5 @@
-import type { tf } from '../kernels/tf.js'
-import type { ConfigReader } from './blocks/config-reader.js'
+import type { tf } from '../../kernels/tf.js'
+import type { ConfigReader } from './config-reader.js'
 
 /** What every causal language model has, in the words of Hugging Face's config.json. */
 export interface ModelConfig {

@@ -1,4 +1,4 @@
-import { GradpromptError } from '../errors.js'
+import { GradpromptError } from '../../errors.js'
 import { escapeTemplate, type Template } from './template.js'
 
 /** The place of the prompt in a template. */

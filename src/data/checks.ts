@@ -1,8 +1,8 @@
-import type { LabelSet } from '../labels.js'
-import type { DataNotice } from '../readers/reader.js'
-import { type DataRecord, shorten } from '../records.js'
-import { compileMessages } from '../rendering.js'
-import { compileTemplate, type Template } from '../template.js'
+import type { DataNotice } from './readers/reader.js'
+import { type DataRecord, shorten } from './readers/records.js'
+import type { LabelSet } from './texts/labels.js'
+import { compileMessages } from './texts/rendering.js'
+import { compileTemplate, type Template } from './texts/template.js'
 
 /** What may be wrong with rows though each of them can be used: said with counts before anything is computed. */
 

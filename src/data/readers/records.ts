@@ -1,4 +1,4 @@
-import { didYouMean, GradpromptError } from '../errors.js'
+import { didYouMean, GradpromptError } from '../../errors.js'
 
 /** One row of a data file: column -> text. */
 export type DataRecord = Readonly<Record<string, string>>

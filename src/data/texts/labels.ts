@@ -1,7 +1,7 @@
-import { GradpromptError } from '../errors.js'
+import { GradpromptError } from '../../errors.js'
+import type { DataNotice } from '../readers/reader.js'
+import { type DataRecord, originOf, shorten } from '../readers/records.js'
 import { type AnswerType, countValues, judgeAnswers, judgeAsBefore } from './answer-type.js'
-import type { DataNotice } from './readers/reader.js'
-import { type DataRecord, originOf, shorten } from './records.js'
 import { compileTemplate } from './template.js'
 import type { Aggregate, Verbalizer } from './verbalizer.js'
 

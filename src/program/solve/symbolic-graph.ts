@@ -1,6 +1,6 @@
-import type { Attributes } from '../../kernels/kernel.js'
-import type { Dimensions, DimensionValues, Size } from './sizes.js'
-import type { ConstantData, TracedGraph, TracedValue } from './trace/trace.js'
+import type { Attributes } from '../../../kernels/kernel.js'
+import type { Dimensions, DimensionValues, Size } from '../operations/sizes.js'
+import type { ConstantData, TracedGraph, TracedValue } from '../trace/trace.js'
 
 /** A traced function for every size in the declared ranges: numbers that differed between probes became expressions. */
 export interface Graph {

@@ -1,21 +1,21 @@
-import { type OptionNames, refuseUnknown } from '../config/call-options.js'
-import type { AnswerType } from '../data/answer-type.js'
-import type { LabelWords } from '../data/labels.js'
-import type { Rows } from '../data/readers/memory-rows.js'
-import type { DataNotice } from '../data/readers/reader.js'
-import type { Template } from '../data/template.js'
-import type { Aggregate } from '../data/verbalizer.js'
-import { unknownName } from '../errors.js'
-import type { GenerationEvaluationResult } from '../evaluate/by-generation.js'
-import type { RowResult } from '../evaluate/row-results.js'
-import type { Choice, Evaluation, Metrics } from '../evaluate/score.js'
-import type { OwnScorer } from '../evaluate/scorer.js'
-import type { OwnTask } from '../evaluate/tasks/index.js'
-import type { WeightWidth } from '../generate/programs.js'
-import type { LanguageModel } from '../model/language-model.js'
-import { firstOf, type ModelSettings, useModel } from '../model/with-model.js'
-import type { PromptGiven } from '../sources/open.js'
-import type { ConfigInput } from '../train/config.js'
+import { type OptionNames, refuseUnknown } from '../../config/call-options.js'
+import type { Rows } from '../../data/memory-rows.js'
+import type { DataNotice } from '../../data/readers/reader.js'
+import type { AnswerType } from '../../data/texts/answer-type.js'
+import type { LabelWords } from '../../data/texts/labels.js'
+import type { Template } from '../../data/texts/template.js'
+import type { Aggregate } from '../../data/texts/verbalizer.js'
+import { unknownName } from '../../errors.js'
+import type { GenerationEvaluationResult } from '../../evaluate/by-generation.js'
+import type { RowResult } from '../../evaluate/row-results.js'
+import type { Choice, Evaluation, Metrics } from '../../evaluate/score.js'
+import type { OwnScorer } from '../../evaluate/scorer.js'
+import type { OwnTask } from '../../evaluate/tasks/index.js'
+import type { WeightWidth } from '../../generate/programs.js'
+import type { LanguageModel } from '../../model/language-model.js'
+import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
+import type { PromptGiven } from '../../sources/open.js'
+import type { ConfigInput } from '../../train/config.js'
 
 /**
  * Scoring a prompt, a plain instruction or the bare model: the library's `evaluate`, which the command line calls. How an answer is
@@ -211,7 +211,7 @@ const generating = ['generate', 'task', 'examples', 'shots', 'scorer', 'maxNewTo
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
   refuseUnknown('evaluate', options, names)
-  const { subjectOf } = await import('./evaluation/subject.js')
+  const { subjectOf } = await import('./subject.js')
   const subject = await subjectOf(options)
   const { config, modelGiven } = subject
   await using used = await useModel(modelGiven, {
@@ -223,7 +223,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
     subject,
     options,
   )
-  const { finish } = await import('./evaluation/page.js')
+  const { finish } = await import('./page.js')
   const report = await finish(used.model, subject, options, scored)
   return {
     model: used.model.name,
@@ -237,10 +237,8 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
 
 async function judgeOf(options: EvaluateOptions, reasons: boolean) {
   if (generating.some(name => options[name] !== undefined && options[name] !== false))
-    return (await import('./evaluation/generation.js')).byGeneration
-  return reasons
-    ? (await import('./evaluation/reasoning.js')).byReasoning
-    : (await import('./evaluation/likelihood.js')).byLikelihood
+    return (await import('./generation.js')).byGeneration
+  return reasons ? (await import('./reasoning.js')).byReasoning : (await import('./likelihood.js')).byLikelihood
 }
 
 function chosen(metrics: Metrics, names: readonly string[] | undefined): Metrics {

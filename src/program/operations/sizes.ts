@@ -1,4 +1,4 @@
-import { GradpromptError } from '../errors.js'
+import { GradpromptError } from '../../errors.js'
 
 /**
  * Sizes that vary. A caller declares dimensions and their ranges (`{ B: [1, 64], T: [1, 512] }`); a function traced at several

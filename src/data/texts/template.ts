@@ -1,5 +1,5 @@
-import { didYouMean, GradpromptError } from '../errors.js'
-import { columnValue, type DataRecord, shorten } from './records.js'
+import { didYouMean, GradpromptError } from '../../errors.js'
+import { columnValue, type DataRecord, shorten } from '../readers/records.js'
 
 // A type, not an interface: it then fits where a message may have further fields.
 export type ChatMessage = {

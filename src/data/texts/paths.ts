@@ -1,7 +1,7 @@
+import { isObject, printValue, valueOfText } from '../readers/json-text.js'
+import type { Table } from '../readers/reader.js'
+import { changedRecord, type DataRecord, originOf } from '../readers/records.js'
 import { answerOf } from './conversation.js'
-import { isObject, printValue, valueOfText } from './readers/json-text.js'
-import type { Table } from './readers/reader.js'
-import { changedRecord, type DataRecord, originOf } from './records.js'
 
 /**
  * Names that reach into a column of lists or objects: `input.body`, `answers.text[0]`, `turns[-1].content`. A column whose name is the

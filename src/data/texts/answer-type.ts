@@ -1,4 +1,4 @@
-import { type DataRecord, shorten } from './records.js'
+import { type DataRecord, shorten } from '../readers/records.js'
 
 /**
  * Whether answers are classes, each a value that many rows share, or free text. Nothing in a file says it; what is found here from the

@@ -1,13 +1,13 @@
-import { defaultSeed, type OptionNames, refuseUnknown } from '../config/call-options.js'
-import type { Template } from '../data/template.js'
-import { GradpromptError } from '../errors.js'
-import { type AskedInput, type Frame, framed } from '../generate/framing.js'
-import { type GenerationInput, type RenderOptions, renderInput } from '../generate/input.js'
-import type { Generation, GenerationRequest } from '../generate/request.js'
-import { type GenerationSettings, generationRequest, tokenBudget } from '../generate/settings.js'
-import { openPrompt, type PromptGiven, type PromptSource } from '../sources/open.js'
-import { loadPromptMethod, promptTask } from '../sources/prompt.js'
-import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './generation/opening.js'
+import { defaultSeed, type OptionNames, refuseUnknown } from '../../config/call-options.js'
+import type { Template } from '../../data/texts/template.js'
+import { GradpromptError } from '../../errors.js'
+import { type AskedInput, type Frame, framed } from '../../generate/framing.js'
+import { type GenerationInput, type RenderOptions, renderInput } from '../../generate/input.js'
+import type { Generation, GenerationRequest } from '../../generate/request.js'
+import { type GenerationSettings, generationRequest, tokenBudget } from '../../generate/settings.js'
+import { openPrompt, type PromptGiven, type PromptSource } from '../../sources/open.js'
+import { loadPromptMethod, promptTask } from '../../sources/prompt.js'
+import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './opening.js'
 
 /** Answering texts, rows and conversations: the library's `generate`, as answers, as a stream of pieces, or as a file of rows. */
 
@@ -201,7 +201,7 @@ async function* stream(options: Omit<GenerateOptions, 'onAnswer'>): AsyncGenerat
  */
 async function toFile(options: GenerateFileOptions): Promise<GeneratedFile> {
   refuseUnknown('generate.toFile', options, fileNames)
-  const { answerFile } = await import('./generation/file.js')
+  const { answerFile } = await import('./file.js')
   return answerFile(options)
 }
 
