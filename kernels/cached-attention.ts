@@ -83,79 +83,94 @@ function sightAmongNew(place: tf.Tensor, keyPlace: tf.Tensor, window: number): t
 
 /** One section's part in a softmax that spans several. Below a key head stand the queries of its heads, Q = repeat T. */
 class Part {
-  private readonly blocks: number
-  private readonly keyHeads: number
-  private readonly size: number
-  private readonly width: number
-  private readonly users: number
-  private readonly several: boolean
-  private readonly scores: tf.Tensor // [N, Hkv, Q, W], or [N, Hkv, Q, U, W]
+  readonly #blocks: number
+  readonly #keyHeads: number
+  readonly #size: number
+  readonly #width: number
+  readonly #users: number
+  readonly #several: boolean
+  readonly #scores: tf.Tensor // [N, Hkv, Q, W], or [N, Hkv, Q, U, W]
+
+  readonly #section: CacheSection
+  /** [G, Hkv, Q, D] */
+  readonly #query: tf.Tensor
 
   constructor(
-    private readonly section: CacheSection,
-    /** [G, Hkv, Q, D] */
-    private readonly query: tf.Tensor,
+    section: CacheSection,
+    query: tf.Tensor,
     firstPositions: tf.Tensor,
     /** Of each query among its sequence's new tokens, [Q]. */
     place: tf.Tensor,
     window: number,
     softCap: number,
   ) {
+    this.#section = section
+    this.#query = query
     const { keys, users, userPositions, keyPositions } = section
-    ;[this.blocks, this.keyHeads, this.size, this.width] = keys.shape as [number, number, number, number]
-    this.several = userPositions !== undefined
-    this.users = users.shape[1] ?? 1
-    const { blocks, width, queries } = this
-    const products = this.byBlock(tf.matMul(this.toBlocks(query), keys), width)
+    ;[this.#blocks, this.#keyHeads, this.#size, this.#width] = keys.shape as [number, number, number, number]
+    this.#several = userPositions !== undefined
+    this.#users = users.shape[1] ?? 1
+    const blocks = this.#blocks
+    const width = this.#width
+    const queries = this.#queries
+    const products = this.#byBlock(tf.matMul(this.#toBlocks(query), keys), width)
     const first = userPositions
-      ? tf.reshape(userPositions, [blocks, 1, 1, this.users, 1])
+      ? tf.reshape(userPositions, [blocks, 1, 1, this.#users, 1])
       : tf.reshape(tf.gather(firstPositions, users as tf.Tensor1D), [blocks, 1, 1, 1])
-    const places = tf.reshape(place, this.several ? [1, 1, queries, 1, 1] : [1, 1, queries, 1])
-    const at = tf.reshape(keyPositions, this.several ? [blocks, 1, 1, 1, width] : [blocks, 1, 1, width])
-    this.scores = tf.add(capScores(products, softCap), sight(first, places, at, window))
+    const places = tf.reshape(place, this.#several ? [1, 1, queries, 1, 1] : [1, 1, queries, 1])
+    const at = tf.reshape(keyPositions, this.#several ? [blocks, 1, 1, 1, width] : [blocks, 1, 1, width])
+    this.#scores = tf.add(capScores(products, softCap), sight(first, places, at, window))
   }
 
-  private get queries(): number {
-    return this.query.shape[2]!
+  get #queries(): number {
+    return this.#query.shape[2]!
   }
 
   /** Each block's rows: [G, Hkv, Q, n] -> [N, Hkv, Q U, n]. */
-  private toBlocks(x: tf.Tensor): tf.Tensor {
-    const taken = tf.gather(x, flat(this.section.users)) // [N U, Hkv, Q, n]
-    if (!this.several) return taken
-    const { blocks, users, keyHeads, queries } = this
+  #toBlocks(x: tf.Tensor): tf.Tensor {
+    const taken = tf.gather(x, flat(this.#section.users)) // [N U, Hkv, Q, n]
+    if (!this.#several) return taken
+    const blocks = this.#blocks
+    const users = this.#users
+    const keyHeads = this.#keyHeads
+    const queries = this.#queries
     const apart = tf.reshape(taken, [blocks, users, keyHeads, queries, x.shape[3]!])
     return tf.reshape(tf.transpose(apart, [0, 2, 3, 1, 4]), [blocks, keyHeads, queries * users, x.shape[3]!])
   }
 
   /** [N, Hkv, Q U, n] -> [N, Hkv, Q, U, n], where there are several users. */
-  private byBlock(x: tf.Tensor, count: number): tf.Tensor {
-    return this.several ? tf.reshape(x, [this.blocks, this.keyHeads, this.queries, this.users, count]) : x
+  #byBlock(x: tf.Tensor, count: number): tf.Tensor {
+    return this.#several ? tf.reshape(x, [this.#blocks, this.#keyHeads, this.#queries, this.#users, count]) : x
   }
 
   /** [N, Hkv, Q, n] or [N, Hkv, Q, U, n] -> [N U, Hkv, Q, n]. */
-  private byUser(x: tf.Tensor, count: number): tf.Tensor {
-    if (!this.several) return x
-    return tf.reshape(tf.transpose(x, [0, 3, 1, 2, 4]), [this.blocks * this.users, this.keyHeads, this.queries, count])
+  #byUser(x: tf.Tensor, count: number): tf.Tensor {
+    if (!this.#several) return x
+    return tf.reshape(tf.transpose(x, [0, 3, 1, 2, 4]), [this.#blocks * this.#users, this.#keyHeads, this.#queries, count])
   }
 
   /** The highest score of each query in this section, [G, Hkv, Q, 1]. */
   maximum(): tf.Tensor {
-    return tf.max(tf.gather(this.byUser(tf.max(this.scores, -1, true), 1), this.section.sequenceBlocks as tf.Tensor2D), 1)
+    return tf.max(tf.gather(this.#byUser(tf.max(this.#scores, -1, true), 1), this.#section.sequenceBlocks as tf.Tensor2D), 1)
   }
 
   /** Sums of exp(score - maximum), and of the values under these weights: [G, Hkv Q 1] and [G, Hkv Q D]. */
   sums(maximum: tf.Tensor): { weight: tf.Tensor; value: tf.Tensor } {
-    const { blocks, keyHeads, queries, users, size, width } = this
-    const weights = tf.exp(tf.sub(this.scores, this.byBlock(this.toBlocks(maximum), 1)))
-    const below = this.several ? tf.reshape(weights, [blocks, keyHeads, queries * users, width]) : weights
-    const values = this.byBlock(tf.matMul(below, this.section.values), size)
-    const sequences = upTo(this.query.shape[0]!)
-    const uses = tf.equal(tf.expandDims(sequences, 1), tf.expandDims(flat(this.section.users), 0)) // [G, N U]
+    const blocks = this.#blocks
+    const keyHeads = this.#keyHeads
+    const queries = this.#queries
+    const users = this.#users
+    const size = this.#size
+    const width = this.#width
+    const weights = tf.exp(tf.sub(this.#scores, this.#byBlock(this.#toBlocks(maximum), 1)))
+    const below = this.#several ? tf.reshape(weights, [blocks, keyHeads, queries * users, width]) : weights
+    const values = this.#byBlock(tf.matMul(below, this.#section.values), size)
+    const sequences = upTo(this.#query.shape[0]!)
+    const uses = tf.equal(tf.expandDims(sequences, 1), tf.expandDims(flat(this.#section.users), 0)) // [G, N U]
     const sum = (x: tf.Tensor, count: number) =>
       tf.matMul(
         tf.cast(uses, 'float32') as tf.Tensor2D,
-        tf.reshape(this.byUser(x, count), [blocks * users, keyHeads * queries * count]) as tf.Tensor2D,
+        tf.reshape(this.#byUser(x, count), [blocks * users, keyHeads * queries * count]) as tf.Tensor2D,
       )
     return { weight: sum(tf.sum(weights, -1, true), 1), value: sum(values, size) }
   }

@@ -142,15 +142,19 @@ function norm(values: Float32Array, start: number, width: number): number {
 /** The few largest of many, downwards; of equals the first. */
 class Leaders {
   readonly list: { id: number; value: number }[] = []
-  private least = Number.NEGATIVE_INFINITY
+  #least = Number.NEGATIVE_INFINITY
 
-  constructor(private readonly count: number) {}
+  readonly #count: number
+
+  constructor(count: number) {
+    this.#count = count
+  }
 
   offer(id: number, value: number): void {
-    if (this.list.length === this.count && !(value > this.least)) return
+    if (this.list.length === this.#count && !(value > this.#least)) return
     const place = this.list.findIndex(other => value > other.value)
     this.list.splice(place === -1 ? this.list.length : place, 0, { id, value })
-    if (this.list.length > this.count) this.list.pop()
-    this.least = this.list.at(-1)?.value ?? Number.NEGATIVE_INFINITY
+    if (this.list.length > this.#count) this.list.pop()
+    this.#least = this.list.at(-1)?.value ?? Number.NEGATIVE_INFINITY
   }
 }

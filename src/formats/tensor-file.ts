@@ -40,11 +40,15 @@ const maxReadBytes = 2 ** 30
 
 /** A file open for ranged reads, of known size. */
 export class SourceFile {
+  readonly #handle: FileHandle
+
   private constructor(
     readonly path: string,
     readonly size: number,
-    private readonly handle: FileHandle,
-  ) {}
+    handle: FileHandle,
+  ) {
+    this.#handle = handle
+  }
 
   /** Throws `file-not-found`, or `unreadable-file` for a folder, a pipe, or a file without permission. */
   static async open(path: string): Promise<SourceFile> {
@@ -60,7 +64,7 @@ export class SourceFile {
   /** Fills `into` from byte `offset` on. */
   async read(into: Uint8Array, offset: number): Promise<void> {
     for (let done = 0; done < into.length; ) {
-      const { bytesRead } = await this.handle.read(into, done, Math.min(into.length - done, maxReadBytes), offset + done)
+      const { bytesRead } = await this.#handle.read(into, done, Math.min(into.length - done, maxReadBytes), offset + done)
       if (bytesRead === 0) throw truncated(this.path, offset + done, offset + into.length, 'its tensors')
       done += bytesRead
     }
@@ -69,14 +73,14 @@ export class SourceFile {
   /** As `read`; for headers, whose parsers would otherwise be asynchronous in every number. */
   readSync(into: Uint8Array, offset: number): void {
     for (let done = 0; done < into.length; ) {
-      const bytesRead = readSync(this.handle.fd, into, done, into.length - done, offset + done)
+      const bytesRead = readSync(this.#handle.fd, into, done, into.length - done, offset + done)
       if (bytesRead === 0) throw truncated(this.path, offset + done, offset + into.length, 'its header')
       done += bytesRead
     }
   }
 
   close(): Promise<void> {
-    return this.handle.close()
+    return this.#handle.close()
   }
 }
 

@@ -35,17 +35,17 @@ export class BlockStore {
   positions = new Int32Array(0)
   /** The same, but virtual tokens are out of sight. */
   blindPositions = new Int32Array(0)
-  private readonly owners: (BlockOwner | undefined)[] = []
-  private gaps = 0
-  private readonly heads: number
-  private readonly size: number
+  readonly #owners: (BlockOwner | undefined)[] = []
+  #gaps = 0
+  readonly #heads: number
+  readonly #size: number
   /** Numbers that a block has in one layer's keys. */
-  private readonly stride: number
+  readonly #stride: number
 
   constructor(config: CacheShape) {
-    this.heads = config.numKeyValueHeads
-    this.size = config.headDim
-    this.stride = this.heads * this.size * BLOCK_LENGTH
+    this.#heads = config.numKeyValueHeads
+    this.#size = config.headDim
+    this.#stride = this.#heads * this.#size * BLOCK_LENGTH
     this.keys = Array.from({ length: config.numLayers }, () => new Float32Array(0))
     this.values = this.keys.map(() => new Float32Array(0))
   }
@@ -57,27 +57,27 @@ export class BlockStore {
 
   /** Blocks from the first to the last one in use: what a run has to take. */
   get length(): number {
-    return this.owners.length
+    return this.#owners.length
   }
 
   get used(): number {
-    return this.owners.length - this.gaps
+    return this.#owners.length - this.#gaps
   }
 
   owner(block: number): BlockOwner | undefined {
-    return this.owners[block]
+    return this.#owners[block]
   }
 
   /** Gives an owner one more block, empty. */
   acquire(owner: BlockOwner): number {
-    let block = this.gaps > 0 ? this.owners.indexOf(undefined) : -1
+    let block = this.#gaps > 0 ? this.#owners.indexOf(undefined) : -1
     if (block < 0) {
-      block = this.owners.length
+      block = this.#owners.length
       this.reserve(block + 1)
-      this.owners.push(owner)
+      this.#owners.push(owner)
     } else {
-      this.owners[block] = owner
-      this.gaps--
+      this.#owners[block] = owner
+      this.#gaps--
     }
     owner.blocks.push(block)
     return block
@@ -86,13 +86,13 @@ export class BlockStore {
   /** Takes all blocks back. */
   release(owner: BlockOwner): void {
     for (const block of owner.blocks.splice(0)) {
-      this.owners[block] = undefined
-      this.gaps++
-      this.clear(block)
+      this.#owners[block] = undefined
+      this.#gaps++
+      this.#clear(block)
     }
-    this.trim()
+    this.#trim()
     // A gap costs a run little, and moving a block costs more than a few of them.
-    if (this.gaps > Math.max(4, this.owners.length / 8)) this.close()
+    if (this.#gaps > Math.max(4, this.#owners.length / 8)) this.#close()
   }
 
   /**
@@ -103,7 +103,9 @@ export class BlockStore {
    * @param rows where each of them stands in `source`
    */
   write(block: number, place: number, at: readonly CachedPosition[], source: NewKeyValues, rows: readonly number[]): void {
-    const { heads, size, stride } = this
+    const heads = this.#heads
+    const size = this.#size
+    const stride = this.#stride
     const { data } = source
     for (let layer = 0; layer < this.keys.length; layer++) {
       const keys = this.keys[layer]!
@@ -138,7 +140,9 @@ export class BlockStore {
     rows: number,
     to: number,
   ): void {
-    const { heads, size, stride } = this
+    const heads = this.#heads
+    const size = this.#size
+    const stride = this.#stride
     for (let layer = 0; layer < this.keys.length; layer++) {
       for (let head = 0; head < heads; head++) {
         const target = (head * rows + to) * size
@@ -157,12 +161,12 @@ export class BlockStore {
     const capacity = this.positions.length / BLOCK_LENGTH
     if (blocks <= capacity) return
     const wanted = Math.max(blocks, Math.ceil(capacity * 1.5), 8)
-    const used = this.owners.length
+    const used = this.#owners.length
     for (const list of [this.keys, this.values]) {
       for (const [layer, array] of list.entries()) {
         // Pages that nothing has been written to take no memory yet, so only what is used is copied.
-        list[layer] = new Float32Array(wanted * this.stride)
-        list[layer].set(array.subarray(0, used * this.stride))
+        list[layer] = new Float32Array(wanted * this.#stride)
+        list[layer].set(array.subarray(0, used * this.#stride))
       }
     }
     for (const name of ['positions', 'blindPositions'] as const) {
@@ -173,34 +177,34 @@ export class BlockStore {
   }
 
   /** Moves the last blocks into the gaps. */
-  private close(): void {
-    const { stride } = this
-    for (let gap = this.owners.indexOf(undefined); gap >= 0; gap = this.owners.indexOf(undefined, gap + 1)) {
-      this.trim()
-      const last = this.owners.length - 1
+  #close(): void {
+    const stride = this.#stride
+    for (let gap = this.#owners.indexOf(undefined); gap >= 0; gap = this.#owners.indexOf(undefined, gap + 1)) {
+      this.#trim()
+      const last = this.#owners.length - 1
       if (gap > last) break
       for (const list of [this.keys, this.values])
         for (const array of list) array.copyWithin(gap * stride, last * stride, (last + 1) * stride)
       for (const array of [this.positions, this.blindPositions])
         array.copyWithin(gap * BLOCK_LENGTH, last * BLOCK_LENGTH, (last + 1) * BLOCK_LENGTH)
-      const owner = this.owners[last]!
+      const owner = this.#owners[last]!
       owner.blocks[owner.blocks.indexOf(last)] = gap
-      this.owners[gap] = owner
-      this.owners[last] = undefined
-      this.clear(last)
+      this.#owners[gap] = owner
+      this.#owners[last] = undefined
+      this.#clear(last)
     }
-    this.trim()
+    this.#trim()
   }
 
   /** Drops gaps at the end. */
-  private trim(): void {
-    while (this.owners.length > 0 && this.owners.at(-1) === undefined) {
-      this.owners.pop()
-      this.gaps--
+  #trim(): void {
+    while (this.#owners.length > 0 && this.#owners.at(-1) === undefined) {
+      this.#owners.pop()
+      this.#gaps--
     }
   }
 
-  private clear(block: number): void {
+  #clear(block: number): void {
     const [from, to] = [block * BLOCK_LENGTH, (block + 1) * BLOCK_LENGTH]
     this.positions.fill(EMPTY_POSITION, from, to)
     this.blindPositions.fill(EMPTY_POSITION, from, to)

@@ -48,38 +48,41 @@ const PLAIN = ''
  * `Generation.ids` are the generated tokens without the one that ended the answer.
  */
 export class GenerationEngine implements Generator {
-  private readonly waiting: Waiting[] = []
-  private readonly lanes = new Map<string, Lane>()
-  private readonly programs: OpenPrograms
-  private readonly prefixes: PrefixCache
-  private readonly batchSize: number
-  private readonly endTokenIds: readonly number[]
+  readonly #waiting: Waiting[] = []
+  readonly #lanes = new Map<string, Lane>()
+  readonly #programs: OpenPrograms
+  readonly #prefixes: PrefixCache
+  readonly #batchSize: number
+  readonly #endTokenIds: readonly number[]
   /** Blocks that there may be, and those that sequences under way may come to. */
-  private readonly capacity: number
-  private reserved = 0
+  readonly #capacity: number
+  #reserved = 0
   /** Signals of requests that are not settled. */
-  private readonly signals = new Map<AbortSignal, { requests: number; readonly drop: () => void }>()
-  private work: Promise<void> | undefined
-  private disposed = false
+  readonly #signals = new Map<AbortSignal, { requests: number; readonly drop: () => void }>()
+  #work: Promise<void> | undefined
+  #disposed = false
 
-  private constructor(
-    private readonly model: LanguageModel,
-    private readonly weights: GenerationWeights,
-    private readonly options: EngineOptions,
-  ) {
-    this.programs = new OpenPrograms(model, 'the engine')
-    this.batchSize = options.batchSize ?? 64
-    this.endTokenIds = options.endTokenIds ?? endTokens(model.tokenizer)
+  readonly #model: LanguageModel
+  readonly #weights: GenerationWeights
+  readonly #options: EngineOptions
+
+  private constructor(model: LanguageModel, weights: GenerationWeights, options: EngineOptions) {
+    this.#model = model
+    this.#weights = weights
+    this.#options = options
+    this.#programs = new OpenPrograms(model, 'the engine')
+    this.#batchSize = options.batchSize ?? 64
+    this.#endTokenIds = options.endTokenIds ?? endTokens(model.tokenizer)
     const bytes = options.cacheBytes ?? defaultCacheBytes(model)
-    this.prefixes = new PrefixCache(bytes / 4)
-    this.capacity = Math.max(1, Math.floor((bytes * 3) / 4 / BlockStore.bytes(model.config)))
-    if (!(Number.isInteger(this.batchSize) && this.batchSize >= 1)) {
+    this.#prefixes = new PrefixCache(bytes / 4)
+    this.#capacity = Math.max(1, Math.floor((bytes * 3) / 4 / BlockStore.bytes(model.config)))
+    if (!(Number.isInteger(this.#batchSize) && this.#batchSize >= 1)) {
       throw new GradpromptError('invalid-option', 'batchSize is not usable', {
         found: String(options.batchSize),
         expected: 'a whole number from 1',
       })
     }
-    if (options.defaultPrompt !== undefined) this.named(options.defaultPrompt)
+    if (options.defaultPrompt !== undefined) this.#named(options.defaultPrompt)
   }
 
   /** Opens the programs, so that the first answer is as fast as the others. @throws GradpromptError as compiling does, `invalid-option` */
@@ -87,7 +90,7 @@ export class GenerationEngine implements Generator {
     const fp32 = { prompts: model.weights, decoding: model.weights }
     const engine = new GenerationEngine(model, options.weights === 'fp32' ? fp32 : await model.storedWeights(), options)
     try {
-      await engine.lane(engine.named(options.defaultPrompt)).prepare()
+      await engine.#lane(engine.#named(options.defaultPrompt)).prepare()
     } catch (error) {
       await engine.dispose()
       throw error
@@ -97,12 +100,12 @@ export class GenerationEngine implements Generator {
 
   /** What is under way. */
   get state(): { readonly waiting: number; readonly running: number; readonly blocks: number; readonly keptBytes: number } {
-    const lanes = [...this.lanes.values()]
+    const lanes = [...this.#lanes.values()]
     return {
-      waiting: this.waiting.length,
+      waiting: this.#waiting.length,
       running: lanes.reduce((sum, lane) => sum + lane.size, 0),
       blocks: lanes.reduce((sum, lane) => sum + lane.blocks, 0),
-      keptBytes: this.prefixes.size.bytes,
+      keptBytes: this.#prefixes.size.bytes,
     }
   }
 
@@ -111,25 +114,25 @@ export class GenerationEngine implements Generator {
    *   `not-enough-memory`, `disposed`; what `onText` throws
    */
   async generate(request: GenerationRequest): Promise<Generation> {
-    if (this.disposed) throw disposedError('the engine')
-    const named = this.named(request.prompt ?? this.options.defaultPrompt)
-    const { numVirtualTokens, position } = placementOf(named.prompt, this.model.config)
+    if (this.#disposed) throw disposedError('the engine')
+    const named = this.#named(request.prompt ?? this.#options.defaultPrompt)
+    const { numVirtualTokens, position } = placementOf(named.prompt, this.#model.config)
     const placement = { numVirtualTokens, afterFirst: position === 'after-bos' && numVirtualTokens > 0 }
-    const blocks = this.check(request, placement, named.prompt)
+    const blocks = this.#check(request, placement, named.prompt)
     const { signal, logProbabilities } = request
     let settle: { resolve(generation: Generation): void; reject(error: unknown): void } | undefined
     const settled = new Promise<Generation>((resolve, reject) => {
       settle = { resolve, reject }
     })
-    const sequence = new Sequence(request, placement, this.model.tokenizer, this.endTokenIds, settle!)
+    const sequence = new Sequence(request, placement, this.#model.tokenizer, this.#endTokenIds, settle!)
     sequence.reserved = blocks
     if ((request.maxNewTokens === 0 && request.continuation === undefined) || signal?.aborted) {
       const finishReason = signal?.aborted ? 'aborted' : 'length'
       return { ids: [], text: '', finishReason, promptTokens: request.ids.length, ...(logProbabilities ? { logProbabilities: [] } : {}) } // biome-ignore format: nothing to do
     }
-    this.waiting.push({ sequence, named })
-    this.work ??= this.loop()
-    const forgetSignal = signal && this.hear(signal)
+    this.#waiting.push({ sequence, named })
+    this.#work ??= this.#loop()
+    const forgetSignal = signal && this.#hear(signal)
     try {
       return await settled
     } finally {
@@ -138,17 +141,17 @@ export class GenerationEngine implements Generator {
   }
 
   /** Every step looks for aborted requests; one that waits for a place need not wait for a step. A signal is heard once for all of them. */
-  private hear(signal: AbortSignal): () => void {
+  #hear(signal: AbortSignal): () => void {
     const drop = () => {
-      for (const { sequence } of this.waiting.filter(({ sequence }) => sequence.aborted)) this.dropWaiting(sequence)
+      for (const { sequence } of this.#waiting.filter(({ sequence }) => sequence.aborted)) this.#dropWaiting(sequence)
     }
-    const heard = this.signals.get(signal) ?? { requests: 0, drop }
+    const heard = this.#signals.get(signal) ?? { requests: 0, drop }
     if (heard.requests++ === 0) signal.addEventListener('abort', heard.drop)
-    this.signals.set(signal, heard)
+    this.#signals.set(signal, heard)
     return () => {
       if (--heard.requests > 0) return
       signal.removeEventListener('abort', heard.drop)
-      this.signals.delete(signal)
+      this.#signals.delete(signal)
     }
   }
 
@@ -158,97 +161,97 @@ export class GenerationEngine implements Generator {
    * @throws GradpromptError as `generate` does
    */
   async remember(texts: readonly (readonly number[])[]): Promise<void> {
-    const root = this.prefixes.root(this.options.defaultPrompt ?? PLAIN)
-    for (const ids of texts) for (let node = this.prefixes.see(root, ids); node; ) node = this.prefixes.see(node, ids)
+    const root = this.#prefixes.root(this.#options.defaultPrompt ?? PLAIN)
+    for (const ids of texts) for (let node = this.#prefixes.see(root, ids); node; ) node = this.#prefixes.see(node, ids)
     await Promise.all(texts.map(ids => this.generate({ ids, maxNewTokens: 1 })))
-    for (const ids of texts) this.prefixes.hold(this.prefixes.find(root, ids))
+    for (const ids of texts) this.#prefixes.hold(this.#prefixes.find(root, ids))
   }
 
   /** Forgets all beginnings but those that `remember` keeps and those of requests under way. */
   forget(): void {
-    this.prefixes.clear()
+    this.#prefixes.clear()
   }
 
   /** Ends requests under way with what they have, and frees the programs. */
   async dispose(): Promise<void> {
-    this.disposed = true
-    for (const { sequence } of this.waiting.splice(0)) sequence.abort()
-    await this.work
-    await this.programs.dispose()
-    this.lanes.clear()
+    this.#disposed = true
+    for (const { sequence } of this.#waiting.splice(0)) sequence.abort()
+    await this.#work
+    await this.#programs.dispose()
+    this.#lanes.clear()
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose()
   }
 
-  private async loop(): Promise<void> {
+  async #loop(): Promise<void> {
     // Requests made in one turn of the event loop begin together.
     await new Promise(resolve => setImmediate(resolve))
     for (;;) {
-      for (const lane of this.lanes.values()) {
-        for (const sequence of this.free(lane.remove(sequence => this.disposed || sequence.aborted))) sequence.abort()
+      for (const lane of this.#lanes.values()) {
+        for (const sequence of this.#free(lane.remove(sequence => this.#disposed || sequence.aborted))) sequence.abort()
       }
-      await this.admit()
-      const busy = [...this.lanes.values()].filter(lane => lane.size > 0)
-      if (busy.length === 0 && this.waiting.length === 0) {
-        this.work = undefined
+      await this.#admit()
+      const busy = [...this.#lanes.values()].filter(lane => lane.size > 0)
+      if (busy.length === 0 && this.#waiting.length === 0) {
+        this.#work = undefined
         return
       }
       for (const lane of busy) {
         try {
-          this.free(await lane.step())
+          this.#free(await lane.step())
         } catch (error) {
-          for (const sequence of this.free(lane.remove(() => true))) sequence.fail(error)
+          for (const sequence of this.#free(lane.remove(() => true))) sequence.fail(error)
         }
       }
     }
   }
 
   /** Lets requests in, first come first, as long as there are places and blocks. */
-  private async admit(): Promise<void> {
-    while (this.waiting.length > 0 && this.state.running < this.batchSize) {
-      const { sequence, named } = this.waiting[0]!
-      if (this.reserved + sequence.reserved > this.capacity) return
-      this.waiting.shift()
-      this.reserved += sequence.reserved
-      const lane = this.lane(named)
+  async #admit(): Promise<void> {
+    while (this.#waiting.length > 0 && this.state.running < this.#batchSize) {
+      const { sequence, named } = this.#waiting[0]!
+      if (this.#reserved + sequence.reserved > this.#capacity) return
+      this.#waiting.shift()
+      this.#reserved += sequence.reserved
+      const lane = this.#lane(named)
       try {
         await lane.enter(sequence, named)
       } catch (error) {
-        this.free([sequence])
+        this.#free([sequence])
         sequence.fail(error)
       }
     }
   }
 
-  private free(ended: Sequence[]): Sequence[] {
-    for (const { reserved } of ended) this.reserved -= reserved
+  #free(ended: Sequence[]): Sequence[] {
+    for (const { reserved } of ended) this.#reserved -= reserved
     return ended
   }
 
-  private dropWaiting(sequence: Sequence): void {
-    const at = this.waiting.findIndex(waiting => waiting.sequence === sequence)
+  #dropWaiting(sequence: Sequence): void {
+    const at = this.#waiting.findIndex(waiting => waiting.sequence === sequence)
     if (at < 0) return
-    this.waiting.splice(at, 1)
+    this.#waiting.splice(at, 1)
     sequence.abort()
   }
 
-  private lane(named: NamedPrompt): Lane {
-    const key = laneOf(named, this.model.config)
-    const known = this.lanes.get(key)
+  #lane(named: NamedPrompt): Lane {
+    const key = laneOf(named, this.#model.config)
+    const known = this.#lanes.get(key)
     if (known) return known
     const acting = key === '' ? undefined : named.prompt
-    const { weights = 'stored', promptLookup } = this.options
+    const { weights = 'stored', promptLookup } = this.#options
     const guessing = promptLookup === false ? undefined : weights
-    const made = new Lane(this.model, this.prefixes, this.programs, acting, this.weights, guessing)
-    this.lanes.set(key, made)
+    const made = new Lane(this.#model, this.#prefixes, this.#programs, acting, this.#weights, guessing)
+    this.#lanes.set(key, made)
     return made
   }
 
-  private named(name: string | undefined): NamedPrompt {
+  #named(name: string | undefined): NamedPrompt {
     if (name === undefined) return { name: PLAIN, prompt: undefined }
-    const { prompts = {} } = this.options
+    const { prompts = {} } = this.#options
     const prompt = Object.hasOwn(prompts, name) ? prompts[name] : undefined
     if (prompt && name !== PLAIN) return { name, prompt }
     const known = Object.keys(prompts)
@@ -258,12 +261,12 @@ export class GenerationEngine implements Generator {
   }
 
   /** @returns the blocks that a request may come to */
-  private check(
+  #check(
     { ids, maxNewTokens, stop, continuation }: GenerationRequest,
     { numVirtualTokens, afterFirst }: Placement,
     prompt: ActivePrompt | undefined,
   ): number {
-    const { vocabSize, maxPositionEmbeddings } = this.model.config
+    const { vocabSize, maxPositionEmbeddings } = this.#model.config
     // Behind the vocabulary are the prompt's soft tokens, which nothing predicts.
     const limit = vocabSize + (prompt ? numSoftTokens(prompt.config) : 0)
     const within = (end: number) => (id: number) => Number.isInteger(id) && id >= 0 && id < end
@@ -304,11 +307,11 @@ export class GenerationEngine implements Generator {
       })
     }
     const blocks = Math.ceil(total / BLOCK_LENGTH)
-    if (blocks > this.capacity) {
-      const bytes = BlockStore.bytes(this.model.config)
+    if (blocks > this.#capacity) {
+      const bytes = BlockStore.bytes(this.#model.config)
       throw new GradpromptError('not-enough-memory', 'The keys and values of this request do not fit into the cache', {
         found: `${total} positions: ${gigabytes(blocks * bytes)}`,
-        expected: `${gigabytes(this.capacity * bytes)} at most`,
+        expected: `${gigabytes(this.#capacity * bytes)} at most`,
         hint: 'raise the memory budget, or ask for fewer tokens',
       })
     }

@@ -37,10 +37,14 @@ export class FinishedRows {
   readonly #places = new Map<number, Place>()
   #end = 0
 
+  readonly #file: number
+
   private constructor(
     readonly path: string,
-    private readonly file: number,
-  ) {}
+    file: number,
+  ) {
+    this.#file = file
+  }
 
   /**
    * Opens the file, with the rows of a run that was stopped.
@@ -59,7 +63,7 @@ export class FinishedRows {
           hint: `remove ${path}, name another output, or go on with the settings of before`,
         })
       }
-      ftruncateSync(rows.file, rows.#end)
+      ftruncateSync(rows.#file, rows.#end)
       if (found === undefined) rows.#append(JSON.stringify({ format, fingerprint }))
       return rows
     } catch (error) {
@@ -104,12 +108,12 @@ export class FinishedRows {
   }
 
   close(): void {
-    closeSync(this.file)
+    closeSync(this.#file)
   }
 
   #append(line: string): Place {
     const bytes = Buffer.from(`${line}\n`)
-    for (let written = 0; written < bytes.length; ) written += writeSync(this.file, bytes, written)
+    for (let written = 0; written < bytes.length; ) written += writeSync(this.#file, bytes, written)
     const place = { offset: this.#end, length: bytes.length }
     this.#end += place.length
     return place
@@ -119,7 +123,7 @@ export class FinishedRows {
     const bytes = Buffer.allocUnsafe(length)
     let read = 0
     while (read < length) {
-      const more = readSync(this.file, bytes, read, length - read, offset + read)
+      const more = readSync(this.#file, bytes, read, length - read, offset + read)
       if (more === 0) throw new Error(`${this.path} has become shorter`)
       read += more
     }
@@ -139,7 +143,7 @@ export class FinishedRows {
     }
     if (fingerprint !== undefined) return fingerprint
     const begun = Buffer.alloc(opening.length)
-    const text = begun.toString('utf8', 0, readSync(this.file, begun, 0, begun.length, 0))
+    const text = begun.toString('utf8', 0, readSync(this.#file, begun, 0, begun.length, 0))
     return opening.startsWith(text) ? undefined : unknown
   }
 
@@ -149,9 +153,9 @@ export class FinishedRows {
     let start = 0
     let at = 0
     for (
-      let size = readSync(this.file, chunk, 0, chunkBytes, at);
+      let size = readSync(this.#file, chunk, 0, chunkBytes, at);
       size > 0;
-      size = readSync(this.file, chunk, 0, chunkBytes, at)
+      size = readSync(this.#file, chunk, 0, chunkBytes, at)
     ) {
       for (let end = chunk.indexOf(10); end >= 0 && end < size; end = chunk.indexOf(10, end + 1)) {
         yield { offset: start, length: at + end + 1 - start }

@@ -37,10 +37,14 @@ export function planPrefill(sequences: readonly Sequence[], maxRows: number, con
 }
 
 class Planner {
-  private readonly stretches: Stretch[] = []
-  private row = 0
+  readonly #stretches: Stretch[] = []
+  #row = 0
 
-  constructor(private readonly maxRows: number) {}
+  readonly #maxRows: number
+
+  constructor(maxRows: number) {
+    this.#maxRows = maxRows
+  }
 
   plan(sequences: readonly Sequence[]): PrefillPlan {
     const alike = new Map<PrefixNode | Sequence, Sequence[]>()
@@ -49,20 +53,20 @@ class Planner {
       const key = sequence.ownLength === 0 && sequence.prefix ? sequence.prefix : sequence
       alike.set(key, [...(alike.get(key) ?? []), sequence])
     }
-    for (const group of alike.values()) this.add(group, group[0]!.done, undefined)
-    return { stretches: this.stretches, rows: this.row }
+    for (const group of alike.values()) this.#add(group, group[0]!.done, undefined)
+    return { stretches: this.#stretches, rows: this.#row }
   }
 
-  private add(sequences: readonly Sequence[], start: number, before: Stretch | undefined): void {
-    const room = this.maxRows - this.row
+  #add(sequences: readonly Sequence[], start: number, before: Stretch | undefined): void {
+    const room = this.#maxRows - this.#row
     if (room <= 0) return
     const alike = commonEnd(sequences, start)
     const end = Math.min(alike, start + room)
     let last = before
     if (end > start) {
-      last = { sequences, start, end, row: this.row, before }
-      this.stretches.push(last)
-      this.row += end - start
+      last = { sequences, start, end, row: this.#row, before }
+      this.#stretches.push(last)
+      this.#row += end - start
     }
     if (end < alike) return
     const branches = new Map<number, Sequence[]>()
@@ -70,7 +74,7 @@ class Planner {
       const next = sequence.ids[end]
       if (next !== undefined) branches.set(next, [...(branches.get(next) ?? []), sequence])
     }
-    for (const branch of branches.values()) this.add(branch, end, last)
+    for (const branch of branches.values()) this.#add(branch, end, last)
   }
 }
 
@@ -114,13 +118,13 @@ function attentionBytes(plan: PrefillPlan, { numAttentionHeads, numKeyValueHeads
 
 /** Where the cached keys and values of a run are put together: arrays that are kept from run to run. */
 export class Staging {
-  private readonly arrays = new Map<string, Float32Array>()
+  readonly #arrays = new Map<string, Float32Array>()
 
   take(name: string, length: number): Float32Array {
-    const known = this.arrays.get(name)
+    const known = this.#arrays.get(name)
     if (known && known.length >= length) return known.subarray(0, length)
     const made = new Float32Array(Math.ceil(length * 1.25))
-    this.arrays.set(name, made)
+    this.#arrays.set(name, made)
     return made.subarray(0, length)
   }
 }
@@ -223,10 +227,14 @@ function padded(lists: readonly (readonly number[])[]): ProgramInput {
 /** The cached positions that a run sees, each numbered once; number 0 is nobody's. */
 class CachedRows {
   length = 1
-  private readonly nodes = new Map<PrefixNode, number>()
-  private readonly owners = new Map<Sequence, number>()
+  readonly #nodes = new Map<PrefixNode, number>()
+  readonly #owners = new Map<Sequence, number>()
 
-  constructor(private readonly store: BlockStore) {}
+  readonly #store: BlockStore
+
+  constructor(store: BlockStore) {
+    this.#store = store
+  }
 
   numbers(sequence: Sequence): number[] {
     const list: number[] = []
@@ -238,13 +246,14 @@ class CachedRows {
       }
       for (let i = 0; i < count; i++) list.push(first + i)
     }
-    for (const node of sequence.prefix?.path() ?? []) add(this.nodes, node, node.positions.length)
-    if (sequence.ownLength > 0) add(this.owners, sequence, sequence.ownLength)
+    for (const node of sequence.prefix?.path() ?? []) add(this.#nodes, node, node.positions.length)
+    if (sequence.ownLength > 0) add(this.#owners, sequence, sequence.ownLength)
     return list
   }
 
   inputs(rows: number, { numLayers, numKeyValueHeads: heads, headDim: size }: ModelConfig, staging: Staging) {
-    const { length: count, store } = this
+    const { length: count } = this
+    const store = this.#store
     const arrays = (name: string) =>
       Array.from({ length: numLayers }, (_, layer) => staging.take(layerInput(name, layer), heads * count * size))
     const keys = arrays('cachedKeys')
@@ -254,7 +263,7 @@ class CachedRows {
     for (const list of [keys, values])
       for (const array of list)
         for (let head = 0; head < heads; head++) array.fill(0, head * count * size, (head * count + 1) * size)
-    for (const [node, first] of this.nodes) {
+    for (const [node, first] of this.#nodes) {
       for (const [i, { position, virtual }] of node.positions.entries()) {
         keyPositions[first + i] = position
         blindKeyPositions[first + i] = virtual ? EMPTY_POSITION : position
@@ -270,7 +279,7 @@ class CachedRows {
         }
       }
     }
-    for (const [{ blocks, ownLength }, first] of this.owners) {
+    for (const [{ blocks, ownLength }, first] of this.#owners) {
       for (const [i, block] of blocks.entries()) {
         const filled = Math.min(BLOCK_LENGTH, ownLength - i * BLOCK_LENGTH)
         if (filled <= 0) break

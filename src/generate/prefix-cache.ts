@@ -41,27 +41,29 @@ const REMEMBERED = 8192
  * once. A part is kept when a second sequence has it, and forgotten in order of last use when the cache grows past its limit.
  */
 export class PrefixCache {
-  private readonly roots = new Map<string, PrefixNode>()
+  readonly #roots = new Map<string, PrefixNode>()
   /** Parts in order of last use, a part always before those that it follows. */
-  private readonly recent = new Set<PrefixNode>()
-  private bytes = 0
-  private empty = 0
+  readonly #recent = new Set<PrefixNode>()
+  #bytes = 0
+  #empty = 0
 
-  constructor(
-    /** Bytes of keys and values, at most, beside what sequences under way need. */
-    private readonly limit: number,
-  ) {}
+  /** Bytes of keys and values, at most, beside what sequences under way need. */
+  readonly #limit: number
+
+  constructor(limit: number) {
+    this.#limit = limit
+  }
 
   get size(): { readonly parts: number; readonly bytes: number } {
-    return { parts: this.recent.size, bytes: this.bytes }
+    return { parts: this.#recent.size, bytes: this.#bytes }
   }
 
   /** Where every text under a prompt begins. */
   root(prompt: string): PrefixNode {
-    const known = this.roots.get(prompt)
+    const known = this.#roots.get(prompt)
     if (known) return known
     const made = new PrefixNode(undefined, prompt, 0)
-    this.roots.set(prompt, made)
+    this.#roots.set(prompt, made)
     return made
   }
 
@@ -73,7 +75,7 @@ export class PrefixCache {
       if (!next?.keyValues || next.tokens >= ids.length) break
       node = next
     }
-    this.touch(node)
+    this.#touch(node)
     return node
   }
 
@@ -90,9 +92,9 @@ export class PrefixCache {
     if (known) return known
     const made = new PrefixNode(node, key, node.tokens + tokens)
     node.children.set(key, made)
-    this.empty++
-    this.touch(made)
-    this.trim()
+    this.#empty++
+    this.#touch(made)
+    this.#trim()
     return made
   }
 
@@ -101,10 +103,10 @@ export class PrefixCache {
     if (node.keyValues) return
     node.keyValues = keyValues
     node.positions = positions
-    this.bytes += keyValues.data.byteLength
-    if (node.parent) this.empty--
-    this.touch(node)
-    this.trim()
+    this.#bytes += keyValues.data.byteLength
+    if (node.parent) this.#empty--
+    this.#touch(node)
+    this.#trim()
   }
 
   /** Counts a sequence that begins with a part, and so with all before it. */
@@ -114,36 +116,36 @@ export class PrefixCache {
 
   release(node: PrefixNode): void {
     for (const part of node.path()) part.users--
-    this.trim()
+    this.#trim()
   }
 
   /** Forgets every part that no sequence holds. */
   clear(): void {
-    for (const node of this.recent) if (node.users === 0 && node.children.size === 0) this.drop(node)
+    for (const node of this.#recent) if (node.users === 0 && node.children.size === 0) this.#drop(node)
   }
 
-  private drop(node: PrefixNode): void {
+  #drop(node: PrefixNode): void {
     node.parent!.children.delete(node.key)
-    this.recent.delete(node)
-    if (node.keyValues) this.bytes -= node.keyValues.data.byteLength
-    else this.empty--
+    this.#recent.delete(node)
+    if (node.keyValues) this.#bytes -= node.keyValues.data.byteLength
+    else this.#empty--
   }
 
   /** Marks a beginning as used now: its end first, so that what follows is always forgotten before what it follows. */
-  private touch(node: PrefixNode): void {
+  #touch(node: PrefixNode): void {
     for (let part: PrefixNode = node; part.parent; part = part.parent) {
-      this.recent.delete(part)
-      this.recent.add(part)
+      this.#recent.delete(part)
+      this.#recent.add(part)
     }
   }
 
-  private trim(): void {
-    if (this.bytes <= this.limit && this.empty <= REMEMBERED) return
-    for (const node of this.recent) {
+  #trim(): void {
+    if (this.#bytes <= this.#limit && this.#empty <= REMEMBERED) return
+    for (const node of this.#recent) {
       if (node.users > 0 || node.children.size > 0) continue
-      if (node.keyValues ? this.bytes <= this.limit : this.empty <= REMEMBERED) continue
-      this.drop(node)
-      if (this.bytes <= this.limit && this.empty <= REMEMBERED) return
+      if (node.keyValues ? this.#bytes <= this.#limit : this.#empty <= REMEMBERED) continue
+      this.#drop(node)
+      if (this.#bytes <= this.#limit && this.#empty <= REMEMBERED) return
     }
   }
 }

@@ -5,10 +5,10 @@
  */
 export class PromptLookup {
   /** Guesses that were tried so far: what was expected of them, and what they came to. */
-  private expected = 0
-  private taken = 0
+  #expected = 0
+  #taken = 0
   /** Tokens that were alike before the last guesses. */
-  private matched = 0
+  #matched = 0
 
   /**
    * @param ids the text so far
@@ -18,11 +18,11 @@ export class PromptLookup {
   guess(ids: readonly number[], most: number, worth: number): Guess[] {
     const guesses: Guess[] = []
     const { end, length } = longestMatch(ids)
-    this.matched = length
+    this.#matched = length
     if (length === 0) return guesses
     let chance = 1
     while (guesses.length < most) {
-      chance *= this.chance(length + guesses.length)
+      chance *= this.#chance(length + guesses.length)
       if (chance < worth) break
       // A text that repeats itself goes on in its own guesses.
       const at = end + guesses.length
@@ -34,12 +34,12 @@ export class PromptLookup {
   /** @param taken of the last guesses that were run, so many were taken */
   settle(guesses: number, taken: number): void {
     const tried = Math.min(guesses, taken + 1)
-    for (let i = 0; i < tried; i++) this.expected += usualChance(this.matched + i)
-    this.taken += taken
+    for (let i = 0; i < tried; i++) this.#expected += usualChance(this.#matched + i)
+    this.#taken += taken
   }
 
-  private chance(length: number): number {
-    return Math.min(0.99, usualChance(length) * ((this.taken + PRIOR) / (this.expected + PRIOR)))
+  #chance(length: number): number {
+    return Math.min(0.99, usualChance(length) * ((this.#taken + PRIOR) / (this.#expected + PRIOR)))
   }
 }
 

@@ -35,31 +35,31 @@ export interface Choice {
 
 /** Chooses the tokens of one request, by its own random numbers: what else runs does not change them. */
 export class Sampler {
-  private readonly temperature: number
-  private readonly topK: number
-  private readonly topP: number
-  private readonly minP: number
-  private readonly penalty: number
-  private readonly random: RandomGenerator
-  private readonly wantsLogProbability: boolean
-  private readonly alternatives: number
+  readonly #temperature: number
+  readonly #topK: number
+  readonly #topP: number
+  readonly #minP: number
+  readonly #penalty: number
+  readonly #random: RandomGenerator
+  readonly #wantsLogProbability: boolean
+  readonly #alternatives: number
 
   /** @throws GradpromptError `invalid-option` */
   constructor(options: SamplingOptions) {
-    this.temperature = inRange('temperature', options.temperature ?? 0, 0, Number.MAX_VALUE)
-    this.topK = inRange('topK', options.topK ?? 0, 0, Number.MAX_SAFE_INTEGER, true)
-    this.topP = inRange('topP', options.topP ?? 1, Number.MIN_VALUE, 1)
-    this.minP = inRange('minP', options.minP ?? 0, 0, 1)
-    this.penalty = inRange('repetitionPenalty', options.repetitionPenalty ?? 1, Number.MIN_VALUE, Number.MAX_VALUE)
-    this.wantsLogProbability = options.logProbabilities ?? false
-    this.alternatives = inRange('alternatives', options.alternatives ?? 0, 0, 1000, true)
+    this.#temperature = inRange('temperature', options.temperature ?? 0, 0, Number.MAX_VALUE)
+    this.#topK = inRange('topK', options.topK ?? 0, 0, Number.MAX_SAFE_INTEGER, true)
+    this.#topP = inRange('topP', options.topP ?? 1, Number.MIN_VALUE, 1)
+    this.#minP = inRange('minP', options.minP ?? 0, 0, 1)
+    this.#penalty = inRange('repetitionPenalty', options.repetitionPenalty ?? 1, Number.MIN_VALUE, Number.MAX_VALUE)
+    this.#wantsLogProbability = options.logProbabilities ?? false
+    this.#alternatives = inRange('alternatives', options.alternatives ?? 0, 0, 1000, true)
     const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31)
-    this.random = randomGenerator(inRange('seed', seed, -(2 ** 53), 2 ** 53, true), streams.token)
+    this.#random = randomGenerator(inRange('seed', seed, -(2 ** 53), 2 ** 53, true), streams.token)
   }
 
   /** Whether the likeliest token, which the program itself knows, is not all that is needed. */
   get needsLogits(): boolean {
-    return this.temperature > 0 || this.penalty !== 1 || this.wantsLogProbability
+    return this.#temperature > 0 || this.#penalty !== 1 || this.#wantsLogProbability
   }
 
   /**
@@ -71,11 +71,11 @@ export class Sampler {
    *   those of the likeliest tokens
    */
   choose(logits: Float32Array, ids: readonly number[]): Choice {
-    const scores = this.penalty === 1 ? logits : penalised(logits, ids, this.penalty)
-    const token = this.temperature === 0 ? highest(scores) : this.draw(scores)
-    if (!this.wantsLogProbability) return { token, logProbability: Number.NaN, alternatives: [] }
+    const scores = this.#penalty === 1 ? logits : penalised(logits, ids, this.#penalty)
+    const token = this.#temperature === 0 ? highest(scores) : this.#draw(scores)
+    if (!this.#wantsLogProbability) return { token, logProbability: Number.NaN, alternatives: [] }
     const sum = logSumExp(logits)
-    const likeliest = this.alternatives === 0 ? [] : largest(relativeWeights(logits, 1), this.alternatives)
+    const likeliest = this.#alternatives === 0 ? [] : largest(relativeWeights(logits, 1), this.#alternatives)
     return {
       token,
       logProbability: logits[token]! - sum,
@@ -83,16 +83,16 @@ export class Sampler {
     }
   }
 
-  private draw(scores: Float32Array): number {
-    const weights = relativeWeights(scores, this.temperature)
-    let kept = this.topK > 0 && this.topK < scores.length ? largest(weights, this.topK) : undefined
-    if (this.topP < 1) kept = nucleus(weights, kept, this.topP)
-    if (this.minP > 0) kept = (kept ?? everything(weights.length)).filter(id => weights[id]! >= this.minP)
+  #draw(scores: Float32Array): number {
+    const weights = relativeWeights(scores, this.#temperature)
+    let kept = this.#topK > 0 && this.#topK < scores.length ? largest(weights, this.#topK) : undefined
+    if (this.#topP < 1) kept = nucleus(weights, kept, this.#topP)
+    if (this.#minP > 0) kept = (kept ?? everything(weights.length)).filter(id => weights[id]! >= this.#minP)
     const count = kept?.length ?? weights.length
     const at = (i: number) => (kept ? kept[i]! : i)
     let total = 0
     for (let i = 0; i < count; i++) total += weights[at(i)]!
-    let rest = ((uniformInt(this.random, 0, 0x7fffffff) + 0.5) / 0x80000000) * total
+    let rest = ((uniformInt(this.#random, 0, 0x7fffffff) + 0.5) / 0x80000000) * total
     for (let i = 0; i < count; i++) {
       rest -= weights[at(i)]!
       if (rest < 0) return at(i)

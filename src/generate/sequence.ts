@@ -29,29 +29,32 @@ export class Sequence implements BlockOwner {
   done = 0
   /** Blocks that are set aside for it. */
   reserved = 0
-  private readonly sampler: Sampler
-  private readonly lookup = new PromptLookup()
-  private readonly stream: TextStream
-  private readonly logProbabilities: number[] = []
-  private readonly alternatives: (readonly Alternative[])[] = []
-  private readonly endTokenIds: ReadonlySet<number>
+  readonly #sampler: Sampler
+  readonly #lookup = new PromptLookup()
+  readonly #stream: TextStream
+  readonly #logProbabilities: number[] = []
+  readonly #alternatives: (readonly Alternative[])[] = []
+  readonly #endTokenIds: ReadonlySet<number>
   /** How the answer ended, while the tokens behind it are put in. */
-  private ending: Ending | undefined
+  #ending: Ending | undefined
+
+  readonly #settle: { resolve(generation: Generation): void; reject(error: unknown): void }
 
   constructor(
     readonly request: GenerationRequest,
     readonly placement: Placement,
     tokenizer: Tokenizer,
     endTokenIds: Iterable<number>,
-    private readonly settle: { resolve(generation: Generation): void; reject(error: unknown): void },
+    settle: { resolve(generation: Generation): void; reject(error: unknown): void },
   ) {
+    this.#settle = settle
     this.ids = [...request.ids]
     this.promptLength = request.ids.length
-    this.sampler = new Sampler(request)
+    this.#sampler = new Sampler(request)
     // A soft token has no text.
     const words = request.ids.filter(id => id < tokenizer.vocabSize)
-    this.stream = new TextStream(tokenizer, words, request.stop ?? [], request.onText)
-    this.endTokenIds = new Set([...endTokenIds, ...(request.stopTokenIds ?? [])])
+    this.#stream = new TextStream(tokenizer, words, request.stop ?? [], request.onText)
+    this.#endTokenIds = new Set([...endTokenIds, ...(request.stopTokenIds ?? [])])
   }
 
   /** Position of a token by its place among `ids`. */
@@ -66,11 +69,11 @@ export class Sequence implements BlockOwner {
    */
   needsLogits(ahead = 0): boolean {
     const { continuation } = this.request
-    if (continuation === undefined) return this.sampler.needsLogits
+    if (continuation === undefined) return this.#sampler.needsLogits
     const unscored = continuation.ids.length - continuation.scored
     // An answer's end is not known before it is there: then its first logits may be those of a scored token.
-    if (this.ending === undefined) return this.sampler.needsLogits || unscored === 0
-    const put = this.ending.put + ahead
+    if (this.#ending === undefined) return this.#sampler.needsLogits || unscored === 0
+    const put = this.#ending.put + ahead
     return put >= unscored && put < continuation.ids.length
   }
 
@@ -82,12 +85,12 @@ export class Sequence implements BlockOwner {
   guess(most: number, worth: number): Guess[] {
     const { continuation, maxNewTokens } = this.request
     // What goes on behind the answer is known.
-    if (this.ending !== undefined) {
-      const { put } = this.ending
+    if (this.#ending !== undefined) {
+      const { put } = this.#ending
       return continuation!.ids.slice(put, put + most).map(id => ({ id, chance: 1 }))
     }
     const left = maxNewTokens - (this.ids.length - this.promptLength)
-    return this.lookup.guess(this.ids, Math.min(most, left - 1), worth)
+    return this.#lookup.guess(this.ids, Math.min(most, left - 1), worth)
   }
 
   get aborted(): boolean {
@@ -102,25 +105,25 @@ export class Sequence implements BlockOwner {
    * @returns whether the answer ends here; then the request is settled
    */
   accept(likeliest: number, logits: Float32Array | undefined): boolean {
-    if (this.ending !== undefined) return this.goOn(this.ending, likeliest, logits)
+    if (this.#ending !== undefined) return this.#goOn(this.#ending, likeliest, logits)
     // Without an answer the continuation follows the prompt.
-    if (this.request.maxNewTokens === 0) return this.end('length', undefined, { likeliest, logits })
+    if (this.request.maxNewTokens === 0) return this.#end('length', undefined, { likeliest, logits })
     const { token, logProbability, alternatives } = logits
-      ? this.sampler.choose(logits, this.ids)
+      ? this.#sampler.choose(logits, this.ids)
       : { token: likeliest, logProbability: Number.NaN, alternatives: [] }
     try {
-      if (this.endTokenIds.has(token)) return this.end('stop', this.stream.finish() ?? token, { likeliest, logits })
+      if (this.#endTokenIds.has(token)) return this.#end('stop', this.#stream.finish() ?? token, { likeliest, logits })
       this.ids.push(token)
-      if (this.request.logProbabilities) this.logProbabilities.push(logProbability)
-      if (this.request.alternatives !== undefined) this.alternatives.push(alternatives)
-      const met = this.stream.push(token)
-      if (met !== undefined) return this.end('stop', met)
+      if (this.request.logProbabilities) this.#logProbabilities.push(logProbability)
+      if (this.request.alternatives !== undefined) this.#alternatives.push(alternatives)
+      const met = this.#stream.push(token)
+      if (met !== undefined) return this.#end('stop', met)
       if (this.ids.length - this.promptLength < this.request.maxNewTokens) return false
-      const late = this.stream.finish()
-      return this.end(late === undefined ? 'length' : 'stop', late)
+      const late = this.#stream.finish()
+      return this.#end(late === undefined ? 'length' : 'stop', late)
     } catch (error) {
       // What listens to the text has failed: that ends this request alone.
-      this.settle.reject(error)
+      this.#settle.reject(error)
       return true
     }
   }
@@ -135,74 +138,74 @@ export class Sequence implements BlockOwner {
     guesses: readonly number[],
     resultOf: (ahead: number) => { readonly likeliest: number; readonly logits: Float32Array | undefined },
   ): number | undefined {
-    const answering = this.ending === undefined
+    const answering = this.#ending === undefined
     let ahead = 0
     for (; ; ahead++) {
       const { likeliest, logits } = resultOf(ahead)
       if (this.accept(likeliest, logits)) return undefined
       // Where the continuation has begun, logits may be wanted that were not asked for.
-      if (ahead === guesses.length || this.ids.at(-1) !== guesses[ahead] || (this.ending === undefined) !== answering) break
+      if (ahead === guesses.length || this.ids.at(-1) !== guesses[ahead] || (this.#ending === undefined) !== answering) break
     }
-    if (answering) this.lookup.settle(guesses.length, ahead)
+    if (answering) this.#lookup.settle(guesses.length, ahead)
     return ahead + 1
   }
 
   /** Ends the answer with what there is. */
   abort(): void {
     try {
-      this.stream.finish()
-      this.resolve('aborted')
+      this.#stream.finish()
+      this.#resolve('aborted')
     } catch (error) {
-      this.settle.reject(error)
+      this.#settle.reject(error)
     }
   }
 
   fail(error: unknown): void {
-    this.settle.reject(error)
+    this.#settle.reject(error)
   }
 
   /**
    * The answer has ended.
    * @param now what the model says behind the last token, where that is an end token, which stays out
    */
-  private end(
+  #end(
     finishReason: Ending['finishReason'],
     stoppedBy?: string | number,
     now?: { readonly likeliest: number; readonly logits: Float32Array | undefined },
   ): boolean {
     const ending = { finishReason, stoppedBy, length: this.ids.length, put: 0, logProbabilities: [], likeliest: [] }
-    if (this.request.continuation === undefined) return this.resolve(finishReason, ending)
-    this.ending = ending
-    return now !== undefined && this.goOn(ending, now.likeliest, now.logits)
+    if (this.request.continuation === undefined) return this.#resolve(finishReason, ending)
+    this.#ending = ending
+    return now !== undefined && this.#goOn(ending, now.likeliest, now.logits)
   }
 
   /** Puts the next token of the continuation in. */
-  private goOn(ending: Ending, likeliest: number, logits: Float32Array | undefined): boolean {
+  #goOn(ending: Ending, likeliest: number, logits: Float32Array | undefined): boolean {
     const { ids, scored } = this.request.continuation!
     const next = ids[ending.put]
     if (ending.put >= ids.length - scored) {
       ending.likeliest.push(likeliest)
       if (next !== undefined) ending.logProbabilities.push(logits![next]! - logSumExp(logits!))
     }
-    if (next === undefined) return this.resolve(ending.finishReason, ending)
+    if (next === undefined) return this.#resolve(ending.finishReason, ending)
     this.ids.push(next)
     ending.put++
     return false
   }
 
-  private resolve(finishReason: Generation['finishReason'], ending?: Ending): true {
-    const { stoppedBy, length = this.ids.length, logProbabilities, likeliest = [] } = ending ?? this.ending ?? {}
+  #resolve(finishReason: Generation['finishReason'], ending?: Ending): true {
+    const { stoppedBy, length = this.ids.length, logProbabilities, likeliest = [] } = ending ?? this.#ending ?? {}
     const continuation: ContinuationScore | undefined =
       this.request.continuation && finishReason !== 'aborted'
         ? { logProbabilities: logProbabilities ?? [], likeliest }
         : undefined
-    this.settle.resolve({
+    this.#settle.resolve({
       ids: this.ids.slice(this.promptLength, length),
-      text: this.stream.text,
+      text: this.#stream.text,
       finishReason,
       ...(stoppedBy === undefined ? {} : { stoppedBy }),
-      ...(this.request.logProbabilities ? { logProbabilities: this.logProbabilities } : {}),
-      ...(this.request.alternatives === undefined ? {} : { alternatives: this.alternatives }),
+      ...(this.request.logProbabilities ? { logProbabilities: this.#logProbabilities } : {}),
+      ...(this.request.alternatives === undefined ? {} : { alternatives: this.#alternatives }),
       promptTokens: this.promptLength,
       ...(continuation === undefined ? {} : { continuation }),
     })

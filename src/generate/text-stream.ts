@@ -10,84 +10,86 @@ const INCOMPLETE = '\uFFFD'
  * one character may be several tokens.
  */
 export class TextStream {
-  private readonly ids: number[]
+  readonly #ids: number[]
   /** The text from `start` on is decoded again with every token; what is before `read` is known already. */
-  private start = 0
-  private read: number
-  private decoded = ''
-  private given = 0
-  private readonly longest: number
+  #start = 0
+  #read: number
+  #decoded = ''
+  #given = 0
+  readonly #longest: number
 
-  constructor(
-    private readonly tokenizer: Tokenizer,
-    promptIds: readonly number[],
-    private readonly stop: readonly string[],
-    private readonly onText?: (piece: string) => void,
-  ) {
+  readonly #tokenizer: Tokenizer
+  readonly #stop: readonly string[]
+  readonly #onText: ((piece: string) => void) | undefined
+
+  constructor(tokenizer: Tokenizer, promptIds: readonly number[], stop: readonly string[], onText?: (piece: string) => void) {
+    this.#tokenizer = tokenizer
+    this.#stop = stop
+    this.#onText = onText
     const context = promptIds.slice(-CONTEXT)
-    this.ids = this.decode(context).endsWith(INCOMPLETE) ? [] : context
-    this.read = this.ids.length
-    this.longest = Math.max(0, ...stop.map(({ length }) => length))
+    this.#ids = this.#decode(context).endsWith(INCOMPLETE) ? [] : context
+    this.#read = this.#ids.length
+    this.#longest = Math.max(0, ...stop.map(({ length }) => length))
   }
 
   /** The whole text so far; after a stop string, what stands before it. */
   get text(): string {
-    return this.decoded
+    return this.#decoded
   }
 
   /** Adds a token. @returns the stop string that it completes */
   push(id: number): string | undefined {
-    this.ids.push(id)
-    const known = this.decode(this.ids.slice(this.start, this.read))
-    const whole = this.decode(this.ids.slice(this.start))
+    this.#ids.push(id)
+    const known = this.#decode(this.#ids.slice(this.#start, this.#read))
+    const whole = this.#decode(this.#ids.slice(this.#start))
     if (whole.endsWith(INCOMPLETE)) return undefined
-    this.start = this.read
-    this.read = this.ids.length
-    return this.add(whole.slice(known.length))
+    this.#start = this.#read
+    this.#read = this.#ids.length
+    return this.#add(whole.slice(known.length))
   }
 
   /** Gives out what was held back: nothing more comes. @returns the stop string that it completes */
   finish(): string | undefined {
-    const known = this.decode(this.ids.slice(this.start, this.read))
-    const met = this.add(this.decode(this.ids.slice(this.start)).slice(known.length))
-    this.start = this.read = this.ids.length
-    if (met === undefined) this.give(this.decoded.length)
+    const known = this.#decode(this.#ids.slice(this.#start, this.#read))
+    const met = this.#add(this.#decode(this.#ids.slice(this.#start)).slice(known.length))
+    this.#start = this.#read = this.#ids.length
+    if (met === undefined) this.#give(this.#decoded.length)
     return met
   }
 
-  private decode(ids: readonly number[]): string {
-    return this.tokenizer.decode(ids, { skipSpecialTokens: true })
+  #decode(ids: readonly number[]): string {
+    return this.#tokenizer.decode(ids, { skipSpecialTokens: true })
   }
 
-  private add(piece: string): string | undefined {
-    const from = Math.max(this.given, this.decoded.length - this.longest + 1)
-    this.decoded += piece
-    const met = this.stop
-      .map(text => ({ text, at: this.decoded.indexOf(text, from) }))
+  #add(piece: string): string | undefined {
+    const from = Math.max(this.#given, this.#decoded.length - this.#longest + 1)
+    this.#decoded += piece
+    const met = this.#stop
+      .map(text => ({ text, at: this.#decoded.indexOf(text, from) }))
       .filter(({ at }) => at >= 0)
       .sort((a, b) => a.at - b.at || b.text.length - a.text.length)[0]
     if (met) {
-      this.decoded = this.decoded.slice(0, met.at)
-      this.give(met.at)
+      this.#decoded = this.#decoded.slice(0, met.at)
+      this.#give(met.at)
       return met.text
     }
-    this.give(this.decoded.length - this.heldBack())
+    this.#give(this.#decoded.length - this.#heldBack())
     return undefined
   }
 
   /** Length of the longest end of the text that some stop string begins with. */
-  private heldBack(): number {
-    for (let length = Math.min(this.longest - 1, this.decoded.length); length > 0; length--) {
-      const end = this.decoded.slice(-length)
-      if (this.stop.some(text => text.startsWith(end))) return length
+  #heldBack(): number {
+    for (let length = Math.min(this.#longest - 1, this.#decoded.length); length > 0; length--) {
+      const end = this.#decoded.slice(-length)
+      if (this.#stop.some(text => text.startsWith(end))) return length
     }
     return 0
   }
 
-  private give(end: number): void {
-    if (end <= this.given) return
-    const piece = this.decoded.slice(this.given, end)
-    this.given = end
-    this.onText?.(piece)
+  #give(end: number): void {
+    if (end <= this.#given) return
+    const piece = this.#decoded.slice(this.#given, end)
+    this.#given = end
+    this.#onText?.(piece)
   }
 }

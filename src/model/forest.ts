@@ -47,25 +47,25 @@ export class Forest {
   /** Tokens of the text rows, which are those from `firstText` on. */
   readonly tokenIds: number[] = []
   /** Place of each token in its text, and whether it belongs to an answer. */
-  private readonly textIndex: number[] = []
-  private readonly answerMask: number[] = []
+  readonly #textIndex: number[] = []
+  readonly #answerMask: number[] = []
   /** Position of each row. */
   readonly positions: number[] = []
   /** Number of shared rows. */
   readonly shared: number
   /** Rows before this one are virtual tokens. */
-  private readonly firstText: number
-  private readonly prefix: number
+  readonly #firstText: number
+  readonly #prefix: number
   /** Text rows of each sequence beyond what is shared. */
-  private readonly own: Segment[] = []
-  private readonly children: Segment[][] = []
-  private readonly instructions: number[] = []
-  private readonly placeholder: boolean
+  readonly #own: Segment[] = []
+  readonly #children: Segment[][] = []
+  readonly #instructions: number[] = []
+  readonly #placeholder: boolean
 
-  constructor(
-    sequences: readonly Sequence[],
-    private readonly placement: PromptPlacement,
-  ) {
+  readonly #placement: PromptPlacement
+
+  constructor(sequences: readonly Sequence[], placement: PromptPlacement) {
+    this.#placement = placement
     const { numVirtualTokens, position, perSequence = false } = placement
     const afterFirst = numVirtualTokens > 0 && position === 'after-bos'
     const lists = sequences.map(({ ids }) => ids)
@@ -85,27 +85,27 @@ export class Forest {
       Math.min(ids.length - 1, (placement.answersApart ? instructionLength : undefined) ?? ids.length)
     const most = Math.min(...sequences.map(limit))
     const alike = lists.length === 1 || perSequence ? 0 : Math.min(commonPrefix(lists), most)
-    this.prefix = Math.max(alike, afterFirst ? 1 : 0)
-    this.placeholder = perSequence || numVirtualTokens + this.prefix <= 0
+    this.#prefix = Math.max(alike, afterFirst ? 1 : 0)
+    this.#placeholder = perSequence || numVirtualTokens + this.#prefix <= 0
     if (perSequence) this.positions.push(0)
     for (let copy = 0; copy < (perSequence ? lists.length : 1); copy++)
       for (let i = 0; i < numVirtualTokens; i++) this.positions.push(afterFirst ? i + 1 : i)
-    this.firstText = this.positions.length
-    if (this.placeholder && !perSequence) this.push(PADDING_TOKEN, 0)
-    for (let i = 0; i < this.prefix; i++) this.push(lists[0]![i] ?? PADDING_TOKEN, this.positionOf(i), i)
+    this.#firstText = this.positions.length
+    if (this.#placeholder && !perSequence) this.#push(PADDING_TOKEN, 0)
+    for (let i = 0; i < this.#prefix; i++) this.#push(lists[0]![i] ?? PADDING_TOKEN, this.#positionOf(i), i)
     this.shared = perSequence ? 1 : this.positions.length
     for (const { ids, instructionLength = ids.length } of sequences) {
       const start = this.positions.length
-      for (let i = this.prefix; i < ids.length; i++) this.push(ids[i]!, this.positionOf(i), i, i >= instructionLength)
-      if (this.positions.length === start) this.push(PADDING_TOKEN, this.positionOf(this.prefix))
-      this.own.push({ start, length: this.positions.length - start })
-      this.instructions.push(Math.min(instructionLength, ids.length))
+      for (let i = this.#prefix; i < ids.length; i++) this.#push(ids[i]!, this.#positionOf(i), i, i >= instructionLength)
+      if (this.positions.length === start) this.#push(PADDING_TOKEN, this.#positionOf(this.#prefix))
+      this.#own.push({ start, length: this.positions.length - start })
+      this.#instructions.push(Math.min(instructionLength, ids.length))
     }
     for (const { ids, children } of sequences) {
-      this.children.push(
+      this.#children.push(
         (children ?? []).map(tokens => {
           const start = this.positions.length
-          for (const [i, id] of tokens.entries()) this.push(id, this.positionOf(ids.length + i), ids.length + i, true)
+          for (const [i, id] of tokens.entries()) this.#push(id, this.#positionOf(ids.length + i), ids.length + i, true)
           return { start, length: tokens.length }
         }),
       )
@@ -118,19 +118,19 @@ export class Forest {
 
   /** Whether a row is a key of several groups: its own and its children's. */
   get hasChildren(): boolean {
-    return this.children.some(segments => segments.some(({ length }) => length > 0))
+    return this.#children.some(segments => segments.some(({ length }) => length > 0))
   }
 
-  private push(id: number, position: number, textIndex = 0, answer = false): void {
+  #push(id: number, position: number, textIndex = 0, answer = false): void {
     this.tokenIds.push(id)
     this.positions.push(position)
-    this.textIndex.push(textIndex)
-    this.answerMask.push(answer ? 1 : 0)
+    this.#textIndex.push(textIndex)
+    this.#answerMask.push(answer ? 1 : 0)
   }
 
   /** Position of a sequence's token by its place among the ids. */
-  private positionOf(index: number): number {
-    const { numVirtualTokens, position } = this.placement
+  #positionOf(index: number): number {
+    const { numVirtualTokens, position } = this.#placement
     return position === 'after-bos' && index === 0 ? 0 : index + numVirtualTokens
   }
 
@@ -140,68 +140,68 @@ export class Forest {
    * @returns undefined for -1 when nothing stands there
    */
   rowOf(sequence: number, index: number): number | undefined {
-    const { numVirtualTokens, position, as } = this.placement
+    const { numVirtualTokens, position, as } = this.#placement
     if (index < 0) {
       const reads = numVirtualTokens > 0 && position === 'before-bos' && as !== 'keys'
       return reads ? this.virtualRow(sequence, numVirtualTokens - 1) : undefined
     }
     // What follows the first token is predicted from behind the prompt.
     if (index === 0 && position === 'after-bos' && numVirtualTokens > 0) return numVirtualTokens - 1
-    if (index < this.prefix) return this.firstText + index
-    return this.own[sequence]!.start + index - this.prefix
+    if (index < this.#prefix) return this.#firstText + index
+    return this.#own[sequence]!.start + index - this.#prefix
   }
 
   /** Row of a sequence's token among the text rows alone. */
   textRowOf(sequence: number, index: number): number {
-    if (index < this.prefix) return index
-    return this.own[sequence]!.start - this.firstText + index - this.prefix
+    if (index < this.#prefix) return index
+    return this.#own[sequence]!.start - this.#firstText + index - this.#prefix
   }
 
   /**
    * The text rows of what is known of each sequence's tokens, [ids.length, width] each: [N, width]. A row that belongs to nobody is zero.
    */
   textRows(values: readonly Float32Array[], width: number): ProgramInput {
-    const data = new Float32Array((this.rows - this.firstText) * width)
+    const data = new Float32Array((this.rows - this.#firstText) * width)
     for (const [i, own] of values.entries()) {
-      const shared = this.prefix * width
+      const shared = this.#prefix * width
       if (i === 0) data.set(own.subarray(0, shared))
-      data.set(own.subarray(shared), this.textRowOf(i, this.prefix) * width)
+      data.set(own.subarray(shared), this.textRowOf(i, this.#prefix) * width)
     }
     return { data, shape: [data.length / width, width] }
   }
 
   /** Row of a sequence's virtual token. */
   virtualRow(sequence: number, index: number): number {
-    return this.placement.perSequence ? 1 + sequence * this.placement.numVirtualTokens + index : index
+    return this.#placement.perSequence ? 1 + sequence * this.#placement.numVirtualTokens + index : index
   }
 
   /** Row of a child's token. */
   childRow(sequence: number, child: number, index: number): number {
-    return this.children[sequence]![child]!.start + index
+    return this.#children[sequence]![child]!.start + index
   }
 
   /** The inputs of a program over this forest that reads the targets' rows. */
   inputs(targets: readonly Target[]): { inputs: Record<string, ProgramInput>; readRows: number[] } {
-    const { as, perSequence } = this.placement
+    const { as, perSequence } = this.#placement
     const readRows = [...new Set(targets.map(({ row }) => row))].sort((a, b) => a - b)
     const place = new Map(readRows.map((row, i) => [row, i]))
     const rowWeight = new Float32Array(readRows.length)
     for (const { row, weight } of targets) rowWeight[place.get(row)!]! += weight
     // Rows before this one are keys without hidden states.
-    const first = as === 'keys' ? this.firstText : 0
+    const first = as === 'keys' ? this.#firstText : 0
     const readInverse = new Int32Array(this.rows - first).fill(readRows.length)
     for (const [row, i] of place) readInverse[row - first] = i
     const masking = Int32Array.from(this.positions)
-    if (this.placeholder) masking[0] = BEYOND
-    const groups = this.groups(first)
+    if (this.#placeholder) masking[0] = BEYOND
+    const groups = this.#groups(first)
     // Groups of shared rows that nobody reads go; one with keys of its own stays, since every key row has its slot.
     const readGroups = groups
       .map(({ queries, keys }) => ({ keys, queries: queries.filter(row => place.has(row)) }))
       .filter(({ queries, keys }) => queries.length + keys.length > 0)
     const inputs = {
       tokenIds: vector(Int32Array.from(this.tokenIds)),
-      textIndex: vector(Int32Array.from(this.textIndex)),
-      answerMask: vector(Float32Array.from(this.answerMask)),
+      textIndex: vector(Int32Array.from(this.#textIndex)),
+      answerMask: vector(Float32Array.from(this.#answerMask)),
       positions: vector(Int32Array.from(this.positions)),
       sharedPositions: vector(masking.slice(0, this.shared)),
       readIndex: vector(Int32Array.from(readRows, row => row - first)),
@@ -210,28 +210,28 @@ export class Forest {
       targetId: vector(Int32Array.from(targets, ({ id }) => id)),
       targetWeight: vector(Float32Array.from(targets, ({ weight }) => weight)),
       rowWeight: vector(rowWeight),
-      ...this.layout({ name: '', groups, masking, place: row => row - first, count: this.rows - first }),
-      ...this.layout({ name: 'read', groups: readGroups, masking, place: row => place.get(row)!, count: readRows.length }),
-      ...(perSequence ? this.instructionInputs() : {}),
+      ...this.#layout({ name: '', groups, masking, place: row => row - first, count: this.rows - first }),
+      ...this.#layout({ name: 'read', groups: readGroups, masking, place: row => place.get(row)!, count: readRows.length }),
+      ...(perSequence ? this.#instructionInputs() : {}),
     }
     return { inputs, readRows }
   }
 
   /** Where children see their parents' keys a row is the key of several groups, and nothing is differentiated. */
-  private layout(layout: GroupLayout): Record<string, ProgramInput> {
+  #layout(layout: GroupLayout): Record<string, ProgramInput> {
     return { ...groupInputs(layout), ...(this.hasChildren ? {} : keySlots(layout, this.shared, this.rows)) }
   }
 
   /** Where the instruction of each sequence stands among the text rows. */
-  private instructionInputs(): Record<string, ProgramInput> {
-    const count = this.own.length
-    const longest = Math.max(1, ...this.instructions)
+  #instructionInputs(): Record<string, ProgramInput> {
+    const count = this.#own.length
+    const longest = Math.max(1, ...this.#instructions)
     const instructionIndex = new Int32Array(count * longest)
     const instructionMask = new Float32Array(count * longest)
-    const instructionInverse = new Int32Array(this.rows - this.firstText).fill(count * longest)
-    for (const [i, { start }] of this.own.entries()) {
-      for (let j = 0; j < this.instructions[i]!; j++) {
-        const row = start - this.firstText + j
+    const instructionInverse = new Int32Array(this.rows - this.#firstText).fill(count * longest)
+    for (const [i, { start }] of this.#own.entries()) {
+      for (let j = 0; j < this.#instructions[i]!; j++) {
+        const row = start - this.#firstText + j
         instructionIndex[i * longest + j] = row
         instructionMask[i * longest + j] = 1
         instructionInverse[row] = i * longest + j
@@ -245,21 +245,21 @@ export class Forest {
   }
 
   /** @param first the first row that queries */
-  private groups(first: number): Group[] {
+  #groups(first: number): Group[] {
     const groups: Group[] = []
-    const { perSequence, as, numVirtualTokens } = this.placement
+    const { perSequence, as, numVirtualTokens } = this.#placement
     const virtual = (sequence: number) =>
       perSequence ? range({ start: this.virtualRow(sequence, 0), length: numVirtualTokens }) : []
-    const longest = Math.max(...this.own.map(({ length }) => length))
+    const longest = Math.max(...this.#own.map(({ length }) => length))
     const step = Math.max(longest, Math.min(this.shared, SHARED_GROUP))
     for (let start = first; start < this.shared; start += step) {
       groups.push({ queries: range({ start, length: Math.min(step, this.shared - start) }), keys: [] })
     }
-    for (const [i, own] of this.own.entries()) {
+    for (const [i, own] of this.#own.entries()) {
       const text = range(own)
       const keys = [...virtual(i), ...text]
       groups.push({ queries: as === 'keys' ? text : keys, keys })
-      for (const child of this.children[i]!) {
+      for (const child of this.#children[i]!) {
         const queries = range(child)
         if (queries.length > 0) groups.push({ queries, keys: [...keys, ...queries] })
       }

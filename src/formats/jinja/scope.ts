@@ -4,10 +4,14 @@ import type { Value } from './values.js'
 export class Scope {
   readonly #own = new Map<string, Value>()
 
-  constructor(private readonly outer?: Scope) {}
+  readonly #outer: Scope | undefined
+
+  constructor(outer?: Scope) {
+    this.#outer = outer
+  }
 
   get(name: string): Value {
-    for (let scope: Scope | undefined = this; scope !== undefined; scope = scope.outer) {
+    for (let scope: Scope | undefined = this; scope !== undefined; scope = scope.#outer) {
       if (scope.#own.has(name)) return scope.#own.get(name)
     }
     return undefined

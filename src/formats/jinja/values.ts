@@ -41,21 +41,24 @@ export class Budget {
   #steps = 0
   #characters = 0
 
+  readonly #maxSteps: number
+  readonly #maxCharacters: number
+
   /** @param characters how much text may be made, besides what is thrown away */
-  constructor(
-    private readonly maxSteps: number,
-    private readonly maxCharacters: number,
-  ) {}
+  constructor(maxSteps: number, maxCharacters: number) {
+    this.#maxSteps = maxSteps
+    this.#maxCharacters = maxCharacters
+  }
 
   steps(count = 1): void {
     this.#steps += count
-    if (this.#steps > this.maxSteps) throw new LimitError(`more than ${this.maxSteps} steps`)
+    if (this.#steps > this.#maxSteps) throw new LimitError(`more than ${this.#maxSteps} steps`)
   }
 
   /** Before the text is made. */
   text(length: number): void {
     this.#characters += length
-    if (this.#characters > this.maxCharacters) throw new LimitError(`more than ${this.maxCharacters} characters of text`)
+    if (this.#characters > this.#maxCharacters) throw new LimitError(`more than ${this.#maxCharacters} characters of text`)
   }
 }
 

@@ -74,10 +74,14 @@ export function checkId(id: unknown, content: string): number {
 
 /** Reads the fields of one step; what has another type than it should is `invalid-tokenizer`. */
 export class StepFields {
+  readonly #part: string
+
   constructor(
     readonly step: NonNullable<PipelineStep>,
-    private readonly part: string,
-  ) {}
+    part: string,
+  ) {
+    this.#part = part
+  }
 
   boolean(name: string, otherwise: boolean): boolean {
     const value = this.step[name] ?? otherwise
@@ -110,11 +114,11 @@ export class StepFields {
   steps(name: string): readonly NonNullable<PipelineStep>[] {
     const value = this.step[name]
     if (!Array.isArray(value) || value.length > maxSteps) return this.#wrong(name, value, `a list of at most ${maxSteps} steps`)
-    return value.map(item => stepOf(item, this.part) ?? this.#wrong(name, item, 'a step'))
+    return value.map(item => stepOf(item, this.#part) ?? this.#wrong(name, item, 'a step'))
   }
 
   #wrong(name: string, value: unknown, expected: string): never {
-    throw invalid(`The tokenizer's ${this.part} ${this.step.type} cannot be read: ${name}`, describe(value), expected)
+    throw invalid(`The tokenizer's ${this.#part} ${this.step.type} cannot be read: ${name}`, describe(value), expected)
   }
 }
 

@@ -13,23 +13,28 @@ const MOST_BARREN_STEPS = 50
 
 /** Watches over prompts whose text the tokenizer reads as other tokens than those that were searched. */
 export class DriftGuard {
-  private readonly probes: readonly SearchRow[]
-  private barren = 0
+  readonly #probes: readonly SearchRow[]
+  #barren = 0
+
+  readonly #space: TokenSpace
+  readonly #policy: DriftPolicy
 
   constructor(
-    private readonly space: TokenSpace,
+    space: TokenSpace,
     rows: readonly SearchRow[],
-    private readonly policy: DriftPolicy,
+    policy: DriftPolicy,
     /** Prompts that drifted, so far. */
     public drifted = 0,
   ) {
+    this.#space = space
+    this.#policy = policy
     // Those that differ most: by what stands before the prompt.
     const texts = new Map(rows.map(row => [row.text.before.slice(-8) + row.text.after.slice(0, 8), row]))
-    this.probes = [...texts.values()].slice(0, PROBED_ROWS)
+    this.#probes = [...texts.values()].slice(0, PROBED_ROWS)
   }
 
   readsBack(ids: readonly number[]): boolean {
-    return this.probes.every(row => this.space.readsBack(ids, row))
+    return this.#probes.every(row => this.#space.readsBack(ids, row))
   }
 
   /** The same, and a prompt that does not is counted. */
@@ -49,18 +54,18 @@ export class DriftGuard {
       const reads = isSame || this.readsBack(candidate.ids)
       if (!reads) this.drifted++
       if (!isSame && reads) moves++
-      if (!reads && this.policy === 'drop') continue
+      if (!reads && this.#policy === 'drop') continue
       kept.push(candidate)
-      penalties.push(reads || typeof this.policy === 'string' ? 0 : this.policy.penalty)
+      penalties.push(reads || typeof this.#policy === 'string' ? 0 : this.#policy.penalty)
     }
-    if (candidates.some(({ swaps }) => swaps.length > 0)) this.barren = moves > 0 ? 0 : this.barren + 1
-    if (this.policy === 'drop' && this.barren >= MOST_BARREN_STEPS) throw allDrift(this.drifted, this.space)
+    if (candidates.some(({ swaps }) => swaps.length > 0)) this.#barren = moves > 0 ? 0 : this.#barren + 1
+    if (this.#policy === 'drop' && this.#barren >= MOST_BARREN_STEPS) throw allDrift(this.drifted, this.#space)
     return { candidates: kept, penalties }
   }
 
   /** Takes over as many of a prompt's changes as read back, one after the other. */
   settled(from: readonly number[], swaps: readonly { readonly position: number; readonly to: number }[]): Candidate {
-    if (this.policy !== 'drop') return substituted(from, swaps)
+    if (this.#policy !== 'drop') return substituted(from, swaps)
     const whole = substituted(from, swaps)
     if (this.readsBack(whole.ids)) return whole
     this.drifted++

@@ -35,20 +35,23 @@ export function firstPolicy(hiddenSize: number, units: number, random: RandomGen
 
 /** A policy over the allowed tokens: a small network between a frozen model's last hidden state and its head. */
 export class Policy {
-  private readonly bias: Float32Array
+  readonly #bias: Float32Array
 
-  constructor(
-    private readonly programs: SearchPrograms,
-    private readonly allowed: Int32Array,
-    private readonly sizes: { readonly hiddenSize: number; readonly vocabSize: number },
-  ) {
-    this.bias = new Float32Array(sizes.vocabSize).fill(NEVER)
-    for (const id of allowed) this.bias[id] = 0
+  readonly #programs: SearchPrograms
+  readonly #allowed: Int32Array
+  readonly #sizes: { readonly hiddenSize: number; readonly vocabSize: number }
+
+  constructor(programs: SearchPrograms, allowed: Int32Array, sizes: { readonly hiddenSize: number; readonly vocabSize: number }) {
+    this.#programs = programs
+    this.#allowed = allowed
+    this.#sizes = sizes
+    this.#bias = new Float32Array(sizes.vocabSize).fill(NEVER)
+    for (const id of allowed) this.#bias[id] = 0
   }
 
   /** @returns [states.length / d, V] */
   logits(parameters: Float32Array, states: Float32Array): Promise<Float32Array> {
-    return this.programs.policy(this.inputs(parameters, states))
+    return this.#programs.policy(this.#inputs(parameters, states))
   }
 
   /** By the parameters: of the weighted sum of the log-probabilities of tokens. */
@@ -59,31 +62,31 @@ export class Policy {
     weights: readonly number[],
   ): Promise<Float32Array> {
     const vector = (data: Int32Array | Float32Array) => ({ data, shape: [data.length] })
-    const parts = await this.programs.policyGradient({
-      ...this.inputs(parameters, states),
+    const parts = await this.#programs.policyGradient({
+      ...this.#inputs(parameters, states),
       rows: vector(Int32Array.from(actions.keys())),
       actions: vector(Int32Array.from(actions)),
       weights: vector(Float32Array.from(weights)),
     })
     const gradient = new Float32Array(parameters.length)
-    for (const { name, data } of policyParts(gradient, this.sizes.hiddenSize)) data.set(parts[name])
+    for (const { name, data } of policyParts(gradient, this.#sizes.hiddenSize)) data.set(parts[name])
     return gradient
   }
 
   /** The log-sum-exp of a row of logits over the allowed tokens: soft Q-learning's value of the state. */
   value(logits: Float32Array, row: number): number {
-    const own = this.rowOf(logits, row)
+    const own = this.#rowOf(logits, row)
     let highest = Number.NEGATIVE_INFINITY
-    for (const id of this.allowed) highest = Math.max(highest, own[id]!)
+    for (const id of this.#allowed) highest = Math.max(highest, own[id]!)
     let sum = 0
-    for (const id of this.allowed) sum += Math.exp(own[id]! - highest)
+    for (const id of this.#allowed) sum += Math.exp(own[id]! - highest)
     return Math.log(sum) + highest
   }
 
   /** A token by its probability among the `topk` likeliest; without `random` the likeliest, of equals the lowest id. */
   choose(logits: Float32Array, row: number, topk: number, random?: RandomGenerator): number {
-    const costs = this.rowOf(logits, row).map(logit => -logit)
-    const best = lowest(costs, this.allowed, random === undefined ? 1 : topk)
+    const costs = this.#rowOf(logits, row).map(logit => -logit)
+    const best = lowest(costs, this.#allowed, random === undefined ? 1 : topk)
     if (random === undefined) return best[0]!
     const weights = best.map(id => Math.exp(costs[best[0]!]! - costs[id]!))
     let left = ((random.next() >>> 0) / 0x1_0000_0000) * weights.reduce((sum, weight) => sum + weight, 0)
@@ -94,16 +97,16 @@ export class Policy {
     return best.at(-1)!
   }
 
-  private rowOf(logits: Float32Array, row: number): Float32Array {
-    return logits.subarray(row * this.sizes.vocabSize, (row + 1) * this.sizes.vocabSize)
+  #rowOf(logits: Float32Array, row: number): Float32Array {
+    return logits.subarray(row * this.#sizes.vocabSize, (row + 1) * this.#sizes.vocabSize)
   }
 
-  private inputs(parameters: Float32Array, states: Float32Array) {
-    const { hiddenSize, vocabSize } = this.sizes
+  #inputs(parameters: Float32Array, states: Float32Array) {
+    const { hiddenSize, vocabSize } = this.#sizes
     const parts = policyParts(parameters, hiddenSize).map(({ name, shape, data }) => [name, { data, shape }] as const)
     return {
       states: { data: states, shape: [states.length / hiddenSize, hiddenSize] },
-      bias: { data: this.bias, shape: [vocabSize] },
+      bias: { data: this.#bias, shape: [vocabSize] },
       ...Object.fromEntries(parts),
     }
   }

@@ -24,20 +24,20 @@ interface SelectionOptions {
 
 /** A candidate with its scores so far. */
 class Arm {
-  private readonly scores: PromptScore[] = []
+  readonly #scores: PromptScore[] = []
   constructor(readonly candidate: Candidate) {}
 
   get pulls(): number {
-    return this.scores.length
+    return this.#scores.length
   }
   get rowLosses(): number[] {
-    return this.scores.flatMap(({ rowLosses }) => rowLosses)
+    return this.#scores.flatMap(({ rowLosses }) => rowLosses)
   }
   get loss(): number {
-    return this.weighed(({ loss }) => loss)
+    return this.#weighed(({ loss }) => loss)
   }
   add(score: PromptScore): void {
-    this.scores.push(score)
+    this.#scores.push(score)
   }
   /** What is reported of a candidate that is given up. */
   get eliminated(): EliminatedCandidate {
@@ -45,12 +45,12 @@ class Arm {
     return {
       ...this.candidate,
       ...{ loss: this.loss, rowLosses, questions: rowLosses.length },
-      exact: this.scores.every(({ exact }) => exact),
-      exactRows: this.weighed(({ exactRows }) => exactRows),
+      exact: this.#scores.every(({ exact }) => exact),
+      exactRows: this.#weighed(({ exactRows }) => exactRows),
     }
   }
-  private weighed(value: (score: PromptScore) => number): number {
-    const sum = this.scores.reduce((sum, score) => sum + value(score) * score.rowLosses.length, 0)
+  #weighed(value: (score: PromptScore) => number): number {
+    const sum = this.#scores.reduce((sum, score) => sum + value(score) * score.rowLosses.length, 0)
     return sum / this.rowLosses.length
   }
 }

@@ -8,11 +8,15 @@ import type { ReasoningEntry } from '../score/reasoning.js'
  * with the entries that its checkpoint counts, and generates none of them again.
  */
 export class ReasoningLog {
+  readonly #path: string
+
   private constructor(
-    private readonly path: string,
+    path: string,
     /** Those that the search goes on with. */
     readonly entries: readonly ReasoningEntry[],
-  ) {}
+  ) {
+    this.#path = path
+  }
 
   /** @param count entries that are kept; later ones, of a step that was not finished, go */
   static async open(folder: string, count: number): Promise<ReasoningLog> {
@@ -28,6 +32,6 @@ export class ReasoningLog {
 
   /** @param text the reasoning as people read it */
   append(entry: ReasoningEntry, text: string): void {
-    appendFileSync(this.path, `${JSON.stringify({ ...entry, text })}\n`)
+    appendFileSync(this.#path, `${JSON.stringify({ ...entry, text })}\n`)
   }
 }

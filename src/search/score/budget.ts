@@ -24,18 +24,19 @@ export class BudgetSpent extends Error {}
 export class Budget {
   readonly spent: Spending
 
-  constructor(
-    private readonly limits: BudgetLimits,
-    private readonly elapsed: () => number,
-    spent: Spending = { generatedTokens: 0, computedTokens: 0 },
-  ) {
+  readonly #limits: BudgetLimits
+  readonly #elapsed: () => number
+
+  constructor(limits: BudgetLimits, elapsed: () => number, spent: Spending = { generatedTokens: 0, computedTokens: 0 }) {
+    this.#limits = limits
+    this.#elapsed = elapsed
     this.spent = { ...spent }
   }
 
   get isSpent(): boolean {
-    const { generatedTokens = Infinity, computedTokens = Infinity, seconds = Infinity } = this.limits
+    const { generatedTokens = Infinity, computedTokens = Infinity, seconds = Infinity } = this.#limits
     return (
-      this.spent.generatedTokens >= generatedTokens || this.spent.computedTokens >= computedTokens || this.elapsed() >= seconds
+      this.spent.generatedTokens >= generatedTokens || this.spent.computedTokens >= computedTokens || this.#elapsed() >= seconds
     )
   }
 
@@ -53,7 +54,7 @@ export class Budget {
   tooSmall(): GradpromptError {
     const { generatedTokens, computedTokens } = this.spent
     return new GradpromptError('budget-too-small', 'the budget does not pay for one step', {
-      found: `search.budget: ${JSON.stringify(this.limits)}; spent before the first step was done: ${generatedTokens} generated tokens, ${computedTokens} computed tokens, ${this.elapsed().toFixed(1)} seconds`,
+      found: `search.budget: ${JSON.stringify(this.#limits)}; spent before the first step was done: ${generatedTokens} generated tokens, ${computedTokens} computed tokens, ${this.#elapsed().toFixed(1)} seconds`,
       expected: 'a budget of several steps',
       hint: 'raise search.budget, or make a step smaller: fewer questions, fewer candidates',
     })

@@ -8,16 +8,23 @@ import { SearchPrograms } from './programs.js'
 
 /** A smaller model that scores prompts in the place of the one that they are searched for. */
 export class Draft {
-  private readonly programs: SearchPrograms
+  readonly #programs: SearchPrograms
+
+  readonly #target: LanguageModel
+  readonly #space: TokenSpace
+  /** A text is encoded with the special tokens that the tokenizer adds; chat templates write their own. */
+  readonly #addSpecialTokens: boolean
 
   private constructor(
     readonly model: LanguageModel,
-    private readonly target: LanguageModel,
-    private readonly space: TokenSpace,
-    /** A text is encoded with the special tokens that the tokenizer adds; chat templates write their own. */
-    private readonly addSpecialTokens: boolean,
+    target: LanguageModel,
+    space: TokenSpace,
+    addSpecialTokens: boolean,
   ) {
-    this.programs = new SearchPrograms(model)
+    this.#target = target
+    this.#space = space
+    this.#addSpecialTokens = addSpecialTokens
+    this.#programs = new SearchPrograms(model)
   }
 
   /** @throws GradpromptError as loading a model does */
@@ -31,7 +38,7 @@ export class Draft {
   }
 
   async dispose(): Promise<void> {
-    await this.programs.dispose()
+    await this.#programs.dispose()
     await this.model.dispose()
   }
 
@@ -48,16 +55,16 @@ export class Draft {
   }): DraftScorer {
     const budget = new Budget({ seconds: options.seconds }, options.elapsed)
     const settings = { free: [], fluency: 0, mellowmax: options.mellowmax }
-    const objective = new Objective(this.model, this.programs, budget, settings, options.signal)
+    const objective = new Objective(this.model, this.#programs, budget, settings, options.signal)
     return {
       get computedTokens() {
         return budget.spent.computedTokens
       },
       score: async (prompts, rows) => {
-        if (this.model.tokenizer.hash === this.target.tokenizer.hash)
+        if (this.model.tokenizer.hash === this.#target.tokenizer.hash)
           return (await objective.score(prompts, rows)).map(({ loss }) => loss)
         // Other tokens: every text is its own sequence.
-        const texts = prompts.flatMap(prompt => rows.map(row => this.reread(prompt, row)))
+        const texts = prompts.flatMap(prompt => rows.map(row => this.#reread(prompt, row)))
         const [scores] = await objective.score([[]], texts)
         return prompts.map((_, p) => {
           const own = scores!.rowLosses.slice(p * rows.length, (p + 1) * rows.length)
@@ -68,11 +75,11 @@ export class Draft {
   }
 
   /** A row's text under a prompt, in this model's tokens. */
-  private reread(prompt: readonly number[], row: SearchRow): SearchRow {
-    const encode = (text: string) => this.model.tokenizer.encode(text, { addSpecialTokens: this.addSpecialTokens })
-    const text = row.text.before + this.space.text(prompt) + row.text.after
+  #reread(prompt: readonly number[], row: SearchRow): SearchRow {
+    const encode = (text: string) => this.model.tokenizer.encode(text, { addSpecialTokens: this.#addSpecialTokens })
+    const text = row.text.before + this.#space.text(prompt) + row.text.after
     const ids = encode(text)
-    const context = encode(text.slice(0, text.length - this.space.text(row.answer).length))
+    const context = encode(text.slice(0, text.length - this.#space.text(row.answer).length))
     let border = 0
     while (border < context.length && border < ids.length - 1 && context[border] === ids[border]) border++
     const { maxPositionEmbeddings } = this.model.config

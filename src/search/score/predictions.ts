@@ -32,7 +32,7 @@ export class Predictions {
   async proposals(prompt: readonly number[], rows: readonly SearchRow[], positions: readonly number[]): Promise<Float32Array> {
     const { vocabSize } = this.model.config
     const means = new Float32Array(positions.length * vocabSize)
-    await this.eachProposal(prompt, rows, positions, (_, j, logProbabilities) => {
+    await this.#eachProposal(prompt, rows, positions, (_, j, logProbabilities) => {
       for (let v = 0; v < vocabSize; v++) means[j * vocabSize + v]! += logProbabilities[v]! / rows.length
     })
     return means
@@ -45,11 +45,11 @@ export class Predictions {
   async proposalsByRow(prompt: readonly number[], rows: readonly SearchRow[], position: number): Promise<Float32Array[]> {
     const { vocabSize } = this.model.config
     const all = rows.map(() => new Float32Array(vocabSize))
-    await this.eachProposal(prompt, rows, [position], (row, _, logProbabilities) => all[row]!.set(logProbabilities))
+    await this.#eachProposal(prompt, rows, [position], (row, _, logProbabilities) => all[row]!.set(logProbabilities))
     return all
   }
 
-  private async eachProposal(
+  async #eachProposal(
     prompt: readonly number[],
     rows: readonly SearchRow[],
     positions: readonly number[],

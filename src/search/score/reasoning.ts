@@ -25,32 +25,39 @@ export interface ReasoningOptions {
  * never generated again: the reasoning of a prompt that wins is that of the next step's incumbent.
  */
 export class Reasoning {
-  private readonly known = new Map<string, Reasoned>()
+  readonly #known = new Map<string, Reasoned>()
+
+  readonly #engine: GenerationEngine
+  readonly #tokenizer: Tokenizer
+  /** Hears of every new entry. */
+  readonly #onEntry: ((entry: ReasoningEntry) => void) | undefined
 
   constructor(
-    private readonly engine: GenerationEngine,
-    private readonly tokenizer: Tokenizer,
+    engine: GenerationEngine,
+    tokenizer: Tokenizer,
     readonly options: ReasoningOptions,
-    /** Hears of every new entry. */
-    private readonly onEntry?: (entry: ReasoningEntry) => void,
+    onEntry?: (entry: ReasoningEntry) => void,
     known: readonly ReasoningEntry[] = [],
   ) {
-    for (const { prompt, question, ...reasoned } of known) this.known.set(keyOf(prompt, question), reasoned)
+    this.#engine = engine
+    this.#tokenizer = tokenizer
+    this.#onEntry = onEntry
+    for (const { prompt, question, ...reasoned } of known) this.#known.set(keyOf(prompt, question), reasoned)
   }
 
   /** Entries so far: a checkpoint counts them. */
   get size(): number {
-    return this.known.size
+    return this.#known.size
   }
 
   /** Computes what the questions begin with, once for the whole search. */
   async prepare(rows: readonly SearchRow[]): Promise<void> {
-    await this.engine.remember(rows.map(({ before }) => before))
+    await this.#engine.remember(rows.map(({ before }) => before))
   }
 
   /** Begins a round whose results depend on nothing but the entries: a resumed search comes to the same bits. */
   beginRound(): void {
-    this.engine.forget()
+    this.#engine.forget()
   }
 
   /**
@@ -68,19 +75,19 @@ export class Reasoning {
     for (const prompt of prompts)
       for (const row of rows) {
         const key = keyOf(prompt, row.index)
-        if (!this.known.has(key)) wanted.set(key, { prompt, row })
+        if (!this.#known.has(key)) wanted.set(key, { prompt, row })
       }
-    const made = await this.generateAll([...wanted.values()], budget, signal)
+    const made = await this.#generateAll([...wanted.values()], budget, signal)
     // In the order of the questions, whatever the order in which they were done.
     let i = 0
     for (const [key, { prompt, row }] of wanted) {
       const reasoned = made[i++]
       if (reasoned === undefined) continue
-      this.known.set(key, reasoned)
-      this.onEntry?.({ prompt, question: row.index, ...reasoned })
+      this.#known.set(key, reasoned)
+      this.#onEntry?.({ prompt, question: row.index, ...reasoned })
     }
     if (made.includes(undefined)) budget.require()
-    return prompts.map(prompt => rows.map(row => this.known.get(keyOf(prompt, row.index))!))
+    return prompts.map(prompt => rows.map(row => this.#known.get(keyOf(prompt, row.index))!))
   }
 
   /** The same for rows that are not the search's questions; nothing is kept. */
@@ -89,7 +96,7 @@ export class Reasoning {
     rows: readonly SearchRow[],
     { budget, signal }: { readonly budget: Budget; readonly signal?: AbortSignal | undefined },
   ): Promise<Reasoned[]> {
-    const made = await this.generateAll(
+    const made = await this.#generateAll(
       rows.map(row => ({ prompt, row })),
       budget,
       signal,
@@ -98,7 +105,7 @@ export class Reasoning {
   }
 
   /** @returns undefined for those that the budget did not pay for */
-  private async generateAll(
+  async #generateAll(
     wanted: readonly { readonly prompt: readonly number[]; readonly row: SearchRow }[],
     budget: Budget,
     signal: AbortSignal | undefined,
@@ -110,7 +117,7 @@ export class Reasoning {
       while (next < wanted.length && !budget.isSpent) {
         const i = next++
         const { prompt, row } = wanted[i]!
-        made[i] = await this.generate(prompt, row, budget, signal)
+        made[i] = await this.#generate(prompt, row, budget, signal)
         this.options.onProgress?.(++done, wanted.length)
       }
     })
@@ -120,13 +127,13 @@ export class Reasoning {
     return made
   }
 
-  private async generate(
+  async #generate(
     prompt: readonly number[],
     { before, after, extractor, answer }: SearchRow,
     budget: Budget,
     signal: AbortSignal | undefined,
   ): Promise<Reasoned> {
-    const { ids, finishReason, continuation } = await this.engine.generate({
+    const { ids, finishReason, continuation } = await this.#engine.generate({
       ids: [...before, ...prompt, ...after],
       maxNewTokens: this.options.maxNewTokens,
       continuation: { ids: [...extractor, ...answer], scored: answer.length },
@@ -143,7 +150,7 @@ export class Reasoning {
       reasoning: ids,
       logProbabilities,
       isExact,
-      isRight: isExact && !/^[\p{L}\p{N}]/u.test(this.tokenizer.token(likeliest[answer.length]!)),
+      isRight: isExact && !/^[\p{L}\p{N}]/u.test(this.#tokenizer.token(likeliest[answer.length]!)),
       isCut: finishReason === 'length',
     }
   }

@@ -41,13 +41,16 @@ export class TokenTree {
   readonly positions: number[] = []
   /** Rows that all sequences begin with. */
   readonly shared: number
-  private readonly segments: Segment[] = []
-  private readonly placeholder: boolean
+  readonly #segments: Segment[] = []
+  readonly #placeholder: boolean
   /** Rows that predict, and for each sequence and read its row. */
-  private readonly readOf: number[][]
+  readonly #readOf: number[][]
+
+  readonly #sequences: readonly ReadSequence[]
 
   /** @param sequences in an order in which those that begin alike stand together, as `sharingOrder` gives it */
-  constructor(private readonly sequences: readonly ReadSequence[]) {
+  constructor(sequences: readonly ReadSequence[]) {
+    this.#sequences = sequences
     const lengths = sequences.map(fedLength)
     const alike = sequences.slice(1).map((sequence, i) => sharedLength(sequences[i]!, sequence))
     const shortest = Math.min(...lengths)
@@ -55,15 +58,15 @@ export class TokenTree {
     const common = sequences.length === 1 ? shortest - 1 : Math.min(shortest, ...alike)
     const total = lengths.reduce((sum, length, i) => sum + length - (i === 0 ? 0 : alike[i - 1]!), 0)
     this.shared = Math.max(1, common === total ? common - 1 : common)
-    this.placeholder = this.shared > Math.min(common, total - 1)
-    if (this.placeholder) this.push(PADDING_TOKEN, 0)
-    const [rowsBefore, cuts] = [this.placeholder ? 0 : this.shared, cutsOf(lengths, alike)]
-    for (let i = 0; i < rowsBefore; i++) this.push(sequences[0]!.ids[i]!, i)
+    this.#placeholder = this.shared > Math.min(common, total - 1)
+    if (this.#placeholder) this.#push(PADDING_TOKEN, 0)
+    const [rowsBefore, cuts] = [this.#placeholder ? 0 : this.shared, cutsOf(lengths, alike)]
+    for (let i = 0; i < rowsBefore; i++) this.#push(sequences[0]!.ids[i]!, i)
     let path: { row: number; segment: Segment | undefined }[] = Array.from({ length: rowsBefore }, (_, row) => ({
       row,
       segment: undefined,
     }))
-    this.readOf = sequences.map(({ ids, reads }, i) => {
+    this.#readOf = sequences.map(({ ids, reads }, i) => {
       const kept = i === 0 ? rowsBefore : Math.max(rowsBefore, alike[i - 1]!)
       path = path.slice(0, kept)
       let segment: Segment | undefined
@@ -71,10 +74,10 @@ export class TokenTree {
         // A segment ends where a later sequence leaves this one, so that what that one sees is whole segments.
         if (segment === undefined || cuts[i]!.has(position)) {
           segment = { start: this.positions.length, length: 0, parent: path[position - 1]?.segment, position }
-          this.segments.push(segment)
+          this.#segments.push(segment)
         }
         path.push({ row: this.positions.length, segment })
-        this.push(ids[position]!, position)
+        this.#push(ids[position]!, position)
         segment.length++
       }
       return reads.map(({ position }) => path[position - 1]!.row)
@@ -85,22 +88,22 @@ export class TokenTree {
     return this.positions.length
   }
 
-  private push(id: number, position: number): void {
+  #push(id: number, position: number): void {
     this.tokenIds.push(id)
     this.positions.push(position)
   }
 
   /** The inputs of a program, and the place of each read, sequence by sequence, among the rows that are read. */
   inputs(): { inputs: Record<string, ProgramInput>; readRows: number } {
-    const flat = this.readOf.flat()
+    const flat = this.#readOf.flat()
     const readRows = [...new Set(flat)].sort((a, b) => a - b)
     const place = new Map(readRows.map((row, i) => [row, i]))
     const readInverse = new Int32Array(this.rows).fill(readRows.length)
     for (const [row, i] of place) readInverse[row] = i
     const masking = Int32Array.from(this.positions)
-    if (this.placeholder) masking[0] = BEYOND
-    const targets = this.sequences.flatMap(({ reads }) => reads)
-    const reading = this.groups(row => place.has(row))
+    if (this.#placeholder) masking[0] = BEYOND
+    const targets = this.#sequences.flatMap(({ reads }) => reads)
+    const reading = this.#groups(row => place.has(row))
     return {
       readRows: readRows.length,
       inputs: {
@@ -115,17 +118,17 @@ export class TokenTree {
         targetId: vector(Int32Array.from(targets, ({ id }) => id)),
         targetWeight: vector(new Float32Array(targets.length)),
         rowWeight: vector(new Float32Array(readRows.length)),
-        ...groupInputs({ name: '', groups: this.groups(), masking, place: row => row, count: this.rows }),
+        ...groupInputs({ name: '', groups: this.#groups(), masking, place: row => row, count: this.rows }),
         ...groupInputs({ name: 'read', groups: reading, masking, place: row => place.get(row)!, count: readRows.length }),
       },
     }
   }
 
   /** Queries with the keys that they see beside the shared rows. */
-  private groups(isQuery: (row: number) => boolean = () => true): Group[] {
+  #groups(isQuery: (row: number) => boolean = () => true): Group[] {
     const lists = [
       { rows: range(0, this.shared).filter(isQuery), keys: () => [] as number[] },
-      ...this.segments.map(segment => ({
+      ...this.#segments.map(segment => ({
         rows: range(segment.start, segment.length).filter(isQuery),
         keys: (last: number) => [...ancestors(segment), ...range(segment.start, last - segment.start + 1)],
       })),

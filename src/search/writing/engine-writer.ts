@@ -32,39 +32,47 @@ const TOP_P = 0.95
  * a checkpoint reads the same texts.
  */
 export class EngineWriter implements Writer {
-  private step = 0
-  private calls = 0
+  #step = 0
+  #calls = 0
+
+  readonly #engine: Generator & { forget(): void }
+  readonly #tokenizer: Pick<Tokenizer, 'encode' | 'applyChatTemplate' | 'chatTemplate'>
+  readonly #options: WriterOptions
 
   constructor(
-    private readonly engine: Generator & { forget(): void },
-    private readonly tokenizer: Pick<Tokenizer, 'encode' | 'applyChatTemplate' | 'chatTemplate'>,
-    private readonly options: WriterOptions,
-  ) {}
+    engine: Generator & { forget(): void },
+    tokenizer: Pick<Tokenizer, 'encode' | 'applyChatTemplate' | 'chatTemplate'>,
+    options: WriterOptions,
+  ) {
+    this.#engine = engine
+    this.#tokenizer = tokenizer
+    this.#options = options
+  }
 
   /** Begins a step, whose answers depend on nothing that was written before. */
   beginRound(step: number): void {
-    this.step = step
-    this.calls = 0
-    this.engine.forget()
+    this.#step = step
+    this.#calls = 0
+    this.#engine.forget()
   }
 
   async write(asks: readonly Ask[], { temperature, maxWrittenTokens }: WritingOptions): Promise<string[]> {
-    const { seed, batchSize, budget, signal, onEntry, onProgress } = this.options
-    const call = this.calls++
+    const { seed, batchSize, budget, signal, onEntry, onProgress } = this.#options
+    const call = this.#calls++
     const written: (string | undefined)[] = asks.map(() => undefined)
     let [next, done] = [0, 0]
     const places = Array.from({ length: Math.min(batchSize, asks.length) }, async () => {
       while (next < asks.length && !budget.isSpent) {
         const i = next++
-        const ids = this.encode(asks[i]!, maxWrittenTokens)
-        const answer = await this.engine.generate({
+        const ids = this.#encode(asks[i]!, maxWrittenTokens)
+        const answer = await this.#engine.generate({
           ids,
           maxNewTokens: maxWrittenTokens,
           temperature,
           topP: TOP_P,
           // What comes behind a quotation that was begun for it is never read.
           ...(asks[i]!.begin.endsWith('"') && { stop: ['"\n'] }),
-          seed: uniformInt(randomGenerator(seed, streams.writing, this.step, call, i), 0, 2 ** 31 - 1),
+          seed: uniformInt(randomGenerator(seed, streams.writing, this.#step, call, i), 0, 2 ** 31 - 1),
           ...(signal && { signal }),
         })
         refuseAborted(signal)
@@ -76,22 +84,22 @@ export class EngineWriter implements Writer {
     const failed = (await Promise.allSettled(places)).find(result => result.status === 'rejected')
     if (failed !== undefined) throw failed.reason
     if (written.includes(undefined)) budget.require()
-    for (const [i, text] of written.entries()) onEntry?.({ step: this.step + 1, ...asks[i]!, text: text! })
+    for (const [i, text] of written.entries()) onEntry?.({ step: this.#step + 1, ...asks[i]!, text: text! })
     return written.map(text => text!)
   }
 
   /** A user's message with the beginning of the answer to it; of a model that knows no chat, one text. */
-  private encode({ ask, begin }: Ask, maxWrittenTokens: number): number[] {
-    const { tokenizer } = this
+  #encode({ ask, begin }: Ask, maxWrittenTokens: number): number[] {
+    const tokenizer = this.#tokenizer
     const isChat = tokenizer.chatTemplate !== undefined
     const asked = isChat
       ? tokenizer.applyChatTemplate([{ role: 'user', content: ask }], { addGenerationPrompt: true })
       : `${ask}\n\n`
     const ids = tokenizer.encode(asked + begin, { addSpecialTokens: !isChat })
-    if (ids.length + maxWrittenTokens <= this.options.contextLength) return ids
+    if (ids.length + maxWrittenTokens <= this.#options.contextLength) return ids
     throw new GradpromptError('context-exceeded', 'what the critic is asked does not fit into its context', {
       found: `${ids.length} tokens, and ${maxWrittenTokens} for its answer`,
-      expected: `at most ${this.options.contextLength} in all`,
+      expected: `at most ${this.#options.contextLength} in all`,
       hint: 'show it fewer questions, lower search.maxWrittenTokens, or name a search.optimizer with a longer context',
       exitCode: 1,
     })

@@ -5,7 +5,11 @@ import type { WrittenEntry } from './engine-writer.js'
 
 /** `written.jsonl` in a run's folder: what the critic was asked and what it wrote, an answer a line. It is there to be read by people. */
 export class WrittenLog {
-  private constructor(private readonly path: string) {}
+  readonly #path: string
+
+  private constructor(path: string) {
+    this.#path = path
+  }
 
   /** @param steps those that are done: what later ones wrote is written again */
   static async open(folder: string, steps: number): Promise<WrittenLog> {
@@ -17,6 +21,6 @@ export class WrittenLog {
   }
 
   append(entry: WrittenEntry): void {
-    appendFileSync(this.path, `${JSON.stringify(entry)}\n`)
+    appendFileSync(this.#path, `${JSON.stringify(entry)}\n`)
   }
 }
