@@ -53,6 +53,11 @@ test('a constant rate without a warm-up is the whole rate from the first step, h
   expect(scheduleFactor({ schedule: 'constant', warmup: 0.1, steps: 100 }, 500)).toBe(1)
 })
 
+test('without a warm-up a line and a cosine fall from the second step on', () => {
+  expect(factors({ schedule: 'linear', warmup: 0, steps: 5 })).toEqual([1, 1, 0.75, 0.5, 0.25])
+  expect(scheduleFactor({ schedule: 'cosine', warmup: 0, steps: 5 }, 3)).toBeCloseTo(0.5, 12)
+})
+
 test('far beyond the end the rate stays 0', () => {
   for (const schedule of ['linear', 'cosine'] as const) {
     expect(scheduleFactor({ schedule, warmup: 0.1, steps: 10 }, 10)).toBe(0)

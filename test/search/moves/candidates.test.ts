@@ -98,6 +98,13 @@ describe('random draws', () => {
   })
 })
 
+test('a normal number is finite whatever is drawn', () => {
+  for (const drawn of [0, -1, 2 ** 31 - 1, -(2 ** 31)]) {
+    const random = { next: () => drawn } as unknown as ReturnType<typeof randomGenerator>
+    expect(Number.isFinite(normals(1, random)[0])).toBe(true)
+  }
+})
+
 test('rows of a matrix, in the order that is asked for', () => {
   expect([...rowsOf(Float32Array.from([1, 2, 3, 4, 5, 6]), [2, 0], 2)]).toEqual([5, 6, 1, 2])
 })

@@ -76,8 +76,8 @@ describe('a step', () => {
 describe('the buffer', () => {
   // One position, and one token that may stand there.
   const step = (found: number, bufferSize: number, buffer: ReturnType<typeof entry>[], landscape: Partial<Landscape> = {}) => {
-    const { context, scored } = contextOf({ costs: [[0.5, 0.9, found]], start: [0], allowed: [2], ...landscape })
-    return gcg.step({ buffer }, options({ bufferSize, searchWidth: 1 }), context).then(outcome => ({ ...outcome, scored }))
+    const { context, scored, given } = contextOf({ costs: [[0.5, 0.9, found]], start: [0], allowed: [2], ...landscape })
+    return gcg.step({ buffer }, options({ bufferSize, searchWidth: 1 }), context).then(outcome => ({ ...outcome, scored, given }))
   }
   const full = [entry(0.5, 0), entry(0.9, 1)]
 
@@ -118,7 +118,8 @@ describe('the buffer', () => {
 
   test('is scored anew where the questions are others', async () => {
     const stale = [entry(0.1, 1), entry(0.2, 0)]
-    const { state, scored } = await step(0.7, 2, stale, { isBatched: true })
+    const { state, scored, given } = await step(0.7, 2, stale, { isBatched: true })
+    expect(given[0]!.map(({ swaps }) => swaps)).toEqual([[], []])
     expect(scored).toEqual([[[1], [0]], [[2]]])
     expect(state.buffer).toEqual([entry(0.5, 0), entry(0.7, 2)])
     const { scored: unbatched } = await step(0.7, 2, stale)
@@ -174,8 +175,10 @@ describe('the first buffer', () => {
   const text = (id: number) => (id % 3 === 0 ? `${id % 2 === 0 ? ' ' : ''}${marks[(id / 3) % marks.length]}` : `word${id}`)
   const landscape = { costs: drawnCosts(3, 90, 4), start: [1, 2, 4], free: [0, 2], text }
   const begin = async (bufferSize: number, given: Partial<Landscape> = {}) => {
-    const { context, scored, lossOf } = contextOf({ ...landscape, ...given })
+    const { context, scored, lossOf, given: asked } = contextOf({ ...landscape, ...given })
     const { buffer } = await gcg.start(options({ bufferSize }), context)
+    // The prompt itself moves nothing.
+    expect(asked[0]![0]!.swaps).toEqual([])
     return { buffer, scored, lossOf }
   }
 
@@ -193,6 +196,8 @@ describe('the first buffer', () => {
       expect(ids[1]).toBe(2)
       for (const id of [ids[0]!, ids[2]!]) expect(id % 3).toBe(0)
     }
+    // Behind a space as well as without.
+    expect(new Set(others.map(ids => ids[0]! % 2)).size).toBe(2)
     // Any mark may stand anywhere, not one in a prompt.
     expect(others.some(ids => ids[0] !== ids[2])).toBe(true)
     expect(new Set(others.map(ids => ids[0])).size).toBeGreaterThan(12)

@@ -28,6 +28,8 @@ function worldOf({
   const gradients: Asked[] = []
   const held: { prompts: (readonly number[])[]; rows: number; under: readonly number[] }[] = []
   const raced: number[] = []
+  /** Questions whose proposals were asked for: together, and each for itself. */
+  const proposed = { together: [] as number[], each: [] as number[] }
   const { context, lossOf, scored } = contextOf(own)
   const rowOf = (position: number) => Array.from({ length: costs[0]!.length }, (_, id) => likelihood(position, id))
   const objective = {
@@ -35,10 +37,14 @@ function worldOf({
       gradients.push({ ids: ids!, rows: rows.length, options })
       return Promise.resolve({ loss: 0, gradient: Float32Array.from(ids!.flatMap((_, i) => costs[i]!)) })
     },
-    proposals: (_: unknown, __: unknown, positions: readonly number[]) =>
-      Promise.resolve(Float32Array.from(positions.flatMap(position => rowOf(position)))),
-    proposalsByRow: (_: unknown, rows: readonly unknown[], position: number) =>
-      Promise.resolve(rows.map(() => Float32Array.from(rowOf(position)))),
+    proposals(_: unknown, rows: readonly unknown[], positions: readonly number[]) {
+      proposed.together.push(rows.length)
+      return Promise.resolve(Float32Array.from(positions.flatMap(position => rowOf(position))))
+    },
+    proposalsByRow(_: unknown, rows: readonly unknown[], position: number) {
+      proposed.each.push(rows.length)
+      return Promise.resolve(rows.map(() => Float32Array.from(rowOf(position))))
+    },
     score(prompts: readonly number[][], rows: readonly unknown[]) {
       raced.push(rows.length)
       return Promise.resolve(prompts.map(ids => ({ loss: lossOf(ids), rowLosses: [], exact: false, exactRows: 0 })))
@@ -55,7 +61,16 @@ function worldOf({
     freeOf: (ids: readonly number[]) => [...ids.keys()].filter(position => !frozen.includes(position)),
     text: (ids: readonly number[]) => ids.map(text).join(''),
   }
-  return { context: { ...context, objective, space } as unknown as typeof context, costs, lossOf, scored, gradients, held, raced }
+  return {
+    context: { ...context, objective, space } as unknown as typeof context,
+    costs,
+    lossOf,
+    scored,
+    gradients,
+    held,
+    raced,
+    proposed,
+  }
 }
 
 const options = (given: Record<string, unknown> = {}) => greaterSchema.parse({ type: 'greater', blocks: 1, ...given })
@@ -105,6 +120,27 @@ describe('options', () => {
     for (const positions of ['all', 'left-to-right']) expect(options({ positions }).positions).toBe(positions)
     for (const wrong of [{ preset: '' }, { shortlist: '' }, { positions: '' }, { other: 1 }])
       expect(greaterSchema.safeParse({ type: 'greater', ...wrong }).success).toBe(false)
+  })
+
+  test.each([
+    // Proposals of all sampled questions together or of each; positions that a step considers; whether it moves to what is worse.
+    ['default', { together: [5], each: [] }, 3, false],
+    ['paper', { together: [], each: [5] }, 1, true],
+    ['official', { together: [], each: [6] }, 1, true],
+    ['greaterprompt', { together: [], each: [5] }, 1, true],
+  ])('a preset says how a step goes: %s', async (preset, asked, positions, moves) => {
+    const worse = Array.from({ length: 8 }, () => Array.from({ length: 30 }, (_, id) => (start.includes(id) ? 0 : 1)))
+    const { context, proposed, scored } = worldOf({ costs: worse, step: 9, steps: 10 })
+    const { accepted } = await greater.step(fresh, options({ preset, mu: 60 }), context)
+    expect(proposed).toEqual(asked)
+    expect(new Set(scored[1]!.map(ids => ids.findIndex((id, i) => id !== start[i]))).size).toBe(positions)
+    expect(accepted !== undefined).toBe(moves)
+  })
+
+  test('what is given as nothing is as a preset says', async () => {
+    const { context, scored } = worldOf()
+    await greater.step(fresh, options({ mu: undefined, topk: undefined }), context)
+    expect(scored[1]).toHaveLength(3)
   })
 
   test('a search begins with its prompt', async () => {
@@ -254,6 +290,13 @@ describe('what a step comes to', () => {
     expect(outcome.state).toMatchObject({ ids: outcome.prompt, best: outcome.objective, stale: 0 })
   })
 
+  test('annealed: nothing that is worse in the last step', async () => {
+    const { context } = worldOf({ costs: of(0.6), start: [10], step: 9, steps: 10 })
+    expect('accepted' in (await greater.step(one, options({ acceptance: 'annealed' }), context))).toBe(false)
+    const early = worldOf({ costs: of(0.500001), start: [10], step: 0, steps: 1000 })
+    expect('accepted' in (await greater.step(one, options({ acceptance: 'annealed' }), early.context))).toBe(true)
+  })
+
   test('without a better prompt the patience is used up', async () => {
     const { context } = worldOf({ costs: of(0.6), start: [10] })
     const next = async (state: typeof one, given = {}) => {
@@ -319,6 +362,23 @@ describe('held reasoning', () => {
     for (const key of keys(asked[0]!.prompts)) expect(tried).not.toContain(key)
   })
 
+  test('no proposal is scored twice, however many are', async () => {
+    const { context, held: asked } = worldOf()
+    await greater.step(fresh, options({ ...held, prefilter: 27 }), context)
+    expect(new Set(keys(asked[0]!.prompts)).size).toBe(27)
+    expect(asked[0]!.prompts).toHaveLength(27)
+  })
+
+  test('chance chooses others in each step, and not the next by the gradient', async () => {
+    const drawn = new Set<string>()
+    for (const step of [0, 1, 2, 3]) {
+      const { context, held: asked } = worldOf({ step })
+      await greater.step(fresh, options(held), context)
+      drawn.add(keys(asked[0]!.prompts.slice(3)).join())
+    }
+    expect(drawn.size).toBe(4)
+  })
+
   test('nothing is scored so where it would choose all', async () => {
     const { context, held: asked, scored } = worldOf()
     await greater.step(fresh, options({ ...held, mu: 6 }), context)
@@ -375,6 +435,19 @@ describe('from left to right', () => {
     expect(state.ids).toHaveLength(4)
     expect(state.position).toBe(4)
     expect('gradient' in state).toBe(false)
+  })
+
+  test('the gradient of a prompt made longer is not kept, also where the prompt stays as it is', async () => {
+    const costs = Array.from({ length: 8 }, () => Array.from({ length: 30 }, () => 1))
+    const { state, gradients } = await at(3, { canGrow: true, costs }, { acceptance: 'better' })
+    expect(gradients).toHaveLength(1)
+    expect(state.ids).toEqual(start)
+    expect('gradient' in state).toBe(false)
+  })
+
+  test('a sentence that ends behind the place does not end the turn', async () => {
+    const { state } = await at(0, { canGrow: true, allowed: [20] }, {}, [10, 11, PERIOD])
+    expect(state).toMatchObject({ ids: [20, 11, PERIOD], position: 1 })
   })
 
   test('a random shortlist grows without scores', async () => {

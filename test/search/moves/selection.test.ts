@@ -115,6 +115,21 @@ describe('blocks of questions', () => {
   })
 })
 
+test('a prompt counts as exact where it is in all blocks', async () => {
+  const { context } = contextOf(id => id, 8)
+  let block = 0
+  const score = (prompts: number[][], rows: { index: number }[]) => {
+    const exact = block++ === 0
+    return Promise.resolve(
+      prompts.map(([id]) => ({ loss: id!, rowLosses: rows.map(() => id!), exact: exact || id === 3, exactRows: 0 })),
+    )
+  }
+  const own = { ...context, objective: { score } } as unknown as SearchContext
+  const { eliminated } = await preselect(eight, 2, options('halving'), own)
+  const exact = new Map(eliminated.map(({ ids, exact }) => [ids[0], exact]))
+  expect([exact.get(2), exact.get(3), exact.get(7)]).toEqual([false, true, true])
+})
+
 describe('a bandit', () => {
   test('without exploration asks on about those that are best, for half of what all would take', async () => {
     const { context, asked } = contextOf(id => id, 8)

@@ -38,6 +38,8 @@ export function contextOf(landscape: Landscape, overrides: Record<string, unknow
   })
   /** What was scored exactly, call by call. */
   const scored: (readonly number[])[][] = []
+  /** The same, with their swaps, and with those that do not read back. */
+  const given: (readonly Candidate[])[] = []
   /** Prompts whose gradient was asked for, and by how many rows. */
   const gradients: { readonly ids: readonly number[]; readonly rows: number }[] = []
   const readsBack = landscape.readsBack ?? (() => true)
@@ -63,11 +65,12 @@ export function contextOf(landscape: Landscape, overrides: Record<string, unknow
     random: (...stream: number[]) => randomGenerator(seed, step, ...stream),
     guess: () => Promise.resolve(undefined),
     score(candidates: readonly Candidate[]): Promise<ScoredCandidate[]> {
+      given.push(candidates)
       const kept = candidates.filter(({ ids }) => readsBack(ids))
       scored.push(kept.map(({ ids }) => ids))
       return Promise.resolve(kept.map(one => ({ ...one, ...scoreOf(one.ids) })).sort((a, b) => a.loss - b.loss))
     },
     ...overrides,
   } as unknown as SearchContext
-  return { context, lossOf, scored, gradients }
+  return { context, lossOf, scored, given, gradients }
 }
