@@ -54,85 +54,107 @@ function mask(queryPositions: tf.Tensor, keyPositions: tf.Tensor, window: number
 export const capScores = (scores: tf.Tensor, softCap: number): tf.Tensor =>
   softCap === 0 ? scores : tf.mul(tf.tanh(tf.div(scores, softCap)), softCap)
 
-/** The grouped form: what a forward pass computes and the backward pass needs again. */
+/**
+ * The grouped form: what a forward pass computes and the backward pass needs again. What several parts need is computed once for an
+ * instance, which must not outlive the scope that its tensors are made in.
+ */
 class Groups {
-  private readonly keyHeads: number
+  readonly #inputs: Inputs
+  readonly #scale: number
+  readonly #window: number
+  readonly #softCap: number
+  readonly #keyHeads: number
   /** Query heads of one key head. */
-  private readonly repeat: number
-  private readonly queries: number
-  private readonly rows: number
-  private readonly shared: number
-  private readonly groups: number
-  private readonly length: number
+  readonly #repeat: number
+  readonly #queries: number
+  readonly #rows: number
+  readonly #shared: number
+  readonly #groups: number
+  readonly #length: number
+  readonly #made = new Map<string, tf.Tensor>()
 
-  constructor(
-    private readonly inputs: Inputs,
-    private readonly scale: number,
-    private readonly window: number,
-    private readonly softCap: number,
-  ) {
+  constructor(inputs: Inputs, scale: number, window: number, softCap: number) {
     const { q, k, sharedPositions, queryIndex } = inputs
-    ;[this.keyHeads, this.rows] = k.shape as [number, number]
-    this.repeat = q.shape[0]! / this.keyHeads
-    this.queries = q.shape[1]!
-    this.shared = sharedPositions.shape[0]!
-    ;[this.groups, this.length] = queryIndex.shape as [number, number]
+    this.#inputs = inputs
+    this.#scale = scale
+    this.#window = window
+    this.#softCap = softCap
+    ;[this.#keyHeads, this.#rows] = k.shape as [number, number]
+    this.#repeat = q.shape[0]! / this.#keyHeads
+    this.#queries = q.shape[1]!
+    this.#shared = sharedPositions.shape[0]!
+    ;[this.#groups, this.#length] = queryIndex.shape as [number, number]
+  }
+
+  #once(name: string, make: () => tf.Tensor): tf.Tensor {
+    const known = this.#made.get(name)
+    if (known) return known
+    const made = make()
+    this.#made.set(name, made)
+    return made
+  }
+
+  /** Query row of each slot for each head of a key head, [G repeat T]. */
+  #queryRows(): tf.Tensor1D {
+    return this.#once('queryRows', () => {
+      const heads = tf.mul(tf.reshape(upTo(this.#repeat), [1, this.#repeat, 1]), int(this.#queries))
+      return flat(tf.add(tf.expandDims(this.#inputs.queryIndex, 1), heads)) // of [G, repeat, T]
+    }) as tf.Tensor1D
   }
 
   /** Query rows in their slots: [H, Q, D] -> [Hkv, G, repeat T, D]. The query heads of one key head stand one after the other. */
-  private grouped(x: tf.Tensor): tf.Tensor {
-    const { keyHeads, repeat, queries, groups, length } = this
+  #grouped(x: tf.Tensor): tf.Tensor {
     const size = x.shape[2]!
-    const heads = tf.mul(tf.reshape(upTo(repeat), [1, repeat, 1]), int(queries))
-    const index = tf.add(tf.expandDims(this.inputs.queryIndex, 1), heads) // [G, repeat, T]
-    return tf.reshape(tf.gather(tf.reshape(x, [keyHeads, repeat * queries, size]), flat(index), 1), [
-      keyHeads,
-      groups,
-      repeat * length,
-      size,
-    ])
+    const rows = tf.reshape(x, [this.#keyHeads, this.#repeat * this.#queries, size])
+    return tf.reshape(tf.gather(rows, this.#queryRows(), 1), [this.#keyHeads, this.#groups, this.#repeat * this.#length, size])
   }
 
   /** The way back: [Hkv, G, repeat T, D] -> [H, Q, D]. */
-  private ungrouped(x: tf.Tensor): tf.Tensor {
-    const { keyHeads, repeat, groups, length, queries } = this
-    const { querySlot } = this.inputs
+  #ungrouped(x: tf.Tensor): tf.Tensor {
+    const [keyHeads, repeat, groups, length, queries] = [this.#keyHeads, this.#repeat, this.#groups, this.#length, this.#queries]
+    const { querySlot } = this.#inputs
     const before = tf.mul(tf.floorDiv(querySlot, int(length)), int((repeat - 1) * length))
     const index = tf.add(tf.add(querySlot, before), tf.mul(tf.reshape(upTo(repeat), [repeat, 1]), int(length))) // [repeat, Q]
     const rows = tf.gather(tf.reshape(x, [keyHeads, groups * repeat * length, x.shape[3]!]), flat(index), 1)
     return tf.reshape(rows, [keyHeads * repeat, queries, x.shape[3]!])
   }
 
-  /** Row of each key of each group, shared ones first, [G, P + K]. */
-  private keyRows(): tf.Tensor {
-    const shared = tf.add(tf.zerosLike(tf.slice(this.inputs.keyIndex, [0, 0], [-1, 1])), tf.expandDims(upTo(this.shared), 0)) // [G, P]
-    return tf.concat([shared, this.inputs.keyIndex], 1)
+  /** Row of each key of each group, shared ones first, [G (P + K)]. */
+  #keyRows(): tf.Tensor1D {
+    return this.#once('keyRows', () => {
+      const { keyIndex } = this.#inputs
+      const shared = tf.add(tf.zerosLike(tf.slice(keyIndex, [0, 0], [-1, 1])), tf.expandDims(upTo(this.#shared), 0)) // [G, P]
+      return flat(tf.concat([shared, keyIndex], 1))
+    }) as tf.Tensor1D
   }
 
   /** Keys or values of each group: [Hkv, R, D] -> [Hkv, G, P + K, D]. */
-  private keyed(x: tf.Tensor): tf.Tensor {
-    const rows = this.keyRows()
-    return tf.reshape(tf.gather(x, flat(rows), 1), [this.keyHeads, ...(rows.shape as [number, number]), x.shape[2]!])
+  #keyed(name: 'k' | 'v'): tf.Tensor {
+    return this.#once(name, () => {
+      const x = this.#inputs[name]
+      const own = this.#inputs.keyIndex.shape[1]!
+      return tf.reshape(tf.gather(x, this.#keyRows(), 1), [this.#keyHeads, this.#groups, this.#shared + own, x.shape[2]!])
+    })
   }
 
   /** The transpose of `keyed`: sums over the groups that see a row, [Hkv, G, P + K, D] -> [Hkv, R, D]. */
-  private unkeyed(x: tf.Tensor): tf.Tensor {
-    const { keyIndex, keySlot } = this.inputs
+  #unkeyed(x: tf.Tensor): tf.Tensor {
+    const { keyIndex, keySlot } = this.#inputs
     const own = keyIndex.shape[1]!
     const size = x.shape[3]!
     if (!keySlot) {
-      const byRow = tf.reshape(tf.transpose(x, [1, 2, 0, 3]), [-1, this.keyHeads * size]) // [G (P + K), Hkv D]
-      const sums = tf.unsortedSegmentSum(byRow, flat(this.keyRows()), this.rows)
-      return tf.transpose(tf.reshape(sums, [this.rows, this.keyHeads, size]), [1, 0, 2])
+      const byRow = tf.reshape(tf.transpose(x, [1, 2, 0, 3]), [-1, this.#keyHeads * size]) // [G (P + K), Hkv D]
+      const sums = tf.unsortedSegmentSum(byRow, this.#keyRows(), this.#rows)
+      return tf.transpose(tf.reshape(sums, [this.#rows, this.#keyHeads, size]), [1, 0, 2])
     }
-    const [ofShared, ofOwn] = tf.split(x, [this.shared, own], 2) as [tf.Tensor, tf.Tensor]
-    const rest = tf.gather(tf.reshape(ofOwn, [this.keyHeads, this.groups * own, size]), keySlot as tf.Tensor1D, 1)
+    const [ofShared, ofOwn] = tf.split(x, [this.#shared, own], 2) as [tf.Tensor, tf.Tensor]
+    const rest = tf.gather(tf.reshape(ofOwn, [this.#keyHeads, this.#groups * own, size]), keySlot as tf.Tensor1D, 1)
     return tf.concat([tf.sum(ofShared, 1), rest], 1)
   }
 
   /** Additive mask, [G, repeat T, P + K]. */
-  private mask(): tf.Tensor {
-    const { keyIndex, keyPositions, sharedPositions, queryPositions } = this.inputs
+  #mask(): tf.Tensor {
+    const { keyIndex, keyPositions, sharedPositions, queryPositions } = this.#inputs
     const own = tf.where(
       tf.greater(keyIndex, int(0)),
       tf.gather(keyPositions, keyIndex as tf.Tensor2D),
@@ -140,57 +162,52 @@ class Groups {
     )
     const shared = tf.add(tf.zerosLike(tf.slice(keyIndex, [0, 0], [-1, 1])), tf.expandDims(sharedPositions, 0)) // [G, P]
     const keys = tf.expandDims(tf.concat([shared, own], 1), 1) // [G, 1, P + K]
-    return mask(tf.expandDims(tf.tile(queryPositions, [1, this.repeat]), 2), keys, this.window)
+    return mask(tf.expandDims(tf.tile(queryPositions, [1, this.#repeat]), 2), keys, this.#window)
   }
 
-  private scaledQueries(): tf.Tensor {
-    return this.grouped(tf.mul(this.inputs.q, this.scale))
-  }
-
-  /** [Hkv, G, repeat T, P + K] */
-  private scores(): tf.Tensor {
-    return tf.matMul(this.scaledQueries(), this.keyed(this.inputs.k), false, true)
+  #scaledQueries(): tf.Tensor {
+    return this.#once('scaledQueries', () => this.#grouped(tf.mul(this.#inputs.q, this.#scale)))
   }
 
   /** [Hkv, G, repeat T, P + K] */
-  private probabilities(): tf.Tensor {
-    return tf.softmax(tf.add(capScores(this.scores(), this.softCap), this.mask()))
+  #scores(): tf.Tensor {
+    return this.#once('scores', () => tf.matMul(this.#scaledQueries(), this.#keyed('k'), false, true))
   }
 
-  private sums(): tf.Tensor {
-    return tf.matMul(this.probabilities(), this.keyed(this.inputs.v)) // [Hkv, G, repeat T, D]
+  /** [Hkv, G, repeat T, P + K] */
+  #probabilities(): tf.Tensor {
+    return this.#once('probabilities', () => tf.softmax(tf.add(capScores(this.#scores(), this.#softCap), this.#mask())))
+  }
+
+  #sums(): tf.Tensor {
+    return tf.matMul(this.#probabilities(), this.#keyed('v')) // [Hkv, G, repeat T, D]
   }
 
   output(): tf.Tensor {
-    return this.ungrouped(this.sums())
+    return this.#ungrouped(this.#sums())
   }
 
   /** The gradient in its slots, and nothing in the empty ones, so that padding adds nothing to any sum: [Hkv, G, repeat T, D]. */
-  private slotGradient(dy: tf.Tensor): tf.Tensor {
-    const real = tf.expandDims(tf.tile(this.inputs.queryMask, [1, this.repeat]), 2) // [G, repeat T, 1]
-    return tf.mul(this.grouped(dy), real)
+  #slotGradient(dy: tf.Tensor): tf.Tensor {
+    const real = tf.expandDims(tf.tile(this.#inputs.queryMask, [1, this.#repeat]), 2) // [G, repeat T, 1]
+    return tf.mul(this.#grouped(dy), real)
   }
 
-  /** Gradient of the scores, [Hkv, G, repeat T, P + K]. */
-  private scoreGradient(dy: tf.Tensor): tf.Tensor {
-    const d = this.slotGradient(dy)
+  /** Gradients of queries, keys and values. What they share is computed now, in the scope of the whole backward pass. */
+  gradients(dy: tf.Tensor): Record<'q' | 'k' | 'v', () => tf.Tensor> {
+    const d = this.#slotGradient(dy)
+    const probabilities = this.#probabilities()
+    const [keys, values, queries] = [this.#keyed('k'), this.#keyed('v'), this.#scaledQueries()]
     // sum(dP P) = sum(dy y), which is the shorter sum.
-    const inner = tf.sum(tf.mul(d, this.sums()), -1, true) // [Hkv, G, repeat T, 1]
-    const capped = tf.mul(this.probabilities(), tf.sub(tf.matMul(d, this.keyed(this.inputs.v), false, true), inner))
-    if (this.softCap === 0) return capped
-    return tf.mul(capped, tf.sub(1, tf.square(tf.tanh(tf.div(this.scores(), this.softCap)))))
-  }
-
-  queryGradient(dy: tf.Tensor): tf.Tensor {
-    return tf.mul(this.ungrouped(tf.matMul(this.scoreGradient(dy), this.keyed(this.inputs.k))), this.scale)
-  }
-
-  keyGradient(dy: tf.Tensor): tf.Tensor {
-    return this.unkeyed(tf.matMul(this.scoreGradient(dy), this.scaledQueries(), true, false))
-  }
-
-  valueGradient(dy: tf.Tensor): tf.Tensor {
-    return this.unkeyed(tf.matMul(this.probabilities(), this.slotGradient(dy), true, false))
+    const inner = tf.sum(tf.mul(d, this.#sums()), -1, true) // [Hkv, G, repeat T, 1]
+    const ofCapped = tf.mul(probabilities, tf.sub(tf.matMul(d, values, false, true), inner)) // [Hkv, G, repeat T, P + K]
+    const ofScores =
+      this.#softCap === 0 ? ofCapped : tf.mul(ofCapped, tf.sub(1, tf.square(tf.tanh(tf.div(this.#scores(), this.#softCap)))))
+    return {
+      q: () => tf.mul(this.#ungrouped(tf.matMul(ofScores, keys)), this.#scale),
+      k: () => this.#unkeyed(tf.matMul(ofScores, queries, true, false)),
+      v: () => this.#unkeyed(tf.matMul(probabilities, d, true, false)),
+    }
   }
 }
 
@@ -245,14 +262,8 @@ function define(name: string, names: readonly string[]) {
     gradient: {
       inputsToSave: [...names],
       gradFunc: (gradient, saved, attributes) => {
-        const dy = gradient as tf.Tensor
         const inputs = read(Object.fromEntries(names.map((name, i) => [name, saved[i]!])))
-        const groups = () => groupsOf(inputs, attributes as Attributes)
-        return {
-          q: () => groups().queryGradient(dy),
-          k: () => groups().keyGradient(dy),
-          v: () => groups().valueGradient(dy),
-        }
+        return groupsOf(inputs, attributes as Attributes).gradients(gradient as tf.Tensor)
       },
     },
   })

@@ -16,6 +16,8 @@ export interface LoweredTensor {
   readonly name: string
   readonly shape: readonly LoweredSize[]
   readonly dtype: tf.DataType
+  /** What all elements equal, where that is known before a run. */
+  readonly uniform?: LoweredSize | undefined
   /** A weight of a program that takes weights at their stored width. What a lowering does not ask for stays out of the program. */
   readonly quantized?: LoweredQuantization | undefined
 }
@@ -65,6 +67,8 @@ export interface Lowering {
   emitMany(operator: string, inputs: readonly string[], count: number, attributes?: Attributes, domain?: string): string[]
   /** A float32 constant: a scalar, or a vector. */
   float(values: number | readonly number[]): string
+  /** An int32 scalar. */
+  int32(value: number): string
   /** An int64 vector, as ONNX wants shapes, axes and the like. */
   int64(values: readonly LoweredSize[]): string
   reshape(name: string, from: readonly LoweredSize[], to: readonly LoweredSize[]): string

@@ -29,6 +29,22 @@ const runGradient = defineKernel({
     const probability = tf.sub(tf.exp(tf.sub(logits!, normaliser!)), epsilon / vocabulary)
     return tf.sub(tf.mul(probability, tf.expandDims(rowWeight!, 1)), tf.mul(wanted, 1 - epsilon))
   },
+  gradient: {
+    inputsToSave: ['logits', 'row', 'target', 'rowWeight', 'normaliser'],
+    gradFunc: (dy, saved, { smoothing }) => {
+      const [logits, row, target, rowWeight, normaliser] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+      const epsilon = smoothing as number
+      const given = dy as tf.Tensor // [Q, V]
+      const probability = () => tf.exp(tf.sub(logits, normaliser))
+      const ofLogits = () => tf.mul(tf.mul(given, probability()), tf.expandDims(rowWeight, 1))
+      return {
+        logits: ofLogits,
+        normaliser: () => tf.neg(tf.sum(ofLogits(), -1, true)), // [Q, 1]
+        rowWeight: () => tf.sum(tf.mul(given, tf.sub(probability(), epsilon / logits.shape[1]!)), -1), // [Q]
+        weight: () => tf.mul(pick(given, row, target), epsilon - 1), // [N]
+      }
+    },
+  },
   lower: {
     shape: ({ logits }) => logits!.shape,
     write: ({ inputs, attributes, emit, float, int64 }) => {

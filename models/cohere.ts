@@ -1,3 +1,4 @@
+import { declareCode } from '../src/code-identity.js'
 import { decoderConfig, readSizes } from './blocks/config.js'
 import { ggufRotary, ggufSizes } from './blocks/gguf-keys.js'
 import { readActivation } from './blocks/mlp.js'
@@ -7,37 +8,40 @@ import { llamaNaming } from './blocks/weights.js'
 import { decoderFamily } from './decoder.js'
 
 /** Cohere's Command R: attention and MLP take the same normalised rows, norms without bias, rotation of neighbouring pairs. */
-export const cohere = decoderFamily({
-  name: 'cohere',
-  modelTypes: ['cohere'],
-  naming: () => ({ ...llamaNaming, layout: { permuted: true } }),
-  pairedKeys: true,
-  attentionModule: layer => `model.layers.${layer}.self_attn`,
+export const cohere = declareCode(
+  import.meta.url,
+  decoderFamily({
+    name: 'cohere',
+    modelTypes: ['cohere'],
+    naming: () => ({ ...llamaNaming, layout: { permuted: true } }),
+    pairedKeys: true,
+    attentionModule: layer => `model.layers.${layer}.self_attn`,
 
-  parseConfig(raw) {
-    const sizes = readSizes(raw, { tied: true, maxPositionEmbeddings: 8192 })
-    const bias = raw.boolean('attention_bias', false)
-    raw.only('use_qk_norm', false, 'norms of single heads are not known')
-    return decoderConfig({
-      ...sizes,
-      norm: { ...readLayerNorm(raw, 'layer_norm_eps'), bias: false },
-      attention: { queryKeyValueBias: bias, outputBias: bias },
-      rotaries: [readRotary(raw, { ...sizes, defaultBase: 500_000 })],
-      mlp: { gated: true, activation: readActivation(raw, 'hidden_act', 'silu'), bias: false },
-      residual: { parallel: true, before: 'shared' },
-      logits: { multiplier: raw.number('logit_scale', 0.0625, { above: 0, most: 1e6 }) },
-    })
-  },
+    parseConfig(raw) {
+      const sizes = readSizes(raw, { tied: true, maxPositionEmbeddings: 8192 })
+      const bias = raw.boolean('attention_bias', false)
+      raw.only('use_qk_norm', false, 'norms of single heads are not known')
+      return decoderConfig({
+        ...sizes,
+        norm: { ...readLayerNorm(raw, 'layer_norm_eps'), bias: false },
+        attention: { queryKeyValueBias: bias, outputBias: bias },
+        rotaries: [readRotary(raw, { ...sizes, defaultBase: 500_000 })],
+        mlp: { gated: true, activation: readActivation(raw, 'hidden_act', 'silu'), bias: false },
+        residual: { parallel: true, before: 'shared' },
+        logits: { multiplier: raw.number('logit_scale', 0.0625, { above: 0, most: 1e6 }) },
+      })
+    },
 
-  gguf: {
-    architectures: ['command-r'],
-    config: get => ({
-      model_type: 'cohere',
-      ...ggufSizes(get),
-      ...ggufRotary(get),
-      layer_norm_eps: get('attention.layer_norm_epsilon'),
-      logit_scale: get('logit_scale'),
-    }),
-    naming: () => ({ layout: { permuted: true } }),
-  },
-})
+    gguf: {
+      architectures: ['command-r'],
+      config: get => ({
+        model_type: 'cohere',
+        ...ggufSizes(get),
+        ...ggufRotary(get),
+        layer_norm_eps: get('attention.layer_norm_epsilon'),
+        logit_scale: get('logit_scale'),
+      }),
+      naming: () => ({ layout: { permuted: true } }),
+    },
+  }),
+)

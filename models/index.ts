@@ -1,4 +1,5 @@
 import { GradpromptError, nearest } from '../src/errors.js'
+import { Registry } from '../src/registry.js'
 import { cohere } from './cohere.js'
 import { falcon } from './falcon.js'
 import type { ModelFamily } from './family.js'
@@ -16,8 +17,8 @@ import { smollm3 } from './smollm3.js'
 import { stablelm } from './stablelm.js'
 import { starcoder2 } from './starcoder2.js'
 
-/** Every family that can be loaded. A new one is a file beside `llama.ts` and a line here. */
-export const families: readonly ModelFamily[] = [
+/** Every family that is built in. A new one is a file beside `llama.ts` and a line here. */
+const builtIn: readonly ModelFamily[] = [
   cohere,
   falcon,
   gemma,
@@ -38,6 +39,38 @@ export const families: readonly ModelFamily[] = [
   starcoder2,
 ] as unknown as readonly ModelFamily[]
 
+/** Every family by its name; people's own join in. One that has no GGUF files needs to say nothing of them. */
+export const families = new Registry<ModelFamily>(
+  {
+    word: 'family',
+    exports: ['family'],
+    name: 'name',
+    requires: {
+      modelTypes: 'a list',
+      gguf: 'an object',
+      parseConfig: 'a function',
+      weights: 'a function',
+      ignored: 'an object',
+      embedding: 'a text',
+      attentionModule: 'a function',
+      embed: 'a function',
+      embeddingProducts: 'a function',
+      embeddingSums: 'a function',
+      hidden: 'a function',
+      logits: 'a function',
+    },
+    complete: given => (typeof given === 'object' && given !== null ? { ...simplest, ...given } : given),
+  },
+  builtIn.map((family): [string, ModelFamily] => [family.name, family]),
+)
+
+const simplest: Partial<ModelFamily> = {
+  gguf: { architectures: [], config: () => ({}), weights: () => [] },
+  ignored: /^$/,
+  inputMultiplier: () => 1,
+  pairedKeys: false,
+}
+
 /** Kinds of models that no family is, told by the name of their architecture. */
 const OTHERS: readonly (readonly [RegExp, string])[] = [
   [/moe|mixtral|deepseek|gpt-?_?oss|dbrx|llama-?4|jamba|grok|arctic/, 'a mixture of experts: only dense models are computed'],
@@ -50,17 +83,21 @@ const OTHERS: readonly (readonly [RegExp, string])[] = [
 ]
 
 /**
- * The family of a checkpoint, by config.json's `model_type` or GGUF's `general.architecture`.
+ * The family of a checkpoint, by config.json's `model_type` or GGUF's `general.architecture`. People's own come before the built-in
+ * ones, the last that was given first.
  * @throws GradpromptError `unknown-architecture`
  */
 export function findFamily(kind: 'modelType' | 'gguf', name: string, source: string): ModelFamily {
   const names = (family: ModelFamily) => (kind === 'gguf' ? family.gguf.architectures : family.modelTypes)
-  const family = families.find(candidate => names(candidate).includes(name))
+  const all = [...families.own.map(([, family]) => family), ...builtIn]
+  const family = all.find(candidate => names(candidate).includes(name))
   if (family) return family
   const other = OTHERS.find(([pattern]) => pattern.test(name.toLowerCase()))
-  const known = families.flatMap(names)
+  const known = all.flatMap(names)
   const close = nearest(name, known)
-  const hint = other ? `it is ${other[1]}` : 'CONTRIBUTING.md says how to add a model family: one file in models/'
+  const hint = other
+    ? `it is ${other[1]}`
+    : 'a family of your own is an object or a module: families: [./my-family.js]; docs/extending.md shows one'
   throw new GradpromptError('unknown-architecture', `${source}: the architecture is not known`, {
     found: name,
     expected: `one of ${known.join(', ')}`,

@@ -1,3 +1,4 @@
+import { declareCode } from '../src/code-identity.js'
 import { decoderConfig, readSizes } from './blocks/config.js'
 import { readActivation } from './blocks/mlp.js'
 import type { DecoderNaming } from './blocks/weights.js'
@@ -18,29 +19,32 @@ const naming: DecoderNaming = {
 }
 
 /** OPT: learned positions (the first two rows of their table are nobody's), layer norms, ReLU. The 350M model is another. */
-export const opt = decoderFamily({
-  name: 'opt',
-  modelTypes: ['opt'],
-  naming: () => naming,
-  attentionModule: layer => `model.decoder.layers.${layer}.self_attn`,
+export const opt = declareCode(
+  import.meta.url,
+  decoderFamily({
+    name: 'opt',
+    modelTypes: ['opt'],
+    naming: () => naming,
+    attentionModule: layer => `model.decoder.layers.${layer}.self_attn`,
 
-  parseConfig(raw) {
-    const sizes = readSizes(
-      raw,
-      { tied: true, maxPositionEmbeddings: 2048 },
-      { numKeyValueHeads: [], intermediateSize: ['ffn_dim'] },
-    )
-    const bias = raw.boolean('enable_bias', true)
-    raw.only('do_layer_norm_before', true, 'norms stand before attention and MLP')
-    raw.only('_remove_final_layer_norm', false, 'the last norm is needed')
-    raw.only('layer_norm_elementwise_affine', true, 'norms have weights')
-    raw.only('word_embed_proj_dim', sizes.hiddenSize, 'embeddings are as wide as the layers')
-    return decoderConfig({
-      ...sizes,
-      norm: { kind: 'layer', epsilon: 1e-5, bias: true },
-      positions: { offset: 2 },
-      attention: { queryKeyValueBias: bias, outputBias: bias },
-      mlp: { gated: false, activation: readActivation(raw, 'activation_function', 'relu'), bias },
-    })
-  },
-})
+    parseConfig(raw) {
+      const sizes = readSizes(
+        raw,
+        { tied: true, maxPositionEmbeddings: 2048 },
+        { numKeyValueHeads: [], intermediateSize: ['ffn_dim'] },
+      )
+      const bias = raw.boolean('enable_bias', true)
+      raw.only('do_layer_norm_before', true, 'norms stand before attention and MLP')
+      raw.only('_remove_final_layer_norm', false, 'the last norm is needed')
+      raw.only('layer_norm_elementwise_affine', true, 'norms have weights')
+      raw.only('word_embed_proj_dim', sizes.hiddenSize, 'embeddings are as wide as the layers')
+      return decoderConfig({
+        ...sizes,
+        norm: { kind: 'layer', epsilon: 1e-5, bias: true },
+        positions: { offset: 2 },
+        attention: { queryKeyValueBias: bias, outputBias: bias },
+        mlp: { gated: false, activation: readActivation(raw, 'activation_function', 'relu'), bias },
+      })
+    },
+  }),
+)

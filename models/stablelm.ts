@@ -1,3 +1,4 @@
+import { declareCode } from '../src/code-identity.js'
 import { decoderConfig, readSizes } from './blocks/config.js'
 import { ggufRotary, ggufSizes } from './blocks/gguf-keys.js'
 import { readActivation } from './blocks/mlp.js'
@@ -7,36 +8,39 @@ import { llamaNaming } from './blocks/weights.js'
 import { decoderFamily } from './decoder.js'
 
 /** StableLM: layer norms, heads that turn in part; attention and MLP may take the same rows. */
-export const stablelm = decoderFamily({
-  name: 'stablelm',
-  modelTypes: ['stablelm'],
-  naming: () => llamaNaming,
-  attentionModule: layer => `model.layers.${layer}.self_attn`,
+export const stablelm = declareCode(
+  import.meta.url,
+  decoderFamily({
+    name: 'stablelm',
+    modelTypes: ['stablelm'],
+    naming: () => llamaNaming,
+    attentionModule: layer => `model.layers.${layer}.self_attn`,
 
-  parseConfig(raw) {
-    const sizes = readSizes(raw, { tied: false, maxPositionEmbeddings: 4096 })
-    const parallel = raw.boolean('use_parallel_residual', false)
-    raw.only('qk_layernorm', false, 'norms of single heads are not known')
-    return decoderConfig({
-      ...sizes,
-      norm: readLayerNorm(raw, 'layer_norm_eps'),
-      attention: { queryKeyValueBias: raw.boolean('use_qkv_bias', false) },
-      rotaries: [readRotary(raw, { ...sizes, defaultPart: 0.25 })],
-      mlp: { gated: true, activation: readActivation(raw, 'hidden_act', 'silu'), bias: false },
-      residual: parallel ? { parallel, before: 'shared' } : {},
-    })
-  },
+    parseConfig(raw) {
+      const sizes = readSizes(raw, { tied: false, maxPositionEmbeddings: 4096 })
+      const parallel = raw.boolean('use_parallel_residual', false)
+      raw.only('qk_layernorm', false, 'norms of single heads are not known')
+      return decoderConfig({
+        ...sizes,
+        norm: readLayerNorm(raw, 'layer_norm_eps'),
+        attention: { queryKeyValueBias: raw.boolean('use_qkv_bias', false) },
+        rotaries: [readRotary(raw, { ...sizes, defaultPart: 0.25 })],
+        mlp: { gated: true, activation: readActivation(raw, 'hidden_act', 'silu'), bias: false },
+        residual: parallel ? { parallel, before: 'shared' } : {},
+      })
+    },
 
-  gguf: {
-    architectures: ['stablelm'],
-    config: (get, _, has) => ({
-      model_type: 'stablelm',
-      ...ggufSizes(get),
-      ...ggufRotary(get),
-      layer_norm_eps: get('attention.layer_norm_epsilon'),
-      use_qkv_bias: has('blk.0.attn_q.bias'),
-      // The converter writes the key without having been told.
-      use_parallel_residual: get('use_parallel_residual') === true && !has('blk.0.ffn_norm.weight'),
-    }),
-  },
-})
+    gguf: {
+      architectures: ['stablelm'],
+      config: (get, _, has) => ({
+        model_type: 'stablelm',
+        ...ggufSizes(get),
+        ...ggufRotary(get),
+        layer_norm_eps: get('attention.layer_norm_epsilon'),
+        use_qkv_bias: has('blk.0.attn_q.bias'),
+        // The converter writes the key without having been told.
+        use_parallel_residual: get('use_parallel_residual') === true && !has('blk.0.ffn_norm.weight'),
+      }),
+    },
+  }),
+)

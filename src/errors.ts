@@ -17,7 +17,8 @@ export class GradpromptError extends Error {
     details: { found?: string; expected?: string; hint?: string; exitCode?: 1 | 2; cause?: unknown } = {},
   ) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
-    this.name = 'GradpromptError'
+    // What listens for an abort by the platform's name for it finds it.
+    this.name = code === 'aborted' ? 'AbortError' : 'GradpromptError'
     this.code = code
     this.found = details.found
     this.expected = details.expected
@@ -40,8 +41,56 @@ export function refuseAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new GradpromptError('aborted', 'stopped', { exitCode: 1 })
 }
 
+/** What was disposed of was used again: a mistake of the program that uses it. */
+export const disposedError = (what: string): GradpromptError =>
+  new GradpromptError('disposed', `${what} was used after it had been disposed of`, {
+    expected: 'every call before dispose()',
+    hint: 'dispose of it when all that uses it has ended',
+  })
+/**
+ * The error for a name that is none of those there are: it lists them and says which was probably meant.
+ * @param options.print how a name is written in the list and in the hint
+ * @param options.also what may stand there beside the names
+ * @param options.expected takes the list's place
+ * @param options.hint where no name is near
+ */
+export function unknownName(
+  code: string,
+  message: string,
+  found: string,
+  known: readonly string[],
+  options: {
+    readonly print?: (name: string) => string
+    readonly also?: string
+    readonly expected?: string
+    readonly hint?: string
+  } = {},
+): GradpromptError {
+  const { print = (name: string) => name, also = '' } = options
+  const hint = didYouMean(found, known, print) ?? options.hint
+  return new GradpromptError(code, message, {
+    found,
+    expected: options.expected ?? `one of ${known.map(print).join(', ')}${also}`,
+    ...(hint !== undefined && { hint }),
+  })
+}
+
+/** The hint that names the one that was probably meant, where one is near. */
+export function didYouMean(
+  found: string,
+  known: readonly string[],
+  print: (name: string) => string = name => name,
+): string | undefined {
+  const meant = nearest(found, known)
+  return meant === undefined ? undefined : `did you mean ${print(meant)}?`
+}
+
+const longestWord = 200
+
 /** The member of `known` closest to `word` by edit distance, when it is close enough to be what was meant. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
+  // A name of megabytes is nothing to be compared letter by letter.
+  if (word.length > longestWord) return undefined
   let best: string | undefined
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1
   for (const candidate of known) {

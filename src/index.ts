@@ -1,3 +1,4 @@
+import { type OptionNames, refuseUnknown } from './config/call-options.js'
 import { LanguageModel, type LoadOptions } from './model/language-model.js'
 
 /**
@@ -6,28 +7,81 @@ import { LanguageModel, type LoadOptions } from './model/language-model.js'
  * @param options.memory the budget in bytes; by default what the machine has free
  * @throws GradpromptError `file-not-found`, `unknown-architecture`, `not-enough-memory`, … (see `LanguageModel.load`)
  */
-export const loadModel = (name: string, options?: LoadOptions): Promise<LanguageModel> => LanguageModel.load(name, options)
+export async function loadModel(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
+  refuseUnknown('loadModel', options, {
+    device: true,
+    threads: true,
+    memory: true,
+    families: true,
+    onProgress: true,
+  } satisfies OptionNames<LoadOptions>)
+  return LanguageModel.load(name, options)
+}
 
-export type { ModelConfig } from '../models/family.js'
-export { type EvaluateOptions, type EvaluateResult, evaluate, type Prediction } from './api/evaluate.js'
+export type { AttentionCall, HiddenInputs, ModelConfig, ModelFamily, WeightSpec } from '../models/family.js'
+export { type Compared, type CompareOptions, compareRuns, type RunComparison } from './api/compare.js'
+export {
+  type EvaluatedControl,
+  type EvaluateOptions,
+  type EvaluateResult,
+  evaluate,
+  type GeneratedFigures,
+  type Prediction,
+} from './api/evaluate.js'
 export { type ExportOptions, exportPrompt } from './api/export.js'
-export { type GenerateOptions, generate } from './api/generate.js'
-export { type ResumeSearchOptions, resumeSearch, type SearchOptions, type SearchRun, search } from './api/search.js'
-export { type ResumeOptions, resume, type TuneOptions, type TuneRun, tune } from './api/tune.js'
+export { type Extensions, extend } from './api/extend.js'
+export {
+  type AnswerOptions,
+  type GeneratedFile,
+  type GeneratedPiece,
+  type GenerateFileOptions,
+  type GenerateOptions,
+  generate,
+} from './api/generate.js'
+export { type ReportOptions, writeReport } from './api/report.js'
+export { type ResumeOptions, resume } from './api/resume.js'
+export { listRuns, type RunList, type RunRecord, readRun, type SearchRecord, type TuneRecord } from './api/run-record.js'
+export {
+  type ResumeSearchOptions,
+  resumeSearch,
+  type SearchInput,
+  type SearchOptions,
+  type SearchRun,
+  search,
+} from './api/search.js'
+export { type ServeOptions, type Server, serve } from './api/serve.js'
+export { type TuneInput, type TuneOptions, type TuneRun, tune } from './api/tune.js'
+export type { OptionsDeclaration } from './config/typed-options.js'
+export type { DataInput, DataNotice, DataReader, ReadOptions, Table } from './data/readers/index.js'
+export type { Row, Rows } from './data/readers/memory-rows.js'
+export type { RecordTask } from './data/task-records.js'
 export { GradpromptError } from './errors.js'
 export type { MetricValue } from './evaluate/intervals.js'
 export { type NearestToken, nearestTokens } from './evaluate/nearest-tokens.js'
+export type { RowResult } from './evaluate/row-results.js'
 export type { Metrics } from './evaluate/score.js'
+export type { OwnScorer, Scorer, ScorerFunction, ScorerResult } from './evaluate/scorer.js'
+export type { OwnTask } from './evaluate/tasks/index.js'
+export type { Filter, GenerationTask } from './evaluate/tasks/task.js'
+export type { SelfTest } from './export/self-test.js'
+export type { ExportContext, ExportTarget } from './export/target.js'
 export type { Tokenizer } from './formats/tokenizer.js'
 export type { Generation } from './generate/request.js'
+export type * from './losses/loss.js'
 export type { SoftPrompt } from './model/active-prompt.js'
+export type { ForwardPass, ForwardPassOptions, HookInput, LayerHook, RowGradient } from './model/inspection.js'
 export { LanguageModel, type LoadOptions } from './model/language-model.js'
 export type { LabelledRow } from './model/row.js'
-export { type CompileSpec, compile } from './program/compile.js'
+export { type CompileSpec, compile, type InputTensors } from './program/compile.js'
 export type { Device } from './program/devices.js'
+export { runEagerly } from './program/eager.js'
 export { type InputSpec, Program, type ProgramInput } from './program/program.js'
-export type { SearchConfig, SearchConfigInput } from './search/config.js'
+export type * from './prompts/method.js'
+export type { ModulePath } from './registry.js'
+export type { OwnSearch, SearchConfig, SearchConfigInput } from './search/config.js'
+export type { SearchContext, SearchMethod, SearchNeeds, SearchState, StepOutcome } from './search/moves/method.js'
 export type { SearchEvent, SearchResult } from './search/run/events.js'
+export type { PromptGiven } from './sources/open.js'
 export type { PromptFile } from './store/prompt-file.js'
-export type { Config, ConfigInput } from './train/config.js'
+export type { Config, ConfigInput, OwnLoss, OwnMethod } from './train/config.js'
 export type * from './train/events.js'

@@ -72,7 +72,7 @@ async function runner(
   { keepsRows = false }: { keepsRows?: boolean } = {},
 ): Promise<(batch: number) => Promise<number>> {
   const { type } = given as { type: string }
-  const method = promptMethods.get(type)!
+  const method = promptMethods.get(type)
   const config = methodSchemas.find(({ shape }) => shape.type.value === type)!.parse(given)
   const parameters = await method.initialise(config, {
     model: model.config,

@@ -33,7 +33,7 @@ const active = { method, config, parameters }
 const rows = new Sst2Rows(model, options.fixedLength)
 
 if (options.mode === 'ready') {
-  await model.prepare(active, ['gradient'])
+  await model.prepareGradient(active)
   // Since the process began: what a user waits for.
   say({ event: 'ready', seconds: process.uptime() })
 }

@@ -1,35 +1,36 @@
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import type { AnswerType } from '../data/answer-type.js'
-import { learnedRows } from '../data/describe/evaluated.js'
-import { decideLabels, type LabelWords, promptLabels } from '../data/labels.js'
-import { readRecords, tableOf } from '../data/read.js'
+import type { LabelWords } from '../data/labels.js'
+import type { Rows } from '../data/readers/memory-rows.js'
 import type { DataNotice } from '../data/readers/reader.js'
-import type { DataRecord } from '../data/records.js'
-import { RowBuilder } from '../data/rows.js'
-import { limitRecords } from '../data/split.js'
-import { namedColumns, requireTaskColumns } from '../data/task-columns.js'
-import type { RunTask } from '../data/task-config.js'
-import type { DataTask } from '../data/task-records.js'
-import { prependInstruction, type Template } from '../data/template.js'
+import type { Template } from '../data/template.js'
 import type { Aggregate } from '../data/verbalizer.js'
-import { GradpromptError, nearest, refuseAborted } from '../errors.js'
-import { likelihoodResults } from '../evaluate/likelihood-results.js'
-import { hashOf, type RowResult } from '../evaluate/row-results.js'
-import { type Choice, contentFreeRow, type Evaluation, type Metrics, scoreRows, summary } from '../evaluate/score.js'
-import { LanguageModel } from '../model/language-model.js'
-import { softVocabulary } from '../prompts/soft-rows.js'
-import { taskConfig } from '../search/config.js'
-import { openPrompt, type PromptGiven, type PromptSource } from '../sources/open.js'
-import { promptWordWeights } from '../sources/prompt.js'
-import type { FoundRun } from '../sources/run.js'
-import { searchConfigOf } from './runs.js'
+import { unknownName } from '../errors.js'
+import type { GenerationEvaluationResult } from '../evaluate/by-generation.js'
+import type { RowResult } from '../evaluate/row-results.js'
+import type { Choice, Evaluation, Metrics } from '../evaluate/score.js'
+import type { OwnScorer } from '../evaluate/scorer.js'
+import type { OwnTask } from '../evaluate/tasks/index.js'
+import type { WeightWidth } from '../generate/programs.js'
+import type { LanguageModel } from '../model/language-model.js'
+import { firstOf, type ModelSettings, useModel } from '../model/with-model.js'
+import type { PromptGiven } from '../sources/open.js'
+import type { ConfigInput } from '../train/config.js'
 
-export interface EvaluateOptions {
+/**
+ * Scoring a prompt, a plain instruction or the bare model: the library's `evaluate`, which the command line calls. How an answer is
+ * judged (by likelihood, behind reasoning, as it is generated) is a file each in `evaluation/`.
+ */
+
+export interface EvaluateOptions extends ModelSettings {
   /** A model or its name; by default that of the run. */
   readonly model?: LanguageModel | string | undefined
-  /** A data file, or rows. */
-  readonly data: string | readonly Readonly<Record<string, unknown>>[]
+  /** A data file, or rows: any iterable of objects. By default the test or dev file of the run. */
+  readonly data?: string | Rows | undefined
   /** A run (of either kind), its folder, a prompt file, a PEFT adapter's folder, rows of a soft prompt, a plain instruction, or nothing. */
   readonly prompt?: PromptGiven
+  /** A task's config, in the place of the one of the run that learned the prompt. */
+  readonly config?: ConfigInput | undefined
   /** By default the prompt's own. */
   readonly template?: Template | undefined
   /** By default the prompt's own. */
@@ -46,9 +47,7 @@ export interface EvaluateOptions {
   readonly choose?: Choice | undefined
   /** Names of the columns of a file without a header; by default the run's own. */
   readonly columns?: readonly string[] | undefined
-  /** What the file is read as, such as `gsm8k`; by default as the run read its own. */
-  readonly task?: DataTask | undefined
-  /** A plain instruction before the template. */
+  /** A plain instruction before the template. Beside a prompt of vectors it is what the control is told. */
   readonly instruction?: string | undefined
   /** The figures wanted; by default all. */
   readonly metrics?: readonly string[] | undefined
@@ -61,7 +60,32 @@ export interface EvaluateOptions {
   readonly batchSize?: number | undefined
   /** Use a prompt that was learned on another model of the same width. */
   readonly force?: boolean | undefined
-  readonly onProgress?: ((rows: number, total: number) => void) | undefined
+  /** Score the base model, or the prompt that a search began with, on the same rows beside it. */
+  readonly control?: boolean | undefined
+  /** Generate an answer to each row and read it, instead of scoring its likelihood; so do the options below that belong to it. */
+  readonly generate?: boolean | undefined
+  /** A benchmark with its own prompts and rules: `gsm8k`, `bbh`, `lm-eval/gsm8k`, … Its answers are generated. */
+  readonly task?: string | OwnTask | undefined
+  /** Rows to show before each question, drawn by seed; none of them is scored. */
+  readonly examples?: string | Rows | undefined
+  /** How many of them; by default as is usual for the task. */
+  readonly shots?: number | undefined
+  /** What a generated text counts for: a built-in scorer by its name, a module by its path, a function, or a scorer. */
+  readonly scorer?: string | OwnScorer | undefined
+  /** Of an answer that is generated, at most. */
+  readonly maxNewTokens?: number | undefined
+  /** 0 (the default): greedy. */
+  readonly temperature?: number | undefined
+  /** Of generated answers; by default `stored`. */
+  readonly weights?: WeightWidth | undefined
+  /** A file for each row's result. Rows with generated answers that stand in it are not done again. */
+  readonly rows?: string | undefined
+  /** A file for a page of it all. */
+  readonly report?: string | undefined
+  /** Write both into the run's folder, where they are not given and the prompt is a run. */
+  readonly keep?: boolean | undefined
+  /** Hears of rows that are done, of weights that are written to the cache (in percent), and what they are: `rows`, `rows, base model`, … */
+  readonly onProgress?: ((done: number, total: number, what: string) => void) | undefined
   /** Hears, before anything is computed, what was guessed about the data and what may be wrong with them. */
   readonly onWarning?: ((warning: DataNotice) => void) | undefined
   readonly signal?: AbortSignal | undefined
@@ -79,162 +103,145 @@ export interface Prediction {
 }
 
 export interface EvaluateResult extends Evaluation {
-  /** With a label set. */
+  /** Short name of the model. */
+  readonly model: string
+  /** The file, or `rows in memory`. */
+  readonly data: string
+  /** What was scored: `tuned`, `found prompt`, `base model`, or that with an instruction. */
+  readonly condition: string
+  /** With a label set, where answers were scored by their likelihood. */
   readonly predictions?: readonly Prediction[]
   /** What became of each row, as `gradprompt compare` reads it from a file. */
   readonly results: readonly RowResult[]
-  /** Scoring alone, without loading. */
+  /** With `control`: the base model, or the prompt that a search began with, on the same rows. */
+  readonly control?: EvaluatedControl | undefined
+  /** Where answers were generated. */
+  readonly generated?: GeneratedFigures | undefined
+  /** Where each row's result was written. */
+  readonly rowsFile?: string | undefined
+  /** Where the page was written. */
+  readonly report?: string | undefined
+  /** Scoring alone, without loading and without the control. */
   readonly seconds: number
+  /** Of the rows that are not from before. */
   readonly rowsPerSecond: number
 }
 
-const defaultSeed = 13
+export interface EvaluatedControl {
+  readonly name: string
+  readonly metrics: Metrics
+  /** What it was told before the template. */
+  readonly instruction: string | null
+  readonly results: readonly RowResult[]
+}
+
+/** What generation adds to a result. */
+export interface GeneratedFigures {
+  readonly task: string
+  readonly weights: WeightWidth
+  readonly generatedTokens: number
+  /** Rows taken from earlier results. */
+  readonly resumed: number
+  readonly unextracted: number
+  /** Rows whose text the budget of tokens ended. */
+  readonly cut: number
+  readonly rules: Readonly<Record<string, number>>
+  readonly filters: GenerationEvaluationResult['filters']
+  readonly errors: readonly { readonly index: number; readonly message: string }[]
+}
+
+const names = {
+  model: true,
+  data: true,
+  prompt: true,
+  config: true,
+  template: true,
+  answer: true,
+  labels: true,
+  answerType: true,
+  aggregate: true,
+  calibrate: true,
+  choose: true,
+  columns: true,
+  instruction: true,
+  metrics: true,
+  limit: true,
+  seed: true,
+  truncate: true,
+  batchSize: true,
+  force: true,
+  control: true,
+  generate: true,
+  task: true,
+  examples: true,
+  shots: true,
+  scorer: true,
+  maxNewTokens: true,
+  temperature: true,
+  weights: true,
+  rows: true,
+  report: true,
+  keep: true,
+  onProgress: true,
+  onWarning: true,
+  signal: true,
+  device: true,
+  threads: true,
+  memory: true,
+} satisfies OptionNames<EvaluateOptions>
+
+/** Each of them asks for generated answers. */
+const generating = ['generate', 'task', 'examples', 'shots', 'scorer', 'maxNewTokens', 'temperature', 'weights'] as const
 
 /**
- * Scores a prompt, a plain instruction or the bare model by the likelihood of each candidate's whole answer. Without a label set
- * the row's own answer is scored: its log-likelihood and perplexity. What a search over reasoning has found is judged as that does
- * it: the model reasons, and the answer has to follow the extractor.
- * @throws GradpromptError `model-mismatch` (the prompt was learned on another model), `missing-option`, `unknown-metric`,
- *   `not-a-prompt`, `run-not-finished`, and as reading data, loading a model and building rows do
+ * Scores a prompt, a plain instruction or the bare model. By default an answer is scored by its likelihood: of a closed set each
+ * candidate's whole answer; of free text the row's own, its log-likelihood and perplexity. With `generate`, or an option that belongs to
+ * it, answers are generated, read by the task's rules and scored. What a search over reasoning has found is judged as that does it: the
+ * model reasons, and the answer has to follow the extractor.
+ *
+ * ```ts
+ * const { metrics, control } = await evaluate({ prompt: 'runs/sst2', data: 'test.tsv', control: true })
+ * const { generated } = await evaluate({ model, data: 'test.jsonl', task: 'gsm8k', examples: 'train.jsonl', shots: 8 })
+ * const own = await evaluate({ model, data: rows, template: '{question}', answer: ' {answer}', scorer: (row, text) => text.includes(row.answer) })
+ * ```
+ *
+ * @throws GradpromptError `unknown-option`, `model-mismatch` (the prompt was learned on another model), `missing-option`,
+ *   `unknown-metric`, `unknown-task`, `unknown-scorer`, `not-a-prompt`, `run-not-finished`, `aborted`, and as reading data, loading a
+ *   model and building rows do
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
-  const { signal } = options
-  const source = await openPrompt(options.prompt, options)
-  const { file, task: config, found } = source
-  if (found?.config.search?.extractor !== undefined) return evaluateReasoning(options, found)
-  const template = options.template ?? (file?.template as Template | undefined) ?? config?.template ?? missing('template')
-  const answer = options.answer ?? file?.answer ?? config?.answer ?? missing('answer')
-  const seed = options.seed ?? file?.seed ?? config?.seed ?? defaultSeed
-  const all = await readData(options, config, { template, answer })
-  const { labels, notice } = labelsOf(options, source, answer, all)
-  if (options.onWarning !== undefined) {
-    const learned = config && source.found === undefined ? await learnedRows(config, all, { template, answer }) : []
-    for (const warning of [...(notice ? [notice] : []), ...learned]) options.onWarning(warning)
-  }
-  const records = limitRecords(all, options.limit, seed)
-  const places = new Map(all.map((record, i) => [record, i]))
-  refuseAborted(signal)
-
-  const given = options.model ?? config?.model ?? missing('model')
-  const model = typeof given === 'string' ? await loadFor(given, config) : given
-  try {
-    const prompt = await source.active(model)
-    const instruction = options.instruction ?? source.text
-    const builder = new RowBuilder(model.tokenizer, {
-      template: instruction === undefined ? template : prependInstruction(template, instruction),
-      answer,
-      labels,
-      contextLength: model.config.maxPositionEmbeddings,
-      numVirtualTokens: prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0,
-      truncate: options.truncate ?? config?.train?.truncate ?? false,
-      tasks: prompt?.method.tasks?.(prompt.config),
-      soft: softVocabulary(prompt?.config, model.config),
-    })
-    for (const record of records) builder.check(record, places.get(record)!)
-    const rows = records.map(record => builder.scoring(record, places.get(record)!))
-    const started = performance.now()
-    const scored = await scoreRows(model, prompt, rows, labels, {
-      ...options,
-      seed,
-      weights: file && labels && promptWordWeights(file, labels),
-      contentFree: contentFreeRow(calibrationOf(options, config), builder, labels),
-      perByte: options.choose === 'length',
-    })
-    const seconds = (performance.now() - started) / 1000
-    return {
-      ...summary(scored),
-      metrics: chosen(scored.metrics, options.metrics),
-      ...(labels && {
-        predictions: rows.map(({ index, target }, i) => ({
-          index,
-          label: labels.candidates[target]!,
-          predicted: labels.candidates[scored.predictions[i]!]!,
-          logLikelihoods: scored.logLikelihoods[i]!,
-          row: hashOf(records[i]!),
-        })),
-      }),
-      results: likelihoodResults(scored, { records, rows, labels, template, answer, tokenizer: model.tokenizer }),
-      seconds,
-      rowsPerSecond: rows.length / Math.max(seconds, 1e-6),
-    }
-  } finally {
-    if (typeof given === 'string') await model.dispose()
-  }
-}
-
-async function evaluateReasoning(
-  options: EvaluateOptions,
-  { folder, config: stored, prompt, ids }: FoundRun,
-): Promise<EvaluateResult> {
-  const { evaluateReasoned, refuseUnread } = await import('../search/run/judge.js')
-  refuseUnread(options)
-  const config = searchConfigOf({ folder, config: stored })
-  const task = taskConfig(config, prompt)
-  const seed = options.seed ?? config.seed
-  const records = limitRecords(await readData(options, task, task), options.limit, seed)
-  const given = options.model ?? config.model
-  const model = typeof given === 'string' ? await loadFor(given, task) : given
-  try {
-    const started = performance.now()
-    const [outcome] = await evaluateReasoned({ ...config, seed }, model, records, [ids], options)
-    const { judged, results } = outcome!
-    const seconds = (performance.now() - started) / 1000
-    return {
-      ...summary(judged),
-      metrics: chosen(judged.metrics, options.metrics),
-      results,
-      seconds,
-      rowsPerSecond: judged.rows / Math.max(seconds, 1e-6),
-    }
-  } finally {
-    if (typeof given === 'string') await model.dispose()
-  }
-}
-
-/** The unconditional likelihood is that after an empty text. */
-const calibrationOf = ({ choose, calibrate }: EvaluateOptions, config: RunTask | undefined) =>
-  choose === undefined ? (calibrate ?? config?.evaluate.calibrate) : choose === 'unconditional' ? '' : false
-
-async function readData(
-  { data, columns, task, onWarning }: EvaluateOptions,
-  config: RunTask | undefined,
-  texts: { readonly template: Template; readonly answer: string },
-): Promise<readonly DataRecord[]> {
-  if (typeof data === 'string') {
-    const file = await readRecords(data, {
-      columns: columns ?? config?.data.columns,
-      task: task ?? config?.data.task,
-      needed: namedColumns(texts),
-    })
-    requireTaskColumns(texts, file, data)
-    for (const notice of file.notices) onWarning?.(notice)
-    return file.records
-  }
-  const { records } = tableOf(data, namedColumns(texts))
-  return records
-}
-
-/** A prompt that was learned on free-text answers has no label set, however few the answers at hand. */
-function labelsOf(
-  options: EvaluateOptions,
-  { file, task: config }: PromptSource,
-  answer: string,
-  records: readonly DataRecord[],
-): ReturnType<typeof decideLabels> {
-  if (options.labels === undefined && file !== undefined && file.labels === undefined) return { labels: undefined }
-  return decideLabels(answer, records, {
-    labels: options.labels ?? (file ? promptLabels(file) : config?.data.labels),
-    answerType: options.answerType ?? (config ? config.answerType : 'auto'),
-    aggregate: options.aggregate ?? file?.verbalizer?.aggregate,
+  refuseUnknown('evaluate', options, names)
+  const { subjectOf } = await import('./evaluation/subject.js')
+  const subject = await subjectOf(options)
+  const { config, modelGiven } = subject
+  await using used = await useModel(modelGiven, {
+    ...firstOf(options, config),
+    onProgress: share => options.onProgress?.(Math.floor(99 * share), 100, 'weights'),
   })
+  const scored = await (await judgeOf(options, subject.source.found?.config.search?.extractor !== undefined))(
+    used.model,
+    subject,
+    options,
+  )
+  const { finish } = await import('./evaluation/page.js')
+  const report = await finish(used.model, subject, options, scored)
+  return {
+    model: used.model.name,
+    data: subject.dataName,
+    ...scored.result,
+    metrics: chosen(scored.result.metrics, options.metrics),
+    ...(subject.paths.rows !== undefined && { rowsFile: subject.paths.rows }),
+    ...(report !== undefined && { report }),
+  }
 }
 
-const loadFor = (name: string, config: RunTask | undefined): Promise<LanguageModel> =>
-  LanguageModel.load(name, {
-    ...(config && { device: config.device }),
-    ...(config?.threads !== undefined && { threads: config.threads }),
-    ...(config?.memory !== undefined && { memory: config.memory * 1e9 }),
-  })
+async function judgeOf(options: EvaluateOptions, reasons: boolean) {
+  if (generating.some(name => options[name] !== undefined && options[name] !== false))
+    return (await import('./evaluation/generation.js')).byGeneration
+  return reasons
+    ? (await import('./evaluation/reasoning.js')).byReasoning
+    : (await import('./evaluation/likelihood.js')).byLikelihood
+}
 
 function chosen(metrics: Metrics, names: readonly string[] | undefined): Metrics {
   if (names === undefined) return metrics
@@ -243,20 +250,7 @@ function chosen(metrics: Metrics, names: readonly string[] | undefined): Metrics
     names.map(name => {
       const metric = metrics[name]
       if (metric !== undefined) return [name, metric]
-      const meant = nearest(name, known)
-      throw new GradpromptError('unknown-metric', 'there is no such figure', {
-        found: name,
-        expected: `one of ${known.join(', ')}`,
-        ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
-      })
+      throw unknownName('unknown-metric', 'there is no such figure', name, known)
     }),
   )
-}
-
-function missing(option: 'model' | 'template' | 'answer'): never {
-  throw new GradpromptError('missing-option', `evaluate needs ${option === 'answer' ? 'an answer' : `a ${option}`}`, {
-    found: 'none, and no run to take it from',
-    hint:
-      option === 'template' ? 'for example template: "Review: {text}\\nSentiment:"' : `give ${option}, or a run as the prompt`,
-  })
 }

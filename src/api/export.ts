@@ -1,20 +1,23 @@
-import { readdir } from 'node:fs/promises'
+import { readdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { readRecords } from '../data/read.js'
 import type { DataRecord } from '../data/records.js'
 import { RowBuilder } from '../data/rows.js'
 import type { TaskConfig } from '../data/task-config.js'
-import { GradpromptError, nearest } from '../errors.js'
-import { makeSelfTest, type SelfTest } from '../export/self-test.js'
+import { writeFolder } from '../export/folder.js'
+import { exportTargets } from '../export/index.js'
+import { makeSelfTest } from '../export/self-test.js'
+import type { ExportTarget } from '../export/target.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
-import { LanguageModel } from '../model/language-model.js'
-import { hasPeftAdapter, peftAdapter } from '../sources/peft-adapter.js'
-import { activePrompt } from '../sources/prompt.js'
+import type { LanguageModel } from '../model/language-model.js'
+import { withModel } from '../model/with-model.js'
+import { loadPrompt } from '../sources/prompt.js'
 import { type LearnedRun, readLearnedRun } from '../sources/run.js'
-import type { PromptFile } from '../store/prompt-file.js'
 
 export interface ExportOptions {
-  /** Where the prompt is to be used: one of `exportTargets`. */
-  readonly to: string
+  /** Where the prompt is to be used: `peft`, a target of your own, or the path of its module. */
+  readonly to: string | ExportTarget
   /** The folder to make. */
   readonly out: string
   /** The model or its name; by default that of the run. */
@@ -23,36 +26,7 @@ export interface ExportOptions {
   readonly force?: boolean | undefined
 }
 
-interface ExportContext {
-  readonly prompt: PromptFile
-  readonly config: TaskConfig
-  readonly model: LanguageModel
-  readonly selfTest: SelfTest
-  readonly out: string
-}
-
-interface ExportTarget {
-  readonly description: string
-  /** Whether prompts of this method can be written for it. */
-  holds(type: string): boolean
-  write(context: ExportContext): Promise<void>
-}
-
-/** Every target by its name. A new one is a file beside `peft.ts` and an entry here. */
-export const exportTargets: ReadonlyMap<string, ExportTarget> = new Map([
-  [
-    'peft',
-    {
-      description: 'an adapter folder for PeftModel.from_pretrained',
-      holds: hasPeftAdapter,
-      async write({ prompt, config, model, selfTest, out }) {
-        const { exportPeft } = await import('../export/peft.js')
-        const adapter = await peftAdapter(prompt, model.checkpoint)
-        await exportPeft({ adapter, position: prompt.position, baseModel: config.model, out, selfTest })
-      },
-    },
-  ],
-])
+const names = { to: true, out: true, model: true, force: true } satisfies OptionNames<ExportOptions>
 
 const selfTestRows = 3
 const selfTestTokens = 8
@@ -65,22 +39,24 @@ const selfTestTokens = 8
  */
 export async function exportPrompt(
   run: LearnedRun | string,
-  { to, out, model: given, force }: ExportOptions,
+  options: ExportOptions,
 ): Promise<{ folder: string; files: string[] }> {
-  const target = exportTargets.get(to) ?? unknownTarget(to)
+  refuseUnknown('exportPrompt', options, names)
+  const { to, out, model: given, force } = options
+  const target = exportTargets.get(await exportTargets.load(to))
   const { config, prompt } = typeof run === 'string' ? await readLearnedRun(run) : run
-  const model = typeof given === 'object' ? given : await LanguageModel.load(given ?? config.model, { device: config.device })
-  try {
-    const active = ofFirstTask(activePrompt(prompt, model, { force }))
+  await withModel(given ?? config.model, config, async model => {
+    const active = ofFirstTask(await loadPrompt(prompt, model, { force }))
     const inputs = await selfTestInputs(config, model, prompt.numVirtualTokens)
     const { vocabSize } = model.config
     const selfTest = await makeSelfTest({ vocabSize, logits: rows => model.logits(rows, active) }, inputs, {
       newTokens: selfTestTokens,
     })
-    await target.write({ prompt, config, model, selfTest, out })
-  } finally {
-    if (typeof given !== 'object') await model.dispose()
-  }
+    await writeFolder(out, async folder => {
+      await writeFile(join(folder, 'self-test.json'), `${JSON.stringify(selfTest, null, 2)}\n`)
+      await target.write({ prompt, active, model, baseModel: config.model, selfTest, folder })
+    })
+  })
   return { folder: out, files: (await readdir(out)).sort() }
 }
 
@@ -90,16 +66,6 @@ const ofFirstTask = ({ method, config, parameters }: ActivePrompt): ActivePrompt
   config,
   parameters: method.tasks?.(config) ? method.forTask!(config, parameters, 0) : parameters,
 })
-
-function unknownTarget(name: string): never {
-  const known = [...exportTargets.keys()]
-  const meant = nearest(name, known)
-  throw new GradpromptError('unknown-target', 'a prompt cannot be exported to that', {
-    found: name,
-    expected: `one of ${known.join(', ')}`,
-    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
-  })
-}
 
 /** The beginnings of a few training rows, as they are fed before the answer. */
 async function selfTestInputs(config: TaskConfig, model: LanguageModel, numVirtualTokens: number): Promise<number[][]> {

@@ -1,101 +1,294 @@
-import { promptTokenizer } from '../data/soft-tokens.js'
-import { GenerationEngine } from '../generate/engine.js'
-import { type GenerationInput, parseRow, type RenderOptions, renderInput } from '../generate/input.js'
-import type { WeightWidth } from '../generate/programs.js'
-import type { Generation } from '../generate/request.js'
+import { defaultSeed, type OptionNames, refuseUnknown } from '../config/call-options.js'
+import type { Template } from '../data/template.js'
+import { GradpromptError } from '../errors.js'
+import { type AskedInput, type Frame, framed } from '../generate/framing.js'
+import { type GenerationInput, type RenderOptions, renderInput } from '../generate/input.js'
+import type { Generation, GenerationRequest } from '../generate/request.js'
 import { type GenerationSettings, generationRequest, tokenBudget } from '../generate/settings.js'
-import { LanguageModel } from '../model/language-model.js'
-import { bundledModel } from '../package-root.js'
-import { softVocabulary } from '../prompts/soft-rows.js'
-import { openPrompt } from '../sources/open.js'
-import { promptsByTask, promptTask } from '../sources/prompt.js'
-import type { LearnedRun } from '../sources/run.js'
-import type { PromptFile } from '../store/prompt-file.js'
+import { openPrompt, type PromptGiven, type PromptSource } from '../sources/open.js'
+import { loadPromptMethod, promptTask } from '../sources/prompt.js'
+import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './generation/opening.js'
 
-export interface GenerateOptions extends Partial<Omit<GenerationSettings, 'prompt'>>, RenderOptions {
-  /** A model or its name; by default that of the prompt's run, or the bundled one. */
-  readonly model?: LanguageModel | string | undefined
-  /** A run, its folder, a prompt file, or a PEFT adapter's folder: answer with its soft prompt. */
-  readonly prompt?: LearnedRun | PromptFile | string | undefined
+/** Answering texts, rows and conversations: the library's `generate`, as answers, as a stream of pieces, or as a file of rows. */
+
+type Sampling = Omit<GenerationSettings, 'prompt' | 'continuation'>
+
+export interface AnswerOptions extends EngineSettings, Partial<Sampling>, Omit<RenderOptions, 'chat'> {
+  /**
+   * A run of either kind, its folder, a prompt file, a PEFT adapter's folder, or rows of vectors: answer under it. What a search has
+   * found stands in the template that it was found in, so each input fills that template's column, or columns.
+   */
+  readonly prompt?: PromptGiven
   /** Of a prompt of several tasks: which of them; by default what they share. */
   readonly promptTask?: string | undefined
-  /** Texts to go on with, or conversations. */
-  readonly inputs: readonly (string | GenerationInput)[]
+  /** Use a prompt that was learned on another model of the same width. */
+  readonly force?: boolean | undefined
+  /** What rows of columns stand in; by default the prompt's own. */
+  readonly template?: Template | undefined
+  /**
+   * A plain text is what a user says to the chat model. `auto`: where the model has a chat template, and the prompt was not made for
+   * plain text. By default only with `system`.
+   */
+  readonly chat?: boolean | 'auto' | undefined
   /** By default 256, or what the context has left. */
   readonly maxNewTokens?: number | undefined
-  /** By default `stored`: 4-bit and 8-bit weights stay as they are. */
-  readonly weights?: WeightWidth | undefined
-  readonly batchSize?: number | undefined
-  /** Whether tokens are guessed from what stands before them: the same answers in fewer steps, but for rounding. By default true. */
-  readonly promptLookup?: boolean | undefined
   readonly signal?: AbortSignal | undefined
+  /** Called once with the model's short name, when the first answer can begin. */
+  readonly onOpened?: ((model: string) => void) | undefined
+  /** Hears of weights that are written to the cache, in percent, and of rows of a file that are done. */
+  readonly onProgress?: ((done: number, total: number, what: string) => void) | undefined
+}
+
+export interface GenerateOptions extends AnswerOptions {
+  /** Texts to go on with, conversations, or rows of columns for the template. */
+  readonly inputs: readonly (string | GenerationInput | object)[]
   /** Called with each answer as it is finished. */
   readonly onAnswer?: ((answer: Generation, index: number) => void) | undefined
 }
 
+export interface GenerateFileOptions extends AnswerOptions {
+  /** A file of rows: JSON lines of `prompt` or `messages`, or any data file with the template's columns. */
+  readonly input: string
+  /** Where their answers go, in the same order: JSON lines, each with `ids`. Finished rows stand in `OUTPUT.partial` until all are. */
+  readonly output: string
+}
+
+/** A piece of an answer, as soon as it is known; the last of each answer brings the whole of it. */
+export interface GeneratedPiece {
+  /** Which of the inputs it answers, from 0. */
+  readonly index: number
+  readonly text: string
+  readonly answer?: Generation
+}
+
+/** What became of a file. */
+export interface GeneratedFile {
+  readonly output: string
+  readonly rows: number
+  /** Of them, those that were finished before. */
+  readonly resumed: number
+  /** Generated this time. */
+  readonly tokens: number
+  /** Of generating alone. */
+  readonly seconds: number
+  readonly model: string
+}
+
+const shared = {
+  model: true,
+  weights: true,
+  batchSize: true,
+  promptLookup: true,
+  device: true,
+  threads: true,
+  memory: true,
+  prompt: true,
+  promptTask: true,
+  force: true,
+  template: true,
+  chat: true,
+  system: true,
+  variables: true,
+  maxNewTokens: true,
+  signal: true,
+  onOpened: true,
+  onProgress: true,
+  temperature: true,
+  topK: true,
+  topP: true,
+  minP: true,
+  repetitionPenalty: true,
+  seed: true,
+  stop: true,
+  stopTokenIds: true,
+  logProbabilities: true,
+  alternatives: true,
+} satisfies OptionNames<AnswerOptions>
+const names = { ...shared, inputs: true, onAnswer: true } satisfies OptionNames<GenerateOptions>
+const streamNames = { ...shared, inputs: true } satisfies OptionNames<Omit<GenerateOptions, 'onAnswer'>>
+const fileNames = { ...shared, input: true, output: true } satisfies OptionNames<GenerateFileOptions>
+
 /**
- * Answers many texts or conversations at once, in batches that rows join and leave.
+ * Answers many texts, conversations or rows at once, in batches that rows join and leave.
+ *
+ * ```ts
+ * const [answer] = await generate({ prompt: 'runs/sst2', inputs: ['Review: a delight\nSentiment:'], maxNewTokens: 4 })
+ * const same = await generate({ prompt: 'runs/sst2', inputs: [{ text: 'a delight' }], maxNewTokens: 4 })   // in the run's template
+ * ```
+ *
+ * `generate.stream` gives the same answers piece by piece; leaving the loop ends them:
+ *
+ * ```ts
+ * for await (const { text } of generate.stream({ inputs: ['The capital of France is'] })) process.stdout.write(text)
+ * ```
+ *
+ * `generate.toFile` answers the rows of a file into another; the same call goes on where an earlier one was stopped.
+ *
  * @returns answers in the order of `inputs`
- * @throws GradpromptError `context-exceeded`, `empty-prompt`, those of the chat template, of loading a model and of reading a prompt
+ * @throws GradpromptError `unknown-option`, `context-exceeded`, `empty-prompt`, `missing-column`, `no-place-for-text`, those of the chat
+ *   template, of loading a model and of reading a prompt; `aborted` (an `AbortError`) when the signal ends it
  */
-export async function generate(options: GenerateOptions): Promise<Generation[]> {
-  const {
-    inputs,
-    maxNewTokens,
-    weights,
-    batchSize,
-    promptLookup,
-    signal,
-    onAnswer,
-    system,
-    chat,
-    variables,
-    model: _,
-    ...settings
-  } = options
-  const { promptTask: task } = options
-  const source = await openPrompt(options.prompt)
-  const given = options.model ?? source.task?.model ?? bundledModel
-  const model = typeof given === 'string' ? await LanguageModel.load(given) : given
+async function answer(options: GenerateOptions): Promise<Generation[]> {
+  refuseUnknown('generate', options, names)
+  await using opened = await openAnswering(options)
+  const requests = requestsOf(opened, options)
+  const answers = await Promise.all(
+    requests.map(async (request, i) => {
+      const answer = await opened.engine.generate(request)
+      options.onAnswer?.(answer, i)
+      return answer
+    }),
+  )
+  if (options.signal?.aborted && answers.some(({ finishReason }) => finishReason === 'aborted')) throw aborted()
+  return answers
+}
+
+/**
+ * The answers of `generate`, piece by piece: `text` is what has come, and the last piece of each answer has the whole of it as `answer`.
+ * Pieces of several inputs come in turn, by `index`. Leaving the loop ends what is under way.
+ * @throws GradpromptError as `generate` does, from the loop
+ */
+async function* stream(options: Omit<GenerateOptions, 'onAnswer'>): AsyncGenerator<GeneratedPiece, void, void> {
+  refuseUnknown('generate.stream', options, streamNames)
+  await using opened = await openAnswering(options)
+  const left = new AbortController()
+  const signal = options.signal === undefined ? left.signal : AbortSignal.any([options.signal, left.signal])
+  const waiting: GeneratedPiece[] = []
+  let wake = () => {}
+  const push = (piece: GeneratedPiece) => {
+    waiting.push(piece)
+    wake()
+  }
+  const answering = requestsOf(opened, options).map(async (request, index) => {
+    let told = 0
+    const onText = (text: string) => {
+      told += text.length
+      if (text !== '') push({ index, text })
+    }
+    const answer = await opened.engine.generate({ ...request, signal, onText })
+    if (answer.finishReason === 'aborted') throw aborted()
+    push({ index, text: answer.text.slice(told), answer })
+  })
+  let outcome: { readonly error?: unknown } | undefined
+  const all = Promise.all(answering).then(
+    () => {
+      outcome = {}
+      wake()
+    },
+    (error: unknown) => {
+      outcome = { error }
+      wake()
+    },
+  )
   try {
-    const prompt = await source.active(model)
-    if (prompt && task !== undefined) promptTask(prompt.config, task, 'promptTask')
-    const tokenizer = promptTokenizer(model.tokenizer, softVocabulary(prompt?.config, model.config))
-    const engine = await GenerationEngine.open(model, {
-      ...(weights !== undefined && { weights }),
-      ...(batchSize !== undefined && { batchSize }),
-      ...(promptLookup !== undefined && { promptLookup }),
-      ...(prompt && {
-        prompts: promptsByTask('prompt', prompt),
-        defaultPrompt: task === undefined ? 'prompt' : `prompt/${task}`,
-      }),
-    })
-    const room = {
-      contextLength: model.config.maxPositionEmbeddings,
-      numVirtualTokens: prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0,
-    }
-    try {
-      const requests = inputs.map((input, i) => {
-        const row = typeof input === 'string' ? { prompt: input } : parseRow(input, `inputs[${i}]`)
-        const { text, addSpecialTokens } = renderInput(model.tokenizer, row, { system, chat, variables })
-        const ids = tokenizer.encode(text, { addSpecialTokens })
-        const budget = tokenBudget(`inputs[${i}]`, ids.length, room, maxNewTokens)
-        return {
-          ...generationRequest(ids, budget, { ...settings, prompt: undefined } as GenerationSettings, i),
-          ...(signal && { signal }),
-        }
+    for (;;) {
+      while (waiting.length > 0) yield waiting.shift()!
+      if (outcome !== undefined) break
+      await new Promise<void>(resolve => {
+        wake = resolve
       })
-      return await Promise.all(
-        requests.map(async (request, i) => {
-          const answer = await engine.generate(request)
-          onAnswer?.(answer, i)
-          return answer
-        }),
-      )
-    } finally {
-      await engine.dispose()
     }
+    if ('error' in outcome) throw outcome.error
   } finally {
-    if (typeof given === 'string') await model.dispose()
+    left.abort()
+    await Promise.allSettled([all, ...answering])
   }
 }
+
+/**
+ * Answers the rows of a file into another. Finished rows are kept, whatever becomes of the others: the same call goes on.
+ * @throws GradpromptError as `generate` does, naming the row; `file-exists`, `other-answers`, `run-locked`, `cannot-write`
+ */
+async function toFile(options: GenerateFileOptions): Promise<GeneratedFile> {
+  refuseUnknown('generate.toFile', options, fileNames)
+  const { answerFile } = await import('./generation/file.js')
+  return answerFile(options)
+}
+
+export const generate: typeof answer & {
+  readonly stream: typeof stream
+  readonly toFile: typeof toFile
+} = Object.assign(answer, { stream, toFile })
+
+/** The only prompt of an engine that one caller has. */
+const ownName = 'prompt'
+
+export interface Answering extends UsedEngine {
+  readonly prompt: NamedPrompt
+  readonly settings: GenerationSettings
+  readonly render: RenderOptions
+}
+
+/** @throws GradpromptError as `openPrompt` does; `unknown-task`, `invalid-option` */
+export async function sourceOf(options: AnswerOptions): Promise<{ readonly source: PromptSource; readonly frame: Frame }> {
+  const source = await openPrompt(options.prompt, options)
+  refuseInstruction(source)
+  if (source.file) await loadPromptMethod(source.file)
+  if (options.promptTask !== undefined && source.file) promptTask(source.file.method, options.promptTask, 'promptTask')
+  const own = frameOf(source)
+  return { source, frame: options.template === undefined ? own : { ...own, template: options.template } }
+}
+
+/** @throws GradpromptError as `useEngine` does; `unknown-task` */
+export async function openAnswering(options: AnswerOptions, given?: Awaited<ReturnType<typeof sourceOf>>): Promise<Answering> {
+  const { source, frame } = given ?? (await sourceOf(options))
+  const { promptTask: task } = options
+  const opened = await useEngine(options, new Map([[ownName, source]]), {
+    prepared: task === undefined ? ownName : `${ownName}/${task}`,
+    onProgress: options.onProgress,
+  })
+  try {
+    const prompt = { ...opened.prompts.get(ownName)!, frame }
+    if (task !== undefined) promptTask(prompt.active?.config ?? { type: '' }, task, 'promptTask')
+    options.onOpened?.(opened.model.name)
+    const name = prompt.active === undefined ? undefined : task === undefined ? ownName : `${ownName}/${task}`
+    return { ...opened, prompt, settings: settingsOf(options, name), render: renderOf(options, prompt) }
+  } catch (error) {
+    await opened[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+function requestsOf(
+  { prompt, settings, render }: Answering,
+  options: Pick<GenerateOptions, 'inputs' | 'maxNewTokens' | 'signal'>,
+) {
+  const { inputs, maxNewTokens, signal } = options
+  return inputs.map((input, i): GenerationRequest => {
+    const origin = `inputs[${i}]`
+    const { text, addSpecialTokens } = renderInput(prompt.tokenizer, framed(input as AskedInput, prompt.frame, origin), render)
+    const ids = prompt.tokenizer.encode(text, { addSpecialTokens })
+    const budget = tokenBudget(origin, ids.length, prompt.room, maxNewTokens)
+    return { ...generationRequest(ids, budget, settings, i), ...(signal && { signal }) }
+  })
+}
+
+/** Who says how to sample wants to: without a temperature it is then 1, otherwise 0, the likeliest token. */
+function settingsOf(options: AnswerOptions, prompt: string | undefined): GenerationSettings {
+  const { temperature, topK, topP, minP, repetitionPenalty, seed = defaultSeed } = options
+  const { stop, stopTokenIds, logProbabilities, alternatives } = options
+  const samples = topK !== undefined || topP !== undefined || minP !== undefined
+  return {
+    ...{ topK, topP, minP, repetitionPenalty, seed, stop, stopTokenIds, logProbabilities, alternatives, prompt },
+    temperature: temperature ?? (samples ? 1 : 0),
+    continuation: undefined,
+  }
+}
+
+/** What was tuned or found for plain text knows nothing of turns. */
+function renderOf({ system, chat, variables }: AnswerOptions, { source, frame, tokenizer }: NamedPrompt): RenderOptions {
+  const isPlain = source.kind !== 'none' && (frame.template === undefined || typeof frame.template === 'string')
+  const auto = system !== undefined || (tokenizer.chatTemplate !== undefined && !isPlain)
+  return { system, variables, chat: chat === 'auto' ? auto : chat }
+}
+
+function refuseInstruction({ kind }: PromptSource): void {
+  if (kind !== 'text') return
+  throw new GradpromptError('invalid-option', 'a plain text is no prompt to generate under', {
+    found: 'prompt: { text }',
+    expected: 'a run, a prompt file, an adapter, or rows of vectors',
+    hint: 'put the text into the inputs, or give it as system',
+  })
+}
+
+const aborted = () => new GradpromptError('aborted', 'stopped', { exitCode: 1 })

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import { storedConfig } from '../config/stored.js'
-import { parseSearchConfig, type SearchConfig } from '../search/config.js'
+import { loadSearchEntries, parseSearchConfig, type SearchConfig } from '../search/config.js'
 import { type LearnedRun, learnedPrompt, refuseSearch } from '../sources/run.js'
 import { openRun, type Run } from '../store/run-folder.js'
-import { type Config, parseConfig } from '../train/config.js'
+import { type Config, loadConfigEntries, parseConfig } from '../train/config.js'
 
 /** Runs of both kinds with their whole configs, as the method that made them reads its own options. */
 
@@ -15,15 +15,16 @@ export interface TunedRun extends LearnedRun {
 /** @throws GradpromptError `not-a-run`, `run-corrupt`, `not-a-soft-prompt`, `run-not-finished` */
 export async function readTunedRun(folder: string): Promise<TunedRun> {
   const run = await openRun(folder)
-  return { folder, config: tuneConfigOf(run), prompt: await learnedPrompt(run) }
+  return { folder, config: await tuneConfigOf(run), prompt: await learnedPrompt(run) }
 }
 
 /** @throws GradpromptError `not-a-soft-prompt` for a search, `unknown-option`, `invalid-config` */
-export function tuneConfigOf(run: Pick<Run, 'folder' | 'config' | 'isSearch'>): Config {
+export async function tuneConfigOf(run: Pick<Run, 'folder' | 'config' | 'isSearch'>): Promise<Config> {
   refuseSearch(run)
-  return parseConfig(storedConfig(run.config), { source: join(run.folder, 'config.yaml') })
+  const config = await loadConfigEntries(storedConfig(run.config), run.folder)
+  return parseConfig(config, { source: join(run.folder, 'config.yaml') })
 }
 
 /** @throws GradpromptError `unknown-option`, `invalid-config` */
-export const searchConfigOf = ({ folder, config }: Pick<Run, 'folder' | 'config'>): SearchConfig =>
-  parseSearchConfig(storedConfig(config), { source: join(folder, 'config.yaml') })
+export const searchConfigOf = async ({ folder, config }: Pick<Run, 'folder' | 'config'>): Promise<SearchConfig> =>
+  parseSearchConfig(await loadSearchEntries(storedConfig(config), folder), { source: join(folder, 'config.yaml') })

@@ -1,41 +1,38 @@
-import { GradpromptError, refuseAborted } from '../errors.js'
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
+import type { DataNotice } from '../data/readers/reader.js'
+import type { TaskRows } from '../data/task.js'
 import type { LanguageModel } from '../model/language-model.js'
-import { parseSearchConfig, type SearchConfig, type SearchConfigInput } from '../search/config.js'
+import {
+  loadSearchEntries,
+  needsOf,
+  parseSearchConfig,
+  type SearchConfig,
+  type SearchConfigInput,
+  searchSources,
+} from '../search/config.js'
 import type { SearchActivity, SearchEvent, SearchResult } from '../search/run/events.js'
 import { disposeJob, prepareSearch, type SearchJob } from '../search/run/job.js'
 import { progressOf } from '../search/run/loop.js'
-import { runSearch, type SearchRunOptions } from '../search/run/run-search.js'
+import { runSearch } from '../search/run/run-search.js'
 import { withExamples } from '../search/run/shots.js'
 import { readSearchTask, type SearchTask } from '../search/run/task.js'
-import type { WarningEvent } from '../store/events.js'
-import {
-  environmentWarnings,
-  type KnownModel,
-  loadRunModel,
-  nameOfData,
-  type RunDetails,
-  refuseOtherData,
-  refuseOtherModel,
-  runDetails,
-} from '../store/run-details.js'
-import { createRun, openRun, refuseOccupied } from '../store/run-folder.js'
+import { type KnownModel, nameOfData, type RunDetails, refuseOtherModel, runDetails } from '../store/run-details.js'
+import type { Hearer } from '../store/run-session.js'
+import { type Given, separate } from './given.js'
 import { searchConfigOf } from './runs.js'
+import { beginRun, type Learning, type ResumeOptions, resumeRun } from './sitting.js'
 
-export interface SearchOptions {
-  /** Hears of everything as it happens; the same lines stand in the run's `events.jsonl`. */
-  readonly onEvent?: ((event: SearchEvent) => void) | undefined
-  /** Hears how far a long part of a step, or of judging, has come. */
-  readonly onProgress?: ((progress: SearchActivity) => void) | undefined
-  /** Stops the search between two batches, with a checkpoint of the last finished step. */
-  readonly signal?: AbortSignal | undefined
+/** Searching for a prompt of words: the library's `search`, and how one goes on. */
+
+/** A config as a file has it; `model` may be open, and `data.train`, `data.dev`, `data.test` may be rows. */
+export type SearchInput = Given<SearchConfigInput> & { search: SearchConfigInput['search'] }
+
+export interface SearchOptions extends Hearer<SearchEvent, SearchActivity> {
   /** What messages call the config: a file's path, or by default `config`. */
   readonly source?: string | undefined
 }
 
-export interface ResumeSearchOptions extends SearchOptions {
-  /** A new total of steps, more than are done. */
-  readonly steps?: number | undefined
-}
+export type ResumeSearchOptions = ResumeOptions<SearchEvent, SearchActivity>
 
 /** A finished search. */
 export interface SearchRun {
@@ -57,132 +54,86 @@ interface SearchDetails extends RunDetails {
  * @throws GradpromptError what is wrong with either
  */
 export async function configAndTask(
-  input: SearchConfigInput,
+  input: unknown,
   source: string,
+  rows: TaskRows = {},
 ): Promise<{ config: SearchConfig; task: SearchTask }> {
-  const parsed = parseSearchConfig(await withPrompt(input), { source })
-  const task = await readSearchTask(parsed)
+  const given = await loadSearchEntries(input as SearchConfigInput)
+  const parsed = await withSoftPrompt(given, parseSearchConfig(given, { source }), source)
+  const task = await readSearchTask(parsed, rows)
   return { config: withExamples(parsed, task), task }
 }
 
+const names = { onEvent: true, onProgress: true, signal: true, source: true } satisfies OptionNames<SearchOptions>
+
 /**
- * Searches for a prompt of tokens and writes a run folder: config, events, checkpoints, `prompt.json`, `result.json`.
+ * Searches for a prompt of tokens and writes a run folder: config, events, checkpoints, `prompt.json`, `result.json`, `report.html`.
  *
  * Whatever can be wrong with a config or its data is found before the folder is made.
  * @throws GradpromptError `invalid-config`, `unknown-option`, `no-prompt-place`, `overlapping-rows`, `prompt-not-separable`,
- *   `empty-vocabulary`, `run-exists`, and what reading data and loading a model throw; `budget-too-small`; after `aborted` the search
- *   can be resumed
+ *   `empty-vocabulary`, `run-exists`, and what reading data and loading a model throw; `budget-too-small`; after `aborted` (an
+ *   `AbortError`) the search can be resumed
  */
-export async function search(
-  input: SearchConfigInput,
-  { onEvent, onProgress, signal, source = 'config' }: SearchOptions = {},
-): Promise<SearchRun> {
+export async function search(given: SearchInput, options: SearchOptions = {}): Promise<SearchRun> {
   const started = performance.now()
-  const { config, task } = await configAndTask(input, source)
-  if (config.out !== undefined) await refuseOccupied(config.out)
-  refuseAborted(signal)
-  const model = await loadRunModel(config)
-  try {
-    const job = await prepareSearch(config, task, model)
-    try {
-      refuseAborted(signal)
-      const run = await createRun(config.out, { config, name: runName(config), details: detailsOf(config, job) })
-      try {
-        return {
-          folder: run.folder,
-          config,
-          result: await runSearch(job, run, { onEvent, onProgress, signal, started, warnings: warningsOf(task) }),
-        }
-      } finally {
-        await run.close()
-      }
-    } finally {
-      await disposeJob(job)
-    }
-  } finally {
-    await model.dispose()
-  }
+  refuseUnknown('search', options, names)
+  const { source = 'config', ...hearer } = options
+  const { input, model, rows } = await separate(given)
+  const { config, task } = await configAndTask(input, source, rows)
+  return beginRun(searching, { config, task: withNotices(task), model, started, ...hearer })
 }
 
 /**
  * Goes on with a search from its last checkpoint, to the same bits as if it had never stopped (on the same processor, versions and
  * threads; a `warning` event says where they differ). A finished one is returned at once, unless there are more `steps` to do.
- * @throws GradpromptError `not-a-run`, `run-locked`, `invalid-steps`, `model-changed`, `data-changed`, and as `search` does
+ * @throws GradpromptError `not-a-run`, `run-locked`, `invalid-steps`, `model-changed`, `data-changed`, `rows-needed`, and as `search` does
  */
-export async function resumeSearch(
-  folder: string,
-  { steps, onEvent, onProgress, signal }: ResumeSearchOptions = {},
-): Promise<SearchRun> {
-  const started = performance.now()
-  const known = await openRun(folder)
-  const stored = searchConfigOf({ folder, config: known.config })
-  const result = (await known.readResult()) as SearchResult | undefined
-  if (result !== undefined && (steps === undefined || steps === result.steps))
-    return { folder, config: stored, result: { ...result, folder } }
-  const run = await openRun(folder, { write: true })
-  try {
-    const warnings: WarningEvent[] = []
-    const config =
-      steps === undefined ? stored : searchConfigOf({ folder, config: { ...stored, search: { ...stored.search, steps } } })
-    const checkpoint = await run.latestCheckpoint(({ code, message }) => warnings.push({ event: 'warning', code, message }))
-    const done = checkpoint?.step ?? 0
-    if (steps !== undefined && !(Number.isSafeInteger(steps) && steps > done))
-      throw new GradpromptError('invalid-steps', 'the number of steps to resume to is not valid', {
-        found: String(steps),
-        expected: `a whole number, more than the ${done} that are done`,
-      })
-    const details = run.details as Partial<SearchDetails> | undefined
-    const task = await readSearchTask(config)
-    refuseOtherData(details, task.sources)
-    refuseAborted(signal)
-    const model = await loadRunModel(config, details)
-    try {
-      refuseOtherModel(details?.model, model)
-      warnings.push(...environmentWarnings(details, model))
-      const job = await prepareSearch(config, task, model, checkpoint && progressOf(checkpoint))
-      try {
-        if (job.draft !== undefined) refuseOtherModel(details?.draft, job.draft.model)
-        if (job.optimizer !== undefined) refuseOtherModel(details?.optimizer, job.optimizer)
-        await run.rewind(done)
-        if (steps !== undefined) await run.writeConfig(config)
-        const options: SearchRunOptions = { onEvent, onProgress, signal, started, warnings }
-        return { folder, config, result: await runSearch(job, run, options) }
-      } finally {
-        await disposeJob(job)
-      }
-    } finally {
-      await model.dispose()
+export const resumeSearch = (folder: string, options: ResumeSearchOptions = {}): Promise<SearchRun> =>
+  resumeRun(searching, folder, options)
+
+const searching: Learning<SearchConfig, SearchTask, SearchJob, SearchEvent, SearchActivity, { readonly result: SearchResult }> = {
+  configOf: searchConfigOf,
+  modulesOf: searchSources,
+  withSteps: (config, steps, { folder }) =>
+    searchConfigOf({ folder, config: { ...config, search: { ...config.search, steps } } }),
+  readTask: async (config, rows) => withNotices(await readSearchTask(config, rows)),
+  prepare: (config, task, model, checkpoint) => prepareSearch(config, task, model, checkpoint && progressOf(checkpoint)),
+  dispose: disposeJob,
+  secondsOf: ({ progress }) => progress?.seconds ?? 0,
+  // `runs/gcg-sst2`
+  name: ({ data, search }) => `${search.type}-${nameOfData(data.train)}`,
+  detailsOf(config, { task, model, draft, optimizer }): SearchDetails {
+    const known = ({ name, hash }: LanguageModel) => ({ name, hash })
+    return {
+      ...runDetails(config.model, model, task.sources, searchSources(config)),
+      ...(draft && { draft: known(draft.model) }),
+      ...(optimizer && { optimizer: known(optimizer) }),
     }
-  } finally {
-    await run.close()
-  }
+  },
+  checkDetails(details: Partial<SearchDetails> | undefined, { draft, optimizer }) {
+    if (draft !== undefined) refuseOtherModel(details?.draft, draft.model)
+    if (optimizer !== undefined) refuseOtherModel(details?.optimizer, optimizer)
+  },
+  async run(job, session) {
+    return { result: await runSearch(job, session) }
+  },
+  async finished({ folder }, _, result) {
+    return { result: { ...(result as SearchResult), folder } }
+  },
 }
 
-const warningsOf = ({ repeated, notices }: SearchTask): WarningEvent[] => {
-  const rows = {
-    code: 'repeated-rows',
-    message: `${repeated} rows are left out: the file holds them twice, and test or dev has the other copy`,
-  }
-  return [...notices, ...(repeated === 0 ? [] : [rows])].map(notice => ({ event: 'warning', ...notice }))
+const withNotices = (task: SearchTask): SearchTask => ({ ...task, notices: noticesOf(task) })
+
+const noticesOf = ({ repeated, notices }: SearchTask): DataNotice[] => {
+  const message = `${repeated} rows are left out: the file holds them twice, and test or dev has the other copy`
+  return [...notices, ...(repeated === 0 ? [] : [{ code: 'repeated-rows', message }])]
 }
 
 /** A search that begins with a run's vectors has, unless it says another, a prompt of as many tokens. */
-async function withPrompt(input: SearchConfigInput): Promise<SearchConfigInput> {
-  const { search } = input ?? {}
-  if (typeof search !== 'object' || search === null || !('from' in search) || 'prompt' in search) return input
+async function withSoftPrompt(input: SearchConfigInput, parsed: SearchConfig, source: string): Promise<SearchConfig> {
+  const { softPrompt } = needsOf(parsed)
+  if (softPrompt === undefined || 'prompt' in input.search) return parsed
   const { softPromptOf } = await import('../search/run/soft-prompt.js')
-  const { count } = await softPromptOf(String(search.from))
-  return { ...input, search: { ...search, prompt: ' x'.repeat(count) } }
+  const { count } = await softPromptOf(softPrompt)
+  return parseSearchConfig({ ...input, search: { ...input.search, prompt: ' x'.repeat(count) } }, { source })
 }
-
-function detailsOf(config: SearchConfig, { task, model, draft, optimizer }: SearchJob): SearchDetails {
-  const known = ({ name, hash }: LanguageModel) => ({ name, hash })
-  return {
-    ...runDetails(config.model, model, task.sources),
-    ...(draft && { draft: known(draft.model) }),
-    ...(optimizer && { optimizer: known(optimizer) }),
-  }
-}
-
-/** `runs/gcg-sst2` */
-const runName = ({ data, search }: SearchConfig) => `${search.type}-${nameOfData(data.train)}`

@@ -12,7 +12,15 @@ const quiet: CommandOption = { name: 'quiet', description: 'no progress, results
 
 const devices = `${deviceNames.slice(0, -1).join(', ')} or ${deviceNames.at(-1)}`
 
+const family: CommandOption = {
+  name: 'family',
+  value: 'path',
+  repeats: true,
+  description: 'the module of a model family of your own; may be given several times',
+}
+
 const machine: readonly CommandOption[] = [
+  family,
   { name: 'device', value: 'name', description: devices },
   { name: 'threads', value: 'n', type: 'integer', description: 'CPU threads; by default one a core' },
   { name: 'memory', value: 'GB', type: 'number', description: 'memory budget; by default what the machine has free' },
@@ -21,12 +29,18 @@ const machine: readonly CommandOption[] = [
 const config: readonly CommandOption[] = [
   { name: 'config', value: 'file', description: 'a YAML or JSON file with options; flags win over it' },
   { name: 'model', value: 'name', config: 'model', description: 'a folder, a .gguf file, or the id of a downloaded model' },
+  { name: 'family', value: 'path', config: 'families', description: 'the module of a model family of your own' },
   { name: 'train', value: 'file', config: 'data.train', description: 'training rows: .tsv .csv .jsonl .json .parquet' },
   { name: 'dev', value: 'file', config: 'data.dev', description: 'rows that choose the best checkpoint' },
   { name: 'test', value: 'file', config: 'data.test', description: 'rows that are scored once, at the end' },
   { name: 'template', value: 'text', config: 'template', description: 'the text before the answer, with {column} placeholders' },
   { name: 'answer', value: 'text', config: 'answer', description: 'the text that is learned, with {column} placeholders' },
-  { name: 'method', value: 'name', config: 'method.type', description: 'what is learned; see gradprompt methods' },
+  {
+    name: 'method',
+    value: 'name',
+    config: 'method.type',
+    description: 'what is learned: see gradprompt methods; or the path of a module',
+  },
   { name: 'steps', value: 'n', config: 'train.steps', description: 'optimiser steps' },
   { name: 'epochs', value: 'n', config: 'train.epochs', description: 'passes over the training rows, instead of steps' },
   { name: 'batch-size', value: 'n', config: 'train.batchSize', description: 'rows of a batch' },
@@ -44,7 +58,7 @@ const searchConfig: readonly CommandOption[] = [
   ...config.filter(({ config: path = '' }) => !/^(?:template|answer|method|train)(?:\.|$)/.test(path)),
   { name: 'template', value: 'text', config: 'template', description: 'the text before the answer, with {prompt} and {column}s' },
   { name: 'answer', value: 'text', config: 'answer', description: 'the text that the prompt is to bring about' },
-  { name: 'method', value: 'name', config: 'search.type', description: 'how it is searched' },
+  { name: 'method', value: 'name', config: 'search.type', description: 'how it is searched; or the path of a module' },
   { name: 'prompt', value: 'text', config: 'search.prompt', description: 'where the search begins' },
   { name: 'steps', value: 'n', config: 'search.steps', description: 'optimisation steps' },
   { name: 'questions', value: 'n', config: 'search.questions', description: 'training rows that prompts are scored on' },
@@ -140,7 +154,7 @@ export const commands: readonly Command[] = [
       {
         name: 'task',
         value: 'name',
-        description: 'bbh, bbh-reasoning, gsm8k, lm-eval/gsm8k, …: prompt, stop strings, extraction, score',
+        description: 'bbh, gsm8k, lm-eval/gsm8k, …, or the path of a module: prompt, stop strings, extraction, score',
       },
       { name: 'examples', value: 'file', description: 'rows to show before the question, drawn by seed' },
       { name: 'shots', value: 'n', type: 'integer', description: 'how many; by default as many as are usual for the task' },
@@ -156,9 +170,7 @@ export const commands: readonly Command[] = [
         value: 'width',
         description: 'of the products that write: stored, the default (8 bits or less); or fp32',
       },
-      { name: 'device', value: 'name', description: devices },
-      { name: 'threads', value: 'n', type: 'integer', description: 'CPU threads; by default one a core' },
-      { name: 'memory', value: 'GB', type: 'number', description: 'memory budget; by default what the machine has free' },
+      ...machine,
       json,
       quiet,
     ],
@@ -176,9 +188,17 @@ export const commands: readonly Command[] = [
     argument: { name: 'TEXT', description: 'what to answer', required: false },
     options: [
       { name: 'model', value: 'name', description: 'a folder, a .gguf file, or the id of a downloaded model' },
-      { name: 'prompt', value: 'path', description: 'a run folder or a prompt.safetensors: answer with its soft prompt' },
+      {
+        name: 'prompt',
+        value: 'path',
+        description: 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter: answer under it',
+      },
       { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks: which; by default what they share' },
-      { name: 'input', value: 'file', description: 'rows to answer: .jsonl' },
+      {
+        name: 'input',
+        value: 'file',
+        description: 'rows to answer: .jsonl of prompt or messages, or any data file with the columns of the template',
+      },
       { name: 'output', value: 'file', description: 'a row for each of the input: text, ids, finishReason' },
       {
         name: 'max-new-tokens',
@@ -254,7 +274,8 @@ export const commands: readonly Command[] = [
         name: 'prompt',
         value: '[name=]path',
         repeats: true,
-        description: 'a run folder or a prompt.safetensors to serve; may be given several times',
+        description:
+          'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter to serve; may be given several times',
       },
       { name: 'host', value: 'address', description: 'the address to listen on; by default 127.0.0.1' },
       {
@@ -310,11 +331,12 @@ export const commands: readonly Command[] = [
   {
     name: 'export',
     summary: 'write what was learned for another tool',
-    description: 'Writes the prompt of a run for another tool, with a self-test beside it. Targets: peft.',
+    description:
+      'Writes the prompt of a run for another tool, with a self-test beside it. Targets: peft, or one of your own by the path of its module.',
     argument: { name: 'RUN', description: 'a run folder', required: true },
     options: [
       force,
-      { name: 'to', value: 'target', description: 'peft' },
+      { name: 'to', value: 'target', description: 'peft, or the path of a module' },
       { name: 'out', value: 'folder', description: 'the folder to make' },
       { name: 'model', value: 'name', description: 'the base model, when it is not where it was' },
       json,
@@ -334,7 +356,7 @@ export const commands: readonly Command[] = [
       description: 'a run folder, a model, a prompt.safetensors, or a data file',
       required: true,
     },
-    options: [{ name: 'report', description: "write a run's report.html anew" }, json],
+    options: [family, { name: 'report', description: "write a run's report.html anew" }, json],
     example: 'gradprompt inspect models/smollm2-135m-instruct',
     load: () => import('./commands/inspect.js'),
   },

@@ -24,7 +24,7 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     const wantsConfigHelp =
       ['tune', 'search'].includes(argv[0]!) && argv.some(argument => argument === '--help' || argument === '-h')
-    const help = wantsConfigHelp ? await (await import('./show/config-help.js')).configHelp(argv[0]!) : undefined
+    const help = wantsConfigHelp ? await (await import('./show/config-help.js')).configHelp(argv[0]!, argv) : undefined
     const parsed = parseArguments(argv, { version, help, write: text => process.stdout.write(text) })
     if (parsed === undefined) return 0
     const { run } = await parsed.command.load()

@@ -1,5 +1,5 @@
 import { CommanderError, Command as Parser } from 'commander'
-import { GradpromptError, nearest } from '../errors.js'
+import { didYouMean, GradpromptError } from '../errors.js'
 import { commands } from './commands.js'
 import type { Command, CommandOption, Invocation } from './terminal/command.js'
 
@@ -138,24 +138,22 @@ function problem(error: CommanderError, command: Command | undefined): Gradpromp
   switch (error.code) {
     case 'commander.unknownCommand': {
       const names = commands.map(({ name }) => name)
-      const meant = nearest(quoted, names)
       return new GradpromptError('unknown-command', `there is no command ${quoted}`, {
         found: quoted,
         expected: `one of ${names.join(', ')}`,
-        hint: meant === undefined ? help : `did you mean gradprompt ${meant}?`,
+        hint: didYouMean(quoted, names, name => `gradprompt ${name}`) ?? help,
       })
     }
     case 'commander.unknownOption': {
       const name = quoted.replace(/=.*$/s, '').replace(/^-+/, '')
       const known = command?.options.map(option => option.name) ?? ['help', 'version']
-      const meant = nearest(name, known)
       return new GradpromptError(
         'unknown-option',
         `gradprompt ${command?.name ?? ''} has no option --${name}`.replace('  ', ' '),
         {
           found: `--${name}`,
           expected: `one of ${known.map(known => `--${known}`).join(' ')}`,
-          hint: meant === undefined ? help : `did you mean --${meant}?`,
+          hint: didYouMean(name, known, option => `--${option}`) ?? help,
         },
       )
     }

@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { GradpromptError, nearest } from '../errors.js'
+import { didYouMean, GradpromptError, nearest } from '../errors.js'
 import { knownNames, listOptions, type OptionPath, type OptionSchema, schemasAt } from './options.js'
 
 type Issue = z.core.$ZodIssue
@@ -19,8 +19,8 @@ export function configProblem(issues: readonly Issue[], input: unknown, root: Op
   const value = valueAt(input, path)
   const described = [path, path.slice(0, -1)].find(part => part.length > 0 && description(root, part, input) !== undefined)
   const details: { found: string; expected: string; hint?: string } = { found: printValue(value), expected: expectation(issue) }
-  const meant = typeof value === 'string' ? nearest(value, choices(issue)) : undefined
-  if (meant !== undefined) details.hint = `did you mean ${meant}?`
+  const hint = typeof value === 'string' ? didYouMean(value, choices(issue)) : undefined
+  if (hint !== undefined) details.hint = hint
   else if (wantsQuotes(details.expected, value)) details.hint = `put it in quotes: "${printValue(value)}"`
   else if (described !== undefined) details.hint = `${printPath(described)}: ${description(root, described, input)}`
   const what = path.length === 0 ? 'not a config' : value === undefined ? `${name} is missing` : `${name} is not valid`
@@ -93,7 +93,7 @@ function expectation(issue: Issue): string {
     case 'too_big':
       return bound(issue.origin, issue.inclusive === false ? 'less than' : 'at most', issue.maximum)
     case 'invalid_union': {
-      const known = choices(issue)
+      const known = 'options' in issue ? choices(issue) : []
       if (known.length > 0) return `one of ${known.join(', ')}`
       return [...new Set(issue.errors.flatMap(member => member.slice(0, 1)).map(expectation))].join(', or ')
     }
@@ -112,6 +112,7 @@ function bound(origin: string, relation: string, limit: number | bigint): string
 function choices(issue: Issue): string[] {
   if (issue.code === 'invalid_value') return issue.values.map(String)
   if (issue.code === 'invalid_union' && 'options' in issue && Array.isArray(issue.options)) return issue.options.map(String)
+  if (issue.code === 'invalid_union') return issue.errors.flatMap(member => member.slice(0, 1)).flatMap(choices)
   return []
 }
 

@@ -1,4 +1,4 @@
-import { shuffle } from './random.js'
+import { shuffle, streams } from './random.js'
 
 export interface BatchOptions {
   /** Rows there are to draw from, at least 1. */
@@ -21,9 +21,6 @@ export interface BatchOrder extends Iterable<number[]> {
 // Batches that are sorted by length together: enough for even lengths, few enough to keep an epoch's order random.
 const poolBatches = 50
 
-const epochStream = 3
-const bucketStream = 4
-
 /** Full batches in a pass over the rows; what does not fill one waits for another epoch's shuffle. */
 export function batchesPerEpoch(rows: number, batchSize: number): number {
   return Math.max(1, Math.floor(rows / batchSize))
@@ -42,7 +39,7 @@ export function batchOrder({ rows, batchSize, seed, bucket = false, lengths }: B
   const indices = Array.from({ length: rows }, (_, i) => i)
 
   function epochOf(epoch: number): number[][] {
-    const order = shuffle(indices, seed, epochStream, epoch)
+    const order = shuffle(indices, seed, streams.epoch, epoch)
     if (!bucket || lengths === undefined) return cut(order.slice(0, perEpoch * batchSize), batchSize)
     const pools = cut(order.slice(0, perEpoch * batchSize), batchSize * poolBatches)
     const batches = pools.flatMap(pool =>
@@ -51,7 +48,7 @@ export function batchOrder({ rows, batchSize, seed, bucket = false, lengths }: B
         batchSize,
       ),
     )
-    return shuffle(batches, seed, bucketStream, epoch)
+    return shuffle(batches, seed, streams.bucket, epoch)
   }
 
   let known = -1

@@ -1,5 +1,5 @@
 import { type LabelSet, labelWord } from './labels.js'
-import { shuffle } from './random.js'
+import { shuffle, streams } from './random.js'
 import type { DataRecord } from './records.js'
 
 /** What a token of an example is: text of the template, a value from the data, or the answer. */
@@ -12,8 +12,6 @@ export interface ExampleRow {
   readonly kinds: readonly TokenKind[]
 }
 
-const exampleStream = 5
-
 /**
  * Draws rows to show, class after class in turn where there are classes, so that none is missing for long.
  * @returns indices into the records, as many as asked for or as there are
@@ -24,7 +22,7 @@ export function drawExamples(
   count: number,
   seed: number,
 ): number[] {
-  const order = shuffle([...records.keys()], seed, exampleStream)
+  const order = shuffle([...records.keys()], seed, streams.example)
   if (labels === undefined) return order.slice(0, count)
   const classes = new Map<string | undefined, number[]>()
   for (const index of order) {

@@ -3,6 +3,41 @@ import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 
 /**
+ * What is drawn under one seed, each from a stream of its own. A resumed run draws what it would have drawn, so a number never passes to
+ * another purpose, and none changes.
+ */
+export const streams = {
+  /** The further samples of one request. */
+  sample: 0,
+  /** Which rows `data.limit` keeps. */
+  limit: 1,
+  /** Which rows `data.split` sets aside. */
+  split: 2,
+  /** The order of an epoch's rows. */
+  epoch: 3,
+  /** The order of an epoch's batches of similar length. */
+  bucket: 4,
+  /** Rows that are shown before others. */
+  example: 5,
+  /** Which template a row has in an epoch. */
+  template: 6,
+  /** Which rows a stratified split sets aside. */
+  stratified: 7,
+  /** Where a soft prompt starts. */
+  initialisation: 0x1417,
+  /** The questions of a race among candidates. */
+  race: 0x4ace,
+  /** Tokens of an answer. */
+  token: 0x5a3b,
+  /** Which candidates are scored. */
+  selection: 0x5e1ec,
+  /** What a search's step draws. */
+  search: 0x5ea7c4,
+  /** What a critic writes. */
+  writing: 0x3217e,
+} as const
+
+/**
  * A generator for one purpose: `stream` tells apart what is drawn under the same seed (an epoch, a file), so that neither
  * repeats the other's draws. Seed and stream are mixed with MurmurHash3's finaliser, since near seeds start alike otherwise.
  */

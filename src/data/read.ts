@@ -1,4 +1,4 @@
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, unknownName } from '../errors.js'
 import { withPaths } from './paths.js'
 import { dataReaders, readerFor } from './readers/index.js'
 import { type NamedBytes, openInput } from './readers/input.js'
@@ -102,12 +102,9 @@ function remember({ records, origins, nulls }: Table): void {
 }
 
 function readerNamed(name: string): DataReader {
-  const reader = dataReaders.get(name)
+  const reader = dataReaders.find(name)
   if (reader !== undefined) return reader
-  throw new GradpromptError('unknown-format', `there is no data format ${name}`, {
-    found: name,
-    expected: `one of ${[...dataReaders.keys()].join(', ')}`,
-  })
+  throw unknownName('unknown-format', `there is no data format ${name}`, name, dataReaders.keys())
 }
 
 const emptyData = (path: string) =>

@@ -1,4 +1,4 @@
-import { GradpromptError, nearest } from '../errors.js'
+import { didYouMean, GradpromptError } from '../errors.js'
 
 /** One row of a data file: column -> text. */
 export type DataRecord = Readonly<Record<string, string>>
@@ -66,12 +66,11 @@ const nullValue = (column: string, origin: string) =>
   })
 
 export function missingColumn(column: string, there: readonly string[], origin: string): GradpromptError {
-  const meant = nearest(column, there)
   return new GradpromptError('missing-column', `${origin} has no column "${column}"`, {
     found: there.length === 0 ? 'no columns' : `the columns ${there.map(shorten).join(', ')}`,
     expected: `a column "${column}"`,
     hint:
-      meant === undefined ? 'if the file has no header, name its columns in order with data.columns' : `did you mean "${meant}"?`,
+      didYouMean(column, there, name => `"${name}"`) ?? 'if the file has no header, name its columns in order with data.columns',
   })
 }
 

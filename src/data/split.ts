@@ -1,19 +1,16 @@
 import { GradpromptError } from '../errors.js'
-import { shuffle } from './random.js'
+import { shuffle, streams } from './random.js'
 
 export { shuffle } from './random.js'
 
 /** Parts of rows, drawn by seed: limits and splits. It knows nothing of what rows hold. */
 
 // What is drawn under one seed: each kind of draw has a stream of its own.
-const limitStream = 1
-const splitStream = 2
-const stratifiedStream = 7
 
 /** `limit` of the records, drawn by seed, in the order of the file; all of them when there are no more. */
 export function limitRecords<T>(records: readonly T[], limit: number | undefined, seed: number): T[] {
   if (limit === undefined || limit >= records.length) return [...records]
-  const drawn = shuffle([...records.keys()], seed, limitStream).slice(0, limit)
+  const drawn = shuffle([...records.keys()], seed, streams.limit).slice(0, limit)
   return inFileOrder(records, drawn)
 }
 
@@ -45,7 +42,7 @@ export function splitRecords<T>(
       expected: `fewer than ${rows} together`,
     })
   const order =
-    stratumOf === undefined ? shuffle([...records.keys()], seed, splitStream) : stratifiedOrder(records, seed, stratumOf)
+    stratumOf === undefined ? shuffle([...records.keys()], seed, streams.split) : stratifiedOrder(records, seed, stratumOf)
   return {
     dev: inFileOrder(records, order.slice(0, dev)),
     test: inFileOrder(records, order.slice(dev, dev + test)),
@@ -63,7 +60,7 @@ function stratifiedOrder<T>(
   stratumOf: (record: T, index: number) => string | undefined,
 ): number[] {
   const strata = new Map<string | undefined, number[]>()
-  for (const index of shuffle([...records.keys()], seed, stratifiedStream)) {
+  for (const index of shuffle([...records.keys()], seed, streams.stratified)) {
     const stratum = stratumOf(records[index]!, index)
     const members = strata.get(stratum)
     if (members === undefined) strata.set(stratum, [index])

@@ -1,9 +1,11 @@
 import { z } from 'zod'
+import { defaultSeed } from '../config/call-options.js'
 import { configProblem, invalidConfig } from '../config/problems.js'
 import { bundledModel } from '../package-root.js'
 import { defaultDevice, deviceNames } from '../program/devices.js'
+import { isModulePath } from '../registry.js'
 import { answerTypes } from './answer-type.js'
-import { dataTasks } from './task-records.js'
+import { recordTasks } from './task-records.js'
 import type { Template } from './template.js'
 import { type Aggregate, aggregates } from './verbalizer.js'
 
@@ -29,7 +31,20 @@ const data = z.strictObject({
     .refine(names => new Set(names).size === names.length, 'a list of names that differ')
     .optional()
     .describe('names of the columns, for a file without a header'),
-  task: z.enum(dataTasks).optional().describe('a benchmark, whose files are read into the columns question and answer'),
+  readers: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe('readers of data formats of your own, by the paths of their modules'),
+  task: z
+    .union([
+      z.enum(recordTasks.keys()),
+      z
+        .string()
+        .refine(name => recordTasks.has(name) || isModulePath(name), { abort: true, error: 'the path of a module of your own' }),
+    ])
+    .optional()
+    .describe('a benchmark, whose files are read into the columns question and answer'),
   labels: z
     .record(z.string(), z.union([z.string(), z.array(z.string().min(1)).min(1)]))
     .refine(labels => Object.keys(labels).length > 0, 'at least one label')
@@ -82,6 +97,7 @@ export const template = z.union([z.string(), messages])
 /** A zod shape: spread it into the schema of a config. */
 export const taskShape = {
   model: filePath.default(bundledModel).describe('a folder or a .gguf file'),
+  families: z.array(z.string().min(1)).min(1).optional().describe('model families of your own, by the paths of their modules'),
   data: data.describe('rows to learn from; paths are relative to the working directory'),
   template: template.describe(
     'the text before the answer, with {column} placeholders ({{ and }} are braces), or a list of chat messages',
@@ -107,7 +123,7 @@ export const taskShape = {
     })
     .prefault({})
     .describe('how it is scored'),
-  seed: z.int().min(0).max(0xffffffff).default(13).describe('decides every random choice'),
+  seed: z.int().min(0).max(0xffffffff).default(defaultSeed).describe('decides every random choice'),
   device: z.enum(deviceNames).default(defaultDevice).describe('where the model runs'),
   threads: z.int().min(1).max(1024).optional().describe('CPU threads; by default one a core'),
   memory: z.number().positive().optional().describe('memory budget in GB; by default what the machine has free'),

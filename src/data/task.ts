@@ -5,8 +5,9 @@ import { GradpromptError } from '../errors.js'
 import { findOverlaps, labelNotices, overlapNotices, preferenceNotices, rowKeys } from './describe/checks.js'
 import { drawExamples, type ExampleRow } from './examples.js'
 import { decideLabels, findLabels, type LabelSet, labelWordsOf } from './labels.js'
-import { randomGenerator } from './random.js'
+import { randomGenerator, streams } from './random.js'
 import { readRecords } from './read.js'
+import { inMemory, type MemoryRows } from './readers/memory-rows.js'
 import type { DataNotice } from './readers/reader.js'
 import type { DataRecord } from './records.js'
 import { compileMessages } from './rendering.js'
@@ -25,6 +26,8 @@ export type Part = (typeof parts)[number]
 export interface DataSource {
   readonly path: string
   readonly sha256: string
+  /** Of rows in memory: how many there were. */
+  readonly rows?: number
 }
 
 /** What a config's data come to, before any model is opened. */
@@ -38,28 +41,34 @@ export interface Task extends Readonly<Record<Part, readonly DataRecord[]>> {
   readonly notices: readonly DataNotice[]
 }
 
+/** Rows of parts that a config calls `rows in memory`. */
+export type TaskRows = Readonly<Partial<Record<Part, MemoryRows>>>
+
 /**
  * Reads a config's data files, sets parts of train aside and takes the limits. A limit counts what is left after the split. Which rows
  * are dev and test is a matter of `data.splitSeed` alone, so that runs of different `seed` are scored on the same; which training rows
  * a limit keeps is one of `seed`. Where answers are classes, every part has its share of each.
- * @throws GradpromptError what `readRecords` throws; `missing-column`, `structured-column`, `split-too-large`, `invalid-template`,
- *   `too-many-classes`
+ * @throws GradpromptError what `readRecords` throws; `rows-needed` where rows were in memory and are not given again; `missing-column`,
+ *   `structured-column`, `split-too-large`, `invalid-template`, `too-many-classes`
  */
-export async function readTask(config: TaskConfig): Promise<Task> {
+export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}): Promise<Task> {
   const { data, seed, answer, template } = config
   const templates = templatesOf(config)
   const needed = [...new Set(templates.flatMap(template => namedColumns({ template, answer })))]
   const read = async (part: Part) => {
     const path = data[part]
     if (path === undefined) return undefined
+    const given = inMemoryRows[part]
+    if (path === inMemory && given === undefined) throw rowsNeeded(part)
+    if (given?.count === 0) throw noRows(part)
     const [file, sha256] = await Promise.all([
-      readRecords(path, { columns: data.columns, task: data.task, needed }),
-      hashFile(path),
+      readRecords(given ?? path, { columns: data.columns, task: data.task, needed }),
+      given?.sha256 ?? hashFile(path),
     ])
     // Scoring has the first template alone.
     for (const template of part === 'train' ? templates : templates.slice(0, 1))
       requireTaskColumns({ template, answer }, file, path)
-    return { ...file, source: { path, sha256 } }
+    return { ...file, source: { path, sha256, ...(given && { rows: given.count }) } }
   }
   const train = (await read('train'))!
   const dev = await read('dev')
@@ -113,35 +122,28 @@ export interface RowLimits {
   readonly numVirtualTokens: number
   readonly tasks?: RowOptions['tasks']
   readonly soft?: RowOptions['soft']
+  /** The texts that are learned of each record; by default the config's answer alone. */
+  readonly learned?: readonly string[]
 }
 
 /**
  * The rows of a task, made when asked for; every one of them is checked here.
- * @returns the builder, those of every template that a training row may have, that one first, and how many rows have to be cut to fit
- *   (only with `train.truncate`)
+ * @returns the builder of rows that are scored; those of rows that are learned from: of every template that one may have, that of scoring
+ *   first, and for each of them of every text that is learned; and how many rows have to be cut to fit (only with `train.truncate`)
  * @throws GradpromptError `row-too-long`, `unknown-label`, `missing-column`, `special-token-in-data`, `empty-answer`: each names the row
  */
 export function taskRows(
   config: TaskConfig,
   task: Pick<Task, Part | 'labels'>,
-  { tokenizer, contextLength, numVirtualTokens, tasks, soft }: RowLimits,
+  { tokenizer, contextLength, numVirtualTokens, tasks, soft, learned }: RowLimits,
 ): { builder: RowBuilder; builders: readonly RowBuilder[]; truncated: number } {
   const { answer } = config
   const truncate = config.train?.truncate ?? false
-  const builders = templatesOf(config).map(
-    template =>
-      new RowBuilder(tokenizer, {
-        template,
-        answer,
-        labels: task.labels,
-        contextLength,
-        numVirtualTokens,
-        truncate,
-        tasks,
-        soft,
-      }),
-  )
-  const [builder] = builders as [RowBuilder]
+  const common = { labels: task.labels, contextLength, numVirtualTokens, truncate, tasks, soft }
+  const builderOf = (template: Template, text: string) => new RowBuilder(tokenizer, { template, answer: text, ...common })
+  const texts = learned ?? [answer]
+  const builders = templatesOf(config).flatMap(template => texts.map(text => builderOf(template, text)))
+  const builder = texts[0] === answer ? builders[0]! : builderOf(config.template, answer)
   const { columns: answerColumns } = compileTemplate(answer)
   const markup = specialTokens(tokenizer)
   const room = contextLength - numVirtualTokens
@@ -158,18 +160,16 @@ export function taskRows(
     }
   }
   for (const records of [task.train, task.dev, task.test]) check(builder, records)
-  for (const further of builders.slice(1)) check(further, task.train)
+  for (const further of builders) if (further !== builder) check(further, task.train)
   return { builder, builders, truncated }
 }
 
 /** The templates that a training row may have; the first is that of scoring. */
 const templatesOf = ({ template, train }: Pick<TaskConfig, 'template' | 'train'>) => [template, ...(train?.templates ?? [])]
 
-const templateStream = 6
-
 /** Which of the templates a row has in an epoch. */
 export function drawTemplate(templates: number, { seed, epoch, row }: { seed: number; epoch: number; row: number }): number {
-  return templates === 1 ? 0 : uniformInt(randomGenerator(seed, templateStream, epoch, row), 0, templates - 1)
+  return templates === 1 ? 0 : uniformInt(randomGenerator(seed, streams.template, epoch, row), 0, templates - 1)
 }
 
 /** Draws training rows to show, by seed: so many, or as many as there are. */
@@ -210,3 +210,13 @@ async function hashFile(path: string): Promise<string> {
   }
   return hash.digest('hex')
 }
+
+const rowsNeeded = (part: Part) =>
+  new GradpromptError('rows-needed', `the ${part} rows were in memory, and no file holds them`, {
+    found: `data.${part}: ${inMemory}`,
+    expected: 'the same rows once more',
+    hint: `hand them over: resume(folder, { data: { ${part}: rows } })`,
+  })
+
+const noRows = (part: Part) =>
+  new GradpromptError('empty-data', `there are no ${part} rows`, { found: 'no rows', expected: 'at least one row' })

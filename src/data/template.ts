@@ -1,4 +1,4 @@
-import { GradpromptError, nearest } from '../errors.js'
+import { didYouMean, GradpromptError } from '../errors.js'
 import { columnValue, type DataRecord, shorten } from './records.js'
 
 // A type, not an interface: it then fits where a message may have further fields.
@@ -110,14 +110,12 @@ export function prependInstruction(template: Template, instruction: string): Tem
 export function requireColumns(named: readonly string[], there: readonly string[], what: string): void {
   for (const column of named) {
     if (there.includes(column)) continue
-    const meant = nearest(column, there)
     throw new GradpromptError('missing-column', `${what} names a column that the data does not have`, {
       found: `{${column}}`,
       expected: `one of ${there.map(shorten).join(', ')}`,
       hint:
-        meant !== undefined
-          ? `did you mean {${meant}}?`
-          : 'if the file has no header, name its columns in order with data.columns; {{ and }} are braces',
+        didYouMean(column, there, name => `{${name}}`) ??
+        'if the file has no header, name its columns in order with data.columns; {{ and }} are braces',
     })
   }
 }

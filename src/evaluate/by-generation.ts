@@ -2,12 +2,12 @@ import { basename } from 'node:path'
 import { findLabels, type LabelWords, labelWord } from '../data/labels.js'
 import { shuffle } from '../data/random.js'
 import { readRecords } from '../data/read.js'
+import { type MemoryRows, readMemoryRows } from '../data/readers/memory-rows.js'
 import { type DataRecord, originOf } from '../data/records.js'
 import { compileMessages } from '../data/rendering.js'
 import { taskIndex } from '../data/rows.js'
 import { readableText, type SoftVocabulary, softEncoder, softTexts } from '../data/soft-tokens.js'
 import { limitRecords } from '../data/split.js'
-import type { DataTask } from '../data/task-records.js'
 import { compileTemplate, prependInstruction, type Template } from '../data/template.js'
 import { GradpromptError } from '../errors.js'
 import { GenerationEngine } from '../generate/engine.js'
@@ -21,14 +21,14 @@ import { promptsByTask } from '../sources/prompt.js'
 import { type GenerationMetrics, generationMetrics, scoreGeneration } from './generations.js'
 import { hashOf, type RowResult, type RowResultFile, resultKey } from './row-results.js'
 import type { Scorer } from './scorer.js'
-import { classification, freeText, type GenerationTask, promptTemplate, taskFor } from './tasks/index.js'
+import { classification, freeText, type GenerationTask, loadTask, type OwnTask, promptTemplate } from './tasks/index.js'
 
 export interface GenerationEvaluation {
   readonly model: LanguageModel
-  /** The data file. */
-  readonly data: string
-  /** `gsm8k`, `bbh`, `lm-eval/gsm8k`, …; without one, template and answer say what is asked and what is right. */
-  readonly task?: string | undefined
+  /** The data file, or rows in memory. */
+  readonly data: string | MemoryRows
+  /** `gsm8k`, `bbh`, `lm-eval/gsm8k`, …, or one of people's own; without one, template and answer say what is asked and what is right. */
+  readonly task?: string | OwnTask | undefined
   readonly template?: Template | undefined
   readonly answer?: string | undefined
   readonly columns?: readonly string[] | undefined
@@ -36,7 +36,7 @@ export interface GenerationEvaluation {
   readonly instruction?: string | undefined
   readonly prompt?: ActivePrompt | undefined
   /** Rows to show before the question: so many, of this file, drawn by seed. By default as many as are usual for the task. */
-  readonly examples?: { readonly file: string; readonly shots?: number | undefined } | undefined
+  readonly examples?: { readonly file: string | MemoryRows; readonly shots?: number | undefined } | undefined
   readonly scorer?: Scorer | undefined
   readonly limit?: number | undefined
   readonly seed: number
@@ -76,14 +76,12 @@ export interface GenerationEvaluationResult extends GenerationMetrics {
  */
 export async function evaluateByGeneration(options: GenerationEvaluation): Promise<GenerationEvaluationResult> {
   const { model, data, seed, prompt, signal, onProgress, scorer, results: file, weights = 'stored' } = options
-  const { records: all } = await readRecords(data, {
-    columns: options.columns,
-    task: benchmarkOf(options.task),
-  })
+  const adapter = options.task === undefined ? undefined : await loadTask(options.task)
+  const { records: all } = await recordsOf(data, options.columns, adapter?.columns)
   const records = limitRecords(all, options.limit, seed)
   const places = new Map(all.map((record, i) => [record, i]))
-  const task = await taskOf(options, records)
-  const template = await templateOf(options, task, new Set(records.map(record => hashOf(record))))
+  const task = adapter?.task({ path: nameOf(data), rows: records }) ?? plainTask(options, records)
+  const template = await templateOf(options, task, adapter?.columns, new Set(records.map(record => hashOf(record))))
   const numVirtualTokens = prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0
   const tasks = prompt?.method.tasks?.(prompt.config)
   const soft = softVocabulary(prompt?.config, model.config)
@@ -106,7 +104,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
       row: hashOf(record),
       settings: { ...settings, weights, maxNewTokens, task: task.name, stop: task.stop },
     })
-    const key = hashOf([textKey, scorer?.name ?? null, scorer?.version ?? null])
+    const key = hashOf([textKey, scorer?.name ?? null, scorer?.version ?? null, ...(adapter?.version ? [adapter.version] : [])])
     const readable = soft ? readableText(text.text, soft) : text.text
     return { record, index, ids, maxNewTokens, textKey, key, sample: i, text: readable }
   })
@@ -132,29 +130,25 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const started = performance.now()
   let generatedTokens = 0
   if (done.size < rows.length) {
-    const engine = await GenerationEngine.open(model, {
+    await using engine = await GenerationEngine.open(model, {
       weights,
       ...(options.batchSize !== undefined && { batchSize: options.batchSize }),
       ...(prompt && { prompts: promptsByTask('prompt', prompt), defaultPrompt: 'prompt' }),
     })
-    try {
-      await Promise.all(
-        rows
-          .filter(({ index }) => !done.has(index))
-          .map(async row => {
-            const { record, index, ids, maxNewTokens, sample } = row
-            const ofTask = tasks && { prompt: `prompt/${tasks.names[taskIndex(record, index, tasks)]}` }
-            const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop: task.stop } as never, sample)
-            const { text, finishReason, ids: generated } = await engine.generate({ ...request, ...(signal && { signal }) })
-            if (finishReason === 'aborted') return
-            await finish(row, text, finishReason)
-            generatedTokens += generated.length
-            onProgress?.(done.size, rows.length)
-          }),
-      )
-    } finally {
-      await engine.dispose()
-    }
+    await Promise.all(
+      rows
+        .filter(({ index }) => !done.has(index))
+        .map(async row => {
+          const { record, index, ids, maxNewTokens, sample } = row
+          const ofTask = tasks && { prompt: `prompt/${tasks.names[taskIndex(record, index, tasks)]}` }
+          const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop: task.stop } as never, sample)
+          const { text, finishReason, ids: generated } = await engine.generate({ ...request, ...(signal && { signal }) })
+          if (finishReason === 'aborted') return
+          await finish(row, text, finishReason)
+          generatedTokens += generated.length
+          onProgress?.(done.size, rows.length)
+        }),
+    )
     if (done.size < rows.length) {
       throw new GradpromptError('aborted', `stopped after ${done.size} of ${rows.length} rows`, {
         ...(file && { hint: 'the same command goes on with the rest' }),
@@ -179,11 +173,13 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   }
 }
 
-const benchmarkOf = (task: string | undefined): DataTask | undefined =>
-  task === undefined ? undefined : /gsm8k/.test(task) ? 'gsm8k' : /bbh/.test(task) ? 'bbh' : undefined
+const recordsOf = (data: string | MemoryRows, columns: readonly string[] | undefined, task: string | undefined) =>
+  typeof data === 'string' ? readRecords(data, { columns, task }) : readMemoryRows(data, { columns, task })
 
-async function taskOf(options: GenerationEvaluation, records: readonly DataRecord[]): Promise<GenerationTask> {
-  if (options.task !== undefined) return taskFor(options.task, { path: options.data, rows: records })
+const nameOf = (data: string | MemoryRows) => (typeof data === 'string' ? data : data.name)
+
+/** What template and answer ask for, where no task does. */
+function plainTask(options: GenerationEvaluation, records: readonly DataRecord[]): GenerationTask {
   const { template, answer } = options
   if (template === undefined || answer === undefined) {
     throw new GradpromptError('missing-option', 'there is nothing to say what is asked and what is right', {
@@ -204,15 +200,20 @@ async function taskOf(options: GenerationEvaluation, records: readonly DataRecor
 }
 
 /** What stands before an answer. Rows that are scored are never among the examples. */
-async function templateOf(options: GenerationEvaluation, task: GenerationTask, scored: ReadonlySet<string>): Promise<Template> {
+async function templateOf(
+  options: GenerationEvaluation,
+  task: GenerationTask,
+  columnsOf: string | undefined,
+  scored: ReadonlySet<string>,
+): Promise<Template> {
   const { examples, instruction, columns, seed } = options
   const shots = examples === undefined ? 0 : (examples.shots ?? task.shots)
   let shown: DataRecord[] = []
   if (examples !== undefined && shots > 0) {
-    const { records } = await readRecords(examples.file, { columns, task: benchmarkOf(options.task) })
+    const { records } = await recordsOf(examples.file, columns, columnsOf)
     const others = records.filter(record => !scored.has(hashOf(record)))
     if (others.length < shots) {
-      throw new GradpromptError('not-enough-rows', `${basename(examples.file)} has not enough rows to show`, {
+      throw new GradpromptError('not-enough-rows', `${basename(nameOf(examples.file))} has not enough rows to show`, {
         found: `${others.length} that are not scored themselves`,
         expected: `${shots}`,
       })

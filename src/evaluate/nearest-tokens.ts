@@ -1,7 +1,7 @@
 import type { SoftPrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { softParameter } from '../prompts/soft-rows.js'
-import { activePrompt, activeRows, inputRowsOf } from '../sources/prompt.js'
+import { activeRows, inputRowsOf, loadPrompt } from '../sources/prompt.js'
 import type { PromptFile } from '../store/prompt-file.js'
 
 export interface NearestToken {
@@ -36,7 +36,7 @@ export async function nearestTokens(
   prompt: PromptFile | SoftPrompt,
   { count = 3 }: { count?: number } = {},
 ): Promise<NearestTokens[]> {
-  if ('tensors' in prompt) activePrompt(prompt, model)
+  if ('tensors' in prompt) await loadPrompt(prompt, model)
   else activeRows(prompt, model)
   const input = 'tensors' in prompt ? await inputRowsOf(prompt) : prompt
   const soft = 'tensors' in prompt ? prompt.tensors.find(({ name }) => name === softParameter) : undefined

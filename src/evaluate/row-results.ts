@@ -123,6 +123,10 @@ export class RowResultFile {
   close(): void {
     closeSync(this.#file)
   }
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
 }
 
 /**

@@ -1,9 +1,6 @@
-import { createHash } from 'node:crypto'
-import { readFile, stat } from 'node:fs/promises'
-import { isAbsolute, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { randomUUID } from 'node:crypto'
 import { columnValue, type DataRecord, originOf } from '../data/records.js'
-import { GradpromptError, nearest } from '../errors.js'
+import { Registry } from '../registry.js'
 import { compilePattern } from './answers/extraction.js'
 import { exactMatch, rougeL, squadF1 } from './answers/text-metrics.js'
 
@@ -30,68 +27,42 @@ export interface Scorer {
 export type ScorerFunction = (row: DataRecord, text: string) => ScorerResult | Promise<ScorerResult>
 export type ScorerResult = number | boolean | (Score & Readonly<Record<string, unknown>>)
 
+/** What people's own scorers are: a function, or an object with one. */
+export type OwnScorer = ScorerFunction | Pick<Scorer, 'name' | 'score'>
+
 /** The built-in scorers compare the text with the row's column `answer`. */
-export const scorers: ReadonlyMap<string, Scorer> = new Map(
-  [
-    {
-      name: 'exact-match',
-      score: (row: DataRecord, text: string) => exactMatch(text.trim(), columnValue(row, 'answer', 0).trim()),
-    },
-    { name: 'f1', score: (row: DataRecord, text: string) => squadF1(text, columnValue(row, 'answer', 0)) },
-    { name: 'rouge-l', score: (row: DataRecord, text: string) => rougeL(text, columnValue(row, 'answer', 0)) },
-    {
-      name: 'regular-expression',
-      score: (row: DataRecord, text: string) => compilePattern(columnValue(row, 'answer', 0), 'u').test(text),
-    },
-  ].map(scorer => [scorer.name, scorer]),
+const builtIn: readonly Scorer[] = [
+  {
+    name: 'exact-match',
+    score: (row: DataRecord, text: string) => exactMatch(text.trim(), columnValue(row, 'answer', 0).trim()),
+  },
+  { name: 'f1', score: (row: DataRecord, text: string) => squadF1(text, columnValue(row, 'answer', 0)) },
+  { name: 'rouge-l', score: (row: DataRecord, text: string) => rougeL(text, columnValue(row, 'answer', 0)) },
+  {
+    name: 'regular-expression',
+    score: (row: DataRecord, text: string) => compilePattern(columnValue(row, 'answer', 0), 'u').test(text),
+  },
+]
+
+/** Every scorer by its name; people's own join in. */
+export const scorers = new Registry<Scorer>(
+  {
+    word: 'scorer',
+    exports: ['score', 'scorer'],
+    name: 'name',
+    requires: { score: 'a function' },
+    complete: given => (typeof given === 'function' ? { name: given.name || 'own scorer', score: given } : given),
+    // A row is a scorer's to change. What a function in memory computes is nobody's to tell: scores of another process do not count.
+    prepare: ({ name, score }, version = randomUUID()) => ({ name, version, score: (row, text) => score({ ...row }, text) }),
+  },
+  builtIn.map((scorer): [string, Scorer] => [scorer.name, scorer]),
 )
 
 /**
- * A built-in scorer by its name, or one of the user's own by its file's path (`./my-scorer.js`), which is loaded and run.
+ * A built-in scorer by its name, or one of people's own: a function, an object, or the path of a module (`./my-scorer.js`).
  * @throws GradpromptError `unknown-scorer`, `file-not-found`, `invalid-scorer`
  */
-export async function loadScorer(name: string): Promise<Scorer> {
-  const builtIn = scorers.get(name)
-  if (builtIn !== undefined) return builtIn
-  if (!isPath(name)) {
-    const known = [...scorers.keys()]
-    const meant = nearest(name, known)
-    throw new GradpromptError('unknown-scorer', 'there is no such scorer', {
-      found: name,
-      expected: `one of ${known.join(', ')}, or the path of a JavaScript file`,
-      hint: meant === undefined ? 'a path begins with ./ or ends in .js or .mjs' : `did you mean ${meant}?`,
-    })
-  }
-  const path = resolve(name)
-  const found = await stat(path).catch(() => undefined)
-  if (!found?.isFile())
-    throw new GradpromptError('file-not-found', `there is no scorer at ${name}`, {
-      expected: 'a JavaScript file',
-      hint: 'paths are relative to the working directory',
-    })
-  const module = await importModule(path, name)
-  const score = module.default ?? module.score
-  if (typeof score === 'function') {
-    const version = createHash('sha256')
-      .update(await readFile(path))
-      .digest('hex')
-    return { name, version, score: (row, text) => (score as ScorerFunction)({ ...row }, text) }
-  }
-  throw new GradpromptError('invalid-scorer', `${name} does not export a scorer`, {
-    found: `the exports ${Object.keys(module).join(', ') || '(none)'}`,
-    expected: 'export default (row, text) => a number, a boolean, or { score, correct }',
-  })
-}
-
-const isPath = (name: string) => isAbsolute(name) || /^\.{1,2}[\\/]/.test(name) || /\.[cm]?js$/.test(name)
-
-async function importModule(path: string, name: string): Promise<Readonly<Record<string, unknown>>> {
-  try {
-    return (await import(pathToFileURL(path).href)) as Record<string, unknown>
-  } catch (cause) {
-    throw new GradpromptError('invalid-scorer', `${name} cannot be loaded`, { found: messageOf(cause), cause })
-  }
-}
+export const loadScorer = async (given: string | OwnScorer): Promise<Scorer> => scorers.get(await scorers.load(given))
 
 /**
  * What a scorer says of a text. One that throws, or gives back what is no score, does not end the evaluation: the row counts 0 and

@@ -2,7 +2,7 @@
  * The tokenizer of a GGUF file, put together from its metadata: a definition like that of a `tokenizer.json`, with what llama.cpp takes
  * for granted where a file does not say.
  */
-import { GradpromptError, nearest } from '../errors.js'
+import { type GradpromptError, unknownName } from '../errors.js'
 import { type Metadata, optionalBoolean, optionalString, scores, strings, tokenId, tokenTypes } from './gguf-metadata.js'
 import { spellBytes, spellsBytes } from './tokenize/bytes.js'
 import { type AddedToken, invalid, type PipelineStep, type TokenizerDefinition, unsupported } from './tokenize/definition.js'
@@ -313,12 +313,7 @@ function mergeRules(metadata: Metadata): readonly string[] {
 }
 
 function unknown(code: string, key: string, value: string, known: readonly string[]): GradpromptError {
-  // A name of megabytes is nothing to be compared letter by letter.
-  const close = value.length > 64 ? undefined : nearest(value, known)
-  return new GradpromptError(code, `The GGUF file names a tokenizer that is not known: ${key}`, {
-    found: value.slice(0, 64),
-    expected: `one of ${known.join(', ')}`,
-    hint:
-      close === undefined ? 'a folder with tokenizer.json works for every pre-tokenizer' : `the closest known one is ${close}`,
-  })
+  const message = `The GGUF file names a tokenizer that is not known: ${key}`
+  const hint = 'a folder with tokenizer.json works for every pre-tokenizer'
+  return unknownName(code, message, value.slice(0, 64), known, { hint })
 }

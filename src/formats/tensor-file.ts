@@ -1,6 +1,6 @@
 import { readSync } from 'node:fs'
 import { type FileHandle, open, stat } from 'node:fs/promises'
-import { GradpromptError, nearest } from '../errors.js'
+import { didYouMean, GradpromptError } from '../errors.js'
 import { blockLayout, dequantize } from './dequantize.js'
 
 /** What is known of a stored tensor before its bytes are read. */
@@ -151,11 +151,12 @@ export class SourceTensors implements TensorFile {
   #entry(name: string): TensorEntry {
     const entry = this.#entries.get(name)
     if (entry !== undefined) return entry
-    const close = nearest(name, [...this.#entries.keys()])
     throw new GradpromptError('unknown-tensor', `There is no tensor "${name}" in ${this.path}`, {
       found: `${this.#entries.size} tensors`,
       expected: 'the name of one of them',
-      hint: close === undefined ? 'The model may be of another family than was assumed.' : `Is "${close}" meant?`,
+      hint:
+        didYouMean(name, [...this.#entries.keys()], tensor => `"${tensor}"`) ??
+        'The model may be of another family than was assumed.',
     })
   }
 }

@@ -63,7 +63,7 @@ export function sampledRows({ sequences, guesses, firstRows }: DecodePlan): numb
 }
 
 /**
- * The inputs of `decodeSpec` for a plan.
+ * The inputs of `decodeRequest` for a plan.
  * @param stores blocks of the sequences' own, and those that several see, where any are seen so
  * @param entering sequences whose prompts are done in part: their blocks are out of sight
  */

@@ -1,9 +1,10 @@
 import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
-import { GradpromptError, nearest } from '../errors.js'
+import { disposedError, GradpromptError, unknownName } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
 import type { GenerationWeights, LanguageModel } from '../model/language-model.js'
-import { gigabytes } from '../model/weight-file.js'
+import { gigabytes } from '../model/weights/weight-file.js'
+import { OpenPrograms } from '../program/open-programs.js'
 import { numSoftTokens } from '../prompts/soft-rows.js'
 import { BlockStore } from './block-store.js'
 import { Lane, laneOf, type NamedPrompt } from './lane.js'
@@ -49,6 +50,7 @@ const PLAIN = ''
 export class GenerationEngine implements Generator {
   private readonly waiting: Waiting[] = []
   private readonly lanes = new Map<string, Lane>()
+  private readonly programs: OpenPrograms
   private readonly prefixes: PrefixCache
   private readonly batchSize: number
   private readonly endTokenIds: readonly number[]
@@ -65,6 +67,7 @@ export class GenerationEngine implements Generator {
     private readonly weights: GenerationWeights,
     private readonly options: EngineOptions,
   ) {
+    this.programs = new OpenPrograms(model, 'the engine')
     this.batchSize = options.batchSize ?? 64
     this.endTokenIds = options.endTokenIds ?? endTokens(model.tokenizer)
     const bytes = options.cacheBytes ?? defaultCacheBytes(model)
@@ -105,10 +108,10 @@ export class GenerationEngine implements Generator {
 
   /**
    * @throws GradpromptError `context-exceeded`, `invalid-token-id`, `empty-prompt`, `invalid-option`, `unknown-prompt`,
-   *   `not-enough-memory`, `engine-disposed`; what `onText` throws
+   *   `not-enough-memory`, `disposed`; what `onText` throws
    */
   async generate(request: GenerationRequest): Promise<Generation> {
-    if (this.disposed) throw new GradpromptError('engine-disposed', 'The engine has been disposed', { exitCode: 1 })
+    if (this.disposed) throw disposedError('the engine')
     const named = this.named(request.prompt ?? this.options.defaultPrompt)
     const { numVirtualTokens, position } = placementOf(named.prompt, this.model.config)
     const placement = { numVirtualTokens, afterFirst: position === 'after-bos' && numVirtualTokens > 0 }
@@ -171,8 +174,12 @@ export class GenerationEngine implements Generator {
     this.disposed = true
     for (const { sequence } of this.waiting.splice(0)) sequence.abort()
     await this.work
-    for (const lane of this.lanes.values()) await lane.dispose()
+    await this.programs.dispose()
     this.lanes.clear()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
   }
 
   private async loop(): Promise<void> {
@@ -234,7 +241,7 @@ export class GenerationEngine implements Generator {
     const acting = key === '' ? undefined : named.prompt
     const { weights = 'stored', promptLookup } = this.options
     const guessing = promptLookup === false ? undefined : weights
-    const made = new Lane(this.model, this.prefixes, acting, this.weights, guessing)
+    const made = new Lane(this.model, this.prefixes, this.programs, acting, this.weights, guessing)
     this.lanes.set(key, made)
     return made
   }
@@ -245,11 +252,8 @@ export class GenerationEngine implements Generator {
     const prompt = Object.hasOwn(prompts, name) ? prompts[name] : undefined
     if (prompt && name !== PLAIN) return { name, prompt }
     const known = Object.keys(prompts)
-    const close = nearest(name, known)
-    throw new GradpromptError('unknown-prompt', 'There is no soft prompt of this name', {
-      found: name,
-      expected: known.length > 0 ? `one of ${known.join(', ')}` : 'none: the engine was opened without prompts',
-      ...(close === undefined ? {} : { hint: `did you mean ${close}?` }),
+    throw unknownName('unknown-prompt', 'There is no soft prompt of this name', name, known, {
+      ...(known.length === 0 && { expected: 'none: the engine was opened without prompts' }),
     })
   }
 

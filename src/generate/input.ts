@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { readText, sizeOf } from '../data/read.js'
 import { parseJson } from '../data/readers/json-text.js'
 import { shorten } from '../data/records.js'
-import { GradpromptError, nearest } from '../errors.js'
+import { didYouMean, GradpromptError } from '../errors.js'
 import type { ChatMessage } from '../formats/chat-template.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 
@@ -77,11 +77,18 @@ function withSystem(messages: readonly ChatMessage[], content: string): ChatMess
  * @throws GradpromptError `file-not-found`, `data-too-large`, `invalid-encoding`, `empty-data`, and `invalid-data` with the line
  */
 export async function readInput(path: string): Promise<InputRow[]> {
+  return (await readAsked(path)).map(({ origin, value }) => ({ origin, input: parseRow(value, origin) }))
+}
+
+/**
+ * The same, whatever a line says.
+ * @throws GradpromptError `file-not-found`, `data-too-large`, `invalid-encoding`, `empty-data`, and `invalid-data` with the line
+ */
+export async function readAsked(path: string): Promise<{ readonly origin: string; readonly value: unknown }[]> {
   const text = await readText(path, await sizeOf(path))
-  const rows = text.split('\n').flatMap((line, i): InputRow[] => {
+  const rows = text.split('\n').flatMap((line, i) => {
     if (line.trim() === '') return []
-    const origin = `${path}:${i + 1}`
-    return [{ origin, input: parseRow(parseJson(line, path, i + 1), origin) }]
+    return [{ origin: `${path}:${i + 1}`, value: parseJson(line, path, i + 1) }]
   })
   if (rows.length > 0) return rows
   throw new GradpromptError('empty-data', `${path} has no rows`, {
@@ -105,9 +112,9 @@ export function parseRow(value: unknown, origin: string): GenerationInput {
   }
   if (messages === undefined) {
     const names = Object.keys(value)
-    const meant = names.flatMap(name => nearest(name, ['prompt', 'messages']) ?? [])[0]
+    const [hint] = names.flatMap(name => didYouMean(name, ['prompt', 'messages'], field => `"${field}"`) ?? [])
     const found = names.length === 0 ? 'an empty object' : `the fields ${names.map(shorten).join(', ')}`
-    throw invalidRow(origin, 'has neither a prompt nor messages', found, rowForms, meant && `did you mean "${meant}"?`)
+    throw invalidRow(origin, 'has neither a prompt nor messages', found, rowForms, hint)
   }
   if (own !== undefined && (typeof own !== 'object' || own === null || Array.isArray(own)))
     throw invalidRow(origin, 'has chat_template_kwargs that are no variables', show(own), 'an object')

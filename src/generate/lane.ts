@@ -1,14 +1,15 @@
 import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
 import type { ModelConfig } from '../../models/family.js'
-import { type ActivePrompt, parameterInputs, placementOf } from '../model/active-prompt.js'
+import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
 import { Forest } from '../model/forest.js'
 import type { GenerationWeights, LanguageModel } from '../model/language-model.js'
-import { Program, type ProgramInput, type ProgramSpec } from '../program/program.js'
+import type { OpenPrograms } from '../program/open-programs.js'
 import { BlockStore, type CachedPosition, type NewKeyValues } from './block-store.js'
 import { decodeInputs, planDecode, sampledRows } from './decode.js'
+import { LanePrograms } from './lane-programs.js'
 import { type PrefillPlan, planPrefill, prefillInputs, Staging } from './prefill.js'
 import { type PrefixCache, type PrefixNode, rowsOf } from './prefix-cache.js'
-import { actsOnText, decodeSpec, prefillSpec, promptSpec, type WeightWidth } from './programs.js'
+import { actsOnText, type WeightWidth } from './programs.js'
 import type { Sequence } from './sequence.js'
 
 /** Rows of one run of prefill: while others wait for their next token, and otherwise. */
@@ -31,114 +32,113 @@ export interface NamedPrompt {
  * hundred new prompt tokens, or the next token of every sequence whose prompt is done, with guesses at those behind it.
  */
 export class Lane {
-  private readonly own: BlockStore
-  private readonly shared: BlockStore
-  private readonly staging = new Staging()
-  private readonly programs = new Map<string, Promise<Program>>()
+  readonly #own: BlockStore
+  readonly #shared: BlockStore
+  readonly #staging = new Staging()
+  readonly #programs: LanePrograms
+  readonly #model: LanguageModel
+  readonly #prefixes: PrefixCache
+  readonly #guessing: WeightWidth | undefined
   /** Sequences whose prompts are not in the cache yet. */
-  private readonly entering: Sequence[] = []
-  private readonly decoding: Sequence[] = []
+  readonly #entering: Sequence[] = []
+  readonly #decoding: Sequence[] = []
   /** How many sequences decode from each shared part. */
-  private readonly sharers = new Map<PrefixNode, number>()
-  private prefillRuns = 0
+  readonly #sharers = new Map<PrefixNode, number>()
+  #prefillRuns = 0
 
   constructor(
-    private readonly model: LanguageModel,
-    private readonly prefixes: PrefixCache,
+    model: LanguageModel,
+    prefixes: PrefixCache,
+    programs: OpenPrograms,
     /** The prompt that acts on the text of this lane's sequences. */
-    private readonly acting: ActivePrompt | undefined,
-    private readonly weights: GenerationWeights,
+    acting: ActivePrompt | undefined,
+    weights: GenerationWeights,
     /** The width of those weights, where tokens are guessed (see `PromptLookup`). */
-    private readonly guessing: WeightWidth | undefined,
+    guessing: WeightWidth | undefined,
   ) {
-    this.own = new BlockStore(model.config)
-    this.shared = new BlockStore(model.config)
+    this.#model = model
+    this.#prefixes = prefixes
+    this.#guessing = guessing
+    this.#programs = new LanePrograms(model, programs, weights, acting)
+    this.#own = new BlockStore(model.config)
+    this.#shared = new BlockStore(model.config)
     // The first shared block is nobody's: sequences that share nothing look there.
-    this.shared.acquire({ blocks: [] })
+    this.#shared.acquire({ blocks: [] })
   }
 
   /** Sequences under way. */
   get size(): number {
-    return this.entering.length + this.decoding.length
+    return this.#entering.length + this.#decoding.length
   }
 
   get blocks(): number {
-    return this.own.used + this.shared.used - 1
+    return this.#own.used + this.#shared.used - 1
   }
 
   /** Takes a sequence in: its beginning is looked up, and the prompt's own keys are computed when it is the first under it. */
   async enter(sequence: Sequence, { name, prompt }: NamedPrompt): Promise<void> {
-    if (prompt && placementOf(prompt, this.model.config).perSequence) await this.wholeText(sequence, prompt)
+    if (prompt && placementOf(prompt, this.#model.config).perSequence) await this.#wholeText(sequence, prompt)
     else {
-      const root = prompt ? await this.promptRoot(name, prompt, sequence.ids) : this.prefixes.root(name)
-      sequence.prefix = this.prefixes.find(root, sequence.ids)
+      const root = prompt ? await this.#promptRoot(name, prompt, sequence.ids) : this.#prefixes.root(name)
+      sequence.prefix = this.#prefixes.find(root, sequence.ids)
       sequence.done = sequence.prefix.tokens
-      this.prefixes.hold(sequence.prefix)
+      this.#prefixes.hold(sequence.prefix)
     }
-    this.entering.push(sequence)
+    this.#entering.push(sequence)
   }
 
   /** One run for the sequences under way. @returns those that it has ended; they have left */
   async step(): Promise<Sequence[]> {
-    const waiting = this.decoding.length
-    const prefill = this.entering.length > 0 && (waiting < this.entering.length || this.prefillRuns === 0)
-    if (prefill && (waiting === 0 || this.prefillRuns < PREFILL_RUNS)) {
-      this.prefillRuns++
-      return this.prefill()
+    const waiting = this.#decoding.length
+    const prefill = this.#entering.length > 0 && (waiting < this.#entering.length || this.#prefillRuns === 0)
+    if (prefill && (waiting === 0 || this.#prefillRuns < PREFILL_RUNS)) {
+      this.#prefillRuns++
+      return this.#prefill()
     }
-    this.prefillRuns = 0
-    return this.decode()
+    this.#prefillRuns = 0
+    return this.#decode()
   }
 
   /** Takes sequences out that are to end: aborted ones, or all of them. */
   remove(ends: (sequence: Sequence) => boolean): Sequence[] {
-    const ended = [...this.entering, ...this.decoding].filter(ends)
-    for (const sequence of ended) this.leave(sequence)
+    const ended = [...this.#entering, ...this.#decoding].filter(ends)
+    for (const sequence of ended) this.#leave(sequence)
     return ended
-  }
-
-  async dispose(): Promise<void> {
-    const programs = await Promise.allSettled(this.programs.values())
-    this.programs.clear()
-    for (const program of programs) if (program.status === 'fulfilled') await program.value.dispose()
   }
 
   /** Opens the programs that every request needs. */
-  async prepare(): Promise<void> {
-    await this.program('prefill')
-    await this.program('decode')
+  prepare(): Promise<void> {
+    return this.#programs.prepare()
   }
 
-  private async prefill(): Promise<Sequence[]> {
-    const { config } = this.model
-    this.own.reserve([...this.entering, ...this.decoding].reduce((sum, { reserved }) => sum + reserved, 0))
-    const plan = planPrefill(this.entering, PREFILL_ROWS[this.decoding.length > 0 ? 'beside' : 'alone'], config)
-    const { inputs, reads } = prefillInputs(plan, this.own, config, this.staging)
-    const program = await this.program('prefill')
+  async #prefill(): Promise<Sequence[]> {
+    const { config } = this.#model
+    this.#own.reserve([...this.#entering, ...this.#decoding].reduce((sum, { reserved }) => sum + reserved, 0))
+    const plan = planPrefill(this.#entering, PREFILL_ROWS[this.#decoding.length > 0 ? 'beside' : 'alone'], config)
+    const { inputs, reads } = prefillInputs(plan, this.#own, config, this.#staging)
     const sampled = [...reads].filter(([sequence]) => sequence.needsLogits()).map(([, place]) => place)
-    const results = await this.run(program, inputs, [...new Set(sampled)])
-    this.file(plan, { data: results.keyValues, rows: plan.rows })
+    const results = await this.#programs.prefill(inputs, [...new Set(sampled)])
+    this.#file(plan, { data: results.keyValues, rows: plan.rows })
     const ended: Sequence[] = []
     for (const [sequence, place] of reads) {
-      this.entering.splice(this.entering.indexOf(sequence), 1)
-      this.decoding.push(sequence)
-      this.settleBeginning(sequence)
+      this.#entering.splice(this.#entering.indexOf(sequence), 1)
+      this.#decoding.push(sequence)
+      this.#settleBeginning(sequence)
       if (sequence.accept(results.tokens[place]!, results.logitsOf(place))) ended.push(sequence)
     }
-    for (const sequence of ended) this.leave(sequence)
+    for (const sequence of ended) this.#leave(sequence)
     return ended
   }
 
-  private async decode(): Promise<Sequence[]> {
+  async #decode(): Promise<Sequence[]> {
     // Sequences that are left: a run before may have ended all of them.
-    if (this.decoding.length === 0) return []
-    for (const sequence of this.decoding) this.makeRoom(sequence)
-    const plan = planDecode([...this.decoding], this.guessing)
-    const sharing = this.sharers.size > 0
-    const program = await this.program(sharing ? 'decodeShared' : 'decode')
-    const stores = { own: this.own, shared: sharing ? this.shared : undefined }
-    const inputs = decodeInputs(plan, stores, this.entering, this.model.config)
-    const results = await this.run(program, inputs, sampledRows(plan))
+    if (this.#decoding.length === 0) return []
+    for (const sequence of this.#decoding) this.#makeRoom(sequence)
+    const plan = planDecode([...this.#decoding], this.#guessing)
+    const sharing = this.#sharers.size > 0
+    const stores = { own: this.#own, shared: sharing ? this.#shared : undefined }
+    const inputs = decodeInputs(plan, stores, this.#entering, this.#model.config)
+    const results = await this.#programs.decode(inputs, { sharing, sampled: sampledRows(plan) })
     const source = { data: results.keyValues, rows: plan.rows }
     const ended: Sequence[] = []
     for (const [i, sequence] of plan.sequences.entries()) {
@@ -148,32 +148,14 @@ export class Lane {
         logits: results.logitsOf(first + ahead),
       }))
       if (accepted === undefined) ended.push(sequence)
-      else this.appendNext(sequence, source, Array.from({ length: accepted }, (_, ahead) => first + ahead)) // biome-ignore format: one row a token
+      else this.#appendNext(sequence, source, Array.from({ length: accepted }, (_, ahead) => first + ahead)) // biome-ignore format: one row a token
     }
-    for (const sequence of ended) this.leave(sequence)
+    for (const sequence of ended) this.#leave(sequence)
     return ended
   }
 
-  /** @param sampled distinct places among the rows that are read whose logits are wanted */
-  private async run(program: Program, inputs: Readonly<Record<string, ProgramInput>>, sampled: readonly number[]) {
-    const { vocabSize } = this.model.config
-    const results = await program.run({
-      ...inputs,
-      ...parameterInputs(this.acting),
-      // A program has no tensor without rows.
-      sampled: Int32Array.from(sampled.length > 0 ? sampled : [0]),
-    })
-    const { tokens, logits, keyValues } = results as { tokens: Int32Array; logits: Float32Array; keyValues: Float32Array }
-    const places = new Map(sampled.map((place, i) => [place, i]))
-    const logitsOf = (place: number) => {
-      const at = places.get(place)
-      return at === undefined ? undefined : logits.subarray(at * vocabSize, (at + 1) * vocabSize)
-    }
-    return { tokens, keyValues, logitsOf }
-  }
-
   /** Puts away what a run of prefill has computed: whole parts that several sequences have alike, and the rest in their own blocks. */
-  private file(plan: PrefillPlan, source: NewKeyValues): void {
+  #file(plan: PrefillPlan, source: NewKeyValues): void {
     const rowsOfSequence = new Map<Sequence, { row: number; alone: boolean }[]>()
     for (const stretch of plan.stretches) {
       for (const sequence of stretch.sequences) {
@@ -185,11 +167,11 @@ export class Lane {
     }
     for (const [sequence, rows] of rowsOfSequence) {
       const end = sequence.done + rows.length
-      if (sequence.prefix && sequence.ownLength === 0) this.extendPrefix(sequence, rows, source, end)
+      if (sequence.prefix && sequence.ownLength === 0) this.#extendPrefix(sequence, rows, source, end)
       // The rest of a common stretch is computed again with what follows, so that the sequences stay together.
       if (end < sequence.ids.length && sequence.ownLength === 0 && sequence.prefix && rows.at(-1)?.alone === false) continue
       const skipped = rows.length - (end - sequence.done)
-      this.appendNext(
+      this.#appendNext(
         sequence,
         source,
         rows.slice(skipped).map(({ row }) => row),
@@ -198,7 +180,7 @@ export class Lane {
   }
 
   /** Moves the part of a sequence that comes from the prefix cache forward over whole parts that others have or had as well. */
-  private extendPrefix(
+  #extendPrefix(
     sequence: Sequence,
     rows: readonly { readonly row: number; readonly alone: boolean }[],
     source: NewKeyValues,
@@ -209,154 +191,128 @@ export class Lane {
     let node = sequence.prefix!
     while (node.tokens + BLOCK_LENGTH <= end) {
       const part = rows.slice(node.tokens - first, node.tokens - first + BLOCK_LENGTH)
-      const known = this.prefixes.part(node, ids) !== undefined || part.every(({ alone }) => !alone)
-      const next = this.prefixes.see(node, ids)!
+      const known = this.#prefixes.part(node, ids) !== undefined || part.every(({ alone }) => !alone)
+      const next = this.#prefixes.see(node, ids)!
       if (!known) break
       if (!next.keyValues) {
         const positions = part.map((_, i): CachedPosition => ({ position: sequence.positionOf(node.tokens + i), virtual: false }))
         const own = rowsOf(
           source,
-          this.model.config.headDim,
+          this.#model.config.headDim,
           part.map(({ row }) => row),
         )
-        this.prefixes.hold(next)
-        this.prefixes.keep(next, positions, own)
-        this.prefixes.release(next)
+        this.#prefixes.hold(next)
+        this.#prefixes.keep(next, positions, own)
+        this.#prefixes.release(next)
       }
       node = next
     }
     if (node === sequence.prefix) return
-    this.prefixes.hold(node)
-    this.prefixes.release(sequence.prefix!)
+    this.#prefixes.hold(node)
+    this.#prefixes.release(sequence.prefix!)
     sequence.prefix = node
     sequence.done = node.tokens
   }
 
   /** Decides how a sequence decodes from its beginning: together with others, or from a copy in its own blocks. */
-  private settleBeginning(sequence: Sequence): void {
+  #settleBeginning(sequence: Sequence): void {
     const { prefix } = sequence
     if (!prefix) return
     const least = Math.max(2, Math.ceil(this.size * SHARED_BY))
     const path = prefix.path()
     const last = path.findLastIndex(node => node.users >= least && node.length >= SHARED_FROM)
     for (const node of path.slice(0, last + 1)) {
-      this.sharers.set(node, (this.sharers.get(node) ?? 0) + 1)
-      if (node.blocks.length === 0) this.fill(node)
+      this.#sharers.set(node, (this.#sharers.get(node) ?? 0) + 1)
+      if (node.blocks.length === 0) this.#fill(node)
     }
     for (const { keyValues, positions } of path.slice(last + 1))
-      if (keyValues) this.append(sequence, positions, keyValues, [...positions.keys()])
+      if (keyValues) this.#append(sequence, positions, keyValues, [...positions.keys()])
     if (last >= 0) {
       sequence.shared = path[last]!
-      this.prefixes.hold(sequence.shared)
+      this.#prefixes.hold(sequence.shared)
     }
-    this.prefixes.release(prefix)
+    this.#prefixes.release(prefix)
     sequence.prefix = undefined
   }
 
   /** Lays a part's keys and values into shared blocks. */
-  private fill(node: PrefixNode): void {
+  #fill(node: PrefixNode): void {
     const rows = [...node.positions.keys()]
     for (let start = 0; start < rows.length; start += BLOCK_LENGTH) {
       const end = start + BLOCK_LENGTH
-      this.shared.write(this.shared.acquire(node), 0, node.positions.slice(start, end), node.keyValues!, rows.slice(start, end))
+      this.#shared.write(this.#shared.acquire(node), 0, node.positions.slice(start, end), node.keyValues!, rows.slice(start, end))
     }
   }
 
-  private leave(sequence: Sequence): void {
-    for (const list of [this.entering, this.decoding]) {
+  #leave(sequence: Sequence): void {
+    for (const list of [this.#entering, this.#decoding]) {
       const at = list.indexOf(sequence)
       if (at >= 0) list.splice(at, 1)
     }
-    this.own.release(sequence)
+    this.#own.release(sequence)
     for (const node of sequence.shared?.path() ?? []) {
-      const left = this.sharers.get(node)! - 1
-      if (left > 0) this.sharers.set(node, left)
+      const left = this.#sharers.get(node)! - 1
+      if (left > 0) this.#sharers.set(node, left)
       else {
-        this.sharers.delete(node)
-        this.shared.release(node)
+        this.#sharers.delete(node)
+        this.#shared.release(node)
       }
     }
-    for (const node of [sequence.prefix, sequence.shared]) if (node) this.prefixes.release(node)
+    for (const node of [sequence.prefix, sequence.shared]) if (node) this.#prefixes.release(node)
     sequence.prefix = sequence.shared = undefined
   }
 
   /** A block with a place for the next position. */
-  private makeRoom(sequence: Sequence): void {
-    if (sequence.ownLength === sequence.blocks.length * BLOCK_LENGTH) this.own.acquire(sequence)
+  #makeRoom(sequence: Sequence): void {
+    if (sequence.ownLength === sequence.blocks.length * BLOCK_LENGTH) this.#own.acquire(sequence)
   }
 
   /** Adds the next tokens of a sequence's own. */
-  private appendNext(sequence: Sequence, source: NewKeyValues, rows: readonly number[]): void {
+  #appendNext(sequence: Sequence, source: NewKeyValues, rows: readonly number[]): void {
     const at = rows.map((_, i): CachedPosition => ({ position: sequence.positionOf(sequence.done + i), virtual: false }))
-    this.append(sequence, at, source, rows)
+    this.#append(sequence, at, source, rows)
     sequence.done += rows.length
   }
 
-  private append(sequence: Sequence, at: readonly CachedPosition[], source: NewKeyValues, rows: readonly number[]): void {
+  #append(sequence: Sequence, at: readonly CachedPosition[], source: NewKeyValues, rows: readonly number[]): void {
     for (let start = 0; start < rows.length; ) {
-      this.makeRoom(sequence)
+      this.#makeRoom(sequence)
       const place = sequence.ownLength % BLOCK_LENGTH
       const end = Math.min(rows.length, start + BLOCK_LENGTH - place)
-      this.own.write(sequence.blocks.at(-1)!, place, at.slice(start, end), source, rows.slice(start, end))
+      this.#own.write(sequence.blocks.at(-1)!, place, at.slice(start, end), source, rows.slice(start, end))
       sequence.ownLength += end - start
       start = end
     }
   }
 
   /** Where texts under a prompt begin: its virtual tokens, and the first token where they stand behind it. */
-  private async promptRoot(name: string, prompt: ActivePrompt, ids: readonly number[]): Promise<PrefixNode> {
-    const placement = placementOf(prompt, this.model.config)
+  async #promptRoot(name: string, prompt: ActivePrompt, ids: readonly number[]): Promise<PrefixNode> {
+    const placement = placementOf(prompt, this.#model.config)
     const afterFirst = placement.position === 'after-bos' && placement.numVirtualTokens > 0
-    const root = this.prefixes.root(name)
-    const node = afterFirst ? this.prefixes.see(root, ids, 1)! : root
+    const root = this.#prefixes.root(name)
+    const node = afterFirst ? this.#prefixes.see(root, ids, 1)! : root
     if (node.keyValues || placement.numVirtualTokens === 0) return node
     const text = afterFirst ? ids.slice(0, 1) : []
     const forest = new Forest([{ ids: text }], placement)
-    const source = await this.forestKeyValues(prompt, forest)
+    const source = await this.#programs.promptKeys(prompt, forest)
     const virtual = Array.from({ length: placement.numVirtualTokens }, (_, i) => i)
     const rows = [...virtual, ...text.map((_, i) => virtual.length + i)]
     const positions = rows.map(row => ({ position: forest.positions[row]!, virtual: row < virtual.length }))
-    this.prefixes.keep(node, positions, rowsOf(source, this.model.config.headDim, rows))
+    this.#prefixes.keep(node, positions, rowsOf(source, this.#model.config.headDim, rows))
     return node
   }
 
   /** The keys of a text whose virtual tokens are made from the text itself. Its last token is left for the run that reads it. */
-  private async wholeText(sequence: Sequence, prompt: ActivePrompt): Promise<void> {
-    const placement = placementOf(prompt, this.model.config)
+  async #wholeText(sequence: Sequence, prompt: ActivePrompt): Promise<void> {
+    const placement = placementOf(prompt, this.#model.config)
     const forest = new Forest([{ ids: sequence.ids }], placement)
-    const source = await this.forestKeyValues(prompt, forest)
+    const source = await this.#programs.promptKeys(prompt, forest)
     const { numVirtualTokens } = placement
     const virtual = Array.from({ length: numVirtualTokens }, (_, i) => forest.virtualRow(0, i))
     const rows = [...virtual, ...Array.from({ length: sequence.ids.length - 1 }, (_, i) => forest.rowOf(0, i)!)]
     const at = rows.map((row, i): CachedPosition => ({ position: forest.positions[row]!, virtual: i < numVirtualTokens }))
-    this.append(sequence, at, source, rows)
+    this.#append(sequence, at, source, rows)
     sequence.done = sequence.ids.length - 1
-  }
-
-  private async forestKeyValues(prompt: ActivePrompt, forest: Forest): Promise<NewKeyValues> {
-    const program = await this.open(`prompt ${JSON.stringify(prompt.config)}`, () =>
-      promptSpec(this.model, prompt, this.model.weights),
-    )
-    const { inputs } = forest.inputs([{ row: forest.rows - 1, id: 0, weight: 0 }])
-    const { keyValues } = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as { keyValues: Float32Array }
-    return { data: keyValues, rows: forest.rows }
-  }
-
-  private program(kind: 'prefill' | 'decode' | 'decodeShared'): Promise<Program> {
-    const { acting: prompt, model, weights } = this
-    if (kind === 'prefill') return this.open(kind, () => prefillSpec(model, { prompt, weights: weights.prompts }))
-    // A few rows are multiplied faster by weights that are packed.
-    return this.open(kind, () => decodeSpec(model, { prompt, weights: weights.decoding, sharing: kind === 'decodeShared' }), true) // biome-ignore format: as above
-  }
-
-  private open(key: string, spec: () => ProgramSpec, pack?: true): Promise<Program> {
-    const known = this.programs.get(key)
-    if (known) return known
-    const { device, threads } = this.model
-    const made = Program.compile(spec(), { device, threads, ...(pack ? { pack } : {}) })
-    this.programs.set(key, made)
-    made.catch(() => this.programs.delete(key))
-    return made
   }
 }
 

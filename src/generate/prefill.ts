@@ -126,7 +126,7 @@ export class Staging {
 }
 
 /**
- * The inputs of `prefillSpec` for a plan.
+ * The inputs of `prefillRequest` for a plan.
  *
  * @returns the inputs, and for each sequence whose last token is among the rows the place where its logits are read
  */

@@ -6,7 +6,9 @@ import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
 import { forestSpec, MAX_ROWS } from '../model/forest.js'
 import { forwardForest } from '../model/forward.js'
 import type { LanguageModel } from '../model/language-model.js'
+import type { ProgramRequest } from '../program/open-programs.js'
 import type { InputSpec, ProgramSpec, WeightFile } from '../program/program.js'
+import { tensorOptions } from '../prompts/method.js'
 import { embedTokens, numSoftTokens, softParameter } from '../prompts/soft-rows.js'
 
 /** How wide the weights of linear layers are: as dequantised, or as the checkpoint stores them. */
@@ -14,9 +16,6 @@ export type WeightWidth = 'fp32' | 'stored'
 
 type Prompt = Pick<ActivePrompt, 'method' | 'config'>
 type Tensors = Readonly<Record<string, tf.Tensor>>
-
-/** Changes with the tensor code of this file, by which compiled programs are found again. */
-const VERSION = 3
 
 const int32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'int32' })
 const float32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'float32' })
@@ -47,15 +46,16 @@ function extension(
     /** Rows, and among them those that are read. */
     readonly rows: string
     readonly read: string
-    readonly inputs: Readonly<Record<string, InputSpec>>
+    readonly inputs: () => Readonly<Record<string, InputSpec>>
     readonly dims: ProgramSpec['dims']
-    readonly key: object
+    readonly key?: object
+    readonly pack?: boolean
     readonly attend: (call: AttentionCall, given: Tensors) => tf.Tensor
     readonly readIndex: (given: Tensors) => tf.Tensor
   },
-): ProgramSpec {
+): ProgramRequest {
   const { family, config } = model.checkpoint
-  const { name, weights, rows, read } = options
+  const { name, weights, rows, read, pack } = options
   // A prompt that acts by its virtual tokens alone is in the cache, and no part of the program.
   const prompt = options.prompt && actsOnText(options.prompt, config) ? options.prompt : undefined
   const { offset, attention } = prompt?.method ?? {}
@@ -63,55 +63,59 @@ function extension(
   const parameters = prompt && (offset || attention || hasSoft) ? prompt.method.parameters(prompt.config, config) : []
   return {
     name: `${family.name} ${name}`,
-    inputs: {
-      tokenIds: int32(rows),
-      positions: int32(rows),
-      ...(offset ? { textIndex: int32(rows), answerMask: float32(rows) } : {}),
-      sampled: int32('S'),
-      ...options.inputs,
-      ...Object.fromEntries(parameters.map(parameter => [`parameter:${parameter.name}`, float32(...parameter.shape)])),
+    origin: {
+      module: import.meta.url,
+      parts: [family, prompt?.method],
+      options: {
+        config,
+        prompt: prompt && { options: tensorOptions(prompt.config), parameters },
+        weights: weights.hash,
+        ...options.key,
+      },
     },
-    dims: { ...dimensions(rows, read, 'S'), ...options.dims },
-    weights,
-    key: {
-      name,
-      version: VERSION,
-      family: family.name,
-      config,
-      parameters,
-      method: prompt && { ...prompt.config, init: undefined },
-      ...options.key,
-    },
-    fn: (given, weight) => {
-      const values = Object.fromEntries(parameters.map(parameter => [parameter.name, given[`parameter:${parameter.name}`]!]))
-      let x = embedTokens({ family, config, weight }, given.tokenIds!, values[softParameter]) // [R, d]
-      if (prompt && offset) {
-        const text = { embedded: x, textIndex: given.textIndex!, answerMask: given.answerMask! }
-        x = tf.add(x, offset.call(prompt.method, prompt.config, values, text))
-      }
-      const made: tf.Tensor[] = []
-      const index = options.readIndex(given)
-      const hidden = family.hidden(config, {
-        weight,
-        x,
-        positions: given.positions!,
-        // The inverse serves a gradient, and there is none here.
-        read: { index, inverse: index },
-        attend: call => {
-          made.push(call.key, call.value)
-          return options.attend(call, given)
-        },
-        ...(prompt && attention
-          ? { attendBeside: call => attention.call(prompt.method, prompt.config, values, call, config) }
-          : {}),
-      })
-      const logits = family.logits(config, weight, hidden) // [Q, V]
-      return {
-        tokens: tf.argMax(logits, -1),
-        logits: tf.gather(logits, given.sampled as tf.Tensor1D),
-        keyValues: tf.concat(made as tf.Tensor3D[], 0),
-      }
-    },
+    ...(pack !== undefined && { pack }),
+    spec: () => ({
+      inputs: {
+        tokenIds: int32(rows),
+        positions: int32(rows),
+        ...(offset ? { textIndex: int32(rows), answerMask: float32(rows) } : {}),
+        sampled: int32('S'),
+        ...options.inputs(),
+        ...Object.fromEntries(parameters.map(parameter => [`parameter:${parameter.name}`, float32(...parameter.shape)])),
+      },
+      dims: { ...dimensions(rows, read, 'S'), ...options.dims },
+      weights,
+      fn: (given, weight) => {
+        const values = Object.fromEntries(parameters.map(parameter => [parameter.name, given[`parameter:${parameter.name}`]!]))
+        let x = embedTokens({ family, config, weight }, given.tokenIds!, values[softParameter]) // [R, d]
+        if (prompt && offset) {
+          const text = { embedded: x, textIndex: given.textIndex!, answerMask: given.answerMask! }
+          x = tf.add(x, offset.call(prompt.method, tensorOptions(prompt.config), values, text))
+        }
+        const made: tf.Tensor[] = []
+        const index = options.readIndex(given)
+        const hidden = family.hidden(config, {
+          weight,
+          x,
+          positions: given.positions!,
+          // The inverse serves a gradient, and there is none here.
+          read: { index, inverse: index },
+          attend: call => {
+            made.push(call.key, call.value)
+            return options.attend(call, given)
+          },
+          ...(prompt && attention
+            ? { attendBeside: call => attention.call(prompt.method, tensorOptions(prompt.config), values, call, config) }
+            : {}),
+        })
+        const logits = family.logits(config, weight, hidden) // [Q, V]
+        return {
+          tokens: tf.argMax(logits, -1),
+          logits: tf.gather(logits, given.sampled as tf.Tensor1D),
+          keyValues: tf.concat(made as tf.Tensor3D[], 0),
+        }
+      },
+    }),
   }
 }
 
@@ -123,10 +127,10 @@ export const layerInput = (name: string, layer: number): string => `${name}:${la
  *
  * @param options.sharing whether some blocks are seen by several sequences
  */
-export function decodeSpec(
+export function decodeRequest(
   model: LanguageModel,
   options: { readonly prompt?: Prompt | undefined; readonly weights: WeightFile; readonly sharing: boolean },
-): ProgramSpec {
+): ProgramRequest {
   const { prompt, weights, sharing } = options
   const { numLayers, numKeyValueHeads: heads, headDim } = model.config
   const blind = blindLayers(prompt, model.config)
@@ -153,7 +157,9 @@ export function decodeSpec(
     weights,
     rows: 'R',
     read: 'R',
-    inputs: {
+    // A few rows are multiplied faster by weights that are packed.
+    pack: true,
+    inputs: () => ({
       firstPositions: int32('G'),
       queryIndex: int32('G', 'T'),
       querySlot: int32('R'),
@@ -168,9 +174,9 @@ export function decodeSpec(
             [sharedPart('sequenceBlocks')]: int32('G', 'K'),
           }
         : {}),
-    },
+    }),
     dims: dimensions('G', 'T', 'N', 'J', ...(sharing ? ['M', 'U', 'K'] : [])),
-    key: { sharing, blockLength: BLOCK_LENGTH },
+    key: { sharing, blind },
     attend: (call, given) => {
       const shared = sharing ? { shared: section(given, call.layer, sharedPart) } : {}
       const { firstPositions, queryIndex, querySlot } = given as Record<string, tf.Tensor>
@@ -191,10 +197,10 @@ export const sharedPart = (part: string): string => `shared.${part}`
  * The keys are numbered from the cached ones (`cachedKeys` [Hkv, C, D]; number 0 is nobody's) to the new rows'. Queries stand in groups
  * of up to T rows that see the same keys, `keyIndex` [G, K]; each row that is read has a list of its own, `readKeyIndex` [Q, J].
  */
-export function prefillSpec(
+export function prefillRequest(
   model: LanguageModel,
   { prompt, weights }: { readonly prompt?: Prompt | undefined; readonly weights: WeightFile },
-): ProgramSpec {
+): ProgramRequest {
   const { numLayers, numKeyValueHeads: heads, headDim } = model.config
   const blind = blindLayers(prompt, model.config)
   const layers = Array.from({ length: numLayers }, (_, layer) => layer)
@@ -206,7 +212,7 @@ export function prefillSpec(
     weights,
     rows: 'R',
     read: 'Q',
-    inputs: {
+    inputs: () => ({
       ...cached('cachedKeys'),
       ...cached('cachedValues'),
       keyPositions: int32('C+R'),
@@ -217,9 +223,9 @@ export function prefillSpec(
       keyIndex: int32('G', 'K'),
       readIndex: int32('Q'),
       readKeyIndex: int32('Q', 'J'),
-    },
+    }),
     dims: dimensions('C', 'G', 'T', 'K', 'J'),
-    key: {},
+    key: { blind },
     attend: (call, given) => {
       const at = (name: string) => given[layerInput(name, call.layer)] as tf.Tensor3D
       const key = tf.concat([at('cachedKeys'), call.key as tf.Tensor3D], 1) // [Hkv, C + R, D]
@@ -251,29 +257,41 @@ const noMask = (queryPositions: tf.Tensor) => ({ queryMask: tf.onesLike(tf.cast(
  * Keys and values of a whole text under a prompt whose virtual tokens are rows or come from the prompt itself: where its hooks act as
  * they do in training. `keyValues` [2 layers Hkv, P + S, D], in the rows of a `Forest`.
  */
-export function promptSpec(model: LanguageModel, prompt: Prompt, weights: WeightFile): ProgramSpec {
+export function promptKeysRequest(model: LanguageModel, prompt: Prompt, weights: WeightFile): ProgramRequest {
   const { family, config } = model.checkpoint
   const { method } = prompt
-  const { inputs, dims } = forestSpec({ placement: placementOf(prompt, config), children: true })
+  const placement = placementOf(prompt, config)
   const parameters = method.parameters(prompt.config, config)
   return {
     name: `${family.name} prompt keys`,
-    inputs: { ...inputs, ...Object.fromEntries(parameters.map(({ name, shape }) => [`parameter:${name}`, float32(...shape)])) },
-    dims,
-    weights,
-    key: { version: VERSION, family: family.name, config, parameters, method: { ...prompt.config, init: undefined } },
-    fn: (given, weight) => {
-      const values = Object.fromEntries(parameters.map(({ name }) => [name, given[`parameter:${name}`]!]))
-      const made: tf.Tensor[] = []
-      forwardForest({
-        family,
-        config,
-        weight,
-        given,
-        prompt: { ...prompt, parameters: values },
-        onKeys: (_, key, value) => made.push(key, value),
-      })
-      return { keyValues: tf.concat(made as tf.Tensor3D[], 0) }
+    origin: {
+      module: import.meta.url,
+      parts: [family, method],
+      options: { config, prompt: { options: tensorOptions(prompt.config), parameters, placement }, weights: weights.hash },
+    },
+    spec: () => {
+      const { inputs, dims } = forestSpec({ placement, children: true })
+      return {
+        inputs: {
+          ...inputs,
+          ...Object.fromEntries(parameters.map(({ name, shape }) => [`parameter:${name}`, float32(...shape)])),
+        },
+        dims,
+        weights,
+        fn: (given, weight) => {
+          const values = Object.fromEntries(parameters.map(({ name }) => [name, given[`parameter:${name}`]!]))
+          const made: tf.Tensor[] = []
+          forwardForest({
+            family,
+            config,
+            weight,
+            given,
+            prompt: { ...prompt, parameters: values },
+            onKeys: (_, key, value) => made.push(key, value),
+          })
+          return { keyValues: tf.concat(made as tf.Tensor3D[], 0) }
+        },
+      }
     },
   }
 }

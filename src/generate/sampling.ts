@@ -1,6 +1,6 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
-import { randomGenerator } from '../data/random.js'
+import { randomGenerator, streams } from '../data/random.js'
 import { GradpromptError } from '../errors.js'
 import { logSumExp } from '../numbers.js'
 import type { Alternative } from './request.js'
@@ -33,9 +33,6 @@ export interface Choice {
   readonly alternatives: readonly Alternative[]
 }
 
-/** Tells the draws of sampling from the others under the same seed. */
-const STREAM = 0x5a3b
-
 /** Chooses the tokens of one request, by its own random numbers: what else runs does not change them. */
 export class Sampler {
   private readonly temperature: number
@@ -57,7 +54,7 @@ export class Sampler {
     this.wantsLogProbability = options.logProbabilities ?? false
     this.alternatives = inRange('alternatives', options.alternatives ?? 0, 0, 1000, true)
     const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31)
-    this.random = randomGenerator(inRange('seed', seed, -(2 ** 53), 2 ** 53, true), STREAM)
+    this.random = randomGenerator(inRange('seed', seed, -(2 ** 53), 2 ** 53, true), streams.token)
   }
 
   /** Whether the likeliest token, which the program itself knows, is not all that is needed. */

@@ -1,5 +1,5 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
-import { randomGenerator } from '../data/random.js'
+import { randomGenerator, streams } from '../data/random.js'
 import { GradpromptError } from '../errors.js'
 import type { GenerationRequest } from './request.js'
 
@@ -32,7 +32,7 @@ export function generationRequest(
 /** The seed of each answer among several: not seed + sample, which would repeat the answers of the next seed. */
 export function sampleSeed(seed: number, sample: number): number {
   // The seed is mixed by itself first: else sample 31 of a seed is sample 0 of the next.
-  return sample === 0 ? seed : uniformInt(randomGenerator(seed, 0, sample), 0, 2 ** 31 - 1)
+  return sample === 0 ? seed : uniformInt(randomGenerator(seed, streams.sample, sample), 0, 2 ** 31 - 1)
 }
 
 /** The positions of a model, and how many of them a soft prompt takes. */

@@ -1,4 +1,5 @@
 import type { ModelConfig } from '../../models/family.js'
+import { declareCode } from '../code-identity.js'
 import { GradpromptError } from '../errors.js'
 import type { ProgramInput } from '../program/program.js'
 import type { PromptMethod, PromptPlacement } from '../prompts/method.js'
@@ -64,7 +65,7 @@ export function plainPrompt({ data, shape, position = 'before-bos' }: SoftPrompt
 type RowsConfig = { type: string; numVirtualTokens: number; position: 'before-bos' | 'after-bos' }
 
 /** Rows in front of the text, whatever they come from. */
-const plainRows: PromptMethod = {
+const plainRows: PromptMethod = declareCode(import.meta.url, {
   type: 'rows',
   paper: '',
   learningRate: 0.01,
@@ -72,4 +73,4 @@ const plainRows: PromptMethod = {
   parameters: (config, { hiddenSize }) => [{ name: 'prompt', shape: [(config as RowsConfig).numVirtualTokens, hiddenSize] }],
   initialise: () => Promise.resolve(new Map()),
   inputRows: (_, { prompt }) => prompt!,
-}
+})

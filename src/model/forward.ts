@@ -3,7 +3,14 @@ import { gatherRows } from '../../kernels/gather-rows.js'
 import { tf } from '../../kernels/tf.js'
 import type { TokenTargets } from '../../kernels/token-cross-entropy.js'
 import type { AttentionCall, ModelConfig, ModelFamily } from '../../models/family.js'
-import type { LayerRows, Parameters, PromptMethod, SequenceRows, TextRows } from '../prompts/method.js'
+import {
+  type LayerRows,
+  type Parameters,
+  type PromptMethod,
+  type SequenceRows,
+  type TextRows,
+  tensorOptions,
+} from '../prompts/method.js'
 import { embedTokens, numSoftTokens, softParameter } from '../prompts/soft-rows.js'
 import { BEYOND } from './forest.js'
 
@@ -26,8 +33,12 @@ export interface ForwardOptions {
   readonly onKeys?: (layer: number, key: tf.Tensor, value: tf.Tensor) => void
   /** Told what the activation of every layer's MLP takes, [R, f]; in the last layer [Q, f]. */
   readonly onNeurons?: (layer: number, inner: tf.Tensor) => void
-  /** Told the rows that every layer takes, [R, d]. */
+  /** Told the rows that every layer takes, [R, d], changed ones as they are then. */
   readonly onRows?: (layer: number, x: tf.Tensor) => void
+  /** What every layer takes in the place of its rows, [R, d]; undefined: as they are. */
+  readonly changeRows?: (layer: number, x: tf.Tensor) => tf.Tensor | undefined
+  /** Told what every layer's attention asks, and the keys that it asks, [Hkv, R, D], virtual tokens among them. */
+  readonly onAttention?: (call: AttentionCall, key: tf.Tensor) => void
 }
 
 /**
@@ -77,8 +88,7 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
 
   /** The hidden rows of the virtual tokens in the layer at hand, whose keys are seen where they are not rows themselves. */
   let current: tf.Tensor | undefined
-  const beforeLayer = (layer: number, hidden: tf.Tensor) => {
-    options.onRows?.(layer, hidden)
+  const withVirtual = (layer: number, hidden: tf.Tensor) => {
     if (layer < insertionLayer || !prompt?.layerRows) return undefined
     const text = joined && first > 0 ? tf.slice(hidden as tf.Tensor2D, [first, 0], [-1, -1]) : hidden
     const rows = prompt.layerRows({ ...sequences(text), layer })
@@ -91,6 +101,12 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
     joined = true
     positions = given.positions!
     return { x: all, positions }
+  }
+  const beforeLayer = (layer: number, hidden: tf.Tensor) => {
+    const made = withVirtual(layer, hidden)
+    const changed = options.changeRows?.(layer, made?.x ?? hidden)
+    options.onRows?.(layer, changed ?? made?.x ?? hidden)
+    return changed ? { x: changed, positions } : made
   }
 
   const prefix = prompt?.prefix?.()
@@ -106,6 +122,7 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
       value = tf.concat([...before(own?.value as tf.Tensor), value] as tf.Tensor3D[], 1)
     }
     options.onKeys?.(call.layer, key, value)
+    options.onAttention?.(call, key)
     const layout = (call.layer < insertionLayer ? layouts.apart : layouts.joined)[call.last ? 'read' : 'all']
     return causalAttention(call.query, key, value, layout, call)
   }
@@ -118,7 +135,7 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
     positions,
     read: { index: given.readIndex!, inverse: given.readInverse! },
     attend,
-    ...(prompt?.layerRows || options.onRows ? { beforeLayer } : {}),
+    ...(prompt?.layerRows || options.onRows || options.changeRows ? { beforeLayer } : {}),
     ...(options.onNeurons ? { onNeurons: options.onNeurons } : {}),
     ...(prompt?.attention ? { attendBeside: prompt.attention } : {}),
   })
@@ -134,10 +151,11 @@ export function frozenLayers(prompt: Pick<Prompt, 'method' | 'config'> | undefin
 /** A method's hooks with its configuration and parameters filled in. */
 function boundPrompt({ prompt, config: model }: ForwardOptions) {
   if (!prompt) return undefined
-  const { method, config, parameters } = prompt
+  const { method, parameters } = prompt
+  const config = tensorOptions(prompt.config)
   const { inputRows, sequenceRows, offset, layerRows, prefix, attention } = method
   return {
-    placement: method.placement(config, model),
+    placement: method.placement(prompt.config, model),
     inputRows: inputRows && (() => inputRows.call(method, config, parameters)),
     sequenceRows: sequenceRows && ((rows: SequenceRows) => sequenceRows.call(method, config, parameters, rows)),
     offset: offset && ((text: TextRows) => offset.call(method, config, parameters, text)),

@@ -54,7 +54,7 @@ function statesSpec(
     inputs: { ...inputs, 'parameter:prompt': { shape: [count, config.hiddenSize], dtype: 'float32' } },
     dims,
     weights,
-    key: { kind: 'states with neurons', family: family.name, config, count },
+    origin: { module: import.meta.url, parts: [family], options: { config, count } },
     fn: (given, weight) => {
       const made = {
         hidden: [] as tf.Tensor2D[],

@@ -1,7 +1,7 @@
 import { freemem, totalmem } from 'node:os'
 import { GradpromptError } from '../errors.js'
 import type { Checkpoint } from './checkpoint.js'
-import { gigabytes, weightBytes } from './weight-file.js'
+import { gigabytes, weightBytes } from './weights/weight-file.js'
 
 /** What the process itself takes: Node, ONNX Runtime and TF.js. */
 const BASE = 250e6
@@ -16,10 +16,10 @@ export class MemoryPlan {
   readonly budget: number
   readonly weights: number
 
-  constructor(
-    private readonly checkpoint: Checkpoint,
-    budget?: number,
-  ) {
+  readonly #checkpoint: Checkpoint
+
+  constructor(checkpoint: Checkpoint, budget?: number) {
+    this.#checkpoint = checkpoint
     this.budget = budget ?? availableMemory()
     this.weights = weightBytes(checkpoint)
   }
@@ -40,7 +40,7 @@ export class MemoryPlan {
    * reads again: the residual stream twice, queries, keys and values, the three products of the MLP.
    */
   bytesPerRow(training: boolean): number {
-    const { hiddenSize, numLayers, numAttentionHeads, numKeyValueHeads, headDim, intermediateSize } = this.checkpoint.config
+    const { hiddenSize, numLayers, numAttentionHeads, numKeyValueHeads, headDim, intermediateSize } = this.#checkpoint.config
     const heads = (numAttentionHeads + 2 * numKeyValueHeads) * headDim
     const layer = 4 * (4 * hiddenSize + 2 * heads + 3 * intermediateSize)
     return training ? layer * (numLayers + 2) : layer * 3
@@ -52,7 +52,7 @@ export class MemoryPlan {
    * @param pairs of a query and a key that attention compares: a sequence of T rows has T²
    */
   estimate(rows: number, headRows: number, training: boolean, pairs = 0): number {
-    const { vocabSize, numAttentionHeads, numLayers } = this.checkpoint.config
+    const { vocabSize, numAttentionHeads, numLayers } = this.#checkpoint.config
     // A backward pass reads the scores and their probabilities of every layer; a forward pass holds those of one.
     const scores = 4 * numAttentionHeads * pairs * (training ? 2 * numLayers : 3)
     return BASE + this.weights + rows * this.bytesPerRow(training) + scores + headRows * vocabSize * 4 * (training ? 4 : 3)
@@ -60,20 +60,30 @@ export class MemoryPlan {
 
   /** Bytes that are left beside a training run of the most rows that are computed at once. */
   get spare(): number {
-    const headRows = Math.floor(LOGITS / (this.checkpoint.config.vocabSize * 4))
+    const headRows = Math.floor(LOGITS / (this.#checkpoint.config.vocabSize * 4))
     return Math.max(0, this.budget - this.estimate(PREFERRED_ROWS.training, Math.min(headRows, PREFERRED_ROWS.training), true))
   }
 
   /**
-   * Cuts a batch into runs of whole rows.
+   * Cuts a batch into runs of whole rows, and of whole groups of rows.
    *
    * @param lengths tokens of each row
+   * @param options.headRows rows of logits that each row has
+   * @param options.together how many rows in turn are never parted; by default each stands alone
    * @returns [start, end) of each part
    */
   split(
     lengths: readonly number[],
-    { headRows, training = false }: { headRows: readonly number[]; training?: boolean },
+    options: { headRows: readonly number[]; training?: boolean; together?: readonly number[] | undefined },
   ): [number, number][] {
+    const { headRows, training = false, together } = options
+    if (together !== undefined) {
+      const ends = [0, ...together].map((_, i, counts) => counts.slice(0, i + 1).reduce((sum, count) => sum + count, 0))
+      const sums = (values: readonly number[]) =>
+        together.map((_, i) => values.slice(ends[i], ends[i + 1]).reduce((sum, value) => sum + value, 0))
+      const groups = this.split(sums(lengths), { headRows: sums(headRows), training })
+      return groups.map(([start, end]) => [ends[start]!, ends[end]!])
+    }
     const parts: [number, number][] = []
     let start = 0
     let rows = 0
@@ -83,7 +93,7 @@ export class MemoryPlan {
       const fits =
         this.estimate(rows + length, heads + headRows[i]!, training, pairs + length * length) <= this.budget &&
         rows + length <= PREFERRED_ROWS[training ? 'training' : 'forward'] &&
-        (heads + headRows[i]!) * this.checkpoint.config.vocabSize * 4 <= LOGITS
+        (heads + headRows[i]!) * this.#checkpoint.config.vocabSize * 4 <= LOGITS
       if (!fits && i > start) {
         parts.push([start, i])
         start = i

@@ -1,24 +1,17 @@
 import { tf } from '../../kernels/tf.js'
-import { tokenCrossEntropy, tokenLogProbabilities } from '../../kernels/token-cross-entropy.js'
-import type { Device } from '../program/devices.js'
-import { Program, type ProgramSpec, type WeightFile } from '../program/program.js'
+import { type ActiveLoss, lossInputs, type ReadRows, totalLoss } from '../losses/loss.js'
+import type { ProgramRequest } from '../program/open-programs.js'
+import type { InputSpec, WeightFile } from '../program/program.js'
+import { tensorOptions } from '../prompts/method.js'
 import { type ActivePrompt, placementOf } from './active-prompt.js'
 import type { Checkpoint } from './checkpoint.js'
 import { forestSpec } from './forest.js'
 import { forwardForest, frozenLayers, targetsOf } from './forward.js'
-import { hiddenDifference, teacherDivergence } from './teacher.js'
 
-export type ProgramKind = 'gradient' | 'gradientFromFrozen' | 'logProbabilities' | 'logits' | 'logitsAndHidden'
-
-export interface ProgramOptions {
-  /** Rows branch: several texts go on from one (see `Forest`). */
-  readonly children?: boolean
-  readonly labelSmoothing?: number | undefined
-  /** Of a teacher, where the gradient has one: it is then given as `teacher` [Q, V] and `teacherWeight` [Q]. */
-  readonly temperature?: number | undefined
-  /** The teacher's hidden states count as well: `teacherHidden` [Q, d] and `teacherHiddenWeight` [Q]. */
-  readonly hiddenTerm?: boolean
-}
+/**
+ * Programs over forests, by what they compute: a reading of the model, or the gradient of losses, under a prompt or under none. Which
+ * readings and losses there are is unknown here.
+ */
 
 /** What a program is of. */
 export interface ProgramModel {
@@ -26,158 +19,156 @@ export interface ProgramModel {
   readonly weights: WeightFile
 }
 
-/** A model's programs over forests, compiled when they are first needed. */
-export class ModelPrograms {
-  private readonly programs = new Map<string, Promise<Program>>()
+export type ProgramPrompt = Pick<ActivePrompt, 'method' | 'config'>
 
-  constructor(
-    private readonly model: ProgramModel,
-    private readonly options: { readonly device: Device; readonly threads: number },
-  ) {}
-
-  /** @throws GradpromptError whatever compiling throws; a failed program is compiled anew the next time */
-  open(kind: ProgramKind, prompt: ActivePrompt | undefined, options: ProgramOptions = {}): Promise<Program> {
-    const { children = false, labelSmoothing = 0, temperature, hiddenTerm = false } = options
-    const key = JSON.stringify([kind, prompt?.config, children, labelSmoothing, temperature, hiddenTerm])
-    return this.known(key, () => programSpec(this.model, kind, prompt, options))
-  }
-
-  /** What the layers below all that is learned make of a text. */
-  openFrozen(prompt: ActivePrompt): Promise<Program> {
-    return this.known(JSON.stringify(['frozen', prompt.config]), () => frozenSpec(this.model, prompt))
-  }
-
-  async dispose(): Promise<void> {
-    const programs = await Promise.allSettled(this.programs.values())
-    this.programs.clear()
-    for (const program of programs) if (program.status === 'fulfilled') await program.value.dispose()
-  }
-
-  private known(key: string, spec: () => ProgramSpec): Promise<Program> {
-    const known = this.programs.get(key)
-    if (known) return known
-    const made = Program.compile(spec(), this.options)
-    this.programs.set(key, made)
-    made.catch(() => this.programs.delete(key))
-    return made
-  }
+/** What is read off a forward pass, by name. */
+export interface Reading {
+  readonly name: string
+  compute(read: Omit<ReadRows, 'given'>): Record<string, tf.Tensor>
 }
 
-/** The specification of a program of a model: also what an eager run takes. */
-export function programSpec(
-  { checkpoint: { family, config }, weights }: ProgramModel,
-  kind: ProgramKind,
-  prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined,
-  { children = false, labelSmoothing = 0, temperature, hiddenTerm = false }: ProgramOptions = {},
-): ProgramSpec {
-  const { inputs, dims } = forestSpec({ placement: placementOf(prompt, config), children })
-  const parameters = prompt?.method.parameters(prompt.config, config) ?? []
-  const parameterInput = ({ name, shape }: { name: string; shape: readonly number[] }) => [
-    `parameter:${name}`,
-    { shape, dtype: 'float32' as const },
-  ]
+/** The rows that are read; logits are computed when they are first asked for. */
+export function readRows(
+  hidden: tf.Tensor,
+  logitsOf: (hidden: tf.Tensor) => tf.Tensor,
+  given: Readonly<Record<string, tf.Tensor>>,
+): Omit<ReadRows, 'given'> {
+  let logits: tf.Tensor | undefined
   return {
-    name: `${family.name} ${kind}`,
-    inputs: {
-      ...inputs,
-      ...(kind === 'gradientFromFrozen' && {
-        frozen: { shape: [inputs.tokenIds!.shape[0]!, config.hiddenSize], dtype: 'float32' as const },
-      }),
-      ...(temperature !== undefined && {
-        teacher: { shape: ['Q', config.vocabSize], dtype: 'float32' as const },
-        teacherWeight: { shape: ['Q'], dtype: 'float32' as const },
-      }),
-      ...(hiddenTerm && {
-        teacherHidden: { shape: ['Q', config.hiddenSize], dtype: 'float32' as const },
-        teacherHiddenWeight: { shape: ['Q'], dtype: 'float32' as const },
-      }),
-      ...Object.fromEntries(parameters.map(parameterInput)),
+    hidden,
+    targets: targetsOf(given),
+    get logits() {
+      logits ??= logitsOf(hidden)
+      return logits
     },
-    dims,
-    weights,
-    key: {
-      kind,
-      family: family.name,
-      config,
-      method: prompt && programKey(prompt.config),
-      parameters,
-      labelSmoothing,
-      temperature,
-      hiddenTerm,
-      children,
+  }
+}
+
+/** A prompt's parameters as inputs, and what of a prompt its programs depend on. */
+function promptOf({ checkpoint: { config } }: ProgramModel, prompt: ProgramPrompt | undefined) {
+  const parameters = prompt?.method.parameters(prompt.config, config) ?? []
+  const placement = placementOf(prompt, config)
+  const inputs = parameters.map(({ name, shape }): [string, InputSpec] => [`parameter:${name}`, { shape, dtype: 'float32' }])
+  return {
+    parameters,
+    placement,
+    inputs: Object.fromEntries(inputs),
+    key: prompt && { options: tensorOptions(prompt.config), parameters, placement },
+    values: (given: Readonly<Record<string, tf.Tensor>>) =>
+      Object.fromEntries(parameters.map(({ name }) => [name, given[`parameter:${name}`]!])),
+  }
+}
+
+/**
+ * What the model says of a forest's read rows.
+ * @param options.children rows branch: several texts go on from one (see `Forest`)
+ */
+export function readingRequest(
+  model: ProgramModel,
+  reading: Reading,
+  prompt: ProgramPrompt | undefined,
+  { children = false }: { readonly children?: boolean } = {},
+): ProgramRequest {
+  const { checkpoint, weights } = model
+  const { family, config } = checkpoint
+  const own = promptOf(model, prompt)
+  return {
+    name: `${family.name} ${reading.name}`,
+    origin: {
+      module: import.meta.url,
+      parts: [family, prompt?.method, reading],
+      options: { config, prompt: own.key, children, weights: weights.hash },
     },
-    fn: (given, weight) => {
-      const targets = targetsOf(given)
-      /** [Q, d] */
-      const states = (values: Readonly<Record<string, tf.Tensor>>) =>
-        forwardForest({
-          family,
-          config,
-          weight,
-          given,
-          ...(prompt ? { prompt: { ...prompt, parameters: values } } : {}),
-        })
-      /** [Q, V] */
-      const read = (values: Readonly<Record<string, tf.Tensor>>) => family.logits(config, weight, states(values))
-      const all = Object.fromEntries(parameters.map(({ name }) => [name, given[`parameter:${name}`]!]))
-      if (kind === 'logits') return { logits: read(all) }
-      if (kind === 'logitsAndHidden') {
-        const hidden = states(all)
-        return { logits: family.logits(config, weight, hidden), hidden }
-      }
-      if (kind === 'logProbabilities') return { logProbabilities: tokenLogProbabilities(read(all), targets.row, targets.target) }
-      const names = parameters.filter(({ frozen }) => !frozen).map(({ name }) => name)
-      let divergence: tf.Scalar | undefined
-      const loss = (...tensors: tf.Tensor[]) => {
-        const learned = Object.fromEntries(names.map((name, i) => [name, tensors[i]!]))
-        const hidden = states({ ...all, ...learned })
-        const logits = family.logits(config, weight, hidden)
-        const crossEntropy = tokenCrossEntropy(logits, targets, labelSmoothing)
-        if (temperature === undefined) return crossEntropy
-        const { teacher, teacherWeight, teacherHidden, teacherHiddenWeight } = given as Record<string, tf.Tensor>
-        divergence = tf.keep(teacherDivergence(logits, { teacher: teacher!, weight: teacherWeight!, temperature }))
-        const both = tf.add(crossEntropy, divergence) as tf.Scalar
-        if (!hiddenTerm) return both
-        return tf.add(both, hiddenDifference(hidden, { teacher: teacherHidden!, weight: teacherHiddenWeight! })) as tf.Scalar
-      }
-      const { value, grads } = tf.valueAndGrads(loss)(names.map(name => all[name]!))
+    spec: () => {
+      const { inputs, dims } = forestSpec({ placement: own.placement, children })
       return {
-        loss: value,
-        ...(divergence && { divergence }),
-        ...Object.fromEntries(names.map((name, i) => [`gradient:${name}`, grads[i]!])),
+        inputs: { ...inputs, ...own.inputs },
+        dims,
+        weights,
+        fn: (given, weight) => {
+          const acting = prompt && { prompt: { ...prompt, parameters: own.values(given) } }
+          const hidden = forwardForest({ family, config, weight, given, ...acting }) // [Q, d]
+          return reading.compute(readRows(hidden, rows => family.logits(config, weight, rows), given))
+        },
       }
     },
   }
 }
 
-function frozenSpec(
-  { checkpoint: { family, config }, weights }: ProgramModel,
-  { method, config: options }: ActivePrompt,
-): ProgramSpec {
+/**
+ * The sum of losses, and its gradient with respect to what of a prompt is learned: outputs `loss`, `gradient:NAME`, and the losses'
+ * figures.
+ *
+ * @param options.frozen takes what the layers that nothing learned reaches make of the text, as an input of that name
+ */
+export function gradientRequest(
+  model: ProgramModel,
+  losses: readonly ActiveLoss[],
+  prompt: ProgramPrompt | undefined,
+  { frozen = false }: { readonly frozen?: boolean } = {},
+): ProgramRequest {
+  const { checkpoint, weights } = model
+  const { family, config } = checkpoint
+  const own = promptOf(model, prompt)
+  return {
+    name: `${family.name} ${frozen ? 'gradientFromFrozen' : 'gradient'}`,
+    origin: {
+      module: import.meta.url,
+      parts: [family, prompt?.method, ...losses.map(({ loss }) => loss)],
+      options: {
+        config,
+        prompt: own.key,
+        losses: losses.map(({ options }) => options),
+        from: frozen ? frozenLayers(prompt, config) : 0,
+        weights: weights.hash,
+      },
+    },
+    spec: () => {
+      const { inputs, dims } = forestSpec({ placement: own.placement, children: false })
+      const { inputs: ofLosses, dims: dimsOfLosses } = lossInputs(losses, config, Object.keys(dims))
+      const below: Record<string, InputSpec> = frozen
+        ? { frozen: { shape: [inputs.tokenIds!.shape[0]!, config.hiddenSize], dtype: 'float32' } }
+        : {}
+      return {
+        inputs: { ...inputs, ...below, ...ofLosses, ...own.inputs },
+        dims: { ...dims, ...dimsOfLosses },
+        weights,
+        fn: (given, weight) => {
+          const all = own.values(given)
+          const names = own.parameters.filter(({ frozen }) => !frozen).map(({ name }) => name)
+          let figures: Readonly<Record<string, tf.Scalar>> = {}
+          const loss = (...tensors: tf.Tensor[]) => {
+            const learned = Object.fromEntries(names.map((name, i) => [name, tensors[i]!]))
+            const acting = prompt && { prompt: { ...prompt, parameters: { ...all, ...learned } } }
+            const hidden = forwardForest({ family, config, weight, given, ...acting })
+            const read = readRows(hidden, rows => family.logits(config, weight, rows), given)
+            const total = totalLoss(losses, read, given, config)
+            figures = Object.fromEntries(Object.entries(total.figures ?? {}).map(([name, figure]) => [name, tf.keep(figure)]))
+            return total.loss
+          }
+          const { value, grads } = tf.valueAndGrads(loss)(names.map(name => all[name]!))
+          return { loss: value, ...figures, ...Object.fromEntries(names.map((name, i) => [`gradient:${name}`, grads[i]!])) }
+        },
+      }
+    },
+  }
+}
+
+/** What the layers below all that is learned make of a text. */
+export function frozenRequest(model: ProgramModel, { method, config: options }: ProgramPrompt): ProgramRequest {
+  const { checkpoint, weights } = model
+  const { family, config } = checkpoint
   const prompt = { method, config: options, parameters: {} }
   const placement = placementOf(prompt, config)
   const to = frozenLayers(prompt, config)
-  const { inputs, dims } = forestSpec({ placement, children: false })
   return {
     name: `${family.name} frozen layers`,
-    inputs,
-    dims,
-    weights,
-    key: { kind: 'frozen', family: family.name, config, placement, to },
-    // No hook acts below, so that none of the parameters is needed.
-    fn: (given, weight) => ({ hidden: forwardForest({ family, config, weight, given, prompt, to }) }),
+    // No hook acts below, so that the method is no part of it, and none of its parameters is needed.
+    origin: { module: import.meta.url, parts: [family], options: { config, placement, to, weights: weights.hash } },
+    spec: () => ({
+      ...forestSpec({ placement, children: false }),
+      weights,
+      fn: (given, weight) => ({ hidden: forwardForest({ family, config, weight, given, prompt, to }) }),
+    }),
   }
-}
-
-/** What a method's tensor code can depend on: what it starts from is not among it. */
-function programKey({
-  init,
-  softTokens,
-  ...config
-}: {
-  readonly type: string
-  readonly init?: unknown
-  readonly softTokens?: unknown
-}): object {
-  return config
 }

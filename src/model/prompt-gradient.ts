@@ -1,26 +1,30 @@
 import type { ModelConfig } from '../../models/family.js'
 import { GradpromptError } from '../errors.js'
-import type { ProgramInput } from '../program/program.js'
+import { meanCrossEntropy } from '../losses/index.js'
+import { type LossPart, type LossTerm, logitRows, lossFeeds, lossFigures } from '../losses/loss.js'
+import type { OpenPrograms } from '../program/open-programs.js'
 import { type ActivePrompt, ownTokens, parameterInputs, placementOf, tasksOf } from './active-prompt.js'
 import { Forest, type Target } from './forest.js'
 import type { MemoryPlan } from './memory.js'
-import type { ModelPrograms } from './model-programs.js'
-import { fedIds, type LabelledRow, labelPositions, requireIds } from './row.js'
-import type { Teaching } from './teacher.js'
+import { frozenRequest, gradientRequest, type ProgramModel } from './model-programs.js'
+import { fedIds, type LabelledRow, labelPositions, requireContext, requireIds } from './row.js'
+
+/** Losses of batches and their gradients with respect to a prompt. What the losses are, and what becomes of gradients, is unknown here. */
 
 export interface GradientOptions {
-  readonly labelSmoothing?: number
-  /** Adds `weight temperature²` times the mean divergence from a teacher over the label tokens. */
-  readonly teaching?: Teaching | undefined
+  /** What is minimised: the sum of these. By default the mean cross entropy of the label tokens. */
+  readonly losses?: readonly LossTerm[]
+  /** How many rows in turn belong together, where losses compare rows: the batch is never cut between them. */
+  readonly groups?: readonly number[] | undefined
   /** For each row what `frozenRows` says of it: the layers below are then not computed again. */
   readonly frozen?: readonly Float32Array[] | undefined
 }
 
 export interface PromptGradient {
-  /** With what a teacher adds. */
+  /** The sum of all losses. */
   readonly loss: number
-  /** Mean divergence from the teacher alone, in nats. */
-  readonly divergence?: number
+  /** What losses report beside it. */
+  readonly figures: Readonly<Record<string, number>>
   /** By the names of the parameters that are learned. */
   readonly gradients: Map<string, Float32Array>
   /** Token rows that were computed. */
@@ -28,57 +32,66 @@ export interface PromptGradient {
 }
 
 /** What a gradient takes of a model. */
-export interface GradientModel {
+export interface GradientModel extends ProgramModel {
   readonly config: ModelConfig
   readonly memory: MemoryPlan
-  readonly programs: ModelPrograms
+  readonly programs: OpenPrograms
+}
+
+/** A batch as it is cut into parts. */
+interface Batch {
+  readonly rows: readonly LabelledRow[]
+  /** Positions of each row's labels. */
+  readonly labelled: readonly (readonly number[])[]
+  /** Tokens of each row that are fed. */
+  readonly fed: readonly (readonly number[])[]
+  /** The group of each row, where there are groups. */
+  readonly groupOf: readonly number[] | undefined
+  readonly counts: LossPart['batch']
 }
 
 /**
  * Loss of a batch and its gradient with respect to a prompt's parameters. A batch that does not fit into the memory budget is
- * computed in parts; the sum of their gradients is the batch's.
- *
- * @returns the loss, with what a teacher adds; `divergence` is the mean divergence from it alone, in nats
+ * computed in parts, of whole groups where rows are in groups; the sum of their gradients is the batch's.
+ * @throws GradpromptError `no-labels`, `unpredictable-label`, `invalid-token-id`, `invalid-groups`, and those of the losses
  */
 export async function promptGradient(
-  { config, memory, programs }: GradientModel,
+  model: GradientModel,
   prompt: ActivePrompt,
   rows: readonly LabelledRow[],
-  { labelSmoothing = 0, teaching, frozen }: GradientOptions = {},
+  { losses = [meanCrossEntropy], groups, frozen }: GradientOptions = {},
 ): Promise<PromptGradient> {
-  const labelled = rows.map(row => labelPositions(row))
-  const count = labelled.reduce((sum, positions) => sum + positions.length, 0)
-  if (count === 0)
-    throw new GradpromptError('no-labels', 'No row of the batch has a label token', {
-      expected: 'labels[i] = ids[i] where there is a loss, -100 elsewhere',
-    })
+  const { config, memory, programs } = model
+  const batch = batchOf(rows, groups)
+  const { labelled, fed } = batch
   requireIds(
     rows.map(row => row.ids),
     config,
     prompt,
   )
-  const fed = rows.map(fedIds)
+  requireContext(
+    fed.map(ids => ids.length),
+    config,
+    prompt,
+  )
   const gradients = new Map(
     prompt.method
       .parameters(prompt.config, config)
       .filter(({ frozen }) => !frozen)
       .map(({ name, shape }) => [name, new Float32Array(product(shape))]),
   )
-  const kind = frozen ? 'gradientFromFrozen' : 'gradient'
-  const hiddenTerm = teaching?.hidden !== undefined
-  const program = await programs.open(kind, prompt, { labelSmoothing, temperature: teaching?.temperature, hiddenTerm })
-  const taught = teaching && teaching.weight * teaching.temperature ** 2
+  const program = await programs.open(gradientRequest(model, losses, prompt, { frozen: frozen !== undefined }))
+  const headRows = logitRows(losses, config)
   // The prompt's own targets count in every row that has a label.
   const own = prompt.method.ownTargets?.(prompt.config) ?? []
-  const counted = count + own.length * labelled.filter(({ length }) => length > 0).length
+  const counted = batch.counts.labels + own.length * batch.counts.sequences
+  const figures: Record<string, number> = {}
   let loss = 0
-  let divergence = 0
   let computed = 0
   for (const { active, members } of tasksOf(prompt, rows)) {
     const parts = memory.split(
       members.map(i => fed[i]!.length + ownTokens(active, config)),
-      // A teacher's row of probabilities lies beside each row of logits.
-      { headRows: members.map(i => labelled[i]!.length * (teaching ? 2 : 1)), training: true },
+      { headRows: members.map(i => labelled[i]!.length * headRows), training: true, together: together(members, batch) },
     )
     for (const [start, end] of parts) {
       const part = members.slice(start, end)
@@ -86,16 +99,7 @@ export async function promptGradient(
         part.map(i => ({ ids: fed[i]!, instructionLength: labelled[i]![0] ?? fed[i]!.length })),
         placementOf(prompt, config),
       )
-      const targets = part.flatMap((index, i) =>
-        labelled[index]!.map((position): Target => {
-          const row = forest.rowOf(i, position - 1)
-          if (row === undefined)
-            throw new GradpromptError('unpredictable-label', 'A label stands where nothing precedes it', {
-              found: `row ${index}, position ${position}`,
-            })
-          return { row, id: rows[index]!.labels[position]!, weight: 1 / counted }
-        }),
-      )
+      const targets = targetsOf(forest, part, batch, 1 / counted)
       if (targets.length === 0) continue
       const copies = part.filter(i => labelled[i]!.length > 0).length
       const ownTargets = own.map(({ row, id, weight }) => ({
@@ -103,10 +107,8 @@ export async function promptGradient(
         id,
         weight: (weight * copies) / counted,
       }))
-      const { inputs, readRows } = forest.inputs([...targets, ...ownTargets])
-      const lessons =
-        teaching &&
-        lessonsOf(teaching, { count, config, targets, readRows, labels: part.map(i => [i, labelled[i]!.length] as const) })
+      const all = [...targets, ...ownTargets]
+      const { inputs, readRows } = forest.inputs(all)
       const below = frozen && {
         frozen: forest.textRows(
           part.map(i => frozenRow(frozen, i, fed[i]!.length * config.hiddenSize)),
@@ -115,20 +117,102 @@ export async function promptGradient(
       }
       const outputs = (await program.run({
         ...inputs,
-        ...lessons,
+        ...lossFeeds(losses, partOf(part, batch, { targets, targetCount: all.length, readRows }, config)),
         ...below,
         ...parameterInputs(active),
       })) as Record<string, Float32Array>
-      loss += outputs.loss![0]!
-      if (teaching) divergence += outputs.divergence![0]! / taught!
       computed += forest.rows
-      for (const [name, sum] of gradients) {
-        const part = outputs[`gradient:${name}`]!
-        for (let i = 0; i < sum.length; i++) sum[i]! += part[i]!
+      for (const [name, values] of Object.entries(outputs)) {
+        const sum = name.startsWith(GRADIENT) ? gradients.get(name.slice(GRADIENT.length)) : undefined
+        if (sum) for (let i = 0; i < sum.length; i++) sum[i]! += values[i]!
+        else if (name === 'loss') loss += values[0]!
+        else figures[name] = (figures[name] ?? 0) + values[0]!
       }
     }
   }
-  return { loss, ...(teaching && { divergence }), gradients, rows: computed }
+  return { loss, figures: lossFigures(losses, figures), gradients, rows: computed }
+}
+
+const GRADIENT = 'gradient:'
+
+function batchOf(rows: readonly LabelledRow[], groups: readonly number[] | undefined): Batch {
+  const labelled = rows.map(row => labelPositions(row))
+  const withLabels = [...rows.keys()].filter(i => labelled[i]!.length > 0)
+  const labels = labelled.reduce((sum, positions) => sum + positions.length, 0)
+  if (labels === 0)
+    throw new GradpromptError('no-labels', 'No row of the batch has a label token', {
+      expected: 'labels[i] = ids[i] where there is a loss, -100 elsewhere',
+    })
+  const groupOf = groups?.flatMap((size, group) => Array.from({ length: size }, () => group))
+  if (groupOf !== undefined && groupOf.length !== rows.length)
+    throw new GradpromptError('invalid-groups', 'The groups of a batch are not of its rows', {
+      found: `groups of ${groupOf.length} rows in all, and ${rows.length} rows`,
+      expected: 'how many rows in turn belong together, for all rows',
+    })
+  return {
+    rows,
+    labelled,
+    fed: rows.map(fedIds),
+    groupOf,
+    counts: { labels, sequences: withLabels.length, groups: groups?.length ?? 0 },
+  }
+}
+
+/** The label tokens of a part, sequence after sequence. */
+function targetsOf(forest: Forest, part: readonly number[], { rows, labelled }: Batch, weight: number): Target[] {
+  return part.flatMap((index, i) =>
+    labelled[index]!.map((position): Target => {
+      const row = forest.rowOf(i, position - 1)
+      if (row === undefined)
+        throw new GradpromptError('unpredictable-label', 'A label stands where nothing precedes it', {
+          found: `row ${index}, position ${position}`,
+        })
+      return { row, id: rows[index]!.labels[position]!, weight }
+    }),
+  )
+}
+
+/** A part as losses see it: rows without a label are none of its sequences. */
+function partOf(
+  part: readonly number[],
+  { labelled, groupOf, counts }: Batch,
+  read: { readonly targets: readonly Target[]; readonly targetCount: number; readonly readRows: readonly number[] },
+  model: ModelConfig,
+): LossPart {
+  const sequences = part.filter(i => labelled[i]!.length > 0)
+  const place = new Map(read.readRows.map((row, i) => [row, i]))
+  const labels = sequences.flatMap((index, sequence) => labelled[index]!.map((_, label) => ({ sequence, label })))
+  const groups = new Map<number, number[]>()
+  for (const [i, index] of sequences.entries()) {
+    const group = groupOf?.[index]
+    if (group !== undefined) groups.set(group, [...(groups.get(group) ?? []), i])
+  }
+  return {
+    model,
+    sequences,
+    groups: [...groups.values()],
+    targets: labels.map((label, i) => ({ ...label, read: place.get(read.targets[i]!.row)! })),
+    targetCount: read.targetCount,
+    readCount: read.readRows.length,
+    batch: counts,
+  }
+}
+
+/**
+ * How many of a task's rows in turn are of one group.
+ * @throws GradpromptError `invalid-groups` where a group's rows are of several tasks
+ */
+function together(members: readonly number[], { groupOf, rows }: Batch): number[] | undefined {
+  if (groupOf === undefined) return undefined
+  const { task } = rows[members[0]!]!
+  const own = new Set(members.map(i => groupOf[i]!))
+  const parted = rows.findIndex((row, i) => row.task !== task && own.has(groupOf[i]!))
+  if (parted >= 0)
+    throw new GradpromptError('invalid-groups', 'The rows of a group are of several tasks', {
+      found: `row ${parted} is of the task ${rows[parted]!.task}, another of its group of ${task}`,
+      expected: 'groups whose rows are all of one task',
+    })
+  return [...own].map(group => members.filter(i => groupOf[i] === group).length)
 }
 
 /**
@@ -138,10 +222,11 @@ export async function promptGradient(
  * @returns for each row [tokens * hiddenSize], of the tokens that `promptGradient` feeds
  */
 export async function frozenRows(
-  { config, memory, programs }: GradientModel,
+  model: GradientModel,
   prompt: ActivePrompt,
   rows: readonly LabelledRow[],
 ): Promise<Float32Array[]> {
+  const { config, memory, programs } = model
   const { hiddenSize } = config
   requireIds(
     rows.map(row => row.ids),
@@ -161,7 +246,7 @@ export async function frozenRows(
       placementOf(prompt, config),
     )
     const { inputs } = forest.inputs([{ row: forest.rows - 1, id: 0, weight: 0 }])
-    const program = await programs.openFrozen(prompt)
+    const program = await programs.open(frozenRequest(model, prompt))
     const { hidden } = (await program.run(inputs)) as { hidden: Float32Array }
     for (const [i, ids] of part.entries()) {
       const own = new Float32Array(ids.length * hiddenSize)
@@ -182,60 +267,6 @@ function frozenRow(frozen: readonly Float32Array[], row: number, count: number):
     found: `${numbers?.length ?? 0} numbers`,
     expected: String(count),
   })
-}
-
-interface Lessons {
-  /** Labels of the whole batch. */
-  readonly count: number
-  readonly config: ModelConfig
-  readonly targets: readonly Target[]
-  readonly readRows: readonly number[]
-  /** Rows of the batch, each with the number of its labels, in the order of the targets. */
-  readonly labels: readonly (readonly [row: number, count: number])[]
-}
-
-/** What a teacher says at every label, as the program takes it: `teacher` and `teacherWeight`, and the same of hidden states. */
-function lessonsOf({ logProbabilities, weight, temperature, hidden }: Teaching, lessons: Lessons): Record<string, ProgramInput> {
-  const { vocabSize, hiddenSize } = lessons.config
-  return {
-    ...lessonOf('teacher', logProbabilities, vocabSize, weight * temperature ** 2, lessons),
-    ...(hidden && lessonOf('teacherHidden', hidden.rows, hiddenSize, hidden.weight, lessons)),
-  }
-}
-
-/** Numbers of a teacher beside the rows that they are about. Where sequences share a row they share its teacher. */
-function lessonOf(
-  name: string,
-  given: readonly Float32Array[],
-  width: number,
-  weight: number,
-  { count, targets, readRows, labels }: Lessons,
-): Record<string, ProgramInput> {
-  const teacher = labels.flatMap(([row, own]) =>
-    Array.from({ length: own }, (_, k) => teacherRow(given[row], row, k, own, width)),
-  )
-  const place = new Map(readRows.map((row, i) => [row, i]))
-  const data = new Float32Array(readRows.length * width)
-  const weights = new Float32Array(readRows.length)
-  for (const [i, { row }] of targets.entries()) {
-    const at = place.get(row)!
-    if (weights[at] === 0) data.set(teacher[i]!, at * width)
-    weights[at]! += weight / count
-  }
-  return {
-    [name]: { data, shape: [readRows.length, width] },
-    [`${name}Weight`]: { data: weights, shape: [readRows.length] },
-  }
-}
-
-/** What a teacher says of a row's label. */
-function teacherRow(numbers: Float32Array | undefined, row: number, label: number, labels: number, width: number): Float32Array {
-  if (numbers?.length !== labels * width)
-    throw new GradpromptError('shape-mismatch', `The teacher of row ${row} does not fit its labels`, {
-      found: `${numbers?.length ?? 0} numbers`,
-      expected: `${labels * width}: ${labels} labels of ${width}`,
-    })
-  return numbers.subarray(label * width, (label + 1) * width)
 }
 
 const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)

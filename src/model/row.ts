@@ -1,7 +1,7 @@
 import type { ModelConfig } from '../../models/family.js'
 import { GradpromptError } from '../errors.js'
 import { numSoftTokens } from '../prompts/soft-rows.js'
-import type { ActivePrompt } from './active-prompt.js'
+import { type ActivePrompt, placementOf } from './active-prompt.js'
 
 /** Of a position without a loss. */
 const IGNORED = -100
@@ -54,4 +54,25 @@ export function requireIds(
       })
     }
   }
+}
+
+/**
+ * Beyond its positions a model computes numbers that mean nothing, or none.
+ * @param lengths tokens that are fed of each row, virtual ones not among them
+ * @throws GradpromptError `context-exceeded`
+ */
+export function requireContext(
+  lengths: readonly number[],
+  model: ModelConfig,
+  prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined,
+): void {
+  const { numVirtualTokens } = placementOf(prompt, model)
+  const { maxPositionEmbeddings: most } = model
+  const long = lengths.findIndex(length => length + numVirtualTokens > most)
+  if (long === -1) return
+  throw new GradpromptError('context-exceeded', `Row ${long} is longer than the model's context`, {
+    found: `${lengths[long]} tokens${numVirtualTokens === 0 ? '' : ` behind ${numVirtualTokens} of a soft prompt`}`,
+    expected: `at most ${most} in all`,
+    hint: 'cut the row, or use a model with a longer context',
+  })
 }

@@ -59,7 +59,7 @@ export class TokenEmbeddings {
         inputs: { ids: { shape: ['N'], dtype: 'int32' } },
         dims: { N: [1, MOST_TOKENS] },
         weights,
-        key: { kind: 'embeddings', family: family.name, config },
+        origin: { module: import.meta.url, parts: [family], options: { config } },
         fn: ({ ids }, weight) => ({ embedded: family.embed(config, weight, ids!) }),
       },
       // Few rows are gathered: any other device would take longer to be given the table.

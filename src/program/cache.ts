@@ -1,8 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
-import { cpus, homedir } from 'node:os'
+import { mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 
 /**
  * The cache folder: dequantised weights (`models/<key>/weights.bin`) with the compiled programs that map them, and programs without
@@ -26,61 +25,6 @@ export function hashOf(...parts: readonly unknown[]): string {
   const hash = createHash('sha256')
   for (const part of parts) hash.update(part instanceof Uint8Array ? part : JSON.stringify(part)).update('\0')
   return hash.digest('hex').slice(0, 32)
-}
-
-let fingerprint: string | undefined
-
-/**
- * Hash of everything but the graph that a compiled program depends on: this package's code for models, kernels and the compiler,
- * the versions of ONNX Runtime and TF.js, and the processor.
- */
-export function toolchainFingerprint(): string {
-  if (fingerprint) return fingerprint
-  const here = dirname(fileURLToPath(import.meta.url))
-  const sources: string[] = []
-  const visit = (folder: string, suffix: RegExp) => {
-    for (const entry of readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))) {
-      if (entry.isDirectory()) {
-        if (!entry.name.startsWith('smollm2')) visit(join(folder, entry.name), suffix)
-      } else if (suffix.test(entry.name) && !entry.name.endsWith('.d.ts'))
-        sources.push(readFileSync(join(folder, entry.name), 'utf8'))
-    }
-  }
-  for (const folder of [
-    here,
-    join(here, '..', '..', 'kernels'),
-    join(here, '..', '..', 'models'),
-    join(here, '..', 'model'),
-    join(here, '..', 'prompts'),
-    join(here, '..', 'generate'),
-    join(here, '..', 'search'),
-  ]) {
-    visit(folder, /\.[jt]s$/)
-  }
-  const [cpu] = cpus()
-  fingerprint = hashOf(
-    sources,
-    installedVersion('onnxruntime-node'),
-    installedVersion('@tensorflow/tfjs'),
-    process.arch,
-    process.platform,
-    cpu?.model,
-  )
-  return fingerprint
-}
-
-/** Version of an installed package, read from its package.json: importing it would cost far more. */
-export function installedVersion(name: string): string {
-  let folder = dirname(fileURLToPath(import.meta.url))
-  for (;;) {
-    try {
-      return (JSON.parse(readFileSync(join(folder, 'node_modules', name, 'package.json'), 'utf8')) as { version: string }).version
-    } catch {
-      const parent = dirname(folder)
-      if (parent === folder) return 'unknown'
-      folder = parent
-    }
-  }
 }
 
 /** Writes a file as a whole: beside, then renamed. */

@@ -1,21 +1,43 @@
 import type * as tf from '@tensorflow/tfjs'
+import { asynchronousFunction } from './outputs.js'
 import { type CompileOptions, type InputSpec, Program } from './program.js'
 import type { Dimensions } from './sizes.js'
 
-export interface CompileSpec extends CompileOptions {
+export interface CompileSpec<Inputs extends Readonly<Record<string, InputSpec>> = Readonly<Record<string, InputSpec>>>
+  extends CompileOptions {
   /** Shapes may name dimensions: `{ x: { shape: ['R', 576], dtype: 'float32' } }`. */
-  readonly inputs: Readonly<Record<string, InputSpec>>
+  readonly inputs: Inputs
   /** Every named dimension with its inclusive range. */
   readonly dims?: Dimensions
   /** Says what it is in errors. */
   readonly name?: string
 }
 
+interface Ranks {
+  readonly 0: tf.Scalar
+  readonly 1: tf.Tensor1D
+  readonly 2: tf.Tensor2D
+  readonly 3: tf.Tensor3D
+  readonly 4: tf.Tensor4D
+  readonly 5: tf.Tensor5D
+}
+
+/** The tensors that a function is given for its declared inputs: of their rank, where the declaration is a literal. */
+export type InputTensors<Inputs extends Readonly<Record<string, InputSpec>>> = {
+  readonly [Name in keyof Inputs]: Inputs[Name]['shape']['length'] extends keyof Ranks
+    ? Ranks[Inputs[Name]['shape']['length']]
+    : tf.Tensor
+}
+
+/** Names of what a function returns, of each of its branches. */
+type Names<Tensors> = Tensors extends unknown ? keyof Tensors & string : never
+
 /**
  * Compiles a function of TF.js tensors into a program that runs at native speed, at any size within the declared ranges.
  *
  * The function is run a few times on tensors without values, to see what it does; gradients (`tf.valueAndGrads`, `tf.grads`) are part
- * of what it does. So it must be a function of its inputs: no reading of values, no random numbers, no branch on a size.
+ * of what it does. So it must be a function of its inputs: no reading of values, no random numbers, no branch on a size. What is
+ * supported, and what is refused and why, is in docs/compile.md.
  *
  * ```ts
  * const program = await compile(({ x, w }) => ({ y: tf.softmax(tf.matMul(x, w)) }), {
@@ -26,13 +48,18 @@ export interface CompileSpec extends CompileOptions {
  * ```
  *
  * @throws GradpromptError `unsupported-operation`, `unsolved-constant`, `size-branch`, `data-dependent`, `random-while-tracing`,
- *   `foreign-tensor`, `invalid-output`, each with the line of the function where there is one; `unknown-dimension`, `invalid-dimension`,
- *   `invalid-size`, `unbound-dimension`, `device-unavailable`
+ *   `foreign-tensor`, `array-too-large`, `no-gradient`, `function-failed`, `asynchronous-function`, `invalid-output`, each with the line of
+ *   the function where there is one; `unknown-dimension`, `invalid-dimension`, `invalid-size`, `unbound-dimension`, `device-unavailable`
  */
-export function compile(
-  fn: (inputs: Record<string, tf.Tensor>) => Record<string, tf.Tensor>,
-  spec: CompileSpec,
-): Promise<Program> {
+export async function compile<
+  const Inputs extends Readonly<Record<string, InputSpec>>,
+  Outputs extends Readonly<Record<string, tf.Tensor>>,
+>(
+  fn: (inputs: InputTensors<Inputs>) => Outputs,
+  spec: CompileSpec<Inputs>,
+): Promise<Program<keyof Inputs & string, Names<Outputs>>> {
+  // It would begin to run, and go on when nothing is traced any more.
+  if (Object.prototype.toString.call(fn) === '[object AsyncFunction]') throw asynchronousFunction()
   const { inputs, dims = {}, name = fn.name || 'function', ...options } = spec
-  return Program.compile({ name, inputs, dims, fn: given => fn(given) }, options)
+  return Program.compile({ name, inputs, dims, fn: given => fn(given as InputTensors<Inputs>) }, options)
 }

@@ -1,10 +1,12 @@
-import * as tf from '@tensorflow/tfjs'
+import { tf } from '../../kernels/tf.js'
 import { GradpromptError } from '../errors.js'
+import { assertOutputs } from './outputs.js'
 import type { ProgramInput, ProgramSpec } from './program.js'
 import type { TypedArray } from './session.js'
 
 /**
- * Runs a program's function on an ordinary TF.js backend, as it is written: for debugging, and to hold the compiler against.
+ * Runs a program's function on an ordinary TF.js backend, as it is written: for debugging, and to hold the compiler against. Gradients
+ * are those of a compiled program, second ones too (see `withMendedGradients`).
  *
  * @param inputs data and shape of each input
  * @param weights values of the frozen weights by name
@@ -22,21 +24,29 @@ export async function runEagerly(
       hint: backend === 'tensorflow' ? 'install and import @tensorflow/tfjs-node' : 'import the package that registers it',
     })
   }
+  const inputOf = (name: string) => {
+    const input = inputs[name]
+    if (input) return input
+    throw new GradpromptError('missing-input', `${spec.name} was run without its input ${name}`, {
+      expected: Object.keys(spec.inputs).join(', '),
+    })
+  }
+  const { withMendedGradients } = await import('./trace/differentiation.js')
   const previous = tf.engine().backendName as string | undefined
   await tf.setBackend(backend)
   await tf.ready()
   try {
-    const outputs = tf.tidy(() => {
+    const run = () => {
       const made = new Map<string, tf.Tensor>()
-      const tensor = (data: TypedArray, shape: readonly number[], dtype: tf.NumericDataType) =>
+      const tensor = (data: TypedArray, shape: readonly number[], dtype: tf.DataType) =>
         tf.tensor(data as Float32Array, [...shape], dtype)
       const given = Object.fromEntries(
         Object.entries(spec.inputs).map(([name, { dtype }]) => [
           name,
-          tensor(inputs[name]!.data, inputs[name]!.shape, dtype as tf.NumericDataType),
+          tensor(inputOf(name).data, inputOf(name).shape, dtype as tf.DataType),
         ]),
       )
-      return spec.fn(given, name => {
+      const outputs = spec.fn(given, name => {
         const known = made.get(name)
         if (known) return known
         const weight = weights(name)
@@ -48,7 +58,10 @@ export async function runEagerly(
         made.set(name, fresh)
         return fresh
       })
-    })
+      assertOutputs(outputs)
+      return outputs
+    }
+    const outputs = withMendedGradients(() => tf.tidy(run))
     const results: Record<string, { data: TypedArray; shape: number[] }> = {}
     for (const [name, output] of Object.entries(outputs)) {
       const data = (await output.data()) as TypedArray

@@ -1,43 +1,21 @@
-import type { Attributes } from '../../kernels/kernel.js'
 import { GradpromptError } from '../errors.js'
-import { type Dimensions, type DimensionValues, probeSizes, type Size, SizeSolver } from './sizes.js'
+import { merged } from './simplify.js'
+import type { Dimensions, DimensionValues, Size } from './sizes.js'
+import { isEquivalent } from './solve/equivalence.js'
+import { probeSizes } from './solve/probes.js'
+import { type Difference, type Reading, readAlong, Unifier, type Unsolved } from './solve/unify.js'
+import { type Graph, graphAt, sizeAt } from './symbolic-graph.js'
+import { Origin } from './trace/origin.js'
+import { prune } from './trace/prune.js'
 import {
-  type ConstantData,
   type Placeholder,
   type TensorFunction,
   type TracedGraph,
   type TracedNode,
   type TracedValue,
   trace,
-} from './trace.js'
+} from './trace/trace.js'
 import { composedViews } from './views.js'
-
-/** A traced function for every size in the declared ranges: numbers that differed between probes became expressions. */
-export interface Graph {
-  readonly dimensions: Dimensions
-  readonly values: ReadonlyMap<number, GraphValue>
-  readonly nodes: readonly GraphNode[]
-  readonly outputs: Readonly<Record<string, number>>
-}
-
-export interface GraphValue {
-  readonly id: number
-  readonly shape: readonly Size[]
-  readonly dtype: TracedValue['dtype']
-  readonly source:
-    | { readonly kind: 'input' | 'weight'; readonly name: string }
-    | { readonly kind: 'constant'; readonly data: ConstantData }
-    /** Every element equals `numerator / denominator`, in a shape that may vary. */
-    | { readonly kind: 'uniform'; readonly numerator: Size; readonly denominator: Size }
-    | { readonly kind: 'node' }
-}
-
-export interface GraphNode {
-  readonly operation: string
-  readonly inputs: readonly number[]
-  readonly attributes: Attributes
-  readonly outputs: readonly number[]
-}
 
 /** A declared input: its shape may name dimensions. */
 export interface SymbolicPlaceholder {
@@ -46,248 +24,162 @@ export interface SymbolicPlaceholder {
   readonly dtype: Placeholder['dtype']
 }
 
-const sizeAt = (size: Size, values: DimensionValues) => (typeof size === 'number' ? size : size.evaluate(values))
+type Weights = ReadonlyMap<string, { shape: number[]; dtype: TracedValue['dtype'] }>
 
 /**
- * Traces `fn` at every probe and solves what differs between them. Call stacks are kept only in a second attempt, when an error has to
- * name the user's line: they cost more than all the rest.
+ * Traces `fn` at every probe, solves what differs between them, and makes sure that the graph is right at the ends of the ranges and at
+ * size 1 too.
  *
  * @throws GradpromptError `size-branch` when the function does different things at different sizes, `unsolved-constant` when a
- *   number or data depend on sizes in a way that no polynomial explains, and whatever `trace` throws
+ *   number or data depend on sizes in a way that no polynomial explains, `function-failed` and `no-gradient` when it throws, and whatever
+ *   `trace` throws
  */
 export function traceGraph(
   fn: TensorFunction,
   inputs: readonly SymbolicPlaceholder[],
-  weights: ReadonlyMap<string, { shape: number[]; dtype: TracedValue['dtype'] }>,
+  weights: Weights,
   dimensions: Dimensions,
 ): Graph {
-  const { base, held } = probeSizes(dimensions)
-  const probes = [...base, ...held]
-  const attempt = (origins: boolean) => {
-    const placeholders = (probe: DimensionValues) =>
-      inputs.map(input => ({ ...input, shape: input.shape.map(size => sizeAt(size, probe)) }))
-    const traces = probes.map(probe => prune(trace(fn, placeholders(probe), weights, { origins })))
-    return new Unifier(dimensions, probes, traces, base.length).graph()
-  }
-  try {
-    return merged(composedViews(attempt(false)))
-  } catch (error) {
-    if (error instanceof GradpromptError && (error.code === 'size-branch' || error.code === 'unsolved-constant')) attempt(true)
-    throw error
-  }
+  return merged(composedViews(new Probing(fn, inputs, weights, dimensions).graph()))
 }
 
-/** Drops the nodes that no output needs, and renumbers the values in order of first use. */
-function prune(graph: TracedGraph): TracedGraph {
-  const producer = new Map<number, TracedNode>()
-  for (const node of graph.nodes) for (const id of node.outputs) producer.set(id, node)
-  const live = new Set<TracedNode>()
-  const pending = Object.values(graph.outputs)
-  while (pending.length > 0) {
-    const node = producer.get(pending.pop()!)
-    if (!node || live.has(node)) continue
-    live.add(node)
-    pending.push(...node.inputs)
-  }
-  const renumbered = new Map<number, number>([[-1, -1]])
-  const values: TracedValue[] = []
-  const renumber = (id: number): number => {
-    const known = renumbered.get(id)
-    if (known !== undefined) return known
-    renumbered.set(id, values.length)
-    values.push({ ...graph.values[id]!, id: values.length })
-    return values.length - 1
-  }
-  const nodes = graph.nodes
-    .filter(node => live.has(node))
-    .map(node => ({ ...node, inputs: node.inputs.map(renumber), outputs: node.outputs.map(renumber) }))
-  const outputs = Object.fromEntries(Object.entries(graph.outputs).map(([name, id]) => [name, renumber(id)]))
-  return { values, nodes, outputs }
+/** A probe that was left out of the graph, and why. */
+interface Outlier {
+  readonly sizes: DimensionValues
+  readonly difference: Difference | Unsolved
 }
 
-class Unifier {
-  private readonly solver: SizeSolver
+class Probing {
+  readonly #fn: TensorFunction
+  readonly #inputs: readonly SymbolicPlaceholder[]
+  readonly #weights: Weights
+  readonly #dimensions: Dimensions
+  /** Sizes of the first trace, which the others are read along. */
+  #start: DimensionValues = {}
 
-  constructor(
-    private readonly dimensions: Dimensions,
-    private readonly probes: readonly DimensionValues[],
-    private readonly traces: readonly TracedGraph[],
-    private readonly baseCount: number,
-  ) {
-    this.solver = new SizeSolver(dimensions, probes)
+  constructor(fn: TensorFunction, inputs: readonly SymbolicPlaceholder[], weights: Weights, dimensions: Dimensions) {
+    this.#fn = fn
+    this.#inputs = inputs
+    this.#weights = weights
+    this.#dimensions = dimensions
   }
 
   graph(): Graph {
-    const [first] = this.traces as [TracedGraph]
-    for (const [index, other] of this.traces.entries()) this.assertSameStructure(first, other, index)
-    const values = new Map<number, GraphValue>()
-    const nodes = first.nodes.map((node, index): GraphNode => {
-      const attributes = this.unify(
-        this.traces.map(({ nodes }) => nodes[index]!.attributes),
-        node,
-      ) as Attributes
-      return { operation: node.operation, inputs: node.inputs, attributes, outputs: node.outputs }
-    })
-    for (const value of first.values) values.set(value.id, this.value(value, first))
-    return { dimensions: this.dimensions, values, nodes, outputs: first.outputs }
-  }
-
-  private at(index: number): string {
-    return (
-      Object.entries(this.probes[index]!)
-        .map(([name, value]) => `${name}=${value}`)
-        .join(' ') || 'a second trace'
-    )
-  }
-
-  private assertSameStructure(first: TracedGraph, other: TracedGraph, index: number): void {
-    const length = Math.max(first.nodes.length, other.nodes.length)
-    for (let i = 0; i < length; i++) {
-      const [a, b] = [first.nodes[i], other.nodes[i]]
-      const same =
-        a && b && a.operation === b.operation && a.inputs.join() === b.inputs.join() && a.outputs.join() === b.outputs.join() &&
-        a.outputs.every((id, j) => first.values[id]!.shape.length === other.values[b.outputs[j]!]!.shape.length) // biome-ignore format: one condition
-      if (!same) {
-        const named = (node: TracedNode | undefined) =>
-          node ? `${node.operation} at ${node.origin?.describe()}` : 'nothing more'
-        throw new GradpromptError('size-branch', 'The function does different things at different sizes', {
-          found: `${named(a)} for ${this.at(0)}, but ${named(b)} for ${this.at(index)}`,
-          expected: 'the same operations for every size in the declared ranges',
-          hint:
-            index >= this.baseCount
-              ? 'a branch on a size lies inside a declared range: narrow the range, or use tf.where'
-              : 'use tf.where instead of a branch',
-        })
-      }
+    const { base, held } = probeSizes(this.#dimensions)
+    const ordered = base.toSorted((a, b) => Number(this.#isSpecial(a)) - Number(this.#isSpecial(b)))
+    this.#start = ordered[0]!
+    const first = this.#trace(this.#start)
+    const readings: Reading[] = []
+    const outliers: Outlier[] = []
+    for (const [index, sizes] of [...ordered, ...held].entries()) {
+      const isSpecial = this.#isSpecial(sizes)
+      const reading = readAlong(first, index === 0 ? first : this.#trace(sizes), sizes, isSpecial)
+      if ('numbers' in reading) readings.push(reading)
+      else if (isSpecial || index >= base.length) outliers.push({ sizes, difference: reading })
+      else throw this.#branched({ sizes, difference: reading })
     }
-    const outputs = (graph: TracedGraph) => JSON.stringify(graph.outputs)
-    if (outputs(first) !== outputs(other)) {
-      throw new GradpromptError('size-branch', 'The function returns other outputs at other sizes', {
-        found: `${outputs(first)} and ${outputs(other)}`,
+    const unifier = new Unifier(this.#dimensions, first, readings, unsolved => this.#unsolved(unsolved, readings))
+    const graph = unifier.graph()
+    for (const [{ sizes }, unsolved] of unifier.doubtful) outliers.push({ sizes, difference: unsolved })
+    for (const outlier of outliers) {
+      if (!isEquivalent(graphAt(graph, outlier.sizes), this.#trace(outlier.sizes))) throw this.#branched(outlier, readings)
+    }
+    return graph
+  }
+
+  /** Whether a size is 1 here that may be more, where TF.js takes other paths (it does not sum over an axis of 1, say). */
+  #isSpecial(sizes: DimensionValues): boolean {
+    if (Object.entries(this.#dimensions).some(([name, [low, high]]) => sizes[name] === 1 && high > low)) return true
+    return this.#inputs.some(({ shape }) => shape.some(size => typeof size !== 'number' && size.evaluate(sizes) <= 1))
+  }
+
+  #trace(sizes: DimensionValues, origins = false): TracedGraph {
+    const placeholders = this.#inputs.map(input => ({ ...input, shape: input.shape.map(size => sizeAt(size, sizes)) }))
+    const { stackTraceLimit } = Error
+    // A gradient that fails lies many frames below the line that asked for it.
+    Error.stackTraceLimit = 50
+    try {
+      return prune(trace(this.#fn, placeholders, this.#weights, { origins }))
+    } catch (cause) {
+      if (cause instanceof GradpromptError) throw cause
+      throw this.#failed(cause, sizes)
+    } finally {
+      Error.stackTraceLimit = stackTraceLimit
+    }
+  }
+
+  #failed(cause: unknown, sizes: DimensionValues): GradpromptError {
+    const { message, stack } = cause instanceof Error ? cause : new Error(String(cause))
+    const line = new Origin(stack).describe()
+    const [, operation] = /gradient function not found for (\w+)/.exec(message) ?? []
+    if (operation) {
+      return new GradpromptError('no-gradient', `TF.js has no gradient for the operation ${operation}`, {
+        found: line,
+        hint: 'express it with other operations, or define the gradient with tf.customGrad',
+        cause,
       })
     }
+    return new GradpromptError('function-failed', `The function failed while it was traced: ${message}`, {
+      found: `${sizes === this.#start ? '' : `for ${described(sizes)}, `}at ${line}`,
+      ...(sizes === this.#start
+        ? {}
+        : { hint: 'it must do for every size in the declared ranges: declare narrower ones (dims), or mend it' }),
+      exitCode: 1,
+      cause,
+    })
   }
 
-  private unsolved(
-    what: string,
-    node: { origin: TracedNode['origin'] } | undefined,
-    values: readonly unknown[],
-  ): GradpromptError {
-    const seen = values
-      .slice(0, 4)
-      .map((value, i) => `${value} for ${this.at(i)}`)
-      .join('; ')
+  /** What happened at a node, with its line: found out by tracing again, since stacks cost more than all the rest. */
+  #happened(sizes: DimensionValues, index: number | undefined): string {
+    const node: TracedNode | undefined = index === undefined ? undefined : this.#trace(sizes, true).nodes[index]
+    return node ? `${node.operation} at ${node.origin?.describe()}` : 'nothing more'
+  }
+
+  #branched({ sizes, difference }: Outlier, readings: readonly Reading[] = []): GradpromptError {
+    if ('seen' in difference) return this.#unsolved(difference, readings)
+    const { kind, node } = difference
+    const what = {
+      operation: 'The function does different things at different sizes',
+      outputs: 'The function returns other outputs at other sizes',
+      option: 'An option of an operation depends on sizes',
+      list: 'The length of a list given to an operation depends on sizes',
+    }[kind]
+    const found =
+      kind === 'outputs'
+        ? [this.#start, sizes].map(at => `${Object.keys(this.#trace(at).outputs).join(', ')} for ${described(at)}`).join('; ')
+        : `${this.#happened(this.#start, node)} for ${described(this.#start)}, but ${this.#happened(sizes, node)} for ${described(sizes)}`
+    return new GradpromptError(kind === 'operation' || kind === 'outputs' ? 'size-branch' : 'unsolved-constant', what, {
+      found,
+      expected: 'the same operations for every size in the declared ranges',
+      hint: this.#isSpecial(sizes)
+        ? 'something is different at a size of 1 (a branch, or a squeeze without axes): name the axes, or declare the range from 2'
+        : 'use tf.where instead of a branch on a size, or narrow the range so that the branch lies outside',
+    })
+  }
+
+  #unsolved({ what, place, seen }: Unsolved, readings: readonly Reading[]): GradpromptError {
+    const values = readings.slice(0, 3).map(({ sizes }, i) => `${seen[i]} for ${described(sizes)}`)
+    const odd = readings.findLastIndex(({ isSpecial }) => isSpecial)
+    if (odd >= 3) values.push(`${seen[odd]} for ${described(readings[odd]!.sizes)}`)
+    const told = seen.some(value => !Number.isNaN(value)) ? values.join('; ') : 'numbers that differ from size to size'
+    const line = place && this.#line(place)
     return new GradpromptError('unsolved-constant', `${what} depends on sizes, or on chance, in a way that cannot be compiled`, {
-      found: `${node ? `at ${node.origin?.describe()}: ` : ''}${seen}`,
+      found: `${line ? `at ${line}: ` : ''}${told}`,
       expected: 'a sum of products of the declared dimensions, or the inverse of one',
       hint: 'compute it inside the function with tensor operations, or pass it as an input',
     })
   }
 
-  /** One attribute as seen at each probe -> one attribute with symbolic numbers. */
-  private unify(values: readonly unknown[], node: TracedNode): unknown {
-    const [first] = values
-    if (typeof first === 'number') {
-      if (values.every(value => Object.is(value, first))) return first
-      const size = this.solver.solve(values as number[])
-      if (size === undefined) throw this.unsolved(`A number given to ${node.operation}`, node, values)
-      return size
-    }
-    if (Array.isArray(first)) {
-      const lists = values as unknown[][]
-      if (lists.some(list => list.length !== first.length))
-        throw this.unsolved(
-          `The length of a list given to ${node.operation}`,
-          node,
-          lists.map(list => list.length),
-        )
-      return first.map((_, i) =>
-        this.unify(
-          lists.map(list => list[i]),
-          node,
-        ),
-      )
-    }
-    if (first !== null && typeof first === 'object') {
-      return Object.fromEntries(
-        Object.keys(first).map(key => [
-          key,
-          this.unify(
-            values.map(value => (value as Attributes)[key]),
-            node,
-          ),
-        ]),
-      )
-    }
-    if (values.some(value => value !== first)) throw this.unsolved(`An option of ${node.operation}`, node, values)
-    return first
-  }
-
-  private value(value: TracedValue, first: TracedGraph): GraphValue {
-    const seen = this.traces.map(graph => graph.values[value.id]!)
-    const producer = () => first.nodes.find(node => node.outputs.includes(value.id))
-    const shape = value.shape.map((_, axis) => {
-      const sizes = seen.map(other => other.shape[axis]!)
-      const size = this.solver.solve(sizes)
-      if (size === undefined) throw this.unsolved('A size', value.source.kind === 'constant' ? value.source : producer(), sizes)
-      return size
-    })
-    const { id, dtype } = value
-    if (value.source.kind !== 'constant') return { id, dtype, shape, source: value.source }
-    return { id, dtype, shape, source: this.constant(seen, value.source.origin) }
-  }
-
-  /** Data made while tracing: the same every time; or uniform, in a shape or with a value that depends on sizes. */
-  private constant(seen: readonly TracedValue[], origin: TracedNode['origin']): GraphValue['source'] {
-    const datas = seen.map(value => (value.source as { data: ConstantData }).data)
-    const [first] = datas as [ConstantData]
-    if (datas.every(data => data.length === first.length && data.every((x, i) => Object.is(x, first[i]))))
-      return { kind: 'constant', data: first }
-    const values = datas.map(data => data[0]!)
-    if (datas.every((data, i) => data.every(x => x === values[i]))) {
-      const numerator = this.solver.solve(values)
-      if (numerator !== undefined) return { kind: 'uniform', numerator, denominator: 1 }
-      // A mean brings 1/T; TF.js has rounded it to float32.
-      const inverse = this.solver.solveInverse(values)
-      if (inverse) return { kind: 'uniform', ...inverse }
-    }
-    throw this.unsolved('A constant', { origin }, values)
+  #line(place: NonNullable<Unsolved['place']>): string | undefined {
+    const { nodes, values } = this.#trace(this.#start, true)
+    if ('node' in place) return nodes[place.node]?.origin?.describe()
+    const source = values[place.value]?.source
+    return source && 'origin' in source ? source.origin?.describe() : undefined
   }
 }
 
-/** Common-subexpression elimination: masks and indices that every layer asks for are computed once. */
-function merged(graph: Graph): Graph {
-  const canonical = new Map<number, number>([[-1, -1]])
-  const seen = new Map<string, readonly number[]>()
-  const resolve = (id: number) => canonical.get(id) ?? id
-  const keyOf = (value: unknown): string =>
-    JSON.stringify(value, (_, item) => {
-      // JSON knows neither NaN nor infinity.
-      if (typeof item === 'number' && !Number.isFinite(item)) return String(item)
-      return item instanceof Object && 'terms' in item ? String(item) : item
-    })
-  const constants = new Map<string, number>()
-  for (const { id, shape, dtype, source } of graph.values.values()) {
-    if (source.kind !== 'uniform' && !(source.kind === 'constant' && source.data.length <= 64)) continue
-    const key = keyOf([
-      shape,
-      dtype,
-      source.kind === 'uniform' ? [source.numerator, source.denominator] : [...source.data].map(String),
-    ])
-    canonical.set(id, constants.get(key) ?? id)
-    if (!constants.has(key)) constants.set(key, id)
-  }
-  const nodes: GraphNode[] = []
-  for (const node of graph.nodes) {
-    const inputs = node.inputs.map(resolve)
-    const key = keyOf([node.operation, inputs, node.attributes])
-    const known = seen.get(key)
-    if (known) {
-      for (const [i, id] of node.outputs.entries()) canonical.set(id, known[i]!)
-      continue
-    }
-    seen.set(key, node.outputs)
-    nodes.push({ ...node, inputs })
-  }
-  return { ...graph, nodes, outputs: Object.fromEntries(Object.entries(graph.outputs).map(([name, id]) => [name, resolve(id)])) }
-}
+/** `R=3 T=7`, or what it is where nothing varies. */
+const described = (sizes: DimensionValues): string =>
+  Object.entries(sizes)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(' ') || 'another trace'

@@ -7,11 +7,11 @@ import {
   quantizedOperators,
 } from '../../kernels/kernel.js'
 import { GradpromptError } from '../errors.js'
-import type { Graph, GraphNode, GraphValue } from './graph.js'
 import { bytesOf, DATA_TYPE, ModelBuilder, type OnnxType } from './onnx.js'
 import { operations } from './operations/index.js'
 import type { OperationLowering } from './operations/operation.js'
 import { type Size, SizeExpression, sameSize } from './sizes.js'
+import type { Graph, GraphNode, GraphValue } from './symbolic-graph.js'
 
 /** Where a weight's bytes stand: in a file beside the model, mapped by every program that uses it. */
 export interface ExternalTensor<Dtype extends OnnxType = 'float32' | 'int32'> {
@@ -76,42 +76,51 @@ const onnxSize = (size: Size): number | string => (typeof size === 'number' ? si
 class Lowerer {
   readonly builder = new ModelBuilder()
   /** ONNX names of the graph's values. */
-  private readonly names = new Map<number, string>()
+  readonly #names = new Map<number, string>()
   /** ONNX names of what is written once, by what it is: sizes, parts of weights, what lowerings share. */
-  private readonly written = new Map<string, string>()
-  private readonly declared: { name: string; shape: readonly Size[] }[] = []
+  readonly #written = new Map<string, string>()
+  readonly #declared: { name: string; shape: readonly Size[] }[] = []
+  readonly #graph: Graph
+  readonly #available: ReadonlySet<string>
+  readonly #weights: ReadonlyMap<string, ExternalTensor>
+  readonly #quantized: ReadonlyMap<string, QuantizedTensor>
 
   constructor(
-    private readonly graph: Graph,
-    private readonly available: ReadonlySet<string>,
-    private readonly weights: ReadonlyMap<string, ExternalTensor>,
-    private readonly quantized: ReadonlyMap<string, QuantizedTensor>,
-  ) {}
+    graph: Graph,
+    available: ReadonlySet<string>,
+    weights: ReadonlyMap<string, ExternalTensor>,
+    quantized: ReadonlyMap<string, QuantizedTensor>,
+  ) {
+    this.#graph = graph
+    this.#available = available
+    this.#weights = weights
+    this.#quantized = quantized
+  }
 
   declareInput({ name, shape, dtype }: { name: string; shape: readonly Size[]; dtype: string }): void {
     this.builder.input(name, dtype as OnnxType, shape.map(onnxSize))
-    this.declared.push({ name, shape })
+    this.#declared.push({ name, shape })
   }
 
   output(name: string, id: number): void {
-    const value = this.graph.values.get(id)!
+    const value = this.#graph.values[id]!
     this.builder.node('Identity', [this.name(id)], [`${name}:out`])
     this.builder.output(`${name}:out`, value.dtype as OnnxType, value.shape.map(onnxSize))
   }
 
   node(node: GraphNode): void {
-    const inputs = node.inputs.map(id => (id < 0 ? undefined : new Operand(this, this.graph.values.get(id)!)))
-    const outputs = node.outputs.map(id => this.graph.values.get(id)!)
-    const lowering = this.lowering(inputs, outputs, node.attributes)
+    const inputs = node.inputs.map(id => (id < 0 ? undefined : new Operand(this, this.#graph.values[id]!)))
+    const outputs = node.outputs.map(id => this.#graph.values[id]!)
+    const lowering = this.#lowering(inputs, outputs, node.attributes)
     const kernel = kernels.get(node.operation)
     const result = kernel?.lower
       ? kernel.lower.write(lowering)
       : operations.get(node.operation)!.lower(lowering as OperationLowering)
     const names = Array.isArray(result) ? result : [result]
-    const taken = new Set(node.inputs.map(id => this.names.get(id)))
+    const taken = new Set(node.inputs.map(id => this.#names.get(id)))
     for (const [i, id] of node.outputs.entries()) {
       const name = names[i]!
-      this.names.set(id, name)
+      this.#names.set(id, name)
       const { shape, dtype } = outputs[i]!
       if (!taken.has(name)) this.builder.shape(name, dtype as OnnxType, shape.map(onnxSize))
     }
@@ -119,24 +128,24 @@ class Lowerer {
 
   /** The ONNX name of a value; a weight or constant is written when it is first asked for. */
   name(id: number): string {
-    const known = this.names.get(id)
+    const known = this.#names.get(id)
     if (known !== undefined) return known
-    const made = this.source(this.graph.values.get(id)!)
-    this.names.set(id, made)
+    const made = this.#source(this.#graph.values[id]!)
+    this.#names.set(id, made)
     return made
   }
 
-  private source({ source, shape, dtype }: GraphValue): string {
+  #source({ source, shape, dtype }: GraphValue): string {
     if (source.kind === 'input') return source.name
-    if (source.kind === 'weight') return this.external(`weight:${source.name}`, this.weights.get(source.name)!)
+    if (source.kind === 'weight') return this.#external(`weight:${source.name}`, this.#weights.get(source.name)!)
     if (source.kind === 'constant')
       return this.builder.constant(dtype as OnnxType, shape as number[], bytesOf(dtype as OnnxType, source.data))
-    if (source.kind === 'uniform') return this.uniform(source.numerator, source.denominator, shape, dtype as OnnxType)
+    if (source.kind === 'uniform') return this.#uniform(source.numerator, source.denominator, shape, dtype as OnnxType)
     throw new GradpromptError('internal', 'A value is used before it is made', { exitCode: 1 })
   }
 
-  private external(name: string, { dtype, shape, file, offset, byteLength }: ExternalTensor<OnnxType>): string {
-    return this.once(name, () => {
+  #external(name: string, { dtype, shape, file, offset, byteLength }: ExternalTensor<OnnxType>): string {
+    return this.#once(name, () => {
       this.builder.external(name, dtype, shape, file, offset, byteLength)
       return name
     })
@@ -144,14 +153,14 @@ class Lowerer {
 
   /** A weight as integers, where the file has it so and the device multiplies with them. */
   quantization(name: string): LoweredQuantization | undefined {
-    const stored = this.quantized.get(name)
-    if (!stored || !this.available.has(quantizedOperators[stored.form])) return undefined
-    const part = (kind: string, tensor: ExternalTensor<OnnxType>) => this.external(`weight:${name}:${kind}`, tensor)
+    const stored = this.#quantized.get(name)
+    if (!stored || !this.#available.has(quantizedOperators[stored.form])) return undefined
+    const part = (kind: string, tensor: ExternalTensor<OnnxType>) => this.#external(`weight:${name}:${kind}`, tensor)
     const names = { integers: part('integers', stored.integers), scales: part('scales', stored.scales) }
     if (stored.form === 'rows') {
       const { rotation, inputBits, inputScales } = stored
       const shared = `input scales at ${inputScales.offset}`
-      return { form: 'rows', rotation, inputBits, ...names, inputScales: this.external(shared, inputScales) }
+      return { form: 'rows', rotation, inputBits, ...names, inputScales: this.#external(shared, inputScales) }
     }
     return {
       form: 'blocks',
@@ -161,101 +170,96 @@ class Lowerer {
     }
   }
 
-  private uniform(numerator: Size, denominator: Size, shape: readonly Size[], dtype: OnnxType): string {
+  #uniform(numerator: Size, denominator: Size, shape: readonly Size[], dtype: OnnxType): string {
     if (typeof numerator === 'number' && typeof denominator === 'number') {
-      return this.emit('ConstantOfShape', [this.int64(shape)], { value: { dtype, values: [numerator / denominator] } })
+      return this.#emit('ConstantOfShape', [this.#int64(shape)], { value: { dtype, values: [numerator / denominator] } })
     }
     const cast = (size: Size) =>
       typeof size === 'number'
         ? this.builder.constant('float32', [1], bytesOf('float32', [size]))
-        : this.emit('Cast', [this.int64([size])], { to: DATA_TYPE.float32 })
-    const quotient = denominator === 1 ? cast(numerator) : this.emit('Div', [cast(numerator), cast(denominator)])
-    const value = dtype === 'float32' ? quotient : this.emit('Cast', [quotient], { to: DATA_TYPE[dtype] })
-    return this.emit('Expand', [shape.length === 0 ? this.emit('Squeeze', [value]) : value, this.int64(shape)])
+        : this.#emit('Cast', [this.#int64([size])], { to: DATA_TYPE.float32 })
+    const quotient = denominator === 1 ? cast(numerator) : this.#emit('Div', [cast(numerator), cast(denominator)])
+    const value = dtype === 'float32' ? quotient : this.#emit('Cast', [quotient], { to: DATA_TYPE[dtype] })
+    return this.#emit('Expand', [shape.length === 0 ? this.#emit('Squeeze', [value]) : value, this.#int64(shape)])
   }
 
-  private lowering(inputs: (LoweredTensor | undefined)[], outputs: GraphValue[], attributes: Attributes): Lowering {
+  #lowering(inputs: (LoweredTensor | undefined)[], outputs: GraphValue[], attributes: Attributes): Lowering {
     return {
       inputs,
       outputs,
       attributes,
-      has: operator => this.available.has(operator),
-      emit: (operator, names, attributes, domain) => this.emit(operator, names, attributes, domain),
-      emitMany: (operator, names, count, attributes, domain) => this.emitMany(operator, names, count, attributes, domain),
+      has: operator => this.#available.has(operator),
+      emit: (operator, names, attributes, domain) => this.#emit(operator, names, attributes, domain),
+      emitMany: (operator, names, count, attributes, domain) => this.#emitMany(operator, names, count, attributes, domain),
       float: values => {
         if (values instanceof SizeExpression)
-          return this.emit('Squeeze', [this.emit('Cast', [this.size(values)], { to: DATA_TYPE.float32 }), this.int64([0])])
+          return this.#emit('Squeeze', [this.#emit('Cast', [this.#size(values)], { to: DATA_TYPE.float32 }), this.#int64([0])])
         const list = typeof values === 'number' ? [values] : values
         return this.builder.constant('float32', typeof values === 'number' ? [] : [list.length], bytesOf('float32', list))
       },
-      int64: values => this.int64(values as Size[]),
-      reshape: (name, from, to) => this.reshape(name, from as Size[], to as Size[]),
-      once: (key, make) => this.once(`shared:${key}`, make),
+      int32: value => this.builder.constant('int32', [], bytesOf('int32', [value])),
+      int64: values => this.#int64(values as Size[]),
+      reshape: (name, from, to) => this.#reshape(name, from as Size[], to as Size[]),
+      once: (key, make) => this.#once(`shared:${key}`, make),
     }
   }
 
-  private emit(operator: string, inputs: readonly string[], attributes: Attributes = {}, domain = ''): string {
-    return this.emitMany(operator, inputs, 1, attributes, domain)[0]!
+  #emit(operator: string, inputs: readonly string[], attributes: Attributes = {}, domain = ''): string {
+    return this.#emitMany(operator, inputs, 1, attributes, domain)[0]!
   }
 
-  private emitMany(
-    operator: string,
-    inputs: readonly string[],
-    count: number,
-    attributes: Attributes = {},
-    domain = '',
-  ): string[] {
+  #emitMany(operator: string, inputs: readonly string[], count: number, attributes: Attributes = {}, domain = ''): string[] {
     const outputs = Array.from({ length: count }, () => this.builder.fresh())
     this.builder.node(operator, inputs, outputs, attributes, domain)
     return outputs
   }
 
-  private int64(values: readonly Size[]): string {
+  #int64(values: readonly Size[]): string {
     if (values.every(value => typeof value === 'number'))
       return this.builder.constant('int64', [values.length], bytesOf('int64', values as number[]))
-    const parts = values.map(value => this.size(value))
-    return parts.length === 1 ? parts[0]! : this.once(`[${values}]`, () => this.emit('Concat', parts, { axis: 0 }))
+    const parts = values.map(value => this.#size(value))
+    return parts.length === 1 ? parts[0]! : this.#once(`[${values}]`, () => this.#emit('Concat', parts, { axis: 0 }))
   }
 
-  private once(key: string, make: () => string): string {
-    const known = this.written.get(key)
+  #once(key: string, make: () => string): string {
+    const known = this.#written.get(key)
     if (known !== undefined) return known
     const made = make()
-    this.written.set(key, made)
+    this.#written.set(key, made)
     return made
   }
 
   /** An int64 vector of length one that holds the size in a run. */
-  private size(size: Size): string {
+  #size(size: Size): string {
     if (typeof size === 'number') return this.builder.constant('int64', [1], bytesOf('int64', [size]))
-    return this.once(String(size), () => {
-      for (const { name, shape } of this.declared) {
+    return this.#once(String(size), () => {
+      for (const { name, shape } of this.#declared) {
         const axis = shape.findIndex(other => sameSize(other, size))
-        if (axis >= 0) return this.emit('Shape', [name], { start: axis, end: axis + 1 })
+        if (axis >= 0) return this.#emit('Shape', [name], { start: axis, end: axis + 1 })
       }
       if (size.terms.length === 1 && size.terms[0]!.coefficient === 1 && size.terms[0]!.factors.length === 1)
-        return this.solvedFor(size.terms[0]!.factors[0]!)
+        return this.#solvedFor(size.terms[0]!.factors[0]!)
       const terms = size.terms.map(({ coefficient, factors }) => {
-        const parts = factors.map(name => this.size(SizeExpression.dimension(name)))
-        if (coefficient !== 1 || parts.length === 0) parts.push(this.size(coefficient))
-        return parts.reduce((a, b) => this.emit('Mul', [a, b]))
+        const parts = factors.map(name => this.#size(SizeExpression.dimension(name)))
+        if (coefficient !== 1 || parts.length === 0) parts.push(this.#size(coefficient))
+        return parts.reduce((a, b) => this.#emit('Mul', [a, b]))
       })
-      return terms.reduce((a, b) => this.emit('Add', [a, b]))
+      return terms.reduce((a, b) => this.#emit('Add', [a, b]))
     })
   }
 
   /** A dimension that stands alone in no input: the rest is subtracted from a sum in which it does stand. */
-  private solvedFor(name: string): string {
-    for (const input of this.declared) {
+  #solvedFor(name: string): string {
+    for (const input of this.#declared) {
       for (const [axis, size] of input.shape.entries()) {
         if (!(size instanceof SizeExpression)) continue
         const own = size.terms.filter(({ factors }) => factors.length === 1 && factors[0] === name)
         const rest = size.terms.filter(term => !own.includes(term))
         if (own.length !== 1 || rest.some(term => term.factors.includes(name))) continue
-        const whole = this.emit('Shape', [input.name], { start: axis, end: axis + 1 })
-        const alone = rest.length === 0 ? whole : this.emit('Sub', [whole, this.size(new SizeExpression(rest))])
+        const whole = this.#emit('Shape', [input.name], { start: axis, end: axis + 1 })
+        const alone = rest.length === 0 ? whole : this.#emit('Sub', [whole, this.#size(new SizeExpression(rest))])
         const [{ coefficient }] = own as [(typeof own)[0]]
-        return coefficient === 1 ? alone : this.emit('Div', [alone, this.size(coefficient)])
+        return coefficient === 1 ? alone : this.#emit('Div', [alone, this.#size(coefficient)])
       }
     }
     throw new GradpromptError('unbound-dimension', `The dimension ${name} stands in no input's shape, so a run cannot know it`, {
@@ -263,7 +267,7 @@ class Lowerer {
     })
   }
 
-  private reshape(name: string, from: readonly Size[], to: readonly Size[]): string {
+  #reshape(name: string, from: readonly Size[], to: readonly Size[]): string {
     if (from.length === to.length && from.every((size, axis) => sameSize(size, to[axis]!))) return name
     // 0 copies the input's size at that axis and one -1 is inferred, so that most reshapes need no shape arithmetic.
     const copied = to.map(
@@ -272,32 +276,41 @@ class Lowerer {
     const open = copied.filter(size => typeof size !== 'number')
     const noZeroSize = to.every(size => size !== 0)
     if (open.length === 1 && noZeroSize)
-      return this.emit('Reshape', [name, this.int64(copied.map(size => (typeof size === 'number' ? size : -1)))])
-    if (open.length === 0 && noZeroSize) return this.emit('Reshape', [name, this.int64(copied)])
-    return this.emit('Reshape', [name, this.int64(to)], { allowzero: 1 })
+      return this.#emit('Reshape', [name, this.#int64(copied.map(size => (typeof size === 'number' ? size : -1)))])
+    if (open.length === 0 && noZeroSize) return this.#emit('Reshape', [name, this.#int64(copied)])
+    return this.#emit('Reshape', [name, this.#int64(to)], { allowzero: 1 })
   }
 }
 
 /** An input of a node, named when its lowering asks: of a weight, a program holds only the form that it uses. */
 class Operand implements LoweredTensor {
-  constructor(
-    private readonly lowerer: Lowerer,
-    private readonly value: GraphValue,
-  ) {}
+  readonly #lowerer: Lowerer
+  readonly #value: GraphValue
+
+  constructor(lowerer: Lowerer, value: GraphValue) {
+    this.#lowerer = lowerer
+    this.#value = value
+  }
 
   get name(): string {
-    return this.lowerer.name(this.value.id)
+    return this.#lowerer.name(this.#value.id)
   }
 
   get shape(): readonly Size[] {
-    return this.value.shape
+    return this.#value.shape
   }
 
   get dtype(): GraphValue['dtype'] {
-    return this.value.dtype
+    return this.#value.dtype
+  }
+
+  get uniform(): Size | undefined {
+    const { source } = this.#value
+    if (source.kind === 'uniform') return source.denominator === 1 ? source.numerator : undefined
+    return source.kind === 'constant' && source.data.length === 1 ? source.data[0] : undefined
   }
 
   get quantized(): LoweredQuantization | undefined {
-    return this.value.source.kind === 'weight' ? this.lowerer.quantization(this.value.source.name) : undefined
+    return this.#value.source.kind === 'weight' ? this.#lowerer.quantization(this.#value.source.name) : undefined
   }
 }

@@ -32,7 +32,7 @@ const root = protobuf.Root.fromJSON({
     Attribute: {
       fields: {
         name: string(1), f: int(2, 'float'), i: int(3), s: int(4, 'bytes'), t: message(5, 'Tensor'),
-        floats: int(7, 'float', 'repeated'), ints: int(8, 'int64', 'repeated'), type: int(20, 'int32'),
+        g: message(6, 'Graph'), floats: int(7, 'float', 'repeated'), ints: int(8, 'int64', 'repeated'), type: int(20, 'int32'),
       },
     },
     Tensor: {
@@ -53,7 +53,7 @@ const ModelType = root.lookupType('Model')
 
 export const DATA_TYPE = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9 } as const
 export type OnnxType = keyof typeof DATA_TYPE
-const ATTRIBUTE = { FLOAT: 1, INT: 2, STRING: 3, TENSOR: 4, FLOATS: 6, INTS: 7 } as const
+const ATTRIBUTE = { FLOAT: 1, INT: 2, STRING: 3, TENSOR: 4, GRAPH: 5, FLOATS: 6, INTS: 7 } as const
 
 /** Operator sets that every program uses: opset 21 of ONNX, and ONNX Runtime's contrib operators. */
 const OPERATOR_SETS = [
@@ -70,15 +70,39 @@ function attribute(name: string, value: unknown): object {
     return { name, type: ATTRIBUTE.FLOAT, f: value }
   }
   if (typeof value === 'string') return { name, type: ATTRIBUTE.STRING, s: new TextEncoder().encode(value) }
-  if (Array.isArray(value)) return { name, type: ATTRIBUTE.INTS, ints: value }
-  const { dtype, values } = value as { dtype?: OnnxType; values: number[] }
-  if (dtype === undefined) {
-    throw new GradpromptError('unsolved-constant', `An option (${name}) depends on sizes, where ONNX wants a number`, {
-      found: String(value),
-      hint: 'compute with tensor operations what depends on sizes',
-    })
+  if (Array.isArray(value)) {
+    if (value.some(item => typeof item !== 'number')) throw sizeAsOption(name, value)
+    return { name, type: ATTRIBUTE.INTS, ints: value }
   }
+  if (isBody(value)) return { name, type: ATTRIBUTE.GRAPH, g: bodyGraph(value) }
+  const { dtype, values } = value as { dtype?: OnnxType; values: number[] }
+  if (dtype === undefined || values.some(item => typeof item !== 'number')) throw sizeAsOption(name, value)
   return { name, type: ATTRIBUTE.TENSOR, t: tensor('', [values.length], dtype, bytesOf(dtype, values)) }
+}
+
+const sizeAsOption = (name: string, value: unknown) =>
+  new GradpromptError('unsolved-constant', `An option (${name}) depends on sizes, where ONNX wants a number`, {
+    found: String(value),
+    hint: 'compute with tensor operations what depends on sizes',
+  })
+
+/** A graph within a node: what a loop does in each of its steps. Its names are its own. */
+interface Body {
+  readonly inputs: readonly { name: string; dtype: OnnxType }[]
+  readonly outputs: readonly { name: string; dtype: OnnxType }[]
+  readonly nodes: readonly { operator: string; inputs: readonly string[]; outputs: readonly string[] }[]
+}
+
+const isBody = (value: unknown): value is Body => typeof value === 'object' && value !== null && 'nodes' in value
+
+function bodyGraph({ inputs, outputs, nodes }: Body): object {
+  const typed = ({ name, dtype }: Body['inputs'][0]) => ({ name, type: { tensorType: { elemType: DATA_TYPE[dtype] } } })
+  return {
+    name: 'body',
+    node: nodes.map(({ operator, inputs, outputs }) => ({ opType: operator, input: inputs, output: outputs })),
+    input: inputs.map(typed),
+    output: outputs.map(typed),
+  }
 }
 
 export function bytesOf(dtype: OnnxType, values: ArrayLike<number>): Uint8Array {
@@ -95,23 +119,23 @@ function tensor(name: string, dims: readonly number[], dtype: OnnxType, rawData:
 
 /** Writes one ONNX model, node by node. Names are numbers, so that equal graphs give equal bytes. */
 export class ModelBuilder {
-  private readonly nodes: object[] = []
-  private readonly initializers: object[] = []
-  private readonly inputs: object[] = []
-  private readonly outputs: object[] = []
-  private readonly shapes = new Map<string, object>()
-  private readonly constants = new Map<string, string>()
-  private count = 0
+  readonly #nodes: object[] = []
+  readonly #initializers: object[] = []
+  readonly #inputs: object[] = []
+  readonly #outputs: object[] = []
+  readonly #shapes = new Map<string, object>()
+  readonly #constants = new Map<string, string>()
+  #count = 0
 
   fresh(): string {
-    return `#${this.count++}`
+    return `#${this.#count++}`
   }
 
   node(operator: string, inputs: readonly string[], outputs: readonly string[], attributes: Attributes = {}, domain = ''): void {
     const listed = Object.entries(attributes).filter(([, value]) => value !== undefined)
-    this.nodes.push({
+    this.#nodes.push({
       opType: operator,
-      name: `${operator}_${this.nodes.length}`,
+      name: `${operator}_${this.#nodes.length}`,
       input: inputs,
       output: outputs,
       domain,
@@ -122,45 +146,45 @@ export class ModelBuilder {
   /** An initializer whose bytes stand in the model. Equal ones are written once. */
   constant(dtype: OnnxType, dims: readonly number[], data: Uint8Array): string {
     const key = data.length <= 256 ? `${dtype} ${dims} ${Buffer.from(data).toString('latin1')}` : undefined
-    const known = key !== undefined ? this.constants.get(key) : undefined
+    const known = key !== undefined ? this.#constants.get(key) : undefined
     if (known) return known
     const name = this.fresh()
-    this.initializers.push(tensor(name, dims, dtype, data))
-    if (key !== undefined) this.constants.set(key, name)
+    this.#initializers.push(tensor(name, dims, dtype, data))
+    if (key !== undefined) this.#constants.set(key, name)
     return name
   }
 
   /** An initializer whose bytes stand in a file beside the model, at `offset`. */
   external(name: string, dtype: OnnxType, dims: readonly number[], location: string, offset: number, length: number): void {
     const externalData = Object.entries({ location, offset, length }).map(([key, value]) => ({ key, value: String(value) }))
-    this.initializers.push({ name, dims, dataType: DATA_TYPE[dtype], externalData, dataLocation: 1 })
+    this.#initializers.push({ name, dims, dataType: DATA_TYPE[dtype], externalData, dataLocation: 1 })
   }
 
   input(name: string, dtype: OnnxType, shape: readonly (number | string)[]): void {
-    this.inputs.push(valueInfo(name, dtype, shape))
+    this.#inputs.push(valueInfo(name, dtype, shape))
   }
 
   output(name: string, dtype: OnnxType, shape: readonly (number | string)[]): void {
-    this.outputs.push(valueInfo(name, dtype, shape))
+    this.#outputs.push(valueInfo(name, dtype, shape))
   }
 
   /** Declares the shape of an intermediate tensor: ONNX Runtime reuses buffers only between shapes that it knows to be equal. */
   shape(name: string, dtype: OnnxType, shape: readonly (number | string)[]): void {
-    if (!this.shapes.has(name)) this.shapes.set(name, valueInfo(name, dtype, shape))
+    if (!this.#shapes.has(name)) this.#shapes.set(name, valueInfo(name, dtype, shape))
   }
 
   get nodeCount(): number {
-    return this.nodes.length
+    return this.#nodes.length
   }
 
   encode(): Uint8Array {
     const graph = {
       name: 'program',
-      node: this.nodes,
-      initializer: this.initializers,
-      input: this.inputs,
-      output: this.outputs,
-      valueInfo: [...this.shapes.values()],
+      node: this.#nodes,
+      initializer: this.#initializers,
+      input: this.#inputs,
+      output: this.#outputs,
+      valueInfo: [...this.#shapes.values()],
     }
     return ModelType.encode(
       ModelType.fromObject({ irVersion: 10, producerName: 'gradprompt', graph, opsetImport: OPERATOR_SETS }),

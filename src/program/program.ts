@@ -2,10 +2,11 @@ import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type * as tf from '@tensorflow/tfjs'
-import { GradpromptError } from '../errors.js'
-import { cacheFolder, hashOf, toolchainFingerprint, touch, trimCache, writeWhole } from './cache.js'
+import { disposedError, GradpromptError } from '../errors.js'
+import { cacheFolder, hashOf, touch, trimCache, writeWhole } from './cache.js'
 import { type Device, defaultDevice, deviceProfile } from './devices.js'
 import type { ExternalTensor, QuantizedTensor } from './lower.js'
+import { cacheKey, type ProgramOrigin } from './program-key.js'
 import { Session, type SessionOptions, type TypedArray } from './session.js'
 import { type Dimensions, type DimensionValues, type Size, SizeExpression } from './sizes.js'
 
@@ -26,11 +27,8 @@ export interface ProgramSpec {
   readonly fn: (inputs: Record<string, tf.Tensor>, weight: (name: string) => tf.Tensor) => Record<string, tf.Tensor>
   /** Frozen weights, in one file that every program of a model maps. */
   readonly weights?: WeightFile
-  /**
-   * Everything that `fn` depends on beyond this package's own code (the configuration of a model or method). With a key, a program
-   * found in the cache is opened without tracing; without one the function is traced every time and its graph is the key.
-   */
-  readonly key?: unknown
+  /** What makes `fn`. With it, a program found in the cache is opened without tracing; without it the graph is the key. */
+  readonly origin?: ProgramOrigin
 }
 
 /** Weights as they stand on disk, and the folder in which programs that map them are kept. */
@@ -65,17 +63,35 @@ interface BoundInput {
   readonly shape?: readonly number[]
 }
 
-/** A compiled function: typed arrays in, typed arrays out, at any sizes within the declared ranges. */
-export class Program {
+/**
+ * A compiled function: typed arrays in, typed arrays out, at any sizes within the declared ranges. The type parameters are the names of
+ * its inputs and outputs.
+ */
+export class Program<Inputs extends string = string, Outputs extends string = string> {
+  readonly spec: ProgramSpec
+  /** The ONNX file. */
+  readonly path: string
+  /** Whether it was found in the cache. */
+  readonly cached: boolean
+  readonly #session: Session
+  readonly #shapes: ReadonlyMap<string, readonly Size[]>
+  #isDisposed = false
+
   private constructor(
-    readonly spec: ProgramSpec,
-    /** The ONNX file. */
-    readonly path: string,
-    /** Whether it was found in the cache. */
-    readonly cached: boolean,
-    private readonly session: Session,
-    private readonly shapes: ReadonlyMap<string, readonly Size[]>,
-  ) {}
+    spec: ProgramSpec,
+    {
+      path,
+      cached,
+      session,
+      shapes,
+    }: { path: string; cached: boolean; session: Session; shapes: ReadonlyMap<string, readonly Size[]> },
+  ) {
+    this.spec = spec
+    this.path = path
+    this.cached = cached
+    this.#session = session
+    this.#shapes = shapes
+  }
 
   /**
    * Compiles a program, or opens it from the cache.
@@ -88,8 +104,7 @@ export class Program {
     assertRanges(spec)
     for (const [name, sizes] of shapes) assertDeclared(spec, name, sizes)
     const folder = spec.weights?.folder ?? join(cacheFolder(), 'programs')
-    const keyed = spec.key === undefined ? undefined : programPath(folder, spec, device)
-    let path = keyed
+    let path = programPath(folder, spec, device)
     const cached = path !== undefined && existsSync(path)
     if (!cached) {
       // The compiler and TF.js are loaded only when there is something to compile.
@@ -122,26 +137,29 @@ export class Program {
       optimize: !spec.weights,
       ...(options.profile ? { profile: options.profile } : {}),
     }
-    return new Program(spec, path!, cached, await Session.open(path!, sessionOptions), shapes)
+    return new Program(spec, { path: path!, cached, session: await Session.open(path!, sessionOptions), shapes })
   }
 
   /**
    * Runs the program.
    *
    * @param inputs typed arrays by name, with a shape where the length alone does not tell the dimensions
-   * @throws GradpromptError `missing-input`, `shape-mismatch`, `size-out-of-range`, `run-failed`
+   * @throws GradpromptError `missing-input`, `shape-mismatch`, `size-out-of-range`, `disposed`, `run-failed`
    */
-  async run(inputs: Readonly<Record<string, ProgramInput>>): Promise<Record<string, TypedArray>> {
+  async run(inputs: Readonly<Record<Inputs, ProgramInput>>): Promise<Record<Outputs, TypedArray>> {
     const results = await this.runWithShapes(inputs)
-    return Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, data]))
+    const arrays = (Object.entries(results) as [string, { data: TypedArray }][]).map(([name, { data }]) => [name, data])
+    return Object.fromEntries(arrays) as Record<Outputs, TypedArray>
   }
 
   /** As `run`, with the shape of each output beside its data. */
   async runWithShapes(
-    inputs: Readonly<Record<string, ProgramInput>>,
-  ): Promise<Record<string, { data: TypedArray; shape: readonly number[] }>> {
-    const bound = [...this.shapes].map(([name, sizes]) => ({ name, sizes, ...this.given(name, inputs[name]) }))
-    const values = this.bind(bound)
+    inputs: Readonly<Record<Inputs, ProgramInput>>,
+  ): Promise<Record<Outputs, { data: TypedArray; shape: readonly number[] }>> {
+    if (this.#isDisposed) throw disposedError(`the program ${this.spec.name}`)
+    const known: Readonly<Record<string, ProgramInput>> = inputs
+    const bound = [...this.#shapes].map(([name, sizes]) => ({ name, sizes, ...this.#given(name, known[name]) }))
+    const values = this.#bind(bound)
     const data: Record<string, TypedArray> = {}
     const shapes: Record<string, readonly number[]> = {}
     for (const { name, sizes, ...given } of bound) {
@@ -155,19 +173,26 @@ export class Program {
         })
       }
     }
-    return this.session.run(data, shapes)
+    const results = await this.#session.run(data, shapes)
+    return results as Record<Outputs, { data: TypedArray; shape: readonly number[] }>
   }
 
-  async dispose(): Promise<void> {
-    await this.session.release()
+  /** Frees the program, once runs that have begun have ended. A second call does no more. */
+  dispose(): Promise<void> {
+    this.#isDisposed = true
+    return this.#session.release()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
   }
 
   /** An input's data, and its shape where it came with one. */
-  private given(name: string, input: ProgramInput | undefined): { data: TypedArray; shape?: readonly number[] } {
+  #given(name: string, input: ProgramInput | undefined): { data: TypedArray; shape?: readonly number[] } {
     const program = this.spec.name
     if (!input) {
       throw new GradpromptError('missing-input', `The program ${program} was run without its input ${name}`, {
-        expected: [...this.shapes.keys()].join(', '),
+        expected: [...this.#shapes.keys()].join(', '),
       })
     }
     const { data, shape } = ArrayBuffer.isView(input) ? { data: input } : input
@@ -178,7 +203,7 @@ export class Program {
         expected: `${wanted.name}, or { data: ${wanted.name}, shape }`,
       })
     }
-    const sizes = this.shapes.get(name)!
+    const sizes = this.#shapes.get(name)!
     if (shape && shape.length !== sizes.length) {
       throw new GradpromptError('shape-mismatch', `The input ${name} of ${program} has the wrong number of axes`, {
         found: `[${shape}]`,
@@ -189,7 +214,7 @@ export class Program {
   }
 
   /** The dimensions of this run, from the inputs' shapes and lengths. */
-  private bind(inputs: readonly BoundInput[]): DimensionValues {
+  #bind(inputs: readonly BoundInput[]): DimensionValues {
     const values: Record<string, number> = {}
     const isOpen = (size: Size) => typeof size !== 'number' && size.names().some(name => !(name in values))
     // An axis such as P+S tells one dimension as soon as another input has told the rest.
@@ -278,12 +303,10 @@ function assertDeclared(spec: ProgramSpec, name: string, sizes: readonly Size[])
   }
 }
 
-/** Where a program with a key stands in the cache. */
-export function programPath(folder: string, spec: ProgramSpec, device: Device): string {
-  return join(
-    folder,
-    `${hashOf(spec.name, spec.key, spec.inputs, spec.dims, device, spec.weights?.hash, toolchainFingerprint())}.onnx`,
-  )
+/** Where a program stands in the cache; undefined where only its graph tells. */
+function programPath(folder: string, { name, inputs, dims, weights, origin }: ProgramSpec, device: Device): string | undefined {
+  const key = origin && cacheKey(origin)
+  return key && join(folder, `${hashOf(name, key, inputs, dims, device, weights?.hash ?? null)}.onnx`)
 }
 
 /** All cores that this process may use, or `GRADPROMPT_THREADS`. */

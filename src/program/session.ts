@@ -28,10 +28,15 @@ const DTYPE = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array, 
 
 /** A compiled model, ready to run. */
 export class Session {
-  private constructor(
-    private readonly session: ort.InferenceSession,
-    private readonly inputTypes: ReadonlyMap<string, keyof typeof DTYPE>,
-  ) {}
+  readonly #session: ort.InferenceSession
+  readonly #inputTypes: ReadonlyMap<string, keyof typeof DTYPE>
+  readonly #running = new Set<Promise<unknown>>()
+  #released: Promise<void> | undefined
+
+  private constructor(session: ort.InferenceSession, inputTypes: ReadonlyMap<string, keyof typeof DTYPE>) {
+    this.#session = session
+    this.#inputTypes = inputTypes
+  }
 
   /** @throws GradpromptError `device-unavailable`, `session-failed` */
   static async open(path: string, options: SessionOptions): Promise<Session> {
@@ -83,20 +88,24 @@ export class Session {
    * Runs the program. Typed arrays in and out, by name.
    *
    * @param shapes the shape of each input
+   * @throws GradpromptError `disposed`, `run-failed`
    */
   async run(
     inputs: Readonly<Record<string, TypedArray>>,
     shapes: Readonly<Record<string, readonly number[]>>,
   ): Promise<Record<string, { data: TypedArray; shape: readonly number[] }>> {
+    if (this.#released) throw new GradpromptError('disposed', 'A session was run after it was released', { exitCode: 1 })
     const { Tensor } = onnxRuntime()
     const feeds: Record<string, ort.Tensor> = {}
     for (const [name, data] of Object.entries(inputs)) {
-      const type = this.inputTypes.get(name)
+      const type = this.#inputTypes.get(name)
       if (type) feeds[name] = new Tensor(type as 'float32', data as Float32Array, shapes[name] as number[])
     }
+    const running = this.#session.run(feeds)
+    this.#running.add(running)
     let results: ort.InferenceSession.OnnxValueMapType
     try {
-      results = await this.session.run(feeds)
+      results = await running
     } catch (cause) {
       throw new GradpromptError('run-failed', 'ONNX Runtime failed while running a program', {
         found: cause instanceof Error ? cause.message : String(cause),
@@ -104,6 +113,8 @@ export class Session {
         exitCode: 1,
         cause,
       })
+    } finally {
+      this.#running.delete(running)
     }
     return Object.fromEntries(
       Object.entries(results).map(([name, value]) => {
@@ -113,7 +124,13 @@ export class Session {
     )
   }
 
-  async release(): Promise<void> {
-    await this.session.release()
+  /** Frees the session once what runs has ended. A second call waits for the first one. */
+  release(): Promise<void> {
+    this.#released ??= Promise.allSettled([...this.#running]).then(() => this.#session.release())
+    return this.#released
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.release()
   }
 }

@@ -22,6 +22,7 @@ interface Term {
 export class SizeExpression {
   readonly terms: readonly Term[]
   readonly #names: readonly string[]
+  #text: string | undefined
 
   constructor(terms: readonly Term[]) {
     this.terms = terms
@@ -68,13 +69,14 @@ export class SizeExpression {
   }
 
   toString(): string {
-    return this.terms
+    this.#text ??= this.terms
       .map(({ coefficient, factors }) => {
         if (factors.length === 0) return String(coefficient)
         return (coefficient === 1 ? '' : `${coefficient}*`) + factors.join('*')
       })
       .join(' + ')
       .replaceAll('+ -', '- ')
+    return this.#text
   }
 }
 
@@ -83,75 +85,15 @@ export type Size = number | SizeExpression
 
 export const sameSize = (a: Size, b: Size): boolean => a === b || String(a) === String(b)
 
-/** The probes at which a function is traced: `base` sizes to solve from, and `held` ones near both ends that must be predicted. */
-export function probeSizes(dimensions: Dimensions): { base: DimensionValues[]; held: DimensionValues[] } {
-  const names = Object.keys(dimensions)
-  // Two traces at least, even when nothing varies: a number drawn at random while tracing then differs between them.
-  if (names.length === 0) return { base: [{}, {}], held: [] }
-  const base: Record<string, number>[] = Array.from({ length: BASE }, () => ({}))
-  const draw = sequence()
-  const taken = new Set<string>()
-  for (const name of names) {
-    const choices = probeChoices(...dimensions[name]!)
-    const column = () => {
-      let left: number[] = []
-      return base.map(() => {
-        if (left.length === 0) left = [...choices]
-        return left.splice(draw(left.length), 1)[0]!
-      })
-    }
-    // Dimensions that had the same size at every probe could not be told from each other.
-    let sizes = column()
-    for (let attempt = 0; attempt < 50 && taken.has(sizes.join()); attempt++) sizes = column()
-    taken.add(sizes.join())
-    for (const [index, probe] of base.entries()) probe[name] = sizes[index]!
-  }
-  // A size of 1 is left out: TF.js itself takes other paths there (broadcasting), which mean the same.
-  const low = (name: string) => Math.min(Math.max(dimensions[name]![0], 2), dimensions[name]![1])
-  const high = (name: string) => dimensions[name]![1]
-  const pick = (choose: (name: string, index: number) => number): DimensionValues =>
-    Object.fromEntries(names.map((name, index) => [name, choose(name, index)]))
-  const held = [pick(low), pick(high), pick((name, i) => (i % 2 ? low(name) : high(name)))]
-  if (names.length > 1) held.push(pick((name, i) => (i % 2 ? high(name) : low(name))))
-  return { base, held }
-}
-
-const BASE = 6
-const PRIMES = primesBelow(400).slice(4)
-
-/** Sizes to choose from: primes, which no arithmetic relates by chance; in a range with few, all of it or a part. */
-function probeChoices(minimum: number, maximum: number): number[] {
-  const primes = PRIMES.filter(prime => prime >= minimum && prime <= maximum)
-  if (primes.length >= BASE) return primes
-  // At a size of 1 TF.js takes other paths (see below), so it is left out unless the others are too few to solve from.
-  const first = minimum === 1 && maximum > BASE ? 2 : minimum
-  const count = Math.min(maximum - first + 1, 40)
-  return Array.from({ length: count }, (_, i) => first + Math.floor((i * (maximum - first)) / Math.max(1, count - 1)))
-}
-
-/** Numbers below a bound, by chance but always the same (Park and Miller's generator). */
-function sequence(): (bound: number) => number {
-  let state = 1
-  return bound => {
-    state = (state * 48271) % 0x7fffffff
-    return state % bound
-  }
-}
-
-function primesBelow(limit: number): number[] {
-  const found: number[] = []
-  for (let n = 2; n < limit; n++) if (found.every(prime => n % prime !== 0)) found.push(n)
-  return found
-}
-
 /** Finds the polynomial behind the numbers seen at the probes. One solver serves one set of probes; answers are remembered. */
 export class SizeSolver {
-  private readonly probes: readonly DimensionValues[]
-  private readonly monomials: readonly { factors: readonly string[]; values: readonly number[] }[]
-  private readonly solved = new Map<string, Size | undefined>()
+  readonly #probes: readonly DimensionValues[]
+  readonly #monomials: readonly Monomial[]
+  /** What was solved, by the first number seen. */
+  readonly #solved = new Map<number, { readonly values: readonly number[]; readonly size: Size | undefined }[]>()
 
   constructor(dimensions: Dimensions, probes: readonly DimensionValues[]) {
-    this.probes = probes
+    this.#probes = probes
     const names = Object.keys(dimensions)
     let products: string[][] = [[]]
     const all: string[][] = []
@@ -159,7 +101,7 @@ export class SizeSolver {
       products = products.flatMap(factors => names.filter(name => name >= (factors.at(-1) ?? '')).map(name => [...factors, name]))
       all.push(...products)
     }
-    this.monomials = all.map(factors => ({
+    this.#monomials = all.map(factors => ({
       factors,
       values: probes.map(probe => factors.reduce((product, name) => product * probe[name]!, 1)),
     }))
@@ -167,16 +109,25 @@ export class SizeSolver {
 
   /** The size that equals `values[i]` at probe `i`; `undefined` when no polynomial of few terms does. */
   solve(values: readonly number[]): Size | undefined {
-    if (values.every(value => value === values[0])) return values[0]!
-    const key = values.join()
-    if (!this.solved.has(key)) this.solved.set(key, this.search(values))
-    return this.solved.get(key)
+    const first = values[0]!
+    if (values.every(value => value === first)) return first
+    let known = this.#solved.get(first)
+    if (!known) {
+      known = []
+      this.#solved.set(first, known)
+    }
+    let found = known.find(other => other.values.every((value, i) => value === values[i]))
+    if (!found) {
+      found = { values, size: this.#search(values) }
+      known.push(found)
+    }
+    return found.size
   }
 
   /** `values[i]` as a number over a polynomial, to the precision of float32: what a mean leaves behind. */
   solveInverse(values: readonly number[]): { numerator: number; denominator: SizeExpression } | undefined {
     const close = (a: number, b: number) => Math.abs(a - b) <= 1e-6 * Math.abs(b)
-    for (const { factors, values: sizes } of this.monomials) {
+    for (const { factors, values: sizes } of this.#monomials) {
       const numerator = values[0]! * sizes[0]!
       if (values.every((value, i) => close(value * sizes[i]!, numerator))) {
         const whole = Math.round(numerator)
@@ -189,15 +140,16 @@ export class SizeSolver {
     for (const numerator of [1, -1]) {
       const denominator = this.solve(values.map(value => Math.round(numerator / value)))
       if (!(denominator instanceof SizeExpression)) continue
-      if (values.every((value, i) => close(value, numerator / denominator.evaluate(this.probes[i]!))))
+      if (values.every((value, i) => close(value, numerator / denominator.evaluate(this.#probes[i]!))))
         return { numerator, denominator }
     }
     return undefined
   }
 
-  private search(values: readonly number[]): SizeExpression | undefined {
-    const { monomials } = this
-    const constant = { factors: [], values: this.probes.map(() => 1) }
+  #search(values: readonly number[]): SizeExpression | undefined {
+    if (!values.every(Number.isInteger)) return undefined
+    const monomials = this.#monomials
+    const constant = { factors: [], values: this.#probes.map(() => 1) }
     for (const a of monomials) {
       const found = solveLinear(values, [a]) ?? solveLinear(values, [a, constant])
       if (found) return found
@@ -221,15 +173,30 @@ export class SizeSolver {
   }
 }
 
+interface Monomial {
+  readonly factors: readonly string[]
+  readonly values: readonly number[]
+}
+
 /** Integer coefficients with `sum_j coefficient_j * columns[j].values[i] = values[i]` at every probe, if there are any. */
-function solveLinear(
-  values: readonly number[],
-  columns: readonly { factors: readonly string[]; values: readonly number[] }[],
-): SizeExpression | undefined {
+function solveLinear(values: readonly number[], columns: readonly Monomial[]): SizeExpression | undefined {
   const n = columns.length
   if (values.length <= n) return undefined
-  // Gauss-Jordan elimination on the first n probes whose rows are independent.
-  const rows = values.map((value, i) => [...columns.map(column => column.values[i]!), value])
+  // As many probes as there are unknowns usually tell them apart; the others are then a check.
+  const solved = eliminate(values, columns, n) ?? eliminate(values, columns, values.length)
+  const coefficients = solved?.map(Math.round)
+  if (!coefficients || coefficients.some(coefficient => coefficient === 0 || Math.abs(coefficient) > 1e9)) return undefined
+  const exact = values.every(
+    (value, i) => value === columns.reduce((sum, column, j) => sum + coefficients[j]! * column.values[i]!, 0),
+  )
+  if (!exact) return undefined
+  return new SizeExpression(columns.map(({ factors }, j) => ({ coefficient: coefficients[j]!, factors })))
+}
+
+/** Gauss-Jordan elimination over the first `count` probes; `undefined` where they do not tell the columns apart. */
+function eliminate(values: readonly number[], columns: readonly Monomial[], count: number): number[] | undefined {
+  const n = columns.length
+  const rows = Array.from({ length: count }, (_, i) => [...columns.map(column => column.values[i]!), values[i]!])
   for (let j = 0; j < n; j++) {
     let pivot = j
     for (let i = j + 1; i < rows.length; i++) if (Math.abs(rows[i]![j]!) > Math.abs(rows[pivot]![j]!)) pivot = i
@@ -241,11 +208,5 @@ function solveLinear(
       if (factor !== 0) for (let k = j; k <= n; k++) rows[i]![k]! -= factor * rows[j]![k]!
     }
   }
-  const coefficients = columns.map((_, j) => Math.round(rows[j]![n]! / rows[j]![j]!))
-  if (coefficients.some(coefficient => coefficient === 0 || Math.abs(coefficient) > 1e9)) return undefined
-  const exact = values.every(
-    (value, i) => value === columns.reduce((sum, column, j) => sum + coefficients[j]! * column.values[i]!, 0),
-  )
-  if (!exact) return undefined
-  return new SizeExpression(columns.map(({ factors }, j) => ({ coefficient: coefficients[j]!, factors })))
+  return columns.map((_, j) => rows[j]![n]! / rows[j]![j]!)
 }

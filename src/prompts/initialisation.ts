@@ -1,11 +1,8 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { z } from 'zod'
-import { randomGenerator } from '../data/random.js'
+import { randomGenerator, streams } from '../data/random.js'
 import { GradpromptError } from '../errors.js'
 import type { InitialisationContext } from './method.js'
-
-/** Tells the draws of initialisation from the others under the same seed. */
-const STREAM = 0x1417
 
 /** Stands for the prompt that a run starts from, where a run may be named. */
 export const sourcePrompt = 'source-prompt'
@@ -81,7 +78,7 @@ export function drawIds(
 ): number[] {
   const limit = Math.min(below, tokenizer.vocabSize)
   const usable = Array.from({ length: limit }, (_, id) => id).filter(id => !tokenizer.specialTokenIds.has(id))
-  const random = randomGenerator(seed, STREAM, ...stream)
+  const random = randomGenerator(seed, streams.initialisation, ...stream)
   return Array.from({ length: count }, () => {
     const [id] = usable.splice(uniformInt(random, 0, usable.length - 1), usable.length > 1 ? 1 : 0)
     return id ?? usable[0]!
@@ -98,7 +95,7 @@ export async function embeddingDeviation({ model, embeddingRows }: Initialisatio
 
 /** Uniform on the open interval (0, 1). `stream` tells the draws of one tensor from another's. */
 function uniform(seed: number, stream: readonly number[]): () => number {
-  const random = randomGenerator(seed, STREAM, ...stream)
+  const random = randomGenerator(seed, streams.initialisation, ...stream)
   return () => (uniformInt(random, 0, 0x7fffffff) + 0.5) / 0x80000000
 }
 

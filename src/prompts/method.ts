@@ -1,5 +1,6 @@
 import type { tf } from '../../kernels/tf.js'
 import type { AttentionCall, ModelConfig } from '../../models/family.js'
+import type { OptionsDeclaration } from '../config/typed-options.js'
 import type { ExampleRow } from '../data/examples.js'
 import type { RowTasks } from '../data/rows.js'
 import type { Template } from '../data/template.js'
@@ -131,6 +132,8 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
   readonly paper: string
   /** Highest learning rate of a run that does not say another: chosen on dev rows. */
   readonly learningRate: number
+  /** Its options beside `type`; without a declaration it has none. */
+  readonly options?: OptionsDeclaration
   /** How many virtual tokens there are and where they stand. */
   placement(config: Config, model: ModelConfig): PromptPlacement
   parameters(config: Config, model: ModelConfig): PromptParameter[]
@@ -181,4 +184,13 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
   prefix?(config: Config, parameters: Parameters, model: ModelConfig): readonly LayerPrefix[]
   /** What is added to a layer's attention, [H, R, D] (in the last layer [H, Q, D]); undefined: nothing in this layer. */
   attention?(config: Config, parameters: Parameters, call: AttentionCall, model: ModelConfig): tf.Tensor | undefined
+}
+
+/**
+ * The options that a method's hooks are called with, and by which their programs are told apart: what a prompt starts from, and the words
+ * of a template's soft tokens, decide no tensor code, so that hooks cannot see them.
+ */
+export function tensorOptions<Config extends { readonly type: string }>(config: Config): Config {
+  const { init: _, softTokens: __, ...options } = config as Config & { readonly init?: unknown; readonly softTokens?: unknown }
+  return options as unknown as Config
 }

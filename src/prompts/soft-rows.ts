@@ -1,5 +1,6 @@
 import { tf } from '../../kernels/tf.js'
 import type { ModelConfig, ModelFamily } from '../../models/family.js'
+import { declareCode } from '../code-identity.js'
 import { countSoft, type SoftPlaceholder, type SoftVocabulary, softPlaceholders } from '../data/soft-tokens.js'
 import { drawIds } from './initialisation.js'
 import type { Parameters, PromptMethod } from './method.js'
@@ -29,7 +30,7 @@ export function softVocabulary(
 
 /** A method that learns the rows of a template's soft tokens beside its own parameters, where the template has some. */
 export function withSoftTokens<Config extends { readonly type: string }>(method: PromptMethod<Config>): PromptMethod<Config> {
-  return {
+  const both: PromptMethod<Config> = {
     ...method,
     resolve(config, context) {
       const softTokens = softPlaceholders(context.template, context.tokenizer)
@@ -52,6 +53,7 @@ export function withSoftTokens<Config extends { readonly type: string }>(method:
       return new Map([...own, [softParameter, await context.embeddingRows(ids)]])
     },
   }
+  return declareCode(import.meta.url, both, [method])
 }
 
 /**

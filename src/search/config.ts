@@ -1,15 +1,19 @@
 import { z } from 'zod'
+import { type OpenOption, ownSources, withOwnEntries } from '../config/own-entries.js'
 import { configProblem, invalidConfig } from '../config/problems.js'
+import { typedOptions } from '../config/typed-options.js'
 import { fillPrompt, requirePlace } from '../data/prompt-place.js'
 import { checkTask, type TaskConfig, taskShape } from '../data/task-config.js'
+import type { ModulePath } from '../registry.js'
+import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
 import { searchMethods, searchSchemas } from './methods/index.js'
-import type { SearchDefaults } from './moves/method.js'
+import type { SearchDefaults, SearchMethod, SearchNeeds } from './moves/method.js'
 import { measureOption } from './score/measure.js'
 
 const count = z.int().min(1)
 const limit = z.number().positive()
 
-const { model, data, template, answer, answerType, evaluate, seed, device, threads, memory, out } = taskShape
+const { model, families, data, template, answer, answerType, evaluate, seed, device, threads, memory, out } = taskShape
 
 /** What every search has beside its own options. */
 const common = {
@@ -81,22 +85,24 @@ type Filled = 'steps' | 'prompt' | 'fluency' | 'vocabulary' | 'measure'
 /** Where a search begins that says nothing else: as many tokens as nanoGCG begins with. */
 const TWENTY = Array.from({ length: 20 }, () => ' x').join('')
 
+/** The union of searches by their type, each with the common options; people's own come last. */
+function searches() {
+  const builtIn = searchSchemas.map(schema => schema.extend(common))
+  const own = searchMethods.own.map(([type, { options, paper }]) => typedOptions(type, options, paper, common))
+  const all = [...builtIn, ...own] as unknown as readonly [z.ZodObject<typeof common & { type: z.ZodLiteral<string> }>]
+  return z.discriminatedUnion('type', all).describe('how it is searched')
+}
+
 export const searchConfigSchema = z.strictObject({
   model,
+  families,
   data,
   template: template.describe(
     'the text before the answer, with {prompt} where the searched tokens stand, and {column} placeholders',
   ),
   answer,
   answerType,
-  search: z
-    .discriminatedUnion(
-      'type',
-      searchSchemas.map(schema => schema.extend(common)) as unknown as readonly [
-        z.ZodObject<typeof common & { type: z.ZodLiteral<string> }>,
-      ],
-    )
-    .describe('how it is searched'),
+  search: searches(),
   evaluate,
   seed,
   device,
@@ -106,19 +112,57 @@ export const searchConfigSchema = z.strictObject({
 })
 
 /** A search's config as a user writes it. */
-export type SearchConfigInput = z.input<typeof searchConfigSchema> & { search: { type: string; [option: string]: unknown } }
+export type SearchConfigInput = OpenInput<Omit<z.input<typeof searchConfigSchema>, 'search'>> & {
+  search: (z.input<typeof searchConfigSchema>['search'] & { [option: string]: unknown }) | OwnSearch
+}
+
+/** A search of people's own: an object, or the path of its module, with the options that it declares beside the common ones. */
+export interface OwnSearch {
+  readonly type: ModulePath | SearchMethod
+  readonly [option: string]: unknown
+}
 
 /** A search's config with every default filled in. It parses to itself. */
 export type SearchConfig = Omit<z.output<typeof searchConfigSchema>, 'search'> & {
   readonly search: Common & { readonly [Name in Filled]: NonNullable<Common[Name]> } & { readonly type: string }
 }
 
+/** The options that may name people's own entries. */
+const openOptions: readonly OpenOption[] = [...taskOpenOptions, ['search.type', searchMethods]]
+
+/**
+ * A config whose own entries are loaded: `parseSearchConfig` then knows them and their options.
+ * @param run the run that the config is of, for the message when a file is missing
+ */
+export const loadSearchEntries = <Given>(input: Given, run?: string): Promise<Given> => withOwnEntries(input, openOptions, run)
+
+/** The modules that a config names, with the hashes of their files. */
+export const searchSources = (config: SearchConfig): Record<string, string> => ownSources(config, openOptions)
+
+let known: { readonly version: number; readonly schema: typeof searchConfigSchema } | undefined
+
+/** The schema with the options of people's own searches that were loaded. */
+function fullSchema(): typeof searchConfigSchema {
+  const { version } = searchMethods
+  if (known?.version === version) return known.schema
+  known = {
+    version,
+    schema: version === 0 ? searchConfigSchema : searchConfigSchema.extend({ search: searches() }),
+  }
+  jsonSchema = undefined
+  return known.schema
+}
+
+/** What the search's method has opened for it. */
+export const needsOf = ({ search }: Pick<SearchConfig, 'search'>): SearchNeeds =>
+  searchMethods.get(search.type).needs?.(search) ?? {}
+
 /**
  * Checks a search's config and fills its defaults in.
  * @throws GradpromptError `unknown-option`, `invalid-config`, `no-prompt-place`
  */
 export function parseSearchConfig(input: unknown, { source = 'config' }: { source?: string } = {}): SearchConfig {
-  const parsed = searchConfigSchema.safeParse(input)
+  const parsed = fullSchema().safeParse(input)
   if (!parsed.success) throw configProblem(parsed.error.issues, input, searchConfigJsonSchema(), source)
   const config = parsed.data
   requirePlace(config.template)
@@ -131,7 +175,7 @@ export function parseSearchConfig(input: unknown, { source = 'config' }: { sourc
       },
     )
   const { search } = config
-  const { steps, defaults = {}, writes = false } = searchMethods.get(search.type)!
+  const { steps, defaults = {}, writes = false } = searchMethods.get(search.type)
   const own: SearchDefaults = typeof defaults === 'function' ? defaults(search) : defaults
   const { extractor } = search
   const resolved = {
@@ -170,8 +214,10 @@ let jsonSchema: z.core.JSONSchema.JSONSchema | undefined
 
 /** The config's JSON Schema (draft 2020-12), for editors and for the list of options. */
 export function searchConfigJsonSchema(): z.core.JSONSchema.JSONSchema {
-  jsonSchema ??= z.toJSONSchema(searchConfigSchema, {
+  const schema = fullSchema()
+  jsonSchema ??= z.toJSONSchema(schema, {
     io: 'input',
+    unrepresentable: 'any',
     override: ({ jsonSchema }) => {
       // The range of exact integers says nothing to a reader.
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum

@@ -1,5 +1,6 @@
 import { randomInt, randomUUID } from 'node:crypto'
 import type { Tokenizer } from '../formats/tokenizer.js'
+import { type Frame, framed } from '../generate/framing.js'
 import { renderInput } from '../generate/input.js'
 import type { Generation, GenerationRequest, Generator } from '../generate/request.js'
 import { generationRequest, tokenBudget } from '../generate/settings.js'
@@ -15,6 +16,8 @@ export interface ServedModel {
   readonly numVirtualTokens: number
   /** Reads what texts to it hold; by default the backend's. */
   readonly tokenizer?: Pick<Tokenizer, 'encode'>
+  /** Words that a search has found: every text stands in their template. */
+  readonly frame?: Frame
 }
 
 /** What answers requests. */
@@ -59,7 +62,9 @@ export function chatJob(backend: Backend, body: ChatBody): Job {
     ...(reasoning_effort !== undefined && { reasoning_effort }),
     ...chat_template_kwargs,
   }
-  const { text, addSpecialTokens } = renderInput(backend.tokenizer, { messages, variables })
+  const { frame } = modelNamed(backend, body.model)
+  const input = frame === undefined ? { messages, variables } : framed({ messages }, frame, 'the request')
+  const { text, addSpecialTokens } = renderInput(backend.tokenizer, input, { variables })
   const ids = tokenizerOf(backend, body).encode(text, { addSpecialTokens })
   const wanted = body.max_completion_tokens ?? body.max_tokens
   return job(backend, body, chatFormat, [ids], {
@@ -75,7 +80,16 @@ export function completionJob(backend: Backend, body: CompletionBody): Job {
   const { prompt } = body
   const several = typeof prompt === 'string' ? [prompt] : isIds(prompt) ? [prompt] : prompt
   const tokenizer = tokenizerOf(backend, body)
-  const prompts = several.map(one => (typeof one === 'string' ? tokenizer.encode(one) : one))
+  const { frame } = modelNamed(backend, body.model)
+  const prompts = several.map(one => {
+    if (frame === undefined) return typeof one === 'string' ? tokenizer.encode(one) : one
+    if (typeof one !== 'string')
+      throw new ApiProblem(400, 'invalid_value', 'prompt: this model takes texts, which stand in a template, and no tokens', {
+        param: 'prompt',
+      })
+    const { text, addSpecialTokens } = renderInput(backend.tokenizer, framed(one, frame, 'the request'))
+    return tokenizer.encode(text, { addSpecialTokens })
+  })
   for (const ids of several) {
     const outside = typeof ids === 'string' ? undefined : ids.find(id => id >= backend.vocabSize)
     if (outside !== undefined)

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { printPath } from '../config/problems.js'
-import { nearest } from '../errors.js'
+import { didYouMean } from '../errors.js'
 import { messageSchema } from '../generate/input.js'
 import type { GenerationSettings } from '../generate/settings.js'
 import { ApiProblem } from './problem.js'
@@ -133,11 +133,9 @@ function parse<Schema extends z.ZodObject>(schema: Schema, body: unknown): z.inf
 }
 
 function unknownField(name: string, known: readonly string[]): ApiProblem {
-  const meant = nearest(name, known)
-  const hint = meant === undefined ? '' : `; did you mean ${meant}?`
-  return new ApiProblem(400, 'unknown_parameter', `there is no field ${JSON.stringify(name.slice(0, 80))}${hint}`, {
-    param: name,
-  })
+  const hint = didYouMean(name, known)
+  const text = `there is no field ${JSON.stringify(name.slice(0, 80))}${hint === undefined ? '' : `; ${hint}`}`
+  return new ApiProblem(400, 'unknown_parameter', text, { param: name })
 }
 
 /**

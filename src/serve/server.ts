@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
-import { GradpromptError, nearest } from '../errors.js'
+import { didYouMean, GradpromptError } from '../errors.js'
 import {
   answer,
   type Backend,
@@ -53,6 +53,8 @@ export interface RunningServer {
   readonly active: number
   /** Takes no more requests, gives those under way some time to end, then ends them. */
   stop(options?: { readonly graceSeconds?: number }): Promise<void>
+  /** Stops at once. */
+  [Symbol.asyncDispose](): Promise<void>
 }
 
 /**
@@ -75,7 +77,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     server.listen(port, host, resolve)
   })
   const bound = (server.address() as AddressInfo).port
-  return {
+  const running: RunningServer = {
     port: bound,
     url: `http://${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${bound}/v1`,
     get active() {
@@ -96,7 +98,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       await Promise.all(active.keys())
       await closed
     },
+    async [Symbol.asyncDispose]() {
+      await running.stop()
+    },
   }
+  return running
 }
 
 function cannotListen(host: string, port: number, cause: NodeJS.ErrnoException): GradpromptError {
@@ -194,11 +200,11 @@ class Exchange {
     if (path === '/v1/chat/completions') return this.#generate(body => chatJob(this.options, parseChat(body)))
     if (path === '/v1/completions') return this.#generate(body => completionJob(this.options, parseCompletion(body)))
     const known = ['/v1/chat/completions', '/v1/completions', '/v1/models']
-    const meant = nearest(path, known)
+    const hint = didYouMean(path, known)
     throw new ApiProblem(
       404,
       'unknown_url',
-      `there is nothing at ${path.slice(0, 200)}, but ${known.join(', ')}${meant === undefined ? '' : `; did you mean ${meant}?`}`,
+      `there is nothing at ${path.slice(0, 200)}, but ${known.join(', ')}${hint === undefined ? '' : `; ${hint}`}`,
     )
   }
 

@@ -3,6 +3,7 @@ import type { SourcePrompt } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { staticRows } from '../prompts/static.js'
 import { promptPath, readPrompt } from '../store/prompt-file.js'
+import { loadPromptMethod } from './prompt.js'
 
 /** Prompts of earlier runs as what a new prompt may start from: `prompts/transfer.ts` says how several become one. */
 
@@ -33,11 +34,12 @@ export async function readSources(from: readonly string[], target: TransferTarge
         hint: 'a soft prompt means something to its own model alone: name runs of this model, or set model to theirs',
       })
     }
-    const method = promptMethods.get(file.method.type)
-    if (method?.inputRows === undefined) {
+    const method = await loadPromptMethod(file)
+    if (method.inputRows === undefined) {
       throw new GradpromptError('not-static', `method.init.from: the prompt of ${path} has no rows at the input`, {
         found: `method.type: ${file.method.type}`,
-        expected: `one of ${[...promptMethods.values()]
+        expected: `one of ${promptMethods
+          .values()
           .filter(method => method.inputRows)
           .map(({ type }) => type)
           .join(', ')}`,

@@ -7,7 +7,7 @@ import type { ActivePrompt, SoftPrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { type PromptFile, readPrompt } from '../store/prompt-file.js'
 import { openRun } from '../store/run-folder.js'
-import { activePrompt, activeRows } from './prompt.js'
+import { activeRows, loadPrompt } from './prompt.js'
 import { type FoundPrompt, type FoundRun, type LearnedRun, readFoundRun, readLearnedRun } from './run.js'
 
 /**
@@ -25,6 +25,8 @@ interface SearchedRun {
 
 /** A prompt, opened: what is known of it without its model. */
 export interface PromptSource {
+  /** What acts: vectors in front of the text; words that a search has found; a plain instruction; nothing. */
+  readonly kind: 'vectors' | 'found' | 'text' | 'none'
   /** Of the run. */
   readonly folder?: string | undefined
   /** The task that the run had; of a search with the found prompt in its template. */
@@ -49,16 +51,16 @@ export interface OpenOptions {
 
 /** @throws GradpromptError `file-not-found`, `not-a-prompt`, `run-not-finished`, `run-corrupt`, `invalid-config` */
 export async function openPrompt(given: PromptGiven, options: OpenOptions = {}): Promise<PromptSource> {
-  if (given === undefined) return { active: nothing }
+  if (given === undefined) return { kind: 'none', active: nothing }
   if (typeof given === 'string') return openPath(given, options)
-  if ('text' in given) return { text: given.text, active: nothing }
-  if ('data' in given) return { active: async model => activeRows(given, model) }
+  if ('text' in given) return { kind: 'text', text: given.text, active: nothing }
+  if ('data' in given) return { kind: 'vectors', active: async model => activeRows(given, model) }
   if ('result' in given && 'prompt' in given.result && 'ids' in given.result) {
     const { folder, config, result } = given
     return foundSource({ folder, config, prompt: result.prompt, ids: result.ids, initial: result.initial })
   }
   if ('folder' in given) return learnedSource(given as LearnedRun, options)
-  return { file: given as PromptFile, active: async model => activePrompt(given as PromptFile, model, options) }
+  return { kind: 'vectors', file: given as PromptFile, active: model => loadPrompt(given as PromptFile, model, options) }
 }
 
 async function openPath(path: string, options: OpenOptions): Promise<PromptSource> {
@@ -72,7 +74,7 @@ async function openPath(path: string, options: OpenOptions): Promise<PromptSourc
   if ((await stat(join(path, 'adapter_config.json')).catch(() => undefined)) !== undefined) {
     const { readPeftAdapter } = await import('./peft-adapter.js')
     // The width is the model's to say, and the model is not there yet.
-    return { active: model => readPeftAdapter(path, model.checkpoint) }
+    return { kind: 'vectors', active: model => readPeftAdapter(path, model.checkpoint) }
   }
   const run = await openRun(path)
   return run.isSearch ? foundSource(await readFoundRun(run)) : learnedSource(await readLearnedRun(path), options)
@@ -88,13 +90,15 @@ export async function readPromptAt(path: string): Promise<PromptFile> {
 const nothing = async (): Promise<undefined> => undefined
 
 const learnedSource = ({ folder, config, prompt }: LearnedRun, options: OpenOptions): PromptSource => ({
+  kind: 'vectors',
   folder,
   task: config,
   file: prompt,
-  active: async model => activePrompt(prompt, model, options),
+  active: model => loadPrompt(prompt, model, options),
 })
 
 const foundSource = (found: FoundRun): PromptSource => ({
+  kind: 'found',
   folder: found.folder,
   task: { ...found.config, template: fillPrompt(found.config.template, found.prompt) },
   found,

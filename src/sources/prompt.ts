@@ -1,6 +1,6 @@
 import type { LabelSet } from '../data/labels.js'
 import { classWords, wordParameter } from '../data/verbalizer.js'
-import { GradpromptError, nearest } from '../errors.js'
+import { GradpromptError, unknownName } from '../errors.js'
 import type { ActivePrompt, SoftPrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import type { PromptMethod } from '../prompts/method.js'
@@ -53,14 +53,11 @@ export function activePrompt(
  * @throws GradpromptError `unknown-task`: the prompt has no such task, or is none of several
  */
 export function promptTask(config: { readonly type: string }, task: string, option: string): number {
-  const names = promptMethods.get(config.type)?.tasks?.(config)?.names ?? []
+  const names = promptMethods.find(config.type)?.tasks?.(config)?.names ?? []
   const index = names.indexOf(task)
   if (index >= 0) return index
-  const meant = nearest(task, names)
-  throw new GradpromptError('unknown-task', `${option} names a task that the prompt does not have`, {
-    found: task,
-    expected: names.length > 0 ? `one of ${names.join(', ')}` : `nothing: this prompt of ${config.type} has one task`,
-    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+  throw unknownName('unknown-task', `${option} names a task that the prompt does not have`, task, names, {
+    ...(names.length === 0 && { expected: `nothing: this prompt of ${config.type} has one task` }),
   })
 }
 
@@ -74,16 +71,37 @@ export function promptsByTask(name: string, prompt: ActivePrompt): Record<string
   return Object.fromEntries([[name, prompt], ...each])
 }
 
-function promptMethod({ method }: PromptFile): PromptMethod {
-  const found = promptMethods.get(method.type)
+/**
+ * The method that a prompt was learned by; one of people's own is loaded.
+ * @throws GradpromptError `unknown-method`, `file-not-found` where its file is not where it was
+ */
+export async function loadPromptMethod({ method }: Pick<PromptFile, 'method'>): Promise<PromptMethod> {
+  await promptMethods.load(method.type, 'the prompt')
+  return promptMethod({ method })
+}
+
+/** The same as `activePrompt`, of a method that may be people's own: it is loaded. */
+export async function loadPrompt(
+  prompt: PromptFile,
+  model: Pick<LanguageModel, 'config' | 'hash' | 'name'>,
+  options?: { force?: boolean | undefined },
+): Promise<ActivePrompt> {
+  await loadPromptMethod(prompt)
+  return activePrompt(prompt, model, options)
+}
+
+function promptMethod({ method }: Pick<PromptFile, 'method'>): PromptMethod {
+  const found = promptMethods.find(method.type)
   if (found !== undefined) return found
-  const known = [...promptMethods.keys()]
-  const meant = nearest(method.type, known)
-  throw new GradpromptError('unknown-method', 'the prompt was learned by a method that this version does not know', {
-    found: method.type,
-    expected: `one of ${known.join(', ')}`,
-    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
-  })
+  throw unknownName(
+    'unknown-method',
+    'the prompt was learned by a method that is not known here',
+    method.type,
+    promptMethods.keys(),
+    {
+      hint: 'a method that was given as an object has to be given again: await extend({ methods: [it] })',
+    },
+  )
 }
 
 /**
@@ -91,7 +109,7 @@ function promptMethod({ method }: PromptFile): PromptMethod {
  * @throws GradpromptError `not-static`, `unknown-method`
  */
 export async function softPromptOf(prompt: PromptFile): Promise<Required<SoftPrompt>> {
-  if (!isStatic(promptMethod(prompt), prompt.method)) {
+  if (!isStatic(await loadPromptMethod(prompt), prompt.method)) {
     throw new GradpromptError('not-static', `a prompt of ${prompt.method.type} is not a fixed list of rows`, {
       found: `method.type: ${prompt.method.type}${numSoftTokens(prompt.method) > 0 ? ', with soft tokens in its template' : ''}`,
       expected: 'a method whose prompt is the same for every text, such as prompt-tuning',
@@ -102,7 +120,7 @@ export async function softPromptOf(prompt: PromptFile): Promise<Required<SoftPro
 
 /** The rows that a prompt puts at the input, beside whatever else it does; undefined where it has none. */
 export async function inputRowsOf(prompt: PromptFile): Promise<Required<SoftPrompt> | undefined> {
-  const method = promptMethod(prompt)
+  const method = await loadPromptMethod(prompt)
   if (!method.inputRows) return undefined
   const data = await staticRows(method, prompt.method, prompt.tensors)
   return { data, shape: [prompt.numVirtualTokens, prompt.hiddenSize], position: prompt.position }
@@ -125,7 +143,7 @@ export function activeRows(
   }
   const type = 'prompt-tuning'
   const config = { type, numVirtualTokens, position }
-  return { method: promptMethods.get(type)!, config, parameters: new Map([['prompt', data]]) }
+  return { method: promptMethods.get(type), config, parameters: new Map([['prompt', data]]) }
 }
 
 /** A prompt's learned weights of label words, where these are the words that it was learned with. */

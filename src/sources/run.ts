@@ -5,6 +5,7 @@ import { parseRunTask, type RunTask } from '../data/task-config.js'
 import { GradpromptError } from '../errors.js'
 import { type PromptFile, readPrompt } from '../store/prompt-file.js'
 import { openRun, type Run } from '../store/run-folder.js'
+import { loadTaskEntries } from './task-entries.js'
 
 /** What a run came to, read from its folder: vectors that were learned, or words that were found. */
 
@@ -36,7 +37,7 @@ export interface FoundRun extends FoundPrompt {
 export async function readLearnedRun(folder: string): Promise<LearnedRun> {
   const run = await openRun(folder)
   refuseSearch(run)
-  return { folder, config: taskOf(run), prompt: await learnedPrompt(run) }
+  return { folder, config: await taskOf(run), prompt: await learnedPrompt(run) }
 }
 
 /** @throws GradpromptError `run-not-finished`, and as `readPrompt` */
@@ -48,7 +49,7 @@ export async function learnedPrompt({ folder, promptPath }: Pick<Run, 'folder' |
 /** @throws GradpromptError `run-not-finished`, `run-corrupt`, `unknown-option`, `invalid-config` */
 export async function readFoundRun(run: Pick<Run, 'folder' | 'config' | 'readResult'>): Promise<FoundRun> {
   const { folder } = run
-  const config = taskOf(run)
+  const config = await taskOf(run)
   const path = join(folder, 'prompt.json')
   const text = await readFile(path, 'utf8').catch(() => undefined)
   if (text === undefined) throw notFinished(folder, 'a search', 'prompt.json')
@@ -66,8 +67,8 @@ export function refuseSearch({ folder, isSearch }: Pick<Run, 'folder' | 'isSearc
   })
 }
 
-const taskOf = ({ folder, config }: Pick<Run, 'folder' | 'config'>) =>
-  parseRunTask(storedConfig(config), join(folder, 'config.yaml'))
+const taskOf = async ({ folder, config }: Pick<Run, 'folder' | 'config'>) =>
+  parseRunTask(await loadTaskEntries(storedConfig(config), folder), join(folder, 'config.yaml'))
 
 function foundIn(text: string, path: string): FoundPrompt {
   try {

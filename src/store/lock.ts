@@ -5,7 +5,7 @@ import { GradpromptError } from '../errors.js'
 import { temporaryName, temporaryOwner } from './atomic.js'
 
 /** Held until released, or until its process is gone. */
-export interface Lock {
+export interface Lock extends AsyncDisposable {
   release(): Promise<void>
 }
 
@@ -25,11 +25,10 @@ export async function acquireLock(path: string): Promise<Lock> {
   } finally {
     await rm(temporary, { force: true })
   }
-  return {
-    async release() {
-      if ((await contentOf(path)) === mine) await rm(path, { force: true })
-    },
+  const release = async () => {
+    if ((await contentOf(path)) === mine) await rm(path, { force: true })
   }
+  return { release, [Symbol.asyncDispose]: release }
 }
 
 /**
@@ -40,12 +39,8 @@ async function removeStale(path: string): Promise<void> {
   const content = await contentOf(path)
   if (content === undefined) return
   refuseIfHeld(path, content)
-  const takeover = await acquireLock(`${path}.takeover`)
-  try {
-    if ((await contentOf(path)) === content) await rm(path, { force: true })
-  } finally {
-    await takeover.release()
-  }
+  await using _ = await acquireLock(`${path}.takeover`)
+  if ((await contentOf(path)) === content) await rm(path, { force: true })
 }
 
 /** What processes wrote that were killed on the way to the lock. */

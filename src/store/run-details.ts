@@ -1,7 +1,8 @@
 import { basename, dirname, extname, resolve } from 'node:path'
+import { inMemory } from '../data/readers/memory-rows.js'
 import { type DataSource, type Part, parts } from '../data/task.js'
 import { GradpromptError } from '../errors.js'
-import { LanguageModel, type LoadOptions } from '../model/language-model.js'
+import type { LanguageModel } from '../model/language-model.js'
 import type { WarningEvent } from '../store/events.js'
 import { currentEnvironment, type Environment, environmentDifferences } from './environment.js'
 
@@ -18,16 +19,24 @@ export interface RunDetails {
   readonly environment: Environment
   readonly model: KnownModel
   readonly data: Sources
+  /** Modules of people's own that the config names, with the hashes of their files. */
+  readonly modules?: Readonly<Record<string, string>>
   /** Memory budget in bytes: it decides how batches are cut, and so the order of sums. */
   readonly memory: number
 }
 
 /** @param name the model as the config has it */
-export function runDetails(name: string, model: LanguageModel, data: Sources): RunDetails {
+export function runDetails(
+  name: string,
+  model: LanguageModel,
+  data: Sources,
+  modules: Readonly<Record<string, string>>,
+): RunDetails {
   return {
     environment: currentEnvironment(model),
     model: { name, hash: model.hash },
     data,
+    ...(Object.keys(modules).length > 0 && { modules }),
     memory: model.memory.budget,
   }
 }
@@ -39,31 +48,6 @@ export function nameOfData(train: string): string {
   return /^(train|training|data)$/i.test(file) ? basename(dirname(path)) : file
 }
 
-/** The model of a run, within the memory that an earlier part of it had unless the config says another. */
-export function loadRunModel(
-  {
-    model,
-    device,
-    threads,
-    memory,
-  }: {
-    readonly model: string
-    readonly device: NonNullable<LoadOptions['device']>
-    readonly threads?: number | undefined
-    /** GB */
-    readonly memory?: number | undefined
-  },
-  details?: Partial<RunDetails>,
-): Promise<LanguageModel> {
-  const earlier = typeof details?.memory === 'number' ? details.memory : undefined
-  const budget = memory === undefined ? earlier : memory * 1e9
-  return LanguageModel.load(model, {
-    device,
-    ...(threads !== undefined && { threads }),
-    ...(budget !== undefined && { memory: budget }),
-  })
-}
-
 /** @throws GradpromptError `data-changed` */
 export function refuseOtherData(details: Partial<RunDetails> | undefined, sources: Sources): void {
   for (const part of parts) {
@@ -73,7 +57,7 @@ export function refuseOtherData(details: Partial<RunDetails> | undefined, source
     throw new GradpromptError('data-changed', `the ${part} rows are not those that the run began with`, {
       found: `${now.path}, ${now.sha256.slice(0, 12)}`,
       expected: `${before.path}, ${before.sha256.slice(0, 12)}`,
-      hint: 'bring the file back, or begin a new run',
+      hint: `${now.path === inMemory ? 'hand over the same rows in the same order' : 'bring the file back'}, or begin a new run`,
     })
   }
 }
@@ -86,6 +70,19 @@ export function refuseOtherModel(before: KnownModel | undefined, model: Language
     expected: `${before.name}, ${before.hash.slice(0, 12)}`,
     hint: 'bring the model back, or begin a new run',
   })
+}
+
+/** Warnings of modules that are not those that a run began with. */
+export function moduleWarnings(
+  details: Partial<RunDetails> | undefined,
+  modules: Readonly<Record<string, string>>,
+): WarningEvent[] {
+  const changed = Object.entries(modules).filter(([path, hash]) => (details?.modules?.[path] ?? hash) !== hash)
+  return changed.map(([path]) => ({
+    event: 'warning',
+    code: 'module-changed',
+    message: `${path} has changed since the run began: what is computed from here on is the new file's`,
+  }))
 }
 
 /** A warning where a resumed run may not come to the bits that it would have come to. */

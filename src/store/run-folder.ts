@@ -120,6 +120,10 @@ export class Run {
     await this.#lock?.release()
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
   #forWriting(): void {
     if (this.#lock === undefined) throw new Error(`${this.folder} was opened for reading`)
   }

@@ -1,6 +1,6 @@
 import { GradpromptError } from '../errors.js'
 import { type Checkpoint, shortName } from '../model/checkpoint.js'
-import { hashModel } from '../model/weight-file.js'
+import { hashModel } from '../model/weights/weight-file.js'
 import type { PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { readSources } from '../sources/initial-prompts.js'
@@ -15,7 +15,7 @@ export async function checkMethod(
   checkpoint: Checkpoint,
 ): Promise<void> {
   const { config: model, files } = checkpoint
-  const method = promptMethods.get(options.type)!
+  const method = promptMethods.get(options.type)
   const problem = method.check?.(options, model)
   if (problem !== undefined)
     throw new GradpromptError('invalid-config', problem, {

@@ -1,10 +1,16 @@
 import { z } from 'zod'
+import { type OpenOption, ownSources, withOwnEntries } from '../config/own-entries.js'
 import { configProblem, invalidConfig } from '../config/problems.js'
 import { checkTask, checkTurns, hasDev, taskShape, template, turnsOf } from '../data/task-config.js'
 import { compileTemplate } from '../data/template.js'
 import { aggregates } from '../data/verbalizer.js'
+import { allLossSchemas, losses, lossSchemas } from '../losses/index.js'
+import type { Loss } from '../losses/loss.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
-import { methodSchemas, promptMethods } from '../prompts/methods/index.js'
+import type { PromptMethod } from '../prompts/method.js'
+import { allMethodSchemas, methodSchemas, promptMethods } from '../prompts/methods/index.js'
+import type { ModulePath } from '../registry.js'
+import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
 
 const count = z.int().min(1)
 
@@ -73,6 +79,10 @@ const train = z.strictObject({
   maxGradientNorm: z.number().positive().nullable().default(1).describe('gradients are scaled down to this norm; null: never'),
   accumulate: count.default(1).describe('batches whose gradients make one optimiser step'),
   labelSmoothing: z.number().min(0).lt(1).default(0).describe('share of the target that is spread over the vocabulary'),
+  loss: z
+    .discriminatedUnion('type', lossSchemas)
+    .optional()
+    .describe("what is minimised; by default the cross entropy of the answers' tokens, with train.labelSmoothing"),
   regularization: regularization
     .optional()
     .describe('hold the prompted model to what the frozen one, without a prompt, says at the labels'),
@@ -133,12 +143,65 @@ export const configSchema = z.strictObject({
 
 type Parsed = z.output<typeof configSchema>
 
-/** A config as a user writes it: only `data.train`, `template` and `answer` are needed, and of conversations the data alone. */
-export type ConfigInput = Omit<z.input<typeof configSchema>, 'template' | 'answer'> &
+/** A method of people's own: an object, or the path of its module, with the options that it declares. */
+export interface OwnMethod {
+  readonly type: ModulePath | PromptMethod
+  readonly [option: string]: unknown
+}
+
+/** The same of a loss. */
+export interface OwnLoss {
+  readonly type: ModulePath | Loss
+  readonly [option: string]: unknown
+}
+
+type Input = Omit<z.input<typeof configSchema>, 'template' | 'answer'> &
   Partial<Pick<z.input<typeof configSchema>, 'template' | 'answer'>>
+type TrainInput = NonNullable<Input['train']>
+
+/** A config as a user writes it: only `data.train`, `template` and `answer` are needed, and of conversations the data alone. */
+export type ConfigInput = OpenInput<Omit<Input, 'method' | 'train'>> & {
+  method?: Input['method'] | OwnMethod
+  train?: (Omit<TrainInput, 'loss'> & { loss?: TrainInput['loss'] | OwnLoss }) | undefined
+}
 /** A config with every default filled in. It parses to itself. */
 export type Config = Omit<Parsed, 'train'> & {
   train: Omit<Parsed['train'], 'keep' | 'learningRate'> & { keep: 'best' | 'last'; learningRate: number }
+}
+
+/** The options that may name people's own entries. */
+const openOptions: readonly OpenOption[] = [...taskOpenOptions, ['method.type', promptMethods], ['train.loss.type', losses]]
+
+/**
+ * A config whose own entries are loaded: `parseConfig` then knows them and their options.
+ * @param run the run that the config is of, for the message when a file is missing
+ */
+export const loadConfigEntries = <Given>(input: Given, run?: string): Promise<Given> => withOwnEntries(input, openOptions, run)
+
+/** The modules that a config names, with the hashes of their files. */
+export const configSources = (config: Config): Record<string, string> => ownSources(config, openOptions)
+
+let known: { readonly version: string; readonly schema: typeof configSchema } | undefined
+
+/** The schema with the options of people's own methods and losses that were loaded. */
+function fullSchema(): typeof configSchema {
+  const version = `${promptMethods.version} ${losses.version}`
+  if (known?.version === version) return known.schema
+  const method = z
+    .discriminatedUnion('type', allMethodSchemas() as typeof methodSchemas)
+    .prefault({ type: 'prompt-tuning' })
+    .describe(configSchema.shape.method.description!)
+  const loss = z
+    .discriminatedUnion('type', allLossSchemas() as unknown as typeof lossSchemas)
+    .optional()
+    .describe(train.shape.loss.description!)
+  const { description } = configSchema.shape.train
+  known = {
+    version,
+    schema: configSchema.extend({ method, train: train.extend({ loss }).prefault({}).describe(description!) }),
+  }
+  jsonSchema = undefined
+  return known.schema
 }
 
 /**
@@ -147,7 +210,7 @@ export type Config = Omit<Parsed, 'train'> & {
  * @throws GradpromptError `unknown-option` (with the nearest known option) or `invalid-config` (with the option's path)
  */
 export function parseConfig(input: unknown, { source = 'config' }: { source?: string } = {}): Config {
-  const parsed = configSchema.safeParse(input)
+  const parsed = fullSchema().safeParse(input)
   if (!parsed.success) throw configProblem(parsed.error.issues, input, configJsonSchema(), source)
   const config = parsed.data
   checkTogether(config, source)
@@ -158,7 +221,7 @@ export function parseConfig(input: unknown, { source = 'config' }: { source?: st
     train.beta2 ??= 0.999
   }
   train.epsilon ??= train.optimizer === 'adamw' ? 1e-8 : 1e-30
-  const learningRate = train.learningRate ?? promptMethods.get(config.method.type)!.learningRate
+  const learningRate = train.learningRate ?? promptMethods.get(config.method.type).learningRate
   return { ...config, train: { ...train, learningRate, keep: train.keep ?? (hasDev(config) ? 'best' : 'last') } }
 }
 
@@ -181,6 +244,11 @@ function checkTogether(config: Parsed, source: string): void {
     refuse(`train.warmup (${train.warmup} steps) is longer than train.steps (${train.steps})`, 'shorten the warm-up')
   if (train.optimizer !== 'adamw' && train.beta2 !== undefined)
     refuse(`train.beta2 belongs to train.optimizer: adamw, not to ${train.optimizer}`, 'leave train.beta2 out')
+  if (train.loss !== undefined && train.labelSmoothing > 0)
+    refuse(
+      'train.labelSmoothing belongs to the loss that stands where train.loss is not given',
+      'keep one of the two: train.loss: { type: cross-entropy, labelSmoothing: 0.1 }',
+    )
   const { regularization, distillation } = train
   if (regularization && distillation && regularization.temperature !== distillation.temperature)
     refuse(
@@ -224,8 +292,10 @@ let jsonSchema: z.core.JSONSchema.JSONSchema | undefined
 
 /** The config's JSON Schema (draft 2020-12), for editors and for the list of options. */
 export function configJsonSchema(): z.core.JSONSchema.JSONSchema {
-  jsonSchema ??= z.toJSONSchema(configSchema, {
+  const schema = fullSchema()
+  jsonSchema ??= z.toJSONSchema(schema, {
     io: 'input',
+    unrepresentable: 'any',
     override: ({ jsonSchema }) => {
       // The range of exact integers says nothing to a reader.
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum

@@ -47,7 +47,7 @@ export async function scoreControl(
       numVirtualTokens: 0,
       truncate: true,
       // The base model chooses among the same labels.
-      tasks: promptMethods.get(config.method.type)?.tasks?.(config.method),
+      tasks: promptMethods.find(config.method.type)?.tasks?.(config.method),
     })
     const rows = records.map((record, i) => builder.scoring(record, i))
     const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)

@@ -22,7 +22,7 @@ export async function refuseUnfitData(
   { config: model }: Pick<Checkpoint, 'config'>,
   loadTokenizer: () => Promise<Encoder>,
 ): Promise<void> {
-  const method = promptMethods.get(config.method.type)!
+  const method = promptMethods.get(config.method.type)
   const examples = method.examples?.(config.method) ?? 0
   if (examples > task.train.length) throw tooFewRows(examples, task.train.length)
   const limit = method.textLimit?.(config.method)

@@ -1,22 +1,35 @@
+import { declareCode } from '../code-identity.js'
 import { plainRow } from '../data/soft-tokens.js'
 import { GradpromptError } from '../errors.js'
+import { hiddenDifference } from '../losses/hidden-difference.js'
+import { type ActiveLoss, type LossTerm, lossTerm } from '../losses/loss.js'
+import { teacherDivergence } from '../losses/teacher-divergence.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import { type Checkpoint, shortName } from '../model/checkpoint.js'
 import type { LanguageModel } from '../model/language-model.js'
 import type { LabelledRow } from '../model/row.js'
-import type { Teaching } from '../model/teacher.js'
-import { hashModel } from '../model/weight-file.js'
+import { hashModel } from '../model/weights/weight-file.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
 import type { InitialisationContext } from '../prompts/method.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { staticRows } from '../prompts/static.js'
 import { sourceWeights } from '../prompts/transfer.js'
-import { activePrompt } from '../sources/prompt.js'
+import { loadPrompt } from '../sources/prompt.js'
 import { promptPath, readPrompt } from '../store/prompt-file.js'
 import type { Config } from './config.js'
 import { createTeacher, type Teacher } from './regularization.js'
 
 type Distillation = NonNullable<Config['train']['distillation']>
+
+type Teaching = Pick<Config['train'], 'regularization' | 'distillation'>
+
+/** The losses that a run's options hold the prompt to a teacher by; what the teacher says of a batch comes from `lessons`. */
+export function teacherLosses({ regularization, distillation }: Teaching): ActiveLoss[] {
+  const { temperature } = regularization ?? distillation ?? {}
+  if (temperature === undefined) return []
+  const divergence = lossTerm(teacherDivergence, { type: 'teacher-divergence', temperature })
+  return distillation?.hidden ? [divergence, lossTerm(hiddenDifference, { type: 'hidden-difference' })] : [divergence]
+}
 
 /**
  * What a run's options teach beside the labels: the frozen model (`train.regularization`), another prompt (`train.distillation`), or
@@ -24,19 +37,21 @@ type Distillation = NonNullable<Config['train']['distillation']>
  *
  * @param start the prompt before its first step
  * @param exampleRows what the task is like: with `train.distillation.scale`
+ * @returns of a batch's rows the terms of `teacherLosses`
  * @throws GradpromptError as `distillationTeacher`; `invalid-config`
  */
 export async function lessons(
-  { regularization, distillation }: Pick<Config['train'], 'regularization' | 'distillation'>,
+  train: Teaching,
   start: ActivePrompt,
   model: LanguageModel,
   exampleRows: InitialisationContext['exampleRows'] = () => [],
-): Promise<((rows: readonly LabelledRow[]) => Promise<Teaching>) | undefined> {
+): Promise<(rows: readonly LabelledRow[]) => Promise<LossTerm[]>> {
+  const { regularization, distillation } = train
   const teachers: { weight: number; temperature: number; teacher: Teacher }[] = []
   let distiller: Teacher | undefined
   let near = 1
   if (regularization) {
-    await model.prepare(undefined, ['logits'])
+    await model.prepareLogits(undefined)
     teachers.push({ ...regularization, teacher: createTeacher(model, undefined, { read: reader(start, undefined, model) }) })
   }
   if (distillation) {
@@ -44,8 +59,9 @@ export async function lessons(
     if (distillation.scale === 'neurons') near = await overlap(distillation.from, start, model, exampleRows)
     teachers.push({ ...distillation, weight: distillation.weight * near, teacher: distiller })
   }
+  const [divergence, difference] = teacherLosses(train)
   const [first] = teachers
-  if (first === undefined) return undefined
+  if (first === undefined || divergence === undefined) return () => Promise.resolve([])
   const { temperature } = first
   const weight = teachers.reduce((sum, teacher) => sum + teacher.weight, 0)
   return async rows => {
@@ -60,9 +76,10 @@ export async function lessons(
               { temperature, vocabSize: model.config.vocabSize },
             ),
           )
-    const hidden =
-      distiller && distillation?.hidden ? { weight: distillation.hidden * near, rows: await distiller.hidden(rows) } : undefined
-    return { weight, temperature, logProbabilities, hidden }
+    const terms: LossTerm[] = [{ ...divergence, data: { weight, rows: logProbabilities } }]
+    if (difference)
+      terms.push({ ...difference, data: { weight: distillation!.hidden * near, rows: await distiller!.hidden(rows) } })
+    return terms
   }
 }
 
@@ -93,7 +110,7 @@ export async function distillationTeacher(
   }
   const teachers: Teacher[] = []
   for (const path of paths) {
-    const prompt = activePrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), model)
+    const prompt = await loadPrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), model)
     teachers.push(createTeacher(model, underOwnTask(prompt, tasks), { withHidden, read: reader(start, prompt, model) }))
   }
   if (teachers.length === 1) return teachers[0]!
@@ -121,7 +138,7 @@ async function overlap(
   const paths = typeof from === 'string' ? [from] : from
   const teachers = await Promise.all(
     paths.map(async path =>
-      path === sourcePrompt ? start : activePrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), model),
+      path === sourcePrompt ? start : loadPrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), model),
     ),
   )
   const [teacher] = teachers
@@ -150,7 +167,7 @@ export async function checkTeachers(distillation: Pick<Distillation, 'from'> | u
   if (distillation === undefined || distillation.from === sourcePrompt) return
   const base = { config: checkpoint.config, name: shortName(checkpoint), hash: await hashModel(checkpoint.files) }
   for (const path of [distillation.from].flat())
-    activePrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), base)
+    await loadPrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), base)
 }
 
 /** Rows as a teacher sees them: with soft tokens only where its own template had the same; otherwise with the words that these start from. */
@@ -165,7 +182,8 @@ function reader(student: ActivePrompt, teacher: ActivePrompt | undefined, model:
 function underOwnTask(teacher: ActivePrompt, tasks: readonly string[] | undefined): ActivePrompt {
   const { forTask, ...method } = teacher.method
   const own = teacher.method.tasks?.(teacher.config)?.names
-  return forTask && own?.join('\n') === tasks?.join('\n') ? teacher : { ...teacher, method }
+  if (forTask && own?.join('\n') === tasks?.join('\n')) return teacher
+  return { ...teacher, method: declareCode(import.meta.url, method, [teacher.method]) }
 }
 
 /** Log-probabilities at temperature 1 that are, at the given one, the weighted mean of the teachers' probabilities. */

@@ -5,27 +5,27 @@ import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows.js'
 import { splitRecords } from '../data/split.js'
 import { drawTemplate, exampleRows, type Task, taskRows } from '../data/task.js'
 import { countWords, weightGradient, wordParameter } from '../data/verbalizer.js'
-import { GradpromptError } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import { type ScoredPart, writePredictions } from '../evaluate/predictions.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import { contentFreeRow, type Evaluation, type ScoreOptions, scoreRows, summary } from '../evaluate/score.js'
+import type { LossTerm } from '../losses/loss.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
-import type { Teaching } from '../model/teacher.js'
 import type { PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { readSources } from '../sources/initial-prompts.js'
 import { peakMemory } from '../store/environment.js'
 import { type PromptFile, writePrompt } from '../store/prompt-file.js'
-import { type Run, startName } from '../store/run-folder.js'
+import { startName } from '../store/run-folder.js'
+import type { RunSession } from '../store/run-session.js'
 import type { Config } from './config.js'
 import { controlInstruction, type ScoredControl, scoreControl } from './control.js'
-import { lessons } from './distillation.js'
 import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf, type RowPlace } from './frozen-rows.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
+import { learnedAnswers, runLosses, termsOf } from './losses.js'
 import { totalSteps } from './schedule.js'
 
 const wordLearningRate = 0.05
@@ -36,7 +36,7 @@ export interface Job {
   readonly task: Task
   readonly model: LanguageModel
   readonly rows: RowBuilder
-  /** Of every template that a training row may have; `rows` is the first. */
+  /** Of every template that a training row may have, and for each of them of every text that is learned of a record. */
   readonly builders: readonly RowBuilder[]
   /** What calibrates scores: `evaluate.calibrate`. */
   readonly contentFree: ScoringRow | undefined
@@ -50,8 +50,10 @@ export interface Job {
   readonly steps: number
   /** What the layers below the method make of a step's rows, where that is kept. */
   readonly frozen: FrozenRows | undefined
-  /** What rows' labels are held to beside themselves. */
-  readonly teach: ((rows: readonly TrainingRow[]) => Promise<Teaching>) | undefined
+  /** What is minimised over a step's rows. */
+  readonly losses: (rows: readonly TrainingRow[]) => Promise<readonly LossTerm[]>
+  /** Rows that each record makes, which belong together. */
+  readonly answers: number
 }
 
 /**
@@ -59,13 +61,15 @@ export interface Job {
  * @throws GradpromptError as `taskRows`, and as the method and the compiler do
  */
 export async function prepareJob(config: Config, task: Task, model: LanguageModel): Promise<Job> {
-  const method = promptMethods.get(config.method.type)!
+  const method = promptMethods.get(config.method.type)
   const { tokenizer } = model
   const contextLength = model.config.maxPositionEmbeddings
   const examples = exampleRows(config, task, { tokenizer, contextLength })
   const resolved =
     method.resolve?.(config.method, { tokenizer, exampleRows: examples, template: config.template }) ?? config.method
+  const answers = learnedAnswers(config)
   const { builder, builders, truncated } = taskRows(config, task, {
+    learned: answers,
     tokenizer,
     contextLength,
     numVirtualTokens: method.placement(resolved, model.config).numVirtualTokens,
@@ -87,14 +91,10 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
   const shapes = [...method.parameters(resolved, model.config), ...wordWeights(config, task)]
   for (const { name, shape } of wordWeights(config, task)) parameters.set(name, new Float32Array(shape[0]!))
-  const { labelSmoothing, regularization, distillation } = config.train
   const steps = totalSteps(config.train, task.train.length)
   const frozen = frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
-  const gradient = frozen ? 'gradientFromFrozen' : 'gradient'
-  const hiddenTerm = distillation !== undefined && distillation.hidden > 0
-  const { temperature } = regularization ?? distillation ?? {}
-  await model.prepare(prompt, [gradient], { labelSmoothing, temperature, hiddenTerm })
-  const teach = await lessons(config.train, prompt, model, examples)
+  await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined })
+  const losses = await termsOf(config.train, prompt, model, examples)
   const state = startLearning(parameters, shapes, config.train, steps)
   return {
     config,
@@ -109,49 +109,38 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     state,
     steps,
     frozen,
-    teach,
+    losses,
+    answers: answers.length,
   }
 }
 
-export interface JobOptions {
-  readonly onEvent?: ((event: GradpromptEvent) => void) | undefined
-  readonly onProgress?: ((progress: ScoringProgress) => void) | undefined
-  readonly signal?: AbortSignal | undefined
-  /** When the work on this job began, on the clock of `performance.now()`. */
-  readonly started: number
-}
+/** What a tuning run is told through, and writes by. */
+export type TuneSession = RunSession<GradpromptEvent, ScoringProgress>
 
 /**
  * Learns from where `job.state` stands, scores what came of it, and writes the run's prompt and result.
  * @throws GradpromptError `loss-not-finite`; `aborted`, with the way to go on
  */
-export async function runJob(job: Job, run: Run, options: JobOptions): Promise<{ result: RunResult; prompt: PromptFile }> {
-  try {
-    return await learnAndScore(job, run, options)
-  } catch (error) {
-    if (!(error instanceof GradpromptError && error.code === 'aborted')) throw error
-    throw new GradpromptError('aborted', `stopped after step ${job.state.step} of ${job.steps}`, {
-      hint: `gradprompt resume ${run.folder}`,
-      exitCode: 1,
-      cause: error,
-    })
-  }
+export function runJob(job: Job, session: TuneSession): Promise<{ result: RunResult; prompt: PromptFile }> {
+  return session.attempt(
+    () => learnAndScore(job, session),
+    () => ({
+      message: `stopped after step ${job.state.step} of ${job.steps}`,
+      hint: `gradprompt resume ${session.folder}`,
+    }),
+  )
 }
 
-async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, started }: JobOptions) {
+async function learnAndScore(job: Job, session: TuneSession) {
   const { config, task, model, rows, contentFree, prompt, shapes, state, steps } = job
-  const { folder } = run
-  const emit = (event: GradpromptEvent) => {
-    run.appendEvent(event)
-    onEvent?.(event)
-  }
-  const earlier = state.seconds
-  const elapsed = () => earlier + (performance.now() - started) / 1000
+  const { folder, signal } = session
+  const emit = (event: GradpromptEvent) => session.emit(event)
+  const elapsed = () => session.elapsed()
   const parameters = shapes.reduce((sum, { name, frozen }) => sum + (frozen ? 0 : state.parameters.get(name)!.length), 0)
   const scoring = (what: ScoringProgress['what']): ScoreOptions => ({
     batchSize: config.evaluate.batchSize,
     signal,
-    onProgress: (done, total) => onProgress?.({ what, done, total }),
+    onProgress: (done, total) => session.progress({ what, done, total }),
   })
   const evaluate = async (records: readonly DataRecord[], what: ScoredPart) => {
     const scored = records.map((record, i) => rows.scoring(record, i))
@@ -175,13 +164,13 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
     rows: { train: task.train.length, dev: task.dev.length, test: task.test.length },
     steps,
     folder,
-    seconds: (performance.now() - started) / 1000,
+    seconds: session.sitting(),
   })
   if (job.truncated > 0)
     emit({ event: 'warning', code: 'rows-truncated', message: `the text of ${job.truncated} rows was cut to fit the context` })
   // What the vectors read as before the first step is shown beside what they come to.
   if (state.step === 0 && prompt.method.inputRows) await writePrompt(join(folder, startName), promptFile(job))
-  const control = await devControl(job, run, emit, keepControl, scoring('base model'))
+  const control = await devControl(job, session, keepControl, scoring('base model'))
 
   const { train } = config
   const apart = shapes.some(({ heldOut }) => heldOut) ? holdOut(task, config.seed) : undefined
@@ -210,10 +199,11 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
     batch: batch.training,
     frozen: job.frozen && (step => job.frozen!(batch.places(step))),
     heldOutBatch: apart && batches(apart.heldOut, job).training,
-    teach: job.teach,
+    losses: job.losses,
+    groups: job.answers > 1 ? job.answers : undefined,
     beside: weights && learnWords,
     evaluate: task.scored.length > 0 ? evaluateDev : undefined,
-    writeCheckpoint: checkpoint => run.writeCheckpoint(checkpoint),
+    writeCheckpoint: checkpoint => session.writeCheckpoint(checkpoint),
     emit,
     elapsed,
     signal,
@@ -222,7 +212,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
   const kept = train.keep === 'best' && state.best !== null ? state.best : state.last
   if (kept !== null && kept.step !== state.step)
     for (const [name, values] of parametersOf(
-      await run.readCheckpoint(kept.step),
+      await session.readCheckpoint(kept.step),
       shapes,
       state.average ? 'average' : 'parameter',
     ))
@@ -238,7 +228,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
   const testControl = hasTest ? await scoreControl(model, config, task, task.test, scoring('base model on test')) : undefined
   if (testControl) await keepControl('test', testControl)
   const learned = promptFile(job)
-  await writePrompt(run.promptPath, learned)
+  await writePrompt(session.promptPath, learned)
   const { step: _, ...dev } = kept ?? { step: 0, metrics: {}, rows: 0 }
   const result: RunResult = {
     ...dev,
@@ -251,7 +241,7 @@ async function learnAndScore(job: Job, run: Run, { onEvent, onProgress, signal, 
     peakMemory: peakMemory(),
     folder,
   }
-  await run.writeResult(result)
+  await session.writeResult(result)
   emit({ event: 'result', ...result })
   return { result, prompt: learned }
 }
@@ -266,7 +256,7 @@ function wordWeights({ verbalizer }: Config, { labels }: Task): PromptParameter[
 /** The rows of each step. */
 function batches(
   records: readonly DataRecord[],
-  { config, rows, builders }: Job,
+  { config, rows, builders, answers }: Job,
 ): { places(step: number): RowPlace[]; training(step: number): TrainingRow[]; scoring(step: number): ScoringRow[] } {
   const { batchSize, bucket, accumulate } = config.train
   const { seed } = config
@@ -280,12 +270,19 @@ function batches(
   const drawn = (step: number) =>
     Array.from({ length: accumulate }, (_, i) => step * accumulate + i).flatMap(batch => {
       const epoch = Math.floor(batch / order.batchesPerEpoch)
-      return order.at(batch).map((row): RowPlace => ({ row, template: drawTemplate(builders.length, { seed, epoch, row }) }))
+      return order.at(batch).flatMap(row => {
+        const template = drawTemplate(builders.length / answers, { seed, epoch, row })
+        return Array.from({ length: answers }, (_, i): RowPlace => ({ row, template: template * answers + i }))
+      })
     })
   return {
     places: drawn,
     training: step => drawn(step).map(({ row, template }) => builders[template]!.training(records[row]!, row)),
-    scoring: step => drawn(step).map(({ row, template }) => builders[template]!.scoring(records[row]!, row)),
+    // What is scored of a record is one row, however many are learned.
+    scoring: step =>
+      drawn(step)
+        .filter(({ template }) => template % answers === 0)
+        .map(({ row, template }) => builders[template]!.scoring(records[row]!, row)),
   }
 }
 
@@ -302,20 +299,19 @@ function holdOut(task: Task, seed: number): { train: readonly DataRecord[]; held
 /** The control on the dev rows: scored once in a run's life, before its first step. */
 async function devControl(
   job: Job,
-  run: Run,
-  emit: (event: GradpromptEvent) => void,
+  session: TuneSession,
   keep: (part: ScoredPart, control: ScoredControl) => Promise<void>,
   scoring: ScoreOptions,
 ): Promise<Control> {
   const { config, task, model } = job
   const instruction = controlInstruction(config, task)
   if (task.scored.length === 0) return { instruction, metrics: {}, plain: { metrics: {} } }
-  const known = (await run.readEvents()).find(({ event }) => event === 'control') as ControlEvent | undefined
+  const known = (await session.readEvents()).find(({ event }) => event === 'control') as ControlEvent | undefined
   if (known !== undefined) return { instruction, metrics: known.metrics, plain: known.plain }
   const control = await scoreControl(model, config, task, task.scored, scoring)
   await keep('dev', control)
   const { metrics, plain } = control.scores
-  emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })
+  session.emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })
   return { instruction, metrics, plain }
 }
 

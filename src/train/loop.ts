@@ -2,9 +2,9 @@ import { setImmediate } from 'node:timers/promises'
 import type { TrainingRow } from '../data/rows.js'
 import { GradpromptError, refuseAborted } from '../errors.js'
 import type { Evaluation } from '../evaluate/score.js'
+import type { LossTerm } from '../losses/loss.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
-import type { Teaching } from '../model/teacher.js'
 import type { PromptParameter } from '../prompts/method.js'
 import type { Checkpoint, NamedTensor } from '../store/checkpoints.js'
 import { type Average, type AverageState, createAverage } from './average.js'
@@ -44,12 +44,14 @@ export interface LearningOptions {
   readonly steps: number
   /** Rows of a step, counted from 0. */
   readonly batch: (step: number) => readonly TrainingRow[]
+  /** How many rows in turn belong together, where a record makes several. */
+  readonly groups?: number | undefined
   /** Further rows of a step: parameters that are learned on held-out rows take their gradients from these. */
   readonly heldOutBatch?: ((step: number) => readonly TrainingRow[]) | undefined
   /** What the layers below the method make of a step's rows, where that is kept. */
   readonly frozen?: ((step: number) => Promise<Float32Array[]>) | undefined
-  /** What the rows of a step are held to beside their labels. */
-  readonly teach?: ((rows: readonly TrainingRow[]) => Promise<Teaching>) | undefined
+  /** What is minimised over a step's rows. */
+  readonly losses: (rows: readonly TrainingRow[]) => Promise<readonly LossTerm[]>
   /** Gradients of what is learned beside the prompt on a step's rows. */
   readonly beside?: ((step: number) => Promise<ReadonlyMap<string, Float32Array>>) | undefined
   /** Scores the prompt as it stands on the dev rows, where there are some. */
@@ -92,6 +94,10 @@ export async function learn(state: LearningState, options: LearningOptions): Pro
     return checkpointOf(state, options.shapes)
   }
 
+  const { groups } = options
+  const groupsOf = (batch: readonly TrainingRow[]) =>
+    groups === undefined ? undefined : Array.from({ length: batch.length / groups }, () => groups)
+
   /** What was saved before is further from the trouble; only when there is nothing is the brink itself worth keeping. */
   const outOfRange = async (step: number, loss: number, learningRate: number): Promise<never> => {
     if (saved === 0) await save(sound)
@@ -109,12 +115,8 @@ export async function learn(state: LearningState, options: LearningOptions): Pro
     const learningRate =
       train.learningRate * scheduleFactor({ schedule: train.schedule, warmup: train.warmup, steps }, state.step)
     const gradientOf = async (batch: readonly TrainingRow[], frozen?: readonly Float32Array[]) =>
-      model.promptGradient(prompt, batch, {
-        labelSmoothing: train.labelSmoothing,
-        teaching: await options.teach?.(batch),
-        frozen,
-      })
-    const { loss, divergence, gradients } = await gradientOf(rows, await options.frozen?.(state.step))
+      model.promptGradient(prompt, batch, { losses: await options.losses(batch), groups: groupsOf(batch), frozen })
+    const { loss, figures, gradients } = await gradientOf(rows, await options.frozen?.(state.step))
     if (options.heldOutBatch !== undefined) {
       const heldOut = await gradientOf(options.heldOutBatch(state.step))
       for (const { name } of options.shapes.filter(shape => shape.heldOut)) gradients.set(name, heldOut.gradients.get(name)!)
@@ -139,7 +141,7 @@ export async function learn(state: LearningState, options: LearningOptions): Pro
       event: 'step',
       step: state.step,
       loss,
-      ...(divergence !== undefined && { divergence }),
+      ...figures,
       learningRate,
       gradientNorm,
       tokens: rows.reduce((sum, { ids }) => sum + ids.length, 0),

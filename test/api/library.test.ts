@@ -8,16 +8,23 @@ test('what the package exports', () => {
     'GradpromptError',
     'LanguageModel',
     'Program',
+    'compareRuns',
     'compile',
     'evaluate',
     'exportPrompt',
+    'extend',
     'generate',
+    'listRuns',
     'loadModel',
     'nearestTokens',
+    'readRun',
     'resume',
     'resumeSearch',
+    'runEagerly',
     'search',
+    'serve',
     'tune',
+    'writeReport',
   ])
 })
 

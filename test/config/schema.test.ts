@@ -125,7 +125,7 @@ describe('unknown options', () => {
   test('the known ones are listed, and it comes before what may follow from it', () => {
     const error = refused({ data: { trian: 'a' }, template: 3, answer: '' })
     expect(error).toMatchObject({ code: 'unknown-option', found: 'trian', hint: 'did you mean data.train?' })
-    expect(error.expected).toBe('one of train, dev, test, columns, task, labels, limit, split, splitSeed')
+    expect(error.expected).toBe('one of train, dev, test, columns, readers, task, labels, limit, split, splitSeed')
   })
 
   test('no name is special', () => {

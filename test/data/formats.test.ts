@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { readRecords } from '../../src/data/read.js'
-import { dataReaders, readerFor, registerDataReader } from '../../src/data/readers/index.js'
+import { dataReaders, readerFor } from '../../src/data/readers/index.js'
 import { problem, problemOf } from '../support/problem.js'
 
 const read = (name: string, content: string | Uint8Array, options: Parameters<typeof readRecords>[1] = {}) =>
@@ -174,10 +174,12 @@ describe('the registry', () => {
     }
     const given = await read('a.what', 'x\ny', { format: lines })
     expect(given).toMatchObject({ records: [{ text: 'x' }, { text: 'y' }], format: 'lines', notices: [{ code: 'lines' }] })
-    registerDataReader(lines)
+    dataReaders.add(lines)
     expect((await read('a.lines', 'x')).records).toEqual([{ text: 'x' }])
-    expect(problem(() => registerDataReader(lines)).code).toBe('invalid-reader')
-    expect(problem(() => registerDataReader({ ...lines, name: 'other' })).found).toContain('.lines')
+    expect(problem(() => dataReaders.add({ ...lines, name: 'csv' })).code).toBe('name-taken')
+    expect(problem(() => dataReaders.add({ name: 'other', read: () => [] })).code).toBe('invalid-reader')
+    dataReaders.add({ ...lines, name: 'other', read: () => ({ columns: ['a'], records: [{ a: '1' }], origins: ['1'] }) })
+    expect((await read('a.lines', 'x')).records).toEqual([{ a: '1' }])
     expect(await problemOf(read('a.csv', 'x', { format: 'excel' }))).toMatchObject({ code: 'unknown-format', found: 'excel' })
   })
 })

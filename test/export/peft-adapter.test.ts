@@ -1,10 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
+import { peftAdapter } from '../../src/export/peft-adapter.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
-import { peftAdapter, readPeftAdapter } from '../../src/sources/peft-adapter.js'
+import { readPeftAdapter } from '../../src/sources/peft-adapter.js'
 import { problemOf } from '../support/problem.js'
 
 const fixtures = 'test/fixtures/prompt-methods'

@@ -2,7 +2,8 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { exportPeft, type PeftExport } from '../../src/export/peft.js'
+import { writeFolder } from '../../src/export/folder.js'
+import { type PeftExport, writePeft } from '../../src/export/peft.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 
 const adapter = ({ data, shape }: { data: Float32Array; shape: readonly [number, number] }) => ({
@@ -18,8 +19,12 @@ const adapter = ({ data, shape }: { data: Float32Array; shape: readonly [number,
   tensors: [{ name: 'prompt_embeddings', shape, data }],
 })
 
+type Options = Omit<PeftExport, 'folder'> & { readonly out: string }
+
+const exportPeft = ({ out, ...options }: Options) => writeFolder(out, folder => writePeft({ ...options, folder }))
+
 let folder: string
-let options: PeftExport
+let options: Options
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'gradprompt-peft-'))
   options = {
@@ -31,7 +36,7 @@ beforeEach(async () => {
 })
 afterEach(() => rm(folder, { recursive: true }))
 
-describe('exportPeft', () => {
+describe('a PEFT adapter', () => {
   test('writes the folder that PEFT reads', async () => {
     await exportPeft(options)
     expect((await readdir(options.out)).sort()).toEqual(['README.md', 'adapter_config.json', 'adapter_model.safetensors'])
@@ -57,18 +62,8 @@ describe('exportPeft', () => {
     await file.close()
     const card = await readFile(join(options.out, 'README.md'), 'utf8')
     expect(card).toContain('base_model: "HuggingFaceTB/SmolLM2-135M-Instruct"')
-    expect(card).not.toContain('self-test')
+    expect(card).toContain('self-test.json')
     expect(await readdir(join(folder, 'deep'))).toEqual(['adapter'])
-  })
-
-  test('with its self-test beside', async () => {
-    const selfTest = {
-      format: 'gradprompt-self-test-1' as const,
-      cases: [{ ids: [1, 2], greedy: [3], top: [{ id: 3, logit: 1.5 }], margin: 0.5 }],
-    }
-    await exportPeft({ ...options, selfTest })
-    expect(JSON.parse(await readFile(join(options.out, 'self-test.json'), 'utf8'))).toEqual(selfTest)
-    expect(await readFile(join(options.out, 'README.md'), 'utf8')).toContain('self-test.json')
   })
 
   test('fills an empty folder, and leaves any other alone', async () => {
@@ -98,6 +93,6 @@ describe('exportPeft', () => {
     await expect(exportPeft({ ...options, position: 'after-bos' })).rejects.toThrow(
       expect.objectContaining({ code: 'position-not-exportable', found: 'position: after-bos' }),
     )
-    expect(await readdir(folder)).toEqual([])
+    expect(await readdir(join(folder, 'deep'))).toEqual([])
   })
 })

@@ -89,7 +89,7 @@ describe('an answer ends', () => {
     await begun
     await engine.dispose()
     for (const { finishReason } of await Promise.all(requests)) expect(finishReason).toBe('aborted')
-    expect(await failure(engine.generate({ ids: [1], maxNewTokens: 1 }))).toMatchObject({ code: 'engine-disposed' })
+    expect(await failure(engine.generate({ ids: [1], maxNewTokens: 1 }))).toMatchObject({ code: 'disposed' })
   })
 
   test('at once when nothing is asked for', async () => {

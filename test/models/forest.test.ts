@@ -1,5 +1,7 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
+import { crossEntropy } from '../../src/losses/cross-entropy.js'
+import { lossTerm } from '../../src/losses/loss.js'
 import type { ActivePrompt, SoftPrompt } from '../../src/model/active-prompt.js'
 import { Forest } from '../../src/model/forest.js'
 import { LanguageModel } from '../../src/model/language-model.js'
@@ -93,11 +95,12 @@ describe('sharing changes nothing', () => {
             .map(ids => [...ids, 17, 23])
             .map(ids => ({ ids, labels: ids.map((id, i) => (i >= ids.length - 2 ? id : -100)) }))
           const prompt = activePrompt(position as Placement)!
-          const whole = await model.promptGradient(prompt, rows, { labelSmoothing })
+          const losses = [lossTerm(crossEntropy, { type: 'cross-entropy', labelSmoothing })]
+          const whole = await model.promptGradient(prompt, rows, { losses })
           const sum = new Float32Array(PROMPT.data.length)
           let loss = 0
           for (const row of rows) {
-            const part = await model.promptGradient(prompt, [row], { labelSmoothing })
+            const part = await model.promptGradient(prompt, [row], { losses })
             loss += part.loss / rows.length
             for (const [i, x] of part.gradients.get('prompt')!.entries()) sum[i]! += x / rows.length
           }

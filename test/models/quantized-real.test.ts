@@ -1,12 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import { placementOf } from '../../src/model/active-prompt.js'
 import { Forest } from '../../src/model/forest.js'
-import { integerWeights } from '../../src/model/integer-weights.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { programSpec } from '../../src/model/model-programs.js'
-import { quantizedBytes, quantizedWeights } from '../../src/model/quantized-weights.js'
+import { readingRequest } from '../../src/model/model-programs.js'
+import { logitsReading } from '../../src/model/readings.js'
+import { integerWeights } from '../../src/model/weights/integer-weights.js'
+import { quantizedBytes, quantizedWeights } from '../../src/model/weights/quantized-weights.js'
 import { mean } from '../../src/numbers.js'
 import { multipliesBytes } from '../../src/program/byte-products.js'
+import { specOf } from '../../src/program/open-programs.js'
 import { Program, type WeightFile } from '../../src/program/program.js'
 
 /** Greedy tokens and their log-probabilities at every position of [length, vocabSize] logits. */
@@ -35,7 +37,7 @@ describe('the bundled model with weights in 8 bits', () => {
     const { inputs } = forest.inputs(targets)
     const run = async (weights: WeightFile) => {
       const program = await Program.compile({
-        ...programSpec(model, 'logits', undefined, { children: forest.hasChildren }),
+        ...specOf(readingRequest(model, logitsReading, undefined, { children: forest.hasChildren })),
         weights,
       })
       const { logits } = await program.run(inputs)

@@ -40,7 +40,7 @@ describe('a function with a gradient serves every size', () => {
     const inputs = { x: random(1, [rows, 4]), w: random(2, [4, 3]) }
     const compiled = await (await opened).runWithShapes(inputs)
     const eager = await runEagerly(spec, inputs)
-    for (const name of ['loss', 'dx', 'dw']) {
+    for (const name of ['loss', 'dx', 'dw'] as const) {
       expect(compiled[name]!.shape).toEqual(eager[name]!.shape)
       expect(difference(compiled[name]!.data, eager[name]!.data)).toBeLessThan(1e-5)
     }
@@ -154,7 +154,7 @@ describe('a size of 1 where the range allows more', () => {
     [5, 5],
   ])('%i by %i', async (R, T) => {
     const inputs = { x: random(1, [R, T]), y: random(2, [R, 1]), z: random(3, [T]) }
-    const compiled = await (await opened).runWithShapes(inputs)
+    const compiled: Awaited<ReturnType<Program['runWithShapes']>> = await (await opened).runWithShapes(inputs)
     const eager = await runEagerly({ name: 'broadcast', inputs: spec.inputs, fn }, inputs)
     for (const [name, { data, shape }] of Object.entries(eager)) {
       expect(compiled[name]!.shape).toEqual(shape)
@@ -178,7 +178,8 @@ describe('narrow and wide ranges', () => {
       const inputs = { x: random(1, [size, 2]), y: random(2, [size + 1]) }
       const compiled = await program.run({ x: inputs.x.data, y: inputs.y.data })
       const eager = await runEagerly({ name: 'range', inputs: spec.inputs, fn }, inputs)
-      for (const name of ['mean', 'flat']) expect(difference(compiled[name]!, eager[name]!.data, 1e-2)).toBeLessThan(1e-5)
+      for (const name of ['mean', 'flat'] as const)
+        expect(difference(compiled[name]!, eager[name]!.data, 1e-2)).toBeLessThan(1e-5)
     }
   })
 })

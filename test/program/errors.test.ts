@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { tf } from '../../kernels/tf.js'
 import type { GradpromptError } from '../../src/errors.js'
 import { type CompileSpec, compile } from '../../src/program/compile.js'
+import { runEagerly } from '../../src/program/eager.js'
 import { ownCache } from '../support/cache.js'
 import { problemOf } from '../support/problem.js'
 
@@ -26,25 +27,53 @@ async function refusal(fn: (inputs: Tensors) => Tensors, marker: string, spec = 
 }
 
 describe('a function that cannot be compiled is refused, and its line named', () => {
-  test('an operation without a lowering', async () => {
+  test('an operation that is not known', async () => {
     const error = await refusal(({ x }) => {
       const y = tf.mul(x!, 2)
-      return { y: tf.cumprod(y) } // cumprod
-    }, 'cumprod')
+      return { y: tf.erf(tf.localResponseNormalization(tf.reshape(y, [1, -1, 4]) as tf.Tensor3D)) } // LRN
+    }, 'LRN')
     expect(error.code).toBe('unsupported-operation')
-    expect(error.message).toContain('Cumprod')
+    expect(error.message).toContain('LRN')
     expect(error.expected).toContain('Cumsum')
+    expect(error.hint).toContain('docs/compile.md')
   })
 
-  test('an operation without a lowering, in a gradient', async () => {
-    const fn = ({ x }: Tensors) => ({ y: tf.grad(z => tf.sum(tf.prod(z, 1)))(x!) })
+  test('an operation that is not known, in a gradient', async () => {
+    const fn = ({ x }: Tensors) => ({
+      y: tf.grad(z => tf.sum(tf.relu(tf.avgPool(tf.reshape(z, [-1, 4, 1]) as tf.Tensor3D, 2, 2, 'valid'))))(x!),
+    })
     const error = await problemOf(compile(fn, R4))
-    expect([error.code, error.message]).toEqual(['unsupported-operation', expect.stringContaining('Cumprod')])
+    expect([error.code, error.message]).toEqual(['unsupported-operation', expect.stringContaining('AvgPool')])
   })
 
-  test('gather in batches', async () => {
-    const fn = ({ x }: Tensors) => ({ y: tf.gather(x!, tf.zeros([x!.shape[0]!, 2], 'int32'), 1, 1) })
-    expect((await problemOf(compile(fn, R4))).code).toBe('unsupported-operation')
+  test('a gradient that TF.js does not have', async () => {
+    const error = await refusal(({ x }) => {
+      const loss = (z: tf.Tensor) => tf.sum(tf.cumprod(z, 1)) as tf.Scalar
+      return { y: tf.grad(loss)(x!) } // no gradient
+    }, 'no gradient')
+    expect([error.code, error.message]).toEqual(['no-gradient', expect.stringContaining('Cumprod')])
+  })
+
+  test('batches that do not fit', async () => {
+    const fn = ({ x }: Tensors) => ({ y: tf.gather(x!, tf.zeros([3, 2], 'int32'), 1, 1) })
+    expect((await problemOf(compile(fn, R4))).code).toBe('shape-mismatch')
+  })
+
+  test('what throws', async () => {
+    const error = await refusal(({ x }) => {
+      const y = tf.neg(x!)
+      throw new Error(`I cannot do ${y.rank}`) // throws
+    }, 'throws')
+    expect([error.code, error.message]).toEqual(['function-failed', expect.stringContaining('I cannot do 2')])
+  })
+
+  test('what throws at some sizes', async () => {
+    const error = await refusal(({ x }) => {
+      const { values } = tf.topk(tf.transpose(x!), 7) // seven of one
+      return { values }
+    }, 'seven of one')
+    expect([error.code, error.found]).toEqual(['function-failed', expect.stringContaining('R=1')])
+    expect(error.hint).toContain('dims')
   })
 
   test('a number that no polynomial of the sizes explains', async () => {
@@ -137,9 +166,41 @@ describe('a function that cannot be compiled is refused, and its line named', ()
     }
   })
 
-  test('an output that is no tensor', async () => {
-    const fn = () => ({ y: 3 }) as unknown as Tensors
-    expect((await problemOf(compile(fn, R4))).code).toBe('invalid-output')
+  test.each<[string, unknown, string]>([
+    ['a number', { y: 3 }, 'The output y is not a tensor'],
+    ['nothing', undefined, 'does not return tensors by name'],
+    ['a list', [], 'does not return tensors by name'],
+    ['an empty object', {}, 'does not return tensors by name'],
+  ])('%s instead of tensors', async (_, returned, message) => {
+    const error = await problemOf(compile(() => returned as Tensors, R4))
+    expect([error.code, error.message]).toEqual(['invalid-output', expect.stringContaining(message)])
+  })
+
+  test('a promise among the outputs', async () => {
+    const fn = () => ({ y: Promise.reject(new Error('never seen')) }) as unknown as Tensors
+    expect((await problemOf(compile(fn, R4))).message).toBe('The output y is not a tensor')
+  })
+
+  test('a tensor instead of tensors by name', async () => {
+    const error = await problemOf(compile(({ x }) => x as unknown as Tensors, R4))
+    expect([error.code, error.found]).toEqual(['invalid-output', 'a tensor'])
+  })
+
+  test.each<[string, (inputs: Tensors) => unknown]>([
+    ['an async function', async ({ x }) => ({ y: tf.neg(x!) })],
+    ['a promise', ({ x }) => Promise.resolve({ y: tf.neg(x!) })],
+    ['a promise that is rejected', () => Promise.reject(new Error('never seen'))],
+  ])('%s', async (_, fn) => {
+    const error = await problemOf(compile(fn as (inputs: Tensors) => Tensors, R4))
+    expect([error.code, error.hint]).toEqual(['asynchronous-function', expect.stringContaining('await')])
+  })
+
+  test('a value that is read later', async () => {
+    const error = await refusal(({ x }) => {
+      void tf.max(x!).data() // read later
+      return { y: tf.neg(x!) }
+    }, 'read later')
+    expect(error.code).toBe('data-dependent')
   })
 
   test('a tensor of another function', async () => {
@@ -219,9 +280,36 @@ describe('a run that does not fit is refused', () => {
     expect((await problemOf(program.run({ x: shaped(3, 4), y: shaped(2, 6) }))).code).toBe('shape-mismatch')
   })
 
-  test('an index outside a table', async () => {
+  test.each([99, -1, -(2 ** 31)])('an index outside a table: %i', async index => {
     const program = await opened
-    const error = await problemOf(program.run({ ...good, i: Int32Array.of(2, 99) }))
+    const error = await problemOf(program.run({ ...good, i: Int32Array.of(2, index) }))
     expect([error.code, error.exitCode]).toEqual(['run-failed', 1])
+  })
+
+  test.each<[string, (x: tf.Tensor, i: tf.Tensor) => tf.Tensor]>([
+    ['gather in batches', (x, i) => tf.gather(x, i, 1, 1)],
+    ['gatherND', (x, i) => tf.gatherND(x, i)],
+    ['scatterND', (_, i) => tf.scatterND(i, tf.ones([2]), [2, 3])],
+  ])('an index outside: %s', async (_, fn) => {
+    const program = await compile(({ x, i }) => ({ y: fn(x, i) }), {
+      inputs: { x: { shape: [2, 3], dtype: 'float32' }, i: { shape: [2, 2], dtype: 'int32' } },
+    })
+    const x = Float32Array.of(1, 2, 3, 4, 5, 6)
+    await program.run({ x, i: Int32Array.of(0, 1, 1, 0) })
+    for (const indices of [
+      [0, 1, 1, 3],
+      [0, -1, 0, 0],
+      [2, 3, 0, 0],
+      [0, 0, -2, 0],
+    ]) {
+      // biome-ignore format: one line
+      const eager = runEagerly({ name: 'eager', inputs: program.spec.inputs, fn: ({ x, i }) => ({ y: fn(x!, i!) }) }, {
+        x: { data: x, shape: [2, 3] },
+        i: { data: Int32Array.from(indices), shape: [2, 2] },
+      })
+      const isRefused = await eager.then(() => false, () => true) // biome-ignore format: one line
+      const ran = await program.run({ x, i: Int32Array.from(indices) }).then(() => false, () => true) // biome-ignore format: one line
+      expect([indices, ran]).toEqual([indices, isRefused])
+    }
   })
 })

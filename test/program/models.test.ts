@@ -1,8 +1,13 @@
 import { afterAll, describe, expect, test } from 'vitest'
+import { crossEntropy } from '../../src/losses/cross-entropy.js'
+import { lossTerm } from '../../src/losses/loss.js'
+import type { ActivePrompt } from '../../src/model/active-prompt.js'
 import { Forest, type Sequence, type Target } from '../../src/model/forest.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { programSpec } from '../../src/model/model-programs.js'
+import { gradientRequest, readingRequest } from '../../src/model/model-programs.js'
+import { logitsReading, targetLogProbabilities } from '../../src/model/readings.js'
 import { runEagerly } from '../../src/program/eager.js'
+import { specOf } from '../../src/program/open-programs.js'
 import { Program, type ProgramSpec } from '../../src/program/program.js'
 import { promptTuning, promptTuningSchema } from '../../src/prompts/methods/prompt-tuning.js'
 import { difference, random, type Values } from '../support/numbers.js'
@@ -68,9 +73,14 @@ describe.each(['llama-gqa', 'mistral-window', 'gpt2', 'gemma2'])('programs of %s
         numVirtualTokens: NUM_VIRTUAL_TOKENS,
         position: position ?? 'before-bos',
       })
-      const prompt = position && { method: promptTuning, config }
-      const options = { children: forest.hasChildren, labelSmoothing: 0.1 }
-      const spec = programSpec(model, kind, prompt as Parameters<typeof programSpec>[2], options)
+      const prompt = position && ({ method: promptTuning, config } as unknown as ActivePrompt)
+      const smoothed = [lossTerm(crossEntropy, { type: 'cross-entropy', labelSmoothing: 0.1 })]
+      const reading = kind === 'logits' ? logitsReading : targetLogProbabilities
+      const spec = specOf(
+        kind === 'gradient'
+          ? gradientRequest(model, smoothed, prompt)
+          : readingRequest(model, reading, prompt, { children: forest.hasChildren }),
+      )
       const parameters = position && { 'parameter:prompt': random(4, [NUM_VIRTUAL_TOKENS, model.config.hiddenSize]) }
       const inputs = { ...(forest.inputs(targets).inputs as Record<string, Values>), ...parameters }
       for (const [output, worst] of Object.entries(await disagreement(spec, inputs))) expect(worst, output).toBeLessThan(1e-5)

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { resume, tune } from '../../src/api/tune.js'
+import { resumeTune as resume, tune } from '../../src/api/tune.js'
 import { contextKinds, drawExamples } from '../../src/data/examples.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { cpt } from '../../src/prompts/methods/cpt.js'

@@ -1,8 +1,11 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import type { ModelConfig } from '../../models/family.js'
 import { GenerationEngine } from '../../src/generate/engine.js'
-import { programSpec } from '../../src/model/model-programs.js'
+import { meanCrossEntropy } from '../../src/losses/index.js'
+import { gradientRequest, readingRequest } from '../../src/model/model-programs.js'
+import { targetLogProbabilities } from '../../src/model/readings.js'
 import { traceGraph } from '../../src/program/graph.js'
+import { specOf } from '../../src/program/open-programs.js'
 import { SizeExpression } from '../../src/program/sizes.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
 import { ownCache } from '../support/cache.js'
@@ -138,7 +141,11 @@ describe('generation goes on as scoring says', () => {
 test('no gradient passes below the insertion layer', async () => {
   const nodes = async (options: { readonly type: string }, kind: 'gradient' | 'logProbabilities') => {
     const { model, prompt } = await anyPrompt(options, 'llama-gqa')
-    const { inputs, dims, fn, weights } = programSpec(model, kind, prompt)
+    const { inputs, dims, fn, weights } = specOf(
+      kind === 'gradient'
+        ? gradientRequest(model, [meanCrossEntropy], prompt)
+        : readingRequest(model, targetLogProbabilities, prompt),
+    )
     const declared = Object.entries(inputs).map(([name, { dtype, shape }]) => ({
       name,
       dtype,

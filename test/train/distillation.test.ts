@@ -1,8 +1,11 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test, vi } from 'vitest'
-import { resume, tune } from '../../src/api/tune.js'
+import { resumeTune as resume, tune } from '../../src/api/tune.js'
 import { readTask } from '../../src/data/task.js'
+import { meanCrossEntropy } from '../../src/losses/index.js'
+import type { LossTerm } from '../../src/losses/loss.js'
+import type { Lesson } from '../../src/losses/teacher.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { sourceWeights } from '../../src/prompts/transfer.js'
 import { activePrompt } from '../../src/sources/prompt.js'
@@ -26,6 +29,9 @@ afterAll(async () => {
   remove()
 })
 
+/** What a batch brings of a teacher. */
+const lessonOf = (term: LossTerm | undefined) => term!.data as Lesson
+
 const plainly = { weight: 1, temperature: 1, hidden: 0, scale: 'none' } as const
 
 const rows = [
@@ -39,14 +45,14 @@ test('the prompt that a run starts from is what it is first held to', async () =
   const config = parseConfig(toyConfig(folder, { method: { type: 'prompt-tuning', numVirtualTokens: 4, init } }))
   const model = await opened
   const { prompt } = await prepareJob(config, await readTask(config), model)
-  const teach = (await lessons({ distillation: { from: 'source-prompt', ...plainly, weight: 2 } }, prompt, model))!
-  const first = await model.promptGradient(prompt, rows, { teaching: await teach(rows) })
-  expect(Math.abs(first.divergence!)).toBeLessThan(1e-5)
+  const teach = await lessons({ distillation: { from: 'source-prompt', ...plainly, weight: 2 } }, prompt, model)
+  const first = await model.promptGradient(prompt, rows, { losses: [meanCrossEntropy, ...(await teach(rows))] })
+  expect(Math.abs(first.figures.divergence!)).toBeLessThan(1e-5)
   const values = prompt.parameters.get('prompt')!
   values.set(values.map(x => x + 0.3))
   // The teacher stays where the prompt was.
-  const later = await model.promptGradient(prompt, rows, { teaching: await teach([...rows]) })
-  expect(later.divergence).toBeGreaterThan(1e-3)
+  const later = await model.promptGradient(prompt, rows, { losses: [meanCrossEntropy, ...(await teach([...rows]))] })
+  expect(later.figures.divergence).toBeGreaterThan(1e-3)
 })
 
 test('another run teaches, also against the labels', async () => {
@@ -63,8 +69,8 @@ test('another run teaches, also against the labels', async () => {
       toyConfig(folder, { train: { steps: 30, keep: 'last', ...train }, out: join(folder, out), seed: 3 }),
     )
     const student = activePrompt(prompt, model)
-    const teach = (await lessons({ distillation: { from, ...plainly } }, student, model))!
-    return (await model.promptGradient(student, own, { teaching: await teach(own) })).divergence!
+    const teach = await lessons({ distillation: { from, ...plainly } }, student, model)
+    return (await model.promptGradient(student, own, { losses: [meanCrossEntropy, ...(await teach(own))] })).figures.divergence!
   }
   const alone = await divergence({}, 'labels')
   const taught = await divergence({ distillation: { from, weight: 10 } }, 'taught')
@@ -79,7 +85,7 @@ test('both teachers together have the gradient that they have one by one', async
   const { prompt } = await prepareJob(config, await readTask(config), model)
   const gradient = async (options: Parameters<typeof lessons>[0]) => {
     const teach = await lessons(options, prompt, model)
-    const { gradients } = await model.promptGradient(prompt, rows, { teaching: await teach?.(rows) })
+    const { gradients } = await model.promptGradient(prompt, rows, { losses: [meanCrossEntropy, ...(await teach(rows))] })
     return gradients.get('prompt')!
   }
   const regularization = { weight: 0.5, temperature: 2 }
@@ -112,8 +118,8 @@ test('each task of a prompt has its own teacher', async () => {
   const config = parseConfig(input([first, second]))
   const { prompt } = await prepareJob(config, await readTask(config), model)
   const said = async (from: string | string[]) => {
-    const teach = (await lessons({ distillation: { from, ...plainly } }, prompt, model))!
-    return (await teach(rows.map((row, task) => ({ ...row, task })))).logProbabilities
+    const teach = await lessons({ distillation: { from, ...plainly } }, prompt, model)
+    return lessonOf((await teach(rows.map((row, task) => ({ ...row, task }))))[0]).rows
   }
   const [a, b, each] = [await said(first), await said(second), await said([first, second])]
   expect(each).toEqual([a[0], b[1]])
@@ -163,9 +169,11 @@ describe('hidden states', () => {
   test('of a teacher add the mean squared difference to the loss, and its gradient', async () => {
     const { model, teacher, student } = await taught()
     const distillation = { from: (await source).folder, ...plainly, hidden: 0.7 }
-    const teaching = await (await lessons({ distillation }, student, model))!(rows)
-    const without = await model.promptGradient(student, rows, { teaching: { ...teaching, hidden: undefined } })
-    const together = await model.promptGradient(student, rows, { teaching })
+    const terms = await (await lessons({ distillation }, student, model))(rows)
+    expect(terms).toHaveLength(2)
+    const losses = [meanCrossEntropy, ...terms]
+    const without = await model.promptGradient(student, rows, { losses: losses.slice(0, 2) })
+    const together = await model.promptGradient(student, rows, { losses })
     const differences: number[] = []
     for (const row of rows) {
       const [wanted, own] = [await model.labelStates(teacher, row), await model.labelStates(student, row)]
@@ -175,18 +183,18 @@ describe('hidden states', () => {
     const mean = differences.reduce((a, b) => a + b, 0) / differences.length
     expect(mean).toBeGreaterThan(0.1)
     expect(together.loss - without.loss).toBeCloseTo(0.7 * mean, 4)
-    expect(together.divergence).toBeCloseTo(without.divergence!, 6)
+    expect(together.figures.divergence).toBeCloseTo(without.figures.divergence!, 6)
 
     const gradient = together.gradients.get('prompt')!
     const length = Math.sqrt(dot(gradient, gradient))
     const along = async (h: number) => {
       const moved = student.parameters.get('prompt')!.map((x, i) => x + (h * gradient[i]!) / length)
-      return (await model.promptGradient({ ...student, parameters: new Map([['prompt', moved]]) }, rows, { teaching })).loss
+      return (await model.promptGradient({ ...student, parameters: new Map([['prompt', moved]]) }, rows, { losses })).loss
     }
     const step = 2e-3
     expect(Math.abs(((await along(step)) - (await along(-step))) / (2 * step) / length - 1)).toBeLessThan(0.01)
     const runs = await executionsOf(async () => {
-      await model.promptGradient(student, rows, { teaching })
+      await model.promptGradient(student, rows, { losses })
       await model.labelStates(student, rows[0]!)
     })
     for (const run of runs) expect(await eagerDisagreement(run), run.spec.name).toBeLessThan(2e-5)
@@ -197,7 +205,7 @@ describe('hidden states', () => {
     const teach = await lessons({ distillation: { from: 'source-prompt', ...plainly, hidden: 2 } }, teacher, model)
     const [plain, held] = [
       await model.promptGradient(teacher, rows),
-      await model.promptGradient(teacher, rows, { teaching: await teach!(rows) }),
+      await model.promptGradient(teacher, rows, { losses: [meanCrossEntropy, ...(await teach(rows))] }),
     ]
     expect(held.loss - plain.loss).toBeLessThan(1e-5)
   })
@@ -216,8 +224,8 @@ test("a teacher counts as much as its prompt's neurons overlap with the task's",
   const examples = () => [{ ids: [5, 6, 7, 8], kinds: ['template', 'input', 'input', 'label'] as const }]
   const weights = async (scale: 'none' | 'neurons') => {
     const distillation = { from, ...plainly, weight: 3, hidden: 2, scale }
-    const { weight, hidden } = await (await lessons({ distillation }, prompt, model, examples))!(rows)
-    return { weight, hidden: hidden!.weight }
+    const [divergence, difference] = await (await lessons({ distillation }, prompt, model, examples))(rows)
+    return { weight: lessonOf(divergence).weight, hidden: lessonOf(difference).weight }
   }
   expect(await weights('none')).toEqual({ weight: 3, hidden: 2 })
   const { weight, hidden } = await weights('neurons')

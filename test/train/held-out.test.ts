@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { resume, tune } from '../../src/api/tune.js'
+import { resumeTune as resume, tune } from '../../src/api/tune.js'
 import { readPrompt } from '../../src/store/prompt-file.js'
 import type { ConfigInput } from '../../src/train/config.js'
 import type { GradpromptEvent } from '../../src/train/events.js'

@@ -2,8 +2,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { evaluate } from '../../src/api/evaluate.js'
-import { resume, tune } from '../../src/api/tune.js'
+import { resumeTune as resume, tune } from '../../src/api/tune.js'
 import { drawTemplate, readTask, taskRows } from '../../src/data/task.js'
+import { meanCrossEntropy } from '../../src/losses/index.js'
+import { lossTerm } from '../../src/losses/loss.js'
+import { teacherDivergence } from '../../src/losses/teacher-divergence.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { promptTuning, promptTuningSchema } from '../../src/prompts/methods/prompt-tuning.js'
 import { type ConfigInput, parseConfig } from '../../src/train/config.js'
@@ -54,15 +57,16 @@ describe('a teacher', () => {
   })
   afterAll(() => model.dispose())
 
-  const teaching = async (of: Parameters<LanguageModel['labelLogProbabilities']>[0], weight = 0.7, temperature = 2) => ({
-    weight,
-    temperature,
-    logProbabilities: await createTeacher(model, of).logProbabilities(rows),
-  })
+  const taughtBy = (said: readonly Float32Array[], weight = 0.7, temperature = 2) => [
+    meanCrossEntropy,
+    lossTerm(teacherDivergence, { type: 'teacher-divergence', temperature }, { weight, rows: said }),
+  ]
+  const teaching = async (of: Parameters<LanguageModel['labelLogProbabilities']>[0]) =>
+    taughtBy(await createTeacher(model, of).logProbabilities(rows))
 
   test('adds its weight times the divergence that the logits say', async () => {
     const plain = await model.promptGradient(prompt(1), rows)
-    const taught = await model.promptGradient(prompt(1), rows, { teaching: await teaching(undefined) })
+    const taught = await model.promptGradient(prompt(1), rows, { losses: await teaching(undefined) })
     const [own, frozen] = [
       await model.logits(
         rows.map(({ ids }) => ids),
@@ -80,15 +84,15 @@ describe('a teacher', () => {
     )
     const mean = divergences.reduce((a, b) => a + b, 0) / divergences.length
     expect(divergences).toHaveLength(4)
-    expect(taught.divergence).toBeCloseTo(mean, 4)
+    expect(taught.figures.divergence).toBeCloseTo(mean, 4)
     expect(taught.loss - plain.loss).toBeCloseTo(0.7 * 4 * mean, 4)
-    expect(plain.divergence).toBeUndefined()
+    expect(plain.figures).toEqual({})
   })
 
   test('has a gradient that equals finite differences, and a program that equals its eager run', async () => {
     const lesson = await teaching(undefined)
     const runs = await executionsOf(async () => {
-      const { gradients } = await model.promptGradient(prompt(1), rows, { teaching: lesson })
+      const { gradients } = await model.promptGradient(prompt(1), rows, { losses: lesson })
       const gradient = gradients.get('prompt')!
       const plain = (await model.promptGradient(prompt(1), rows)).gradients.get('prompt')!
       expect(relativeError(gradient, plain)).toBeGreaterThan(0.05)
@@ -98,7 +102,7 @@ describe('a teacher', () => {
             .parameters.get('prompt')!
             .map((x, i) => x + h * direction[i]!)
           return (
-            await model.promptGradient({ ...prompt(1), parameters: new Map([['prompt', values]]) }, rows, { teaching: lesson })
+            await model.promptGradient({ ...prompt(1), parameters: new Map([['prompt', values]]) }, rows, { losses: lesson })
           ).loss
         }
         const h = 5e-3 / Math.sqrt(dot(direction, direction))
@@ -112,18 +116,18 @@ describe('a teacher', () => {
 
   test('that says what the prompt says teaches nothing', async () => {
     const plain = await model.promptGradient(prompt(1), rows)
-    const taught = await model.promptGradient(prompt(1), rows, { teaching: await teaching(prompt(1)) })
-    expect(Math.abs(taught.divergence!)).toBeLessThan(1e-5)
+    const taught = await model.promptGradient(prompt(1), rows, { losses: await teaching(prompt(1)) })
+    expect(Math.abs(taught.figures.divergence!)).toBeLessThan(1e-5)
     expect(relativeError(taught.gradients.get('prompt')!, plain.gradients.get('prompt')!)).toBeLessThan(1e-4)
   })
 
   test('is the same for a batch in parts', async () => {
     const small = await LanguageModel.load(toyModel, { threads: 1, memory: model.memory.estimate(6, 4, true) })
     const lesson = await teaching(prompt(2))
-    const whole = await model.promptGradient(prompt(1), rows, { teaching: lesson })
+    const whole = await model.promptGradient(prompt(1), rows, { losses: lesson })
     const runs = await executionsOf(async () => {
-      const parts = await small.promptGradient(prompt(1), rows, { teaching: lesson })
-      expect(parts.divergence).toBeCloseTo(whole.divergence!, 5)
+      const parts = await small.promptGradient(prompt(1), rows, { losses: lesson })
+      expect(parts.figures.divergence).toBeCloseTo(whole.figures.divergence!, 5)
       expect(relativeError(parts.gradients.get('prompt')!, whole.gradients.get('prompt')!)).toBeLessThan(1e-4)
     })
     await small.dispose()
@@ -144,9 +148,11 @@ describe('a teacher', () => {
   })
 
   test('that has not as many labels, or nothing to say a label from, is refused', async () => {
-    const lesson = await teaching(undefined)
-    const short = { ...lesson, logProbabilities: [lesson.logProbabilities[0]!, ...lesson.logProbabilities] }
-    expect(await problemOf(model.promptGradient(prompt(1), rows, { teaching: short }))).toMatchObject({ code: 'shape-mismatch' })
+    const said = await createTeacher(model, undefined).logProbabilities(rows)
+    const short = [said[0]!, ...said]
+    expect(await problemOf(model.promptGradient(prompt(1), rows, { losses: taughtBy(short) }))).toMatchObject({
+      code: 'shape-mismatch',
+    })
     const first = { ids: [14, 3], labels: [14, -100] }
     expect(await problemOf(model.labelLogProbabilities(undefined, first))).toMatchObject({ code: 'unpredictable-label' })
   })

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { resume, tune } from '../../src/api/tune.js'
+import { resumeTune as resume, tune } from '../../src/api/tune.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 import type { ConfigInput } from '../../src/train/config.js'
 import type { GradpromptEvent } from '../../src/train/events.js'

@@ -67,6 +67,7 @@ describe('learning', () => {
       'events.jsonl',
       'predictions',
       'prompt.safetensors',
+      'report.html',
       'result.json',
       'run.json',
       'start.safetensors',

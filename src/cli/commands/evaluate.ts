@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
-import { GradpromptError, nearest } from '../../errors.js'
-import { type Choice, choices } from '../../evaluate/score.js'
+import type { GeneratedFigures } from '../../api/evaluate.js'
+import { GradpromptError } from '../../errors.js'
+import { choices } from '../../evaluate/score.js'
 import { deviceNames } from '../../program/devices.js'
 import { oneOf } from '../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
@@ -8,7 +9,7 @@ import { Interrupted } from '../terminal/failure.js'
 import { confusionTable, metricsTable } from '../terminal/figures.js'
 import { createOutput, plural, quoted } from '../terminal/output.js'
 import { compute } from '../work/computation.js'
-import type { EvaluateRequest, EvaluateResult, GeneratedFigures } from '../work/messages.js'
+import type { EvaluateRequest, EvaluateResult } from '../work/messages.js'
 
 /** `gradprompt evaluate RUN` */
 export const run: CommandFunction = async ({ argument, options }) => {
@@ -73,6 +74,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     configFile: text('config'),
     prompt: argument ?? given,
     model: text('model'),
+    families: options.family as readonly string[] | undefined,
     data: text('data'),
     template: text('template'),
     answer: text('answer'),
@@ -81,7 +83,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
       .map(name => name.trim()),
     labels: readLabels(text('labels')),
     instruction: text('instruction'),
-    choose: readChoice(text('choose')),
+    choose: oneOf(options, 'choose', choices),
     limit: number('limit'),
     seed: number('seed'),
     batchSize: number('batch-size'),
@@ -94,16 +96,6 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     report: text('report'),
     generation: generationOf(options),
   }
-}
-
-function readChoice(text: string | undefined): Choice | undefined {
-  if (text === undefined || (choices as readonly string[]).includes(text)) return text as Choice | undefined
-  const meant = nearest(text, choices)
-  throw new GradpromptError('invalid-option', '--choose is not valid', {
-    found: text,
-    expected: `one of ${choices.join(', ')}`,
-    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
-  })
 }
 
 /** A task, or anything else that belongs to generated answers, asks for them. */

@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises'
+import { defaultSeed } from '../../config/call-options.js'
 import { GradpromptError } from '../../errors.js'
 import type { GenerationSettings } from '../../generate/settings.js'
 import { engineRequest, inRange } from '../show/engine-options.js'
@@ -111,8 +112,6 @@ export async function generateRequest(text: string | undefined, options: OptionV
     settings: readSettings(options),
   }
 }
-
-const defaultSeed = 13
 
 function readSettings(options: OptionValues): GenerationSettings {
   const topP = inRange(options, 'top-p', { above: 0, most: 1 })

@@ -1,6 +1,6 @@
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GradpromptError, nearest } from '../../errors.js'
+import { GradpromptError, unknownName } from '../../errors.js'
 import { bundledModel, packageRoot } from '../../package-root.js'
 import { schemaComment } from '../show/schema-comment.js'
 import type { CommandFunction } from '../terminal/command.js'
@@ -64,14 +64,7 @@ seed: 13
 export const run: CommandFunction = async ({ argument, options }) => {
   const name = (options.task as string | undefined) ?? 'classification'
   const task = Object.hasOwn(tasks, name) ? tasks[name] : undefined
-  if (task === undefined) {
-    const meant = nearest(name, Object.keys(tasks))
-    throw new GradpromptError('unknown-task', 'there is no such task to start from', {
-      found: name,
-      expected: `one of ${Object.keys(tasks).join(', ')}`,
-      ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
-    })
-  }
+  if (task === undefined) throw unknownName('unknown-task', 'there is no such task to start from', name, Object.keys(tasks))
   const folder = argument ?? '.'
   const path = (file: string) => (folder === '.' ? file : join(folder, file))
   const files = new Map([

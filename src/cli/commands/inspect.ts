@@ -1,10 +1,13 @@
 import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { stringify } from 'yaml'
+import { families } from '../../../models/index.js'
 import { searchConfigOf, tuneConfigOf } from '../../api/runs.js'
 import { isDataName } from '../../data/readers/index.js'
+import { parseRunTask } from '../../data/task-config.js'
 import { GradpromptError } from '../../errors.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
+import { targetsOf } from '../../export/index.js'
 import { loadTokenizer } from '../../formats/tokenizer.js'
 import { openCheckpoint, shortName } from '../../model/checkpoint.js'
 import { MemoryPlan } from '../../model/memory.js'
@@ -14,10 +17,10 @@ import { numSoftTokens } from '../../prompts/soft-rows.js'
 import type { SearchResult, SearchStepEvent } from '../../search/run/events.js'
 import { type PromptFile, readPrompt } from '../../store/prompt-file.js'
 import { openRun, type Run } from '../../store/run-folder.js'
-import { type Config, parseConfig } from '../../train/config.js'
+import type { Config } from '../../train/config.js'
 import type { RunResult } from '../../train/events.js'
 import { inspectData } from '../show/data-inspection.js'
-import { describeResult, exportsOf } from '../show/learning.js'
+import { describeResult } from '../show/learning.js'
 import { describeSearch } from '../show/searching.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { Interrupted } from '../terminal/failure.js'
@@ -28,6 +31,7 @@ import { compute } from '../work/computation.js'
 export const run: CommandFunction = async ({ argument, options }) => {
   const path = argument!
   const output = createOutput(options)
+  for (const family of (options.family as readonly string[] | undefined) ?? []) await families.load(family)
   const found = await stat(path).catch(() => undefined)
   const isRun = found?.isDirectory() === true && (await isFile(join(path, 'config.yaml')))
   if (options.report === true) {
@@ -50,7 +54,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
 /** A search: where it stands, or what it came to. */
 async function inspectSearch(run: Run, output: Output): Promise<void> {
   const { folder } = run
-  const config = searchConfigOf(run)
+  const config = await searchConfigOf(run)
   const result = (await run.readResult()) as SearchResult | undefined
   const steps = (await run.readEvents()).filter(({ event }) => event === 'step') as unknown as SearchStepEvent[]
   const last = steps.at(-1)
@@ -81,7 +85,7 @@ async function inspectSearch(run: Run, output: Output): Promise<void> {
 async function inspectRun(folder: string, output: Output): Promise<void> {
   const run = await openRun(folder)
   if (run.isSearch) return inspectSearch(run, output)
-  const config = tuneConfigOf(run)
+  const config = await tuneConfigOf(run)
   const result = (await run.readResult()) as RunResult | undefined
   const events = await run.readEvents()
   const steps = events.flatMap(event => (event.event === 'step' && typeof event.step === 'number' ? [event] : []))
@@ -107,7 +111,7 @@ async function inspectRun(folder: string, output: Output): Promise<void> {
     ...(nearest.length > 0 ? [`the vectors read as (nearest tokens, with their cosine)\n${nearestTable(nearest)}`] : []),
     ...(result === undefined
       ? []
-      : [describeResult({ ...result, folder }, losses, await exportsOf(config.method.type)).trimStart()]),
+      : [describeResult({ ...result, folder }, losses, await targetsOf(config.method.type)).trimStart()]),
   ]
   output.text(sections.join('\n\n'))
 }
@@ -169,7 +173,7 @@ async function inspectPrompt(path: string, output: Output): Promise<void> {
 /** A prompt file names its model but not where it is: the run's config does, and the bundled one is known. */
 async function modelOf(path: string, { model }: PromptFile): Promise<string | undefined> {
   const folder = dirname(path)
-  if (await isFile(join(folder, 'config.yaml'))) return parseConfig((await openRun(folder)).config).model
+  if (await isFile(join(folder, 'config.yaml'))) return parseRunTask((await openRun(folder)).config, folder).model
   return bundledModel.endsWith(`/${model.name}`) ? bundledModel : undefined
 }
 

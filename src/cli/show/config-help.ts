@@ -1,5 +1,5 @@
 import { alternatives, listOptions, type OptionSchema, schemasAt } from '../../config/options.js'
-import { configJsonSchema } from '../../train/config.js'
+import { configJsonSchema, loadConfigEntries } from '../../train/config.js'
 import { shorten } from '../terminal/output.js'
 
 export interface ConfigOption {
@@ -38,11 +38,35 @@ export function describeOption({ description, choices, default: fallback }: Conf
   return parts.join(': ') + (fallback === undefined ? '' : ` (default ${shorten(fallback, 60)})`)
 }
 
-/** Below the help of `tune` and `search`: what can be set by its dotted name, too. */
-export async function configHelp(command: string): Promise<string> {
-  const root = command === 'search' ? (await import('../../search/config.js')).searchConfigJsonSchema() : configJsonSchema()
-  const options = configOptions(root).filter(({ flag }) => flag.includes('.'))
+/**
+ * Below the help of `tune` and `search`: what can be set by its dotted name, too. A module of people's own that `--method` names has its
+ * options in it.
+ */
+export async function configHelp(command: string, argv: readonly string[] = []): Promise<string> {
+  const own = methodOf(argv)
+  if (own !== undefined) {
+    const type = { type: own }
+    if (command === 'search') await (await import('../../search/config.js')).loadSearchEntries({ search: type })
+    else await loadConfigEntries({ method: type })
+  }
+  const root: OptionSchema =
+    command === 'search' ? (await import('../../search/config.js')).searchConfigJsonSchema() : configJsonSchema()
+  const options = configOptions(own === undefined ? root : ofType(root, command === 'search' ? 'search' : 'method', own)).filter(
+    ({ flag }) => flag.includes('.'),
+  )
   const width = Math.max(...options.map(({ flag }) => flag.length))
   const lines = options.map(option => `  ${option.flag.padEnd(width)}  ${describeOption(option)}`)
   return ['Config options (also in the --config file):', ...lines].join('\n')
+}
+
+/** A schema in which a part has one type. */
+function ofType(root: OptionSchema, part: string, type: string): OptionSchema {
+  const anyOf = schemasAt(root, [part]).flatMap(schema => alternatives(schema, { type }))
+  return { ...root, properties: { ...root.properties, [part]: { anyOf } } }
+}
+
+/** `--method X`, `--method=X` */
+function methodOf(argv: readonly string[]): string | undefined {
+  const place = argv.findIndex(argument => argument === '--method' || argument.startsWith('--method='))
+  return argv[place] === '--method' ? argv[place + 1] : argv[place]?.slice('--method='.length)
 }

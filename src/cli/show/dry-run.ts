@@ -15,6 +15,7 @@ import { refuseOccupied } from '../../store/run-folder.js'
 import { checkMethod, learnedNumbers } from '../../train/check-method.js'
 import { refuseUnfitData } from '../../train/data-limits.js'
 import { checkTeachers } from '../../train/distillation.js'
+import { learnedAnswers } from '../../train/losses.js'
 import { totalSteps } from '../../train/schedule.js'
 import { bytes, count, type Output, plural, quoted, table } from '../terminal/output.js'
 import { resolveConfig } from '../work/config-input.js'
@@ -40,7 +41,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   await checkMethod(config.method, checkpoint)
   await checkTeachers(config.train.distillation, checkpoint)
   await refuseUnfitData(config, task, checkpoint, () => Promise.resolve(tokenizer))
-  const method = promptMethods.get(config.method.type)!
+  const method = promptMethods.get(config.method.type)
   const contextLength = model.maxPositionEmbeddings
   const examples = exampleRows(config, task, { tokenizer, contextLength })
   const { template } = config
@@ -48,11 +49,19 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const numVirtualTokens = method.placement(options, model).numVirtualTokens
   const tasks = method.tasks?.(options)
   const soft = softVocabulary(options, model)
-  const { builder, truncated } = taskRows(config, task, { tokenizer, contextLength, numVirtualTokens, tasks, soft })
+  const learned = learnedAnswers(config)
+  const { builder, builders, truncated } = taskRows(config, task, {
+    tokenizer,
+    contextLength,
+    numVirtualTokens,
+    tasks,
+    soft,
+    learned,
+  })
 
   const { batchSize, accumulate, bucket } = config.train
   const order = batchOrder({ rows: task.train.length, batchSize, seed: config.seed, bucket: false })
-  const batch = order.at(0).map(i => builder.training(task.train[i]!, i))
+  const batch = order.at(0).flatMap(i => builders.slice(0, learned.length).map(one => one.training(task.train[i]!, i)))
   const memory = new MemoryPlan(checkpoint, config.memory === undefined ? undefined : config.memory * 1e9)
   const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0)
   const labelTokens = (row: TrainingRow) => row.labels.filter(label => label !== -100).length

@@ -1,4 +1,4 @@
-import { GradpromptError, nearest } from '../../errors.js'
+import { GradpromptError, unknownName } from '../../errors.js'
 import type { WeightWidth } from '../../generate/programs.js'
 import { deviceNames } from '../../program/devices.js'
 import type { OptionValues } from '../terminal/command.js'
@@ -10,6 +10,7 @@ const widths: readonly WeightWidth[] = ['stored', 'fp32']
 export function engineRequest(options: OptionValues): EngineRequest {
   return {
     model: options.model as string | undefined,
+    families: options.family as readonly string[] | undefined,
     weights: oneOf(options, 'weights', widths) ?? 'stored',
     batchSize: inRange(options, 'batch-size', { least: 1 }),
     promptLookup: options['no-prompt-lookup'] !== true,
@@ -25,12 +26,7 @@ export function oneOf<Word extends string>(options: OptionValues, name: string, 
   if (given === undefined) return undefined
   const found = words.find(word => word === given)
   if (found !== undefined) return found
-  const meant = nearest(String(given), words)
-  throw new GradpromptError('invalid-option', `--${name} is not valid`, {
-    found: String(given),
-    expected: `one of ${words.join(', ')}`,
-    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
-  })
+  throw unknownName('invalid-option', `--${name} is not valid`, String(given), words)
 }
 
 /** A number of the command line within its limits. @throws GradpromptError `invalid-option` */

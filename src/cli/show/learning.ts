@@ -80,7 +80,8 @@ export function learningReport(output: Output, knownFolder?: string): LearningRe
       const events = await new EventLog(join(result.folder, 'events.jsonl')).read()
       const losses = events.flatMap(event => (event.event === 'step' && typeof event.loss === 'number' ? [event.loss] : []))
       const { config } = await openRun(result.folder)
-      output.text(describeResult(result, losses, await exportsOf((config as Config).method.type)))
+      const { targetsOf } = await import('../../export/index.js')
+      output.text(describeResult(result, losses, await targetsOf((config as Config).method.type)))
       return 0
     },
   }
@@ -105,12 +106,6 @@ function describeControl({ metrics, plain, instruction, rows }: Extract<Gradprom
       ? [without ?? with_]
       : [`${with_} with the instruction ${quoted(instruction)}`, without && `${without} without`]
   return `base model, ${plural(rows, 'row')}: ${parts.filter(part => part !== undefined).join('; ')}`
-}
-
-/** What prompts of a method can be exported to. */
-export async function exportsOf(type: string): Promise<string[]> {
-  const { exportTargets } = await import('../../api/export.js')
-  return [...exportTargets].filter(([, target]) => target.holds(type)).map(([name]) => name)
 }
 
 /** The end of a run: before and after, the course of the loss, and what to do next. */

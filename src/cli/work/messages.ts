@@ -1,7 +1,7 @@
+import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/evaluate.js'
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
-import type { GenerationEvaluationResult } from '../../evaluate/by-generation.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
-import type { Choice, Evaluation, Metrics } from '../../evaluate/score.js'
+import type { Choice } from '../../evaluate/score.js'
 import type { AnswerRow } from '../../generate/finished-rows.js'
 import type { WeightWidth } from '../../generate/programs.js'
 import type { GenerationSettings } from '../../generate/settings.js'
@@ -41,7 +41,12 @@ export interface ConfigRequest {
   readonly flags: Readonly<Record<string, string | boolean>>
 }
 
-export interface EvaluateRequest {
+/** Modules of model families of people's own, which are loaded before anything else. */
+export interface OwnFamilies {
+  readonly families?: readonly string[] | undefined
+}
+
+export interface EvaluateRequest extends OwnFamilies {
   readonly configFile?: string | undefined
   /** A run folder, a prompt file or the folder of a PEFT adapter. */
   readonly prompt?: string | undefined
@@ -81,39 +86,16 @@ export interface GenerationSettingsOfEvaluation {
   readonly temperature?: number | undefined
 }
 
-export interface EvaluateResult extends Evaluation {
-  readonly model: string
-  readonly data: string
-  readonly seconds: number
-  /** Of the rows that are not from before. */
-  readonly rowsPerSecond: number
-  /** What was scored: `tuned`, `found prompt`, `base model`, or that with an instruction. */
-  readonly condition: string
+/** What is printed of an evaluation: of its rows the file's path alone. */
+export type EvaluateResult = Omit<ApiResult, 'predictions' | 'results' | 'rowsFile' | 'control'> & {
   /** The base model, or the prompt that a search began with, on the same rows. */
-  readonly control?: { readonly name: string; readonly metrics: Metrics; readonly instruction: string | null }
+  readonly control?: Omit<EvaluatedControl, 'results'>
   /** File of the rows' results. */
   readonly results?: string
-  readonly report?: string
-  readonly generated?: GeneratedFigures
-}
-
-/** What generation adds to a result. */
-export interface GeneratedFigures {
-  readonly task: string
-  readonly weights: WeightWidth
-  readonly generatedTokens: number
-  /** Rows taken from earlier results. */
-  readonly resumed: number
-  readonly unextracted: number
-  /** Rows whose text the budget of tokens ended. */
-  readonly cut: number
-  readonly rules: Readonly<Record<string, number>>
-  readonly filters: GenerationEvaluationResult['filters']
-  readonly errors: readonly { readonly index: number; readonly message: string }[]
 }
 
 /** How a model is opened to generate. */
-export interface EngineRequest {
+export interface EngineRequest extends OwnFamilies {
   readonly model?: string | undefined
   readonly weights: WeightWidth
   readonly batchSize?: number | undefined

@@ -1,13 +1,8 @@
-import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { GradpromptError } from '../../errors.js'
-import { readPromptAt } from '../../sources/open.js'
-import type { WarningEvent } from '../../store/events.js'
 import type { GradpromptEvent } from '../../train/events.js'
 import { resolveConfig, searchConfigInput } from './config-input.js'
-import type { News, Progress, TaskName, Tasks } from './messages.js'
-import { load } from './opening.js'
+import type { News, OwnFamilies, Progress, TaskName, Tasks } from './messages.js'
 
 /** What the computing process does. Each task loads what it needs. */
 
@@ -23,41 +18,23 @@ type Task<Name extends TaskName> = (request: Tasks[Name]['request'], context: Co
 const tasks: { readonly [Name in TaskName]: Task<Name> } = {
   async tune(request, { signal, onEvent, onProgress }) {
     const [config, { tune }] = await Promise.all([resolveConfig(request), import('../../api/tune.js')])
-    const { folder, result } = await tune(config, { signal, onEvent, onProgress })
-    await reported(folder, onEvent)
-    return result
+    return (await tune(config, { signal, onEvent, onProgress })).result
   },
 
   async resume({ folder, steps }, { signal, onEvent, onProgress }) {
-    const { resume } = await import('../../api/tune.js')
-    let hasLearned = false
-    const heard = (event: GradpromptEvent) => {
-      hasLearned ||= event.event === 'result'
-      onEvent(event)
-    }
-    const { result } = await onceFree(() => resume(folder, { steps, signal, onEvent: heard, onProgress }))
-    const isMissing = !(await exists(join(folder, 'report.html')))
-    if (hasLearned || isMissing) await reported(folder, onEvent)
-    return result
+    const { resumeTune } = await import('../../api/tune.js')
+    return (await onceFree(() => resumeTune(folder, { steps, signal, onEvent, onProgress }))).result
   },
 
   async search(request, { signal, onNews, onProgress }) {
     const [config, { search }] = await Promise.all([searchConfigInput(request), import('../../api/search.js')])
-    const { folder, result } = await search(config, {
-      signal,
-      onEvent: onNews,
-      onProgress,
-      source: request.configFile ?? 'command line',
-    })
-    await reported(folder, onNews)
-    return result
+    const source = request.configFile ?? 'command line'
+    return (await search(config, { signal, onEvent: onNews, onProgress, source })).result
   },
 
   async resumeSearch({ folder, steps }, { signal, onNews, onProgress }) {
     const { resumeSearch } = await import('../../api/search.js')
-    const { result } = await onceFree(() => resumeSearch(folder, { steps, signal, onEvent: onNews, onProgress }))
-    await reported(folder, onNews)
-    return result
+    return (await onceFree(() => resumeSearch(folder, { steps, signal, onEvent: onNews, onProgress }))).result
   },
 
   async evaluate(request, context) {
@@ -81,20 +58,14 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return exportPrompt(folder, options)
   },
 
-  async nearest({ prompt, model: name }) {
-    const { nearestTokens } = await import('../../evaluate/nearest-tokens.js')
-    const file = await readPromptAt(prompt)
-    const model = await load(name)
-    try {
-      return await nearestTokens(model, file)
-    } finally {
-      await model.dispose()
-    }
+  async nearest({ prompt, model }) {
+    const { readVectors } = await import('../../api/nearest.js')
+    return readVectors(prompt, model)
   },
 
   async report({ folder }) {
-    const { reportRun } = await import('./report-run.js')
-    return { path: await reportRun(folder) }
+    const { writeReport } = await import('../../api/report.js')
+    return { path: await writeReport(folder) }
   },
 
   async device({ device }) {
@@ -104,11 +75,16 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
 }
 
 /** Runs one task. What comes over the wire is what `compute` sent, so its type is known by its name. */
-export function runTask(
+export async function runTask(
   task: TaskName,
   request: unknown,
   context: Omit<Context, 'onNews'> & { readonly onNews: (news: unknown) => void },
 ): Promise<unknown> {
+  const own = (request as OwnFamilies).families ?? []
+  if (own.length > 0) {
+    const { families } = await import('../../../models/index.js')
+    for (const family of own) await families.load(family)
+  }
   return (tasks[task] as Task<TaskName>)(request as never, context)
 }
 
@@ -123,20 +99,3 @@ async function onceFree<Result>(begin: () => Promise<Result>): Promise<Result> {
     }
   }
 }
-
-/** A report is a convenience: without it the run is whole. */
-async function reported(folder: string, onEvent: (event: WarningEvent) => void): Promise<void> {
-  try {
-    const { reportRun } = await import('./report-run.js')
-    await reportRun(folder)
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
-    onEvent({ event: 'warning', code: 'no-report', message: `report.html could not be written: ${message}` })
-  }
-}
-
-const exists = (path: string): Promise<boolean> =>
-  stat(path).then(
-    () => true,
-    () => false,
-  )

@@ -2,8 +2,9 @@ import { GradpromptError } from '../../errors.js'
 import { conversationColumn } from '../conversation.js'
 import { pathsWithin, textAt } from '../paths.js'
 import { type DataFile, readRecords } from '../read.js'
+import type { NamedBytes } from '../readers/input.js'
 import { valueOfText } from '../readers/json-text.js'
-import { type DataTask, dataTasks } from '../task-records.js'
+import { recordTasks } from '../task-records.js'
 import type { Template } from '../template.js'
 
 /** What a file's columns are meant for, by their names and what they hold: a template and an answer to begin with. */
@@ -104,14 +105,15 @@ interface Texts {
 /**
  * A config with the template and the answer that its training data leave no choice about: those of conversations. Everything else that
  * is missing stays missing, for whoever parses it.
+ * @param train the training rows, where they are in memory
  * @throws GradpromptError `missing-template` with what the columns suggest; as `readRecords` does
  */
-export async function completeTexts<Input extends Texts>(input: Input): Promise<Input> {
+export async function completeTexts<Input extends Texts>(input: Input, train?: NamedBytes): Promise<Input> {
   const { data, template, answer } = input
   if (template !== undefined || typeof data !== 'object' || data === null || typeof data.train !== 'string') return input
-  const file = await readRecords(data.train, {
+  const file = await readRecords(train ?? data.train, {
     ...(isNames(data.columns) && { columns: data.columns }),
-    ...(dataTasks.some(task => task === data.task) && { task: data.task as DataTask }),
+    ...(typeof data.task === 'string' && recordTasks.has(data.task) && { task: data.task }),
   })
   const suggestion = suggestTask(file)
   if (suggestion?.certain) return { ...input, template: suggestion.template, answer: answer ?? suggestion.answer }

@@ -1,4 +1,5 @@
-import { GradpromptError, nearest } from '../../errors.js'
+import { didYouMean, GradpromptError } from '../../errors.js'
+import { Registry } from '../../registry.js'
 import { csvReader } from './csv.js'
 import { isPacked } from './input.js'
 import { jsonLinesReader, jsonReader } from './json.js'
@@ -10,35 +11,27 @@ import { tsvReader } from './tsv.js'
 
 export type { DataInput, DataNotice, DataReader, ReadOptions, Table } from './reader.js'
 
-const readers = new Map<string, DataReader>(
-  [tsvReader, csvReader, jsonLinesReader, jsonReader, parquetReader].map(reader => [reader.name, reader]),
+/** Every reader that is built in. A new one is a file beside `csv.ts`, and a word here. */
+const builtIn: readonly DataReader[] = [tsvReader, csvReader, jsonLinesReader, jsonReader, parquetReader]
+
+/** Every reader by its name; people's own join in, and read the files with their endings. */
+export const dataReaders = new Registry<DataReader>(
+  {
+    word: 'reader',
+    exports: ['reader'],
+    name: 'name',
+    requires: { extensions: 'a list', read: 'a function' },
+    complete: given => (typeof given === 'object' && given !== null ? { description: 'a format of your own', ...given } : given),
+  },
+  builtIn.map((reader): [string, DataReader] => [reader.name, reader]),
 )
 
-/** Every reader there is, by its name. */
-export const dataReaders: ReadonlyMap<string, DataReader> = readers
-
-/**
- * Adds a reader; files with its endings are then read by it.
- * @throws GradpromptError `invalid-reader` when it is incomplete, or its name or an ending belongs to another
- */
-export function registerDataReader(reader: DataReader): void {
-  const { name, extensions } = reader
-  const refuse = (found: string, expected: string) => {
-    throw new GradpromptError('invalid-reader', 'the data reader cannot be registered', { found, expected })
-  }
-  if (typeof name !== 'string' || name === '' || typeof reader.read !== 'function' || !Array.isArray(extensions))
-    refuse('a reader that lacks one of its parts', '{ name, description, extensions, read }')
-  if (readers.has(name)) refuse(`the name ${name}, which is taken`, `a name that is none of ${[...readers.keys()].join(', ')}`)
-  const taken = extensions.find(extension => readerOf(extension) !== undefined)
-  if (taken !== undefined) refuse(`the ending .${taken}, which ${readerOf(taken)!.name} has`, 'endings that no other reader has')
-  readers.set(name, reader)
-}
-
+/** Of people's own the last that was given. */
 const readerOf = (extension: string): DataReader | undefined =>
-  [...readers.values()].find(({ extensions }) => extensions.includes(extension))
+  [...dataReaders.own.map(([, reader]) => reader), ...builtIn].find(({ extensions }) => extensions.includes(extension))
 
 /** The endings that are known, without the dot. */
-export const knownExtensions = (): string[] => [...readers.values()].flatMap(({ extensions }) => extensions)
+export const knownExtensions = (): string[] => dataReaders.values().flatMap(({ extensions }) => extensions)
 
 /** Whether a file's name ends as one of a known format does. */
 export const isDataName = (path: string): boolean => readerOf(extensionOf(path)) !== undefined
@@ -57,10 +50,10 @@ export function readerFor(path: string): DataReader {
   const reader = readerOf(extension)
   if (reader !== undefined) return reader
   const known = knownExtensions()
-  const meant = nearest(extension, known)
+  const hint = didYouMean(extension, known, ending => `.${ending}`)
   throw new GradpromptError('unknown-format', `the format of ${path} is not known`, {
     found: extension === '' ? 'a name without an extension' : `.${extension}`,
     expected: `one of ${known.map(ending => `.${ending}`).join(' ')}, each also with .gz behind it`,
-    ...(meant === undefined ? {} : { hint: `did you mean .${meant}?` }),
+    ...(hint !== undefined && { hint }),
   })
 }

@@ -44,7 +44,7 @@ export interface Table {
 }
 
 /**
- * One data format. Register one of your own with `registerDataReader`, or give it to `readRecords` as `format`.
+ * One data format. One of your own reads the files with its endings, once it is named by `data.readers` or given to `extend`.
  *
  * `read` throws a `GradpromptError` (`invalid-data`, with the line or row) for what it cannot read, whatever the bytes are; it checks
  * sizes before it allocates by them.

@@ -1,4 +1,4 @@
-import { GradpromptError, nearest } from '../../errors.js'
+import { didYouMean, GradpromptError } from '../../errors.js'
 import type { LabelSet } from '../labels.js'
 import { columnValue, type DataRecord, originOf, shorten } from '../records.js'
 import type { SoftVocabulary } from '../soft-tokens.js'
@@ -89,10 +89,10 @@ export function taskIndex(record: DataRecord, index: number, tasks: RowTasks): n
   const name = columnValue(record, tasks.column, index)
   const task = tasks.names.indexOf(name)
   if (task >= 0) return task
-  const meant = nearest(name, tasks.names)
+  const hint = didYouMean(name, tasks.names)
   throw new GradpromptError('unknown-task', `${originOf(record, index)} belongs to a task that the prompt does not know`, {
     found: `${tasks.column}: ${shorten(name)}`,
     expected: `one of ${tasks.names.map(shorten).join(', ')} (method.tasks)`,
-    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+    ...(hint !== undefined && { hint }),
   })
 }

@@ -1,4 +1,4 @@
-import { GradpromptError, nearest } from '../../errors.js'
+import { unknownName } from '../../errors.js'
 import { numberRule } from './extraction/numbers.js'
 import { bareLetter, optionLetter, optionText } from './extraction/options.js'
 import { answerResult, hashNumber, lastResult } from './extraction/result.js'
@@ -85,11 +85,7 @@ export function extractionRule(rule: string | PatternOptions): ExtractionRule {
   if (inner !== undefined) return afterPhrase(extractionRule(inner))
   const found = extractionRules.get(rule)
   if (found !== undefined) return found
-  const known = [...extractionRules.keys()]
-  const meant = nearest(rule, known)
-  throw new GradpromptError('unknown-rule', 'there is no such extraction rule', {
-    found: rule,
-    expected: `one of ${known.join(', ')}, or after-phrase/ and one of them`,
-    ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+  throw unknownName('unknown-rule', 'there is no such extraction rule', rule, [...extractionRules.keys()], {
+    also: ', or after-phrase/ and one of them',
   })
 }

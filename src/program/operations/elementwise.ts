@@ -1,17 +1,18 @@
 import type { TensorMeta } from '../../../kernels/kernel.js'
-import { broadcast, ONNX_TYPES, type Operation, type OperationLowering, type OperationTable } from './operation.js'
+import { SizeExpression } from '../sizes.js'
+import { broadcast, cast, like, type Operation, type OperationLowering, type OperationTable, scalar } from './operation.js'
 
 /** Operations that treat every element alike. */
 
-const unary = (lower: string | ((x: string, l: OperationLowering) => string), dtype?: 'bool' | 'float32'): Operation => ({
+type Unary = string | ((x: string, l: OperationLowering) => string)
+type Binary = string | ((a: string, b: string, l: OperationLowering) => string)
+
+const unary = (lower: Unary, dtype?: 'bool' | 'float32'): Operation => ({
   infer: ([x]) => [{ shape: x!.shape, dtype: dtype ?? x!.dtype }],
   lower: l => (typeof lower === 'string' ? l.emit(lower, [l.inputs[0]!.name]) : lower(l.inputs[0]!.name, l)),
 })
 
-const binary = (
-  lower: string | ((a: string, b: string, l: OperationLowering) => string),
-  dtype?: 'bool' | 'int32',
-): Operation => ({
+const binary = (lower: Binary, dtype?: 'bool' | 'int32'): Operation => ({
   inputs: ['a', 'b'],
   infer: ([a, b]) => [{ shape: broadcast(a!.shape, b!.shape), dtype: dtype ?? a!.dtype }],
   lower: l => {
@@ -20,39 +21,98 @@ const binary = (
   },
 })
 
-const cast = (l: OperationLowering, x: string, dtype: string) => l.emit('Cast', [x], { to: ONNX_TYPES[dtype]! })
+const isInteger = (l: OperationLowering) => l.inputs.every(({ dtype }) => dtype === 'int32')
+const asFloat = (l: OperationLowering, x: string) => (l.inputs[0]!.dtype === 'float32' ? x : cast(l, x, 'float32'))
 
-/** A constant of the type of the operation's output. */
-const like = (l: OperationLowering, value: number) => {
-  const { dtype } = l.outputs[0]!
-  if (dtype !== 'int32') return l.float(value)
-  const whole = Math.trunc(Math.max(-(2 ** 31), Math.min(2 ** 31 - 1, value)))
-  return l.emit('Squeeze', [cast(l, l.int64([whole]), dtype), l.int64([0])])
+/** Whether all elements are known now to be neither 0 nor -1: then a processor can divide by them. A dimension is 1 at least. */
+function dividesSafely(l: OperationLowering): boolean {
+  const divisor = l.inputs[1]!.uniform
+  if (divisor instanceof SizeExpression)
+    return divisor.terms.every(({ coefficient, factors }) => coefficient > 0 && factors.length > 0)
+  return typeof divisor === 'number' && divisor !== 0 && divisor !== -1
 }
 
-const isInteger = (l: OperationLowering) => l.inputs.every(({ dtype }) => dtype === 'int32')
+/**
+ * A division by whole numbers: 0 and -1 become 1 before, as processors stop at `x / 0` and at the lowest number `/ -1`. `fix` says what
+ * comes of them.
+ */
+function guarded(b: string, l: OperationLowering, divide: (b: string) => string, fix: { zero: string; minus: string }): string {
+  if (dividesSafely(l)) return divide(b)
+  const isZero = l.emit('Equal', [b, l.int32(0)])
+  const isMinus = l.emit('Equal', [b, l.int32(-1)])
+  const result = divide(l.emit('Where', [l.emit('Or', [isZero, isMinus]), l.int32(1), b]))
+  return l.emit('Where', [isZero, fix.zero, l.emit('Where', [isMinus, fix.minus, result])])
+}
 
-/** The remainder has the divisor's sign. */
-const modulo = (a: string, b: string, l: OperationLowering): string =>
-  isInteger(l) ? l.emit('Mod', [a, b]) : l.emit('Sub', [a, l.emit('Mul', [l.emit('Floor', [l.emit('Div', [a, b])]), b])])
+/** The remainder has the divisor's sign; of whole numbers, that of a division by 0 is 0. */
+function modulo(a: string, b: string, l: OperationLowering): string {
+  if (!isInteger(l)) return l.emit('Sub', [a, l.emit('Mul', [l.emit('Floor', [l.emit('Div', [a, b])]), b])])
+  const zero = l.int32(0)
+  return guarded(b, l, divisor => l.emit('Mod', [a, divisor]), { zero, minus: zero })
+}
+
+/** Rounded down; of whole numbers, a division by 0 gives 0, as it does when JavaScript stores infinity as an integer. */
+function floorDivide(a: string, b: string, l: OperationLowering): string {
+  if (isInteger(l)) {
+    // ONNX cuts the quotient off: one too much where the remainder has another sign than the divisor.
+    const divide = (divisor: string) => {
+      const [down, cut] = [0, 1].map(fmod => l.emit('Mod', [a, divisor], { fmod })) as [string, string]
+      return l.emit('Sub', [l.emit('Div', [a, divisor]), cast(l, l.emit('Not', [l.emit('Equal', [down, cut])]), 'int32')])
+    }
+    return guarded(b, l, divide, { zero: l.int32(0), minus: l.emit('Neg', [a]) })
+  }
+  return wholeNumber(l, l.emit('Floor', [l.emit('Div', [a, b])]))
+}
+
+/** A number cut off to an integer of 32 bits as JavaScript does it: what is not finite becomes 0, and what is too large wraps. */
+function wholeNumber(l: OperationLowering, x: string): string {
+  const isNumber = l.emit('Equal', [l.emit('Sub', [x, x]), l.float(0)])
+  const long = cast(l, l.emit('Where', [isNumber, x, l.float(0)]), 'int64')
+  // In arithmetic, as two casts in a row would be made one.
+  const [half, whole] = [2 ** 31, 2 ** 32].map(value => scalar(l, value, 'int64')) as [string, string]
+  return cast(l, l.emit('Sub', [l.emit('Mod', [l.emit('Add', [long, half]), whole]), half]), 'int32')
+}
+
+/** The angle of the point (x, y): ONNX has the quotient's alone. Zeros keep their signs, as in `Math.atan2`. */
+function arcTangent(y: string, x: string, l: OperationLowering): string {
+  const [zero, one, pi] = [l.float(0), l.float(1), l.float(Math.PI)]
+  const isNegative = (value: string) =>
+    l.emit('Less', [l.emit('Where', [l.emit('Equal', [value, zero]), l.emit('Div', [one, value]), value]), zero])
+  // Two infinities have the angle of two ones.
+  const isInfinite = (value: string) => l.emit('Equal', [l.emit('Abs', [value]), l.float(Number.POSITIVE_INFINITY)])
+  const both = l.emit('And', [isInfinite(y), isInfinite(x)])
+  const [top, bottom] = [y, x].map(value => l.emit('Where', [both, l.emit('Sign', [value]), value])) as [string, string]
+  const isOrigin = l.emit('And', [l.emit('Equal', [y, zero]), l.emit('Equal', [x, zero])])
+  const angle = l.emit('Where', [isOrigin, y, l.emit('Atan', [l.emit('Div', [top, bottom])])])
+  const turned = l.emit('Where', [isNegative(y), l.emit('Sub', [angle, pi]), l.emit('Add', [angle, pi])])
+  return l.emit('Where', [isNegative(x), turned, angle])
+}
 
 export const elementwise: OperationTable = {
   Abs: unary('Abs'),
   Acos: unary('Acos'),
+  Acosh: unary('Acosh'),
   Asin: unary('Asin'),
+  Asinh: unary('Asinh'),
   Atan: unary('Atan'),
+  Atanh: unary('Atanh'),
   Ceil: unary('Ceil'),
   Cos: unary('Cos'),
   Cosh: unary('Cosh'),
   Elu: unary('Elu'),
   Erf: unary('Erf'),
-  Exp: unary((x, l) => l.emit('Exp', [l.inputs[0]!.dtype === 'float32' ? x : cast(l, x, 'float32')]), 'float32'),
+  Exp: unary((x, l) => l.emit('Exp', [asFloat(l, x)]), 'float32'),
   // exp(x) - 1 = tanh(x / 2) (exp(x) + 1), which loses nothing near zero.
   Expm1: unary((x, l) =>
     l.emit('Mul', [l.emit('Tanh', [l.emit('Mul', [x, l.float(0.5)])]), l.emit('Add', [l.emit('Exp', [x]), l.float(1)])]),
   ),
   Floor: unary('Floor'),
-  IsNan: unary('IsNaN', 'bool'),
+  IsFinite: unary((x, l) => {
+    const number = asFloat(l, x)
+    return l.emit('Not', [l.emit('Or', [l.emit('IsNaN', [number]), l.emit('IsInf', [number])])])
+  }, 'bool'),
+  IsInf: unary((x, l) => l.emit('IsInf', [asFloat(l, x)]), 'bool'),
+  IsNan: unary((x, l) => l.emit('IsNaN', [asFloat(l, x)]), 'bool'),
   Log: unary('Log'),
   // log(1 + x) = 2 atanh(x / (2 + x)), which loses nothing near zero.
   Log1p: unary((x, l) =>
@@ -91,13 +151,8 @@ export const elementwise: OperationTable = {
   Sub: binary('Sub'),
   Multiply: binary('Mul'),
   RealDiv: binary('Div'),
-  FloorDiv: binary(
-    (a, b, l) =>
-      isInteger(l)
-        ? l.emit('Div', [l.emit('Sub', [a, modulo(a, b, l)]), b])
-        : cast(l, l.emit('Floor', [l.emit('Div', [a, b])]), 'int32'),
-    'int32',
-  ),
+  FloorDiv: binary(floorDivide, 'int32'),
+  Atan2: binary(arcTangent),
   Maximum: binary('Max'),
   Minimum: binary('Min'),
   Mod: binary(modulo),
@@ -145,7 +200,10 @@ export const elementwise: OperationTable = {
   Cast: {
     alias: ([x], { dtype }) => x!.dtype === dtype,
     infer: ([x], { dtype }) => [{ shape: x!.shape, dtype: dtype as TensorMeta['dtype'] }],
-    lower: l => cast(l, l.inputs[0]!.name, l.outputs[0]!.dtype),
+    lower: l => {
+      const [{ name, dtype: from }, { dtype: to }] = [l.inputs[0]!, l.outputs[0]!]
+      return from === 'float32' && to === 'int32' ? wholeNumber(l, name) : cast(l, name, to)
+    },
   },
   Identity: {
     alias: () => true,

@@ -1,5 +1,6 @@
+import * as tf from '@tensorflow/tfjs'
 import { GradpromptError } from '../../errors.js'
-import { broadcast, type OperationLowering, type OperationTable } from './operation.js'
+import { broadcast, type CompositeTable, type OperationLowering, type OperationTable } from './operation.js'
 
 /** Products of tensors. */
 
@@ -45,6 +46,31 @@ export const products: OperationTable = {
         { equation: l.attributes.equation },
       ),
   },
+}
+
+/** What dense layers of `tf.layers` run: a product, a bias and an activation in one kernel. */
+export const fusedProducts: CompositeTable = {
+  _FusedMatMul: {
+    inputs: ['a', 'b', 'bias', 'preluActivationWeights'],
+    compose: ([a, b, bias, slopes], { transposeA, transposeB, activation, leakyreluAlpha }) => {
+      const product = tf.matMul(a!, b!, Boolean(transposeA), Boolean(transposeB))
+      return activated(bias ? tf.add(product, bias) : product, activation, slopes, leakyreluAlpha as number)
+    },
+  },
+}
+
+function activated(x: tf.Tensor, activation: unknown, slopes: tf.Tensor | undefined, alpha: number): tf.Tensor {
+  if (activation === undefined || activation === 'linear') return x
+  if (activation === 'relu') return tf.relu(x)
+  if (activation === 'relu6') return tf.relu6(x)
+  if (activation === 'elu') return tf.elu(x)
+  if (activation === 'sigmoid') return tf.sigmoid(x)
+  if (activation === 'leakyrelu') return tf.leakyRelu(x, alpha)
+  if (activation === 'prelu' && slopes) return tf.prelu(x, slopes)
+  throw new GradpromptError('unsupported-operation', 'A fused product has an activation that is not known', {
+    found: String(activation),
+    expected: 'linear, relu, relu6, elu, sigmoid, leakyrelu or prelu',
+  })
 }
 
 function swapped(rank: number): number[] {

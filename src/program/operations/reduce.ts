@@ -1,5 +1,5 @@
 import type { LoweredSize, TensorMeta } from '../../../kernels/kernel.js'
-import { axesOf, ONNX_TYPES, type Operation, type OperationLowering, type OperationTable } from './operation.js'
+import { axesOf, cast, ONNX_TYPES, type Operation, type OperationLowering, type OperationTable } from './operation.js'
 
 /** Operations along axes. */
 
@@ -47,6 +47,42 @@ const along = (operator: string, attribute: string): Operation => ({
   lower: l => l.emit(operator, [name(l)], { axis: l.attributes.axis }),
 })
 
+const cumulative = (lower: Operation['lower'], dtype: (x: TensorMeta) => TensorMeta['dtype']): Operation => ({
+  canonical: ([x], { axis, exclusive, reverse }) => ({
+    axis: axesOf(axis, x!)[0],
+    exclusive: exclusive ? 1 : 0,
+    reverse: reverse ? 1 : 0,
+  }),
+  infer: ([x]) => [{ shape: x!.shape, dtype: dtype(x!) }],
+  lower,
+})
+
+/** Products of all that stand before, in a loop over the axis: ONNX has no operator of its own for it. */
+function cumulativeProduct(l: OperationLowering): string {
+  const { axis, exclusive, reverse } = l.attributes as Record<string, number>
+  const { shape, dtype } = l.outputs[0]!
+  const [so, next, at, out] = ['so far', 'next', 'at', 'out'] as const
+  const body = {
+    inputs: [so, at].map(name => ({ name, dtype })),
+    outputs: [next, out].map(name => ({ name, dtype })),
+    nodes: [
+      { operator: 'Mul', inputs: [so, at], outputs: [next] },
+      { operator: 'Identity', inputs: [exclusive ? so : next], outputs: [out] },
+    ],
+  }
+  const first = l.emit('ConstantOfShape', [l.int64(shape.toSpliced(axis!, 1))], { value: { dtype, values: [1] } })
+  const x = l.inputs[0]!.dtype === dtype ? name(l) : cast(l, name(l), dtype)
+  const [, products] = l.emitMany('Scan', [first, x], 2, {
+    body,
+    num_scan_inputs: 1,
+    scan_input_axes: [axis],
+    scan_input_directions: [reverse],
+    scan_output_axes: [axis],
+    scan_output_directions: [reverse],
+  })
+  return products!
+}
+
 export const reduce: OperationTable = {
   Sum: reduction('ReduceSum'),
   Mean: reduction('ReduceMean', () => 'float32'),
@@ -59,18 +95,14 @@ export const reduce: OperationTable = {
   ArgMin: arg('ArgMin'),
   Softmax: along('Softmax', 'dim'),
   LogSoftmax: along('LogSoftmax', 'axis'),
-  Cumsum: {
-    canonical: ([x], { axis, exclusive, reverse }) => ({
-      axis: axesOf(axis, x!)[0],
-      exclusive: exclusive ? 1 : 0,
-      reverse: reverse ? 1 : 0,
-    }),
-    infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
-    lower: l => {
+  Cumsum: cumulative(
+    l => {
       const { axis, exclusive, reverse } = l.attributes
       return l.emit('CumSum', [name(l), l.int64([axis as number])], { exclusive, reverse })
     },
-  },
+    x => x.dtype,
+  ),
+  Cumprod: cumulative(cumulativeProduct, x => (x.dtype === 'bool' ? 'int32' : x.dtype)),
   TopK: {
     many: true,
     infer: ([x], { k }) => {

@@ -1,9 +1,8 @@
 import * as tf from '@tensorflow/tfjs'
-import { GradpromptError } from '../../errors.js'
 import { type Size, SizeExpression, sameSize } from '../sizes.js'
-import { axesOf, ONNX_TYPES, type Operation, type OperationLowering, type OperationTable } from './operation.js'
+import { axesOf, type CompositeTable, cast, type Operation, type OperationLowering, type OperationTable } from './operation.js'
 
-/** Operations that move, cut and make tensors. */
+/** Operations that move, cut and join tensors. */
 
 const firstName = (l: OperationLowering) => l.inputs[0]!.name
 const END = 2 ** 53 - 1
@@ -15,23 +14,6 @@ const reshape: Operation = {
   ],
   canonical: ([x], { shape }) => ({ shape: tf.util.inferFromImplicitShape(shape as number[], tf.util.sizeFromShape(x!.shape)) }),
   lower: l => l.reshape(firstName(l), l.inputs[0]!.shape, l.outputs[0]!.shape),
-}
-
-const filled =
-  (value: (l: OperationLowering) => unknown): Operation['lower'] =>
-  l => {
-    const { shape, dtype } = l.outputs[0]!
-    const number = value(l)
-    const solved = number instanceof SizeExpression
-    const made = l.emit('ConstantOfShape', [l.int64(shape)], { value: { dtype, values: [solved ? 1 : (number as number)] } })
-    if (!solved) return made
-    return l.emit('Mul', [made, l.emit('Cast', [l.int64([number])], { to: ONNX_TYPES[dtype]! })])
-  }
-
-/** A scalar of the given type for a number that may depend on sizes. */
-function scalar(l: OperationLowering, value: Size, dtype: string): string {
-  if (typeof value === 'number' && dtype === 'float32') return l.float(value)
-  return l.emit('Squeeze', [l.emit('Cast', [l.int64([value])], { to: ONNX_TYPES[dtype]! }), l.int64([0])])
 }
 
 export const shape: OperationTable = {
@@ -158,7 +140,7 @@ export const shape: OperationTable = {
     lower: l => {
       const paddings = l.attributes.paddings as Size[][]
       const pads = l.int64([...paddings.map(pair => pair[0]!), ...paddings.map(pair => pair[1]!)])
-      const value = l.emit('Cast', [l.float(l.attributes.constantValue as number)], { to: ONNX_TYPES[l.outputs[0]!.dtype]! })
+      const value = cast(l, l.float(l.attributes.constantValue as number), l.outputs[0]!.dtype)
       return l.emit('Pad', [firstName(l), pads, value])
     },
   },
@@ -172,60 +154,24 @@ export const shape: OperationTable = {
       return l.emit('Slice', [firstName(l), all(-1), all(-END), l.int64(dims), all(-1)])
     },
   },
-  GatherV2: {
-    inputs: ['x', 'indices'],
-    canonical: ([x], { axis, batchDims }) => {
-      if ((batchDims ?? 0) !== 0) {
-        throw new GradpromptError('unsupported-operation', 'gather with batchDims has no lowering', { expected: 'batchDims 0' })
-      }
-      return { axis: axesOf(axis, x!)[0] }
-    },
-    infer: ([x, indices], { axis }) => [{ shape: x!.shape.toSpliced(axis as number, 1, ...indices!.shape), dtype: x!.dtype }],
-    lower: l => l.emit('Gather', [firstName(l), l.inputs[1]!.name], { axis: l.attributes.axis }),
-  },
-  UnsortedSegmentSum: {
-    inputs: ['x', 'segmentIds'],
-    infer: ([x], { numSegments }) => [{ shape: [numSegments as number, ...x!.shape.slice(1)], dtype: x!.dtype }],
-    lower: l => {
-      const { shape, dtype } = l.outputs[0]!
-      const zeros = l.emit('ConstantOfShape', [l.int64(shape)], { value: { dtype, values: [0] } })
-      const ids = l.emit('Unsqueeze', [l.emit('Cast', [l.inputs[1]!.name], { to: ONNX_TYPES.int64! }), l.int64([-1])])
-      return l.emit('ScatterND', [zeros, ids, firstName(l)], { reduction: 'add' })
-    },
-  },
-  OneHot: {
-    inputs: ['indices'],
-    infer: ([indices], { depth, dtype }) => [
-      { shape: [...indices!.shape, depth as number], dtype: (dtype as 'int32') ?? 'int32' },
-    ],
-    lower: l => {
-      // ONNX's own OneHot counts negative indices from the end.
-      const { onValue, offValue, depth } = l.attributes as Record<string, number>
-      const value = (number: number) => l.emit('Cast', [l.float(number)], { to: ONNX_TYPES[l.outputs[0]!.dtype]! })
-      const all = l.emit('Range', [scalar(l, 0, 'int32'), scalar(l, depth!, 'int32'), scalar(l, 1, 'int32')])
-      const hit = l.emit('Equal', [l.emit('Unsqueeze', [firstName(l), l.int64([-1])]), all])
-      return l.emit('Where', [hit, value(onValue ?? 1), value(offValue ?? 0)])
-    },
-  },
-  Fill: {
-    inputs: [],
-    infer: (_, { shape, dtype }) => [{ shape: shape as number[], dtype: (dtype as 'float32') ?? 'float32' }],
-    lower: filled(l => l.attributes.value),
-  },
-  ZerosLike: { infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }], lower: filled(() => 0) },
-  OnesLike: { infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }], lower: filled(() => 1) },
-  Range: {
-    inputs: [],
-    infer: (_, { start, stop, step, dtype }) => [
-      {
-        shape: [Math.max(0, Math.ceil(((stop as number) - (start as number)) / (step as number)))],
-        dtype: (dtype as 'float32') ?? 'float32',
-      },
-    ],
-    lower: l => {
-      const { start, stop, step } = l.attributes as Record<string, Size>
-      const { dtype } = l.outputs[0]!
-      return l.emit('Range', [scalar(l, start!, dtype), scalar(l, stop!, dtype), scalar(l, step!, dtype)])
+}
+
+export const shapeComposites: CompositeTable = {
+  MirrorPad: {
+    inputs: ['x'],
+    compose: ([x], { paddings, mode }) => {
+      const offset = mode === 'reflect' ? 1 : 0
+      return (paddings as [number, number][]).reduce((padded, [before, after], axis) => {
+        const size = padded.shape[axis]!
+        const edge = (from: number, width: number) => {
+          const begin = padded.shape.map((_, i) => (i === axis ? from : 0))
+          return tf.reverse(tf.slice(padded, begin, padded.shape.with(axis, width)), axis)
+        }
+        const parts = [padded]
+        if (before > 0) parts.unshift(edge(offset, before))
+        if (after > 0) parts.push(edge(size - offset - after, after))
+        return tf.concat(parts, axis)
+      }, x!)
     },
   },
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
 import type { ModelConfig } from '../../../models/family.js'
+import { declareCode } from '../../code-identity.js'
 import { normalNumbers } from '../initialisation.js'
 import { unstacked } from '../layers.js'
 import type { PromptMethod } from '../method.js'
@@ -22,7 +23,7 @@ export type AdaptionPromptConfig = z.output<typeof adaptionPromptSchema>
 const layersOf = ({ adapterLayers }: AdaptionPromptConfig, { numLayers }: ModelConfig) =>
   adapterLayers ?? Math.max(1, numLayers - 2)
 
-export const adaptionPrompt: PromptMethod<AdaptionPromptConfig> = {
+export const adaptionPrompt: PromptMethod<AdaptionPromptConfig> = declareCode(import.meta.url, {
   type: 'adaption-prompt',
   paper: 'Zhang et al. 2023, LLaMA-Adapter: Efficient Fine-tuning of Language Models with Zero-init Attention (arXiv 2303.16199)',
   learningRate: 0.002,
@@ -63,4 +64,4 @@ export const adaptionPrompt: PromptMethod<AdaptionPromptConfig> = {
     const added = tf.matMul(tf.mul(weights, unstacked(gate!)[index]!), value)
     return tf.reshape(added, query.shape)
   },
-}
+})

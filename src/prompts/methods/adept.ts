@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
+import { declareCode } from '../../code-identity.js'
 import { initSchema, startingRows, uniformNumbers } from '../initialisation.js'
 import type { PromptMethod } from '../method.js'
 
@@ -27,7 +28,7 @@ export type AdeptConfig = z.output<typeof adeptSchema>
 const rankOf = ({ rank, budgetTokens, numVirtualTokens }: AdeptConfig, hiddenSize: number) =>
   rank ?? Math.floor(((budgetTokens - numVirtualTokens - 1) * hiddenSize) / (2 * hiddenSize + 1))
 
-export const adept: PromptMethod<AdeptConfig> = {
+export const adept: PromptMethod<AdeptConfig> = declareCode(import.meta.url, {
   type: 'adept',
   paper: 'Tang et al. 2025, ADePT: Adaptive Decomposed Prompt Tuning for Parameter-Efficient Fine-tuning (arXiv 2501.03291)',
   learningRate: 0.01,
@@ -74,4 +75,4 @@ export const adept: PromptMethod<AdeptConfig> = {
     const inner = tf.relu(tf.add(tf.matMul(embedded as tf.Tensor2D, offsetDown as tf.Tensor2D), offsetDownBias!)) // [N, r]
     return tf.add(tf.matMul(inner as tf.Tensor2D, offsetUp as tf.Tensor2D), offsetUpBias!) // [N, d]
   },
-}
+})

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
 import type { ModelConfig } from '../../../models/family.js'
+import { declareCode } from '../../code-identity.js'
 import type { ExampleRow } from '../../data/examples.js'
 import { GradpromptError } from '../../errors.js'
 import type { PromptMethod } from '../method.js'
@@ -58,7 +59,7 @@ const isLabel = (type: number) => type > 0 && type % 4 === 0
 const limitsOf = ({ tokenTypes = [], inputEpsilon, formatEpsilon }: CptConfig, { hiddenSize }: Pick<ModelConfig, 'hiddenSize'>) =>
   tokenTypes.map(type => [0, formatEpsilon, inputEpsilon, formatEpsilon][type % 4]! * Math.sqrt(hiddenSize / 2048))
 
-export const cpt: PromptMethod<CptConfig> = {
+export const cpt: PromptMethod<CptConfig> = declareCode(import.meta.url, {
   type: 'cpt',
   paper:
     'Blau et al. 2024, Context-aware Prompt Tuning: Advancing In-Context Learning with Adversarial Methods (arXiv 2410.17222)',
@@ -136,7 +137,7 @@ export const cpt: PromptMethod<CptConfig> = {
       isLabel(type) && i > 0 ? [{ row: i - 1, id: tokenIds[i]!, weight: decay ** (groups.indexOf(type) + 1) }] : [],
     )
   },
-}
+})
 
 function typesOf(kinds: ExampleRow['kinds']): number[] {
   const lastInput = kinds.lastIndexOf('input')

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
+import { declareCode } from '../../code-identity.js'
 import { initSchema, startingRows, uniformNumbers } from '../initialisation.js'
 import type { PromptMethod } from '../method.js'
 
@@ -40,7 +41,7 @@ export type DeptConfig = z.output<typeof deptSchema>
 const rankOf = ({ rank, budgetTokens, numVirtualTokens, maxTextLength }: DeptConfig, hiddenSize: number) =>
   rank ?? Math.floor(((budgetTokens - numVirtualTokens) * hiddenSize) / (maxTextLength + hiddenSize))
 
-export const dept: PromptMethod<DeptConfig> = {
+export const dept: PromptMethod<DeptConfig> = declareCode(import.meta.url, {
   type: 'dept',
   paper: 'Shi and Lipani 2024, DePT: Decomposed Prompt Tuning for Parameter-Efficient Fine-tuning (arXiv 2309.05173)',
   learningRate: 0.01,
@@ -101,4 +102,4 @@ export const dept: PromptMethod<DeptConfig> = {
     const rows = tf.gather(table, index as tf.Tensor1D) // [N, r]
     return tf.mul(tf.matMul(rows as tf.Tensor2D, offsetB as tf.Tensor2D), config.scale) // [N, d]
   },
-}
+})

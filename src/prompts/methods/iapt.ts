@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { gelu } from '../../../kernels/gelu.js'
 import { GELU_DENOMINATOR, GELU_NUMERATOR, rational } from '../../../kernels/rational.js'
 import { tf } from '../../../kernels/tf.js'
+import { declareCode } from '../../code-identity.js'
 import { normalised } from '../generator.js'
 import { initSchema, normalNumbers, startingRows } from '../initialisation.js'
 import { unstacked } from '../layers.js'
@@ -41,7 +42,7 @@ const TRUSTED = 5
 
 const groupsOf = ({ sharing }: IaptConfig, numLayers: number) => Math.ceil(numLayers / sharing)
 
-export const iapt: PromptMethod<IaptConfig> = {
+export const iapt: PromptMethod<IaptConfig> = declareCode(import.meta.url, {
   type: 'iapt',
   paper: 'Zhu et al. 2024, IAPT: Instruction-Aware Prompt Tuning for Large Language Models (arXiv 2405.18203)',
   learningRate: 0.001,
@@ -124,4 +125,4 @@ export const iapt: PromptMethod<IaptConfig> = {
     const shape = [-1, config.numVirtualTokens, model.hiddenSize]
     return tf.reshape(tf.add(tf.reshape(made, shape), own('bias')), [-1, model.hiddenSize])
   },
-}
+})

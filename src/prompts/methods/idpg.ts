@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { gelu } from '../../../kernels/gelu.js'
 import { tf } from '../../../kernels/tf.js'
 import type { ModelConfig } from '../../../models/family.js'
+import { declareCode } from '../../code-identity.js'
 import { bottleneckParameters, narrowed, normalised, startingBottleneck, widened } from '../generator.js'
 import { initSchema, startingRows } from '../initialisation.js'
 import type { Parameters, PromptMethod, SequenceRows } from '../method.js'
@@ -33,7 +34,7 @@ const sizes = ({ numVirtualTokens: count, bottleneck }: IdpgConfig, { hiddenSize
   outputs: count * hiddenSize,
 })
 
-export const idpg: PromptMethod<IdpgConfig> = {
+export const idpg: PromptMethod<IdpgConfig> = declareCode(import.meta.url, {
   type: 'idpg',
   paper: 'Wu et al. 2022, IDPG: An Instance-Dependent Prompt Generation Method (arXiv 2204.04497)',
   learningRate: 0.01,
@@ -64,7 +65,7 @@ export const idpg: PromptMethod<IdpgConfig> = {
   sequenceRows: generated,
   layerRows: (config, parameters, rows) =>
     rows.layer > 0 && rows.layer === config.insertionLayer ? generated(config, parameters, rows) : undefined,
-}
+})
 
 /** [B k, d] */
 function generated({ encoding, activation, normalize }: IdpgConfig, parameters: Parameters, rows: SequenceRows): tf.Tensor {

@@ -1,3 +1,5 @@
+import { type TypedOptions, typedOptions } from '../../config/typed-options.js'
+import { Registry } from '../../registry.js'
 import type { PromptMethod } from '../method.js'
 import { withSoftTokens } from '../soft-rows.js'
 import { adaptionPrompt, adaptionPromptSchema } from './adaption-prompt.js'
@@ -13,25 +15,53 @@ import { prefixTuning, prefixTuningSchema } from './prefix-tuning.js'
 import { promptTuning, promptTuningSchema } from './prompt-tuning.js'
 import { softTemplate, softTemplateSchema } from './soft-template.js'
 
-/** Options of every soft-prompt method. A new method is a file beside `prompt-tuning.ts`, and a word in each of these two lists. */
-export const methodSchemas = [
-  promptTuningSchema,
-  softTemplateSchema,
-  pTuningSchema,
-  mptSchema,
-  cptSchema,
-  deptSchema,
-  adeptSchema,
-  prefixTuningSchema,
-  adaptionPromptSchema,
-  iaptSchema,
-  lptSchema,
-  idpgSchema,
+/** Every method that is built in, with its options. A new one is a file beside `prompt-tuning.ts`, and a line here. */
+const builtIn = [
+  [promptTuning, promptTuningSchema],
+  [softTemplate, softTemplateSchema],
+  [pTuning, pTuningSchema],
+  [mpt, mptSchema],
+  [cpt, cptSchema],
+  [dept, deptSchema],
+  [adept, adeptSchema],
+  [prefixTuning, prefixTuningSchema],
+  [adaptionPrompt, adaptionPromptSchema],
+  [iapt, iaptSchema],
+  [lpt, lptSchema],
+  [idpg, idpgSchema],
 ] as const
 
-const methods = [promptTuning, softTemplate, pTuning, mpt, cpt, dept, adept, prefixTuning, adaptionPrompt, iapt, lpt, idpg]
+type SchemasOf<Entries> = {
+  readonly [Place in keyof Entries]: Entries[Place] extends readonly [unknown, infer Schema] ? Schema : never
+}
 
-/** Every soft-prompt method by its `method.type`; each learns a template's soft tokens as well. */
-export const promptMethods: ReadonlyMap<string, PromptMethod> = new Map(
-  methods.map(method => [method.type, withSoftTokens(method as unknown as PromptMethod)]),
+/** Options of the built-in methods. */
+export const methodSchemas = builtIn.map(([, schema]) => schema) as unknown as SchemasOf<typeof builtIn>
+
+/** Every soft-prompt method by its `method.type`; each learns a template's soft tokens as well. People's own join in. */
+export const promptMethods = new Registry<PromptMethod>(
+  {
+    word: 'method',
+    exports: ['method'],
+    name: 'type',
+    requires: {
+      paper: 'a text',
+      learningRate: 'a number',
+      placement: 'a function',
+      parameters: 'a function',
+      initialise: 'a function',
+    },
+    oneOf: ['inputRows', 'sequenceRows', 'offset', 'layerRows', 'prefix', 'attention'],
+    prepare: withSoftTokens,
+  },
+  builtIn.map(([method, options]): [string, PromptMethod] => [
+    method.type,
+    Object.assign(withSoftTokens<{ readonly type: string }>(method), { options }),
+  ]),
 )
+
+/** Options of every method, those of people's own last. */
+export const allMethodSchemas = (): readonly TypedOptions[] => [
+  ...(methodSchemas as unknown as readonly TypedOptions[]),
+  ...promptMethods.own.map(([type, { options, paper }]) => typedOptions(type, options, paper)),
+]

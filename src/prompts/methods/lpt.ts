@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
 import type { ModelConfig } from '../../../models/family.js'
+import { declareCode } from '../../code-identity.js'
 import { bottleneckParameters, narrowed, normalised, startingBottleneck, widened } from '../generator.js'
 import { initSchema, normalNumbers, startingRows } from '../initialisation.js'
 import type { PromptMethod } from '../method.js'
@@ -43,7 +44,7 @@ const sizes = ({ numVirtualTokens: count, generator, bottleneck }: LptConfig, { 
   outputs: generator === 'last-token' ? count * hiddenSize : hiddenSize,
 })
 
-export const lpt: PromptMethod<LptConfig> = {
+export const lpt: PromptMethod<LptConfig> = declareCode(import.meta.url, {
   type: 'lpt',
   paper: 'Liu et al. 2022, Late Prompt Tuning: A Late Prompt Could Be Better Than Many Prompts (arXiv 2210.11292)',
   // Rows before the middle layer are some fifty times as long as embeddings: on dev 0.005 and 0.05 hardly moved them (scripts/study).
@@ -99,4 +100,4 @@ export const lpt: PromptMethod<LptConfig> = {
     }[generator]()
     return widened(parameters, tf.relu(pooled))
   },
-}
+})

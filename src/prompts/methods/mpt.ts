@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
+import { declareCode } from '../../code-identity.js'
 import { initSchema, normalNumbers, startingRows } from '../initialisation.js'
 import type { PromptMethod } from '../method.js'
 
@@ -39,7 +40,7 @@ export type MptConfig = z.output<typeof mptSchema>
 
 const numTasks = ({ tasks }: MptConfig) => tasks?.length ?? 1
 
-export const mpt: PromptMethod<MptConfig> = {
+export const mpt: PromptMethod<MptConfig> = declareCode(import.meta.url, {
   type: 'mpt',
   paper: 'Wang et al. 2023, Multitask Prompt Tuning Enables Parameter-Efficient Transfer Learning (arXiv 2303.02861)',
   learningRate: 0.01,
@@ -99,7 +100,7 @@ export const mpt: PromptMethod<MptConfig> = {
     chosen[task] = 1
     return new Map([...parameters, ['task', chosen]])
   },
-}
+})
 
 /** The shared matrix of a run of several tasks, with the average of their factors. */
 async function sharedMatrix(

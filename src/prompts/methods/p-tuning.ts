@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
+import { declareCode } from '../../code-identity.js'
 import { normalNumbers, uniformNumbers } from '../initialisation.js'
 import type { Parameters, PromptMethod, PromptParameter } from '../method.js'
 
@@ -34,7 +35,7 @@ function linearLayers({ encoderReparameterizationType: type, encoderHiddenSize }
     : [layer('0', 2 * h, 2 * h), layer('2', 2 * h, d)]
 }
 
-export const pTuning: PromptMethod<PTuningConfig> = {
+export const pTuning: PromptMethod<PTuningConfig> = declareCode(import.meta.url, {
   type: 'p-tuning',
   paper: 'Liu et al. 2021, GPT Understands, Too (arXiv 2103.10385)',
   learningRate: 0.001,
@@ -87,7 +88,7 @@ export const pTuning: PromptMethod<PTuningConfig> = {
     const inner = tf.relu(linear(tf.relu(linear(x, parameters, 'mlp_head.0')), parameters, 'mlp_head.2')) // [m, h]
     return linear(inner, parameters, 'mlp_head.4')
   },
-}
+})
 
 /** torch's layout: weight [out, in]. */
 const linear = (x: tf.Tensor, parameters: Parameters, name: string): tf.Tensor =>

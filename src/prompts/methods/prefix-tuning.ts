@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
 import type { ModelConfig } from '../../../models/family.js'
+import { declareCode } from '../../code-identity.js'
 import { type Init, initSchema, normalNumbers, startingRows, uniformNumbers } from '../initialisation.js'
 import { unstacked } from '../layers.js'
 import type { InitialisationContext, PromptMethod } from '../method.js'
@@ -36,7 +37,7 @@ const width = ({ numKeyValueHeads, headDim }: ModelConfig) => numKeyValueHeads *
 const initOf = ({ init, projection }: PrefixTuningConfig) =>
   init ?? (projection ? { type: 'random' as const, scale: 1 } : { type: 'vocabulary' as const })
 
-export const prefixTuning: PromptMethod<PrefixTuningConfig> = {
+export const prefixTuning: PromptMethod<PrefixTuningConfig> = declareCode(import.meta.url, {
   type: 'prefix-tuning',
   paper: 'Li and Liang 2021, Prefix-Tuning: Optimizing Continuous Prompts for Generation (arXiv 2101.00190)',
   learningRate: 0.005,
@@ -94,7 +95,7 @@ export const prefixTuning: PromptMethod<PrefixTuningConfig> = {
     const parts = unstacked(tf.transpose(stacked, [1, 2, 0, 3])) // 2 L of [Hkv, m, D]
     return Array.from({ length: numLayers }, (_, layer) => ({ key: parts[2 * layer]!, value: parts[2 * layer + 1]! }))
   },
-}
+})
 
 /** [m, 2 L Hkv D]: for each layer its keys, then its values, head after head. */
 function rows({ projection }: PrefixTuningConfig, parameters: Readonly<Record<string, tf.Tensor>>): tf.Tensor {

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { declareCode } from '../../code-identity.js'
 import { initSchema, startingRows } from '../initialisation.js'
 import type { PromptMethod } from '../method.js'
 import { checkReparametrization, reparametrizationNames, reparametrizations } from '../reparametrization.js'
@@ -38,7 +39,7 @@ export type PromptTuningConfig = z.output<typeof promptTuningSchema>
 
 const reparametrizationOf = ({ reparametrization = 'none' }: Partial<PromptTuningConfig>) => reparametrizations[reparametrization]
 
-export const promptTuning: PromptMethod<PromptTuningConfig> = {
+export const promptTuning: PromptMethod<PromptTuningConfig> = declareCode(import.meta.url, {
   type: 'prompt-tuning',
   paper: 'Lester, Al-Rfou and Constant 2021, The Power of Scale for Parameter-Efficient Prompt Tuning (arXiv 2104.08691)',
   learningRate: 0.01,
@@ -48,4 +49,4 @@ export const promptTuning: PromptMethod<PromptTuningConfig> = {
   inputRows: (config, parameters) => reparametrizationOf(config).rows(config, parameters), // [m, d]
   initialise: async (config, context) =>
     reparametrizationOf(config).start(config, await startingRows(config.init, config.numVirtualTokens, context), context),
-}
+})

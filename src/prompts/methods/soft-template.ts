@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { declareCode } from '../../code-identity.js'
 import type { PromptMethod } from '../method.js'
 
 /**
@@ -12,11 +13,11 @@ export const softTemplateSchema = z.strictObject({
 
 export type SoftTemplateConfig = z.output<typeof softTemplateSchema>
 
-export const softTemplate: PromptMethod<SoftTemplateConfig> = {
+export const softTemplate: PromptMethod<SoftTemplateConfig> = declareCode(import.meta.url, {
   type: 'soft-template',
   paper: 'Ding et al. 2022, OpenPrompt: An Open-source Framework for Prompt-learning (arXiv 2111.01998)',
   learningRate: 0.01,
   placement: () => ({ numVirtualTokens: 0, position: 'before-bos' }),
   parameters: () => [],
   initialise: () => Promise.resolve(new Map()),
-}
+})

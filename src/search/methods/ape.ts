@@ -31,6 +31,7 @@ export const ape: SearchMethod<z.output<typeof apeSchema>, State> = {
   steps: 4,
   defaults: { vocabulary: 'any', measure: 'mistakes' },
   writes: true,
+  needs: ({ optimizer }) => ({ writer: optimizer }),
   start: (_, context) => Promise.resolve({ beam: beginning(context) }),
 
   async step({ beam }, options, context) {

@@ -28,6 +28,7 @@ export const apo: SearchMethod<Options, State> = {
   steps: 6,
   defaults: { vocabulary: 'any', measure: 'mistakes' },
   writes: true,
+  needs: ({ optimizer }) => ({ writer: optimizer }),
   start: (_, context) => Promise.resolve({ beam: beginning(context) }),
 
   async step({ beam }, options, context) {

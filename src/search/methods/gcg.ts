@@ -28,6 +28,7 @@ export const gcg: SearchMethod<Options, State> = {
   type: 'gcg',
   paper: 'Zou et al. 2023, "Universal and Transferable Adversarial Attacks on Aligned Language Models"',
   steps: 250,
+  needs: ({ probe }) => ({ draft: probe?.draft }),
 
   async start({ bufferSize }, context) {
     const { space, allowed } = context

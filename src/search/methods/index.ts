@@ -1,3 +1,4 @@
+import { Registry } from '../../registry.js'
 import type { SearchMethod } from '../moves/method.js'
 import { ape, apeSchema } from './ape.js'
 import { apo, apoSchema } from './apo.js'
@@ -15,44 +16,39 @@ import { randomShortlist, randomShortlistSchema } from './random-shortlist.js'
 import { rlprompt, rlpromptSchema } from './rlprompt.js'
 import { textgrad, textgradSchema } from './textgrad.js'
 
-/** Options of every search. A new one is a file beside `methods/autoprompt.ts`, and a word in each of these two lists. */
-export const searchSchemas = [
-  greaterSchema,
-  gcgSchema,
-  autopromptSchema,
-  arcaSchema,
-  pezSchema,
-  gbdaSchema,
-  fluentSchema,
-  categoricalSchema,
-  rlpromptSchema,
-  promptquineSchema,
-  apeSchema,
-  apoSchema,
-  pe2Schema,
-  textgradSchema,
-  randomShortlistSchema,
+/** Every search that is built in, with its options. A new one is a file beside `autoprompt.ts`, and a line here. */
+const builtIn = [
+  [greater, greaterSchema],
+  [gcg, gcgSchema],
+  [autoprompt, autopromptSchema],
+  [arca, arcaSchema],
+  [pez, pezSchema],
+  [gbda, gbdaSchema],
+  [fluent, fluentSchema],
+  [categorical, categoricalSchema],
+  [rlprompt, rlpromptSchema],
+  [promptquine, promptquineSchema],
+  [ape, apeSchema],
+  [apo, apoSchema],
+  [pe2, pe2Schema],
+  [textgrad, textgradSchema],
+  [randomShortlist, randomShortlistSchema],
 ] as const
 
-const methods = [
-  greater,
-  gcg,
-  autoprompt,
-  arca,
-  pez,
-  gbda,
-  fluent,
-  categorical,
-  rlprompt,
-  promptquine,
-  ape,
-  apo,
-  pe2,
-  textgrad,
-  randomShortlist,
-]
+type SchemasOf<Entries> = {
+  readonly [Place in keyof Entries]: Entries[Place] extends readonly [unknown, infer Schema] ? Schema : never
+}
 
-/** Every search by its `search.type`. */
-export const searchMethods: ReadonlyMap<string, SearchMethod> = new Map(
-  methods.map(method => [method.type, method as unknown as SearchMethod]),
+/** Options of the built-in searches. */
+export const searchSchemas = builtIn.map(([, schema]) => schema) as unknown as SchemasOf<typeof builtIn>
+
+/** Every search by its `search.type`. People's own join in. */
+export const searchMethods = new Registry<SearchMethod>(
+  {
+    word: 'search',
+    exports: ['search'],
+    name: 'type',
+    requires: { paper: 'a text', steps: 'a number', start: 'a function', step: 'a function' },
+  },
+  builtIn.map(([method, options]): [string, SearchMethod] => [method.type, { ...method, options } as unknown as SearchMethod]),
 )

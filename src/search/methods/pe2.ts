@@ -35,6 +35,7 @@ export const pe2: SearchMethod<z.output<typeof pe2Schema>, State> = {
   steps: 4,
   defaults: { vocabulary: 'any', measure: 'mistakes' },
   writes: true,
+  needs: ({ optimizer }) => ({ writer: optimizer }),
   start: (_, context) => Promise.resolve({ history: beginning(context), latest: beginning(context) }),
 
   async step({ history, latest }, options, context) {

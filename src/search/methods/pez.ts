@@ -23,6 +23,7 @@ export const pez: SearchMethod<z.output<typeof pezSchema>, State> = {
   type: 'pez',
   paper: 'Wen et al. 2023, "Hard Prompts Made Easy"',
   steps: 300,
+  needs: ({ from }) => ({ softPrompt: from }),
 
   async start(_, { space, embedding, softPrompt }) {
     const vectors = softPrompt ?? (await embedding.rows(space.free.map(position => space.start[position]!)))

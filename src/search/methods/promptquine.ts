@@ -40,6 +40,7 @@ export const promptquine: SearchMethod<Options, State> = {
   paper: 'Wang et al. 2025, "Evolving Prompts In-Context: An Open-ended, Self-replicating Perspective" (PromptQuine)',
   steps: 200,
   defaults: options => ({ measure: labelGap(options) }),
+  needs: ({ shots, separator }) => (shots === undefined ? {} : { shots: { count: shots, separator } }),
   start: () => Promise.resolve({ population: [] }),
 
   async step(state, options, context) {

@@ -23,6 +23,7 @@ export const textgrad: SearchMethod<z.output<typeof textgradSchema>, State> = {
   steps: 12,
   defaults: { vocabulary: 'any', measure: 'mistakes' },
   writes: true,
+  needs: ({ optimizer }) => ({ writer: optimizer }),
   start: (_, context) => Promise.resolve(beginning(context)[0]!),
 
   async step(current, options, context) {

@@ -1,4 +1,5 @@
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
+import type { OptionsDeclaration } from '../../config/typed-options.js'
 import type { DraftScorer } from '../score/draft.js'
 import type { Embedding } from '../score/embedding.js'
 import type { Measure } from '../score/measure.js'
@@ -95,15 +96,31 @@ export interface SearchDefaults {
   readonly measure?: Measure
 }
 
+/** What a method has opened for it, as its options say. */
+export interface SearchNeeds {
+  /** A run with a static soft prompt: the context has its vectors as `softPrompt`, and the prompt as many tokens. */
+  readonly softPrompt?: string | undefined
+  /** A smaller model with the same tokenizer: the context has its losses as `draft`. */
+  readonly draft?: string | undefined
+  /** A model that writes in place of the searched one, with `writes`. */
+  readonly writer?: string | undefined
+  /** Training rows that the first prompt shows, each followed by the separator; they are then no questions. */
+  readonly shots?: { readonly count: number; readonly separator: string } | undefined
+}
+
 /** A way of searching for a prompt. A method is one file: its options, how it starts, and what a step does. */
 export interface SearchMethod<Options extends { readonly type: string } = { readonly type: string }, State = SearchState> {
   readonly type: Options['type']
   readonly paper: string
+  /** Its options beside `type`; without a declaration it has none. */
+  readonly options?: OptionsDeclaration
   /** Steps of a search that does not say. */
   readonly steps: number
-  readonly defaults?: SearchDefaults | ((options: Options) => SearchDefaults)
+  readonly defaults?: SearchDefaults | ((options: Options & { readonly extractor?: string | undefined }) => SearchDefaults)
   /** A model writes prompts as text: there is a `writer`. */
   readonly writes?: boolean
+  /** What it works with that is opened before the first step. */
+  needs?(options: Options): SearchNeeds
   /** What the method changes in losses and gradients. */
   objective?(options: Options): Pick<ObjectiveOptions, 'temperature' | 'scoredFluency'>
   start(options: Options, context: SearchContext): Promise<State>

@@ -1,8 +1,6 @@
-import { shuffle } from '../../data/random.js'
+import { shuffle, streams } from '../../data/random.js'
 import type { Candidate } from '../space/candidates.js'
 import type { EliminatedCandidate, ScoredCandidate, SearchContext } from './method.js'
-
-const STREAM = 0x4ace
 
 /**
  * Scores candidates beside the prompt they come from on one block of questions after the other. After each block those go that are no
@@ -18,7 +16,7 @@ export async function race(
   blocks: number,
   { objective, rows, seed, step }: SearchContext,
 ): Promise<{ finalists: Candidate[]; eliminated: EliminatedCandidate[] }> {
-  const order = shuffle([...rows.keys()], seed, STREAM, step)
+  const order = shuffle([...rows.keys()], seed, streams.race, step)
   const eliminated: EliminatedCandidate[] = []
   let left = [...candidates]
   for (let block = 1; block < blocks && left.length > 0; block++) {

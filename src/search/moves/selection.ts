@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { shuffle } from '../../data/random.js'
+import { shuffle, streams } from '../../data/random.js'
 import type { PromptScore } from '../score/objective.js'
 import type { Candidate } from '../space/candidates.js'
 import type { EliminatedCandidate, SearchContext } from './method.js'
@@ -21,8 +21,6 @@ interface SelectionOptions {
   readonly blocks: number
   readonly exploration: number
 }
-
-const STREAM = 0x5e1ec
 
 /** A candidate with its scores so far. */
 class Arm {
@@ -69,7 +67,7 @@ export async function preselect(
   { objective, rows, seed, step }: SearchContext,
 ): Promise<{ kept: Candidate[]; eliminated: EliminatedCandidate[] }> {
   if (selection === 'all' || candidates.length <= count) return { kept: [...candidates], eliminated: [] }
-  const order = shuffle([...rows.keys()], seed, STREAM, step)
+  const order = shuffle([...rows.keys()], seed, streams.selection, step)
   const size = Math.ceil(rows.length / blocks)
   const parts = Array.from({ length: Math.ceil(rows.length / size) }, (_, i) =>
     order.slice(i * size, (i + 1) * size).sort((a, b) => a - b),

@@ -1,7 +1,8 @@
 import type { LabelSet } from '../../data/labels.js'
 import { GradpromptError } from '../../errors.js'
-import { LanguageModel } from '../../model/language-model.js'
-import type { SearchConfig } from '../config.js'
+import type { LanguageModel } from '../../model/language-model.js'
+import { loadBeside } from '../../model/with-model.js'
+import { needsOf, type SearchConfig } from '../config.js'
 import { searchMethods } from '../methods/index.js'
 import { DriftGuard } from '../moves/drift.js'
 import type { SearchMethod } from '../moves/method.js'
@@ -70,9 +71,9 @@ export async function prepareSearch(
   const task = search.pseudoLabels === undefined ? given : await pseudoLabelled(given, search.pseudoLabels, model, space, config)
   const rows = task.questions.map((record, i) => space.row(record, i))
   const others = [task.shots, task.dev, task.test].flatMap(records => records.map((record, i) => space.row(record, i)))
-  const method = searchMethods.get(search.type)!
+  const method = searchMethods.get(search.type)
   if (method.writes) requireOnePiece(space)
-  const from = 'from' in search && typeof search.from === 'string' ? search.from : undefined
+  const { softPrompt: from, draft: smaller, writer } = needsOf(config)
   const soft = from === undefined ? undefined : await softPromptOf(from)
   if (soft !== undefined && (soft.count !== space.free.length || soft.hiddenSize !== model.config.hiddenSize))
     throw new GradpromptError('prompt-size', 'the prompt has not as many free tokens as the run has vectors', {
@@ -82,6 +83,12 @@ export async function prepareSearch(
     })
   const allowed = allowedTokens(tokenizer, search.vocabulary, model.config.vocabSize)
   const programs = new SearchPrograms(model)
+  const draft = smaller === undefined ? undefined : await openDraft(smaller, config, model, space)
+  const opening = writer === undefined ? Promise.resolve(undefined) : loadBeside(writer, model)
+  const optimizer = await opening.catch(async (error: unknown) => {
+    await draft?.dispose()
+    throw error
+  })
   return {
     config,
     task,
@@ -94,8 +101,8 @@ export async function prepareSearch(
     guard: new DriftGuard(space, rows, search.drift, earlier?.drifted),
     embedding: embeddingOf(model, programs),
     softPrompt: soft?.rows,
-    draft: await draftOf(config, model, space),
-    optimizer: await optimizerOf(config, model),
+    draft,
+    optimizer,
     maxLength: options.contextLength - [...rows, ...others].reduce((most, row) => Math.max(most, space.lengthAround(row)), 0),
     spent: earlier?.spent,
     progress: earlier?.progress,
@@ -110,19 +117,17 @@ export async function disposeJob({ programs, draft, optimizer }: SearchJob): Pro
   await optimizer?.dispose()
 }
 
-async function optimizerOf({ search }: SearchConfig, { device, threads, memory }: LanguageModel) {
-  if (!('optimizer' in search) || search.optimizer === undefined) return undefined
-  return LanguageModel.load(search.optimizer as string, { device, threads, memory: memory.budget })
-}
-
-async function draftOf({ search, template }: SearchConfig, model: LanguageModel, space: TokenSpace): Promise<Draft | undefined> {
-  if (!('probe' in search) || search.probe === undefined) return undefined
+async function openDraft(
+  draft: string,
+  { search, template }: SearchConfig,
+  model: LanguageModel,
+  space: TokenSpace,
+): Promise<Draft> {
   if (search.extractor !== undefined)
     throw new GradpromptError('invalid-config', 'a draft model does not reason', {
-      found: 'search.probe and search.extractor',
+      found: `a draft model (${draft}) and search.extractor`,
       expected: 'one of them',
     })
-  const { draft } = search.probe as { readonly draft: string }
   return Draft.open(draft, model, space, { addSpecialTokens: typeof template === 'string' })
 }
 

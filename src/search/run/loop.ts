@@ -1,5 +1,5 @@
 import { batchOrder } from '../../data/batches.js'
-import { randomGenerator } from '../../data/random.js'
+import { randomGenerator, streams } from '../../data/random.js'
 import { GradpromptError, refuseAborted } from '../../errors.js'
 import type { Evaluation } from '../../evaluate/score.js'
 import type { Checkpoint, NamedTensor } from '../../store/checkpoints.js'
@@ -86,7 +86,7 @@ export function contextOf(options: SearchLoopOptions, step: number): SearchConte
     seed: config.seed,
     step,
     steps,
-    random: (...stream) => randomGenerator(config.seed, SEARCH_STREAM, step, ...stream),
+    random: (...stream) => randomGenerator(config.seed, streams.search, step, ...stream),
     mayHold: ids => {
       if (config.search.vocabulary === 'any') return space.isPlain(ids)
       return space.freeOf(ids).every(position => words.has(ids[position]!))
@@ -112,8 +112,6 @@ export function contextOf(options: SearchLoopOptions, step: number): SearchConte
     },
   }
 }
-
-const SEARCH_STREAM = 0x5ea7c4
 
 /**
  * Runs optimisation steps until `search.steps` are done, the method says that it is, or the budget is spent, and leaves a checkpoint.

@@ -1,13 +1,12 @@
 import { join } from 'node:path'
 import type { DataRecord } from '../../data/records.js'
-import { GradpromptError } from '../../errors.js'
 import { scoreRows, summary } from '../../evaluate/score.js'
 import { GenerationEngine } from '../../generate/engine.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { replaceText } from '../../store/atomic.js'
 import { peakMemory } from '../../store/environment.js'
 import type { WarningEvent } from '../../store/events.js'
-import type { Run } from '../../store/run-folder.js'
+import type { RunSession } from '../../store/run-session.js'
 import { Budget, BudgetSpent } from '../score/budget.js'
 import { Objective, type ObjectiveOptions } from '../score/objective.js'
 import { Reasoning, type ReasoningEntry, type ReasoningOptions, unheardOf } from '../score/reasoning.js'
@@ -22,62 +21,45 @@ import { type JudgedRows, judgeReasoned, REASONING_BATCH } from './judge.js'
 import { contextOf, type RankedPrompt, type SearchLoopOptions, type SearchProgress, searchPrompts } from './loop.js'
 import { ReasoningLog } from './reasoning-log.js'
 
-export interface SearchRunOptions {
-  readonly onEvent?: ((event: SearchEvent) => void) | undefined
-  readonly onProgress?: ((progress: SearchActivity) => void) | undefined
-  readonly signal?: AbortSignal | undefined
-  /** When the work on this job began, on the clock of `performance.now()`. */
-  readonly started: number
-  readonly warnings?: readonly WarningEvent[]
-}
+/** What a search is told through, and writes by. */
+export type SearchSession = RunSession<SearchEvent, SearchActivity>
 
 /**
  * Searches from where the job stands, re-ranks the best prompts on dev, judges the chosen one, and writes prompt and result.
  * @throws GradpromptError `budget-too-small`, `not-finite`, `all-candidates-drift`; `aborted`, with the way to go on
  */
-export async function runSearch(job: SearchJob, run: Run, options: SearchRunOptions): Promise<SearchResult> {
-  try {
-    return await searchAndJudge(job, run, options)
-  } catch (error) {
-    if (!(error instanceof GradpromptError && error.code === 'aborted')) throw error
-    throw new GradpromptError('aborted', 'the search was stopped', {
-      hint: `gradprompt resume ${run.folder}; the best prompt so far stands in ${join(run.folder, 'prompt.json')}`,
-      exitCode: 1,
-      cause: error,
-    })
-  }
+export function runSearch(job: SearchJob, session: SearchSession): Promise<SearchResult> {
+  return session.attempt(
+    () => searchAndJudge(job, session),
+    () => ({
+      message: 'the search was stopped',
+      hint: `gradprompt resume ${session.folder}; the best prompt so far stands in ${join(session.folder, 'prompt.json')}`,
+    }),
+  )
 }
 
-async function searchAndJudge(job: SearchJob, run: Run, options: SearchRunOptions): Promise<SearchResult> {
+async function searchAndJudge(job: SearchJob, session: SearchSession): Promise<SearchResult> {
   const { extractor, weights, maxNewTokens } = job.config.search
   const { model, method, optimizer } = job
   const batchSize = job.config.evaluate.batchSize ?? REASONING_BATCH
   const open = (model: LanguageModel) => GenerationEngine.open(model, { weights: weights!, batchSize })
   const isOwn = extractor !== undefined || (method.writes === true && optimizer === undefined)
-  const engine = isOwn ? await open(model) : undefined
-  try {
-    const other = optimizer && (await open(optimizer))
-    try {
-      const writer = method.writes ? await writerOf(job, run, other ?? engine!, batchSize, options) : undefined
-      const onProgress = (done: number, total: number) => options.onProgress?.({ what: 'answers', done, total })
-      const settings = { maxNewTokens: maxNewTokens!, batchSize, onProgress }
-      const reasoning = extractor === undefined ? undefined : await reasoningOf(job, run, engine!, settings)
-      return await searchWith(job, run, options, reasoning, writer)
-    } finally {
-      await other?.dispose()
-    }
-  } finally {
-    await engine?.dispose()
-  }
+  await using engine = isOwn ? await open(model) : undefined
+  await using other = optimizer && (await open(optimizer))
+  const writer = method.writes ? await writerOf(job, session, other ?? engine!, batchSize) : undefined
+  const onProgress = (done: number, total: number) => session.progress({ what: 'answers', done, total })
+  const settings = { maxNewTokens: maxNewTokens!, batchSize, onProgress }
+  const reasoning = extractor === undefined ? undefined : await reasoningOf(job, session.folder, engine!, settings)
+  return await searchWith(job, session, reasoning, writer)
 }
 
 async function reasoningOf(
   { model: { tokenizer }, rows, reasoned }: SearchJob,
-  run: Run,
+  folder: string,
   engine: GenerationEngine,
   settings: ReasoningOptions,
 ): Promise<Reasoning> {
-  const log = await ReasoningLog.open(run.folder, reasoned)
+  const log = await ReasoningLog.open(folder, reasoned)
   const write = (entry: ReasoningEntry) => log.append(entry, tokenizer.decode(entry.reasoning))
   const reasoning = new Reasoning(engine, tokenizer, settings, write, log.entries)
   await reasoning.prepare(rows)
@@ -87,37 +69,31 @@ async function reasoningOf(
 /** What writes under a search's budget. */
 async function writerOf(
   { config: { seed }, model, optimizer = model, progress }: SearchJob,
-  { folder }: Run,
+  session: SearchSession,
   engine: GenerationEngine,
   batchSize: number,
-  { signal, onProgress }: SearchRunOptions,
 ): Promise<(budget: Budget) => EngineWriter> {
-  const log = await WrittenLog.open(folder, progress?.step ?? 0)
+  const log = await WrittenLog.open(session.folder, progress?.step ?? 0)
   const contextLength = optimizer.config.maxPositionEmbeddings
   const onEntry = (entry: WrittenEntry) => log.append(entry)
   return budget =>
     new EngineWriter(engine, optimizer.tokenizer, {
-      ...{ seed, batchSize, contextLength, budget, signal, onEntry },
-      onProgress: (done, total) => onProgress?.({ what: 'texts', done, total }),
+      ...{ seed, batchSize, contextLength, budget, signal: session.signal, onEntry },
+      onProgress: (done, total) => session.progress({ what: 'texts', done, total }),
     })
 }
 
 async function searchWith(
   job: SearchJob,
-  run: Run,
-  { onEvent, onProgress, signal, started, warnings = [] }: SearchRunOptions,
+  session: SearchSession,
   reasoning?: Reasoning,
   writer?: (budget: Budget) => EngineWriter,
 ): Promise<SearchResult> {
   const { config, task, model, space, rows, guard, programs, method, allowed } = job
   const { search, seed } = config
-  const { folder } = run
-  const emit = (event: SearchEvent) => {
-    run.appendEvent(event)
-    onEvent?.(event)
-  }
-  const earlier = job.progress?.seconds ?? 0
-  const elapsed = () => earlier + (performance.now() - started) / 1000
+  const { folder, signal } = session
+  const emit = (event: SearchEvent) => session.emit(event)
+  const elapsed = () => session.elapsed()
   const budget = new Budget(search.budget, elapsed, job.spent)
   const settings: ObjectiveOptions = {
     free: ids => space.freeOf(ids),
@@ -137,7 +113,7 @@ async function searchWith(
       task.labels,
       {
         ...{ seed, signal, batchSize: config.evaluate.batchSize },
-        onProgress: (done, total) => onProgress?.({ what: 'rows', done, total }),
+        onProgress: (done, total) => session.progress({ what: 'rows', done, total }),
       },
     )
   }
@@ -154,7 +130,7 @@ async function searchWith(
     softPrompt: job.softPrompt,
     draft: job.draft?.scorer({ mellowmax: search.mellowmax, seconds: search.budget.seconds, elapsed, signal }),
     token: id => model.tokenizer.token(id),
-    writeCheckpoint: checkpoint => run.writeCheckpoint(checkpoint),
+    writeCheckpoint: checkpoint => session.writeCheckpoint(checkpoint),
   }
 
   emit({
@@ -166,14 +142,13 @@ async function searchWith(
     freeTokens: space.free.length,
     vocabulary: allowed.length,
     folder,
-    seconds: (performance.now() - started) / 1000,
+    seconds: session.sitting(),
   })
-  for (const warning of warnings) emit(warning)
   const progress = job.progress ?? (await begin(loop))
   const start = { ids: space.start, objective: progress.initial }
   const startKey = keyOf(space.start)
   if (evaluate !== undefined) progress.dev[startKey] ??= await evaluate(space.start)
-  if (!(await run.readEvents()).some(({ event }) => event === 'initial')) {
+  if (!(await session.readEvents()).some(({ event }) => event === 'initial')) {
     const metrics = progress.dev[startKey]?.metrics ?? {}
     emit({ event: 'initial', prompt: space.startText, objective: start.objective, metrics } satisfies InitialEvent)
     if (reasoning !== undefined) {
@@ -204,7 +179,7 @@ async function searchWith(
     folder,
   }
   await keepBest({ ids: chosen.ids, objective: chosen.objective }, progress.step)
-  await run.writeResult(result)
+  await session.writeResult(result)
   emit({ event: 'result', ...result })
   return result
 }

@@ -3,12 +3,8 @@ import { behindPrompt } from '../../data/prompt-place.js'
 import { setOrigin } from '../../data/records.js'
 import { compileTemplate } from '../../data/template.js'
 import { GradpromptError } from '../../errors.js'
-import type { SearchConfig } from '../config.js'
+import { needsOf, type SearchConfig } from '../config.js'
 import type { SearchTask } from './task.js'
-
-/** Training rows that a search's options ask to begin with. */
-export const shotsOf = ({ search }: SearchConfig): number =>
-  'shots' in search && typeof search.shots === 'number' ? search.shots : 0
 
 /**
  * A config whose prompt is its task's examples: what the template says behind `{prompt}`, the answer, and a separator, row after row.
@@ -29,7 +25,7 @@ export function withExamples(config: SearchConfig, { shots, labels }: SearchTask
         hint: 'put {prompt} before the text of the row, or write the examples into search.prompt',
       },
     )
-  const separator = 'separator' in search && typeof search.separator === 'string' ? search.separator : '\n'
+  const separator = needsOf(config).shots?.separator ?? '\n'
   const examples = shots.map((record, i) => {
     const word = labels && labelWord(labels, record, i)
     const filled = word === undefined ? record : { ...record, [labels!.column]: word }

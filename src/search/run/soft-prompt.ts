@@ -1,6 +1,6 @@
 import { GradpromptError } from '../../errors.js'
-import { promptMethods } from '../../prompts/methods/index.js'
 import { isStatic, staticRows } from '../../prompts/static.js'
+import { loadPromptMethod } from '../../sources/prompt.js'
 import { readLearnedRun } from '../../sources/run.js'
 
 /**
@@ -10,8 +10,8 @@ import { readLearnedRun } from '../../sources/run.js'
  */
 export async function softPromptOf(folder: string): Promise<{ rows: Float32Array; count: number; hiddenSize: number }> {
   const { prompt } = await readLearnedRun(folder)
-  const method = promptMethods.get(prompt.method.type)
-  if (method === undefined || !isStatic(method, prompt.method))
+  const method = await loadPromptMethod(prompt)
+  if (!isStatic(method, prompt.method))
     throw new GradpromptError('prompt-not-static', `the prompt of ${folder} is no list of vectors`, {
       found: `method ${prompt.method.type}`,
       expected: 'a run of a method whose vectors are the same for every text and stand at the input, such as prompt-tuning',

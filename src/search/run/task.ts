@@ -3,11 +3,10 @@ import type { LabelSet } from '../../data/labels.js'
 import type { DataNotice } from '../../data/readers/reader.js'
 import { type DataRecord, originOf } from '../../data/records.js'
 import { limitRecords } from '../../data/split.js'
-import { type DataSource, type Part, parts, readTask } from '../../data/task.js'
+import { type DataSource, type Part, parts, readTask, type TaskRows } from '../../data/task.js'
 import { namedColumns } from '../../data/task-columns.js'
 import { GradpromptError } from '../../errors.js'
-import { type SearchConfig, taskConfig } from '../config.js'
-import { shotsOf } from './shots.js'
+import { needsOf, type SearchConfig, taskConfig } from '../config.js'
 
 /** The rows of a search: disjoint parts, drawn by seed. */
 export interface SearchTask {
@@ -31,14 +30,15 @@ const NAMED_ROWS = 3
  * Reads a search's data and draws its questions.
  * @throws GradpromptError `overlapping-rows`, `too-many-shots`, and as `readTask` does
  */
-export async function readSearchTask(config: SearchConfig): Promise<SearchTask> {
+export async function readSearchTask(config: SearchConfig, rows: TaskRows = {}): Promise<SearchTask> {
   const columns = namedColumns(taskConfig(config, ''))
-  const { labels, sources, train: all, scored, test: tested, notices: said } = await readTask(taskConfig(config, ''))
+  const { labels, sources, train: all, scored, test: tested, notices: said } = await readTask(taskConfig(config, ''), rows)
   const { train, dev, test } = withoutRepeats({ train: all, dev: scored, test: tested }, sources, columns)
-  const shown = new Set(drawExamples(train, labels, shotsOf(config), config.seed))
+  const shots = needsOf(config).shots?.count ?? 0
+  const shown = new Set(drawExamples(train, labels, shots, config.seed))
   if (shown.size > 0 && shown.size >= train.length)
     throw new GradpromptError('too-many-shots', 'search.shots leaves no training row to score prompts on', {
-      found: `${shotsOf(config)} shots of ${train.length} training rows`,
+      found: `${shots} shots of ${train.length} training rows`,
       expected: 'fewer shots than rows',
     })
   const left = train.filter((_, i) => !shown.has(i))

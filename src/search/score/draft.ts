@@ -1,5 +1,6 @@
 import { GradpromptError } from '../../errors.js'
-import { LanguageModel } from '../../model/language-model.js'
+import type { LanguageModel } from '../../model/language-model.js'
+import { loadBeside } from '../../model/with-model.js'
 import type { SearchRow, TokenSpace } from '../space/token-space.js'
 import { Budget } from './budget.js'
 import { Objective } from './objective.js'
@@ -26,14 +27,16 @@ export class Draft {
     space: TokenSpace,
     { addSpecialTokens }: { readonly addSpecialTokens: boolean },
   ): Promise<Draft> {
-    const { device, threads, memory } = target
-    const model = await LanguageModel.load(path, { device, threads, memory: memory.budget })
-    return new Draft(model, target, space, addSpecialTokens)
+    return new Draft(await loadBeside(path, target), target, space, addSpecialTokens)
   }
 
   async dispose(): Promise<void> {
     await this.programs.dispose()
     await this.model.dispose()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
   }
 
   /** A way of scoring that stops with a search. */

@@ -19,8 +19,8 @@ export const measureOption = z
 const WRONG_WEIGHT = 180 / 200
 
 /** The measure of a method that learns from labels: their gap, or, where the model reasons and no labels are compared, mistakes. */
-export const labelGap = (options: object): Measure =>
-  'extractor' in options && options.extractor !== undefined ? 'mistakes' : 'gap'
+export const labelGap = ({ extractor }: { readonly extractor?: string | undefined }): Measure =>
+  extractor !== undefined ? 'mistakes' : 'gap'
 
 /** Of one row, from the scores of the labels in nats: between -1 and 0.9, below 0 where the right label is the likeliest. */
 export function gapLoss(scores: readonly number[], target: number): number {

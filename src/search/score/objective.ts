@@ -1,19 +1,30 @@
-import type { LabelSet } from '../../data/labels.js'
-import { classScores } from '../../data/verbalizer.js'
-import { Forest, type Target } from '../../model/forest.js'
+import { disfluency, withFluency } from '../../losses/fluency.js'
+import { mellowmaxWeights } from '../../losses/mellowmax.js'
 import type { LanguageModel } from '../../model/language-model.js'
-import { logSumExp, mean } from '../../numbers.js'
+import { mean } from '../../numbers.js'
 import type { Reasoned } from '../space/row-sequence.js'
 import { behind, choicesOf, readable, sequenceOf } from '../space/row-sequence.js'
 import type { SearchRow } from '../space/token-space.js'
-import { fedLength, type ReadSequence } from '../space/token-tree.js'
+import type { ReadSequence } from '../space/token-tree.js'
 import type { Budget } from './budget.js'
-import { gapLoss, isRight, type Measure } from './measure.js'
+import {
+  answerCost,
+  comparedCost,
+  exactness,
+  labelScores,
+  type ReadValues,
+  type RowCost,
+  rowCost,
+  type Scoring,
+} from './exact-score.js'
+import { isRight } from './measure.js'
 import { Predictions } from './predictions.js'
 import type { SearchPrograms } from './programs.js'
 import type { Reasoning } from './reasoning.js'
+import { type TextGradient, textGradient } from './text-gradient.js'
 
-export interface ObjectiveOptions {
+/** Exact scores are of the measure, or of the mellowmax; gradients of the cross entropy, of the mellowmax, or of the probability. */
+export interface ObjectiveOptions extends Scoring {
   /** Positions of a prompt that are searched: those whose own likelihood the fluency term takes. */
   readonly free: readonly number[] | ((prompt: readonly number[]) => readonly number[])
   /** Weight of the mean negative log-likelihood of the free tokens; 0 for none. */
@@ -22,12 +33,6 @@ export interface ObjectiveOptions {
   readonly scoredFluency?: number | undefined
   /** Divides the logits of the answer's tokens in the gradient; by default 1. */
   readonly temperature?: number | undefined
-  /** Mellowmax over the negated logits of the answer's tokens, with this alpha, instead of their mean cross entropy. */
-  readonly mellowmax?: number | undefined
-  /** What exact scores are of; gradients are of the cross entropy, or of the mellowmax, or of the probability. */
-  readonly measure?: Measure | undefined
-  /** The closed set of answers, which `mistakes` and `gap` compare. */
-  readonly labels?: LabelSet | undefined
 }
 
 /** An exact score: by forward passes of the prompt's own tokens. */
@@ -51,14 +56,6 @@ export interface GivenAnswer {
   readonly reasoning?: readonly number[]
 }
 
-/** What a pass says of a sequence's reads. */
-interface ReadValues {
-  readonly logProbabilities: Float64Array
-  readonly logits: Float64Array
-  /** Of the answer's tokens. */
-  readonly isHighest: boolean
-}
-
 /** Rows that the fluency of a prompt is taken of where the model reasons: which question stands before it says little of a prompt. */
 const FLUENCY_ROWS = 4
 
@@ -67,19 +64,22 @@ const FLUENCY_ROWS = 4
  * reasoning under each prompt, and gradients hold that reasoning fixed: it is context, as in GReaTer.
  */
 export class Objective extends Predictions {
+  readonly #reasoning: Reasoning | undefined
+
   constructor(
     model: LanguageModel,
     programs: SearchPrograms,
     budget: Budget,
     readonly options: ObjectiveOptions,
     signal?: AbortSignal | undefined,
-    private readonly reasoning?: Reasoning | undefined,
+    reasoning?: Reasoning | undefined,
   ) {
     super(model, programs, budget, signal)
+    this.#reasoning = reasoning
   }
 
   get isReasoned(): boolean {
-    return this.reasoning !== undefined
+    return this.#reasoning !== undefined
   }
 
   /**
@@ -87,8 +87,8 @@ export class Objective extends Predictions {
    * @throws BudgetSpent between two runs; GradpromptError `aborted`
    */
   async score(prompts: readonly (readonly number[])[], rows: readonly SearchRow[]): Promise<PromptScore[]> {
-    if (this.reasoning !== undefined) return this.scoreReasoned(this.reasoning, prompts, rows)
-    return this.scoreAsWritten(prompts, rows)
+    if (this.#reasoning !== undefined) return this.#scoreReasoned(this.#reasoning, prompts, rows)
+    return this.#scoreAsWritten(prompts, rows)
   }
 
   /**
@@ -97,8 +97,8 @@ export class Objective extends Predictions {
    * @throws BudgetSpent between two runs; GradpromptError `aborted`
    */
   async guess(prompts: readonly (readonly number[])[], rows: readonly SearchRow[]): Promise<number[] | undefined> {
-    if (this.reasoning !== undefined || !(await this.programs.canGuess())) return undefined
-    const scores = await this.scoreAsWritten(prompts, rows, 'guesses')
+    if (this.#reasoning !== undefined || !(await this.programs.canGuess())) return undefined
+    const scores = await this.#scoreAsWritten(prompts, rows, 'guesses')
     return scores.map(({ loss }) => loss)
   }
 
@@ -114,37 +114,42 @@ export class Objective extends Predictions {
     reasonedUnder: readonly number[],
   ): Promise<PromptScore[]> {
     const options = { budget: this.budget, signal: this.signal }
-    const [reasoned] = (await this.reasoning?.answers([reasonedUnder], rows, options)) ?? []
+    const [reasoned] = (await this.#reasoning?.answers([reasonedUnder], rows, options)) ?? []
     const held = rows.map((row, r) => (reasoned === undefined ? row : behind(row, reasoned[r]!.reasoning)))
-    return this.scoreAsWritten(prompts, held)
+    return this.#scoreAsWritten(prompts, held)
   }
 
   /** Scores by one forward pass each. */
-  private async scoreAsWritten(
+  async #scoreAsWritten(
     prompts: readonly (readonly number[])[],
     rows: readonly SearchRow[],
     kind: 'scores' | 'guesses' = 'scores',
   ): Promise<PromptScore[]> {
     const { measure = 'cross-entropy', labels } = this.options
-    const fluency = this.scoredFluency
+    const fluency = this.#scoredFluency
     // A row stands there once, or once for each answer that is compared; behind reasoning none are.
     const isCompared =
       (measure === 'mistakes' || measure === 'gap') && labels !== undefined && rows.every(({ choices }) => choices !== undefined)
     const variants = rows.map(row => (isCompared ? choicesOf(row) : [row]))
-    const values = await this.read(prompts, variants.flat(), kind)
+    const values = await this.#read(prompts, variants.flat(), kind)
     const width = variants.reduce((sum, own) => sum + own.length, 0)
     return prompts.map((_, p) => {
       let next = p * width
       const judged = variants.map((own, r) => {
         const read = values.slice(next, next + own.length)
         next += own.length
-        const losses = isCompared ? this.comparedLoss(read, own, rows[r]!) : this.answerLoss(read[0]!, own[0]!)
+        const cost: RowCost = isCompared
+          ? comparedCost(measure, labels, read, own, rows[r]!)
+          : rowCost(this.options, read[0]!, own[0]!.answer)
         const { logProbabilities } = read[0]!
-        return { ...losses, likelihood: mean(logProbabilities.subarray(0, logProbabilities.length - own[0]!.answer.length)) }
+        return { ...cost, disfluency: disfluency(logProbabilities.subarray(0, logProbabilities.length - own[0]!.answer.length)) }
       })
       return {
-        loss:
-          mean(judged.map(({ loss }) => loss)) - (fluency > 0 ? fluency * mean(judged.map(({ likelihood }) => likelihood)) : 0),
+        loss: withFluency(
+          mean(judged.map(({ loss }) => loss)),
+          fluency,
+          judged.map(({ disfluency }) => disfluency),
+        ),
         rowLosses: judged.map(({ loss }) => loss),
         ...exactness(judged.map(({ isExact }) => isExact)),
       }
@@ -152,13 +157,13 @@ export class Objective extends Predictions {
   }
 
   /** Reads every row's answer, and the free tokens where fluency counts, under every prompt: prompt after prompt. */
-  private async read(
+  async #read(
     prompts: readonly (readonly number[])[],
     rows: readonly SearchRow[],
     kind: 'scores' | 'guesses' = 'scores',
   ): Promise<ReadValues[]> {
     const sequences = prompts.flatMap(prompt => {
-      const free = this.scoredFluency > 0 ? this.freeOf(prompt) : []
+      const free = this.#scoredFluency > 0 ? this.#freeOf(prompt) : []
       return rows.map(row => sequenceOf(prompt, row, free))
     })
     const values: ReadValues[] = new Array(sequences.length)
@@ -184,72 +189,48 @@ export class Objective extends Predictions {
     return values
   }
 
-  private answerLoss({ logProbabilities, logits, isHighest }: ReadValues, { answer }: SearchRow) {
-    const { mellowmax, measure } = this.options
-    const first = logits.length - answer.length
-    const loss =
-      mellowmax === undefined || measure === 'mistakes'
-        ? this.cost(logProbabilities.subarray(first), isHighest)
-        : mellow(logits.subarray(first), mellowmax)
-    return { loss, isExact: isHighest }
-  }
-
-  /** Of the labels, from a row with the answers of the closed set. */
-  private labelScores(labels: LabelSet, read: readonly ReadValues[], variants: readonly SearchRow[]): number[] {
-    const words = read.map(({ logProbabilities }, i) =>
-      logProbabilities.subarray(logProbabilities.length - variants[i]!.answer.length).reduce((sum, x) => sum + x, 0),
-    )
-    return classScores(labels, words)
-  }
-
   /**
    * What the model answers to each row under a prompt: the likeliest label, or behind its reasoning, or of free text only whether the
    * right answer is the likeliest.
    * @throws BudgetSpent between two runs; GradpromptError `aborted`
    */
   async answers(prompt: readonly number[], rows: readonly SearchRow[]): Promise<GivenAnswer[]> {
-    if (this.reasoning !== undefined) {
-      const [own] = await this.reasoning.answers([prompt], rows, { budget: this.budget, signal: this.signal })
+    if (this.#reasoning !== undefined) {
+      const [own] = await this.#reasoning.answers([prompt], rows, { budget: this.budget, signal: this.signal })
       return own!.map(({ isExact, reasoning }) => ({ isRight: isExact, reasoning }))
     }
     const { labels } = this.options
     const variants = rows.map(row => (labels === undefined ? [row] : choicesOf(row)))
-    const values = await this.read([prompt], variants.flat())
+    const values = await this.#read([prompt], variants.flat())
     let next = 0
     return variants.map((own, r) => {
       const read = values.slice(next, next + own.length)
       next += own.length
       if (labels === undefined) return { isRight: read[0]!.isHighest }
-      const scores = this.labelScores(labels, read, own)
+      const scores = labelScores(labels, read, own)
       const word = labels.candidates[scores.indexOf(Math.max(...scores))]!
       return { isRight: isRight(scores, rows[r]!.choices!.target), word }
     })
   }
 
-  /** Of a row with the answers of the closed set. */
-  private comparedLoss(read: readonly ReadValues[], variants: readonly SearchRow[], { choices }: SearchRow) {
-    const scores = this.labelScores(this.options.labels!, read, variants)
-    const isExact = isRight(scores, choices!.target)
-    return { loss: this.options.measure === 'gap' ? gapLoss(scores, choices!.target) : isExact ? 0 : 1, isExact }
-  }
-
-  private freeOf(prompt: readonly number[]): readonly number[] {
+  #freeOf(prompt: readonly number[]): readonly number[] {
     const { free } = this.options
     return typeof free === 'function' ? free(prompt) : free
   }
 
-  private async scoreReasoned(
+  async #scoreReasoned(
     reasoning: Reasoning,
     prompts: readonly (readonly number[])[],
     rows: readonly SearchRow[],
   ): Promise<PromptScore[]> {
-    const fluency = this.scoredFluency
+    const { measure } = this.options
+    const fluency = this.#scoredFluency
     const answers = await reasoning.answers(prompts, rows, { budget: this.budget, signal: this.signal })
-    const costs = fluency > 0 ? await this.disfluency(prompts, rows.slice(0, FLUENCY_ROWS)) : prompts.map(() => 0)
+    const costs = fluency > 0 ? await this.#disfluency(prompts, rows.slice(0, FLUENCY_ROWS)) : prompts.map(() => 0)
     return answers.map((own, p) => {
-      const rowLosses = own.map(({ logProbabilities, isExact }) => this.cost(logProbabilities, isExact))
+      const rowLosses = own.map(({ logProbabilities, isExact }) => answerCost(measure, logProbabilities, isExact))
       return {
-        loss: mean(rowLosses) + fluency * costs[p]!,
+        loss: withFluency(mean(rowLosses), fluency, [costs[p]!]),
         rowLosses,
         ...exactness(own.map(({ isExact }) => isExact)),
       }
@@ -257,11 +238,11 @@ export class Objective extends Predictions {
   }
 
   /** Mean negative log-likelihood of each prompt's free tokens, given what stands before them. */
-  private async disfluency(prompts: readonly (readonly number[])[], rows: readonly SearchRow[]): Promise<number[]> {
+  async #disfluency(prompts: readonly (readonly number[])[], rows: readonly SearchRow[]): Promise<number[]> {
     const sequences = prompts.flatMap(prompt =>
       rows.map(row => ({
         ids: [...row.before, ...prompt],
-        reads: readable(row, this.freeOf(prompt)).map(place => ({ position: row.before.length + place, id: prompt[place]! })),
+        reads: readable(row, this.#freeOf(prompt)).map(place => ({ position: row.before.length + place, id: prompt[place]! })),
       })),
     )
     const values = new Float64Array(sequences.length)
@@ -273,7 +254,7 @@ export class Objective extends Predictions {
         let next = 0
         for (const index of part) {
           const count = sequences[read[index]!]!.reads.length
-          values[read[index]!] = -mean(logProbabilities.subarray(next, next + count))
+          values[read[index]!] = disfluency(logProbabilities.subarray(next, next + count))
           next += count
         }
       },
@@ -281,15 +262,8 @@ export class Objective extends Predictions {
     return prompts.map((_, p) => mean(values.subarray(p * rows.length, (p + 1) * rows.length)))
   }
 
-  private get scoredFluency(): number {
+  get #scoredFluency(): number {
     return this.options.scoredFluency ?? this.options.fluency
-  }
-
-  private cost(logProbabilities: ArrayLike<number>, isExact: boolean): number {
-    const { measure } = this.options
-    if (measure === 'mistakes') return isExact ? 0 : 1
-    const meanCost = -mean(logProbabilities)
-    return measure === 'probability' ? 1 - Math.exp(-meanCost * logProbabilities.length) : meanCost
   }
 
   /**
@@ -314,128 +288,59 @@ export class Objective extends Predictions {
       withReasoning?: boolean
       reasonedUnder?: readonly (readonly number[])[]
     } = {},
-  ): Promise<{ loss: number; gradient: Float32Array }> {
-    const { hiddenSize } = this.model.config
+  ): Promise<TextGradient> {
     const { fluency, mellowmax, measure, temperature = 1 } = this.options
-    const share = 1 / (prompts.length * rows.length)
     const reasoned = withReasoning
-      ? await this.reasoning?.answers(reasonedUnder, rows, { budget: this.budget, signal: this.signal })
+      ? await this.#reasoning?.answers(reasonedUnder, rows, { budget: this.budget, signal: this.signal })
       : undefined
     const sequences = prompts.flatMap((prompt, p) => {
-      const free = fluency > 0 ? this.freeOf(prompt) : []
+      const free = fluency > 0 ? this.#freeOf(prompt) : []
       return rows.map((row, r) => sequenceOf(prompt, row, free, reasoned?.[p]?.[r]))
     })
     // The gradient of an answer's probability is that of its log-likelihood, times the probability.
-    const probabilities = measure === 'probability' ? await this.probabilities(sequences, rows, reasoned?.flat()) : undefined
-    const weights = mellowmax === undefined ? undefined : await this.mellowWeights(sequences, rows, mellowmax)
-    const gradient = new Float32Array(prompts[0]!.length * hiddenSize)
-    let loss = 0
-    const parts = this.model.memory.split(sequences.map(fedLength), {
-      headRows: sequences.map(({ reads }) => reads.length),
-      training: true,
-    })
-    for (const [start, end] of parts) {
-      await this.pause()
-      const part = sequences.slice(start, end)
-      const forest = new Forest(
-        part.map(sequence => ({ ids: sequence.ids.slice(0, fedLength(sequence)) })),
-        { numVirtualTokens: 0, position: 'before-bos' },
-      )
-      const targets = (isAnswer: boolean) =>
-        part.flatMap(({ reads }, i): Target[] => {
-          const own = weights?.[start + i]
-          const answer = rows[(start + i) % rows.length]!.answer.length
-          const [from, to] = isAnswer ? [reads.length - answer, reads.length] : [0, reads.length - answer]
-          return reads.slice(from, to).map(({ position, id }, j) => ({
-            row: forest.rowOf(i, position - 1)!,
-            id,
-            weight: isAnswer ? share * (own?.[j] ?? probabilities?.[start + i] ?? 1 / answer) : (share * fluency) / (to - from),
-          }))
-        })
-      const scales = (chosen: readonly Target[], answers: number) =>
-        new Map(chosen.slice(chosen.length - answers).map(({ row }) => [row, 1 / temperature]))
-      const offset = new Float32Array(forest.rows * hiddenSize)
-      const places = new Map<number, { prompt: number; position: number }>()
-      for (const i of part.keys()) {
-        const [prompt, row] = [Math.floor((start + i) / rows.length), rows[(start + i) % rows.length]!]
-        for (let position = 0; position < prompts[prompt]!.length; position++) {
-          const place = row.before.length + position
-          // What stands behind the last read is not computed.
-          if (place < fedLength(part[i]!)) places.set(forest.rowOf(i, place)!, { prompt, position })
-        }
-      }
-      if (offsets !== undefined)
-        for (const [row, { prompt, position }] of places)
-          offset.set(offsets[prompt]!.subarray(position * hiddenSize, (position + 1) * hiddenSize), row * hiddenSize)
-      // Mellowmax is of logits, the fluency term of log-probabilities: with both there are two passes.
-      const kinds = mellowmax === undefined ? [undefined] : fluency > 0 ? [true, false] : [true]
-      for (const answers of kinds) {
-        const answerTargets = answers === false ? [] : targets(true)
-        const chosen = [...(answers === true ? [] : targets(false)), ...answerTargets]
-        const kind = answers === true ? 'negated-logits' : 'cross-entropy'
-        const { inputs } = forest.inputs(chosen)
-        const scaled = scales(chosen, answerTargets.length)
-        const readIndex = inputs.readIndex as { data: Int32Array }
-        const logitScale = Float32Array.from(readIndex.data, row => scaled.get(row) ?? 1)
-        const result = await this.programs.gradient(kind, { ...inputs, logitScale }, offset)
-        loss += result.loss
-        for (const [row, { position }] of places)
-          for (let k = 0; k < hiddenSize; k++) gradient[position * hiddenSize + k]! += result.gradient[row * hiddenSize + k]!
-      }
-      this.budget.add({ computedTokens: 3 * forest.rows })
-    }
-    return { loss, gradient }
+    const tokenWeights = measure === 'probability' ? await this.#probabilities(sequences, rows, reasoned?.flat()) : undefined
+    const logitWeights =
+      mellowmax === undefined
+        ? undefined
+        : await this.#answerValues(sequences, rows, ({ logits }) => mellowmaxWeights(logits, mellowmax))
+    return textGradient(
+      { model: this.model, programs: this.programs },
+      { prompts, rows, sequences, offsets },
+      { logitWeights, tokenWeights, fluency, temperature },
+      { before: () => this.pause(), after: computed => this.budget.add({ computedTokens: 3 * computed }) },
+    )
   }
 
   /** Of each sequence's whole answer; known already where it follows reasoning. */
-  private async probabilities(
+  async #probabilities(
     sequences: readonly ReadSequence[],
     rows: readonly SearchRow[],
     reasoned: readonly Reasoned[] | undefined,
   ): Promise<readonly number[]> {
     const sum = (values: ArrayLike<number>) => mean(values) * values.length
     if (reasoned !== undefined) return reasoned.map(({ logProbabilities }) => Math.exp(sum(logProbabilities)))
-    const values: number[] = new Array(sequences.length)
+    return this.#answerValues(sequences, rows, ({ logProbabilities }) => Math.exp(sum(logProbabilities)))
+  }
+
+  /** Something of each sequence's answer, from what one pass says of its tokens. */
+  async #answerValues<Value>(
+    sequences: readonly ReadSequence[],
+    rows: readonly SearchRow[],
+    of: (answer: { readonly logProbabilities: Float32Array; readonly logits: Float32Array }) => Value,
+  ): Promise<Value[]> {
+    const values: Value[] = new Array(sequences.length)
     await this.runTree(sequences, async (tree, part) => {
-      const { logProbabilities } = await this.programs.scores(tree.inputs().inputs)
+      const { logProbabilities, logits } = await this.programs.scores(tree.inputs().inputs)
       let next = 0
       for (const index of part) {
         const [end, answer] = [next + sequences[index]!.reads.length, rows[index % rows.length]!.answer.length]
-        values[index] = Math.exp(sum(logProbabilities.subarray(end - answer, end)))
         next = end
+        values[index] = of({
+          logProbabilities: logProbabilities.subarray(end - answer, end),
+          logits: logits.subarray(end - answer, end),
+        })
       }
     })
     return values
   }
-
-  /** The gradient of a mellowmax is that of the negated logits under these weights. */
-  private async mellowWeights(
-    sequences: readonly ReadSequence[],
-    rows: readonly SearchRow[],
-    alpha: number,
-  ): Promise<Float64Array[]> {
-    const weights: Float64Array[] = new Array(sequences.length)
-    await this.runTree(sequences, async (tree, part) => {
-      const { logits } = await this.programs.scores(tree.inputs().inputs)
-      let next = 0
-      for (const index of part) {
-        const [end, answer] = [next + sequences[index]!.reads.length, rows[index % rows.length]!.answer.length]
-        next = end
-        const scaled = Float64Array.from(logits.subarray(end - answer, end), logit => -alpha * logit)
-        const normaliser = logSumExp(scaled)
-        weights[index] = scaled.map(value => Math.exp(value - normaliser))
-      }
-    })
-    return weights
-  }
-}
-
-const exactness = (rows: readonly boolean[]) => {
-  const right = rows.filter(isExact => isExact).length
-  return { exact: right === rows.length, exactRows: right / rows.length }
-}
-
-/** Asadi and Littman 2017, of the negated logits. */
-function mellow(logits: Float64Array, alpha: number): number {
-  return (logSumExp(logits.map(logit => -alpha * logit)) - Math.log(logits.length)) / alpha
 }

@@ -1,4 +1,4 @@
-import { GradpromptError, nearest } from '../../errors.js'
+import { didYouMean, GradpromptError } from '../../errors.js'
 import type { Tokenizer } from '../../formats/tokenizer.js'
 
 /**
@@ -75,12 +75,7 @@ function listed(tokenizer: Tokenizer, texts: readonly string[], vocabSize: numbe
 }
 
 function hintOf(text: string, tokens: readonly string[]): { hint?: string } {
-  const near =
-    text.length > 2
-      ? nearest(
-          text,
-          tokens.filter(token => Math.abs(token.length - text.length) < 2),
-        )
-      : undefined
-  return near === undefined ? {} : { hint: `did you mean ${JSON.stringify(near)}?` }
+  const alike = text.length > 2 ? tokens.filter(token => Math.abs(token.length - text.length) < 2) : []
+  const hint = didYouMean(text, alike, token => JSON.stringify(token))
+  return hint === undefined ? {} : { hint }
 }

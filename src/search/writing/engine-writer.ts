@@ -1,5 +1,5 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
-import { randomGenerator } from '../../data/random.js'
+import { randomGenerator, streams } from '../../data/random.js'
 import { GradpromptError, refuseAborted } from '../../errors.js'
 import type { Tokenizer } from '../../formats/tokenizer.js'
 import type { Generator } from '../../generate/request.js'
@@ -25,7 +25,6 @@ export interface WriterOptions {
   readonly onProgress?: ((done: number, total: number) => void) | undefined
 }
 
-const STREAM = 0x3217e
 const TOP_P = 0.95
 
 /**
@@ -65,7 +64,7 @@ export class EngineWriter implements Writer {
           topP: TOP_P,
           // What comes behind a quotation that was begun for it is never read.
           ...(asks[i]!.begin.endsWith('"') && { stop: ['"\n'] }),
-          seed: uniformInt(randomGenerator(seed, STREAM, this.step, call, i), 0, 2 ** 31 - 1),
+          seed: uniformInt(randomGenerator(seed, streams.writing, this.step, call, i), 0, 2 ** 31 - 1),
           ...(signal && { signal }),
         })
         refuseAborted(signal)

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { resume, tune } from '../../../src/api/tune.js'
+import { resumeTune as resume, tune } from '../../../src/api/tune.js'
 import { readTask } from '../../../src/data/task.js'
 import type { ActivePrompt } from '../../../src/model/active-prompt.js'
 import { frozenLayers } from '../../../src/model/forward.js'

@@ -1,4 +1,4 @@
-import { LARGEST } from '../../kernels/linear-integer.js'
+import { LARGEST } from '../../../kernels/linear-integer.js'
 
 /** A column counts as large as this part of the largest, at least. */
 const LEAST_SIZE = 1e-4

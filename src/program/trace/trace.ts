@@ -1,9 +1,12 @@
-import { fileURLToPath } from 'node:url'
 import * as tf from '@tensorflow/tfjs'
-import { type Attributes, type Kernel, kernels, type TensorMeta } from '../../kernels/kernel.js'
-import { GradpromptError } from '../errors.js'
-import { operations } from './operations/index.js'
-import type { Operation } from './operations/operation.js'
+import { type Attributes, type Kernel, kernels, type TensorMeta } from '../../../kernels/kernel.js'
+import { GradpromptError } from '../../errors.js'
+import { composites, operationNames, operations } from '../operations/index.js'
+import type { Composite, Operation } from '../operations/operation.js'
+import { assertOutputs } from '../outputs.js'
+import { type Standing, withStandingArrays } from './arrays.js'
+import { withMendedGradients } from './differentiation.js'
+import { Origin } from './origin.js'
 
 /**
  * The tracing backend. Its TF.js kernels compute nothing: they record a node and infer the shapes of its outputs. A function
@@ -17,10 +20,11 @@ export interface TracedGraph {
 }
 
 export interface TracedValue extends TensorMeta {
-  readonly id: number
   readonly source:
     | { readonly kind: 'input' | 'weight'; readonly name: string }
     | { readonly kind: 'constant'; readonly data: ConstantData; readonly origin: Origin | undefined }
+    /** As many of one number as the shape says. */
+    | { readonly kind: 'uniform'; readonly value: number; readonly origin: Origin | undefined }
     | { readonly kind: 'node' }
 }
 
@@ -36,71 +40,54 @@ export interface TracedNode {
   readonly origin: Origin | undefined
 }
 
-/** Where the compiler's and the kernels' own frames lie, as stacks name them. */
-const OWN_FOLDERS = ['./', '../../kernels/'].flatMap(folder => {
-  const { href } = new URL(folder, import.meta.url)
-  return [href, fileURLToPath(href)]
-})
-
-/** The call that made a node. */
-export class Origin {
-  private readonly holder: { stack?: string } = {}
-
-  constructor() {
-    const limit = Error.stackTraceLimit
-    Error.stackTraceLimit = 50
-    Error.captureStackTrace(this.holder, Origin)
-    Error.stackTraceLimit = limit
-  }
-
-  /** The first frame outside TF.js and this package's compiler and kernels: the line of the user's function. */
-  describe(): string {
-    for (const frame of (this.holder.stack ?? '').split('\n').slice(1)) {
-      if (/node_modules[\\/]@tensorflow|node:internal|\(<anonymous>\)/.test(frame)) continue
-      if (OWN_FOLDERS.some(folder => frame.includes(folder))) continue
-      const at = /\(?([^()\s]+:\d+:\d+)\)?$/.exec(frame.trim())
-      if (at) return at[1]!.replace(/^file:\/\//, '').replace(`${process.cwd()}/`, '')
-    }
-    return 'an unknown line'
-  }
-
-  /** Whether TF.js drew random numbers to make this value. */
-  drawsRandomNumbers(): boolean {
-    return /at (\w+\.)*(random(Normal|Uniform|UniformInt|StandardNormal|Gamma)|truncatedNormal|multinomial|dropout|rand)_ .*@tensorflow/.test(
-      this.holder.stack ?? '',
-    )
-  }
-}
-
 const BACKEND = 'gradprompt-trace'
+
+/** What arrays of one element stand for, which TF.js made while a function was traced. */
+const standing = new WeakMap<object, Standing>()
+
+/** What TF.js knows a traced tensor's data by. */
+class TracedData {
+  constructor(
+    readonly recorder: Recorder,
+    readonly id: number,
+  ) {}
+}
 
 class Recorder {
   readonly values: TracedValue[] = []
   readonly nodes: TracedNode[] = []
-  private readonly ids = new Map<object, number>()
+  /** What went wrong where nothing could be thrown. */
+  failure: GradpromptError | undefined
+  readonly #origins: boolean
   /** Ids of tensors from other backends, by their data and shape: a reshaped tensor shares its data. */
-  private readonly captured = new Map<object, Map<string, number>>()
+  readonly #captured = new Map<object, Map<string, number>>()
 
-  constructor(private readonly origins: boolean) {}
-
-  origin(): Origin | undefined {
-    return this.origins ? new Origin() : undefined
+  constructor(origins: boolean) {
+    this.#origins = origins
   }
 
-  add(meta: TensorMeta, source: TracedValue['source']): { id: number } {
-    const dataId = { id: this.values.length }
-    this.values.push({ id: dataId.id, shape: [...meta.shape], dtype: meta.dtype, source })
-    this.ids.set(dataId, dataId.id)
-    return dataId
+  origin(): Origin | undefined {
+    return this.#origins ? new Origin() : undefined
+  }
+
+  add({ shape, dtype }: TensorMeta, source: TracedValue['source']): TracedData {
+    return new TracedData(this, this.values.push({ shape: shape.slice(), dtype, source }) - 1)
   }
 
   id(tensor: tf.TensorInfo): number {
-    return this.ids.get(tensor.dataId) ?? this.constant(tensor)
+    const { dataId } = tensor
+    return dataId instanceof TracedData && dataId.recorder === this ? dataId.id : this.#constant(tensor)
+  }
+
+  /** Another tensor with the same data. One that was made outside must not share them: they would be freed with the alias. */
+  alias({ dataId, shape, dtype }: tf.TensorInfo): tf.TensorInfo {
+    const own = dataId instanceof TracedData ? dataId : new TracedData(this, this.id({ dataId, shape, dtype }))
+    return { dataId: own, shape: shape.slice(), dtype }
   }
 
   /** A tensor that was made outside is a constant; it stays where it is. */
-  private constant({ dataId, shape, dtype }: tf.TensorInfo): number {
-    const known = this.captured.get(dataId)?.get(shape.join())
+  #constant({ dataId, shape, dtype }: tf.TensorInfo): number {
+    const known = this.#captured.get(dataId)?.get(shape.join())
     if (known !== undefined) return known
     const backend = tf.engine().state.tensorInfo.get(dataId)?.backend
     if (!backend || backend instanceof TraceBackend) {
@@ -110,7 +97,7 @@ class Recorder {
     }
     const data = constantData(backend.readSync(dataId), dtype)
     const { id } = this.add({ shape, dtype }, { kind: 'constant', data, origin: this.origin() })
-    this.captured.set(dataId, (this.captured.get(dataId) ?? new Map()).set(shape.join(), id))
+    this.#captured.set(dataId, (this.#captured.get(dataId) ?? new Map()).set(shape.join(), id))
     return id
   }
 }
@@ -138,6 +125,9 @@ class TraceBackend extends tf.KernelBackend {
   override dispose = (): void => {}
 
   override write = (values: tf.BackendValues, shape: number[], dtype: tf.DataType): object => {
+    const kind = standing.get(values)
+    if (kind === 'identity') return identityMatrix(shape as [number, number], dtype).dataId
+    if (kind) return active().add({ shape, dtype }, { kind, value: values[0] as number, origin: active().origin() })
     // A random scalar is found out by differing from trace to trace; looking at every scalar's stack would be slow.
     const origin = values.length > 1 ? new Origin() : active().origin()
     if (values.length > 1 && origin?.drawsRandomNumbers()) {
@@ -150,12 +140,24 @@ class TraceBackend extends tf.KernelBackend {
     return active().add({ shape, dtype }, { kind: 'constant', data: constantData(values, dtype), origin })
   }
 
-  override readSync = (): never => dataDependent()
-  override read = (): Promise<never> => Promise.reject(dataDependentError())
+  override readSync = (): never => {
+    throw dataDependentError()
+  }
+
+  /** Nobody may wait for this promise, so that the error is kept for the end of the trace, and the promise stays open. */
+  override read = (): Promise<never> => {
+    active().failure ??= dataDependentError()
+    return new Promise(() => {})
+  }
+}
+
+/** Ones on the diagonal, of comparisons: TF.js would allocate all of it. */
+function identityMatrix([rows, columns]: [number, number], dtype: tf.DataType): tf.TensorInfo {
+  const upTo = (count: number) => tf.range(0, count, 1, 'int32')
+  return tf.cast(tf.equal(tf.expandDims(upTo(rows), 1), tf.expandDims(upTo(columns), 0)), dtype)
 }
 
 function constantData(values: tf.BackendValues, dtype: tf.DataType): ConstantData {
-  // Typed arrays are kept as they are: most are zeros that TF.js makes and nothing reads.
   if (dtype === 'float32') return values instanceof Float32Array ? values : Float32Array.from(values as unknown as number[])
   if (dtype === 'int32') return values instanceof Int32Array ? values : Int32Array.from(values as unknown as number[])
   if (dtype === 'bool') return values instanceof Uint8Array ? values : Uint8Array.from(values as unknown as number[])
@@ -172,13 +174,9 @@ function dataDependentError(): GradpromptError {
   })
 }
 
-function dataDependent(): never {
-  throw dataDependentError()
-}
-
 function record(operation: string, ids: number[], metas: TensorMeta[], attributes: Attributes): tf.TensorInfo[] {
   const trace = active()
-  const outputs = metas.map(meta => ({ dataId: trace.add(meta, { kind: 'node' }), shape: [...meta.shape], dtype: meta.dtype }))
+  const outputs = metas.map(({ shape, dtype }) => ({ dataId: trace.add({ shape, dtype }, NODE), shape, dtype }))
   trace.nodes.push({
     operation,
     inputs: ids,
@@ -188,6 +186,8 @@ function record(operation: string, ids: number[], metas: TensorMeta[], attribute
   })
   return outputs
 }
+
+const NODE = { kind: 'node' } as const
 
 function recordFused(kernel: Kernel, inputs: Record<string, tf.TensorInfo | undefined>, attributes: Attributes): tf.TensorInfo {
   if (!kernel.lower) return (kernel.expand ?? kernel.reference)(inputs as Record<string, tf.Tensor>, attributes)
@@ -199,32 +199,12 @@ function recordFused(kernel: Kernel, inputs: Record<string, tf.TensorInfo | unde
   return record(kernel.name, ids, [{ shape, dtype: 'float32' }], attributes)[0]!
 }
 
-const registered = new Set<string>()
-
-/** Registers the backend once, and the fused kernels that were defined since the last call. */
-function register(): void {
-  if (registered.size === 0) {
-    tf.registerBackend(BACKEND, () => new TraceBackend(), 0)
-    for (const [kernelName, operation] of operations) {
-      registered.add(kernelName)
-      tf.registerKernel({
-        kernelName,
-        backendName: BACKEND,
-        kernelFunc: ({ inputs, attrs }) => recordOperation(kernelName, operation, inputs, attrs),
-      })
-    }
-    registerUnsupported()
-  }
-  for (const kernel of kernels.values()) {
-    if (registered.has(kernel.name)) continue
-    registered.add(kernel.name)
-    tf.registerKernel({
-      kernelName: kernel.name,
-      backendName: BACKEND,
-      kernelFunc: ({ inputs, attrs }) =>
-        recordFused(kernel, inputs as unknown as Record<string, tf.TensorInfo>, (attrs ?? {}) as Attributes),
-    })
-  }
+function recordComposite({ inputs: names, compose }: Composite, inputs: unknown, attrs: unknown): tf.TensorInfo {
+  const given = inputs as Record<string, tf.Tensor | undefined>
+  return compose(
+    names.map(name => given[name]),
+    (attrs ?? {}) as Attributes,
+  )
 }
 
 function recordOperation(name: string, operation: Operation, inputs: unknown, attrs: unknown): tf.TensorInfo | tf.TensorInfo[] {
@@ -235,24 +215,48 @@ function recordOperation(name: string, operation: Operation, inputs: unknown, at
       ? operation.inputs.map(key => given[key]!)
       : Object.values(given)
   const attributes = operation.canonical?.(tensors, attrs as Attributes) ?? ((attrs ?? {}) as Attributes)
-  if (operation.alias?.(tensors, attributes)) return { ...tensors[0]!, shape: [...tensors[0]!.shape] }
+  if (operation.alias?.(tensors, attributes)) return active().alias(tensors[0]!)
   const ids = tensors.map(tensor => active().id(tensor))
   const outputs = record(name, ids, operation.infer(tensors, attributes), attributes)
   return operation.many ? outputs : outputs[0]!
 }
 
+const registered = new Set<string>()
+
+function registerKernel(kernelName: string, run: (inputs: unknown, attrs: unknown) => tf.TensorInfo | tf.TensorInfo[]): void {
+  registered.add(kernelName)
+  tf.registerKernel({ kernelName, backendName: BACKEND, kernelFunc: ({ inputs, attrs }) => run(inputs, attrs) })
+}
+
+/** Registers the backend once, and the fused kernels that were defined since the last call. */
+function register(): void {
+  if (registered.size === 0) {
+    tf.registerBackend(BACKEND, () => new TraceBackend(), 0)
+    for (const [name, operation] of operations)
+      registerKernel(name, (inputs, attrs) => recordOperation(name, operation, inputs, attrs))
+    for (const [name, composite] of composites) registerKernel(name, (inputs, attrs) => recordComposite(composite, inputs, attrs))
+    registerUnsupported()
+  }
+  for (const kernel of kernels.values()) {
+    if (registered.has(kernel.name)) continue
+    registerKernel(kernel.name, (inputs, attrs) =>
+      recordFused(kernel, inputs as Record<string, tf.TensorInfo>, (attrs ?? {}) as Attributes),
+    )
+  }
+}
+
 /** Every other kernel that TF.js knows fails with its name and the user's line, instead of TF.js's own message. */
 function registerUnsupported(): void {
   for (const { kernelName } of tf.getKernelsForBackend('cpu')) {
-    if (operations.has(kernelName) || kernels.has(kernelName)) continue
+    if (registered.has(kernelName) || kernels.has(kernelName)) continue
     tf.registerKernel({
       kernelName,
       backendName: BACKEND,
       kernelFunc: () => {
-        throw new GradpromptError('unsupported-operation', `The operation ${kernelName} has no lowering`, {
+        throw new GradpromptError('unsupported-operation', `The operation ${kernelName} cannot be compiled`, {
           found: `${kernelName} at ${new Origin().describe()}`,
-          expected: `one of ${[...operations.keys()].join(', ')}`,
-          hint: 'express it with these, or define a kernel with a lowering (kernels/kernel.ts)',
+          expected: `one of ${operationNames().join(', ')}`,
+          hint: 'express it with these (docs/compile.md), or compute it outside and pass it as an input',
         })
       },
     })
@@ -270,7 +274,8 @@ export type TensorFunction = (inputs: Record<string, tf.Tensor>, weight: (name: 
  * Runs `fn` once on placeholders of concrete sizes and returns what it did. `weight(name)` yields a tensor that stands for a
  * stored weight; its data are never read.
  *
- * @throws GradpromptError `unsupported-operation`, `data-dependent`, `random-while-tracing`, `foreign-tensor`, `invalid-output`
+ * @throws GradpromptError `unsupported-operation`, `data-dependent`, `random-while-tracing`, `foreign-tensor`, `array-too-large`,
+ *   `asynchronous-function`, `invalid-output`, and whatever `fn` throws
  */
 export function trace(
   fn: TensorFunction,
@@ -290,7 +295,7 @@ export function trace(
     const placeholder = (meta: Placeholder, kind: 'input' | 'weight') =>
       engine.makeTensorFromDataId(own.add(meta, { kind, name: meta.name }), meta.shape, meta.dtype)
     const tensors = Object.fromEntries(inputs.map(input => [input.name, placeholder(input, 'input')]))
-    const outputs = fn(tensors, name => {
+    const weight = (name: string) => {
       const known = weightTensors.get(name)
       if (known) return known
       const meta = weights.get(name)
@@ -299,17 +304,11 @@ export function trace(
       const tensor = placeholder({ name, shape: meta.shape, dtype: meta.dtype }, 'weight')
       weightTensors.set(name, tensor)
       return tensor
-    })
-    const ids: Record<string, number> = {}
-    for (const [name, tensor] of Object.entries(outputs)) {
-      if (!(tensor instanceof tf.Tensor)) {
-        throw new GradpromptError('invalid-output', `The output ${name} is not a tensor`, {
-          found: tensor === null ? 'null' : typeof tensor,
-          expected: 'an object of tensors by name',
-        })
-      }
-      ids[name] = own.id(tensor)
     }
+    const outputs = withMendedGradients(() => withStandingArrays(standing, () => fn(tensors, weight)))
+    assertOutputs(outputs)
+    const ids = Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, own.id(tensor)]))
+    if (own.failure) throw own.failure
     return { values: own.values, nodes: own.nodes, outputs: ids }
   } finally {
     engine.endScope()

@@ -1,0 +1,50 @@
+import { createHash } from 'node:crypto'
+import { takeRows } from '../../data/readers/memory-rows.js'
+import { evaluateByGeneration } from '../../evaluate/by-generation.js'
+import { RowResultFile } from '../../evaluate/row-results.js'
+import { loadScorer, type Scorer } from '../../evaluate/scorer.js'
+import type { LanguageModel } from '../../model/language-model.js'
+import type { EvaluateOptions } from '../evaluate.js'
+import type { Scored, Subject } from './subject.js'
+
+/** Answers that are generated, read by rules and scored; a row that is finished is not done again. */
+export async function byGeneration(model: LanguageModel, subject: Subject, options: EvaluateOptions): Promise<Scored> {
+  const { source, data, template, answer, columns, labels, instruction, seed, batchSize, paths } = subject
+  const { examples, shots, scorer, task, maxNewTokens, temperature, weights, limit, signal } = options
+  using results = paths.rows === undefined ? undefined : await RowResultFile.open(paths.rows)
+  const { metrics, rows, seconds, unextracted, cut, rules, filters, errors, ...evaluated } = await evaluateByGeneration({
+    ...{ model, data, template, answer, columns, labels, instruction, seed, batchSize },
+    ...{ task, maxNewTokens, temperature, weights, limit, signal },
+    prompt: await source.active(model),
+    examples:
+      examples === undefined
+        ? undefined
+        : { file: typeof examples === 'string' ? examples : await takeRows(examples, 'examples'), shots },
+    scorer: scorer === undefined ? undefined : await scorerOf(scorer),
+    results,
+    onProgress: (done, total) => options.onProgress?.(done, total, 'rows'),
+  })
+  const { task: name, conventions, weights: width, generatedTokens, resumed } = evaluated
+  return {
+    result: {
+      condition: source.kind === 'vectors' ? 'tuned' : source.kind === 'found' ? 'found prompt' : 'base model',
+      metrics,
+      rows,
+      results: evaluated.results,
+      seconds,
+      rowsPerSecond: (rows - resumed) / Math.max(seconds, 1e-6),
+      generated: {
+        ...{ task: name, weights: width, generatedTokens, resumed },
+        ...{ unextracted: unextracted.length, cut: cut.length, rules, filters, errors },
+      },
+    },
+    generated: { task: name, conventions, filters, weights: width, generatedTokens, resumed },
+  }
+}
+
+/** A function is told apart from what it was at another time by its text. */
+async function scorerOf(given: NonNullable<EvaluateOptions['scorer']>): Promise<Scorer> {
+  const scorer = await loadScorer(given)
+  if (typeof given !== 'function') return scorer
+  return { ...scorer, version: createHash('sha256').update(String(given)).digest('hex') }
+}

@@ -1,0 +1,169 @@
+import { learnedRows } from '../../data/describe/evaluated.js'
+import { decideLabels, type LabelSet } from '../../data/labels.js'
+import { fillPrompt } from '../../data/prompt-place.js'
+import type { DataRecord } from '../../data/records.js'
+import { RowBuilder } from '../../data/rows.js'
+import { limitRecords } from '../../data/split.js'
+import { prependInstruction, type Template } from '../../data/template.js'
+import { refuseAborted } from '../../errors.js'
+import { likelihoodResults } from '../../evaluate/likelihood-results.js'
+import { hashOf, type RowResult } from '../../evaluate/row-results.js'
+import { contentFreeRow, type ScoredRows, scoreRows, summary } from '../../evaluate/score.js'
+import type { ActivePrompt } from '../../model/active-prompt.js'
+import type { LanguageModel } from '../../model/language-model.js'
+import { softVocabulary } from '../../prompts/soft-rows.js'
+import { promptWordWeights } from '../../sources/prompt.js'
+import { openRun } from '../../store/run-folder.js'
+import type { RunResult } from '../../train/events.js'
+import type { EvaluateOptions } from '../evaluate.js'
+import { missing, recordsOf, type Scored, type Subject } from './subject.js'
+
+/** Answers judged by the likelihood of their whole text, beside a control on the same rows. */
+export async function byLikelihood(model: LanguageModel, subject: Subject, options: EvaluateOptions): Promise<Scored> {
+  const { source, config, seed, instruction } = subject
+  const template = subject.template ?? missing('template')
+  const answer = subject.answer ?? missing('answer')
+  const all = await recordsOf(subject, { template, answer }, options.onWarning)
+  const { labels, notice } = subject.isFreeText
+    ? { labels: undefined }
+    : decideLabels(answer, all, {
+        labels: subject.labels,
+        answerType: options.answerType ?? (config ? config.answerType : 'auto'),
+        aggregate: subject.aggregate,
+      })
+  if (options.onWarning !== undefined) {
+    const learned = config && source.found === undefined ? await learnedRows(config, all, { template, answer }) : []
+    for (const warning of [...(notice ? [notice] : []), ...learned]) options.onWarning(warning)
+  }
+  const places = new Map(all.map((record, i) => [record, i]))
+  const records = limitRecords(all, options.limit, seed)
+  refuseAborted(options.signal)
+  const prompt = await source.active(model)
+  const rows: Rows = { model, answer, labels, records, places, subject, options }
+  const isVectors = source.kind === 'vectors'
+  const words = isVectors ? undefined : instruction
+  const main = await score(rows, { prompt, template: told(template, words), truncate: options.truncate, what: 'rows' })
+  const initial = source.found?.initial
+  const first = initial && fillPrompt(source.found!.config.template, initial.prompt)
+  // Beside a prompt the base model with a plain instruction; beside an instruction the base model without; beside a found prompt the one
+  // that the search began with.
+  const controlWords = isVectors ? (instruction ?? (await usualInstruction(source.folder, config))) : null
+  const hasControl = options.control === true && (isVectors || instruction !== undefined || first !== undefined)
+  const control = hasControl
+    ? await score(rows, {
+        prompt: undefined,
+        template: told(first ?? template, controlWords ?? undefined),
+        truncate: true,
+        what: first === undefined ? 'rows, base model' : 'rows, first prompt',
+      })
+    : undefined
+  return {
+    result: {
+      condition: conditionOf(subject),
+      ...summary(main.scored),
+      ...(labels && { predictions: predictionsOf(rows, main) }),
+      results: main.results,
+      ...(control && {
+        control: {
+          name: first !== undefined ? 'first prompt' : controlWords === null ? 'base model' : 'base model, instructed',
+          metrics: control.scored.metrics,
+          instruction: controlWords,
+          results: control.results,
+        },
+      }),
+      seconds: main.seconds,
+      rowsPerSecond: records.length / Math.max(main.seconds, 1e-6),
+    },
+  }
+}
+
+/** What is scored, in a word. */
+export const conditionOf = ({ source, instruction }: Pick<Subject, 'source' | 'instruction'>): string =>
+  source.kind === 'found'
+    ? 'found prompt'
+    : source.kind === 'vectors'
+      ? 'tuned'
+      : instruction === undefined
+        ? 'base model'
+        : 'base model, instructed'
+
+interface Rows {
+  readonly model: LanguageModel
+  readonly answer: string
+  readonly labels: LabelSet | undefined
+  readonly records: readonly DataRecord[]
+  /** Place of each record in the data. */
+  readonly places: ReadonlyMap<DataRecord, number>
+  readonly subject: Subject
+  readonly options: EvaluateOptions
+}
+
+interface ScoredCondition {
+  readonly scored: ScoredRows
+  readonly results: readonly RowResult[]
+  readonly targets: readonly { readonly index: number; readonly target: number }[]
+  readonly seconds: number
+}
+
+async function score(
+  { model, answer, labels, records, places, subject, options }: Rows,
+  condition: {
+    readonly prompt: ActivePrompt | undefined
+    readonly template: Template
+    readonly truncate: boolean | undefined
+    readonly what: string
+  },
+): Promise<ScoredCondition> {
+  const { source, config, seed, batchSize } = subject
+  const { prompt, template, truncate, what } = condition
+  const builder = new RowBuilder(model.tokenizer, {
+    template,
+    answer,
+    labels,
+    contextLength: model.config.maxPositionEmbeddings,
+    numVirtualTokens: prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0,
+    truncate: truncate ?? config?.train?.truncate ?? false,
+    tasks: prompt?.method.tasks?.(prompt.config),
+    soft: softVocabulary(prompt?.config, model.config),
+  })
+  for (const record of records) builder.check(record, places.get(record)!)
+  const rows = records.map(record => builder.scoring(record, places.get(record)!))
+  const started = performance.now()
+  const scored = await scoreRows(model, prompt, rows, labels, {
+    batchSize,
+    signal: options.signal,
+    onProgress: (done, total) => options.onProgress?.(done, total, what),
+    seed,
+    weights: prompt && source.file && labels && promptWordWeights(source.file, labels),
+    contentFree: contentFreeRow(calibrationOf(options, subject), builder, labels),
+    perByte: options.choose === 'length',
+  })
+  const seconds = (performance.now() - started) / 1000
+  const results = likelihoodResults(scored, { records, rows, labels, template, answer, tokenizer: model.tokenizer })
+  return { scored, results, targets: rows, seconds }
+}
+
+const predictionsOf = ({ labels, records }: Rows, { scored, targets }: ScoredCondition) =>
+  targets.map(({ index, target }, i) => ({
+    index,
+    label: labels!.candidates[target]!,
+    predicted: labels!.candidates[scored.predictions[i]!]!,
+    logLikelihoods: scored.logLikelihoods[i]!,
+    row: hashOf(records[i]!),
+  }))
+
+const told = (template: Template, instruction: string | undefined) =>
+  instruction === undefined ? template : prependInstruction(template, instruction)
+
+/** The unconditional likelihood is that after an empty text. */
+const calibrationOf = ({ choose, calibrate }: EvaluateOptions, { config }: Subject) =>
+  choose === undefined ? (calibrate ?? config?.evaluate.calibrate) : choose === 'unconditional' ? '' : false
+
+/** The instruction that a run's own control had. */
+async function usualInstruction(run: string | undefined, config: Subject['config']): Promise<string | null> {
+  if (run !== undefined) {
+    const result = (await (await openRun(run)).readResult()) as RunResult | undefined
+    if (result !== undefined) return result.control.instruction
+  }
+  return config?.control?.instruction ?? null
+}

@@ -1,0 +1,38 @@
+import { limitRecords } from '../../data/split.js'
+import { summary } from '../../evaluate/score.js'
+import type { LanguageModel } from '../../model/language-model.js'
+import { taskConfig } from '../../search/config.js'
+import { evaluateReasoned, refuseUnread } from '../../search/run/judge.js'
+import type { EvaluateOptions } from '../evaluate.js'
+import { searchConfigOf } from '../runs.js'
+import { recordsOf, type Scored, type Subject } from './subject.js'
+
+/** A prompt of a search over reasoning is judged as the search did: the model reasons, and the extractor asks. */
+export async function byReasoning(model: LanguageModel, subject: Subject, options: EvaluateOptions): Promise<Scored> {
+  refuseUnread(options)
+  const { seed, batchSize } = subject
+  const { folder, config: stored, prompt, ids, initial } = subject.source.found!
+  const config = await searchConfigOf({ folder, config: stored })
+  const records = limitRecords(await recordsOf(subject, taskConfig(config, prompt)), options.limit, seed)
+  const prompts = [ids, ...(options.control === true && initial !== undefined ? [initial.ids] : [])]
+  const started = performance.now()
+  const [found, first] = await evaluateReasoned({ ...config, seed }, model, records, prompts, {
+    batchSize,
+    signal: options.signal,
+    onProgress: (done, total) => options.onProgress?.(done, total, 'answers'),
+  })
+  const seconds = (performance.now() - started) / 1000
+  const { judged, results } = found!
+  return {
+    result: {
+      condition: 'found prompt',
+      ...summary(judged),
+      results,
+      ...(first && {
+        control: { name: 'first prompt', metrics: first.judged.metrics, instruction: null, results: first.results },
+      }),
+      seconds,
+      rowsPerSecond: judged.rows / Math.max(seconds, 1e-6),
+    },
+  }
+}

@@ -1,0 +1,122 @@
+import { join } from 'node:path'
+import { defaultSeed } from '../../config/call-options.js'
+import { type LabelWords, promptLabels } from '../../data/labels.js'
+import { readRecords } from '../../data/read.js'
+import { inMemory, type MemoryRows, readMemoryRows, takeRows } from '../../data/readers/memory-rows.js'
+import type { DataRecord } from '../../data/records.js'
+import { namedColumns, requireTaskColumns } from '../../data/task-columns.js'
+import type { RunTask } from '../../data/task-config.js'
+import type { Template } from '../../data/template.js'
+import type { Aggregate } from '../../data/verbalizer.js'
+import { GradpromptError } from '../../errors.js'
+import { evaluationName } from '../../evaluate/by-generation.js'
+import type { LanguageModel } from '../../model/language-model.js'
+import type { GeneratedAnswers } from '../../report/evaluation.js'
+import { openPrompt, type PromptSource } from '../../sources/open.js'
+import { loadConfigEntries, parseConfig } from '../../train/config.js'
+import type { EvaluateOptions, EvaluateResult } from '../evaluate.js'
+
+/**
+ * What an evaluation is of, once a call, its config and the prompt's run have each said their part: the one place that knows which of
+ * them goes first. A call's word goes before the prompt file's, that before the config's.
+ */
+export interface Subject {
+  readonly source: PromptSource
+  readonly config: RunTask | undefined
+  readonly modelGiven: LanguageModel | string
+  readonly data: string | MemoryRows
+  /** The file's path, or that rows were in memory. */
+  readonly dataName: string
+  readonly template: Template | undefined
+  readonly answer: string | undefined
+  readonly labels: LabelWords | undefined
+  readonly aggregate: Aggregate | undefined
+  /** Answers are free text, however few there are at hand. */
+  readonly isFreeText: boolean
+  readonly columns: readonly string[] | undefined
+  readonly instruction: string | undefined
+  readonly seed: number
+  readonly batchSize: number | undefined
+  /** What the evaluation is called. */
+  readonly name: string
+  readonly paths: { readonly rows: string | undefined; readonly report: string | undefined }
+}
+
+/** What a way of judging comes to. */
+export interface Scored {
+  readonly result: Omit<EvaluateResult, 'model' | 'data' | 'rowsFile' | 'report'>
+  /** For the page. */
+  readonly generated?: GeneratedAnswers | undefined
+}
+
+/** @throws GradpromptError `missing-option`, `invalid-option`, and as `openPrompt` and `parseConfig` do */
+export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
+  const source = await openPrompt(options.prompt, options)
+  const { file, folder, kind } = source
+  const isGiven = options.config !== undefined && kind !== 'found'
+  const given = isGiven ? parseConfig(await loadConfigEntries(options.config)) : undefined
+  const config: RunTask | undefined = given ?? source.task
+  if (kind === 'vectors' && options.instruction !== undefined && options.control !== true && options.generate !== true)
+    refuseUnreadInstruction(options)
+  const data = options.data ?? [config?.data.test, config?.data.dev].find(path => path !== undefined && path !== inMemory)
+  if (data === undefined) {
+    throw new GradpromptError('missing-option', 'there are no rows to score', {
+      found: folder === undefined ? 'no data' : 'no data, and the run has no test or dev file',
+      expected: '--data FILE, or data: a file or rows',
+    })
+  }
+  const dataName = typeof data === 'string' ? data : inMemory
+  const name = evaluationName(dataName, typeof options.task === 'object' ? options.task.name : options.task).replaceAll(' ', '-')
+  const inRun = (extension: string) =>
+    options.keep === true && folder !== undefined ? join(folder, 'evaluations', name + extension) : undefined
+  return {
+    source,
+    config,
+    modelGiven: options.model ?? config?.model ?? missing('model'),
+    data: typeof data === 'string' ? data : await takeRows(data, 'rows'),
+    dataName,
+    template: options.template ?? (file?.template as Template | undefined) ?? config?.template,
+    answer: options.answer ?? file?.answer ?? config?.answer,
+    labels: options.labels ?? (file ? promptLabels(file) : config?.data.labels),
+    aggregate: options.aggregate ?? file?.verbalizer?.aggregate ?? config?.verbalizer?.aggregate,
+    isFreeText: options.labels === undefined && file !== undefined && file.labels === undefined,
+    columns: options.columns ?? config?.data.columns,
+    instruction: options.instruction ?? source.text,
+    seed: options.seed ?? file?.seed ?? config?.seed ?? defaultSeed,
+    batchSize: options.batchSize ?? config?.evaluate.batchSize,
+    name,
+    paths: { rows: options.rows ?? inRun('.jsonl'), report: options.report ?? inRun('.html') },
+  }
+}
+
+/** @throws GradpromptError as reading data does, `missing-column` */
+export async function recordsOf(
+  { data, columns, config }: Subject,
+  texts: { readonly template: Template; readonly answer: string },
+  onWarning?: EvaluateOptions['onWarning'],
+): Promise<readonly DataRecord[]> {
+  const options = { columns, task: config?.data.task, needed: namedColumns(texts) }
+  if (typeof data !== 'string') return (await readMemoryRows(data, options)).records
+  const file = await readRecords(data, options)
+  requireTaskColumns(texts, file, data)
+  for (const notice of file.notices) onWarning?.(notice)
+  return file.records
+}
+
+/** @throws GradpromptError `missing-option` */
+export function missing(option: 'model' | 'template' | 'answer'): never {
+  throw new GradpromptError('missing-option', `evaluate needs ${option === 'answer' ? 'an answer' : `a ${option}`}`, {
+    found: 'none, and no run to take it from',
+    hint:
+      option === 'template' ? 'for example template: "Review: {text}\\nSentiment:"' : `give ${option}, or a run as the prompt`,
+  })
+}
+
+function refuseUnreadInstruction({ task, examples, shots, scorer, maxNewTokens, temperature, weights }: EvaluateOptions): void {
+  if ([task, examples, shots, scorer, maxNewTokens, temperature, weights].some(option => option !== undefined)) return
+  throw new GradpromptError('invalid-option', 'an instruction beside a prompt of vectors is what the control is told', {
+    found: 'instruction without control',
+    expected: 'control: true, or no instruction',
+    hint: 'an instruction that the prompt itself is to have belongs into the template',
+  })
+}

@@ -1,0 +1,42 @@
+import type { ModelFamily } from '../../models/family.js'
+import { families } from '../../models/index.js'
+import { type DataReader, dataReaders } from '../data/readers/index.js'
+import { type OwnScorer, scorers } from '../evaluate/scorer.js'
+import { loadTask, type OwnTask } from '../evaluate/tasks/index.js'
+import { exportTargets } from '../export/index.js'
+import type { ExportTarget } from '../export/target.js'
+import { losses } from '../losses/index.js'
+import type { Loss } from '../losses/loss.js'
+import type { PromptMethod } from '../prompts/method.js'
+import { promptMethods } from '../prompts/methods/index.js'
+import { searchMethods } from '../search/methods/index.js'
+import type { SearchMethod } from '../search/moves/method.js'
+
+/** Entries of people's own: objects, or paths of modules. */
+export interface Extensions {
+  readonly methods?: readonly (string | PromptMethod)[]
+  readonly searches?: readonly (string | SearchMethod)[]
+  readonly losses?: readonly (string | Loss)[]
+  readonly families?: readonly (string | ModelFamily)[]
+  readonly targets?: readonly (string | ExportTarget)[]
+  readonly scorers?: readonly (string | OwnScorer)[]
+  readonly readers?: readonly (string | DataReader)[]
+  readonly tasks?: readonly (string | OwnTask)[]
+}
+
+/**
+ * Makes entries of your own known by their names, as the built-in ones are: an object by its `type` or `name`, a module by its path as
+ * it is written here. A config, or a call that takes an entry, may be given the object or the path itself and needs none of this; but
+ * a run that was made with an object knows it by its name alone, and has to find it under that.
+ * @throws GradpromptError `file-not-found`, `name-taken`, `invalid-method` and the like, naming the member that is missing
+ */
+export async function extend(given: Extensions): Promise<void> {
+  for (const method of given.methods ?? []) await promptMethods.load(method)
+  for (const search of given.searches ?? []) await searchMethods.load(search)
+  for (const loss of given.losses ?? []) await losses.load(loss)
+  for (const family of given.families ?? []) await families.load(family)
+  for (const target of given.targets ?? []) await exportTargets.load(target)
+  for (const scorer of given.scorers ?? []) await scorers.load(scorer)
+  for (const reader of given.readers ?? []) await dataReaders.load(reader)
+  for (const task of given.tasks ?? []) await loadTask(task)
+}

@@ -1,0 +1,84 @@
+import { stat } from 'node:fs/promises'
+import { basename, join, resolve } from 'node:path'
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
+import type { MovedTokens } from '../evaluate/nearest-tokens.js'
+import { readPredictions, type ScoredPart } from '../evaluate/predictions.js'
+import type { LanguageModel } from '../model/language-model.js'
+import { withModel } from '../model/with-model.js'
+import { writePage } from '../report/parts/page.js'
+import { searchPage } from '../report/search.js'
+import { type PartRows, tunePage } from '../report/tune.js'
+import type { SearchResult } from '../search/run/events.js'
+import { readPrompt } from '../store/prompt-file.js'
+import { openRun, type Run, startName } from '../store/run-folder.js'
+import type { RunResult } from '../train/events.js'
+import { tuneConfigOf } from './runs.js'
+
+/** A run as a page: what its folder holds, and what its vectors read as on its model. */
+
+export interface ReportOptions {
+  /** The run's model, where it is open; by default it is opened as the run did. */
+  readonly model?: LanguageModel | undefined
+}
+
+const names = { model: true } satisfies OptionNames<ReportOptions>
+
+/** @returns the path of the run's `report.html`. @throws GradpromptError `not-a-run`, `run-corrupt`, and as loading a model does */
+export async function writeReport(given: string | { readonly folder: string }, options: ReportOptions = {}): Promise<string> {
+  refuseUnknown('writeReport', options, names)
+  const folder = typeof given === 'string' ? given : given.folder
+  const { model } = options
+  const run = await openRun(folder)
+  const config = run.config as Readonly<Record<string, unknown>>
+  const [events, result] = await Promise.all([run.readEvents(), run.readResult()])
+  const common = { name: basename(resolve(folder)), config, details: run.details, events }
+  const page = run.isSearch
+    ? searchPage({
+        ...common,
+        result: result as SearchResult | undefined,
+        rows: {
+          before: (await readPredictions(folder, 'test', 'initial')) ?? [],
+          after: (await readPredictions(folder, 'test', 'tuned')) ?? [],
+        },
+      })
+    : tunePage({
+        ...common,
+        result: result as RunResult | undefined,
+        moved: result === undefined ? [] : await movedVectors(run, model),
+        rows: Object.fromEntries(
+          (await Promise.all((['dev', 'test'] as const).map(part => partRows(folder, part)))).flatMap(known => known ?? []),
+        ),
+      })
+  const path = join(folder, reportName)
+  await writePage(path, page)
+  return path
+}
+
+const reportName = 'report.html'
+
+export const hasReport = (folder: string): Promise<boolean> => isFile(join(folder, reportName))
+
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    found => found.isFile(),
+    () => false,
+  )
+
+async function partRows(folder: string, part: ScoredPart): Promise<[[ScoredPart, PartRows]] | undefined> {
+  const [tuned, control, plain] = await Promise.all(
+    (['tuned', 'control', 'plain'] as const).map(scoredWith => readPredictions(folder, part, scoredWith)),
+  )
+  return tuned && [[part, { tuned, control: control ?? [], plain: plain ?? [] }]]
+}
+
+/** What the vectors read as; nothing where the method has none. */
+async function movedVectors(run: Run, model: LanguageModel | undefined): Promise<MovedTokens[]> {
+  const { inputRowsOf } = await import('../sources/prompt.js')
+  const { movedTokens } = await import('../evaluate/nearest-tokens.js')
+  const end = await readPrompt(run.promptPath)
+  if ((await inputRowsOf(end)) === undefined) return []
+  const startPath = join(run.folder, startName)
+  const start = (await isFile(startPath)) ? await readPrompt(startPath) : undefined
+  const config = await tuneConfigOf(run)
+  return withModel(model ?? config.model, config, model => movedTokens(model, start, end))
+}

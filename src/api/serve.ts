@@ -1,0 +1,130 @@
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
+import { GradpromptError } from '../errors.js'
+import type { ServedModel } from '../serve/completions.js'
+import { isLoopback } from '../serve/loopback.js'
+import { type ServedRequest, startServer } from '../serve/server.js'
+import { openPrompt, type PromptGiven } from '../sources/open.js'
+import { type EngineSettings, useEngine } from './generation/opening.js'
+
+/** An OpenAI-compatible endpoint over a model and prompts on it: the library's `serve`, which the command line calls. */
+
+export interface ServeOptions extends EngineSettings {
+  /**
+   * Prompts by the names that clients know them by: runs of either kind, prompt files, adapters, rows of vectors. A prompt of several
+   * tasks is served as what they share, and as each of them (`NAME/TASK`); what a search has found as words around each text.
+   */
+  readonly prompts?: Readonly<Record<string, PromptGiven>> | undefined
+  /** Default 127.0.0.1. */
+  readonly host?: string | undefined
+  /** Default 8080; with 0 the system chooses a free one. */
+  readonly port?: number | undefined
+  /** What clients have to send as their API key. Without one everybody on this machine may ask, and nobody else can. */
+  readonly token?: string | undefined
+  /** Of a chat request that does not say how many; by default 512. */
+  readonly maxNewTokens?: number | undefined
+  /** Hears of each request when it has ended. */
+  readonly onRequest?: ((request: ServedRequest) => void) | undefined
+  /** Hears of weights that are written to the cache, in percent. */
+  readonly onProgress?: ((done: number, total: number, what: string) => void) | undefined
+}
+
+export interface Server extends AsyncDisposable {
+  /** The base URL for clients: `http://127.0.0.1:8080/v1`. */
+  readonly url: string
+  readonly port: number
+  /** The names of what is served, that of the base model first. */
+  readonly models: readonly string[]
+  /** Requests that are being answered. */
+  readonly active: number
+  /** Takes no more requests, gives those under way some time to end, then ends them, and closes what was opened. */
+  stop(options?: { readonly graceSeconds?: number }): Promise<void>
+}
+
+const names = {
+  model: true,
+  weights: true,
+  batchSize: true,
+  promptLookup: true,
+  device: true,
+  threads: true,
+  memory: true,
+  prompts: true,
+  host: true,
+  port: true,
+  token: true,
+  maxNewTokens: true,
+  onRequest: true,
+  onProgress: true,
+} satisfies OptionNames<ServeOptions>
+
+export const defaultPort = 8080
+export const defaultNewTokens = 512
+
+/**
+ * Serves a model, and prompts on it, over HTTP as OpenAI's API does.
+ *
+ * ```ts
+ * await using server = await serve({ prompts: { sentiment: 'runs/sst2' }, port: 0 })
+ * const client = new OpenAI({ baseURL: server.url, apiKey: 'none' })
+ * ```
+ *
+ * @throws GradpromptError `unknown-option`, `name-taken`, `port-in-use`, `cannot-listen`, `invalid-option` (no token on an address that
+ *   others reach), and as opening a model and prompts does
+ */
+export async function serve(options: ServeOptions = {}): Promise<Server> {
+  refuseUnknown('serve', options, names)
+  const { host = '127.0.0.1', port = defaultPort, token, maxNewTokens = defaultNewTokens, onRequest } = options
+  if (token === undefined && !isLoopback(host))
+    throw new GradpromptError('invalid-option', 'without a token a server is for this machine alone', {
+      found: `host: ${host}`,
+      expected: 'a token, where others can reach the server',
+    })
+  const given = Object.entries(options.prompts ?? {})
+  const sources = new Map<string, Awaited<ReturnType<typeof openPrompt>>>()
+  for (const [name, prompt] of given) sources.set(name, await openPrompt(prompt))
+  const opened = await useEngine(options, sources, { onProgress: options.onProgress })
+  try {
+    const { model, engine, weights, prompts } = opened
+    if (prompts.has(model.name)) throw nameTaken(model.name)
+    const models: ServedModel[] = [{ id: model.name, numVirtualTokens: 0 }]
+    for (const [name, { names, tokenizer, room, frame }] of prompts) {
+      const { numVirtualTokens } = room
+      for (const id of names) models.push({ id, prompt: id, numVirtualTokens, tokenizer })
+      if (frame.always) models.push({ id: name, numVirtualTokens, frame })
+    }
+    const running = await startServer({
+      generator: engine,
+      tokenizer: model.tokenizer,
+      contextLength: model.config.maxPositionEmbeddings,
+      vocabSize: model.config.vocabSize,
+      models,
+      fingerprint: `${weights}-${model.hash.slice(0, 12)}`,
+      ...{ maxNewTokens, host, port, token },
+      ...(onRequest && { onRequest }),
+    })
+    const stop = async (grace?: { readonly graceSeconds?: number }) => {
+      await running.stop(grace)
+      await opened[Symbol.asyncDispose]()
+    }
+    return {
+      url: running.url,
+      port: running.port,
+      models: models.map(({ id }) => id),
+      get active() {
+        return running.active
+      },
+      stop,
+      [Symbol.asyncDispose]: () => stop(),
+    }
+  } catch (error) {
+    await opened[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** Two of the served models would have one name. */
+export const nameTaken = (name: string): GradpromptError =>
+  new GradpromptError('name-taken', 'two of the served models have one name', {
+    found: name,
+    hint: `give a prompt another name: --prompt other-name=PATH`,
+  })

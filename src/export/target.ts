@@ -1,0 +1,33 @@
+import type { ActivePrompt } from '../model/active-prompt.js'
+import type { LanguageModel } from '../model/language-model.js'
+import type { PromptMethod } from '../prompts/method.js'
+import type { PromptFile } from '../store/prompt-file.js'
+import type { SelfTest } from './self-test.js'
+
+/** What every target of an export is: the interface of one. Which targets there are stands in `index.ts`. */
+
+/** What is exported, and where its files go. */
+export interface ExportContext {
+  /** What was learned: options, tensors, template, labels. */
+  readonly prompt: PromptFile
+  /** The same as it acts on the model. */
+  readonly active: ActivePrompt
+  readonly model: LanguageModel
+  /** The base model as the run's config names it: a folder, a file, or a Hub id. */
+  readonly baseModel: string
+  /** What a consumer has to compute; `self-test.json` holds it already. */
+  readonly selfTest: SelfTest
+  /** The folder to write into. It gets its own name when all is written, and is gone when something throws. */
+  readonly folder: string
+}
+
+/** A place where learned prompts are used: one file a target. */
+export interface ExportTarget {
+  readonly name: string
+  /** What is written, in a few words. */
+  readonly description: string
+  /** Whether prompts of this method can be written for it. */
+  holds(method: PromptMethod): boolean
+  /** @throws GradpromptError `not-exportable` where this prompt cannot be written, though its method's prompts can */
+  write(context: ExportContext): Promise<void>
+}

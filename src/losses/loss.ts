@@ -1,0 +1,206 @@
+import { tf } from '../../kernels/tf.js'
+import type { TokenTargets } from '../../kernels/token-cross-entropy.js'
+import type { ModelConfig } from '../../models/family.js'
+import type { OptionsDeclaration } from '../config/typed-options.js'
+import { GradpromptError } from '../errors.js'
+import type { InputSpec, ProgramInput } from '../program/program.js'
+import type { Dimensions } from '../program/sizes.js'
+
+/**
+ * What is minimised, as everything that learns or searches takes it: tensor code over what the model says where something is predicted,
+ * with inputs of its own that are made from rows. A loss knows neither the model nor the prompt nor the data behind these.
+ */
+
+/** What the model says at the rows that are read, of which each predicts one or several targets. */
+export interface ReadRows {
+  /** Logits, [Q, V]; computed when they are first asked for. */
+  readonly logits: tf.Tensor
+  /** Normalised hidden states, as the head takes them, [Q, d]. */
+  readonly hidden: tf.Tensor
+  /** The label tokens, [N], and what each of them weighs: 1 / the labels of the batch, so that a weighted sum is the mean. */
+  readonly targets: TokenTargets
+  /** The loss's own inputs by name. */
+  readonly given: Readonly<Record<string, tf.Tensor>>
+}
+
+export interface LossValue {
+  /** Of this part of the batch: the parts' losses, and their gradients, add up to the batch's. */
+  readonly loss: tf.Scalar
+  /** What is reported beside it: sums as well. */
+  readonly figures?: Readonly<Record<string, tf.Scalar>>
+}
+
+/** A label token of a part of a batch. */
+export interface PartTarget {
+  /** Its sequence, by place in the part. */
+  readonly sequence: number
+  /** Which of its sequence's labels it is. */
+  readonly label: number
+  /** Which of the Q rows predicts it. */
+  readonly read: number
+}
+
+/** What one run of a program computes of a batch: whole groups of rows. */
+export interface LossPart {
+  readonly model: ModelConfig
+  /** Places in the batch of the rows that are the part's sequences. */
+  readonly sequences: readonly number[]
+  /** Sequences that belong together, in their order, each by its place in the part; none where the batch says nothing of groups. */
+  readonly groups: readonly (readonly number[])[]
+  /** The first N targets of the program; those of the prompt itself stand behind them. */
+  readonly targets: readonly PartTarget[]
+  /** N with the prompt's own targets. */
+  readonly targetCount: number
+  /** Q */
+  readonly readCount: number
+  /** How much there is of each in the whole batch. */
+  readonly batch: { readonly labels: number; readonly sequences: number; readonly groups: number }
+}
+
+/**
+ * A loss is one file: its options, its inputs, its tensor code, and how rows feed it. `Data` is what a batch brings beside its rows, such
+ * as what a teacher says of them.
+ */
+export interface Loss<Options extends { readonly type: string } = { readonly type: string }, Data = unknown> {
+  readonly type: Options['type']
+  readonly paper: string
+  /** Its options beside `type`; without a declaration it has none. */
+  readonly options?: OptionsDeclaration
+  /** Named inputs, whose shapes may name N (targets), Q (rows that are read) and the loss's own `dims`. */
+  inputs?(options: Options, model: ModelConfig): Readonly<Record<string, InputSpec>>
+  /** Ranges of the dimensions that only its inputs have. */
+  readonly dims?: Dimensions
+  compute(options: Options, read: ReadRows): LossValue
+  /** Values of `inputs` for a part of a batch. */
+  feed?(options: Options, data: Data, part: LossPart): Readonly<Record<string, ProgramInput>>
+  /** Figures as they are reported, from their sums over the batch's parts. By default these sums. */
+  figures?(options: Options, data: Data, sums: Readonly<Record<string, number>>): Readonly<Record<string, number>>
+  /** It compares the rows of one group with each other: a batch that says nothing of groups is refused. */
+  readonly grouped?: boolean
+  /**
+   * The texts that are learned of each record, as templates, one row each in this order and all of one group. By default the config's
+   * answer alone.
+   */
+  answers?(options: Options, answer: string): readonly string[]
+  /**
+   * What batches bring beside their rows, where the loss needs something: asked once, before the first step.
+   * @returns what a batch's rows bring, in their order
+   */
+  data?(options: Options, context: LossContext): (rows: readonly ContextRow[]) => Promise<Data>
+}
+
+/** A row as a context tells of it. */
+export interface ContextRow {
+  readonly ids: readonly number[]
+  readonly labels: readonly number[]
+}
+
+/** What a loss may ask of the model before and beside the steps. */
+export interface LossContext {
+  readonly model: ModelConfig
+  /**
+   * Log-probabilities of each row's label tokens, in nats, under the prompt as it stood before the first step, or under none. Rows are
+   * computed one by one, so that what is said of one depends on no other, and remembered.
+   */
+  logProbabilities(under: 'start' | 'none', rows: readonly ContextRow[]): Promise<Float32Array[]>
+}
+
+/** A loss with its options: what a program is compiled from. */
+export interface ActiveLoss {
+  readonly loss: Loss
+  readonly options: { readonly type: string }
+}
+
+/** The same with what a batch brings. */
+export interface LossTerm extends ActiveLoss {
+  readonly data?: unknown
+}
+
+/** A term, its types checked together. */
+export const lossTerm = <Options extends { readonly type: string }, Data>(
+  loss: Loss<Options, Data>,
+  options: Options,
+  data?: Data,
+): LossTerm => ({ loss: loss as unknown as Loss, options, data })
+
+/** Inputs of several losses side by side in one program. */
+const inputName = (place: number, name: string) => `loss${place}:${name}`
+
+/**
+ * Declared inputs of a program that adds up losses, and the dimensions that they bring.
+ * @param taken dimensions that the program has besides
+ * @throws GradpromptError `invalid-loss` where a loss calls one of its own by the name of one of these
+ */
+export function lossInputs(
+  losses: readonly ActiveLoss[],
+  model: ModelConfig,
+  taken: readonly string[],
+): { inputs: Record<string, InputSpec>; dims: Dimensions } {
+  for (const { loss } of losses) {
+    const clash = Object.keys(loss.dims ?? {}).find(name => taken.includes(name))
+    if (clash !== undefined)
+      throw new GradpromptError('invalid-loss', `the loss ${loss.type} has a dimension of a name that is taken`, {
+        found: clash,
+        expected: `none of ${taken.join(', ')}`,
+      })
+  }
+  const inputs = losses.flatMap(({ loss, options }, place) =>
+    Object.entries(loss.inputs?.(options, model) ?? {}).map(([name, spec]) => [inputName(place, name), spec] as const),
+  )
+  return { inputs: Object.fromEntries(inputs), dims: Object.assign({}, ...losses.map(({ loss }) => loss.dims ?? {})) }
+}
+
+/**
+ * The sum of losses, in their order.
+ * @param given every input of the program; a loss sees its own
+ */
+export function totalLoss(
+  losses: readonly ActiveLoss[],
+  read: Omit<ReadRows, 'given'>,
+  given: Readonly<Record<string, tf.Tensor>>,
+  model: ModelConfig,
+): LossValue {
+  const values = losses.map(({ loss, options }, place) => {
+    const names = Object.keys(loss.inputs?.(options, model) ?? {})
+    const own = Object.fromEntries(names.map(name => [name, given[inputName(place, name)]!]))
+    // Logits stay unasked for where nothing reads them.
+    const rows = { hidden: read.hidden, targets: read.targets, given: own, get logits() { return read.logits } } // biome-ignore format: one object
+    return loss.compute(options, rows)
+  })
+  const [first, ...others] = values.map(({ loss }) => loss)
+  return {
+    loss: others.reduce<tf.Scalar>((sum, loss) => tf.add(sum, loss), first!),
+    figures: Object.assign({}, ...values.map(({ figures }) => figures ?? {})),
+  }
+}
+
+/**
+ * Values of a program's `lossInputs` for a part of a batch.
+ * @throws GradpromptError `not-grouped` for a loss over groups and a batch without them
+ */
+export function lossFeeds(terms: readonly LossTerm[], part: LossPart): Record<string, ProgramInput> {
+  const feeds = terms.flatMap(({ loss, options, data }, place) => {
+    if (loss.grouped && part.groups.length === 0)
+      throw new GradpromptError('not-grouped', `the loss ${loss.type} compares rows, and these are in no groups`, {
+        found: `${part.sequences.length} rows that each stand alone`,
+        expected: 'how many rows in turn belong together: groups: [2, 2]',
+      })
+    const own = loss.feed?.(options, data, part) ?? {}
+    return Object.entries(own).map(([name, value]) => [inputName(place, name), value] as const)
+  })
+  return Object.fromEntries(feeds)
+}
+
+/** Figures of a whole batch, from their sums over its parts. */
+export function lossFigures(
+  terms: readonly LossTerm[],
+  sums: Readonly<Record<string, number>>,
+): Readonly<Record<string, number>> {
+  return Object.assign({ ...sums }, ...terms.map(({ loss, options, data }) => loss.figures?.(options, data, sums) ?? {}))
+}
+
+/** Rows of logits that a run holds for each that it reads: the model's, and those that losses compare it with. */
+export function logitRows(losses: readonly ActiveLoss[], model: ModelConfig): number {
+  const shapes = losses.flatMap(({ loss, options }) => Object.values(loss.inputs?.(options, model) ?? {}))
+  return 1 + shapes.filter(({ shape }) => shape[0] === 'Q' && shape[1] === model.vocabSize).length
+}

@@ -1,0 +1,54 @@
+import { disposedError } from '../errors.js'
+import { type CompileOptions, Program, type ProgramSpec } from './program.js'
+import { memoryKey, type ProgramOrigin } from './program-key.js'
+
+/** A program that is asked for by what makes it; the rest of its specification is written when it is not open yet. */
+export interface ProgramRequest {
+  readonly name: string
+  readonly origin: ProgramOrigin
+  readonly spec: () => Omit<ProgramSpec, 'name' | 'origin'>
+  /** Keep packed copies of its weights. */
+  readonly pack?: boolean
+}
+
+/** The whole specification of what is asked for. */
+export const specOf = ({ name, origin, spec }: ProgramRequest): ProgramSpec => ({ ...spec(), name, origin })
+
+/** Programs that stay open for one owner, compiled when they are first asked for. What they compute is unknown here. */
+export class OpenPrograms {
+  readonly #programs = new Map<string, Promise<Program>>()
+  readonly #options: Pick<CompileOptions, 'device' | 'threads'>
+  readonly #owner: string
+  #isDisposed = false
+
+  /** @param owner what a message says was disposed of */
+  constructor({ device, threads }: Pick<CompileOptions, 'device' | 'threads'>, owner: string) {
+    this.#owner = owner
+    this.#options = { ...(device !== undefined && { device }), ...(threads !== undefined && { threads }) }
+  }
+
+  /** @throws GradpromptError `disposed`, and whatever compiling throws; a failed program is compiled anew the next time */
+  open(request: ProgramRequest): Promise<Program> {
+    this.refuseDisposed()
+    const key = memoryKey(request.name, request.origin)
+    const known = this.#programs.get(key)
+    if (known) return known
+    const { pack } = request
+    const made = Program.compile(specOf(request), { ...this.#options, ...(pack !== undefined && { pack }) })
+    this.#programs.set(key, made)
+    made.catch(() => this.#programs.delete(key))
+    return made
+  }
+
+  /** @throws GradpromptError `disposed` */
+  refuseDisposed(): void {
+    if (this.#isDisposed) throw disposedError(this.#owner)
+  }
+
+  async dispose(): Promise<void> {
+    this.#isDisposed = true
+    const programs = await Promise.allSettled(this.#programs.values())
+    this.#programs.clear()
+    for (const program of programs) if (program.status === 'fulfilled') await program.value.dispose()
+  }
+}

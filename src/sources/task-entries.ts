@@ -1,0 +1,27 @@
+import type { ModelFamily } from '../../models/family.js'
+import { families } from '../../models/index.js'
+import { type OpenOption, withOwnEntries } from '../config/own-entries.js'
+import { type DataReader, dataReaders } from '../data/readers/index.js'
+import { type RecordTask, recordTasks } from '../data/task-records.js'
+
+/** A config as a user writes it: what its schema takes, and people's own entries as objects. */
+export type OpenInput<Input extends { data: object; families?: unknown }> = Omit<Input, 'data' | 'families'> & {
+  data: Omit<Input['data'], 'task' | 'readers'> & {
+    task?: string | RecordTask | undefined
+    readers?: readonly (string | DataReader)[] | undefined
+  }
+  families?: readonly (string | ModelFamily)[] | undefined
+}
+
+/** The options of a task that may name people's own entries, whatever learns or searches in it. */
+export const taskOpenOptions: readonly OpenOption[] = [
+  ['data.readers', dataReaders],
+  ['data.task', recordTasks],
+  ['families', families],
+]
+
+/**
+ * The config of a run with its own entries loaded, but for those of its method.
+ * @param run the run's folder, for the message when a file is missing
+ */
+export const loadTaskEntries = <Given>(config: Given, run: string): Promise<Given> => withOwnEntries(config, taskOpenOptions, run)
