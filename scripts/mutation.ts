@@ -101,8 +101,9 @@ function report(file: string, results: readonly MutantResult[]): void {
   table.push(`| \`${file}\` | ${counted.length} | ${noticed.length} | ${judged.length} | ${score.toFixed(1)} % |`)
 }
 
-const isOf = (each: Equivalent, { location, replacement }: MutantResult, file: string) =>
-  each.line === lineOf(file, location.start.line).trim() && each.replacement === shown(replacement)
+function isOf(each: Equivalent, { location, replacement }: MutantResult, file: string): boolean {
+  return each.line === lineOf(file, location.start.line).trim() && each.replacement === shown(replacement)
+}
 
 /** A line of a file, counted from 1. */
 function lineOf(file: string, line: number): string {
