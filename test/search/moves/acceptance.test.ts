@@ -58,3 +58,12 @@ test.each([
   expect('accepted' in outcome).toBe(id !== 0)
   expect(outcome.candidates).toHaveLength(candidates.length)
 })
+
+test('annealed: how far a search has come decides', async () => {
+  const worse = [[0.5, 0.5 + 1e-4]]
+  const at = async (step: number) => {
+    const { context } = contextOf({ costs: worse, start: [0], step, steps: 1000 })
+    return (await moveAmong(context, [0], [to(1)], 'annealed')).prompt
+  }
+  expect([await at(0), await at(999)]).toEqual([[1], [0]])
+})
