@@ -15,6 +15,8 @@ test('options of a search that does not say', () => {
     expect(gcgSchema.safeParse({ type: 'gcg', ...wrong }).success).toBe(false)
   expect(gcgSchema.safeParse({ type: 'gcg', searchWidth: 1, topk: 1, screening: 1 }).success).toBe(true)
   expect(gcg).toMatchObject({ type: 'gcg', steps: 250 })
+  expect(gcg.needs!(options())).toEqual({ draft: undefined })
+  expect(gcg.needs!(options({ probe: { draft: 'small' } }))).toEqual({ draft: 'small' })
 })
 
 describe('a step', () => {

@@ -129,7 +129,7 @@ describe('options', () => {
     ['official', { together: [], each: [6] }, 1, true],
     ['greaterprompt', { together: [], each: [5] }, 1, true],
   ])('a preset says how a step goes: %s', async (preset, asked, positions, moves) => {
-    const worse = Array.from({ length: 8 }, () => Array.from({ length: 30 }, (_, id) => (start.includes(id) ? 0 : 1)))
+    const worse = Array.from({ length: 8 }, (_, i) => Array.from({ length: 30 }, (_, id) => (id === start[i] ? 0 : 1)))
     const { context, proposed, scored } = worldOf({ costs: worse, step: 9, steps: 10 })
     const { accepted } = await greater.step(fresh, options({ preset, mu: 60 }), context)
     expect(proposed).toEqual(asked)
