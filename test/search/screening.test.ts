@@ -2,10 +2,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { search } from '../../src/api/search.js'
 import { multipliesBytes } from '../../src/program/byte-products.js'
-import type { SearchContext } from '../../src/search/moves/method.js'
-import { screened } from '../../src/search/moves/screening.js'
 import type { SearchEvent, SearchStepEvent } from '../../src/search/run/events.js'
-import type { Candidate } from '../../src/search/space/candidates.js'
 import { ownCache } from '../support/cache.js'
 import { temporaryFolder } from '../train/toy.js'
 import { toySearch } from './toy.js'
@@ -15,49 +12,6 @@ ownCache()
 vi.mock('../../src/program/byte-products.js', async original => {
   const actual = await original<typeof import('../../src/program/byte-products.js')>()
   return { multipliesBytes: vi.fn(actual.multipliesBytes) }
-})
-
-const candidate = (id: number): Candidate => ({ ids: [id], swaps: [] })
-const given = [4, 2, 9, 1, 7, 3].map(candidate)
-
-/** Losses are the ids; guesses are off by what `guess` says, and ids above 8 do not read back. */
-function contextOf(guess: ((id: number) => number) | undefined) {
-  const scored: number[][] = []
-  const context = {
-    readsBack: ([id]: readonly number[]) => id! <= 8,
-    guess: async (candidates: readonly Candidate[]) => guess && candidates.map(({ ids: [id] }) => guess(id!)),
-    score: async (candidates: readonly Candidate[]) => {
-      scored.push(candidates.map(({ ids: [id] }) => id!))
-      return candidates.map(one => ({ ...one, loss: one.ids[0]! })).sort((a, b) => a.loss - b.loss)
-    },
-  } as unknown as SearchContext
-  return { context, scored }
-}
-
-describe('screening', () => {
-  test('scores exactly what looks best, and says which of it is', async () => {
-    const { context, scored } = contextOf(id => (id === 1 ? 2.5 : id))
-    const found = await screened(context, given, 2)
-    expect(scored).toEqual([[2, 1, 3]])
-    expect(found.map(({ ids: [id] }) => id)).toEqual([1, 2, 3])
-  })
-
-  test('scores all that read back where nothing is to be gained', async () => {
-    for (const [guess, reduction] of [
-      [undefined, 2],
-      [(id: number) => id, 1],
-    ] as const) {
-      const { context, scored } = contextOf(guess)
-      await screened(context, given, reduction)
-      expect(scored).toEqual([[4, 2, 1, 7, 3]])
-    }
-  })
-
-  test('leaves it to the scores to say that nothing reads back', async () => {
-    const { context, scored } = contextOf(id => id)
-    await screened(context, [candidate(9)], 2)
-    expect(scored).toEqual([[9]])
-  })
 })
 
 describe.runIf(await multipliesBytes())('in a search', () => {

@@ -121,3 +121,54 @@ describe('clipByGlobalNorm', () => {
     )
   })
 })
+
+describe('Adafactor over more than two dimensions', () => {
+  const options = { type: 'adafactor', decayRate: -0.6, clipThreshold: 1e9, weightDecay: 0 } as const
+  const gradient = Float32Array.from({ length: 12 }, (_, i) => ((i * 7) % 5) - 2.5)
+
+  test('treats each matrix of the last two as one of its own', () => {
+    const whole = createOptimizer(options, [{ name: 'a', shape: [2, 2, 3] }])
+    const values = new Map([['a', new Float32Array(12)]])
+    const parts = [0, 1].map(() => createOptimizer(options, [{ name: 'a', shape: [2, 3] }]))
+    const partValues = parts.map(() => new Map([['a', new Float32Array(6)]]))
+    for (let step = 0; step < 3; step++) {
+      const scaled = gradient.map((x, i) => x * (1 + ((step + i) % 3)))
+      whole.step(values, new Map([['a', scaled]]), 0.1)
+      for (const [i, part] of parts.entries()) part.step(partValues[i]!, new Map([['a', scaled.slice(6 * i, 6 * i + 6)]]), 0.1)
+    }
+    expect([...values.get('a')!]).toEqual(partValues.flatMap(part => [...part.get('a')!]))
+    const shapes = whole.state().map(({ name, shape }) => [name, shape])
+    expect(shapes).toEqual([
+      ['a.secondMomentRows', [2, 2]],
+      ['a.secondMomentColumns', [2, 3]],
+    ])
+  })
+
+  test('its moments are means of squares, of rows and of columns', () => {
+    const optimizer = createOptimizer(options, [{ name: 'a', shape: [2, 3] }])
+    optimizer.step(new Map([['a', new Float32Array(6)]]), new Map([['a', Float32Array.of(1, 2, 3, 4, 5, 6)]]), 0.1)
+    const [rows, columns] = optimizer.state().map(({ data }) => [...data].map(x => Math.round(x * 1e4) / 1e4))
+    expect(rows).toEqual([4.6667, 25.6667])
+    expect(columns).toEqual([8.5, 14.5, 22.5])
+  })
+})
+
+test('a first moment that was not asked for is not kept', () => {
+  const momentsOf = (options: OptimizerOptions) =>
+    createOptimizer(options, [{ name: 'a', shape: [2] }])
+      .state()
+      .map(({ name }) => name)
+  expect(momentsOf({ type: 'adafactor' })).toEqual(['a.secondMoment'])
+  expect(momentsOf({ type: 'adafactor', beta1: 0.9 })).toEqual(['a.firstMoment', 'a.secondMoment'])
+})
+
+test('a state whose numbers are not as many as its shape says is refused', () => {
+  const optimizer = createOptimizer({ type: 'adamw' }, [{ name: 'a', shape: [2] }])
+  const short = optimizer.state().map(tensor => ({ ...tensor, data: new Float32Array(1) }))
+  expect(() => optimizer.restore(short, 1)).toThrow(RangeError)
+})
+
+test('missing values are named as such', () => {
+  const optimizer = createOptimizer({ type: 'adamw' }, [{ name: 'a', shape: [2] }])
+  expect(() => optimizer.step(new Map(), new Map(), 1)).toThrow('values of a have no numbers')
+})

@@ -9,7 +9,6 @@ import { lossTerm } from '../../src/losses/loss.js'
 import { teacherDivergence } from '../../src/losses/teacher-divergence.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { promptTuning, promptTuningSchema } from '../../src/prompts/methods/prompt-tuning.js'
-import { createAverage } from '../../src/train/average.js'
 import { type ConfigInput, parseConfig } from '../../src/train/config.js'
 import type { GradpromptEvent, StepEvent } from '../../src/train/events.js'
 import { createTeacher } from '../../src/train/regularization.js'
@@ -175,48 +174,6 @@ describe('train.regularization', () => {
 })
 
 describe('an average', () => {
-  const values = Array.from({ length: 20 }, (_, step) => new Map([['a', random(step + 1, [5]).data]]))
-
-  test('is the mean under its weights', () => {
-    const [mean, deviation] = [0.6, 0.2]
-    const average = createAverage(values[0]!, { mean, deviation }, 20)
-    values.forEach((parameters, i) => {
-      average.add(i + 1, parameters)
-    })
-    const weights = values.map((_, i) => Math.exp(-0.5 * (((i + 1) / 20 - mean) / deviation) ** 2))
-    const total = weights.reduce((a, b) => a + b, 0)
-    const wanted = Array.from({ length: 5 }, (_, j) =>
-      values.reduce((sum, one, i) => sum + (weights[i]! / total) * one.get('a')![j]!, 0),
-    )
-    expect(relativeError(average.parameters.get('a')!, wanted)).toBeLessThan(1e-6)
-  })
-
-  test('stands where its weights are smaller than any number', () => {
-    const average = createAverage(values[0]!, { mean: 1, deviation: 0.001 }, 20)
-    for (const [i, parameters] of values.slice(0, 19).entries()) {
-      average.add(i + 1, parameters)
-      expect(average.parameters.get('a')).toEqual(parameters.get('a'))
-    }
-  })
-
-  test('goes on from its state, and begins anew for another number of steps', () => {
-    const made = (steps: number) => createAverage(values[0]!, { mean: 0.5, deviation: 0.3 }, steps)
-    const [whole, half, other] = [made(20), made(20), made(30)]
-    for (const [i, parameters] of values.entries()) {
-      whole.add(i + 1, parameters)
-      if (i < 10) half.add(i + 1, parameters)
-    }
-    const tensors = [{ name: 'a', shape: [5], data: half.parameters.get('a')!.slice() }]
-    const state = JSON.parse(JSON.stringify(half.state()))
-    const restored = made(20)
-    restored.restore(state, tensors)
-    for (const [i, parameters] of values.entries()) if (i >= 10) restored.add(i + 1, parameters)
-    expect(restored.parameters).toEqual(whole.parameters)
-    other.restore(state, tensors)
-    other.add(11, values[10]!)
-    expect(other.parameters.get('a')).toEqual(values[10]!.get('a'))
-  })
-
   test('is what a run scores and keeps', async () => {
     const train = { keep: 'last' as const, evaluateEvery: 6 }
     const plain = await tune(config(train))

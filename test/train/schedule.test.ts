@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Schedule, scheduleFactor } from '../../src/train/schedule.js'
+import type { Config } from '../../src/train/config.js'
+import { type Schedule, scheduleFactor, totalSteps } from '../../src/train/schedule.js'
 
 const factors = (schedule: Schedule) => Array.from({ length: schedule.steps }, (_, step) => scheduleFactor(schedule, step))
 
@@ -44,4 +45,32 @@ describe('scheduleFactor', () => {
       ),
     )
   })
+})
+
+test('a constant rate without a warm-up is the whole rate from the first step, however long the run', () => {
+  expect(scheduleFactor({ schedule: 'constant', warmup: 0, steps: 100 }, 0)).toBe(1)
+  expect(scheduleFactor({ schedule: 'constant', warmup: 0.1, steps: 100 }, 0)).toBe(0.1)
+  expect(scheduleFactor({ schedule: 'constant', warmup: 0.1, steps: 100 }, 500)).toBe(1)
+})
+
+test('without a warm-up a line and a cosine fall from the second step on', () => {
+  expect(factors({ schedule: 'linear', warmup: 0, steps: 5 })).toEqual([1, 1, 0.75, 0.5, 0.25])
+  expect(scheduleFactor({ schedule: 'cosine', warmup: 0, steps: 5 }, 3)).toBeCloseTo(0.5, 12)
+})
+
+test('far beyond the end the rate stays 0', () => {
+  for (const schedule of ['linear', 'cosine'] as const) {
+    expect(scheduleFactor({ schedule, warmup: 0.1, steps: 10 }, 10)).toBe(0)
+    expect(scheduleFactor({ schedule, warmup: 0.1, steps: 10 }, 15)).toBe(0)
+  }
+})
+
+test('steps of a run: as many as are asked for, or as its epochs have', () => {
+  const of = (train: Partial<Config['train']>, rows: number) => totalSteps(train as Config['train'], rows)
+  expect(of({ steps: 7, epochs: 3, batchSize: 4, accumulate: 1 }, 40)).toBe(7)
+  expect(of({ batchSize: 4, accumulate: 1 }, 40)).toBe(10)
+  // 43 rows are ten batches; three epochs of them are 30, of which four make a step.
+  expect(of({ epochs: 3, batchSize: 4, accumulate: 4 }, 43)).toBe(8)
+  expect(of({ epochs: 1, batchSize: 8, accumulate: 4 }, 3)).toBe(1)
+  expect(of({ epochs: 0, batchSize: 8, accumulate: 4 }, 30)).toBe(1)
 })
