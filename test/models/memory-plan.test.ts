@@ -1,6 +1,6 @@
 import { totalmem } from 'node:os'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import type { Checkpoint } from '../../src/model/checkpoint.js'
+import type { Checkpoint } from '../../src/model/weights/checkpoint.js'
 import { availableMemory, MemoryPlan } from '../../src/model/memory.js'
 import { problem } from '../support/problem.js'
 
