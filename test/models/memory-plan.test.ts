@@ -1,7 +1,7 @@
 import { totalmem } from 'node:os'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import type { Checkpoint } from '../../src/model/weights/checkpoint.js'
 import { availableMemory, MemoryPlan } from '../../src/model/memory.js'
+import type { Checkpoint } from '../../src/model/weights/checkpoint.js'
 import { problem } from '../support/problem.js'
 
 /** What a batch is expected to take, from the sizes of a model: `memory.test.ts` holds such an estimate against what is measured. */

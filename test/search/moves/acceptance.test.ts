@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { randomGenerator } from '../../../src/data/random.js'
+import { randomGenerator } from '../../../src/random.js'
 import { type Acceptance, acceptanceOption, acceptances, accepts, moveAmong } from '../../../src/search/moves/acceptance.js'
 import { substituted } from '../../../src/search/space/candidates.js'
 import { contextOf } from '../support/context.js'

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { randomGenerator } from '../../../src/data/random.js'
+import { randomGenerator } from '../../../src/random.js'
 import {
   distinct,
   draw,

@@ -1,4 +1,4 @@
-import { randomGenerator } from '../../../src/data/random.js'
+import { randomGenerator } from '../../../src/random.js'
 import type { ScoredCandidate, SearchContext } from '../../../src/search/moves/method.js'
 import type { Candidate } from '../../../src/search/space/candidates.js'
 

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { randomGenerator } from '../../../src/data/random.js'
 import { writeSafetensors } from '../../../src/formats/safetensors.js'
+import { randomGenerator } from '../../../src/random.js'
 import { normals } from '../../../src/search/space/candidates.js'
 
 /**
