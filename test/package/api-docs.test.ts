@@ -39,6 +39,6 @@ test('no link between its pages is dead', () => {
 
 test('options are told by the names of their types, which have pages', () => {
   const page = readFileSync(join(folder, 'functions', 'tune.md'), 'utf8')
-  expect(page).toContain('[`ConfigInput`](../type-aliases/ConfigInput.md)')
+  expect(page).toContain('[`TuneInput`](../type-aliases/TuneInput.md)')
   expect(page).toContain('[`TuneOptions`](../interfaces/TuneOptions.md)')
 })

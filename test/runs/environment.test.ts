@@ -8,7 +8,7 @@ test('the environment names versions and processor, and is the same when asked a
   expect(environment).toEqual({
     gradprompt: manifest.version,
     node: process.versions.node,
-    onnxruntime: manifest.dependencies['onnxruntime-node'],
+    onnxruntime: manifest.optionalDependencies['onnxruntime-node'],
     platform: `${process.platform}-${process.arch}`,
     processor: expect.stringMatching(/./),
     processorFeatures: expect.stringMatching(/^[0-9a-f]{16}$/),
