@@ -44,11 +44,14 @@ async function main(): Promise<void> {
   for (const { files, tests } of subjects) {
     const mutate = files.filter(file => positionals.length === 0 || positionals.includes(file))
     if (mutate.length === 0) continue
-    // A subject whose tests fail before anything is changed has no score, and the others have theirs all the same.
-    const results = await run(mutate, tests, Number(values.concurrency)).catch(() => undefined)
-    if (results === undefined) console.log(`${tests.join(', ')}: fails as it stands`)
-    for (const file of results === undefined ? [] : mutate) report(file, results!)
-    isBelow ||= results === undefined
+    try {
+      const results = await run(mutate, tests, Number(values.concurrency))
+      for (const file of mutate) report(file, results)
+    } catch (cause) {
+      // A subject whose tests fail before anything is changed has no score, and the others have theirs all the same.
+      console.log(`${mutate.join(', ')}: no score, ${cause instanceof Error ? cause.message : String(cause)}`)
+      isBelow = true
+    }
   }
   console.log(table.join('\n'))
   process.exitCode = isBelow ? 1 : 0

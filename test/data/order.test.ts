@@ -127,6 +127,11 @@ describe('limit and split', () => {
     expect(draw(1).filter(i => i % 2 === 0)).toHaveLength(10)
   })
 
+  test('a class of one row stands in the middle of the order, so that a small part is of the others', () => {
+    for (let seed = 0; seed < 12; seed++)
+      expect(splitRecords(['a', 'b', 'b', 'b'], { dev: 1 }, seed, record => record).dev).toEqual(['b'])
+  })
+
   test('nothing asked for, nothing set aside', () => {
     expect(splitRecords(range(5), {}, 1)).toEqual({ train: range(5), dev: [], test: [] })
   })

@@ -182,7 +182,10 @@ test('every rule, on any text: a span within it, which alone gives the same valu
         expect(match.start).toBeGreaterThanOrEqual(0)
         expect(match.end).toBeGreaterThan(match.start)
         expect(match.end).toBeLessThanOrEqual(text.length)
-        if (rule.name.includes('number')) expect(normalNumber(text.slice(match.start, match.end))).toBe(match.value)
+        const span = text.slice(match.start, match.end)
+        if (rule === rules.number || rule === rules.lastNumber) expect(normalNumber(span)).toBe(match.value)
+        // A calculation, whose result is the answer.
+        if (rule === rules.hashNumber) expect(rule.find(`#### ${span}`, question)?.value).toBe(match.value)
       },
     ),
     { numRuns: 2000 },

@@ -107,6 +107,28 @@ describe('a batch is cut', () => {
     expect(split([40, 20, 30, 5], { ...options, budget: two - 1 })[0]).toEqual([0, 1])
   })
 
+  test('never within rows that belong together', () => {
+    const plan = new MemoryPlan(checkpoint(), big)
+    const lengths = [300, 200, 400, 100, 30, 5]
+    const headRows = lengths.map(() => 1)
+    const split = (together: readonly number[] | undefined) => plan.split(lengths, { headRows, training: true, together })
+    expect(split(undefined)).toEqual([
+      [0, 4],
+      [4, 6],
+    ])
+    // There is room for the row of 100 tokens, but not for that of 30 that belongs to it.
+    expect(split([2, 1, 2, 1])).toEqual([
+      [0, 3],
+      [3, 6],
+    ])
+    expect(split([6])).toEqual([[0, 6]])
+    const wide = new MemoryPlan(checkpoint({ vocabSize: 100_000 }), big)
+    expect(wide.split([5, 5, 5, 5], { headRows: [600, 20, 30, 10], together: [1, 2, 1] })).toEqual([
+      [0, 1],
+      [1, 4],
+    ])
+  })
+
   test('never within a row, however long', () => {
     expect(split([5000, 5000, 3], { training: true })).toEqual([
       [0, 1],
