@@ -6,11 +6,11 @@ import { GradpromptError } from '../../errors.js'
 import { bundledModel } from '../../package-root.js'
 import { cacheFolder } from '../../program/cache.js'
 import { deviceNames, deviceProfile } from '../../program/devices.js'
+import { compute } from '../computing/computation.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { Interrupted } from '../terminal/failure.js'
 import { bytes, createOutput, table } from '../terminal/output.js'
 import { formatDuration } from '../terminal/progress.js'
-import { compute } from '../work/computation.js'
 
 interface Finding {
   readonly what: string

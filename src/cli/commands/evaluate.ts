@@ -3,13 +3,13 @@ import type { GeneratedFigures } from '../../api/evaluation/evaluate.js'
 import { GradpromptError } from '../../errors.js'
 import { choices } from '../../evaluate/score.js'
 import { deviceNames } from '../../program/devices.js'
+import { compute } from '../computing/computation.js'
+import type { EvaluateRequest, EvaluateResult } from '../computing/messages.js'
 import { oneOf } from '../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
 import { Interrupted } from '../terminal/failure.js'
 import { confusionTable, metricsTable } from '../terminal/figures.js'
 import { createOutput, plural, quoted } from '../terminal/output.js'
-import { compute } from '../work/computation.js'
-import type { EvaluateRequest, EvaluateResult } from '../work/messages.js'
 
 /** `gradprompt evaluate RUN` */
 export const run: CommandFunction = async ({ argument, options }) => {

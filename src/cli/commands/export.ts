@@ -1,7 +1,7 @@
 import { GradpromptError } from '../../errors.js'
+import { compute } from '../computing/computation.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { createOutput } from '../terminal/output.js'
-import { compute } from '../work/computation.js'
 
 /** `gradprompt export RUN --to TARGET --out DIR` */
 export const run: CommandFunction = async ({ argument, options }) => {

@@ -2,13 +2,13 @@ import { stat } from 'node:fs/promises'
 import { defaultSeed } from '../../config/call-options.js'
 import { GradpromptError } from '../../errors.js'
 import type { GenerationSettings } from '../../generate/settings.js'
+import { compute } from '../computing/computation.js'
+import type { GenerateRequest, GenerateResult } from '../computing/messages.js'
 import { engineRequest, inRange } from '../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
 import { Interrupted, plainText } from '../terminal/failure.js'
 import { createOutput, type Output, plural, quoted } from '../terminal/output.js'
 import { createActivity, formatDuration } from '../terminal/progress.js'
-import { compute } from '../work/computation.js'
-import type { GenerateRequest, GenerateResult } from '../work/messages.js'
 
 /** `gradprompt generate TEXT`, or `--input` and `--output` */
 export const run: CommandFunction = async ({ argument, options }) => {

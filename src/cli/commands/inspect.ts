@@ -19,13 +19,13 @@ import { type PromptFile, readPrompt } from '../../store/prompt-file.js'
 import { openRun, type Run } from '../../store/run-folder.js'
 import type { Config } from '../../train/config.js'
 import type { RunResult } from '../../train/events.js'
+import { compute } from '../computing/computation.js'
 import { inspectData } from '../show/data-inspection.js'
 import { describeResult } from '../show/learning.js'
 import { describeSearch } from '../show/searching.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { Interrupted } from '../terminal/failure.js'
 import { bytes, count, createOutput, type Output, plural, quoted, table } from '../terminal/output.js'
-import { compute } from '../work/computation.js'
 
 /** `gradprompt inspect RUN|MODEL|PROMPT|DATA` */
 export const run: CommandFunction = async ({ argument, options }) => {

@@ -1,8 +1,8 @@
+import { compute } from '../computing/computation.js'
 import { learningReport } from '../show/learning.js'
 import { searchReport } from '../show/searching.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { createOutput } from '../terminal/output.js'
-import { compute } from '../work/computation.js'
 
 /** `gradprompt resume RUN` */
 export const run: CommandFunction = async ({ argument, options }) => {

@@ -1,14 +1,14 @@
+import { compute } from '../computing/computation.js'
 import { learningReport } from '../show/learning.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { createOutput } from '../terminal/output.js'
-import { compute } from '../work/computation.js'
 
 /** `gradprompt tune` */
 export const run: CommandFunction = async ({ options, flags }) => {
   const output = createOutput(options)
   const configFile = options.config as string | undefined
   if (options['print-config'] === true) {
-    const { resolveConfig } = await import('../work/config-input.js')
+    const { resolveConfig } = await import('../computing/config-input.js')
     const { stringify } = await import('yaml')
     const config = await resolveConfig({ configFile, flags })
     if (output.json) output.object(config)

@@ -6,9 +6,9 @@ import { spaceOptions } from '../../search/run/job.js'
 import { TokenSpace } from '../../search/space/token-space.js'
 import { allowedTokens } from '../../search/space/vocabulary.js'
 import { refuseOccupied } from '../../store/run-folder.js'
+import { searchConfigInput } from '../computing/config-input.js'
+import type { ConfigRequest } from '../computing/messages.js'
 import { count, type Output, plural, quoted, table } from '../terminal/output.js'
-import { searchConfigInput } from '../work/config-input.js'
-import type { ConfigRequest } from '../work/messages.js'
 import { describeModel, modelFacts, pieceLines, SHOWN_ROWS } from './dry-run.js'
 
 /**

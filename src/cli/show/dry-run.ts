@@ -17,9 +17,9 @@ import { refuseUnfitData } from '../../train/data-limits.js'
 import { checkTeachers } from '../../train/distillation.js'
 import { learnedAnswers } from '../../train/losses.js'
 import { totalSteps } from '../../train/schedule.js'
+import { resolveConfig } from '../computing/config-input.js'
+import type { ConfigRequest } from '../computing/messages.js'
 import { bytes, count, type Output, plural, quoted, table } from '../terminal/output.js'
-import { resolveConfig } from '../work/config-input.js'
-import type { ConfigRequest } from '../work/messages.js'
 import { dataTable } from './data-table.js'
 
 export const SHOWN_ROWS = 3

@@ -1,8 +1,8 @@
 import { GradpromptError, unknownName } from '../../errors.js'
 import type { WeightWidth } from '../../generate/programs.js'
 import { deviceNames } from '../../program/devices.js'
+import type { EngineRequest } from '../computing/messages.js'
 import type { OptionValues } from '../terminal/command.js'
-import type { EngineRequest } from '../work/messages.js'
 
 const widths: readonly WeightWidth[] = ['stored', 'fp32']
 

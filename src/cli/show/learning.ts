@@ -5,11 +5,11 @@ import { EventLog } from '../../store/events.js'
 import { openRun } from '../../store/run-folder.js'
 import type { Config } from '../../train/config.js'
 import type { ControlScores, GradpromptEvent, LoadedEvent, RunResult } from '../../train/events.js'
+import type { ComputationOptions } from '../computing/computation.js'
 import { Interrupted } from '../terminal/failure.js'
 import { confusionTable, formatMetric, metricsTable, NOTHING_SCORED } from '../terminal/figures.js'
 import { count, type Output, plural, quoted, table } from '../terminal/output.js'
 import { createActivity, createProgress, curve, formatDuration, formatNumber, type Progress } from '../terminal/progress.js'
-import type { ComputationOptions } from '../work/computation.js'
 
 export interface LearningReport extends ComputationOptions {
   /** Waits for the run to end and says what it came to. @returns the exit code */

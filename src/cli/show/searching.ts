@@ -1,10 +1,10 @@
 import type { Metrics } from '../../evaluate/score.js'
 import type { SearchEvent, SearchLoadedEvent, SearchResult, SearchStepEvent } from '../../search/run/events.js'
+import type { ComputationOptions } from '../computing/computation.js'
 import { Interrupted } from '../terminal/failure.js'
 import { formatMetric, metricsTable, NOTHING_SCORED } from '../terminal/figures.js'
 import { count, type Output, plural, quoted, table } from '../terminal/output.js'
 import { createActivity, createProgress, formatDuration, formatNumber, type Progress } from '../terminal/progress.js'
-import type { ComputationOptions } from '../work/computation.js'
 
 export interface SearchReport extends ComputationOptions {
   onNews(event: SearchEvent): void
