@@ -101,7 +101,9 @@ function report(file: string, results: readonly MutantResult[]): void {
   const rest = counted.length - judged.length
   const score = rest === 0 ? 100 : (100 * noticed.length) / rest
   if (score < BAR) isBelow = true
-  table.push(`| \`${file}\` | ${counted.length} | ${noticed.length} | ${judged.length} | ${score.toFixed(1)} % |`)
+  const row = `| \`${file}\` | ${counted.length} | ${noticed.length} | ${judged.length} | ${score.toFixed(1)} % |`
+  table.push(row)
+  console.error(row)
 }
 
 function isOf(each: Equivalent, { location, replacement }: MutantResult, file: string): boolean {
