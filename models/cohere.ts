@@ -20,7 +20,7 @@ export const cohere = declareCode(
     parseConfig(raw) {
       const sizes = readSizes(raw, { tied: true, maxPositionEmbeddings: 8192 })
       const bias = raw.boolean('attention_bias', false)
-      raw.only('use_qk_norm', false, 'norms of single heads are not known')
+      raw.requireValue('use_qk_norm', false, 'norms of single heads are not known')
       return decoderConfig({
         ...sizes,
         norm: { ...readLayerNorm(raw, 'layer_norm_eps'), bias: false },

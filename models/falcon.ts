@@ -40,7 +40,7 @@ export const falcon = declareCode(
       const parallel = raw.boolean('parallel_attn', true) || grouped
       const norms = raw.integer('num_ln_in_parallel_attn', grouped ? 2 : 1)
       const bias = raw.boolean('bias', false)
-      raw.only('alibi', false, 'positions are rotations')
+      raw.requireValue('alibi', false, 'positions are rotations')
       return decoderConfig({
         ...sizes,
         numKeyValueHeads,

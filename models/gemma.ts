@@ -23,7 +23,7 @@ export const gemma = declareCode(
     parseConfig(raw) {
       const sizes = readSizes(raw, { tied: true, headDim: 256, maxPositionEmbeddings: 8192 })
       const bias = raw.boolean('attention_bias', false)
-      raw.only('use_bidirectional_attention', false, 'a row sees those before it')
+      raw.requireValue('use_bidirectional_attention', false, 'a row sees those before it')
       return decoderConfig({
         ...sizes,
         embeddingMultiplier: Math.fround(Math.sqrt(sizes.hiddenSize)),
@@ -58,7 +58,7 @@ export const gemma2 = declareCode(
     parseConfig(raw) {
       const sizes = readSizes(raw, { tied: true, headDim: 256, maxPositionEmbeddings: 8192 })
       const bias = raw.boolean('attention_bias', false)
-      raw.only('use_bidirectional_attention', false, 'a row sees those before it')
+      raw.requireValue('use_bidirectional_attention', false, 'a row sees those before it')
       const cap = (name: string, fallback: number) => (raw.raw[name] === null ? 0 : raw.number(name, fallback, { above: 0 }))
       return decoderConfig({
         ...sizes,
@@ -118,7 +118,7 @@ export const gemma3 = declareCode(
     parseConfig(raw) {
       const sizes = readSizes(raw, { tied: true, headDim: 256, maxPositionEmbeddings: 131072 })
       const bias = raw.boolean('attention_bias', false)
-      raw.only('use_bidirectional_attention', false, 'a row sees those before it')
+      raw.requireValue('use_bidirectional_attention', false, 'a row sees those before it')
       const cap = (name: string) => (raw.has(name) ? raw.number(name, undefined, { above: 0 }) : 0)
       const pattern = raw.integer(['sliding_window_pattern', '_sliding_window_pattern'], 6)
       return decoderConfig({

@@ -41,9 +41,9 @@ export const gpt2 = declareCode(
           maxPositionEmbeddings: ['n_positions', 'max_position_embeddings'],
         },
       )
-      raw.only('scale_attn_weights', true, 'scores are divided by the root of the head size')
-      raw.only('scale_attn_by_inverse_layer_idx', false, 'no other scale is known')
-      raw.only('add_cross_attention', false, 'there is nothing to attend to')
+      raw.requireValue('scale_attn_weights', true, 'scores are divided by the root of the head size')
+      raw.requireValue('scale_attn_by_inverse_layer_idx', false, 'no other scale is known')
+      raw.requireValue('add_cross_attention', false, 'there is nothing to attend to')
       raw.ignore('reorder_and_upcast_attn')
       return decoderConfig({
         ...sizes,

@@ -34,10 +34,10 @@ export const opt = declareCode(
         { numKeyValueHeads: [], intermediateSize: ['ffn_dim'] },
       )
       const bias = raw.boolean('enable_bias', true)
-      raw.only('do_layer_norm_before', true, 'norms stand before attention and MLP')
-      raw.only('_remove_final_layer_norm', false, 'the last norm is needed')
-      raw.only('layer_norm_elementwise_affine', true, 'norms have weights')
-      raw.only('word_embed_proj_dim', sizes.hiddenSize, 'embeddings are as wide as the layers')
+      raw.requireValue('do_layer_norm_before', true, 'norms stand before attention and MLP')
+      raw.requireValue('_remove_final_layer_norm', false, 'the last norm is needed')
+      raw.requireValue('layer_norm_elementwise_affine', true, 'norms have weights')
+      raw.requireValue('word_embed_proj_dim', sizes.hiddenSize, 'embeddings are as wide as the layers')
       return decoderConfig({
         ...sizes,
         norm: { kind: 'layer', epsilon: 1e-5, bias: true },

@@ -24,7 +24,7 @@ export const phi = declareCode(
 
     parseConfig(raw) {
       const sizes = readSizes(raw, { tied: false, maxPositionEmbeddings: 2048 })
-      raw.only('qk_layernorm', false, 'norms of single heads are not known')
+      raw.requireValue('qk_layernorm', false, 'norms of single heads are not known')
       return decoderConfig({
         ...sizes,
         norm: readLayerNorm(raw, 'layer_norm_eps'),
@@ -60,11 +60,11 @@ export const phi3 = declareCode(
     parseConfig(raw) {
       const sizes = readSizes(raw, { tied: false, maxPositionEmbeddings: 4096 })
       const bias = raw.boolean('attention_bias', false)
-      raw.only('mlp_bias', false, 'no bias is known there')
-      raw.only('lm_head_bias', false, 'no bias is known there')
+      raw.requireValue('mlp_bias', false, 'no bias is known there')
+      raw.requireValue('lm_head_bias', false, 'no bias is known there')
       // Of the code that came with some of its checkpoints, at values that change nothing.
-      raw.only('full_attn_mod', 1, 'the config lists no other kinds of layers')
-      raw.only('interpolate_factor', 1, 'frequencies are scaled by rope_scaling alone')
+      raw.requireValue('full_attn_mod', 1, 'the config lists no other kinds of layers')
+      raw.requireValue('interpolate_factor', 1, 'frequencies are scaled by rope_scaling alone')
       return decoderConfig({
         ...sizes,
         norm: readRmsNorm(raw, 'rms_norm_eps', 1e-5),

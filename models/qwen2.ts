@@ -20,7 +20,7 @@ export const qwen2 = declareCode(
       const sizes = readSizes(raw, { tied: false, maxPositionEmbeddings: 32768 })
       const window = readWindow(raw, { enabled: raw.boolean('use_sliding_window', false) })
       const first = raw.integer('max_window_layers', 28, 0)
-      raw.only('use_mrope', false, 'positions are numbers of one axis')
+      raw.requireValue('use_mrope', false, 'positions are numbers of one axis')
       return decoderConfig({
         ...sizes,
         norm: readRmsNorm(raw),

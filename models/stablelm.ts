@@ -19,7 +19,7 @@ export const stablelm = declareCode(
     parseConfig(raw) {
       const sizes = readSizes(raw, { tied: false, maxPositionEmbeddings: 4096 })
       const parallel = raw.boolean('use_parallel_residual', false)
-      raw.only('qk_layernorm', false, 'norms of single heads are not known')
+      raw.requireValue('qk_layernorm', false, 'norms of single heads are not known')
       return decoderConfig({
         ...sizes,
         norm: readLayerNorm(raw, 'layer_norm_eps'),

@@ -18,9 +18,9 @@ export const starcoder2 = declareCode(
 
     parseConfig(raw) {
       const sizes = readSizes(raw, { tied: true, maxPositionEmbeddings: 4096 })
-      raw.only('norm_type', 'layer_norm', 'no other norm is known')
-      raw.only('mlp_type', 'default', 'no other MLP is known')
-      raw.only('scale_attn_weights', true, 'scores are divided by the root of the head size')
+      raw.requireValue('norm_type', 'layer_norm', 'no other norm is known')
+      raw.requireValue('mlp_type', 'default', 'no other MLP is known')
+      raw.requireValue('scale_attn_weights', true, 'scores are divided by the root of the head size')
       raw.ignore('activation_function', 'attention_softmax_in_fp32', 'scale_attention_softmax_in_fp32')
       const bias = raw.boolean('use_bias', true)
       return decoderConfig({

@@ -97,7 +97,7 @@ export class ConfigReader {
   }
 
   /** A key that must have this value, if any: another would change what is computed. */
-  only(name: string, value: unknown, why: string): void {
+  requireValue(name: string, value: unknown, why: string): void {
     const found = this.#find(name)
     if (found && found.value !== value) throw this.wrong(name, found.value, `${JSON.stringify(value)}: ${why}`)
   }

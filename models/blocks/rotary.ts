@@ -82,8 +82,8 @@ function readScaling(
   const outside = raw.has('original_max_position_embeddings') ? raw.integer('original_max_position_embeddings') : undefined
   if (!parameters || type === 'default') {
     parameters?.ignore('original_max_position_embeddings')
-    parameters?.only('attention_factor', 1, 'frequencies are not scaled')
-    parameters?.only('factor', 1, 'frequencies are not scaled')
+    parameters?.requireValue('attention_factor', 1, 'frequencies are not scaled')
+    parameters?.requireValue('factor', 1, 'frequencies are not scaled')
     return { type: 'default' }
   }
   const above = { above: 0, most: 1e6 }
