@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { jsonSchemaOf } from '../config/json-schema.js'
 import { type OpenOption, ownSources, withOwnEntries } from '../config/own-entries.js'
 import { configProblem, invalidConfig } from '../config/problems.js'
 import { typedOptions } from '../config/typed-options.js'
@@ -215,14 +216,6 @@ let jsonSchema: z.core.JSONSchema.JSONSchema | undefined
 /** The config's JSON Schema (draft 2020-12), for editors and for the list of options. */
 export function searchConfigJsonSchema(): z.core.JSONSchema.JSONSchema {
   const schema = fullSchema()
-  jsonSchema ??= z.toJSONSchema(schema, {
-    io: 'input',
-    unrepresentable: 'any',
-    override: ({ jsonSchema }) => {
-      // The range of exact integers says nothing to a reader.
-      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
-      if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
-    },
-  })
+  jsonSchema ??= jsonSchemaOf(schema)
   return jsonSchema
 }
