@@ -5,6 +5,7 @@ import { bundledModel } from '../package-root.js'
 import { defaultDevice, deviceNames } from '../program/devices.js'
 import { isModulePath } from '../registry.js'
 import { recordTasks } from './task-records.js'
+import { answerEnds } from './texts/answer-end.js'
 import { answerTypes } from './texts/answer-type.js'
 import type { Template } from './texts/template.js'
 import { type Aggregate, aggregates } from './texts/verbalizer.js'
@@ -109,6 +110,12 @@ export const taskShape = {
     .default('auto')
     .describe(
       "whether answers are classes, of which every row's is one, or free text; auto: judged by the training rows, and said; null: as versions without this option judged",
+    ),
+  answerEnd: z
+    .union([z.enum(answerEnds), z.string().min(1)])
+    .default('auto')
+    .describe(
+      'what ends an answer, is learned with it and stops generation: a text such as "\n", or a special token; auto: the end of the turn in the chat template, for a text template the end-of-text token; none: nothing',
     ),
   evaluate: z
     .strictObject({

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import type { AnswerEnd } from '../data/texts/answer-end.js'
 import { aggregates, type Verbalizer } from '../data/texts/verbalizer.js'
 import { GradpromptError } from '../errors.js'
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js'
@@ -25,6 +26,7 @@ const headerSchema = z.object({
   position: z.enum(['before-bos', 'after-bos']),
   template: z.union([z.string(), z.array(z.object({ role: z.string(), content: z.string() }))]),
   answer: z.string(),
+  answerEnd: z.object({ text: z.string(), ids: z.array(z.int().min(0)).min(1).max(1024) }).optional(),
   labels: z.record(z.string(), z.string()).optional(),
   verbalizer: z.object({ aggregate: z.enum(aggregates), words: z.record(z.string(), z.array(z.string()).min(1)) }).optional(),
   seed: z.int().min(0),
@@ -42,6 +44,8 @@ export interface PromptFile {
   readonly position: 'before-bos' | 'after-bos'
   readonly template: string | readonly { readonly role: string; readonly content: string }[]
   readonly answer: string
+  /** What was learned behind every answer; undefined: nothing, as in prompts of versions that learned none. */
+  readonly answerEnd?: AnswerEnd | undefined
   /** Value in the data -> word in the answer, in the order of the candidates. */
   readonly labels?: Readonly<Record<string, string>> | undefined
   /** Where classes have several words. Learned weights of these are the tensor `verbalizer`, one for each word, class after class. */
@@ -71,6 +75,7 @@ export async function writePrompt(path: string, prompt: PromptFile): Promise<voi
     position: prompt.position,
     template: JSON.stringify(prompt.template),
     answer: prompt.answer,
+    ...(prompt.answerEnd && { answerEnd: JSON.stringify(sortedByKey(prompt.answerEnd)) }),
     // Not sorted: their order is that of the candidates.
     ...(prompt.labels && { labels: JSON.stringify(prompt.labels) }),
     ...(prompt.verbalizer && { verbalizer: JSON.stringify(sortedByKey(prompt.verbalizer)) }),
@@ -156,6 +161,7 @@ function parseHeader(path: string, metadata: ReadonlyMap<string, string>): Omit<
     position: text('position'),
     template: json('template'),
     answer: text('answer'),
+    ...(metadata.has('answerEnd') && { answerEnd: json('answerEnd') }),
     ...(metadata.has('labels') && { labels: json('labels') }),
     ...(metadata.has('verbalizer') && { verbalizer: json('verbalizer') }),
     seed: json('seed'),

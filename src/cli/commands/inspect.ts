@@ -116,7 +116,7 @@ async function inspectRun(folder: string, output: Output): Promise<void> {
   output.text(sections.join('\n\n'))
 }
 
-function configSummary({ model, data, template, answer, method, train, seed }: Config): string[][] {
+function configSummary({ model, data, template, answer, answerEnd, method, train, seed }: Config): string[][] {
   const files = (['train', 'dev', 'test'] as const).flatMap(part => (data[part] === undefined ? [] : [`${part} ${data[part]}`]))
   const { steps, epochs, batchSize, learningRate, optimizer, schedule } = train
   const text = typeof template === 'string' ? template : template.map(({ role, content }) => `${role}: ${content}`).join(' | ')
@@ -125,6 +125,7 @@ function configSummary({ model, data, template, answer, method, train, seed }: C
     ['data', files.join(', ')],
     ['template', quoted(text, 100)],
     ['answer', quoted(answer)],
+    ['answers end', answerEnd],
     ['method', stringify(method, { collectionStyle: 'flow', lineWidth: 0 }).trim()],
     [
       'train',
