@@ -141,7 +141,11 @@ export const commands: readonly Command[] = [
       force,
       { name: 'template', value: 'text', description: 'the text before the answer, with {column} placeholders' },
       { name: 'answer', value: 'text', description: 'the answer, with {column} placeholders' },
-      { name: 'answer-end', value: 'text', description: 'what ends an answer: a text, auto, or none; by default as it was learned' },
+      {
+        name: 'answer-end',
+        value: 'text',
+        description: 'what ends an answer: a text, auto, or none; by default as it was learned',
+      },
       { name: 'columns', value: 'a,b', description: 'names of the columns, for a file without a header' },
       { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
       { name: 'instruction', value: 'text', description: 'a plain instruction before the template, for the base model' },
@@ -239,7 +243,12 @@ export const commands: readonly Command[] = [
         description: 'above 1, tokens that are there already become less likely',
       },
       { name: 'seed', value: 'n', type: 'integer', description: 'decides what is sampled; each row draws for itself' },
-      { name: 'stop', value: 'text', repeats: true, description: 'ends an answer before this text, or special token; may be given several times' },
+      {
+        name: 'stop',
+        value: 'text',
+        repeats: true,
+        description: 'ends an answer before this text, or special token; may be given several times',
+      },
       { name: 'logprobs', description: 'the log-probability of each token, too' },
       { name: 'system', value: 'text', description: "the system message, in place of a conversation's own" },
       {

@@ -74,7 +74,11 @@ describe('how an answer ends', () => {
       const clashing = build(['1', '7', '10'])
       expect(clashing.overlap).toEqual(['1', '10'])
       expect(clashing.scoring(record, 0).candidates.map(({ ids }) => ids.at(-1))).toEqual([2, 2, 2])
-      expect(build(['1', '7', '10'], false).scoring(record, 0).candidates.map(({ ids }) => ids.at(-1))).not.toContain(2)
+      expect(
+        build(['1', '7', '10'], false)
+          .scoring(record, 0)
+          .candidates.map(({ ids }) => ids.at(-1)),
+      ).not.toContain(2)
       const apart = build(['7', '10'])
       expect(apart.overlap).toBeUndefined()
       expect(apart.scoring(record, 0)).toEqual(build(['7', '10'], false).scoring(record, 0))

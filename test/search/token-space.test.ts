@@ -71,7 +71,10 @@ describe('a row', () => {
 
 describe('the end of an answer', () => {
   const end = { text: '<|im_end|>', ids: [2] }
-  const ended = (words: readonly string[] | undefined, more: { reasoning?: { extractor: string; maxNewTokens: number } } = {}) => {
+  const ended = (
+    words: readonly string[] | undefined,
+    more: { reasoning?: { extractor: string; maxNewTokens: number } } = {},
+  ) => {
     const set = words && { column: 'label', words: new Map(words.map(word => [word, word])), candidates: words }
     const options = { template: raw, answer: ' {label}', labels: set, contextLength: 256, prompt: ' the mood', end, ...more }
     return new TokenSpace(tokenizer, options, record)

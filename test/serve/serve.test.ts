@@ -174,7 +174,10 @@ describe('the openai client', () => {
     const parts = tokenizer.encode('😀')
     const part = parts.find(id => tokenizer.token(id).includes('\uFFFD'))!
     const bytes = [...tokenizer.tokenBytes(part)]
-    const { client } = await serve({ pieces: ['a'] }, { tokenizer: { ...tokenizer, token: () => tokenizer.token(part), tokenBytes: () => tokenizer.tokenBytes(part) } })
+    const { client } = await serve(
+      { pieces: ['a'] },
+      { tokenizer: { ...tokenizer, token: () => tokenizer.token(part), tokenBytes: () => tokenizer.tokenBytes(part) } },
+    )
     const chat = await client.chat.completions.create({ model: 'base', messages: hello, logprobs: true })
     expect(chat.choices[0]!.logprobs!.content).toMatchObject([{ bytes }])
     expect(Buffer.concat(parts.map(id => tokenizer.tokenBytes(id))).toString()).toBe('😀')

@@ -45,7 +45,10 @@ function settingsOf({ source, template, answer, answerEnd, seed }: Subject, opti
     ['prompt', source.folder ?? (typeof prompt === 'string' ? prompt : undefined)],
     ['template', task === undefined ? texts : undefined],
     ['answer', task === undefined ? answer : undefined],
-    ['answer ends', task === undefined ? (typeof answerEnd === 'string' ? answerEnd : (answerEnd.learned?.text ?? 'none')) : undefined],
+    [
+      'answer ends',
+      task === undefined ? (typeof answerEnd === 'string' ? answerEnd : (answerEnd.learned?.text ?? 'none')) : undefined,
+    ],
     ['instruction', instruction],
     ['chosen by', choose],
     ['rows at most', limit],

@@ -94,7 +94,11 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
   }
 }
 
-function endSaid({ answerEnd }: EvaluateOptions, { file, kind }: PromptSource, config: RunTask | undefined): Subject['answerEnd'] {
+function endSaid(
+  { answerEnd }: EvaluateOptions,
+  { file, kind }: PromptSource,
+  config: RunTask | undefined,
+): Subject['answerEnd'] {
   if (answerEnd !== undefined) return answerEnd
   if (file !== undefined) return { learned: file.answerEnd }
   return config?.answerEnd ?? (kind === 'vectors' ? 'none' : 'auto')

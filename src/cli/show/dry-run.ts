@@ -96,11 +96,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     labels: task.labels?.candidates ?? null,
     answerEnd: end ?? null,
     data: { ...data, answerSpace: space },
-    warnings: [
-      ...task.notices,
-      ...answerSpaceNotices(space, config.answer),
-      ...answerEndNotices(config, end, builder.overlap),
-    ],
+    warnings: [...task.notices, ...answerSpaceNotices(space, config.answer), ...answerEndNotices(config, end, builder.overlap)],
     steps: totalSteps(config.train, task.train.length),
     batchSize,
     accumulate,

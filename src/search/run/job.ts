@@ -121,12 +121,7 @@ export async function disposeJob({ programs, draft, optimizer }: SearchJob): Pro
   await optimizer?.dispose()
 }
 
-async function openDraft(
-  draft: string,
-  config: SearchConfig,
-  model: LanguageModel,
-  space: TokenSpace,
-): Promise<Draft> {
+async function openDraft(draft: string, config: SearchConfig, model: LanguageModel, space: TokenSpace): Promise<Draft> {
   const { search, template } = config
   if (search.extractor !== undefined)
     throw new GradpromptError('invalid-config', 'a draft model does not reason', {

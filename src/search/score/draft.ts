@@ -40,12 +40,7 @@ export class Draft {
   }
 
   /** @throws GradpromptError as loading a model does */
-  static async open(
-    path: string,
-    target: LanguageModel,
-    space: TokenSpace,
-    texts: DraftTexts,
-  ): Promise<Draft> {
+  static async open(path: string, target: LanguageModel, space: TokenSpace, texts: DraftTexts): Promise<Draft> {
     return new Draft(await loadBeside(path, target), target, space, texts)
   }
 

@@ -22,7 +22,8 @@ export interface SearchRow {
 }
 
 /** The answer's tokens that are text. */
-export const writtenAnswer = ({ answer, end }: SearchRow): readonly number[] => answer.slice(0, answer.length - (end?.length ?? 0))
+export const writtenAnswer = ({ answer, end }: SearchRow): readonly number[] =>
+  answer.slice(0, answer.length - (end?.length ?? 0))
 
 /** All answers that a row may have: `[...before, ...prompt, ...after, ...words[i]]`. */
 export interface RowChoices {
