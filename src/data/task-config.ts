@@ -5,7 +5,6 @@ import { bundledModel } from '../package-root.js'
 import { defaultDevice, deviceNames } from '../program/devices.js'
 import { isModulePath } from '../registry.js'
 import { recordTasks } from './task-records.js'
-import { answerEnds } from './texts/answer-end.js'
 import { answerTypes } from './texts/answer-type.js'
 import type { Template } from './texts/template.js'
 import { type Aggregate, aggregates } from './texts/verbalizer.js'
@@ -112,10 +111,11 @@ export const taskShape = {
       "whether answers are classes, of which every row's is one, or free text; auto: judged by the training rows, and said; null: as versions without this option judged",
     ),
   answerEnd: z
-    .union([z.enum(answerEnds), z.string().min(1)])
+    .string()
+    .min(1)
     .default('auto')
     .describe(
-      'what ends an answer, is learned with it and stops generation: a text such as "\n", or a special token; auto: the end of the turn in the chat template, for a text template the end-of-text token; none: nothing',
+      'what ends an answer: learned behind it, and where generation stops; a text such as ###, or a special token; auto: the end of the turn in the chat template, behind a text template the end-of-text token; none: nothing',
     ),
   evaluate: z
     .strictObject({

@@ -14,9 +14,6 @@ export interface AnswerEnd {
   readonly ids: readonly number[]
 }
 
-/** What `answerEnd` may say beside a text. */
-export const answerEnds = ['auto', 'none'] as const
-
 /** What says how an answer ends. */
 export interface AnswerEndConfig {
   /** `auto`, `none`, or the text itself. */
