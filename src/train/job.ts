@@ -317,6 +317,7 @@ async function devControl(
 }
 
 function promptFile({ config, task, model, prompt, shapes, state }: Job): PromptFile {
+  const answerEnd = resolveAnswerEnd(config, model.tokenizer)
   return {
     method: withoutPaths(prompt.config),
     model: { name: model.name, hash: model.hash },
@@ -325,7 +326,7 @@ function promptFile({ config, task, model, prompt, shapes, state }: Job): Prompt
     position: prompt.method.placement(prompt.config, model.config).position,
     template: config.template,
     answer: config.answer,
-    answerEnd: resolveAnswerEnd(config, model.tokenizer),
+    ...(answerEnd && { answerEnd }),
     labels: task.labels && Object.fromEntries(task.labels.words),
     ...(task.labels?.verbalizer && { verbalizer: task.labels.verbalizer }),
     seed: config.seed,
