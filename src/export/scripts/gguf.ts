@@ -25,7 +25,7 @@ const sequence = context.getSequence()
 let passed = cases.length > 0
 for (const { ids, greedy, top, margin, text } of cases) {
   await sequence.clearHistory()
-  const withProbabilities = { generateNext: { probabilities: true, options: { temperature: 0 } } }
+  const withProbabilities = { generateNext: { token: true, probabilities: true, options: { temperature: 0 } } }
   const outputs = await sequence.controlledEvaluate([
     ...ids.slice(0, -1),
     ...[ids.at(-1), ...greedy.slice(0, -1)].map(token => [token, withProbabilities]),
