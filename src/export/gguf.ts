@@ -70,7 +70,7 @@ export async function writePromptedGguf(context: ExportContext): Promise<Prompte
       await source.close()
     }
     await writeSelfTest(folder, testCases(context, rows, beginning))
-    await writeFile(join(folder, 'self-test.mjs'), llamaSelfTest(fileName))
+    await writeFile(join(folder, 'self-test.mjs'), llamaSelfTest(fileName, isQuantized(checkpoint) ? 0.25 : 0.05))
     const made = { fileName, rows, beginning }
     await writeFile(join(folder, 'README.md'), await readmeOf(context, made, width))
     return made
@@ -78,6 +78,8 @@ export async function writePromptedGguf(context: ExportContext): Promise<Prompte
     await checkpoint.file.close()
   }
 }
+
+const isQuantized = ({ file }: Checkpoint) => [...file.tensors.values()].some(({ dtype }) => dtype.startsWith('Q'))
 
 /** The source's metadata, with a longer vocabulary. */
 async function metadata(

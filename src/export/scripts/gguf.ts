@@ -1,13 +1,17 @@
-/** The script that goes with a GGUF file. It needs node-llama-cpp. */
+/**
+ * The script that goes with a GGUF file. It needs node-llama-cpp.
+ * @param tolerance how far logits may be off
+ */
 export const llamaSelfTest = (
   fileName: string,
+  tolerance: number,
 ): string => `// Computes with llama.cpp what self-test.json expects of the GGUF file in this folder.
 //
 //     npm install node-llama-cpp && node self-test.mjs
 //
 // Prints a JSON line for each case and exits with 1 when one differs. NODE_LLAMA_CPP may name a folder in which it is installed.
-// Greedy tokens count where the margin between the two largest logits is above 0.05: llama.cpp multiplies quantised weights by
-// activations of 8 bits.
+// Greedy tokens count where the margin between the two largest logits is above ${tolerance}: llama.cpp rounds what it keeps and, of
+// quantised weights, what it multiplies.
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -37,7 +41,7 @@ for (const { ids, greedy, top, margin, text } of cases) {
   const differences = top.slice(1).map(({ id, logit }) => logProbability(id) - logProbability(top[0].id) - (logit - top[0].logit))
   const read = text === undefined || [...model.tokenize(text, true)].join() === ids.join()
   const same = found.join() === greedy.join()
-  const ok = read && (same || margin <= 0.05)
+  const ok = read && (same || margin <= ${tolerance})
   passed &&= ok
   console.log(JSON.stringify({ ok, text: read, same, logits: Math.max(...differences.map(Math.abs)), greedy: found }))
 }
