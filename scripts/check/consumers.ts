@@ -48,12 +48,11 @@ try {
             const place = await to(target)
             check(`${name}: ${target}`, python, [join(place, 'self_test.py'), '--base', hf])
           }
-          const adapters = [await to('peft'), join(out('prompt-tuning-kv'), 'peft')]
-          for (const adapter of adapters)
-            check(`${name}: ${adapter.endsWith('peft/') ? 'peft' : 'kv as peft'}`, python, [
-              join('scripts', 'check', 'peft_self_test.py'),
-              ...['--base', hf, '--adapter', adapter],
-            ])
+          const adapters = { peft: await to('peft'), 'kv as PREFIX_TUNING': join(out('prompt-tuning-kv'), 'peft') }
+          for (const [label, adapter] of Object.entries(adapters)) {
+            const script = join('scripts', 'check', 'peft_self_test.py')
+            check(`${name}: ${label}`, python, [script, '--base', hf, '--adapter', adapter])
+          }
         }
         if (existsSync(join(name, 'config.json')) && type === 'prompt-tuning') {
           const delta = await to('hf', { delta: true })

@@ -9,6 +9,7 @@ const options: Readonly<Record<string, object>> = {
   adept: { rank: 3, budgetTokens: 20 },
   dept: { rank: 2, maxTextLength: 32, budgetTokens: 20, offset: 'all', scale: 1 },
   'prefix-tuning': { prefixProjection: false },
+  'soft-template': { softTokens: [{ text: '{soft:2}', ids: [-1, -1] }] },
 }
 
 /**
@@ -25,8 +26,8 @@ export async function learnedRun(
   }: { template?: RunTask['template']; position?: 'before-bos' | 'after-bos' } = {},
 ): Promise<LearnedRun> {
   const entry = promptMethods.get(type)
-  const numVirtualTokens = 5
-  const method = { type, numVirtualTokens, position, ...options[type] }
+  const method = { type, numVirtualTokens: 5, position, ...options[type] }
+  const { numVirtualTokens } = entry.placement(method, model.config)
   const scale = Math.sqrt(
     (await model.embeddingRows([3, 4, 5])).reduce((sum, x) => sum + x * x, 0) / (3 * model.config.hiddenSize),
   )

@@ -6,6 +6,7 @@ import { readme } from './readme.js'
 import { clientScript, embedsSelfTest } from './scripts/embeds.js'
 import { writeSelfTest } from './self-test.js'
 import type { ExportContext, ExportTarget } from './target.js'
+import { hasVocabularyRows } from './vocabulary/rows.js'
 
 /**
  * The rows of a prompt as plain files, for whatever takes embeddings in place of tokens: raw float32, NumPy's format and safetensors, with
@@ -17,11 +18,13 @@ export const embeds: ExportTarget = {
   holds: method => isStatic(method),
   form: () => 'rows for inputs_embeds',
   reason: method =>
-    method.prefix
-      ? 'its keys and values are in every layer, and rows at the input are not'
+    method.prefix || method.attention
+      ? 'it acts within the layers, and rows at the input do not'
       : method.offset
         ? 'it changes the embeddings of generated tokens as well, which no client can send'
-        : 'what it computes depends on the text, so no fixed rows come to the same',
+        : hasVocabularyRows(method)
+          ? 'its rows stand within the text, in places that only its template knows'
+          : 'what it computes depends on the text, so no fixed rows come to the same',
   async write(context) {
     const { active, prompt, model, folder, selfTest } = context
     const { method, config, parameters } = active

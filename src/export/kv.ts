@@ -9,6 +9,7 @@ import { readme } from './readme.js'
 import { kvSelfTest } from './scripts/kv.js'
 import { writeSelfTest } from './self-test.js'
 import type { ExportContext, ExportTarget } from './target.js'
+import { hasVocabularyRows } from './vocabulary/rows.js'
 
 /**
  * Past keys and values of a prompt, for transformers' `DynamicCache` and for `past_key_values` elsewhere: those that it is, or those that
@@ -22,7 +23,11 @@ export const kv: ExportTarget = {
   reason: method =>
     method.offset
       ? 'it changes the embeddings of the text, which past keys and values do not'
-      : 'what it computes depends on the text, so no fixed keys and values come to the same',
+      : method.attention
+        ? 'it acts within the attention of its layers'
+        : hasVocabularyRows(method)
+          ? 'its rows stand within the text, not before it'
+          : 'what it computes depends on the text, so no fixed keys and values come to the same',
   async write(context) {
     const { model, folder, prompt, selfTest, baseModel } = context
     const { numLayers, numKeyValueHeads, headDim } = model.config

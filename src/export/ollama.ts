@@ -2,6 +2,8 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { compileTemplate } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
+import type { Tokenizer } from '../formats/tokenizer.js'
+import type { PromptFile } from '../store/prompt-file.js'
 import { type PromptedGguf, writePromptedGguf } from './gguf.js'
 import { vocabularyReason } from './hf.js'
 import { readme } from './readme.js'
@@ -20,7 +22,7 @@ export const ollama: ExportTarget = {
   async write(context) {
     const { folder, model } = context
     const made = await writePromptedGguf(context)
-    const template = templateOf(context, made)
+    const template = modelfileTemplate(context.prompt, model.tokenizer, made)
     if (template.includes('"""')) throw unquotable(template)
     const { tokenizer } = model
     const stops = tokenizer.endTokenIds.map(id => `PARAMETER stop ${JSON.stringify(tokenizer.token(id))}`)
@@ -30,12 +32,16 @@ export const ollama: ExportTarget = {
   },
 }
 
-function templateOf({ prompt, model }: ExportContext, { rows, beginning }: PromptedGguf): string {
-  const { template } = prompt
+/** What the Modelfile's TEMPLATE is. @throws GradpromptError `not-exportable` */
+export function modelfileTemplate(
+  { template, position }: Pick<PromptFile, 'template' | 'position'>,
+  tokenizer: Pick<Tokenizer, 'applyChatTemplate'>,
+  { rows, beginning }: PromptedGguf,
+): string {
   if (typeof template !== 'string') {
-    const pieces = chatPieces(model.tokenizer)
+    const pieces = chatPieces(tokenizer)
     const promptText = rows.promptTokens.join('')
-    if (prompt.position === 'before-bos') return literal(promptText) + goTemplate(pieces)
+    if (position === 'before-bos') return literal(promptText) + goTemplate(pieces)
     throw new GradpromptError('not-exportable', 'The prompt stands behind the first token of a chat template', {
       found: 'position: after-bos',
       expected: 'position: before-bos',

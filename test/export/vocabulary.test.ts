@@ -92,6 +92,25 @@ describe('a folder of Hugging Face', () => {
   })
 })
 
+test.each([
+  ['soft-template', 'before-bos', '{text}{soft:2} -'],
+  ['prompt-tuning', 'after-bos', '<|endoftext|>{text} -'],
+] as const)('%s, %s: tokens stand where the template has them', async (type, position, template) => {
+  const path = ggufFile('llama-gguf')
+  const model = await LanguageModel.load(path)
+  const run = await learnedRun(model, path, type, { position, template })
+  for (const to of ['hf', 'gguf']) {
+    const out = join(folder, `${type}-${position}-${to}`)
+    await exportPrompt(run, { to, out, model })
+    const { cases } = selfTest(out)
+    const soft = cases[0]!.ids.filter(id => id >= model.config.vocabSize)
+    const place = cases[0]!.ids.indexOf(model.config.vocabSize)
+    expect([soft.length, place > 0]).toEqual([type === 'soft-template' ? 2 : 5, true])
+    await holds(out, to === 'hf' ? out : join(out, 'model-prompted.gguf'), to === 'hf' ? 1e-4 : 0.02)
+  }
+  await model.dispose()
+})
+
 test('what cannot be held is refused with the targets that can', async () => {
   const path = join(fixtures, 'llama-gqa')
   const model = await LanguageModel.load(path)
