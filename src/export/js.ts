@@ -28,7 +28,7 @@ export const js: ExportTarget = {
       readme(context, {
         title: 'A tuned prompt, asked over HTTP',
         usage: `\`\`\`ts
-import { ask, classify } from './prompt.ts'
+import { ask, classify } from "./prompt.ts"
 
 console.log(await ask(${values}, { baseUrl: 'http://localhost:8080/v1' }))
 ${words ? `console.log(await classify(${values}, { baseUrl: 'http://localhost:8080/v1' }))\n` : ''}\`\`\`

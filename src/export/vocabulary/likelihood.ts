@@ -1,8 +1,7 @@
 import { encode, encodedLength, isEncodable, rounded } from '../../formats/encode.js'
 import type { ActivePrompt } from '../../model/active-prompt.js'
 import { softParameter } from '../../prompts/soft-rows.js'
-import type { ExportContext } from '../target.js'
-import type { VocabularyRows } from './rows.js'
+import type { ExportedPrompt, VocabularyRows } from './rows.js'
 
 /** What it costs a prompt to be stored in fewer bits, and the narrowest type of numbers that costs next to nothing. */
 
@@ -24,7 +23,7 @@ export interface Width {
  *
  * @param own the type that the table has in the source
  */
-export async function tableWidth(context: ExportContext, rows: VocabularyRows, own: string): Promise<Width> {
+export async function tableWidth(context: ExportedPrompt, rows: VocabularyRows, own: string): Promise<Width> {
   const { model, active, selfTest } = context
   const { hiddenSize } = model.config
   const order = [...new Set([...(isEncodable(own) && rows.fold === undefined ? [own] : []), ...widths])]

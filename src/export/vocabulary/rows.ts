@@ -1,10 +1,25 @@
 import { GradpromptError } from '../../errors.js'
 import type { TensorFile } from '../../formats/tensor-file.js'
+import type { ActivePrompt } from '../../model/active-prompt.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { PromptMethod } from '../../prompts/method.js'
 import { numSoftTokens, softParameter, softVocabulary } from '../../prompts/soft-rows.js'
 import { staticOffset, staticRows } from '../../prompts/static.js'
-import type { ExportContext } from '../target.js'
+import type { PromptFile } from '../../store/prompt-file.js'
+
+/** What is exported, as far as tokens need it. */
+export interface ExportedPrompt {
+  readonly prompt: PromptFile
+  readonly active: ActivePrompt
+  readonly model: LanguageModel
+  readonly selfTest: {
+    readonly cases: readonly {
+      readonly ids: readonly number[]
+      readonly greedy: readonly number[]
+      readonly top: readonly { readonly logit: number }[]
+    }[]
+  }
+}
 
 /**
  * A prompt as tokens of a longer vocabulary: further rows of the embedding table, and for a method whose offset depends on the token
@@ -42,7 +57,7 @@ export function hasVocabularyRows({ sequenceRows, layerRows, prefix, attention, 
  * @throws GradpromptError `not-exportable`
  */
 export async function vocabularyRows(
-  { prompt, active, model }: Pick<ExportContext, 'prompt' | 'active' | 'model'>,
+  { prompt, active, model }: Pick<ExportedPrompt, 'prompt' | 'active' | 'model'>,
   file: TensorFile,
 ): Promise<VocabularyRows> {
   const { method, config } = active
@@ -147,7 +162,7 @@ async function firstPiece<T>(pieces: AsyncGenerator<T>): Promise<[T | undefined]
  *
  * @returns the id of that token, or undefined for zeros
  */
-export async function headRow({ selfTest, model, active }: ExportContext): Promise<number | undefined> {
+export async function headRow({ selfTest, model, active }: ExportedPrompt): Promise<number | undefined> {
   if (selfTest.cases.every(({ top }) => top.at(-1)!.logit > 0)) return undefined
   const [logits] = await model.logits([[...selfTest.cases[0]!.ids]], active)
   const last = logits!.subarray(-model.config.vocabSize)
