@@ -1,5 +1,6 @@
 import type { RunTask } from '../../src/data/task-config.js'
 import type { LanguageModel } from '../../src/model/language-model.js'
+import { elementCount } from '../../src/numbers.js'
 import { uniformNumbers } from '../../src/prompts/initialisation.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
 import type { LearnedRun } from '../../src/sources/run.js'
@@ -34,12 +35,7 @@ export async function learnedRun(
   const tensors = entry.parameters(method, model.config).map(({ name: tensor, shape }, i) => ({
     name: tensor,
     shape,
-    data: uniformNumbers(
-      shape.reduce((a, b) => a * b, 1),
-      tensor === 'prompt' ? 1.7 * scale : 0.2 * scale,
-      11,
-      i,
-    ),
+    data: uniformNumbers(elementCount(shape), tensor === 'prompt' ? 1.7 * scale : 0.2 * scale, 11, i),
   }))
   const config = {
     model: name,

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { type FileHandle, open, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError } from '../errors.js'
+import { elementCount } from '../numbers.js'
 
 /** The largest published headers have 10 MB. What is larger is refused before anything is made of it. */
 export const maxHeaderBytes = 2 ** 25
@@ -45,7 +46,7 @@ export async function writeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const streams = tensors.map(({ name, shape, data }): TensorStream => {
-    if (!isSizes(shape) || shape.reduce((a, b) => a * b, 1) !== data.length) {
+    if (!isSizes(shape) || elementCount(shape) !== data.length) {
       throw new GradpromptError('shape-mismatch', `The values of tensor "${name}" do not match its shape`, {
         found: `${data.length} values`,
         expected: `as many as shape [${shape.join(', ')}] holds`,

@@ -4,6 +4,7 @@ import type { TensorStream } from '../../formats/safetensors-writer.js'
 import type { TensorFile } from '../../formats/tensor-file.js'
 import type { Checkpoint } from '../../model/weights/checkpoint.js'
 import { arranged } from '../../model/weights/weight-file.js'
+import { elementCount } from '../../numbers.js'
 import type { VocabularyRows } from './rows.js'
 
 /**
@@ -146,10 +147,7 @@ export function checkpointTensors(
         name: named(spec, part),
         dtype: type,
         shape: written,
-        byteLength: encodedLength(
-          type,
-          written.reduce((a, b) => a * b, 1),
-        ),
+        byteLength: encodedLength(type, elementCount(written)),
         pieces: () =>
           isHead
             ? headValues(file, spec.name === 'head' ? sources.head : sources.headBias!, type, added.tableRows, repeated)
@@ -178,7 +176,7 @@ async function* headValues(file: TensorFile, source: string, type: string, table
 
 /** One stored tensor of a weight, from a checkpoint that may cut the weight otherwise. */
 async function* onePart(file: TensorFile, source: WeightSpec, target: WeightSpec, index: number, type: string) {
-  const size = ({ shape }: WeightPart) => shape.reduce((a, b) => a * b, 1)
+  const size = ({ shape }: WeightPart) => elementCount(shape)
   const part = target.parts[index]!
   const alike = source.parts.length === target.parts.length && size(source.parts[index]!) === size(part)
   const parts = alike ? [source.parts[index]!] : source.parts
