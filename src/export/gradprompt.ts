@@ -12,6 +12,7 @@ export const gradprompt: ExportTarget = {
   name: 'gradprompt',
   description: 'one file that gradprompt takes wherever a prompt is taken',
   holds: () => true,
+  needsGradprompt: true,
   form: () => 'its tensors, options, template and labels',
   softTokens: true,
   severalTasks: true,

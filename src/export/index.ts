@@ -27,10 +27,11 @@ export const exportTargets = new Registry<ExportTarget>(
   builtIn.map((target): [string, ExportTarget] => [target.name, target]),
 )
 
-/** What prompts of a method can be exported to. */
-export async function targetsOf(type: string): Promise<string[]> {
+/** What prompts of a method can be exported to; `elsewhere`: and be run by another tool. */
+export async function targetsOf(type: string, { elsewhere = false }: { elsewhere?: boolean } = {}): Promise<string[]> {
   const method = promptMethods.get(await promptMethods.load(type))
-  return [...exportTargets].filter(([, target]) => target.holds(method)).map(([name]) => name)
+  const fitting = [...exportTargets].filter(([, target]) => target.holds(method) && !(elsewhere && target.needsGradprompt))
+  return fitting.map(([name]) => name)
 }
 
 /**
@@ -39,8 +40,11 @@ export async function targetsOf(type: string): Promise<string[]> {
  */
 export function refuseUnheld(target: ExportTarget, method: PromptMethod, config: { readonly type: string }): void {
   const { type } = method
-  const others = [...exportTargets].filter(([, other]) => other.holds(method)).map(([name]) => name)
-  const instead = others.length > 0 ? `${others.join(', ')} can: --to ${others[0]}` : 'no target can hold it but its run folder'
+  const others = [...exportTargets].filter(([, other]) => other.holds(method) && !other.needsGradprompt).map(([name]) => name)
+  const instead =
+    others.length > 0
+      ? `${others.join(', ')} can: --to ${others[0]}`
+      : 'no other tool can run it: gradprompt serve does, and --to gradprompt keeps it in one file'
   if (!target.holds(method)) {
     const reason = target.reason?.(method) ?? 'what it computes depends on the text, so no fixed files come to the same'
     throw new GradpromptError('not-exportable', `${target.name} cannot hold a prompt of ${type}: ${reason}`, {

@@ -10,6 +10,7 @@ export const js: ExportTarget = {
   name: 'js',
   description: 'a TypeScript module that fills the template and asks an OpenAI-compatible endpoint',
   holds: () => true,
+  needsGradprompt: true,
   form: () => 'the template; the endpoint has the prompt',
   severalTasks: true,
   async write(context) {

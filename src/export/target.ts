@@ -44,6 +44,8 @@ export interface ExportTarget {
   reason?(method: PromptMethod): string
   /** Options that it takes. */
   readonly takes?: readonly (keyof TargetOptions)[]
+  /** What it writes needs gradprompt, or an endpoint that has the prompt already: no other tool runs the prompt by it. */
+  readonly needsGradprompt?: boolean
   /** Has a place for soft tokens inside a template. */
   readonly softTokens?: boolean
   /** Takes a prompt of several tasks whole; others take none. */

@@ -116,7 +116,7 @@ test('what cannot be held is refused with the targets that can', async () => {
   const model = await LanguageModel.load(path)
   const dept = await learnedRun(model, path, 'dept')
   const error = await problemOf(exportPrompt(dept, { to: 'hf', out: join(folder, 'dept'), model }))
-  expect(error).toMatchObject({ code: 'not-exportable', hint: expect.stringContaining('--to') })
+  expect(error).toMatchObject({ code: 'not-exportable', hint: expect.stringContaining('--to gradprompt') })
   expect(error.message).toContain('depends on where a token stands')
   const tuned = await learnedRun(model, path, 'prompt-tuning')
   const option = await problemOf(exportPrompt(tuned, { to: 'embeds', out: join(folder, 'no'), model, delta: true }))
