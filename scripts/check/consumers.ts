@@ -53,7 +53,11 @@ try {
           const adapters = { peft: await to('peft'), 'kv as PREFIX_TUNING': join(out('prompt-tuning-kv'), 'peft') }
           for (const [label, adapter] of Object.entries(adapters)) {
             const script = join('scripts', 'check', 'peft_self_test.py')
-            check(`${name}: ${label}`, python, [script, '--base', hf, '--adapter', adapter])
+            check(`${name}: ${label}`, python, [
+              script,
+              ...['--base', hf, '--adapter', adapter],
+              ...(label === 'peft' ? [] : ['--stepwise']),
+            ])
           }
         }
         if (existsSync(join(name, 'config.json')) && type === 'prompt-tuning') {
