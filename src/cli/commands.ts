@@ -348,12 +348,18 @@ export const commands: readonly Command[] = [
     name: 'export',
     summary: 'write what was learned for another tool',
     description:
-      'Writes the prompt of a run for another tool, with a self-test beside it. Targets: peft, or one of your own by the path of its module.',
+      'Writes the prompt of a run for another tool, with a README and a self-test beside it. `gradprompt methods` says what each method can be exported to, docs/exports.md how; a target of your own is named by the path of its module.',
     argument: { name: 'RUN', description: 'a run folder', required: true },
     options: [
       force,
-      { name: 'to', value: 'target', description: 'peft, or the path of a module' },
+      { name: 'to', value: 'target', description: 'a tool, such as hf, gguf or peft, or the path of a module' },
       { name: 'out', value: 'folder', description: 'the folder to make' },
+      {
+        name: 'dtype',
+        value: 'type',
+        description: 'width of weights that are dequantised (hf): F32, F16 or BF16; F32 by default',
+      },
+      { name: 'delta', description: 'write the changed tensors alone, and a script that merges them (hf)' },
       { name: 'model', value: 'name', description: 'the base model, when it is not where it was' },
       json,
     ],

@@ -78,6 +78,8 @@ async function openPath(path: string, options: OpenOptions): Promise<PromptSourc
     // The width is the model's to say, and the model is not there yet.
     return { kind: 'vectors', active: model => readPeftAdapter(path, model.checkpoint) }
   }
+  const container = await containerIn(path)
+  if (container !== undefined) return openPrompt(await readPrompt(container), options)
   const run = await openRun(path)
   return run.isSearch ? foundSource(await readFoundRun(run)) : learnedSource(await readLearnedRun(path), options)
 }
@@ -92,10 +94,18 @@ export function answerEndOf({ file, task, kind }: PromptSource, tokenizer: Encod
   return isScored && task !== undefined ? resolveAnswerEnd(task, tokenizer) : undefined
 }
 
+/** The prompt file of a folder that is no run: what an export to `gradprompt` has written. */
+async function containerIn(folder: string): Promise<string | undefined> {
+  const isFile = async (name: string) => (await stat(join(folder, name)).catch(() => undefined))?.isFile() === true
+  return (await isFile('config.yaml')) || !(await isFile('prompt.safetensors')) ? undefined : join(folder, 'prompt.safetensors')
+}
+
 /** The prompt of a run folder that has learned vectors, or a prompt file. */
 export async function readPromptAt(path: string): Promise<PromptFile> {
   const isFolder = (await stat(path).catch(() => undefined))?.isDirectory()
   if (!isFolder) return readPrompt(path)
+  const container = await containerIn(path)
+  if (container !== undefined) return readPrompt(container)
   return (await readLearnedRun(path)).prompt
 }
 

@@ -59,12 +59,14 @@ export interface PromptFile {
 /**
  * Writes a prompt as one safetensors file, whole or not at all. The bytes depend on what is given alone: tensors are sorted by
  * name and the method's options by key, and there is neither a time nor a path among them.
+ * @param more further texts of the metadata, for whoever reads the file; nothing here reads them
  * @throws RangeError when `prompt` has another shape than the header says or a number is not finite.
  */
-export async function writePrompt(path: string, prompt: PromptFile): Promise<void> {
+export async function writePrompt(path: string, prompt: PromptFile, more: Readonly<Record<string, string>> = {}): Promise<void> {
   const problem = problemOf(prompt)
   if (problem !== undefined) throw new RangeError(problem)
   await writeSafetensors(path, prompt.tensors, {
+    ...more,
     format,
     formatVersion,
     method: prompt.method.type,

@@ -112,7 +112,7 @@ async function inspectRun(folder: string, output: Output): Promise<void> {
     ...(nearest.length > 0 ? [`the vectors read as (nearest tokens, with their cosine)\n${nearestTable(nearest)}`] : []),
     ...(result === undefined
       ? []
-      : [describeResult({ ...result, folder }, losses, await targetsOf(config.method.type)).trimStart()]),
+      : [describeResult({ ...result, folder }, losses, await targetsOf(config.method.type, { elsewhere: true })).trimStart()]),
   ]
   output.text(sections.join('\n\n'))
 }
