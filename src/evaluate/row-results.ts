@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { readText, sizeOf } from '../data/read.js'
 import { shorten } from '../data/readers/records.js'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, writing } from '../errors.js'
 import { replaceText } from '../store/atomic.js'
 
 /** What became of one row of an evaluation: a line of `evaluations/NAME.jsonl`. */
@@ -101,7 +101,9 @@ export class RowResultFile {
   /** Appends a row before it returns. A row that is there already is replaced. */
   append(row: RowResult): void {
     const bytes = Buffer.from(lineOf(row))
-    for (let written = 0; written < bytes.length; ) written += writeSync(this.#file, bytes, written)
+    writing(this.path, () => {
+      for (let written = 0; written < bytes.length; ) written += writeSync(this.#file, bytes, written)
+    })
     this.#rows.set(row.index, row)
   }
 

@@ -4,7 +4,7 @@ import { GradpromptError } from '../errors.js'
 import { isTemporary, replaceText } from './atomic.js'
 import { type Checkpoint, CheckpointStore } from './checkpoints.js'
 import { EventLog, type RunEvent, type StoredEvent } from './events.js'
-import { acquireLock, type Lock } from './lock.js'
+import { acquireLock, type Lock, lockHolder } from './lock.js'
 
 const configName = 'config.yaml'
 const detailsName = 'run.json'
@@ -109,6 +109,11 @@ export class Run {
     await replaceText(join(this.folder, resultName), `${JSON.stringify(result, null, 2)}\n`)
   }
 
+  /** The process that writes here, when one does. */
+  writer(): Promise<number | undefined> {
+    return lockHolder(join(this.folder, lockName))
+  }
+
   /** Undefined when the run has not ended. */
   readResult(): Promise<unknown> {
     return readJson(join(this.folder, resultName))
@@ -204,8 +209,12 @@ export async function openRun(folder: string, { write = false }: { write?: boole
   }
   const lock = write ? await acquireLock(join(folder, lockName)) : undefined
   try {
-    const { parse } = await import('yaml')
-    const config = parseText(configPath, await readText(configPath), text => parse(text, { maxAliasCount: 100 }))
+    const { parseYaml } = await import('../config/yaml.js')
+    const config = parseText(configPath, await readText(configPath), text => {
+      const parsed = parseYaml(text)
+      if ('problem' in parsed) throw new Error(parsed.problem.message)
+      return parsed.value
+    })
     if (typeof config !== 'object' || config === null || Array.isArray(config)) {
       throw new GradpromptError('run-corrupt', `${configPath} does not hold a config`)
     }
