@@ -63,6 +63,12 @@ export function writeError(error: unknown, path: string): unknown {
   })
 }
 
+/** Leaves other errors to whoever says them better. @throws GradpromptError `disk-full` where that is what it was */
+export function refuseFullDisk(error: unknown, path: string): void {
+  const typed = writeError(error, path)
+  if (typed instanceof GradpromptError && typed.code === 'disk-full') throw typed
+}
+
 /** Does what writes a file. @throws GradpromptError `disk-full`, `cannot-write` */
 export function writing<T>(path: string, write: () => T): T {
   try {

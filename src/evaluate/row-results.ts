@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { readText, sizeOf } from '../data/read.js'
 import { shorten } from '../data/readers/records.js'
-import { GradpromptError, writing } from '../errors.js'
+import { GradpromptError, refuseFullDisk, writing } from '../errors.js'
 import { replaceText } from '../store/atomic.js'
 
 /** What became of one row of an evaluation: a line of `evaluations/NAME.jsonl`. */
@@ -140,6 +140,7 @@ export async function writeRowResults(path: string, rows: readonly RowResult[]):
     await mkdir(dirname(path), { recursive: true })
     await replaceText(path, rows.map(lineOf).join(''))
   } catch (cause) {
+    refuseFullDisk(cause, path)
     throw cannotWrite(path, cause)
   }
 }
@@ -188,6 +189,7 @@ function openForAppending(path: string): number {
     mkdirSync(dirname(path), { recursive: true })
     return openSync(path, 'a+')
   } catch (cause) {
+    refuseFullDisk(cause, path)
     throw cannotWrite(path, cause)
   }
 }

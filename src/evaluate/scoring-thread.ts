@@ -18,7 +18,9 @@ parentPort!.on('message', async ({ id, row, text }: ScoringRequest) => {
   const score = await loading
   tell({ id, begun: true })
   try {
-    tell({ id, score: toScore(await score(row as DataRecord, text)) })
+    const given = score(row as DataRecord, text)
+    // What is there already is told before another row begins, which may never end.
+    tell({ id, score: toScore(given instanceof Promise ? await given : given) })
   } catch (error) {
     tell({ id, error: describeThrown(error) })
   }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { open, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GradpromptError, writeError } from '../errors.js'
+import { GradpromptError, refuseFullDisk } from '../errors.js'
 import { describe, isObject, parseHeader } from './header-json.js'
 import { SourceFile, SourceTensors, type TensorEntry, truncated } from './tensor-file.js'
 
@@ -258,8 +258,7 @@ async function replaceFile(path: string, parts: readonly Uint8Array[]): Promise<
     await rename(temporary, path)
   } catch (cause) {
     await rm(temporary, { force: true }).catch(() => {})
-    const typed = writeError(cause, path)
-    if (typed instanceof GradpromptError && typed.code === 'disk-full') throw typed
+    refuseFullDisk(cause, path)
     throw new GradpromptError('unwritable-file', `${path} cannot be written`, {
       found: (cause as NodeJS.ErrnoException).code ?? String(cause),
       expected: 'a folder that exists and has room, in which this user may write',

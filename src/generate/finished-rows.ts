@@ -1,7 +1,7 @@
 import { closeSync, ftruncateSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { GradpromptError, writeError, writing } from '../errors.js'
+import { GradpromptError, refuseFullDisk, writeError, writing } from '../errors.js'
 import { synchronizeFolder, temporaryName } from '../store/atomic.js'
 
 const format = 'gradprompt-answers'
@@ -174,6 +174,7 @@ function openForAppending(path: string): number {
     mkdirSync(dirname(path), { recursive: true })
     return openSync(path, 'a+')
   } catch (cause) {
+    refuseFullDisk(cause, path)
     throw new GradpromptError('cannot-write', `cannot write ${path}`, {
       found: cause instanceof Error ? cause.message : String(cause),
       expected: 'a place for a file',

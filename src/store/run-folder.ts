@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, refuseFullDisk } from '../errors.js'
 import { isTemporary, replaceText } from './atomic.js'
 import { type Checkpoint, CheckpointStore } from './checkpoints.js'
 import { EventLog, type RunEvent, type StoredEvent } from './events.js'
@@ -316,6 +316,7 @@ const exists = (path: string): Promise<boolean> =>
 function asUserError(error: unknown, folder: string): unknown {
   const { code } = error as NodeJS.ErrnoException
   if (error instanceof GradpromptError || code === undefined) return error
+  refuseFullDisk(error, folder)
   return new GradpromptError('cannot-write', `a run cannot be written to ${folder}`, {
     found: code === 'ENOTDIR' || code === 'EEXIST' ? 'a file where a folder is needed' : (error as Error).message,
     expected: 'a folder that can be made and written',

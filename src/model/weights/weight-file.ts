@@ -143,6 +143,7 @@ async function requireSpace(folder: string, byteLength: number): Promise<void> {
     found: `${gigabytes(free)} free in ${folder}`,
     expected: gigabytes(byteLength * 1.05),
     hint: 'free some space, or name another folder with GRADPROMPT_CACHE',
+    exitCode: 1,
   })
 }
 
