@@ -77,10 +77,9 @@ async function run(one: SmokeCase, out: string, model: LanguageModel): Promise<v
   if (Object.keys(metrics).length === 0) throw new Error('the evaluation has no figures')
 }
 
-const missing = (flags: readonly string[]) => [
-  ...(flags.includes('--data') ? [] : ['--data', testFile]),
-  ...(flags.includes('--limit') ? [] : ['--limit', '2']),
-]
+function missing(flags: readonly string[]): string[] {
+  return [...(flags.includes('--data') ? [] : ['--data', testFile]), ...(flags.includes('--limit') ? [] : ['--limit', '2'])]
+}
 
 /** The built command line, as its users run it. */
 function command(args: readonly string[]): Promise<void> {
