@@ -3,6 +3,7 @@ import { GradpromptError } from '../errors.js'
 import type { ServedModel } from '../serve/completions.js'
 import { isLoopback } from '../serve/loopback.js'
 import { type ServedRequest, startServer } from '../serve/server.js'
+import { TokenizingThread } from '../serve/tokenizing.js'
 import { openPrompt, type PromptGiven } from '../sources/open.js'
 import { type EngineSettings, useEngine } from './generation/opening.js'
 
@@ -92,9 +93,11 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
       for (const id of names) models.push({ id, prompt: id, numVirtualTokens, tokenizer, ends })
       if (frame.always) models.push({ id: name, numVirtualTokens, frame, ends })
     }
+    const thread = new TokenizingThread(model.checkpoint.tokenizer)
     const running = await startServer({
       generator: engine,
       tokenizer: model.tokenizer,
+      encodeLong: (text, options) => thread.encode(text, options),
       contextLength: model.config.maxPositionEmbeddings,
       vocabSize: model.config.vocabSize,
       models,
@@ -104,6 +107,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     })
     const stop = async (grace?: { readonly graceSeconds?: number }) => {
       await running.stop(grace)
+      await thread[Symbol.asyncDispose]()
       await opened[Symbol.asyncDispose]()
     }
     return {

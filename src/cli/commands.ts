@@ -409,8 +409,9 @@ export const commands: readonly Command[] = [
   {
     name: 'doctor',
     summary: 'what this machine can run, and why not',
-    description: 'Tries every device with a small program, and shows versions, memory, and the cache.',
-    options: [json],
+    description:
+      'Tries every device with a small program, and shows versions, memory, and the cache. With --verify it exits with 1 where a file of the cache is damaged.',
+    options: [{ name: 'verify', description: 'read every file of the cache, and say which are not as they were written' }, json],
     example: 'gradprompt doctor',
     load: () => import('./commands/doctor.js'),
   },

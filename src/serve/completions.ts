@@ -1,5 +1,6 @@
 import { randomInt, randomUUID } from 'node:crypto'
 import type { AnswerStops } from '../data/texts/answer-end.js'
+import { GradpromptError } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { type Frame, framed } from '../generate/framing.js'
 import { renderInput } from '../generate/input.js'
@@ -8,6 +9,7 @@ import { generationRequest, tokenBudget, withEnds } from '../generate/settings.j
 import { ApiProblem } from './problem.js'
 import { type ChatBody, type CompletionBody, settingsOf } from './requests.js'
 import { chatFormat, type Envelope, type ResponseFormat, textFormat, type Usage } from './responses.js'
+import { longText, type TokenizingThread } from './tokenizing.js'
 
 /** A model as clients name it: the base model, or a soft prompt on it. */
 export interface ServedModel {
@@ -26,7 +28,9 @@ export interface ServedModel {
 /** What answers requests. */
 export interface Backend {
   readonly generator: Generator
-  readonly tokenizer: Pick<Tokenizer, 'encode' | 'applyChatTemplate' | 'token' | 'tokenBytes'>
+  readonly tokenizer: Pick<Tokenizer, 'encode' | 'applyChatTemplate' | 'token' | 'tokenBytes' | 'longestToken'>
+  /** Tokenises what is long without holding up the others; by default `tokenizer` does. */
+  readonly encodeLong?: TokenizingThread['encode']
   readonly contextLength: number
   readonly vocabSize: number
   readonly models: readonly ServedModel[]
@@ -34,7 +38,11 @@ export interface Backend {
   readonly fingerprint: string
   /** Of a chat request that does not say how many; a completion has 16, as in the API. */
   readonly maxNewTokens: number
+  /** Answers that are computed or wait for it, more are refused. Default 512. */
+  readonly mostPending?: number
 }
+
+export const usualPending = 512
 
 /** Where the answer to one HTTP request goes. */
 export interface Reply {
@@ -57,7 +65,12 @@ export interface Job {
 const usualCompletionTokens = 16
 
 /** @throws ApiProblem `model_not_found`; GradpromptError as the chat template does, `context-exceeded` */
-export function chatJob(backend: Backend, body: ChatBody): Job {
+export async function chatJob(backend: Backend, body: ChatBody): Promise<Job> {
+  refuseUnanswerable(backend, body.n ?? 1)
+  refuseTooLong(
+    backend,
+    body.messages.map(({ content }) => content.length),
+  )
   const messages = body.messages.map(({ role, ...fields }) => ({ ...fields, role: role === 'developer' ? 'system' : role }))
   const { enable_thinking, reasoning_effort, chat_template_kwargs } = body
   const variables = {
@@ -68,7 +81,7 @@ export function chatJob(backend: Backend, body: ChatBody): Job {
   const { frame } = modelNamed(backend, body.model)
   const input = frame === undefined ? { messages, variables } : framed({ messages }, frame, 'the request')
   const { text, addSpecialTokens } = renderInput(backend.tokenizer, input, { variables })
-  const ids = tokenizerOf(backend, body).encode(text, { addSpecialTokens })
+  const ids = await encoded(backend, body, text, addSpecialTokens)
   const wanted = body.max_completion_tokens ?? body.max_tokens
   return job(backend, body, chatFormat, [ids], {
     wanted,
@@ -79,20 +92,23 @@ export function chatJob(backend: Backend, body: ChatBody): Job {
 }
 
 /** @throws ApiProblem `model_not_found`, `invalid_value`; GradpromptError `context-exceeded` */
-export function completionJob(backend: Backend, body: CompletionBody): Job {
+export async function completionJob(backend: Backend, body: CompletionBody): Promise<Job> {
   const { prompt } = body
   const several = typeof prompt === 'string' ? [prompt] : isIds(prompt) ? [prompt] : prompt
-  const tokenizer = tokenizerOf(backend, body)
+  refuseUnanswerable(backend, several.length * (body.n ?? 1))
+  for (const one of several) if (typeof one === 'string') refuseTooLong(backend, [one.length])
   const { frame } = modelNamed(backend, body.model)
-  const prompts = several.map(one => {
-    if (frame === undefined) return typeof one === 'string' ? tokenizer.encode(one) : one
+  const encodeOne = (one: string | readonly number[]): Promise<readonly number[]> | readonly number[] => {
+    if (frame === undefined) return typeof one === 'string' ? encoded(backend, body, one) : one
     if (typeof one !== 'string')
       throw new ApiProblem(400, 'invalid_value', 'prompt: this model takes texts, which stand in a template, and no tokens', {
         param: 'prompt',
       })
     const { text, addSpecialTokens } = renderInput(backend.tokenizer, framed(one, frame, 'the request'))
-    return tokenizer.encode(text, { addSpecialTokens })
-  })
+    return encoded(backend, body, text, addSpecialTokens)
+  }
+  const prompts: (readonly number[])[] = []
+  for (const one of several) prompts.push(await encodeOne(one))
   for (const ids of several) {
     const outside = typeof ids === 'string' ? undefined : ids.find(id => id >= backend.vocabSize)
     if (outside !== undefined)
@@ -107,8 +123,43 @@ export function completionJob(backend: Backend, body: CompletionBody): Job {
   })
 }
 
-const tokenizerOf = (backend: Backend, { model }: { readonly model: string }) =>
-  modelNamed(backend, model).tokenizer ?? backend.tokenizer
+/** What a long text is tokenised by holds up nobody else, where the model reads it as the backend does. */
+async function encoded(
+  backend: Backend,
+  { model }: { readonly model: string },
+  text: string,
+  addSpecialTokens = true,
+): Promise<readonly number[]> {
+  const { tokenizer = backend.tokenizer } = modelNamed(backend, model)
+  if (text.length < longText || tokenizer !== backend.tokenizer || backend.encodeLong === undefined)
+    return tokenizer.encode(text, { addSpecialTokens })
+  return backend.encodeLong(text, { addSpecialTokens })
+}
+
+/** Characters that tokens are reckoned to have at least, where a vocabulary has none that is longer. */
+const fewCharacters = 16
+
+/**
+ * What cannot fit is refused by its length alone, before it is tokenised: no token has more characters than the longest.
+ * @throws GradpromptError `context-exceeded`
+ */
+function refuseTooLong({ tokenizer, contextLength }: Backend, lengths: readonly number[]): void {
+  const length = lengths.reduce((a, b) => a + b, 0)
+  const most = contextLength * Math.max(fewCharacters, tokenizer.longestToken)
+  if (length <= most) return
+  throw new GradpromptError('context-exceeded', "the prompt does not fit into the model's context", {
+    found: `${length} characters`,
+    expected: `at most ${contextLength} tokens, which have no more than ${most} characters`,
+    hint: 'shorten the prompt',
+  })
+}
+
+/** @throws ApiProblem `invalid_value` for more answers than there is ever room for */
+function refuseUnanswerable({ mostPending = usualPending }: Backend, answers: number): void {
+  if (answers <= mostPending) return
+  const text = `n: ${answers} answers to one request; this server computes at most ${mostPending} at a time`
+  throw new ApiProblem(400, 'invalid_value', text, { param: 'n' })
+}
 
 const isIds = (prompt: Exclude<CompletionBody['prompt'], string>): prompt is number[] => typeof prompt[0] === 'number'
 

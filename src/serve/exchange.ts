@@ -10,6 +10,7 @@ import {
   modelNamed,
   type Reply,
   type ServedModel,
+  usualPending,
 } from './completions.js'
 import { isLoopback } from './loopback.js'
 import { ApiProblem, problemOf } from './problem.js'
@@ -27,8 +28,6 @@ export interface ServerOptions extends Backend {
   readonly token?: string | undefined
   /** Of a request, in bytes. Default 8 MiB. */
   readonly bodyLimit?: number
-  /** Answers that are computed or wait for it, more are refused. Default 512. */
-  readonly mostPending?: number
   /** Hears of each request when it has ended. */
   readonly onRequest?: (request: ServedRequest) => void
 }
@@ -77,8 +76,7 @@ export class Exchange {
     this.#request = request
     this.#response = response
     this.#controller = controller
-    const path = (request.url ?? '/').split('?', 1)[0]!
-    this.#path = path.length > 1 ? path.replace(/\/+$/, '') : path
+    this.#path = withoutSlashes((request.url ?? '/').split('?', 1)[0]!)
   }
 
   /** Answers, whatever happens. */
@@ -120,6 +118,11 @@ export class Exchange {
     const { headers } = this.#request
     if (this.#state.stopping)
       throw new ApiProblem(503, 'stopping', 'the server is stopping', { headers: { connection: 'close' } })
+    const names = this.#request.rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host')
+    if (names.length > 1)
+      throw new ApiProblem(400, 'several_hosts', 'the request names several hosts: send one Host header', {
+        headers: { connection: 'close' },
+      })
     const asked = (headers.host ?? '').replace(/:\d+$/, '').toLowerCase()
     if (isLoopback(host) && asked !== host.toLowerCase() && !isLoopback(asked))
       throw new ApiProblem(403, 'forbidden_host', 'this server answers to names of this machine only')
@@ -168,15 +171,16 @@ export class Exchange {
     this.#json(describeModel(modelNamed(this.#options, id)))
   }
 
-  async #generate(jobOf: (body: unknown) => Job): Promise<void> {
+  async #generate(jobOf: (body: unknown) => Promise<Job>): Promise<void> {
     this.#requireMethod('POST')
     const state = this.#state
     const options = this.#options
     const response = this.#response
     const controller = this.#controller
-    const job = jobOf(await this.#body())
+    const job = await jobOf(await this.#body())
+    controller.signal.throwIfAborted()
     this.#model = job.model
-    const { mostPending = 512 } = options
+    const { mostPending = usualPending } = options
     if (state.pending + job.requests.length > mostPending) {
       throw new ApiProblem(
         429,
@@ -274,6 +278,13 @@ function discard(request: IncomingMessage): void {
     left -= chunk.length
     if (left < 0) request.destroy()
   })
+}
+
+/** A path without the slashes at its end, in time that grows with its length alone. */
+function withoutSlashes(path: string): string {
+  let end = path.length
+  while (end > 1 && path[end - 1] === '/') end--
+  return path.slice(0, end)
 }
 
 const stopping = () => new ApiProblem(503, 'stopping', 'the server is stopping')

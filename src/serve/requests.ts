@@ -51,7 +51,11 @@ const chatSchema = z.object({
   reasoning_effort: z.string().optional(),
 })
 
-const tokenIds = z.array(z.int().min(0)).min(1)
+/** Looked at as a whole: there may be millions. */
+const tokenIds = z.custom<number[]>(
+  value => Array.isArray(value) && value.length > 0 && value.every(id => Number.isInteger(id) && id >= 0),
+  'a list of token ids',
+)
 
 const completionSchema = z.object({
   ...common,
@@ -113,6 +117,8 @@ export const parseCompletion = (body: unknown): CompletionBody => parse(completi
 function parse<Schema extends z.ZodObject>(schema: Schema, body: unknown): z.infer<Schema> {
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     throw new ApiProblem(400, 'invalid_body', 'the body must be a JSON object')
+  if (countValues(body, mostValues) > mostValues)
+    throw new ApiProblem(400, 'invalid_body', `the body holds more than ${mostValues} texts, lists and objects`)
   const known = Object.keys(schema.shape)
   const given: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(body)) {
@@ -130,6 +136,22 @@ function parse<Schema extends z.ZodObject>(schema: Schema, body: unknown): z.inf
   if (path.length === 1 && !(param in given))
     throw new ApiProblem(400, 'missing_required_parameter', `${param} is missing`, { param })
   throw new ApiProblem(400, 'invalid_value', `${param}: ${message}`, { param })
+}
+
+/** What a schema looks at one by one, numbers left out: that takes far longer than reading them. */
+const mostValues = 20_000
+
+function countValues(value: unknown, most: number): number {
+  let count = 0
+  const waiting: object[] = [[value]]
+  for (let next = waiting.pop(); next !== undefined && count <= most; next = waiting.pop()) {
+    for (const each of Array.isArray(next) ? next : Object.values(next)) {
+      if (typeof each === 'number') continue
+      count++
+      if (typeof each === 'object' && each !== null) waiting.push(each)
+    }
+  }
+  return count
 }
 
 function unknownField(name: string, known: readonly string[]): ApiProblem {

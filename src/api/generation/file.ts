@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import { installedVersion } from '../../code-identity.js'
 import { readRecords } from '../../data/read.js'
 import { originOf } from '../../data/readers/records.js'
-import { GradpromptError } from '../../errors.js'
+import { GradpromptError, refuseFullDisk } from '../../errors.js'
 import { answerRows } from '../../generate/answer-rows.js'
 import { framed } from '../../generate/framing.js'
 import { type InputRow, readAsked } from '../../generate/input.js'
@@ -79,6 +79,7 @@ async function lockOutput(output: string): Promise<Lock> {
     return await acquireLock(`${output}.lock`)
   } catch (cause) {
     if (cause instanceof GradpromptError) throw cause
+    refuseFullDisk(cause, output)
     throw new GradpromptError('cannot-write', `cannot write ${output}`, {
       found: cause instanceof Error ? cause.message : String(cause),
       expected: 'a place for a file',

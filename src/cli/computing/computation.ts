@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { GradpromptError } from '../../errors.js'
 import type { GradpromptEvent } from '../../train/events.js'
-import { type ErrorMessage, Interrupted, unpackError } from '../terminal/failure.js'
+import { type ErrorMessage, Interrupted, plainText, unpackError } from '../terminal/failure.js'
 import type { FromWorker, News, Progress, TaskName, Tasks, ToWorker } from './messages.js'
 
 export interface ComputationOptions {
@@ -18,6 +18,8 @@ export interface ComputationOptions {
 
 const exitCodes: Partial<Record<NodeJS.Signals, number>> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }
 const tailLength = 4096
+/** From SIGTERM to the end. */
+const mostEndingMilliseconds = 8000
 
 /**
  * Runs a task in a process of its own: native calls block their thread, and this one has to draw the progress line and to answer
@@ -53,7 +55,10 @@ export async function compute<Name extends TaskName>(
     interrupted = signal
     onStopping?.()
     send(child, { abort: true })
+    // Who sends this waits for the end: what does not come to a checkpoint in time goes back to the one before.
+    if (signal === 'SIGTERM') ending = setTimeout(() => child.kill('SIGKILL'), mostEndingMilliseconds)
   }
+  let ending: NodeJS.Timeout | undefined
   const timer = timeoutSeconds === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), timeoutSeconds * 1000)
   const signals = Object.keys(exitCodes) as NodeJS.Signals[]
   for (const signal of signals) process.on(signal, stop)
@@ -61,7 +66,7 @@ export async function compute<Name extends TaskName>(
     const outcome = await new Promise<{ result: unknown } | { error: ErrorMessage } | { died: string }>((resolve, reject) => {
       let last: { result: unknown } | { error: ErrorMessage } | undefined
       child.on('message', (message: FromWorker) => {
-        if ('event' in message) onEvent?.(message.event)
+        if ('event' in message) (onEvent ?? tellWarning)(message.event)
         else if ('progress' in message) onProgress?.(message.progress)
         else if ('news' in message) onNews?.(message.news as News<Name>)
         else last = message
@@ -78,8 +83,14 @@ export async function compute<Name extends TaskName>(
     throw unpackError(outcome.error)
   } finally {
     clearTimeout(timer)
+    clearTimeout(ending)
     for (const signal of signals) process.off(signal, stop)
   }
+}
+
+/** Whoever listens to no events hears of warnings all the same. */
+function tellWarning(event: GradpromptEvent): void {
+  if (event.event === 'warning') process.stderr.write(`${plainText(`warning[${event.code}]: ${event.message}`)}\n`)
 }
 
 function send(child: ChildProcess, message: ToWorker): void {
