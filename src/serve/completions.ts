@@ -16,7 +16,7 @@ export interface ServedModel {
   readonly numVirtualTokens: number
   /** Reads what texts to it hold; by default the backend's. */
   readonly tokenizer?: Pick<Tokenizer, 'encode'>
-  /** Words that a search has found: every text stands in their template. */
+  /** The template that it was learned or found in: what is asked stands in it. */
   readonly frame?: Frame
 }
 
@@ -27,6 +27,8 @@ export interface Backend {
   readonly contextLength: number
   readonly vocabSize: number
   readonly models: readonly ServedModel[]
+  /** The arithmetic: `fp32` is exact. */
+  readonly weights: string
   /** Tells apart answers of other weights or versions. */
   readonly fingerprint: string
   /** Of a chat request that does not say how many; a completion has 16, as in the API. */
@@ -49,6 +51,8 @@ export interface Job {
   readonly samples: number
   readonly stream: boolean
   readonly includeUsage: boolean
+  /** What was taken for granted about what is asked. */
+  readonly notice?: string | undefined
 }
 
 const usualCompletionTokens = 16
@@ -63,7 +67,9 @@ export function chatJob(backend: Backend, body: ChatBody): Job {
     ...chat_template_kwargs,
   }
   const { frame } = modelNamed(backend, body.model)
-  const input = frame === undefined ? { messages, variables } : framed({ messages }, frame, 'the request')
+  const notices: string[] = []
+  const announce = ({ message }: { readonly message: string }) => notices.push(message)
+  const input = frame === undefined ? { messages, variables } : framed({ messages }, frame, 'the request', announce)
   const { text, addSpecialTokens } = renderInput(backend.tokenizer, input, { variables })
   const ids = tokenizerOf(backend, body).encode(text, { addSpecialTokens })
   const wanted = body.max_completion_tokens ?? body.max_tokens
@@ -72,26 +78,33 @@ export function chatJob(backend: Backend, body: ChatBody): Job {
     usual: backend.maxNewTokens,
     logProbabilities: body.logprobs === true,
     alternatives: body.top_logprobs ?? 0,
+    notice: notices[0],
   })
 }
 
 /** @throws ApiProblem `model_not_found`, `invalid_value`; GradpromptError `context-exceeded` */
 export function completionJob(backend: Backend, body: CompletionBody): Job {
-  const { prompt } = body
-  const several = typeof prompt === 'string' ? [prompt] : isIds(prompt) ? [prompt] : prompt
+  const several = askedIn(body)
   const tokenizer = tokenizerOf(backend, body)
   const { frame } = modelNamed(backend, body.model)
+  const notices: string[] = []
+  const announce = ({ message }: { readonly message: string }) => notices.push(message)
   const prompts = several.map(one => {
-    if (frame === undefined) return typeof one === 'string' ? tokenizer.encode(one) : one
-    if (typeof one !== 'string')
+    if (Array.isArray(one)) {
+      if (frame?.always !== true) return one
       throw new ApiProblem(400, 'invalid_value', 'prompt: this model takes texts, which stand in a template, and no tokens', {
         param: 'prompt',
       })
-    const { text, addSpecialTokens } = renderInput(backend.tokenizer, framed(one, frame, 'the request'))
-    return tokenizer.encode(text, { addSpecialTokens })
+    }
+    if (frame !== undefined) {
+      const { text, addSpecialTokens } = renderInput(backend.tokenizer, framed(one, frame, 'the request', announce))
+      return tokenizer.encode(text, { addSpecialTokens })
+    }
+    if (typeof one === 'string') return tokenizer.encode(one)
+    throw new ApiProblem(400, 'invalid_value', 'columns: this model has no template for them', { param: 'columns' })
   })
   for (const ids of several) {
-    const outside = typeof ids === 'string' ? undefined : ids.find(id => id >= backend.vocabSize)
+    const outside = Array.isArray(ids) ? ids.find(id => id >= backend.vocabSize) : undefined
     if (outside !== undefined)
       throw new ApiProblem(400, 'invalid_value', `prompt: there is no token ${outside}`, { param: 'prompt' })
   }
@@ -101,31 +114,51 @@ export function completionJob(backend: Backend, body: CompletionBody): Job {
     usual: usualCompletionTokens,
     logProbabilities: body.logprobs !== undefined,
     alternatives: body.logprobs ?? 0,
+    notice: notices[0],
   })
+}
+
+/** Texts, token ids, or columns of a template. */
+function askedIn({ prompt, columns }: CompletionBody): readonly (string | number[] | Readonly<Record<string, unknown>>)[] {
+  if (columns !== undefined) return Array.isArray(columns) ? columns : [columns]
+  if (prompt === undefined) return []
+  return typeof prompt === 'string' ? [prompt] : isIds(prompt) ? [prompt] : prompt
 }
 
 const tokenizerOf = (backend: Backend, { model }: { readonly model: string }) =>
   modelNamed(backend, model).tokenizer ?? backend.tokenizer
 
-const isIds = (prompt: Exclude<CompletionBody['prompt'], string>): prompt is number[] => typeof prompt[0] === 'number'
+const isIds = (prompt: Exclude<CompletionBody['prompt'], string | undefined>): prompt is number[] => typeof prompt[0] === 'number'
 
 function job(
   backend: Backend,
   body: ChatBody | CompletionBody,
   format: ResponseFormat,
   prompts: readonly (readonly number[])[],
-  { wanted, usual, ...scores }: { wanted: number | undefined; usual: number; logProbabilities: boolean; alternatives: number },
+  {
+    wanted,
+    usual,
+    notice,
+    ...scores
+  }: {
+    wanted: number | undefined
+    usual: number
+    notice: string | undefined
+    logProbabilities: boolean
+    alternatives: number
+  },
 ): Job {
   const model = modelNamed(backend, body.model)
   const samples = body.n ?? 1
-  const settings = settingsOf(body, { prompt: model.prompt, seed: randomInt(2 ** 31), ...scores })
+  const isRun = model.prompt !== undefined || model.frame !== undefined
+  const settings = settingsOf(body, { prompt: model.prompt, isRun, seed: randomInt(2 ** 31), ...scores })
   const room = { contextLength: backend.contextLength, numVirtualTokens: model.numVirtualTokens }
   const requests = prompts.flatMap((ids, i) => {
     const budget = tokenBudget('the prompt', ids.length, room, wanted, usual)
     return Array.from({ length: samples }, (_, j) => generationRequest(ids, budget, settings, i * samples + j))
   })
   const { stream = false, stream_options } = body
-  return { model: model.id, format, requests, samples, stream, includeUsage: stream_options?.include_usage === true }
+  return { model: model.id, format, requests, samples, stream, includeUsage: stream_options?.include_usage === true, notice }
 }
 
 export function modelNamed({ models }: Backend, id: string): ServedModel {

@@ -41,6 +41,8 @@ export interface ServedRequest {
   readonly seconds: number
   readonly model?: string
   readonly usage?: Usage
+  /** What was taken for granted about what is asked; said once of each model. */
+  readonly notice?: string
   /** What went wrong, where that is not the client's mistake. */
   readonly error?: string
 }
@@ -50,6 +52,8 @@ export interface ServerState {
   stopping: boolean
   /** Generations under way. */
   pending: number
+  /** What was said of each model, which is said in the log once. */
+  readonly said: Set<string>
 }
 
 /** One request and its response. */
@@ -58,6 +62,7 @@ export class Exchange {
   #usage: Usage | undefined
   #model: string | undefined
   #error: string | undefined
+  #notice: string | undefined
 
   readonly #options: ServerOptions
   readonly #state: ServerState
@@ -110,6 +115,7 @@ export class Exchange {
       seconds: (performance.now() - started) / 1000,
       ...(this.#model !== undefined && { model: this.#model }),
       ...(this.#usage !== undefined && { usage: this.#usage }),
+      ...(this.#notice !== undefined && { notice: this.#notice }),
       ...(this.#error !== undefined && { error: this.#error }),
     })
   }
@@ -154,7 +160,7 @@ export class Exchange {
 
   #models(): void {
     this.#requireMethod('GET')
-    this.#json({ object: 'list', data: this.#options.models.map(describeModel) })
+    this.#json({ object: 'list', data: this.#options.models.map(model => describeModel(model, this.#options.weights)) })
   }
 
   #modelInfo(name: string): void {
@@ -165,7 +171,7 @@ export class Exchange {
     } catch {
       // Then no model is called so.
     }
-    this.#json(describeModel(modelNamed(this.#options, id)))
+    this.#json(describeModel(modelNamed(this.#options, id), this.#options.weights))
   }
 
   async #generate(jobOf: (body: unknown) => Job): Promise<void> {
@@ -176,6 +182,7 @@ export class Exchange {
     const controller = this.#controller
     const job = jobOf(await this.#body())
     this.#model = job.model
+    if (job.notice !== undefined) this.#announce(job.model, job.notice)
     const { mostPending = 512 } = options
     if (state.pending + job.requests.length > mostPending) {
       throw new ApiProblem(
@@ -195,6 +202,16 @@ export class Exchange {
       state.pending -= job.requests.length
     }
     if (job.stream && !controller.signal.aborted) response.end()
+  }
+
+  /** Every response that it is true of says so; the log hears it once. */
+  #announce(model: string, notice: string): void {
+    // A header carries no other characters.
+    this.#response.setHeader('x-gradprompt-notice', notice.replaceAll(/[^\x20-\x7e]/g, '?'))
+    const key = `${model} ${notice}`
+    if (this.#state.said.has(key)) return
+    this.#state.said.add(key)
+    this.#notice = notice
   }
 
   #requireMethod(method: 'GET' | 'POST'): void {
@@ -282,4 +299,7 @@ const digest = (text: string) => createHash('sha256').update(text).digest()
 
 const started = Math.floor(Date.now() / 1000)
 
-const describeModel = ({ id }: ServedModel) => ({ id, object: 'model', created: started, owned_by: 'gradprompt' })
+const describeModel = ({ id }: ServedModel, weights: string) => ({
+  ...{ id, object: 'model', created: started, owned_by: 'gradprompt' },
+  weights,
+})

@@ -60,6 +60,7 @@ export async function byLikelihood(model: LanguageModel, subject: Subject, optio
   return {
     result: {
       condition: conditionOf(subject),
+      weights: 'fp32',
       ...summary(main.scored),
       ...(labels && { predictions: predictionsOf(rows, main) }),
       results: main.results,
@@ -105,6 +106,30 @@ interface ScoredCondition {
   readonly seconds: number
 }
 
+/** Makes the rows that are scored under a prompt. */
+export function rowBuilderOf(
+  { tokenizer, config }: LanguageModel,
+  prompt: ActivePrompt | undefined,
+  {
+    truncate = false,
+    ...task
+  }: {
+    readonly template: Template
+    readonly answer: string
+    readonly labels: LabelSet | undefined
+    truncate?: boolean | undefined
+  },
+): RowBuilder {
+  return new RowBuilder(tokenizer, {
+    ...task,
+    contextLength: config.maxPositionEmbeddings,
+    numVirtualTokens: prompt?.method.placement(prompt.config, config).numVirtualTokens ?? 0,
+    truncate,
+    tasks: prompt?.method.tasks?.(prompt.config),
+    soft: softVocabulary(prompt?.config, config),
+  })
+}
+
 async function score(
   { model, answer, labels, records, places, subject, options }: Rows,
   condition: {
@@ -116,16 +141,7 @@ async function score(
 ): Promise<ScoredCondition> {
   const { source, config, seed, batchSize } = subject
   const { prompt, template, truncate, what } = condition
-  const builder = new RowBuilder(model.tokenizer, {
-    template,
-    answer,
-    labels,
-    contextLength: model.config.maxPositionEmbeddings,
-    numVirtualTokens: prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0,
-    truncate: truncate ?? config?.train?.truncate ?? false,
-    tasks: prompt?.method.tasks?.(prompt.config),
-    soft: softVocabulary(prompt?.config, model.config),
-  })
+  const builder = rowBuilderOf(model, prompt, { template, answer, labels, truncate: truncate ?? config?.train?.truncate })
   for (const record of records) builder.check(record, places.get(record)!)
   const rows = records.map(record => builder.scoring(record, places.get(record)!))
   const started = performance.now()
@@ -156,7 +172,7 @@ const told = (template: Template, instruction: string | undefined) =>
   instruction === undefined ? template : prependInstruction(template, instruction)
 
 /** The unconditional likelihood is that after an empty text. */
-const calibrationOf = ({ choose, calibrate }: EvaluateOptions, { config }: Subject) =>
+export const calibrationOf = ({ choose, calibrate }: Pick<EvaluateOptions, 'choose' | 'calibrate'>, { config }: Subject) =>
   choose === undefined ? (calibrate ?? config?.evaluate.calibrate) : choose === 'unconditional' ? '' : false
 
 /** The instruction that a run's own control had. */

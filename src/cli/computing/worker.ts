@@ -22,6 +22,7 @@ new Worker(
 
 const send = (message: FromWorker, done?: () => void) => {
   if (process.connected) process.send?.(message, undefined, undefined, done)
+  else done?.()
 }
 
 process.on('message', async (message: ToWorker) => {
@@ -35,7 +36,8 @@ process.on('message', async (message: ToWorker) => {
         signal: controller.signal,
         onEvent: event => send({ event }),
         onProgress: progress => send({ progress }),
-        onNews: news => send({ news }),
+        // Who says much waits until it is heard.
+        onNews: news => new Promise<void>(resolve => send({ news }, resolve)),
       }),
     )
     .then(
