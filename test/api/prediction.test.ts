@@ -103,7 +103,7 @@ describe('free text', () => {
     const plain = await all({ model, data: rows.slice(0, 2), template, answer: ' {label}', maxNewTokens: 2 })
     expect(plain[0]).not.toHaveProperty('probabilities')
     const words = { model, prompt: { text: 'Say it.' }, data: rows.slice(0, 1), template, answer: ' {label}', maxNewTokens: 2 }
-    const [told] = await generate({ model, inputs: ['Say it.\n' + rows[0]!.text + ' -'], maxNewTokens: 2 })
+    const [told] = await generate({ model, inputs: [`Say it.\n${rows[0]!.text} -`], maxNewTokens: 2 })
     expect((await all(words))[0]!.prediction).toBe(told!.text)
   })
 })
