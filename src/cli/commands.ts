@@ -267,6 +267,12 @@ export const commands: readonly Command[] = [
       },
       { name: 'output', value: 'file', description: 'a row for each of the input: text, ids, finishReason' },
       {
+        name: 'choices',
+        value: 'a,b',
+        description:
+          'the only answers that may be given, or a JSON list of them: chosen token by token, where predict compares them as a whole',
+      },
+      {
         name: 'max-new-tokens',
         value: 'n',
         type: 'integer',

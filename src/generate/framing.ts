@@ -17,6 +17,8 @@ export interface Frame {
   readonly template: Template | undefined
   /** The prompt is words of the template, so that nothing may leave it out. */
   readonly always: boolean
+  /** The answer that was learned or searched for behind it. */
+  readonly answer?: string | undefined
 }
 
 export const noFrame: Frame = { template: undefined, always: false }

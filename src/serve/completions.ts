@@ -1,9 +1,10 @@
 import { randomInt, randomUUID } from 'node:crypto'
 import type { Tokenizer } from '../formats/tokenizer.js'
+import { writtenChoices } from '../generate/choices.js'
 import { type Frame, framed } from '../generate/framing.js'
 import { renderInput } from '../generate/input.js'
 import type { Generation, GenerationRequest, Generator } from '../generate/request.js'
-import { generationRequest, tokenBudget } from '../generate/settings.js'
+import { generationRequest, requestFor } from '../generate/settings.js'
 import { ApiProblem } from './problem.js'
 import { type ChatBody, type CompletionBody, settingsOf } from './requests.js'
 import { chatFormat, type Envelope, type ResponseFormat, textFormat, type Usage } from './responses.js'
@@ -73,7 +74,7 @@ export function chatJob(backend: Backend, body: ChatBody): Job {
   const { text, addSpecialTokens } = renderInput(backend.tokenizer, input, { variables })
   const ids = tokenizerOf(backend, body).encode(text, { addSpecialTokens })
   const wanted = body.max_completion_tokens ?? body.max_tokens
-  return job(backend, body, chatFormat, [ids], {
+  return job(backend, body, chatFormat, [{ text, ids }], {
     wanted,
     usual: backend.maxNewTokens,
     logProbabilities: body.logprobs === true,
@@ -89,18 +90,18 @@ export function completionJob(backend: Backend, body: CompletionBody): Job {
   const { frame } = modelNamed(backend, body.model)
   const notices: string[] = []
   const announce = ({ message }: { readonly message: string }) => notices.push(message)
-  const prompts = several.map(one => {
+  const prompts = several.map((one): AskedText => {
     if (Array.isArray(one)) {
-      if (frame?.always !== true) return one
+      if (frame?.always !== true) return { text: '', ids: one }
       throw new ApiProblem(400, 'invalid_value', 'prompt: this model takes texts, which stand in a template, and no tokens', {
         param: 'prompt',
       })
     }
     if (frame !== undefined) {
       const { text, addSpecialTokens } = renderInput(backend.tokenizer, framed(one, frame, 'the request', announce))
-      return tokenizer.encode(text, { addSpecialTokens })
+      return { text, ids: tokenizer.encode(text, { addSpecialTokens }) }
     }
-    if (typeof one === 'string') return tokenizer.encode(one)
+    if (typeof one === 'string') return { text: one, ids: tokenizer.encode(one) }
     throw new ApiProblem(400, 'invalid_value', 'columns: this model has no template for them', { param: 'columns' })
   })
   for (const ids of several) {
@@ -125,6 +126,12 @@ function askedIn({ prompt, columns }: CompletionBody): readonly (string | number
   return typeof prompt === 'string' ? [prompt] : isIds(prompt) ? [prompt] : prompt
 }
 
+/** What the model goes on with; of tokens that were given the text is not known. */
+interface AskedText {
+  readonly text: string
+  readonly ids: readonly number[]
+}
+
 const tokenizerOf = (backend: Backend, { model }: { readonly model: string }) =>
   modelNamed(backend, model).tokenizer ?? backend.tokenizer
 
@@ -134,7 +141,7 @@ function job(
   backend: Backend,
   body: ChatBody | CompletionBody,
   format: ResponseFormat,
-  prompts: readonly (readonly number[])[],
+  prompts: readonly AskedText[],
   {
     wanted,
     usual,
@@ -153,9 +160,14 @@ function job(
   const isRun = model.prompt !== undefined || model.frame !== undefined
   const settings = settingsOf(body, { prompt: model.prompt, isRun, seed: randomInt(2 ** 31), ...scores })
   const room = { contextLength: backend.contextLength, numVirtualTokens: model.numVirtualTokens }
-  const requests = prompts.flatMap((ids, i) => {
-    const budget = tokenBudget('the prompt', ids.length, room, wanted, usual)
-    return Array.from({ length: samples }, (_, j) => generationRequest(ids, budget, settings, i * samples + j))
+  const choices = writtenChoices(body.guided_choice, model.frame?.answer)
+  const asked = { origin: 'the prompt', tokenizer: model.tokenizer ?? backend.tokenizer, room, choices }
+  const requests = prompts.flatMap(({ text, ids }, i) => {
+    const first = requestFor(asked, text, ids, { settings, maxNewTokens: wanted, usual })
+    return Array.from({ length: samples }, (_, j) => ({
+      ...first,
+      ...generationRequest(first.ids, first.maxNewTokens, settings, i * samples + j),
+    }))
   })
   const { stream = false, stream_options } = body
   return { model: model.id, format, requests, samples, stream, includeUsage: stream_options?.include_usage === true, notice }

@@ -8,6 +8,7 @@ import { ApiProblem } from './problem.js'
 const mostChoices = 128
 const mostPrompts = 256
 const mostStops = 16
+const mostGuided = 1000
 /** As in OpenAI's chat API. */
 const mostAlternatives = 20
 
@@ -27,6 +28,8 @@ const common = {
   top_k: count.optional(),
   min_p: z.number().min(0).max(1).optional(),
   repetition_penalty: z.number().gt(0).max(10).optional(),
+  /** The only answers that may be given. */
+  guided_choice: z.array(z.string().min(1).max(1000)).min(1).max(mostGuided).optional(),
   stop_token_ids: z.array(z.int().min(0)).max(mostStops).optional(),
 }
 

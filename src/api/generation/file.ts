@@ -11,6 +11,7 @@ import { originOf } from '../../data/readers/records.js'
 import { readStandardInput, standardInput } from '../../data/record-stream.js'
 import { GradpromptError } from '../../errors.js'
 import { answerRows } from '../../generate/answer-rows.js'
+import { writtenChoices } from '../../generate/choices.js'
 import { framed } from '../../generate/framing.js'
 import { askedLines, type InputRow, readAsked } from '../../generate/input.js'
 import { acquireLock, type Lock } from '../../store/lock.js'
@@ -32,7 +33,8 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
   const { engine, model, weights, prompt, settings, render } = opened
   const { active, frame } = prompt
   const hash = createHash('sha256').update(bytes)
-  const decisive = { model: model.hash, weights, frame, method: active?.config, settings, maxNewTokens, render, version }
+  const choices = writtenChoices(options.choices, frame.answer)
+  const decisive = { model: model.hash, weights, frame, method: active?.config, settings, maxNewTokens, render, choices, version }
   hash.update(JSON.stringify(decisive))
   for (const [name, data] of active?.parameters ?? [])
     hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
@@ -44,6 +46,7 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
     settings,
     maxNewTokens,
     room: prompt.room,
+    choices,
     output,
     fingerprint: hash.digest('hex'),
     onProgress: (done, total) => onProgress?.(done, total, 'rows'),

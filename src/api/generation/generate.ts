@@ -3,11 +3,12 @@ import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { DataNotice } from '../../data/readers/reader.js'
 import type { Template } from '../../data/texts/template.js'
 import { GradpromptError } from '../../errors.js'
+import { writtenChoices } from '../../generate/choices.js'
 import { type AskedInput, type Frame, framed, noFrame } from '../../generate/framing.js'
 import { type GenerationInput, type RenderOptions, renderInput } from '../../generate/input.js'
 import type { WeightWidth } from '../../generate/programs.js'
 import type { Generation, GenerationRequest } from '../../generate/request.js'
-import { type GenerationSettings, generationRequest, tokenBudget } from '../../generate/settings.js'
+import { type GenerationSettings, requestFor } from '../../generate/settings.js'
 import { openPrompt, type PromptGiven, type PromptSource } from '../../sources/open.js'
 import { loadPromptMethod, promptTask } from '../../sources/prompt.js'
 import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './opening.js'
@@ -36,7 +37,12 @@ export interface AnswerOptions extends EngineSettings, Partial<Sampling>, Omit<R
   readonly chat?: boolean | 'auto' | undefined
   /** Texts stand as they are, and not in the template of the prompt; words that a search has found stand in theirs all the same. */
   readonly raw?: boolean | undefined
-  /** By default 256, or what the context has left. */
+  /**
+   * The only answers that may be given. Each token is the likeliest (or drawn) among those that some of them go on with, so that an answer
+   * is made in a few steps; the likeliest of them as a whole is what `predict` finds. Under a run they stand in its `answer`.
+   */
+  readonly choices?: readonly string[] | undefined
+  /** By default 256, or what the context has left; with `choices` as many as these need. */
   readonly maxNewTokens?: number | undefined
   readonly signal?: AbortSignal | undefined
   /** Hears once of what was taken for granted about the inputs. */
@@ -105,6 +111,7 @@ const shared = {
   template: true,
   chat: true,
   raw: true,
+  choices: true,
   system: true,
   variables: true,
   maxNewTokens: true,
@@ -271,17 +278,18 @@ export async function openAnswering(options: AnswerOptions, given?: Awaited<Retu
 
 function requestsOf(
   { prompt, settings, render }: Answering,
-  options: Pick<GenerateOptions, 'inputs' | 'maxNewTokens' | 'signal' | 'onWarning'>,
+  options: Pick<GenerateOptions, 'inputs' | 'maxNewTokens' | 'signal' | 'onWarning' | 'choices'>,
 ) {
   const { inputs, maxNewTokens, signal } = options
   const announce = once(options.onWarning)
+  const choices = writtenChoices(options.choices, prompt.frame.answer)
   return inputs.map((input, i): GenerationRequest => {
     const origin = `inputs[${i}]`
     const asked = framed(input as AskedInput, prompt.frame, origin, announce)
     const { text, addSpecialTokens } = renderInput(prompt.tokenizer, asked, render)
     const ids = prompt.tokenizer.encode(text, { addSpecialTokens })
-    const budget = tokenBudget(origin, ids.length, prompt.room, maxNewTokens)
-    return { ...generationRequest(ids, budget, settings, i), ...(signal && { signal }) }
+    const request = requestFor({ ...prompt, origin, choices }, text, ids, { settings, maxNewTokens, sample: i })
+    return { ...request, ...(signal && { signal }) }
   })
 }
 

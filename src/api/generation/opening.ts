@@ -112,4 +112,8 @@ export async function useEngine(
 export const frameOf = ({ kind, task, file }: PromptSource): Frame =>
   kind === 'none' || kind === 'text'
     ? noFrame
-    : { template: (file?.template as Frame['template']) ?? task?.template, always: kind === 'found' }
+    : {
+        template: (file?.template as Frame['template']) ?? task?.template,
+        always: kind === 'found',
+        answer: file?.answer ?? task?.answer,
+      }

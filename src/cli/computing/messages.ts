@@ -121,6 +121,8 @@ export interface GenerateRequest extends EngineRequest {
     | { readonly input: string; readonly output: string; readonly columns?: ColumnsGiven | undefined }
   /** Through the chat template or not; by default as fits the model and the prompt. */
   readonly chat?: boolean | undefined
+  /** The only answers that may be given. */
+  readonly choices?: readonly string[] | undefined
   /** Not in the template of the prompt. */
   readonly raw?: boolean | undefined
   readonly system?: string | undefined
