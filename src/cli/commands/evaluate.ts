@@ -130,14 +130,15 @@ function describe({ prompt, instruction }: EvaluateRequest, result: EvaluateResu
   // Where every row is from before, nothing was computed.
   const pace = result.rowsPerSecond > 0 ? `, ${result.rowsPerSecond.toFixed(1)} rows/s` : ''
   const sections = [
-    `${result.data}, ${plural(result.rows, 'row')} on ${result.model}, ${arithmetic(result.weights)}${pace} [95 % interval]`,
+    `${result.data}, ${plural(result.rows, 'row')} on ${result.model}${pace} [95 % interval]`,
     metricsTable([
       ...(control === undefined ? [] : [{ name: control.name, metrics: control.metrics }]),
       { name: result.condition, metrics: result.metrics },
     ]),
     ...(result.confusion && result.labels ? ['', confusionTable(result.confusion, result.labels)] : []),
     ...(typeof words === 'string' ? ['', `instruction: ${quoted(words, 120)}`] : []),
-    ...(result.generated ? ['', ...generatedLines(result.generated)] : []),
+    '',
+    ...(result.generated ? generatedLines(result.generated) : [arithmetic(result.weights)]),
     ...(result.results || result.report ? [''] : []),
     ...(result.results ? [`rows: ${result.results}`] : []),
     ...(result.report ? [`report: ${result.report}`] : []),
