@@ -72,7 +72,7 @@ const noPromptLookup: CommandOption = {
 
 const weightsDescription =
   'of the products that write: auto, the default, is exact (fp32) wherever that fits comfortably; stored (8 bits or less) is faster, ' +
-  'and 16 of 40 short greedy answers come out otherwise'
+  'and a third of short greedy answers come out otherwise'
 
 export const commands: readonly Command[] = [
   {
