@@ -59,8 +59,10 @@ export function cliReference(): string {
   const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;').replaceAll('\n', ' ')
   const table = (head: readonly string[], rows: readonly (readonly string[])[]) =>
     [head, head.map(() => '---'), ...rows].map(row => `| ${row.join(' | ')} |`).join('\n')
-  const sections = commands.map(({ name, summary, description, argument, options, takesConfig, example }) => {
-    const usage = argument === undefined ? '' : argument.required ? ` ${argument.name}` : ` [${argument.name}]`
+  const sections = commands.map(({ name, summary, description, argument, secondArgument, options, takesConfig, example }) => {
+    const usage = [argument, secondArgument]
+      .map(given => (given === undefined ? '' : given.required ? ` ${given.name}` : ` [${given.name}]`))
+      .join('')
     const rows = options.map(option => [
       `\`--${option.name}${option.value === undefined ? '' : ` ${option.value}`}\``,
       cell(option.description) + (option.config === undefined ? '' : ` (\`${option.config}\`)`),

@@ -1,5 +1,6 @@
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { GradpromptError } from '../errors.js'
+import type { WeightWidth } from '../generate/programs.js'
 import type { ServedModel } from '../serve/completions.js'
 import { isLoopback } from '../serve/loopback.js'
 import { type ServedRequest, startServer } from '../serve/server.js'
@@ -35,6 +36,8 @@ export interface Server extends AsyncDisposable {
   readonly port: number
   /** The names of what is served, that of the base model first. */
   readonly models: readonly string[]
+  /** The arithmetic: `fp32` is exact. */
+  readonly weights: WeightWidth
   /** Requests that are being answered. */
   readonly active: number
   /** Takes no more requests, gives those under way some time to end, then ends them, and closes what was opened. */
@@ -90,7 +93,8 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     const models: ServedModel[] = [{ id: model.name, numVirtualTokens: 0 }]
     for (const [name, { names, tokenizer, room, frame, ends }] of prompts) {
       const { numVirtualTokens } = room
-      for (const id of names) models.push({ id, prompt: id, numVirtualTokens, tokenizer, ends })
+      const own = frame.template === undefined ? {} : { frame }
+      for (const id of names) models.push({ id, prompt: id, numVirtualTokens, tokenizer, ends, ...own })
       if (frame.always) models.push({ id: name, numVirtualTokens, frame, ends })
     }
     const thread = new TokenizingThread(model.checkpoint.tokenizer)
@@ -101,6 +105,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
       contextLength: model.config.maxPositionEmbeddings,
       vocabSize: model.config.vocabSize,
       models,
+      weights,
       fingerprint: `${weights}-${model.hash.slice(0, 12)}`,
       ...{ maxNewTokens, host, port, token },
       ...(onRequest && { onRequest }),
@@ -114,6 +119,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
       url: running.url,
       port: running.port,
       models: models.map(({ id }) => id),
+      weights,
       get active() {
         return running.active
       },

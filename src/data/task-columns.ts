@@ -42,6 +42,18 @@ export function requireTaskColumns(
   requireColumns(asked.columns, columns, `${path}: the template`)
   requireColumns(answered.columns, columns, `${path}: the answer`)
   const texts = [...asked.columns.filter(column => !asked.conversations.includes(column)), ...answered.columns]
+  requireTexts(texts, { structured, records }, path)
+}
+
+/**
+ * Checks that none of the columns that stand in a text holds lists or objects.
+ * @throws GradpromptError `structured-column`
+ */
+export function requireTexts(
+  texts: readonly string[],
+  { structured, records }: { readonly structured: readonly string[]; readonly records: readonly DataRecord[] },
+  path: string,
+): void {
   const column = texts.find(name => structured.includes(name))
   if (column === undefined) return
   const value = records

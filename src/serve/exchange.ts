@@ -40,6 +40,8 @@ export interface ServedRequest {
   readonly seconds: number
   readonly model?: string
   readonly usage?: Usage
+  /** What was taken for granted about what is asked; said once of each model. */
+  readonly notice?: string
   /** What went wrong, where that is not the client's mistake. */
   readonly error?: string
 }
@@ -49,6 +51,8 @@ export interface ServerState {
   stopping: boolean
   /** Generations under way. */
   pending: number
+  /** What was said of each model, which is said in the log once. */
+  readonly said: Set<string>
 }
 
 /** One request and its response. */
@@ -57,6 +61,7 @@ export class Exchange {
   #usage: Usage | undefined
   #model: string | undefined
   #error: string | undefined
+  #notice: string | undefined
 
   readonly #options: ServerOptions
   readonly #state: ServerState
@@ -108,6 +113,7 @@ export class Exchange {
       seconds: (performance.now() - started) / 1000,
       ...(this.#model !== undefined && { model: this.#model }),
       ...(this.#usage !== undefined && { usage: this.#usage }),
+      ...(this.#notice !== undefined && { notice: this.#notice }),
       ...(this.#error !== undefined && { error: this.#error }),
     })
   }
@@ -157,7 +163,7 @@ export class Exchange {
 
   #models(): void {
     this.#requireMethod('GET')
-    this.#json({ object: 'list', data: this.#options.models.map(describeModel) })
+    this.#json({ object: 'list', data: this.#options.models.map(model => describeModel(model, this.#options.weights)) })
   }
 
   #modelInfo(name: string): void {
@@ -168,7 +174,7 @@ export class Exchange {
     } catch {
       // Then no model is called so.
     }
-    this.#json(describeModel(modelNamed(this.#options, id)))
+    this.#json(describeModel(modelNamed(this.#options, id), this.#options.weights))
   }
 
   async #generate(jobOf: (body: unknown) => Promise<Job>): Promise<void> {
@@ -180,6 +186,7 @@ export class Exchange {
     const job = await jobOf(await this.#body())
     controller.signal.throwIfAborted()
     this.#model = job.model
+    if (job.notice !== undefined) this.#announce(job.model, job.notice)
     const { mostPending = usualPending } = options
     if (state.pending + job.requests.length > mostPending) {
       throw new ApiProblem(
@@ -199,6 +206,16 @@ export class Exchange {
       state.pending -= job.requests.length
     }
     if (job.stream && !controller.signal.aborted) response.end()
+  }
+
+  /** Every response that it is true of says so; the log hears it once. */
+  #announce(model: string, notice: string): void {
+    // A header carries no other characters.
+    this.#response.setHeader('x-gradprompt-notice', notice.replaceAll(/[^\x20-\x7e]/g, '?'))
+    const key = `${model} ${notice}`
+    if (this.#state.said.has(key)) return
+    this.#state.said.add(key)
+    this.#notice = notice
   }
 
   #requireMethod(method: 'GET' | 'POST'): void {
@@ -293,4 +310,7 @@ const digest = (text: string) => createHash('sha256').update(text).digest()
 
 const started = Math.floor(Date.now() / 1000)
 
-const describeModel = ({ id }: ServedModel) => ({ id, object: 'model', created: started, owned_by: 'gradprompt' })
+const describeModel = ({ id }: ServedModel, weights: string) => ({
+  ...{ id, object: 'model', created: started, owned_by: 'gradprompt' },
+  weights,
+})

@@ -30,7 +30,7 @@ export interface RunningServer {
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { host = '127.0.0.1', port } = options
   const active = new Map<Promise<void>, AbortController>()
-  const state = { stopping: false, pending: 0 }
+  const state = { stopping: false, pending: 0, said: new Set<string>() }
   const server = createServer({ requestTimeout: 60_000, headersTimeout: 20_000, keepAliveTimeout: 5000 }, (request, response) => {
     const controller = new AbortController()
     const running = new Exchange(options, state, request, response, controller).run().finally(() => active.delete(running))

@@ -17,6 +17,8 @@ export type Line = { readonly event: string; readonly step?: number } & Record<s
 export interface CommandOptions {
   readonly cwd?: string
   readonly env?: Readonly<Record<string, string>>
+  /** What stands on its standard input. */
+  readonly input?: string
   /** A file that standard output goes to, instead of being heard. */
   readonly stdout?: string
   /** Hears of the process when there is one. */
@@ -28,16 +30,17 @@ export interface CommandOptions {
 /** Runs the built command line to its end. */
 export function command(
   args: readonly string[],
-  { cwd, env, stdout: file, onStart, onLine }: CommandOptions = {},
+  { cwd, env, input, stdout: file, onStart, onLine }: CommandOptions = {},
 ): Promise<Outcome> {
   return new Promise((done, fail) => {
     const output = file === undefined ? 'pipe' : openSync(file, 'w')
     const child = spawn(process.execPath, [program, ...args], {
-      stdio: ['ignore', output, 'pipe'],
+      stdio: [input === undefined ? 'ignore' : 'pipe', output, 'pipe'],
       env: { ...process.env, NO_COLOR: '1', ...env },
       ...(cwd !== undefined && { cwd }),
     })
     onStart?.(child)
+    child.stdin?.end(input)
     let [stdout, stderr, rest] = ['', '', '']
     child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       stdout += text

@@ -2,7 +2,7 @@ import { learnedRows } from '../../data/describe/evaluated.js'
 import type { DataRecord } from '../../data/readers/records.js'
 import { RowBuilder } from '../../data/rows/rows.js'
 import { limitRecords } from '../../data/split.js'
-import { answerEndNotices } from '../../data/texts/answer-end.js'
+import { type AnswerEnd, answerEndNotices } from '../../data/texts/answer-end.js'
 import { decideLabels, type LabelSet } from '../../data/texts/labels.js'
 import { fillPrompt } from '../../data/texts/prompt-place.js'
 import { prependInstruction, type Template } from '../../data/texts/template.js'
@@ -61,6 +61,7 @@ export async function byLikelihood(model: LanguageModel, subject: Subject, optio
   return {
     result: {
       condition: conditionOf(subject),
+      weights: 'fp32',
       ...summary(main.scored),
       ...(labels && { predictions: predictionsOf(rows, main) }),
       results: main.results,
@@ -106,6 +107,32 @@ interface ScoredCondition {
   readonly seconds: number
 }
 
+/** Makes the rows that are scored under a prompt. */
+export function rowBuilderOf(
+  { tokenizer, config }: LanguageModel,
+  prompt: ActivePrompt | undefined,
+  {
+    truncate = false,
+    ...task
+  }: {
+    readonly template: Template
+    readonly answer: string
+    readonly labels: LabelSet | undefined
+    /** What ends an answer. */
+    readonly end: AnswerEnd | undefined
+    readonly truncate?: boolean | undefined
+  },
+): RowBuilder {
+  return new RowBuilder(tokenizer, {
+    ...task,
+    contextLength: config.maxPositionEmbeddings,
+    numVirtualTokens: prompt?.method.placement(prompt.config, config).numVirtualTokens ?? 0,
+    truncate,
+    tasks: prompt?.method.tasks?.(prompt.config),
+    soft: softVocabulary(prompt?.config, config),
+  })
+}
+
 async function score(
   { model, answer, labels, records, places, subject, options }: Rows,
   condition: {
@@ -118,17 +145,7 @@ async function score(
   const { source, config, seed, batchSize } = subject
   const { prompt, template, truncate, what } = condition
   const end = endOf(subject, subject.template!, model.tokenizer)
-  const builder = new RowBuilder(model.tokenizer, {
-    template,
-    answer,
-    labels,
-    contextLength: model.config.maxPositionEmbeddings,
-    numVirtualTokens: prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0,
-    truncate: truncate ?? config?.train?.truncate ?? false,
-    tasks: prompt?.method.tasks?.(prompt.config),
-    soft: softVocabulary(prompt?.config, model.config),
-    end,
-  })
+  const builder = rowBuilderOf(model, prompt, { template, answer, labels, truncate: truncate ?? config?.train?.truncate, end })
   if (what === 'rows' && options.onWarning !== undefined) {
     const answerEnd = typeof subject.answerEnd === 'string' ? subject.answerEnd : 'none'
     for (const warning of answerEndNotices({ answerEnd }, end, builder.overlap)) options.onWarning(warning)
@@ -163,7 +180,7 @@ const told = (template: Template, instruction: string | undefined) =>
   instruction === undefined ? template : prependInstruction(template, instruction)
 
 /** The unconditional likelihood is that after an empty text. */
-const calibrationOf = ({ choose, calibrate }: EvaluateOptions, { config }: Subject) =>
+export const calibrationOf = ({ choose, calibrate }: Pick<EvaluateOptions, 'choose' | 'calibrate'>, { config }: Subject) =>
   choose === undefined ? (calibrate ?? config?.evaluate.calibrate) : choose === 'unconditional' ? '' : false
 
 /** The instruction that a run's own control had. */

@@ -12,6 +12,8 @@ export interface ComputationOptions {
   readonly onStopping?: (() => void) | undefined
   /** How to go on, once there is something to go on with. */
   readonly hint?: (() => string | undefined) | undefined
+  /** The task reads standard input. */
+  readonly readsInput?: boolean | undefined
   /** Kills the task when it takes longer. */
   readonly timeoutSeconds?: number | undefined
 }
@@ -36,13 +38,14 @@ export async function compute<Name extends TaskName>(
     onNews,
     onStopping,
     hint,
+    readsInput,
     timeoutSeconds,
   }: ComputationOptions & { readonly onNews?: (news: News<Name>) => void } = {},
 ): Promise<Tasks[Name]['result']> {
   const debug = Boolean(process.env.GRADPROMPT_DEBUG)
   // What libraries print belongs neither into the results nor across the progress line.
   const child = fork(fileURLToPath(new URL('./worker.js', import.meta.url)), {
-    stdio: ['ignore', debug ? 2 : 'pipe', debug ? 2 : 'pipe', 'ipc'],
+    stdio: [readsInput === true ? 'inherit' : 'ignore', debug ? 2 : 'pipe', debug ? 2 : 'pipe', 'ipc'],
     serialization: 'advanced',
   })
   const tail = tailOf(child)

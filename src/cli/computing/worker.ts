@@ -25,6 +25,7 @@ new Worker(
 
 const send = (message: FromWorker, done?: () => void) => {
   if (process.connected) process.send?.(message, undefined, undefined, done)
+  else done?.()
 }
 
 // What the library has to say beside its results, such as of a damaged cache.
@@ -44,7 +45,8 @@ process.on('message', async (message: ToWorker) => {
         signal: controller.signal,
         onEvent: event => send({ event }),
         onProgress: progress => send({ progress }),
-        onNews: news => send({ news }),
+        // Who says much waits until it is heard.
+        onNews: news => new Promise<void>(resolve => send({ news }, resolve)),
       }),
     )
     .then(
