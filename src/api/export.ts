@@ -2,9 +2,12 @@ import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { readRecords } from '../data/read.js'
+import type { DataNotice } from '../data/readers/reader.js'
 import type { DataRecord } from '../data/readers/records.js'
 import { RowBuilder } from '../data/rows/rows.js'
 import type { TaskConfig } from '../data/task-config.js'
+import { fillPrompt } from '../data/texts/prompt-place.js'
+import { GradpromptError, shellWord } from '../errors.js'
 import { writeFolder } from '../export/folder.js'
 import { exportTargets } from '../export/index.js'
 import { makeSelfTest } from '../export/self-test.js'
@@ -12,8 +15,12 @@ import type { ExportTarget } from '../export/target.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { withModel } from '../model/with-model.js'
+import { openPrompt, type PromptGiven } from '../sources/open.js'
 import { loadPrompt } from '../sources/prompt.js'
-import { type LearnedRun, readLearnedRun } from '../sources/run.js'
+import type { FoundRun } from '../sources/run.js'
+
+/** A run of either kind, or its folder. */
+type Exported = Extract<PromptGiven, string | { readonly folder: string }>
 
 export interface ExportOptions {
   /** Where the prompt is to be used: `peft`, a target of your own, or the path of its module. */
@@ -24,27 +31,32 @@ export interface ExportOptions {
   readonly model?: LanguageModel | string | undefined
   /** Export a prompt that was learned on another model of the same width. */
   readonly force?: boolean | undefined
+  /** Hears, before anything is computed, what is to be said of the run: that it has not ended. */
+  readonly onWarning?: ((warning: DataNotice) => void) | undefined
 }
 
-const names = { to: true, out: true, model: true, force: true } satisfies OptionNames<ExportOptions>
+const names = { to: true, out: true, model: true, force: true, onWarning: true } satisfies OptionNames<ExportOptions>
 
 const selfTestRows = 3
 const selfTestTokens = 8
 
 /**
  * Writes what a run learned for another tool, with a self-test beside it: a few rows of the run's own training data, and what a
- * consumer must compute for them.
+ * consumer must compute for them. What a search has found goes to targets that take words.
  * @returns the folder and the files in it
  * @throws GradpromptError `unknown-target`, `model-mismatch`, `not-exportable`, `run-not-finished`, and what the target throws
  */
-export async function exportPrompt(
-  run: LearnedRun | string,
-  options: ExportOptions,
-): Promise<{ folder: string; files: string[] }> {
+export async function exportPrompt(run: Exported, options: ExportOptions): Promise<{ folder: string; files: string[] }> {
   refuseUnknown('exportPrompt', options, names)
   const { to, out, model: given, force } = options
   const target = exportTargets.get(await exportTargets.load(to))
-  const { config, prompt } = typeof run === 'string' ? await readLearnedRun(run) : run
+  const { found, task: config, file: prompt, notice } = await openPrompt(run, { force })
+  if (notice !== undefined) options.onWarning?.(notice)
+  if (found !== undefined) {
+    await writeFolder(out, folder => writeWords(target, found, folder))
+    return { folder: out, files: (await readdir(out)).sort() }
+  }
+  if (config === undefined || prompt === undefined) throw notARun(run)
   await withModel(given ?? config.model, config, async model => {
     const active = ofFirstTask(await loadPrompt(prompt, model, { force }))
     const inputs = await selfTestInputs(config, model, prompt.numVirtualTokens)
@@ -54,11 +66,32 @@ export async function exportPrompt(
     })
     await writeFolder(out, async folder => {
       await writeFile(join(folder, 'self-test.json'), `${JSON.stringify(selfTest, null, 2)}\n`)
-      await target.write({ prompt, active, model, baseModel: config.model, selfTest, folder })
+      await target.write({ prompt, active, model, baseModel: config.model, selfTest, folder, out })
     })
   })
   return { folder: out, files: (await readdir(out)).sort() }
 }
+
+async function writeWords(target: ExportTarget, found: FoundRun, folder: string): Promise<void> {
+  if (target.writeFound === undefined) {
+    const fitting = [...exportTargets].filter(([, { writeFound }]) => writeFound !== undefined).map(([name]) => name)
+    throw new GradpromptError('not-exportable', `${target.name} takes soft prompts, and ${found.folder} has found words`, {
+      found: 'a run of gradprompt search',
+      expected: `one of ${fitting.join(', ')}`,
+      hint: `gradprompt export ${shellWord(found.folder)} --to text --out DIR`,
+    })
+  }
+  const { template, answer, data } = found.config
+  // Of several words of a class the first is the answer.
+  const labels = data.labels && Object.values(data.labels).map(words => (typeof words === 'string' ? words : words[0]!))
+  await target.writeFound({ found, template: fillPrompt(template, found.prompt), answer, labels, folder })
+}
+
+const notARun = (given: Exported) =>
+  new GradpromptError('not-a-run', 'only the prompt of a run can be exported', {
+    found: typeof given === 'string' ? given : 'a prompt without its run',
+    expected: 'the folder of a run of gradprompt tune or gradprompt search',
+  })
 
 /** A prompt of several tasks is tested as its first. */
 const ofFirstTask = ({ method, config, parameters }: ActivePrompt): ActivePrompt => ({

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { GradpromptError } from '../errors.js'
 import { packageRoot } from '../package-root.js'
 import { parseArguments, programHelp } from './parse.js'
-import { describeError, Interrupted } from './terminal/failure.js'
+import { describeError, errorEvent, Interrupted } from './terminal/failure.js'
 
 // A reader that has seen enough (`| head`) is no failure.
 for (const stream of [process.stdout, process.stderr])
@@ -31,7 +31,14 @@ async function main(argv: readonly string[]): Promise<number> {
     return await run(parsed.invocation)
   } catch (error) {
     if (error instanceof Interrupted) return error.exitCode
+    if (wantsJson(argv)) process.stdout.write(`${JSON.stringify(errorEvent(error))}\n`)
     process.stderr.write(`${describeError(error)}\n`)
     return error instanceof GradpromptError ? error.exitCode : 1
   }
+}
+
+/** Also of arguments that cannot be read: what stands behind `--` is none. */
+function wantsJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--')
+  return argv.slice(0, end === -1 ? undefined : end).includes('--json')
 }

@@ -2,9 +2,10 @@ import { promptMethods } from '../prompts/methods/index.js'
 import { Registry } from '../registry.js'
 import { peft } from './peft.js'
 import type { ExportTarget } from './target.js'
+import { text } from './text.js'
 
 /** Every target that is built in. A new one is a file beside `peft.ts`, and a word here. */
-const builtIn: readonly ExportTarget[] = [peft]
+const builtIn: readonly ExportTarget[] = [peft, text]
 
 /** Every target by its name; people's own join in. */
 export const exportTargets = new Registry<ExportTarget>(

@@ -61,6 +61,12 @@ function refuseIfHeld(path: string, content: string): void {
   })
 }
 
+/** Whether a living process holds a lock. */
+export async function isHeld(path: string): Promise<boolean> {
+  const content = await contentOf(path)
+  return content !== undefined && holderOf(content) !== undefined
+}
+
 /** The process that holds a lock, when it still lives. */
 function holderOf(content: string): number | undefined {
   let owner: unknown

@@ -23,6 +23,8 @@ export interface RunDetails {
   readonly modules?: Readonly<Record<string, string>>
   /** Memory budget in bytes: it decides how batches are cut, and so the order of sums. */
   readonly memory: number
+  /** When, as ISO 8601. */
+  readonly began: string
 }
 
 /** @param name the model as the config has it */
@@ -38,6 +40,7 @@ export function runDetails(
     data,
     ...(Object.keys(modules).length > 0 && { modules }),
     memory: model.memory.budget,
+    began: new Date().toISOString(),
   }
 }
 

@@ -23,6 +23,7 @@ test('what the package exports', () => {
     'runEagerly',
     'search',
     'serve',
+    'summarizeRuns',
     'tune',
     'writeReport',
   ])

@@ -5,13 +5,21 @@ import { RowResultFile } from '../../evaluate/row-results.js'
 import { loadScorer, type Scorer } from '../../evaluate/scorer.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { EvaluateOptions } from './evaluate.js'
+import { warnOfOverlapIn } from './overlap.js'
+import type { Place } from './place.js'
 import type { Scored, Subject } from './subject.js'
 
 /** Answers that are generated, read by rules and scored; a row that is finished is not done again. */
-export async function byGeneration(model: LanguageModel, subject: Subject, options: EvaluateOptions): Promise<Scored> {
-  const { source, data, template, answer, columns, labels, instruction, seed, batchSize, paths } = subject
+export async function byGeneration(
+  model: LanguageModel,
+  subject: Subject,
+  options: EvaluateOptions,
+  place: Place,
+): Promise<Scored> {
+  const { source, data, template, answer, columns, labels, instruction, seed, batchSize } = subject
   const { examples, shots, scorer, task, maxNewTokens, temperature, weights, limit, signal } = options
-  using results = paths.rows === undefined ? undefined : await RowResultFile.open(paths.rows)
+  await warnOfOverlapIn(subject, options.onWarning)
+  using results = place.rows === undefined ? undefined : await RowResultFile.open(place.rows, await place.earlier())
   const { metrics, rows, seconds, unextracted, cut, rules, filters, errors, ...evaluated } = await evaluateByGeneration({
     ...{ model, data, template, answer, columns, labels, instruction, seed, batchSize },
     ...{ task, maxNewTokens, temperature, weights, limit, signal },

@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import { defaultSeed } from '../../config/call-options.js'
 import { inMemory, type MemoryRows, readMemoryRows, takeRows } from '../../data/memory-rows.js'
 import { readRecords } from '../../data/read.js'
@@ -39,7 +38,6 @@ export interface Subject {
   readonly batchSize: number | undefined
   /** What the evaluation is called. */
   readonly name: string
-  readonly paths: { readonly rows: string | undefined; readonly report: string | undefined }
 }
 
 /** What a way of judging comes to. */
@@ -52,7 +50,8 @@ export interface Scored {
 /** @throws GradpromptError `missing-option`, `invalid-option`, and as `openPrompt` and `parseConfig` do */
 export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
   const source = await openPrompt(options.prompt, options)
-  const { file, folder, kind } = source
+  const { file, folder, kind, notice } = source
+  if (notice !== undefined) options.onWarning?.(notice)
   const isGiven = options.config !== undefined && kind !== 'found'
   const given = isGiven ? parseConfig(await loadConfigEntries(options.config)) : undefined
   const config: RunTask | undefined = given ?? source.task
@@ -67,12 +66,10 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
   }
   const dataName = typeof data === 'string' ? data : inMemory
   const name = evaluationName(dataName, typeof options.task === 'object' ? options.task.name : options.task).replaceAll(' ', '-')
-  const inRun = (extension: string) =>
-    options.keep === true && folder !== undefined ? join(folder, 'evaluations', name + extension) : undefined
   return {
     source,
     config,
-    modelGiven: options.model ?? config?.model ?? missing('model'),
+    modelGiven: options.model ?? config?.model ?? source.base ?? missing('model'),
     data: typeof data === 'string' ? data : await takeRows(data, 'rows'),
     dataName,
     template: options.template ?? (file?.template as Template | undefined) ?? config?.template,
@@ -85,7 +82,6 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
     seed: options.seed ?? file?.seed ?? config?.seed ?? defaultSeed,
     batchSize: options.batchSize ?? config?.evaluate.batchSize,
     name,
-    paths: { rows: options.rows ?? inRun('.jsonl'), report: options.report ?? inRun('.html') },
   }
 }
 
@@ -101,6 +97,31 @@ export async function recordsOf(
   requireTaskColumns(texts, file, data)
   for (const notice of file.notices) onWarning?.(notice)
   return file.records
+}
+
+/** What a call has set, and what of the run's own decides, by name. */
+export function settingsOf(
+  { source, template, answer, seed }: Subject,
+  options: EvaluateOptions,
+): (readonly [name: string, value: string])[] {
+  const { prompt, task, instruction, choose, limit, examples, shots, scorer, maxNewTokens, temperature } = options
+  const texts = typeof template === 'string' ? template : template?.map(({ role, content }) => `${role}: ${content}`).join('\n')
+  const named = (value: unknown) => (typeof value === 'string' ? value : value === undefined ? undefined : 'given by the program')
+  const given: (readonly [string, unknown])[] = [
+    ['prompt', source.folder ?? (typeof prompt === 'string' ? prompt : undefined)],
+    ['template', task === undefined ? texts : undefined],
+    ['answer', task === undefined ? answer : undefined],
+    ['instruction', instruction],
+    ['chosen by', choose],
+    ['rows at most', limit],
+    ['seed', seed],
+    ['examples', named(examples)],
+    ['shots', shots],
+    ['scorer', named(scorer)],
+    ['maxNewTokens', maxNewTokens],
+    ['temperature', temperature],
+  ]
+  return given.flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)] as const]))
 }
 
 /** @throws GradpromptError `missing-option` */

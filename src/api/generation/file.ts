@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, stat } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { installedVersion } from '../../code-identity.js'
 import { readRecords } from '../../data/read.js'
 import { originOf } from '../../data/readers/records.js'
 import { GradpromptError } from '../../errors.js'
+import { exists } from '../../files.js'
 import { answerRows } from '../../generate/answer-rows.js'
 import { framed } from '../../generate/framing.js'
 import { type InputRow, readAsked } from '../../generate/input.js'
@@ -64,7 +65,7 @@ async function askedIn({ input }: GenerateFileOptions): Promise<Asked[]> {
 const version = installedVersion('onnxruntime-node')
 
 async function refuseExisting(output: string): Promise<void> {
-  if ((await stat(output).catch(() => undefined)) === undefined) return
+  if (!(await exists(output))) return
   throw new GradpromptError('file-exists', `there is already a file ${output}`, {
     found: output,
     expected: 'a new name: nothing is overwritten',

@@ -79,6 +79,7 @@ const shared = {
   weights: true,
   batchSize: true,
   promptLookup: true,
+  onWarning: true,
   device: true,
   threads: true,
   memory: true,

@@ -1,15 +1,15 @@
-import { stat } from 'node:fs/promises'
 import type { GeneratedFigures } from '../../api/evaluation/evaluate.js'
 import { GradpromptError } from '../../errors.js'
 import { choices } from '../../evaluate/score.js'
+import { exists } from '../../files.js'
 import { deviceNames } from '../../program/devices.js'
 import { compute } from '../computing/computation.js'
 import type { EvaluateRequest, EvaluateResult } from '../computing/messages.js'
 import { oneOf } from '../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
 import { Interrupted } from '../terminal/failure.js'
-import { confusionTable, metricsTable } from '../terminal/figures.js'
-import { createOutput, plural, quoted } from '../terminal/output.js'
+import { confusionTable, metricsTable, verdictLines } from '../terminal/figures.js'
+import { createOutput, plural, quoted, warningsTo } from '../terminal/output.js'
 
 /** `gradprompt evaluate RUN` */
 export const run: CommandFunction = async ({ argument, options }) => {
@@ -20,10 +20,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const goOn = 'finished rows are kept: the same command goes on'
   let shownAt = performance.now()
   const evaluating = compute('evaluate', request, {
-    onEvent(event) {
-      output.object(event)
-      if (event.event === 'warning') output.note(`warning[${event.code}]: ${event.message}`)
-    },
+    onEvent: warningsTo(output),
     onProgress({ what, done, total }) {
       if (done < total && performance.now() - shownAt < 5000) return
       shownAt = performance.now()
@@ -55,7 +52,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
       hint: 'name the run, or give a prompt file with --prompt',
     })
   }
-  if (argument !== undefined && (await stat(argument).catch(() => undefined)) === undefined) {
+  if (argument !== undefined && !(await exists(argument))) {
     throw new GradpromptError('not-a-run', `there is no run at ${argument}`, {
       found: 'no such folder',
       expected: 'the folder of an earlier gradprompt tune',
@@ -149,6 +146,7 @@ function describe({ prompt, instruction }: EvaluateRequest, result: EvaluateResu
       ...(control === undefined ? [] : [{ name: control.name, metrics: control.metrics }]),
       { name: result.condition, metrics: result.metrics },
     ]),
+    ...(result.verdict ? ['', ...verdictLines(result.verdict)] : []),
     ...(result.confusion && result.labels ? ['', confusionTable(result.confusion, result.labels)] : []),
     ...(typeof words === 'string' ? ['', `instruction: ${quoted(words, 120)}`] : []),
     ...(result.generated ? ['', ...generatedLines(result.generated)] : []),

@@ -1,13 +1,13 @@
-import { stat } from 'node:fs/promises'
 import { defaultSeed } from '../../config/call-options.js'
 import { GradpromptError } from '../../errors.js'
+import { exists } from '../../files.js'
 import type { GenerationSettings } from '../../generate/settings.js'
 import { compute } from '../computing/computation.js'
 import type { GenerateRequest, GenerateResult } from '../computing/messages.js'
 import { engineRequest, inRange } from '../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
 import { Interrupted, plainText } from '../terminal/failure.js'
-import { createOutput, type Output, plural, quoted } from '../terminal/output.js'
+import { createOutput, type Output, plural, quoted, warningsTo } from '../terminal/output.js'
 import { createActivity, formatDuration } from '../terminal/progress.js'
 
 /** `gradprompt generate TEXT`, or `--input` and `--output` */
@@ -30,6 +30,7 @@ async function answerText(request: GenerateRequest, output: Output): Promise<voi
   }
   try {
     const result = await compute('generate', request, {
+      onEvent: warningsTo(output),
       onProgress({ what, done, total }) {
         if (!output.quiet) activity.show(what, done, total)
       },
@@ -54,6 +55,7 @@ async function answerFile(request: GenerateRequest, path: string, output: Output
   const activity = createActivity()
   try {
     const result = await compute('generate', request, {
+      onEvent: warningsTo(output),
       onProgress({ what, done, total }) {
         if (!output.quiet) activity.show(what, done, total)
       },
@@ -152,7 +154,7 @@ async function sourceOf(text: string | undefined, options: OptionValues): Promis
       hint: 'gradprompt generate --input questions.jsonl --output answers.jsonl',
     })
   }
-  if ((await stat(output).catch(() => undefined)) !== undefined) {
+  if (await exists(output)) {
     throw new GradpromptError('file-exists', `there is already a file ${output}`, {
       found: output,
       expected: 'a new name: nothing is overwritten',

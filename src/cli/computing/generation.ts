@@ -1,5 +1,6 @@
 import { generate as generateByApi } from '../../api/generation/generate.js'
 import { nameTaken, serve as serveByApi } from '../../api/serve.js'
+import type { DataNotice } from '../../data/readers/reader.js'
 import { GradpromptError } from '../../errors.js'
 import { answerRow } from '../../generate/answer-rows.js'
 import type { GenerateRequest, GenerateResult, ServeRequest } from './messages.js'
@@ -14,7 +15,8 @@ const graceSeconds = 10
 export async function generate(request: GenerateRequest, context: Context<'generate'>): Promise<GenerateResult> {
   const { source, settings, chat, families: ___, ...options } = request
   const { prompt: _, continuation: __, ...sampling } = settings
-  const common = { ...options, ...sampling, signal: context.signal, onProgress: progressOf(context) }
+  const { signal } = context
+  const common = { ...options, ...sampling, signal, onProgress: progressOf(context), onWarning: warningOf(context) }
   const { weights } = request
   if ('input' in source) {
     const { model, seconds, tokens, ...file } = await generateByApi.toFile({ ...common, ...source, chat })
@@ -44,6 +46,11 @@ export async function generate(request: GenerateRequest, context: Context<'gener
   throw new GradpromptError('aborted', 'stopped', { exitCode: 1 })
 }
 
+const warningOf =
+  ({ onEvent }: Pick<Context, 'onEvent'>) =>
+  (warning: DataNotice) =>
+    onEvent({ event: 'warning', ...warning })
+
 const progressOf =
   ({ onProgress }: Pick<Context, 'onProgress'>) =>
   (done: number, total: number, what: string) =>
@@ -66,6 +73,7 @@ export async function serve(
     prompts,
     onRequest: served => onNews({ event: 'request', ...served }),
     onProgress: progressOf(context),
+    onWarning: warningOf(context),
   })
   onNews({ event: 'listening', url: server.url, models: server.models })
   await new Promise<void>(resolve => {
