@@ -93,6 +93,17 @@ describe('evaluations of a run', () => {
     expect(rowsFile).toBe(join(run.folder, 'evaluations', 'nothing.jsonl'))
   })
 
+  test('of rows without labels say so, and where such rows are answered', async () => {
+    writeFileSync(at('unlabelled.tsv'), 'text\nthe wine\non stone\n')
+    writeFileSync(at('unlabelled.jsonl'), '{"text": "the wine"}\n{"text": "on stone"}\n')
+    for (const name of ['unlabelled.tsv', 'unlabelled.jsonl'])
+      expect(await problemOf(evaluate({ prompt: run, model, data: at(name) }))).toMatchObject({
+        code: 'no-labels',
+        expected: expect.stringContaining('"label"'),
+        hint: expect.stringContaining('gradprompt generate'),
+      })
+  })
+
   test('never take the place of other rows in a file that is named', async () => {
     const rows = at('named.jsonl')
     await evaluate({ prompt: run, model, data: file('a.tsv', 8), rows })

@@ -5,7 +5,8 @@ import type { DataRecord } from '../../data/readers/records.js'
 import { namedColumns, requireTaskColumns } from '../../data/task-columns.js'
 import type { RunTask } from '../../data/task-config.js'
 import { type LabelWords, promptLabels } from '../../data/texts/labels.js'
-import type { Template } from '../../data/texts/template.js'
+import { compileMessages } from '../../data/texts/rendering.js'
+import { compileTemplate, type Template } from '../../data/texts/template.js'
 import type { Aggregate } from '../../data/texts/verbalizer.js'
 import { GradpromptError } from '../../errors.js'
 import { evaluationName } from '../../evaluate/by-generation.js'
@@ -93,10 +94,33 @@ export async function recordsOf(
 ): Promise<readonly DataRecord[]> {
   const options = { columns, task: config?.data.task, needed: namedColumns(texts) }
   if (typeof data !== 'string') return (await readMemoryRows(data, options)).records
-  const file = await readRecords(data, options)
-  requireTaskColumns(texts, file, data)
-  for (const notice of file.notices) onWarning?.(notice)
-  return file.records
+  try {
+    const file = await readRecords(data, options)
+    requireTaskColumns(texts, file, data)
+    for (const notice of file.notices) onWarning?.(notice)
+    return file.records
+  } catch (error) {
+    if (isAboutColumns(error)) await refuseUnlabelled(data, texts)
+    throw error
+  }
+}
+
+const isAboutColumns = (error: unknown) =>
+  error instanceof GradpromptError && ['missing-column', 'header-mismatch'].includes(error.code)
+
+/** @throws GradpromptError `no-labels` where a file has all that is asked, and nothing of what is answered */
+async function refuseUnlabelled(path: string, texts: { readonly template: Template; readonly answer: string }): Promise<void> {
+  const file = await readRecords(path).catch(() => undefined)
+  if (file === undefined) return
+  const asked = compileMessages(texts.template).columns
+  const answers = compileTemplate(texts.answer).columns.filter(column => !asked.includes(column))
+  const has = (column: string) => file.columns.includes(column)
+  if (answers.length === 0 || !asked.every(has) || answers.some(has)) return
+  throw new GradpromptError('no-labels', `${path} has no labels, which an evaluation compares with`, {
+    found: `the columns ${file.columns.map(column => JSON.stringify(column)).join(', ')}`,
+    expected: `${answers.map(column => JSON.stringify(column)).join(', ')} beside them: the right answer of each row`,
+    hint: 'rows without labels are answered, and not scored, by gradprompt generate --prompt RUN --input FILE --output ANSWERS.jsonl',
+  })
 }
 
 /** What a call has set, and what of the run's own decides, by name. */
