@@ -36,6 +36,10 @@ export class GradpromptError extends Error {
   }
 }
 
+/** A text as one word of a command, so that a hint can be pasted into a shell: quoted where it has to be. */
+export const shellWord = (text: string): string =>
+  /^[\w@%+=:,./-]+$/.test(text) && !text.startsWith('-') ? text : `'${text.replaceAll("'", `'\\''`)}'`
+
 /** @throws GradpromptError `aborted` */
 export function refuseAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new GradpromptError('aborted', 'stopped', { exitCode: 1 })

@@ -50,6 +50,7 @@ export {
 export { type ReportOptions, writeReport } from './api/report.js'
 export { type ResumeOptions, resume } from './api/resume.js'
 export { listRuns, type RunList, type RunRecord, readRun, type SearchRecord, type TuneRecord } from './api/runs/record.js'
+export { type RunSummaries, type RunSummary, summarizeRuns } from './api/runs/summary.js'
 export {
   type ResumeSearchOptions,
   resumeSearch,
@@ -72,6 +73,7 @@ export type { Metrics } from './evaluate/score.js'
 export type { OwnScorer, Scorer, ScorerFunction, ScorerResult } from './evaluate/scorer.js'
 export type { OwnTask } from './evaluate/tasks/index.js'
 export type { Filter, GenerationTask } from './evaluate/tasks/task.js'
+export type { Verdict } from './evaluate/verdict.js'
 export type { SelfTest } from './export/self-test.js'
 export type { ExportContext, ExportTarget } from './export/target.js'
 export type { Tokenizer } from './formats/tokenizer.js'

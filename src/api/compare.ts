@@ -1,10 +1,11 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { defaultSeed, type OptionNames, refuseUnknown } from '../config/call-options.js'
-import { GradpromptError, refuseFullDisk, unknownName } from '../errors.js'
+import { GradpromptError, refuseFullDisk, shellWord, unknownName } from '../errors.js'
 import { type Comparison, type Condition, compareConditions } from '../evaluate/comparison.js'
 import { predictionsPath } from '../evaluate/predictions.js'
 import { readRowResults } from '../evaluate/row-results.js'
+import { exists } from '../files.js'
 import type { ComparedRun, ComparisonReport } from '../report/comparison.js'
 import { openRun } from '../store/run-folder.js'
 
@@ -149,12 +150,6 @@ function evaluationOf(files: readonly string[]): string | undefined {
   return names.size === 1 ? [...names][0] : undefined
 }
 
-const exists = (path: string) =>
-  stat(path).then(
-    () => true,
-    () => false,
-  )
-
 /** `runs/base` -> `base`, `runs/base/evaluations/test.jsonl` -> `base/test` */
 function shortName(path: string): string {
   const [, folder, file] = /([^/\\]+)[/\\]evaluations[/\\]([^/\\]+)\.jsonl$/.exec(path) ?? []
@@ -214,7 +209,7 @@ const noResults = (path: string) =>
   new GradpromptError('no-results', `${path} has no results of single rows`, {
     found: 'no evaluations/*.jsonl in it',
     expected: 'a run that was evaluated, or a .jsonl file of rows',
-    hint: `gradprompt evaluate ${path}`,
+    hint: `gradprompt evaluate ${shellWord(path)}`,
   })
 
 function noSuchEvaluation(

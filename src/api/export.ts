@@ -1,11 +1,13 @@
 import { readdir } from 'node:fs/promises'
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { readRecords } from '../data/read.js'
+import type { DataNotice } from '../data/readers/reader.js'
 import type { DataRecord } from '../data/readers/records.js'
 import { RowBuilder } from '../data/rows/rows.js'
 import type { TaskConfig } from '../data/task-config.js'
+import { fillPrompt } from '../data/texts/prompt-place.js'
 import { promptTokenizer } from '../data/texts/soft-tokens.js'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, shellWord } from '../errors.js'
 import { writeFolder } from '../export/folder.js'
 import { exportTargets, refuseUnheld } from '../export/index.js'
 import { makeSelfTest, type SelfTestCase, writeSelfTest } from '../export/self-test.js'
@@ -14,9 +16,13 @@ import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { withModel } from '../model/with-model.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
+import { openPrompt, type PromptGiven } from '../sources/open.js'
 import { loadPrompt, loadPromptMethod } from '../sources/prompt.js'
-import { type LearnedRun, readLearnedRun } from '../sources/run.js'
+import type { FoundRun } from '../sources/run.js'
 import type { PromptFile } from '../store/prompt-file.js'
+
+/** A run of either kind, or its folder. */
+type Exported = Extract<PromptGiven, string | { readonly folder: string }>
 
 export interface ExportOptions extends TargetOptions {
   /** Where the prompt is to be used: `peft`, `hf`, … (`gradprompt export --help` lists them), a target of your own, or the path of its module. */
@@ -27,28 +33,41 @@ export interface ExportOptions extends TargetOptions {
   readonly model?: LanguageModel | string | undefined
   /** Export a prompt that was learned on another model of the same width. */
   readonly force?: boolean | undefined
+  /** Hears, before anything is computed, what is to be said of the run: that it has not ended. */
+  readonly onWarning?: ((warning: DataNotice) => void) | undefined
 }
 
-const names = { to: true, out: true, model: true, force: true, dtype: true, delta: true } satisfies OptionNames<ExportOptions>
+const names = {
+  to: true,
+  out: true,
+  model: true,
+  force: true,
+  dtype: true,
+  delta: true,
+  onWarning: true,
+} satisfies OptionNames<ExportOptions>
 
 const selfTestRows = 3
 const selfTestTokens = 8
 
 /**
  * Writes what a run learned for another tool, with a self-test beside it: a few rows of the run's own training data, and what a
- * consumer must compute for them.
+ * consumer must compute for them. What a search has found goes to targets that take words.
  * @returns the folder and the files in it
  * @throws GradpromptError `unknown-target`, `model-mismatch`, `not-exportable`, `run-not-finished`, and what the target throws
  */
-export async function exportPrompt(
-  run: LearnedRun | string,
-  options: ExportOptions,
-): Promise<{ folder: string; files: string[] }> {
+export async function exportPrompt(run: Exported, options: ExportOptions): Promise<{ folder: string; files: string[] }> {
   refuseUnknown('exportPrompt', options, names)
-  const { to, out, model: given, force, ...others } = options
+  const { to, out, model: given, force, onWarning, ...others } = options
   const target = exportTargets.get(await exportTargets.load(to))
-  const { config, prompt } = typeof run === 'string' ? await readLearnedRun(run) : run
+  const { found, task: config, file: prompt, notice } = await openPrompt(run, { force })
+  if (notice !== undefined) onWarning?.(notice)
   const taken = takenOptions(target, others)
+  if (found !== undefined) {
+    await writeFolder(out, folder => writeWords(target, found, folder))
+    return { folder: out, files: (await readdir(out)).sort() }
+  }
+  if (config === undefined || prompt === undefined) throw notARun(run)
   refuseUnheld(target, await loadPromptMethod(prompt), prompt.method)
   await withModel(given ?? config.model, config, async model => {
     const active = ofFirstTask(await loadPrompt(prompt, model, { force }))
@@ -61,12 +80,33 @@ export async function exportPrompt(
     const cases = selfTest.cases.map((made, i): SelfTestCase => ({ ...made, ...inputs[i]! }))
     await writeFolder(out, async folder => {
       await writeSelfTest(folder, cases)
-      const context = { prompt, active, model, baseModel: config.model, selfTest: { ...selfTest, cases }, folder }
+      const context = { prompt, active, model, baseModel: config.model, selfTest: { ...selfTest, cases }, folder, out }
       await target.write({ ...context, options: taken })
     })
   })
   return { folder: out, files: (await readdir(out)).sort() }
 }
+
+async function writeWords(target: ExportTarget, found: FoundRun, folder: string): Promise<void> {
+  if (target.writeFound === undefined) {
+    const fitting = [...exportTargets].filter(([, { writeFound }]) => writeFound !== undefined).map(([name]) => name)
+    throw new GradpromptError('not-exportable', `${target.name} takes soft prompts, and ${found.folder} has found words`, {
+      found: 'a run of gradprompt search',
+      expected: `one of ${fitting.join(', ')}`,
+      hint: `gradprompt export ${shellWord(found.folder)} --to text --out DIR`,
+    })
+  }
+  const { template, answer, data } = found.config
+  // Of several words of a class the first is the answer.
+  const labels = data.labels && Object.values(data.labels).map(words => (typeof words === 'string' ? words : words[0]!))
+  await target.writeFound({ found, template: fillPrompt(template, found.prompt), answer, labels, folder })
+}
+
+const notARun = (given: Exported) =>
+  new GradpromptError('not-a-run', 'only the prompt of a run can be exported', {
+    found: typeof given === 'string' ? given : 'a prompt without its run',
+    expected: 'the folder of a run of gradprompt tune or gradprompt search',
+  })
 
 /** A prompt of several tasks is tested as its first. */
 const ofFirstTask = ({ method, config, parameters }: ActivePrompt): ActivePrompt => ({

@@ -20,8 +20,8 @@ export type Given<Input extends { readonly data: object }> = Omit<Input, 'model'
   }
 }
 
-/** Parts that a run has from memory, for resuming it. */
-export type GivenRows = { readonly [Name in Part]?: Rows | undefined }
+/** Parts that a run has from memory, or whose files are elsewhere now, for resuming it. */
+export type GivenRows = { readonly [Name in Part]?: string | Rows | undefined }
 
 interface Separated {
   /** As a file could say it; still to be checked. */

@@ -1,8 +1,9 @@
-import { stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
+import { keptEvaluations } from '../evaluate/kept-evaluations.js'
 import type { MovedTokens } from '../evaluate/nearest-tokens.js'
 import { readPredictions, type ScoredPart } from '../evaluate/predictions.js'
+import { isFile } from '../files.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { withModel } from '../model/with-model.js'
 import { writePage } from '../report/parts/page.js'
@@ -31,15 +32,13 @@ export async function writeReport(given: string | { readonly folder: string }, o
   const run = await openRun(folder)
   const config = run.config as Readonly<Record<string, unknown>>
   const [events, result] = await Promise.all([run.readEvents(), run.readResult()])
-  const common = { name: basename(resolve(folder)), config, details: run.details, events }
+  const evaluations = await keptEvaluations(folder)
+  const common = { name: basename(resolve(folder)), config, details: run.details, events, evaluations }
   const page = run.isSearch
     ? searchPage({
         ...common,
         result: result as SearchResult | undefined,
-        rows: {
-          before: (await readPredictions(folder, 'test', 'initial')) ?? [],
-          after: (await readPredictions(folder, 'test', 'tuned')) ?? [],
-        },
+        ...(await searchRows(folder)),
       })
     : tunePage({
         ...common,
@@ -58,11 +57,14 @@ const reportName = 'report.html'
 
 export const hasReport = (folder: string): Promise<boolean> => isFile(join(folder, reportName))
 
-const isFile = (path: string): Promise<boolean> =>
-  stat(path).then(
-    found => found.isFile(),
-    () => false,
-  )
+/** What both prompts of a search made of test, or of dev where there is no test. */
+async function searchRows(folder: string) {
+  for (const part of ['test', 'dev'] as const) {
+    const [before, after] = [await readPredictions(folder, part, 'initial'), await readPredictions(folder, part, 'tuned')]
+    if (before !== undefined && after !== undefined) return { part, rows: { before, after } }
+  }
+  return { part: 'test' as const, rows: { before: [], after: [] } }
+}
 
 async function partRows(folder: string, part: ScoredPart): Promise<[[ScoredPart, PartRows]] | undefined> {
   const [tuned, control, plain] = await Promise.all(

@@ -49,6 +49,7 @@ const names = {
   weights: true,
   batchSize: true,
   promptLookup: true,
+  onWarning: true,
   device: true,
   threads: true,
   memory: true,

@@ -1,13 +1,14 @@
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import type { DataNotice } from '../data/readers/reader.js'
-import type { Part, TaskRows } from '../data/task.js'
-import { GradpromptError, refuseAborted } from '../errors.js'
+import { type Part, parts, type TaskRows } from '../data/task.js'
+import { GradpromptError, refuseAborted, shellWord } from '../errors.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { type ModelSettings, useModel } from '../model/with-model.js'
 import type { Checkpoint } from '../store/checkpoints.js'
 import type { RunEvent, WarningEvent } from '../store/events.js'
 import { environmentWarnings, moduleWarnings, type RunDetails, refuseOtherData, refuseOtherModel } from '../store/run-details.js'
 import { createRun, openRun, type Run, refuseOccupied } from '../store/run-folder.js'
+import { missingPaths, withValue } from '../store/run-paths.js'
 import { type Hearer, RunSession } from '../store/run-session.js'
 import { type GivenRows, takeParts } from './given.js'
 
@@ -114,9 +115,9 @@ export async function beginRun<
 export interface ResumeOptions<Event, Activity> extends Hearer<Event, Activity> {
   /** A new total of steps, more than are done. */
   readonly steps?: number | undefined
-  /** The model of the run, where it is open already. */
-  readonly model?: LanguageModel | undefined
-  /** The rows that the run began with, where they were in memory. */
+  /** The model of the run, where it is open already, or where it is now. */
+  readonly model?: LanguageModel | string | undefined
+  /** The rows that the run began with, where they were in memory, or the files that they are in now. */
   readonly data?: GivenRows | undefined
 }
 
@@ -153,17 +154,19 @@ export async function resumeRun<
   const result = (await known.readResult()) as { readonly steps: number } | undefined
   if (result !== undefined && (steps === undefined || steps === result.steps)) {
     const { hasReport, writeReport } = await import('./report.js')
-    if (!(await hasReport(folder))) await writeReport(folder, { model: given })
+    if (!(await hasReport(folder))) await writeReport(folder, typeof given === 'object' ? { model: given } : {})
     return { folder, config: stored, ...(await learning.finished(known, stored, result)) }
   }
   await using run = await openRun(folder, { write: true })
   const warnings: WarningEvent[] = []
-  const again = await learning.configOf(run)
+  const found = await learning.configOf(run)
+  const again = movedTo(found, given, data)
   const config = steps === undefined ? again : await learning.withSteps(again, steps, run)
   const checkpoint = await run.latestCheckpoint(({ code, message }) => warnings.push({ event: 'warning', code, message }))
   const done = checkpoint?.step ?? 0
   if (steps !== undefined && steps <= done) throw invalidSteps(steps, `more than the ${done} that are done`)
   const details = run.details as Partial<RunDetails> | undefined
+  await refuseMissing(folder, config, details)
   const task = await learning.readTask(config, await takeParts(data ?? {}))
   refuseOtherData(details, task.sources)
   refuseAborted(signal)
@@ -177,11 +180,34 @@ export async function resumeRun<
   await using _ = disposing(learning, job)
   learning.checkDetails?.(details, job)
   await run.rewind(done)
-  if (steps !== undefined) {
-    await run.writeConfig(config)
-    learning.goOn?.(job)
-  }
+  if (config !== found) await run.writeConfig(config)
+  if (steps !== undefined) learning.goOn?.(job)
   return await sit(learning, { config, job, run, model, warnings, started, ...listening })
+}
+
+/** A config whose files are where a call says that they are now. */
+function movedTo<Config>(config: Config, model: LanguageModel | string | undefined, data: GivenRows = {}): Config {
+  let moved: unknown = config
+  if (typeof model === 'string') moved = withValue(moved, 'model', model)
+  for (const part of parts) {
+    const path = data[part]
+    if (typeof path === 'string') moved = withValue(moved, `data.${part}`, path)
+  }
+  // Only values of options that hold paths are others.
+  return moved as Config
+}
+
+/** @throws GradpromptError `file-not-found` naming what is missing and how to say where it is */
+async function refuseMissing(folder: string, config: object, details: unknown): Promise<void> {
+  const [missing] = await missingPaths(config, details)
+  if (missing === undefined) return
+  const { option, path } = missing
+  const name = option.replace('data.', '')
+  throw new GradpromptError('file-not-found', `the ${name === 'model' ? 'model' : `${name} rows`} of ${folder} cannot be found`, {
+    found: `nothing at ${path}, nor where it was seen from the run`,
+    expected: name === 'model' ? 'the model that the run began with' : 'the file that the run began with',
+    hint: `gradprompt resume ${shellWord(folder)} --${name} PATH says where it is now`,
+  })
 }
 
 interface Sitting<Config, Job, Event, Activity> extends Hearer<Event, Activity> {

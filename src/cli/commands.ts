@@ -124,6 +124,10 @@ export const commands: readonly Command[] = [
     argument: { name: 'RUN', description: 'a run folder', required: true },
     options: [
       { name: 'steps', value: 'n', type: 'integer', description: 'optimiser steps in all, more than before' },
+      { name: 'train', value: 'file', description: 'the training rows, when they are not where they were' },
+      { name: 'dev', value: 'file', description: 'the same of the dev rows' },
+      { name: 'test', value: 'file', description: 'the same of the test rows' },
+      { name: 'model', value: 'name', description: 'the model, when it is not where it was' },
       json,
       quiet,
     ],
@@ -420,7 +424,7 @@ export const commands: readonly Command[] = [
     name: 'export',
     summary: 'write what was learned for another tool',
     description:
-      'Writes the prompt of a run for another tool, with a README and a self-test beside it. `gradprompt methods` says what each method can be exported to, docs/exports.md how; a target of your own is named by the path of its module.',
+      'Writes the prompt of a run for another tool, with a README and a self-test beside it. `gradprompt methods` says what each method can be exported to, docs/exports.md how; the words that a search has found go to text. A target of your own is named by the path of its module.',
     argument: { name: 'RUN', description: 'a run folder', required: true },
     options: [
       force,
@@ -437,6 +441,17 @@ export const commands: readonly Command[] = [
     ],
     example: 'gradprompt export runs/sst2 --to peft --out runs/sst2/peft',
     load: () => import('./commands/export.js'),
+  },
+  {
+    name: 'runs',
+    summary: 'every run in a folder',
+    description:
+      'Lists the runs of a folder, the latest first: state, method, result with its 95 % interval, verdict, model, when it began. With ' +
+      '--html a page of them as well, runs.html, which links their reports and can be sorted, filtered and searched.',
+    argument: { name: 'FOLDER', description: 'a folder with runs in it; by default runs', required: false },
+    options: [{ name: 'html', description: 'write runs.html into the folder' }, json],
+    example: 'gradprompt runs',
+    load: () => import('./commands/runs.js'),
   },
   {
     name: 'inspect',

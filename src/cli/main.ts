@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { GradpromptError, writeError } from '../errors.js'
 import { packageRoot } from '../package-root.js'
 import { parseArguments, programHelp } from './parse.js'
-import { describeError, Interrupted, typedError } from './terminal/failure.js'
+import { describeError, errorEvent, Interrupted, typedError } from './terminal/failure.js'
 
 // Where files may not grow beyond a limit, a write says so, which is told; the signal would end the process without a word.
 process.on('SIGXFSZ', () => {})
@@ -43,7 +43,14 @@ async function main(argv: readonly string[]): Promise<number> {
   } catch (given) {
     if (given instanceof Interrupted) return hasLeft ? 0 : given.exitCode
     const error = typedError(given)
+    if (wantsJson(argv)) process.stdout.write(`${JSON.stringify(errorEvent(error))}\n`)
     process.stderr.write(`${describeError(error)}\n`)
     return error instanceof GradpromptError ? error.exitCode : 1
   }
+}
+
+/** Also of arguments that cannot be read: what stands behind `--` is none. */
+function wantsJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--')
+  return argv.slice(0, end === -1 ? undefined : end).includes('--json')
 }

@@ -104,17 +104,20 @@ function readOptions(
   command: Command,
   given: Record<string, unknown>,
   dotted: Readonly<Record<string, string | boolean>>,
-): Pick<Invocation, 'options' | 'flags'> {
+): Pick<Invocation, 'options' | 'flags' | 'flagNames'> {
   const options: Record<string, string | number | boolean | readonly string[]> = {}
   const flags = { ...dotted }
+  const flagNames: Record<string, string> = {}
   for (const option of command.options) {
     const value = givenValue(given, option)
     if (value === undefined) continue
     if (typeof value === 'object') options[option.name] = value
-    else if (option.config !== undefined) flags[option.config] = value
-    else options[option.name] = typeof value === 'string' ? readNumber(option, value) : value
+    else if (option.config !== undefined) {
+      flags[option.config] = value
+      flagNames[option.config] = `--${option.name}`
+    } else options[option.name] = typeof value === 'string' ? readNumber(option, value) : value
   }
-  return { options, flags }
+  return { options, flags, flagNames }
 }
 
 /** Commander keeps `--no-control` as `control: false`, and names in camelCase. */

@@ -1,8 +1,8 @@
 import { readFile, stat } from 'node:fs/promises'
 import { parse as parseValue } from 'yaml'
 import { GradpromptError } from '../errors.js'
-import { alternatives, type OptionSchema, schemasAt } from './options.js'
-import { unknownOption } from './problems.js'
+import { alternatives, type OptionPath, type OptionSchema, schemasAt } from './options.js'
+import { type ConfigOrigin, unknownOption } from './problems.js'
 import { parseYaml } from './yaml.js'
 
 type Mapping = Record<string, unknown>
@@ -49,7 +49,44 @@ export async function loadConfigFile(path: string): Promise<Mapping> {
             : `the ${typeof value} ${String(value)}`,
       expected: 'a mapping of options, such as "data: { train: train.tsv }"',
     })
-  return without(value, ['$schema'])
+  const config = without(value, ['$schema'])
+  places.set(config, option => parsed.lineOf(option))
+  return config
+}
+
+const places = new WeakMap<object, (option: OptionPath) => number | undefined>()
+
+/**
+ * Who says what of a config that flags are laid over, for messages: the file with the line, or the flag.
+ * @param file what `loadConfigFile` has read, and its path
+ * @param named flags by how they were written, where that is not their dotted name: `--steps`
+ */
+export function configOrigin(
+  file: { readonly path: string; readonly config: object } | undefined,
+  flags: Readonly<Mapping>,
+  named: Readonly<Record<string, string>>,
+  root: OptionSchema,
+): ConfigOrigin {
+  const set = Object.keys(flags).map(flag => ({ flag, path: optionPath(root, flag) }))
+  const names = [...(file ? [file.path] : []), ...(set.length > 0 || file === undefined ? ['command line'] : [])]
+  return {
+    name: names.join(' and '),
+    at(path) {
+      const own = set.find(one => one.path.every((key, i) => key === path[i]))
+      if (own !== undefined)
+        return {
+          source: 'command line',
+          option: [named[own.flag] ?? printFlag(own.path), ...path.slice(own.path.length)].join('.'),
+        }
+      if (file === undefined) return undefined
+      // Of what is missing the line is that of the mapping that it is missing in.
+      for (let length = path.length; length > 0; length--) {
+        const line = places.get(file.config)?.(path.slice(0, length))
+        if (line !== undefined) return { source: `${file.path}:${line}` }
+      }
+      return { source: file.path }
+    },
+  }
 }
 
 /**

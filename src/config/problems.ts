@@ -4,18 +4,40 @@ import { knownNames, listOptions, type OptionPath, type OptionSchema, schemasAt 
 
 type Issue = z.core.$ZodIssue
 
+/**
+ * Who says what of a config, for messages: one name for all of it, or what knows of each option whether a file or a flag has set it.
+ */
+export type ConfigSource = string | ConfigOrigin
+
+export interface ConfigOrigin {
+  /** Of the whole. */
+  readonly name: string
+  /** Who has set an option, and how that one calls it; nothing where nobody has. */
+  at(path: OptionPath): { readonly source: string; readonly option?: string } | undefined
+}
+
+export const sourceName = (source: ConfigSource): string => (typeof source === 'string' ? source : source.name)
+
 /** An `invalid-config` error: `source` is the file, `message` names the options. */
 export function invalidConfig(source: string, message: string, details: { found?: string; expected?: string; hint?: string }) {
   return new GradpromptError('invalid-config', `${source}: ${message}`, details)
 }
 
 /** The one problem to mend first, in words: an unknown option before anything that may follow from it. */
-export function configProblem(issues: readonly Issue[], input: unknown, root: OptionSchema, source: string): GradpromptError {
+export function configProblem(
+  issues: readonly Issue[],
+  input: unknown,
+  root: OptionSchema,
+  source: ConfigSource,
+): GradpromptError {
   const issue = issues.map(issue => relevant(issue, input)).sort((a, b) => rank(a) - rank(b))[0]
-  if (issue === undefined) return invalidConfig(source, 'not a config', {})
+  if (issue === undefined) return invalidConfig(sourceName(source), 'not a config', {})
   const path = issue.path.map(key => (typeof key === 'number' ? key : String(key)))
-  if (issue.code === 'unrecognized_keys') return unknownOption(issue.keys[0] ?? '', path, root, input, source)
-  const name = printPath(path)
+  if (issue.code === 'unrecognized_keys') {
+    const [unknown = ''] = issue.keys
+    return unknownOption(unknown, path, root, input, placeOf(source, [...path, unknown]).source)
+  }
+  const { source: place, option: name } = placeOf(source, path)
   const value = valueAt(input, path)
   const described = [path, path.slice(0, -1)].find(part => part.length > 0 && description(root, part, input) !== undefined)
   const details: { found: string; expected: string; hint?: string } = { found: printValue(value), expected: expectation(issue) }
@@ -24,7 +46,12 @@ export function configProblem(issues: readonly Issue[], input: unknown, root: Op
   else if (wantsQuotes(details.expected, value)) details.hint = `put it in quotes: "${printValue(value)}"`
   else if (described !== undefined) details.hint = `${printPath(described)}: ${description(root, described, input)}`
   const what = path.length === 0 ? 'not a config' : value === undefined ? `${name} is missing` : `${name} is not valid`
-  return invalidConfig(source, what, details)
+  return invalidConfig(place, what, details)
+}
+
+function placeOf(source: ConfigSource, path: OptionPath): { source: string; option: string } {
+  const found = typeof source === 'string' ? undefined : source.at(path)
+  return { source: found?.source ?? sourceName(source), option: found?.option ?? printPath(path) }
 }
 
 /** A number or a word that YAML reads as something else, where a text may stand. */

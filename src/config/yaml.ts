@@ -1,4 +1,4 @@
-import { type Document, LineCounter, parseDocument } from 'yaml'
+import { type Document, isNode, LineCounter, parseDocument } from 'yaml'
 
 /**
  * YAML in bounded memory. A parser makes objects of a thousand bytes of what a file writes in two, so what may begin an entry is counted
@@ -16,8 +16,14 @@ export interface YamlProblem {
   readonly cause?: unknown
 }
 
+export interface ParsedYaml {
+  readonly value: unknown
+  /** The line of what stands at a path of keys. */
+  lineOf(path: readonly (string | number)[]): number | undefined
+}
+
 /** The value of a YAML (or JSON) text. @returns the value, or what is wrong with it */
-export function parseYaml(text: string): { readonly value: unknown } | { readonly problem: YamlProblem } {
+export function parseYaml(text: string): ParsedYaml | { readonly problem: YamlProblem } {
   if (countMarks(text) > mostMarks) return { problem: { message: `it has more than ${mostMarks} entries` } }
   const lines = new LineCounter()
   let document: Document.Parsed
@@ -33,7 +39,14 @@ export function parseYaml(text: string): { readonly value: unknown } | { readonl
     return { problem: { message: first.message, line, column: col, cause: first } }
   }
   try {
-    return { value: document.toJS({ maxAliasCount: mostAliases }) as unknown }
+    const value: unknown = document.toJS({ maxAliasCount: mostAliases })
+    return {
+      value,
+      lineOf(path) {
+        const node: unknown = document.getIn(path, true)
+        return isNode(node) && node.range ? lines.linePos(node.range[0]).line : undefined
+      },
+    }
   } catch (cause) {
     return { problem: { message: cause instanceof Error ? cause.message : String(cause), cause } }
   }

@@ -1,7 +1,6 @@
-import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { GradpromptError } from '../errors.js'
+import { hashFile } from '../files.js'
 import { randomGenerator, streams } from '../random.js'
 import { findOverlaps, labelNotices, overlapNotices, preferenceNotices, rowKeys } from './checks.js'
 import { inMemory, type MemoryRows } from './memory-rows.js'
@@ -65,7 +64,7 @@ export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}):
     if (given?.count === 0) throw noRows(part)
     const [file, sha256] = await Promise.all([
       readRecords(given ?? path, { columns: data.columns, task: data.task, needed }),
-      given?.sha256 ?? hashFile(path),
+      given?.sha256 ?? hashOfData(path),
     ])
     // Scoring has the first template alone.
     for (const template of part === 'train' ? templates : templates.slice(0, 1))
@@ -200,10 +199,9 @@ function specialTokens(tokenizer: Encoder): RegExp | undefined {
   return texts.length === 0 ? undefined : new RegExp(texts.map(text => text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')).join('|'))
 }
 
-async function hashFile(path: string): Promise<string> {
-  const hash = createHash('sha256')
+async function hashOfData(path: string): Promise<string> {
   try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array)
+    return await hashFile(path)
   } catch (cause) {
     throw new GradpromptError('file-not-found', `cannot read the data file ${path}`, {
       found: cause instanceof Error ? cause.message : String(cause),
@@ -212,7 +210,6 @@ async function hashFile(path: string): Promise<string> {
       cause,
     })
   }
-  return hash.digest('hex')
 }
 
 const rowsNeeded = (part: Part) =>

@@ -116,7 +116,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
     const readable = soft ? readableText(text.text, soft) : text.text
     return { record, index, ids, maxNewTokens, textKey, key, sample: i, text: readable }
   })
-  await file?.retain(({ index, row }) => index < all.length && (row === undefined || row === hashOf(all[index])))
+  file?.requireOnly(({ index, row }) => index < all.length && (row === undefined || row === hashOf(all[index])))
   const done = new Map<number, RowResult>()
   const finish = async (row: (typeof rows)[number], text: string, finishReason: RowResult['finishReason']) => {
     const { record, index, textKey, key } = row

@@ -42,6 +42,20 @@ export interface Comparison {
   readonly comparisons: readonly PairedComparison[]
 }
 
+/** One condition and another over the same rows. */
+export interface Sides {
+  readonly before: readonly RowResult[]
+  readonly after: readonly RowResult[]
+}
+
+/** How two conditions differ on the same rows; undefined when they are not the same. */
+export function pairedComparison({ before, after }: Sides, seed: number): PairedComparison | undefined {
+  if (before.length === 0 || before.length !== after.length || before.some(({ index }, i) => index !== after[i]!.index))
+    return undefined
+  const condition = (name: string, rows: readonly RowResult[]) => ({ name, seeds: [rows] })
+  return compareConditions([condition('before', before), condition('after', after)], { seed }).comparisons[0]
+}
+
 // So that the quantiles at 2.5 % and 97.5 % are resamples themselves.
 const resamples = 2001
 

@@ -1,5 +1,6 @@
-import { mkdir, stat } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isFile } from '../files.js'
 import { replaceText } from '../store/atomic.js'
 import { type RowResult, readRowResults } from './row-results.js'
 
@@ -33,5 +34,5 @@ export async function readPredictions(
   scoredWith: ScoredWith,
 ): Promise<RowResult[] | undefined> {
   const path = predictionsPath(folder, part, scoredWith)
-  return (await stat(path).catch(() => undefined))?.isFile() ? readRowResults(path) : undefined
+  return (await isFile(path)) ? readRowResults(path) : undefined
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { readText, sizeOf } from '../data/read.js'
 import { shorten } from '../data/readers/records.js'
@@ -64,22 +64,26 @@ export class RowResultFile {
   #file: number
   readonly #rows: Map<number, RowResult>
 
-  private constructor(path: string, file: number, rows: readonly RowResult[]) {
+  readonly #earlier: ReadonlyMap<string, RowResult>
+
+  private constructor(path: string, file: number, rows: readonly RowResult[], earlier: readonly RowResult[]) {
     this.path = path
+    this.#earlier = new Map(earlier.flatMap(row => (row.textKey === undefined ? [] : [[row.textKey, row]])))
     this.#file = file
     this.#rows = new Map(rows.map(row => [row.index, row]))
   }
 
   /**
    * Opens a file, or makes one, with the rows that are finished.
+   * @param earlier rows of other files, whose texts are taken where they are those of rows here
    * @throws GradpromptError `invalid-results`, `cannot-write`
    */
-  static async open(path: string): Promise<RowResultFile> {
+  static async open(path: string, earlier: readonly RowResult[] = []): Promise<RowResultFile> {
     const file = openForAppending(path)
     try {
       mendTail(file)
       const size = fstatSync(file).size
-      return new RowResultFile(path, file, size === 0 ? [] : parseRows(await readText(path, size), path))
+      return new RowResultFile(path, file, size === 0 ? [] : parseRows(await readText(path, size), path), earlier)
     } catch (error) {
       closeSync(file)
       throw error
@@ -95,7 +99,7 @@ export class RowResultFile {
   /** A row whose text is the one that `textKey` stands for, whatever has scored it. */
   generated(index: number, textKey: string): RowResult | undefined {
     const row = this.#rows.get(index)
-    return row?.textKey === textKey ? row : undefined
+    return row?.textKey === textKey ? row : this.#earlier.get(textKey)
   }
 
   /** Appends a row before it returns. A row that is there already is replaced. */
@@ -107,14 +111,9 @@ export class RowResultFile {
     this.#rows.set(row.index, row)
   }
 
-  /** Drops the rows that are not of the data at hand: the file had the name of an evaluation over others. */
-  async retain(belongs: (row: RowResult) => boolean): Promise<void> {
-    const others = this.rows.filter(row => !belongs(row))
-    if (others.length === 0) return
-    for (const { index } of others) this.#rows.delete(index)
-    await replaceText(this.path, this.rows.map(lineOf).join(''))
-    closeSync(this.#file)
-    this.#file = openForAppending(this.path)
+  /** @throws GradpromptError `file-exists` where the file holds rows of other data, which stay as they are */
+  requireOnly(belongs: (row: RowResult) => boolean): void {
+    refuseOthers(this.path, this.rows, belongs)
   }
 
   /** In the order of the data. */
@@ -129,6 +128,25 @@ export class RowResultFile {
   [Symbol.dispose](): void {
     this.close()
   }
+}
+
+/**
+ * Tells before any work whether results may be written to a path: there is nothing, or what stands there is of the same rows.
+ * @throws GradpromptError `file-exists`, `invalid-results` where the file holds something else
+ */
+export async function refuseOtherRows(path: string, belongs: (row: RowResult) => boolean): Promise<void> {
+  const size = (await stat(path).catch(() => undefined))?.size ?? 0
+  if (size > 0) refuseOthers(path, await readRowResults(path), belongs)
+}
+
+function refuseOthers(path: string, rows: readonly RowResult[], belongs: (row: RowResult) => boolean): void {
+  const other = rows.find(row => !belongs(row))
+  if (other === undefined) return
+  throw new GradpromptError('file-exists', `${path} holds the results of other rows`, {
+    found: `row ${other.index + 1}, which is not scored now or holds other text (${rows.length} rows in all)`,
+    expected: 'a file that does not exist, or results of the same rows',
+    hint: 'name another file, or remove this one',
+  })
 }
 
 /**

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { GradpromptError } from '../errors.js'
 import { writeSafetensors } from '../formats/safetensors.js'
 import { hasPeftAdapter, type PeftAdapter, peftAdapter, peftType } from './peft-adapter.js'
+import { type CardOptions, modelCard } from './peft-card.js'
 import type { ExportTarget } from './target.js'
 
 /** Folders that `PeftModel.from_pretrained` loads. What PEFT keeps of a prompt is made in `peft-adapter.ts`. */
@@ -12,9 +13,10 @@ export const peft: ExportTarget = {
   holds: hasPeftAdapter,
   form: peftType,
   severalTasks: true,
-  async write({ prompt, model, baseModel, folder }) {
+  async write({ prompt, model, baseModel, folder, out }) {
     const adapter = await peftAdapter(prompt, model.checkpoint)
-    await writePeft({ adapter, position: prompt.position, baseModel, folder })
+    const { path: basePath } = model.checkpoint
+    await writePeft({ adapter, position: prompt.position, baseModel, basePath, prompt, folder, out })
   },
 }
 
@@ -24,8 +26,14 @@ export interface PeftExport {
   readonly position: 'before-bos' | 'after-bos'
   /** The base model's name for PEFT: a Hub id, or a folder. */
   readonly baseModel: string
+  /** The file or folder that the base model was read from. */
+  readonly basePath?: string | undefined
+  /** For the README: in which template it was learned, and what answers are. */
+  readonly prompt?: CardOptions['prompt']
   /** The folder to write into. */
   readonly folder: string
+  /** What it is called when all is written. */
+  readonly out?: string | undefined
 }
 
 /**
@@ -49,28 +57,7 @@ export async function writePeft(options: PeftExport): Promise<void> {
   }
   await writeSafetensors(join(folder, 'adapter_model.safetensors'), adapter.tensors, { format: 'pt' })
   await writeFile(join(folder, 'adapter_config.json'), `${JSON.stringify(config, null, 2)}\n`)
-  await writeFile(join(folder, 'README.md'), modelCard(options))
-}
-
-function modelCard({ adapter, baseModel }: PeftExport): string {
-  const name = JSON.stringify(baseModel)
-  return `---
-base_model: ${name}
-library_name: peft
-tags:
-- ${adapter.config.peft_type.toLowerCase().replaceAll('_', '-')}
----
-
-A soft prompt (${adapter.config.peft_type}) for ${baseModel}, trained with gradprompt.
-
-\`\`\`python
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
-
-base = AutoModelForCausalLM.from_pretrained(${name})
-model = PeftModel.from_pretrained(base, "path/of/this/folder")
-\`\`\`
-
-\`self-test.json\` holds a few inputs with the greedy tokens and largest logits that they must give.
-`
+  const { basePath, out, prompt } = options
+  const card = { type: adapter.config.peft_type, baseModel, basePath, adapter: out ?? folder, prompt }
+  await writeFile(join(folder, 'README.md'), modelCard(card))
 }

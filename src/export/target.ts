@@ -1,6 +1,8 @@
+import type { Template } from '../data/texts/template.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import type { PromptMethod } from '../prompts/method.js'
+import type { FoundRun } from '../sources/run.js'
 import type { PromptFile } from '../store/prompt-file.js'
 import type { SelfTest } from './self-test.js'
 
@@ -20,6 +22,20 @@ export interface ExportContext {
   /** What was asked for beside the target; only what the target takes. */
   readonly options: TargetOptions
   /** The folder to write into. It gets its own name when all is written, and is gone when something throws. */
+  readonly folder: string
+  /** That name. */
+  readonly out: string
+}
+
+/** What is exported of a search, and where its files go. */
+export interface FoundContext {
+  readonly found: FoundRun
+  /** With the found words where the prompt stands. */
+  readonly template: Template
+  readonly answer: string
+  /** The words of the answers, where these are a closed set that the config names. */
+  readonly labels: readonly string[] | undefined
+  /** As of `ExportContext`. */
   readonly folder: string
 }
 
@@ -52,4 +68,6 @@ export interface ExportTarget {
   readonly severalTasks?: boolean
   /** @throws GradpromptError `not-exportable` where this prompt cannot be written, though its method's prompts can */
   write(context: ExportContext): Promise<void>
+  /** Writes words that a search has found; a target without it takes soft prompts alone. */
+  writeFound?(context: FoundContext): Promise<void>
 }

@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs'
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import type { Dimensions } from './operations/sizes.js'
 import { type CompileOptions, type InputSpec, Program } from './program.js'
 import { asynchronousFunction } from './trace/outputs.js'
@@ -29,6 +30,16 @@ export type InputTensors<Inputs extends Readonly<Record<string, InputSpec>>> = {
     : tf.Tensor
 }
 
+const names = {
+  inputs: true,
+  dims: true,
+  name: true,
+  device: true,
+  threads: true,
+  pack: true,
+  profile: true,
+} satisfies OptionNames<CompileSpec>
+
 /** Names of what a function returns, of each of its branches. */
 type Names<Tensors> = Tensors extends unknown ? keyof Tensors & string : never
 
@@ -47,7 +58,7 @@ type Names<Tensors> = Tensors extends unknown ? keyof Tensors & string : never
  * const { y } = await program.run({ x: new Float32Array(80), w })
  * ```
  *
- * @throws GradpromptError `unsupported-operation`, `unsolved-constant`, `size-branch`, `data-dependent`, `random-while-tracing`,
+ * @throws GradpromptError `unknown-option`, `unsupported-operation`, `unsolved-constant`, `size-branch`, `data-dependent`, `random-while-tracing`,
  *   `foreign-tensor`, `array-too-large`, `no-gradient`, `function-failed`, `asynchronous-function`, `invalid-output`, each with the line of
  *   the function where there is one; `unknown-dimension`, `invalid-dimension`, `invalid-size`, `unbound-dimension`, `device-unavailable`
  */
@@ -60,6 +71,7 @@ export async function compile<
 ): Promise<Program<keyof Inputs & string, Names<Outputs>>> {
   // It would begin to run, and go on when nothing is traced any more.
   if (Object.prototype.toString.call(fn) === '[object AsyncFunction]') throw asynchronousFunction()
+  refuseUnknown('compile', spec, names)
   const { inputs, dims = {}, name = fn.name || 'function', ...options } = spec
   return Program.compile({ name, inputs, dims, fn: given => fn(given as InputTensors<Inputs>) }, options)
 }

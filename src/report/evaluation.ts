@@ -1,13 +1,15 @@
+import { pairedComparison } from '../evaluate/comparison.js'
 import type { MetricValue } from '../evaluate/intervals.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import type { Metrics } from '../evaluate/score.js'
+import type { Verdict } from '../evaluate/verdict.js'
 import { answerTable } from './parts/answers.js'
 import { calibration } from './parts/calibration.js'
 import { confusionMatrix } from './parts/confusion.js'
 import { cost, type Fact, factList, memoryFact, tokenFact } from './parts/cost.js'
 import { count, duration, scaleOf } from './parts/figures.js'
 import { html, type Part } from './parts/html.js'
-import { differenceText, outcomeTable, pairedComparison } from './parts/outcome.js'
+import { differenceText, outcomeTable } from './parts/outcome.js'
 import type { Page, Tile } from './parts/page.js'
 import { metricNames } from './parts/presentation.js'
 import { rowTable } from './parts/rows.js'
@@ -24,6 +26,8 @@ export interface EvaluationReport {
   /** What it is called, beside a control. */
   readonly condition: string
   readonly control?: { readonly name: string; readonly metrics: Metrics; readonly rows: readonly RowResult[] } | undefined
+  /** Against the control. */
+  readonly verdict?: Verdict | undefined
   /** Where answers were generated. */
   readonly generated?: GeneratedAnswers | undefined
   readonly settings: readonly Fact[]
@@ -59,6 +63,7 @@ export function evaluationPage(report: EvaluationReport): Page {
     kind: generated === undefined ? 'evaluation by likelihood' : 'evaluation by generated answers',
     title: name,
     lead: html`<b>${model}</b> on <b>${data}</b>${generated !== undefined && html`, task <b>${generated.task}</b>`}`,
+    verdict: report.verdict,
     tiles: tiles(report),
     sections: [
       {

@@ -1,11 +1,15 @@
+import type { Sides } from '../evaluate/comparison.js'
+import type { KeptEvaluation } from '../evaluate/kept-evaluations.js'
+import type { ScoredPart } from '../evaluate/predictions.js'
 import type { InitialEvent, SearchDevEvent, SearchLoadedEvent, SearchResult, SearchStepEvent } from '../search/run/events.js'
 import type { StoredEvent } from '../store/events.js'
+import { evaluationList } from './evaluations.js'
 import { type Chart, chartPlace, overlaid } from './parts/charts.js'
 import { confusionMatrix } from './parts/confusion.js'
 import { cost, memoryFact, tokenFact } from './parts/cost.js'
 import { bytes, count, duration, number, scaleOf } from './parts/figures.js'
 import { html, type Markup } from './parts/html.js'
-import { differenceText, outcomeTable, type Sides } from './parts/outcome.js'
+import { differenceText, outcomeTable } from './parts/outcome.js'
 import type { Page, Section, Tile } from './parts/page.js'
 import { metricNames, shares } from './parts/presentation.js'
 import { promptTable, promptText } from './parts/prompts.js'
@@ -21,14 +25,18 @@ export interface SearchReport {
   readonly events: readonly StoredEvent[]
   /** Undefined while the search has not ended. */
   readonly result: SearchResult | undefined
-  /** The test rows with the first prompt and with the found one. */
+  /** The rows that both prompts were judged on, with the first and with the found one. */
   readonly rows: Sides
+  /** Which rows these are. */
+  readonly part: ScoredPart
+  /** Of the run, by `gradprompt evaluate`. */
+  readonly evaluations: readonly KeptEvaluation[]
 }
 
 const rowsId = 'table-of-rows'
 
 /** A run that searched a text prompt, as a page. */
-export function searchPage({ name, config, details, events, result, rows }: SearchReport): Page {
+export function searchPage({ name, config, details, events, result, rows, part, evaluations }: SearchReport): Page {
   const steps = events.filter(({ event }) => event === 'step') as unknown as SearchStepEvent[]
   const initial = events.find(({ event }) => event === 'initial') as unknown as InitialEvent | undefined
   const charts = curves(steps, events, initial)
@@ -48,7 +56,7 @@ export function searchPage({ name, config, details, events, result, rows }: Sear
     rows.after.length > 0
       ? {
           id: 'rows',
-          title: 'Rows of test',
+          title: `Rows of ${part}`,
           body: rowTable({
             id: rowsId,
             ...rows,
@@ -57,6 +65,7 @@ export function searchPage({ name, config, details, events, result, rows }: Sear
           }),
         }
       : undefined,
+    { id: 'evaluations', title: 'Evaluations', body: evaluationList(evaluations) },
     { id: 'cost', title: 'Cost', body: costOf(events, steps, result) },
     { id: 'settings', title: 'Settings', body: [warnings(events), settings(config, details)] },
   ]
@@ -65,6 +74,7 @@ export function searchPage({ name, config, details, events, result, rows }: Sear
     kind: 'text prompt',
     title: name,
     lead: html`<b>${type}</b> on <b>${String(config.model)}</b>${result === undefined && '. This search has not ended yet.'}`,
+    verdict: result?.verdict,
     tiles: result === undefined ? [] : tiles(result),
     sections,
     charts,

@@ -1,22 +1,26 @@
+import { pairedComparison } from '../evaluate/comparison.js'
 import type { MetricValue } from '../evaluate/intervals.js'
+import type { KeptEvaluation } from '../evaluate/kept-evaluations.js'
 import type { MovedTokens } from '../evaluate/nearest-tokens.js'
 import type { ScoredPart } from '../evaluate/predictions.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import type { Metrics } from '../evaluate/score.js'
 import type { StoredEvent } from '../store/events.js'
 import type { RunResult } from '../train/events.js'
+import { evaluationList } from './evaluations.js'
 import { calibration } from './parts/calibration.js'
 import { confusionMatrix } from './parts/confusion.js'
 import { cost, memoryFact, type Spent, tokenFact } from './parts/cost.js'
 import { bytes, count, duration, percent, scaleOf } from './parts/figures.js'
 import { html, type Markup, type Part } from './parts/html.js'
 import { learningCurves } from './parts/learning.js'
-import { type Condition, differenceText, outcomeTable, pairedComparison } from './parts/outcome.js'
+import { type Condition, differenceText, outcomeTable } from './parts/outcome.js'
 import type { Page, Section, Tile } from './parts/page.js'
 import { metricNames } from './parts/presentation.js'
 import { rowTable } from './parts/rows.js'
 import { settings, warnings } from './parts/settings.js'
 import { vectors } from './parts/vectors.js'
+import { samplesTable } from './samples.js'
 
 /** The rows of a part, in each condition that they were scored in. */
 export interface PartRows {
@@ -35,6 +39,8 @@ export interface TuneReport {
   readonly result: RunResult | undefined
   readonly moved: readonly MovedTokens[]
   readonly rows: Readonly<Partial<Record<ScoredPart, PartRows>>>
+  /** Of the run, by `gradprompt evaluate`. */
+  readonly evaluations: readonly KeptEvaluation[]
 }
 
 const rowsId = 'table-of-rows'
@@ -45,12 +51,14 @@ const seed = 13
 export function tunePage(report: TuneReport): Page {
   const { name, config, details, events, result, moved, rows } = report
   const curves = learningCurves(events, result?.control.metrics ?? controlOf(events))
+  const samples = samplesTable(events)
   const part: ScoredPart = rows.test ? 'test' : 'dev'
   const shown = result && rows[part]
   const base = result && bases(result, part, shown)[0]
   const sections: (Section | undefined)[] = [
     result && { id: 'result', title: 'Before and after', body: outcome(report, result) },
     curves && { id: 'learning', title: 'Learning', body: curves.markup },
+    samples && { id: 'samples', title: 'Answers on the way', body: samples },
     result && matrix(result, part, shown !== undefined),
     shown && panels(shown, base, part),
     moved.length > 0 ? { id: 'vectors', title: 'What the vectors read as', body: vectors(moved) } : undefined,
@@ -65,6 +73,7 @@ export function tunePage(report: TuneReport): Page {
         labels: result.labels,
       }),
     },
+    { id: 'evaluations', title: 'Evaluations', body: evaluationList(report.evaluations) },
     { id: 'cost', title: 'Cost', body: costOf(events, result, config) },
     { id: 'settings', title: 'Settings', body: [warnings(events), settings(config, details)] },
   ]
@@ -72,6 +81,7 @@ export function tunePage(report: TuneReport): Page {
     kind: 'soft prompt',
     title: name,
     lead: lead(config, result),
+    verdict: result?.verdict,
     tiles: result === undefined ? [] : tiles(report, result),
     sections,
     charts: curves?.charts ?? {},

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { jsonSchemaOf } from '../config/json-schema.js'
 import { type OpenOption, ownSources, withOwnEntries } from '../config/own-entries.js'
-import { configProblem, invalidConfig } from '../config/problems.js'
+import { type ConfigSource, configProblem, invalidConfig, sourceName } from '../config/problems.js'
 import { typedOptions } from '../config/typed-options.js'
 import { checkTask, type TaskConfig, taskShape } from '../data/task-config.js'
 import { fillPrompt, requirePlace } from '../data/texts/prompt-place.js'
@@ -163,9 +163,10 @@ export const needsOf = ({ search }: Pick<SearchConfig, 'search'>): SearchNeeds =
  * Checks a search's config and fills its defaults in.
  * @throws GradpromptError `unknown-option`, `invalid-config`, `no-prompt-place`
  */
-export function parseSearchConfig(input: unknown, { source = 'config' }: { source?: string } = {}): SearchConfig {
+export function parseSearchConfig(input: unknown, { source: given = 'config' }: { source?: ConfigSource } = {}): SearchConfig {
   const parsed = fullSchema().safeParse(input)
-  if (!parsed.success) throw configProblem(parsed.error.issues, input, searchConfigJsonSchema(), source)
+  if (!parsed.success) throw configProblem(parsed.error.issues, input, searchConfigJsonSchema(), given)
+  const source = sourceName(given)
   const config = parsed.data
   requirePlace(config.template)
   if (config.search.batchSize !== undefined && config.search.batchSize > config.search.questions)

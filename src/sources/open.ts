@@ -1,10 +1,12 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { DataNotice } from '../data/readers/reader.js'
 import type { RunTask } from '../data/task-config.js'
 import { type AnswerEnd, resolveAnswerEnd } from '../data/texts/answer-end.js'
 import type { Encoder } from '../data/texts/encoder.js'
 import { fillPrompt } from '../data/texts/prompt-place.js'
 import { GradpromptError } from '../errors.js'
+import { exists } from '../files.js'
 import type { ActivePrompt, SoftPrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { type PromptFile, readPrompt } from '../store/prompt-file.js'
@@ -22,7 +24,7 @@ export type PromptGiven = LearnedRun | SearchedRun | PromptFile | SoftPrompt | {
 interface SearchedRun {
   readonly folder: string
   readonly config: RunTask
-  readonly result: FoundPrompt & { readonly initial?: FoundPrompt }
+  readonly result: FoundPrompt & { readonly initial?: FoundPrompt; readonly verdict?: { readonly text: string } }
 }
 
 /** A prompt, opened: what is known of it without its model. */
@@ -39,6 +41,10 @@ export interface PromptSource {
   readonly found?: FoundRun | undefined
   /** A plain instruction. */
   readonly text?: string | undefined
+  /** The model that an adapter names as its own: a path, or an id of the Hub. */
+  readonly base?: string | undefined
+  /** To be said before it is used: that its run has not ended. */
+  readonly notice?: DataNotice | undefined
   /**
    * What acts on a model by vectors; undefined where words do, or nothing.
    * @throws GradpromptError `model-mismatch`, `not-a-prompt`, `unknown-method`
@@ -59,7 +65,8 @@ export async function openPrompt(given: PromptGiven, options: OpenOptions = {}):
   if ('data' in given) return { kind: 'vectors', active: async model => activeRows(given, model) }
   if ('result' in given && 'prompt' in given.result && 'ids' in given.result) {
     const { folder, config, result } = given
-    return foundSource({ folder, config, prompt: result.prompt, ids: result.ids, initial: result.initial })
+    const { prompt, ids, initial, verdict } = result
+    return foundSource({ folder, config, prompt, ids, initial, verdict: verdict?.text })
   }
   if ('folder' in given) return learnedSource(given as LearnedRun, options)
   return { kind: 'vectors', file: given as PromptFile, active: model => loadPrompt(given as PromptFile, model, options) }
@@ -73,15 +80,17 @@ async function openPath(path: string, options: OpenOptions): Promise<PromptSourc
     })
   }
   if (!found.isDirectory()) return openPrompt(await readPrompt(path), options)
-  if ((await stat(join(path, 'adapter_config.json')).catch(() => undefined)) !== undefined) {
-    const { readPeftAdapter } = await import('./peft-adapter.js')
+  if (await exists(join(path, 'adapter_config.json'))) {
+    const { adapterBase, readPeftAdapter } = await import('./peft-adapter.js')
     // The width is the model's to say, and the model is not there yet.
-    return { kind: 'vectors', active: model => readPeftAdapter(path, model.checkpoint) }
+    return { kind: 'vectors', base: await adapterBase(path), active: model => readPeftAdapter(path, model.checkpoint) }
   }
   const container = await containerIn(path)
   if (container !== undefined) return openPrompt(await readPrompt(container), options)
   const run = await openRun(path)
-  return run.isSearch ? foundSource(await readFoundRun(run)) : learnedSource(await readLearnedRun(path), options)
+  return run.isSearch
+    ? foundSource(await readFoundRun(run))
+    : learnedSource(await readLearnedRun(path, { unfinished: true }), options)
 }
 
 /**
@@ -111,9 +120,10 @@ export async function readPromptAt(path: string): Promise<PromptFile> {
 
 const nothing = async (): Promise<undefined> => undefined
 
-const learnedSource = ({ folder, config, prompt }: LearnedRun, options: OpenOptions): PromptSource => ({
+const learnedSource = ({ folder, config, prompt, notice }: LearnedRun, options: OpenOptions): PromptSource => ({
   kind: 'vectors',
   folder,
+  notice,
   task: config,
   file: prompt,
   active: model => loadPrompt(prompt, model, options),
@@ -122,6 +132,7 @@ const learnedSource = ({ folder, config, prompt }: LearnedRun, options: OpenOpti
 const foundSource = (found: FoundRun): PromptSource => ({
   kind: 'found',
   folder: found.folder,
+  notice: found.notice,
   task: { ...found.config, template: fillPrompt(found.config.template, found.prompt) },
   found,
   active: nothing,

@@ -32,6 +32,18 @@ const configSchema = z.discriminatedUnion('peft_type', [
   z.object({ peft_type: z.literal('ADAPTION_PROMPT'), adapter_layers: size, adapter_len: size }),
 ])
 
+/** The model that an adapter says it was learned on, where it says one. */
+export async function adapterBase(folder: string): Promise<string | undefined> {
+  const text = await readFile(join(folder, 'adapter_config.json'), 'utf8').catch(() => '{}')
+  try {
+    const { base_model_name_or_path: base } = (JSON.parse(text) ?? {}) as { base_model_name_or_path?: unknown }
+    return typeof base === 'string' && base !== '' ? base : undefined
+  } catch {
+    // What is wrong with the file is said when it is read.
+    return undefined
+  }
+}
+
 /**
  * Reads an adapter folder that PEFT wrote. What PEFT stores of P-tuning and CPT are plain rows, so they act as prompt tuning's.
  *

@@ -1,10 +1,13 @@
-import { readFile, stat } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { storedConfig } from '../config/stored.js'
+import type { DataNotice } from '../data/readers/reader.js'
 import { parseRunTask, type RunTask } from '../data/task-config.js'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, shellWord } from '../errors.js'
+import { exists } from '../files.js'
 import { type PromptFile, readPrompt } from '../store/prompt-file.js'
 import { openRun, type Run } from '../store/run-folder.js'
+import { checkpointPrompt } from './checkpoint-prompt.js'
 import { loadTaskEntries } from './task-entries.js'
 
 /** What a run came to, read from its folder: vectors that were learned, or words that were found. */
@@ -14,6 +17,8 @@ export interface LearnedRun {
   readonly folder: string
   readonly config: RunTask
   readonly prompt: PromptFile
+  /** What is to be said of it: that it has not ended. */
+  readonly notice?: DataNotice | undefined
 }
 
 /** Words and their tokens. */
@@ -28,33 +33,48 @@ export interface FoundRun extends FoundPrompt {
   readonly config: RunTask
   /** What the search began with; absent before it has ended. */
   readonly initial?: FoundPrompt | undefined
+  /** How it compares with that, in a sentence. */
+  readonly verdict?: string | undefined
+  /** What is to be said of it: that it has not ended. */
+  readonly notice?: DataNotice | undefined
 }
 
 /**
+ * @param options.unfinished take the best checkpoint of a run that has not ended; whoever asks for it says the `notice`
  * @throws GradpromptError `not-a-run`, `run-corrupt`, `not-a-soft-prompt` (a search), `run-not-finished`, `unknown-option`,
  *   `invalid-config`
  */
-export async function readLearnedRun(folder: string): Promise<LearnedRun> {
+export async function readLearnedRun(
+  folder: string,
+  { unfinished: takesUnfinished = false }: { readonly unfinished?: boolean } = {},
+): Promise<LearnedRun> {
   const run = await openRun(folder)
   refuseSearch(run)
-  return { folder, config: await taskOf(run), prompt: await learnedPrompt(run) }
+  const config = await taskOf(run)
+  if (takesUnfinished && (await run.readResult()) === undefined) {
+    const found = await checkpointPrompt(run)
+    if (found !== undefined) return { folder, config, prompt: found.prompt, notice: unfinished(run, found) }
+  }
+  return { folder, config, prompt: await learnedPrompt(run) }
 }
 
 /** @throws GradpromptError `run-not-finished`, and as `readPrompt` */
 export async function learnedPrompt({ folder, promptPath }: Pick<Run, 'folder' | 'promptPath'>): Promise<PromptFile> {
-  if ((await stat(promptPath).catch(() => undefined)) === undefined) throw notFinished(folder, 'a run', 'prompt.safetensors')
+  if (!(await exists(promptPath))) throw notFinished(folder, 'a run', 'prompt.safetensors')
   return readPrompt(promptPath)
 }
 
 /** @throws GradpromptError `run-not-finished`, `run-corrupt`, `unknown-option`, `invalid-config` */
-export async function readFoundRun(run: Pick<Run, 'folder' | 'config' | 'readResult'>): Promise<FoundRun> {
+export async function readFoundRun(run: Pick<Run, 'folder' | 'config' | 'isSearch' | 'readResult'>): Promise<FoundRun> {
   const { folder } = run
   const config = await taskOf(run)
   const path = join(folder, 'prompt.json')
   const text = await readFile(path, 'utf8').catch(() => undefined)
   if (text === undefined) throw notFinished(folder, 'a search', 'prompt.json')
-  const result = (await run.readResult()) as { initial?: FoundPrompt } | undefined
-  return { folder, config, ...foundIn(text, path), initial: result?.initial }
+  const result = (await run.readResult()) as { initial?: FoundPrompt; verdict?: { text?: string } } | undefined
+  const { step, ...found } = foundIn(text, path)
+  const notice = result === undefined ? unfinished(run, { step, isBest: true }) : undefined
+  return { folder, config, ...found, initial: result?.initial, verdict: result?.verdict?.text, notice }
 }
 
 /** @throws GradpromptError `not-a-soft-prompt` where a run has searched for words */
@@ -63,18 +83,31 @@ export function refuseSearch({ folder, isSearch }: Pick<Run, 'folder' | 'isSearc
   throw new GradpromptError('not-a-soft-prompt', `${folder} has searched for a text prompt`, {
     found: 'a run of gradprompt search',
     expected: 'a run of gradprompt tune',
-    hint: `what it found is words, which stand in any text as they are: gradprompt inspect ${folder}; gradprompt evaluate ${folder} scores them`,
+    hint: `what it found is words, which stand in any text as they are: gradprompt inspect ${shellWord(folder)}; gradprompt evaluate ${shellWord(folder)} scores them`,
   })
 }
 
 const taskOf = async ({ folder, config }: Pick<Run, 'folder' | 'config'>) =>
   parseRunTask(await loadTaskEntries(storedConfig(config), folder), join(folder, 'config.yaml'))
 
-function foundIn(text: string, path: string): FoundPrompt {
+/** A run that was stopped, or is under way, is used all the same; but never without a word. */
+function unfinished(
+  { folder, isSearch }: Pick<Run, 'folder' | 'isSearch'>,
+  { step, isBest }: { readonly step: number | undefined; readonly isBest: boolean },
+): DataNotice {
+  const what = isSearch ? 'the best prompt so far' : isBest ? 'its best checkpoint so far' : 'its last checkpoint'
+  const at = step === undefined ? '' : `, of step ${step}`
+  return {
+    code: 'unfinished-run',
+    message: `${folder} has not ended: what is used is ${what}${at}; gradprompt resume ${shellWord(folder)} goes on`,
+  }
+}
+
+function foundIn(text: string, path: string): FoundPrompt & { readonly step?: number } {
   try {
-    const { prompt, ids } = JSON.parse(text) as { prompt?: unknown; ids?: unknown }
+    const { prompt, ids, step } = JSON.parse(text) as { prompt?: unknown; ids?: unknown; step?: unknown }
     if (typeof prompt === 'string' && Array.isArray(ids) && ids.every(Number.isSafeInteger))
-      return { prompt, ids: ids as number[] }
+      return { prompt, ids: ids as number[], ...(typeof step === 'number' && { step }) }
   } catch {}
   throw new GradpromptError('run-corrupt', `${path} cannot be read`, { expected: 'the prompt that a search has found' })
 }
@@ -83,5 +116,5 @@ const notFinished = (folder: string, what: string, file: string) =>
   new GradpromptError('run-not-finished', `${folder} has no prompt yet`, {
     found: `${what} that was stopped`,
     expected: `${file} in it`,
-    hint: `gradprompt resume ${folder}`,
+    hint: `gradprompt resume ${shellWord(folder)}`,
   })

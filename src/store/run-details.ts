@@ -26,6 +26,8 @@ export interface RunDetails {
   readonly modules?: Readonly<Record<string, string>>
   /** Memory budget in bytes: it decides how batches are cut, and so the order of sums. */
   readonly memory: number
+  /** When, as ISO 8601. */
+  readonly began: string
 }
 
 /** @param name the model as the config has it */
@@ -43,6 +45,7 @@ export function runDetails(
     ...(answerEnd && { answerEnd }),
     ...(Object.keys(modules).length > 0 && { modules }),
     memory: model.memory.budget,
+    began: new Date().toISOString(),
   }
 }
 

@@ -1,10 +1,12 @@
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GradpromptError, refuseFullDisk } from '../errors.js'
+import { GradpromptError, refuseFullDisk, shellWord } from '../errors.js'
+import { exists, isFile } from '../files.js'
 import { isTemporary, replaceText } from './atomic.js'
 import { type Checkpoint, CheckpointStore } from './checkpoints.js'
 import { EventLog, type RunEvent, type StoredEvent } from './events.js'
 import { acquireLock, type Lock, lockHolder } from './lock.js'
+import { pathsFrom, withFoundPaths } from './run-paths.js'
 
 const configName = 'config.yaml'
 const detailsName = 'run.json'
@@ -35,7 +37,7 @@ const maxTextBytes = 16 * 2 ** 20
 export class Run {
   /** The folder's path as the user gave it. */
   readonly folder: string
-  /** As parsed from YAML: not validated. */
+  /** As parsed from YAML: not validated. Files that it names are where they are now. */
   readonly config: unknown
   /** The content of `run.json`, when there is one. */
   readonly details: unknown
@@ -141,7 +143,7 @@ export class Run {
  */
 export async function createRun(
   out: string | undefined,
-  { config, name, details, parent = 'runs' }: { config: unknown; name: string; details?: unknown; parent?: string },
+  { config, name, details, parent = 'runs' }: { config: unknown; name: string; details?: object; parent?: string },
 ): Promise<Run> {
   const { folder, isNew } = out === undefined ? await newFolder(parent, name) : await givenFolder(out)
   let lock: Lock | undefined
@@ -152,10 +154,12 @@ export async function createRun(
     await refuseOccupied(folder)
     mine = isNew
     await mkdir(join(folder, checkpointsName), { recursive: true })
-    await replaceText(join(folder, detailsName), `${JSON.stringify(details ?? {}, null, 2)}\n`)
+    const paths = await pathsFrom(folder, config)
+    const known = { ...details, ...(Object.keys(paths).length > 0 && { paths }) }
+    await replaceText(join(folder, detailsName), `${JSON.stringify(known, null, 2)}\n`)
     // The config comes last: with it the folder is a run.
     await writeConfig(folder, config)
-    return new Run(folder, config, details ?? {}, lock)
+    return new Run(folder, config, known, lock)
   } catch (error) {
     if (mine) await rm(folder, { recursive: true, force: true })
     await lock?.release()
@@ -180,7 +184,7 @@ export async function refuseOccupied(folder: string): Promise<void> {
     throw new GradpromptError('run-exists', `${folder} already holds a run`, {
       found: join(folder, configName),
       expected: 'a folder that does not exist, or an empty one',
-      hint: `gradprompt resume ${folder}, or another --out`,
+      hint: `gradprompt resume ${shellWord(folder)}, or another --out`,
     })
   }
   // What a run leaves that was killed before it had a config is no one's work.
@@ -220,12 +224,15 @@ export async function openRun(folder: string, { write = false }: { write?: boole
     }
     const details = await readJson(join(folder, detailsName))
     if (lock !== undefined) await removeTemporaries(folder)
-    return new Run(folder, config, details, lock)
+    return new Run(folder, await withFoundPaths(config, folder, details), details, lock)
   } catch (error) {
     await lock?.release()
     throw error
   }
 }
+
+/** Whether a process works on a run. */
+export const isRunning = async (folder: string): Promise<boolean> => (await lockHolder(join(folder, lockName))) !== undefined
 
 async function newFolder(parent: string, name: string): Promise<{ folder: string; isNew: true }> {
   const plainName = name.replace(/[^\p{L}\p{N}_.-]+/gu, '-').replace(/^[.-]+/, '') || 'run'
@@ -300,18 +307,6 @@ function parseText(path: string, text: string, parse: (text: string) => unknown)
     })
   }
 }
-
-const isFile = (path: string): Promise<boolean> =>
-  stat(path).then(
-    found => found.isFile(),
-    () => false,
-  )
-
-const exists = (path: string): Promise<boolean> =>
-  stat(path).then(
-    () => true,
-    () => false,
-  )
 
 function asUserError(error: unknown, folder: string): unknown {
   const { code } = error as NodeJS.ErrnoException

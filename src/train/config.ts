@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { jsonSchemaOf } from '../config/json-schema.js'
 import { type OpenOption, ownSources, withOwnEntries } from '../config/own-entries.js'
-import { configProblem, invalidConfig } from '../config/problems.js'
+import { type ConfigSource, configProblem, invalidConfig, sourceName } from '../config/problems.js'
 import { checkTask, checkTurns, hasDev, taskShape, template, turnsOf } from '../data/task-config.js'
 import { compileTemplate } from '../data/texts/template.js'
 import { aggregates } from '../data/texts/verbalizer.js'
@@ -108,6 +108,11 @@ const train = z.strictObject({
   bucket: z.boolean().default(false).describe('make batches of rows of similar length'),
   truncate: z.boolean().default(false).describe('cut the text of a row that is longer than the context; otherwise an error'),
   evaluateEvery: count.optional().describe('steps between dev evaluations'),
+  samples: z
+    .int()
+    .min(0)
+    .default(3)
+    .describe('of free text: dev rows that are answered at each dev evaluation, to be looked at; 0: none'),
   earlyStopping: earlyStopping.optional().describe('stop when dev no longer improves'),
   keep: z.enum(['best', 'last']).optional().describe('the checkpoint that becomes the result; best when there is a dev set'),
   checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
@@ -115,9 +120,11 @@ const train = z.strictObject({
 
 const { evaluate, seed, device, threads, memory, out, ...task } = taskShape
 
+const defaultMethod = { type: 'prompt-tuning' } as const
+
 export const configSchema = z.strictObject({
   ...task,
-  method: z.discriminatedUnion('type', methodSchemas).prefault({ type: 'prompt-tuning' }).describe('what is learned'),
+  method: z.discriminatedUnion('type', methodSchemas).prefault(defaultMethod).describe('what is learned'),
   train: train.prefault({}).describe('how it is learned'),
   verbalizer: z
     .strictObject({
@@ -190,7 +197,7 @@ function fullSchema(): typeof configSchema {
   if (known?.version === version) return known.schema
   const method = z
     .discriminatedUnion('type', allMethodSchemas() as typeof methodSchemas)
-    .prefault({ type: 'prompt-tuning' })
+    .prefault(defaultMethod)
     .describe(configSchema.shape.method.description!)
   const loss = z
     .discriminatedUnion('type', allLossSchemas() as unknown as typeof lossSchemas)
@@ -205,16 +212,27 @@ function fullSchema(): typeof configSchema {
   return known.schema
 }
 
+/** Options of a method that is not named are those of the default one. */
+function withMethodType(input: unknown): unknown {
+  const method = typeof input === 'object' && input !== null && 'method' in input ? input.method : undefined
+  if (typeof method !== 'object' || method === null || Array.isArray(method) || 'type' in method) return input
+  return { ...(input as object), method: { ...defaultMethod, ...method } }
+}
+
+/** How a method's parameters start, where it has a choice. */
+const initOf = (method: Parsed['method']) => ('init' in method ? method.init : undefined)
+
 /**
  * Checks a config and fills its defaults in.
- * @param source what the messages call it: a file's path, or by default `config`
+ * @param source what the messages call it: a file's path, what knows who has set which option, or by default `config`
  * @throws GradpromptError `unknown-option` (with the nearest known option) or `invalid-config` (with the option's path)
  */
-export function parseConfig(input: unknown, { source = 'config' }: { source?: string } = {}): Config {
-  const parsed = fullSchema().safeParse(input)
-  if (!parsed.success) throw configProblem(parsed.error.issues, input, configJsonSchema(), source)
+export function parseConfig(input: unknown, { source = 'config' }: { source?: ConfigSource } = {}): Config {
+  const given = withMethodType(input)
+  const parsed = fullSchema().safeParse(given)
+  if (!parsed.success) throw configProblem(parsed.error.issues, given, configJsonSchema(), source)
   const config = parsed.data
-  checkTogether(config, source)
+  checkTogether(config, sourceName(source))
   const { train } = config
   if (train.steps === undefined) train.epochs ??= 1
   if (train.optimizer === 'adamw') {
@@ -256,7 +274,7 @@ function checkTogether(config: Parsed, source: string): void {
       `train.regularization.temperature (${regularization.temperature}) and train.distillation.temperature (${distillation.temperature}) differ`,
       'compare with both teachers at one temperature',
     )
-  if (distillation?.from === sourcePrompt && !('init' in config.method && config.method.init?.type === 'runs'))
+  if (distillation?.from === sourcePrompt && initOf(config.method)?.type !== 'runs')
     refuse(
       `train.distillation.from: ${sourcePrompt} needs method.init.type: runs`,
       'start from a run (method.init), or name the run that teaches (train.distillation.from)',
@@ -284,7 +302,7 @@ function checkTogether(config: Parsed, source: string): void {
       'method.type: soft-template needs soft tokens in template',
       'write them where they are to stand: {soft:3} or {soft:"It was"}',
     )
-  if ('init' in config.method && config.method.init?.type === 'labels' && data.labels === undefined)
+  if (initOf(config.method)?.type === 'labels' && data.labels === undefined)
     refuse('method.init.type: labels needs data.labels', 'give the label words: data.labels: { "0": negative, "1": positive }')
   for (const [i, one] of (train.templates ?? []).entries()) checkTurns(one, `train.templates.${i}`, source)
 }

@@ -1,4 +1,5 @@
 import type { Evaluation, Metrics } from '../evaluate/score.js'
+import type { Verdict } from '../evaluate/verdict.js'
 import type { CheckpointEvent, WarningEvent } from '../store/events.js'
 
 /** A condition of the base model, without anything learned, on the rows that the prompt is scored on. */
@@ -27,6 +28,8 @@ export interface RunResult {
   /** The test rows, scored once. */
   readonly test?: Evaluation
   readonly control: Control
+  /** Against the base model, in words; of the test rows where there are some, otherwise of dev. Absent where nothing was scored. */
+  readonly verdict?: Verdict
   /** Numbers that were learned. */
   readonly parameters: number
   /** Optimiser steps done. */
@@ -88,9 +91,33 @@ export interface DevEvent {
   readonly seconds: number
 }
 
+/** Of free text, at a dev evaluation: what the prompt as it stands makes of a few dev rows. */
+export interface SamplesEvent {
+  readonly event: 'samples'
+  readonly step: number
+  readonly samples: readonly Sample[]
+}
+
+export interface Sample {
+  /** What the row says. */
+  readonly input: string
+  /** What it should be answered with. */
+  readonly answer: string
+  /** What was generated, greedily. */
+  readonly text: string
+}
+
 export type ResultEvent = { readonly event: 'result' } & RunResult
 
-export type GradpromptEvent = LoadedEvent | ControlEvent | StepEvent | DevEvent | CheckpointEvent | WarningEvent | ResultEvent
+export type GradpromptEvent =
+  | LoadedEvent
+  | ControlEvent
+  | StepEvent
+  | DevEvent
+  | SamplesEvent
+  | CheckpointEvent
+  | WarningEvent
+  | ResultEvent
 
 /** How far a scoring of rows has come. */
 export interface ScoringProgress {

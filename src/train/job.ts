@@ -6,6 +6,7 @@ import { splitRecords } from '../data/split.js'
 import { drawTemplate, exampleRows, type Task, taskRows } from '../data/task.js'
 import { resolveAnswerEnd } from '../data/texts/answer-end.js'
 import { countWords, weightGradient, wordParameter } from '../data/texts/verbalizer.js'
+import { shellWord } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import { type ScoredPart, writePredictions } from '../evaluate/predictions.js'
 import type { RowResult } from '../evaluate/row-results.js'
@@ -27,7 +28,9 @@ import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress
 import { type FrozenRows, frozenRowsOf, type RowPlace } from './frozen-rows.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
 import { learnedAnswers, runLosses, termsOf } from './losses.js'
+import { sampleAnswers } from './samples.js'
 import { totalSteps } from './schedule.js'
+import { runVerdict } from './verdict.js'
 
 const wordLearningRate = 0.05
 
@@ -127,7 +130,7 @@ export function runJob(job: Job, session: TuneSession): Promise<{ result: RunRes
     () => learnAndScore(job, session),
     () => ({
       message: `stopped after step ${job.state.step} of ${job.steps}`,
-      hint: `gradprompt resume ${session.folder}`,
+      hint: `gradprompt resume ${shellWord(session.folder)}`,
     }),
   )
 }
@@ -169,8 +172,8 @@ async function learnAndScore(job: Job, session: TuneSession) {
   })
   if (job.truncated > 0)
     emit({ event: 'warning', code: 'rows-truncated', message: `the text of ${job.truncated} rows was cut to fit the context` })
-  // What the vectors read as before the first step is shown beside what they come to.
-  if (state.step === 0 && prompt.method.inputRows) await writePrompt(join(folder, startName), promptFile(job))
+  // What the vectors read as before the first step is shown beside what they come to; and it says what checkpoints are of.
+  if (state.step === 0) await writePrompt(join(folder, startName), promptFile(job))
   const control = await devControl(job, session, keepControl, scoring('base model'))
 
   const { train } = config
@@ -204,6 +207,7 @@ async function learnAndScore(job: Job, session: TuneSession) {
     groups: job.answers > 1 ? job.answers : undefined,
     beside: weights && learnWords,
     evaluate: task.scored.length > 0 ? evaluateDev : undefined,
+    sample: task.labels === undefined && train.samples > 0 ? () => sampleAnswers(job, signal) : undefined,
     writeCheckpoint: checkpoint => session.writeCheckpoint(checkpoint),
     emit,
     elapsed,
@@ -231,9 +235,12 @@ async function learnAndScore(job: Job, session: TuneSession) {
   const learned = promptFile(job)
   await writePrompt(session.promptPath, learned)
   const { step: _, ...dev } = kept ?? { step: 0, metrics: {}, rows: 0 }
+  const { instruction } = control
+  const verdict = await runVerdict(folder, hasTest ? 'test' : 'dev', { instruction, seed: config.seed })
   const result: RunResult = {
     ...dev,
     ...(test && { test: summary(test.evaluated) }),
+    ...(verdict && { verdict }),
     control: { ...control, ...(testControl && { test: testControl.scores }) },
     parameters,
     steps: state.step,

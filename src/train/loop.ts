@@ -10,7 +10,7 @@ import type { Checkpoint, NamedTensor } from '../store/checkpoints.js'
 import { type Average, type AverageState, createAverage } from './average.js'
 import type { Config } from './config.js'
 import { createEarlyStopping, type EarlyStoppingState } from './early-stopping.js'
-import type { GradpromptEvent } from './events.js'
+import type { GradpromptEvent, Sample } from './events.js'
 import { clipByGlobalNorm, createOptimizer, type Optimizer } from './optimizers.js'
 import { scheduleFactor } from './schedule.js'
 
@@ -56,6 +56,8 @@ export interface LearningOptions {
   readonly beside?: ((step: number) => Promise<ReadonlyMap<string, Float32Array>>) | undefined
   /** Scores the prompt as it stands on the dev rows, where there are some. */
   readonly evaluate: (() => Promise<Evaluation>) | undefined
+  /** Answers a few dev rows with the prompt as it stands, where that is to be looked at. */
+  readonly sample?: (() => Promise<readonly Sample[]>) | undefined
   readonly writeCheckpoint: (checkpoint: Checkpoint) => Promise<void>
   readonly emit: (event: GradpromptEvent) => void
   /** Seconds since the run began, over all the times it was resumed. */
@@ -180,6 +182,8 @@ async function evaluateDev(state: LearningState, options: LearningOptions): Prom
     state.stopping = stopping.state
   }
   emit({ event: 'dev', step, metrics, best: improved, rows: evaluation.rows, seconds: elapsed() })
+  const samples = (await options.sample?.()) ?? []
+  if (samples.length > 0) emit({ event: 'samples', step, samples })
   return improved
 }
 

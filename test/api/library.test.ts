@@ -24,6 +24,7 @@ test('what the package exports', () => {
     'runEagerly',
     'search',
     'serve',
+    'summarizeRuns',
     'tune',
     'writeReport',
   ])

@@ -1,4 +1,5 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
@@ -6,7 +7,7 @@ import { parse, stringify } from 'yaml'
 import { cliReference } from '../../scripts/docs.js'
 import { commands } from '../../src/cli/commands.js'
 import { temporaryFolder, toyConfig } from '../train/toy.js'
-import { command } from './command.js'
+import { command, program } from './command.js'
 
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
@@ -164,6 +165,78 @@ test('init writes what tune takes, and overwrites nothing', async () => {
   const again = await command(['init', 'task'], { cwd })
   expect(again.code).toBe(2)
   expect(again.stderr).toContain('error[file-exists]')
+})
+
+test('init in a folder whose name has spaces prints a command that can be pasted', async () => {
+  const cwd = join(folder, 'init-spaces')
+  mkdirSync(cwd)
+  const { stdout } = await command(['init', "my task's"], { cwd })
+  const [, printed] = /next: gradprompt (.*)/.exec(stdout)!
+  const dry = spawnSync(`"$NODE" "$PROGRAM" ${printed} --dry-run --json`, {
+    ...{ cwd, shell: true, encoding: 'utf8' },
+    env: { ...process.env, NODE: process.execPath, PROGRAM: program },
+  })
+  expect(dry.status).toBe(0)
+  expect(JSON.parse(dry.stdout)).toMatchObject({ event: 'dry-run', rows: { train: 32 } })
+})
+
+test('an error names the flag, or the file and the line, that says what is wrong', async () => {
+  const path = configFile('wrong.yaml', { ...toyConfig(folder), seed: -1 })
+  const line =
+    readFileSync(path, 'utf8')
+      .split('\n')
+      .findIndex(text => text.startsWith('seed')) + 1
+  const file = await command(['tune', '--config', path, '--dry-run'])
+  expect(file.stderr).toContain(`error[invalid-config]: ${path}:${line}: seed is not valid`)
+  const short = await command(['tune', '--config', path, '--seed', '1', '--batch-size', '0', '--dry-run'])
+  expect(short.stderr).toContain('error[invalid-config]: command line: --batch-size is not valid')
+  const dotted = await command(['tune', '--config', path, '--seed', '1', '--train.learning-rate', '-1', '--dry-run'])
+  expect(dotted.stderr).toContain('command line: --train.learning-rate is not valid')
+  const unknown = configFile('unknown.yaml', { ...toyConfig(folder), sead: 1 })
+  const named = await command(['tune', '--config', unknown, '--dry-run'])
+  expect(named.stderr).toMatch(/unknown\.yaml:\d+: there is no option sead/)
+})
+
+test('options of a method that is not named are those of the default one', async () => {
+  const { method: _, ...config } = toyConfig(folder)
+  const path = configFile('no-method.yaml', config)
+  const { code, lines } = await command(['tune', '--config', path, '--method.num-virtual-tokens', '3', '--dry-run', '--json'])
+  expect(code).toBe(0)
+  expect(lines[0]).toMatchObject({ method: 'prompt-tuning', numVirtualTokens: 3 })
+})
+
+test('with --json an error is an event, too', async () => {
+  const missing = await command(['tune', '--config', 'no-such.yaml', '--json'])
+  expect(missing.code).toBe(2)
+  expect(missing.lines).toEqual([
+    expect.objectContaining({ event: 'error', code: 'file-not-found', exitCode: 2, expected: 'a YAML or JSON file' }),
+  ])
+  expect(missing.stderr).toContain('error[file-not-found]')
+  const usage = await command(['resume', '--json', '--step', '3'])
+  expect(usage.lines.at(-1)).toMatchObject({ event: 'error', code: 'unknown-option', hint: 'did you mean --steps?' })
+})
+
+test('a model of the cache of the Hub is called by its id', async () => {
+  const hub = join(folder, 'hub')
+  const model = join(hub, 'models--some-one--tiny-model')
+  const snapshot = 'a'.repeat(40)
+  cpSync('test/fixtures/models/llama-gqa', join(model, 'snapshots', snapshot), { recursive: true })
+  mkdirSync(join(model, 'refs'))
+  writeFileSync(join(model, 'refs', 'main'), snapshot)
+  const { lines } = await command(['inspect', 'some-one/tiny-model', '--json'], { env: { HF_HUB_CACHE: hub } })
+  expect(lines[0]).toMatchObject({ kind: 'model', name: 'some-one/tiny-model' })
+})
+
+test('runs lists the runs of a folder, and none where there are none', async () => {
+  const none = await command(['runs'], { cwd: folder })
+  expect(none).toMatchObject({ code: 0, stdout: 'no runs in runs\n' })
+  const missing = await command(['runs', join(folder, 'nowhere')])
+  expect(missing.code).toBe(2)
+  mkdirSync(join(folder, 'broken', 'run'), { recursive: true })
+  writeFileSync(join(folder, 'broken', 'run', 'config.yaml'), 'x: 1\n')
+  const broken = await command(['runs', join(folder, 'broken'), '--html', '--json'])
+  expect(broken.lines.map(({ event }) => event)).toEqual(['warning', 'result'])
+  expect(readFileSync(join(folder, 'broken', 'runs.html'), 'utf8')).toContain('What cannot be read')
 })
 
 test('init writes what search takes', async () => {

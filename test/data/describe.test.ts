@@ -8,6 +8,7 @@ import { describeData, lengthsOf } from '../../src/data/describe/describe.js'
 import { learnedRows } from '../../src/data/describe/evaluated.js'
 import { completeTexts, suggestTask } from '../../src/data/describe/suggest.js'
 import { readRecords, tableOf } from '../../src/data/read.js'
+import { readTask } from '../../src/data/task.js'
 import { findLabels } from '../../src/data/texts/labels.js'
 import { parseConfig } from '../../src/train/config.js'
 import { problemOf } from '../support/problem.js'
@@ -150,8 +151,9 @@ describe('rows in memory', () => {
     const train = file('train.csv', 'text,label\na,x\nb,y\nc,x\n')
     const texts = { template: '{text}', answer: ' {label}' }
     const config = parseConfig({ ...texts, data: { train } })
+    const learnedFrom = async () => (await readTask(config)).train
     const { records } = await readRecords(file('dev.csv', 'text,label\na,y\nz,x\n'))
-    expect(await learnedRows(config, records, texts)).toEqual([
+    expect(await learnedRows(learnedFrom, records, texts)).toEqual([
       {
         code: 'overlapping-rows',
         message:
@@ -159,6 +161,6 @@ describe('rows in memory', () => {
       },
     ])
     rmSync(train)
-    expect(await learnedRows(config, records, texts)).toEqual([])
+    expect(await learnedRows(learnedFrom, records, texts)).toEqual([])
   })
 })

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { evaluateByGeneration } from '../../src/evaluate/by-generation.js'
-import { RowResultFile, readRowResults } from '../../src/evaluate/row-results.js'
+import { RowResultFile } from '../../src/evaluate/row-results.js'
 import { loadScorer, type Scorer } from '../../src/evaluate/scorer.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { problemOf } from '../support/problem.js'
@@ -49,13 +49,15 @@ test('rows that are finished are not done again, even when the last line was tor
   expect((await evaluateByGeneration({ ...films, model, results: other, maxNewTokens: 2 })).resumed).toBe(0)
   other.close()
 
-  // Another file of the same name.
+  // Rows of another file: those that are there stay.
+  const before = readFileSync(path)
   const fewer = join(folder, 'fewer.tsv')
   writeFileSync(fewer, readFileSync(films.data, 'utf8').split('\n').slice(0, 3).join('\n'))
   const third = await RowResultFile.open(path)
-  const { results } = await evaluateByGeneration({ ...films, model, data: fewer, results: third })
+  const refused = evaluateByGeneration({ ...films, model, data: fewer, results: third })
+  expect(await problemOf(refused)).toMatchObject({ code: 'file-exists' })
   third.close()
-  expect(await readRowResults(path)).toEqual(results)
+  expect(readFileSync(path)).toEqual(before)
 }, 120_000)
 
 test('another scorer, and one that was changed, score the texts that are there', async () => {

@@ -17,7 +17,7 @@ import {
 } from '../../src/evaluate/row-results.js'
 import { applyScorer, loadScorer } from '../../src/evaluate/scorer.js'
 import { gsm8k } from '../../src/evaluate/tasks/index.js'
-import { problemOf } from '../support/problem.js'
+import { problem, problemOf } from '../support/problem.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'gradprompt-results-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -81,13 +81,23 @@ describe('RowResultFile', () => {
     )
   })
 
-  test('rows of other data go, those that stay and what is appended then can be read', async () => {
+  test('rows of other data stay as they are: the file is refused', async () => {
     const path = file(lines(result(0, 'k'), result(1, 'k'), result(2, 'k')))
-    const opened = await RowResultFile.open(path)
-    await opened.retain(({ index }) => index !== 1)
-    opened.append(result(3, 'k'))
-    opened.close()
-    expect((await readRowResults(path)).map(({ index }) => index)).toEqual([0, 2, 3])
+    using opened = await RowResultFile.open(path)
+    opened.requireOnly(() => true)
+    expect(problem(() => opened.requireOnly(({ index }) => index !== 1))).toMatchObject({
+      code: 'file-exists',
+      found: expect.stringContaining('row 2'),
+    })
+    expect((await readRowResults(path)).map(({ index }) => index)).toEqual([0, 1, 2])
+  })
+
+  test('texts of another file are taken where they are those of a row here', async () => {
+    const known = { ...result(7, 'other'), textKey: 'same text', text: 'said before' }
+    using opened = await RowResultFile.open(file(lines(result(0, 'k'))), [known])
+    expect(opened.generated(3, 'same text')).toEqual(known)
+    expect(opened.generated(0, 'no such text')).toBeUndefined()
+    expect(opened.rows).toHaveLength(1)
   })
 
   test('results that are never resumed take the place of those before', async () => {

@@ -1,8 +1,10 @@
 import { compareConditions } from '../../src/evaluate/comparison.js'
 import type { RowResult } from '../../src/evaluate/row-results.js'
+import { verdictOf } from '../../src/evaluate/verdict.js'
 import { comparisonPage } from '../../src/report/comparison.js'
 import { evaluationPage } from '../../src/report/evaluation.js'
 import type { Page } from '../../src/report/parts/page.js'
+import { runsPage } from '../../src/report/runs.js'
 import { searchPage } from '../../src/report/search.js'
 import { type TuneReport, tunePage } from '../../src/report/tune.js'
 import type { JudgedPrompt, SearchResult } from '../../src/search/run/events.js'
@@ -54,6 +56,7 @@ export const tuneReport: TuneReport = {
     })),
     { event: 'dev', step: 3, metrics: { accuracy: metric, [hostile]: metric }, seconds: 6 },
     { event: 'warning', code: 'rows-truncated', message: hostile },
+    { event: 'samples', step: 3, samples: [{ input: hostile, answer: 'wanted', text: hostile }] },
   ],
   result: {
     metrics: { accuracy: metric, [hostile]: metric },
@@ -64,6 +67,7 @@ export const tuneReport: TuneReport = {
     ],
     labels,
     control: { metrics: { accuracy: weak }, plain: { metrics: { accuracy: metric } }, instruction: hostile },
+    verdict: verdictOf({ name: hostile, rows: rows(0) }, { name: 'the base model', rows: rows(2) }, { seed: 1, rowsOf: 'dev' })!,
     parameters: 11_520,
     steps: 3,
     bestStep: 3,
@@ -73,6 +77,22 @@ export const tuneReport: TuneReport = {
   },
   moved: [{ row: 0, start: nearest(0, hostile), end: nearest(0, ' good'), cosine: 0.83 }],
   rows: { dev: { tuned: rows(0), control: rows(2), plain: rows(1) } },
+  evaluations: [
+    { name: `a ${hostile}`, key: 'k', data: hostile, settings: { instruction: hostile }, outcome: undefined },
+    {
+      name: 'test',
+      key: 'l',
+      data: 'test.tsv',
+      settings: { seed: '13' },
+      outcome: {
+        ended: '2026-01-01T00:00:00.000Z',
+        rows: 40,
+        condition: 'tuned',
+        metrics: { accuracy: metric },
+        control: { name: hostile, metrics: { accuracy: weak } },
+      },
+    },
+  ],
 }
 
 const judged = (prompt: string, objective: number): JudgedPrompt => ({
@@ -150,6 +170,28 @@ const generated: RowResult[] = [
 /** A page of each kind, made of texts that would break out of anything that does not escape them. */
 export const pages: Readonly<Record<string, Page>> = {
   tune: tunePage(tuneReport),
+  runs: runsPage({
+    name: hostile,
+    runs: ['finished', 'stopped'].map((state, i) => ({
+      name: `run ${i} ${hostile}`,
+      ...{
+        kind: 'tune',
+        state,
+        method: `method-${i}`,
+        model: hostile,
+        data: hostile,
+        steps: 10 * i,
+        evaluations: i,
+        hasReport: true,
+      },
+      ...(i === 0 && {
+        metric: { ...metric, name: 'accuracy', of: 'dev' },
+        verdict: 'better' as const,
+        began: '2026-01-01T00:00:00.000Z',
+      }),
+    })),
+    unreadable: [{ folder: hostile, error: new Error(hostile) }],
+  }),
   search: searchPage({
     name: 'search',
     config: { search: { type: 'gcg' }, model: hostile },
@@ -163,6 +205,8 @@ export const pages: Readonly<Record<string, Page>> = {
     ],
     result: searchResult,
     rows: { before, after },
+    part: 'test',
+    evaluations: [],
   }),
   evaluation: evaluationPage({
     name: 'gsm8k',

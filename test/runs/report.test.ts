@@ -1,10 +1,12 @@
 import { Script } from 'node:vm'
 import { describe, expect, test } from 'vitest'
+import { wilsonInterval } from '../../src/evaluate/intervals.js'
 import { reliabilityBins } from '../../src/report/parts/calibration.js'
+import { classFigures } from '../../src/report/parts/confusion.js'
 import { html, trusted } from '../../src/report/parts/html.js'
 import { pageHtml } from '../../src/report/parts/page.js'
 import { tunePage } from '../../src/report/tune.js'
-import { pages, tuneReport } from './report-data.js'
+import { hostile, pages, tuneReport } from './report-data.js'
 
 const plotting = { script: 'globalThis.plotted = 1', style: '.u { }' }
 const textOf = (name: string) => pageHtml(pages[name]!, plotting)
@@ -13,14 +15,15 @@ describe.each(Object.keys(pages))('the page of %s', name => {
   test('has nothing from data as markup or script', () => {
     const page = textOf(name)
     expect(page).not.toContain('<img')
-    expect(page.match(/<\/script>/g)!.length).toBe(page.match(/<script>/g)!.length)
+    expect(page.match(/<\/script>/g)!.length).toBe(page.match(/<script[ >]/g)!.length)
     expect(page).toContain('&lt;img')
   })
 
   test('needs no network, and its scripts parse', () => {
     const page = textOf(name)
     expect(page).toContain("default-src 'none'")
-    expect(page).not.toMatch(/\ssrc="|href="(?!#)|@import|url\(/)
+    // What is linked stands beside the page.
+    expect(page).not.toMatch(/\ssrc="|href="(?!#|[^":/]+\/)|@import|url\(/)
     for (const [, script] of page.matchAll(/<script>([\s\S]*?)<\/script>/g)) expect(() => new Script(script!)).not.toThrow()
   })
 
@@ -73,6 +76,46 @@ test('an evaluation by generation says which rule found what, and marks where', 
   expect(page).toMatch(/last-number<\/th>.*?<\/span>2<\/td>/s)
   expect(page).toMatch(/no rule<\/th>.*?<\/span>1<\/td>/s)
   expect(page).toContain('ended by the budget')
+})
+
+test('each class has its precision and recall', () => {
+  const [first, second, third] = classFigures([
+    [8, 2, 0],
+    [4, 6, 0],
+    [0, 0, 0],
+  ])
+  expect(first).toMatchObject({ rows: 10, predicted: 12, right: 8, f1: 16 / 22 })
+  expect(first!.precision!.value).toBeCloseTo(8 / 12)
+  expect(first!.recall).toEqual({ value: 0.8, ...wilsonInterval(8, 10) })
+  expect(second!.recall!.value).toBeCloseTo(0.6)
+  expect(third).toMatchObject({ rows: 0, predicted: 0, precision: undefined, recall: undefined, f1: 0 })
+  expect(textOf('tune')).toContain('each class, with 95 % intervals')
+})
+
+test('rows, curves and prompts can be saved and copied', () => {
+  const page = textOf('tune')
+  const data = /<script type="application\/json" id="table-of-rows-data">([\s\S]*?)<\/script>/.exec(page)![1]!
+  const saved = JSON.parse(data) as Record<string, unknown>[]
+  expect(saved).toHaveLength(40)
+  expect(saved[0]).toMatchObject({ row: 1, text: hostile, correct: false, beforeCorrect: true })
+  expect(page).toContain('data-save="table-of-rows-data" data-kind="csv"')
+  expect(page).toContain('data-save="loss" data-kind="json"')
+  expect(textOf('search')).toContain('data-copy="a found prompt"')
+})
+
+test('the verdict stands at the top, and evaluations and answers on the way are listed', () => {
+  const page = textOf('tune')
+  expect(page.indexOf('class="verdict')).toBeLessThan(page.indexOf('class="tiles"'))
+  expect(page).toContain('<a href="evaluations/test.html">test</a>')
+  expect(page).toContain('not ended')
+  expect(page).toContain('Answers on the way')
+})
+
+test('the list of runs can be sorted by what stands in its columns', () => {
+  const page = textOf('runs')
+  expect(page.match(/class="sort"/g)).toHaveLength(10)
+  expect(page).toContain('data-sort="0.9"')
+  expect(page).toMatch(/href="run%200[^"]*\/report\.html"/)
 })
 
 test('a comparison shows only the settings that differ', () => {

@@ -11,12 +11,14 @@ import type { RowResult } from '../../evaluate/row-results.js'
 import type { Choice, Evaluation, Metrics } from '../../evaluate/score.js'
 import type { OwnScorer } from '../../evaluate/scorer.js'
 import type { OwnTask } from '../../evaluate/tasks/index.js'
+import { type Verdict, verdictOf } from '../../evaluate/verdict.js'
 import type { WeightWidth } from '../../generate/programs.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
 import type { PromptGiven } from '../../sources/open.js'
 import type { ConfigInput } from '../../train/config.js'
+import type { Scored } from './subject.js'
 
 /**
  * Scoring a prompt, a plain instruction or the bare model: the library's `evaluate`, which the command line calls. How an answer is
@@ -123,6 +125,8 @@ export interface EvaluateResult extends Evaluation {
   readonly results: readonly RowResult[]
   /** With `control`: the base model, or the prompt that a search began with, on the same rows. */
   readonly control?: EvaluatedControl | undefined
+  /** Against the control, in words. */
+  readonly verdict?: Verdict | undefined
   /** Where answers were generated. */
   readonly generated?: GeneratedFigures | undefined
   /** Where each row's result was written. */
@@ -227,22 +231,40 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
     ...firstOf(options, config),
     onProgress: share => options.onProgress?.(Math.floor(99 * share), 100, 'weights'),
   })
-  const scored = await (await judgeOf(options, subject.source.found?.config.search?.extractor !== undefined))(
-    used.model,
-    subject,
-    options,
-  )
+  const judge = await judgeOf(options, subject.source.found?.config.search?.extractor !== undefined)
+  const { placeOf } = await import('./place.js')
+  const place = await placeOf(subject, options, used.model)
+  let scored: Scored
+  try {
+    scored = withVerdict(await judge(used.model, subject, options, place), subject.seed)
+  } catch (error) {
+    await place.drop()
+    throw error
+  }
   const { finish } = await import('./page.js')
-  const report = await finish(used.model, subject, options, scored)
+  const report = await finish(used.model, subject, options, scored, place)
   return {
     model: used.model.name,
     data: subject.dataName,
     ...scored.result,
     metrics: chosen(scored.result.metrics, options.metrics),
-    ...(subject.paths.rows !== undefined && { rowsFile: subject.paths.rows }),
+    ...(place.rows !== undefined && { rowsFile: place.rows }),
     ...(report !== undefined && { report }),
   }
 }
+
+/** Whether it is better than its control, where it has one. */
+function withVerdict(scored: Scored, seed: number): Scored {
+  const { condition, results, control } = scored.result
+  if (control === undefined) return scored
+  const judged = { name: spoken(condition), rows: results }
+  const verdict = verdictOf(judged, { name: spoken(control.name), rows: control.results }, { seed, rowsOf: 'scored' })
+  return verdict === undefined ? scored : { ...scored, result: { ...scored.result, verdict } }
+}
+
+/** A condition as a sentence calls it. */
+const spoken = (condition: string): string =>
+  condition === 'tuned' ? 'the tuned prompt' : `the ${condition.replace(/, instructed$/, ' with its instruction')}`
 
 async function judgeOf(options: EvaluateOptions, reasons: boolean) {
   if (generating.some(name => options[name] !== undefined && options[name] !== false))

@@ -6,16 +6,24 @@ import { loadScorer, type Scorer } from '../../evaluate/scorer.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { EvaluateOptions } from './evaluate.js'
+import { warnOfOverlapIn } from './overlap.js'
+import type { Place } from './place.js'
 import { endOf, type Scored, type Subject } from './subject.js'
 
 /** Answers that are generated, read by rules and scored; a row that is finished is not done again. */
-export async function byGeneration(model: LanguageModel, subject: Subject, options: EvaluateOptions): Promise<Scored> {
-  const { source, data, template, answer, columns, labels, instruction, seed, batchSize, paths } = subject
+export async function byGeneration(
+  model: LanguageModel,
+  subject: Subject,
+  options: EvaluateOptions,
+  place: Place,
+): Promise<Scored> {
+  const { source, data, template, answer, columns, labels, instruction, seed, batchSize } = subject
   const { examples, shots, scorer, task, maxNewTokens, temperature, limit, signal } = options
   const weights = options.weights ?? learnedIn(subject)
   // A benchmark says itself where its answers end.
   const isLearned = typeof subject.answerEnd === 'object' || options.answerEnd !== undefined
-  using results = paths.rows === undefined ? undefined : await RowResultFile.open(paths.rows)
+  await warnOfOverlapIn(subject, options.onWarning)
+  using results = place.rows === undefined ? undefined : await RowResultFile.open(place.rows, await place.earlier())
   const { metrics, rows, seconds, unextracted, cut, rules, filters, errors, ...evaluated } = await evaluateByGeneration({
     ...{ model, data, template, answer, columns, labels, instruction, seed, batchSize },
     ...{ task, maxNewTokens, temperature, weights, limit, signal },

@@ -1,4 +1,3 @@
-import { learnedRows } from '../../data/describe/evaluated.js'
 import type { DataRecord } from '../../data/readers/records.js'
 import { RowBuilder } from '../../data/rows/rows.js'
 import { limitRecords } from '../../data/split.js'
@@ -17,10 +16,17 @@ import { promptWordWeights } from '../../sources/prompt.js'
 import { openRun } from '../../store/run-folder.js'
 import type { RunResult } from '../../train/events.js'
 import type { EvaluateOptions } from './evaluate.js'
+import { warnOfOverlap } from './overlap.js'
+import { keepsOthers, type Place } from './place.js'
 import { endOf, missing, recordsOf, type Scored, type Subject } from './subject.js'
 
 /** Answers judged by the likelihood of their whole text, beside a control on the same rows. */
-export async function byLikelihood(model: LanguageModel, subject: Subject, options: EvaluateOptions): Promise<Scored> {
+export async function byLikelihood(
+  model: LanguageModel,
+  subject: Subject,
+  options: EvaluateOptions,
+  place: Place,
+): Promise<Scored> {
   const { source, config, seed, instruction } = subject
   const template = subject.template ?? missing('template')
   const answer = subject.answer ?? missing('answer')
@@ -33,12 +39,13 @@ export async function byLikelihood(model: LanguageModel, subject: Subject, optio
         aggregate: subject.aggregate,
       })
   if (options.onWarning !== undefined) {
-    const learned = config && source.found === undefined ? await learnedRows(config, all, { template, answer }) : []
-    for (const warning of [...(notice ? [notice] : []), ...learned]) options.onWarning(warning)
+    if (notice !== undefined) options.onWarning(notice)
+    await warnOfOverlap(subject, all, { template, answer }, options.onWarning)
   }
   const places = new Map(all.map((record, i) => [record, i]))
   const records = limitRecords(all, options.limit, seed)
   refuseAborted(options.signal)
+  await keepsOthers(place, all, records)
   const prompt = await source.active(model)
   const rows: Rows = { model, answer, labels, records, places, subject, options }
   const isVectors = source.kind === 'vectors'

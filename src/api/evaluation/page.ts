@@ -3,11 +3,12 @@ import { basename, dirname, resolve } from 'node:path'
 import { writeRowResults } from '../../evaluate/row-results.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { evaluationPage } from '../../report/evaluation.js'
-import type { Fact } from '../../report/parts/cost.js'
+import { refreshEvaluations } from '../../report/evaluations.js'
 import { writePage } from '../../report/parts/page.js'
 import { peakMemory } from '../../store/environment.js'
 import type { EvaluateOptions } from './evaluate.js'
-import type { Scored, Subject } from './subject.js'
+import type { Place } from './place.js'
+import { type Scored, type Subject, settingsOf } from './subject.js'
 
 /**
  * Writes what an evaluation leaves behind, where files for it are given: each row's result, and the page.
@@ -19,45 +20,24 @@ export async function finish(
   subject: Subject,
   options: EvaluateOptions,
   { result, generated }: Scored,
+  place: Place,
 ): Promise<string | undefined> {
-  const { paths, source, name, dataName: data } = subject
+  const { source, dataName: data } = subject
+  const { name } = place
   // Rows with generated answers stand there already, each since it was finished.
-  if (paths.rows !== undefined && generated === undefined) await writeRowResults(paths.rows, result.results)
-  if (paths.report === undefined) return undefined
-  const { metrics, results: rows, labels, confusion, condition, control, seconds } = result
-  await mkdir(dirname(resolve(paths.report)), { recursive: true })
+  if (place.rows !== undefined && generated === undefined) await writeRowResults(place.rows, result.results)
+  await place.keep(result)
+  if (place.report === undefined) return undefined
+  const { metrics, results: rows, labels, confusion, condition, control, verdict, seconds } = result
+  await mkdir(dirname(resolve(place.report)), { recursive: true })
   const page = evaluationPage({
     name: source.folder === undefined ? name : `${basename(resolve(source.folder))} · ${name}`,
-    ...{ model: model.name, data, metrics, rows, labels, confusion, condition, generated, seconds },
+    ...{ model: model.name, data, metrics, rows, labels, confusion, condition, verdict, generated, seconds },
     control: control && { ...control, rows: control.results },
     settings: settingsOf(subject, options),
     peakMemory: peakMemory(),
   })
-  await writePage(paths.report, page)
-  return paths.report
-}
-
-function settingsOf({ source, template, answer, answerEnd, seed }: Subject, options: EvaluateOptions): Fact[] {
-  const { prompt, task, instruction, choose, limit, examples, shots, scorer, maxNewTokens, temperature } = options
-  const texts = typeof template === 'string' ? template : template?.map(({ role, content }) => `${role}: ${content}`).join('\n')
-  const named = (value: unknown) => (typeof value === 'string' ? value : value === undefined ? undefined : 'given by the program')
-  const given: (readonly [string, unknown])[] = [
-    ['prompt', source.folder ?? (typeof prompt === 'string' ? prompt : undefined)],
-    ['template', task === undefined ? texts : undefined],
-    ['answer', task === undefined ? answer : undefined],
-    [
-      'answer ends',
-      task === undefined ? (typeof answerEnd === 'string' ? answerEnd : (answerEnd.learned?.text ?? 'none')) : undefined,
-    ],
-    ['instruction', instruction],
-    ['chosen by', choose],
-    ['rows at most', limit],
-    ['seed', seed],
-    ['examples', named(examples)],
-    ['shots', shots],
-    ['scorer', named(scorer)],
-    ['maxNewTokens', maxNewTokens],
-    ['temperature', temperature],
-  ]
-  return given.flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)] as const]))
+  await writePage(place.report, page)
+  if (source.folder !== undefined && options.keep === true) await refreshEvaluations(source.folder)
+  return place.report
 }

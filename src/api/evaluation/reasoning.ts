@@ -5,15 +5,26 @@ import { taskConfig } from '../../search/config.js'
 import { evaluateReasoned, refuseUnread } from '../../search/run/judge.js'
 import { searchConfigOf } from '../runs/configs.js'
 import type { EvaluateOptions } from './evaluate.js'
+import { warnOfOverlap } from './overlap.js'
+import { keepsOthers, type Place } from './place.js'
 import { recordsOf, type Scored, type Subject } from './subject.js'
 
 /** A prompt of a search over reasoning is judged as the search did: the model reasons, and the extractor asks. */
-export async function byReasoning(model: LanguageModel, subject: Subject, options: EvaluateOptions): Promise<Scored> {
+export async function byReasoning(
+  model: LanguageModel,
+  subject: Subject,
+  options: EvaluateOptions,
+  place: Place,
+): Promise<Scored> {
   refuseUnread(options)
   const { seed, batchSize } = subject
   const { folder, config: stored, prompt, ids, initial } = subject.source.found!
   const config = await searchConfigOf({ folder, config: stored })
-  const records = limitRecords(await recordsOf(subject, taskConfig(config, prompt)), options.limit, seed)
+  const texts = taskConfig(config, prompt)
+  const all = await recordsOf(subject, texts, options.onWarning)
+  await warnOfOverlap(subject, all, texts, options.onWarning)
+  const records = limitRecords(all, options.limit, seed)
+  await keepsOthers(place, all, records)
   const prompts = [ids, ...(options.control === true && initial !== undefined ? [initial.ids] : [])]
   const started = performance.now()
   const [found, first] = await evaluateReasoned({ ...config, seed }, model, records, prompts, {

@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import { defaultSeed } from '../../config/call-options.js'
 import { inMemory, type MemoryRows, readMemoryRows, takeRows } from '../../data/memory-rows.js'
 import { readRecords } from '../../data/read.js'
@@ -8,7 +7,8 @@ import type { RunTask } from '../../data/task-config.js'
 import { type AnswerEnd, resolveAnswerEnd } from '../../data/texts/answer-end.js'
 import type { Encoder } from '../../data/texts/encoder.js'
 import { type LabelWords, promptLabels } from '../../data/texts/labels.js'
-import type { Template } from '../../data/texts/template.js'
+import { compileMessages } from '../../data/texts/rendering.js'
+import { compileTemplate, type Template } from '../../data/texts/template.js'
 import type { Aggregate } from '../../data/texts/verbalizer.js'
 import { GradpromptError } from '../../errors.js'
 import { evaluationName } from '../../evaluate/by-generation.js'
@@ -43,7 +43,6 @@ export interface Subject {
   readonly batchSize: number | undefined
   /** What the evaluation is called. */
   readonly name: string
-  readonly paths: { readonly rows: string | undefined; readonly report: string | undefined }
 }
 
 /** What a way of judging comes to. */
@@ -56,7 +55,8 @@ export interface Scored {
 /** @throws GradpromptError `missing-option`, `invalid-option`, and as `openPrompt` and `parseConfig` do */
 export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
   const source = await openPrompt(options.prompt, options)
-  const { file, folder, kind } = source
+  const { file, folder, kind, notice } = source
+  if (notice !== undefined) options.onWarning?.(notice)
   const isGiven = options.config !== undefined && kind !== 'found'
   const given = isGiven ? parseConfig(await loadConfigEntries(options.config)) : undefined
   const config: RunTask | undefined = given ?? source.task
@@ -71,12 +71,10 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
   }
   const dataName = typeof data === 'string' ? data : inMemory
   const name = evaluationName(dataName, typeof options.task === 'object' ? options.task.name : options.task).replaceAll(' ', '-')
-  const inRun = (extension: string) =>
-    options.keep === true && folder !== undefined ? join(folder, 'evaluations', name + extension) : undefined
   return {
     source,
     config,
-    modelGiven: options.model ?? config?.model ?? missing('model'),
+    modelGiven: options.model ?? config?.model ?? source.base ?? missing('model'),
     data: typeof data === 'string' ? data : await takeRows(data, 'rows'),
     dataName,
     template: options.template ?? (file?.template as Template | undefined) ?? config?.template,
@@ -90,7 +88,6 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
     seed: options.seed ?? file?.seed ?? config?.seed ?? defaultSeed,
     batchSize: options.batchSize ?? config?.evaluate.batchSize,
     name,
-    paths: { rows: options.rows ?? inRun('.jsonl'), report: options.report ?? inRun('.html') },
   }
 }
 
@@ -119,10 +116,62 @@ export async function recordsOf(
 ): Promise<readonly DataRecord[]> {
   const options = { columns, task: config?.data.task, needed: namedColumns(texts) }
   if (typeof data !== 'string') return (await readMemoryRows(data, options)).records
-  const file = await readRecords(data, options)
-  requireTaskColumns(texts, file, data)
-  for (const notice of file.notices) onWarning?.(notice)
-  return file.records
+  try {
+    const file = await readRecords(data, options)
+    requireTaskColumns(texts, file, data)
+    for (const notice of file.notices) onWarning?.(notice)
+    return file.records
+  } catch (error) {
+    if (isAboutColumns(error)) await refuseUnlabelled(data, texts)
+    throw error
+  }
+}
+
+const isAboutColumns = (error: unknown) =>
+  error instanceof GradpromptError && ['missing-column', 'header-mismatch'].includes(error.code)
+
+/** @throws GradpromptError `no-labels` where a file has all that is asked, and nothing of what is answered */
+async function refuseUnlabelled(path: string, texts: { readonly template: Template; readonly answer: string }): Promise<void> {
+  const file = await readRecords(path).catch(() => undefined)
+  if (file === undefined) return
+  const asked = compileMessages(texts.template).columns
+  const answers = compileTemplate(texts.answer).columns.filter(column => !asked.includes(column))
+  const has = (column: string) => file.columns.includes(column)
+  if (answers.length === 0 || !asked.every(has) || answers.some(has)) return
+  throw new GradpromptError('no-labels', `${path} has no labels, which an evaluation compares with`, {
+    found: `the columns ${file.columns.map(column => JSON.stringify(column)).join(', ')}`,
+    expected: `${answers.map(column => JSON.stringify(column)).join(', ')} beside them: the right answer of each row`,
+    hint: 'rows without labels are answered, and not scored, by gradprompt generate --prompt RUN --input FILE --output ANSWERS.jsonl',
+  })
+}
+
+/** What a call has set, and what of the run's own decides, by name. */
+export function settingsOf(
+  { source, template, answer, answerEnd, seed }: Subject,
+  options: EvaluateOptions,
+): (readonly [name: string, value: string])[] {
+  const { prompt, task, instruction, choose, limit, examples, shots, scorer, maxNewTokens, temperature } = options
+  const texts = typeof template === 'string' ? template : template?.map(({ role, content }) => `${role}: ${content}`).join('\n')
+  const named = (value: unknown) => (typeof value === 'string' ? value : value === undefined ? undefined : 'given by the program')
+  const given: (readonly [string, unknown])[] = [
+    ['prompt', source.folder ?? (typeof prompt === 'string' ? prompt : undefined)],
+    ['template', task === undefined ? texts : undefined],
+    ['answer', task === undefined ? answer : undefined],
+    [
+      'answer ends',
+      task === undefined ? (typeof answerEnd === 'string' ? answerEnd : (answerEnd.learned?.text ?? 'none')) : undefined,
+    ],
+    ['instruction', instruction],
+    ['chosen by', choose],
+    ['rows at most', limit],
+    ['seed', seed],
+    ['examples', named(examples)],
+    ['shots', shots],
+    ['scorer', named(scorer)],
+    ['maxNewTokens', maxNewTokens],
+    ['temperature', temperature],
+  ]
+  return given.flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)] as const]))
 }
 
 /** @throws GradpromptError `missing-option` */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, stat } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { installedVersion } from '../../code-identity.js'
 import { columnsGiven } from '../../data/columns-given.js'
@@ -10,6 +10,7 @@ import { isObject } from '../../data/readers/json-text.js'
 import { originOf } from '../../data/readers/records.js'
 import { readStandardInput, standardInput } from '../../data/record-stream.js'
 import { GradpromptError, refuseFullDisk } from '../../errors.js'
+import { exists } from '../../files.js'
 import { answerRows } from '../../generate/answer-rows.js'
 import { writtenChoices } from '../../generate/choices.js'
 import { framed } from '../../generate/framing.js'
@@ -97,7 +98,7 @@ const meantIn = (row: Readonly<Record<string, unknown>>, meant: Readonly<Record<
 const version = installedVersion('onnxruntime-node')
 
 async function refuseExisting(output: string): Promise<void> {
-  if ((await stat(output).catch(() => undefined)) === undefined) return
+  if (!(await exists(output))) return
   throw new GradpromptError('file-exists', `there is already a file ${output}`, {
     found: output,
     expected: 'a new name: nothing is overwritten',

@@ -1,3 +1,4 @@
+import type { DataNotice } from '../../data/readers/reader.js'
 import { type AnswerStops, stopsOf } from '../../data/texts/answer-end.js'
 import { promptTokenizer } from '../../data/texts/soft-tokens.js'
 import type { Tokenizer } from '../../formats/tokenizer.js'
@@ -22,7 +23,7 @@ import { promptsByTask } from '../../sources/prompt.js'
 type ProgressFunction = (done: number, total: number, what: string) => void
 
 export interface EngineSettings extends ModelSettings {
-  /** A model or its name; by default that of the first prompt's run, or the bundled one. */
+  /** A model or its name; by default that of the first prompt's run, that which an adapter names, or the bundled one. */
   readonly model?: LanguageModel | string | undefined
   /** `auto`, the default: exact (`fp32`) wherever that fits comfortably. `stored` is 8 bits or less: faster, and some answers differ. */
   readonly weights?: WeightChoice | undefined
@@ -30,6 +31,8 @@ export interface EngineSettings extends ModelSettings {
   readonly batchSize?: number | undefined
   /** Whether tokens are guessed from what stands before them: the same answers in fewer steps, but for rounding. By default true. */
   readonly promptLookup?: boolean | undefined
+  /** Hears, before anything is computed, what is to be said of a prompt: that its run has not ended. */
+  readonly onWarning?: ((warning: DataNotice) => void) | undefined
 }
 
 /** A prompt under which texts are answered. */
@@ -66,9 +69,11 @@ export async function useEngine(
   sources: ReadonlyMap<string, PromptSource>,
   { prepared, onProgress }: { readonly prepared?: string; readonly onProgress?: ProgressFunction | undefined } = {},
 ): Promise<UsedEngine> {
-  const { weights, batchSize, promptLookup } = settings
+  const { weights, batchSize, promptLookup, onWarning } = settings
+  for (const { notice } of sources.values()) if (notice !== undefined) onWarning?.(notice)
   const task = [...sources.values()].find(source => source.task !== undefined)?.task
-  const used = await useModel(settings.model ?? task?.model ?? bundledModel, {
+  const base = [...sources.values()].find(source => source.base !== undefined)?.base
+  const used = await useModel(settings.model ?? task?.model ?? base ?? bundledModel, {
     ...firstOf(settings, task),
     onProgress: share => onProgress?.(Math.floor(99 * share), 100, 'weights'),
   })

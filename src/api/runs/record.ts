@@ -1,6 +1,7 @@
-import { readdir, stat } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError } from '../../errors.js'
+import { isFile } from '../../files.js'
 import type { SearchConfig } from '../../search/config.js'
 import type { SearchEvent, SearchResult } from '../../search/run/events.js'
 import { type FoundPrompt, readFoundRun } from '../../sources/run.js'
@@ -100,9 +101,3 @@ const eventsOf =
   <Event>(run: Run) =>
   async (): Promise<Event[]> =>
     (await run.readEvents()) as unknown as Event[]
-
-const isFile = (path: string): Promise<boolean> =>
-  stat(path).then(
-    found => found.isFile(),
-    () => false,
-  )

@@ -1,8 +1,8 @@
-import { stat } from 'node:fs/promises'
 import { type Compared, compareRuns } from '../../api/compare.js'
 import { GradpromptError } from '../../errors.js'
 import type { Comparison, PairedComparison } from '../../evaluate/comparison.js'
 import type { MetricValue } from '../../evaluate/intervals.js'
+import { exists } from '../../files.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { count, createOutput, plural, table } from '../terminal/output.js'
 
@@ -34,12 +34,6 @@ async function readSource(text: string): Promise<Compared> {
   const [, name, rest] = /^([^=/\\]+)=(.+)$/s.exec(text) ?? [undefined, undefined, text]
   return { name, paths: (await exists(rest!)) ? [rest!] : rest!.split(',').filter(path => path !== '') }
 }
-
-const exists = (path: string) =>
-  stat(path).then(
-    () => true,
-    () => false,
-  )
 
 function describe({ rows, binary, conditions, comparisons }: Comparison): string {
   const interval = ({ value, low, high }: MetricValue, sign = false) => {

@@ -1,7 +1,7 @@
-import { stat } from 'node:fs/promises'
 import type { GeneratedFigures } from '../../api/evaluation/evaluate.js'
 import { GradpromptError } from '../../errors.js'
 import { choices } from '../../evaluate/score.js'
+import { exists } from '../../files.js'
 import { weightChoices } from '../../generate/width.js'
 import { deviceNames } from '../../program/devices.js'
 import { compute } from '../computing/computation.js'
@@ -10,8 +10,8 @@ import { readLabels } from '../show/column-options.js'
 import { arithmetic, oneOf } from '../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
 import { Interrupted } from '../terminal/failure.js'
-import { confusionTable, metricsTable } from '../terminal/figures.js'
-import { createOutput, plural, quoted } from '../terminal/output.js'
+import { confusionTable, metricsTable, verdictLines } from '../terminal/figures.js'
+import { createOutput, plural, quoted, warningsTo } from '../terminal/output.js'
 
 /** `gradprompt evaluate RUN` */
 export const run: CommandFunction = async ({ argument, options }) => {
@@ -22,10 +22,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const goOn = 'finished rows are kept: the same command goes on'
   let shownAt = performance.now()
   const evaluating = compute('evaluate', request, {
-    onEvent(event) {
-      output.object(event)
-      if (event.event === 'warning') output.note(`warning[${event.code}]: ${event.message}`)
-    },
+    onEvent: warningsTo(output),
     onProgress({ what, done, total }) {
       if (done < total && performance.now() - shownAt < 5000) return
       shownAt = performance.now()
@@ -57,7 +54,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
       hint: 'name the run, or give a prompt file with --prompt',
     })
   }
-  if (argument !== undefined && (await stat(argument).catch(() => undefined)) === undefined) {
+  if (argument !== undefined && !(await exists(argument))) {
     throw new GradpromptError('not-a-run', `there is no run at ${argument}`, {
       found: 'no such folder',
       expected: 'the folder of an earlier gradprompt tune',
@@ -136,6 +133,7 @@ function describe({ prompt, instruction }: EvaluateRequest, result: EvaluateResu
       ...(control === undefined ? [] : [{ name: control.name, metrics: control.metrics }]),
       { name: result.condition, metrics: result.metrics },
     ]),
+    ...(result.verdict ? ['', ...verdictLines(result.verdict)] : []),
     ...(result.confusion && result.labels ? ['', confusionTable(result.confusion, result.labels)] : []),
     ...(typeof words === 'string' ? ['', `instruction: ${quoted(words, 120)}`] : []),
     '',

@@ -1,7 +1,7 @@
-import { GradpromptError } from '../../errors.js'
+import { GradpromptError, shellWord } from '../../errors.js'
 import { compute } from '../computing/computation.js'
 import type { CommandFunction } from '../terminal/command.js'
-import { createOutput } from '../terminal/output.js'
+import { createOutput, warningsTo } from '../terminal/output.js'
 
 /** `gradprompt export RUN --to TARGET --out DIR` */
 export const run: CommandFunction = async ({ argument, options }) => {
@@ -12,7 +12,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     throw new GradpromptError('missing-option', `gradprompt export needs --${name}`, {
       found: 'nothing',
       expected: name === 'to' ? '--to TARGET, such as peft' : '--out DIR, the folder to make',
-      hint: `gradprompt export ${argument} --to peft --out ${argument}/peft`,
+      hint: `gradprompt export ${shellWord(argument!)} --to peft --out ${shellWord(`${argument}/peft`)}`,
     })
   }
   const model = options.model as string | undefined
@@ -20,7 +20,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const delta = options.delta === true
   const dtype = dtypeOf(options.dtype)
   const request = { folder: argument!, to: given('to'), out: given('out'), model, force, dtype, delta }
-  const { folder, files } = await compute('export', request)
+  const { folder, files } = await compute('export', request, { onEvent: warningsTo(output) })
   output.object({ event: 'result', folder, files })
   output.text(`${folder}: ${files.join(', ')}`)
   return 0

@@ -1,15 +1,14 @@
-import { stat } from 'node:fs/promises'
 import { defaultSeed } from '../../config/call-options.js'
 import { GradpromptError } from '../../errors.js'
+import { exists } from '../../files.js'
 import type { GenerationSettings } from '../../generate/settings.js'
-import type { GradpromptEvent } from '../../train/events.js'
 import { compute } from '../computing/computation.js'
 import type { GenerateRequest, GenerateResult } from '../computing/messages.js'
 import { namesOf, readColumns, readValues } from '../show/column-options.js'
 import { arithmetic, engineRequest, inexactNote, inRange } from '../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
 import { Interrupted, plainText } from '../terminal/failure.js'
-import { createOutput, type Output, plural, quoted } from '../terminal/output.js'
+import { createOutput, type Output, plural, quoted, warningsTo } from '../terminal/output.js'
 import { createActivity, formatDuration } from '../terminal/progress.js'
 
 /** `gradprompt generate TEXT`, or `--input` and `--output` */
@@ -32,7 +31,7 @@ async function answerText(request: GenerateRequest, output: Output): Promise<voi
   }
   try {
     const result = await compute('generate', request, {
-      onEvent: event => noteWarning(event, output),
+      onEvent: warningsTo(output),
       onProgress({ what, done, total }) {
         if (!output.quiet) activity.show(what, done, total)
       },
@@ -59,7 +58,7 @@ async function answerFile(request: GenerateRequest, path: string, output: Output
   try {
     const result = await compute('generate', request, {
       readsInput: 'input' in request.source && request.source.input === '-',
-      onEvent: event => noteWarning(event, output),
+      onEvent: warningsTo(output),
       onProgress({ what, done, total }) {
         if (!output.quiet) activity.show(what, done, total)
       },
@@ -81,11 +80,6 @@ async function answerFile(request: GenerateRequest, path: string, output: Output
     if (error instanceof Interrupted) output.note(`stopped; finished rows stand in ${path}.partial: the same command goes on`)
     throw error
   }
-}
-
-function noteWarning(event: GradpromptEvent, output: Output): void {
-  output.object(event)
-  if (event.event === 'warning') output.note(`warning[${event.code}]: ${event.message}`)
 }
 
 /** Exact arithmetic is the default: where it was not taken, that is said. */
@@ -198,7 +192,7 @@ async function sourceOf(text: string | undefined, options: OptionValues): Promis
       hint: 'gradprompt generate --input questions.jsonl --output answers.jsonl',
     })
   }
-  if ((await stat(output).catch(() => undefined)) !== undefined) {
+  if (await exists(output)) {
     throw new GradpromptError('file-exists', `there is already a file ${output}`, {
       found: output,
       expected: 'a new name: nothing is overwritten',

@@ -1,6 +1,7 @@
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GradpromptError, refuseFullDisk, unknownName } from '../../errors.js'
+import { GradpromptError, refuseFullDisk, shellWord, unknownName } from '../../errors.js'
+import { exists } from '../../files.js'
 import { bundledModel, packageRoot } from '../../package-root.js'
 import { schemaComment } from '../show/schema-comment.js'
 import type { CommandFunction } from '../terminal/command.js'
@@ -76,7 +77,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     ],
   ])
   for (const file of files.keys()) {
-    if ((await stat(file).catch(() => undefined)) === undefined) continue
+    if (!(await exists(file))) continue
     throw new GradpromptError('file-exists', `${file} already exists`, {
       found: file,
       expected: 'a folder without it',
@@ -96,7 +97,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
   }
   const output = createOutput({})
   for (const file of files.keys()) output.text(`wrote ${file}`)
-  output.text(`\nnext: gradprompt ${task.command} --config ${path('gradprompt.yaml')}`)
+  output.text(`\nnext: gradprompt ${task.command} --config ${shellWord(path('gradprompt.yaml'))}`)
   return 0
 }
 

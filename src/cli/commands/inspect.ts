@@ -5,9 +5,10 @@ import { families } from '../../../models/index.js'
 import { searchConfigOf, tuneConfigOf } from '../../api/runs/configs.js'
 import { isDataName } from '../../data/readers/index.js'
 import { parseRunTask } from '../../data/task-config.js'
-import { GradpromptError } from '../../errors.js'
+import { GradpromptError, shellWord } from '../../errors.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import { targetsOf } from '../../export/index.js'
+import { isFile } from '../../files.js'
 import { loadTokenizer } from '../../formats/tokenizer.js'
 import { MemoryPlan } from '../../model/memory.js'
 import { openCheckpoint, shortName } from '../../model/weights/checkpoint.js'
@@ -64,7 +65,7 @@ async function inspectSearch(run: Run, output: Output): Promise<void> {
   const state =
     result === undefined
       ? writer === undefined
-        ? `stopped after step ${last?.step ?? 0}: gradprompt resume ${folder}`
+        ? `stopped after step ${last?.step ?? 0}: gradprompt resume ${shellWord(folder)}`
         : running(writer, last?.step)
       : `finished after ${plural(result.steps, 'step')}`
   const finished = result !== undefined
@@ -110,7 +111,7 @@ async function inspectRun(folder: string, output: Output): Promise<void> {
     result === undefined
       ? writer !== undefined
         ? running(writer, steps.at(-1)?.step)
-        : `stopped after step ${steps.at(-1)?.step ?? 0}; the last checkpoint is of step ${checkpoint?.step ?? 0}: gradprompt resume ${folder}`
+        : `stopped after step ${steps.at(-1)?.step ?? 0}; the last checkpoint is of step ${checkpoint?.step ?? 0}: gradprompt resume ${shellWord(folder)}`
       : `finished after ${plural(result.steps, 'step')}`
   output.object({
     event: 'inspect',
@@ -273,9 +274,3 @@ async function inspectModel(name: string, output: Output): Promise<void> {
     ]),
   )
 }
-
-const isFile = (path: string): Promise<boolean> =>
-  stat(path).then(
-    found => found.isFile(),
-    () => false,
-  )

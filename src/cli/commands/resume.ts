@@ -8,7 +8,9 @@ import { createOutput } from '../terminal/output.js'
 export const run: CommandFunction = async ({ argument, options }) => {
   const folder = argument!
   const output = createOutput(options)
-  const request = { folder, steps: options.steps as number | undefined }
+  const path = (name: string) => options[name] as string | undefined
+  const data = { train: path('train'), dev: path('dev'), test: path('test') }
+  const request = { folder, steps: options.steps as number | undefined, model: path('model'), data }
   if (await holdsSearch(folder)) {
     const report = searchReport(output, folder)
     return report.of(compute('resumeSearch', request, report))

@@ -5,7 +5,7 @@ import { compute } from '../computing/computation.js'
 import type { ServeNews, ServeRequest } from '../computing/messages.js'
 import { arithmetic, engineRequest, inexactNote, inRange } from '../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
-import { createOutput, type Output, plural } from '../terminal/output.js'
+import { createOutput, type Output, plural, warningsTo } from '../terminal/output.js'
 import { formatDuration } from '../terminal/progress.js'
 
 /** `gradprompt serve RUN` */
@@ -13,7 +13,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const output = createOutput(options)
   const request = serveRequest(argument, options)
   output.note('loading …')
-  await compute('serve', request, { onNews: news => tell(news, request, output) })
+  await compute('serve', request, { onEvent: warningsTo(output), onNews: news => tell(news, request, output) })
   return 0
 }
 

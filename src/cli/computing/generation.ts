@@ -15,13 +15,8 @@ const graceSeconds = 10
 export async function generate(request: GenerateRequest, context: Context<'generate'>): Promise<GenerateResult> {
   const { source, settings, chat, families: ___, ...options } = request
   const { prompt: _, continuation: __, ...sampling } = settings
-  const common = {
-    ...options,
-    ...sampling,
-    signal: context.signal,
-    onProgress: progressOf(context),
-    onWarning: (warning: DataNotice) => context.onEvent({ event: 'warning', ...warning }),
-  }
+  const { signal } = context
+  const common = { ...options, ...sampling, signal, onProgress: progressOf(context), onWarning: warningOf(context) }
   if ('input' in source) {
     const { model, weights, seconds, tokens, ...file } = await generateByApi.toFile({ ...common, ...source, chat })
     return { model, weights, seconds, tokens, file }
@@ -51,6 +46,11 @@ export async function generate(request: GenerateRequest, context: Context<'gener
   throw new GradpromptError('aborted', 'stopped', { exitCode: 1 })
 }
 
+const warningOf =
+  ({ onEvent }: Pick<Context, 'onEvent'>) =>
+  (warning: DataNotice) =>
+    onEvent({ event: 'warning', ...warning })
+
 const progressOf =
   ({ onProgress }: Pick<Context, 'onProgress'>) =>
   (done: number, total: number, what: string) =>
@@ -73,6 +73,7 @@ export async function serve(
     prompts,
     onRequest: served => void onNews({ event: 'request', ...served }),
     onProgress: progressOf(context),
+    onWarning: warningOf(context),
   })
   await onNews({ event: 'listening', url: server.url, models: server.models, weights: server.weights })
   await new Promise<void>(resolve => {

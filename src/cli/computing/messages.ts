@@ -17,12 +17,12 @@ import type { ErrorMessage } from '../terminal/failure.js'
 /** What the computing process can be asked for: each task's request and result. */
 export interface Tasks {
   tune: { request: ConfigRequest; result: RunResult }
-  resume: { request: { folder: string; steps?: number | undefined }; result: RunResult }
+  resume: { request: ResumeRequest; result: RunResult }
   search: { request: ConfigRequest; result: SearchResult; news: SearchEvent }
-  resumeSearch: { request: { folder: string; steps?: number | undefined }; result: SearchResult; news: SearchEvent }
+  resumeSearch: { request: ResumeRequest; result: SearchResult; news: SearchEvent }
   evaluate: { request: EvaluateRequest; result: EvaluateResult }
   export: {
-    request: { folder: string } & Omit<PromptExportOptions, 'model'> & { model?: string | undefined }
+    request: { folder: string } & Omit<PromptExportOptions, 'model' | 'onWarning'> & { model?: string | undefined }
     result: ExportResult
   }
   /** What the vectors of a run's or a file's prompt read as. */
@@ -43,6 +43,16 @@ export type News<Name extends TaskName> = Tasks[Name] extends { news: infer Own 
 export interface ConfigRequest {
   readonly configFile?: string | undefined
   readonly flags: Readonly<Record<string, string | boolean>>
+  /** How flags were written, where that is not their dotted name. */
+  readonly flagNames?: Readonly<Record<string, string>> | undefined
+}
+
+export interface ResumeRequest {
+  readonly folder: string
+  readonly steps?: number | undefined
+  /** Where model and data are now, if they are not where they were. */
+  readonly model?: string | undefined
+  readonly data: { readonly train?: string | undefined; readonly dev?: string | undefined; readonly test?: string | undefined }
 }
 
 /** Modules of model families of people's own, which are loaded before anything else. */

@@ -21,9 +21,9 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return (await tune(config, { signal, onEvent, onProgress })).result
   },
 
-  async resume({ folder, steps }, { signal, onEvent, onProgress }) {
+  async resume({ folder, ...options }, { signal, onEvent, onProgress }) {
     const { resumeTune } = await import('../../api/tune.js')
-    return (await onceFree(() => resumeTune(folder, { steps, signal, onEvent, onProgress }))).result
+    return (await onceFree(() => resumeTune(folder, { ...options, signal, onEvent, onProgress }))).result
   },
 
   async search(request, { signal, onNews, onProgress }) {
@@ -32,9 +32,9 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return (await search(config, { signal, onEvent: onNews, onProgress, source })).result
   },
 
-  async resumeSearch({ folder, steps }, { signal, onNews, onProgress }) {
+  async resumeSearch({ folder, ...options }, { signal, onNews, onProgress }) {
     const { resumeSearch } = await import('../../api/search.js')
-    return (await onceFree(() => resumeSearch(folder, { steps, signal, onEvent: onNews, onProgress }))).result
+    return (await onceFree(() => resumeSearch(folder, { ...options, signal, onEvent: onNews, onProgress }))).result
   },
 
   async evaluate(request, context) {
@@ -58,9 +58,9 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return undefined
   },
 
-  async export({ folder, ...options }) {
+  async export({ folder, ...options }, { onEvent }) {
     const { exportPrompt } = await import('../../api/export.js')
-    return exportPrompt(folder, options)
+    return exportPrompt(folder, { ...options, onWarning: warning => onEvent({ event: 'warning', ...warning }) })
   },
 
   async nearest({ prompt, model }) {

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { shellWord } from '../../errors.js'
 import type { Metrics } from '../../evaluate/score.js'
 import { smooth } from '../../report/parts/presentation.js'
 import { EventLog } from '../../store/events.js'
@@ -7,7 +8,7 @@ import type { Config } from '../../train/config.js'
 import type { ControlScores, GradpromptEvent, LoadedEvent, RunResult } from '../../train/events.js'
 import type { ComputationOptions } from '../computing/computation.js'
 import { Interrupted } from '../terminal/failure.js'
-import { confusionTable, formatMetric, metricsTable, NOTHING_SCORED } from '../terminal/figures.js'
+import { confusionTable, formatMetric, metricsTable, NOTHING_SCORED, verdictLines } from '../terminal/figures.js'
 import { count, type Output, plural, quoted, table } from '../terminal/output.js'
 import { createActivity, createProgress, curve, formatDuration, formatNumber, type Progress } from '../terminal/progress.js'
 
@@ -26,7 +27,7 @@ export function learningReport(output: Output, knownFolder?: string): LearningRe
   const note = (text: string) => (progress === undefined ? output.note(text) : progress.note(text))
   const resumable = () => {
     const known = folder()
-    return known === undefined ? undefined : `gradprompt resume ${known}`
+    return known === undefined ? undefined : `gradprompt resume ${shellWord(known)}`
   }
   output.note('loading …')
 
@@ -125,6 +126,7 @@ export function describeResult(result: RunResult, losses: readonly number[], exp
   } else if (!result.test) sections.push(NOTHING_SCORED)
   if (result.test)
     sections.push(`test, ${plural(result.test.rows, 'row')}\n${conditions(result.test.metrics, control.test ?? {})}`)
+  sections.push(...verdictLines(result.verdict))
   if (losses.length > 1) {
     const drawn = curve(smooth(losses), { width: 60, height: 6 })
     sections.push(
@@ -134,9 +136,9 @@ export function describeResult(result: RunResult, losses: readonly number[], exp
   sections.push(
     table([
       ['run', `${folder} (${formatDuration(result.seconds)}; report.html shows it in a browser)`],
-      ['next', `gradprompt inspect ${folder}`],
-      ['', `gradprompt evaluate ${folder} --data FILE`],
-      ...exports.map(to => ['', `gradprompt export ${folder} --to ${to} --out ${join(folder, to)}`]),
+      ['next', `gradprompt inspect ${shellWord(folder)}`],
+      ['', `gradprompt evaluate ${shellWord(folder)} --data FILE`],
+      ...exports.map(to => ['', `gradprompt export ${shellWord(folder)} --to ${to} --out ${shellWord(join(folder, to))}`]),
     ]),
   )
   return `\n${sections.join('\n\n')}`

@@ -1,8 +1,10 @@
+import { join } from 'node:path'
+import { shellWord } from '../../errors.js'
 import type { Metrics } from '../../evaluate/score.js'
 import type { SearchEvent, SearchLoadedEvent, SearchResult, SearchStepEvent } from '../../search/run/events.js'
 import type { ComputationOptions } from '../computing/computation.js'
 import { Interrupted } from '../terminal/failure.js'
-import { formatMetric, metricsTable, NOTHING_SCORED } from '../terminal/figures.js'
+import { formatMetric, metricsTable, NOTHING_SCORED, verdictLines } from '../terminal/figures.js'
 import { count, type Output, plural, quoted, table } from '../terminal/output.js'
 import { createActivity, createProgress, formatDuration, formatNumber, type Progress } from '../terminal/progress.js'
 
@@ -21,7 +23,7 @@ export function searchReport(output: Output, knownFolder?: string): SearchReport
   const note = (text: string) => (progress === undefined ? output.note(text) : progress.note(text))
   const resumable = () => {
     const folder = loaded?.folder ?? knownFolder
-    return folder === undefined ? undefined : `gradprompt resume ${folder}`
+    return folder === undefined ? undefined : `gradprompt resume ${shellWord(folder)}`
   }
   const activity = createActivity()
   output.note('loading …')
@@ -152,6 +154,7 @@ export function describeSearch(result: SearchResult): string {
       `test, ${plural(test.rows, 'row')}\n${sides(test.initial.metrics, test.metrics)}${difference ? `\n${difference}${p ?? ''}` : ''}`,
     )
   }
+  sections.push(...verdictLines(result.verdict))
   const spent = [
     plural(result.steps, 'step'),
     formatDuration(result.seconds),
@@ -162,7 +165,8 @@ export function describeSearch(result: SearchResult): string {
   sections.push(
     table([
       ['run', `${folder} (${spent.join(', ')}; report.html shows it in a browser)`],
-      ['next', `gradprompt evaluate ${folder} --data FILE`],
+      ['next', `gradprompt evaluate ${shellWord(folder)} --data FILE`],
+      ['', `gradprompt export ${shellWord(folder)} --to text --out ${shellWord(join(folder, 'text'))}`],
     ]),
   )
   return `\n${sections.join('\n\n')}`

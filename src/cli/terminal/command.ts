@@ -42,6 +42,8 @@ export interface Invocation {
   readonly options: OptionValues
   /** Config options by their dotted path, short forms resolved, as text. */
   readonly flags: Readonly<Record<string, string | boolean>>
+  /** Of the short forms among them, how they are written: `--steps`. */
+  readonly flagNames?: Readonly<Record<string, string>>
 }
 
 /** @returns the exit code */

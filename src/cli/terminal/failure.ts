@@ -46,6 +46,12 @@ export function unpackError({ kind, code, message, found, expected, hint, exitCo
   return error
 }
 
+/** An error as a line of `--json`, behind all events of what came before it. */
+export function errorEvent(error: unknown) {
+  const { kind, code, message, found, expected, hint, exitCode } = packError(error)
+  return { event: 'error', code: kind === 'internal' ? 'internal' : code, message, found, expected, hint, exitCode }
+}
+
 /** Text for a terminal: file contents that reach a message must not move the cursor, set colours, or turn the reading direction. */
 export const plainText = (text: string): string =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to take out

@@ -1,5 +1,6 @@
 import type { MetricValue } from '../../evaluate/intervals.js'
 import type { Metrics } from '../../evaluate/score.js'
+import { type Verdict, verdictTexts } from '../../evaluate/verdict.js'
 import { metricNames, shares } from '../../report/parts/presentation.js'
 import { table } from './output.js'
 import { formatNumber } from './progress.js'
@@ -7,6 +8,16 @@ import { formatNumber } from './progress.js'
 /** What a run says that had nothing to be scored on. */
 export const NOTHING_SCORED =
   'nothing was scored: data.dev names rows that choose the best checkpoint, data.split.dev sets some of train aside'
+
+/** What a run, a search or an evaluation came to, in words: a line for each baseline. */
+export const verdictLines = (verdict: Verdict | undefined): string[] =>
+  verdict === undefined
+    ? []
+    : [
+        verdictTexts(verdict)
+          .map(text => `verdict: ${text}`)
+          .join('\n'),
+      ]
 
 /** `91.0 % [86.2, 94.3]` */
 export function formatMetric(name: string, { value, low, high }: MetricValue): string {

@@ -31,6 +31,16 @@ export function createOutput({ json, quiet }: { json?: unknown; quiet?: unknown 
   }
 }
 
+/** Shows warnings of a computation that has nothing else to tell on its way. */
+export const warningsTo =
+  (output: Output) =>
+  (event: { readonly event: string }): void => {
+    output.object(event)
+    if (event.event !== 'warning') return
+    const { code, message } = event as { readonly event: string; readonly code?: string; readonly message?: string }
+    output.note(`warning[${code}]: ${message}`)
+  }
+
 /** Columns of text, two spaces apart; numbers (`align: 'right'`) stand under each other. */
 export function table(
   rows: readonly (readonly string[])[],

@@ -1,21 +1,23 @@
 import { findOverlaps, rowKeys } from '../checks.js'
 import type { DataNotice } from '../readers/reader.js'
 import type { DataRecord } from '../readers/records.js'
-import { readTask } from '../task.js'
 import type { TaskTexts } from '../task-columns.js'
-import type { TaskConfig } from '../task-config.js'
 
 /** What is to be said of rows before they are scored: above all whether a prompt was learned from them. */
 
 /**
  * Rows that a prompt was learned from, among those to be scored. Nothing when its training data are no longer there or no longer read
  * as they did: that is no reason not to score.
+ * @param learnedFrom reads the rows
  */
-export async function learnedRows(config: TaskConfig, records: readonly DataRecord[], texts: TaskTexts): Promise<DataNotice[]> {
+export async function learnedRows(
+  learnedFrom: () => Promise<readonly DataRecord[]>,
+  records: readonly DataRecord[],
+  texts: TaskTexts,
+): Promise<DataNotice[]> {
   const keysOf = rowKeys(texts.template, texts.answer)
   try {
-    const { train } = await readTask(config)
-    const [overlap] = findOverlaps({ train, scored: records }, keysOf)
+    const [overlap] = findOverlaps({ train: await learnedFrom(), scored: records }, keysOf)
     if (overlap === undefined) return []
     const { rows, conflicting } = overlap
     return [

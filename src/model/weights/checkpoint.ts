@@ -311,5 +311,9 @@ function checked(checkpoint: Omit<Checkpoint, 'files'>, source: string): Checkpo
   return { ...checkpoint, weights, files: [...files, ...(source.endsWith('.json') ? [source] : [])] }
 }
 
-/** Short name of a model for folders and tables. */
-export const shortName = (checkpoint: Pick<Checkpoint, 'path'>): string => basename(checkpoint.path).replace(/\.gguf$/, '')
+/** Short name of a model for people and tables: of one in the Hub's cache its id, of any other that of its folder or file. */
+export function shortName({ path }: Pick<Checkpoint, 'path'>): string {
+  // An owner's name never has two dashes in a row.
+  const [, owner, name] = /[/\\]models--(.+?)--([^/\\]+)[/\\]snapshots[/\\][^/\\]+$/.exec(path) ?? []
+  return owner === undefined ? basename(path).replace(/\.gguf$/, '') : `${owner}/${name}`
+}

@@ -1,9 +1,9 @@
-import { createHash, randomUUID } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { randomUUID } from 'node:crypto'
 import { type FileHandle, mkdir, open, rename, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { WeightPart } from '../../../models/blocks/family.js'
 import { GradpromptError } from '../../errors.js'
+import { hashFile } from '../../files.js'
 import { elementCount } from '../../numbers.js'
 import {
   cacheFolder,
@@ -195,18 +195,16 @@ export const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(byt
  */
 export async function hashModel(files: readonly string[]): Promise<string> {
   const hashes: string[] = []
-  for (const file of [...files].sort()) hashes.push(await hashFile(file))
+  for (const file of [...files].sort()) hashes.push(await rememberedHash(file))
   return hashOf(hashes)
 }
 
-async function hashFile(path: string): Promise<string> {
+async function rememberedHash(path: string): Promise<string> {
   const { size, mtimeMs, ino } = await stat(path)
   const memo = join(cacheFolder(), 'hashes', hashOf('sealed', path, size, mtimeMs, ino))
   const known = readSealedText(memo)
   if (known !== undefined) return known
-  const hash = createHash('sha256')
-  for await (const chunk of createReadStream(path, { highWaterMark: 4 << 20 })) hash.update(chunk as Uint8Array)
-  const hex = hash.digest('hex')
+  const hex = await hashFile(path)
   try {
     writeSealedText(memo, hex)
   } catch {

@@ -2,6 +2,7 @@ import type { RowResult } from '../../evaluate/row-results.js'
 import { type ExplorerRow, explorer } from './explorer.js'
 import { number } from './figures.js'
 import { html, type Markup, type Part } from './html.js'
+import { saved } from './rows.js'
 
 const mostRows = 2000
 const longestText = 6000
@@ -44,7 +45,7 @@ export function answerTable(id: string, all: readonly RowResult[]): Markup {
     all.length > shown.length &&
     html`<p class="small quiet">${shown.length} of ${all.length} rows: those that went wrong first.</p>`
   const heads = ['row', 'question', 'generated, with what was read marked', 'right answer', 'read as']
-  return html`${explorer({ id, heads, rows, filters, search: 'questions and answers' })}${cut}`
+  return html`${explorer({ id, heads, rows, filters, search: 'questions and answers', data: saved(all) })}${cut}`
 }
 
 function asked({ input, prompt }: RowResult): Part {

@@ -1,3 +1,4 @@
+import { downloads } from './explorer.js'
 import { html, type Markup } from './html.js'
 
 /** A curve, or the points of one. */
@@ -24,7 +25,7 @@ export interface Chart {
 
 /** Where a chart is drawn. `summary` says in words what it shows. */
 export const chartPlace = (id: string, title: string, summary: string): Markup =>
-  html`<figure class="chart"><figcaption>${title}</figcaption><div id="${id}" class="plot" role="img" aria-label="${summary}"></div></figure>`
+  html`<figure class="chart"><figcaption>${title} ${downloads(id)}</figcaption><div id="${id}" class="plot" role="img" aria-label="${summary}"></div></figure>`
 
 /** Several lines of points, each at steps of its own, over all of these steps together. */
 export function overlaid(

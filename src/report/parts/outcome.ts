@@ -1,5 +1,4 @@
-import { compareConditions, type PairedComparison } from '../../evaluate/comparison.js'
-import type { RowResult } from '../../evaluate/row-results.js'
+import type { PairedComparison } from '../../evaluate/comparison.js'
 import type { Metrics } from '../../evaluate/score.js'
 import { count, intervalBar, number, probability, scaleOf, withInterval } from './figures.js'
 import { html, type Markup } from './html.js'
@@ -32,19 +31,6 @@ export function outcomeTable(caption: string, conditions: readonly Condition[]):
   return wide(
     html`<table class="outcome stacks"><caption>${caption}, with 95 % intervals</caption><tbody>${lines}</tbody></table>`,
   )
-}
-
-export interface Sides {
-  readonly before: readonly RowResult[]
-  readonly after: readonly RowResult[]
-}
-
-/** How two conditions differ on the same rows; undefined when they are not the same. */
-export function pairedComparison({ before, after }: Sides, seed: number): PairedComparison | undefined {
-  if (before.length === 0 || before.length !== after.length || before.some(({ index }, i) => index !== after[i]!.index))
-    return undefined
-  const condition = (name: string, rows: readonly RowResult[]) => ({ name, seeds: [rows] })
-  return compareConditions([condition('before', before), condition('after', after)], { seed }).comparisons[0]
 }
 
 /** A paired difference in a sentence. */

@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
+import { type Verdict, verdictTexts } from '../../evaluate/verdict.js'
 import { replaceText } from '../../store/atomic.js'
 import type { Chart } from './charts.js'
 import { html, inScript, type Markup, type Part, trusted } from './html.js'
-import { chartScript, explorerScript } from './scripts.js'
+import { chartScript, explorerScript, savingScript } from './scripts.js'
 import { pageStyle } from './style.js'
 
 export interface Section {
@@ -18,6 +19,8 @@ export interface Page {
   /** What kind of thing this is, above the title. */
   readonly kind: string
   readonly lead?: Part
+  /** What all of it comes to, in words. */
+  readonly verdict?: Verdict | undefined
   /** The few figures that matter, at the top. */
   readonly tiles: readonly Tile[]
   readonly sections: readonly (Section | undefined)[]
@@ -49,7 +52,7 @@ export async function writePage(path: string, page: Page): Promise<void> {
 }
 
 /** A page as text. Everything that comes from data is escaped, and nothing is ever loaded. */
-export function pageHtml({ title, kind, lead, tiles, sections, charts = {} }: Page, plotting: Plotting): string {
+export function pageHtml({ title, kind, lead, verdict, tiles, sections, charts = {} }: Page, plotting: Plotting): string {
   const shown = sections.filter(section => section !== undefined)
   const hasCharts = Object.keys(charts).length > 0
   return html`<!doctype html>
@@ -72,12 +75,14 @@ export function pageHtml({ title, kind, lead, tiles, sections, charts = {} }: Pa
 <h1>${title}</h1>
 ${lead !== undefined && html`<p class="lead">${lead}</p>`}
 </header>
+${verdict && html`<div class="verdict ${verdict.outcome.split(' ')[0]}"><b>${verdict.outcome}</b>${verdictTexts(verdict).map(text => html`<p>${text}.</p>`)}</div>`}
 ${tiles.length > 0 && html`<dl class="tiles">${tiles.map(tileMarkup)}</dl>`}
 ${shown.map(({ id, title, body }) => html`<section aria-labelledby="${id}"><h2 id="${id}">${title}</h2>\n${body}</section>\n`)}
 </main>
 </div>
 ${hasCharts && html`<script>${trusted(plotting.script)}</script>\n<script>const charts = ${inScript(charts)}\n${trusted(chartScript)}</script>\n`}
 <script>${trusted(explorerScript)}</script>
+<script>${trusted(savingScript)}</script>
 </body>
 </html>
 `.text

@@ -19,7 +19,7 @@ export function promptTable(ranking: readonly JudgedPrompt[], initial: JudgedPro
       return html`<td class="figure" data-name="${metricNames[name] ?? name}">${value && html`${withInterval(value, scales[n]!)}${intervalBar(value, scales[n]!, i === 0 ? 'main' : '')}`}</td>`
     })
     const note = prompt === initial.prompt && html`<br><span class="tag quiet">first prompt</span>`
-    return html`<tr${i === 0 && html` class="best"`}><td class="number" data-name="rank">${i + 1}</td><td class="text" data-name="prompt">${prompt}${note}</td><td class="number" data-name="loss">${number(objective)}</td>${figures}</tr>`
+    return html`<tr${i === 0 && html` class="best"`}><td class="number" data-name="rank">${i + 1}</td><td class="text" data-name="prompt">${prompt}${note}${copyButton(prompt)}</td><td class="number" data-name="loss">${number(objective)}</td>${figures}</tr>`
   })
   const heads = names.map(name => html`<th>${metricNames[name] ?? name} on dev</th>`)
   return wide(
@@ -27,4 +27,8 @@ export function promptTable(ranking: readonly JudgedPrompt[], initial: JudgedPro
   )
 }
 
-export const promptText = (prompt: string, kind = ''): Markup => html`<div class="prompt ${kind}">${prompt}</div>`
+export const promptText = (prompt: string, kind = ''): Markup =>
+  html`<div class="prompt ${kind}">${prompt}</div>${copyButton(prompt)}`
+
+/** Copies a text exactly, spaces at its ends included. */
+const copyButton = (text: string): Markup => html`<button type="button" class="copy" data-copy="${text}">copy</button>`

@@ -7,6 +7,7 @@ import { html, type Markup, type Part } from './html.js'
 /** More rows than this make a page slow; those that say most are kept. */
 const mostRows = 2000
 const longestText = 4000
+const mostSaved = 10_000
 
 export interface RowsOptions {
   readonly id: string
@@ -54,7 +55,26 @@ export function rowTable({ id, after, before, names, labels }: RowsOptions): Mar
   const cut =
     all.length > shown.length &&
     html`<p class="small quiet">Of ${all.length} rows the ${shown.length} that are wrong or changed most.</p>`
-  return html`${explorer({ id, heads, rows, filters, chosen: 'wrong', search: 'texts and labels' })}${cut}`
+  const data = saved(
+    all.map(({ row }) => row),
+    others,
+  )
+  return html`${explorer({ id, heads, rows, filters, chosen: 'wrong', search: 'texts and labels', data })}${cut}`
+}
+
+/** Rows as they are downloaded, in the order of the data; more than a page can hold are left to the run's own files. */
+export function saved(
+  rows: readonly RowResult[],
+  others: ReadonlyMap<number, RowResult> = new Map(),
+): Readonly<Record<string, unknown>>[] {
+  return [...rows]
+    .sort((a, b) => a.index - b.index)
+    .slice(0, mostSaved)
+    .map(({ index, input, answer, extracted, text, correct, score, confidence }) => {
+      const other = others.get(index)
+      const before = other && { before: other.extracted ?? other.text, beforeCorrect: other.correct, beforeScore: other.score }
+      return { row: index + 1, text: input, answer, predicted: extracted, generated: text, correct, score, confidence, ...before }
+    })
 }
 
 function tagsOf(row: RowResult, other: RowResult | undefined, labels: readonly string[] | undefined): string[] {

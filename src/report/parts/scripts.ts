@@ -48,6 +48,22 @@ export const explorerScript = `document.querySelectorAll('.explorer').forEach(ex
   input.addEventListener('input', () => { limit = page; show() })
   clear.addEventListener('click', () => choose(tag, null))
   more.addEventListener('click', () => { limit += 5 * page; show() })
+  const body = explorer.querySelector('tbody')
+  const valueOf = (row, column) => { const cell = row.children[column]; return cell.dataset.sort ?? cell.textContent }
+  explorer.querySelectorAll('thead th').forEach((head, column) => head.querySelector('.sort')?.addEventListener('click', () => {
+    const down = head.getAttribute('aria-sort') === 'ascending'
+    explorer.querySelectorAll('thead th').forEach(other => other.removeAttribute('aria-sort'))
+    head.setAttribute('aria-sort', down ? 'descending' : 'ascending')
+    rows.sort((a, b) => {
+      const [x, y] = [valueOf(a.row, column), valueOf(b.row, column)]
+      // What has no value stands last, whichever way.
+      if (x === '' || y === '') return (x === '') - (y === '')
+      const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y
+      return down ? -order : order
+    })
+    rows.forEach(({ row }) => body.append(row))
+    show()
+  }))
   document.querySelectorAll('button[data-explorer="' + explorer.id + '"]').forEach(button => button.addEventListener('click', () => {
     choose('', { tags: button.dataset.shows.split(' '), name: button.dataset.name })
     explorer.scrollIntoView({ block: 'start' })
@@ -55,3 +71,42 @@ export const explorerScript = `document.querySelectorAll('.explorer').forEach(ex
   }))
   show()
 })`
+
+/** Saves rows and curves as files that the page itself makes, and copies texts. */
+export const savingScript = `(() => {
+  const named = (rows, columns) => rows.map(row => Object.fromEntries(columns.map((name, i) => [name, row[i]])))
+  const rowsOf = id => {
+    const place = document.getElementById(id)
+    if (place && place.type === 'application/json') return JSON.parse(place.textContent)
+    const { x, lines, data } = charts[id]
+    return named(data[0].map((_, i) => data.map(column => column[i])), [x, ...lines.map(({ label }) => label)])
+  }
+  const csv = rows => {
+    const columns = [...new Set(rows.flatMap(row => Object.keys(row)))]
+    const field = value => { const text = value == null ? '' : String(value); return /[",\\r\\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text }
+    return [columns, ...rows.map(row => columns.map(name => row[name]))].map(line => line.map(field).join(',') + '\\r\\n').join('')
+  }
+  document.querySelectorAll('[data-save]').forEach(button => button.addEventListener('click', () => {
+    const { save, kind } = button.dataset
+    const rows = rowsOf(save)
+    const link = document.createElement('a')
+    link.href = URL.createObjectURL(new Blob([kind === 'csv' ? csv(rows) : JSON.stringify(rows, null, 1)], { type: kind === 'csv' ? 'text/csv' : 'application/json' }))
+    link.download = (document.querySelector('h1').textContent + '-' + save.replace(/-data$/, '')).replace(/[^\\p{L}\\p{N}._-]+/gu, '-') + '.' + kind
+    link.click()
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000)
+  }))
+  const copied = async text => {
+    try { await navigator.clipboard.writeText(text) } catch {
+      const area = Object.assign(document.createElement('textarea'), { value: text })
+      document.body.append(area)
+      area.select()
+      document.execCommand('copy')
+      area.remove()
+    }
+  }
+  document.querySelectorAll('[data-copy]').forEach(button => button.addEventListener('click', async () => {
+    await copied(button.dataset.copy)
+    button.textContent = 'copied'
+    setTimeout(() => { button.textContent = 'copy' }, 1500)
+  }))
+})()`

@@ -1,5 +1,6 @@
 import type { PairedComparison } from '../../evaluate/comparison.js'
 import type { Evaluation, Metrics } from '../../evaluate/score.js'
+import type { Verdict } from '../../evaluate/verdict.js'
 import type { CheckpointEvent, WarningEvent } from '../../store/events.js'
 import type { BudgetLimits } from '../score/budget.js'
 
@@ -106,6 +107,8 @@ export interface SearchResult extends JudgedPrompt {
   readonly ranking: readonly JudgedPrompt[]
   /** The test rows, scored once with the chosen prompt and with the first. */
   readonly test?: Evaluation & { readonly initial: Evaluation; readonly comparison?: PairedComparison }
+  /** Against the first prompt, in words; of the test rows where there are some, otherwise of dev. Absent where nothing was scored. */
+  readonly verdict?: Verdict
   readonly steps: number
   readonly drifted: number
   readonly generatedTokens: number

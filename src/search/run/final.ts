@@ -4,6 +4,7 @@ import { likelihoodResults } from '../../evaluate/likelihood-results.js'
 import { writePredictions } from '../../evaluate/predictions.js'
 import type { RowResult } from '../../evaluate/row-results.js'
 import { type Evaluation, type Metrics, summary } from '../../evaluate/score.js'
+import { verdictOf } from '../../evaluate/verdict.js'
 import { taskConfig } from '../config.js'
 import type { Objective } from '../score/objective.js'
 import { keyOf, type TokenSpace } from '../space/token-space.js'
@@ -55,27 +56,76 @@ function byQuality(a: JudgedPrompt, b: JudgedPrompt): number {
   )
 }
 
-/** The test rows, touched once: the chosen prompt and the first, on the same rows. */
-export async function judgeOnTest(
-  { config, task, space }: SearchJob,
+/** Scores rows under a prompt. */
+type Scorer = (records: readonly DataRecord[], ids: readonly number[]) => Promise<JudgedRows>
+
+/** What the first prompt and the chosen one made of the same rows. */
+interface BothPrompts {
+  readonly own: JudgedRows
+  readonly initial: JudgedRows
+  readonly found: readonly RowResult[]
+  readonly begun: readonly RowResult[]
+}
+
+/** Scores both prompts on a part, and keeps what became of each row in the run's folder. */
+async function scoreBoth(
+  job: SearchJob,
+  part: 'dev' | 'test',
   chosen: readonly number[],
   folder: string,
-  scored: (records: readonly DataRecord[], ids: readonly number[]) => Promise<JudgedRows>,
-): Promise<SearchResult['test']> {
-  const own = await scored(task.test, chosen)
-  const initial = await scored(task.test, space.start)
+  scored: Scorer,
+): Promise<BothPrompts> {
+  const { config, task, space } = job
+  const records = task[part]
+  const own = await scored(records, chosen)
+  const initial = await scored(records, space.start)
   const { template, answer } = taskConfig(config, '')
   const resultsOf = (judged: JudgedRows, ids: readonly number[]): RowResult[] => {
     const { right } = judged
-    const rows = task.test.map((record, i) => space.scoring(record, i, ids))
+    const rows = records.map((record, i) => space.scoring(record, i, ids))
     const labels = right === undefined ? task.labels : undefined
-    const results = likelihoodResults(judged, { records: task.test, rows, labels, template, answer })
+    const results = likelihoodResults(judged, { records, rows, labels, template, answer })
     return results.map((row, i) => (right === undefined ? row : { ...row, score: Number(right[i]), correct: right[i]! }))
   }
-  const found = resultsOf(own, chosen)
-  const begun = resultsOf(initial, space.start)
-  await writePredictions(folder, 'test', 'tuned', found)
-  await writePredictions(folder, 'test', 'initial', begun)
+  const [found, begun] = [resultsOf(own, chosen), resultsOf(initial, space.start)]
+  await writePredictions(folder, part, 'tuned', found)
+  await writePredictions(folder, part, 'initial', begun)
+  return { own, initial, found, begun }
+}
+
+/**
+ * What a search came to: both prompts on the test rows, touched once, and in words which is better. Without test rows dev says it; what
+ * was scored there before is not scored again.
+ * @param onDev the rows of dev evaluations of this sitting, by the prompt's ids
+ */
+export async function judgeChosen(
+  job: SearchJob,
+  chosen: readonly number[],
+  folder: string,
+  scored: Scorer,
+  onDev: ReadonlyMap<string, JudgedRows>,
+): Promise<Pick<SearchResult, 'test' | 'verdict'>> {
+  const { config, task, space } = job
+  const part = task.test.length > 0 ? 'test' : 'dev'
+  if (task[part].length === 0) return {}
+  const known: Scorer = async (records, ids) => (part === 'dev' ? onDev.get(keyOf(ids)) : undefined) ?? scored(records, ids)
+  const { own, initial, found, begun } = await scoreBoth(job, part, chosen, folder, known)
+  const verdict = verdictOf(
+    { name: 'the found prompt', rows: found },
+    { name: 'the first prompt', rows: begun },
+    {
+      seed: config.seed,
+      rowsOf: part,
+      caveat:
+        keyOf(chosen) === keyOf(space.start)
+          ? 'the search found nothing that dev prefers to its first prompt, and kept that'
+          : part === 'dev'
+            ? 'dev also chose the prompt, which is kind to it: data.test or data.split.test is not'
+            : undefined,
+    },
+  )
+  const said = verdict && { verdict }
+  if (part === 'dev') return { ...said }
   const { comparisons } = compareConditions(
     [
       { name: 'initial prompt', seeds: [begun] },
@@ -83,5 +133,5 @@ export async function judgeOnTest(
     ],
     { seed: config.seed },
   )
-  return { ...summary(own), initial: summary(initial), ...(comparisons[0] && { comparison: comparisons[0] }) }
+  return { ...said, test: { ...summary(own), initial: summary(initial), ...(comparisons[0] && { comparison: comparisons[0] }) } }
 }

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { DataRecord } from '../../data/readers/records.js'
+import { shellWord } from '../../errors.js'
 import { scoreRows, summary } from '../../evaluate/score.js'
 import { GenerationEngine } from '../../generate/engine.js'
 import type { LanguageModel } from '../../model/language-model.js'
@@ -15,7 +16,7 @@ import { exampleOf } from '../writing/critic.js'
 import { EngineWriter, type WrittenEntry } from '../writing/engine-writer.js'
 import { WrittenLog } from '../writing/written-log.js'
 import type { InitialEvent, JudgedPrompt, SearchActivity, SearchEvent, SearchResult } from './events.js'
-import { judgeOnTest, type RankedOnDev, rankPrompts } from './final.js'
+import { judgeChosen, type RankedOnDev, rankPrompts } from './final.js'
 import type { SearchJob } from './job.js'
 import { type JudgedRows, judgeReasoned, REASONING_BATCH } from './judge.js'
 import { contextOf, type RankedPrompt, type SearchLoopOptions, type SearchProgress, searchPrompts } from './loop.js'
@@ -33,7 +34,7 @@ export function runSearch(job: SearchJob, session: SearchSession): Promise<Searc
     () => searchAndJudge(job, session),
     () => ({
       message: 'the search was stopped',
-      hint: `gradprompt resume ${session.folder}; the best prompt so far stands in ${join(session.folder, 'prompt.json')}`,
+      hint: `gradprompt resume ${shellWord(session.folder)}; the best prompt so far stands in ${join(session.folder, 'prompt.json')}`,
     }),
   )
 }
@@ -117,7 +118,13 @@ async function searchWith(
       },
     )
   }
-  const evaluate = task.dev.length === 0 ? undefined : async (ids: readonly number[]) => summary(await scored(task.dev, ids))
+  const onDev = new Map<string, JudgedRows>()
+  const evaluateDev = async (ids: readonly number[]) => {
+    const judged = await scored(task.dev, ids)
+    onDev.set(keyOf(ids), judged)
+    return summary(judged)
+  }
+  const evaluate = task.dev.length === 0 ? undefined : evaluateDev
   const keepBest = ({ ids, objective }: RankedPrompt, step: number) =>
     replaceText(join(folder, 'prompt.json'), `${JSON.stringify({ prompt: space.text(ids), ids, objective, step }, null, 2)}\n`)
   const loop: SearchLoopOptions = {
@@ -163,14 +170,14 @@ async function searchWith(
   const judge = new Objective(model, programs, new Budget({}, elapsed), settings, signal, reasoning)
   const { first, ranking } = await rankPrompts(job, progress, judge, evaluate)
   const { dev: chosenDev, ...chosen } = ranking[0]!
-  const test = task.test.length === 0 ? undefined : await judgeOnTest(job, chosen.ids, folder, scored)
+  const judged = await judgeChosen(job, chosen.ids, folder, scored, onDev)
   const bare = ({ dev: _, ...prompt }: RankedOnDev): JudgedPrompt => prompt
   const result: SearchResult = {
     ...chosen,
     rows: chosenDev?.rows ?? 0,
     initial: bare(first),
     ranking: ranking.map(bare),
-    ...(test && { test }),
+    ...judged,
     steps: progress.step,
     drifted: guard.drifted,
     ...budget.spent,

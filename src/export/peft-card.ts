@@ -1,0 +1,127 @@
+import { basename, dirname } from 'node:path'
+import type { PromptFile } from '../store/prompt-file.js'
+
+/**
+ * The README of an exported adapter: Python that loads the base model and the adapter, fills the template that the prompt was learned in,
+ * and answers a row as it was scored. It can be pasted as it stands.
+ */
+
+export interface CardOptions {
+  readonly type: string
+  /** As people name the base model. */
+  readonly baseModel: string
+  /** The file or folder that the base model was read from. */
+  readonly basePath?: string | undefined
+  /** Where the adapter is to be found. */
+  readonly adapter: string
+  readonly prompt?: Pick<PromptFile, 'template' | 'answer' | 'labels' | 'method'> | undefined
+}
+
+export function modelCard(options: CardOptions): string {
+  const { type, baseModel, prompt } = options
+  const isGguf = options.basePath?.endsWith('.gguf') === true
+  return `---
+base_model: ${JSON.stringify(baseModel)}
+library_name: peft
+tags:
+- ${type.toLowerCase().replaceAll('_', '-')}
+---
+
+A soft prompt (${type}) for ${baseModel}, trained with gradprompt.
+
+    pip install torch transformers peft${isGguf ? ' gguf' : ''}
+
+\`\`\`python
+${[loading(options), ...(prompt ? [filling(prompt), answering(prompt)] : [])].join('\n\n')}
+\`\`\`
+${prompt ? `\n${remarks(prompt)}\n` : ''}
+\`self-test.json\` holds a few inputs with the greedy tokens and largest logits that they must give.
+`
+}
+
+/** A text as Python writes it: JSON's escapes are Python's, but for characters beyond 16 bits, which stand as they are. */
+const python = (value: unknown): string => JSON.stringify(value)
+
+/** Of a GGUF file transformers wants the folder and the name apart. */
+function loading({ type, baseModel, basePath, adapter, prompt }: CardOptions): string {
+  const isGguf = basePath?.endsWith('.gguf') === true
+  const base = isGguf ? dirname(basePath) : baseModel
+  const file = isGguf ? `, gguf_file=${python(basename(basePath))}` : ''
+  const tasks = (prompt?.method as { tasks?: { names?: readonly string[] } } | undefined)?.tasks?.names
+  return [
+    ...(prompt ? ['import re', ''] : []),
+    'import torch',
+    'from peft import PeftModel',
+    'from transformers import AutoModelForCausalLM, AutoTokenizer',
+    '',
+    `base = ${python(base)}   # where it is on your machine, or its id on the Hub`,
+    `adapter = ${python(adapter)}   # this folder`,
+    `tokenizer = AutoTokenizer.from_pretrained(base${file})`,
+    `model = AutoModelForCausalLM.from_pretrained(base${file}, dtype=torch.float32)`,
+    'model = PeftModel.from_pretrained(model, adapter).eval()',
+    ...(type === 'MULTITASK_PROMPT_TUNING'
+      ? [`task = {"task_ids": torch.tensor([0])}   # tasks in order${tasks === undefined ? '' : `: ${tasks.join(', ')}`}`]
+      : ['task = {}']),
+  ].join('\n')
+}
+
+function filling({ template }: NonNullable<CardOptions['prompt']>): string {
+  const fill = [
+    'def fill(text, row):   # {column} is a value of the row, {{ and }} are braces',
+    '    return re.sub(r"\\{\\{|\\}\\}|\\{([^{}]+)\\}", lambda m: str(row[m[1]]) if m[1] else m[0][0], text)',
+    '',
+  ]
+  const row = `row = {${columnsOf(template)
+    .map(column => `${python(column)}: "…"`)
+    .join(', ')}}`
+  if (typeof template === 'string')
+    return [...fill, row, `text = fill(${python(template)}, row)`, 'context = tokenizer(text).input_ids'].join('\n')
+  return [
+    ...fill,
+    row,
+    `messages = ${python(template)}`,
+    'messages = [{"role": m["role"], "content": fill(m["content"], row)} for m in messages]',
+    'text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)',
+    'context = tokenizer(text, add_special_tokens=False).input_ids',
+  ].join('\n')
+}
+
+function answering({ labels, answer, template }: NonNullable<CardOptions['prompt']>): string {
+  if (labels === undefined)
+    return [
+      'inputs = {"input_ids": torch.tensor([context]), "attention_mask": torch.ones(1, len(context), dtype=torch.long)}',
+      'with torch.no_grad():',
+      '    written = model.generate(**inputs, **task, max_new_tokens=64, do_sample=False)',
+      'print(tokenizer.decode(written[0][len(context):], skip_special_tokens=True))',
+    ].join('\n')
+  const words = [...new Set(Object.values(labels))].map(word => answer.replaceAll(/\{[^{}]+\}/g, () => word))
+  const special = typeof template === 'string' ? '' : ', add_special_tokens=False'
+  return [
+    `answers = ${python(words)}   # what each class is answered with`,
+    '',
+    'def log_likelihood(answer):   # of the whole answer behind the text',
+    `    ids = tokenizer(text + answer${special}).input_ids`,
+    '    with torch.no_grad():',
+    '        logits = model(input_ids=torch.tensor([ids]), **task).logits[0, -len(ids):]',
+    '    scores = logits.log_softmax(-1)',
+    '    # Tokens are those of text and answer together: where they part is where they differ from the text alone.',
+    '    start = next((i for i, (a, b) in enumerate(zip(ids, context)) if a != b), len(context))',
+    '    return sum(scores[i - 1, ids[i]].item() for i in range(start, len(ids)))',
+    '',
+    'print(max(answers, key=log_likelihood))',
+  ].join('\n')
+}
+
+function remarks({ answer, labels, template }: NonNullable<CardOptions['prompt']>): string {
+  const turns = typeof template === 'string' ? 'plain text' : 'chat messages, through the chat template of the model'
+  const kind =
+    labels === undefined
+      ? 'free text; it was learned without anything behind it'
+      : `one of the classes, chosen by the likelihood of its whole answer`
+  return `The template is ${turns}. The answer, ${python(answer)}, is ${kind}. A prompt works in the template that it was learned in, down to the spaces.`
+}
+
+function columnsOf(template: PromptFile['template']): string[] {
+  const texts = typeof template === 'string' ? [template] : template.map(({ content }) => content)
+  return [...new Set(texts.flatMap(text => [...text.matchAll(/\{\{|\}\}|\{([^{}]+)\}/g)].flatMap(([, column]) => column ?? [])))]
+}
