@@ -96,7 +96,7 @@ export const template = z.union([z.string(), messages])
 
 /** A zod shape: spread it into the schema of a config. */
 export const taskShape = {
-  model: filePath.default(bundledModel).describe('a folder or a .gguf file'),
+  model: filePath.default(bundledModel).describe('a folder, a .gguf file, or a model of the Hugging Face Hub'),
   families: z.array(z.string().min(1)).min(1).optional().describe('model families of your own, by the paths of their modules'),
   data: data.describe('rows to learn from; paths are relative to the working directory'),
   template: template.describe(

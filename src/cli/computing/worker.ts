@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import { hearDownloads } from '../../hub/news.js'
 import { packError } from '../terminal/failure.js'
 import type { FromWorker, ToWorker } from './messages.js'
 
@@ -23,6 +24,8 @@ new Worker(
 const send = (message: FromWorker, done?: () => void) => {
   if (process.connected) process.send?.(message, undefined, undefined, done)
 }
+
+hearDownloads({ onDownload: download => send({ download }), signal: controller.signal })
 
 process.on('message', async (message: ToWorker) => {
   if ('abort' in message) {
