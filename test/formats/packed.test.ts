@@ -3,8 +3,13 @@ import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js'
 import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
+import { weightFile } from '../../src/model/weights/weight-file.js'
+import { ownCache } from '../support/cache.js'
 import { failure } from './failure.js'
+
+ownCache()
 
 const fixtures = 'test/fixtures/packed'
 let scratch: string
@@ -122,13 +127,9 @@ describe('packed weights', () => {
     const folder = changed('gptq-act-order', {})
     const path = join(folder, 'model.safetensors')
     const { file } = await openCheckpoint(folder)
-    const { offset } = await import('../../src/formats/safetensors.js')
-      .then(({ openSafetensors }) => openSafetensors(path))
-      .then(async raw => {
-        const found = raw.locate(`${q}.g_idx`)
-        await raw.close()
-        return found
-      })
+    const stored = await openSafetensors(path)
+    const { offset } = stored.locate(`${q}.g_idx`)
+    await stored.close()
     const bytes = readFileSync(path)
     bytes.writeInt32LE(2, offset)
     writeFileSync(path, bytes)
@@ -144,6 +145,25 @@ describe('packed weights', () => {
       entries[`${q}.weight_scale_inv`] = input
     })
     expect((await failure(() => open(folder))).code).toBe('shape-mismatch')
+  })
+
+  it('programs map what they would of the same weights in float32', async () => {
+    const packed = await openCheckpoint(join(fixtures, 'gptq-act-order'))
+    const weights = await weightFile(packed, 'packed')
+    const folder = join(scratch, 'dense')
+    mkdirSync(folder)
+    const tensors = await Promise.all(
+      [...packed.file.tensors.values()].map(async ({ name, shape }) => ({ name, shape, data: await packed.file.read(name) })),
+    )
+    await packed.file.close()
+    await writeSafetensors(join(folder, 'model.safetensors'), tensors)
+    const { quantization_config: _, ...config } = configOf(join(fixtures, 'gptq-act-order'))
+    writeFileSync(join(folder, 'config.json'), JSON.stringify(config))
+    const dense = await openCheckpoint(folder)
+    const other = await weightFile(dense, 'dense')
+    await dense.file.close()
+    const [one, two] = [weights, other].map(file => readFileSync(join(file.folder, 'weights.bin')))
+    expect(one!.equals(two!)).toBe(true)
   })
 
   it('copies of a folder need no config of their own tools', async () => {
