@@ -22,7 +22,9 @@ const fractionOrCount = z
   .refine(size => size < 1 || Number.isInteger(size), 'a whole number of rows, or a fraction below 1')
 
 const data = z.strictObject({
-  train: filePath.describe('training rows: .tsv .csv .jsonl .ndjson .json .parquet, each also with .gz behind it'),
+  train: filePath.describe(
+    'training rows: .tsv .csv .jsonl .ndjson .json .parquet, each also with .gz behind it, or a split on the Hugging Face Hub: hf:owner/name/split',
+  ),
   dev: filePath.optional().describe('rows that choose the best checkpoint; or see data.split'),
   test: filePath.optional().describe('rows that are scored once, at the end'),
   columns: z

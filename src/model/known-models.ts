@@ -2,12 +2,14 @@
  * The models that are at hand: the bundled one, and every one in the cache of the Hub, each opened as far as its headers go. It knows what a model
  * is and what it would take, and downloads nothing.
  */
+
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { GradpromptError } from '../errors.js'
 import { ggufModels } from '../formats/gguf-split.js'
 import { type CachedSnapshot, cachedSnapshots } from '../hub/cache.js'
 import { hubSettings } from '../hub/settings.js'
+import { elementCount } from '../numbers.js'
 import { bundledModel, resolveModelPath } from '../package-root.js'
 import { MemoryPlan } from './memory.js'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.js'
@@ -58,7 +60,7 @@ export interface MemoryNeeds {
 export function parameterCounts({ weights }: Pick<Checkpoint, 'weights'>): ParameterCounts {
   const counts = { total: 0, embedding: 0, attention: 0, mlp: 0, norms: 0, head: 0 }
   for (const { name, shape } of weights) {
-    const numbers = shape.reduce((a, b) => a * b, 1)
+    const numbers = elementCount(shape)
     counts.total += numbers
     counts[partOf(name)] += numbers
   }

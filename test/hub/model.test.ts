@@ -106,14 +106,14 @@ describe('a model by its name on the Hub', () => {
   })
 
   it('as the one GGUF file of a repository, or the one that is named', async () => {
+    const several = await failure(() => open('some/ggufs'))
+    expect(several.code).toBe('not-a-model')
+    expect(several.hint).toBe('name the file: some/ggufs:tiny-Q4_K_M.gguf')
     expect((await open('some/one-gguf')).path).toMatch(/model\.gguf$/)
     expect((await open('some/ggufs:tiny-Q8_0.gguf')).path).toMatch(/tiny-Q8_0\.gguf$/)
     expect((await open('some/ggufs:more/tiny-F16.gguf')).path).toMatch(/more[/\\]tiny-F16\.gguf$/)
     // The third has the bytes of the second, which are there.
     expect(fetched()).toEqual(['model.gguf', 'tiny-Q8_0.gguf'])
-    const several = await failure(() => open('some/ggufs'))
-    expect(several.code).toBe('not-a-model')
-    expect(several.hint).toBe('name the file: some/ggufs:tiny-Q4_K_M.gguf')
     const misspelt = await failure(() => open('some/ggufs:tiny-Q8_1.gguf'))
     expect(misspelt.hint).toContain('tiny-Q8_0.gguf')
   })

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { stringify } from 'yaml'
 import { families } from '../../../models/index.js'
 import { searchConfigOf, tuneConfigOf } from '../../api/runs/configs.js'
+import { isHubData } from '../../data/hub-data.js'
 import { isDataName } from '../../data/readers/index.js'
 import { parseRunTask } from '../../data/task-config.js'
 import { GradpromptError } from '../../errors.js'
@@ -43,7 +44,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     output.text(`wrote ${report}`)
   } else if (isRun) await inspectRun(path, output)
   else if (found?.isFile() && path.endsWith('.safetensors')) await inspectPrompt(path, output)
-  else if (found?.isFile() && isDataName(path)) await inspectData(path, output)
+  else if (isHubData(path) || (found?.isFile() && isDataName(path))) await inspectData(path, output)
   else await inspectModel(path, output)
   return 0
 }

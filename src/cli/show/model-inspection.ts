@@ -4,6 +4,7 @@ import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer.js'
 import { memoryNeeds, type ParameterCounts, parameterCounts } from '../../model/known-models.js'
 import { MemoryPlan } from '../../model/memory.js'
 import { type Checkpoint, openCheckpoint, shortName } from '../../model/weights/checkpoint.js'
+import { elementCount } from '../../numbers.js'
 import { promptMethods } from '../../prompts/methods/index.js'
 import { bytes, count, type Output, plural, quoted, table } from '../terminal/output.js'
 
@@ -83,7 +84,7 @@ function storedTypes({ file }: Checkpoint): Map<string, { tensors: number; numbe
   const types = new Map<string, { tensors: number; numbers: number }>()
   for (const { dtype, shape } of file.tensors.values()) {
     const { tensors, numbers } = types.get(dtype) ?? { tensors: 0, numbers: 0 }
-    types.set(dtype, { tensors: tensors + 1, numbers: numbers + shape.reduce((a, b) => a * b, 1) })
+    types.set(dtype, { tensors: tensors + 1, numbers: numbers + elementCount(shape) })
   }
   return types
 }

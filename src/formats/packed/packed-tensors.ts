@@ -2,7 +2,9 @@
  * Safetensors of which some weights are packed: several stored tensors (integers, scales, zero points) make one. Seen from outside it is
  * a file of the weights that they stand for; the tensors that these are made of are not to be seen. It knows no packing: `schemes` do.
  */
+
 import { GradpromptError } from '../../errors.js'
+import { elementCount } from '../../numbers.js'
 import type { StoredTensor, TensorFile, TensorLocation } from '../tensor-file.js'
 
 /** A weight that is made of several stored tensors. */
@@ -71,7 +73,7 @@ export class PackedTensors implements TensorFile {
   async read(name: string, out?: Float32Array): Promise<Float32Array> {
     const packed = this.#packed.get(name)
     if (packed === undefined) return this.#file.read(name, out)
-    const count = packed.shape.reduce((a, b) => a * b, 1)
+    const count = elementCount(packed.shape)
     if (out !== undefined && out.length !== count) {
       throw new GradpromptError('shape-mismatch', `The array given for tensor "${name}" has the wrong length`, {
         found: `${out.length} elements`,

@@ -1,5 +1,7 @@
 /** What packing schemes share: the tensors of a module, checked to fit together, and scales that each serve a block of a weight. */
+
 import { GradpromptError } from '../../errors.js'
+import { elementCount } from '../../numbers.js'
 import type { StoredTensor, TensorFile } from '../tensor-file.js'
 
 /** Names of modules that have a tensor of this name, in the file's order. */
@@ -94,7 +96,7 @@ export function fitsGrid(
   block: ScaleGrid['block'],
 ): boolean {
   const expected = [Math.ceil(rows / block[0]), Math.ceil(columns / block[1])]
-  const count = shape.reduce((a, b) => a * b, 1)
+  const count = elementCount(shape)
   if (expected[0] === 1 && expected[1] === 1) return count === 1
   if (expected[1] === 1 && shape.length === 1) return shape[0] === expected[0]
   return shape.join() === expected.join()
