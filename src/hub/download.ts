@@ -116,7 +116,7 @@ function invalidListing(settings: HubSettings, repository: Repository, what: str
 }
 
 /**
- * Brings files of a listing into their snapshot. What the cache has is not asked for.
+ * Brings files of a listing into their snapshot, in the order of `paths`. What the cache has is not asked for.
  * @returns the snapshot's folder
  * @throws GradpromptError `disk-full`, and as `fetchBlob` does
  */
@@ -127,8 +127,9 @@ export async function downloadFiles(
   { signal, onEvent }: DownloadOptions,
 ): Promise<string> {
   const folder = snapshotFolder(settings, repository, commit)
-  const wanted = all.filter(({ path }) => paths.includes(path))
-  const missing = wanted.filter(({ path }) => !existsSync(join(folder, path)))
+  // In the order that they were named: what comes last is there when all is.
+  const listed = new Map(all.map(file => [file.path, file]))
+  const missing = paths.flatMap(path => (existsSync(join(folder, path)) ? [] : (listed.get(path) ?? [])))
   const total = missing.reduce((sum, { size }) => sum + size, 0)
   const name = `${repository.id}${revision === 'main' ? '' : `@${revision}`}`
   const facts = { event: 'download', name, from: settings.endpoint, folder, files: missing.length, total } as const
@@ -142,8 +143,8 @@ export async function downloadFiles(
       const blob = await fetchBlob(settings, repository, file, {
         commit,
         signal,
-        onBytes(bytes) {
-          rate.add(bytes)
+        onBytes(bytes, now) {
+          rate.add(bytes, now)
           if (performance.now() - shown < 100) return
           shown = performance.now()
           onEvent({ ...facts, state: 'progress', file: file.path, ...rate.state() })
@@ -167,8 +168,13 @@ class Rate {
     this.#total = total
   }
 
-  add(bytes: number): void {
+  /** @param came whether they came just now, or were there */
+  add(bytes: number, came: boolean): void {
     this.#done += bytes
+    if (!came) {
+      this.#marks.length = 0
+      return
+    }
     const now = performance.now()
     this.#marks.push({ at: now, done: this.#done })
     while (this.#marks.length > 2 && now - this.#marks[0]!.at > 10_000) this.#marks.shift()

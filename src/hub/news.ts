@@ -53,7 +53,7 @@ export function downloadLines(stream: Stream = process.stderr): DownloadListener
 /** `model.safetensors: 0.42 of 1.20 GB  12.3 MB/s  1 min 03 s left` */
 export function progressLine({ file, done, total, bytesPerSecond, secondsLeft }: DownloadEvent): string {
   const parts = [`${file === undefined ? '' : `${file}: `}${size(done)} of ${size(total)}`]
-  if (bytesPerSecond !== undefined) parts.push(`${(bytesPerSecond / 1e6).toFixed(1)} MB/s`)
+  if (bytesPerSecond !== undefined) parts.push(`${size(bytesPerSecond)}/s`)
   if (secondsLeft !== undefined) parts.push(`${duration(secondsLeft)} left`)
   return parts.join('  ')
 }

@@ -24,8 +24,11 @@ export interface RepositoryFile {
 export interface TransferOptions {
   readonly commit: string
   readonly signal?: AbortSignal | undefined
-  /** Told of bytes that have come; negative where what had come turned out to be of no use. */
-  readonly onBytes?: (bytes: number) => void
+  /**
+   * Told of bytes that have come, or that an earlier transfer had left; negative where what had come turned out to be of no use.
+   * @param now whether they came just now
+   */
+  readonly onBytes?: (bytes: number, now: boolean) => void
 }
 
 /**
@@ -90,14 +93,22 @@ async function continueTransfer(
     size = 0
   }
   let hash = await hashSoFar(partial, file, size)
-  onBytes?.(size)
+  onBytes?.(size, false)
   for (let cuts = 0; size < file.size; ) {
     const headers: Record<string, string> = size > 0 ? { range: `bytes=${size}-` } : {}
-    const response = await request(settings, { repository, revision: commit, path, headers, signal })
+    const response = await request(settings, { repository, revision: commit, path, headers, signal }).catch((error: unknown) => {
+      // A connection that is cut before anything came is one that is cut.
+      if (!(error instanceof GradpromptError && error.code === 'hub-unreachable') || ++cuts >= tries) throw error
+      return undefined
+    })
+    if (response === undefined) {
+      await delay(wait * 2 ** (cuts - 1) * 1000, undefined, { signal }).catch(() => refuseAborted(signal))
+      continue
+    }
     if (size > 0 && !continues(response, size, file.size)) {
       // The server cannot go on from there, or has another file: from the beginning.
       await handle.truncate(0)
-      onBytes?.(-size)
+      onBytes?.(-size, false)
       size = 0
       hash = startHash(file)
       if (response.status !== 200) {
@@ -118,7 +129,7 @@ async function continueTransfer(
         await handle.appendFile(chunk)
         hash.update(chunk)
         size += chunk.length
-        onBytes?.(chunk.length)
+        onBytes?.(chunk.length, true)
         if (size === file.size) break
       }
     } catch (cause) {

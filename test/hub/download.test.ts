@@ -109,6 +109,12 @@ describe('files of the Hub', () => {
     expect(server.requests.length).toBe(asked + 1)
   })
 
+  it('in the order that they are named', async () => {
+    await download(['model.safetensors', 'config.json'])
+    const asked = server.requests.flatMap(({ path }) => /resolve\/[0-9a-f]+\/(.*)$/.exec(path)?.[1] ?? [])
+    expect(asked).toEqual(['model.safetensors', 'config.json'])
+  })
+
   it('only those that are wanted', async () => {
     await download(['config.json'])
     expect(server.requests.map(({ path }) => path).filter(path => path.includes('safetensors'))).toEqual([])
@@ -140,6 +146,18 @@ describe('a transfer that is cut', () => {
     const ranges = server.requests.flatMap(({ path, range }) => (path.startsWith('/cdn/') ? [range] : []))
     expect(ranges).toEqual([undefined, 'bytes=100000-', 'bytes=150000-'])
     expect(events.at(-1)?.done).toBe(weights.length)
+  })
+
+  it('before anything came is asked for again', async () => {
+    server.trouble = cdnOnly(
+      inTurn((request, response) => {
+        request.socket.destroy()
+        void response
+        return true
+      }),
+    )
+    await download(['model.safetensors'])
+    expect(blobs()).toEqual([sha256])
   })
 
   it('goes on in the next process', async () => {

@@ -156,6 +156,23 @@ describe('a model by its name on the Hub', () => {
     expect(existsSync(join(path, 'model-00002-of-00002.safetensors'))).toBe(true)
   })
 
+  it('is whole when its weights are there: they come last', async () => {
+    server.trouble = (request, response) => {
+      if (!request.url!.includes('.safetensors')) return false
+      response.writeHead(403).end()
+      return true
+    }
+    expect((await failure(() => open('some/whole'))).code).toBe('unauthorised')
+    server.trouble = undefined
+    expect(fetched()).toEqual(['config.json', 'tokenizer.json', 'tokenizer_config.json', 'model.safetensors'])
+    server.requests.length = 0
+    await open('some/whole')
+    expect(fetched()).toEqual(['model.safetensors'])
+    rmSync(join(home, 'hub', 'models--some--whole', 'snapshots', commit, 'tokenizer.json'))
+    await open('some/whole')
+    expect(server.requests.length).toBeGreaterThan(2)
+  })
+
   it('that looks like a path of this folder is not told to anybody', async () => {
     const { code, hint } = await failure(() => open('models/no-such-model'))
     expect([code, hint]).toEqual(['file-not-found', 'if it is the id of a model of the Hub: hf:models/no-such-model'])

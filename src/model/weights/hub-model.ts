@@ -38,7 +38,7 @@ export function cachedModel(name: HubName): string | undefined {
 export function wholeModel(folder: string, file?: string): string | undefined {
   const has = (path: string) => existsSync(join(folder, path))
   if (file !== undefined) return splitParts(file).every(has) ? join(folder, file) : undefined
-  if (has('config.json') && hasWeights(folder)) return folder
+  if (has('config.json') && has('tokenizer.json') && hasWeights(folder)) return folder
   const models = ggufModels(readdirSync(folder))
   return models.length === 1 && splitParts(models[0]!).every(has) ? join(folder, models[0]!) : undefined
 }
