@@ -3,8 +3,8 @@
  * and under its name only when its hash is right. What is under way stands beside it as `ETAG.incomplete`.
  */
 import { createHash, type Hash, randomUUID } from 'node:crypto'
-import { createReadStream, readFileSync } from 'node:fs'
-import { type FileHandle, mkdir, open, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { createReadStream, readFileSync, statSync } from 'node:fs'
+import { type FileHandle, mkdir, open, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { GradpromptError, refuseAborted } from '../errors.js'
@@ -191,28 +191,54 @@ async function* body(response: Response, stall: number): AsyncGenerator<Uint8Arr
   }
 }
 
-/** One process at a time writes a blob. A lock whose process has ended counts for nothing. */
+/** The locks of this process: an id alone does not tell it from an earlier process that had the same. */
+const held = new Set<string>()
+/** A lock is touched while it is held; one that was not for so long is left over. */
+const touchSeconds = 10
+const leftSeconds = 60
+
+/** One at a time writes a blob. A lock whose process has ended, or sleeps, counts for nothing. */
 async function lock(path: string, signal: AbortSignal | undefined): Promise<() => Promise<void>> {
+  const wait = () => delay(200, undefined, { signal }).catch(() => refuseAborted(signal))
   for (;;) {
+    if (held.has(path)) {
+      await wait()
+      continue
+    }
+    // Before anything is awaited: of this process one alone tries.
+    held.add(path)
     try {
       await writeFile(path, String(process.pid), { flag: 'wx' })
-      return () => rm(path, { force: true })
+      break
     } catch (cause) {
+      held.delete(path)
       if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw unwritable(path, cause)
     }
-    if (!isHeld(path)) {
-      // Moved away first, so that of two processes that find it stale only one removes it.
+    if (isHeld(path)) await wait()
+    else {
+      // Moved away first, so that of two processes that find it left over only one removes it.
       const stale = `${path}.${randomUUID()}`
       await rename(path, stale).catch(() => {})
       await rm(stale, { force: true })
-    } else await delay(200, undefined, { signal }).catch(() => refuseAborted(signal))
+    }
+  }
+  const timer = setInterval(() => void utimes(path, new Date(), new Date()).catch(() => {}), touchSeconds * 1000)
+  timer.unref()
+  return async () => {
+    clearInterval(timer)
+    await rm(path, { force: true })
+    held.delete(path)
   }
 }
 
+/** Whether another process holds a lock. */
 function isHeld(path: string): boolean {
   try {
+    if (Date.now() - statSync(path).mtimeMs > leftSeconds * 1000) return false
     const id = Number(readFileSync(path, 'utf8'))
-    if (id === process.pid || !Number.isSafeInteger(id) || id <= 0) return id === process.pid
+    // Its process may be about to write its id.
+    if (id === 0) return true
+    if (id === process.pid || !Number.isSafeInteger(id) || id < 0) return false
     process.kill(id, 0)
     return true
   } catch (cause) {

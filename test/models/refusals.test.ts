@@ -187,6 +187,8 @@ describe('forms that are not read', () => {
     ['mamba2', 'state along the text'],
     ['qwen2_5_vl', 'more than text'],
     ['gemma3', 'more than text'],
+    ['bloom', 'ALiBi'],
+    ['mpt', 'ALiBi'],
     ['qwen4', 'qwen'],
   ])('the architecture %s', async (name, hint) => {
     const error = await failure(() => open(changed('qwen2', { model_type: name })))

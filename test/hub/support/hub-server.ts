@@ -94,7 +94,7 @@ export function sendFile(request: IncomingMessage, response: ServerResponse, fil
     ...(first !== undefined && { 'content-range': `bytes ${start}-${file.length - 1}/${file.length}` }),
   })
   if (cut === undefined) response.end(bytes)
-  else response.write(bytes.subarray(0, cut), () => setTimeout(() => response.destroy(), 20))
+  else response.write(bytes.subarray(0, cut), () => setTimeout(() => response.destroy(), 100))
 }
 
 /** Does one thing after the other, each for one request, and then nothing. */
