@@ -58,6 +58,8 @@ describe('packed weights', () => {
         expect(await file.read(tensor, given)).toBe(given)
         expect(given).toEqual(values)
         expect((await failure(() => file.read(tensor, new Float32Array(3)))).code).toBe('shape-mismatch')
+        for await (const piece of file.valuePieces(tensor)) expect(piece).toEqual(values)
+        expect((await failure(() => file.bytePieces(tensor))).code).toBe('unsupported-quantization')
         expect(file.locate(tensor).path).toMatch(/model\.safetensors$/)
         expect((await file.readBytes(tensor)).length).toBe(file.locate(tensor).byteLength)
       }

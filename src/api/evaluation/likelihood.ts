@@ -2,6 +2,7 @@ import { learnedRows } from '../../data/describe/evaluated.js'
 import type { DataRecord } from '../../data/readers/records.js'
 import { RowBuilder } from '../../data/rows/rows.js'
 import { limitRecords } from '../../data/split.js'
+import { answerEndNotices } from '../../data/texts/answer-end.js'
 import { decideLabels, type LabelSet } from '../../data/texts/labels.js'
 import { fillPrompt } from '../../data/texts/prompt-place.js'
 import { prependInstruction, type Template } from '../../data/texts/template.js'
@@ -16,7 +17,7 @@ import { promptWordWeights } from '../../sources/prompt.js'
 import { openRun } from '../../store/run-folder.js'
 import type { RunResult } from '../../train/events.js'
 import type { EvaluateOptions } from './evaluate.js'
-import { missing, recordsOf, type Scored, type Subject } from './subject.js'
+import { endOf, missing, recordsOf, type Scored, type Subject } from './subject.js'
 
 /** Answers judged by the likelihood of their whole text, beside a control on the same rows. */
 export async function byLikelihood(model: LanguageModel, subject: Subject, options: EvaluateOptions): Promise<Scored> {
@@ -116,6 +117,7 @@ async function score(
 ): Promise<ScoredCondition> {
   const { source, config, seed, batchSize } = subject
   const { prompt, template, truncate, what } = condition
+  const end = endOf(subject, subject.template!, model.tokenizer)
   const builder = new RowBuilder(model.tokenizer, {
     template,
     answer,
@@ -125,7 +127,12 @@ async function score(
     truncate: truncate ?? config?.train?.truncate ?? false,
     tasks: prompt?.method.tasks?.(prompt.config),
     soft: softVocabulary(prompt?.config, model.config),
+    end,
   })
+  if (what === 'rows' && options.onWarning !== undefined) {
+    const answerEnd = typeof subject.answerEnd === 'string' ? subject.answerEnd : 'none'
+    for (const warning of answerEndNotices({ answerEnd }, end, builder.overlap)) options.onWarning(warning)
+  }
   for (const record of records) builder.check(record, places.get(record)!)
   const rows = records.map(record => builder.scoring(record, places.get(record)!))
   const started = performance.now()

@@ -5,6 +5,7 @@ import type { DataNotice } from '../../data/readers/reader.js'
 import { originOf } from '../../data/readers/records.js'
 import type { Segment, TrainingRow } from '../../data/rows/rows.js'
 import { exampleRows, readTask, taskRows } from '../../data/task.js'
+import { type AnswerEnd, answerEndNotices, resolveAnswerEnd } from '../../data/texts/answer-end.js'
 import { softName } from '../../data/texts/soft-tokens.js'
 import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer.js'
 import { MemoryPlan } from '../../model/memory.js'
@@ -70,6 +71,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const needed = memory.estimate(numVirtualTokens + sum(lengths), sum(batch.map(labelTokens)), true, pairs)
   const parts = memory.split(lengths, { headRows: batch.map(labelTokens), training: true })
 
+  const end = resolveAnswerEnd(config, tokenizer)
   const space = answerSpace(config, task.train[0]!, tokenizer)
   const rowsOfParts = { train: task.train, dev: task.dev, test: task.test }
   const data = describeData({
@@ -92,8 +94,9 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     softTokens: numSoftTokens(options),
     rows: { train: task.train.length, dev: task.dev.length, scored: task.scored.length, test: task.test.length, truncated },
     labels: task.labels?.candidates ?? null,
+    answerEnd: end ?? null,
     data: { ...data, answerSpace: space },
-    warnings: [...task.notices, ...answerSpaceNotices(space, config.answer)],
+    warnings: [...task.notices, ...answerSpaceNotices(space, config.answer), ...answerEndNotices(config, end, builder.overlap)],
     steps: totalSteps(config.train, task.train.length),
     batchSize,
     accumulate,
@@ -133,6 +136,10 @@ export function modelFacts(checkpoint: Checkpoint) {
 export const describeModel = ({ name, family, layers, hiddenSize, vocabulary, contextLength }: ReturnType<typeof modelFacts>) =>
   `${name}: ${family}, ${layers} layers, hidden size ${hiddenSize}, vocabulary ${count(vocabulary)}, context ${count(contextLength)}`
 
+/** How answers end, in words. */
+export const endOf = (end: AnswerEnd | null): string =>
+  end === null ? 'with nothing' : `with ${quoted(end.text)} (${plural(end.ids.length, 'token')}: ${end.ids.join(', ')})`
+
 /** A part of a row: its text, and below that its tokens. */
 export function pieceLines(
   { role, text, ids, pieces }: { role: string; text: string; ids: readonly number[]; pieces: readonly string[] },
@@ -156,6 +163,7 @@ interface Summary {
   readonly softTokens: number
   readonly rows: { train: number; dev: number; scored: number; test: number; truncated: number }
   readonly labels: readonly string[] | null
+  readonly answerEnd: AnswerEnd | null
   readonly data: DataDescription & { readonly answerSpace: AnswerSpace }
   readonly warnings: readonly DataNotice[]
   readonly steps: number
@@ -187,6 +195,7 @@ function describe(summary: Summary, tokenizer: Tokenizer): string {
       `${count(rows.train)} train, ${count(rows.dev)} dev${scored}, ${count(rows.test)} test; ${count(rows.truncated)} cut to fit`,
     ],
     ['labels', labels === null ? 'none: free-text answers' : labels.map(label => quoted(label, 30)).join(', ')],
+    ['answers end', endOf(summary.answerEnd)],
     ['steps', `${count(summary.steps)} of ${plural(perStep, 'row')}`],
     [
       'memory',

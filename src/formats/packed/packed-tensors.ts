@@ -70,6 +70,22 @@ export class PackedTensors implements TensorFile {
     return this.#file.readBytes(this.#packed.get(name)?.sources[0] ?? name)
   }
 
+  /** @throws GradpromptError `unsupported-quantization` for a packed weight: its bytes without the others say nothing */
+  bytePieces(name: string): AsyncGenerator<Uint8Array> {
+    const packed = this.#packed.get(name)
+    if (packed === undefined) return this.#file.bytePieces(name)
+    throw new GradpromptError('unsupported-quantization', `Packed weights cannot be copied: ${name} is made of several tensors`, {
+      found: `${packed.dtype} in ${this.path}`,
+      expected: 'weights that are stored as they are, or GGUF',
+      hint: 'use the checkpoint that it was made from',
+    })
+  }
+
+  async *valuePieces(name: string): AsyncGenerator<Float32Array> {
+    if (this.#packed.has(name)) yield await this.read(name)
+    else yield* this.#file.valuePieces(name)
+  }
+
   async read(name: string, out?: Float32Array): Promise<Float32Array> {
     const packed = this.#packed.get(name)
     if (packed === undefined) return this.#file.read(name, out)
