@@ -79,6 +79,7 @@ const OTHERS: readonly (readonly [RegExp, string])[] = [
     'layers that carry a state along the text: only attention is computed',
   ],
   [/vl$|_vl_|vision|llava|mllama|pixtral|omni|audio|^gemma-?(3|3n|4)$|^mistral3$|^idefics|^paligemma/, 'more than text'],
+  [/^(bloom|mpt|baichuan|jais|mosaic\w*)$/, 'positions by slopes of the scores (ALiBi): only rotations and tables are computed'],
   [/bert|t5|bart|^whisper|^clip/, 'an encoder, or a model of two parts: only decoders of text are computed'],
 ]
 

@@ -2,8 +2,9 @@ import { type OptionNames, refuseUnknown } from './config/call-options.js'
 import { LanguageModel, type LoadOptions } from './model/language-model.js'
 
 /**
- * Opens a model: a folder with `config.json` and `*.safetensors`, a `.gguf` file or a folder with one, or the id of a model in the
- * Hugging Face cache. Its weights are dequantised into the cache folder the first time.
+ * Opens a model: a folder with `config.json` and `*.safetensors`, a `.gguf` file or a folder with one, or a model of the Hugging Face
+ * Hub by its name (`owner/name[@revision][:file.gguf]`), which is downloaded where the cache lacks it. Its weights are dequantised into the
+ * cache folder the first time.
  * @param options.memory the budget in bytes; by default what the machine has free
  * @throws GradpromptError `file-not-found`, `unknown-architecture`, `not-enough-memory`, … (see `LanguageModel.load`)
  */
@@ -14,6 +15,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     memory: true,
     families: true,
     onProgress: true,
+    onDownload: true,
   } satisfies OptionNames<LoadOptions>)
   return LanguageModel.load(name, options)
 }
@@ -79,6 +81,7 @@ export type { ExportContext, ExportTarget } from './export/target.js'
 export type { Tokenizer } from './formats/tokenizer.js'
 export type { Generation } from './generate/request.js'
 export type { WeightChoice } from './generate/width.js'
+export type { DownloadEvent } from './hub/download.js'
 export type * from './losses/loss.js'
 export type { SoftPrompt } from './model/active-prompt.js'
 export type { ForwardPass, ForwardPassOptions, HookInput, LayerHook, RowGradient } from './model/inspection.js'

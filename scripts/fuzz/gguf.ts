@@ -9,7 +9,13 @@ import type { FuzzTarget } from './run.js'
 export const gguf: FuzzTarget = {
   name: 'gguf',
   async prepare(folder) {
-    const paths = ['formats/tiny.gguf', 'models/llama-gguf/model.gguf', 'models/gpt2-gguf/model.gguf', 'quantized/mixed.gguf']
+    const paths = [
+      'formats/tiny.gguf',
+      'models/llama-gguf/model.gguf',
+      'models/gpt2-gguf/model.gguf',
+      'quantized/mixed.gguf',
+      'quantized/codes.gguf',
+    ]
     const files = await Promise.all(paths.map(path => readFile(join('test/fixtures', path))))
     // Headers are where the claims are: most changes belong there.
     const heads = files.map(file => file.subarray(0, 12_000))

@@ -19,6 +19,8 @@ const family: CommandOption = {
   description: 'the module of a model family of your own; may be given several times',
 }
 
+const modelName = 'a folder, a .gguf file, or a model of the Hugging Face Hub: owner/name[@revision][:file.gguf]'
+
 const machine: readonly CommandOption[] = [
   family,
   { name: 'device', value: 'name', description: devices },
@@ -28,7 +30,7 @@ const machine: readonly CommandOption[] = [
 
 const config: readonly CommandOption[] = [
   { name: 'config', value: 'file', description: 'a YAML or JSON file with options; flags win over it' },
-  { name: 'model', value: 'name', config: 'model', description: 'a folder, a .gguf file, or the id of a downloaded model' },
+  { name: 'model', value: 'name', config: 'model', description: modelName },
   { name: 'family', value: 'path', config: 'families', description: 'the module of a model family of your own' },
   { name: 'train', value: 'file', config: 'data.train', description: 'training rows: .tsv .csv .jsonl .json .parquet' },
   { name: 'dev', value: 'file', config: 'data.dev', description: 'rows that choose the best checkpoint' },
@@ -260,7 +262,7 @@ export const commands: readonly Command[] = [
       'variables of the chat template. Ctrl-C keeps finished rows beside the output, and the same command goes on.',
     argument: { name: 'TEXT', description: 'what to answer', required: false },
     options: [
-      { name: 'model', value: 'name', description: 'a folder, a .gguf file, or the id of a downloaded model' },
+      { name: 'model', value: 'name', description: modelName },
       {
         name: 'prompt',
         value: 'path',
@@ -360,7 +362,7 @@ export const commands: readonly Command[] = [
       {
         name: 'model',
         value: 'name',
-        description: 'a folder, a .gguf file, or the id of a downloaded model; by default that of the run',
+        description: `${modelName}; by default that of the run`,
       },
       {
         name: 'prompt',
@@ -457,8 +459,8 @@ export const commands: readonly Command[] = [
     name: 'inspect',
     summary: 'a run, a model, a prompt or data, in words',
     description:
-      'Of a run: its config, state, learning curve, result, and what the vectors read as. Of a model: family, sizes, tensors, memory, ' +
-      'tokenizer. Of a prompt file: its method, shape, norms, and what the vectors read as. Of a data file: how it is read, its columns, ' +
+      'Of a run: its config, state, learning curve, result, and what the vectors read as. Of a model: family, parameters by part, tensors, ' +
+      'memory, tokenizer, its chat template on an example, what can be tuned and exported. Of a prompt file: its method, shape, norms, and what the vectors read as. Of a data file: how it is read, its columns, ' +
       'and the rows that they would make, with classes, repeats and lengths.',
     argument: {
       name: 'RUN|MODEL|PROMPT|DATA',
@@ -468,6 +470,16 @@ export const commands: readonly Command[] = [
     options: [family, { name: 'report', description: "write a run's report.html anew" }, json],
     example: 'gradprompt inspect models/smollm2-135m-instruct',
     load: () => import('./commands/inspect.js'),
+  },
+  {
+    name: 'models',
+    summary: 'the models at hand, and what each would need',
+    description:
+      'Lists the bundled model and those in the cache of the Hugging Face Hub (HF_HOME), which Python shares: family, size on disk, and the memory ' +
+      'that using and tuning would take; or why one cannot be read. Nothing is downloaded.',
+    options: [family, json],
+    example: 'gradprompt models',
+    load: () => import('./commands/models.js'),
   },
   {
     name: 'methods',

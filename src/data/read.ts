@@ -1,4 +1,5 @@
 import { GradpromptError, unknownName } from '../errors.js'
+import { localData } from './hub-data.js'
 import { dataReaders, readerFor } from './readers/index.js'
 import { type NamedBytes, openInput } from './readers/input.js'
 import type { DataNotice, DataReader, Table } from './readers/reader.js'
@@ -37,13 +38,13 @@ export interface DataFile {
  * `needed` are the columns that templates name. One that is a path into a column of lists or objects (`input.body`,
  * `answers.text[0]`) becomes a column of its own. `task` gives the rows the columns of a benchmark (see `taskTable`); without it a file
  * that lacks a needed column and has it as a benchmark is read as that (see `guessTask`).
- * @param source a path, or bytes under a name whose ending says the format
+ * @param given a path, a split of a data set of the Hub (see `localData`), or bytes under a name whose ending says the format
  * @param format a reader or its name, where the ending does not say it
  * @throws GradpromptError `file-not-found`, `unknown-format`, `data-too-large`, `invalid-encoding`, `empty-data`, `invalid-data`
  *   (with the line), `missing-column`, `header-mismatch`
  */
 export async function readRecords(
-  source: string | NamedBytes,
+  given: string | NamedBytes,
   {
     columns,
     task,
@@ -56,6 +57,7 @@ export async function readRecords(
     format?: string | DataReader | undefined
   } = {},
 ): Promise<DataFile> {
+  const source = typeof given === 'string' ? await localData(given) : given
   const name = typeof source === 'string' ? source : source.name
   const reader = typeof format === 'object' ? format : format === undefined ? readerFor(name) : readerNamed(format)
   const input = await openInput(source)

@@ -22,7 +22,9 @@ const fractionOrCount = z
   .refine(size => size < 1 || Number.isInteger(size), 'a whole number of rows, or a fraction below 1')
 
 const data = z.strictObject({
-  train: filePath.describe('training rows: .tsv .csv .jsonl .ndjson .json .parquet, each also with .gz behind it'),
+  train: filePath.describe(
+    'training rows: .tsv .csv .jsonl .ndjson .json .parquet, each also with .gz behind it, or a split on the Hugging Face Hub: hf:owner/name/split',
+  ),
   dev: filePath.optional().describe('rows that choose the best checkpoint; or see data.split'),
   test: filePath.optional().describe('rows that are scored once, at the end'),
   columns: z
@@ -96,7 +98,7 @@ export const template = z.union([z.string(), messages])
 
 /** A zod shape: spread it into the schema of a config. */
 export const taskShape = {
-  model: filePath.default(bundledModel).describe('a folder or a .gguf file'),
+  model: filePath.default(bundledModel).describe('a folder, a .gguf file, or a model of the Hugging Face Hub'),
   families: z.array(z.string().min(1)).min(1).optional().describe('model families of your own, by the paths of their modules'),
   data: data.describe('rows to learn from; paths are relative to the working directory'),
   template: template.describe(

@@ -3,6 +3,7 @@ import { GradpromptError } from '../errors.js'
 import { hashFile } from '../files.js'
 import { randomGenerator, streams } from '../random.js'
 import { findOverlaps, labelNotices, overlapNotices, preferenceNotices, rowKeys } from './checks.js'
+import { localData } from './hub-data.js'
 import { inMemory, type MemoryRows } from './memory-rows.js'
 import { readRecords } from './read.js'
 import type { DataNotice } from './readers/reader.js'
@@ -62,9 +63,10 @@ export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}):
     const given = inMemoryRows[part]
     if (path === inMemory && given === undefined) throw rowsNeeded(part)
     if (given?.count === 0) throw noRows(part)
+    const local = given ? path : await localData(path)
     const [file, sha256] = await Promise.all([
-      readRecords(given ?? path, { columns: data.columns, task: data.task, needed }),
-      given?.sha256 ?? hashOfData(path),
+      readRecords(given ?? local, { columns: data.columns, task: data.task, needed }),
+      given?.sha256 ?? hashOfData(local),
     ])
     // Scoring has the first template alone.
     for (const template of part === 'train' ? templates : templates.slice(0, 1))

@@ -1,7 +1,7 @@
 /** Float32 numbers to the bytes of other types: the inverse of `dequantize`, for the types that are written. */
 import { GradpromptError } from '../errors.js'
+import { encodeBfloat16, encodeFloat16 } from './blocks/half.js'
 import { blockLayout, dequantize } from './dequantize.js'
-import { encodeBfloat16, encodeFloat16 } from './half.js'
 
 type Encoder = (values: Float32Array, out: Uint8Array) => void
 

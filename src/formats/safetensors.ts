@@ -10,7 +10,7 @@ export { type TensorToWrite, writeSafetensors } from './safetensors-writer.js'
 const singleFile = 'model.safetensors'
 const indexFile = 'model.safetensors.index.json'
 
-const readableTypes = ['F32', 'F16', 'BF16']
+const readableTypes = ['F32', 'F16', 'BF16', 'F8_E4M3', 'F8_E5M2']
 
 /** Bits of one element of each known type. Tensors of a type that is not readable are listed, and refused when they are read. */
 const elementBits: ReadonlyMap<string, number> = new Map([
@@ -34,7 +34,7 @@ export class SafetensorsFile extends SourceTensors {
     super(path, entries, sources)
   }
 
-  /** Throws `unsupported-dtype` for a tensor that is not F32, F16 or BF16. */
+  /** Throws `unsupported-dtype` for a tensor that is not F32, F16, BF16, or FP8. */
   override async read(name: string, out?: Float32Array): Promise<Float32Array> {
     const dtype = this.tensors.get(name)?.dtype
     if (dtype === undefined || readableTypes.includes(dtype)) return super.read(name, out)

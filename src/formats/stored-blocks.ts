@@ -1,4 +1,6 @@
-import { halfAt, subMinimum, subScale } from './dequantize.js'
+import { scaleIQ4_XS, scaleMXFP4 } from './blocks/codes.js'
+import { halfAt } from './blocks/half.js'
+import { subMinimum, subScale } from './blocks/k-types.js'
 
 /**
  * How a ggml type stores 32 neighbouring weights of a row: as `scale * integer + offset`, with signed integers of so many bits. The
@@ -14,10 +16,12 @@ interface StoredForm extends BlockForm {
   readonly read: (bytes: Uint8Array, scales: Float32Array, offsets: Float32Array) => void
 }
 
-/** The half-precision scale at the beginning of each block is all that it has. */
-const scaled = (bytesPerBlock: number) => (bytes: Uint8Array, scales: Float32Array) => {
-  for (let i = 0; i < scales.length; i++) scales[i] = halfAt(bytes, i * bytesPerBlock)
-}
+/** A scale at byte `at` of each block is all that it has; in half precision, or as `read` says. */
+const scaled =
+  (bytesPerBlock: number, { at = 0, blocks = 1, read = halfAt } = {}) =>
+  (bytes: Uint8Array, scales: Float32Array) => {
+    for (let i = 0; i < scales.length; i++) scales[i] = read(bytes, Math.floor(i / blocks) * bytesPerBlock + at)
+  }
 
 /** A scale, then a minimum, the weight whose unsigned integer is 0. */
 const scaledFromMinimum =
@@ -40,6 +44,11 @@ const scaledInEighths =
     }
   }
 
+/** Eight blocks of 32 to a stored block of 256, each with a scale of its own. */
+const scaledOneByOne = (bytes: Uint8Array, scales: Float32Array) => {
+  for (let i = 0; i < scales.length; i++) scales[i] = scaleIQ4_XS(bytes, (i >> 3) * 136, i & 7)
+}
+
 const forms: Readonly<Record<string, StoredForm>> = {
   Q8_0: { bits: 8, offsets: false, read: scaled(34) },
   Q4_0: { bits: 4, offsets: false, read: scaled(18) },
@@ -48,9 +57,15 @@ const forms: Readonly<Record<string, StoredForm>> = {
   Q5_1: { bits: 8, offsets: true, read: scaledFromMinimum(24, 16) },
   Q4_K: { bits: 4, offsets: true, read: scaledInEighths(144, 8) },
   Q5_K: { bits: 8, offsets: true, read: scaledInEighths(176, 16) },
+  // The integers of these are the values that their codes stand for.
+  IQ4_NL: { bits: 8, offsets: false, read: scaled(18) },
+  IQ4_XS: { bits: 8, offsets: false, read: scaledOneByOne },
+  MXFP4: { bits: 8, offsets: false, read: scaled(17, { read: scaleMXFP4 }) },
+  TQ1_0: { bits: 4, offsets: false, read: scaled(54, { at: 52, blocks: 8 }) },
+  TQ2_0: { bits: 4, offsets: false, read: scaled(66, { at: 64, blocks: 8 }) },
 }
 
-/** The form of a type, or nothing where it has none: floats, and Q6_K, whose scales serve 16 weights. */
+/** The form of a type, or nothing where it has none: floats, and Q2_K, Q3_K and Q6_K, whose scales serve 16 weights. */
 export const blockForm = (type: string): BlockForm | undefined => (Object.hasOwn(forms, type) ? forms[type] : undefined)
 
 /** Scale and offset of each 32 weights in `bytes`, whole blocks of a type that has a form. Offsets are written for types that store them. */

@@ -27,6 +27,8 @@ export interface TensorLocation {
 export interface TensorFile {
   readonly path: string
   readonly tensors: ReadonlyMap<string, StoredTensor>
+  /** Throws `unsupported-quantization` or `unsupported-dtype` for a tensor whose type is known and not read. */
+  requireReadable(name: string): void
   locate(name: string): TensorLocation
   /** The tensor's bytes as they are stored. */
   readBytes(name: string): Promise<Uint8Array>
@@ -114,6 +116,10 @@ export class SourceTensors implements TensorFile {
 
   get tensors(): ReadonlyMap<string, StoredTensor> {
     return this.#entries
+  }
+
+  requireReadable(name: string): void {
+    blockLayout(this.#entry(name).dtype, name)
   }
 
   locate(name: string): TensorLocation {

@@ -1,6 +1,7 @@
 import type { ModelConfig, ModelFamily } from '../../models/blocks/family.js'
 import { families } from '../../models/index.js'
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js'
+import type { DownloadListener } from '../hub/news.js'
 import { meanCrossEntropy } from '../losses/index.js'
 import type { ActiveLoss } from '../losses/loss.js'
 import { multipliesBytes } from '../program/byte-products.js'
@@ -32,6 +33,8 @@ export interface LoadOptions {
   readonly families?: readonly (string | ModelFamily)[] | undefined
   /** Called while the weights are dequantised, or rounded, for the first time. */
   readonly onProgress?: ((fraction: number) => void) | undefined
+  /** Told of files that are downloaded where the name is one of the Hub; by default standard error says what comes. */
+  readonly onDownload?: DownloadListener | undefined
 }
 
 /** The weights of the programs that compute prompts, and of those that decode new tokens. */
@@ -69,7 +72,7 @@ export class LanguageModel {
   /** @throws GradpromptError as `openCheckpoint` and `loadTokenizer` do; `not-enough-memory`, `disk-full` */
   static async load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
     for (const family of options.families ?? []) await families.load(family)
-    const checkpoint = await openCheckpoint(name)
+    const checkpoint = await openCheckpoint(name, { onDownload: options.onDownload })
     try {
       const memory = new MemoryPlan(checkpoint, options.memory)
       memory.requireWeights()

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
@@ -275,7 +275,48 @@ test('methods lists options, exports and parameters', async () => {
 test('inspect describes a model without its weights', async () => {
   const { code, lines } = await command(['inspect', 'models/smollm2-135m-instruct', '--json'])
   expect(code).toBe(0)
-  expect(lines[0]).toMatchObject({ kind: 'model', family: 'llama', parameters: 134515008, tokenizer: { chatTemplate: true } })
+  expect(lines[0]).toMatchObject({
+    kind: 'model',
+    family: 'llama',
+    parameters: 134515008,
+    parts: { embedding: 28311552, head: 0, attention: 26542080, mlp: 79626240, norms: 35136 },
+    tokenizer: {
+      chatTemplate: true,
+      special: { bos: { id: 1, text: '<|im_start|>' }, ends: [{ id: 2 }, { id: 0 }] },
+      chatExample: expect.stringMatching(
+        /^<\|im_start\|>system\nYou are helpful\.<\|im_end\|>\n<\|im_start\|>user\nHello!<\|im_end\|>\n<\|im_start\|>assistant\n$/,
+      ),
+    },
+    exports: { 'prompt-tuning': expect.arrayContaining(['peft']) },
+  })
+  const { stdout } = await command(['inspect', 'models/smollm2-135m-instruct'])
+  expect(stdout).toMatch(/parameters +attention 26,542,080 \(20 %\), MLP 79,626,240 \(59 %\).*the head is the embeddings/)
+  expect(stdout).toMatch(/methods +prompt-tuning \(to [^)]*peft/)
+})
+
+test('models lists what is at hand, and why something cannot be read', async () => {
+  const home = join(folder, 'hub-home')
+  const snapshot = join(home, 'hub', 'models--some--encoder', 'snapshots', 'a'.repeat(40))
+  mkdirSync(snapshot, { recursive: true })
+  for (const file of ['model.safetensors', 'tokenizer.json'])
+    copyFileSync(join('test/fixtures/models/llama-gqa', file), join(snapshot, file))
+  writeFileSync(join(snapshot, 'config.json'), '{"model_type":"bert"}')
+  const env = { HF_HOME: home, HF_HUB_CACHE: '' }
+  const { code, lines } = await command(['models', '--json'], { env })
+  expect(code).toBe(0)
+  expect(lines).toMatchObject([
+    { event: 'model', name: 'models/smollm2-135m-instruct', from: 'bundled', model: { family: 'llama' } },
+    {
+      event: 'model',
+      name: `some/encoder@${'a'.repeat(40)}`,
+      from: 'hub',
+      problem: { code: 'unknown-architecture', found: 'bert' },
+    },
+  ])
+  const { stdout, stderr } = await command(['models'], { env })
+  expect(stdout).toMatch(/^models\/smollm2-135m-instruct +llama +135 M +98\.4 MB/m)
+  expect(stdout).toMatch(/some\/encoder@a+ +no .*the architecture is not known: bert$/m)
+  expect(stderr).toContain(join(home, 'hub'))
 })
 
 test('docs/cli.md is what the tables say', async () => {

@@ -41,7 +41,7 @@ describe('dequantize', () => {
     expect((await failure(() => dequantize(type, bytes, new Float32Array(2 * blockSize + 1)))).code).toBe('shape-mismatch')
   })
 
-  it.each(['IQ2_XS', 'Q2_K', 'MXFP4', 'constructor'])('refuses %s by name and lists what it reads', async type => {
+  it.each(['IQ2_XS', 'NVFP4', 'constructor'])('refuses %s by name and lists what it reads', async type => {
     const error = await failure(() => blockLayout(type, 'blk.0.attn_q.weight'))
     expect(error.code).toBe('unsupported-quantization')
     expect(error.message).toContain(type)

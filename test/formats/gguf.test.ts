@@ -103,8 +103,8 @@ describe('a GGUF file', () => {
     using(tinyPath, async file => {
       const unread = await failure(() => file.read('unread'))
       expect(unread.code).toBe('unsupported-quantization')
-      expect(unread.message).toBe('Tensor "unread" is stored as Q2_K, which cannot be read')
-      expect((await file.readBytes('unread')).length).toBe(168)
+      expect(unread.message).toBe('Tensor "unread" is stored as IQ2_XS, which cannot be read')
+      expect((await file.readBytes('unread')).length).toBe(148)
       const misspelt = await failure(() => file.read('token_embed.weight'))
       expect(misspelt.code).toBe('unknown-tensor')
       expect(misspelt.hint).toContain('"token_embd.weight"')

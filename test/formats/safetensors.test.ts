@@ -68,7 +68,11 @@ describe('a safetensors file', () => {
   it('refuses to read integers, unknown names and wrong lengths', () =>
     using(join(fixtures, 'single.safetensors'), async opened => {
       const integers = await failure(() => opened.read('d.positions'))
-      expect([integers.code, integers.found, integers.expected]).toEqual(['unsupported-dtype', '"I64"', 'one of F32, F16, BF16'])
+      expect([integers.code, integers.found, integers.expected]).toEqual([
+        'unsupported-dtype',
+        '"I64"',
+        'one of F32, F16, BF16, F8_E4M3, F8_E5M2',
+      ])
       expect((await failure(() => opened.read('a.wieght'))).hint).toContain('"a.weight"')
       expect((await failure(() => opened.read('a.weight', new Float32Array(3)))).code).toBe('shape-mismatch')
     }))

@@ -11,16 +11,19 @@ import { lowerGraph } from '../../src/program/lower.js'
 import { Program } from '../../src/program/program.js'
 import { difference, random } from '../support/numbers.js'
 import { weightReader } from '../support/weights.js'
-import { bytesOf, FORMS, float32, opened, productOf, restored, wholeNumbers } from './support/quantized.js'
+import { bytesOf, CODE_FORMS, FORMS, float32, opened, productOf, restored, wholeNumbers } from './support/quantized.js'
 
-describe('weights at their stored width', () => {
-  const model = opened()
+describe.each([
+  ['mixed.gguf', FORMS],
+  ['codes.gguf', CODE_FORMS],
+])('weights of %s at their stored width', (file, forms) => {
+  const model = opened(`test/fixtures/quantized/${file}`)
 
   test('the form of each follows from the types of its parts; rows that do not fill blocks stay in float32', async () => {
     const { checkpoint, weights } = await model
     const { quantized, hash, tensors } = await quantizedWeights(checkpoint, weights, { exact: true })
-    expect([...quantized!.keys()].sort()).toEqual(Object.keys(FORMS).sort())
-    for (const [name, { bits, offsets }] of Object.entries(FORMS)) {
+    expect([...quantized!.keys()].sort()).toEqual(Object.keys(forms).sort())
+    for (const [name, { bits, offsets }] of Object.entries(forms)) {
       const tensor = quantized!.get(name)!
       expect([name, tensor.bits, tensor.offsets !== undefined]).toEqual([name, bits, offsets])
       const [rows, columns] = tensors.get(name)!.shape as [number, number]
@@ -30,7 +33,7 @@ describe('weights at their stored width', () => {
     expect(hash).not.toBe(weights.hash)
   })
 
-  test.each(Object.entries(FORMS))('%s has the stored values', async (name, { rounded }) => {
+  test.each(Object.entries(forms))('%s has the stored values', async (name, { rounded }) => {
     const { checkpoint, weights } = await model
     const stored = await quantizedWeights(checkpoint, weights, { exact: true })
     const found = restored(stored, stored.quantized!.get(name)!)
@@ -41,6 +44,10 @@ describe('weights at their stored width', () => {
       expect(error).toBeLessThan(i < firstRounded ? 3e-7 : 1.001 / 254)
     }
   })
+})
+
+describe('weights at their stored width', () => {
+  const model = opened()
 
   test.each([1, 5, 40])('products of whole numbers are exact in the weights: %i rows', async rows => {
     const { checkpoint, weights } = await model

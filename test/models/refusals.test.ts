@@ -166,7 +166,7 @@ describe('heads', () => {
 })
 
 describe('forms that are not read', () => {
-  test.each(['gptq', 'awq', 'bitsandbytes', 'fp8', 'compressed-tensors'])('weights stored by %s', async method => {
+  test.each(['bitsandbytes', 'hqq', 'quanto', 'torchao', 'aqlm', 'mxfp4'])('weights stored by %s', async method => {
     const { code, found, hint } = await failure(() => open(changed('qwen2', { quantization_config: { quant_method: method } })))
     expect([code, found]).toEqual(['unsupported-quantization', `quantization by ${method}`])
     expect(hint).toContain('GGUF')
@@ -187,6 +187,8 @@ describe('forms that are not read', () => {
     ['mamba2', 'state along the text'],
     ['qwen2_5_vl', 'more than text'],
     ['gemma3', 'more than text'],
+    ['bloom', 'ALiBi'],
+    ['mpt', 'ALiBi'],
     ['qwen4', 'qwen'],
   ])('the architecture %s', async (name, hint) => {
     const error = await failure(() => open(changed('qwen2', { model_type: name })))

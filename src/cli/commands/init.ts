@@ -104,7 +104,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
 function beginning({ train, dev }: Paths): string {
   return `# Paths are relative to the folder in which gradprompt is started.
 
-model: ${bundledModel}   # a folder, a .gguf file, or the id of a downloaded model
+model: ${bundledModel}   # a folder, a .gguf file, or a model of the Hugging Face Hub: owner/name
 
 data:
   train: ${JSON.stringify(train)}   # .tsv .csv .jsonl .json .parquet; replace the sample rows with your own

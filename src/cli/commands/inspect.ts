@@ -3,18 +3,14 @@ import { dirname, join } from 'node:path'
 import { stringify } from 'yaml'
 import { families } from '../../../models/index.js'
 import { searchConfigOf, tuneConfigOf } from '../../api/runs/configs.js'
+import { isHubData } from '../../data/hub-data.js'
 import { isDataName } from '../../data/readers/index.js'
 import { parseRunTask } from '../../data/task-config.js'
 import { GradpromptError, shellWord } from '../../errors.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import { targetsOf } from '../../export/index.js'
 import { isFile } from '../../files.js'
-import { loadTokenizer } from '../../formats/tokenizer.js'
-import { MemoryPlan } from '../../model/memory.js'
-import { openCheckpoint, shortName } from '../../model/weights/checkpoint.js'
-import { elementCount } from '../../numbers.js'
 import { bundledModel } from '../../package-root.js'
-import { promptMethods } from '../../prompts/methods/index.js'
 import { numSoftTokens } from '../../prompts/soft-rows.js'
 import type { SearchResult, SearchStepEvent } from '../../search/run/events.js'
 import { type PromptFile, readPrompt } from '../../store/prompt-file.js'
@@ -24,10 +20,11 @@ import type { RunResult } from '../../train/events.js'
 import { compute } from '../computing/computation.js'
 import { inspectData } from '../show/data-inspection.js'
 import { describeResult } from '../show/learning.js'
+import { inspectModel } from '../show/model-inspection.js'
 import { describeSearch } from '../show/searching.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { Interrupted } from '../terminal/failure.js'
-import { bytes, count, createOutput, type Output, plural, quoted, table } from '../terminal/output.js'
+import { createOutput, type Output, plural, quoted, table } from '../terminal/output.js'
 
 /** `gradprompt inspect RUN|MODEL|PROMPT|DATA` */
 export const run: CommandFunction = async ({ argument, options }) => {
@@ -48,7 +45,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     output.text(`wrote ${report}`)
   } else if (isRun) await inspectRun(path, output)
   else if (found?.isFile() && path.endsWith('.safetensors')) await inspectPrompt(path, output)
-  else if (found?.isFile() && isDataName(path)) await inspectData(path, output)
+  else if (isHubData(path) || (found?.isFile() && isDataName(path))) await inspectData(path, output)
   else await inspectModel(path, output)
   return 0
 }
@@ -217,60 +214,3 @@ const nearestTable = (nearest: readonly NearestTokens[]): string =>
       ...tokens.map(({ text, cosine }) => `${quoted(text, 24)} ${cosine.toFixed(2)}`),
     ]),
   )
-
-async function inspectModel(name: string, output: Output): Promise<void> {
-  const checkpoint = await openCheckpoint(name)
-  await checkpoint.file.close()
-  const tokenizer = await loadTokenizer(checkpoint.tokenizer)
-  const { config, family, file, path } = checkpoint
-  const memory = new MemoryPlan(checkpoint)
-  const types = new Map<string, { tensors: number; numbers: number }>()
-  for (const { dtype, shape } of file.tensors.values()) {
-    const { tensors, numbers } = types.get(dtype) ?? { tensors: 0, numbers: 0 }
-    types.set(dtype, { tensors: tensors + 1, numbers: numbers + elementCount(shape) })
-  }
-  const parameters = [...types.values()].reduce((sum, { numbers }) => sum + numbers, 0)
-  const stored = await Promise.all(checkpoint.files.map(async file => (await stat(file)).size))
-  const onDisk = stored.reduce((a, b) => a + b, 0)
-  const methods = [...promptMethods.keys()]
-  output.object({
-    event: 'inspect',
-    kind: 'model',
-    name: shortName(checkpoint),
-    path,
-    family: family.name,
-    config,
-    parameters,
-    bytes: onDisk,
-    tensors: Object.fromEntries(types),
-    memory: { weights: memory.weights, bytesPerRow: memory.bytesPerRow(true), budget: memory.budget },
-    tokenizer: { vocabulary: tokenizer.vocabSize, hash: tokenizer.hash, chatTemplate: tokenizer.chatTemplate !== undefined },
-    methods,
-  })
-  const special = (['bos', 'eos', 'pad'] as const).flatMap(kind => {
-    const id = tokenizer[`${kind}TokenId`]
-    return id === undefined ? [] : [`${kind} ${quoted(tokenizer.token(id), 30)}`]
-  })
-  output.text(
-    table([
-      ['model', `${shortName(checkpoint)} (${family.name})`],
-      ['path', path],
-      ['size', `${plural(parameters, 'parameter')}, ${bytes(onDisk)} on disk`],
-      [
-        'layers',
-        `${config.numLayers} of hidden size ${config.hiddenSize}: ${config.numAttentionHeads} heads of ${config.headDim}, ` +
-          `${config.numKeyValueHeads} for keys and values; MLP ${config.intermediateSize}`,
-      ],
-      ['context', plural(config.maxPositionEmbeddings, 'token')],
-      ['tensors', [...types].map(([type, { tensors, numbers }]) => `${tensors} ${type} (${count(numbers)} numbers)`).join(', ')],
-      [
-        'memory',
-        `${bytes(memory.weights)} of weights, shared by all programs; training takes ${bytes(memory.bytesPerRow(true))} a token ` +
-          `besides; ${bytes(memory.budget)} to use`,
-      ],
-      ['tokenizer', `${plural(tokenizer.vocabSize, 'token')}; ${special.join(', ') || 'no special tokens'}`],
-      ['chat', tokenizer.chatTemplate === undefined ? 'no chat template' : 'has a chat template'],
-      ['methods', methods.join(', ')],
-    ]),
-  )
-}

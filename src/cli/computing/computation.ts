@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { GradpromptError } from '../../errors.js'
+import { downloadLines } from '../../hub/news.js'
 import type { GradpromptEvent } from '../../train/events.js'
 import { type ErrorMessage, Interrupted, plainText, unpackError } from '../terminal/failure.js'
 import type { FromWorker, News, Progress, TaskName, Tasks, ToWorker } from './messages.js'
@@ -49,6 +50,7 @@ export async function compute<Name extends TaskName>(
     serialization: 'advanced',
   })
   const tail = tailOf(child)
+  const onDownload = downloadLines()
   let interrupted: NodeJS.Signals | undefined
   const stop = (signal: NodeJS.Signals) => {
     if (interrupted !== undefined) {
@@ -71,6 +73,7 @@ export async function compute<Name extends TaskName>(
       child.on('message', (message: FromWorker) => {
         if ('event' in message) (onEvent ?? tellWarning)(message.event)
         else if ('progress' in message) onProgress?.(message.progress)
+        else if ('download' in message) onDownload(message.download)
         else if ('news' in message) onNews?.(message.news as News<Name>)
         else last = message
       })

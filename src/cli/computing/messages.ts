@@ -8,6 +8,7 @@ import type { AnswerRow } from '../../generate/finished-rows.js'
 import type { WeightWidth } from '../../generate/programs.js'
 import type { GenerationSettings } from '../../generate/settings.js'
 import type { WeightChoice } from '../../generate/width.js'
+import type { DownloadEvent } from '../../hub/download.js'
 import type { Device } from '../../program/devices.js'
 import type { SearchEvent, SearchResult } from '../../search/run/events.js'
 import type { ServedRequest } from '../../serve/server.js'
@@ -220,6 +221,7 @@ export type FromWorker =
   | { readonly event: GradpromptEvent }
   | { readonly progress: Progress }
   | { readonly news: unknown }
+  | { readonly download: DownloadEvent }
   | { readonly result: unknown }
   | { readonly error: ErrorMessage }
 

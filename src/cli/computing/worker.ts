@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import { hearDownloads } from '../../hub/news.js'
 import { packError } from '../terminal/failure.js'
 import type { FromWorker, ToWorker } from './messages.js'
 
@@ -33,6 +34,8 @@ process.on('warning', warning => {
   const { name, message, code = 'warning' } = warning as Error & { code?: string }
   if (name === 'GradpromptWarning') send({ event: { event: 'warning', code, message } })
 })
+
+hearDownloads({ onDownload: download => send({ download }), signal: controller.signal })
 
 process.on('message', async (message: ToWorker) => {
   if ('abort' in message) {

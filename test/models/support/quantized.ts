@@ -27,6 +27,23 @@ export const FORMS: Record<string, { bits: 4 | 8; offsets: boolean; rounded?: nu
   'layers.1.up': { bits: 4, offsets: true }, // Q4_K
 }
 
+/** The same for the types whose codes stand for values. */
+export const CODE_FORMS: typeof FORMS = {
+  embedding: { bits: 8, offsets: false, rounded: 0 }, // Q6_K
+  'layers.0.queryKeyValue': { bits: 8, offsets: false }, // IQ4_XS, IQ4_XS, IQ4_NL
+  'layers.0.query': { bits: 8, offsets: false },
+  'layers.0.keyValue': { bits: 8, offsets: false },
+  'layers.0.attentionOutput': { bits: 8, offsets: false }, // MXFP4
+  'layers.0.gate': { bits: 4, offsets: false }, // TQ1_0
+  'layers.0.up': { bits: 4, offsets: false }, // TQ2_0
+  'layers.1.queryKeyValue': { bits: 4, offsets: false }, // TQ2_0, TQ1_0, TQ2_0
+  'layers.1.query': { bits: 4, offsets: false },
+  'layers.1.keyValue': { bits: 4, offsets: false },
+  'layers.1.attentionOutput': { bits: 8, offsets: false }, // IQ4_NL
+  'layers.1.gate': { bits: 8, offsets: false, rounded: 0 }, // Q2_K
+  'layers.1.up': { bits: 8, offsets: false, rounded: 0 }, // Q3_K
+}
+
 export async function opened(path = 'test/fixtures/quantized/mixed.gguf') {
   const checkpoint = await openCheckpoint(path)
   const weights = await weightFile(checkpoint, await hashModel(checkpoint.files))

@@ -27,6 +27,25 @@ export function decodeBfloat16(bytes: Uint8Array, out: Float32Array): void {
   for (let i = 0; i < bits.length; i++) bits[i] = halves[i]! << 16
 }
 
+/** float32 value of every bit pattern of E4M3: bias 7, no infinities, NaN where all bits but the sign are set. */
+const float8E4M3Values = Float32Array.from({ length: 256 }, (_, bits) => {
+  const exponent = (bits >> 3) & 15
+  const mantissa = bits & 7
+  const magnitude = exponent === 0 ? mantissa * 2 ** -9 : (8 + mantissa) * 2 ** (exponent - 10)
+  return (bits & 127) === 127 ? Number.NaN : (bits & 128 ? -1 : 1) * magnitude
+})
+
+/** `bytes` holds `out.length` FP8 numbers, E4M3 (in torch `float8_e4m3fn`). Exact. */
+export function decodeFloat8E4M3(bytes: Uint8Array, out: Float32Array): void {
+  for (let i = 0; i < out.length; i++) out[i] = float8E4M3Values[bytes[i]!]!
+}
+
+/** `bytes` holds `out.length` FP8 numbers, E5M2: the upper halves of half-precision ones. Exact. */
+export function decodeFloat8E5M2(bytes: Uint8Array, out: Float32Array): void {
+  const bits = viewUint32(out)
+  for (let i = 0; i < bits.length; i++) bits[i] = float16Bits[bytes[i]! << 8]!
+}
+
 function viewUint16(bytes: Uint8Array): Uint16Array {
   const aligned = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice()
   return new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >> 1)
@@ -34,6 +53,11 @@ function viewUint16(bytes: Uint8Array): Uint16Array {
 
 function viewUint32(values: Float32Array): Uint32Array {
   return new Uint32Array(values.buffer, values.byteOffset, values.length)
+}
+
+/** The half-precision number at byte `b`. */
+export function halfAt(bytes: Uint8Array, b: number): number {
+  return float16Values[bytes[b]! | (bytes[b + 1]! << 8)]!
 }
 
 /** Writes float32 numbers as IEEE 754 binary16, rounded to nearest, ties to even; what is too large becomes infinite. */
