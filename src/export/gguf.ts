@@ -1,5 +1,5 @@
 import { stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { GradpromptError } from '../errors.js'
 import { type GgufFile, openGguf } from '../formats/gguf.js'
 import { type GgufEntry, ggufEntry, writeGguf } from '../formats/gguf-writer.js'
@@ -55,7 +55,7 @@ export async function writePromptedGguf(context: ExportContext): Promise<Prompte
     const promptText = rows.promptTokens.join('')
     const beginning = prompt.position === 'after-bos' && before.length === 0 ? '' : promptText + bos
     const width = await tableWidth(context, rows, checkpoint.file.tensors.get(tableSources(checkpoint).embedding)!.dtype)
-    const fileName = `${model.name}-prompted.gguf`
+    const fileName = `${basename(model.name)}-prompted.gguf`
     const source = await openGguf(model.checkpoint.path)
     try {
       const first = prompt.position === 'after-bos' ? names.get(context.selfTest.cases[0]!.ids[0]!) : undefined

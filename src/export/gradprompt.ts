@@ -25,7 +25,7 @@ export const gradprompt: ExportTarget = {
         title: 'A tuned prompt',
         usage: `\`\`\`sh
 npx gradprompt evaluate prompt.safetensors --data rows.tsv --model ${model.name}
-npx gradprompt generate prompt.safetensors --model ${model.name}
+npx gradprompt generate --prompt prompt.safetensors --model ${model.name}
 \`\`\`
 
 In the library \`openPrompt\` is done by whatever takes a prompt: \`evaluate({ prompt: 'prompt.safetensors', … })\`. Any safetensors reader
