@@ -5,6 +5,7 @@ import { GradpromptError } from '../errors.js'
 import { randomGenerator, streams } from '../random.js'
 import { findOverlaps, labelNotices, overlapNotices, preferenceNotices, rowKeys } from './checks.js'
 import { inMemory, type MemoryRows } from './memory-rows.js'
+import { type Preferences, usablePreferences } from './preferences.js'
 import { readRecords } from './read.js'
 import type { DataNotice } from './readers/reader.js'
 import type { DataRecord } from './readers/records.js'
@@ -53,9 +54,9 @@ export type TaskRows = Readonly<Partial<Record<Part, MemoryRows>>>
  *   `structured-column`, `split-too-large`, `invalid-template`, `too-many-classes`
  */
 export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}): Promise<Task> {
-  const { data, seed, answer, template } = config
+  const { data, seed, answer, template, rejected, thumbs } = config
   const templates = templatesOf(config)
-  const needed = [...new Set(templates.flatMap(template => namedColumns({ template, answer })))]
+  const needed = [...new Set(templates.flatMap(template => namedColumns({ template, answer, rejected, thumbs })))]
   const read = async (part: Part) => {
     const path = data[part]
     if (path === undefined) return undefined
@@ -68,8 +69,14 @@ export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}):
     ])
     // Scoring has the first template alone.
     for (const template of part === 'train' ? templates : templates.slice(0, 1))
-      requireTaskColumns({ template, answer }, file, path)
-    return { ...file, source: { path, sha256, ...(given && { rows: given.count }) } }
+      requireTaskColumns({ template, answer, rejected, thumbs }, file, path)
+    const { records, notices } = usablePreferences(file.records, config, path, { both: part === 'train' })
+    return {
+      ...file,
+      records,
+      notices: [...file.notices, ...notices],
+      source: { path, sha256, ...(given && { rows: given.count }) },
+    }
   }
   const train = (await read('train'))!
   const dev = await read('dev')
@@ -96,7 +103,7 @@ export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}):
     notices: [
       ...[train, dev, test].flatMap(file => file?.notices ?? []),
       ...conversationNotices(template),
-      ...preferenceNotices(train.columns, answer, train.source.path),
+      ...preferenceNotices(train.columns, config, train.source.path),
       ...(notice ? [notice] : []),
       ...labelNotices(answer, labels, rows),
       ...overlapNotices(findOverlaps(rows, rowKeys(template, answer)), rows),
@@ -105,7 +112,9 @@ export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}):
 }
 
 /** As `decideLabels`; the candidates stand in the order in which a prompt file gives them back. */
-function taskLabels({ answer, answerType, data, verbalizer }: TaskConfig, records: readonly DataRecord[]) {
+function taskLabels({ answer, answerType, data, verbalizer, ...preferences }: TaskConfig, records: readonly DataRecord[]) {
+  // Of what people preferred the text counts, however often it stands there.
+  if (preferences.rejected !== undefined || preferences.thumbs !== undefined) return { labels: undefined, notice: undefined }
   const { labels: found, notice } = decideLabels(answer, records, { labels: data.labels, answerType })
   return { labels: found && findLabels(answer, labelWordsOf(found), records, verbalizer?.aggregate), notice }
 }
@@ -138,14 +147,15 @@ export function taskRows(
   task: Pick<Task, Part | 'labels'>,
   { tokenizer, contextLength, numVirtualTokens, tasks, soft, learned }: RowLimits,
 ): { builder: RowBuilder; builders: readonly RowBuilder[]; truncated: number } {
-  const { answer } = config
+  const { answer, rejected } = config
   const truncate = config.train?.truncate ?? false
   const common = { labels: task.labels, contextLength, numVirtualTokens, truncate, tasks, soft }
-  const builderOf = (template: Template, text: string) => new RowBuilder(tokenizer, { template, answer: text, ...common })
+  const builderOf = (template: Template, text: string) =>
+    new RowBuilder(tokenizer, { template, answer: text, ...common, ...sideOf(config, text) })
   const texts = learned ?? [answer]
   const builders = templatesOf(config).flatMap(template => texts.map(text => builderOf(template, text)))
   const builder = texts[0] === answer ? builders[0]! : builderOf(config.template, answer)
-  const { columns: answerColumns } = compileTemplate(answer)
+  const answerColumns = [...compileTemplate(answer).columns, ...compileTemplate(rejected ?? '').columns]
   const markup = specialTokens(tokenizer)
   const room = contextLength - numVirtualTokens
   let truncated = 0
@@ -163,6 +173,15 @@ export function taskRows(
   for (const records of [task.train, task.dev, task.test]) check(builder, records)
   for (const further of builders) if (further !== builder) check(further, task.train)
   return { builder, builders, truncated }
+}
+
+/** What a builder of rows with an answer is told of preferences. */
+export function sideOf(
+  { answer, rejected, thumbs }: Preferences & { readonly answer: string },
+  text = answer,
+): Pick<RowOptions, 'other' | 'liked'> {
+  if (thumbs !== undefined) return { liked: { column: thumbs } }
+  return rejected === undefined ? {} : { other: text === rejected ? answer : rejected, liked: text !== rejected }
 }
 
 /** The templates that a training row may have; the first is that of scoring. */

@@ -1,6 +1,6 @@
 import type { DataRecord } from '../data/readers/records.js'
 import { RowBuilder } from '../data/rows/rows.js'
-import type { Task } from '../data/task.js'
+import { sideOf, type Task } from '../data/task.js'
 import { prependInstruction } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
@@ -48,6 +48,7 @@ export async function scoreControl(
       truncate: true,
       // The base model chooses among the same labels.
       tasks: promptMethods.find(config.method.type)?.tasks?.(config.method),
+      ...sideOf(config),
     })
     const rows = records.map((record, i) => builder.scoring(record, i))
     const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)

@@ -1,6 +1,6 @@
 import { originOf } from '../data/readers/records.js'
 import { RowBuilder } from '../data/rows/rows.js'
-import type { Task } from '../data/task.js'
+import { sideOf, type Task } from '../data/task.js'
 import type { Encoder } from '../data/texts/encoder.js'
 import { softPlaceholders } from '../data/texts/soft-tokens.js'
 import { GradpromptError } from '../errors.js'
@@ -37,6 +37,7 @@ export async function refuseUnfitData(
     contextLength: model.maxPositionEmbeddings,
     numVirtualTokens: 0,
     truncate: train.truncate,
+    ...sideOf(config),
     soft: { placeholders: softPlaceholders(template, tokenizer), firstId: model.vocabSize },
   })
   const long = task.train

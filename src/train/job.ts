@@ -25,7 +25,9 @@ import { controlInstruction, type ScoredControl, scoreControl } from './control.
 import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf, type RowPlace } from './frozen-rows.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
-import { learnedAnswers, runLosses, termsOf } from './losses.js'
+import { chosenLoss, learnedAnswers, runLosses, termsOf } from './losses.js'
+import { rewardsUnder } from './preferences.js'
+import { createReference, type Reference } from './reference.js'
 import { totalSteps } from './schedule.js'
 
 const wordLearningRate = 0.05
@@ -52,6 +54,8 @@ export interface Job {
   readonly frozen: FrozenRows | undefined
   /** What is minimised over a step's rows. */
   readonly losses: (rows: readonly TrainingRow[]) => Promise<readonly LossTerm[]>
+  /** What losses hold the prompt against. */
+  readonly reference: Reference
   /** Rows that each record makes, which belong together. */
   readonly answers: number
 }
@@ -94,7 +98,8 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   const steps = totalSteps(config.train, task.train.length)
   const frozen = frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
   await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined })
-  const losses = await termsOf(config.train, prompt, model, examples)
+  const reference = createReference(prompt, model)
+  const losses = await termsOf(config.train, reference, model, { answers: answers.length, exampleRows: examples })
   const state = startLearning(parameters, shapes, config.train, steps)
   return {
     config,
@@ -110,6 +115,7 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     steps,
     frozen,
     losses,
+    reference,
     answers: answers.length,
   }
 }
@@ -142,11 +148,12 @@ async function learnAndScore(job: Job, session: TuneSession) {
     signal,
     onProgress: (done, total) => session.progress({ what, done, total }),
   })
+  const rewards = rewardsUnder(chosenLoss(config.train), job.reference, model)
   const evaluate = async (records: readonly DataRecord[], what: ScoredPart) => {
     const scored = records.map((record, i) => rows.scoring(record, i))
     const learned = { ...prompt, parameters: learnedParameters(state) }
     const weights = learned.parameters.get(wordParameter)
-    const options = { ...scoring(what), weights, contentFree, seed: config.seed }
+    const options = { ...scoring(what), weights, contentFree, rewards, seed: config.seed }
     const evaluated = await scoreRows(model, learned, scored, task.labels, options)
     const { labels } = task
     const { template, answer } = config
@@ -173,6 +180,7 @@ async function learnAndScore(job: Job, session: TuneSession) {
   const control = await devControl(job, session, keepControl, scoring('base model'))
 
   const { train } = config
+  if (chosenLoss(train).loss.data) await job.reference.keepIn(folder)
   const apart = shapes.some(({ heldOut }) => heldOut) ? holdOut(task, config.seed) : undefined
   const batch = batches(apart?.train ?? task.train, job)
   const weights = state.parameters.get(wordParameter)

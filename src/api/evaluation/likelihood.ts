@@ -1,7 +1,9 @@
 import { learnedRows } from '../../data/describe/evaluated.js'
+import type { Preferences } from '../../data/preferences.js'
 import type { DataRecord } from '../../data/readers/records.js'
 import { RowBuilder } from '../../data/rows/rows.js'
 import { limitRecords } from '../../data/split.js'
+import { sideOf } from '../../data/task.js'
 import { decideLabels, type LabelSet } from '../../data/texts/labels.js'
 import { fillPrompt } from '../../data/texts/prompt-place.js'
 import { prependInstruction, type Template } from '../../data/texts/template.js'
@@ -23,14 +25,17 @@ export async function byLikelihood(model: LanguageModel, subject: Subject, optio
   const { source, config, seed, instruction } = subject
   const template = subject.template ?? missing('template')
   const answer = subject.answer ?? missing('answer')
-  const all = await recordsOf(subject, { template, answer }, options.onWarning)
-  const { labels, notice } = subject.isFreeText
-    ? { labels: undefined }
-    : decideLabels(answer, all, {
-        labels: subject.labels,
-        answerType: options.answerType ?? (config ? config.answerType : 'auto'),
-        aggregate: subject.aggregate,
-      })
+  const preferences = preferencesOf(subject, options)
+  const all = await recordsOf(subject, { template, answer, ...preferences }, options.onWarning)
+  const isPreference = preferences.rejected !== undefined || preferences.thumbs !== undefined
+  const { labels, notice } =
+    subject.isFreeText || isPreference
+      ? { labels: undefined }
+      : decideLabels(answer, all, {
+          labels: subject.labels,
+          answerType: options.answerType ?? (config ? config.answerType : 'auto'),
+          aggregate: subject.aggregate,
+        })
   if (options.onWarning !== undefined) {
     const learned = config && source.found === undefined ? await learnedRows(config, all, { template, answer }) : []
     for (const warning of [...(notice ? [notice] : []), ...learned]) options.onWarning(warning)
@@ -124,6 +129,7 @@ async function score(
     numVirtualTokens: prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0,
     truncate: truncate ?? config?.train?.truncate ?? false,
     tasks: prompt?.method.tasks?.(prompt.config),
+    ...sideOf({ answer, ...preferencesOf(subject, options) }),
     soft: softVocabulary(prompt?.config, model.config),
   })
   for (const record of records) builder.check(record, places.get(record)!)
@@ -151,6 +157,10 @@ const predictionsOf = ({ labels, records }: Rows, { scored, targets }: ScoredCon
     logLikelihoods: scored.logLikelihoods[i]!,
     row: hashOf(records[i]!),
   }))
+
+/** What the run has learned from, unless the call says otherwise what the answer is. */
+const preferencesOf = ({ config }: Subject, { answer, labels }: EvaluateOptions): Preferences =>
+  answer === undefined && labels === undefined ? { rejected: config?.rejected, thumbs: config?.thumbs } : {}
 
 const told = (template: Template, instruction: string | undefined) =>
   instruction === undefined ? template : prependInstruction(template, instruction)

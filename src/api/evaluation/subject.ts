@@ -1,9 +1,10 @@
 import { join } from 'node:path'
 import { defaultSeed } from '../../config/call-options.js'
 import { inMemory, type MemoryRows, readMemoryRows, takeRows } from '../../data/memory-rows.js'
-import { readRecords } from '../../data/read.js'
+import { usablePreferences } from '../../data/preferences.js'
+import { type DataNotice, readRecords } from '../../data/read.js'
 import type { DataRecord } from '../../data/readers/records.js'
-import { namedColumns, requireTaskColumns } from '../../data/task-columns.js'
+import { namedColumns, requireTaskColumns, type TaskTexts } from '../../data/task-columns.js'
 import type { RunTask } from '../../data/task-config.js'
 import { type LabelWords, promptLabels } from '../../data/texts/labels.js'
 import type { Template } from '../../data/texts/template.js'
@@ -92,15 +93,19 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
 /** @throws GradpromptError as reading data does, `missing-column` */
 export async function recordsOf(
   { data, columns, config }: Subject,
-  texts: { readonly template: Template; readonly answer: string },
+  texts: TaskTexts,
   onWarning?: EvaluateOptions['onWarning'],
 ): Promise<readonly DataRecord[]> {
   const options = { columns, task: config?.data.task, needed: namedColumns(texts) }
-  if (typeof data !== 'string') return (await readMemoryRows(data, options)).records
+  const usable = (records: readonly DataRecord[], path: string, notices: readonly DataNotice[] = []) => {
+    const found = usablePreferences(records, texts, path)
+    for (const notice of [...notices, ...found.notices]) onWarning?.(notice)
+    return found.records
+  }
+  if (typeof data !== 'string') return usable((await readMemoryRows(data, options)).records, inMemory)
   const file = await readRecords(data, options)
   requireTaskColumns(texts, file, data)
-  for (const notice of file.notices) onWarning?.(notice)
-  return file.records
+  return usable(file.records, data, file.notices)
 }
 
 /** @throws GradpromptError `missing-option` */

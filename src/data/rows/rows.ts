@@ -1,4 +1,5 @@
 import { GradpromptError } from '../../errors.js'
+import { isLiked } from '../preferences.js'
 import { changedRecord, columnValue, type DataRecord, originOf, setOrigin, shorten } from '../readers/records.js'
 import type { Encoder } from '../texts/encoder.js'
 import { labelWord } from '../texts/labels.js'
@@ -42,18 +43,20 @@ export class RowBuilder {
   readonly #template: CompiledMessages
   readonly #softTexts: readonly (readonly string[])[] | undefined
   readonly #answer: CompiledTemplate
+  readonly #other: CompiledTemplate | undefined
   readonly #trainingRows = new WeakMap<DataRecord, TrainingRow>()
   readonly #scoringRows = new WeakMap<DataRecord, ScoringRow>()
   readonly #fitted = new WeakMap<DataRecord, Fitted>()
   readonly #markup: MarkupGuard
 
   constructor(tokenizer: Encoder, options: RowOptions) {
-    const { template, answer, soft } = options
+    const { template, answer, other, soft } = options
     this.#tokenizer = soft ? softEncoder(tokenizer, soft) : tokenizer
     this.#softTexts = soft && softTexts(template, soft)
     this.#options = options
     this.#template = compileMessages(template)
     this.#answer = compileTemplate(answer)
+    this.#other = other === undefined ? undefined : compileTemplate(other)
     const encodePlain = (plain: DataRecord) => {
       const answers = Object.fromEntries(this.#answer.columns.map(column => [column, 'x']))
       return this.#encode(this.#contextText(plain, 0) + this.#answer.render({ ...plain, ...answers }))
@@ -69,7 +72,7 @@ export class RowBuilder {
 
   /** The columns that rows need: the template's, then the answer's. */
   get columns(): string[] {
-    return [...new Set([...this.#template.columns, ...this.#answer.columns])]
+    return [...new Set([...this.#template.columns, ...this.#answer.columns, ...(this.#other?.columns ?? [])])]
   }
 
   /**
@@ -85,8 +88,9 @@ export class RowBuilder {
     const answer = this.#ownAnswer(fitted, index)
     const contextIds = this.#encode(context)
     const ids = this.#joint(context, answer, fitted, index)
-    const border = commonPrefix(ids, contextIds)
-    this.#checkBorder(border, [ids], fitted, index)
+    const joints = [ids, ...(this.#other ? [this.#joint(context, this.#other.render(fitted, index), fitted, index)] : [])]
+    const border = joints.reduce((shortest, one) => Math.min(shortest, commonPrefix(one, contextIds)), contextIds.length)
+    this.#checkBorder(border, joints, fitted, index)
     const isClean = border === contextIds.length
     const [before, after] = [ids.slice(0, border), ids.slice(border)]
     const segments: Segment[] = [
@@ -101,6 +105,7 @@ export class RowBuilder {
       segments: segments.filter(segment => segment.ids.length > 0),
       truncated,
       ...this.#task(record, index),
+      ...this.#liked(record, index),
     }
     this.#trainingRows.set(record, row)
     return row
@@ -113,7 +118,8 @@ export class RowBuilder {
   scoring(record: DataRecord, index: number): ScoringRow {
     const known = this.#scoringRows.get(record)
     if (known !== undefined) return known.index === index ? known : { ...known, index }
-    const row = { ...this.#scored(record, index), ...this.#task(record, index), ...this.#among(record, index) }
+    const own = { ...this.#task(record, index), ...this.#among(record, index), ...this.#liked(record, index) }
+    const row = { ...this.#scored(record, index), ...own }
     this.#scoringRows.set(record, row)
     return row
   }
@@ -183,6 +189,12 @@ export class RowBuilder {
     return tasks === undefined ? {} : { task: taskIndex(record, index, tasks) }
   }
 
+  #liked(record: DataRecord, index: number): { readonly liked?: boolean } {
+    const { liked } = this.#options
+    if (liked === undefined) return {}
+    return { liked: typeof liked === 'boolean' ? liked : isLiked(record, liked.column, index) }
+  }
+
   #among(record: DataRecord, index: number): { readonly among?: readonly number[] } {
     const { tasks, labels } = this.#options
     const own = tasks?.labels?.[columnValue(record, tasks.column, index)]
@@ -214,10 +226,10 @@ export class RowBuilder {
     return word === undefined ? this.#answer.render(record, index) : this.#answerWith(word, record, index)
   }
 
-  /** A candidate's text each, or the record's own answer when there is no label set. */
+  /** A candidate's text each; when there is no label set the record's own answer, and in pairs the other one. */
   #answers(record: DataRecord, index: number): string[] {
     const { labels } = this.#options
-    if (labels === undefined) return [this.#ownAnswer(record, index)]
+    if (labels === undefined) return [this.#ownAnswer(record, index), ...(this.#other ? [this.#other.render(record, index)] : [])]
     return classWords(labels).flatMap(words => words.map(word => this.#answerWith(word, record, index)))
   }
 
@@ -258,7 +270,8 @@ export class RowBuilder {
   #cut(record: DataRecord, index: number, length: number, room: number): Fitted {
     if (!this.#options.truncate)
       throw this.#tooLong(record, index, length, 'cut the text with train.truncate (--truncate), or drop the row')
-    const columns = this.columns.filter(column => !this.#answer.columns.includes(column))
+    const answered = [...this.#answer.columns, ...(this.#other?.columns ?? [])]
+    const columns = this.columns.filter(column => !answered.includes(column))
     const shortening = shorteningOf(record, index, columns, this.#template.conversations)
     const fits = (size: number) => this.#length(shortening!.to(size), index) <= room
     if (shortening === undefined || !fits(0))
