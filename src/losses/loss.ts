@@ -124,8 +124,8 @@ export interface LossContext {
   readonly answers: number
   /**
    * Log-probabilities of each row's label tokens, in nats, under the prompt as it stood before the first step, under none, or under the
-   * prompt as it stands now. Of the first two, which never change, rows are computed one by one, so that what is said of one depends on
-   * no other, and remembered.
+   * prompt as it stands now. Of the first two, which never change, each text is computed by itself, so that what is said of its answers
+   * depends on no other, and remembered. Labels are those of an answer that ends the row.
    */
   logProbabilities(under: 'start' | 'none' | 'now', rows: readonly ContextRow[]): Promise<Float32Array[]>
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { ContextRow, LossContext } from '../losses/loss.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
-import { type LabelledRow, labelPositions } from '../model/row.js'
+import type { LabelledRow } from '../model/row.js'
 import { ReferenceFile, referenceName } from '../store/reference-file.js'
 
 /**
@@ -27,21 +27,28 @@ export function createReference(prompt: ActivePrompt, model: LanguageModel): Ref
   const start = { ...prompt, parameters: new Map([...prompt.parameters].map(([name, values]) => [name, values.slice()])) }
   const known = new Map<string, Float32Array>()
   let file: ReferenceFile | undefined
-  const say = async (under: 'start' | 'none', row: ContextRow) => {
-    const key = `${under}:${keyOf(row)}`
-    const remembered = known.get(key) ?? file?.get(key)
-    if (remembered !== undefined) return remembered
-    const own = await computed(model, under === 'start' ? start : undefined, row)
-    known.set(key, own)
-    file?.append(key, own)
-    return own
+  const told = (key: string) => known.get(key) ?? file?.get(key)
+  /** Rows in turn that have one text before their answers: it is computed once, and always with the same answers beside each other. */
+  const say = async (under: 'start' | 'none', rows: readonly ContextRow[]) => {
+    const keys = rows.map(row => `${under}:${keyOf(row)}`)
+    if (keys.some(key => told(key) === undefined)) {
+      const own = await answersUnder(under === 'start' ? start : undefined, model, [rows])
+      for (const [i, key] of keys.entries()) {
+        if (told(key) !== undefined) continue
+        known.set(key, own[i]!)
+        file?.append(key, own[i]!)
+      }
+    }
+    return keys.map(key => told(key)!)
   }
   return {
     start,
     async logProbabilities(under, rows) {
-      if (under === 'now') return now(model, prompt, rows)
+      const together = byText(rows)
+      // Nothing is remembered of the prompt as it stands: all rows are computed at once.
+      if (under === 'now') return answersUnder(prompt, model, together)
       const said: Float32Array[] = []
-      for (const row of rows) said.push(await say(under, row))
+      for (const members of together) said.push(...(await say(under, members)))
       return said
     },
     async keepIn(folder) {
@@ -50,20 +57,34 @@ export function createReference(prompt: ActivePrompt, model: LanguageModel): Ref
   }
 }
 
-async function computed(model: LanguageModel, prompt: ActivePrompt | undefined, row: LabelledRow): Promise<Float32Array> {
-  const { vocabSize } = model.config
-  const all = await model.labelLogProbabilities(prompt, row)
-  return Float32Array.from(labelPositions(row), (position, i) => all[i * vocabSize + row.labels[position]!]!)
+const borderOf = ({ labels }: ContextRow) => labels.findIndex(label => label !== -100)
+const textOf = (row: ContextRow) => row.ids.slice(0, borderOf(row))
+
+/** Rows in turn that have the same text and task. */
+function byText(rows: readonly LabelledRow[]): LabelledRow[][] {
+  const groups: LabelledRow[][] = []
+  for (const row of rows) {
+    const first = groups.at(-1)?.[0]
+    const isSame = first !== undefined && first.task === row.task && textOf(first).join() === textOf(row).join()
+    if (isSame) groups.at(-1)!.push(row)
+    else groups.push([row])
+  }
+  return groups
 }
 
-/** Under the prompt as it stands: all rows at once, since nothing of it is remembered. */
-async function now(model: LanguageModel, prompt: ActivePrompt, rows: readonly LabelledRow[]): Promise<Float32Array[]> {
-  const candidates = rows.map(row => {
-    const border = row.labels.findIndex(label => label !== -100)
-    return { context: row.ids.slice(0, border), candidates: [{ ids: row.ids.slice(border) }], task: row.task }
-  })
-  const said = await model.tokenLogProbabilities(prompt, candidates)
-  return said.map(([own]) => Float32Array.from(own!))
+/** Log-probabilities of each row's answer, row after row. */
+async function answersUnder(
+  prompt: ActivePrompt | undefined,
+  model: LanguageModel,
+  groups: readonly (readonly LabelledRow[])[],
+): Promise<Float32Array[]> {
+  const rows = groups.map(members => ({
+    context: textOf(members[0]!),
+    candidates: members.map(row => ({ ids: row.ids.slice(borderOf(row)) })),
+    task: members[0]!.task,
+  }))
+  const said = await model.tokenLogProbabilities(prompt, rows)
+  return said.flatMap(candidates => candidates.map(own => Float32Array.from(own)))
 }
 
 const keyOf = ({ ids, labels, task }: LabelledRow) =>

@@ -122,7 +122,10 @@ describe('losses over preferences', () => {
     liked: [true, false],
     moved: 0,
   })
-  const lossOf = async (options: { readonly type: string }, given: ReturnType<typeof pair>) => {
+  const lossOf = async (
+    options: { readonly type: string; readonly [option: string]: unknown },
+    given: ReturnType<typeof pair>,
+  ) => {
     const { compared, inputs } = subject(options, given)
     return ((await compared.eager(inputs)).output!.data as Float32Array)[0]!
   }
