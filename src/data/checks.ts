@@ -1,7 +1,7 @@
-import { type Preferences, usualColumns } from './preferences.js'
 import type { DataNotice } from './readers/reader.js'
 import { type DataRecord, shorten } from './readers/records.js'
 import type { LabelSet } from './texts/labels.js'
+import { type Preferences, usualColumns } from './texts/preferences.js'
 import { compileMessages } from './texts/rendering.js'
 import { compileTemplate, type Template } from './texts/template.js'
 

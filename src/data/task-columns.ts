@@ -1,9 +1,9 @@
 import { GradpromptError } from '../errors.js'
-import type { Preferences } from './preferences.js'
 import { valueOfText } from './readers/json-text.js'
 import type { DataRecord } from './readers/records.js'
 import { isConversation } from './texts/conversation.js'
 import { pathsWithin } from './texts/paths.js'
+import type { Preferences } from './texts/preferences.js'
 import { compileMessages } from './texts/rendering.js'
 import { compileTemplate, requireColumns, type Template } from './texts/template.js'
 

@@ -1,7 +1,7 @@
 import { invalidConfig } from '../config/problems.js'
-import { type Preferences, rejectedBeside, usualColumns } from '../data/preferences.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import type { ScoringRow } from '../data/rows/rows.js'
+import { type Preferences, rejectedBeside, usualColumns } from '../data/texts/preferences.js'
 import type { Rewards } from '../evaluate/preferences.js'
 import { candidateLikelihoods } from '../evaluate/score.js'
 import { losses } from '../losses/index.js'

@@ -1,13 +1,13 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { completeTexts } from '../../src/data/describe/suggest.js'
-import { rejectedBeside } from '../../src/data/preferences.js'
 import { RowBuilder } from '../../src/data/rows/rows.js'
 import { readTask, sideOf } from '../../src/data/task.js'
+import { rejectedBeside } from '../../src/data/texts/preferences.js'
 import { type ConfigInput, parseConfig } from '../../src/train/config.js'
 import { problem, problemOf } from '../support/problem.js'
 import { rowsFile } from '../train/preferences/data.js'
 import { temporaryFolder, toyModel } from '../train/toy.js'
-import { encoderOf } from './encoder.js'
+import { fakeEncoder } from './encoder.js'
 
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
@@ -86,13 +86,19 @@ describe('rows of preferences', () => {
     ['a text beside a conversation', [{ chosen: talk('x'), rejected: 'y' }], conversations, 'missing-column'],
     [
       'rows of both kinds',
-      [{ chosen: talk('x'), rejected: talk('y') }, { chosen: 'x', rejected: 'y' }],
+      [
+        { chosen: talk('x'), rejected: talk('y') },
+        { chosen: 'x', rejected: 'y' },
+      ],
       conversations,
       'mixed-formats',
     ],
     [
       'a row with a text on one side',
-      [{ chosen: talk('x'), rejected: talk('y') }, { chosen: talk('x'), rejected: 'y' }],
+      [
+        { chosen: talk('x'), rejected: talk('y') },
+        { chosen: talk('x'), rejected: 'y' },
+      ],
       conversations,
       'mixed-formats',
     ],
@@ -130,9 +136,10 @@ describe('rows of preferences', () => {
 })
 
 describe('the two rows of a pair', () => {
+  const encoder = fakeEncoder()
   const texts = { answer: ' {chosen}', rejected: ' {rejected}' }
   const builderOf = (side: 'answer' | 'rejected', contextLength = 100) =>
-    new RowBuilder(encoderOf(), {
+    new RowBuilder(encoder, {
       template: '{prompt}',
       answer: texts[side],
       contextLength,
@@ -144,11 +151,11 @@ describe('the two rows of a pair', () => {
 
   test('have the same text before them, cut for the longer of both', () => {
     const record = { prompt: 'one two three four five six', chosen: 'x', rejected: 'x x x x' }
-    const [chosen, rejected] = (['answer', 'rejected'] as const).map(side => builderOf(side, 16).training(record, 0))
+    const [chosen, rejected] = (['answer', 'rejected'] as const).map(side => builderOf(side, 12).training(record, 0))
     expect(chosen!.ids.slice(0, border(chosen!.labels))).toEqual(rejected!.ids.slice(0, border(rejected!.labels)))
     expect([chosen!.liked, rejected!.liked]).toEqual([true, false])
     expect([chosen!.truncated, rejected!.truncated]).toEqual([true, true])
-    const { candidates, context } = builderOf('answer', 16).scoring(record, 0)
+    const { candidates, context } = builderOf('answer', 12).scoring(record, 0)
     expect([...context, ...candidates[0]!.ids]).toEqual(chosen!.ids)
     expect([...context, ...candidates[1]!.ids]).toEqual(rejected!.ids)
   })

@@ -1,11 +1,11 @@
 import { GradpromptError } from '../../errors.js'
-import { usualColumns } from '../preferences.js'
 import { type DataFile, readRecords } from '../read.js'
 import type { NamedBytes } from '../readers/input.js'
 import { valueOfText } from '../readers/json-text.js'
 import { recordTasks } from '../task-records.js'
 import { conversationColumn } from '../texts/conversation.js'
 import { pathsWithin, textAt } from '../texts/paths.js'
+import { usualColumns } from '../texts/preferences.js'
 import type { Template } from '../texts/template.js'
 
 /** What a file's columns are meant for, by their names and what they hold: a template and an answer to begin with. */

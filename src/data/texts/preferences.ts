@@ -1,10 +1,10 @@
-import { GradpromptError } from '../errors.js'
-import { isObject, valueOfText } from './readers/json-text.js'
-import type { DataNotice } from './readers/reader.js'
-import { columnValue, type DataRecord, originOf, shorten } from './readers/records.js'
-import { conversationTurns, isConversation } from './texts/conversation.js'
-import { compileMessages } from './texts/rendering.js'
-import { compileTemplate, type Template } from './texts/template.js'
+import { GradpromptError } from '../../errors.js'
+import { isObject, valueOfText } from '../readers/json-text.js'
+import type { DataNotice } from '../readers/reader.js'
+import { columnValue, type DataRecord, originOf, shorten } from '../readers/records.js'
+import { conversationTurns, isConversation } from './conversation.js'
+import { compileMessages } from './rendering.js'
+import { compileTemplate, type Template } from './template.js'
 
 /**
  * What people preferred, as data have it: two answers to one text, of which they chose one and rejected the other, or single answers with
