@@ -1,4 +1,4 @@
-/** Small arithmetic over lists of numbers, in double precision. */
+/** Small arithmetic over lists of numbers, in double precision, and over the sizes of tensors. */
 
 /** log Σ exp(x): the highest is taken out first, so that nothing overflows. */
 export function logSumExp(values: ArrayLike<number>): number {
@@ -15,3 +15,6 @@ export function mean(values: ArrayLike<number>): number {
   for (let i = 0; i < values.length; i++) sum += values[i]!
   return sum / Math.max(1, values.length)
 }
+
+/** How many numbers a tensor of this shape holds; 1 for a scalar's empty shape. */
+export const elementCount = (shape: readonly number[]): number => shape.reduce((count, size) => count * size, 1)

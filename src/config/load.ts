@@ -10,7 +10,7 @@ const largestConfig = 4 * 1024 * 1024
 
 /**
  * Reads a config file, YAML or JSON (which is YAML too). Paths inside it are not changed: they are relative to the working
- * directory, as on the command line, not to the file.
+ * directory, as on the command line, not to the file. A `$schema`, which a JSON file names for editors, is left out.
  * @throws GradpromptError `file-not-found`, or `invalid-config` with the line
  */
 export async function loadConfigFile(path: string): Promise<Mapping> {
@@ -54,7 +54,7 @@ export async function loadConfigFile(path: string): Promise<Mapping> {
             : `the ${typeof value} ${String(value)}`,
       expected: 'a mapping of options, such as "data: { train: train.tsv }"',
     })
-  return value
+  return without(value, ['$schema'])
 }
 
 /**

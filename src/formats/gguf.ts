@@ -3,6 +3,7 @@
  * the metadata mean but for those keys that say how bytes lie: alignment, version of the blocks, and parts of a split model.
  */
 import { GradpromptError } from '../errors.js'
+import { elementCount } from '../numbers.js'
 import { ggmlType } from './dequantize.js'
 import { type GgufValue, HeaderReader, maxEntries } from './gguf-header.js'
 import { checkPart, modelFile, partPaths, splitError, splitNumber } from './gguf-split.js'
@@ -162,7 +163,7 @@ function readTensorTable(header: HeaderReader, source: SourceFile, count: number
         expected: `a multiple of ${alignment}`,
       })
     }
-    const byteLength = (shape.reduce((a, b) => a * b, 1) / blockSize) * bytesPerBlock
+    const byteLength = (elementCount(shape) / blockSize) * bytesPerBlock
     if (!(byteLength <= source.size)) throw truncated(source.path, source.size, byteLength, `tensor "${name}"`)
     entries.set(name, { name, dtype, shape, source, offset, byteLength })
   }

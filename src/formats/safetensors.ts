@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { open, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError } from '../errors.js'
+import { elementCount } from '../numbers.js'
 import { describe, isObject, parseHeader } from './header-json.js'
 import { SourceFile, SourceTensors, type TensorEntry, truncated } from './tensor-file.js'
 
@@ -225,7 +226,7 @@ export async function writeSafetensors(
         hint: 'Rename it.',
       })
     }
-    if (!isSizes(shape) || shape.reduce((a, b) => a * b, 1) !== data.length) {
+    if (!isSizes(shape) || elementCount(shape) !== data.length) {
       throw new GradpromptError('shape-mismatch', `The values of tensor "${name}" do not match its shape`, {
         found: `${data.length} values`,
         expected: `as many as shape [${shape.join(', ')}] holds`,

@@ -2,6 +2,7 @@ import type { ModelConfig } from '../../models/blocks/family.js'
 import { GradpromptError } from '../errors.js'
 import { meanCrossEntropy } from '../losses/index.js'
 import { type LossPart, type LossTerm, logitRows, lossFeeds, lossFigures } from '../losses/loss.js'
+import { elementCount } from '../numbers.js'
 import type { OpenPrograms } from '../program/open-programs.js'
 import { type ActivePrompt, ownTokens, parameterInputs, placementOf, tasksOf } from './active-prompt.js'
 import { Forest, type Target } from './forest.js'
@@ -78,7 +79,7 @@ export async function promptGradient(
     prompt.method
       .parameters(prompt.config, config)
       .filter(({ frozen }) => !frozen)
-      .map(({ name, shape }) => [name, new Float32Array(product(shape))]),
+      .map(({ name, shape }) => [name, new Float32Array(elementCount(shape))]),
   )
   const program = await programs.open(gradientRequest(model, losses, prompt, { frozen: frozen !== undefined }))
   const headRows = logitRows(losses, config)
@@ -268,5 +269,3 @@ function frozenRow(frozen: readonly Float32Array[], row: number, count: number):
     expected: String(count),
   })
 }
-
-const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)

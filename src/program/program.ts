@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type * as tf from '@tensorflow/tfjs'
 import { disposedError, GradpromptError } from '../errors.js'
+import { elementCount } from '../numbers.js'
 import { cacheFolder, hashOf, touch, trimCache, writeWhole } from './cache.js'
 import { type Device, defaultDevice, deviceProfile } from './devices.js'
 import type { ExternalTensor, QuantizedTensor } from './lower.js'
@@ -165,7 +166,7 @@ export class Program<Inputs extends string = string, Outputs extends string = st
     for (const { name, sizes, ...given } of bound) {
       data[name] = given.data
       shapes[name] = sizes.map(size => (typeof size === 'number' ? size : size.evaluate(values)))
-      const expected = shapes[name].reduce((a, b) => a * b, 1)
+      const expected = elementCount(shapes[name])
       if (given.data.length !== expected || (given.shape && given.shape.join() !== shapes[name].join())) {
         throw new GradpromptError('shape-mismatch', `The input ${name} of ${this.spec.name} has the wrong shape`, {
           found: `${given.data.length} elements${given.shape ? ` of shape [${given.shape}]` : ''}`,

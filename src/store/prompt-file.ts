@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { aggregates, type Verbalizer } from '../data/texts/verbalizer.js'
 import { GradpromptError } from '../errors.js'
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js'
+import { elementCount } from '../numbers.js'
 import type { NamedTensor } from './checkpoints.js'
 
 const format = 'gradprompt-prompt'
@@ -101,7 +102,7 @@ export async function readPrompt(path: string): Promise<PromptFile> {
     }
     const header = parseHeader(path, metadata)
     let numbers = 0
-    for (const { shape } of file.tensors.values()) numbers += shape.reduce((product, dimension) => product * dimension, 1)
+    for (const { shape } of file.tensors.values()) numbers += elementCount(shape)
     if (numbers > maxNumbers) throw notAPrompt(path, `${numbers} numbers, more than ${maxNumbers}`)
     const tensors: NamedTensor[] = []
     for (const [name, { shape }] of file.tensors) tensors.push({ name, shape, data: await file.read(name) })

@@ -1,6 +1,7 @@
 import { GradpromptError } from '../errors.js'
 import { type Checkpoint, shortName } from '../model/weights/checkpoint.js'
 import { hashModel } from '../model/weights/weight-file.js'
+import { elementCount } from '../numbers.js'
 import type { PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { readSources } from '../sources/initial-prompts.js'
@@ -29,4 +30,4 @@ export async function checkMethod(
 
 /** How many numbers are learned. */
 export const learnedNumbers = (parameters: readonly PromptParameter[]): number =>
-  parameters.reduce((sum, { shape, frozen }) => sum + (frozen ? 0 : shape.reduce((a, b) => a * b, 1)), 0)
+  parameters.reduce((sum, { shape, frozen }) => sum + (frozen ? 0 : elementCount(shape)), 0)

@@ -1,3 +1,5 @@
+import { elementCount } from '../numbers.js'
+
 /** A part of what an optimiser remembers: one moment of one parameter, row-major. */
 export interface StateTensor {
   readonly name: string
@@ -67,7 +69,7 @@ export function createOptimizer(options: OptimizerOptions, parameters: readonly 
   const rule = options.type === 'adamw' ? adamW(options) : adafactor(options)
   const slots = parameters.map(parameter => ({
     parameter,
-    size: sizeOf(parameter.shape),
+    size: elementCount(parameter.shape),
     moments: rule.moments(parameter.shape),
   }))
   let stepCount = 0
@@ -250,9 +252,7 @@ function factoredUpdate(
   }
 }
 
-const zeros = (shape: readonly number[]): Moment => ({ shape, data: new Float32Array(sizeOf(shape)) })
-
-const sizeOf = (shape: readonly number[]): number => shape.reduce((size, dimension) => size * dimension, 1)
+const zeros = (shape: readonly number[]): Moment => ({ shape, data: new Float32Array(elementCount(shape)) })
 
 function sumOfSquares(values: Float32Array | Float64Array): number {
   let sum = 0

@@ -46,6 +46,12 @@ train: { steps: 400, batchSize: 16, learningRate: 1e-2 }
     expect(await loadConfigFile(await file('a.json', JSON.stringify(config, null, 2)))).toEqual(config)
   })
 
+  test('a schema named for editors is no option', async () => {
+    expect(await loadConfigFile(await file('s.json', '{ "$schema": "schemas/tune.json", "answer": "{b}" }'))).toEqual({
+      answer: '{b}',
+    })
+  })
+
   test('paths stay as they are written', async () => {
     expect(await loadConfigFile(await file('b.yaml', 'data: { train: ./x/../y.tsv }'))).toEqual({
       data: { train: './x/../y.tsv' },

@@ -11,6 +11,7 @@ import { targetsOf } from '../../export/index.js'
 import { loadTokenizer } from '../../formats/tokenizer.js'
 import { MemoryPlan } from '../../model/memory.js'
 import { openCheckpoint, shortName } from '../../model/weights/checkpoint.js'
+import { elementCount } from '../../numbers.js'
 import { bundledModel } from '../../package-root.js'
 import { promptMethods } from '../../prompts/methods/index.js'
 import { numSoftTokens } from '../../prompts/soft-rows.js'
@@ -206,7 +207,7 @@ async function inspectModel(name: string, output: Output): Promise<void> {
   const types = new Map<string, { tensors: number; numbers: number }>()
   for (const { dtype, shape } of file.tensors.values()) {
     const { tensors, numbers } = types.get(dtype) ?? { tensors: 0, numbers: 0 }
-    types.set(dtype, { tensors: tensors + 1, numbers: numbers + shape.reduce((a, b) => a * b, 1) })
+    types.set(dtype, { tensors: tensors + 1, numbers: numbers + elementCount(shape) })
   }
   const parameters = [...types.values()].reduce((sum, { numbers }) => sum + numbers, 0)
   const stored = await Promise.all(checkpoint.files.map(async file => (await stat(file)).size))

@@ -4,6 +4,7 @@ import { type FileHandle, mkdir, open, readFile, rename, rm, stat, statfs, write
 import { join } from 'node:path'
 import type { WeightPart } from '../../../models/blocks/family.js'
 import { GradpromptError } from '../../errors.js'
+import { elementCount } from '../../numbers.js'
 import { cacheFolder, hashOf, touch, trimCache } from '../../program/cache.js'
 import type { ExternalTensor } from '../../program/lower.js'
 import type { WeightFile } from '../../program/program.js'
@@ -37,13 +38,11 @@ export async function weightFile(
 /** Bytes that the dequantised weights take, in memory as on disk. */
 export const weightBytes = (checkpoint: Checkpoint): number => layout(checkpoint).byteLength
 
-const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
-
 function layout({ weights }: Checkpoint): { tensors: Map<string, ExternalTensor>; byteLength: number } {
   const tensors = new Map<string, ExternalTensor>()
   let offset = 0
   for (const { name, shape, views } of weights) {
-    const byteLength = 4 * product(shape)
+    const byteLength = 4 * elementCount(shape)
     tensors.set(name, { file: FILE, offset, byteLength, shape, dtype: 'float32' })
     const row = byteLength / shape[0]!
     for (const view of views ?? []) {

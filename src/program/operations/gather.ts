@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs'
 import type { TensorMeta } from '../../../kernels/kernel.js'
 import { GradpromptError } from '../../errors.js'
+import { elementCount } from '../../numbers.js'
 import { axesOf, type CompositeTable, cast, type OperationLowering, type OperationTable, scalar } from './operation.js'
 import type { Size } from './sizes.js'
 
@@ -59,12 +60,10 @@ function scatter(l: OperationLowering, outside: 'dropped' | 'refused'): string {
 function places(indices: tf.Tensor, shape: readonly number[]): tf.Tensor1D {
   const depth = indices.shape.at(-1)!
   const parts = tf.unstack(tf.reshape(indices, [-1, depth]) as tf.Tensor2D, 1)
-  const strides = Array.from({ length: depth }, (_, i) => product(shape.slice(i + 1, depth)))
+  const strides = Array.from({ length: depth }, (_, i) => elementCount(shape.slice(i + 1, depth)))
   const scaled = parts.map((part, i) => (i === depth - 1 ? part : tf.mul(part, tf.scalar(strides[i]!, 'int32'))))
   return scaled.reduce((sum, part) => tf.add(sum, part)) as tf.Tensor1D
 }
-
-const product = (sizes: readonly number[]) => sizes.reduce((a, b) => a * b, 1)
 
 function assertBatches([x, indices]: readonly TensorMeta[], axis: number, batchDims: number): void {
   if (batchDims <= axis && x!.shape.slice(0, batchDims).every((size, i) => size === indices!.shape[i])) return
@@ -110,7 +109,7 @@ export const gatherComposites: CompositeTable = {
       tf.backend_util.prepareAndValidate(x, at)
       const depth = at.shape.at(-1)!
       const rest = x.shape.slice(depth)
-      const rows = tf.reshape(x, [product(x.shape.slice(0, depth)), ...rest])
+      const rows = tf.reshape(x, [elementCount(x.shape.slice(0, depth)), ...rest])
       return tf.reshape(tf.gather(rows, places(at, x.shape)), [...at.shape.slice(0, -1), ...rest])
     },
   },
@@ -125,7 +124,7 @@ export const gatherComposites: CompositeTable = {
         .runKernel(
           'UnsortedSegmentSum',
           { x: tf.reshape(updates!, [-1, ...rest]), segmentIds: places(indices!, shape) },
-          { numSegments: product(shape.slice(0, depth)), refuses: true },
+          { numSegments: elementCount(shape.slice(0, depth)), refuses: true },
         ) as tf.Tensor
       return tf.reshape(sums, shape)
     },

@@ -1,4 +1,5 @@
 import type { Attributes } from '../../../kernels/kernel.js'
+import { elementCount } from '../../numbers.js'
 import { isElementwise } from '../operations/index.js'
 import type { ConstantData, TracedGraph, TracedNode, TracedValue } from '../trace/trace.js'
 import { keyOf } from './simplify.js'
@@ -19,7 +20,6 @@ export function isEquivalent(a: TracedGraph, b: TracedGraph): boolean {
 
 type Outputs = Map<string, { number: number; shape: readonly number[]; dtype: string }>
 
-const count = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
 const plain = (shape: readonly number[]) => shape.filter(size => size !== 1)
 
 class Numbering {
@@ -67,7 +67,7 @@ class Numbering {
     const uniform = uniformOf(source)
     // A mean's 1/T was rounded on its way.
     if (uniform !== undefined)
-      return `uniform ${dtype} ${Number.isInteger(uniform) ? uniform : uniform.toPrecision(6)} ${count(shape)}`
+      return `uniform ${dtype} ${Number.isInteger(uniform) ? uniform : uniform.toPrecision(6)} ${elementCount(shape)}`
     const { data } = source as { data: ConstantData }
     return `constant ${dtype} ${this.#data(data)}`
   }
@@ -98,7 +98,7 @@ class Numbering {
     if (REDUCTIONS.has(operation)) return (attributes.axes as number[]).every(axis => from.shape[axis] === 1)
     if (operation === 'Reverse') return (attributes.dims as number[]).every(axis => from.shape[axis] === 1)
     if (operation === 'Cumsum') return attributes.exclusive === 0 && from.shape[attributes.axis as number] === 1
-    if (inputs.length === 1 && WHOLE.has(operation)) return count(from.shape) === count(to.shape)
+    if (inputs.length === 1 && WHOLE.has(operation)) return elementCount(from.shape) === elementCount(to.shape)
     return false
   }
 
@@ -135,7 +135,7 @@ function placesOf(axes: readonly number[], shape: readonly number[]): number[] {
 
 /** How inputs are repeated over an output: nothing where none is, or else their sizes along the output's axes above 1. */
 function broadcasts(shapes: readonly (readonly number[])[], out: readonly number[]): unknown {
-  if (shapes.every(shape => count(shape) === count(out))) return count(out)
+  if (shapes.every(shape => elementCount(shape) === elementCount(out))) return elementCount(out)
   const axes = out.map((_, axis) => axis).filter(axis => out[axis] !== 1)
   return shapes.map(shape => axes.map(axis => shape[axis - out.length + shape.length] ?? 1))
 }

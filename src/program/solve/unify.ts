@@ -1,4 +1,5 @@
 import type { Attributes } from '../../../kernels/kernel.js'
+import { elementCount } from '../../numbers.js'
 import { type Dimensions, type DimensionValues, type Size, SizeSolver } from '../operations/sizes.js'
 import type { ConstantData, TracedGraph, TracedValue } from '../trace/trace.js'
 import { type Graph, type GraphNode, type GraphValue, sizeAt } from './symbolic-graph.js'
@@ -206,7 +207,7 @@ export class Unifier {
     const seen = all.map(({ uniform }) => uniform ?? Number.NaN)
     const isUniform = all.every(({ uniform }) => uniform !== undefined)
     const numerator = isUniform ? this.#solve(seen, at) : undefined
-    const count = value.shape.reduce((a, b) => a * b, 1)
+    const count = elementCount(value.shape)
     if (typeof numerator === 'number' && isFixed && count <= WRITTEN_OUT)
       return { kind: 'constant', data: ARRAYS[value.dtype as 'float32'].from({ length: count }, () => numerator) }
     if (numerator !== undefined) return { kind: 'uniform', numerator, denominator: 1 }

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs'
+import { elementCount } from '../../numbers.js'
 
 /**
  * What TF.js's differentiation lacks or gets wrong, mended for as long as one of our functions is traced or run eagerly; outside, TF.js is
@@ -60,14 +61,12 @@ function fillMissing(node: TapeNode): void {
   node.gradient = dys => gradient(dys.map((dy, i) => dy ?? tf.zeros(outputs[i]!.shape, outputs[i]!.dtype)))
 }
 
-const product = (sizes: readonly number[]) => sizes.reduce((a, b) => a * b, 1)
-
 /** The transpose of a gather in batches: rows of dy are summed where they came from. */
 function batchedGatherGradient(x: tf.Tensor, indices: tf.Tensor, dy: tf.Tensor, axis: number, batchDims: number): tf.Tensor {
-  const batch = product(x.shape.slice(0, batchDims))
-  const outer = product(x.shape.slice(batchDims, axis))
-  const inner = product(x.shape.slice(axis + 1))
-  const [size, count] = [x.shape[axis]!, product(indices.shape.slice(batchDims))]
+  const batch = elementCount(x.shape.slice(0, batchDims))
+  const outer = elementCount(x.shape.slice(batchDims, axis))
+  const inner = elementCount(x.shape.slice(axis + 1))
+  const [size, count] = [x.shape[axis]!, elementCount(indices.shape.slice(batchDims))]
   const byRow = tf.transpose(tf.reshape(dy, [batch, outer, count, inner]), [0, 2, 1, 3])
   const first = tf.mul(tf.range(0, batch, 1, 'int32'), tf.scalar(size, 'int32')) // of each batch among all rows
   const rows = tf.add(tf.reshape(indices, [batch, count]), tf.expandDims(first, 1))

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
 import { declareCode } from '../../code-identity.js'
+import { elementCount } from '../../numbers.js'
 import { normalNumbers, uniformNumbers } from '../initialisation.js'
 import type { Parameters, PromptMethod, PromptParameter } from '../method.js'
 
@@ -71,7 +72,7 @@ export const pTuning: PromptMethod<PTuningConfig> = declareCode(import.meta.url,
     const inputs = new Map(linearLayers(config, d).map(({ name, from }) => [name, from]))
     return new Map(
       this.parameters(config, model).map(({ name, shape }, i) => {
-        const count = shape.reduce((a, b) => a * b, 1)
+        const count = elementCount(shape)
         if (i === 0) return [name, normalNumbers(count, 1, seed)]
         const fan = inputs.get(name.replace(/\.(weight|bias)$/, '')) ?? config.encoderHiddenSize ?? d
         return [name, uniformNumbers(count, fan ** -0.5, seed, i)]

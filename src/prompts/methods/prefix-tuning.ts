@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
 import type { ModelConfig } from '../../../models/blocks/family.js'
 import { declareCode } from '../../code-identity.js'
+import { elementCount } from '../../numbers.js'
 import { type Init, initSchema, normalNumbers, startingRows, uniformNumbers } from '../initialisation.js'
 import { unstacked } from '../layers.js'
 import type { InitialisationContext, PromptMethod } from '../method.js'
@@ -72,7 +73,7 @@ export const prefixTuning: PromptMethod<PrefixTuningConfig> = declareCode(import
     const { numVirtualTokens } = config
     const init = initOf(config)
     const [first, ...network] = prefixTuning.parameters(config, model)
-    const count = product(first!.shape)
+    const count = elementCount(first!.shape)
     const start = async () => {
       if (init.type === 'zero') return new Float32Array(count)
       if (init.type === 'random') return normalNumbers(count, init.scale ?? 1, seed)
@@ -84,7 +85,7 @@ export const prefixTuning: PromptMethod<PrefixTuningConfig> = declareCode(import
       [first!.name, await start()],
       ...network.map(({ name, shape }, i) => {
         const bound = (inputs[i] ?? inputs[i - 1]!) ** -0.5
-        return [name, uniformNumbers(product(shape), bound, seed, i + 1)] as const
+        return [name, uniformNumbers(elementCount(shape), bound, seed, i + 1)] as const
       }),
     ])
   },
@@ -123,5 +124,3 @@ async function ownKeysAndValues(
         }
   return prefix
 }
-
-const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)

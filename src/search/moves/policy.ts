@@ -1,4 +1,5 @@
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
+import { elementCount } from '../../numbers.js'
 import { policyInputs, type SearchPrograms } from '../score/programs.js'
 import { lowest } from '../space/candidates.js'
 import type { SearchContext } from './method.js'
@@ -16,7 +17,7 @@ export function policyParts(parameters: Float32Array, hiddenSize: number) {
   let start = 0
   return Object.entries(policyInputs).map(([name, names]) => {
     const shape = size(names)
-    const length = shape.reduce((product, dimension) => product * dimension, 1)
+    const length = elementCount(shape)
     start += length
     return { name: name as keyof typeof policyInputs, shape, data: parameters.subarray(start - length, start) }
   })
