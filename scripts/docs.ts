@@ -3,11 +3,57 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { commands } from '../src/cli/commands.js'
 import { configOptions, describeOption } from '../src/cli/show/config-help.js'
+import { exportTargets } from '../src/export/index.js'
+import { exportTable } from '../src/export/table.js'
 import { packageRoot } from '../src/package-root.js'
 
-/** Writes docs/cli.md from the tables that the command line itself is made of. */
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href)
+/** Writes docs/cli.md and docs/exports.md from the tables that the command line and the exporters themselves are made of. */
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   await writeFile(join(packageRoot(), 'docs', 'cli.md'), cliReference())
+  await writeFile(join(packageRoot(), 'docs', 'exports.md'), exportsPage())
+}
+
+export function exportsPage(): string {
+  const targets = [...exportTargets].map(([name, { description }]) => `| \`${name}\` | ${description} |`)
+  return `# Exports
+
+${'`node dist/scripts/docs.js` writes this page from what the exporters declare.'}
+
+\`\`\`sh
+npx gradprompt export runs/sst2 --to hf --out runs/sst2/hf
+\`\`\`
+
+| target | what is written |
+| --- | --- |
+${targets.join('\n')}
+
+Beside the files stand a README (how the tool loads them, the template, the labels, how an answer ends), \`self-test.json\` (a few inputs
+with the greedy tokens and the largest logits that they must give) and, where the tool is one for Python or for llama.cpp, a script that
+computes these there. A folder that exists is left alone; one that is made appears when all is written.
+
+## Which method reaches which target
+
+${exportTable()}
+
+A cell names the form, which is exact: the same numbers as here, but for rounding. \`-\` is refused, with the reason and the targets that
+can. A template's soft tokens go to \`hf\`, \`gguf\`, \`ollama\` and \`gradprompt\`; a prompt of several tasks to \`peft\`, \`js\` and \`gradprompt\`.
+
+## What to know
+
+- **hf** copies the weights of a Hugging Face folder byte for byte; those of a GGUF file are dequantised (\`--dtype F32\`, \`F16\` or \`BF16\`). The
+  embedding table is always float32, so that the prompt stays exact, and the head stands apart from it: it says of the prompt's tokens
+  what no greedy decoding picks. \`--delta\` writes the changed rows alone, and \`merge.py\` puts them into the base model.
+- **gguf** and **ollama** are made of the GGUF file that the prompt was tuned on, whose other tensors are copied byte for byte. The embedding
+  table takes the narrowest of its own type, F16 and F32 that moves the likelihood of the self-test's texts by less than 0.01 nats
+  per token; the README says which, and by how much.
+- **kv** holds the keys and values that the prompt's rows come to, as transformers' \`DynamicCache\` takes them, and as a PREFIX_TUNING adapter.
+- **embeds** is for servers that take embeddings: the client fetches the text's own from the base model.
+- **gradprompt** is one file, \`prompt.safetensors\`, which every command takes where it takes a run.
+
+\`npm run test:consumers\` exports small models and runs the self-tests in transformers and PEFT, in a virtual environment of its own
+(or with the Python that \`GRADPROMPT_PYTHON\` names), and in llama.cpp where \`GRADPROMPT_BENCH_LLAMA\` names a folder with node-llama-cpp.
+`
+}
 
 export function cliReference(): string {
   const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;').replaceAll('\n', ' ')

@@ -86,6 +86,7 @@ function configOf(task: StudyTask, condition: Condition, seed: number, out?: str
     data: task.data,
     template: task.template,
     answer: task.answer,
+    answerEnd: 'none',
     search: {
       type,
       prompt: task.prompt,

@@ -231,7 +231,10 @@ class SearchBench {
       ...{ maxNewTokens: 256, ...options },
     }
     const template = [{ role: 'user', content: '{question} Use{prompt}' }]
-    writeFileSync(config, JSON.stringify({ data: { train: data, task: 'gsm8k' }, template, answer: ' {answer}', search }))
+    writeFileSync(
+      config,
+      JSON.stringify({ data: { train: data, task: 'gsm8k' }, template, answer: ' {answer}', answerEnd: 'none', search }),
+    )
     const command = ['dist/src/cli/main.js', 'search', '--config', config, '--json', '--out', `${config}.run`]
     const { lines } = await measure(process.execPath, command, { quiet: true })
     const steps = lines.filter(line => line.event === 'step')
@@ -250,6 +253,8 @@ class SearchBench {
       data: { train: file },
       template: [{ role: 'user', content: '{message}{prompt}' }],
       answer: '{target}',
+      // The peer scores the target alone.
+      answerEnd: 'none',
       search: { type: 'gcg', prompt: FIRST, steps, searchWidth: WIDTH, topk: 256, questions: chosen.length },
     }
   }

@@ -95,7 +95,11 @@ class Bench {
     const method = { type: 'prompt-tuning', numVirtualTokens: VIRTUAL_TOKENS }
     writeFileSync(
       config,
-      JSON.stringify({ data, method, template: 'Review: {text}\nSentiment:', answer: ' {label}', train: { steps: this.steps } }),
+      JSON.stringify({
+        ...{ data, method, template: 'Review: {text}\nSentiment:', answer: ' {label}', train: { steps: this.steps } },
+        // The peer learns none.
+        answerEnd: 'none',
+      }),
     )
     const values: { ours: number; peer: number }[] = []
     for (let i = 0; i < this.rounds; i++) {

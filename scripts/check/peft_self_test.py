@@ -19,6 +19,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--base", required=True)
 parser.add_argument("--adapter", required=True)
 parser.add_argument("--tolerance", type=float, default=1e-3, help="largest allowed difference of a logit")
+parser.add_argument("--stepwise", action="store_true", help="leave generate out: PEFT 0.21 loses a prefix there with transformers that call the cache `cache`")
 arguments = parser.parse_args()
 
 with open(os.path.join(arguments.adapter, "self-test.json")) as file:
@@ -45,7 +46,7 @@ for case in self_test["cases"]:
         model.generation_config.eos_token_id = None
         output = model.generate(input_ids=ids, **task, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False, pad_token_id=0)
         generated = output[0].tolist()[-count:]
-    same = stepwise == case["greedy"] and generated == case["greedy"]
+    same = stepwise == case["greedy"] and (arguments.stepwise or generated == case["greedy"])
     ok = difference <= arguments.tolerance and order <= arguments.tolerance and (same or case["margin"] <= arguments.tolerance)
     passed = passed and ok
     print(json.dumps(dict(ok=ok, logits=round(max(difference, order), 7), greedy=case["greedy"], stepwise=stepwise, generated=generated)))

@@ -50,6 +50,7 @@ for (const text of positionals) {
     data: { train: join(examples, 'train.tsv'), dev, labels: task.labels },
     template: task.template,
     answer: ' {label}',
+    answerEnd: 'none',
     method: method as ConfigInput['method'],
     train: { steps: Number(values.steps), batchSize: Number(values.batch), ...(learningRate !== undefined && { learningRate }) },
     seed: Number(values.seed),

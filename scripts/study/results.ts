@@ -8,7 +8,12 @@ export interface StudyRun {
   readonly seed: number
   readonly steps: number
   /** The method's options and its highest learning rate, as they were: none for the controls. */
-  readonly settings?: { readonly learningRate: number; readonly method: Readonly<Record<string, unknown>> }
+  readonly settings?: {
+    readonly learningRate: number
+    readonly method: Readonly<Record<string, unknown>>
+    /** Where one was learned. */
+    readonly answerEnd?: string
+  }
   /** The metrics of the kept checkpoint on dev rows. */
   readonly dev?: Readonly<Record<string, number>>
   readonly bestStep?: number | null

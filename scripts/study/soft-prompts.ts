@@ -23,7 +23,7 @@ const controls = ['zero-shot', 'few-shot']
 const withoutTask = 'soft-template'
 
 const usage = `node dist/scripts/study/soft-prompts.js [--tasks ${Object.keys(tasks).join()}] [--methods dept,iapt] [--seeds 13,21]
-    [--model M] [--threads 1] [--out runs/study] [--results FILE.jsonl] [--docs FILE.md]
+    [--answer-end auto] [--model M] [--threads 1] [--out runs/study] [--results FILE.jsonl] [--docs FILE.md]
 node dist/scripts/study/soft-prompts.js --table
 
 The tables of docs/methods.md: every soft-prompt method at its defaults, beside the controls. Each run is a process of its own, so that its
@@ -35,6 +35,8 @@ const { values } = studyArguments(usage, {
   tasks: { type: 'string', default: Object.keys(tasks).join() },
   methods: { type: 'string' },
   seeds: { type: 'string' },
+  // The tables are of runs that learned none.
+  'answer-end': { type: 'string', default: 'none' },
   model: { type: 'string', default: 'models/smollm2-135m-instruct' },
   threads: { type: 'string' },
   out: { type: 'string', default: 'runs/study' },
@@ -52,6 +54,7 @@ function configOf(task: Task, method: string, seed: number, out?: string): Confi
     data: { ...data, labels: task.labels, ...(columns && { columns }) },
     template: task.template,
     answer,
+    answerEnd: values['answer-end'],
     method: { type: method, ...startingText(method, task.instruction) } as ConfigInput['method'],
     train: { steps: task.steps, batchSize: 16, evaluateEvery: task.evaluateEvery },
     evaluate: { limit: task.devRows },
@@ -65,8 +68,14 @@ function configOf(task: Task, method: string, seed: number, out?: string): Confi
 function settingsOf(task: Task, method: string, seed: number): StudyRun['settings'] {
   if (controls.includes(method)) return undefined
   const config = parseConfig(configOf(task, method, seed))
+  const { answerEnd } = config
+  const settings = {
+    learningRate: config.train.learningRate,
+    method: config.method,
+    ...(answerEnd !== 'none' && { answerEnd }),
+  }
   // As a line of the results has it.
-  return JSON.parse(JSON.stringify({ learningRate: config.train.learningRate, method: config.method })) as StudyRun['settings']
+  return JSON.parse(JSON.stringify(settings)) as StudyRun['settings']
 }
 
 const isRun = (run: StudyRun, name: TaskName, method: string, seed: number) =>
@@ -182,7 +191,7 @@ function runAll(): void {
       for (const method of methods) {
         if (readLines<StudyRun>(values.results).some(run => isRun(run, name, method, seed))) continue
         console.error(`${new Date().toISOString()} ${name} ${method} ${seed}`)
-        const passed = (['model', 'out', 'results'] as const).flatMap(option => [`--${option}`, values[option]])
+        const passed = (['model', 'out', 'results', 'answer-end'] as const).flatMap(option => [`--${option}`, values[option]])
         if (values.threads !== undefined) passed.push('--threads', values.threads)
         const args = [fileURLToPath(import.meta.url), '--job', [name, method, seed].join('/'), ...passed]
         const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })

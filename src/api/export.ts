@@ -1,22 +1,25 @@
-import { readdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readdir } from 'node:fs/promises'
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { readRecords } from '../data/read.js'
 import type { DataRecord } from '../data/readers/records.js'
 import { RowBuilder } from '../data/rows/rows.js'
 import type { TaskConfig } from '../data/task-config.js'
+import { promptTokenizer } from '../data/texts/soft-tokens.js'
+import { GradpromptError } from '../errors.js'
 import { writeFolder } from '../export/folder.js'
-import { exportTargets } from '../export/index.js'
-import { makeSelfTest } from '../export/self-test.js'
-import type { ExportTarget } from '../export/target.js'
+import { exportTargets, refuseUnheld } from '../export/index.js'
+import { makeSelfTest, type SelfTestCase, writeSelfTest } from '../export/self-test.js'
+import type { ExportTarget, TargetOptions } from '../export/target.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { withModel } from '../model/with-model.js'
-import { loadPrompt } from '../sources/prompt.js'
+import { softVocabulary } from '../prompts/soft-rows.js'
+import { loadPrompt, loadPromptMethod } from '../sources/prompt.js'
 import { type LearnedRun, readLearnedRun } from '../sources/run.js'
+import type { PromptFile } from '../store/prompt-file.js'
 
-export interface ExportOptions {
-  /** Where the prompt is to be used: `peft`, a target of your own, or the path of its module. */
+export interface ExportOptions extends TargetOptions {
+  /** Where the prompt is to be used: `peft`, `hf`, … (`gradprompt export --help` lists them), a target of your own, or the path of its module. */
   readonly to: string | ExportTarget
   /** The folder to make. */
   readonly out: string
@@ -26,7 +29,7 @@ export interface ExportOptions {
   readonly force?: boolean | undefined
 }
 
-const names = { to: true, out: true, model: true, force: true } satisfies OptionNames<ExportOptions>
+const names = { to: true, out: true, model: true, force: true, dtype: true, delta: true } satisfies OptionNames<ExportOptions>
 
 const selfTestRows = 3
 const selfTestTokens = 8
@@ -42,19 +45,24 @@ export async function exportPrompt(
   options: ExportOptions,
 ): Promise<{ folder: string; files: string[] }> {
   refuseUnknown('exportPrompt', options, names)
-  const { to, out, model: given, force } = options
+  const { to, out, model: given, force, ...others } = options
   const target = exportTargets.get(await exportTargets.load(to))
   const { config, prompt } = typeof run === 'string' ? await readLearnedRun(run) : run
+  const taken = takenOptions(target, others)
+  refuseUnheld(target, await loadPromptMethod(prompt), prompt.method)
   await withModel(given ?? config.model, config, async model => {
     const active = ofFirstTask(await loadPrompt(prompt, model, { force }))
-    const inputs = await selfTestInputs(config, model, prompt.numVirtualTokens)
+    const inputs = await selfTestInputs(config, model, prompt)
     const { vocabSize } = model.config
-    const selfTest = await makeSelfTest({ vocabSize, logits: rows => model.logits(rows, active) }, inputs, {
+    const rows = inputs.map(({ ids }) => ids)
+    const selfTest = await makeSelfTest({ vocabSize, logits: given => model.logits(given, active) }, rows, {
       newTokens: selfTestTokens,
     })
+    const cases = selfTest.cases.map((made, i): SelfTestCase => ({ ...made, ...inputs[i]! }))
     await writeFolder(out, async folder => {
-      await writeFile(join(folder, 'self-test.json'), `${JSON.stringify(selfTest, null, 2)}\n`)
-      await target.write({ prompt, active, model, baseModel: config.model, selfTest, folder })
+      await writeSelfTest(folder, cases)
+      const context = { prompt, active, model, baseModel: config.model, selfTest: { ...selfTest, cases }, folder }
+      await target.write({ ...context, options: taken })
     })
   })
   return { folder: out, files: (await readdir(out)).sort() }
@@ -67,14 +75,32 @@ const ofFirstTask = ({ method, config, parameters }: ActivePrompt): ActivePrompt
   parameters: method.tasks?.(config) ? method.forTask!(config, parameters, 0) : parameters,
 })
 
-/** The beginnings of a few training rows, as they are fed before the answer. */
-async function selfTestInputs(config: TaskConfig, model: LanguageModel, numVirtualTokens: number): Promise<number[][]> {
+/** @throws GradpromptError `invalid-option` for an option that the target does not read */
+function takenOptions(target: ExportTarget, given: TargetOptions): TargetOptions {
+  for (const [name, value] of Object.entries(given)) {
+    const takers = [...exportTargets].filter(([, { takes }]) => takes?.includes(name as keyof TargetOptions))
+    if (value === undefined || value === false || target.takes?.includes(name as keyof TargetOptions)) continue
+    throw new GradpromptError('invalid-option', `the target ${target.name} has no option ${name}`, {
+      found: `${name}: ${String(value)}`,
+      expected: target.takes?.join(', ') || 'none',
+      hint: `${takers.map(([taker]) => taker).join(', ')} ${takers.length === 1 ? 'has' : 'have'} it`,
+    })
+  }
+  return given
+}
+
+type SelfTestInput = Pick<SelfTestCase, 'ids' | 'text' | 'addSpecialTokens'>
+
+/** The beginnings of a few training rows, as they are fed before the answer, and their texts. */
+async function selfTestInputs(config: TaskConfig, model: LanguageModel, prompt: PromptFile): Promise<SelfTestInput[]> {
+  const soft = softVocabulary(prompt.method, model.config)
   const builder = new RowBuilder(model.tokenizer, {
     template: config.template,
     answer: config.answer,
     contextLength: model.config.maxPositionEmbeddings - selfTestTokens,
-    numVirtualTokens,
+    numVirtualTokens: prompt.numVirtualTokens,
     truncate: true,
+    soft,
   })
   const { data } = config
   // A run may outlive its data: then the columns' names stand in for their values.
@@ -83,9 +109,14 @@ async function selfTestInputs(config: TaskConfig, model: LanguageModel, numVirtu
     file => file.records.slice(0, selfTestRows),
     () => [standIn],
   )
-  const contexts = records.flatMap((record, i) => {
+  const addSpecialTokens = typeof config.template === 'string'
+  const tokenizer = promptTokenizer(model.tokenizer, soft)
+  const contexts = records.flatMap((record, i): SelfTestInput[] => {
     const context = builder.training(record, i).segments.find(({ role }) => role === 'context')
-    return context === undefined ? [] : [context.ids]
+    if (context === undefined) return []
+    const { ids, text } = context
+    const isWhole = tokenizer.encode(text, { addSpecialTokens }).join() === ids.join()
+    return [isWhole ? { ids, text, addSpecialTokens } : { ids }]
   })
-  return contexts.length > 0 ? contexts : [model.tokenizer.encode('x')]
+  return contexts.length > 0 ? contexts : [{ ids: model.tokenizer.encode('x') }]
 }

@@ -99,13 +99,14 @@ const searching: Learning<SearchConfig, SearchTask, SearchJob, SearchEvent, Sear
   readTask: async (config, rows) => withNotices(await readSearchTask(config, rows)),
   prepare: (config, task, model, checkpoint) => prepareSearch(config, task, model, checkpoint && progressOf(checkpoint)),
   dispose: disposeJob,
+  noticesOf: (config, { space }) => space.notices(config.answerEnd),
   secondsOf: ({ progress }) => progress?.seconds ?? 0,
   // `runs/gcg-sst2`
   name: ({ data, search }) => `${search.type}-${nameOfData(data.train)}`,
-  detailsOf(config, { task, model, draft, optimizer }): SearchDetails {
+  detailsOf(config, { task, model, space, draft, optimizer }): SearchDetails {
     const known = ({ name, hash }: LanguageModel) => ({ name, hash })
     return {
-      ...runDetails(config.model, model, task.sources, searchSources(config)),
+      ...runDetails(config.model, model, task.sources, searchSources(config), space.end),
       ...(draft && { draft: known(draft.model) }),
       ...(optimizer && { optimizer: known(optimizer) }),
     }

@@ -87,10 +87,10 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     const { model, engine, weights, prompts } = opened
     if (prompts.has(model.name)) throw nameTaken(model.name)
     const models: ServedModel[] = [{ id: model.name, numVirtualTokens: 0 }]
-    for (const [name, { names, tokenizer, room, frame }] of prompts) {
+    for (const [name, { names, tokenizer, room, frame, ends }] of prompts) {
       const { numVirtualTokens } = room
-      for (const id of names) models.push({ id, prompt: id, numVirtualTokens, tokenizer })
-      if (frame.always) models.push({ id: name, numVirtualTokens, frame })
+      for (const id of names) models.push({ id, prompt: id, numVirtualTokens, tokenizer, ends })
+      if (frame.always) models.push({ id: name, numVirtualTokens, frame, ends })
     }
     const running = await startServer({
       generator: engine,

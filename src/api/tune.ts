@@ -3,6 +3,7 @@ import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { answerSpace, answerSpaceNotices } from '../data/describe/answer-space.js'
 import { completeTexts } from '../data/describe/suggest.js'
 import { readTask, type Task, type TaskRows } from '../data/task.js'
+import { answerEndNotices, resolveAnswerEnd } from '../data/texts/answer-end.js'
 import { refuseAborted } from '../errors.js'
 import { loadTokenizer } from '../formats/tokenizer.js'
 import { openCheckpoint } from '../model/weights/checkpoint.js'
@@ -111,8 +112,9 @@ const tuning: Learning<
     if (checkpoint !== undefined) restoreLearning(job.state, job.shapes, checkpoint)
     return job
   },
-  noticesOf: (config, { task, model }) => [
-    ...answerSpaceNotices(answerSpace(config, task.train[0]!, model.tokenizer), config.answer),
+  noticesOf: (config, { task, model: { tokenizer }, rows }) => [
+    ...answerSpaceNotices(answerSpace(config, task.train[0]!, tokenizer), config.answer),
+    ...answerEndNotices(config, resolveAnswerEnd(config, tokenizer), rows.overlap),
     ...referenceNotices(chosenLoss(config.train)),
   ],
   secondsOf: ({ state }) => state.seconds,
@@ -128,6 +130,7 @@ const tuning: Learning<
       model,
       withCounts(task.sources, part => task[part].length),
       configSources(config),
+      resolveAnswerEnd(config, model.tokenizer),
     ),
   run: runJob,
   async finished({ folder }, _, result) {

@@ -36,6 +36,12 @@ const config: readonly CommandOption[] = [
   { name: 'template', value: 'text', config: 'template', description: 'the text before the answer, with {column} placeholders' },
   { name: 'answer', value: 'text', config: 'answer', description: 'the text that is learned, with {column} placeholders' },
   {
+    name: 'answer-end',
+    value: 'text',
+    config: 'answerEnd',
+    description: "what ends an answer: a text such as '###', auto (the default: the model's own end), or none",
+  },
+  {
     name: 'method',
     value: 'name',
     config: 'method.type',
@@ -135,6 +141,11 @@ export const commands: readonly Command[] = [
       force,
       { name: 'template', value: 'text', description: 'the text before the answer, with {column} placeholders' },
       { name: 'answer', value: 'text', description: 'the answer, with {column} placeholders' },
+      {
+        name: 'answer-end',
+        value: 'text',
+        description: 'what ends an answer: a text, auto, or none; by default as it was learned',
+      },
       { name: 'columns', value: 'a,b', description: 'names of the columns, for a file without a header' },
       { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
       { name: 'instruction', value: 'text', description: 'a plain instruction before the template, for the base model' },
@@ -232,7 +243,12 @@ export const commands: readonly Command[] = [
         description: 'above 1, tokens that are there already become less likely',
       },
       { name: 'seed', value: 'n', type: 'integer', description: 'decides what is sampled; each row draws for itself' },
-      { name: 'stop', value: 'text', repeats: true, description: 'ends an answer before this text; may be given several times' },
+      {
+        name: 'stop',
+        value: 'text',
+        repeats: true,
+        description: 'ends an answer before this text, or special token; may be given several times',
+      },
       { name: 'logprobs', description: 'the log-probability of each token, too' },
       { name: 'system', value: 'text', description: "the system message, in place of a conversation's own" },
       {
@@ -332,12 +348,18 @@ export const commands: readonly Command[] = [
     name: 'export',
     summary: 'write what was learned for another tool',
     description:
-      'Writes the prompt of a run for another tool, with a self-test beside it. Targets: peft, or one of your own by the path of its module.',
+      'Writes the prompt of a run for another tool, with a README and a self-test beside it. `gradprompt methods` says what each method can be exported to, docs/exports.md how; a target of your own is named by the path of its module.',
     argument: { name: 'RUN', description: 'a run folder', required: true },
     options: [
       force,
-      { name: 'to', value: 'target', description: 'peft, or the path of a module' },
+      { name: 'to', value: 'target', description: 'a tool, such as hf, gguf or peft, or the path of a module' },
       { name: 'out', value: 'folder', description: 'the folder to make' },
+      {
+        name: 'dtype',
+        value: 'type',
+        description: 'width of weights that are dequantised (hf): F32, F16 or BF16; F32 by default',
+      },
+      { name: 'delta', description: 'write the changed tensors alone, and a script that merges them (hf)' },
       { name: 'model', value: 'name', description: 'the base model, when it is not where it was' },
       json,
     ],

@@ -13,6 +13,7 @@ export function storedConfig(config: unknown): unknown {
   return {
     ...config,
     ...(!Object.hasOwn(config, 'answerType') && { answerType: null }),
+    ...(!Object.hasOwn(config, 'answerEnd') && { answerEnd: 'none' }),
     data: Object.hasOwn(data, 'splitSeed') ? data : { ...data, splitSeed: null },
   }
 }

@@ -111,6 +111,13 @@ export const taskShape = {
     .describe(
       "whether answers are classes, of which every row's is one, or free text; auto: judged by the training rows, and said; null: as versions without this option judged",
     ),
+  answerEnd: z
+    .string()
+    .min(1)
+    .default('auto')
+    .describe(
+      'what ends an answer: learned behind it, and where generation stops; a text such as ###, or a special token; auto: the end of the turn in the chat template, behind a text template the end-of-text token; none: nothing',
+    ),
   evaluate: z
     .strictObject({
       limit: count.optional().describe('dev rows that are scored, drawn by data.splitSeed; by default all'),

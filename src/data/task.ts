@@ -13,6 +13,7 @@ import { RowBuilder, type RowOptions } from './rows/rows.js'
 import { limitRecords, splitRecords } from './split.js'
 import { namedColumns, requireTaskColumns } from './task-columns.js'
 import type { TaskConfig } from './task-config.js'
+import { resolveAnswerEnd } from './texts/answer-end.js'
 import type { Encoder } from './texts/encoder.js'
 import { decideLabels, findLabels, type LabelSet, labelWordsOf } from './texts/labels.js'
 import { type Preferences, usablePreferences } from './texts/preferences.js'
@@ -140,7 +141,8 @@ export interface RowLimits {
  * The rows of a task, made when asked for; every one of them is checked here.
  * @returns the builder of rows that are scored; those of rows that are learned from: of every template that one may have, that of scoring
  *   first, and for each of them of every text that is learned; and how many rows have to be cut to fit (only with `train.truncate`)
- * @throws GradpromptError `row-too-long`, `unknown-label`, `missing-column`, `special-token-in-data`, `empty-answer`: each names the row
+ * @throws GradpromptError `row-too-long`, `unknown-label`, `missing-column`, `special-token-in-data`, `empty-answer`: each names the row;
+ *   `invalid-config`
  */
 export function taskRows(
   config: TaskConfig,
@@ -149,7 +151,8 @@ export function taskRows(
 ): { builder: RowBuilder; builders: readonly RowBuilder[]; truncated: number } {
   const { answer, rejected } = config
   const truncate = config.train?.truncate ?? false
-  const common = { labels: task.labels, contextLength, numVirtualTokens, truncate, tasks, soft }
+  const end = resolveAnswerEnd(config, tokenizer)
+  const common = { labels: task.labels, contextLength, numVirtualTokens, truncate, tasks, soft, end }
   const builderOf = (template: Template, text: string) =>
     new RowBuilder(tokenizer, { template, answer: text, ...common, ...sideOf(config, text) })
   const texts = learned ?? [answer]

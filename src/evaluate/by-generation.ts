@@ -4,6 +4,7 @@ import { readRecords } from '../data/read.js'
 import { type DataRecord, originOf } from '../data/readers/records.js'
 import { taskIndex } from '../data/rows/rows.js'
 import { limitRecords } from '../data/split.js'
+import { type AnswerEnd, stopsOf } from '../data/texts/answer-end.js'
 import { findLabels, type LabelWords, labelWord } from '../data/texts/labels.js'
 import { compileMessages } from '../data/texts/rendering.js'
 import { readableText, type SoftVocabulary, softEncoder, softTexts } from '../data/texts/soft-tokens.js'
@@ -33,6 +34,8 @@ export interface GenerationEvaluation {
   readonly answer?: string | undefined
   readonly columns?: readonly string[] | undefined
   readonly labels?: LabelWords | undefined
+  /** What ends an answer, beside the task's stop strings and the model's own end tokens. */
+  readonly end?: AnswerEnd | undefined
   readonly instruction?: string | undefined
   readonly prompt?: ActivePrompt | undefined
   /** Rows to show before the question: so many, of this file, drawn by seed. By default as many as are usual for the task. */
@@ -87,6 +90,9 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const soft = softVocabulary(prompt?.config, model.config)
   const tokenizer = soft ? softEncoder(model.tokenizer, soft) : model.tokenizer
   const settings = { temperature: options.temperature, seed }
+  const ends = stopsOf(options.end, model.tokenizer)
+  const stop = [...new Set([...task.stop, ...ends.stop])]
+  const stopTokenIds = ends.stopTokenIds.filter(id => !model.tokenizer.endTokenIds.includes(id))
   const promptHash = hashOf({
     template,
     method: prompt?.config,
@@ -102,7 +108,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
       model: model.hash,
       prompt: promptHash,
       row: hashOf(record),
-      settings: { ...settings, weights, maxNewTokens, task: task.name, stop: task.stop },
+      settings: { ...settings, weights, maxNewTokens, task: task.name, stop, ...(stopTokenIds.length > 0 && { stopTokenIds }) },
     })
     const key = hashOf([textKey, scorer?.name ?? null, scorer?.version ?? null, ...(adapter?.version ? [adapter.version] : [])])
     const readable = soft ? readableText(text.text, soft) : text.text
@@ -141,7 +147,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
         .map(async row => {
           const { record, index, ids, maxNewTokens, sample } = row
           const ofTask = tasks && { prompt: `prompt/${tasks.names[taskIndex(record, index, tasks)]}` }
-          const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop: task.stop } as never, sample)
+          const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop, stopTokenIds } as never, sample)
           const { text, finishReason, ids: generated } = await engine.generate({ ...request, ...(signal && { signal }) })
           if (finishReason === 'aborted') return
           await finish(row, text, finishReason)

@@ -4,7 +4,7 @@ import { GradpromptError } from '../errors.js'
 
 /**
  * Writes a folder as a whole: beside, then renamed. What goes into it is unknown here.
- * @throws GradpromptError `folder-not-empty`, `cannot-write`, and what `write` throws
+ * @throws GradpromptError `folder-not-empty`, `cannot-write`, `disk-full`, and what `write` throws
  */
 export async function writeFolder(out: string, write: (folder: string) => Promise<void>): Promise<void> {
   const temporary = join(dirname(resolve(out)), `.${basename(resolve(out))}.${process.pid}.tmp`)
@@ -21,6 +21,14 @@ export async function writeFolder(out: string, write: (folder: string) => Promis
     await rm(temporary, { recursive: true, force: true }).catch(() => {})
     const isOfSystem = error instanceof Error && 'syscall' in error
     if (!isOfSystem && !(error instanceof GradpromptError && error.code === 'unwritable-file')) throw error
+    const full = [error, error.cause].some(cause => (cause as NodeJS.ErrnoException | undefined)?.code === 'ENOSPC')
+    if (full)
+      throw new GradpromptError('disk-full', `the files do not fit where ${out} would be`, {
+        found: error.message,
+        expected: 'room for all files; what was written has been removed',
+        hint: 'free some space, or give another --out',
+        cause: error,
+      })
     throw new GradpromptError('cannot-write', `the files cannot be written to ${out}`, {
       found: error.message,
       expected: 'a folder that can be made and written',

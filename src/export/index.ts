@@ -1,10 +1,20 @@
+import { GradpromptError } from '../errors.js'
+import type { PromptMethod } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
+import { numSoftTokens } from '../prompts/soft-rows.js'
 import { Registry } from '../registry.js'
+import { embeds } from './embeds.js'
+import { gguf } from './gguf.js'
+import { gradprompt } from './gradprompt.js'
+import { hf } from './hf.js'
+import { js } from './js.js'
+import { kv } from './kv.js'
+import { ollama } from './ollama.js'
 import { peft } from './peft.js'
 import type { ExportTarget } from './target.js'
 
 /** Every target that is built in. A new one is a file beside `peft.ts`, and a word here. */
-const builtIn: readonly ExportTarget[] = [peft]
+const builtIn: readonly ExportTarget[] = [peft, hf, gguf, ollama, kv, embeds, js, gradprompt]
 
 /** Every target by its name; people's own join in. */
 export const exportTargets = new Registry<ExportTarget>(
@@ -17,8 +27,54 @@ export const exportTargets = new Registry<ExportTarget>(
   builtIn.map((target): [string, ExportTarget] => [target.name, target]),
 )
 
-/** What prompts of a method can be exported to. */
-export async function targetsOf(type: string): Promise<string[]> {
+/** What prompts of a method can be exported to; `elsewhere`: and be run by another tool. */
+export async function targetsOf(type: string, { elsewhere = false }: { elsewhere?: boolean } = {}): Promise<string[]> {
   const method = promptMethods.get(await promptMethods.load(type))
-  return [...exportTargets].filter(([, target]) => target.holds(method)).map(([name]) => name)
+  const fitting = [...exportTargets].filter(([, target]) => target.holds(method) && !(elsewhere && target.needsGradprompt))
+  return fitting.map(([name]) => name)
+}
+
+/**
+ * Refuses what a target cannot hold, before any model is loaded.
+ * @throws GradpromptError `not-exportable` with the nearest target that can
+ */
+export function refuseUnheld(target: ExportTarget, method: PromptMethod, config: { readonly type: string }): void {
+  const { type } = method
+  const others = [...exportTargets].filter(([, other]) => other.holds(method) && !other.needsGradprompt).map(([name]) => name)
+  const instead =
+    others.length > 0
+      ? `${others.join(', ')} can: --to ${others[0]}`
+      : 'no other tool can run it: gradprompt serve does, and --to gradprompt keeps it in one file'
+  if (!target.holds(method)) {
+    const reason = target.reason?.(method) ?? 'what it computes depends on the text, so no fixed files come to the same'
+    throw new GradpromptError('not-exportable', `${target.name} cannot hold a prompt of ${type}: ${reason}`, {
+      found: `method.type: ${type}`,
+      expected: `one of ${[...promptMethods]
+        .filter(([, other]) => target.holds(other))
+        .map(([name]) => name)
+        .join(', ')}`,
+      hint: instead,
+    })
+  }
+  const tasks = method.tasks?.(config)?.names ?? []
+  if (tasks.length > 1 && !target.severalTasks) {
+    throw new GradpromptError('not-exportable', `${target.name} holds one prompt, and this one is of several tasks`, {
+      found: `tasks ${tasks.join(', ')}`,
+      expected: 'a prompt of one task',
+      hint: `${[...exportTargets]
+        .filter(([, other]) => other.severalTasks)
+        .map(([name]) => name)
+        .join(', ')} can hold several`,
+    })
+  }
+  if (numSoftTokens(config) > 0 && !target.softTokens) {
+    throw new GradpromptError('not-exportable', `${target.name} has no place for a template's soft tokens`, {
+      found: `${numSoftTokens(config)} soft tokens inside the template`,
+      expected: 'a prompt whose template is plain text',
+      hint: `${[...exportTargets]
+        .filter(([, other]) => other.softTokens)
+        .map(([name]) => name)
+        .join(', ')} can hold them`,
+    })
+  }
 }

@@ -34,6 +34,15 @@ function writersOf(method: PromptMethod): readonly Writer[] {
 /** Whether PEFT can hold the prompts of a method. */
 export const hasPeftAdapter = (method: PromptMethod): boolean => writersOf(method).length > 0
 
+/** What PEFT calls a method's prompts. */
+export const peftType = (method: PromptMethod): string =>
+  ownNames.get(method.type) ?? (isStatic(method) ? 'PROMPT_TUNING' : 'PREFIX_TUNING')
+
+const ownNames: ReadonlyMap<string, string> = new Map([
+  ['mpt', 'PROMPT_TUNING; several tasks: MULTITASK_PROMPT_TUNING'],
+  ['adaption-prompt', 'ADAPTION_PROMPT'],
+])
+
 /**
  * A prompt in the layout of PEFT 0.21: rows at the input as PROMPT_TUNING, whatever they were learned by (those of several tasks as
  * MULTITASK_PROMPT_TUNING, which is told the task when it is used); keys and values as PREFIX_TUNING; gated attention as ADAPTION_PROMPT.
@@ -104,25 +113,28 @@ async function rowsAdapter({ method: config, tensors }: Learned, base: AdapterBa
 }
 
 async function prefixAdapter({ method: config, tensors }: Learned, base: AdapterBase) {
-  const common = commonConfig(config, base)
-  const { num_virtual_tokens: count } = common
+  const layers = await staticPrefix(promptMethods.get(config.type), config, tensors, base.config)
+  return keysAdapter(layers, base, commonConfig(config, base).num_virtual_tokens)
+}
+
+/** Keys and values of `count` positions, two of [Hkv, count, D] a layer, as PREFIX_TUNING, wherever they come from. */
+export function keysAdapter(layers: readonly Keys[], base: AdapterBase, count: number): PeftAdapter {
   const { numKeyValueHeads: heads, headDim, numLayers } = base.config
   const width = heads * headDim
-  const layers = await staticPrefix(promptMethods.get(config.type), config, tensors, base.config)
   const data = new Float32Array(count * numLayers * 2 * width) // [m, 2 L, Hkv, D]
-  for (const [layer, { key, value }] of layers.entries())
-    for (const [kind, values] of [key, value].entries())
+  for (const [layer, keys] of layers.entries())
+    for (const [kind, values] of Object.values(storedKeys(keys, base)).entries())
       for (let head = 0; head < heads; head++)
         for (let token = 0; token < count; token++) {
           const from = (head * count + token) * headDim
-          const own = values.subarray(from, from + headDim)
-          const stored = kind === 0 && base.family.pairedKeys ? paired(own) : own
-          data.set(stored, ((token * numLayers + layer) * 2 + kind) * width + head * headDim)
+          data.set(values.subarray(from, from + headDim), ((token * numLayers + layer) * 2 + kind) * width + head * headDim)
         }
   return {
     config: {
       peft_type: 'PREFIX_TUNING',
-      ...common,
+      num_layers: numLayers,
+      num_transformer_submodules: 1,
+      num_virtual_tokens: count,
       encoder_hidden_size: width,
       num_attention_heads: heads,
       prefix_projection: false,
@@ -130,6 +142,19 @@ async function prefixAdapter({ method: config, tensors }: Learned, base: Adapter
     },
     tensors: [{ name: 'prompt_embeddings', shape: [count, 2 * numLayers * width], data }],
   }
+}
+
+export interface Keys {
+  readonly key: Float32Array
+  readonly value: Float32Array
+}
+
+/** Keys and values of one layer as transformers' model has them. */
+export function storedKeys({ key, value }: Keys, { family, config: { headDim } }: AdapterBase): Keys {
+  if (!family.pairedKeys) return { key, value }
+  const turned = new Float32Array(key.length)
+  for (let at = 0; at < key.length; at += headDim) turned.set(paired(key.subarray(at, at + headDim)), at)
+  return { key: turned, value }
 }
 
 function attentionAdapter({ tensors }: Learned, base: AdapterBase): PeftAdapter {

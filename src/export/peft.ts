@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError } from '../errors.js'
 import { writeSafetensors } from '../formats/safetensors.js'
-import { hasPeftAdapter, type PeftAdapter, peftAdapter } from './peft-adapter.js'
+import { hasPeftAdapter, type PeftAdapter, peftAdapter, peftType } from './peft-adapter.js'
 import type { ExportTarget } from './target.js'
 
 /** Folders that `PeftModel.from_pretrained` loads. What PEFT keeps of a prompt is made in `peft-adapter.ts`. */
@@ -10,6 +10,8 @@ export const peft: ExportTarget = {
   name: 'peft',
   description: 'an adapter folder for PeftModel.from_pretrained',
   holds: hasPeftAdapter,
+  form: peftType,
+  severalTasks: true,
   async write({ prompt, model, baseModel, folder }) {
     const adapter = await peftAdapter(prompt, model.checkpoint)
     await writePeft({ adapter, position: prompt.position, baseModel, folder })

@@ -1,3 +1,6 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
 /** A model with its prompt in place, as a consumer of the export would run it. */
 export interface PromptedModel {
   readonly vocabSize: number
@@ -9,8 +12,12 @@ export interface PromptedModel {
 }
 
 export interface SelfTestCase {
-  /** What is fed, BOS included, prompt not. */
+  /** What is fed, BOS included; the prompt is among them where the consumer takes it as tokens. */
   readonly ids: readonly number[]
+  /** The text that a consumer's own tokenizer must turn into `ids`; left out where there is none, as where a text was cut. */
+  readonly text?: string
+  /** Whether it is tokenised with the special tokens that the tokenizer adds. */
+  readonly addSpecialTokens?: boolean
   /** The likeliest next token, fed again, and so on; it does not stop at EOS. */
   readonly greedy: readonly number[]
   /** The largest logits at the last of `ids`, downwards. */
@@ -19,11 +26,17 @@ export interface SelfTestCase {
   readonly margin: number
 }
 
+const format = 'gradprompt-self-test-1'
+
 /** What `self-test.json` holds. */
 export interface SelfTest {
   readonly format: 'gradprompt-self-test-1'
   readonly cases: readonly SelfTestCase[]
 }
+
+/** What an exporter writes for its consumer of the tests that it was given. */
+export const writeSelfTest = (folder: string, cases: readonly SelfTestCase[]): Promise<void> =>
+  writeFile(join(folder, 'self-test.json'), `${JSON.stringify({ format, cases } satisfies SelfTest, null, 2)}\n`)
 
 /**
  * What a consumer of an export must compute: the greedy continuations and largest logits of a few inputs.
@@ -49,7 +62,7 @@ export async function makeSelfTest(
     })
   }
   return {
-    format: 'gradprompt-self-test-1',
+    format,
     cases: inputs.map((ids, i) => ({ ids, greedy: rows[i]!.slice(ids.length), top: tops[i]!, margin: margins[i]! })),
   }
 }

@@ -17,8 +17,18 @@ export interface ExportContext {
   readonly baseModel: string
   /** What a consumer has to compute; `self-test.json` holds it already. */
   readonly selfTest: SelfTest
+  /** What was asked for beside the target; only what the target takes. */
+  readonly options: TargetOptions
   /** The folder to write into. It gets its own name when all is written, and is gone when something throws. */
   readonly folder: string
+}
+
+/** Options of single targets. */
+export interface TargetOptions {
+  /** Width of the weights that are dequantised: `F32`, `F16` or `BF16`. */
+  readonly dtype?: 'F32' | 'F16' | 'BF16' | undefined
+  /** Write what changes alone, and a script that puts it into the base model. */
+  readonly delta?: boolean | undefined
 }
 
 /** A place where learned prompts are used: one file a target. */
@@ -28,6 +38,18 @@ export interface ExportTarget {
   readonly description: string
   /** Whether prompts of this method can be written for it. */
   holds(method: PromptMethod): boolean
+  /** How it holds a method's prompts, in a few words, for the table of `docs/exports.md`; undefined: exactly, in its one form. */
+  form?(method: PromptMethod): string | undefined
+  /** Why it cannot hold those of a method, in words. */
+  reason?(method: PromptMethod): string
+  /** Options that it takes. */
+  readonly takes?: readonly (keyof TargetOptions)[]
+  /** What it writes needs gradprompt, or an endpoint that has the prompt already: no other tool runs the prompt by it. */
+  readonly needsGradprompt?: boolean
+  /** Has a place for soft tokens inside a template. */
+  readonly softTokens?: boolean
+  /** Takes a prompt of several tasks whole; others take none. */
+  readonly severalTasks?: boolean
   /** @throws GradpromptError `not-exportable` where this prompt cannot be written, though its method's prompts can */
   write(context: ExportContext): Promise<void>
 }

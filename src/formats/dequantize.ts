@@ -89,6 +89,10 @@ export function ggmlType(number: number, tensor: string): BlockLayout & { readon
   return { name, ...layout }
 }
 
+/** The number of a ggml tensor type, as GGUF files have it. */
+export const ggmlTypeNumber = (name: string): number =>
+  Number(Object.keys(ggmlTypes).find(number => ggmlTypes[Number(number)]![0] === name))
+
 /** Layout of a type that `dequantize` reads. Throws `unsupported-quantization`, naming `tensor`, for any other. */
 export function blockLayout(type: string, tensor?: string): BlockLayout {
   const layout = Object.hasOwn(decoders, type) ? layouts.get(type) : undefined

@@ -21,18 +21,39 @@ export class GgufFile extends SourceTensors {
     readonly metadata: ReadonlyMap<string, GgufValue>,
     readonly alignment: number,
     tensors: ReadonlyMap<string, TensorEntry>,
+    spans: ReadonlyMap<string, EntrySpan>,
     sources: readonly SourceFile[] = [source],
   ) {
     super(source.path, tensors, sources)
     this.paths = sources.map(({ path }) => path)
+    this.#source = source
+    this.#spans = spans
+  }
+
+  readonly #source: SourceFile
+  readonly #spans: ReadonlyMap<string, EntrySpan>
+
+  /** An entry of the metadata as the file has it, byte for byte: key, type and value. */
+  async rawEntry(key: string): Promise<Uint8Array> {
+    const { start, end } = this.#spans.get(key)!
+    const bytes = new Uint8Array(end - start)
+    await this.#source.read(bytes, start)
+    return bytes
   }
 
   /** The file, or all parts in order. */
   readonly paths: readonly string[]
 }
 
+/** Where an entry of the metadata stands in its file. */
+interface EntrySpan {
+  readonly start: number
+  readonly end: number
+}
+
 /** One file: what it says, and what it holds. */
 interface Part {
+  readonly spans: ReadonlyMap<string, EntrySpan>
   readonly source: SourceFile
   readonly version: 2 | 3
   readonly metadata: ReadonlyMap<string, GgufValue>
@@ -53,7 +74,7 @@ export async function openGguf(path: string): Promise<GgufFile> {
   try {
     const first = await openPart(await modelFile(path), sources)
     const count = splitNumber(first, 'split.count')
-    if (count <= 1) return new GgufFile(first.source, first.version, first.metadata, first.alignment, first.tensors)
+    if (count <= 1) return new GgufFile(first.source, first.version, first.metadata, first.alignment, first.tensors, first.spans)
     const tensors = new Map(first.tensors)
     for (const [i, file] of partPaths(first, count).entries()) {
       if (i === 0) continue
@@ -69,7 +90,7 @@ export async function openGguf(path: string): Promise<GgufFile> {
     if (tensors.size !== expected) {
       throw splitError(first.source.path, 'its parts do not hold all tensors', `${tensors.size} tensors`, `${expected}`)
     }
-    return new GgufFile(first.source, first.version, first.metadata, first.alignment, tensors, sources)
+    return new GgufFile(first.source, first.version, first.metadata, first.alignment, tensors, first.spans, sources)
   } catch (error) {
     await Promise.all(sources.map(source => source.close()))
     throw error
@@ -94,14 +115,17 @@ function readHeader(source: SourceFile): Part {
     })
   }
   const metadata = new Map<string, GgufValue>()
+  const spans = new Map<string, EntrySpan>()
   for (let i = 0; i < entryCount; i++) {
+    const start = header.position
     const key = header.name('metadata key', metadata)
     metadata.set(key, header.value(header.uint32(), key))
+    spans.set(key, { start, end: header.position })
   }
   checkBlockVersion(header, metadata)
   const alignment = readAlignment(header, metadata)
   const tensors = readTensorTable(header, source, tensorCount, alignment)
-  return { source, version, metadata, alignment, tensors }
+  return { source, version, metadata, alignment, tensors, spans }
 }
 
 /** Blocks of the first version of quantisation lie otherwise under the same names. */

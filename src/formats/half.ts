@@ -35,3 +35,36 @@ function viewUint16(bytes: Uint8Array): Uint16Array {
 function viewUint32(values: Float32Array): Uint32Array {
   return new Uint32Array(values.buffer, values.byteOffset, values.length)
 }
+
+/** Writes float32 numbers as IEEE 754 binary16, rounded to nearest, ties to even; what is too large becomes infinite. */
+export function encodeFloat16(values: Float32Array, out: Uint16Array): void {
+  const bits = viewUint32(values)
+  for (let i = 0; i < bits.length; i++) out[i] = halfBits(bits[i]!)
+}
+
+/** Writes float32 numbers as bfloat16, rounded to nearest, ties to even; NaN stays NaN. */
+export function encodeBfloat16(values: Float32Array, out: Uint16Array): void {
+  const bits = viewUint32(values)
+  for (let i = 0; i < bits.length; i++) {
+    const value = bits[i]!
+    const isNone = (value & 0x7fffffff) > 0x7f800000
+    out[i] = isNone ? (value >>> 16) | 0x40 : (value + 0x7fff + ((value >>> 16) & 1)) >>> 16
+  }
+}
+
+function halfBits(value: number): number {
+  const sign = (value >>> 16) & 0x8000
+  const magnitude = value & 0x7fffffff
+  if (magnitude > 0x7f800000) return sign | 0x7e00
+  // From 65520 on, which is nearer to 2^16 than to the largest number.
+  if (magnitude >= 0x477ff000) return sign | 0x7c00
+  if (magnitude >= 0x38800000) return sign | ((magnitude + 0xfff + ((magnitude >>> 13) & 1) - 0x38000000) >>> 13)
+  // Up to 2^-25, which is half of the least number.
+  if (magnitude <= 0x33000000) return sign
+  const mantissa = (magnitude & 0x7fffff) | 0x800000
+  const shift = 126 - (magnitude >>> 23)
+  const whole = mantissa >>> shift
+  const rest = mantissa & ((1 << shift) - 1)
+  const middle = 1 << (shift - 1)
+  return sign | (whole + (rest > middle || (rest === middle && (whole & 1) === 1) ? 1 : 0))
+}

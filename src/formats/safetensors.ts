@@ -1,17 +1,15 @@
-import { randomBytes } from 'node:crypto'
-import { open, rename, rm, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError } from '../errors.js'
-import { elementCount } from '../numbers.js'
 import { describe, isObject, parseHeader } from './header-json.js'
+import { isSizes, maxHeaderBytes } from './safetensors-writer.js'
 import { SourceFile, SourceTensors, type TensorEntry, truncated } from './tensor-file.js'
 
-/** The largest published headers have 10 MB. What is larger is refused before anything is made of it. */
-const maxHeaderBytes = 2 ** 25
+export { type TensorToWrite, writeSafetensors } from './safetensors-writer.js'
+
 const singleFile = 'model.safetensors'
 const indexFile = 'model.safetensors.index.json'
 
-const maxDimensions = 64
 const readableTypes = ['F32', 'F16', 'BF16']
 
 /** Bits of one element of each known type. Tensors of a type that is not readable are listed, and refused when they are read. */
@@ -192,93 +190,9 @@ function readMetadata(path: string, metadata: unknown): Map<string, string> {
   return texts
 }
 
-export interface TensorToWrite {
-  readonly name: string
-  readonly shape: readonly number[]
-  /** Row-major, as many as the shape's product. */
-  readonly data: Float32Array
-}
-
-/**
- * Writes float32 tensors as one safetensors file that appears whole or not at all. The bytes depend on names, shapes, values and
- * metadata only: tensors and metadata are sorted by name, and the header is padded to 8 bytes.
- *
- * Throws `shape-mismatch`, `invalid-tensor-name` (twice, or reserved), `unwritable-file`.
- */
-export async function writeSafetensors(
-  path: string,
-  tensors: readonly TensorToWrite[],
-  metadata: Readonly<Record<string, string>> = {},
-): Promise<void> {
-  const sorted = [...tensors].sort((a, b) => byName(a.name, b.name))
-  // Not an object given to JSON.stringify: that would move names such as "0" to the front.
-  const fields: string[] = []
-  const field = (name: string, value: unknown) =>
-    `${JSON.stringify(name)}:${typeof value === 'string' ? value : JSON.stringify(value)}`
-  const texts = Object.entries(metadata).sort(([a], [b]) => byName(a, b))
-  if (texts.length > 0) fields.push(`"__metadata__":{${texts.map(([key, text]) => field(key, JSON.stringify(text))).join(',')}}`)
-  let end = 0
-  for (const [i, { name, shape, data }] of sorted.entries()) {
-    if (name === '__metadata__' || name === sorted[i - 1]?.name) {
-      throw new GradpromptError('invalid-tensor-name', `A tensor cannot be named ${JSON.stringify(name)} in ${path}`, {
-        found: name === '__metadata__' ? 'a reserved name' : 'the name twice',
-        expected: 'distinct names other than "__metadata__"',
-        hint: 'Rename it.',
-      })
-    }
-    if (!isSizes(shape) || elementCount(shape) !== data.length) {
-      throw new GradpromptError('shape-mismatch', `The values of tensor "${name}" do not match its shape`, {
-        found: `${data.length} values`,
-        expected: `as many as shape [${shape.join(', ')}] holds`,
-        hint: 'Give row-major values, or correct the shape.',
-      })
-    }
-    fields.push(field(name, { dtype: 'F32', shape, data_offsets: [end, end + data.byteLength] }))
-    end += data.byteLength
-  }
-  const header = Buffer.from(`{${fields.join(',')}}`)
-  const padding = Buffer.alloc(-header.length & 7, ' ')
-  const prefix = Buffer.alloc(8)
-  prefix.writeBigUInt64LE(BigInt(header.length + padding.length))
-  checkHeaderLength(path, header.length)
-  const values = sorted.map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
-  await replaceFile(path, [prefix, header, padding, ...values])
-}
-
-/** Writes beside `path`, then renames. */
-async function replaceFile(path: string, parts: readonly Uint8Array[]): Promise<void> {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
-  try {
-    const handle = await open(temporary, 'wx')
-    try {
-      for (const part of parts) await handle.writeFile(part)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(temporary, path)
-  } catch (cause) {
-    await rm(temporary, { force: true })
-    throw new GradpromptError('unwritable-file', `${path} cannot be written`, {
-      found: (cause as NodeJS.ErrnoException).code ?? String(cause),
-      expected: 'a folder that exists and has room, in which this user may write',
-      hint: 'Check the folder and the space left, or write elsewhere.',
-      cause,
-    })
-  }
-}
-
 function checkHeaderLength(path: string, length: number): void {
   if (length <= maxHeaderBytes) return
   throw invalid(path, 'its header is too large', { found: `${length} bytes`, expected: `at most ${maxHeaderBytes}` })
-}
-
-function byName(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
-}
-
-function isSizes(value: unknown): value is readonly number[] {
-  return Array.isArray(value) && value.length <= maxDimensions && value.every(size => Number.isSafeInteger(size) && size >= 0)
 }
 
 function unsupported(path: string, name: string, dtype: string, known: readonly string[]): GradpromptError {

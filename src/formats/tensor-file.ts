@@ -30,6 +30,10 @@ export interface TensorFile {
   locate(name: string): TensorLocation
   /** The tensor's bytes as they are stored. */
   readBytes(name: string): Promise<Uint8Array>
+  /** The same in pieces, in order; one is valid until the next is asked for. */
+  bytePieces(name: string): AsyncGenerator<Uint8Array>
+  /** Its values in pieces of whole rows (first axis), in order; one is valid until the next is asked for. */
+  valuePieces(name: string): AsyncGenerator<Float32Array>
   /** Reads and dequantises one tensor, into `out` when given (its length must be the tensor's element count). */
   read(name: string, out?: Float32Array): Promise<Float32Array>
   close(): Promise<void>
@@ -37,6 +41,9 @@ export interface TensorFile {
 
 /** Node refuses to read 2 GiB at once. */
 const maxReadBytes = 2 ** 30
+
+/** What is read of a tensor at a time, where it is read in pieces. */
+const pieceBytes = 2 ** 22
 
 /** A file open for ranged reads, of known size. */
 export class SourceFile {
@@ -119,6 +126,33 @@ export class SourceTensors implements TensorFile {
     const bytes = new Uint8Array(byteLength)
     await source.read(bytes, offset)
     return bytes
+  }
+
+  async *bytePieces(name: string): AsyncGenerator<Uint8Array> {
+    const { source, offset, byteLength } = this.#entry(name)
+    const buffer = new Uint8Array(Math.min(byteLength, pieceBytes))
+    for (let start = 0; start < byteLength; start += buffer.length) {
+      const piece = buffer.subarray(0, Math.min(buffer.length, byteLength - start))
+      await source.read(piece, offset + start)
+      yield piece
+    }
+  }
+
+  async *valuePieces(name: string): AsyncGenerator<Float32Array> {
+    const { source, offset, byteLength, dtype, shape } = this.#entry(name)
+    const { blockSize, bytesPerBlock } = blockLayout(dtype, name)
+    const rows = shape[0] ?? 1
+    const rowBytes = byteLength / rows
+    const most = Math.max(1, Math.floor(pieceBytes / rowBytes))
+    const bytes = new Uint8Array(most * rowBytes)
+    const values = new Float32Array((bytes.length / bytesPerBlock) * blockSize)
+    for (let row = 0; row < rows; row += most) {
+      const piece = bytes.subarray(0, Math.min(most, rows - row) * rowBytes)
+      await source.read(piece, offset + row * rowBytes)
+      const out = values.subarray(0, (piece.length / bytesPerBlock) * blockSize)
+      dequantize(dtype, piece, out)
+      yield out
+    }
   }
 
   async read(name: string, out?: Float32Array): Promise<Float32Array> {

@@ -3,6 +3,7 @@ import { GradpromptError } from '../errors.js'
 import { type ChatTemplate, chatTemplateRenderer } from './chat-template.js'
 import type { GgufValue } from './gguf.js'
 import { type TokenizerParts, tokenizerFromGguf } from './gguf-tokenizer.js'
+import { unspellBytes } from './tokenize/bytes.js'
 import { cleanUpSpaces } from './tokenize/decoder.js'
 import type { TokenizerDefinition } from './tokenize/definition.js'
 import { createTokenizerCore } from './tokenizer-core.js'
@@ -38,6 +39,8 @@ export interface Tokenizer {
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string
   /** One piece as people read it: ` good`, not `Ġgood`; `\uFFFD` where it is part of a character; empty without a token. */
   token(id: number): string
+  /** The bytes of one piece in UTF-8, which may be a part of a character; none without a token. */
+  tokenBytes(id: number): Uint8Array
   /** A conversation as the text that the model's own template makes of it. */
   readonly applyChatTemplate: ChatTemplate
 }
@@ -75,6 +78,7 @@ function createTokenizer({ definition, specialIds, endTokenIds, cleansUpSpaces, 
     })
   }
   const byteLevel = definition.decoder !== null && hasStep(definition.decoder, 'ByteLevel')
+  const byteFallback = definition.decoder !== null && hasStep(definition.decoder, 'ByteFallback')
   let hash: string | undefined
 
   return {
@@ -101,9 +105,18 @@ function createTokenizer({ definition, specialIds, endTokenIds, cleansUpSpaces, 
       if (piece === '' || addedIds.has(id)) return piece
       return byteLevel ? core.decode([id]) : piece.replaceAll('▁', ' ')
     },
+    tokenBytes: id => {
+      const piece = pieces[checked(id)] ?? ''
+      if (addedIds.has(id)) return utf8(piece)
+      if (byteLevel) return unspellBytes(piece)
+      const byte = byteFallback ? /^<0x([0-9A-F]{2})>$/.exec(piece)?.[1] : undefined
+      return byte === undefined ? utf8(piece.replaceAll('▁', ' ')) : Uint8Array.of(Number.parseInt(byte, 16))
+    },
     applyChatTemplate: chatTemplateRenderer(chatTemplate, specialTokens),
   }
 }
+
+const utf8 = (text: string) => new TextEncoder().encode(text)
 
 function hasStep(step: object, type: string): boolean {
   const { type: own, decoders } = step as { type?: unknown; decoders?: readonly object[] }

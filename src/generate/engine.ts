@@ -1,6 +1,5 @@
 import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
 import { disposedError, GradpromptError, unknownName } from '../errors.js'
-import type { Tokenizer } from '../formats/tokenizer.js'
 import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
 import type { GenerationWeights, LanguageModel } from '../model/language-model.js'
 import { gigabytes } from '../model/weights/weight-file.js'
@@ -72,7 +71,7 @@ export class GenerationEngine implements Generator {
     this.#options = options
     this.#programs = new OpenPrograms(model, 'the engine')
     this.#batchSize = options.batchSize ?? 64
-    this.#endTokenIds = options.endTokenIds ?? endTokens(model.tokenizer)
+    this.#endTokenIds = options.endTokenIds ?? model.tokenizer.endTokenIds
     const bytes = options.cacheBytes ?? defaultCacheBytes(model)
     this.#prefixes = new PrefixCache(bytes / 4)
     this.#capacity = Math.max(1, Math.floor((bytes * 3) / 4 / BlockStore.bytes(model.config)))
@@ -323,14 +322,4 @@ export class GenerationEngine implements Generator {
 function defaultCacheBytes({ memory, config }: LanguageModel): number {
   const left = Math.max(0, memory.budget - 2 * memory.weights)
   return Math.max(4 * BlockStore.bytes(config), Math.min(4e9, left / 2))
-}
-
-/** Pieces by which chat models end a turn, whatever their configuration calls the end token. */
-const END_OF_TURN = new Set([
-  '<|im_end|>', '<|endoftext|>', '<|eot_id|>', '<|eom_id|>', '<|end_of_text|>', '<end_of_turn>', '<|end|>', '<|end_of_turn|>', '</s>', '<eos>',
-]) // biome-ignore format: a list
-
-function endTokens(tokenizer: Tokenizer): number[] {
-  const named = [...tokenizer.specialTokenIds].filter(id => END_OF_TURN.has(tokenizer.token(id)))
-  return tokenizer.eosTokenId === undefined ? named : [...new Set([tokenizer.eosTokenId, ...named])]
 }

@@ -11,7 +11,7 @@ export interface GenerationRequest {
   readonly minP?: number
   readonly repetitionPenalty?: number
   readonly seed?: number
-  /** Strings that end the answer; they are not part of `text`. */
+  /** Strings that end the answer; they are not part of `text`. One may be a special token's text. */
   readonly stop?: readonly string[]
   /** Token ids that end the answer, beside the model's own end tokens. */
   readonly stopTokenIds?: readonly number[]

@@ -5,6 +5,7 @@ import type { PrefixNode } from './prefix-cache.js'
 import { type Guess, PromptLookup } from './prompt-lookup.js'
 import type { Alternative, ContinuationScore, Generation, GenerationRequest } from './request.js'
 import { Sampler } from './sampling.js'
+import { splitStops } from './stop-strings.js'
 import { TextStream } from './text-stream.js'
 
 /** Where the virtual tokens of a request's prompt stand. */
@@ -53,8 +54,9 @@ export class Sequence implements BlockOwner {
     this.#sampler = new Sampler(request)
     // A soft token has no text.
     const words = request.ids.filter(id => id < tokenizer.vocabSize)
-    this.#stream = new TextStream(tokenizer, words, request.stop ?? [], request.onText)
-    this.#endTokenIds = new Set([...endTokenIds, ...(request.stopTokenIds ?? [])])
+    const { texts, ids } = splitStops(request.stop ?? [], tokenizer)
+    this.#stream = new TextStream(tokenizer, words, texts, request.onText)
+    this.#endTokenIds = new Set([...endTokenIds, ...(request.stopTokenIds ?? []), ...ids])
   }
 
   /** Position of a token by its place among `ids`. */

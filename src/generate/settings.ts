@@ -1,4 +1,5 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
+import type { AnswerStops } from '../data/texts/answer-end.js'
 import { GradpromptError } from '../errors.js'
 import { randomGenerator, streams } from '../random.js'
 import type { GenerationRequest } from './request.js'
@@ -8,6 +9,16 @@ export type GenerationSettings = {
   readonly [Name in keyof Omit<GenerationRequest, 'ids' | 'maxNewTokens' | 'signal' | 'onText'>]:
     | GenerationRequest[Name]
     | undefined
+}
+
+/** Settings under which an answer also ends where one under its prompt does. */
+export function withEnds(settings: GenerationSettings, ends: AnswerStops | undefined): GenerationSettings {
+  const { stop = [], stopTokenIds = [] } = settings
+  return {
+    ...settings,
+    ...(ends && ends.stop.length > 0 && { stop: [...stop, ...ends.stop] }),
+    ...(ends && ends.stopTokenIds.length > 0 && { stopTokenIds: [...stopTokenIds, ...ends.stopTokenIds] }),
+  }
 }
 
 /** New tokens of an answer whose length nobody has limited. */

@@ -173,6 +173,8 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
   sequenceRows?(config: Config, parameters: Parameters, rows: SequenceRows): tf.Tensor
   /** What is added to the embeddings of the text, [N, d]. Generated tokens have it as well. */
   offset?(config: Config, parameters: Parameters, text: TextRows): tf.Tensor
+  /** What the offset depends on, where that is one thing: on the token alone, it can be folded into an embedding table. */
+  readonly offsetBy?: 'token' | 'position'
   /**
    * The virtual tokens as one layer takes them, from the insertion layer on: there they join the text, later they take the place of
    * what the layer before made of them. With a placement as `keys`, every layer takes the keys and values that it makes of them.

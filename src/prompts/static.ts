@@ -1,4 +1,4 @@
-import type { tf } from '../../kernels/tf.js'
+import { tf } from '../../kernels/tf.js'
 import type { ModelConfig } from '../../models/blocks/family.js'
 import { runEagerly } from '../program/eager.js'
 import type { LearnedTensor, Parameters, PromptMethod } from './method.js'
@@ -42,6 +42,29 @@ export async function staticPrefix(
     ),
   )
   return layers.map(layer => ({ key: numbers[`key${layer}`]!, value: numbers[`value${layer}`]! }))
+}
+
+/**
+ * What is added to embeddings by a method whose offset depends on the token alone, or on its position alone.
+ *
+ * @param embedded embeddings as the first layer takes them, [N, d]; row i stands at position i of its text, in the instruction
+ * @returns [N, d]
+ */
+export async function staticOffset(
+  method: PromptMethod,
+  config: Config,
+  tensors: readonly LearnedTensor[],
+  embedded: Float32Array,
+  hiddenSize: number,
+): Promise<Float32Array> {
+  const count = embedded.length / hiddenSize
+  // No parameter has a name with a space.
+  const rows = { name: 'embedded rows', shape: [count, hiddenSize], data: embedded }
+  const { offset } = await computed(method, [...tensors, rows], ({ [rows.name]: x, ...parameters }) => {
+    const textIndex = tf.range(0, count, 1, 'int32')
+    return { offset: method.offset!(config, parameters, { embedded: x!, textIndex, answerMask: tf.zeros([count]) }) }
+  })
+  return offset!
 }
 
 async function computed(

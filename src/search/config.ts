@@ -14,7 +14,7 @@ import { measureOption } from './score/measure.js'
 const count = z.int().min(1)
 const limit = z.number().positive()
 
-const { model, families, data, template, answer, answerType, evaluate, seed, device, threads, memory, out } = taskShape
+const { model, families, data, template, answer, answerType, answerEnd, evaluate, seed, device, threads, memory, out } = taskShape
 
 /** What every search has beside its own options. */
 const common = {
@@ -103,6 +103,7 @@ export const searchConfigSchema = z.strictObject({
   ),
   answer,
   answerType,
+  answerEnd,
   search: searches(),
   evaluate,
   seed,

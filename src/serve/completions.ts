@@ -1,9 +1,10 @@
 import { randomInt, randomUUID } from 'node:crypto'
+import type { AnswerStops } from '../data/texts/answer-end.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { type Frame, framed } from '../generate/framing.js'
 import { renderInput } from '../generate/input.js'
 import type { Generation, GenerationRequest, Generator } from '../generate/request.js'
-import { generationRequest, tokenBudget } from '../generate/settings.js'
+import { generationRequest, tokenBudget, withEnds } from '../generate/settings.js'
 import { ApiProblem } from './problem.js'
 import { type ChatBody, type CompletionBody, settingsOf } from './requests.js'
 import { chatFormat, type Envelope, type ResponseFormat, textFormat, type Usage } from './responses.js'
@@ -18,12 +19,14 @@ export interface ServedModel {
   readonly tokenizer?: Pick<Tokenizer, 'encode'>
   /** Words that a search has found: every text stands in their template. */
   readonly frame?: Frame
+  /** What ends an answer under its prompt. */
+  readonly ends?: AnswerStops
 }
 
 /** What answers requests. */
 export interface Backend {
   readonly generator: Generator
-  readonly tokenizer: Pick<Tokenizer, 'encode' | 'applyChatTemplate' | 'token'>
+  readonly tokenizer: Pick<Tokenizer, 'encode' | 'applyChatTemplate' | 'token' | 'tokenBytes'>
   readonly contextLength: number
   readonly vocabSize: number
   readonly models: readonly ServedModel[]
@@ -118,7 +121,7 @@ function job(
 ): Job {
   const model = modelNamed(backend, body.model)
   const samples = body.n ?? 1
-  const settings = settingsOf(body, { prompt: model.prompt, seed: randomInt(2 ** 31), ...scores })
+  const settings = withEnds(settingsOf(body, { prompt: model.prompt, seed: randomInt(2 ** 31), ...scores }), model.ends)
   const room = { contextLength: backend.contextLength, numVirtualTokens: model.numVirtualTokens }
   const requests = prompts.flatMap((ids, i) => {
     const budget = tokenBudget('the prompt', ids.length, room, wanted, usual)

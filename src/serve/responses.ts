@@ -29,7 +29,7 @@ export interface ResponseFormat {
   ending(index: number, generation: Generation, tokenizer: TokenNames): object
 }
 
-export type TokenNames = Pick<Tokenizer, 'token'>
+export type TokenNames = Pick<Tokenizer, 'token' | 'tokenBytes'>
 
 export const chatFormat: ResponseFormat = {
   idPrefix: 'chatcmpl',
@@ -74,12 +74,7 @@ export const textFormat: ResponseFormat = {
 function chatLogprobs(generation: Generation, tokenizer: TokenNames) {
   const tokens = scoredTokens(generation, tokenizer)
   if (tokens === undefined) return null
-  // A part of a character has no text, and a tokenizer does not tell its bytes.
-  const withBytes = ({ token, logprob }: ScoredToken) => ({
-    token,
-    logprob,
-    bytes: token.includes('\uFFFD') ? null : [...Buffer.from(token)],
-  })
+  const withBytes = ({ token, logprob, bytes }: ScoredToken) => ({ token, logprob, bytes: [...bytes] })
   const content = tokens.map(({ alternatives, ...token }) => ({
     ...withBytes(token),
     top_logprobs: (alternatives ?? []).map(withBytes),
@@ -90,15 +85,15 @@ function chatLogprobs(generation: Generation, tokenizer: TokenNames) {
 function textLogprobs(generation: Generation, tokenizer: TokenNames) {
   const scored = scoredTokens(generation, tokenizer)
   if (scored === undefined) return null
-  const tokens = scored.map(({ token }) => token)
+  const tokens = scored.map(nameOf)
   let offset = 0
-  const text_offset = tokens.map(token => {
+  const text_offset = scored.map(({ token }) => {
     const at = offset
     offset += token.length
     return at
   })
   const top_logprobs = scored.some(({ alternatives }) => alternatives !== undefined)
-    ? scored.map(({ token, logprob, alternatives = [] }) => topLogprobs([...alternatives, { token, logprob }]))
+    ? scored.map(({ alternatives = [], ...token }) => topLogprobs([...alternatives, token]))
     : null
   return { tokens, token_logprobs: scored.map(({ logprob }) => logprob), top_logprobs, text_offset }
 }
@@ -106,13 +101,23 @@ function textLogprobs(generation: Generation, tokenizer: TokenNames) {
 /** By text, as the API has it: of several tokens that read alike the likeliest. */
 function topLogprobs(tokens: readonly ScoredToken[]): Record<string, number> {
   const likeliest = new Map<string, number>()
-  for (const { token, logprob } of tokens) if (!likeliest.has(token)) likeliest.set(token, logprob)
+  for (const token of tokens) {
+    const name = nameOf(token)
+    if (!likeliest.has(name)) likeliest.set(name, token.logprob)
+  }
   return Object.fromEntries(likeliest)
 }
 
 interface ScoredToken {
   readonly token: string
   readonly logprob: number
+  readonly bytes: Uint8Array
+}
+
+/** A part of a character has no text: the API then spells its bytes, as `bytes:\xe2\x80`. */
+function nameOf({ token, bytes }: ScoredToken): string {
+  if (!token.includes('\uFFFD') || Buffer.from(token).equals(bytes)) return token
+  return `bytes:${[...bytes].map(byte => `\\x${byte.toString(16).padStart(2, '0')}`).join('')}`
 }
 
 /** The tokens of an answer, each with the likeliest in its place; the one that only ends it is not among them. */
@@ -121,7 +126,7 @@ function scoredTokens(
   tokenizer: TokenNames,
 ): (ScoredToken & { readonly alternatives?: readonly ScoredToken[] })[] | undefined {
   if (logProbabilities === undefined) return undefined
-  const named = (id: number, logprob: number) => ({ token: tokenizer.token(id), logprob })
+  const named = (id: number, logprob: number) => ({ token: tokenizer.token(id), logprob, bytes: tokenizer.tokenBytes(id) })
   const shown = typeof stoppedBy === 'number' && ids.at(-1) === stoppedBy ? ids.slice(0, -1) : ids
   return shown.map((id, i) => ({
     ...named(id, logProbabilities[i]!),

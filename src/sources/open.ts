@@ -1,6 +1,8 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { RunTask } from '../data/task-config.js'
+import { type AnswerEnd, resolveAnswerEnd } from '../data/texts/answer-end.js'
+import type { Encoder } from '../data/texts/encoder.js'
 import { fillPrompt } from '../data/texts/prompt-place.js'
 import { GradpromptError } from '../errors.js'
 import type { ActivePrompt, SoftPrompt } from '../model/active-prompt.js'
@@ -76,14 +78,34 @@ async function openPath(path: string, options: OpenOptions): Promise<PromptSourc
     // The width is the model's to say, and the model is not there yet.
     return { kind: 'vectors', active: model => readPeftAdapter(path, model.checkpoint) }
   }
+  const container = await containerIn(path)
+  if (container !== undefined) return openPrompt(await readPrompt(container), options)
   const run = await openRun(path)
   return run.isSearch ? foundSource(await readFoundRun(run)) : learnedSource(await readLearnedRun(path), options)
+}
+
+/**
+ * What ends an answer under a prompt: what was learned with vectors, or what a search's task says. Behind reasoning nothing is marked.
+ * @returns undefined where nothing ends it, or nothing is known of it
+ */
+export function answerEndOf({ file, task, kind }: PromptSource, tokenizer: Encoder): AnswerEnd | undefined {
+  if (file !== undefined) return file.answerEnd
+  const isScored = kind === 'found' && task?.search?.extractor === undefined
+  return isScored && task !== undefined ? resolveAnswerEnd(task, tokenizer) : undefined
+}
+
+/** The prompt file of a folder that is no run: what an export to `gradprompt` has written. */
+async function containerIn(folder: string): Promise<string | undefined> {
+  const isFile = async (name: string) => (await stat(join(folder, name)).catch(() => undefined))?.isFile() === true
+  return (await isFile('config.yaml')) || !(await isFile('prompt.safetensors')) ? undefined : join(folder, 'prompt.safetensors')
 }
 
 /** The prompt of a run folder that has learned vectors, or a prompt file. */
 export async function readPromptAt(path: string): Promise<PromptFile> {
   const isFolder = (await stat(path).catch(() => undefined))?.isDirectory()
   if (!isFolder) return readPrompt(path)
+  const container = await containerIn(path)
+  if (container !== undefined) return readPrompt(container)
   return (await readLearnedRun(path)).prompt
 }
 

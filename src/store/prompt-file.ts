@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import type { AnswerEnd } from '../data/texts/answer-end.js'
 import { aggregates, type Verbalizer } from '../data/texts/verbalizer.js'
 import { GradpromptError } from '../errors.js'
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js'
@@ -26,6 +27,7 @@ const headerSchema = z.object({
   position: z.enum(['before-bos', 'after-bos']),
   template: z.union([z.string(), z.array(z.object({ role: z.string(), content: z.string() }))]),
   answer: z.string(),
+  answerEnd: z.object({ text: z.string(), ids: z.array(z.int().min(0)).min(1).max(1024) }).optional(),
   labels: z.record(z.string(), z.string()).optional(),
   verbalizer: z.object({ aggregate: z.enum(aggregates), words: z.record(z.string(), z.array(z.string()).min(1)) }).optional(),
   seed: z.int().min(0),
@@ -43,6 +45,8 @@ export interface PromptFile {
   readonly position: 'before-bos' | 'after-bos'
   readonly template: string | readonly { readonly role: string; readonly content: string }[]
   readonly answer: string
+  /** What was learned behind every answer; undefined: nothing, as in prompts of versions that learned none. */
+  readonly answerEnd?: AnswerEnd | undefined
   /** Value in the data -> word in the answer, in the order of the candidates. */
   readonly labels?: Readonly<Record<string, string>> | undefined
   /** Where classes have several words. Learned weights of these are the tensor `verbalizer`, one for each word, class after class. */
@@ -55,12 +59,14 @@ export interface PromptFile {
 /**
  * Writes a prompt as one safetensors file, whole or not at all. The bytes depend on what is given alone: tensors are sorted by
  * name and the method's options by key, and there is neither a time nor a path among them.
+ * @param more further texts of the metadata, for whoever reads the file; nothing here reads them
  * @throws RangeError when `prompt` has another shape than the header says or a number is not finite.
  */
-export async function writePrompt(path: string, prompt: PromptFile): Promise<void> {
+export async function writePrompt(path: string, prompt: PromptFile, more: Readonly<Record<string, string>> = {}): Promise<void> {
   const problem = problemOf(prompt)
   if (problem !== undefined) throw new RangeError(problem)
   await writeSafetensors(path, prompt.tensors, {
+    ...more,
     format,
     formatVersion,
     method: prompt.method.type,
@@ -72,6 +78,7 @@ export async function writePrompt(path: string, prompt: PromptFile): Promise<voi
     position: prompt.position,
     template: JSON.stringify(prompt.template),
     answer: prompt.answer,
+    ...(prompt.answerEnd && { answerEnd: JSON.stringify(sortedByKey(prompt.answerEnd)) }),
     // Not sorted: their order is that of the candidates.
     ...(prompt.labels && { labels: JSON.stringify(prompt.labels) }),
     ...(prompt.verbalizer && { verbalizer: JSON.stringify(sortedByKey(prompt.verbalizer)) }),
@@ -157,6 +164,7 @@ function parseHeader(path: string, metadata: ReadonlyMap<string, string>): Omit<
     position: text('position'),
     template: json('template'),
     answer: text('answer'),
+    ...(metadata.has('answerEnd') && { answerEnd: json('answerEnd') }),
     ...(metadata.has('labels') && { labels: json('labels') }),
     ...(metadata.has('verbalizer') && { verbalizer: json('verbalizer') }),
     seed: json('seed'),

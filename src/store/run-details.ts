@@ -1,6 +1,7 @@
 import { basename, dirname, extname, resolve } from 'node:path'
 import { inMemory } from '../data/memory-rows.js'
 import { type DataSource, type Part, parts } from '../data/task.js'
+import type { AnswerEnd } from '../data/texts/answer-end.js'
 import { GradpromptError } from '../errors.js'
 import type { LanguageModel } from '../model/language-model.js'
 import type { WarningEvent } from '../store/events.js'
@@ -19,6 +20,8 @@ export interface RunDetails {
   readonly environment: Environment
   readonly model: KnownModel
   readonly data: Sources
+  /** What ends an answer, as it was resolved; absent where nothing does. */
+  readonly answerEnd?: AnswerEnd
   /** Modules of people's own that the config names, with the hashes of their files. */
   readonly modules?: Readonly<Record<string, string>>
   /** Memory budget in bytes: it decides how batches are cut, and so the order of sums. */
@@ -31,11 +34,13 @@ export function runDetails(
   model: LanguageModel,
   data: Sources,
   modules: Readonly<Record<string, string>>,
+  answerEnd: AnswerEnd | undefined,
 ): RunDetails {
   return {
     environment: currentEnvironment(model),
     model: { name, hash: model.hash },
     data,
+    ...(answerEnd && { answerEnd }),
     ...(Object.keys(modules).length > 0 && { modules }),
     memory: model.memory.budget,
   }

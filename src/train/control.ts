@@ -1,6 +1,7 @@
 import type { DataRecord } from '../data/readers/records.js'
 import { RowBuilder } from '../data/rows/rows.js'
 import { sideOf, type Task } from '../data/task.js'
+import { resolveAnswerEnd } from '../data/texts/answer-end.js'
 import { prependInstruction } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
@@ -38,6 +39,7 @@ export async function scoreControl(
   options: ScoreOptions,
 ): Promise<ScoredControl> {
   const instruction = controlInstruction(config, task)
+  const end = resolveAnswerEnd(config, model.tokenizer)
   const score = async (template: Config['template']): Promise<{ metrics: Metrics; results: readonly RowResult[] }> => {
     const builder = new RowBuilder(model.tokenizer, {
       template,
@@ -46,6 +48,7 @@ export async function scoreControl(
       contextLength: model.config.maxPositionEmbeddings,
       numVirtualTokens: 0,
       truncate: true,
+      end,
       // The base model chooses among the same labels.
       tasks: promptMethods.find(config.method.type)?.tasks?.(config.method),
       ...sideOf(config),

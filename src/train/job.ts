@@ -4,6 +4,7 @@ import type { DataRecord } from '../data/readers/records.js'
 import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows/rows.js'
 import { splitRecords } from '../data/split.js'
 import { drawTemplate, exampleRows, type Task, taskRows } from '../data/task.js'
+import { resolveAnswerEnd } from '../data/texts/answer-end.js'
 import { countWords, weightGradient, wordParameter } from '../data/texts/verbalizer.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import { type ScoredPart, writePredictions } from '../evaluate/predictions.js'
@@ -324,6 +325,7 @@ async function devControl(
 }
 
 function promptFile({ config, task, model, prompt, shapes, state }: Job): PromptFile {
+  const answerEnd = resolveAnswerEnd(config, model.tokenizer)
   return {
     method: withoutPaths(prompt.config),
     model: { name: model.name, hash: model.hash },
@@ -332,6 +334,7 @@ function promptFile({ config, task, model, prompt, shapes, state }: Job): Prompt
     position: prompt.method.placement(prompt.config, model.config).position,
     template: config.template,
     answer: config.answer,
+    ...(answerEnd && { answerEnd }),
     labels: task.labels && Object.fromEntries(task.labels.words),
     ...(task.labels?.verbalizer && { verbalizer: task.labels.verbalizer }),
     seed: config.seed,

@@ -17,6 +17,7 @@ describe('defaults', () => {
       ...least,
       data: { ...least.data, splitSeed: 13 },
       answerType: 'auto',
+      answerEnd: 'auto',
       model: bundledModel,
       method: {
         type: 'prompt-tuning',

@@ -60,8 +60,11 @@ describe('classes or free text', () => {
     const earlier = (values: string[], times: number) =>
       decideLabels('{label}', rowsOf(values, times), { answerType: null }).labels?.candidates.length
     expect([earlier(names(50), 2), earlier(names(51), 4), earlier(['It is four, he says.'], 2)]).toEqual([50, undefined, 1])
-    expect(storedConfig({ data: { train: 'a' } })).toEqual({ answerType: null, data: { train: 'a', splitSeed: null } })
-    const now = { answerType: 'auto', data: { splitSeed: 5 } }
+    expect(storedConfig({ data: { train: 'a' } })).toEqual({
+      ...{ answerType: null, answerEnd: 'none' },
+      data: { train: 'a', splitSeed: null },
+    })
+    const now = { answerType: 'auto', answerEnd: 'auto', data: { splitSeed: 5 } }
     expect(storedConfig(now)).toEqual(now)
     expect(storedConfig('text')).toBe('text')
   })

@@ -48,13 +48,32 @@ describe('training rows', () => {
     expect(builder({ template: '', numVirtualTokens: 0 }, fakeEncoder({ bos: true })).training(film, 0).labels[0]).toBe(-100)
   })
 
-  test('EOS: appended when asked for, once, and learned when the tokenizer appends its own', () => {
-    const appended = builder({ appendEos: true }).training(film, 0)
-    expect(appended.labels.at(-1)).toBe(1)
-    const own = builder({ appendEos: true }, fakeEncoder({ eos: true })).training(film, 0)
+  test('the end of an answer is learned behind it, once, in the place of what the tokenizer appends itself', () => {
+    const end = { text: '<eos>', ids: [1] }
+    const ended = builder({ end }).training(film, 0)
+    expect(ended.labels.at(-1)).toBe(1)
+    expect(ended.segments.map(({ role, text }) => [role, text])).toEqual([
+      ['context', 'Review: a fine film\nSentiment:'],
+      ['label', ' good'],
+      ['end', '<eos>'],
+    ])
+    const own = builder({ end }, fakeEncoder({ eos: true })).training(film, 0)
     expect(own.ids.filter(id => id === 1)).toHaveLength(1)
     expect(own.labels.at(-1)).toBe(1)
+    const line = { text: '\n', ids: [fakeEncoder().encode('\n')[0]!] }
+    const other = builder({ end: line }, fakeEncoder({ eos: true })).training(film, 0)
+    expect(other.ids).not.toContain(1)
+    expect(other.labels.at(-1)).toBe(line.ids[0])
+    const written = builder({ end, answer: ' {label}<eos>' }).training(film, 0)
+    expect(written.ids).toEqual(ended.ids)
     expect(builder().training(film, 0).ids).not.toContain(1)
+  })
+
+  test('a row to show before others has no end', () => {
+    const end = { text: '<eos>', ids: [1] }
+    const { ids, kinds } = builder({ end }).example(film, 0)
+    const row = builder().training(film, 0)
+    expect([ids, kinds.length]).toEqual([row.ids, row.ids.length])
   })
 
   test('chat messages go through the chat template, without a second BOS', () => {
@@ -237,7 +256,7 @@ describe('for any text', () => {
     contextLength: fc.integer({ min: 40, max: 400 }),
     bos: fc.boolean(),
     eos: fc.boolean(),
-    appendEos: fc.boolean(),
+    end: fc.constantFrom(undefined, { text: '<eos>', ids: [1] }, { text: '!!', ids: [6, 6] }),
   })
 
   test('segments join to the ids, labels lie in the label segment, and both kinds of row agree', () => {
@@ -248,11 +267,14 @@ describe('for any text', () => {
         const row = rows.training(record, 0)
         expect(row.segments.flatMap(segment => segment.ids)).toEqual(row.ids)
         const roles = row.segments.flatMap(segment => segment.ids.map(() => segment.role))
-        expect(row.labels).toEqual(row.ids.map((id, i) => (roles[i] === 'label' ? id : -100)))
+        expect(row.labels).toEqual(row.ids.map((id, i) => (roles[i] === 'context' ? -100 : id)))
         expect(row.ids.length + 4).toBeLessThanOrEqual(options.contextLength)
 
         const { context, candidates, target } = rows.scoring(record, 0)
-        expect([...context, ...candidates[target]!.ids]).toEqual(row.ids)
+        // Labels that tell themselves apart are scored as they are.
+        const unended = builder({ ...options, end: undefined, truncate: true }, encoder).training(record, 0)
+        if (options.end === undefined) expect([...context, ...candidates[target]!.ids]).toEqual(row.ids)
+        else if (!row.truncated) expect([...context, ...candidates[target]!.ids]).toEqual(unended.ids)
         for (const { ids } of candidates) {
           expect(ids.length).toBeGreaterThan(0)
           expect(context.length + ids.length + 4).toBeLessThanOrEqual(options.contextLength)

@@ -127,7 +127,7 @@ describe('what is scored', () => {
   test('free text: likelihood and perplexity of the own answer', async () => {
     const records = [{ text: 'the wine of the stone' }, { text: 'on it' }, { text: 'at the end' }]
     const { metrics, labels, predictions, results } = await evaluate({
-      ...{ model, data: records, template: 'it is', answer: ' {text}' },
+      ...{ model, data: records, template: 'it is', answer: ' {text}', answerEnd: 'none' },
     })
     for (const [i, { tokens, score, answer }] of results.entries()) {
       expect(tokens!.map(({ token }) => token).join('')).toBe(` ${records[i]!.text}`)
@@ -142,7 +142,7 @@ describe('what is scored', () => {
       return { ids, labels: ids.map((id, i) => (i < context ? -100 : id)), tokens: ids.length - context }
     })
     const zero = { data: prompt(), shape: [4, 32] as const }
-    const behind = await evaluate({ model, data: records, template: 'it is', answer: ' {text}', prompt: zero })
+    const behind = await evaluate({ model, data: records, template: 'it is', answer: ' {text}', answerEnd: 'none', prompt: zero })
     const { loss } = await model.lossAndGradient({ softPrompt: zero, rows })
     expect(behind.metrics.tokenLogLikelihood!.value).toBeCloseTo(-loss, 4)
     expect(behind.metrics.perplexity!.value).toBeCloseTo(Math.exp(loss), 2)

@@ -49,9 +49,10 @@ describe('the prompt file', () => {
         fc.oneof(text, fc.array(message)),
         text,
         fc.option(fc.dictionary(fc.string(), text, { noNullPrototype: true }), { nil: undefined }),
-        async (template, answer, labels) => {
+        fc.option(fc.record({ text, ids: fc.array(fc.nat(), { minLength: 1, maxLength: 4 }) }), { nil: undefined }),
+        async (template, answer, labels, answerEnd) => {
           const { labels: _, ...rest } = prompt
-          const file: PromptFile = { ...rest, template, answer, ...(labels && { labels }) }
+          const file: PromptFile = { ...rest, template, answer, ...(labels && { labels }), ...(answerEnd && { answerEnd }) }
           await writePrompt(path, file)
           const read = await readPrompt(path)
           expect(sorted(read)).toEqual(sorted(file))

@@ -69,6 +69,37 @@ describe('a row', () => {
   })
 })
 
+describe('the end of an answer', () => {
+  const end = { text: '<|im_end|>', ids: [2] }
+  const ended = (
+    words: readonly string[] | undefined,
+    more: { reasoning?: { extractor: string; maxNewTokens: number } } = {},
+  ) => {
+    const set = words && { column: 'label', words: new Map(words.map(word => [word, word])), candidates: words }
+    const options = { template: raw, answer: ' {label}', labels: set, contextLength: 256, prompt: ' the mood', end, ...more }
+    return new TokenSpace(tokenizer, options, record)
+  }
+
+  test('is scored with free text, though no text stands for it', () => {
+    const own = ended(undefined)
+    const row = own.row(record, 0)
+    expect([row.answer.at(-1), row.end]).toEqual([2, [2]])
+    expect(own.readsBack(own.start, row)).toBe(true)
+    expect(own.rewritten('a tone', row)).toEqual(tokenizer.encode(' a tone'))
+    expect(row.text.after).toBe('\nSentiment: positive')
+  })
+
+  test('is scored with labels where one begins another, and not behind reasoning', () => {
+    const words = ['positive', 'positive indeed']
+    const { answer, choices } = ended(words).row(record, 0)
+    expect([answer.at(-1), choices!.words.map(ids => ids.at(-1))]).toEqual([2, [2, 2]])
+    const apart = ended(['negative', 'positive']).row(record, 0)
+    expect([apart.answer, apart.end]).toEqual([tokenizer.encode(' positive'), undefined])
+    const reasoned = ended(words, { reasoning: { extractor: '\nSo:', maxNewTokens: 8 } })
+    expect([reasoned.row(record, 0).answer.at(-1) === 2, reasoned.notices('auto')]).toEqual([false, []])
+  })
+})
+
 describe('frozen and free positions', () => {
   test('follow the pieces', () => {
     const own = space(raw, [' say', { frozen: ' in one word' }, ' please now'])

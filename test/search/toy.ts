@@ -47,6 +47,7 @@ export function toySearch(
     },
     template: '{text}{prompt} -',
     answer: ' {label}',
+    answerEnd: 'none',
     threads: 1,
     out: join(folder, 'run'),
     ...options,

@@ -170,6 +170,22 @@ describe('the openai client', () => {
     })
   })
 
+  test('gives the bytes of tokens that are parts of a character', async () => {
+    const parts = tokenizer.encode('😀')
+    const part = parts.find(id => tokenizer.token(id).includes('\uFFFD'))!
+    const bytes = [...tokenizer.tokenBytes(part)]
+    const { client } = await serve(
+      { pieces: ['a'] },
+      { tokenizer: { ...tokenizer, token: () => tokenizer.token(part), tokenBytes: () => tokenizer.tokenBytes(part) } },
+    )
+    const chat = await client.chat.completions.create({ model: 'base', messages: hello, logprobs: true })
+    expect(chat.choices[0]!.logprobs!.content).toMatchObject([{ bytes }])
+    expect(Buffer.concat(parts.map(id => tokenizer.tokenBytes(id))).toString()).toBe('😀')
+    const text = await client.completions.create({ model: 'base', prompt: 'a', logprobs: 0 })
+    const spelled = bytes.map(byte => `\\x${byte.toString(16)}`).join('')
+    expect(text.choices[0]!.logprobs!.tokens).toEqual([`bytes:${spelled}`])
+  })
+
   test('gives the likeliest tokens in each place', async () => {
     const { client, generator } = await serve({ pieces: ['a', 'b'] })
     const chat = await client.chat.completions.create({ model: 'base', messages: hello, logprobs: true, top_logprobs: 2 })
@@ -198,7 +214,7 @@ describe('the openai client', () => {
     const source = '{{ enable_thinking }} {{ reasoning_effort }} {{ depth }}'
     const applyChatTemplate = chatTemplateRenderer(source, {})
     const { client, generator } = await serve(capital, {
-      tokenizer: { ...tokenizer, encode: tokenizer.encode, token: tokenizer.token, applyChatTemplate },
+      tokenizer: { ...tokenizer, applyChatTemplate },
     })
     await client.chat.completions.create({
       model: 'base',

@@ -39,6 +39,11 @@ export interface EvaluateOptions extends ModelSettings {
   readonly labels?: LabelWords | undefined
   /** Whether answers are classes or free text, where no prompt and no `labels` say it; by default judged by the rows, and said. */
   readonly answerType?: AnswerType | undefined
+  /**
+   * What ends an answer: `auto`, `none`, or a text. By default what the prompt was learned with; without a prompt `auto`, and `none` under
+   * vectors that say nothing of it.
+   */
+  readonly answerEnd?: string | undefined
   /** How several words of a class make its score; by default as the prompt does, or their mean. */
   readonly aggregate?: Aggregate | undefined
   /** Subtract what the labels score after a text that says nothing: that text, or true for `N/A`. By default as the run did. */
@@ -159,6 +164,7 @@ const names = {
   answer: true,
   labels: true,
   answerType: true,
+  answerEnd: true,
   aggregate: true,
   calibrate: true,
   choose: true,

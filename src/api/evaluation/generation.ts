@@ -5,17 +5,20 @@ import { RowResultFile } from '../../evaluate/row-results.js'
 import { loadScorer, type Scorer } from '../../evaluate/scorer.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { EvaluateOptions } from './evaluate.js'
-import type { Scored, Subject } from './subject.js'
+import { endOf, type Scored, type Subject } from './subject.js'
 
 /** Answers that are generated, read by rules and scored; a row that is finished is not done again. */
 export async function byGeneration(model: LanguageModel, subject: Subject, options: EvaluateOptions): Promise<Scored> {
   const { source, data, template, answer, columns, labels, instruction, seed, batchSize, paths } = subject
   const { examples, shots, scorer, task, maxNewTokens, temperature, weights, limit, signal } = options
+  // A benchmark says itself where its answers end.
+  const isLearned = typeof subject.answerEnd === 'object' || options.answerEnd !== undefined
   using results = paths.rows === undefined ? undefined : await RowResultFile.open(paths.rows)
   const { metrics, rows, seconds, unextracted, cut, rules, filters, errors, ...evaluated } = await evaluateByGeneration({
     ...{ model, data, template, answer, columns, labels, instruction, seed, batchSize },
     ...{ task, maxNewTokens, temperature, weights, limit, signal },
     prompt: await source.active(model),
+    end: task === undefined || isLearned ? endOf(subject, template ?? '', model.tokenizer) : undefined,
     examples:
       examples === undefined
         ? undefined

@@ -3,6 +3,7 @@ import type { DataRecord } from '../../data/readers/records.js'
 import { RowBuilder } from '../../data/rows/rows.js'
 import { limitRecords } from '../../data/split.js'
 import { sideOf } from '../../data/task.js'
+import { answerEndNotices } from '../../data/texts/answer-end.js'
 import { decideLabels, type LabelSet } from '../../data/texts/labels.js'
 import type { Preferences } from '../../data/texts/preferences.js'
 import { fillPrompt } from '../../data/texts/prompt-place.js'
@@ -18,7 +19,7 @@ import { promptWordWeights } from '../../sources/prompt.js'
 import { openRun } from '../../store/run-folder.js'
 import type { RunResult } from '../../train/events.js'
 import type { EvaluateOptions } from './evaluate.js'
-import { missing, recordsOf, type Scored, type Subject } from './subject.js'
+import { endOf, missing, recordsOf, type Scored, type Subject } from './subject.js'
 
 /** Answers judged by the likelihood of their whole text, beside a control on the same rows. */
 export async function byLikelihood(model: LanguageModel, subject: Subject, options: EvaluateOptions): Promise<Scored> {
@@ -121,6 +122,7 @@ async function score(
 ): Promise<ScoredCondition> {
   const { source, config, seed, batchSize } = subject
   const { prompt, template, truncate, what } = condition
+  const end = endOf(subject, subject.template!, model.tokenizer)
   const builder = new RowBuilder(model.tokenizer, {
     template,
     answer,
@@ -131,7 +133,12 @@ async function score(
     tasks: prompt?.method.tasks?.(prompt.config),
     ...sideOf({ answer, ...preferencesOf(subject, options) }),
     soft: softVocabulary(prompt?.config, model.config),
+    end,
   })
+  if (what === 'rows' && options.onWarning !== undefined) {
+    const answerEnd = typeof subject.answerEnd === 'string' ? subject.answerEnd : 'none'
+    for (const warning of answerEndNotices({ answerEnd }, end, builder.overlap)) options.onWarning(warning)
+  }
   for (const record of records) builder.check(record, places.get(record)!)
   const rows = records.map(record => builder.scoring(record, places.get(record)!))
   const started = performance.now()

@@ -37,7 +37,7 @@ export async function finish(
   return paths.report
 }
 
-function settingsOf({ source, template, answer, seed }: Subject, options: EvaluateOptions): Fact[] {
+function settingsOf({ source, template, answer, answerEnd, seed }: Subject, options: EvaluateOptions): Fact[] {
   const { prompt, task, instruction, choose, limit, examples, shots, scorer, maxNewTokens, temperature } = options
   const texts = typeof template === 'string' ? template : template?.map(({ role, content }) => `${role}: ${content}`).join('\n')
   const named = (value: unknown) => (typeof value === 'string' ? value : value === undefined ? undefined : 'given by the program')
@@ -45,6 +45,10 @@ function settingsOf({ source, template, answer, seed }: Subject, options: Evalua
     ['prompt', source.folder ?? (typeof prompt === 'string' ? prompt : undefined)],
     ['template', task === undefined ? texts : undefined],
     ['answer', task === undefined ? answer : undefined],
+    [
+      'answer ends',
+      task === undefined ? (typeof answerEnd === 'string' ? answerEnd : (answerEnd.learned?.text ?? 'none')) : undefined,
+    ],
     ['instruction', instruction],
     ['chosen by', choose],
     ['rows at most', limit],

@@ -5,6 +5,8 @@ import { type DataNotice, readRecords } from '../../data/read.js'
 import type { DataRecord } from '../../data/readers/records.js'
 import { namedColumns, requireTaskColumns, type TaskTexts } from '../../data/task-columns.js'
 import type { RunTask } from '../../data/task-config.js'
+import { type AnswerEnd, resolveAnswerEnd } from '../../data/texts/answer-end.js'
+import type { Encoder } from '../../data/texts/encoder.js'
 import { type LabelWords, promptLabels } from '../../data/texts/labels.js'
 import { usablePreferences } from '../../data/texts/preferences.js'
 import type { Template } from '../../data/texts/template.js'
@@ -34,6 +36,8 @@ export interface Subject {
   readonly aggregate: Aggregate | undefined
   /** Answers are free text, however few there are at hand. */
   readonly isFreeText: boolean
+  /** What `answerEnd` says, or what the prompt was learned with. */
+  readonly answerEnd: string | { readonly learned: AnswerEnd | undefined }
   readonly columns: readonly string[] | undefined
   readonly instruction: string | undefined
   readonly seed: number
@@ -81,6 +85,7 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
     labels: options.labels ?? (file ? promptLabels(file) : config?.data.labels),
     aggregate: options.aggregate ?? file?.verbalizer?.aggregate ?? config?.verbalizer?.aggregate,
     isFreeText: options.labels === undefined && file !== undefined && file.labels === undefined,
+    answerEnd: endSaid(options, source, config),
     columns: options.columns ?? config?.data.columns,
     instruction: options.instruction ?? source.text,
     seed: options.seed ?? file?.seed ?? config?.seed ?? defaultSeed,
@@ -89,6 +94,23 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
     paths: { rows: options.rows ?? inRun('.jsonl'), report: options.report ?? inRun('.html') },
   }
 }
+
+function endSaid(
+  { answerEnd }: EvaluateOptions,
+  { file, kind }: PromptSource,
+  config: RunTask | undefined,
+): Subject['answerEnd'] {
+  if (answerEnd !== undefined) return answerEnd
+  if (file !== undefined) return { learned: file.answerEnd }
+  return config?.answerEnd ?? (kind === 'vectors' ? 'none' : 'auto')
+}
+
+/**
+ * What ends the answers that are scored.
+ * @throws GradpromptError `invalid-config`
+ */
+export const endOf = ({ answerEnd }: Subject, template: Template, tokenizer: Encoder): AnswerEnd | undefined =>
+  typeof answerEnd === 'object' ? answerEnd.learned : resolveAnswerEnd({ answerEnd, template }, tokenizer)
 
 /** @throws GradpromptError as reading data does, `missing-column` */
 export async function recordsOf(

@@ -4,7 +4,7 @@ import { GradpromptError } from '../../errors.js'
 import { type AskedInput, type Frame, framed } from '../../generate/framing.js'
 import { type GenerationInput, type RenderOptions, renderInput } from '../../generate/input.js'
 import type { Generation, GenerationRequest } from '../../generate/request.js'
-import { type GenerationSettings, generationRequest, tokenBudget } from '../../generate/settings.js'
+import { type GenerationSettings, generationRequest, tokenBudget, withEnds } from '../../generate/settings.js'
 import { openPrompt, type PromptGiven, type PromptSource } from '../../sources/open.js'
 import { loadPromptMethod, promptTask } from '../../sources/prompt.js'
 import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './opening.js'
@@ -242,7 +242,7 @@ export async function openAnswering(options: AnswerOptions, given?: Awaited<Retu
     if (task !== undefined) promptTask(prompt.active?.config ?? { type: '' }, task, 'promptTask')
     options.onOpened?.(opened.model.name)
     const name = prompt.active === undefined ? undefined : task === undefined ? ownName : `${ownName}/${task}`
-    return { ...opened, prompt, settings: settingsOf(options, name), render: renderOf(options, prompt) }
+    return { ...opened, prompt, settings: withEnds(settingsOf(options, name), prompt.ends), render: renderOf(options, prompt) }
   } catch (error) {
     await opened[Symbol.asyncDispose]()
     throw error

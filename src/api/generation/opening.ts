@@ -1,3 +1,4 @@
+import { type AnswerStops, stopsOf } from '../../data/texts/answer-end.js'
 import { promptTokenizer } from '../../data/texts/soft-tokens.js'
 import type { Tokenizer } from '../../formats/tokenizer.js'
 import { GenerationEngine } from '../../generate/engine.js'
@@ -9,7 +10,7 @@ import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
 import { bundledModel } from '../../package-root.js'
 import { softVocabulary } from '../../prompts/soft-rows.js'
-import type { PromptSource } from '../../sources/open.js'
+import { answerEndOf, type PromptSource } from '../../sources/open.js'
 import { promptsByTask } from '../../sources/prompt.js'
 
 /**
@@ -42,6 +43,8 @@ export interface NamedPrompt {
   /** Reads what texts under it hold: a template's soft tokens can stand in them, written as the template writes them. */
   readonly tokenizer: Tokenizer
   readonly room: Room
+  /** What ends an answer under it, beside the model's own end tokens. */
+  readonly ends: AnswerStops
 }
 
 export interface UsedEngine extends AsyncDisposable {
@@ -81,6 +84,7 @@ export async function useEngine(
         active: prompt,
         names: Object.keys(named),
         frame: frameOf(source),
+        ends: stopsOf(answerEndOf(source, model.tokenizer), model.tokenizer),
         tokenizer: promptTokenizer(model.tokenizer, softVocabulary(prompt?.config, model.config)),
         room: {
           contextLength: model.config.maxPositionEmbeddings,

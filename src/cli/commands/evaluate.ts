@@ -78,6 +78,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     data: text('data'),
     template: text('template'),
     answer: text('answer'),
+    answerEnd: text('answer-end'),
     columns: text('columns')
       ?.split(',')
       .map(name => name.trim()),

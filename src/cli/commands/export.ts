@@ -17,8 +17,22 @@ export const run: CommandFunction = async ({ argument, options }) => {
   }
   const model = options.model as string | undefined
   const force = options.force === true
-  const { folder, files } = await compute('export', { folder: argument!, to: given('to'), out: given('out'), model, force })
+  const delta = options.delta === true
+  const dtype = dtypeOf(options.dtype)
+  const request = { folder: argument!, to: given('to'), out: given('out'), model, force, dtype, delta }
+  const { folder, files } = await compute('export', request)
   output.object({ event: 'result', folder, files })
   output.text(`${folder}: ${files.join(', ')}`)
   return 0
+}
+
+const dtypes = ['F32', 'F16', 'BF16'] as const
+
+function dtypeOf(given: unknown): (typeof dtypes)[number] | undefined {
+  const known = dtypes.find(dtype => dtype === String(given).toUpperCase())
+  if (given === undefined || known !== undefined) return known
+  throw new GradpromptError('invalid-option', '--dtype is none that weights are written in', {
+    found: String(given),
+    expected: `one of ${dtypes.join(', ')}`,
+  })
 }

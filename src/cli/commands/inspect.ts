@@ -112,12 +112,12 @@ async function inspectRun(folder: string, output: Output): Promise<void> {
     ...(nearest.length > 0 ? [`the vectors read as (nearest tokens, with their cosine)\n${nearestTable(nearest)}`] : []),
     ...(result === undefined
       ? []
-      : [describeResult({ ...result, folder }, losses, await targetsOf(config.method.type)).trimStart()]),
+      : [describeResult({ ...result, folder }, losses, await targetsOf(config.method.type, { elsewhere: true })).trimStart()]),
   ]
   output.text(sections.join('\n\n'))
 }
 
-function configSummary({ model, data, template, answer, method, train, seed }: Config): string[][] {
+function configSummary({ model, data, template, answer, answerEnd, method, train, seed }: Config): string[][] {
   const files = (['train', 'dev', 'test'] as const).flatMap(part => (data[part] === undefined ? [] : [`${part} ${data[part]}`]))
   const { steps, epochs, batchSize, learningRate, optimizer, schedule } = train
   const text = typeof template === 'string' ? template : template.map(({ role, content }) => `${role}: ${content}`).join(' | ')
@@ -126,6 +126,7 @@ function configSummary({ model, data, template, answer, method, train, seed }: C
     ['data', files.join(', ')],
     ['template', quoted(text, 100)],
     ['answer', quoted(answer)],
+    ['answers end', answerEnd],
     ['method', stringify(method, { collectionStyle: 'flow', lineWidth: 0 }).trim()],
     [
       'train',

@@ -54,6 +54,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly data?: string | undefined
   readonly template?: string | undefined
   readonly answer?: string | undefined
+  readonly answerEnd?: string | undefined
   readonly columns?: readonly string[] | undefined
   readonly labels?: Readonly<Record<string, string>> | undefined
   readonly instruction?: string | undefined

@@ -6,6 +6,7 @@ import { type DataFile, readRecords } from '../../data/read.js'
 import type { DataNotice } from '../../data/readers/reader.js'
 import { RowBuilder } from '../../data/rows/rows.js'
 import { namedColumns } from '../../data/task-columns.js'
+import { resolveAnswerEnd } from '../../data/texts/answer-end.js'
 import { decideLabels } from '../../data/texts/labels.js'
 import { GradpromptError } from '../../errors.js'
 import { loadTokenizer } from '../../formats/tokenizer.js'
@@ -103,7 +104,9 @@ async function measuring(
   await checkpoint.file.close()
   const tokenizer = await loadTokenizer(checkpoint.tokenizer)
   const contextLength = checkpoint.config.maxPositionEmbeddings
-  const builder = new RowBuilder(tokenizer, { template, answer, labels, contextLength, numVirtualTokens: 0, truncate: true })
+  const end = resolveAnswerEnd({ answerEnd: 'auto', template }, tokenizer)
+  const options = { template, answer, labels, contextLength, end, numVirtualTokens: 0, truncate: true }
+  const builder = new RowBuilder(tokenizer, options)
   const lengthOf = (record: DataFile['records'][number], index: number): RowLength => {
     const { ids, labels: learned, truncated } = builder.training(record, index)
     return { tokens: ids.length, answerTokens: learned.filter(label => label !== -100).length, truncated }

@@ -1,15 +1,17 @@
 import { configAndTask } from '../../api/search.js'
 import { originOf } from '../../data/readers/records.js'
+import type { AnswerEnd } from '../../data/texts/answer-end.js'
 import { loadTokenizer } from '../../formats/tokenizer.js'
 import { openCheckpoint } from '../../model/weights/checkpoint.js'
 import { spaceOptions } from '../../search/run/job.js'
+import { writtenAnswer } from '../../search/space/search-row.js'
 import { TokenSpace } from '../../search/space/token-space.js'
 import { allowedTokens } from '../../search/space/vocabulary.js'
 import { refuseOccupied } from '../../store/run-folder.js'
 import { searchConfigInput } from '../computing/config-input.js'
 import type { ConfigRequest } from '../computing/messages.js'
 import { count, type Output, plural, quoted, table } from '../terminal/output.js'
-import { describeModel, modelFacts, pieceLines, SHOWN_ROWS } from './dry-run.js'
+import { describeModel, endOf, modelFacts, pieceLines, SHOWN_ROWS } from './dry-run.js'
 
 /**
  * Shows what `search` would do with a config: how rows are cut at the prompt, what may change in it, and what the search may spend. No
@@ -23,13 +25,13 @@ export async function dryRunSearch(request: ConfigRequest, output: Output): Prom
   const tokenizer = await loadTokenizer(checkpoint.tokenizer)
   const model = modelFacts(checkpoint)
   const { search } = config
-  const space = new TokenSpace(tokenizer, spaceOptions(config, task.labels, model.contextLength), task.questions[0]!)
+  const space = new TokenSpace(tokenizer, spaceOptions(config, task.labels, model.contextLength, tokenizer), task.questions[0]!)
   const allowed = allowedTokens(tokenizer, search.vocabulary, model.vocabulary)
   const pieces = (ids: readonly number[]) => ids.map(id => tokenizer.token(id))
   const part = (role: string, ids: readonly number[]) => ({ role, text: tokenizer.decode(ids), ids, pieces: pieces(ids) })
   const examples = task.questions.slice(0, SHOWN_ROWS).map((record, i) => {
     const row = space.row(record, i)
-    const { before, after, extractor, answer } = row
+    const { before, after, extractor, answer, end = [] } = row
     return {
       origin: originOf(record, i),
       tokens: before.length + space.start.length + after.length + extractor.length + answer.length,
@@ -38,7 +40,8 @@ export async function dryRunSearch(request: ConfigRequest, output: Output): Prom
         part('prompt', space.start),
         part('after', after),
         ...(search.extractor === undefined ? [] : [part('extractor', extractor)]),
-        part('answer', answer),
+        part('answer', writtenAnswer(row)),
+        part('end', end),
       ].filter(({ ids }) => ids.length > 0),
     }
   })
@@ -52,12 +55,15 @@ export async function dryRunSearch(request: ConfigRequest, output: Output): Prom
     vocabulary: allowed.length,
     rows: { questions: task.questions.length, shots: task.shots.length, dev: task.dev.length, test: task.test.length },
     labels: task.labels?.candidates ?? null,
+    answerEnd: space.end ?? null,
+    warnings: space.notices(config.answerEnd),
     steps: search.steps,
     budget: search.budget,
     maxNewTokens: search.extractor === undefined ? null : search.maxNewTokens!,
     examples,
   }
   output.object(summary)
+  for (const { code, message } of summary.warnings) output.note(`warning[${code}]: ${message}`)
   output.text(describe(summary))
 }
 
@@ -70,6 +76,8 @@ interface Summary {
   readonly vocabulary: number
   readonly rows: { questions: number; shots: number; dev: number; test: number }
   readonly labels: readonly string[] | null
+  /** Of the answers that are scored. */
+  readonly answerEnd: AnswerEnd | null
   readonly steps: number
   readonly budget: Readonly<Record<string, number | undefined>>
   readonly maxNewTokens: number | null
@@ -95,6 +103,7 @@ function describe(summary: Summary): string {
     ['prompt', quoted(summary.prompt, 110)],
     ['rows', `${count(rows.questions)} questions of train${shots}, ${count(rows.dev)} dev, ${count(rows.test)} test`],
     ['labels', labels === null ? 'none: free-text answers' : labels.map(label => quoted(label, 30)).join(', ')],
+    ['answers end', endOf(summary.answerEnd)],
     ['steps', `${count(summary.steps)} at most${budget.length > 0 ? `, ${budget.join(', ')}` : ''}`],
   ])
   const examples = summary.examples.map(({ origin, tokens, segments }) => {

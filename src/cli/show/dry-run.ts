@@ -5,6 +5,7 @@ import type { DataNotice } from '../../data/readers/reader.js'
 import { originOf } from '../../data/readers/records.js'
 import type { Segment, TrainingRow } from '../../data/rows/rows.js'
 import { exampleRows, readTask, taskRows } from '../../data/task.js'
+import { type AnswerEnd, answerEndNotices, resolveAnswerEnd } from '../../data/texts/answer-end.js'
 import { softName } from '../../data/texts/soft-tokens.js'
 import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer.js'
 import { MemoryPlan } from '../../model/memory.js'
@@ -72,6 +73,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const together = Array.from({ length: batch.length / learned.length }, () => learned.length)
   const parts = memory.split(lengths, { headRows: batch.map(labelTokens), training: true, together })
 
+  const end = resolveAnswerEnd(config, tokenizer)
   const space = answerSpace(config, task.train[0]!, tokenizer)
   const rowsOfParts = { train: task.train, dev: task.dev, test: task.test }
   const data = describeData({
@@ -94,8 +96,14 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     softTokens: numSoftTokens(options),
     rows: { train: task.train.length, dev: task.dev.length, scored: task.scored.length, test: task.test.length, truncated },
     labels: task.labels?.candidates ?? null,
+    answerEnd: end ?? null,
     data: { ...data, answerSpace: space },
-    warnings: [...task.notices, ...answerSpaceNotices(space, config.answer), ...referenceNotices(chosenLoss(config.train))],
+    warnings: [
+      ...referenceNotices(chosenLoss(config.train)),
+      ...task.notices,
+      ...answerSpaceNotices(space, config.answer),
+      ...answerEndNotices(config, end, builder.overlap),
+    ],
     steps: totalSteps(config.train, task.train.length),
     batchSize,
     accumulate,
@@ -138,6 +146,10 @@ export function modelFacts(checkpoint: Checkpoint) {
 export const describeModel = ({ name, family, layers, hiddenSize, vocabulary, contextLength }: ReturnType<typeof modelFacts>) =>
   `${name}: ${family}, ${layers} layers, hidden size ${hiddenSize}, vocabulary ${count(vocabulary)}, context ${count(contextLength)}`
 
+/** How answers end, in words. */
+export const endOf = (end: AnswerEnd | null): string =>
+  end === null ? 'with nothing' : `with ${quoted(end.text)} (${plural(end.ids.length, 'token')}: ${end.ids.join(', ')})`
+
 /** A part of a row: its text, and below that its tokens. */
 export function pieceLines(
   { role, text, ids, pieces }: { role: string; text: string; ids: readonly number[]; pieces: readonly string[] },
@@ -161,6 +173,7 @@ interface Summary {
   readonly softTokens: number
   readonly rows: { train: number; dev: number; scored: number; test: number; truncated: number }
   readonly labels: readonly string[] | null
+  readonly answerEnd: AnswerEnd | null
   readonly data: DataDescription & { readonly answerSpace: AnswerSpace }
   readonly warnings: readonly DataNotice[]
   readonly steps: number
@@ -194,6 +207,7 @@ function describe(summary: Summary, tokenizer: Tokenizer): string {
       `${count(rows.train)} train, ${count(rows.dev)} dev${scored}, ${count(rows.test)} test; ${count(rows.truncated)} cut to fit`,
     ],
     ['labels', labels === null ? 'none: free-text answers' : labels.map(label => quoted(label, 30)).join(', ')],
+    ['answers end', endOf(summary.answerEnd)],
     ['steps', `${count(summary.steps)} of ${plural(perStep, 'row')}`],
     [
       'memory',

@@ -81,7 +81,7 @@ export function learningReport(output: Output, knownFolder?: string): LearningRe
       const losses = events.flatMap(event => (event.event === 'step' && typeof event.loss === 'number' ? [event.loss] : []))
       const { config } = await openRun(result.folder)
       const { targetsOf } = await import('../../export/index.js')
-      output.text(describeResult(result, losses, await targetsOf((config as Config).method.type)))
+      output.text(describeResult(result, losses, await targetsOf((config as Config).method.type, { elsewhere: true })))
       return 0
     },
   }

@@ -31,6 +31,17 @@ export function shorteningOf(
   return { size: value.length, to: size => changedRecord(record, index, { [column]: beginning(value, size) }) }
 }
 
+/** The largest size below `tooMuch` that fits; 0 does. */
+export function largestFit(tooMuch: number, fits: (size: number) => boolean): number {
+  let [size, above] = [0, tooMuch]
+  while (above - size > 1) {
+    const middle = (size + above) >> 1
+    if (fits(middle)) size = middle
+    else above = middle
+  }
+  return size
+}
+
 /** The first `size` UTF-16 units, less a half of a surrogate pair. */
 function beginning(text: string, size: number): string {
   const last = text.charCodeAt(size - 1)

@@ -1,5 +1,6 @@
 import { GradpromptError } from '../../errors.js'
 import { changedRecord, columnValue, type DataRecord, originOf, setOrigin, shorten } from '../readers/records.js'
+import { type AnswerEnd, beginningOf, withEnd } from '../texts/answer-end.js'
 import type { Encoder } from '../texts/encoder.js'
 import { labelWord } from '../texts/labels.js'
 import { isLiked } from '../texts/preferences.js'
@@ -7,7 +8,8 @@ import { type CompiledMessages, compileMessages, plainRecord, valuesOf } from '.
 import { readableText, softEncoder, softTexts } from '../texts/soft-tokens.js'
 import { type CompiledTemplate, compileTemplate } from '../texts/template.js'
 import { classWords } from '../texts/verbalizer.js'
-import { shorteningOf } from './cut.js'
+import { commonPrefix, requireBorder } from './border.js'
+import { largestFit, shorteningOf } from './cut.js'
 import { contextKinds, type ExampleRow } from './examples.js'
 import { MarkupGuard } from './markup.js'
 import { type RowOptions, type ScoringRow, type Segment, type TrainingRow, taskIndex } from './types.js'
@@ -35,7 +37,7 @@ const addedIds = 4
  * Text is tokenised jointly: context and answer as one text, and the answer is what follows the longest beginning that it shares with
  * the context's own ids. So the ids are those that any consumer of the joined text sees, and a token that straddles the border is
  * part of the answer. A text template is encoded with the special tokens that the tokenizer adds; chat messages are rendered by the
- * model's chat template, which writes its own.
+ * model's chat template, which writes its own. What ends an answer is no part of that text: its ids follow.
  */
 export class RowBuilder {
   readonly #tokenizer: Encoder
@@ -48,6 +50,9 @@ export class RowBuilder {
   readonly #scoringRows = new WeakMap<DataRecord, ScoringRow>()
   readonly #fitted = new WeakMap<DataRecord, Fitted>()
   readonly #markup: MarkupGuard
+  /** The token that ends any text. */
+  #last: number | undefined
+  #overlap: { readonly words: readonly [string, string] | undefined } | undefined
 
   constructor(tokenizer: Encoder, options: RowOptions) {
     const { template, answer, other, soft } = options
@@ -76,7 +81,25 @@ export class RowBuilder {
   }
 
   /**
-   * The row that is learned from: the context, then the record's own answer.
+   * Two label words of which the first one's tokens begin the second's, as they stand in a row whose text says nothing: all labels are
+   * then scored with their ends, where there are any.
+   */
+  get overlap(): readonly [string, string] | undefined {
+    this.#overlap ??= { words: this.#findOverlap() }
+    return this.#overlap.words
+  }
+
+  #findOverlap(): readonly [string, string] | undefined {
+    const { labels } = this.#options
+    if (labels === undefined) return undefined
+    const { texts, border } = this.#candidates(this.#sayingNothing('x'), 0)
+    const found = beginningOf(texts.map(ids => ids.slice(border)))
+    const words = classWords(labels).flat()
+    return found && [words[found[0]]!, words[found[1]]!]
+  }
+
+  /**
+   * The row that is learned from: the context, then the record's own answer and its end.
    * @param index the record's place, counted from 0; it names the row in messages when no file does
    * @throws GradpromptError `missing-column`, `unknown-label`, `row-too-long`, `special-token-in-data`, `empty-answer`, `empty-context`
    */
@@ -87,15 +110,18 @@ export class RowBuilder {
     const context = this.#contextText(fitted, index)
     const answer = this.#ownAnswer(fitted, index)
     const contextIds = this.#encode(context)
-    const ids = this.#joint(context, answer, fitted, index)
-    const joints = [ids, ...(this.#other ? [this.#joint(context, this.#other.render(fitted, index), fitted, index)] : [])]
-    const border = joints.reduce((shortest, one) => Math.min(shortest, commonPrefix(one, contextIds)), contextIds.length)
-    this.#checkBorder(border, joints, fitted, index)
+    const text = this.#joint(context, answer, fitted, index)
+    const { end } = this.#options
+    const { ids, length } = this.#ended(text, end)
+    const texts = [text, ...(this.#other ? [this.#joint(context, this.#other.render(fitted, index), fitted, index)] : [])]
+    const border = texts.reduce((shortest, one) => Math.min(shortest, commonPrefix(one, contextIds)), contextIds.length)
+    requireBorder(border, texts, originOf(fitted, index), this.#options)
     const isClean = border === contextIds.length
-    const [before, after] = [ids.slice(0, border), ids.slice(border)]
+    const [before, after] = [ids.slice(0, border), ids.slice(border, length)]
     const segments: Segment[] = [
       { role: 'context', ids: before, text: this.#readable(isClean ? context : this.#tokenizer.decode(before)) },
       { role: 'label', ids: after, text: isClean ? answer : this.#tokenizer.decode(after) },
+      { role: 'end', ids: ids.slice(length), text: end?.text ?? '' },
     ]
     const labels = ids.map((id, i) => (i < border ? -100 : id))
     const row = {
@@ -127,12 +153,10 @@ export class RowBuilder {
   #scored(record: DataRecord, index: number): ScoringRow {
     const { labels } = this.#options
     const { record: fitted } = this.#fit(record, index)
-    const context = this.#contextText(fitted, index)
-    const answers = this.#answers(fitted, index)
-    const joints = answers.map(answer => this.#joint(context, answer, fitted, index))
-    const contextIds = this.#encode(context)
-    const border = joints.reduce((shortest, ids) => Math.min(shortest, commonPrefix(ids, contextIds)), contextIds.length)
-    this.#checkBorder(border, joints, fitted, index)
+    const isEnded = this.#options.end !== undefined && (labels === undefined || this.overlap !== undefined)
+    const { answers, contextIds, texts, border } = this.#candidates(fitted, index)
+    requireBorder(border, texts, originOf(fitted, index), this.#options)
+    const joints = texts.map(text => this.#ended(text, isEnded ? this.#options.end : undefined).ids)
     const word = labels === undefined ? undefined : labelWord(labels, fitted, index)
     const words = labels && classWords(labels).flat()
     return {
@@ -143,22 +167,37 @@ export class RowBuilder {
     }
   }
 
+  /** The ids of a row with each of its answers, and how many of these all have in common with the context. */
+  #candidates(record: DataRecord, index: number) {
+    const context = this.#contextText(record, index)
+    const answers = this.#answers(record, index)
+    const texts = answers.map(answer => this.#joint(context, answer, record, index))
+    const contextIds = this.#encode(context)
+    const border = texts.reduce((shortest, ids) => Math.min(shortest, commonPrefix(ids, contextIds)), contextIds.length)
+    return { answers, contextIds, texts, border }
+  }
+
   /**
    * A row that says nothing: a text stands where the template has columns. What the model answers all the same is its prejudice.
    * @returns a row without a label and without a task
    */
   contentFree(text: string): ScoringRow {
+    return this.#scored(this.#sayingNothing(text), 0)
+  }
+
+  #sayingNothing(text: string): DataRecord {
     const { labels } = this.#options
     const columns = this.columns.filter(column => column !== labels?.column)
     const record = { ...Object.fromEntries(columns.map(column => [column, text])), ...plainRecord(this.#template, text) }
     if (labels !== undefined) delete record[labels.column]
     setOrigin(record, `the content-free text ${shorten(text)}`)
-    return this.#scored(record, 0)
+    return record
   }
 
-  /** A training row to show before others: without the special tokens that the tokenizer puts before a text. */
+  /** A training row to show before others: without the special tokens that the tokenizer puts before a text, and without its end. */
   example(record: DataRecord, index: number): ExampleRow {
-    const { ids, labels } = this.training(record, index)
+    const { ids: all, labels, segments } = this.training(record, index)
+    const ids = segments.at(-1)?.role === 'end' ? all.slice(0, -segments.at(-1)!.ids.length) : all
     const { record: fitted } = this.#fit(record, index)
     const context = ids.slice(
       0,
@@ -179,9 +218,10 @@ export class RowBuilder {
     this.#fit(record, index)
   }
 
-  /** The UTF-8 bytes of a row's text: grows with its tokens, and costs no tokenisation. */
+  /** The UTF-8 bytes of a row's text, and the tokens of its end: grows with its tokens, and costs no tokenisation. */
   byteLength(record: DataRecord, index: number): number {
-    return Buffer.byteLength(this.#contextText(record, index)) + Buffer.byteLength(this.#ownAnswer(record, index))
+    const bytes = Buffer.byteLength(this.#contextText(record, index)) + Buffer.byteLength(this.#ownAnswer(record, index))
+    return bytes + this.#endLength
   }
 
   #task(record: DataRecord, index: number): { readonly task?: number } {
@@ -247,9 +287,16 @@ export class RowBuilder {
     const text = context + answer
     const ids = this.#encode(text)
     this.#markup.check(text, ids, record, index)
-    const { eosTokenId } = this.#tokenizer
-    if (this.#options.appendEos && eosTokenId !== undefined && ids.at(-1) !== eosTokenId) ids.push(eosTokenId)
     return ids
+  }
+
+  #ended(text: readonly number[], end: AnswerEnd | undefined) {
+    this.#last ??= end && this.#encode('x').at(-1)
+    return withEnd(text, end, this.#last === this.#tokenizer.eosTokenId ? this.#last : undefined)
+  }
+
+  get #endLength(): number {
+    return this.#options.end?.ids.length ?? 0
   }
 
   /** The record, or one whose longest text is cut so that every candidate fits: training and scoring then see the same text. */
@@ -260,7 +307,7 @@ export class RowBuilder {
     const context = this.#contextText(record, index)
     const answers = this.#answers(record, index)
     const bytes = Buffer.byteLength(context) + Math.max(...answers.map(answer => Buffer.byteLength(answer)))
-    if (bytes + addedIds <= room) return { record, truncated: false }
+    if (bytes + addedIds + this.#endLength <= room) return { record, truncated: false }
     const length = this.#length(record, index)
     const fitted = length <= room ? { record, truncated: false } : this.#cut(record, index, length, room)
     this.#fitted.set(record, fitted)
@@ -276,19 +323,14 @@ export class RowBuilder {
     const fits = (size: number) => this.#length(shortening!.to(size), index) <= room
     if (shortening === undefined || !fits(0))
       throw this.#tooLong(record, index, length, 'the template and the answer leave no room for the text: shorten them')
-    let [size, tooMuch] = [0, shortening.size]
-    while (tooMuch - size > 1) {
-      const middle = (size + tooMuch) >> 1
-      if (fits(middle)) size = middle
-      else tooMuch = middle
-    }
-    return { record: shortening.to(size), truncated: true }
+    return { record: shortening.to(largestFit(shortening.size, fits)), truncated: true }
   }
 
   /** Tokens of the row with its longest candidate, soft prompt excluded. */
   #length(record: DataRecord, index: number): number {
     const context = this.#contextText(record, index)
-    return Math.max(...this.#answers(record, index).map(answer => this.#joint(context, answer, record, index).length))
+    const lengths = this.#answers(record, index).map(answer => this.#joint(context, answer, record, index).length)
+    return Math.max(...lengths) + this.#endLength
   }
 
   #tooLong(record: DataRecord, index: number, length: number, hint: string): GradpromptError {
@@ -299,23 +341,4 @@ export class RowBuilder {
       hint,
     })
   }
-
-  #checkBorder(border: number, joints: readonly number[][], record: DataRecord, index: number): void {
-    if (joints.some(ids => ids.length === border))
-      throw new GradpromptError('empty-answer', `${originOf(record, index)} has an answer without tokens`, {
-        found: `answer: ${shorten(this.#options.answer)}`,
-        expected: 'an answer that adds at least one token to the context',
-      })
-    if (border === 0 && this.#options.numVirtualTokens === 0)
-      throw new GradpromptError('empty-context', `${originOf(record, index)} has nothing before its answer`, {
-        found: 'no tokens and no soft prompt',
-        expected: 'at least one token, from which the answer is predicted',
-      })
-  }
-}
-
-function commonPrefix(a: readonly number[], b: readonly number[]): number {
-  let length = 0
-  while (length < a.length && length < b.length && a[length] === b[length]) length++
-  return length
 }

@@ -1,5 +1,6 @@
 import { didYouMean, GradpromptError } from '../../errors.js'
 import { columnValue, type DataRecord, originOf, shorten } from '../readers/records.js'
+import type { AnswerEnd } from '../texts/answer-end.js'
 import type { LabelSet } from '../texts/labels.js'
 import type { SoftVocabulary } from '../texts/soft-tokens.js'
 import type { Template } from '../texts/template.js'
@@ -7,7 +8,8 @@ import type { Template } from '../texts/template.js'
 /** What rows are and what they are made by. How they are made stands in `rows.ts`. */
 
 export interface Segment {
-  readonly role: 'context' | 'label'
+  /** `end`: what ends the answer, learned as the label is. */
+  readonly role: 'context' | 'label' | 'end'
   readonly ids: number[]
   /** What the ids read as, without the special tokens that the tokenizer adds. */
   readonly text: string
@@ -62,8 +64,11 @@ export interface RowOptions {
   readonly numVirtualTokens: number
   /** Cut the text of rows that are too long. */
   readonly truncate?: boolean
-  /** End every answer with the tokenizer's EOS. */
-  readonly appendEos?: boolean
+  /**
+   * How answers end. It is learned with every answer, and scored with free text; with labels where one's tokens begin another's, and then
+   * with all of them: what is compared is the probability of the whole answer.
+   */
+  readonly end?: AnswerEnd | undefined
   /** The soft tokens of the template; without them the words that these start from stand in their places. */
   readonly soft?: SoftVocabulary | undefined
   /** Several tasks. */

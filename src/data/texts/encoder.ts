@@ -3,6 +3,8 @@ import type { ChatMessage } from './template.js'
 /** What rows need of a tokenizer. */
 export interface Encoder {
   readonly eosTokenId: number | undefined
+  /** Every token that ends a text or a turn. */
+  readonly endTokenIds?: readonly number[]
   readonly unkTokenId?: number | undefined
   readonly specialTokenIds: ReadonlySet<number>
   encode(text: string, options?: { addSpecialTokens?: boolean }): number[]

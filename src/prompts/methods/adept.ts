@@ -70,6 +70,7 @@ export const adept: PromptMethod<AdeptConfig> = declareCode(import.meta.url, {
   },
 
   inputRows: (_, { prompt }) => prompt!, // [m, d]
+  offsetBy: 'token',
 
   offset(_, { offsetDown, offsetDownBias, offsetUp, offsetUpBias }, { embedded }) {
     const inner = tf.relu(tf.add(tf.matMul(embedded as tf.Tensor2D, offsetDown as tf.Tensor2D), offsetDownBias!)) // [N, r]

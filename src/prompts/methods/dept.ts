@@ -91,6 +91,7 @@ export const dept: PromptMethod<DeptConfig> = declareCode(import.meta.url, {
   },
 
   inputRows: (_, { prompt }) => prompt!, // [m, d]
+  offsetBy: 'position',
 
   /** Row i of the offset is c A_i B, for i < s. */
   offset(config, { offsetA, offsetB }, { textIndex, answerMask }) {

@@ -1,3 +1,5 @@
+import { resolveAnswerEnd } from '../../data/texts/answer-end.js'
+import type { Encoder } from '../../data/texts/encoder.js'
 import type { LabelSet } from '../../data/texts/labels.js'
 import { GradpromptError } from '../../errors.js'
 import type { LanguageModel } from '../../model/language-model.js'
@@ -44,13 +46,15 @@ export interface SearchJob {
 
 /** What a search's prompts and rows are made of. */
 export function spaceOptions(
-  { template, answer, search }: SearchConfig,
+  { template, answer, answerEnd, search }: SearchConfig,
   labels: LabelSet | undefined,
   contextLength: number,
+  tokenizer: Encoder,
 ): TokenSpaceOptions {
   const { prompt, extractor, maxNewTokens } = search
   const reasoning = extractor === undefined ? undefined : { extractor, maxNewTokens: maxNewTokens! }
-  return { template, answer, labels, contextLength, prompt, ...(reasoning && { reasoning }) }
+  const end = resolveAnswerEnd({ answerEnd, template }, tokenizer)
+  return { template, answer, labels, contextLength, end, prompt, ...(reasoning && { reasoning }) }
 }
 
 /**
@@ -66,7 +70,7 @@ export async function prepareSearch(
   const { search } = config
   const { tokenizer } = model
   requireLabels(config, given)
-  const options = spaceOptions(config, given.labels, model.config.maxPositionEmbeddings)
+  const options = spaceOptions(config, given.labels, model.config.maxPositionEmbeddings, tokenizer)
   const space = new TokenSpace(tokenizer, options, given.questions[0]!)
   const task = search.pseudoLabels === undefined ? given : await pseudoLabelled(given, search.pseudoLabels, model, space, config)
   const rows = task.questions.map((record, i) => space.row(record, i))
@@ -117,18 +121,17 @@ export async function disposeJob({ programs, draft, optimizer }: SearchJob): Pro
   await optimizer?.dispose()
 }
 
-async function openDraft(
-  draft: string,
-  { search, template }: SearchConfig,
-  model: LanguageModel,
-  space: TokenSpace,
-): Promise<Draft> {
+async function openDraft(draft: string, config: SearchConfig, model: LanguageModel, space: TokenSpace): Promise<Draft> {
+  const { search, template } = config
   if (search.extractor !== undefined)
     throw new GradpromptError('invalid-config', 'a draft model does not reason', {
       found: `a draft model (${draft}) and search.extractor`,
       expected: 'one of them',
     })
-  return Draft.open(draft, model, space, { addSpecialTokens: typeof template === 'string' })
+  return Draft.open(draft, model, space, {
+    addSpecialTokens: typeof template === 'string',
+    endOf: tokenizer => resolveAnswerEnd(config, tokenizer),
+  })
 }
 
 /** @throws GradpromptError `invalid-config` */

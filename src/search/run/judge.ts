@@ -49,7 +49,18 @@ export async function judgeReasoned(
 }
 
 /** What says how likelihoods are taken, or where the prompt stands. */
-const UNREAD = ['template', 'answer', 'labels', 'aggregate', 'calibrate', 'choose', 'instruction', 'truncate', 'force']
+const UNREAD = [
+  'template',
+  'answer',
+  'answerEnd',
+  'labels',
+  'aggregate',
+  'calibrate',
+  'choose',
+  'instruction',
+  'truncate',
+  'force',
+]
 
 /**
  * A search over reasoning is judged as its own config says.

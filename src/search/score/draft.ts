@@ -1,10 +1,19 @@
+import type { AnswerEnd } from '../../data/texts/answer-end.js'
 import { GradpromptError } from '../../errors.js'
+import type { Tokenizer } from '../../formats/tokenizer.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { loadBeside } from '../../model/with-model.js'
+import { writtenAnswer } from '../space/search-row.js'
 import type { SearchRow, TokenSpace } from '../space/token-space.js'
 import { Budget } from './budget.js'
 import { Objective } from './objective.js'
 import { SearchPrograms } from './programs.js'
+
+/** How a smaller model reads a search's texts. */
+interface DraftTexts {
+  readonly addSpecialTokens: boolean
+  readonly endOf: (tokenizer: Tokenizer) => AnswerEnd | undefined
+}
 
 /** A smaller model that scores prompts in the place of the one that they are searched for. */
 export class Draft {
@@ -14,27 +23,25 @@ export class Draft {
   readonly #space: TokenSpace
   /** A text is encoded with the special tokens that the tokenizer adds; chat templates write their own. */
   readonly #addSpecialTokens: boolean
+  /** What ends an answer, in this model's tokens. */
+  readonly #end: readonly number[]
 
   private constructor(
     readonly model: LanguageModel,
     target: LanguageModel,
     space: TokenSpace,
-    addSpecialTokens: boolean,
+    { addSpecialTokens, endOf }: DraftTexts,
   ) {
     this.#target = target
     this.#space = space
     this.#addSpecialTokens = addSpecialTokens
+    this.#end = endOf(model.tokenizer)?.ids ?? []
     this.#programs = new SearchPrograms(model)
   }
 
   /** @throws GradpromptError as loading a model does */
-  static async open(
-    path: string,
-    target: LanguageModel,
-    space: TokenSpace,
-    { addSpecialTokens }: { readonly addSpecialTokens: boolean },
-  ): Promise<Draft> {
-    return new Draft(await loadBeside(path, target), target, space, addSpecialTokens)
+  static async open(path: string, target: LanguageModel, space: TokenSpace, texts: DraftTexts): Promise<Draft> {
+    return new Draft(await loadBeside(path, target), target, space, texts)
   }
 
   async dispose(): Promise<void> {
@@ -79,14 +86,15 @@ export class Draft {
     const encode = (text: string) => this.model.tokenizer.encode(text, { addSpecialTokens: this.#addSpecialTokens })
     const text = row.text.before + this.#space.text(prompt) + row.text.after
     const ids = encode(text)
-    const context = encode(text.slice(0, text.length - this.#space.text(row.answer).length))
+    const context = encode(text.slice(0, text.length - this.#space.text(writtenAnswer(row)).length))
+    const end = row.end === undefined ? [] : this.#end
     let border = 0
     while (border < context.length && border < ids.length - 1 && context[border] === ids[border]) border++
     const { maxPositionEmbeddings } = this.model.config
-    if (border > 0 && ids.length <= maxPositionEmbeddings)
-      return { ...row, before: ids.slice(0, border), after: [], answer: ids.slice(border) }
+    if (border > 0 && ids.length + end.length <= maxPositionEmbeddings)
+      return { ...row, before: ids.slice(0, border), after: [], answer: [...ids.slice(border), ...end], end }
     throw new GradpromptError('row-too-long', 'a question does not fit into the context of the draft model', {
-      found: `${ids.length} tokens`,
+      found: `${ids.length + end.length} tokens`,
       expected: `at most ${maxPositionEmbeddings}`,
       hint: 'take a draft model with a longer context, or leave such rows out',
     })

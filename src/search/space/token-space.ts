@@ -1,12 +1,14 @@
+import type { DataNotice } from '../../data/readers/reader.js'
 import { type DataRecord, originOf, shorten } from '../../data/readers/records.js'
 import { RowBuilder, type ScoringRow } from '../../data/rows/rows.js'
+import { type AnswerEnd, answerEndNotices } from '../../data/texts/answer-end.js'
 import type { LabelSet } from '../../data/texts/labels.js'
 import { fillPrompt, PROMPT_COLUMN, requirePlace } from '../../data/texts/prompt-place.js'
 import { compileMessages } from '../../data/texts/rendering.js'
 import type { Template } from '../../data/texts/template.js'
 import { GradpromptError } from '../../errors.js'
 import type { Tokenizer } from '../../formats/tokenizer.js'
-import type { RowChoices, SearchRow } from './search-row.js'
+import { type RowChoices, type SearchRow, writtenAnswer } from './search-row.js'
 
 /** The prompt as a user writes it: text that is searched, and pieces of it that stay. */
 export type PromptText = string | readonly (string | { readonly frozen: string })[]
@@ -17,6 +19,8 @@ export interface TokenSpaceOptions {
   readonly answer: string
   readonly labels: LabelSet | undefined
   readonly contextLength: number
+  /** What ends an answer. */
+  readonly end?: AnswerEnd | undefined
   readonly prompt: PromptText
   /** The model reasons, in so many tokens at most, before this text asks for the answer; it may have {column} placeholders. */
   readonly reasoning?: { readonly extractor: string; readonly maxNewTokens: number } | undefined
@@ -32,6 +36,10 @@ export class TokenSpace {
   readonly start: readonly number[]
   /** Positions that are searched. */
   readonly free: readonly number[]
+  /** What every answer ends with: of a closed set only where `overlap` asks for it. */
+  readonly end: AnswerEnd | undefined
+  /** Two labels of which the first one's tokens begin the second's. */
+  readonly overlap: readonly [string, string] | undefined
   readonly #tokenizer: Tokenizer
   readonly #options: TokenSpaceOptions
   readonly #builder: RowBuilder
@@ -50,17 +58,16 @@ export class TokenSpace {
     this.#pieces = (typeof prompt === 'string' ? [prompt] : prompt).map(piece =>
       typeof piece === 'string' ? { text: piece, frozen: false } : { text: piece.frozen, frozen: true },
     )
-    const { answer, labels, contextLength, reasoning } = options
+    const { answer, labels, contextLength, end, reasoning } = options
     const template = fillPrompt(options.template, this.startText)
-    this.#builder = new RowBuilder(tokenizer, { template, answer, labels, contextLength, numVirtualTokens: 0 })
-    if (reasoning !== undefined)
-      this.#answers = new RowBuilder(tokenizer, {
-        template: reasoning.extractor,
-        answer,
-        labels,
-        contextLength,
-        numVirtualTokens: 0,
-      })
+    const rows = { template, answer, labels, contextLength, numVirtualTokens: 0 }
+    const unended = new RowBuilder(tokenizer, rows)
+    // A search is scored by what it compares: a label's end counts where it tells labels apart. What stands behind reasoning is read on.
+    const isEnded = reasoning === undefined && (labels === undefined || unended.overlap !== undefined)
+    this.end = isEnded ? end : undefined
+    this.overlap = reasoning === undefined ? unended.overlap : undefined
+    this.#builder = this.end === undefined ? unended : new RowBuilder(tokenizer, { ...rows, end })
+    if (reasoning !== undefined) this.#answers = new RowBuilder(tokenizer, { ...rows, template: reasoning.extractor })
     const { before, beforeText } = this.#before(record, 0)
     // A piece begins where the ids of everything before it end.
     const borders = [before.length]
@@ -113,6 +120,11 @@ export class TokenSpace {
     return [...prompt.keys()].filter(position => !frozen.has(position))
   }
 
+  /** What is to be said of how answers end. */
+  notices(answerEnd: string): DataNotice[] {
+    return this.#answers === undefined ? answerEndNotices({ answerEnd }, this.#options.end, this.overlap) : []
+  }
+
   /** The columns that rows need. */
   get columns(): string[] {
     return [...new Set([...this.#builder.columns, ...(this.#answers?.columns ?? [])])]
@@ -139,11 +151,12 @@ export class TokenSpace {
    * Ids of a prompt that says a text in that piece, with the white space that the first prompt had around its own: as the tokenizer
    * reads it in a row, or by itself where it is joined to what stands beside it there.
    */
-  rewritten(wording: string, { before, after, answer, text }: SearchRow): number[] {
+  rewritten(wording: string, row: SearchRow): number[] {
+    const { before, after, text } = row
     const { head, tail } = this.#around()
     const whole = head + wording + tail
     const ids = this.#encode(text.before + whole + text.after)
-    const behind = [...after, ...(this.#answers === undefined ? answer : [])]
+    const behind = [...after, ...(this.#answers === undefined ? writtenAnswer(row) : [])]
     const end = ids.length - behind.length
     const isCut = end > before.length && beginsWith(ids, before) && behind.every((id, i) => ids[end + i] === id)
     return isCut ? ids.slice(before.length, end) : this.#tokenizer.encode(whole, { addSpecialTokens: false })
@@ -189,7 +202,9 @@ export class TokenSpace {
     const { ids, labels, segments } = this.#builder.training(record, index)
     const end = before.length + this.start.length
     const border = labels.findIndex(label => label !== -100)
+    const last = segments.at(-1)!
     const afterText = segments
+      .filter(({ role }) => role !== 'end')
       .map(({ text }) => text)
       .join('')
       .slice(beforeText.length + this.startText.length)
@@ -201,6 +216,7 @@ export class TokenSpace {
       after: ids.slice(end, border),
       extractor: [],
       answer: ids.slice(border),
+      ...(last.role === 'end' && { end: last.ids }),
       text,
       ...(choices && { choices }),
     }
@@ -257,10 +273,11 @@ export class TokenSpace {
   }
 
   /** Whether the tokenizer gives a prompt's ids back in the middle of a row's text. */
-  readsBack(prompt: readonly number[], { before, after, answer, text }: SearchRow): boolean {
+  readsBack(prompt: readonly number[], row: SearchRow): boolean {
+    const { before, after, text } = row
     const ids = this.#encode(text.before + this.text(prompt) + text.after)
     // Behind an extractor the answer follows tokens of the model's own, which no text stands for.
-    const assembled = [...before, ...prompt, ...after, ...(this.#answers === undefined ? answer : [])]
+    const assembled = [...before, ...prompt, ...after, ...(this.#answers === undefined ? writtenAnswer(row) : [])]
     return ids.length === assembled.length && assembled.every((id, i) => id === ids[i])
   }
 

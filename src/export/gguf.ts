@@ -1,0 +1,223 @@
+import { stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { GradpromptError } from '../errors.js'
+import { type GgufFile, openGguf } from '../formats/gguf.js'
+import { type GgufEntry, ggufEntry, writeGguf } from '../formats/gguf-writer.js'
+import type { TensorStream } from '../formats/safetensors-writer.js'
+import { type Checkpoint, openCheckpoint } from '../model/weights/checkpoint.js'
+import { vocabularyReason } from './hf.js'
+import { readme } from './readme.js'
+import { llamaSelfTest } from './scripts/gguf.js'
+import { writeSelfTest } from './self-test.js'
+import type { ExportContext, ExportTarget } from './target.js'
+import { headPieces, tablePieces, tableSources } from './vocabulary/checkpoint-tensors.js'
+import { copiedTable, tableBytes, tableWidth, type Width } from './vocabulary/likelihood.js'
+import { hasVocabularyRows, headRow, type VocabularyRows, vocabularyRows } from './vocabulary/rows.js'
+import { frameOfParts, namesOf, promptedChatTemplate, tokenizerParts } from './vocabulary/tokenizer-files.js'
+
+/**
+ * A GGUF file whose vocabulary has the prompt, for llama.cpp and all that runs on it: the source's tensors byte for byte, but for a
+ * longer embedding table and a head that stands apart from it.
+ */
+export const gguf: ExportTarget = {
+  name: 'gguf',
+  description: 'a GGUF file whose vocabulary has the prompt, for llama.cpp',
+  holds: hasVocabularyRows,
+  form: method => (method.offset ? 'rows of the vocabulary, the offset folded into the table' : 'rows of the vocabulary'),
+  reason: vocabularyReason,
+  softTokens: true,
+  write: async context => {
+    await writePromptedGguf(context)
+  },
+}
+
+/** What a written file is called, and what its reader must know. */
+export interface PromptedGguf {
+  readonly fileName: string
+  readonly rows: VocabularyRows
+  /** What a whole text begins with: the prompt's tokens, and BOS where the file no longer adds it. */
+  readonly beginning: string
+}
+
+/** Writes the file, its self-test and its README. @throws GradpromptError `not-exportable` unless the model is a GGUF file */
+export async function writePromptedGguf(context: ExportContext): Promise<PromptedGguf> {
+  const { model, prompt, folder } = context
+  const checkpoint = await openCheckpoint(model.checkpoint.path)
+  try {
+    if (!('ggufMetadata' in checkpoint.tokenizer)) throw notGguf(context)
+    const rows = await vocabularyRows(context, checkpoint.file)
+    const parts = await tokenizerParts(checkpoint.tokenizer)
+    const { before } = frameOfParts(parts)
+    const names = namesOf(parts)
+    // llama.cpp puts BOS before everything; a prompt that stands before it has to bring it along.
+    const bringsBos = before.length > 0 && prompt.position === 'before-bos'
+    const bos = bringsBos ? before.map(id => names.get(id)!).join('') : ''
+    const promptText = rows.promptTokens.join('')
+    const beginning = prompt.position === 'after-bos' && before.length === 0 ? '' : promptText + bos
+    const width = await tableWidth(context, rows, checkpoint.file.tensors.get(tableSources(checkpoint).embedding)!.dtype)
+    const fileName = `${model.name}-prompted.gguf`
+    const source = await openGguf(model.checkpoint.path)
+    try {
+      const first = prompt.position === 'after-bos' ? names.get(context.selfTest.cases[0]!.ids[0]!) : undefined
+      const chatTemplate =
+        typeof prompt.template === 'string' || parts.chatTemplate === undefined
+          ? undefined
+          : promptedChatTemplate(parts.chatTemplate, promptText, first)
+      const entries = await metadata(source, rows, { addsBos: bringsBos ? false : undefined, chatTemplate })
+      const tensors = tensorsOf(checkpoint, source, rows, width.dtype, await headRow(context))
+      await writeGguf(join(folder, fileName), { entries, tensors, alignment: source.alignment })
+    } finally {
+      await source.close()
+    }
+    await writeSelfTest(folder, testCases(context, rows, beginning))
+    await writeFile(join(folder, 'self-test.mjs'), llamaSelfTest(fileName, isQuantized(checkpoint) ? 0.25 : 0.05))
+    const made = { fileName, rows, beginning }
+    await writeFile(join(folder, 'README.md'), await readmeOf(context, made, width))
+    return made
+  } finally {
+    await checkpoint.file.close()
+  }
+}
+
+const isQuantized = ({ file }: Checkpoint) => [...file.tensors.values()].some(({ dtype }) => dtype.startsWith('Q'))
+
+/** The source's metadata, with a longer vocabulary. */
+async function metadata(
+  source: GgufFile,
+  { tokens, tableRows, firstId }: VocabularyRows,
+  changes: { readonly addsBos: boolean | undefined; readonly chatTemplate: string | undefined },
+): Promise<GgufEntry[]> {
+  const architecture = String(source.metadata.get('general.architecture'))
+  const known = source.metadata.get('tokenizer.ggml.tokens') as readonly string[]
+  const unused = Array.from({ length: Math.max(0, tableRows - known.length) }, (_, i) => `<|unused_${known.length + i}|>`)
+  /** The old entries, then those of the new tokens in the places that these have. */
+  const longer = <T>(old: ArrayLike<T>, other: T, own: (i: number) => T): T[] =>
+    Array.from({ length: Math.max(known.length, tableRows) }, (_, id) =>
+      id >= firstId && id < firstId + tokens.length ? own(id - firstId) : id < old.length ? old[id]! : other,
+    )
+  const allTokens = longer<string>(known, '', i => tokens[i]!).map((token, id) => token || unused[id - known.length]!)
+  const numbers = (key: string) => source.metadata.get(key) as unknown as ArrayLike<number> | undefined
+  const types = numbers('tokenizer.ggml.token_type') ?? Array.from({ length: known.length }, () => normal)
+  const scores = numbers('tokenizer.ggml.scores')
+  const made = new Map<string, GgufEntry>([
+    ['tokenizer.ggml.tokens', ggufEntry.strings('tokenizer.ggml.tokens', allTokens)],
+    [
+      'tokenizer.ggml.token_type',
+      ggufEntry.int32s('tokenizer.ggml.token_type', Int32Array.from(longer(types, unusedType, () => control))),
+    ],
+  ])
+  if (scores)
+    made.set('tokenizer.ggml.scores', ggufEntry.float32s('tokenizer.ggml.scores', Float32Array.from(longer(scores, 0, () => 0))))
+  const vocabSize = `${architecture}.vocab_size`
+  if (source.metadata.has(vocabSize)) made.set(vocabSize, ggufEntry.uint32(vocabSize, tableRows))
+  if (changes.addsBos !== undefined)
+    made.set('tokenizer.ggml.add_bos_token', ggufEntry.boolean('tokenizer.ggml.add_bos_token', changes.addsBos))
+  if (changes.chatTemplate !== undefined)
+    made.set('tokenizer.chat_template', ggufEntry.string('tokenizer.chat_template', changes.chatTemplate))
+  const entries: GgufEntry[] = []
+  for (const key of source.metadata.keys()) {
+    if (key.startsWith('split.')) continue
+    entries.push(made.get(key) ?? (await source.rawEntry(key)))
+    made.delete(key)
+  }
+  return [...entries, ...made.values()]
+}
+
+/** Token types of llama.cpp. */
+const normal = 1
+const control = 3
+const unusedType = 5
+
+function tensorsOf(
+  checkpoint: Checkpoint,
+  source: GgufFile,
+  rows: VocabularyRows,
+  dtype: string,
+  repeated: number | undefined,
+): TensorStream[] {
+  const { embedding, head, headBias } = tableSources(checkpoint)
+  const { hiddenSize: width, vocabSize } = checkpoint.config
+  const { tableRows } = rows
+  const table = source.tensors.get(embedding)!
+  const isCopy = table.dtype === dtype && rows.fold === undefined
+  const longer = (name: string, from: string): TensorStream => {
+    const { shape, dtype: own } = source.tensors.get(from)!
+    return {
+      name,
+      dtype: own,
+      shape: shape.with(0, tableRows),
+      byteLength: (source.locate(from).byteLength / shape[0]!) * tableRows,
+      pieces: () => headPieces(source, from, tableRows, repeated),
+    }
+  }
+  const others = [...source.tensors.values()].map((tensor): TensorStream => {
+    const { name } = tensor
+    if (name === headBias) return longer(name, name)
+    if (name === head && name !== embedding) return longer(name, name)
+    if (name !== embedding)
+      return { ...tensor, byteLength: source.locate(name).byteLength, pieces: () => source.bytePieces(name) }
+    return {
+      name,
+      dtype,
+      shape: [tableRows, width],
+      byteLength: tableBytes(dtype, tableRows, width),
+      pieces: () =>
+        isCopy
+          ? copiedTable(source.bytePieces(name), rows, { dtype, oldRows: vocabSize, width })
+          : tablePieces(source, name, { name, dtype, rows: tableRows, width }, rows),
+    }
+  })
+  return head === embedding ? [...others, longer('output.weight', embedding)] : others
+}
+
+/** What llama.cpp must compute, prompt included, and the texts that it must read so, special tokens among them. */
+const testCases = ({ selfTest }: ExportContext, rows: VocabularyRows, beginning: string) =>
+  selfTest.cases.map(({ text, addSpecialTokens, ...test }) => {
+    const tested = { ...test, ids: rows.fed(test.ids) }
+    return text === undefined || !addSpecialTokens || beginning === ''
+      ? tested
+      : { ...tested, text: beginning + rows.written(text), addSpecialTokens: true }
+  })
+
+async function readmeOf(context: ExportContext, { fileName, rows, beginning }: PromptedGguf, width: Width): Promise<string> {
+  const { prompt, folder } = context
+  const isText = typeof prompt.template === 'string'
+  const text = isText ? beginning + rows.written(String(prompt.template)) : undefined
+  const usage = isText
+    ? `\`\`\`sh
+llama-completion -m ${fileName} --temp 0 -n 16 -no-cnv -p ${shellQuoted(text!)}
+\`\`\`
+
+The columns filled in; in llama-server the same text is the \`prompt\` of \`/completion\`. In node-llama-cpp: \`model.tokenize(text, true)\`.`
+    : `\`\`\`sh
+llama-cli -m ${fileName} --jinja --temp 0
+\`\`\`
+
+The chat template in the file writes the prompt's tokens; \`llama-server --jinja -m ${fileName}\` serves it at \`/v1/chat/completions\`.`
+  const { size } = await stat(join(folder, fileName))
+  const moved = width.moved === 0 ? 'as it is' : `with a likelihood that moves by ${width.moved.toPrecision(2)} nats per token`
+  return readme(context, {
+    title: 'A GGUF file with a tuned prompt',
+    usage,
+    template: text,
+    notes: [
+      `The prompt's tokens, written in the text and read as special tokens, are ${rows.promptTokens.length} rows of the embedding table; the other tensors are the source's, byte for byte (${(size / 1e6).toFixed(0)} MB in all).`,
+      `The embedding table is ${width.dtype}, which keeps the prompt ${moved} (measured on the texts of self-test.json; the bar is 0.01).`,
+      "The prompt's tokens have logits that greedy decoding never picks; where you sample, ban them with `logit_bias`.",
+      '`node self-test.mjs` computes what `self-test.json` expects, with node-llama-cpp.',
+    ],
+  })
+}
+
+const shellQuoted = (text: string) => `$'${text.replace(/[\\']/g, '\\$&').replaceAll('\n', '\\n')}'`
+
+const notGguf = ({ model }: ExportContext) =>
+  new GradpromptError(
+    'not-exportable',
+    'A GGUF file is made of a GGUF file, and the prompt was tuned on another kind of checkpoint',
+    {
+      found: model.checkpoint.path,
+      expected: 'a prompt that was tuned on a .gguf file',
+      hint: "export to hf, and convert that folder with llama.cpp's convert_hf_to_gguf.py",
+    },
+  )

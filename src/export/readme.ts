@@ -1,0 +1,46 @@
+import type { ExportContext } from './target.js'
+
+/** The README beside exported files: what whoever uses them has to know of the prompt. How a tool loads them, its exporter says. */
+
+/** Where a README's parts come from, and what its target says of itself. */
+export interface ReadmeParts {
+  readonly title: string
+  /** How to use the files: Markdown that works when it is pasted. */
+  readonly usage: string
+  /** The template as the consumer must write it; by default that of the prompt. */
+  readonly template?: string | undefined
+  /** Further sentences. */
+  readonly notes?: readonly string[]
+}
+
+const quoted = (text: string) => `\`${JSON.stringify(text)}\``
+
+/** @returns Markdown */
+export function readme(
+  { prompt, model, baseModel }: Pick<ExportContext, 'prompt' | 'model' | 'baseModel'>,
+  { title, usage, template, notes = [] }: ReadmeParts,
+): string {
+  const own = typeof prompt.template === 'string' ? quoted(prompt.template) : quoted(JSON.stringify(prompt.template))
+  const labels = prompt.labels && Object.entries(prompt.labels).map(([value, word]) => `${quoted(value)} is ${quoted(word)}`)
+  const lines = [
+    `# ${title}`,
+    `A soft prompt (${prompt.method.type}, ${prompt.numVirtualTokens} virtual tokens) for ${baseModel}, tuned with gradprompt.`,
+    usage,
+    `- Template: ${template === undefined ? own : quoted(template)}, whose \`{column}\` stand for the values of a row.`,
+    `- Answer: ${quoted(prompt.answer)}${labels ? `; labels: ${labels.join(', ')}` : ''}.`,
+    `- End of an answer: ${endOf(
+      model.tokenizer.endTokenIds.map(id => model.tokenizer.token(id)),
+      prompt.labels !== undefined,
+    )}`,
+    ...notes.map(note => `- ${note}`),
+  ]
+  const [head, intro, use, ...list] = lines
+  return `${head}\n\n${intro}\n\n${use}\n\n${list.join('\n')}\n`
+}
+
+function endOf(ends: readonly string[], hasLabels: boolean): string {
+  const stop = ends.length > 0 ? `the model stops at ${ends.map(quoted).join(' or ')}` : 'the model has no token that ends a text'
+  return hasLabels
+    ? `the answer is the label's own tokens: read no further than the longest label (${stop}, and was not taught to).`
+    : `${stop}; otherwise at the end of the line, or after as many tokens as the longest answer has.`
+}
