@@ -59,8 +59,10 @@ export function cliReference(): string {
   const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;').replaceAll('\n', ' ')
   const table = (head: readonly string[], rows: readonly (readonly string[])[]) =>
     [head, head.map(() => '---'), ...rows].map(row => `| ${row.join(' | ')} |`).join('\n')
-  const sections = commands.map(({ name, summary, description, argument, options, takesConfig, example }) => {
-    const usage = argument === undefined ? '' : argument.required ? ` ${argument.name}` : ` [${argument.name}]`
+  const sections = commands.map(({ name, summary, description, argument, secondArgument, options, takesConfig, example }) => {
+    const usage = [argument, secondArgument]
+      .map(given => (given === undefined ? '' : given.required ? ` ${given.name}` : ` [${given.name}]`))
+      .join('')
     const rows = options.map(option => [
       `\`--${option.name}${option.value === undefined ? '' : ` ${option.value}`}\``,
       cell(option.description) + (option.config === undefined ? '' : ` (\`${option.config}\`)`),
@@ -86,6 +88,20 @@ standard error. With \`--json\` standard output holds one JSON object a line, an
 
 Environment: \`GRADPROMPT_CACHE\` (folder of dequantised weights and compiled programs), \`GRADPROMPT_CACHE_LIMIT\` (its size in GB, 20 by
 default), \`GRADPROMPT_DEBUG=1\` (stacks of errors, output of native libraries), \`NO_COLOR\`.
+
+## Ending
+
+Ctrl-C, SIGTERM, and a reader of standard output that leaves (\`| head -1\`) stop a run with a checkpoint and free it for \`gradprompt resume\`. After SIGTERM it has eight
+seconds; what has come to no checkpoint by then goes back to the one before. A disk without room, a limit on the size of files, and a run's folder that is deleted under it end
+the command with an error in words and exit code 1.
+
+## The cache
+
+Dequantised weights and compiled programs are kept in \`~/.cache/gradprompt\` (\`%LOCALAPPDATA%\\gradprompt\` on Windows), and can be deleted at any time. Every file in it carries
+checksums of what it holds. Programs are read in full whenever they are opened; weights, which are large, once after each start of the machine, and when their size, time of
+change or inode are others than then: half a second of work for the 538 MB of the bundled model. What is not as it was written is made anew, with the
+warning \`cache-damaged\` that says which file it was, and of weights which 4 MiB. \`gradprompt doctor --verify\` reads everything. A cache on a disk that cannot be written serves as it
+is; what it lacks is refused with \`cache-unwritable\`. Several processes may use one at the same time.
 
 ${sections.join('\n\n')}
 

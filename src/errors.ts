@@ -47,6 +47,37 @@ export const disposedError = (what: string): GradpromptError =>
     expected: 'every call before dispose()',
     hint: 'dispose of it when all that uses it has ended',
   })
+
+const full = new Set(['ENOSPC', 'EDQUOT', 'EFBIG'])
+
+/** The typed error for what the system did not let be written: `disk-full` or `cannot-write`. Any other error stays as it is. */
+export function writeError(error: unknown, path: string): unknown {
+  if (error instanceof GradpromptError || !(error instanceof Error) || !('syscall' in error)) return error
+  const isFull = full.has((error as NodeJS.ErrnoException).code ?? '')
+  return new GradpromptError(isFull ? 'disk-full' : 'cannot-write', `${path} cannot be written`, {
+    found: error.message,
+    expected: isFull ? 'room on the disk, and files of that size allowed' : 'a folder that is there and can be written',
+    hint: isFull ? 'free some space, or write elsewhere' : 'look whether the folder is still there, or write elsewhere',
+    exitCode: 1,
+    cause: error,
+  })
+}
+
+/** Leaves other errors to whoever says them better. @throws GradpromptError `disk-full` where that is what it was */
+export function refuseFullDisk(error: unknown, path: string): void {
+  const typed = writeError(error, path)
+  if (typed instanceof GradpromptError && typed.code === 'disk-full') throw typed
+}
+
+/** Does what writes a file. @throws GradpromptError `disk-full`, `cannot-write` */
+export function writing<T>(path: string, write: () => T): T {
+  try {
+    return write()
+  } catch (error) {
+    throw writeError(error, path)
+  }
+}
+
 /**
  * The error for a name that is none of those there are: it lists them and says which was probably meant.
  * @param options.print how a name is written in the list and in the hint

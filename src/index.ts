@@ -32,12 +32,21 @@ export { type ExportOptions, exportPrompt } from './api/export.js'
 export { type Extensions, extend } from './api/extend.js'
 export {
   type AnswerOptions,
+  type GeneratedAnswer,
   type GeneratedFile,
   type GeneratedPiece,
   type GenerateFileOptions,
   type GenerateOptions,
   generate,
 } from './api/generation/generate.js'
+export {
+  type PredictedFile,
+  type PredictedRow,
+  type PredictFileOptions,
+  type PredictOptions,
+  type PredictSummary,
+  predict,
+} from './api/prediction/predict.js'
 export { type ReportOptions, writeReport } from './api/report.js'
 export { type ResumeOptions, resume } from './api/resume.js'
 export { listRuns, type RunList, type RunRecord, readRun, type SearchRecord, type TuneRecord } from './api/runs/record.js'
@@ -67,6 +76,7 @@ export type { SelfTest } from './export/self-test.js'
 export type { ExportContext, ExportTarget } from './export/target.js'
 export type { Tokenizer } from './formats/tokenizer.js'
 export type { Generation } from './generate/request.js'
+export type { WeightChoice } from './generate/width.js'
 export type * from './losses/loss.js'
 export type { SoftPrompt } from './model/active-prompt.js'
 export type { ForwardPass, ForwardPassOptions, HookInput, LayerHook, RowGradient } from './model/inspection.js'

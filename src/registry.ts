@@ -215,7 +215,7 @@ async function importModule(
   const url = pathToFileURL(path)
   url.searchParams.set('source', source.slice(0, 16))
   try {
-    return (await import(url.href)) as Record<string, unknown>
+    return await inTime(import(url.href) as Promise<Record<string, unknown>>, name)
   } catch (cause) {
     const isTypeScript = (cause as NodeJS.ErrnoException).code === 'ERR_UNKNOWN_FILE_EXTENSION'
     throw new GradpromptError(`invalid-${word}`, `${name} cannot be loaded`, {
@@ -225,6 +225,19 @@ async function importModule(
       cause,
     })
   }
+}
+
+/** What a module waits for before it is there. */
+const mostLoadingSeconds = 30
+
+/** @throws Error when a module waits for what never comes */
+async function inTime<T>(loading: Promise<T>, name: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    const text = `${name} has not come to its end in ${mostLoadingSeconds} s: it waits for something`
+    timer = setTimeout(() => reject(new Error(text)), 1000 * mostLoadingSeconds)
+  })
+  return Promise.race([loading, late]).finally(() => clearTimeout(timer))
 }
 
 function exported<Entry>(module: Readonly<Record<string, unknown>>, { word, exports }: Kind<Entry>, path: string): unknown {

@@ -9,7 +9,7 @@ import { float32Folder, PEERS, python } from './peer.js'
 import { measure, median, round } from './processes.js'
 import { sst2 } from './protocol.js'
 
-export const usage = `npm run bench -- generate [--rounds 3] [--rows 1,16,64] [--only decode,prefill,shared,gsm8k,equal,distance,memory] [--questions GSM8K.jsonl] [--no-prompt-lookup]
+export const usage = `npm run bench -- generate [--rounds 3] [--rows 1,16,64] [--only decode,prefill,shared,gsm8k,equal,changed,distance,memory] [--questions GSM8K.jsonl] [--no-prompt-lookup]
 
 Greedy generation with the bundled model: 60-token prompts, 128 new tokens, each side in turn in every round.
 Beside transformers in fp32 (GRADPROMPT_BENCH_PYTHON names a Python with torch, transformers, peft, gguf, accelerate and safetensors) and
@@ -55,6 +55,7 @@ export async function run(args: readonly string[]): Promise<object> {
     await part('shared', () => bench.prefill(50))
     if (questions !== '') await part('gsm8k', () => bench.questions(questions))
     await part('equal', () => bench.equal())
+    await part('changed', () => bench.changed())
     await part('distance', () => bench.distance())
     await part('memory', () => bench.memory())
     return results
@@ -139,6 +140,24 @@ class Bench {
     const { answers } = await this.ours({ prompts, weights: 'fp32', newTokens: 64, repeat: 1, answers: true })
     const differing = wanted.flatMap((row, i) => (row.join() === answers![i]!.join() ? [] : [i]))
     return { rows: wanted.length, equal: wanted.length - differing.length, differing }
+  }
+
+  /** Of 40 short questions, those that 8 bits answer otherwise than exact arithmetic, greedily. */
+  async changed(): Promise<object> {
+    const countries = ['France', 'Germany', 'Italy', 'Spain', 'Japan', 'China', 'India', 'Brazil', 'Canada', 'Egypt']
+    const questions = [
+      (country: string) => `What is the capital of ${country}?`,
+      (country: string) => `Name a food from ${country}.`,
+      (country: string) => `Which continent is ${country} in?`,
+      (country: string) => `What language is spoken in ${country}?`,
+    ].flatMap(ask => countries.map(ask))
+    const asked = questions.map(text => this.encode(`<|im_start|>user\n${text}<|im_end|>\n<|im_start|>assistant\n`))
+    const prompts = this.write('prompts', asked)
+    const options = { prompts, newTokens: 32, repeat: 1, stop: [this.endOfTurn], batchSize: 8, answers: true }
+    const exact = (await this.ours({ ...options, weights: 'fp32' })).answers!
+    const stored = (await this.ours({ ...options, weights: 'stored' })).answers!
+    const changed = exact.flatMap((ids, i) => (ids.join() === stored[i]!.join() ? [] : [i]))
+    return { questions: exact.length, changed: changed.length }
   }
 
   /** Mean difference of the log-probabilities of llama.cpp's greedy tokens, weights at their stored width on both sides. */

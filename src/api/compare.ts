@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { defaultSeed, type OptionNames, refuseUnknown } from '../config/call-options.js'
-import { GradpromptError, unknownName } from '../errors.js'
+import { GradpromptError, refuseFullDisk, unknownName } from '../errors.js'
 import { type Comparison, type Condition, compareConditions } from '../evaluate/comparison.js'
 import { predictionsPath } from '../evaluate/predictions.js'
 import { readRowResults } from '../evaluate/row-results.js'
@@ -110,6 +110,7 @@ async function writeReport(path: string, report: ComparisonReport): Promise<stri
     await writePage(path, comparisonPage(report))
     return path
   } catch (cause) {
+    refuseFullDisk(cause, path)
     throw new GradpromptError('cannot-write', `the report cannot be written to ${path}`, {
       found: cause instanceof Error ? cause.message : String(cause),
       expected: 'a folder that can be written',

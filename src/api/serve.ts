@@ -1,8 +1,10 @@
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { GradpromptError } from '../errors.js'
+import type { WeightWidth } from '../generate/programs.js'
 import type { ServedModel } from '../serve/completions.js'
 import { isLoopback } from '../serve/loopback.js'
 import { type ServedRequest, startServer } from '../serve/server.js'
+import { TokenizingThread } from '../serve/tokenizing.js'
 import { openPrompt, type PromptGiven } from '../sources/open.js'
 import { type EngineSettings, useEngine } from './generation/opening.js'
 
@@ -34,6 +36,8 @@ export interface Server extends AsyncDisposable {
   readonly port: number
   /** The names of what is served, that of the base model first. */
   readonly models: readonly string[]
+  /** The arithmetic: `fp32` is exact. */
+  readonly weights: WeightWidth
   /** Requests that are being answered. */
   readonly active: number
   /** Takes no more requests, gives those under way some time to end, then ends them, and closes what was opened. */
@@ -89,27 +93,33 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     const models: ServedModel[] = [{ id: model.name, numVirtualTokens: 0 }]
     for (const [name, { names, tokenizer, room, frame, ends }] of prompts) {
       const { numVirtualTokens } = room
-      for (const id of names) models.push({ id, prompt: id, numVirtualTokens, tokenizer, ends })
+      const own = frame.template === undefined ? {} : { frame }
+      for (const id of names) models.push({ id, prompt: id, numVirtualTokens, tokenizer, ends, ...own })
       if (frame.always) models.push({ id: name, numVirtualTokens, frame, ends })
     }
+    const thread = new TokenizingThread(model.checkpoint.tokenizer)
     const running = await startServer({
       generator: engine,
       tokenizer: model.tokenizer,
+      encodeLong: (text, options) => thread.encode(text, options),
       contextLength: model.config.maxPositionEmbeddings,
       vocabSize: model.config.vocabSize,
       models,
+      weights,
       fingerprint: `${weights}-${model.hash.slice(0, 12)}`,
       ...{ maxNewTokens, host, port, token },
       ...(onRequest && { onRequest }),
     })
     const stop = async (grace?: { readonly graceSeconds?: number }) => {
       await running.stop(grace)
+      await thread[Symbol.asyncDispose]()
       await opened[Symbol.asyncDispose]()
     }
     return {
       url: running.url,
       port: running.port,
       models: models.map(({ id }) => id),
+      weights,
       get active() {
         return running.active
       },

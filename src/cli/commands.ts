@@ -76,6 +76,10 @@ const noPromptLookup: CommandOption = {
   description: 'one token a step, without guesses at those that follow: slower, and the same but for rounding',
 }
 
+const weightsDescription =
+  'of the products that write: auto, the default, is exact (fp32) wherever that fits comfortably; stored (8 bits or less) is faster, ' +
+  'and a third of short greedy answers come out otherwise'
+
 export const commands: readonly Command[] = [
   {
     name: 'tune',
@@ -179,7 +183,7 @@ export const commands: readonly Command[] = [
       {
         name: 'weights',
         value: 'width',
-        description: 'of the products that write: stored, the default (8 bits or less); or fp32',
+        description: weightsDescription,
       },
       ...machine,
       json,
@@ -189,13 +193,67 @@ export const commands: readonly Command[] = [
     load: () => import('./commands/evaluate.js'),
   },
   {
+    name: 'predict',
+    summary: 'label and probability, or answer, of each row',
+    description:
+      'Answers each row of a file under the prompt of a run; labels are not needed. Of a closed set: the likeliest label, the probability of ' +
+      'each and the margin to the second, as gradprompt evaluate decides; of free text the answer that is generated greedily. A row keeps ' +
+      'its own columns, and prediction, probability, margin and p:LABEL stand behind them (in JSON lines an object, probabilities). Rows ' +
+      'are written as they are computed: to standard output as CSV, or to a file that appears when it is complete.',
+    argument: {
+      name: 'RUN',
+      description: 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter',
+      required: true,
+    },
+    secondArgument: {
+      name: 'FILE',
+      description: 'rows to answer: .tsv .csv .jsonl .json .parquet, or - for standard input (JSON lines, JSON or CSV)',
+      required: true,
+    },
+    options: [
+      { name: 'output', value: 'file', description: 'where the rows go: .csv, .jsonl or .parquet; by default standard output' },
+      { name: 'format', value: 'name', description: "csv, jsonl or parquet; by default as the output's name ends, else csv" },
+      { name: 'keep', value: 'a,b', description: 'own columns of the rows that are written: all (the default), none, or names' },
+      {
+        name: 'columns',
+        value: 'a,b',
+        description: "names of a headless file's columns; or template=data pairs where names differ: text=review",
+      },
+      { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
+      force,
+      { name: 'template', value: 'text', description: "the text before the answer; by default the run's" },
+      { name: 'answer', value: 'text', description: "the answer, with {column} placeholders; by default the run's" },
+      { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
+      {
+        name: 'choose',
+        value: 'way',
+        description: 'a label by its likelihood: plain; by byte: length; or less its own without the text: unconditional',
+      },
+      { name: 'truncate', description: 'cut the text of rows that are longer than the context' },
+      { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks that generates: which' },
+      {
+        name: 'max-new-tokens',
+        value: 'n',
+        type: 'integer',
+        description: 'of free text; 256 by default, if the context has room',
+      },
+      { name: 'weights', value: 'width', description: weightsDescription },
+      { name: 'batch-size', value: 'n', type: 'integer', description: 'rows that are computed at once' },
+      ...machine,
+      json,
+      quiet,
+    ],
+    example: 'gradprompt predict runs/sst2 reviews.csv --output predictions.csv',
+    load: () => import('./commands/predict.js'),
+  },
+  {
     name: 'generate',
     summary: 'answer prompts',
     description:
-      'Answers one prompt as text that appears while it is made, or the rows of a file. A TEXT goes through the chat template of the model, ' +
-      'unless there is none or a soft prompt was tuned on plain text. Rows are {"prompt": "…"}, plain text, or {"messages": [{"role": ' +
-      '"user", "content": "…"}]}, where further fields are variables of the chat template. Ctrl-C keeps finished rows beside the output, and ' +
-      'the same command goes on.',
+      'Answers one prompt as text that appears while it is made, or the rows of a file. Under a run a TEXT stands in the only column of its ' +
+      'template, and rows fill its columns; without one a TEXT goes through the chat template of the model, if there is one. Rows are ' +
+      'columns of the template, {"prompt": "…"}, a text, or {"messages": [{"role": "user", "content": "…"}]}, where further fields are ' +
+      'variables of the chat template. Ctrl-C keeps finished rows beside the output, and the same command goes on.',
     argument: { name: 'TEXT', description: 'what to answer', required: false },
     options: [
       { name: 'model', value: 'name', description: 'a folder, a .gguf file, or the id of a downloaded model' },
@@ -208,9 +266,23 @@ export const commands: readonly Command[] = [
       {
         name: 'input',
         value: 'file',
-        description: 'rows to answer: .jsonl of prompt or messages, or any data file with the columns of the template',
+        description:
+          'rows to answer: .jsonl of prompt or messages, or any data file with the columns of the template; - is standard input',
+      },
+      {
+        name: 'columns',
+        value: 'name=value',
+        repeats: true,
+        description:
+          "a value for a column of the run's template, in place of TEXT, or a JSON object of them; beside --input, names of its columns as for predict",
       },
       { name: 'output', value: 'file', description: 'a row for each of the input: text, ids, finishReason' },
+      {
+        name: 'choices',
+        value: 'a,b',
+        description:
+          'the only answers that may be given, or a JSON list of them: chosen token by token, where predict compares them as a whole',
+      },
       {
         name: 'max-new-tokens',
         value: 'n',
@@ -258,12 +330,12 @@ export const commands: readonly Command[] = [
         description: 'of the chat template, such as enable_thinking=false',
       },
       { name: 'chat', description: 'put plain text through the chat template' },
-      { name: 'raw', description: 'do not put TEXT through the chat template' },
+      { name: 'raw', description: "leave TEXT as it is: neither in the run's template nor in the chat template" },
       { name: 'batch-size', value: 'n', type: 'integer', description: 'answers that are made at once' },
       {
         name: 'weights',
         value: 'width',
-        description: 'of the products that write: stored, the default (8 bits or less); or fp32',
+        description: weightsDescription,
       },
       noPromptLookup,
       ...machine,
@@ -311,7 +383,7 @@ export const commands: readonly Command[] = [
       {
         name: 'weights',
         value: 'width',
-        description: 'of the products that write: stored, the default (8 bits or less); or fp32',
+        description: weightsDescription,
       },
       noPromptLookup,
       ...machine,
@@ -409,8 +481,9 @@ export const commands: readonly Command[] = [
   {
     name: 'doctor',
     summary: 'what this machine can run, and why not',
-    description: 'Tries every device with a small program, and shows versions, memory, and the cache.',
-    options: [json],
+    description:
+      'Tries every device with a small program, and shows versions, memory, and the cache. With --verify it exits with 1 where a file of the cache is damaged.',
+    options: [{ name: 'verify', description: 'read every file of the cache, and say which are not as they were written' }, json],
     example: 'gradprompt doctor',
     load: () => import('./commands/doctor.js'),
   },

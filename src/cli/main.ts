@@ -1,16 +1,27 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, writeError } from '../errors.js'
 import { packageRoot } from '../package-root.js'
 import { parseArguments, programHelp } from './parse.js'
-import { describeError, Interrupted } from './terminal/failure.js'
+import { describeError, Interrupted, typedError } from './terminal/failure.js'
 
-// A reader that has seen enough (`| head`) is no failure.
+// Where files may not grow beyond a limit, a write says so, which is told; the signal would end the process without a word.
+process.on('SIGXFSZ', () => {})
+
+let hasLeft = false
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0)
-    throw error
+    if (error.code !== 'EPIPE') {
+      process.stderr.write(`${describeError(writeError(error, 'the output'))}\n`)
+      process.exit(1)
+    }
+    if (hasLeft) return
+    hasLeft = true
+    // A reader that has seen enough (`| head`) is no failure, but the end: what computes stops as it does when it is asked to, with its
+    // checkpoint and without its lock.
+    if (process.listenerCount('SIGTERM') > 0) process.emit('SIGTERM', 'SIGTERM')
+    else process.exit(0)
   })
 
 process.exitCode = await main(process.argv.slice(2))
@@ -29,8 +40,9 @@ async function main(argv: readonly string[]): Promise<number> {
     if (parsed === undefined) return 0
     const { run } = await parsed.command.load()
     return await run(parsed.invocation)
-  } catch (error) {
-    if (error instanceof Interrupted) return error.exitCode
+  } catch (given) {
+    if (given instanceof Interrupted) return hasLeft ? 0 : given.exitCode
+    const error = typedError(given)
     process.stderr.write(`${describeError(error)}\n`)
     return error instanceof GradpromptError ? error.exitCode : 1
   }

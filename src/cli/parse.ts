@@ -27,8 +27,11 @@ export function parseArguments(
   for (const command of commands) {
     const sub = subparser(program, command, help)
     sub.action((...values: unknown[]) => {
-      const argument = command.argument === undefined ? undefined : (values[0] as string | undefined)
-      parsed = { command, invocation: { argument, ...readOptions(command, sub.opts(), flags) } }
+      const given = [command.argument, command.secondArgument].map((known, i) =>
+        known ? (values[i] as string | undefined) : undefined,
+      )
+      const [argument, secondArgument] = given
+      parsed = { command, invocation: { argument, secondArgument, ...readOptions(command, sub.opts(), flags) } }
     })
   }
   try {
@@ -62,8 +65,9 @@ function parser(version: string, write: (text: string) => void): Parser {
 
 function subparser(program: Parser, command: Command, help: string | undefined): Parser {
   const sub = program.command(command.name).summary(command.summary).description(command.description)
-  const { argument } = command
-  if (argument !== undefined) sub.argument(argument.required ? `<${argument.name}>` : `[${argument.name}]`, argument.description)
+  for (const argument of [command.argument, command.secondArgument])
+    if (argument !== undefined)
+      sub.argument(argument.required ? `<${argument.name}>` : `[${argument.name}]`, argument.description)
   for (const { name, value, description, repeats } of command.options) {
     const flags = value === undefined ? `--${name}` : `--${name} <${value}>`
     if (repeats) sub.option(flags, description, (given: string, before: string[] = []) => [...before, given])
@@ -157,12 +161,14 @@ function problem(error: CommanderError, command: Command | undefined): Gradpromp
         },
       )
     }
-    case 'commander.missingArgument':
-      return new GradpromptError('missing-argument', `gradprompt ${command?.name} needs ${command?.argument?.name}`, {
+    case 'commander.missingArgument': {
+      const argument = command?.secondArgument?.name === quoted ? command.secondArgument : command?.argument
+      return new GradpromptError('missing-argument', `gradprompt ${command?.name} needs ${argument?.name}`, {
         found: 'nothing',
-        expected: command?.argument?.description ?? '',
+        expected: argument?.description ?? '',
         hint: command?.example ?? help,
       })
+    }
     case 'commander.excessArguments':
       return new GradpromptError('unexpected-argument', `too many arguments for gradprompt ${command?.name ?? ''}`.trim(), {
         found: error.message.replace(/^error: too many arguments[^.]*\. /, ''),

@@ -1,8 +1,9 @@
 import { readFile, stat } from 'node:fs/promises'
-import { LineCounter, parseDocument, parse as parseYaml } from 'yaml'
+import { parse as parseValue } from 'yaml'
 import { GradpromptError } from '../errors.js'
 import { alternatives, type OptionSchema, schemasAt } from './options.js'
 import { unknownOption } from './problems.js'
+import { parseYaml } from './yaml.js'
 
 type Mapping = Record<string, unknown>
 
@@ -31,19 +32,13 @@ export async function loadConfigFile(path: string): Promise<Mapping> {
       cause,
     })
   }
-  const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
-  const problem = document.errors[0]
-  if (problem !== undefined) {
-    const { line, col } = lines.linePos(problem.pos[0])
-    throw invalid(`${path}:${line}:${col}: ${problem.message}`, { expected: 'YAML or JSON', cause: problem })
+  const parsed = parseYaml(text)
+  if ('problem' in parsed) {
+    const { message, line, column, cause } = parsed.problem
+    const place = line === undefined ? path : `${path}:${line}:${column}`
+    throw invalid(`${place}: ${message}`, { expected: 'YAML or JSON', cause })
   }
-  let value: unknown
-  try {
-    value = document.toJS({ maxAliasCount: 100 })
-  } catch (cause) {
-    throw invalid(`${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
-  }
+  const { value } = parsed
   if (!isMapping(value))
     throw invalid(`${path} is not a config`, {
       found:
@@ -111,7 +106,7 @@ function readFlag(root: OptionSchema, flag: string, path: readonly string[], val
   if (takes('string') || schemas.some(schema => schema.const !== undefined || schema.enum !== undefined)) return value
   if (takes('array') && !value.trimStart().startsWith('[')) return value.split(',').map(part => part.trim())
   try {
-    return parseYaml(value, { maxAliasCount: 0 })
+    return parseValue(value, { maxAliasCount: 0 })
   } catch (cause) {
     throw invalid(`command line: ${printFlag(path)} cannot be read`, {
       found: value,

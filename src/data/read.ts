@@ -63,18 +63,24 @@ export async function readRecords(
   // Of a path only the column at its head stands in the file.
   const read = await reader.read(input, { columns })
   if (read.records.length === 0) throw emptyData(name)
-  const meant = task ?? guessTask(read, needed)
-  const table = meant === undefined ? read : taskTable(read, meant)
-  remember(table)
-  const { records, columns: reached } = withPaths(table, needed)
+  const { task: meant, ...table } = completed(read, { task, needed })
   return {
-    records,
-    columns: reached,
+    ...table,
     format: reader.name,
-    structured: table.structured ?? [],
     notices: [...input.notices],
     ...(meant && { task: meant }),
   }
+}
+
+/** What a reader has handed over, with the columns of a benchmark and those that paths reach. */
+export function completed(
+  read: Table,
+  { task, needed = [] }: { task?: DataTask | undefined; needed?: readonly string[] | undefined },
+): Pick<DataFile, 'records' | 'columns' | 'structured' | 'task'> {
+  const meant = task ?? guessTask(read, needed)
+  const table = meant === undefined ? read : taskTable(read, meant)
+  remember(table)
+  return { ...withPaths(table, needed), structured: table.structured ?? [], ...(meant && { task: meant }) }
 }
 
 /**

@@ -51,6 +51,18 @@ export function requireTaskColumns(
   requireColumns(other.columns, columns, `${path}: the rejected answer`)
   if (thumbs !== undefined) requireColumns([thumbs], columns, `${path}: thumbs`)
   const texts = [...asked.columns.filter(column => !asked.conversations.includes(column)), ...answered.columns, ...other.columns]
+  requireTexts(texts, { structured, records }, path)
+}
+
+/**
+ * Checks that none of the columns that stand in a text holds lists or objects.
+ * @throws GradpromptError `structured-column`
+ */
+export function requireTexts(
+  texts: readonly string[],
+  { structured, records }: { readonly structured: readonly string[]; readonly records: readonly DataRecord[] },
+  path: string,
+): void {
   const column = texts.find(name => structured.includes(name))
   if (column === undefined) return
   const value = records

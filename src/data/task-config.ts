@@ -203,13 +203,17 @@ const runTask = z.object({
   train: z.object({ truncate: z.boolean().optional(), templates: z.array(template).optional() }).optional(),
   verbalizer: z.object({ aggregate: z.enum(aggregates).default('mean') }).optional(),
   control: z.object({ instruction: z.string().optional() }).optional(),
-  search: z.looseObject({ type: z.string(), extractor: z.string().optional() }).optional(),
+  search: z
+    .looseObject({ type: z.string(), extractor: z.string().optional(), weights: z.enum(['stored', 'fp32']).optional() })
+    .optional(),
 })
 
 /** The task of a run, whatever it learned or searched for and by whose method. */
 export type RunTask = TaskConfig & {
   readonly control?: { readonly instruction?: string | undefined } | undefined
-  readonly search?: { readonly type: string; readonly extractor?: string | undefined } | undefined
+  readonly search?:
+    | { readonly type: string; readonly extractor?: string | undefined; readonly weights?: 'stored' | 'fp32' | undefined }
+    | undefined
 }
 
 /**

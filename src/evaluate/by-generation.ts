@@ -14,6 +14,7 @@ import { GenerationEngine } from '../generate/engine.js'
 import { renderInput } from '../generate/input.js'
 import type { WeightWidth } from '../generate/programs.js'
 import { generationRequest, tokenBudget } from '../generate/settings.js'
+import { chooseWidth, type WeightChoice } from '../generate/width.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
@@ -45,7 +46,7 @@ export interface GenerationEvaluation {
   readonly seed: number
   readonly maxNewTokens?: number | undefined
   readonly temperature?: number | undefined
-  readonly weights?: WeightWidth | undefined
+  readonly weights?: WeightChoice | undefined
   readonly batchSize?: number | undefined
   /** Finished rows are taken from it, and new ones added. */
   readonly results?: RowResultFile | undefined
@@ -78,7 +79,8 @@ export interface GenerationEvaluationResult extends GenerationMetrics {
  * @throws GradpromptError `missing-option`, `unknown-task`, `context-exceeded` naming the row, `aborted`, and those of reading data
  */
 export async function evaluateByGeneration(options: GenerationEvaluation): Promise<GenerationEvaluationResult> {
-  const { model, data, seed, prompt, signal, onProgress, scorer, results: file, weights = 'stored' } = options
+  const { model, data, seed, prompt, signal, onProgress, scorer, results: file } = options
+  const weights = chooseWidth(options.weights ?? 'auto', model.memory)
   const adapter = options.task === undefined ? undefined : await loadTask(options.task)
   const { records: all } = await recordsOf(data, options.columns, adapter?.columns)
   const records = limitRecords(all, options.limit, seed)

@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { readText, sizeOf } from '../data/read.js'
 import { shorten } from '../data/readers/records.js'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, refuseFullDisk, writing } from '../errors.js'
 import { replaceText } from '../store/atomic.js'
 
 /** What became of one row of an evaluation: a line of `evaluations/NAME.jsonl`. */
@@ -101,7 +101,9 @@ export class RowResultFile {
   /** Appends a row before it returns. A row that is there already is replaced. */
   append(row: RowResult): void {
     const bytes = Buffer.from(lineOf(row))
-    for (let written = 0; written < bytes.length; ) written += writeSync(this.#file, bytes, written)
+    writing(this.path, () => {
+      for (let written = 0; written < bytes.length; ) written += writeSync(this.#file, bytes, written)
+    })
     this.#rows.set(row.index, row)
   }
 
@@ -138,6 +140,7 @@ export async function writeRowResults(path: string, rows: readonly RowResult[]):
     await mkdir(dirname(path), { recursive: true })
     await replaceText(path, rows.map(lineOf).join(''))
   } catch (cause) {
+    refuseFullDisk(cause, path)
     throw cannotWrite(path, cause)
   }
 }
@@ -186,6 +189,7 @@ function openForAppending(path: string): number {
     mkdirSync(dirname(path), { recursive: true })
     return openSync(path, 'a+')
   } catch (cause) {
+    refuseFullDisk(cause, path)
     throw cannotWrite(path, cause)
   }
 }

@@ -100,9 +100,8 @@ export async function scoreRows(
   labels: LabelSet | undefined,
   { seed, weights, contentFree, perByte, rewards: worth, ...options }: ScoreOptions & DecisionOptions & { seed: number },
 ): Promise<ScoredRows> {
-  const tokens = await rowTokens(model, prompt, rows, options)
-  const words = tokens.map(candidates => candidates.map(own => own.reduce((sum, value) => sum + value, 0)))
   if (labels === undefined && rows.some(isPreference)) {
+    const words = await candidateLikelihoods(model, prompt, rows, options)
     const rewards = worth && (await rewardsOf(rows, words, worth))
     const scored = rows.map(({ liked }, i) => ({ logLikelihoods: words[i]!, rewards: rewards?.[i], liked }))
     return {
@@ -114,7 +113,8 @@ export async function scoreRows(
     }
   }
   if (labels === undefined) {
-    const logLikelihoods = words
+    const tokens = await rowTokens(model, prompt, rows, options)
+    const logLikelihoods = tokens.map(candidates => candidates.map(sum))
     const answers = rows.map((row, i) => ({ logLikelihood: logLikelihoods[i]![0]!, tokens: row.candidates[0]!.ids.length }))
     return {
       metrics: answerMetrics(answers, { seed }),
@@ -124,19 +124,9 @@ export async function scoreRows(
       tokens: tokens.map(([own]) => own!),
     }
   }
-  const prejudice = contentFree && (await prejudices(model, prompt, rows, contentFree))
-  const logLikelihoods = words.map(scores => classScores(labels, scores, weights))
-  const scored = rows.map(({ target, task, among, candidates }, i) => {
-    const bias = prejudice?.get(task)
-    const deciding = (score: number, j: number) =>
-      (score - (bias?.[j] ?? 0)) / (perByte ? Math.max(1, Buffer.byteLength(candidates[j]!.label)) : 1)
-    const chosen = bias || perByte ? classScores(labels, words[i]!.map(deciding), weights) : undefined
-    // What another task answers cannot be the answer of this one.
-    const scores = among
-      ? (chosen ?? logLikelihoods[i]!).map((score, j) => (among.includes(j) ? score : Number.NEGATIVE_INFINITY))
-      : chosen
-    return { target, logLikelihoods: logLikelihoods[i]!, ...(scores && { scores }) }
-  })
+  const scores = await scoreClasses(model, prompt, rows, labels, { weights, contentFree, perByte, ...options })
+  const logLikelihoods = scores.map(row => row.logLikelihoods)
+  const scored = rows.map(({ target }, i) => ({ target, ...scores[i]! }))
   const { metrics, confusion, predictions, confidences } = classificationMetrics(scored, labels.candidates, { seed })
   return {
     metrics: { ...metrics },
@@ -148,6 +138,44 @@ export async function scoreRows(
     confidences,
   }
 }
+
+/** What the classes of one row come to. */
+export interface ClassScores {
+  /** Of each class's whole answer, in nats; of several words what `classScores` makes of them. */
+  readonly logLikelihoods: readonly number[]
+  /** What decides between them, where that is not the likelihood alone. */
+  readonly scores?: readonly number[]
+}
+
+/**
+ * The scores of each row's classes; which of them is right need not be known.
+ * @throws GradpromptError `aborted`
+ */
+export async function scoreClasses(
+  model: LanguageModel,
+  prompt: ActivePrompt | undefined,
+  rows: readonly ScoringRow[],
+  labels: LabelSet,
+  { weights, contentFree, perByte, ...options }: ScoreOptions & DecisionOptions,
+): Promise<ClassScores[]> {
+  const tokens = await rowTokens(model, prompt, rows, options)
+  const prejudice = contentFree && (await prejudices(model, prompt, rows, contentFree))
+  return rows.map(({ task, among, candidates }, i) => {
+    const words = tokens[i]!.map(sum)
+    const logLikelihoods = classScores(labels, words, weights)
+    const bias = prejudice?.get(task)
+    const deciding = (score: number, j: number) =>
+      (score - (bias?.[j] ?? 0)) / (perByte ? Math.max(1, Buffer.byteLength(candidates[j]!.label)) : 1)
+    const chosen = bias || perByte ? classScores(labels, words.map(deciding), weights) : undefined
+    // What another task answers cannot be the answer of this one.
+    const scores = among
+      ? (chosen ?? logLikelihoods).map((score, j) => (among.includes(j) ? score : Number.NEGATIVE_INFINITY))
+      : chosen
+    return { logLikelihoods, ...(scores && { scores }) }
+  })
+}
+
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0)
 
 /** The words' log-likelihoods where a row says nothing, under the prompt of each task that rows have. */
 async function prejudices(
@@ -178,7 +206,7 @@ export async function candidateLikelihoods(
   options: ScoreOptions,
 ): Promise<number[][]> {
   const tokens = await rowTokens(model, prompt, rows, options)
-  return tokens.map(candidates => candidates.map(own => own.reduce((sum, value) => sum + value, 0)))
+  return tokens.map(candidates => candidates.map(sum))
 }
 
 /** Rows of similar length go together, so that little is padded. */

@@ -3,24 +3,21 @@ import { columnValue, type DataRecord, originOf } from '../data/readers/records.
 import { Registry } from '../registry.js'
 import { compilePattern } from './answers/extraction.js'
 import { exactMatch, rougeL, squadF1 } from './answers/text-metrics.js'
+import { describeThrown, type Score, type ScoreFunction, ScoringThread, scoreHere, toScore, usualSeconds } from './scoring.js'
 
-/** What a text counts for. */
-export interface Score {
-  /** Any finite number; the built-in scorers give 0 to 1. */
-  readonly score: number
-  /** Where the text is right or wrong. */
-  readonly correct?: boolean
-  /** Further scores by name. */
-  readonly scores?: Readonly<Record<string, number>>
-}
+export type { Score }
 
 /** Scores the text that was generated for a row. */
 export interface Scorer {
   readonly name: string
   /** Tells apart what a scorer of the user's own was at different times: a hash of its file. */
   readonly version?: string
+  /** What one row may take; of people's own by default 60. A module's runs in a thread, which ends with the row that takes longer. */
+  readonly seconds?: number
   /** @throws whatever it likes: `applyScorer` turns that into a row that is counted as failed */
   score(row: DataRecord, text: string): unknown
+  /** What people's own computes, without a limit. */
+  readonly own?: ScoreFunction
 }
 
 /** A scorer of the user's own: the default export of a module, or its export `score`. It may be asynchronous. */
@@ -28,7 +25,7 @@ export type ScorerFunction = (row: DataRecord, text: string) => ScorerResult | P
 export type ScorerResult = number | boolean | (Score & Readonly<Record<string, unknown>>)
 
 /** What people's own scorers are: a function, or an object with one. */
-export type OwnScorer = ScorerFunction | Pick<Scorer, 'name' | 'score'>
+export type OwnScorer = ScorerFunction | Pick<Scorer, 'name' | 'score' | 'seconds'>
 
 /** The built-in scorers compare the text with the row's column `answer`. */
 const builtIn: readonly Scorer[] = [
@@ -53,10 +50,25 @@ export const scorers = new Registry<Scorer>(
     requires: { score: 'a function' },
     complete: given => (typeof given === 'function' ? { name: given.name || 'own scorer', score: given } : given),
     // A row is a scorer's to change. What a function in memory computes is nobody's to tell: scores of another process do not count.
-    prepare: ({ name, score }, version = randomUUID()) => ({ name, version, score: (row, text) => score({ ...row }, text) }),
+    prepare: ({ name, score, seconds = usualSeconds }, source) => {
+      const thread = source === undefined ? undefined : new ScoringThread(name, seconds)
+      return {
+        name,
+        version: source ?? randomUUID(),
+        seconds,
+        own: score,
+        score: (row, text) => (thread === undefined ? scoreHere(score, row, text, seconds) : inOne(thread.score(row, text))),
+      }
+    },
   },
   builtIn.map((scorer): [string, Scorer] => [scorer.name, scorer]),
 )
+
+/** A score as a scorer gives it: further scores stand beside it. */
+const inOne = async (given: Promise<Score>): Promise<unknown> => {
+  const { scores, ...score } = await given
+  return { ...scores, ...score }
+}
 
 /**
  * A built-in scorer by its name, or one of people's own: a function, an object, or the path of a module (`./my-scorer.js`).
@@ -78,33 +90,6 @@ export async function applyScorer(
   try {
     return toScore(await scorer.score(row, text))
   } catch (error) {
-    return { score: 0, error: `${originOf(row, index)}: ${messageOf(error)}` }
+    return { score: 0, error: `${originOf(row, index)}: ${describeThrown(error)}` }
   }
 }
-
-function toScore(value: unknown): Score {
-  if (typeof value === 'boolean') return { score: Number(value), correct: value }
-  if (typeof value === 'number' && Number.isFinite(value)) return { score: value }
-  if (typeof value !== 'object' || value === null || !('score' in value)) throw notAScore(value)
-  const { score, correct, ...rest } = value as Readonly<Record<string, unknown>>
-  if (typeof score === 'object' || (correct !== undefined && typeof correct !== 'boolean')) throw notAScore(value)
-  const scores = Object.entries(rest).filter((entry): entry is [string, number] => Number.isFinite(entry[1]))
-  return {
-    ...toScore(score),
-    ...(correct !== undefined && { correct }),
-    ...(scores.length > 0 && { scores: Object.fromEntries(scores) }),
-  }
-}
-
-const notAScore = (value: unknown) =>
-  new Error(`the scorer gave ${describe(value)}; expected a number, a boolean, or { score, correct }`)
-
-function describe(value: unknown): string {
-  try {
-    return (typeof value === 'object' ? JSON.stringify(value) : String(value)).slice(0, 80)
-  } catch {
-    return `the ${typeof value} ${Object.prototype.toString.call(value)}`
-  }
-}
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

@@ -1,6 +1,6 @@
 import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, refuseFullDisk } from '../errors.js'
 
 /**
  * Writes a folder as a whole: beside, then renamed. What goes into it is unknown here.
@@ -19,6 +19,7 @@ export async function writeFolder(out: string, write: (folder: string) => Promis
     await rename(temporary, out)
   } catch (error) {
     await rm(temporary, { recursive: true, force: true }).catch(() => {})
+    refuseFullDisk(error, out)
     const isOfSystem = error instanceof Error && 'syscall' in error
     if (!isOfSystem && !(error instanceof GradpromptError && error.code === 'unwritable-file')) throw error
     const full = [error, error.cause].some(cause => (cause as NodeJS.ErrnoException | undefined)?.code === 'ENOSPC')

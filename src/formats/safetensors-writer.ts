@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { type FileHandle, open, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, refuseFullDisk } from '../errors.js'
 import { elementCount } from '../numbers.js'
 
 /** The largest published headers have 10 MB. What is larger is refused before anything is made of it. */
@@ -142,7 +142,7 @@ function headerOf(path: string, sorted: readonly TensorStream[], metadata: Reado
 
 /**
  * Writes beside `path`, then renames: killed at any byte, nothing stands there that looks complete.
- * @throws GradpromptError `unwritable-file`; what `fill` throws
+ * @throws GradpromptError `disk-full`, `unwritable-file`; what `fill` throws
  */
 export async function replaceFile(path: string, fill: (file: FileHandle) => Promise<void>): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
@@ -156,7 +156,8 @@ export async function replaceFile(path: string, fill: (file: FileHandle) => Prom
     }
     await rename(temporary, path)
   } catch (cause) {
-    await rm(temporary, { force: true })
+    await rm(temporary, { force: true }).catch(() => {})
+    refuseFullDisk(cause, path)
     if (!(cause instanceof Error && 'syscall' in cause)) throw cause
     throw new GradpromptError('unwritable-file', `${path} cannot be written`, {
       found: (cause as NodeJS.ErrnoException).code ?? String(cause),

@@ -28,6 +28,8 @@ export interface Tokenizer {
   readonly specialTokenIds: ReadonlySet<number>
   /** The model's Jinja template, if it has one. */
   readonly chatTemplate: string | undefined
+  /** Characters of the longest token, in the units of a text's `length`: no text of fewer tokens is longer than these times as many. */
+  readonly longestToken: number
   /** SHA-256, in hexadecimal, over everything that decides the ids. */
   readonly hash: string
   /**
@@ -80,6 +82,7 @@ function createTokenizer({ definition, specialIds, endTokenIds, cleansUpSpaces, 
   const byteLevel = definition.decoder !== null && hasStep(definition.decoder, 'ByteLevel')
   const byteFallback = definition.decoder !== null && hasStep(definition.decoder, 'ByteFallback')
   let hash: string | undefined
+  let longest: number | undefined
 
   return {
     vocabSize: pieces.length,
@@ -90,6 +93,11 @@ function createTokenizer({ definition, specialIds, endTokenIds, cleansUpSpaces, 
     unkTokenId: specialIds.unk,
     specialTokenIds,
     chatTemplate,
+    get longestToken() {
+      // Bytes are spelled by a character each, of which none has fewer than a text.
+      longest ??= pieces.reduce((most, piece = '') => Math.max(most, piece.length), 0)
+      return longest
+    },
     get hash() {
       hash ??= hashOf(definition)
       return hash

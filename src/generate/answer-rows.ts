@@ -1,10 +1,11 @@
 import { setImmediate } from 'node:timers/promises'
 import { GradpromptError } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
+import type { WrittenChoice } from './choices.js'
 import { type AnswerRow, FinishedRows } from './finished-rows.js'
 import { type InputRow, type RenderOptions, renderInput } from './input.js'
 import type { Generation, Generator } from './request.js'
-import { type GenerationSettings, generationRequest, type Room, tokenBudget } from './settings.js'
+import { type GenerationSettings, type Room, requestFor, tokenBudget } from './settings.js'
 
 export interface AnswerOptions {
   readonly generator: Generator
@@ -14,6 +15,8 @@ export interface AnswerOptions {
   /** By default 256, or what the context has left. */
   readonly maxNewTokens?: number | undefined
   readonly room: Room
+  /** The only answers that may be given. */
+  readonly choices?: readonly WrittenChoice[] | undefined
   readonly output: string
   /** Of everything that decides the answers: finished rows are taken over from a run with the same. */
   readonly fingerprint: string
@@ -88,11 +91,11 @@ export async function answerRows(rows: readonly InputRow[], options: AnswerOptio
 }
 
 function answer(row: InputRow, index: number, options: AnswerOptions, signal: AbortSignal): Promise<Generation> {
-  const { generator, tokenizer, render, settings, maxNewTokens, room } = options
+  const { generator, tokenizer, render, settings, maxNewTokens, room, choices } = options
   const { text, addSpecialTokens } = renderInput(tokenizer, row.input, render)
   const ids = tokenizer.encode(text, { addSpecialTokens })
-  const budget = tokenBudget(row.origin, ids.length, room, maxNewTokens)
-  return generator.generate({ ...generationRequest(ids, budget, settings, index), signal })
+  const asked = { origin: row.origin, tokenizer, room, choices }
+  return generator.generate({ ...requestFor(asked, text, ids, { settings, maxNewTokens, sample: index }), signal })
 }
 
 /** Refuses a row that cannot be answered; tokenises only those that could be too long. */

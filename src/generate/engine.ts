@@ -11,10 +11,11 @@ import { PrefixCache } from './prefix-cache.js'
 import type { WeightWidth } from './programs.js'
 import type { Generation, GenerationRequest, Generator } from './request.js'
 import { type Placement, Sequence } from './sequence.js'
+import { chooseWidth, type WeightChoice } from './width.js'
 
 export interface EngineOptions {
-  /** Width of the linear layers' weights; by default `stored`. */
-  readonly weights?: WeightWidth
+  /** Width of the linear layers' weights; by default `auto` (see `chooseWidth`). */
+  readonly weights?: WeightChoice
   /** Sequences under way at the same time, at most. */
   readonly batchSize?: number
   /** Soft prompts by name. Their keys and values are computed once. */
@@ -65,7 +66,13 @@ export class GenerationEngine implements Generator {
   readonly #weights: GenerationWeights
   readonly #options: EngineOptions
 
-  private constructor(model: LanguageModel, weights: GenerationWeights, options: EngineOptions) {
+  private constructor(
+    model: LanguageModel,
+    weights: GenerationWeights,
+    /** The width of the weights that are used. */
+    readonly width: WeightWidth,
+    options: EngineOptions,
+  ) {
     this.#model = model
     this.#weights = weights
     this.#options = options
@@ -86,8 +93,9 @@ export class GenerationEngine implements Generator {
 
   /** Opens the programs, so that the first answer is as fast as the others. @throws GradpromptError as compiling does, `invalid-option` */
   static async open(model: LanguageModel, options: EngineOptions = {}): Promise<GenerationEngine> {
+    const width = chooseWidth(options.weights ?? 'auto', model.memory)
     const fp32 = { prompts: model.weights, decoding: model.weights }
-    const engine = new GenerationEngine(model, options.weights === 'fp32' ? fp32 : await model.storedWeights(), options)
+    const engine = new GenerationEngine(model, width === 'fp32' ? fp32 : await model.storedWeights(), width, options)
     try {
       await engine.#lane(engine.#named(options.defaultPrompt)).prepare()
     } catch (error) {
@@ -241,8 +249,7 @@ export class GenerationEngine implements Generator {
     const known = this.#lanes.get(key)
     if (known) return known
     const acting = key === '' ? undefined : named.prompt
-    const { weights = 'stored', promptLookup } = this.#options
-    const guessing = promptLookup === false ? undefined : weights
+    const guessing = this.#options.promptLookup === false ? undefined : this.width
     const made = new Lane(this.#model, this.#prefixes, this.#programs, acting, this.#weights, guessing)
     this.#lanes.set(key, made)
     return made

@@ -1,7 +1,7 @@
 import { closeSync, ftruncateSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, refuseFullDisk, writeError, writing } from '../errors.js'
 import { synchronizeFolder, temporaryName } from '../store/atomic.js'
 
 const format = 'gradprompt-answers'
@@ -100,8 +100,8 @@ export class FinishedRows {
       }
       await rename(temporary, output)
     } catch (error) {
-      await rm(temporary, { force: true })
-      throw error
+      await rm(temporary, { force: true }).catch(() => {})
+      throw writeError(error, output)
     }
     await synchronizeFolder(dirname(output))
     await rm(this.path, { force: true })
@@ -113,7 +113,9 @@ export class FinishedRows {
 
   #append(line: string): Place {
     const bytes = Buffer.from(`${line}\n`)
-    for (let written = 0; written < bytes.length; ) written += writeSync(this.#file, bytes, written)
+    writing(this.path, () => {
+      for (let written = 0; written < bytes.length; ) written += writeSync(this.#file, bytes, written)
+    })
     const place = { offset: this.#end, length: bytes.length }
     this.#end += place.length
     return place
@@ -172,6 +174,7 @@ function openForAppending(path: string): number {
     mkdirSync(dirname(path), { recursive: true })
     return openSync(path, 'a+')
   } catch (cause) {
+    refuseFullDisk(cause, path)
     throw new GradpromptError('cannot-write', `cannot write ${path}`, {
       found: cause instanceof Error ? cause.message : String(cause),
       expected: 'a place for a file',

@@ -85,7 +85,11 @@ export async function readInput(path: string): Promise<InputRow[]> {
  * @throws GradpromptError `file-not-found`, `data-too-large`, `invalid-encoding`, `empty-data`, and `invalid-data` with the line
  */
 export async function readAsked(path: string): Promise<{ readonly origin: string; readonly value: unknown }[]> {
-  const text = await readText(path, await sizeOf(path))
+  return askedLines(await readText(path, await sizeOf(path)), path)
+}
+
+/** The same of a text. @throws GradpromptError `empty-data`, and `invalid-data` with the line */
+export function askedLines(text: string, path: string): { readonly origin: string; readonly value: unknown }[] {
   const rows = text.split('\n').flatMap((line, i) => {
     if (line.trim() === '') return []
     return [{ origin: `${path}:${i + 1}`, value: parseJson(line, path, i + 1) }]

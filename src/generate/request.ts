@@ -1,3 +1,5 @@
+import type { AnswerChoice } from './choices.js'
+
 /** What to generate from, and how. */
 export interface GenerationRequest {
   /** Prompt token ids (a soft prompt is not among them). */
@@ -19,6 +21,8 @@ export interface GenerationRequest {
   readonly logProbabilities?: boolean
   /** With `logProbabilities`: so many of the likeliest tokens in each place, with theirs. */
   readonly alternatives?: number
+  /** The answers that may be given: each token is chosen among those that some of them go on with. */
+  readonly choices?: readonly AnswerChoice[]
   /** Tokens that go on behind the answer. */
   readonly continuation?: Continuation
   /** A prompt of another name than the default one, registered with the engine. */

@@ -67,12 +67,15 @@ export class Sampler {
    *
    * @param logits [V]
    * @param ids the tokens so far, which a repetition penalty counts
+   * @param allowed the only tokens that it may be; by default all
    * @returns the token, and its log-probability under the distribution that no option has changed (NaN where it is not wanted), with
    *   those of the likeliest tokens
    */
-  choose(logits: Float32Array, ids: readonly number[]): Choice {
-    const scores = this.#penalty === 1 ? logits : penalised(logits, ids, this.#penalty)
-    const token = this.#temperature === 0 ? highest(scores) : this.#draw(scores)
+  choose(logits: Float32Array, ids: readonly number[], allowed?: readonly number[]): Choice {
+    const all = this.#penalty === 1 ? logits : penalised(logits, ids, this.#penalty)
+    const scores = allowed === undefined ? all : Float32Array.from(allowed, id => all[id]!)
+    const place = this.#temperature === 0 ? highest(scores) : this.#draw(scores)
+    const token = allowed === undefined ? place : allowed[place]!
     if (!this.#wantsLogProbability) return { token, logProbability: Number.NaN, alternatives: [] }
     const sum = logSumExp(logits)
     const likeliest = this.#alternatives === 0 ? [] : largest(relativeWeights(logits, 1), this.#alternatives)

@@ -1,6 +1,7 @@
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { logSumExp } from '../numbers.js'
 import type { BlockOwner } from './block-store.js'
+import { ChoiceCursor } from './choices.js'
 import type { PrefixNode } from './prefix-cache.js'
 import { type Guess, PromptLookup } from './prompt-lookup.js'
 import type { Alternative, ContinuationScore, Generation, GenerationRequest } from './request.js'
@@ -36,6 +37,8 @@ export class Sequence implements BlockOwner {
   readonly #logProbabilities: number[] = []
   readonly #alternatives: (readonly Alternative[])[] = []
   readonly #endTokenIds: ReadonlySet<number>
+  /** Where the answer is among those that may be given. */
+  readonly #choices: ChoiceCursor | undefined
   /** How the answer ended, while the tokens behind it are put in. */
   #ending: Ending | undefined
 
@@ -55,8 +58,11 @@ export class Sequence implements BlockOwner {
     // A soft token has no text.
     const words = request.ids.filter(id => id < tokenizer.vocabSize)
     const { texts, ids } = splitStops(request.stop ?? [], tokenizer)
-    this.#stream = new TextStream(tokenizer, words, texts, request.onText)
     this.#endTokenIds = new Set([...endTokenIds, ...(request.stopTokenIds ?? []), ...ids])
+    this.#choices = request.choices && new ChoiceCursor(request.choices, [...this.#endTokenIds])
+    // A choice is told as a whole: what it reads as need not be what its tokens do.
+    const onText = this.#choices === undefined ? request.onText : undefined
+    this.#stream = new TextStream(tokenizer, words, texts, onText)
   }
 
   /** Position of a token by its place among `ids`. */
@@ -71,10 +77,11 @@ export class Sequence implements BlockOwner {
    */
   needsLogits(ahead = 0): boolean {
     const { continuation } = this.request
-    if (continuation === undefined) return this.#sampler.needsLogits
+    const chooses = this.#sampler.needsLogits || this.#choices !== undefined
+    if (continuation === undefined) return chooses
     const unscored = continuation.ids.length - continuation.scored
     // An answer's end is not known before it is there: then its first logits may be those of a scored token.
-    if (this.#ending === undefined) return this.#sampler.needsLogits || unscored === 0
+    if (this.#ending === undefined) return chooses || unscored === 0
     const put = this.#ending.put + ahead
     return put >= unscored && put < continuation.ids.length
   }
@@ -92,7 +99,9 @@ export class Sequence implements BlockOwner {
       return continuation!.ids.slice(put, put + most).map(id => ({ id, chance: 1 }))
     }
     const left = maxNewTokens - (this.ids.length - this.promptLength)
-    return this.#lookup.guess(this.ids, Math.min(most, left - 1), worth)
+    const count = Math.min(most, left - 1)
+    if (this.#choices !== undefined) return this.#choices.certain(count).map(id => ({ id, chance: 1 }))
+    return this.#lookup.guess(this.ids, count, worth)
   }
 
   get aborted(): boolean {
@@ -111,14 +120,16 @@ export class Sequence implements BlockOwner {
     // Without an answer the continuation follows the prompt.
     if (this.request.maxNewTokens === 0) return this.#end('length', undefined, { likeliest, logits })
     const { token, logProbability, alternatives } = logits
-      ? this.#sampler.choose(logits, this.ids)
+      ? this.#sampler.choose(logits, this.ids, this.#choices?.allowed)
       : { token: likeliest, logProbability: Number.NaN, alternatives: [] }
     try {
       if (this.#endTokenIds.has(token)) return this.#end('stop', this.#stream.finish() ?? token, { likeliest, logits })
       this.ids.push(token)
       if (this.request.logProbabilities) this.#logProbabilities.push(logProbability)
       if (this.request.alternatives !== undefined) this.#alternatives.push(alternatives)
+      this.#choices?.take(token)
       const met = this.#stream.push(token)
+      if (this.#choices?.isEnd) return this.#end('stop')
       if (met !== undefined) return this.#end('stop', met)
       if (this.ids.length - this.promptLength < this.request.maxNewTokens) return false
       const late = this.#stream.finish()
@@ -148,7 +159,7 @@ export class Sequence implements BlockOwner {
       // Where the continuation has begun, logits may be wanted that were not asked for.
       if (ahead === guesses.length || this.ids.at(-1) !== guesses[ahead] || (this.#ending === undefined) !== answering) break
     }
-    if (answering) this.#lookup.settle(guesses.length, ahead)
+    if (answering && this.#choices === undefined) this.#lookup.settle(guesses.length, ahead)
     return ahead + 1
   }
 
@@ -203,7 +214,7 @@ export class Sequence implements BlockOwner {
         : undefined
     this.#settle.resolve({
       ids: this.ids.slice(this.promptLength, length),
-      text: this.#stream.text,
+      text: this.#choices?.choice?.text ?? this.#stream.text,
       finishReason,
       ...(stoppedBy === undefined ? {} : { stoppedBy }),
       ...(this.request.logProbabilities ? { logProbabilities: this.#logProbabilities } : {}),

@@ -1,12 +1,14 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import type { AnswerStops } from '../data/texts/answer-end.js'
 import { GradpromptError } from '../errors.js'
+import type { Tokenizer } from '../formats/tokenizer.js'
 import { randomGenerator, streams } from '../random.js'
+import { encodeChoices, tokensOfChoices, type WrittenChoice } from './choices.js'
 import type { GenerationRequest } from './request.js'
 
 /** How to generate, as a command line or an HTTP request says it: what is left out stays undefined. */
 export type GenerationSettings = {
-  readonly [Name in keyof Omit<GenerationRequest, 'ids' | 'maxNewTokens' | 'signal' | 'onText'>]:
+  readonly [Name in keyof Omit<GenerationRequest, 'ids' | 'maxNewTokens' | 'choices' | 'signal' | 'onText'>]:
     | GenerationRequest[Name]
     | undefined
 }
@@ -44,6 +46,46 @@ export function generationRequest(
 export function sampleSeed(seed: number, sample: number): number {
   // The seed is mixed by itself first: else sample 31 of a seed is sample 0 of the next.
   return sample === 0 ? seed : uniformInt(randomGenerator(seed, streams.sample, sample), 0, 2 ** 31 - 1)
+}
+
+/**
+ * A request for the answer to a text, with as many new tokens as it may have.
+ * @param asked what names it in messages, its room, and the answers that may be given
+ * @throws GradpromptError as `tokenBudget` does
+ */
+export function requestFor(
+  {
+    origin,
+    tokenizer,
+    room,
+    choices,
+  }: {
+    readonly origin: string
+    readonly tokenizer: Pick<Tokenizer, 'encode'>
+    readonly room: Room
+    readonly choices?: readonly WrittenChoice[] | undefined
+  },
+  text: string,
+  ids: readonly number[],
+  {
+    settings,
+    maxNewTokens,
+    usual = usualNewTokens,
+    sample = 0,
+  }: {
+    readonly settings: GenerationSettings
+    readonly maxNewTokens: number | undefined
+    readonly usual?: number
+    readonly sample?: number
+  },
+): GenerationRequest {
+  if (choices === undefined) {
+    const budget = tokenBudget(origin, ids.length, room, maxNewTokens, usual)
+    return generationRequest(ids, budget, settings, sample)
+  }
+  const encoded = encodeChoices(tokenizer, text, ids, choices)
+  const budget = tokenBudget(origin, encoded.ids.length, room, maxNewTokens, tokensOfChoices(encoded.choices))
+  return { ...generationRequest(encoded.ids, budget, settings, sample), choices: encoded.choices }
 }
 
 /** The positions of a model, and how many of them a soft prompt takes. */

@@ -1,12 +1,12 @@
-import { type FileHandle, open, readFile, stat } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { rotationOf } from '../../kernels/linear-integer.js'
-import { hashOf, touch, writeWhole } from '../program/cache.js'
+import { hashOf, readSealedText, touch, writeSealedText } from '../program/cache.js'
 import type { ExternalTensor, RowQuantizedTensor } from '../program/lower.js'
 import type { CompileOptions, WeightFile } from '../program/program.js'
 import { type CalibratedModel, type InputGroup, inputGroups } from './input-groups.js'
 import { balance, roundingOf, roundRows } from './round-rows.js'
-import { ALIGNMENT, writeBeside } from './weights/weight-file.js'
+import { ALIGNMENT, isWhole, writeBeside } from './weights/weight-file.js'
 
 /** Changes whenever the bytes that this file writes would. */
 const LAYOUT_VERSION = 2
@@ -36,10 +36,12 @@ export async function integerWeights(
   const name = `integer-${LAYOUT_VERSION}`
   const file = (suffix: string) => join(weights.folder, `${name}.${suffix}`)
   const known = async () => {
-    const entries = JSON.parse(await readFile(file('json'), 'utf8')) as Entry[]
-    return (await stat(file('bin'))).size === byteLength(entries) ? entries : undefined
+    const text = readSealedText(file('json'))
+    if (text === undefined) return undefined
+    const entries = JSON.parse(text) as Entry[]
+    return (await isWhole(file('bin'), byteLength(entries))) ? entries : undefined
   }
-  const entries = (await known().catch(() => undefined)) ?? (await write(model, options, name))
+  const entries = (await known()) ?? (await write(model, options, name))
   touch(weights.folder)
   return { ...weights, quantized: new Map(entries), hash: hashOf(weights.hash, entries) }
 }
@@ -65,7 +67,7 @@ async function write(model: CalibratedModel, options: IntegerOptions, name: stri
       }
     }
   })
-  writeWhole(join(weights.folder, `${name}.json`), Buffer.from(JSON.stringify(entries)))
+  writeSealedText(join(weights.folder, `${name}.json`), JSON.stringify(entries))
   return entries
 }
 

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { cacheFolder, hashOf, writeWhole } from './cache.js'
+import { cacheFolder, hashOf, hasProgram, writeProgram } from './cache.js'
 import { defaultDevice } from './devices.js'
 import { ModelBuilder } from './onnx.js'
 import { Session } from './session.js'
@@ -24,8 +24,8 @@ async function probe(): Promise<boolean> {
   builder.node('MatMulInteger', ['x', weight], ['y:out'])
   builder.output('y:out', 'int32', [1, 1])
   const model = builder.encode()
-  const path = join(cacheFolder(), 'programs', `${hashOf(model)}.onnx`)
-  writeWhole(path, model)
+  const path = join(cacheFolder(), 'programs', `${hashOf('byte products', model)}.onnx`)
+  if (!hasProgram(path)) writeProgram(path, model)
   const session = await Session.open(path, { device: defaultDevice, threads: 1, pack: true })
   try {
     const { y } = await session.run({ x: new Uint8Array(COLUMNS).fill(255) }, { x: [1, COLUMNS] })

@@ -1,11 +1,26 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { homedir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
+import { GradpromptError } from '../errors.js'
+import { isWholeProgram, sealedProgram, sealedText, unsealedText } from './seals.js'
 
 /**
  * The cache folder: dequantised weights (`models/<key>/weights.bin`) with the compiled programs that map them, and programs without
- * weights (`programs/<key>.onnx`). Everything in it can be made again; the least recently used goes when it grows past its limit.
+ * weights (`programs/<key>.onnx`). Everything in it can be made again; the least recently used goes when it grows past its limit. Every
+ * file carries a seal (`seals.ts`), and one that is not what was written is made anew, with a warning.
  */
 export function cacheFolder(): string {
   const { GRADPROMPT_CACHE, XDG_CACHE_HOME, LOCALAPPDATA } = process.env
@@ -27,15 +42,85 @@ export function hashOf(...parts: readonly unknown[]): string {
   return hash.digest('hex').slice(0, 32)
 }
 
-/** Writes a file as a whole: beside, then renamed. */
-export function writeWhole(path: string, data: Uint8Array): void {
-  mkdirSync(dirname(path), { recursive: true })
+/**
+ * Writes a file as a whole: beside, then renamed once it has reached the disk.
+ * @throws GradpromptError `cache-unwritable`, `disk-full`
+ */
+export function writeWhole(path: string, data: Uint8Array | string): void {
   const temporary = `${path}.${randomUUID()}.tmp`
   try {
-    writeFileSync(temporary, data)
+    mkdirSync(dirname(path), { recursive: true })
+    const file = openSync(temporary, 'wx')
+    try {
+      writeFileSync(file, data)
+      fsyncSync(file)
+    } finally {
+      closeSync(file)
+    }
     renameSync(temporary, path)
   } catch (error) {
     rmSync(temporary, { force: true })
+    throw unwritable(error)
+  }
+}
+
+/** The typed error of a file that cannot be written to the cache. */
+export function unwritable(error: unknown): unknown {
+  const { code, message } = error as NodeJS.ErrnoException
+  if (error instanceof GradpromptError || code === undefined) return error
+  const isFull = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG'
+  return new GradpromptError(
+    isFull ? 'disk-full' : 'cache-unwritable',
+    'What was computed cannot be written to the cache folder',
+    {
+      found: message,
+      expected: `a folder that can be written: ${cacheFolder()}`,
+      hint: `${isFull ? 'free some space, or name' : 'name'} another folder with GRADPROMPT_CACHE`,
+      exitCode: 1,
+      cause: error,
+    },
+  )
+}
+
+/** Says that a file of the cache was not what had been written, and is made anew. It is a warning of the process, `cache-damaged`. */
+export function tellDamage(path: string, reason: string): void {
+  const place = path.startsWith(cacheFolder()) ? path.slice(cacheFolder().length + 1) : basename(path)
+  process.emitWarning(`${place} in the cache was damaged (${reason}); it is made anew`, {
+    type: 'GradpromptWarning',
+    code: 'cache-damaged',
+  })
+}
+
+/** Whether a compiled program stands there as it was written; what does not is told, and to be made anew. */
+export function hasProgram(path: string): boolean {
+  const bytes = contentOf(path)
+  if (bytes === undefined) return false
+  if (isWholeProgram(bytes)) return true
+  tellDamage(path, 'its bytes are not those that were written')
+  return false
+}
+
+/** @throws GradpromptError `cache-unwritable`, `disk-full` */
+export const writeProgram = (path: string, model: Uint8Array): void => writeWhole(path, sealedProgram(model))
+
+/** A text as it was written; undefined where there is none, or where it is damaged, which is told. */
+export function readSealedText(path: string): string | undefined {
+  const bytes = contentOf(path)
+  if (bytes === undefined) return undefined
+  const text = unsealedText(bytes.toString('utf8'))
+  if (text === undefined) tellDamage(path, 'its text is not what was written')
+  return text
+}
+
+/** @throws GradpromptError `cache-unwritable`, `disk-full` */
+export const writeSealedText = (path: string, text: string): void => writeWhole(path, sealedText(text))
+
+function contentOf(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
     throw error
   }
 }

@@ -1,10 +1,9 @@
-import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type * as tf from '@tensorflow/tfjs'
 import { disposedError, GradpromptError } from '../errors.js'
 import { elementCount } from '../numbers.js'
-import { cacheFolder, hashOf, touch, trimCache, writeWhole } from './cache.js'
+import { cacheFolder, hashOf, hasProgram, touch, trimCache, writeProgram } from './cache.js'
 import { type Device, defaultDevice, deviceProfile } from './devices.js'
 import type { ExternalTensor, QuantizedTensor } from './lower.js'
 import { type Dimensions, type DimensionValues, type Size, SizeExpression } from './operations/sizes.js'
@@ -54,6 +53,9 @@ export interface CompileOptions {
 }
 
 export type ProgramInput = TypedArray | { readonly data: TypedArray; readonly shape: readonly number[] }
+
+/** Changes whenever files of programs would be written in another way. */
+const SEALED = 1
 
 const ELEMENT = { float32: Float32Array, int32: Int32Array, bool: Uint8Array } as const
 
@@ -106,7 +108,7 @@ export class Program<Inputs extends string = string, Outputs extends string = st
     for (const [name, sizes] of shapes) assertDeclared(spec, name, sizes)
     const folder = spec.weights?.folder ?? join(cacheFolder(), 'programs')
     let path = programPath(folder, spec, device)
-    const cached = path !== undefined && existsSync(path)
+    const cached = path !== undefined && hasProgram(path)
     if (!cached) {
       // The compiler and TF.js are loaded only when there is something to compile.
       const { traceGraph } = await import('./graph.js')
@@ -123,9 +125,10 @@ export class Program<Inputs extends string = string, Outputs extends string = st
         placeholders,
         spec.weights?.quantized,
       )
-      path ??= join(folder, `${hashOf(model)}.onnx`)
-      if (!existsSync(path)) {
-        writeWhole(path, model)
+      const isNew = path !== undefined
+      path ??= join(folder, `${hashOf(SEALED, model)}.onnx`)
+      if (isNew || !hasProgram(path)) {
+        writeProgram(path, model)
         trimCache([path])
       }
     }
@@ -307,7 +310,7 @@ function assertDeclared(spec: ProgramSpec, name: string, sizes: readonly Size[])
 /** Where a program stands in the cache; undefined where only its graph tells. */
 function programPath(folder: string, { name, inputs, dims, weights, origin }: ProgramSpec, device: Device): string | undefined {
   const key = origin && cacheKey(origin)
-  return key && join(folder, `${hashOf(name, key, inputs, dims, device, weights?.hash ?? null)}.onnx`)
+  return key && join(folder, `${hashOf(SEALED, name, key, inputs, dims, device, weights?.hash ?? null)}.onnx`)
 }
 
 /** All cores that this process may use, or `GRADPROMPT_THREADS`. */

@@ -1,13 +1,16 @@
 import { randomInt, randomUUID } from 'node:crypto'
 import type { AnswerStops } from '../data/texts/answer-end.js'
+import { GradpromptError } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
+import { writtenChoices } from '../generate/choices.js'
 import { type Frame, framed } from '../generate/framing.js'
 import { renderInput } from '../generate/input.js'
 import type { Generation, GenerationRequest, Generator } from '../generate/request.js'
-import { generationRequest, tokenBudget, withEnds } from '../generate/settings.js'
+import { generationRequest, requestFor, withEnds } from '../generate/settings.js'
 import { ApiProblem } from './problem.js'
 import { type ChatBody, type CompletionBody, settingsOf } from './requests.js'
 import { chatFormat, type Envelope, type ResponseFormat, textFormat, type Usage } from './responses.js'
+import { longText, type TokenizingThread } from './tokenizing.js'
 
 /** A model as clients name it: the base model, or a soft prompt on it. */
 export interface ServedModel {
@@ -17,7 +20,7 @@ export interface ServedModel {
   readonly numVirtualTokens: number
   /** Reads what texts to it hold; by default the backend's. */
   readonly tokenizer?: Pick<Tokenizer, 'encode'>
-  /** Words that a search has found: every text stands in their template. */
+  /** The template that it was learned or found in: what is asked stands in it. */
   readonly frame?: Frame
   /** What ends an answer under its prompt. */
   readonly ends?: AnswerStops
@@ -26,15 +29,23 @@ export interface ServedModel {
 /** What answers requests. */
 export interface Backend {
   readonly generator: Generator
-  readonly tokenizer: Pick<Tokenizer, 'encode' | 'applyChatTemplate' | 'token' | 'tokenBytes'>
+  readonly tokenizer: Pick<Tokenizer, 'encode' | 'applyChatTemplate' | 'token' | 'tokenBytes' | 'longestToken'>
+  /** Tokenises what is long without holding up the others; by default `tokenizer` does. */
+  readonly encodeLong?: TokenizingThread['encode']
   readonly contextLength: number
   readonly vocabSize: number
   readonly models: readonly ServedModel[]
+  /** The arithmetic: `fp32` is exact. */
+  readonly weights: string
   /** Tells apart answers of other weights or versions. */
   readonly fingerprint: string
   /** Of a chat request that does not say how many; a completion has 16, as in the API. */
   readonly maxNewTokens: number
+  /** Answers that are computed or wait for it, more are refused. Default 512. */
+  readonly mostPending?: number
 }
+
+export const usualPending = 512
 
 /** Where the answer to one HTTP request goes. */
 export interface Reply {
@@ -52,12 +63,19 @@ export interface Job {
   readonly samples: number
   readonly stream: boolean
   readonly includeUsage: boolean
+  /** What was taken for granted about what is asked. */
+  readonly notice?: string | undefined
 }
 
 const usualCompletionTokens = 16
 
 /** @throws ApiProblem `model_not_found`; GradpromptError as the chat template does, `context-exceeded` */
-export function chatJob(backend: Backend, body: ChatBody): Job {
+export async function chatJob(backend: Backend, body: ChatBody): Promise<Job> {
+  refuseUnanswerable(backend, body.n ?? 1)
+  refuseTooLong(
+    backend,
+    body.messages.map(({ content }) => content.length),
+  )
   const messages = body.messages.map(({ role, ...fields }) => ({ ...fields, role: role === 'developer' ? 'system' : role }))
   const { enable_thinking, reasoning_effort, chat_template_kwargs } = body
   const variables = {
@@ -66,35 +84,48 @@ export function chatJob(backend: Backend, body: ChatBody): Job {
     ...chat_template_kwargs,
   }
   const { frame } = modelNamed(backend, body.model)
-  const input = frame === undefined ? { messages, variables } : framed({ messages }, frame, 'the request')
+  const notices: string[] = []
+  const announce = ({ message }: { readonly message: string }) => notices.push(message)
+  const input = frame === undefined ? { messages, variables } : framed({ messages }, frame, 'the request', announce)
   const { text, addSpecialTokens } = renderInput(backend.tokenizer, input, { variables })
-  const ids = tokenizerOf(backend, body).encode(text, { addSpecialTokens })
+  const ids = await encoded(backend, body, text, addSpecialTokens)
   const wanted = body.max_completion_tokens ?? body.max_tokens
-  return job(backend, body, chatFormat, [ids], {
+  return job(backend, body, chatFormat, [{ text, ids }], {
     wanted,
     usual: backend.maxNewTokens,
     logProbabilities: body.logprobs === true,
     alternatives: body.top_logprobs ?? 0,
+    notice: notices[0],
   })
 }
 
 /** @throws ApiProblem `model_not_found`, `invalid_value`; GradpromptError `context-exceeded` */
-export function completionJob(backend: Backend, body: CompletionBody): Job {
-  const { prompt } = body
-  const several = typeof prompt === 'string' ? [prompt] : isIds(prompt) ? [prompt] : prompt
-  const tokenizer = tokenizerOf(backend, body)
+export async function completionJob(backend: Backend, body: CompletionBody): Promise<Job> {
+  const several = askedIn(body)
+  refuseUnanswerable(backend, several.length * (body.n ?? 1))
+  for (const one of several) if (typeof one === 'string') refuseTooLong(backend, [one.length])
   const { frame } = modelNamed(backend, body.model)
-  const prompts = several.map(one => {
-    if (frame === undefined) return typeof one === 'string' ? tokenizer.encode(one) : one
-    if (typeof one !== 'string')
+  const notices: string[] = []
+  const announce = ({ message }: { readonly message: string }) => notices.push(message)
+  const asked = async (one: Asked): Promise<AskedText> => {
+    if (Array.isArray(one)) {
+      if (frame?.always !== true) return { text: '', ids: one }
       throw new ApiProblem(400, 'invalid_value', 'prompt: this model takes texts, which stand in a template, and no tokens', {
         param: 'prompt',
       })
-    const { text, addSpecialTokens } = renderInput(backend.tokenizer, framed(one, frame, 'the request'))
-    return tokenizer.encode(text, { addSpecialTokens })
-  })
+    }
+    if (frame !== undefined) {
+      const { text, addSpecialTokens } = renderInput(backend.tokenizer, framed(one, frame, 'the request', announce))
+      refuseTooLong(backend, [text.length])
+      return { text, ids: await encoded(backend, body, text, addSpecialTokens) }
+    }
+    if (typeof one === 'string') return { text: one, ids: await encoded(backend, body, one) }
+    throw new ApiProblem(400, 'invalid_value', 'columns: this model has no template for them', { param: 'columns' })
+  }
+  const prompts: AskedText[] = []
+  for (const one of several) prompts.push(await asked(one))
   for (const ids of several) {
-    const outside = typeof ids === 'string' ? undefined : ids.find(id => id >= backend.vocabSize)
+    const outside = Array.isArray(ids) ? ids.find(id => id >= backend.vocabSize) : undefined
     if (outside !== undefined)
       throw new ApiProblem(400, 'invalid_value', `prompt: there is no token ${outside}`, { param: 'prompt' })
   }
@@ -104,31 +135,100 @@ export function completionJob(backend: Backend, body: CompletionBody): Job {
     usual: usualCompletionTokens,
     logProbabilities: body.logprobs !== undefined,
     alternatives: body.logprobs ?? 0,
+    notice: notices[0],
   })
 }
 
-const tokenizerOf = (backend: Backend, { model }: { readonly model: string }) =>
-  modelNamed(backend, model).tokenizer ?? backend.tokenizer
+/** What a long text is tokenised by holds up nobody else, where the model reads it as the backend does. */
+async function encoded(
+  backend: Backend,
+  { model }: { readonly model: string },
+  text: string,
+  addSpecialTokens = true,
+): Promise<readonly number[]> {
+  const { tokenizer = backend.tokenizer } = modelNamed(backend, model)
+  if (text.length < longText || tokenizer !== backend.tokenizer || backend.encodeLong === undefined)
+    return tokenizer.encode(text, { addSpecialTokens })
+  return backend.encodeLong(text, { addSpecialTokens })
+}
 
-const isIds = (prompt: Exclude<CompletionBody['prompt'], string>): prompt is number[] => typeof prompt[0] === 'number'
+/** Characters that tokens are reckoned to have at least, where a vocabulary has none that is longer. */
+const fewCharacters = 16
+
+/**
+ * What cannot fit is refused by its length alone, before it is tokenised: no token has more characters than the longest.
+ * @throws GradpromptError `context-exceeded`
+ */
+function refuseTooLong({ tokenizer, contextLength }: Backend, lengths: readonly number[]): void {
+  const length = lengths.reduce((a, b) => a + b, 0)
+  const most = contextLength * Math.max(fewCharacters, tokenizer.longestToken)
+  if (length <= most) return
+  throw new GradpromptError('context-exceeded', "the prompt does not fit into the model's context", {
+    found: `${length} characters`,
+    expected: `at most ${contextLength} tokens, which have no more than ${most} characters`,
+    hint: 'shorten the prompt',
+  })
+}
+
+/** @throws ApiProblem `invalid_value` for more answers than there is ever room for */
+function refuseUnanswerable({ mostPending = usualPending }: Backend, answers: number): void {
+  if (answers <= mostPending) return
+  const text = `n: ${answers} answers to one request; this server computes at most ${mostPending} at a time`
+  throw new ApiProblem(400, 'invalid_value', text, { param: 'n' })
+}
+
+/** A text, token ids, or columns of a template. */
+type Asked = string | number[] | Readonly<Record<string, unknown>>
+
+function askedIn({ prompt, columns }: CompletionBody): readonly Asked[] {
+  if (columns !== undefined) return Array.isArray(columns) ? columns : [columns]
+  if (prompt === undefined) return []
+  return typeof prompt === 'string' ? [prompt] : isIds(prompt) ? [prompt] : prompt
+}
+
+/** What the model goes on with; of tokens that were given the text is not known. */
+interface AskedText {
+  readonly text: string
+  readonly ids: readonly number[]
+}
+
+const isIds = (prompt: Exclude<CompletionBody['prompt'], string | undefined>): prompt is number[] => typeof prompt[0] === 'number'
 
 function job(
   backend: Backend,
   body: ChatBody | CompletionBody,
   format: ResponseFormat,
-  prompts: readonly (readonly number[])[],
-  { wanted, usual, ...scores }: { wanted: number | undefined; usual: number; logProbabilities: boolean; alternatives: number },
+  prompts: readonly AskedText[],
+  {
+    wanted,
+    usual,
+    notice,
+    ...scores
+  }: {
+    wanted: number | undefined
+    usual: number
+    notice: string | undefined
+    logProbabilities: boolean
+    alternatives: number
+  },
 ): Job {
   const model = modelNamed(backend, body.model)
   const samples = body.n ?? 1
-  const settings = withEnds(settingsOf(body, { prompt: model.prompt, seed: randomInt(2 ** 31), ...scores }), model.ends)
+  const isRun = model.prompt !== undefined || model.frame !== undefined
+  const own = settingsOf(body, { prompt: model.prompt, isRun, seed: randomInt(2 ** 31), ...scores })
+  const settings = withEnds(own, model.ends)
   const room = { contextLength: backend.contextLength, numVirtualTokens: model.numVirtualTokens }
-  const requests = prompts.flatMap((ids, i) => {
-    const budget = tokenBudget('the prompt', ids.length, room, wanted, usual)
-    return Array.from({ length: samples }, (_, j) => generationRequest(ids, budget, settings, i * samples + j))
+  const choices = writtenChoices(body.guided_choice, model.frame?.answer)
+  const asked = { origin: 'the prompt', tokenizer: model.tokenizer ?? backend.tokenizer, room, choices }
+  const requests = prompts.flatMap(({ text, ids }, i) => {
+    const first = requestFor(asked, text, ids, { settings, maxNewTokens: wanted, usual })
+    return Array.from({ length: samples }, (_, j) => ({
+      ...first,
+      ...generationRequest(first.ids, first.maxNewTokens, settings, i * samples + j),
+    }))
   })
   const { stream = false, stream_options } = body
-  return { model: model.id, format, requests, samples, stream, includeUsage: stream_options?.include_usage === true }
+  return { model: model.id, format, requests, samples, stream, includeUsage: stream_options?.include_usage === true, notice }
 }
 
 export function modelNamed({ models }: Backend, id: string): ServedModel {

@@ -10,6 +10,7 @@ import {
   modelNamed,
   type Reply,
   type ServedModel,
+  usualPending,
 } from './completions.js'
 import { isLoopback } from './loopback.js'
 import { ApiProblem, problemOf } from './problem.js'
@@ -27,8 +28,6 @@ export interface ServerOptions extends Backend {
   readonly token?: string | undefined
   /** Of a request, in bytes. Default 8 MiB. */
   readonly bodyLimit?: number
-  /** Answers that are computed or wait for it, more are refused. Default 512. */
-  readonly mostPending?: number
   /** Hears of each request when it has ended. */
   readonly onRequest?: (request: ServedRequest) => void
 }
@@ -41,6 +40,8 @@ export interface ServedRequest {
   readonly seconds: number
   readonly model?: string
   readonly usage?: Usage
+  /** What was taken for granted about what is asked; said once of each model. */
+  readonly notice?: string
   /** What went wrong, where that is not the client's mistake. */
   readonly error?: string
 }
@@ -50,6 +51,8 @@ export interface ServerState {
   stopping: boolean
   /** Generations under way. */
   pending: number
+  /** What was said of each model, which is said in the log once. */
+  readonly said: Set<string>
 }
 
 /** One request and its response. */
@@ -58,6 +61,7 @@ export class Exchange {
   #usage: Usage | undefined
   #model: string | undefined
   #error: string | undefined
+  #notice: string | undefined
 
   readonly #options: ServerOptions
   readonly #state: ServerState
@@ -77,8 +81,7 @@ export class Exchange {
     this.#request = request
     this.#response = response
     this.#controller = controller
-    const path = (request.url ?? '/').split('?', 1)[0]!
-    this.#path = path.length > 1 ? path.replace(/\/+$/, '') : path
+    this.#path = withoutSlashes((request.url ?? '/').split('?', 1)[0]!)
   }
 
   /** Answers, whatever happens. */
@@ -110,6 +113,7 @@ export class Exchange {
       seconds: (performance.now() - started) / 1000,
       ...(this.#model !== undefined && { model: this.#model }),
       ...(this.#usage !== undefined && { usage: this.#usage }),
+      ...(this.#notice !== undefined && { notice: this.#notice }),
       ...(this.#error !== undefined && { error: this.#error }),
     })
   }
@@ -120,6 +124,11 @@ export class Exchange {
     const { headers } = this.#request
     if (this.#state.stopping)
       throw new ApiProblem(503, 'stopping', 'the server is stopping', { headers: { connection: 'close' } })
+    const names = this.#request.rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host')
+    if (names.length > 1)
+      throw new ApiProblem(400, 'several_hosts', 'the request names several hosts: send one Host header', {
+        headers: { connection: 'close' },
+      })
     const asked = (headers.host ?? '').replace(/:\d+$/, '').toLowerCase()
     if (isLoopback(host) && asked !== host.toLowerCase() && !isLoopback(asked))
       throw new ApiProblem(403, 'forbidden_host', 'this server answers to names of this machine only')
@@ -154,7 +163,7 @@ export class Exchange {
 
   #models(): void {
     this.#requireMethod('GET')
-    this.#json({ object: 'list', data: this.#options.models.map(describeModel) })
+    this.#json({ object: 'list', data: this.#options.models.map(model => describeModel(model, this.#options.weights)) })
   }
 
   #modelInfo(name: string): void {
@@ -165,18 +174,20 @@ export class Exchange {
     } catch {
       // Then no model is called so.
     }
-    this.#json(describeModel(modelNamed(this.#options, id)))
+    this.#json(describeModel(modelNamed(this.#options, id), this.#options.weights))
   }
 
-  async #generate(jobOf: (body: unknown) => Job): Promise<void> {
+  async #generate(jobOf: (body: unknown) => Promise<Job>): Promise<void> {
     this.#requireMethod('POST')
     const state = this.#state
     const options = this.#options
     const response = this.#response
     const controller = this.#controller
-    const job = jobOf(await this.#body())
+    const job = await jobOf(await this.#body())
+    controller.signal.throwIfAborted()
     this.#model = job.model
-    const { mostPending = 512 } = options
+    if (job.notice !== undefined) this.#announce(job.model, job.notice)
+    const { mostPending = usualPending } = options
     if (state.pending + job.requests.length > mostPending) {
       throw new ApiProblem(
         429,
@@ -195,6 +206,16 @@ export class Exchange {
       state.pending -= job.requests.length
     }
     if (job.stream && !controller.signal.aborted) response.end()
+  }
+
+  /** Every response that it is true of says so; the log hears it once. */
+  #announce(model: string, notice: string): void {
+    // A header carries no other characters.
+    this.#response.setHeader('x-gradprompt-notice', notice.replaceAll(/[^\x20-\x7e]/g, '?'))
+    const key = `${model} ${notice}`
+    if (this.#state.said.has(key)) return
+    this.#state.said.add(key)
+    this.#notice = notice
   }
 
   #requireMethod(method: 'GET' | 'POST'): void {
@@ -276,10 +297,20 @@ function discard(request: IncomingMessage): void {
   })
 }
 
+/** A path without the slashes at its end, in time that grows with its length alone. */
+function withoutSlashes(path: string): string {
+  let end = path.length
+  while (end > 1 && path[end - 1] === '/') end--
+  return path.slice(0, end)
+}
+
 const stopping = () => new ApiProblem(503, 'stopping', 'the server is stopping')
 
 const digest = (text: string) => createHash('sha256').update(text).digest()
 
 const started = Math.floor(Date.now() / 1000)
 
-const describeModel = ({ id }: ServedModel) => ({ id, object: 'model', created: started, owned_by: 'gradprompt' })
+const describeModel = ({ id }: ServedModel, weights: string) => ({
+  ...{ id, object: 'model', created: started, owned_by: 'gradprompt' },
+  weights,
+})

@@ -8,6 +8,7 @@ import { ApiProblem } from './problem.js'
 const mostChoices = 128
 const mostPrompts = 256
 const mostStops = 16
+const mostGuided = 1000
 /** As in OpenAI's chat API. */
 const mostAlternatives = 20
 
@@ -27,6 +28,8 @@ const common = {
   top_k: count.optional(),
   min_p: z.number().min(0).max(1).optional(),
   repetition_penalty: z.number().gt(0).max(10).optional(),
+  /** The only answers that may be given. */
+  guided_choice: z.array(z.string().min(1).max(1000)).min(1).max(mostGuided).optional(),
   stop_token_ids: z.array(z.int().min(0)).max(mostStops).optional(),
 }
 
@@ -51,14 +54,26 @@ const chatSchema = z.object({
   reasoning_effort: z.string().optional(),
 })
 
-const tokenIds = z.array(z.int().min(0)).min(1)
+const columnValues = z.record(z.string(), z.unknown())
+
+/** Looked at as a whole: there may be millions. */
+const tokenIds = z.custom<number[]>(
+  value => Array.isArray(value) && value.length > 0 && value.every(id => Number.isInteger(id) && id >= 0),
+  'a list of token ids',
+)
 
 const completionSchema = z.object({
   ...common,
-  prompt: z.union(
-    [z.string(), tokenIds, z.array(z.string()).min(1).max(mostPrompts), z.array(tokenIds).min(1).max(mostPrompts)],
-    `a text, a list of token ids, or a list of at most ${mostPrompts} of either`,
-  ),
+  prompt: z
+    .union(
+      [z.string(), tokenIds, z.array(z.string()).min(1).max(mostPrompts), z.array(tokenIds).min(1).max(mostPrompts)],
+      `a text, a list of token ids, or a list of at most ${mostPrompts} of either`,
+    )
+    .optional(),
+  /** Not OpenAI's: in the place of a prompt, values for the columns of the template that the model was learned with. */
+  columns: z
+    .union([columnValues, z.array(columnValues).min(1).max(mostPrompts)], `an object, or a list of at most ${mostPrompts}`)
+    .optional(),
   max_tokens: count.optional(),
   /** The log-probability of each token, with those of so many of the likeliest in its place. */
   logprobs: z.int().min(0).max(mostAlternatives).optional(),
@@ -108,11 +123,21 @@ export function parseChat(body: unknown): ChatBody {
 }
 
 /** @throws ApiProblem 400 that names the field */
-export const parseCompletion = (body: unknown): CompletionBody => parse(completionSchema, body)
+export function parseCompletion(body: unknown): CompletionBody {
+  const completion = parse(completionSchema, body)
+  const { prompt, columns } = completion
+  if (prompt === undefined && columns === undefined)
+    throw new ApiProblem(400, 'missing_required_parameter', 'prompt is missing', { param: 'prompt' })
+  if (prompt !== undefined && columns !== undefined)
+    throw new ApiProblem(400, 'invalid_value', 'columns: takes the place of prompt, and both are given', { param: 'columns' })
+  return completion
+}
 
 function parse<Schema extends z.ZodObject>(schema: Schema, body: unknown): z.infer<Schema> {
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     throw new ApiProblem(400, 'invalid_body', 'the body must be a JSON object')
+  if (countValues(body, mostValues) > mostValues)
+    throw new ApiProblem(400, 'invalid_body', `the body holds more than ${mostValues} texts, lists and objects`)
   const known = Object.keys(schema.shape)
   const given: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(body)) {
@@ -132,6 +157,22 @@ function parse<Schema extends z.ZodObject>(schema: Schema, body: unknown): z.inf
   throw new ApiProblem(400, 'invalid_value', `${param}: ${message}`, { param })
 }
 
+/** What a schema looks at one by one, numbers left out: that takes far longer than reading them. */
+const mostValues = 20_000
+
+function countValues(value: unknown, most: number): number {
+  let count = 0
+  const waiting: object[] = [[value]]
+  for (let next = waiting.pop(); next !== undefined && count <= most; next = waiting.pop()) {
+    for (const each of Array.isArray(next) ? next : Object.values(next)) {
+      if (typeof each === 'number') continue
+      count++
+      if (typeof each === 'object' && each !== null) waiting.push(each)
+    }
+  }
+  return count
+}
+
 function unknownField(name: string, known: readonly string[]): ApiProblem {
   const hint = didYouMean(name, known)
   const text = `there is no field ${JSON.stringify(name.slice(0, 80))}${hint === undefined ? '' : `; ${hint}`}`
@@ -139,20 +180,23 @@ function unknownField(name: string, known: readonly string[]): ApiProblem {
 }
 
 /**
- * How to generate. As in the API, text is sampled at temperature 1 unless the request says otherwise.
+ * How to generate. As in the API, text is sampled at temperature 1 unless the request says otherwise; what was learned or found answers
+ * greedily unless it is asked to sample.
  * @param seed for a request without one
  */
 export function settingsOf(
   body: Omit<z.infer<z.ZodObject<typeof common>>, 'model'>,
   {
     prompt,
+    isRun,
     seed,
     logProbabilities,
     alternatives,
-  }: { prompt: string | undefined; seed: number; logProbabilities: boolean; alternatives: number },
+  }: { prompt: string | undefined; isRun: boolean; seed: number; logProbabilities: boolean; alternatives: number },
 ): GenerationSettings {
+  const samples = (body.top_p ?? 1) < 1 || body.top_k !== undefined || (body.min_p ?? 0) > 0
   return {
-    temperature: body.temperature ?? 1,
+    temperature: body.temperature ?? (isRun && !samples ? 0 : 1),
     topK: body.top_k,
     topP: body.top_p,
     minP: body.min_p,

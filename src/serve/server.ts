@@ -1,10 +1,14 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import { GradpromptError } from '../errors.js'
 import { Exchange, type ServerOptions } from './exchange.js'
 
 export type { ServedRequest, ServerOptions } from './exchange.js'
+
+const mostConnections = 1024
+/** Above this, connections on which nothing is asked make room for others. */
+const connectionsThatStay = 768
 
 export interface RunningServer {
   readonly port: number
@@ -26,13 +30,14 @@ export interface RunningServer {
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { host = '127.0.0.1', port } = options
   const active = new Map<Promise<void>, AbortController>()
-  const state = { stopping: false, pending: 0 }
+  const state = { stopping: false, pending: 0, said: new Set<string>() }
   const server = createServer({ requestTimeout: 60_000, headersTimeout: 20_000, keepAliveTimeout: 5000 }, (request, response) => {
     const controller = new AbortController()
     const running = new Exchange(options, state, request, response, controller).run().finally(() => active.delete(running))
     active.set(running, controller)
   })
-  server.maxConnections = 1024
+  server.maxConnections = mostConnections
+  makeRoom(server, connectionsThatStay)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => reject(cannotListen(host, port, cause)))
     server.listen(port, host, resolve)
@@ -64,6 +69,29 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     },
   }
   return running
+}
+
+/**
+ * Connections that nobody answers on are closed, the oldest first, when there are more than so many: whoever opens them and sends nothing
+ * keeps nobody else out.
+ */
+function makeRoom(server: Server, most: number): void {
+  const answered = new WeakMap<Socket, number>()
+  const open = new Set<Socket>()
+  server.on('request', ({ socket }, response) => {
+    answered.set(socket, (answered.get(socket) ?? 0) + 1)
+    response.once('close', () => answered.set(socket, answered.get(socket)! - 1))
+  })
+  server.on('connection', socket => {
+    open.add(socket)
+    socket.once('close', () => open.delete(socket))
+    for (const idle of open) {
+      if (open.size <= most) break
+      if (idle === socket || (answered.get(idle) ?? 0) > 0) continue
+      open.delete(idle)
+      idle.destroy()
+    }
+  })
 }
 
 function cannotListen(host: string, port: number, cause: NodeJS.ErrnoException): GradpromptError {

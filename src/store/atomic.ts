@@ -1,5 +1,6 @@
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { writeError } from '../errors.js'
 
 const suffix = '.tmp'
 let written = 0
@@ -19,6 +20,7 @@ export function temporaryOwner(name: string): number | undefined {
 /**
  * Puts a complete text file at `path` or leaves what was there: it is written beside and reaches the disk before it gets the
  * name. Killed at any moment, a reader sees the old bytes or the new ones.
+ * @throws GradpromptError `disk-full`, `cannot-write`
  */
 export async function replaceText(path: string, text: string): Promise<void> {
   const temporary = temporaryName(path)
@@ -32,8 +34,8 @@ export async function replaceText(path: string, text: string): Promise<void> {
     }
     await rename(temporary, path)
   } catch (error) {
-    await rm(temporary, { force: true })
-    throw error
+    await rm(temporary, { force: true }).catch(() => {})
+    throw writeError(error, path)
   }
   await synchronizeFolder(dirname(path))
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, writeError } from '../errors.js'
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js'
 import { synchronizeFolder } from './atomic.js'
 
@@ -51,7 +51,10 @@ export class CheckpointStore {
       ...(bestStep !== undefined && { bestStep: String(bestStep) }),
       state: JSON.stringify(state) ?? 'null',
     }
-    await mkdir(this.folder, { recursive: true })
+    // The run's own folder is not made anew: somebody has deleted it.
+    await mkdir(this.folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw writeError(error, this.folder)
+    })
     await writeSafetensors(this.path(step), copies, { ...header, sha256: digest(header, copies) })
     // Before older ones go.
     await synchronizeFolder(this.folder)

@@ -1,5 +1,6 @@
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, writeSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { GradpromptError, writing } from '../errors.js'
 import { replaceText } from './atomic.js'
 
 /** A line of `events.jsonl`. `step` counts from 1; an event without one belongs to the step before it. */
@@ -31,9 +32,16 @@ export class EventLog {
     this.path = path
   }
 
+  /** @throws GradpromptError `run-deleted` when somebody has removed the log, `disk-full`, `cannot-write` */
   append(event: RunEvent): void {
-    this.#file ??= openSync(this.path, 'a')
-    writeSync(this.#file, `${JSON.stringify(event)}\n`)
+    writing(this.path, () => {
+      this.#file ??= openSync(this.path, 'a')
+      // What is written to a file without a name is lost.
+      if (fstatSync(this.#file).nlink === 0) throw deleted(this.path)
+      const bytes = Buffer.from(`${JSON.stringify(event)}\n`)
+      // A disk that has room for a part takes that, and refuses the rest.
+      for (let written = 0; written < bytes.length; ) written += writeSync(this.#file, bytes, written)
+    })
   }
 
   /** All events in order; a torn or broken line is left out. Empty when there is no file. */
@@ -65,6 +73,14 @@ export class EventLog {
     this.#file = undefined
   }
 }
+
+const deleted = (path: string) =>
+  new GradpromptError('run-deleted', 'the folder of the run was deleted while it ran', {
+    found: `no ${path} any more`,
+    expected: 'the folder stays until the run has ended',
+    hint: 'begin the run anew',
+    exitCode: 1,
+  })
 
 function parseEvent(line: string): StoredEvent | undefined {
   try {

@@ -61,6 +61,12 @@ function refuseIfHeld(path: string, content: string): void {
   })
 }
 
+/** The process that holds the lock at `path`, when there is one and it still lives. */
+export async function lockHolder(path: string): Promise<number | undefined> {
+  const content = await contentOf(path)
+  return content === undefined ? undefined : holderOf(content)
+}
+
 /** The process that holds a lock, when it still lives. */
 function holderOf(content: string): number | undefined {
   let owner: unknown

@@ -1,10 +1,10 @@
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, refuseFullDisk } from '../errors.js'
 import { isTemporary, replaceText } from './atomic.js'
 import { type Checkpoint, CheckpointStore } from './checkpoints.js'
 import { EventLog, type RunEvent, type StoredEvent } from './events.js'
-import { acquireLock, type Lock } from './lock.js'
+import { acquireLock, type Lock, lockHolder } from './lock.js'
 
 const configName = 'config.yaml'
 const detailsName = 'run.json'
@@ -110,6 +110,11 @@ export class Run {
     await replaceText(join(this.folder, resultName), `${JSON.stringify(result, null, 2)}\n`)
   }
 
+  /** The process that writes here, when one does. */
+  writer(): Promise<number | undefined> {
+    return lockHolder(join(this.folder, lockName))
+  }
+
   /** Undefined when the run has not ended. */
   readResult(): Promise<unknown> {
     return readJson(join(this.folder, resultName))
@@ -205,8 +210,12 @@ export async function openRun(folder: string, { write = false }: { write?: boole
   }
   const lock = write ? await acquireLock(join(folder, lockName)) : undefined
   try {
-    const { parse } = await import('yaml')
-    const config = parseText(configPath, await readText(configPath), text => parse(text, { maxAliasCount: 100 }))
+    const { parseYaml } = await import('../config/yaml.js')
+    const config = parseText(configPath, await readText(configPath), text => {
+      const parsed = parseYaml(text)
+      if ('problem' in parsed) throw new Error(parsed.problem.message)
+      return parsed.value
+    })
     if (typeof config !== 'object' || config === null || Array.isArray(config)) {
       throw new GradpromptError('run-corrupt', `${configPath} does not hold a config`)
     }
@@ -308,6 +317,7 @@ const exists = (path: string): Promise<boolean> =>
 function asUserError(error: unknown, folder: string): unknown {
   const { code } = error as NodeJS.ErrnoException
   if (error instanceof GradpromptError || code === undefined) return error
+  refuseFullDisk(error, folder)
   return new GradpromptError('cannot-write', `a run cannot be written to ${folder}`, {
     found: code === 'ENOTDIR' || code === 'EEXIST' ? 'a file where a folder is needed' : (error as Error).message,
     expected: 'a folder that can be made and written',

@@ -90,6 +90,37 @@ describe('inputs', () => {
     expect(await problemOf(generate({ model, inputs: [{ text: 'x' }], ...settings }))).toMatchObject({ code: 'invalid-data' })
   })
 
+  test('a text stands in the only column of the template; one that has the template around it stays', async () => {
+    const texts = ['the wine', 'the wine -', { prompt: 'the wine' }, { text: 'the wine' }]
+    const ids = idsOf(await generate({ model, prompt: run, inputs: texts, ...settings }))
+    expect(ids).toEqual(Array(4).fill(ids[0]))
+    const [raw] = await generate({ model, prompt: run, inputs: ['the wine'], ...settings, raw: true })
+    expect(raw!.ids).not.toEqual(ids[0])
+    expect(raw).toMatchObject({ weights: 'fp32' })
+    const template = 'on {text} of'
+    const said: string[] = []
+    const onWarning = ({ code }: { code: string }) => void said.push(code)
+    const begun = { model, prompt: run, template, inputs: ['on the wine', 'the wine'], ...settings, onWarning }
+    const [first, second] = idsOf(await generate(begun))
+    expect(first).toEqual(second)
+    expect(said).toEqual(['completed-text'])
+    const two = generate({ model, prompt: run, template: '{text} {more} -', inputs: ['the wine'], ...settings })
+    expect(await problemOf(two)).toMatchObject({ code: 'no-place-for-text', expected: 'a value for each of text, more' })
+  })
+
+  test('columns in the command: by name, as an object, from standard input', async () => {
+    const common = ['generate', '--prompt', run.folder, '--max-new-tokens', '4', '--threads', '1', '--json']
+    const [wanted] = await generate({ model, prompt: run, inputs: [{ text: 'the wine' }], ...settings })
+    for (const given of ['text=the wine', '{"text": "the wine"}']) {
+      const { lines } = await command([...common, '--columns', given])
+      expect(lines.at(-1)).toMatchObject({ ids: wanted!.ids, weights: 'fp32' })
+    }
+    const output = join(folder, 'piped.jsonl')
+    const piped = [...common, '--input', '-', '--output', output]
+    const { code } = await command([...piped, '--columns', 'text=review'], { input: 'review,id\nthe wine,7\n' })
+    expect([code, JSON.parse(readFileSync(output, 'utf8')).ids]).toEqual([0, wanted!.ids])
+  })
+
   test('a data file, whose answers are those of its rows; an output that is there stays', async () => {
     const [input, output] = [join(folder, 'questions.tsv'), join(folder, 'answers.jsonl')]
     writeFileSync(input, 'text\tlabel\nthe wine\t0\nit stone\t1\n')
@@ -120,8 +151,12 @@ describe('what a search has found', () => {
       { role: 'user', content: 'the wine' },
       { role: 'assistant', content: 'of' },
     ]
-    const several = generate({ model, prompt: found, inputs: [{ messages }], ...settings })
-    expect(await problemOf(several)).toMatchObject({ code: 'no-place-for-text' })
+    const said: string[] = []
+    const onWarning = ({ code }: { code: string }) => void said.push(code)
+    const inputs = [{ messages }, { messages }]
+    const several = await generate({ model, prompt: found, inputs, ...settings, onWarning })
+    expect(idsOf(several)).toEqual([wanted, wanted])
+    expect(said).toEqual(['last-message'])
   })
 
   test('is served as a model of its own', async () => {
@@ -134,6 +169,41 @@ describe('what a search has found', () => {
     const chat = await client.chat.completions.create({ ...request, messages: [{ role: 'user', content: 'the wine' }] })
     expect(chat.choices[0]!.message.content!.trim()).toBe(wanted.trim())
     await expect(client.completions.create({ ...request, prompt: [1, 2] as never })).rejects.toThrow('takes texts')
+  })
+})
+
+describe('a run that is served', () => {
+  test('takes the last message, a text and columns in its template, greedily, and says what it has taken', async () => {
+    const notices: (string | undefined)[] = []
+    await using server = await serve({
+      ...{ model, prompts: { run }, port: 0, weights: 'fp32' as const },
+      onRequest: ({ notice }) => notices.push(notice),
+    })
+    const client = new OpenAI({ baseURL: server.url, apiKey: 'none', maxRetries: 0 })
+    const [wanted] = await generate({ model, prompt: run, inputs: [{ text: 'the wine' }], ...settings })
+    const messages = [
+      { role: 'system' as const, content: 'Be kind.' },
+      { role: 'user' as const, content: 'the wine' },
+    ]
+    for (let i = 0; i < 2; i++) {
+      const asked = client.chat.completions.create({ model: 'run', messages, max_tokens: 4 })
+      const { data, response } = await asked.withResponse()
+      expect(data.choices[0]!.message.content).toBe(wanted!.text)
+      expect(response.headers.get('x-gradprompt-notice')).toContain('last message of the user')
+    }
+    const ofColumns = { model: 'run', columns: { text: 'the wine' }, max_tokens: 4 } as never
+    const texts = [await client.completions.create({ model: 'run', prompt: 'the wine', max_tokens: 4 })]
+    texts.push((await client.completions.create(ofColumns)) as never)
+    expect(texts.map(({ choices }) => choices[0]!.text)).toEqual([wanted!.text, wanted!.text])
+    expect(notices.map(notice => notice !== undefined)).toEqual([true, false, false, false])
+    const list = (await client.models.list()).data
+    expect(list.map(({ id, ...about }) => [id, (about as { weights?: string }).weights])).toEqual([
+      [model.name, 'fp32'],
+      ['run', 'fp32'],
+    ])
+    await expect(client.completions.create({ ...(ofColumns as object), model: model.name } as never)).rejects.toThrow(
+      'no template',
+    )
   })
 })
 

@@ -17,6 +17,7 @@ test('what the package exports', () => {
     'listRuns',
     'loadModel',
     'nearestTokens',
+    'predict',
     'readRun',
     'resume',
     'resumeSearch',

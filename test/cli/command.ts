@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { openSync } from 'node:fs'
 import { resolve } from 'node:path'
 
 export const program = resolve('dist/src/cli/main.js')
@@ -16,6 +17,10 @@ export type Line = { readonly event: string; readonly step?: number } & Record<s
 export interface CommandOptions {
   readonly cwd?: string
   readonly env?: Readonly<Record<string, string>>
+  /** What stands on its standard input. */
+  readonly input?: string
+  /** A file that standard output goes to, instead of being heard. */
+  readonly stdout?: string
   /** Hears of the process when there is one. */
   readonly onStart?: (child: ChildProcess) => void
   /** Hears of each line of JSON as it comes. */
@@ -23,22 +28,27 @@ export interface CommandOptions {
 }
 
 /** Runs the built command line to its end. */
-export function command(args: readonly string[], { cwd, env, onStart, onLine }: CommandOptions = {}): Promise<Outcome> {
+export function command(
+  args: readonly string[],
+  { cwd, env, input, stdout: file, onStart, onLine }: CommandOptions = {},
+): Promise<Outcome> {
   return new Promise((done, fail) => {
+    const output = file === undefined ? 'pipe' : openSync(file, 'w')
     const child = spawn(process.execPath, [program, ...args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [input === undefined ? 'ignore' : 'pipe', output, 'pipe'],
       env: { ...process.env, NO_COLOR: '1', ...env },
       ...(cwd !== undefined && { cwd }),
     })
     onStart?.(child)
+    child.stdin?.end(input)
     let [stdout, stderr, rest] = ['', '', '']
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       stdout += text
       const whole = (rest + text).split('\n')
       rest = whole.pop()!
       if (onLine !== undefined) for (const line of whole) onLine(JSON.parse(line) as Line, child)
     })
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       stderr += text
     })
     child.on('error', fail)

@@ -198,7 +198,7 @@ describe('a finished run', () => {
     expect((await once()).stdout).toMatch(/4 rows on llama-gqa, [\d.]+ rows\/s \[95 %/)
     const { stdout } = await once()
     expect(stdout).toMatch(/4 rows on llama-gqa \[95 %/)
-    expect(stdout).toContain('0 tokens generated with stored weights, 4 rows from before')
+    expect(stdout).toContain('0 tokens generated in exact arithmetic (fp32), 4 rows from before')
   })
 
   test('needs rows, which a part set aside is not', async () => {

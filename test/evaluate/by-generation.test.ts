@@ -34,7 +34,7 @@ test('rows that are finished are not done again, even when the last line was tor
   const open = await RowResultFile.open(path)
   const first = await evaluateByGeneration({ ...films, model, results: open })
   open.close()
-  expect(first).toMatchObject({ task: 'classification', rows: 12, resumed: 0, unextracted: [], weights: 'stored' })
+  expect(first).toMatchObject({ task: 'classification', rows: 12, resumed: 0, unextracted: [], weights: 'fp32' })
   expect(first.metrics.accuracy!.value).toBeGreaterThan(0.4)
   expect(first.results[0]!.prompt).toMatch(/Sentiment: (negative|positive)\n\nReview: /)
 

@@ -22,10 +22,9 @@ describe('the command line', () => {
     return serveRequest(argument, options)
   }
 
-  test('a text alone: greedy, weights as stored', async () => {
+  test('a text alone: greedy, and the arithmetic is decided by what fits', async () => {
     expect(await generate('Hi')).toEqual({
-      source: { text: 'Hi' },
-      weights: 'stored',
+      source: { asked: 'Hi' },
       promptLookup: true,
       variables: {},
       settings: { temperature: 0, seed: 13 },
@@ -98,7 +97,7 @@ describe('the command line', () => {
 
   test('serve: loopback, a new token each time, prompts by their names', () => {
     const first = serve('runs/a', '--prompt', 'tone=runs/b', '--prompt', 'runs/c=d/prompt.safetensors')
-    expect(first).toMatchObject({ host: '127.0.0.1', port: 8080, weights: 'stored', maxNewTokens: 512 })
+    expect(first).toMatchObject({ host: '127.0.0.1', port: 8080, weights: undefined, maxNewTokens: 512 })
     expect(first.prompts).toEqual([{ path: 'runs/a' }, { name: 'tone', path: 'runs/b' }, { path: 'runs/c=d/prompt.safetensors' }])
     expect(first.token).toMatch(/^[\w-]{32}$/)
     expect(serve().token).not.toBe(first.token)

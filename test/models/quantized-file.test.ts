@@ -8,11 +8,12 @@ import { packIntegers, quantizedBytes, quantizedWeights } from '../../src/model/
 import { hashOf } from '../../src/program/cache.js'
 import type { BlockQuantizedTensor, ExternalTensor } from '../../src/program/lower.js'
 import { Program, type WeightFile } from '../../src/program/program.js'
+import { sealedLength } from '../../src/program/seals.js'
 import { difference, random } from '../support/numbers.js'
 import { float32, opened, productOf, wholeNumbers } from './support/quantized.js'
 
 describe('the file of quantised weights', () => {
-  const inFolder = ({ folder }: WeightFile) => readdirSync(folder).filter(file => file.startsWith('quantized-'))
+  const inFolder = ({ folder }: WeightFile) => readdirSync(folder).filter(file => /^quantized-.*\.bin$/.test(file))
   const beside = ({ folder }: WeightFile) => readdirSync(dirname(folder)).filter(file => file.endsWith('.tmp'))
 
   test('is whole or absent: a write that fails leaves nothing, a file that was cut is written again', async () => {
@@ -31,7 +32,7 @@ describe('the file of quantised weights', () => {
     expect(seen).toEqual([...seen].sort((a, b) => a - b))
     const path = join(weights.folder, inFolder(weights)[0]!)
     const whole = readFileSync(path)
-    expect(whole.length).toBe(quantizedBytes(checkpoint))
+    expect(whole.length).toBe(sealedLength(quantizedBytes(checkpoint)))
 
     const { ino } = statSync(path)
     await quantizedWeights(checkpoint, weights, { exact: true })

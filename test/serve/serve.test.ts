@@ -22,7 +22,7 @@ describe('the openai client', () => {
       id: expect.stringMatching(/^chatcmpl-/),
       object: 'chat.completion',
       model: 'base',
-      system_fingerprint: 'stored-0123',
+      system_fingerprint: 'fp32-0123',
       choices: [
         {
           index: 0,

@@ -12,6 +12,7 @@ import type { Choice, Evaluation, Metrics } from '../../evaluate/score.js'
 import type { OwnScorer } from '../../evaluate/scorer.js'
 import type { OwnTask } from '../../evaluate/tasks/index.js'
 import type { WeightWidth } from '../../generate/programs.js'
+import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
 import type { PromptGiven } from '../../sources/open.js'
@@ -81,8 +82,8 @@ export interface EvaluateOptions extends ModelSettings {
   readonly maxNewTokens?: number | undefined
   /** 0 (the default): greedy. */
   readonly temperature?: number | undefined
-  /** Of generated answers; by default `stored`. */
-  readonly weights?: WeightWidth | undefined
+  /** Of generated answers; by default `auto`, under what was tuned or found the arithmetic of that. */
+  readonly weights?: WeightChoice | undefined
   /** A file for each row's result. Rows with generated answers that stand in it are not done again. */
   readonly rows?: string | undefined
   /** A file for a page of it all. */
@@ -112,6 +113,8 @@ export interface EvaluateResult extends Evaluation {
   readonly model: string
   /** The file, or `rows in memory`. */
   readonly data: string
+  /** The arithmetic: `fp32` is exact. */
+  readonly weights: WeightWidth
   /** What was scored: `tuned`, `found prompt`, `base model`, or that with an instruction. */
   readonly condition: string
   /** With a label set, where answers were scored by their likelihood. */

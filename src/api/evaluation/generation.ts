@@ -3,6 +3,7 @@ import { takeRows } from '../../data/memory-rows.js'
 import { evaluateByGeneration } from '../../evaluate/by-generation.js'
 import { RowResultFile } from '../../evaluate/row-results.js'
 import { loadScorer, type Scorer } from '../../evaluate/scorer.js'
+import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { EvaluateOptions } from './evaluate.js'
 import { endOf, type Scored, type Subject } from './subject.js'
@@ -10,7 +11,8 @@ import { endOf, type Scored, type Subject } from './subject.js'
 /** Answers that are generated, read by rules and scored; a row that is finished is not done again. */
 export async function byGeneration(model: LanguageModel, subject: Subject, options: EvaluateOptions): Promise<Scored> {
   const { source, data, template, answer, columns, labels, instruction, seed, batchSize, paths } = subject
-  const { examples, shots, scorer, task, maxNewTokens, temperature, weights, limit, signal } = options
+  const { examples, shots, scorer, task, maxNewTokens, temperature, limit, signal } = options
+  const weights = options.weights ?? learnedIn(subject)
   // A benchmark says itself where its answers end.
   const isLearned = typeof subject.answerEnd === 'object' || options.answerEnd !== undefined
   using results = paths.rows === undefined ? undefined : await RowResultFile.open(paths.rows)
@@ -33,6 +35,7 @@ export async function byGeneration(model: LanguageModel, subject: Subject, optio
       condition: source.kind === 'vectors' ? 'tuned' : source.kind === 'found' ? 'found prompt' : 'base model',
       metrics,
       rows,
+      weights: width,
       results: evaluated.results,
       seconds,
       rowsPerSecond: (rows - resumed) / Math.max(seconds, 1e-6),
@@ -44,6 +47,10 @@ export async function byGeneration(model: LanguageModel, subject: Subject, optio
     generated: { task: name, conventions, filters, weights: width, generatedTokens, resumed },
   }
 }
+
+/** The arithmetic in which a prompt was tuned, or found; elsewhere what fits decides. */
+const learnedIn = ({ source, config }: Subject): WeightChoice =>
+  source.kind === 'vectors' ? 'fp32' : source.kind === 'found' ? (config?.search?.weights ?? 'fp32') : 'auto'
 
 /** A function is told apart from what it was at another time by its text. */
 async function scorerOf(given: NonNullable<EvaluateOptions['scorer']>): Promise<Scorer> {

@@ -3,7 +3,7 @@ import type { DataRecord } from '../../data/readers/records.js'
 import { RowBuilder } from '../../data/rows/rows.js'
 import { limitRecords } from '../../data/split.js'
 import { sideOf } from '../../data/task.js'
-import { answerEndNotices } from '../../data/texts/answer-end.js'
+import { type AnswerEnd, answerEndNotices } from '../../data/texts/answer-end.js'
 import { decideLabels, type LabelSet } from '../../data/texts/labels.js'
 import type { Preferences } from '../../data/texts/preferences.js'
 import { fillPrompt } from '../../data/texts/prompt-place.js'
@@ -66,6 +66,7 @@ export async function byLikelihood(model: LanguageModel, subject: Subject, optio
   return {
     result: {
       condition: conditionOf(subject),
+      weights: 'fp32',
       ...summary(main.scored),
       ...(labels && { predictions: predictionsOf(rows, main) }),
       results: main.results,
@@ -111,6 +112,32 @@ interface ScoredCondition {
   readonly seconds: number
 }
 
+/** Makes the rows that are scored under a prompt. */
+export function rowBuilderOf(
+  { tokenizer, config }: LanguageModel,
+  prompt: ActivePrompt | undefined,
+  {
+    truncate = false,
+    ...task
+  }: {
+    readonly template: Template
+    readonly answer: string
+    readonly labels: LabelSet | undefined
+    /** What ends an answer. */
+    readonly end: AnswerEnd | undefined
+    readonly truncate?: boolean | undefined
+  } & ReturnType<typeof sideOf>,
+): RowBuilder {
+  return new RowBuilder(tokenizer, {
+    ...task,
+    contextLength: config.maxPositionEmbeddings,
+    numVirtualTokens: prompt?.method.placement(prompt.config, config).numVirtualTokens ?? 0,
+    truncate,
+    tasks: prompt?.method.tasks?.(prompt.config),
+    soft: softVocabulary(prompt?.config, config),
+  })
+}
+
 async function score(
   { model, answer, labels, records, places, subject, options }: Rows,
   condition: {
@@ -123,18 +150,9 @@ async function score(
   const { source, config, seed, batchSize } = subject
   const { prompt, template, truncate, what } = condition
   const end = endOf(subject, subject.template!, model.tokenizer)
-  const builder = new RowBuilder(model.tokenizer, {
-    template,
-    answer,
-    labels,
-    contextLength: model.config.maxPositionEmbeddings,
-    numVirtualTokens: prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0,
-    truncate: truncate ?? config?.train?.truncate ?? false,
-    tasks: prompt?.method.tasks?.(prompt.config),
-    ...sideOf({ answer, ...preferencesOf(subject, options) }),
-    soft: softVocabulary(prompt?.config, model.config),
-    end,
-  })
+  const side = sideOf({ answer, ...preferencesOf(subject, options) })
+  const texts = { template, answer, labels, end, ...side }
+  const builder = rowBuilderOf(model, prompt, { ...texts, truncate: truncate ?? config?.train?.truncate })
   if (what === 'rows' && options.onWarning !== undefined) {
     const answerEnd = typeof subject.answerEnd === 'string' ? subject.answerEnd : 'none'
     for (const warning of answerEndNotices({ answerEnd }, end, builder.overlap)) options.onWarning(warning)
@@ -173,7 +191,7 @@ const told = (template: Template, instruction: string | undefined) =>
   instruction === undefined ? template : prependInstruction(template, instruction)
 
 /** The unconditional likelihood is that after an empty text. */
-const calibrationOf = ({ choose, calibrate }: EvaluateOptions, { config }: Subject) =>
+export const calibrationOf = ({ choose, calibrate }: Pick<EvaluateOptions, 'choose' | 'calibrate'>, { config }: Subject) =>
   choose === undefined ? (calibrate ?? config?.evaluate.calibrate) : choose === 'unconditional' ? '' : false
 
 /** The instruction that a run's own control had. */

@@ -26,6 +26,7 @@ export async function byReasoning(model: LanguageModel, subject: Subject, option
   return {
     result: {
       condition: 'found prompt',
+      weights: config.search.weights!,
       ...summary(judged),
       results,
       ...(first && {

@@ -132,7 +132,7 @@ export async function recordsOf(
 
 /** @throws GradpromptError `missing-option` */
 export function missing(option: 'model' | 'template' | 'answer'): never {
-  throw new GradpromptError('missing-option', `evaluate needs ${option === 'answer' ? 'an answer' : `a ${option}`}`, {
+  throw new GradpromptError('missing-option', `there is no ${option} to go by`, {
     found: 'none, and no run to take it from',
     hint:
       option === 'template' ? 'for example template: "Review: {text}\\nSentiment:"' : `give ${option}, or a run as the prompt`,

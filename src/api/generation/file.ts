@@ -2,32 +2,39 @@ import { createHash } from 'node:crypto'
 import { mkdir, readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { installedVersion } from '../../code-identity.js'
+import { columnsGiven } from '../../data/columns-given.js'
 import { readRecords } from '../../data/read.js'
+import { openInput } from '../../data/readers/input.js'
+import { jsonLinesReader } from '../../data/readers/json.js'
+import { isObject } from '../../data/readers/json-text.js'
 import { originOf } from '../../data/readers/records.js'
-import { GradpromptError } from '../../errors.js'
+import { readStandardInput, standardInput } from '../../data/record-stream.js'
+import { GradpromptError, refuseFullDisk } from '../../errors.js'
 import { answerRows } from '../../generate/answer-rows.js'
+import { writtenChoices } from '../../generate/choices.js'
 import { framed } from '../../generate/framing.js'
-import { type InputRow, readAsked } from '../../generate/input.js'
+import { askedLines, type InputRow, readAsked } from '../../generate/input.js'
 import { acquireLock, type Lock } from '../../store/lock.js'
-import { type GeneratedFile, type GenerateFileOptions, openAnswering, sourceOf } from './generate.js'
+import { type GeneratedFile, type GenerateFileOptions, once, openAnswering, sourceOf } from './generate.js'
 
 /** The rows of a file, answered into another: `generate.toFile`. */
 
 /** @throws GradpromptError as `generate.toFile` says */
 export async function answerFile(options: GenerateFileOptions): Promise<GeneratedFile> {
-  const { input, output, maxNewTokens, signal, onProgress } = options
+  const { output, maxNewTokens, signal, onProgress } = options
   await refuseExisting(output)
   // Mistakes in the rows are told before a model is loaded.
   const given = await sourceOf(options)
-  const rows = (await askedIn(options)).map(
-    ({ origin, value }): InputRow => ({ origin, input: framed(value, given.frame, origin) }),
-  )
+  const announce = once(options.onWarning)
+  const { bytes, asked } = await askedIn(options)
+  const rows = asked.map(({ origin, value }): InputRow => ({ origin, input: framed(value, given.frame, origin, announce) }))
   await using _ = await lockOutput(output)
   await using opened = await openAnswering(options, given)
   const { engine, model, weights, prompt, settings, render } = opened
   const { active, frame } = prompt
-  const hash = createHash('sha256').update(await readFile(input))
-  const decisive = { model: model.hash, weights, frame, method: active?.config, settings, maxNewTokens, render, version }
+  const hash = createHash('sha256').update(bytes)
+  const choices = writtenChoices(options.choices, frame.answer)
+  const decisive = { model: model.hash, weights, frame, method: active?.config, settings, maxNewTokens, render, choices, version }
   hash.update(JSON.stringify(decisive))
   for (const [name, data] of active?.parameters ?? [])
     hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
@@ -39,13 +46,14 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
     settings,
     maxNewTokens,
     room: prompt.room,
+    choices,
     output,
     fingerprint: hash.digest('hex'),
     onProgress: (done, total) => onProgress?.(done, total, 'rows'),
     ...(signal && { signal }),
   })
   const seconds = (performance.now() - started) / 1000
-  return { output, rows: rows.length, resumed, tokens, seconds, model: model.name }
+  return { output, rows: rows.length, resumed, tokens, seconds, model: model.name, weights }
 }
 
 interface Asked {
@@ -53,12 +61,37 @@ interface Asked {
   readonly value: unknown
 }
 
-/** JSON lines are read as they are; another data file is rows of columns. */
-async function askedIn({ input }: GenerateFileOptions): Promise<Asked[]> {
-  if (/\.(jsonl|ndjson)$/i.test(input) || !/\.(tsv|csv|json|parquet)$/i.test(input)) return readAsked(input)
-  const { records } = await readRecords(input)
-  return records.map((record, i) => ({ origin: originOf(record, i), value: record }))
+interface AskedFile {
+  readonly bytes: Uint8Array
+  readonly asked: readonly Asked[]
 }
+
+/** JSON lines are read as they are; another data file is rows of columns. */
+async function askedIn({ input, columns }: GenerateFileOptions): Promise<AskedFile> {
+  const given = input === standardInput ? await readStandardInput() : undefined
+  const { names, meant } = columnsGiven(columns)
+  const isLines =
+    given === undefined
+      ? /\.(jsonl|ndjson)$/i.test(input) || !/\.(tsv|csv|json|parquet)$/i.test(input)
+      : given.reader === jsonLinesReader
+  const lines = async () =>
+    given === undefined ? readAsked(input) : askedLines(await (await openInput(given)).text(), given.name)
+  const rows = async () => {
+    const { records } = await readRecords(given ?? input, { columns: names, format: given?.reader })
+    return records.map((record, i) => ({ origin: originOf(record, i), value: record }))
+  }
+  const asked = isLines ? await lines() : await rows()
+  const bytes = given?.bytes ?? (await readFile(input))
+  const renamed = ({ origin, value }: Asked) => ({
+    origin,
+    value: isObject(value) ? { ...value, ...meantIn(value, meant) } : value,
+  })
+  return { bytes, asked: Object.keys(meant).length === 0 ? asked : asked.map(renamed) }
+}
+
+/** The columns of a template, under whose names the data have them. */
+const meantIn = (row: Readonly<Record<string, unknown>>, meant: Readonly<Record<string, string>>) =>
+  Object.fromEntries(Object.entries(meant).flatMap(([name, column]) => (Object.hasOwn(row, column) ? [[name, row[column]]] : [])))
 
 /** Versions whose answers to the same request may differ. */
 const version = installedVersion('onnxruntime-node')
@@ -79,6 +112,7 @@ async function lockOutput(output: string): Promise<Lock> {
     return await acquireLock(`${output}.lock`)
   } catch (cause) {
     if (cause instanceof GradpromptError) throw cause
+    refuseFullDisk(cause, output)
     throw new GradpromptError('cannot-write', `cannot write ${output}`, {
       found: cause instanceof Error ? cause.message : String(cause),
       expected: 'a place for a file',

@@ -1,10 +1,14 @@
 import { defaultSeed, type OptionNames, refuseUnknown } from '../../config/call-options.js'
+import type { ColumnsGiven } from '../../data/columns-given.js'
+import type { DataNotice } from '../../data/readers/reader.js'
 import type { Template } from '../../data/texts/template.js'
 import { GradpromptError } from '../../errors.js'
-import { type AskedInput, type Frame, framed } from '../../generate/framing.js'
+import { writtenChoices } from '../../generate/choices.js'
+import { type AskedInput, type Frame, framed, noFrame } from '../../generate/framing.js'
 import { type GenerationInput, type RenderOptions, renderInput } from '../../generate/input.js'
+import type { WeightWidth } from '../../generate/programs.js'
 import type { Generation, GenerationRequest } from '../../generate/request.js'
-import { type GenerationSettings, generationRequest, tokenBudget, withEnds } from '../../generate/settings.js'
+import { type GenerationSettings, requestFor, withEnds } from '../../generate/settings.js'
 import { openPrompt, type PromptGiven, type PromptSource } from '../../sources/open.js'
 import { loadPromptMethod, promptTask } from '../../sources/prompt.js'
 import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './opening.js'
@@ -15,8 +19,9 @@ type Sampling = Omit<GenerationSettings, 'prompt' | 'continuation'>
 
 export interface AnswerOptions extends EngineSettings, Partial<Sampling>, Omit<RenderOptions, 'chat'> {
   /**
-   * A run of either kind, its folder, a prompt file, a PEFT adapter's folder, or rows of vectors: answer under it. What a search has
-   * found stands in the template that it was found in, so each input fills that template's column, or columns.
+   * A run of either kind, its folder, a prompt file, a PEFT adapter's folder, or rows of vectors: answer under it. Inputs stand in the
+   * template that it was learned or found in: columns by their names, a text as the only column. A text that has the template around it
+   * already stays as it is.
    */
   readonly prompt?: PromptGiven
   /** Of a prompt of several tasks: which of them; by default what they share. */
@@ -30,11 +35,20 @@ export interface AnswerOptions extends EngineSettings, Partial<Sampling>, Omit<R
    * plain text. By default only with `system`.
    */
   readonly chat?: boolean | 'auto' | undefined
-  /** By default 256, or what the context has left. */
+  /** Texts stand as they are, and not in the template of the prompt; words that a search has found stand in theirs all the same. */
+  readonly raw?: boolean | undefined
+  /**
+   * The only answers that may be given. Each token is the likeliest (or drawn) among those that some of them go on with, so that an answer
+   * is made in a few steps; the likeliest of them as a whole is what `predict` finds. Under a run they stand in its `answer`.
+   */
+  readonly choices?: readonly string[] | undefined
+  /** By default 256, or what the context has left; with `choices` as many as these need. */
   readonly maxNewTokens?: number | undefined
   readonly signal?: AbortSignal | undefined
-  /** Called once with the model's short name, when the first answer can begin. */
-  readonly onOpened?: ((model: string) => void) | undefined
+  /** Hears once of what was taken for granted about the inputs. */
+  readonly onWarning?: ((warning: DataNotice) => void) | undefined
+  /** Called once with the model's short name and the arithmetic, when the first answer can begin. */
+  readonly onOpened?: ((model: string, weights: WeightWidth) => void) | undefined
   /** Hears of weights that are written to the cache, in percent, and of rows of a file that are done. */
   readonly onProgress?: ((done: number, total: number, what: string) => void) | undefined
 }
@@ -43,14 +57,21 @@ export interface GenerateOptions extends AnswerOptions {
   /** Texts to go on with, conversations, or rows of columns for the template. */
   readonly inputs: readonly (string | GenerationInput | object)[]
   /** Called with each answer as it is finished. */
-  readonly onAnswer?: ((answer: Generation, index: number) => void) | undefined
+  readonly onAnswer?: ((answer: GeneratedAnswer, index: number) => void) | undefined
 }
 
 export interface GenerateFileOptions extends AnswerOptions {
-  /** A file of rows: JSON lines of `prompt` or `messages`, or any data file with the template's columns. */
+  /** A file of rows, or `-`, standard input: JSON lines of `prompt` or `messages`, or any data file with the template's columns. */
   readonly input: string
+  /** Names of the columns of a file without a header, or for a column of the template the one of the data: `{ text: 'review' }`. */
+  readonly columns?: ColumnsGiven | undefined
   /** Where their answers go, in the same order: JSON lines, each with `ids`. Finished rows stand in `OUTPUT.partial` until all are. */
   readonly output: string
+}
+
+/** An answer, and the arithmetic that it was written in: `fp32` is exact. */
+export interface GeneratedAnswer extends Generation {
+  readonly weights: WeightWidth
 }
 
 /** A piece of an answer, as soon as it is known; the last of each answer brings the whole of it. */
@@ -58,7 +79,7 @@ export interface GeneratedPiece {
   /** Which of the inputs it answers, from 0. */
   readonly index: number
   readonly text: string
-  readonly answer?: Generation
+  readonly answer?: GeneratedAnswer
 }
 
 /** What became of a file. */
@@ -72,6 +93,8 @@ export interface GeneratedFile {
   /** Of generating alone. */
   readonly seconds: number
   readonly model: string
+  /** The arithmetic. */
+  readonly weights: WeightWidth
 }
 
 const shared = {
@@ -87,10 +110,13 @@ const shared = {
   force: true,
   template: true,
   chat: true,
+  raw: true,
+  choices: true,
   system: true,
   variables: true,
   maxNewTokens: true,
   signal: true,
+  onWarning: true,
   onOpened: true,
   onProgress: true,
   temperature: true,
@@ -106,14 +132,14 @@ const shared = {
 } satisfies OptionNames<AnswerOptions>
 const names = { ...shared, inputs: true, onAnswer: true } satisfies OptionNames<GenerateOptions>
 const streamNames = { ...shared, inputs: true } satisfies OptionNames<Omit<GenerateOptions, 'onAnswer'>>
-const fileNames = { ...shared, input: true, output: true } satisfies OptionNames<GenerateFileOptions>
+const fileNames = { ...shared, input: true, output: true, columns: true } satisfies OptionNames<GenerateFileOptions>
 
 /**
  * Answers many texts, conversations or rows at once, in batches that rows join and leave.
  *
  * ```ts
- * const [answer] = await generate({ prompt: 'runs/sst2', inputs: ['Review: a delight\nSentiment:'], maxNewTokens: 4 })
- * const same = await generate({ prompt: 'runs/sst2', inputs: [{ text: 'a delight' }], maxNewTokens: 4 })   // in the run's template
+ * const [answer] = await generate({ prompt: 'runs/sst2', inputs: ['a delight'], maxNewTokens: 4 })          // in the run's template
+ * const same = await generate({ prompt: 'runs/sst2', inputs: [{ text: 'a delight' }], maxNewTokens: 4 })
  * ```
  *
  * `generate.stream` gives the same answers piece by piece; leaving the loop ends them:
@@ -128,13 +154,13 @@ const fileNames = { ...shared, input: true, output: true } satisfies OptionNames
  * @throws GradpromptError `unknown-option`, `context-exceeded`, `empty-prompt`, `missing-column`, `no-place-for-text`, those of the chat
  *   template, of loading a model and of reading a prompt; `aborted` (an `AbortError`) when the signal ends it
  */
-async function answer(options: GenerateOptions): Promise<Generation[]> {
+async function answer(options: GenerateOptions): Promise<GeneratedAnswer[]> {
   refuseUnknown('generate', options, names)
   await using opened = await openAnswering(options)
   const requests = requestsOf(opened, options)
   const answers = await Promise.all(
     requests.map(async (request, i) => {
-      const answer = await opened.engine.generate(request)
+      const answer = { ...(await opened.engine.generate(request)), weights: opened.weights }
       options.onAnswer?.(answer, i)
       return answer
     }),
@@ -165,7 +191,7 @@ async function* stream(options: Omit<GenerateOptions, 'onAnswer'>): AsyncGenerat
       told += text.length
       if (text !== '') push({ index, text })
     }
-    const answer = await opened.engine.generate({ ...request, signal, onText })
+    const answer = { ...(await opened.engine.generate({ ...request, signal, onText })), weights: opened.weights }
     if (answer.finishReason === 'aborted') throw aborted()
     push({ index, text: answer.text.slice(told), answer })
   })
@@ -226,6 +252,7 @@ export async function sourceOf(options: AnswerOptions): Promise<{ readonly sourc
   if (source.file) await loadPromptMethod(source.file)
   if (options.promptTask !== undefined && source.file) promptTask(source.file.method, options.promptTask, 'promptTask')
   const own = frameOf(source)
+  if (options.raw === true && !own.always) return { source, frame: noFrame }
   return { source, frame: options.template === undefined ? own : { ...own, template: options.template } }
 }
 
@@ -240,7 +267,7 @@ export async function openAnswering(options: AnswerOptions, given?: Awaited<Retu
   try {
     const prompt = { ...opened.prompts.get(ownName)!, frame }
     if (task !== undefined) promptTask(prompt.active?.config ?? { type: '' }, task, 'promptTask')
-    options.onOpened?.(opened.model.name)
+    options.onOpened?.(opened.model.name, opened.weights)
     const name = prompt.active === undefined ? undefined : task === undefined ? ownName : `${ownName}/${task}`
     return { ...opened, prompt, settings: withEnds(settingsOf(options, name), prompt.ends), render: renderOf(options, prompt) }
   } catch (error) {
@@ -251,16 +278,28 @@ export async function openAnswering(options: AnswerOptions, given?: Awaited<Retu
 
 function requestsOf(
   { prompt, settings, render }: Answering,
-  options: Pick<GenerateOptions, 'inputs' | 'maxNewTokens' | 'signal'>,
+  options: Pick<GenerateOptions, 'inputs' | 'maxNewTokens' | 'signal' | 'onWarning' | 'choices'>,
 ) {
   const { inputs, maxNewTokens, signal } = options
+  const announce = once(options.onWarning)
+  const choices = writtenChoices(options.choices, prompt.frame.answer)
   return inputs.map((input, i): GenerationRequest => {
     const origin = `inputs[${i}]`
-    const { text, addSpecialTokens } = renderInput(prompt.tokenizer, framed(input as AskedInput, prompt.frame, origin), render)
+    const asked = framed(input as AskedInput, prompt.frame, origin, announce)
+    const { text, addSpecialTokens } = renderInput(prompt.tokenizer, asked, render)
     const ids = prompt.tokenizer.encode(text, { addSpecialTokens })
-    const budget = tokenBudget(origin, ids.length, prompt.room, maxNewTokens)
-    return { ...generationRequest(ids, budget, settings, i), ...(signal && { signal }) }
+    const request = requestFor({ ...prompt, origin, choices }, text, ids, { settings, maxNewTokens, sample: i })
+    return { ...request, ...(signal && { signal }) }
   })
+}
+
+/** Says each kind of thing once. */
+export function once(onWarning: AnswerOptions['onWarning']): (warning: DataNotice) => void {
+  const said = new Set<string>()
+  return warning => {
+    if (!said.has(warning.code)) onWarning?.(warning)
+    said.add(warning.code)
+  }
 }
 
 /** Who says how to sample wants to: without a temperature it is then 1, otherwise 0, the likeliest token. */

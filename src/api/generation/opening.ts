@@ -5,6 +5,7 @@ import { GenerationEngine } from '../../generate/engine.js'
 import { type Frame, noFrame } from '../../generate/framing.js'
 import type { WeightWidth } from '../../generate/programs.js'
 import type { Room } from '../../generate/settings.js'
+import type { WeightChoice } from '../../generate/width.js'
 import type { ActivePrompt } from '../../model/active-prompt.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
@@ -23,8 +24,8 @@ type ProgressFunction = (done: number, total: number, what: string) => void
 export interface EngineSettings extends ModelSettings {
   /** A model or its name; by default that of the first prompt's run, or the bundled one. */
   readonly model?: LanguageModel | string | undefined
-  /** By default `stored`: 4-bit and 8-bit weights stay as they are. */
-  readonly weights?: WeightWidth | undefined
+  /** `auto`, the default: exact (`fp32`) wherever that fits comfortably. `stored` is 8 bits or less: faster, and some answers differ. */
+  readonly weights?: WeightChoice | undefined
   /** Answers under way at the same time, at most. */
   readonly batchSize?: number | undefined
   /** Whether tokens are guessed from what stands before them: the same answers in fewer steps, but for rounding. By default true. */
@@ -65,7 +66,7 @@ export async function useEngine(
   sources: ReadonlyMap<string, PromptSource>,
   { prepared, onProgress }: { readonly prepared?: string; readonly onProgress?: ProgressFunction | undefined } = {},
 ): Promise<UsedEngine> {
-  const { weights = 'stored', batchSize, promptLookup } = settings
+  const { weights, batchSize, promptLookup } = settings
   const task = [...sources.values()].find(source => source.task !== undefined)?.task
   const used = await useModel(settings.model ?? task?.model ?? bundledModel, {
     ...firstOf(settings, task),
@@ -93,14 +94,14 @@ export async function useEngine(
       })
     }
     const engine = await GenerationEngine.open(model, {
-      weights,
+      ...(weights !== undefined && { weights }),
       ...(batchSize !== undefined && { batchSize }),
       ...(promptLookup !== undefined && { promptLookup }),
       prompts: active,
       ...(prepared !== undefined && prepared in active && { defaultPrompt: prepared }),
     })
     return {
-      ...{ model, engine, weights, prompts },
+      ...{ model, engine, weights: engine.width, prompts },
       async [Symbol.asyncDispose]() {
         await engine.dispose()
         await used[Symbol.asyncDispose]()
@@ -115,4 +116,8 @@ export async function useEngine(
 export const frameOf = ({ kind, task, file }: PromptSource): Frame =>
   kind === 'none' || kind === 'text'
     ? noFrame
-    : { template: (file?.template as Frame['template']) ?? task?.template, always: kind === 'found' }
+    : {
+        template: (file?.template as Frame['template']) ?? task?.template,
+        always: kind === 'found',
+        answer: file?.answer ?? task?.answer,
+      }

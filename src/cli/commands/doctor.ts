@@ -37,6 +37,7 @@ export const run: CommandFunction = async ({ options }) => {
     true,
     `${cacheFolder()}, ${bytes(await folderSize(cacheFolder()))} (GRADPROMPT_CACHE and GRADPROMPT_CACHE_LIMIT change it)`,
   )
+  const isWhole = options.verify !== true || (await checkCache(found))
   found('onnxruntime', true, installedVersion('onnxruntime-node'))
   const tfjs = tfjsBackends()
   found('tf.js', true, `${installedVersion('@tensorflow/tfjs')}; backends for eager runs: ${tfjs.join(', ')}`)
@@ -56,10 +57,22 @@ export const run: CommandFunction = async ({ options }) => {
     }
   }
   output.text(table(findings.map(({ what, ok, detail }) => [ok ? 'ok' : 'no', what, detail])))
-  return 0
+  return isWhole ? 0 : 1
 }
 
-async function checkModel(found: (what: string, ok: boolean, detail: string) => void): Promise<void> {
+type Found = (what: string, ok: boolean, detail: string) => void
+
+/** Reads every file of the cache. @returns whether all are as they were written */
+async function checkCache(found: Found): Promise<boolean> {
+  const { verifyCache } = await import('../../program/verify-cache.js')
+  const { files, damaged } = await verifyCache()
+  for (const { path, reason } of damaged) found('cache file', false, `${path}: ${reason}; it is made anew when it is next used`)
+  const isWhole = damaged.length === 0
+  found('cache files', isWhole, isWhole ? `all ${files} are as they were written` : `${damaged.length} of ${files} are damaged`)
+  return isWhole
+}
+
+async function checkModel(found: Found): Promise<void> {
   const { openCheckpoint } = await import('../../model/weights/checkpoint.js')
   try {
     const { file, family, config, path } = await openCheckpoint(bundledModel)

@@ -2,10 +2,12 @@ import { stat } from 'node:fs/promises'
 import type { GeneratedFigures } from '../../api/evaluation/evaluate.js'
 import { GradpromptError } from '../../errors.js'
 import { choices } from '../../evaluate/score.js'
+import { weightChoices } from '../../generate/width.js'
 import { deviceNames } from '../../program/devices.js'
 import { compute } from '../computing/computation.js'
 import type { EvaluateRequest, EvaluateResult } from '../computing/messages.js'
-import { oneOf } from '../show/engine-options.js'
+import { readLabels } from '../show/column-options.js'
+import { arithmetic, oneOf } from '../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
 import { Interrupted } from '../terminal/failure.js'
 import { confusionTable, metricsTable } from '../terminal/figures.js'
@@ -103,31 +105,15 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
 function generationOf(options: OptionValues): EvaluateRequest['generation'] {
   const own = ['generate', 'task', 'examples', 'shots', 'scorer', 'max-new-tokens', 'temperature', 'weights']
   if (own.every(name => options[name] === undefined)) return undefined
-  const weights = options.weights as string | undefined
-  if (weights !== undefined && weights !== 'fp32' && weights !== 'stored') {
-    throw new GradpromptError('invalid-option', '--weights is not valid', { found: weights, expected: 'one of fp32, stored' })
-  }
   return {
     task: options.task as string | undefined,
     examples: options.examples as string | undefined,
     shots: options.shots as number | undefined,
     scorer: options.scorer as string | undefined,
-    weights,
+    weights: oneOf(options, 'weights', weightChoices),
     maxNewTokens: options['max-new-tokens'] as number | undefined,
     temperature: options.temperature as number | undefined,
   }
-}
-
-/** `0=negative,1=positive` */
-function readLabels(text: string | undefined): Record<string, string> | undefined {
-  if (text === undefined) return undefined
-  const pairs = text.split(',').map(pair => /^\s*([^=]*?)\s*=\s*(.*?)\s*$/s.exec(pair))
-  if (pairs.every(pair => pair !== null)) return Object.fromEntries(pairs.map(pair => [pair[1]!, pair[2]!]))
-  throw new GradpromptError('invalid-option', '--labels is not valid', {
-    found: text,
-    expected: 'value=word pairs: --labels 0=negative,1=positive',
-    hint: 'words that hold a comma can stand in a config: --config',
-  })
 }
 
 function reaches(threshold: number, { metrics }: EvaluateResult): boolean {
@@ -152,7 +138,8 @@ function describe({ prompt, instruction }: EvaluateRequest, result: EvaluateResu
     ]),
     ...(result.confusion && result.labels ? ['', confusionTable(result.confusion, result.labels)] : []),
     ...(typeof words === 'string' ? ['', `instruction: ${quoted(words, 120)}`] : []),
-    ...(result.generated ? ['', ...generatedLines(result.generated)] : []),
+    '',
+    ...(result.generated ? generatedLines(result.generated) : [arithmetic(result.weights)]),
     ...(result.results || result.report ? [''] : []),
     ...(result.results ? [`rows: ${result.results}`] : []),
     ...(result.report ? [`report: ${result.report}`] : []),
@@ -172,7 +159,7 @@ function generatedLines({
 }: GeneratedFigures): string[] {
   const found = Object.entries(rules).map(([rule, count]) => `${rule} ${count}`)
   return [
-    `${task}, ${plural(generatedTokens, 'token')} generated with ${weights} weights${resumed > 0 ? `, ${plural(resumed, 'row')} from before` : ''}`,
+    `${task}, ${plural(generatedTokens, 'token')} generated in ${arithmetic(weights)}${resumed > 0 ? `, ${plural(resumed, 'row')} from before` : ''}`,
     `answers found by: ${found.join(', ') || 'no rule'}${unextracted > 0 ? `; none in ${plural(unextracted, 'row')}` : ''}`,
     ...(cut > 0 ? [`${plural(cut, 'answer')} ended by the token budget`] : []),
     ...errors.slice(0, 3).map(({ index, message }) => `row ${index + 1} could not be scored: ${message}`),

@@ -2,9 +2,11 @@ import { stat } from 'node:fs/promises'
 import { defaultSeed } from '../../config/call-options.js'
 import { GradpromptError } from '../../errors.js'
 import type { GenerationSettings } from '../../generate/settings.js'
+import type { GradpromptEvent } from '../../train/events.js'
 import { compute } from '../computing/computation.js'
 import type { GenerateRequest, GenerateResult } from '../computing/messages.js'
-import { engineRequest, inRange } from '../show/engine-options.js'
+import { namesOf, readColumns, readValues } from '../show/column-options.js'
+import { arithmetic, engineRequest, inexactNote, inRange } from '../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
 import { Interrupted, plainText } from '../terminal/failure.js'
 import { createOutput, type Output, plural, quoted } from '../terminal/output.js'
@@ -14,7 +16,7 @@ import { createActivity, formatDuration } from '../terminal/progress.js'
 export const run: CommandFunction = async ({ argument, options }) => {
   const output = createOutput(options)
   const request = await generateRequest(argument, options)
-  if ('text' in request.source) await answerText(request, output)
+  if ('asked' in request.source) await answerText(request, output)
   else await answerFile(request, request.source.output, output)
   return 0
 }
@@ -30,6 +32,7 @@ async function answerText(request: GenerateRequest, output: Output): Promise<voi
   }
   try {
     const result = await compute('generate', request, {
+      onEvent: event => noteWarning(event, output),
       onProgress({ what, done, total }) {
         if (!output.quiet) activity.show(what, done, total)
       },
@@ -44,6 +47,7 @@ async function answerText(request: GenerateRequest, output: Output): Promise<voi
     const { answer, ...about } = result
     output.object({ event: 'result', ...answer, ...about })
     output.note(describe(result, answer!.finishReason === 'length' ? 'stopped by --max-new-tokens' : 'ended by the model'))
+    noteArithmetic(request, result, output)
   } catch (error) {
     endLine()
     throw error
@@ -54,6 +58,8 @@ async function answerFile(request: GenerateRequest, path: string, output: Output
   const activity = createActivity()
   try {
     const result = await compute('generate', request, {
+      readsInput: 'input' in request.source && request.source.input === '-',
+      onEvent: event => noteWarning(event, output),
       onProgress({ what, done, total }) {
         if (!output.quiet) activity.show(what, done, total)
       },
@@ -69,6 +75,7 @@ async function answerFile(request: GenerateRequest, path: string, output: Output
     const before = file!.resumed > 0 ? ` (${file!.resumed} of them before)` : ''
     output.text(`${path}: ${plural(file!.rows, 'row')}${before}`)
     output.note(describe(result))
+    noteArithmetic(request, result, output)
   } catch (error) {
     activity.clear()
     if (error instanceof Interrupted) output.note(`stopped; finished rows stand in ${path}.partial: the same command goes on`)
@@ -76,12 +83,22 @@ async function answerFile(request: GenerateRequest, path: string, output: Output
   }
 }
 
+function noteWarning(event: GradpromptEvent, output: Output): void {
+  output.object(event)
+  if (event.event === 'warning') output.note(`warning[${event.code}]: ${event.message}`)
+}
+
+/** Exact arithmetic is the default: where it was not taken, that is said. */
+function noteArithmetic({ weights: asked = 'auto' }: GenerateRequest, { weights }: GenerateResult, output: Output): void {
+  if (asked === 'auto' && weights !== 'fp32') output.note(inexactNote)
+}
+
 function describe({ model, weights, seconds, tokens, answer }: GenerateResult, ending?: string): string {
   const by = typeof answer?.stoppedBy === 'string' ? `stopped by ${quoted(answer.stoppedBy, 40)}` : ending
   return [
     `${plural(tokens, 'new token')} in ${formatDuration(seconds)}, ${(tokens / seconds).toFixed(1)} a second`,
     ...(by === undefined ? [] : [by]),
-    `${model}, ${weights === 'stored' ? 'weights in 8 bits or less' : 'weights in fp32'}`,
+    `${model}, ${arithmetic(weights)}`,
   ].join('; ')
 }
 
@@ -106,10 +123,32 @@ export async function generateRequest(text: string | undefined, options: OptionV
     promptTask,
     source,
     chat: options.chat === true ? true : options.raw === true ? false : undefined,
+    raw: options.raw === true || undefined,
+    choices: readChoices(options.choices as string | undefined),
     system,
     variables: readVariables((options.variable ?? []) as readonly string[]),
     maxNewTokens: inRange(options, 'max-new-tokens', { least: 1 }),
     settings: readSettings(options),
+  }
+}
+
+/** `positive,negative`, or a JSON list of texts. @throws GradpromptError `invalid-option` */
+function readChoices(text: string | undefined): readonly string[] | undefined {
+  if (text === undefined) return undefined
+  const choices = text.trimStart().startsWith('[') ? listOfTexts(text) : namesOf(text)
+  if (choices?.every(choice => choice !== '')) return choices
+  throw new GradpromptError('invalid-option', '--choices is not valid', {
+    found: text,
+    expected: 'texts divided by commas, or a JSON list of texts: --choices positive,negative',
+  })
+}
+
+function listOfTexts(text: string): string[] | undefined {
+  try {
+    const list: unknown = JSON.parse(text)
+    return Array.isArray(list) && list.every(choice => typeof choice === 'string') ? list : undefined
+  } catch {
+    return undefined
   }
 }
 
@@ -142,7 +181,14 @@ async function sourceOf(text: string | undefined, options: OptionValues): Promis
       hint: 'the answer to one text is printed; the answers to the rows of --input go to --output',
     })
   }
-  if (text !== undefined) return { text }
+  const columns = options.columns as readonly string[] | undefined
+  if (text !== undefined && columns !== undefined) {
+    throw new GradpromptError('invalid-option', 'TEXT and --columns exclude each other', {
+      hint: 'a text stands in the only column of a template; of several each is given by its name',
+    })
+  }
+  if (text !== undefined) return { asked: text }
+  if (input === undefined && output === undefined && columns !== undefined) return { asked: readValues(columns) }
   if (input === undefined || output === undefined) {
     const both = input === output
     const missing = both ? 'a TEXT, or --input and --output' : input === undefined ? '--input' : '--output'
@@ -159,7 +205,7 @@ async function sourceOf(text: string | undefined, options: OptionValues): Promis
       hint: 'name another with --output, or remove it',
     })
   }
-  return { input, output }
+  return { input, output, columns: readColumns(columns?.join(',')) }
 }
 
 /** `enable_thinking=false`: JSON where it is, otherwise text. */

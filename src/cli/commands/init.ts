@@ -1,6 +1,6 @@
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GradpromptError, unknownName } from '../../errors.js'
+import { GradpromptError, refuseFullDisk, unknownName } from '../../errors.js'
 import { bundledModel, packageRoot } from '../../package-root.js'
 import { schemaComment } from '../show/schema-comment.js'
 import type { CommandFunction } from '../terminal/command.js'
@@ -87,6 +87,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     await mkdir(folder, { recursive: true })
     for (const [file, text] of files) await writeFile(file, text, { flag: 'wx' })
   } catch (cause) {
+    refuseFullDisk(cause, folder)
     throw new GradpromptError('cannot-write', `cannot write to ${folder}`, {
       found: cause instanceof Error ? cause.message : String(cause),
       expected: 'a folder that can be made and written',

@@ -60,11 +60,23 @@ async function inspectSearch(run: Run, output: Output): Promise<void> {
   const steps = (await run.readEvents()).filter(({ event }) => event === 'step') as unknown as SearchStepEvent[]
   const last = steps.at(-1)
   const { data, template, answer, search } = config
+  const writer = await run.writer()
   const state =
     result === undefined
-      ? `stopped after step ${last?.step ?? 0}: gradprompt resume ${folder}`
+      ? writer === undefined
+        ? `stopped after step ${last?.step ?? 0}: gradprompt resume ${folder}`
+        : running(writer, last?.step)
       : `finished after ${plural(result.steps, 'step')}`
-  output.object({ event: 'inspect', kind: 'search', folder, finished: result !== undefined, config, result: result ?? null })
+  const finished = result !== undefined
+  output.object({
+    event: 'inspect',
+    kind: 'search',
+    folder,
+    finished,
+    running: writer !== undefined,
+    config,
+    result: result ?? null,
+  })
   const facts: [string, string][] = [
     ['run', folder],
     ['state', state],
@@ -93,15 +105,19 @@ async function inspectRun(folder: string, output: Output): Promise<void> {
   const losses = steps.flatMap(({ loss }) => (typeof loss === 'number' ? [loss] : []))
   const checkpoint = await run.latestCheckpoint()
   const nearest = result === undefined ? [] : await nearestOf(folder, config.model, output)
+  const writer = await run.writer()
   const state =
     result === undefined
-      ? `stopped after step ${steps.at(-1)?.step ?? 0}; the last checkpoint is of step ${checkpoint?.step ?? 0}: gradprompt resume ${folder}`
+      ? writer !== undefined
+        ? running(writer, steps.at(-1)?.step)
+        : `stopped after step ${steps.at(-1)?.step ?? 0}; the last checkpoint is of step ${checkpoint?.step ?? 0}: gradprompt resume ${folder}`
       : `finished after ${plural(result.steps, 'step')}`
   output.object({
     event: 'inspect',
     kind: 'run',
     folder,
     finished: result !== undefined,
+    running: writer !== undefined,
     config,
     result: result ?? null,
     losses,
@@ -116,6 +132,8 @@ async function inspectRun(folder: string, output: Output): Promise<void> {
   ]
   output.text(sections.join('\n\n'))
 }
+
+const running = (writer: number, step = 0) => `running, in process ${writer}: step ${step} is done`
 
 function configSummary({ model, data, template, answer, answerEnd, method, train, seed }: Config): string[][] {
   const files = (['train', 'dev', 'test'] as const).flatMap(part => (data[part] === undefined ? [] : [`${part} ${data[part]}`]))

@@ -3,7 +3,7 @@ import { GradpromptError } from '../../errors.js'
 import { isLoopback } from '../../serve/loopback.js'
 import { compute } from '../computing/computation.js'
 import type { ServeNews, ServeRequest } from '../computing/messages.js'
-import { engineRequest, inRange } from '../show/engine-options.js'
+import { arithmetic, engineRequest, inexactNote, inRange } from '../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
 import { createOutput, type Output, plural } from '../terminal/output.js'
 import { formatDuration } from '../terminal/progress.js'
@@ -60,11 +60,13 @@ function readToken(options: OptionValues): string | undefined {
   })
 }
 
-function tell(news: ServeNews, { token }: ServeRequest, output: Output): void {
+function tell(news: ServeNews, { token, weights }: ServeRequest, output: Output): void {
   if (news.event === 'listening') {
     output.object({ ...news, token: token ?? null })
     output.text(`serving ${news.models.join(', ')} at ${news.url}`)
     output.text(token === undefined ? 'no token is needed' : `token: ${token}`)
+    output.text(arithmetic(news.weights))
+    if (news.weights !== 'fp32' && (weights ?? 'auto') === 'auto') output.note(inexactNote)
     output.note('Ctrl-C ends it')
     return
   }
@@ -73,9 +75,10 @@ function tell(news: ServeNews, { token }: ServeRequest, output: Output): void {
     if (news.active > 0) output.note(`ending ${plural(news.active, 'request')}; Ctrl-C again stops at once`)
     return
   }
-  const { method, path, status, seconds, model, usage, error } = news
+  const { method, path, status, seconds, model, usage, notice, error } = news
   const tokens = usage && `${usage.prompt_tokens} + ${plural(usage.completion_tokens, 'token')}`
   const ending = status === 499 ? 'the client hung up' : error
   const parts = [`${method} ${path}`, model, String(status), formatDuration(seconds), tokens, ending]
   output.note(parts.filter(part => part !== undefined).join('  '))
+  if (notice !== undefined) output.note(`${model}: ${notice}`)
 }

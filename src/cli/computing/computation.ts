@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { GradpromptError } from '../../errors.js'
 import type { GradpromptEvent } from '../../train/events.js'
-import { type ErrorMessage, Interrupted, unpackError } from '../terminal/failure.js'
+import { type ErrorMessage, Interrupted, plainText, unpackError } from '../terminal/failure.js'
 import type { FromWorker, News, Progress, TaskName, Tasks, ToWorker } from './messages.js'
 
 export interface ComputationOptions {
@@ -12,12 +12,16 @@ export interface ComputationOptions {
   readonly onStopping?: (() => void) | undefined
   /** How to go on, once there is something to go on with. */
   readonly hint?: (() => string | undefined) | undefined
+  /** The task reads standard input. */
+  readonly readsInput?: boolean | undefined
   /** Kills the task when it takes longer. */
   readonly timeoutSeconds?: number | undefined
 }
 
 const exitCodes: Partial<Record<NodeJS.Signals, number>> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }
 const tailLength = 4096
+/** From SIGTERM to the end. */
+const mostEndingMilliseconds = 8000
 
 /**
  * Runs a task in a process of its own: native calls block their thread, and this one has to draw the progress line and to answer
@@ -34,13 +38,14 @@ export async function compute<Name extends TaskName>(
     onNews,
     onStopping,
     hint,
+    readsInput,
     timeoutSeconds,
   }: ComputationOptions & { readonly onNews?: (news: News<Name>) => void } = {},
 ): Promise<Tasks[Name]['result']> {
   const debug = Boolean(process.env.GRADPROMPT_DEBUG)
   // What libraries print belongs neither into the results nor across the progress line.
   const child = fork(fileURLToPath(new URL('./worker.js', import.meta.url)), {
-    stdio: ['ignore', debug ? 2 : 'pipe', debug ? 2 : 'pipe', 'ipc'],
+    stdio: [readsInput === true ? 'inherit' : 'ignore', debug ? 2 : 'pipe', debug ? 2 : 'pipe', 'ipc'],
     serialization: 'advanced',
   })
   const tail = tailOf(child)
@@ -53,7 +58,10 @@ export async function compute<Name extends TaskName>(
     interrupted = signal
     onStopping?.()
     send(child, { abort: true })
+    // Who sends this waits for the end: what does not come to a checkpoint in time goes back to the one before.
+    if (signal === 'SIGTERM') ending = setTimeout(() => child.kill('SIGKILL'), mostEndingMilliseconds)
   }
+  let ending: NodeJS.Timeout | undefined
   const timer = timeoutSeconds === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), timeoutSeconds * 1000)
   const signals = Object.keys(exitCodes) as NodeJS.Signals[]
   for (const signal of signals) process.on(signal, stop)
@@ -61,7 +69,7 @@ export async function compute<Name extends TaskName>(
     const outcome = await new Promise<{ result: unknown } | { error: ErrorMessage } | { died: string }>((resolve, reject) => {
       let last: { result: unknown } | { error: ErrorMessage } | undefined
       child.on('message', (message: FromWorker) => {
-        if ('event' in message) onEvent?.(message.event)
+        if ('event' in message) (onEvent ?? tellWarning)(message.event)
         else if ('progress' in message) onProgress?.(message.progress)
         else if ('news' in message) onNews?.(message.news as News<Name>)
         else last = message
@@ -78,8 +86,14 @@ export async function compute<Name extends TaskName>(
     throw unpackError(outcome.error)
   } finally {
     clearTimeout(timer)
+    clearTimeout(ending)
     for (const signal of signals) process.off(signal, stop)
   }
+}
+
+/** Whoever listens to no events hears of warnings all the same. */
+function tellWarning(event: GradpromptEvent): void {
+  if (event.event === 'warning') process.stderr.write(`${plainText(`warning[${event.code}]: ${event.message}`)}\n`)
 }
 
 function send(child: ChildProcess, message: ToWorker): void {

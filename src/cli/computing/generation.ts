@@ -1,5 +1,6 @@
 import { generate as generateByApi } from '../../api/generation/generate.js'
 import { nameTaken, serve as serveByApi } from '../../api/serve.js'
+import type { DataNotice } from '../../data/readers/reader.js'
 import { GradpromptError } from '../../errors.js'
 import { answerRow } from '../../generate/answer-rows.js'
 import type { GenerateRequest, GenerateResult, ServeRequest } from './messages.js'
@@ -14,25 +15,31 @@ const graceSeconds = 10
 export async function generate(request: GenerateRequest, context: Context<'generate'>): Promise<GenerateResult> {
   const { source, settings, chat, families: ___, ...options } = request
   const { prompt: _, continuation: __, ...sampling } = settings
-  const common = { ...options, ...sampling, signal: context.signal, onProgress: progressOf(context) }
-  const { weights } = request
+  const common = {
+    ...options,
+    ...sampling,
+    signal: context.signal,
+    onProgress: progressOf(context),
+    onWarning: (warning: DataNotice) => context.onEvent({ event: 'warning', ...warning }),
+  }
   if ('input' in source) {
-    const { model, seconds, tokens, ...file } = await generateByApi.toFile({ ...common, ...source, chat })
+    const { model, weights, seconds, tokens, ...file } = await generateByApi.toFile({ ...common, ...source, chat })
     return { model, weights, seconds, tokens, file }
   }
   let loaded = { model: '', at: performance.now() }
   const pieces = generateByApi.stream({
     ...common,
-    inputs: [source.text],
+    inputs: [source.asked],
     chat: chat ?? 'auto',
     onOpened: model => {
       loaded = { model, at: performance.now() }
     },
   })
   for await (const { text, answer } of pieces) {
-    if (text !== '') context.onNews({ text })
+    if (text !== '') await context.onNews({ text })
     if (answer === undefined) continue
-    const told = { ...answerRow(answer), promptTokens: answer.promptTokens }
+    const { weights, promptTokens } = answer
+    const told = { ...answerRow(answer), promptTokens }
     return {
       model: loaded.model,
       weights,
@@ -64,15 +71,15 @@ export async function serve(
   const server = await serveByApi({
     ...request,
     prompts,
-    onRequest: served => onNews({ event: 'request', ...served }),
+    onRequest: served => void onNews({ event: 'request', ...served }),
     onProgress: progressOf(context),
   })
-  onNews({ event: 'listening', url: server.url, models: server.models })
+  await onNews({ event: 'listening', url: server.url, models: server.models, weights: server.weights })
   await new Promise<void>(resolve => {
     if (signal.aborted) resolve()
     signal.addEventListener('abort', () => resolve(), { once: true })
   })
-  onNews({ event: 'stopping', active: server.active })
+  await onNews({ event: 'stopping', active: server.active })
   await server.stop({ graceSeconds })
   throw new GradpromptError('aborted', 'stopped', { exitCode: 1 })
 }

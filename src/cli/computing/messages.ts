@@ -1,10 +1,13 @@
 import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/evaluation/evaluate.js'
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
+import type { PredictSummary } from '../../api/prediction/predict.js'
+import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import type { Choice } from '../../evaluate/score.js'
 import type { AnswerRow } from '../../generate/finished-rows.js'
 import type { WeightWidth } from '../../generate/programs.js'
 import type { GenerationSettings } from '../../generate/settings.js'
+import type { WeightChoice } from '../../generate/width.js'
 import type { Device } from '../../program/devices.js'
 import type { SearchEvent, SearchResult } from '../../search/run/events.js'
 import type { ServedRequest } from '../../serve/server.js'
@@ -25,6 +28,7 @@ export interface Tasks {
   /** What the vectors of a run's or a file's prompt read as. */
   nearest: { request: { prompt: string; model: string }; result: NearestTokens[] }
   generate: { request: GenerateRequest; result: GenerateResult; news: GenerateNews }
+  predict: { request: PredictRequest; result: PredictResult; news: PredictNews }
   serve: { request: ServeRequest; result: undefined; news: ServeNews }
   report: { request: { folder: string }; result: { path: string } }
   /** A trial of a device with a small program. */
@@ -82,7 +86,7 @@ export interface GenerationSettingsOfEvaluation {
   readonly examples?: string | undefined
   readonly shots?: number | undefined
   readonly scorer?: string | undefined
-  readonly weights?: WeightWidth | undefined
+  readonly weights?: WeightChoice | undefined
   readonly maxNewTokens?: number | undefined
   readonly temperature?: number | undefined
 }
@@ -98,7 +102,7 @@ export type EvaluateResult = Omit<ApiResult, 'predictions' | 'results' | 'rowsFi
 /** How a model is opened to generate. */
 export interface EngineRequest extends OwnFamilies {
   readonly model?: string | undefined
-  readonly weights: WeightWidth
+  readonly weights?: WeightChoice | undefined
   readonly batchSize?: number | undefined
   readonly promptLookup: boolean
   readonly device?: Device | undefined
@@ -112,10 +116,16 @@ export interface GenerateRequest extends EngineRequest {
   readonly prompt?: string | undefined
   /** Of a prompt of several tasks: which of them. */
   readonly promptTask?: string | undefined
-  /** A text to answer, or a file of rows and where their answers go. */
-  readonly source: { readonly text: string } | { readonly input: string; readonly output: string }
+  /** A text, or columns of the template, to answer; or a file of rows and where their answers go. */
+  readonly source:
+    | { readonly asked: string | Readonly<Record<string, unknown>> }
+    | { readonly input: string; readonly output: string; readonly columns?: ColumnsGiven | undefined }
   /** Through the chat template or not; by default as fits the model and the prompt. */
   readonly chat?: boolean | undefined
+  /** The only answers that may be given. */
+  readonly choices?: readonly string[] | undefined
+  /** Not in the template of the prompt. */
+  readonly raw?: boolean | undefined
   readonly system?: string | undefined
   readonly variables: Readonly<Record<string, unknown>>
   readonly maxNewTokens?: number | undefined
@@ -140,6 +150,40 @@ export interface GenerateNews {
   readonly text: string
 }
 
+export interface PredictRequest extends OwnFamilies {
+  /** A run folder, a prompt file or the folder of a PEFT adapter. */
+  readonly prompt: string
+  /** A file, or `-` for standard input. */
+  readonly data: string
+  /** A file; without one rows are told as they are written. */
+  readonly output?: string | undefined
+  readonly format?: string | undefined
+  readonly keep?: readonly string[] | undefined
+  readonly model?: string | undefined
+  readonly template?: string | undefined
+  readonly answer?: string | undefined
+  readonly labels?: Readonly<Record<string, string>> | undefined
+  readonly columns?: ColumnsGiven | undefined
+  readonly choose?: Choice | undefined
+  readonly truncate?: boolean | undefined
+  readonly force?: boolean | undefined
+  readonly promptTask?: string | undefined
+  readonly maxNewTokens?: number | undefined
+  readonly weights?: WeightChoice | undefined
+  readonly batchSize?: number | undefined
+  readonly device?: Device | undefined
+  readonly threads?: number | undefined
+  /** GB. */
+  readonly memory?: number | undefined
+}
+
+export type PredictResult = PredictSummary & { readonly output?: string }
+
+/** Rows as they are written, where they go to standard output. */
+export interface PredictNews {
+  readonly text: string
+}
+
 export interface ServeRequest extends EngineRequest {
   readonly prompts: readonly { readonly name?: string | undefined; readonly path: string }[]
   readonly host: string
@@ -149,7 +193,7 @@ export interface ServeRequest extends EngineRequest {
 }
 
 export type ServeNews =
-  | { readonly event: 'listening'; readonly url: string; readonly models: readonly string[] }
+  | { readonly event: 'listening'; readonly url: string; readonly models: readonly string[]; readonly weights: WeightWidth }
   | ({ readonly event: 'request' } & ServedRequest)
   | { readonly event: 'stopping'; readonly active: number }
 

@@ -10,7 +10,7 @@ export interface Context<Name extends TaskName = TaskName> {
   readonly signal: AbortSignal
   readonly onEvent: (event: GradpromptEvent) => void
   readonly onProgress: (progress: Progress) => void
-  readonly onNews: (news: News<Name>) => void
+  readonly onNews: (news: News<Name>) => Promise<void>
 }
 
 type Task<Name extends TaskName> = (request: Tasks[Name]['request'], context: Context<Name>) => Promise<Tasks[Name]['result']>
@@ -47,6 +47,11 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return onceFree(() => generate(request, context))
   },
 
+  async predict(request, context) {
+    const { predict } = await import('./prediction.js')
+    return predict(request, context)
+  },
+
   async serve(request, context) {
     const { serve } = await import('./generation.js')
     await serve(request, context)
@@ -78,7 +83,7 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
 export async function runTask(
   task: TaskName,
   request: unknown,
-  context: Omit<Context, 'onNews'> & { readonly onNews: (news: unknown) => void },
+  context: Omit<Context, 'onNews'> & { readonly onNews: (news: unknown) => Promise<void> },
 ): Promise<unknown> {
   const own = (request as OwnFamilies).families ?? []
   if (own.length > 0) {

@@ -8,6 +8,9 @@ import type { FromWorker, ToWorker } from './messages.js'
 process.on('SIGINT', () => {})
 process.on('SIGHUP', () => {})
 
+// A write says that a file has reached its limit; the signal would end the process without a word.
+process.on('SIGXFSZ', () => {})
+
 const controller = new AbortController()
 process.on('SIGTERM', () => controller.abort())
 
@@ -22,7 +25,14 @@ new Worker(
 
 const send = (message: FromWorker, done?: () => void) => {
   if (process.connected) process.send?.(message, undefined, undefined, done)
+  else done?.()
 }
+
+// What the library has to say beside its results, such as of a damaged cache.
+process.on('warning', warning => {
+  const { name, message, code = 'warning' } = warning as Error & { code?: string }
+  if (name === 'GradpromptWarning') send({ event: { event: 'warning', code, message } })
+})
 
 process.on('message', async (message: ToWorker) => {
   if ('abort' in message) {
@@ -35,7 +45,8 @@ process.on('message', async (message: ToWorker) => {
         signal: controller.signal,
         onEvent: event => send({ event }),
         onProgress: progress => send({ progress }),
-        onNews: news => send({ news }),
+        // Who says much waits until it is heard.
+        onNews: news => new Promise<void>(resolve => send({ news }, resolve)),
       }),
     )
     .then(

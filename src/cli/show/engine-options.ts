@@ -1,17 +1,16 @@
 import { GradpromptError, unknownName } from '../../errors.js'
 import type { WeightWidth } from '../../generate/programs.js'
+import { weightChoices } from '../../generate/width.js'
 import { deviceNames } from '../../program/devices.js'
 import type { EngineRequest } from '../computing/messages.js'
 import type { OptionValues } from '../terminal/command.js'
-
-const widths: readonly WeightWidth[] = ['stored', 'fp32']
 
 /** The options that `generate` and `serve` have in common. @throws GradpromptError `invalid-option` */
 export function engineRequest(options: OptionValues): EngineRequest {
   return {
     model: options.model as string | undefined,
     families: options.family as readonly string[] | undefined,
-    weights: oneOf(options, 'weights', widths) ?? 'stored',
+    weights: oneOf(options, 'weights', weightChoices),
     batchSize: inRange(options, 'batch-size', { least: 1 }),
     promptLookup: options['no-prompt-lookup'] !== true,
     device: oneOf(options, 'device', deviceNames),
@@ -19,6 +18,14 @@ export function engineRequest(options: OptionValues): EngineRequest {
     memory: inRange(options, 'memory', { above: 0 }),
   }
 }
+
+/** The arithmetic of answers, in words. */
+export const arithmetic = (weights: WeightWidth): string =>
+  weights === 'fp32' ? 'exact arithmetic (fp32)' : 'products in 8 bits or less'
+
+/** What is said where `auto` has not come to exact arithmetic. */
+export const inexactNote =
+  'exact arithmetic does not fit comfortably into the memory: some answers may differ from the exact ones (--weights fp32, --memory)'
 
 /** One of a few words. @throws GradpromptError `invalid-option` */
 export function oneOf<Word extends string>(options: OptionValues, name: string, words: readonly Word[]): Word | undefined {

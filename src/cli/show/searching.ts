@@ -61,11 +61,15 @@ export function searchReport(output: Output, knownFolder?: string): SearchReport
     }
   }
 
+  const hear = (event: SearchEvent) => {
+    output.object(event)
+    show(event)
+  }
   return {
     hint: resumable,
-    onNews(event) {
-      output.object(event)
-      show(event)
+    onNews: hear,
+    onEvent(event) {
+      if (event.event === 'warning') hear(event)
     },
     onProgress({ what, done, total }) {
       if (output.quiet) return

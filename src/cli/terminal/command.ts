@@ -24,6 +24,8 @@ export interface Command {
   readonly summary: string
   readonly description: string
   readonly argument?: CommandArgument
+  /** A second argument, behind the first. */
+  readonly secondArgument?: CommandArgument
   readonly options: readonly CommandOption[]
   /** Takes every option of the config by its dotted name, too. */
   readonly takesConfig?: boolean
@@ -35,6 +37,7 @@ export type OptionValues = Readonly<Record<string, string | number | boolean | r
 
 export interface Invocation {
   readonly argument: string | undefined
+  readonly secondArgument?: string | undefined
   /** By the option's name. */
   readonly options: OptionValues
   /** Config options by their dotted path, short forms resolved, as text. */

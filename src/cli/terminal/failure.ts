@@ -1,4 +1,4 @@
-import { GradpromptError } from '../../errors.js'
+import { GradpromptError, writeError } from '../../errors.js'
 
 /** An error on its way from one process to another. */
 export interface ErrorMessage {
@@ -20,13 +20,21 @@ export class Interrupted extends Error {
   }
 }
 
-export function packError(error: unknown): ErrorMessage {
+export function packError(given: unknown): ErrorMessage {
+  const error = typedError(given)
   if (error instanceof GradpromptError) {
     const { code, message, found, expected, hint, exitCode, stack } = error
     return { kind: 'user', code, message, found, expected, hint, exitCode, stack }
   }
   const known = error instanceof Error ? error : new Error(String(error))
   return { kind: 'internal', code: known.name, message: known.message, exitCode: 1, stack: known.stack }
+}
+
+/** A full disk is the user's to mend, whatever was being written. */
+export function typedError(error: unknown): unknown {
+  const { path = 'what was computed' } = (error ?? {}) as NodeJS.ErrnoException
+  const typed = writeError(error, path)
+  return typed instanceof GradpromptError && typed.code === 'disk-full' ? typed : error
 }
 
 /** The error that was packed. */

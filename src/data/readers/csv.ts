@@ -9,6 +9,7 @@ export const csvReader: DataReader = {
   name: 'csv',
   description: 'RFC 4180; semicolons, tabs and vertical bars are recognised, and a first line sep=',
   extensions: ['csv'],
+  mayLackNames: true,
   async read(input, { columns }) {
     const dialect = dialectOf(await input.text(), ',', input, columns?.length)
     return toRecords(quotedLines(dialect, input.name), input.name, columns)

@@ -56,5 +56,7 @@ export interface DataReader {
   readonly description: string
   /** Endings of file names, without the dot, in lower case. */
   readonly extensions: readonly string[]
+  /** Whether a file may leave out the names of its columns, so that `columns` names them instead of picking some. */
+  readonly mayLackNames?: boolean
   read(input: DataInput, options: ReadOptions): Table | Promise<Table>
 }

@@ -12,6 +12,7 @@ export const tsvReader: DataReader = {
   name: 'tsv',
   description: 'fields between tabs; quotes are text, unless the file shows that it quotes its fields',
   extensions: ['tsv'],
+  mayLackNames: true,
   async read(input, { columns }) {
     const dialect = dialectOf(await input.text(), '\t', input, columns?.length)
     if (dialect.delimiter !== '\t') return toRecords(quotedLines(dialect, input.name), input.name, columns)

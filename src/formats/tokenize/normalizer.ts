@@ -6,6 +6,7 @@ import { GradpromptError } from '../../errors.js'
 import { spellBytes } from './bytes.js'
 import { checkDepth, type PipelineStep, StepFields, unknownStep, unsupported } from './definition.js'
 import { readPattern } from './pattern.js'
+import { unicodeNormal } from './unicode-normal.js'
 
 export interface Normalizer {
   readonly doubtful: boolean
@@ -57,7 +58,7 @@ function collect(step: PipelineStep, into: Normalizer[], depth: number): void {
     case 'NFKC':
     case 'NFKD': {
       const form = step.type
-      plain(text => text.normalize(form))
+      plain(text => unicodeNormal(text, form))
       return
     }
     case 'Lowercase':
@@ -137,6 +138,6 @@ function bert(fields: StepFields, plain: (normalize: (text: string) => string) =
     plain(text => text.replace(/[^\P{C}\t\n\r]|\ufffd/gu, '').replace(/\p{White_Space}/gu, ' '))
   }
   if (fields.boolean('handle_chinese_chars', true)) plain(text => text.replace(ideographs, ' $& '))
-  if (fields.boolean('strip_accents', lower)) plain(text => text.normalize('NFD').replace(/\p{Mn}/gu, ''))
+  if (fields.boolean('strip_accents', lower)) plain(text => unicodeNormal(text, 'NFD').replace(/\p{Mn}/gu, ''))
   if (lower) plain(lowercase)
 }

@@ -1,4 +1,4 @@
-import { type FileHandle, stat } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { QUANTIZATION_BLOCK as BLOCK } from '../../../kernels/linear-quantized.js'
 import type { WeightPart, WeightSpec } from '../../../models/blocks/family.js'
@@ -8,7 +8,7 @@ import { hashOf, touch } from '../../program/cache.js'
 import type { BlockQuantizedTensor } from '../../program/lower.js'
 import type { WeightFile } from '../../program/program.js'
 import { type Checkpoint, openCheckpoint } from './checkpoint.js'
-import { ALIGNMENT, arranged, writeBeside } from './weight-file.js'
+import { ALIGNMENT, arranged, isWhole, writeBeside } from './weight-file.js'
 
 /** Changes whenever the bytes that this file writes would. */
 const LAYOUT_VERSION = 2
@@ -41,8 +41,8 @@ export async function quantizedWeights(
   const file = `quantized-${hashOf(LAYOUT_VERSION, plans).slice(0, 8)}.bin`
   const { quantized, byteLength } = layout(plans, file)
   const { folder } = weights
-  const size = (await stat(join(folder, file)).catch(() => undefined))?.size
-  if (size !== byteLength) await write(checkpoint.path, { folder, file, byteLength }, plans, quantized, onProgress)
+  if (!(await isWhole(join(folder, file), byteLength)))
+    await write(checkpoint.path, { folder, file, byteLength }, plans, quantized, onProgress)
   touch(weights.folder)
   return { ...weights, quantized, hash: hashOf(weights.hash, file) }
 }

@@ -1,24 +1,36 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { createReadStream, existsSync } from 'node:fs'
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
+import { createReadStream } from 'node:fs'
+import { type FileHandle, mkdir, open, rename, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { WeightPart } from '../../../models/blocks/family.js'
 import { GradpromptError } from '../../errors.js'
 import { elementCount } from '../../numbers.js'
-import { cacheFolder, hashOf, touch, trimCache } from '../../program/cache.js'
+import {
+  cacheFolder,
+  hashOf,
+  readSealedText,
+  tellDamage,
+  touch,
+  trimCache,
+  unwritable,
+  writeSealedText,
+} from '../../program/cache.js'
 import type { ExternalTensor } from '../../program/lower.js'
 import type { WeightFile } from '../../program/program.js'
+import { damageOf, seal, stampNew } from '../../program/seals.js'
 import type { Checkpoint } from './checkpoint.js'
 
 const FILE = 'weights.bin'
 /** Tensors begin on cache lines. */
 export const ALIGNMENT = 64
 /** Changes whenever the bytes that this file writes would. */
-const LAYOUT_VERSION = 1
+const LAYOUT_VERSION = 2
 
 /**
  * The dequantised weights of a checkpoint as one file in the cache, in the layout that programs want. It is made once; every program
- * maps it, so neither a session nor a second process copies it.
+ * maps it, so neither a session nor a second process copies it. One that is damaged is made anew.
+ *
+ * @throws GradpromptError `disk-full`, `cache-unwritable`
  */
 export async function weightFile(
   checkpoint: Checkpoint,
@@ -28,11 +40,21 @@ export async function weightFile(
   const { tensors, byteLength } = layout(checkpoint)
   const hash = hashOf(LAYOUT_VERSION, modelHash, checkpoint.weights)
   const folder = join(cacheFolder(), 'models', hash)
-  const path = join(folder, FILE)
-  const size = (await stat(path).catch(() => undefined))?.size
-  if (size !== byteLength) await write(checkpoint, folder, byteLength, tensors, onProgress)
+  if (!(await isWhole(join(folder, FILE), byteLength, onProgress)))
+    await write(checkpoint, folder, byteLength, tensors, onProgress)
   touch(folder)
   return { folder, tensors, hash }
+}
+
+/**
+ * Whether a file of weights is there as it was written: read in full once a boot, see `seals.ts`. Damage is told.
+ * @param byteLength of what it holds
+ */
+export async function isWhole(path: string, byteLength: number, onProgress?: (fraction: number) => void): Promise<boolean> {
+  const damage = await damageOf(path, byteLength, { onProgress })
+  if (damage === undefined) return true
+  if (!damage.absent) tellDamage(path, damage.reason)
+  return false
 }
 
 /** Bytes that the dequantised weights take, in memory as on disk. */
@@ -61,42 +83,26 @@ async function write(
   tensors: ReadonlyMap<string, ExternalTensor>,
   onProgress?: (fraction: number) => void,
 ): Promise<void> {
-  const parent = join(cacheFolder(), 'models')
-  await mkdir(parent, { recursive: true })
-  await requireSpace(parent, byteLength)
-  const temporary = `${folder}.${randomUUID()}.tmp`
-  await mkdir(temporary)
-  try {
-    const file = await open(join(temporary, FILE), 'wx')
-    try {
-      await file.truncate(byteLength)
-      for (const { name, parts } of checkpoint.weights) {
-        let { offset } = tensors.get(name)!
-        for (const part of parts) {
-          const data = arranged(await checkpoint.file.read(part.source), part)
-          await file.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), 0, data.byteLength, offset)
-          offset += data.byteLength
-        }
-        onProgress?.(offset / byteLength)
+  await mkdir(folder, { recursive: true }).catch(error => {
+    throw unwritable(error)
+  })
+  await writeBeside(folder, FILE, byteLength, async file => {
+    for (const { name, parts } of checkpoint.weights) {
+      let { offset } = tensors.get(name)!
+      for (const part of parts) {
+        const data = arranged(await checkpoint.file.read(part.source), part)
+        await file.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), 0, data.byteLength, offset)
+        offset += data.byteLength
       }
-    } finally {
-      await file.close()
+      onProgress?.(offset / byteLength)
     }
-    // A folder left by an older, torn attempt goes; one that another process has just finished serves as well.
-    if (existsSync(folder) && (await stat(join(folder, FILE)).catch(() => undefined))?.size !== byteLength)
-      await rm(folder, { recursive: true, force: true })
-    await rename(temporary, folder).catch(async (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error
-    })
-    trimCache([folder])
-  } finally {
-    await rm(temporary, { recursive: true, force: true })
-  }
+  })
 }
 
 /**
- * Writes one more file into a folder of weights: whole, or not at all.
- * @throws GradpromptError `disk-full`; what `fill` throws
+ * Writes one more file into a folder of weights, with its seal: whole and on the disk, or not at all. Who has mapped an earlier one
+ * keeps that.
+ * @throws GradpromptError `disk-full`, `cache-unwritable`; what `fill` throws
  */
 export async function writeBeside(
   folder: string,
@@ -108,15 +114,20 @@ export async function writeBeside(
   // Beside the folder: what a killed process leaves there is an entry of its own, which the cache drops in time.
   const temporary = `${folder}.${randomUUID()}.tmp`
   try {
-    const file = await open(temporary, 'wx')
+    const file = await open(temporary, 'wx+')
     try {
       await file.truncate(byteLength)
       await fill(file)
+      await seal(file, byteLength)
+      await file.sync()
     } finally {
       await file.close()
     }
     await rename(temporary, join(folder, name))
+    stampNew(join(folder, name))
     trimCache([folder])
+  } catch (error) {
+    throw unwritable(error)
   } finally {
     await rm(temporary, { force: true })
   }
@@ -131,6 +142,7 @@ async function requireSpace(folder: string, byteLength: number): Promise<void> {
     found: `${gigabytes(free)} free in ${folder}`,
     expected: gigabytes(byteLength * 1.05),
     hint: 'free some space, or name another folder with GRADPROMPT_CACHE',
+    exitCode: 1,
   })
 }
 
@@ -189,13 +201,16 @@ export async function hashModel(files: readonly string[]): Promise<string> {
 
 async function hashFile(path: string): Promise<string> {
   const { size, mtimeMs, ino } = await stat(path)
-  const memo = join(cacheFolder(), 'hashes', hashOf(path, size, mtimeMs, ino))
-  const known = await readFile(memo, 'utf8').catch(() => undefined)
-  if (known && /^[0-9a-f]{64}$/.test(known)) return known
+  const memo = join(cacheFolder(), 'hashes', hashOf('sealed', path, size, mtimeMs, ino))
+  const known = readSealedText(memo)
+  if (known !== undefined) return known
   const hash = createHash('sha256')
   for await (const chunk of createReadStream(path, { highWaterMark: 4 << 20 })) hash.update(chunk as Uint8Array)
   const hex = hash.digest('hex')
-  await mkdir(join(cacheFolder(), 'hashes'), { recursive: true })
-  await writeFile(memo, hex)
+  try {
+    writeSealedText(memo, hex)
+  } catch {
+    // Where the cache cannot be written, it is computed again the next time.
+  }
   return hex
 }

@@ -1,5 +1,6 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { writing } from '../../errors.js'
 import { replaceText } from '../../store/atomic.js'
 import type { ReasoningEntry } from '../score/reasoning.js'
 
@@ -32,6 +33,6 @@ export class ReasoningLog {
 
   /** @param text the reasoning as people read it */
   append(entry: ReasoningEntry, text: string): void {
-    appendFileSync(this.#path, `${JSON.stringify({ ...entry, text })}\n`)
+    writing(this.#path, () => appendFileSync(this.#path, `${JSON.stringify({ ...entry, text })}\n`))
   }
 }

@@ -1,5 +1,6 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { writing } from '../../errors.js'
 import { replaceText } from '../../store/atomic.js'
 import type { WrittenEntry } from './engine-writer.js'
 
@@ -21,6 +22,6 @@ export class WrittenLog {
   }
 
   append(entry: WrittenEntry): void {
-    appendFileSync(this.#path, `${JSON.stringify(entry)}\n`)
+    writing(this.#path, () => appendFileSync(this.#path, `${JSON.stringify(entry)}\n`))
   }
 }

@@ -1,13 +1,13 @@
 import { afterAll, describe, expect, test } from 'vitest'
-import { completeTexts } from '../../src/data/describe/suggest.js'
-import { RowBuilder } from '../../src/data/rows/rows.js'
-import { readTask, sideOf } from '../../src/data/task.js'
-import { rejectedBeside } from '../../src/data/texts/preferences.js'
-import { type ConfigInput, parseConfig } from '../../src/train/config.js'
-import { problem, problemOf } from '../support/problem.js'
-import { rowsFile } from '../train/preferences/data.js'
-import { temporaryFolder, toyModel } from '../train/toy.js'
-import { fakeEncoder } from './encoder.js'
+import { completeTexts } from '../../../src/data/describe/suggest.js'
+import { RowBuilder } from '../../../src/data/rows/rows.js'
+import { readTask, sideOf } from '../../../src/data/task.js'
+import { rejectedBeside } from '../../../src/data/texts/preferences.js'
+import { type ConfigInput, parseConfig } from '../../../src/train/config.js'
+import { fakeEncoder } from '../../data/encoder.js'
+import { problem, problemOf } from '../../support/problem.js'
+import { temporaryFolder, toyModel } from '../toy.js'
+import { rowsFile } from './data.js'
 
 const { folder, remove } = temporaryFolder()
 afterAll(remove)

@@ -1,0 +1,270 @@
+import { type DataRecord, isNull, originOf, setNulls, setOrigin } from '../../data/readers/records.js'
+import type { RecordChunk } from '../../data/record-stream.js'
+import { readTask } from '../../data/task.js'
+import { decideLabels, type LabelSet } from '../../data/texts/labels.js'
+import { compileMessages } from '../../data/texts/rendering.js'
+import { compileTemplate, prependInstruction, type Template } from '../../data/texts/template.js'
+import { GradpromptError, refuseAborted } from '../../errors.js'
+import { contentFreeRow, scoreClasses } from '../../evaluate/score.js'
+import { framed } from '../../generate/framing.js'
+import { renderInput } from '../../generate/input.js'
+import type { WeightWidth } from '../../generate/programs.js'
+import { generationRequest, tokenBudget } from '../../generate/settings.js'
+import { firstOf, useModel } from '../../model/with-model.js'
+import { promptWordWeights } from '../../sources/prompt.js'
+import { calibrationOf, rowBuilderOf } from '../evaluation/likelihood.js'
+import { endOf, missing, type Subject, subjectOf } from '../evaluation/subject.js'
+import { openAnswering } from '../generation/generate.js'
+import type { PredictOptions } from './predict.js'
+
+/**
+ * What answers rows under a prompt, opened once for all of them: classes by their likelihood, as `evaluate` decides them, or free text
+ * that is generated. It does not know where rows come from or where answers go.
+ */
+export interface Predictor extends AsyncDisposable {
+  /** Short name of the model. */
+  readonly model: string
+  /** The arithmetic. */
+  readonly weights: WeightWidth
+  /** The classes; undefined where answers are free text. */
+  readonly labels: readonly string[] | undefined
+  /** The columns that the template names, and those of them that stand in a text as they are. */
+  readonly needed: readonly string[]
+  readonly texts: readonly string[]
+  /** The benchmark that rows are read as where they lack those. */
+  readonly task: string | undefined
+  /** Names of the columns of a file without a header, with labels and without. */
+  readonly usualColumns: readonly (readonly string[])[]
+  /** Rows that are best answered together. */
+  readonly size: number
+  /** @param first index of the chunk's first row @throws GradpromptError naming the row */
+  predict(chunk: Pick<RecordChunk, 'records'>, first: number): Promise<Answered[]>
+}
+
+/** The answer to one row. */
+export interface Answered {
+  /** The class, by its word; or the text. */
+  readonly prediction: string
+  /** The share of the classes' probability that it has; of a text, the probability of its tokens in turn. */
+  readonly probability: number
+  /** By how much that is more than the second class's. */
+  readonly margin?: number
+  /** Of each class. */
+  readonly probabilities?: Readonly<Record<string, number>>
+  /** Why a generated text ended. */
+  readonly finishReason?: 'stop' | 'length'
+}
+
+/** @throws GradpromptError as `predict` says */
+export async function openPredictor(options: PredictOptions): Promise<Predictor> {
+  const { model, prompt, template: own, force, labels: words, aggregate, batchSize } = options
+  const subject = await subjectOf({
+    model,
+    prompt,
+    template: own,
+    answer: options.answer,
+    force,
+    labels: words,
+    aggregate,
+    batchSize,
+    data: [],
+  })
+  if (subject.source.found?.config.search?.extractor !== undefined) throw reasons()
+  const answer = subject.answer ?? missing('answer')
+  const given = subject.template ?? missing('template')
+  const template = subject.instruction === undefined ? given : prependInstruction(given, subject.instruction)
+  const labels = await labelsOf(subject, answer, options)
+  const { columns: needed, conversations } = compileMessages(template)
+  const { columns, task } = subject.config?.data ?? {}
+  const answered = compileTemplate(answer).columns
+  const common = {
+    needed,
+    texts: needed.filter(name => !conversations.includes(name)),
+    task,
+    usualColumns:
+      columns === undefined ? [] : [columns, columns.filter(name => needed.includes(name) || !answered.includes(name))],
+    size: labels === undefined ? 256 : 128,
+  }
+  const opened =
+    labels === undefined
+      ? await openGenerating(options, subject, template)
+      : await openScoring(options, subject, { template, answer, labels })
+  options.onOpened?.(opened.model)
+  return { ...common, labels: labels?.candidates, ...opened }
+}
+
+type Opened = Pick<Predictor, 'model' | 'weights' | 'predict' | typeof Symbol.asyncDispose>
+
+async function openScoring(
+  options: PredictOptions,
+  subject: Subject,
+  { template, answer, labels }: { readonly template: Template; readonly answer: string; readonly labels: LabelSet },
+): Promise<Opened> {
+  refuseUnreadByScoring(options)
+  const { source, config, batchSize } = subject
+  const used = await useModel(subject.modelGiven, {
+    ...firstOf(options, config),
+    onProgress: share => options.onProgress?.(Math.floor(99 * share), 100, 'weights'),
+  })
+  const { model } = used
+  try {
+    const prompt = await source.active(model)
+    const truncate = options.truncate ?? config?.train?.truncate
+    const builder = rowBuilderOf(model, prompt, {
+      template,
+      answer,
+      labels,
+      truncate,
+      end: endOf(subject, template, model.tokenizer),
+    })
+    const decision = {
+      batchSize,
+      signal: options.signal,
+      weights: prompt && source.file && promptWordWeights(source.file, labels),
+      contentFree: contentFreeRow(calibrationOf(options, subject), builder, labels),
+      perByte: options.choose === 'length',
+    }
+    return {
+      model: model.name,
+      weights: 'fp32',
+      async predict({ records }, first) {
+        const unlabelled = records.map((record, i) => withoutLabel(record, first + i, labels.column, builder.columns))
+        const rows = unlabelled.map((record, i) => builder.scoring(record, first + i))
+        const scored = await scoreClasses(model, prompt, rows, labels, decision)
+        return scored.map(({ logLikelihoods, scores = logLikelihoods }, i) =>
+          classified(labels.candidates, scores, originOf(records[i]!, first + i)),
+        )
+      },
+      [Symbol.asyncDispose]: () => used[Symbol.asyncDispose](),
+    }
+  } catch (error) {
+    await used[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+async function openGenerating(options: PredictOptions, subject: Subject, template: Template): Promise<Opened> {
+  refuseUnreadByGenerating(options)
+  const { promptTask, force, weights, maxNewTokens, signal, device, threads, memory, onProgress } = options
+  const { modelGiven: model, batchSize } = subject
+  // An instruction stands in the template already.
+  const prompt = subject.source.kind === 'text' ? undefined : options.prompt
+  const opened = await openAnswering({
+    ...{ model, prompt, promptTask, force, template, weights, batchSize, maxNewTokens, device, threads, memory },
+    ...{ temperature: 0, logProbabilities: true, onProgress },
+  })
+  const { engine, prompt: named, settings, render } = opened
+  return {
+    model: opened.model.name,
+    weights: opened.weights,
+    async predict({ records }, first) {
+      const requests = records.map((record, i) => {
+        const origin = originOf(record, first + i)
+        const { text, addSpecialTokens } = renderInput(named.tokenizer, framed(record, named.frame, origin), render)
+        const ids = named.tokenizer.encode(text, { addSpecialTokens })
+        return generationRequest(ids, tokenBudget(origin, ids.length, named.room, maxNewTokens), settings, first + i)
+      })
+      const answers = await Promise.all(requests.map(request => engine.generate({ ...request, ...(signal && { signal }) })))
+      return answers.map(({ text, finishReason, logProbabilities = [] }): Answered => {
+        if (finishReason === 'aborted') {
+          refuseAborted(signal)
+          throw new GradpromptError('aborted', 'stopped', { exitCode: 1 })
+        }
+        const probability = Math.exp(logProbabilities.reduce((sum, value) => sum + value, 0))
+        return { prediction: text, probability, finishReason }
+      })
+    },
+    [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
+  }
+}
+
+/** What a generation does not read. @throws GradpromptError `invalid-option` */
+function refuseUnreadByGenerating({ choose, calibrate, truncate }: PredictOptions): void {
+  refuseUnread(
+    { choose, calibrate, truncate },
+    'answers are free text, and generated',
+    'labels, by whose likelihood they are chosen',
+  )
+}
+
+/** What the likelihood of classes does not read. @throws GradpromptError `invalid-option` */
+function refuseUnreadByScoring({ weights, maxNewTokens, promptTask }: PredictOptions): void {
+  refuseUnread(
+    { weights, maxNewTokens, promptTask },
+    'answers are classes, and chosen by their likelihood',
+    'free text (answerType: text)',
+  )
+}
+
+function refuseUnread(options: object, because: string, expected: string): void {
+  const [given] = Object.entries(options).filter(([, value]) => value !== undefined && value !== false)
+  if (given === undefined) return
+  throw new GradpromptError('invalid-option', `${given[0]} has no effect here: ${because}`, { found: String(given[1]), expected })
+}
+
+/** The classes of the prompt, of the call, or those that a search read from its training rows. @throws GradpromptError `missing-option` */
+async function labelsOf(
+  { isFreeText, labels, aggregate, config, source }: Subject,
+  answer: string,
+  { answerType }: PredictOptions,
+): Promise<LabelSet | undefined> {
+  if (isFreeText || answerType === 'text') return undefined
+  if (labels !== undefined) return decideLabels(answer, [], { labels, aggregate }).labels
+  if (source.file !== undefined || config === undefined || config.answerType === 'text') {
+    if (answerType === 'classes') throw noClasses()
+    return undefined
+  }
+  try {
+    return (await readTask(config)).labels
+  } catch (cause) {
+    throw noClasses(cause)
+  }
+}
+
+const noClasses = (cause?: unknown) =>
+  new GradpromptError('missing-option', 'it is not known which answers there are', {
+    found: cause instanceof Error ? `no labels; of the training rows that have them: ${cause.message}` : 'no labels',
+    expected: 'labels: value in the data -> word in the answer (--labels 0=negative,1=positive)',
+    ...(cause !== undefined && { cause }),
+  })
+
+const reasons = () =>
+  new GradpromptError('unsupported-prompt', 'the answers of a search over reasoning are not predicted row by row', {
+    found: 'a prompt behind which the model reasons before it answers',
+    expected: 'a prompt that is followed by the answer',
+    hint: 'gradprompt evaluate RUN --data FILE --rows ROWS.jsonl writes what the model reasons for each row, and its answer',
+  })
+
+/** What stands in the column of labels is not asked for, and need not be one of them. */
+function withoutLabel(record: DataRecord, index: number, label: string, columns: readonly string[]): DataRecord {
+  if (!Object.hasOwn(record, label)) return record
+  const { [label]: _, ...others } = record
+  setOrigin(others, originOf(record, index))
+  setNulls(
+    others,
+    columns.filter(column => isNull(record, column)),
+  )
+  return others
+}
+
+/** @throws GradpromptError `not-finite` */
+function classified(classes: readonly string[], scores: readonly number[], origin: string): Answered {
+  const most = Math.max(...scores)
+  const weights = scores.map(score => Math.exp(score - most))
+  const total = weights.reduce((sum, weight) => sum + weight, 0)
+  if (!Number.isFinite(most) || !Number.isFinite(total))
+    throw new GradpromptError('not-finite', `${origin}: the likelihood of an answer is not a finite number`, {
+      found: scores.join(', '),
+      hint: 'the prompt or the weights hold numbers that are too large',
+      exitCode: 1,
+    })
+  const probabilities = weights.map(weight => weight / total)
+  const best = scores.indexOf(most)
+  const second = Math.max(0, ...probabilities.filter((_, i) => i !== best))
+  return {
+    prediction: classes[best]!,
+    probability: probabilities[best]!,
+    margin: probabilities[best]! - second,
+    probabilities: Object.fromEntries(classes.map((name, i) => [name, probabilities[i]!])),
+  }
+}

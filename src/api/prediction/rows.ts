@@ -1,0 +1,82 @@
+import { columnsGiven } from '../../data/columns-given.js'
+import { inMemory } from '../../data/memory-rows.js'
+import { changedRecord, type DataRecord } from '../../data/readers/records.js'
+import { type RecordChunk, streamRecords } from '../../data/record-stream.js'
+import { requireTexts } from '../../data/task-columns.js'
+import { pathOf } from '../../data/texts/paths.js'
+import { requireColumns } from '../../data/texts/template.js'
+import { refuseAborted, unknownName } from '../../errors.js'
+import type { PredictOptions, PredictSummary } from './predict.js'
+import { type Answered, openPredictor } from './predictor.js'
+
+/** Rows as they come, answered a few at a time: neither all rows nor all answers are ever held. */
+
+export interface AnsweredRow {
+  readonly index: number
+  readonly record: DataRecord
+  /** The row as it was given. */
+  readonly value: object
+  /** The data's own columns, as far as they are known. */
+  readonly columns: readonly string[]
+  readonly answered: Answered
+}
+
+/** @throws GradpromptError as `predict` says */
+export async function* predictRows(options: PredictOptions): AsyncGenerator<AnsweredRow, PredictSummary, void> {
+  const { data, signal, onProgress, onWarning } = options
+  await using predictor = await openPredictor(options)
+  const { needed, texts, model, weights, labels, task, usualColumns } = predictor
+  const name = typeof data === 'string' ? data : inMemory
+  const { names, meant } = columnsGiven(options.columns)
+  const inDataName = (name: string) => (Object.hasOwn(meant, name) ? meant[name]! : name)
+  refuseUnknownColumns(Object.keys(meant), needed)
+  const inData = needed.map(inDataName)
+  const chunks = streamRecords(data, {
+    columns: names,
+    usualColumns,
+    needed: inData,
+    task,
+    size: predictor.size,
+    onNotice: onWarning,
+  })
+  const started = performance.now()
+  let done = 0
+  for await (const chunk of chunks) {
+    refuseAborted(signal)
+    // What only some rows lack is told with the row.
+    if (done === 0) requireColumns(inData, chunk.columns, `${name}: the template`)
+    requireTexts(texts.map(inDataName), chunk, name)
+    const columns = chunk.columns.filter(column => !isReached(column, inData, chunk.columns))
+    const answers = await predictor.predict({ records: renamed(chunk, meant, done) }, done)
+    for (const [i, answered] of answers.entries()) {
+      yield { index: done + i, record: chunk.records[i]!, value: chunk.values[i]!, columns, answered }
+    }
+    done += answers.length
+    onProgress?.(done, chunk.total ?? 0, 'rows')
+  }
+  const seconds = (performance.now() - started) / 1000
+  return { model, rows: done, ...(labels && { labels }), weights, seconds }
+}
+
+/** @throws GradpromptError `invalid-option` where a name is given for a column that the template does not have */
+function refuseUnknownColumns(given: readonly string[], needed: readonly string[]): void {
+  const unknown = given.find(name => !needed.includes(name))
+  if (unknown === undefined) return
+  throw unknownName('invalid-option', 'columns names a column that the template does not have', unknown, needed)
+}
+
+/** Whether a column is a path that a template names, and none of the data's own. */
+const isReached = (column: string, named: readonly string[], there: readonly string[]) => {
+  const head = named.includes(column) ? pathOf(column)?.head : undefined
+  return head !== undefined && there.includes(head)
+}
+
+/** The records with the columns of the template, under whose names the data have them. */
+function renamed({ records }: RecordChunk, meant: Readonly<Record<string, string>>, first: number): readonly DataRecord[] {
+  const names = Object.entries(meant)
+  if (names.length === 0) return records
+  return records.map((record, i) => {
+    const values = names.flatMap(([name, column]) => (Object.hasOwn(record, column) ? [[name, record[column]!]] : []))
+    return changedRecord(record, first + i, Object.fromEntries(values))
+  })
+}

@@ -1,0 +1,151 @@
+import { compileTemplate } from '../data/texts/template.js'
+import { GradpromptError } from '../errors.js'
+import type { Tokenizer } from '../formats/tokenizer.js'
+
+/**
+ * Answers that are limited to a set: which tokens may come next. The choices stand in a prefix tree of their tokens; what is chosen
+ * among those is not its matter. So each token is chosen among those that some choice goes on with: that is quick, and not the same as the
+ * choice of the highest likelihood as a whole, which scoring finds.
+ */
+
+/** An answer that may be given. */
+export interface AnswerChoice {
+  /** What it reads as. */
+  readonly text: string
+  /** Its tokens behind the prompt. */
+  readonly ids: readonly number[]
+}
+
+/** A choice before it has tokens: what it reads as, and how it is written behind what is asked. */
+export interface WrittenChoice {
+  readonly text: string
+  readonly written: string
+}
+
+/** @param answer of the prompt, in whose only column a choice stands as answers have stood there when it was learned */
+export function writtenChoices(choices: readonly string[] | undefined, answer: string | undefined): WrittenChoice[] | undefined {
+  if (choices === undefined) return undefined
+  const { columns, render } = compileTemplate(answer ?? '')
+  const [column] = columns
+  const write = (text: string) => (columns.length === 1 ? render({ [column!]: text }) : text)
+  return choices.map(text => ({ text, written: write(text) }))
+}
+
+/** Characters of what is asked that decide how a text behind it is cut into tokens. */
+const tailLength = 64
+
+/**
+ * The tokens of choices behind a text, as those of the joined text are. Where a token straddles the border, the text's last ones belong
+ * to the choices.
+ * @param ids of the text
+ */
+export function encodeChoices(
+  tokenizer: Pick<Tokenizer, 'encode'>,
+  text: string,
+  ids: readonly number[],
+  choices: readonly WrittenChoice[],
+): { readonly ids: readonly number[]; readonly choices: readonly AnswerChoice[] } {
+  const plain = (part: string) => tokenizer.encode(part, { addSpecialTokens: false })
+  // Half a character is none.
+  const tail = text.slice(-tailLength).replace(/^[\udc00-\udfff]/, '')
+  const base = plain(tail)
+  const joints = choices.map(({ written }) => plain(tail + written))
+  const border = joints.reduce((least, joint) => Math.min(least, commonLength(base, joint)), base.length)
+  const moved = base.length - border
+  const isSame = moved < ids.length && base.slice(border).every((id, i) => ids[ids.length - moved + i] === id)
+  if (!isSame) return { ids, choices: choices.map(({ text, written }) => ({ text, ids: plain(written) })) }
+  return {
+    ids: ids.slice(0, ids.length - moved),
+    choices: choices.map(({ text }, i) => ({ text, ids: joints[i]!.slice(border) })),
+  }
+}
+
+function commonLength(a: readonly number[], b: readonly number[]): number {
+  let length = 0
+  while (length < a.length && length < b.length && a[length] === b[length]) length++
+  return length
+}
+
+/** New tokens that any of them may need, with the one that ends it. */
+export const tokensOfChoices = (choices: readonly AnswerChoice[]): number =>
+  1 + choices.reduce((most, { ids }) => Math.max(most, ids.length), 0)
+
+interface Node {
+  readonly next: Map<number, Node>
+  /** The choice that ends here. */
+  choice: AnswerChoice | undefined
+}
+
+/** A way through the tree: one for each answer. */
+export class ChoiceCursor {
+  #node: Node
+  readonly #endTokenIds: readonly number[]
+
+  /**
+   * @param endTokenIds tokens that end an answer, where another choice goes on
+   * @throws GradpromptError `invalid-option`: no choices, one without tokens, one that begins another where nothing ends an answer
+   */
+  constructor(choices: readonly AnswerChoice[], endTokenIds: readonly number[]) {
+    this.#endTokenIds = endTokenIds
+    const root: Node = { next: new Map(), choice: undefined }
+    for (const choice of choices) {
+      if (choice.ids.length === 0) throw unusable(`${JSON.stringify(choice.text)}, which has no tokens`)
+      let node = root
+      for (const id of choice.ids) {
+        const next = node.next.get(id) ?? { next: new Map(), choice: undefined }
+        node.next.set(id, next)
+        node = next
+      }
+      node.choice ??= choice
+    }
+    if (root.next.size === 0) throw unusable('none')
+    if (endTokenIds.length === 0) refuseBeginnings(root)
+    this.#node = root
+  }
+
+  /** The choice that the tokens so far are. */
+  get choice(): AnswerChoice | undefined {
+    return this.#node.choice
+  }
+
+  /** Whether nothing can follow: the choice is made. */
+  get isEnd(): boolean {
+    return this.#node.next.size === 0
+  }
+
+  /** The tokens that may come next, at least one unless `isEnd`. */
+  get allowed(): number[] {
+    return [...this.#node.next.keys(), ...(this.#node.choice === undefined ? [] : this.#endTokenIds)]
+  }
+
+  /** Takes a token that is allowed and does not end the answer. */
+  take(id: number): void {
+    const next = this.#node.next.get(id)
+    if (next === undefined) throw new RangeError(`the token ${id} goes on with no choice`)
+    this.#node = next
+  }
+
+  /** The tokens that must come next: at most so many. */
+  certain(most: number): number[] {
+    const ids: number[] = []
+    let node = this.#node
+    while (ids.length < most && node.next.size === 1 && node.choice === undefined) {
+      const [id, next] = [...node.next][0]!
+      ids.push(id)
+      node = next
+    }
+    return ids
+  }
+}
+
+function refuseBeginnings(node: Node): void {
+  if (node.choice !== undefined && node.next.size > 0)
+    throw unusable(`${JSON.stringify(node.choice.text)}, with which another begins, and no token that ends an answer`)
+  for (const next of node.next.values()) refuseBeginnings(next)
+}
+
+const unusable = (found: string) =>
+  new GradpromptError('invalid-option', 'choices are not usable', {
+    found,
+    expected: 'one text or more that differ, such as positive and negative',
+  })

@@ -1,0 +1,29 @@
+import { GradpromptError } from '../errors.js'
+import type { MemoryPlan } from '../model/memory.js'
+import type { WeightWidth } from './programs.js'
+
+/** The arithmetic of what is generated: the one place that decides it where nobody asks for one. */
+
+/** `auto`: exact (fp32) wherever that fits comfortably. */
+export type WeightChoice = 'auto' | WeightWidth
+
+export const weightChoices: readonly WeightChoice[] = ['auto', 'fp32', 'stored']
+
+/** Of the memory budget, what the weights of exact arithmetic may take: keys, values and logits need the rest. */
+const comfortably = 2 / 3
+/** Decoding packs the weights once more, beside those that all programs map. */
+const copies = 2
+
+/**
+ * The width of the products that write. With `auto` exact arithmetic is taken when the weights, in float32 and packed once more, take
+ * two thirds of the memory budget at most; otherwise those that the checkpoint stores, in 8 bits or less.
+ * @throws GradpromptError `invalid-option`
+ */
+export function chooseWidth(choice: WeightChoice, { budget, weights }: Pick<MemoryPlan, 'budget' | 'weights'>): WeightWidth {
+  if (choice === 'auto') return copies * weights <= comfortably * budget ? 'fp32' : 'stored'
+  if (weightChoices.includes(choice)) return choice
+  throw new GradpromptError('invalid-option', 'weights is not usable', {
+    found: String(choice),
+    expected: `one of ${weightChoices.join(', ')}`,
+  })
+}
