@@ -18,6 +18,8 @@ import { checkTeachers } from '../train/distillation.js'
 import type { GradpromptEvent, RunResult, ScoringProgress } from '../train/events.js'
 import { type Job, prepareJob, runJob } from '../train/job.js'
 import { restoreLearning } from '../train/loop.js'
+import { chosenLoss } from '../train/losses.js'
+import { referenceNotices } from '../train/preferences.js'
 import { type Given, separate } from './given.js'
 import { readTunedRun, type TunedRun, tuneConfigOf } from './runs/configs.js'
 import { beginRun, type Learning, type ResumeOptions, resumeRun, withCounts } from './sitting.js'
@@ -113,6 +115,7 @@ const tuning: Learning<
   noticesOf: (config, { task, model: { tokenizer }, rows }) => [
     ...answerSpaceNotices(answerSpace(config, task.train[0]!, tokenizer), config.answer),
     ...answerEndNotices(config, resolveAnswerEnd(config, tokenizer), rows.overlap),
+    ...referenceNotices(chosenLoss(config.train)),
   ],
   secondsOf: ({ state }) => state.seconds,
   // Who asks for more steps after early stopping wants them done, and its patience begins anew.

@@ -1,6 +1,7 @@
 import type { DataNotice } from './readers/reader.js'
 import { type DataRecord, shorten } from './readers/records.js'
 import type { LabelSet } from './texts/labels.js'
+import { type Preferences, usualColumns } from './texts/preferences.js'
 import { compileMessages } from './texts/rendering.js'
 import { compileTemplate, type Template } from './texts/template.js'
 
@@ -114,14 +115,22 @@ export const overlapNotices = (overlaps: readonly Overlap[], parts: Parts): Data
       `: figures over ${part} say less about rows that were never seen`,
   }))
 
-/** Columns whose meaning is known but not used: answers that people preferred, and others that they did not. */
-export function preferenceNotices(columns: readonly string[], answer: string, path: string): DataNotice[] {
-  const named = compileTemplate(answer).columns
-  if (!columns.includes('chosen') || !columns.includes('rejected') || !named.includes('chosen')) return []
+/** What is taken for preferences; and columns that have some which are not used. */
+export function preferenceNotices(
+  columns: readonly string[],
+  { answer, rejected, thumbs }: Preferences & { readonly answer: string },
+  path: string,
+): DataNotice[] {
+  if (rejected !== undefined)
+    return [{ code: 'preferences', message: `rows are pairs: ${shorten(answer)} was preferred to ${shorten(rejected)}` }]
+  if (thumbs !== undefined)
+    return [{ code: 'preferences', message: `rows are single answers: "${thumbs}" says whether ${shorten(answer)} was liked` }]
+  const isNamed = compileTemplate(answer).columns.some(column => column.split(/[.[]/)[0] === usualColumns.chosen)
+  if (!columns.includes(usualColumns.chosen) || !columns.includes(usualColumns.rejected) || !isNamed) return []
   return [
     {
       code: 'preference-data',
-      message: `${path} has preferences (chosen, rejected): only {chosen} is learned, as an answer like any other; what was rejected is not used`,
+      message: `${path} has preferences (chosen, rejected): only {chosen} is learned, as an answer like any other; what was rejected is not used. train.loss: { type: dpo } learns from both`,
     },
   ]
 }

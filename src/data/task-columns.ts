@@ -3,19 +3,25 @@ import { valueOfText } from './readers/json-text.js'
 import type { DataRecord } from './readers/records.js'
 import { isConversation } from './texts/conversation.js'
 import { pathsWithin } from './texts/paths.js'
+import type { Preferences } from './texts/preferences.js'
 import { compileMessages } from './texts/rendering.js'
 import { compileTemplate, requireColumns, type Template } from './texts/template.js'
 
 /** The columns that a template and an answer name, held against those of a file before any row is made. */
 
-export interface TaskTexts {
+export interface TaskTexts extends Preferences {
   readonly template: Template
   readonly answer: string
 }
 
-/** The columns that a template and an answer name, each once. */
-export const namedColumns = ({ template, answer }: TaskTexts): string[] => [
-  ...new Set([...compileMessages(template).columns, ...compileTemplate(answer).columns]),
+/** The columns that a template and answers name, each once. */
+export const namedColumns = ({ template, answer, rejected = '', thumbs }: TaskTexts): string[] => [
+  ...new Set([
+    ...compileMessages(template).columns,
+    ...compileTemplate(answer).columns,
+    ...compileTemplate(rejected).columns,
+    ...(thumbs === undefined ? [] : [thumbs]),
+  ]),
 ]
 
 /**
@@ -25,7 +31,7 @@ export const namedColumns = ({ template, answer }: TaskTexts): string[] => [
  * @throws GradpromptError `missing-column`, `structured-column`, `invalid-template`
  */
 export function requireTaskColumns(
-  { template, answer }: TaskTexts,
+  { template, answer, rejected = '', thumbs }: TaskTexts,
   {
     columns,
     structured = [],
@@ -39,9 +45,12 @@ export function requireTaskColumns(
 ): void {
   const asked = compileMessages(template)
   const answered = compileTemplate(answer)
+  const other = compileTemplate(rejected)
   requireColumns(asked.columns, columns, `${path}: the template`)
   requireColumns(answered.columns, columns, `${path}: the answer`)
-  const texts = [...asked.columns.filter(column => !asked.conversations.includes(column)), ...answered.columns]
+  requireColumns(other.columns, columns, `${path}: the rejected answer`)
+  if (thumbs !== undefined) requireColumns([thumbs], columns, `${path}: thumbs`)
+  const texts = [...asked.columns.filter(column => !asked.conversations.includes(column)), ...answered.columns, ...other.columns]
   requireTexts(texts, { structured, records }, path)
 }
 

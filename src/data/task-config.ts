@@ -6,6 +6,7 @@ import { defaultDevice, deviceNames } from '../program/devices.js'
 import { isModulePath } from '../registry.js'
 import { recordTasks } from './task-records.js'
 import { answerTypes } from './texts/answer-type.js'
+import type { Preferences } from './texts/preferences.js'
 import type { Template } from './texts/template.js'
 import { type Aggregate, aggregates } from './texts/verbalizer.js'
 
@@ -139,14 +140,31 @@ export const taskShape = {
   out: filePath.optional().describe('the run folder; by default a new name under runs/'),
 }
 
+/** Where data have preferences: for jobs that learn from these or are scored on them. */
+export const preferenceShape = {
+  rejected: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'the answer that people did not choose, with {column} placeholders: rows are then pairs, scored by which is likelier; a loss over pairs takes the answer with {rejected} for {chosen}',
+    ),
+  thumbs: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('the column that says whether people liked the answer (true or false, 1 or 0), for a loss that reads it'),
+}
+
 type Parsed = z.output<z.ZodObject<typeof taskShape>>
 
 /** The options of a task with every default filled in, and what some jobs add to how its rows are read. */
-export type TaskConfig = Omit<Parsed, 'template'> & {
-  readonly template: Template
-  readonly train?: { readonly templates?: readonly Template[] | undefined; readonly truncate?: boolean | undefined }
-  readonly verbalizer?: { readonly aggregate: Aggregate } | undefined
-}
+export type TaskConfig = Omit<Parsed, 'template'> &
+  Preferences & {
+    readonly template: Template
+    readonly train?: { readonly templates?: readonly Template[] | undefined; readonly truncate?: boolean | undefined }
+    readonly verbalizer?: { readonly aggregate: Aggregate } | undefined
+  }
 
 export const hasDev = ({ data }: Pick<Parsed, 'data'>): boolean => data.dev !== undefined || data.split?.dev !== undefined
 
@@ -183,6 +201,7 @@ export function checkTurns(template: Template, option: string, source: string): 
 
 const runTask = z.object({
   ...taskShape,
+  ...preferenceShape,
   train: z.object({ truncate: z.boolean().optional(), templates: z.array(template).optional() }).optional(),
   verbalizer: z.object({ aggregate: z.enum(aggregates).default('mean') }).optional(),
   control: z.object({ instruction: z.string().optional() }).optional(),

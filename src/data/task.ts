@@ -16,6 +16,7 @@ import type { TaskConfig } from './task-config.js'
 import { resolveAnswerEnd } from './texts/answer-end.js'
 import type { Encoder } from './texts/encoder.js'
 import { decideLabels, findLabels, type LabelSet, labelWordsOf } from './texts/labels.js'
+import { type Preferences, usablePreferences } from './texts/preferences.js'
 import { compileMessages } from './texts/rendering.js'
 import { compileTemplate, type Template } from './texts/template.js'
 
@@ -54,9 +55,9 @@ export type TaskRows = Readonly<Partial<Record<Part, MemoryRows>>>
  *   `structured-column`, `split-too-large`, `invalid-template`, `too-many-classes`
  */
 export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}): Promise<Task> {
-  const { data, seed, answer, template } = config
+  const { data, seed, answer, template, rejected, thumbs } = config
   const templates = templatesOf(config)
-  const needed = [...new Set(templates.flatMap(template => namedColumns({ template, answer })))]
+  const needed = [...new Set(templates.flatMap(template => namedColumns({ template, answer, rejected, thumbs })))]
   const read = async (part: Part) => {
     const path = data[part]
     if (path === undefined) return undefined
@@ -70,8 +71,14 @@ export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}):
     ])
     // Scoring has the first template alone.
     for (const template of part === 'train' ? templates : templates.slice(0, 1))
-      requireTaskColumns({ template, answer }, file, path)
-    return { ...file, source: { path, sha256, ...(given && { rows: given.count }) } }
+      requireTaskColumns({ template, answer, rejected, thumbs }, file, path)
+    const { records, notices } = usablePreferences(file.records, config, path, { both: part === 'train' })
+    return {
+      ...file,
+      records,
+      notices: [...file.notices, ...notices],
+      source: { path, sha256, ...(given && { rows: given.count }) },
+    }
   }
   const train = (await read('train'))!
   const dev = await read('dev')
@@ -98,7 +105,7 @@ export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}):
     notices: [
       ...[train, dev, test].flatMap(file => file?.notices ?? []),
       ...conversationNotices(template),
-      ...preferenceNotices(train.columns, answer, train.source.path),
+      ...preferenceNotices(train.columns, config, train.source.path),
       ...(notice ? [notice] : []),
       ...labelNotices(answer, labels, rows),
       ...overlapNotices(findOverlaps(rows, rowKeys(template, answer)), rows),
@@ -107,7 +114,9 @@ export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}):
 }
 
 /** As `decideLabels`; the candidates stand in the order in which a prompt file gives them back. */
-function taskLabels({ answer, answerType, data, verbalizer }: TaskConfig, records: readonly DataRecord[]) {
+function taskLabels({ answer, answerType, data, verbalizer, ...preferences }: TaskConfig, records: readonly DataRecord[]) {
+  // Of what people preferred the text counts, however often it stands there.
+  if (preferences.rejected !== undefined || preferences.thumbs !== undefined) return { labels: undefined, notice: undefined }
   const { labels: found, notice } = decideLabels(answer, records, { labels: data.labels, answerType })
   return { labels: found && findLabels(answer, labelWordsOf(found), records, verbalizer?.aggregate), notice }
 }
@@ -141,15 +150,16 @@ export function taskRows(
   task: Pick<Task, Part | 'labels'>,
   { tokenizer, contextLength, numVirtualTokens, tasks, soft, learned }: RowLimits,
 ): { builder: RowBuilder; builders: readonly RowBuilder[]; truncated: number } {
-  const { answer } = config
+  const { answer, rejected } = config
   const truncate = config.train?.truncate ?? false
   const end = resolveAnswerEnd(config, tokenizer)
   const common = { labels: task.labels, contextLength, numVirtualTokens, truncate, tasks, soft, end }
-  const builderOf = (template: Template, text: string) => new RowBuilder(tokenizer, { template, answer: text, ...common })
+  const builderOf = (template: Template, text: string) =>
+    new RowBuilder(tokenizer, { template, answer: text, ...common, ...sideOf(config, text) })
   const texts = learned ?? [answer]
   const builders = templatesOf(config).flatMap(template => texts.map(text => builderOf(template, text)))
   const builder = texts[0] === answer ? builders[0]! : builderOf(config.template, answer)
-  const { columns: answerColumns } = compileTemplate(answer)
+  const answerColumns = [...compileTemplate(answer).columns, ...compileTemplate(rejected ?? '').columns]
   const markup = specialTokens(tokenizer)
   const room = contextLength - numVirtualTokens
   let truncated = 0
@@ -167,6 +177,15 @@ export function taskRows(
   for (const records of [task.train, task.dev, task.test]) check(builder, records)
   for (const further of builders) if (further !== builder) check(further, task.train)
   return { builder, builders, truncated }
+}
+
+/** What a builder of rows with an answer is told of preferences. */
+export function sideOf(
+  { answer, rejected, thumbs }: Preferences & { readonly answer: string },
+  text = answer,
+): Pick<RowOptions, 'other' | 'liked'> {
+  if (thumbs !== undefined) return { liked: { column: thumbs } }
+  return rejected === undefined ? {} : { other: text === rejected ? answer : rejected, liked: text !== rejected }
 }
 
 /** The templates that a training row may have; the first is that of scoring. */

@@ -18,19 +18,46 @@ export interface LikelihoodRows {
 }
 
 /**
- * What became of each row that was scored by likelihood. With a label set a row counts 1 or 0; without one, for the log-likelihood of
- * its own answer.
+ * What became of each row that was scored by likelihood. With a label set a row counts 1 or 0, as a pair does; without one, for the
+ * log-likelihood of its own answer.
  */
 export function likelihoodResults(
-  { logLikelihoods, predictions, confidences, tokens }: ScoredRows,
+  { logLikelihoods, predictions, confidences, tokens, rewards }: ScoredRows,
   { records, rows, labels, template, answer, tokenizer }: LikelihoodRows,
 ): RowResult[] {
   const inputOf = inputs(template, labels)
   const answerTemplate = compileTemplate(answer)
-  return rows.map(({ index, target, candidates }, i) => {
+  return rows.map(({ index, target, candidates, liked }, i) => {
     const record = records[i]!
     const common = { index, input: inputOf(record), row: hashOf(record) }
     const own = logLikelihoods[i]!
+    const worth = rewards?.[i]
+    if (labels === undefined && candidates.length === 2) {
+      const correct = predictions[i] === 0
+      const [chosen, rejected] = candidates.map(({ label }) => label.trim())
+      return {
+        ...common,
+        extracted: correct ? chosen! : rejected!,
+        rule: 'likelier answer',
+        answer: chosen!,
+        score: Number(correct),
+        correct,
+        logProbability: own[0]!,
+        scores: { rejectedLogProbability: own[1]!, ...(worth && { chosenReward: worth[0]!, rejectedReward: worth[1]! }) },
+      }
+    }
+    if (labels === undefined && liked !== undefined) {
+      const [reward] = worth ?? []
+      const correct = reward === undefined ? undefined : liked ? reward > 0 : reward < 0
+      return {
+        ...common,
+        answer: candidates[0]!.label.trim(),
+        score: correct === undefined ? own[0]! : Number(correct),
+        ...(correct !== undefined && { correct }),
+        logProbability: own[0]!,
+        scores: { liked: Number(liked), ...(reward !== undefined && { reward }) },
+      }
+    }
     if (labels === undefined) {
       const named =
         tokens && tokenizer && candidates[0]!.ids.map((id, j) => ({ token: tokenizer.token(id), logProbability: tokens[i]![j]! }))

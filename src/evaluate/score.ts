@@ -7,6 +7,7 @@ import type { LanguageModel } from '../model/language-model.js'
 import { answerMetrics } from './answer-metrics.js'
 import type { MetricValue } from './intervals.js'
 import { classificationMetrics } from './metrics.js'
+import { isPreference, preferenceMetrics, type Rewards, rewardsOf } from './preferences.js'
 
 /** Figures by name, each with its 95 % interval. */
 export type Metrics = Readonly<Record<string, MetricValue>>
@@ -34,6 +35,8 @@ export interface ScoredRows extends Evaluation {
   readonly predictions: readonly number[]
   /** Without one: the log-probability of each token of the row's own answer. */
   readonly tokens?: readonly (readonly number[])[]
+  /** Where rows are preferences and have rewards: those of each candidate. */
+  readonly rewards?: readonly (readonly number[])[]
   /** With a label set: the share of the candidates' probability that the prediction has, of each row. */
   readonly confidences?: readonly number[]
 }
@@ -41,8 +44,10 @@ export interface ScoredRows extends Evaluation {
 /** Tokens after which a further row would only make a run longer. */
 const tokensPerRun = 2048
 
-/** How the likelihoods of label words decide. */
+/** How likelihoods decide. */
 export interface DecisionOptions {
+  /** Of rows that are preferences: what an answer is worth. */
+  readonly rewards?: Rewards | undefined
   /** Learned weights of the label words: see `classScores`. */
   readonly weights?: Float32Array | undefined
   /**
@@ -93,8 +98,20 @@ export async function scoreRows(
   prompt: ActivePrompt | undefined,
   rows: readonly ScoringRow[],
   labels: LabelSet | undefined,
-  { seed, weights, contentFree, perByte, ...options }: ScoreOptions & DecisionOptions & { seed: number },
+  { seed, weights, contentFree, perByte, rewards: worth, ...options }: ScoreOptions & DecisionOptions & { seed: number },
 ): Promise<ScoredRows> {
+  if (labels === undefined && rows.some(isPreference)) {
+    const words = await candidateLikelihoods(model, prompt, rows, options)
+    const rewards = worth && (await rewardsOf(rows, words, worth))
+    const scored = rows.map(({ liked }, i) => ({ logLikelihoods: words[i]!, rewards: rewards?.[i], liked }))
+    return {
+      metrics: preferenceMetrics(scored, { seed }),
+      rows: rows.length,
+      logLikelihoods: words,
+      predictions: words.map(([chosen, rejected = Number.NEGATIVE_INFINITY]) => Number(!(chosen! > rejected))),
+      ...(rewards && { rewards }),
+    }
+  }
   if (labels === undefined) {
     const tokens = await rowTokens(model, prompt, rows, options)
     const logLikelihoods = tokens.map(candidates => candidates.map(sum))
@@ -180,6 +197,17 @@ export const summary = ({ metrics, rows, labels, confusion }: Evaluation): Evalu
   ...(labels && { labels }),
   ...(confusion && { confusion }),
 })
+
+/** Log-likelihoods of each row's candidates under a prompt, in nats. */
+export async function candidateLikelihoods(
+  model: LanguageModel,
+  prompt: ActivePrompt | undefined,
+  rows: readonly ScoringRow[],
+  options: ScoreOptions,
+): Promise<number[][]> {
+  const tokens = await rowTokens(model, prompt, rows, options)
+  return tokens.map(candidates => candidates.map(sum))
+}
 
 /** Rows of similar length go together, so that little is padded. */
 async function rowTokens(

@@ -6,8 +6,7 @@ import type { PrefixNode } from './prefix-cache.js'
 import { type Guess, PromptLookup } from './prompt-lookup.js'
 import type { Alternative, ContinuationScore, Generation, GenerationRequest } from './request.js'
 import { Sampler } from './sampling.js'
-import { splitStops } from './stop-strings.js'
-import { TextStream } from './text-stream.js'
+import { splitStops, TextStream } from './text-stream.js'
 
 /** Where the virtual tokens of a request's prompt stand. */
 export interface Placement {

@@ -2,15 +2,19 @@ import type { z } from 'zod'
 import { type TypedOptions, typedOptions } from '../config/typed-options.js'
 import { Registry } from '../registry.js'
 import { crossEntropy, crossEntropySchema } from './cross-entropy.js'
+import { kto, ktoSchema } from './kto.js'
 import type { ActiveLoss, Loss } from './loss.js'
 import { mellowmax, mellowmaxSchema } from './mellowmax.js'
 import { negatedLogits, negatedLogitsSchema } from './negated-logits.js'
+import { preferenceLosses } from './preferences.js'
 
 /** Every loss that `train.loss` may name, with its options. A new one is a file beside `cross-entropy.ts`, and a line here. */
 const builtIn = [
   [crossEntropy, crossEntropySchema],
   [negatedLogits, negatedLogitsSchema],
   [mellowmax, mellowmaxSchema],
+  ...preferenceLosses,
+  [kto, ktoSchema],
 ] as const
 
 type SchemasOf<Entries> = {

@@ -73,10 +73,21 @@ export interface Loss<Options extends { readonly type: string } = { readonly typ
   compute(options: Options, read: ReadRows): LossValue
   /** Values of `inputs` for a part of a batch. */
   feed?(options: Options, data: Data, part: LossPart): Readonly<Record<string, ProgramInput>>
-  /** Figures as they are reported, from their sums over the batch's parts. By default these sums. */
-  figures?(options: Options, data: Data, sums: Readonly<Record<string, number>>): Readonly<Record<string, number>>
+  /** Figures as they are reported, from their sums over the batch's parts; undefined: not at all. By default these sums. */
+  figures?(options: Options, data: Data, sums: Readonly<Record<string, number>>): Readonly<Record<string, number | undefined>>
   /** It compares the rows of one group with each other: a batch that says nothing of groups is refused. */
   readonly grouped?: boolean
+  /**
+   * It learns from what people preferred: one of two answers (`pairs`, a group of two rows each, the preferred one first), or as well
+   * single answers that they liked or did not (`pairs or thumbs`). The task then says where these stand.
+   */
+  readonly preferences?: 'pairs' | 'pairs or thumbs'
+  /** Records that a batch has to have, where it compares one with another. */
+  readonly leastBatch?: number
+  /** What it holds log-probabilities against, as `LossContext.logProbabilities` names it; null: nothing. */
+  reference?(options: Options): 'start' | 'none' | null
+  /** What it takes an answer to be worth: so held-out answers are told apart by what they have gained. */
+  reward?(options: Options, answer: RewardedAnswer): number
   /**
    * The texts that are learned of each record, as templates, one row each in this order and all of one group. By default the config's
    * answer alone.
@@ -89,20 +100,34 @@ export interface Loss<Options extends { readonly type: string } = { readonly typ
   data?(options: Options, context: LossContext): (rows: readonly ContextRow[]) => Promise<Data>
 }
 
+/** An answer as a reward sees it. */
+export interface RewardedAnswer {
+  /** Sum over its tokens, in nats. */
+  readonly logProbability: number
+  /** The same under the reference; 0 without one. */
+  readonly reference: number
+  readonly tokens: number
+}
+
 /** A row as a context tells of it. */
 export interface ContextRow {
   readonly ids: readonly number[]
   readonly labels: readonly number[]
+  /** Whether people liked its answer, or preferred it to the other of its record; undefined where nothing says so. */
+  readonly liked?: boolean | undefined
 }
 
 /** What a loss may ask of the model before and beside the steps. */
 export interface LossContext {
   readonly model: ModelConfig
+  /** Rows that each record makes, in turn. */
+  readonly answers: number
   /**
-   * Log-probabilities of each row's label tokens, in nats, under the prompt as it stood before the first step, or under none. Rows are
-   * computed one by one, so that what is said of one depends on no other, and remembered.
+   * Log-probabilities of each row's label tokens, in nats, under the prompt as it stood before the first step, under none, or under the
+   * prompt as it stands now. Of the first two, which never change, each text is computed by itself, so that what is said of its answers
+   * depends on no other, and remembered. Labels are those of an answer that ends the row.
    */
-  logProbabilities(under: 'start' | 'none', rows: readonly ContextRow[]): Promise<Float32Array[]>
+  logProbabilities(under: 'start' | 'none' | 'now', rows: readonly ContextRow[]): Promise<Float32Array[]>
 }
 
 /** A loss with its options: what a program is compiled from. */
@@ -196,7 +221,10 @@ export function lossFigures(
   terms: readonly LossTerm[],
   sums: Readonly<Record<string, number>>,
 ): Readonly<Record<string, number>> {
-  return Object.assign({ ...sums }, ...terms.map(({ loss, options, data }) => loss.figures?.(options, data, sums) ?? {}))
+  const said = Object.assign({ ...sums }, ...terms.map(({ loss, options, data }) => loss.figures?.(options, data, sums) ?? {}))
+  return Object.fromEntries(
+    Object.entries(said as Record<string, number | undefined>).filter(pair => pair[1] !== undefined),
+  ) as Record<string, number>
 }
 
 /** Rows of logits that a run holds for each that it reads: the model's, and those that losses compare it with. */

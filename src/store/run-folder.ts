@@ -27,6 +27,7 @@ const maxTextBytes = 16 * 2 ** 20
  *     events.jsonl         what happened, a JSON object a line
  *     checkpoints/         the last two and the best
  *     start.safetensors    where the vectors began
+ *     reference.jsonl      what the prompt said before its first step, where a loss counts from there
  *     prompt.safetensors   what was learned
  *     predictions/         what became of each dev and test row, with the prompt and without
  *     result.json          the last event

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { jsonSchemaOf } from '../config/json-schema.js'
 import { type OpenOption, ownSources, withOwnEntries } from '../config/own-entries.js'
 import { type ConfigSource, configProblem, invalidConfig, sourceName } from '../config/problems.js'
-import { checkTask, checkTurns, hasDev, taskShape, template, turnsOf } from '../data/task-config.js'
+import { checkTask, checkTurns, hasDev, preferenceShape, taskShape, template, turnsOf } from '../data/task-config.js'
 import { compileTemplate } from '../data/texts/template.js'
 import { aggregates } from '../data/texts/verbalizer.js'
 import { allLossSchemas, losses, lossSchemas } from '../losses/index.js'
@@ -12,6 +12,7 @@ import type { PromptMethod } from '../prompts/method.js'
 import { allMethodSchemas, methodSchemas, promptMethods } from '../prompts/methods/index.js'
 import type { ModulePath } from '../registry.js'
 import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
+import { completePreferences } from './preferences.js'
 
 const count = z.int().min(1)
 
@@ -51,7 +52,10 @@ const average = z.strictObject({
 
 const earlyStopping = z.strictObject({
   patience: count.describe('dev evaluations without an improvement before the run stops'),
-  metric: z.enum(['accuracy', 'macroF1', 'logLikelihood']).default('accuracy').describe('the dev metric that has to improve'),
+  metric: z
+    .enum(['accuracy', 'macroF1', 'logLikelihood', 'rewardAccuracy'])
+    .default('accuracy')
+    .describe('the dev metric that has to improve'),
   minDelta: z.number().min(0).default(0).describe('the least change that counts as an improvement'),
 })
 
@@ -124,6 +128,7 @@ const defaultMethod = { type: 'prompt-tuning' } as const
 
 export const configSchema = z.strictObject({
   ...task,
+  ...preferenceShape,
   method: z.discriminatedUnion('type', methodSchemas).prefault(defaultMethod).describe('what is learned'),
   train: train.prefault({}).describe('how it is learned'),
   verbalizer: z
@@ -241,7 +246,10 @@ export function parseConfig(input: unknown, { source = 'config' }: { source?: Co
   }
   train.epsilon ??= train.optimizer === 'adamw' ? 1e-8 : 1e-30
   const learningRate = train.learningRate ?? promptMethods.get(config.method.type).learningRate
-  return { ...config, train: { ...train, learningRate, keep: train.keep ?? (hasDev(config) ? 'best' : 'last') } }
+  const type = train.loss?.type ?? 'cross-entropy'
+  const loss = { loss: losses.get(type), options: train.loss ?? { type } }
+  const preferences = completePreferences(config, loss, sourceName(source))
+  return { ...config, ...preferences, train: { ...train, learningRate, keep: train.keep ?? (hasDev(config) ? 'best' : 'last') } }
 }
 
 /** What one option says about another. */

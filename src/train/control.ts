@@ -1,6 +1,6 @@
 import type { DataRecord } from '../data/readers/records.js'
 import { RowBuilder } from '../data/rows/rows.js'
-import type { Task } from '../data/task.js'
+import { sideOf, type Task } from '../data/task.js'
 import { resolveAnswerEnd } from '../data/texts/answer-end.js'
 import { prependInstruction } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
@@ -51,6 +51,7 @@ export async function scoreControl(
       end,
       // The base model chooses among the same labels.
       tasks: promptMethods.find(config.method.type)?.tasks?.(config.method),
+      ...sideOf(config),
     })
     const rows = records.map((record, i) => builder.scoring(record, i))
     const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)

@@ -1,6 +1,6 @@
 import { originOf } from '../data/readers/records.js'
 import { RowBuilder } from '../data/rows/rows.js'
-import type { Task } from '../data/task.js'
+import { sideOf, type Task } from '../data/task.js'
 import { resolveAnswerEnd } from '../data/texts/answer-end.js'
 import type { Encoder } from '../data/texts/encoder.js'
 import { softPlaceholders } from '../data/texts/soft-tokens.js'
@@ -38,6 +38,7 @@ export async function refuseUnfitData(
     contextLength: model.maxPositionEmbeddings,
     numVirtualTokens: 0,
     truncate: train.truncate,
+    ...sideOf(config),
     end: resolveAnswerEnd(config, tokenizer),
     soft: { placeholders: softPlaceholders(template, tokenizer), firstId: model.vocabSize },
   })

@@ -70,6 +70,8 @@ export interface StepEvent {
   readonly loss: number
   /** With `train.regularization`: mean divergence from the frozen model at the label tokens, in nats. */
   readonly divergence?: number
+  /** Further figures that the loss reports, by the names it gives them, such as the rewards of both sides of pairs. */
+  readonly [figure: string]: unknown
   readonly learningRate: number
   /** Of all gradients together, before clipping. */
   readonly gradientNorm: number

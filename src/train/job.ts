@@ -1,10 +1,9 @@
-import { basename, join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { batchOrder } from '../data/batches.js'
 import type { DataRecord } from '../data/readers/records.js'
 import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows/rows.js'
 import { splitRecords } from '../data/split.js'
 import { drawTemplate, exampleRows, type Task, taskRows } from '../data/task.js'
-import { resolveAnswerEnd } from '../data/texts/answer-end.js'
 import { countWords, weightGradient, wordParameter } from '../data/texts/verbalizer.js'
 import { shellWord } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
@@ -26,8 +25,11 @@ import type { Config } from './config.js'
 import { controlInstruction, type ScoredControl, scoreControl } from './control.js'
 import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf, type RowPlace } from './frozen-rows.js'
+import { learnedPrompt } from './learned-prompt.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
-import { learnedAnswers, runLosses, termsOf } from './losses.js'
+import { chosenLoss, learnedAnswers, runLosses, termsOf } from './losses.js'
+import { rewardsUnder } from './preferences.js'
+import { createReference, type Reference } from './reference.js'
 import { sampleAnswers } from './samples.js'
 import { totalSteps } from './schedule.js'
 import { runVerdict } from './verdict.js'
@@ -56,6 +58,8 @@ export interface Job {
   readonly frozen: FrozenRows | undefined
   /** What is minimised over a step's rows. */
   readonly losses: (rows: readonly TrainingRow[]) => Promise<readonly LossTerm[]>
+  /** What losses hold the prompt against. */
+  readonly reference: Reference
   /** Rows that each record makes, which belong together. */
   readonly answers: number
 }
@@ -98,7 +102,8 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   const steps = totalSteps(config.train, task.train.length)
   const frozen = frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
   await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined })
-  const losses = await termsOf(config.train, prompt, model, examples)
+  const reference = createReference(prompt, model)
+  const losses = await termsOf(config.train, reference, model, { answers: answers.length, exampleRows: examples })
   const state = startLearning(parameters, shapes, config.train, steps)
   return {
     config,
@@ -114,6 +119,7 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     steps,
     frozen,
     losses,
+    reference,
     answers: answers.length,
   }
 }
@@ -146,11 +152,12 @@ async function learnAndScore(job: Job, session: TuneSession) {
     signal,
     onProgress: (done, total) => session.progress({ what, done, total }),
   })
+  const rewards = rewardsUnder(chosenLoss(config.train), job.reference, model)
   const evaluate = async (records: readonly DataRecord[], what: ScoredPart) => {
     const scored = records.map((record, i) => rows.scoring(record, i))
     const learned = { ...prompt, parameters: learnedParameters(state) }
     const weights = learned.parameters.get(wordParameter)
-    const options = { ...scoring(what), weights, contentFree, seed: config.seed }
+    const options = { ...scoring(what), weights, contentFree, rewards, seed: config.seed }
     const evaluated = await scoreRows(model, learned, scored, task.labels, options)
     const { labels } = task
     const { template, answer } = config
@@ -173,10 +180,11 @@ async function learnAndScore(job: Job, session: TuneSession) {
   if (job.truncated > 0)
     emit({ event: 'warning', code: 'rows-truncated', message: `the text of ${job.truncated} rows was cut to fit the context` })
   // What the vectors read as before the first step is shown beside what they come to; and it says what checkpoints are of.
-  if (state.step === 0) await writePrompt(join(folder, startName), promptFile(job))
+  if (state.step === 0) await writePrompt(join(folder, startName), learnedPrompt(job))
   const control = await devControl(job, session, keepControl, scoring('base model'))
 
   const { train } = config
+  if (chosenLoss(train).loss.data) await job.reference.keepIn(folder)
   const apart = shapes.some(({ heldOut }) => heldOut) ? holdOut(task, config.seed) : undefined
   const batch = batches(apart?.train ?? task.train, job)
   const weights = state.parameters.get(wordParameter)
@@ -232,7 +240,7 @@ async function learnAndScore(job: Job, session: TuneSession) {
   if (test) await writePredictions(folder, 'test', 'tuned', test.results)
   const testControl = hasTest ? await scoreControl(model, config, task, task.test, scoring('base model on test')) : undefined
   if (testControl) await keepControl('test', testControl)
-  const learned = promptFile(job)
+  const learned = learnedPrompt(job)
   await writePrompt(session.promptPath, learned)
   const { step: _, ...dev } = kept ?? { step: 0, metrics: {}, rows: 0 }
   const { instruction } = control
@@ -321,29 +329,4 @@ async function devControl(
   const { metrics, plain } = control.scores
   session.emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })
   return { instruction, metrics, plain }
-}
-
-function promptFile({ config, task, model, prompt, shapes, state }: Job): PromptFile {
-  const answerEnd = resolveAnswerEnd(config, model.tokenizer)
-  return {
-    method: withoutPaths(prompt.config),
-    model: { name: model.name, hash: model.hash },
-    hiddenSize: model.config.hiddenSize,
-    numVirtualTokens: prompt.method.placement(prompt.config, model.config).numVirtualTokens,
-    position: prompt.method.placement(prompt.config, model.config).position,
-    template: config.template,
-    answer: config.answer,
-    ...(answerEnd && { answerEnd }),
-    labels: task.labels && Object.fromEntries(task.labels.words),
-    ...(task.labels?.verbalizer && { verbalizer: task.labels.verbalizer }),
-    seed: config.seed,
-    tensors: shapes.map(({ name, shape }) => ({ name, shape, data: learnedParameters(state).get(name)!.slice() })),
-  }
-}
-
-/** A method's options without the paths of the runs that it started from: where these stand says nothing about the prompt. */
-function withoutPaths(options: { readonly type: string; readonly init?: unknown }): PromptFile['method'] {
-  const init = options.init as { readonly from?: readonly string[] } | undefined
-  if (init?.from === undefined) return { ...options }
-  return { ...options, init: { ...init, from: init.from.map(path => basename(resolve(path))) } }
 }

@@ -168,7 +168,8 @@ async function evaluateDev(state: LearningState, options: LearningOptions): Prom
   const { step } = state
   const evaluation = await options.evaluate!()
   const { metrics } = evaluation
-  const wanted = train.earlyStopping?.metric ?? 'accuracy'
+  // Of pairs a loss moves the rewards; which answer is the likelier also hangs on how long each is.
+  const wanted = train.earlyStopping?.metric ?? (metrics.rewardAccuracy === undefined ? 'accuracy' : 'rewardAccuracy')
   // Free-text answers have a likelihood alone.
   const metric = metrics[wanted] === undefined ? 'logLikelihood' : wanted
   const better = (name: string) => metrics[name]!.value - (state.best?.metrics[name]?.value ?? Number.NEGATIVE_INFINITY)

@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from 'vitest'
 import { loadTokenizer, type Tokenizer } from '../../src/formats/tokenizer.js'
-import { splitStops } from '../../src/generate/stop-strings.js'
+import { splitStops } from '../../src/generate/text-stream.js'
 import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
 import { problem } from '../support/problem.js'
 

@@ -1,8 +1,10 @@
 import type { DataRecord } from '../../data/readers/records.js'
 import { RowBuilder } from '../../data/rows/rows.js'
 import { limitRecords } from '../../data/split.js'
+import { sideOf } from '../../data/task.js'
 import { type AnswerEnd, answerEndNotices } from '../../data/texts/answer-end.js'
 import { decideLabels, type LabelSet } from '../../data/texts/labels.js'
+import type { Preferences } from '../../data/texts/preferences.js'
 import { fillPrompt } from '../../data/texts/prompt-place.js'
 import { prependInstruction, type Template } from '../../data/texts/template.js'
 import { refuseAborted } from '../../errors.js'
@@ -30,14 +32,17 @@ export async function byLikelihood(
   const { source, config, seed, instruction } = subject
   const template = subject.template ?? missing('template')
   const answer = subject.answer ?? missing('answer')
-  const all = await recordsOf(subject, { template, answer }, options.onWarning)
-  const { labels, notice } = subject.isFreeText
-    ? { labels: undefined }
-    : decideLabels(answer, all, {
-        labels: subject.labels,
-        answerType: options.answerType ?? (config ? config.answerType : 'auto'),
-        aggregate: subject.aggregate,
-      })
+  const preferences = preferencesOf(subject, options)
+  const all = await recordsOf(subject, { template, answer, ...preferences }, options.onWarning)
+  const isPreference = preferences.rejected !== undefined || preferences.thumbs !== undefined
+  const { labels, notice } =
+    subject.isFreeText || isPreference
+      ? { labels: undefined }
+      : decideLabels(answer, all, {
+          labels: subject.labels,
+          answerType: options.answerType ?? (config ? config.answerType : 'auto'),
+          aggregate: subject.aggregate,
+        })
   if (options.onWarning !== undefined) {
     if (notice !== undefined) options.onWarning(notice)
     await warnOfOverlap(subject, all, { template, answer }, options.onWarning)
@@ -128,7 +133,7 @@ export function rowBuilderOf(
     /** What ends an answer. */
     readonly end: AnswerEnd | undefined
     readonly truncate?: boolean | undefined
-  },
+  } & ReturnType<typeof sideOf>,
 ): RowBuilder {
   return new RowBuilder(tokenizer, {
     ...task,
@@ -152,7 +157,9 @@ async function score(
   const { source, config, seed, batchSize } = subject
   const { prompt, template, truncate, what } = condition
   const end = endOf(subject, subject.template!, model.tokenizer)
-  const builder = rowBuilderOf(model, prompt, { template, answer, labels, truncate: truncate ?? config?.train?.truncate, end })
+  const side = sideOf({ answer, ...preferencesOf(subject, options) })
+  const texts = { template, answer, labels, end, ...side }
+  const builder = rowBuilderOf(model, prompt, { ...texts, truncate: truncate ?? config?.train?.truncate })
   if (what === 'rows' && options.onWarning !== undefined) {
     const answerEnd = typeof subject.answerEnd === 'string' ? subject.answerEnd : 'none'
     for (const warning of answerEndNotices({ answerEnd }, end, builder.overlap)) options.onWarning(warning)
@@ -182,6 +189,10 @@ const predictionsOf = ({ labels, records }: Rows, { scored, targets }: ScoredCon
     logLikelihoods: scored.logLikelihoods[i]!,
     row: hashOf(records[i]!),
   }))
+
+/** What the run has learned from, unless the call says otherwise what the answer is. */
+const preferencesOf = ({ config }: Subject, { answer, labels }: EvaluateOptions): Preferences =>
+  answer === undefined && labels === undefined ? { rejected: config?.rejected, thumbs: config?.thumbs } : {}
 
 const told = (template: Template, instruction: string | undefined) =>
   instruction === undefined ? template : prependInstruction(template, instruction)

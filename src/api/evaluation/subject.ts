@@ -1,12 +1,13 @@
 import { defaultSeed } from '../../config/call-options.js'
 import { inMemory, type MemoryRows, readMemoryRows, takeRows } from '../../data/memory-rows.js'
-import { readRecords } from '../../data/read.js'
+import { type DataNotice, readRecords } from '../../data/read.js'
 import type { DataRecord } from '../../data/readers/records.js'
-import { namedColumns, requireTaskColumns } from '../../data/task-columns.js'
+import { namedColumns, requireTaskColumns, type TaskTexts } from '../../data/task-columns.js'
 import type { RunTask } from '../../data/task-config.js'
 import { type AnswerEnd, resolveAnswerEnd } from '../../data/texts/answer-end.js'
 import type { Encoder } from '../../data/texts/encoder.js'
 import { type LabelWords, promptLabels } from '../../data/texts/labels.js'
+import { usablePreferences } from '../../data/texts/preferences.js'
 import { compileMessages } from '../../data/texts/rendering.js'
 import { compileTemplate, type Template } from '../../data/texts/template.js'
 import type { Aggregate } from '../../data/texts/verbalizer.js'
@@ -111,16 +112,20 @@ export const endOf = ({ answerEnd }: Subject, template: Template, tokenizer: Enc
 /** @throws GradpromptError as reading data does, `missing-column` */
 export async function recordsOf(
   { data, columns, config }: Subject,
-  texts: { readonly template: Template; readonly answer: string },
+  texts: TaskTexts,
   onWarning?: EvaluateOptions['onWarning'],
 ): Promise<readonly DataRecord[]> {
   const options = { columns, task: config?.data.task, needed: namedColumns(texts) }
-  if (typeof data !== 'string') return (await readMemoryRows(data, options)).records
+  const usable = (records: readonly DataRecord[], path: string, notices: readonly DataNotice[] = []) => {
+    const found = usablePreferences(records, texts, path)
+    for (const notice of [...notices, ...found.notices]) onWarning?.(notice)
+    return found.records
+  }
+  if (typeof data !== 'string') return usable((await readMemoryRows(data, options)).records, inMemory)
   try {
     const file = await readRecords(data, options)
     requireTaskColumns(texts, file, data)
-    for (const notice of file.notices) onWarning?.(notice)
-    return file.records
+    return usable(file.records, data, file.notices)
   } catch (error) {
     if (isAboutColumns(error)) await refuseUnlabelled(data, texts)
     throw error

@@ -16,7 +16,8 @@ import { refuseOccupied } from '../../store/run-folder.js'
 import { checkMethod, learnedNumbers } from '../../train/check-method.js'
 import { refuseUnfitData } from '../../train/data-limits.js'
 import { checkTeachers } from '../../train/distillation.js'
-import { learnedAnswers } from '../../train/losses.js'
+import { chosenLoss, learnedAnswers } from '../../train/losses.js'
+import { referenceNotices } from '../../train/preferences.js'
 import { totalSteps } from '../../train/schedule.js'
 import { resolveConfig } from '../computing/config-input.js'
 import type { ConfigRequest } from '../computing/messages.js'
@@ -69,7 +70,8 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const lengths = batch.map(row => row.ids.length)
   const pairs = sum(lengths.map(length => length ** 2))
   const needed = memory.estimate(numVirtualTokens + sum(lengths), sum(batch.map(labelTokens)), true, pairs)
-  const parts = memory.split(lengths, { headRows: batch.map(labelTokens), training: true })
+  const together = Array.from({ length: batch.length / learned.length }, () => learned.length)
+  const parts = memory.split(lengths, { headRows: batch.map(labelTokens), training: true, together })
 
   const end = resolveAnswerEnd(config, tokenizer)
   const space = answerSpace(config, task.train[0]!, tokenizer)
@@ -96,24 +98,32 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     labels: task.labels?.candidates ?? null,
     answerEnd: end ?? null,
     data: { ...data, answerSpace: space },
-    warnings: [...task.notices, ...answerSpaceNotices(space, config.answer), ...answerEndNotices(config, end, builder.overlap)],
+    warnings: [
+      ...referenceNotices(chosenLoss(config.train)),
+      ...task.notices,
+      ...answerSpaceNotices(space, config.answer),
+      ...answerEndNotices(config, end, builder.overlap),
+    ],
     steps: totalSteps(config.train, task.train.length),
     batchSize,
     accumulate,
     bucket,
     memory: { budget: memory.budget, weights: memory.weights, firstBatch: needed, parts: parts.length },
-    examples: task.train.slice(0, SHOWN_ROWS).map((record, i) => {
-      const { ids, segments, truncated } = builder.training(record, i)
-      return {
-        origin: originOf(record, i),
-        tokens: ids.length,
-        truncated,
-        segments: segments.map(segment => ({
-          ...segment,
-          pieces: segment.ids.map(id => (id < model.vocabSize ? tokenizer.token(id) : softName(id - model.vocabSize))),
-        })),
-      }
-    }),
+    examples: task.train.slice(0, SHOWN_ROWS).flatMap((record, i) =>
+      builders.slice(0, learned.length).map(one => {
+        const { ids, segments, truncated, liked } = one.training(record, i)
+        return {
+          origin: originOf(record, i),
+          tokens: ids.length,
+          truncated,
+          ...(liked !== undefined && { liked }),
+          segments: segments.map(segment => ({
+            ...segment,
+            pieces: segment.ids.map(id => (id < model.vocabSize ? tokenizer.token(id) : softName(id - model.vocabSize))),
+          })),
+        }
+      }),
+    ),
   }
   output.object(summary)
   for (const { code, message } of summary.warnings) output.note(`warning[${code}]: ${message}`)
@@ -174,6 +184,8 @@ interface Summary {
     origin: string
     tokens: number
     truncated: boolean
+    /** Where the data have preferences. */
+    liked?: boolean
     segments: readonly (Segment & { pieces: readonly string[] })[]
   }[]
 }
@@ -204,14 +216,15 @@ function describe(summary: Summary, tokenizer: Tokenizer): string {
     ],
   ])
   const about = `data\n${dataTable(summary.data)}`
-  const examples = summary.examples.map(({ origin, tokens, truncated, segments }) => {
+  const examples = summary.examples.map(({ origin, tokens, truncated, liked, segments }) => {
     const { bosTokenId } = tokenizer
     const lines = segments.flatMap(segment => {
       const begins = segment.role === 'context' && bosTokenId !== undefined && segment.ids[0] === bosTokenId
       return pieceLines(segment, 'context'.length, begins ? ' (BOS first)' : '')
     })
     const cut = truncated ? ', text cut to fit' : ''
-    return [`${origin}: ${numVirtualTokens} virtual + ${plural(tokens, 'token')}${cut}`, ...lines].join('\n')
+    const side = liked === undefined ? '' : liked ? ', preferred' : ', not preferred'
+    return [`${origin}${side}: ${numVirtualTokens} virtual + ${plural(tokens, 'token')}${cut}`, ...lines].join('\n')
   })
   return [head, about, ...examples].join('\n\n')
 }

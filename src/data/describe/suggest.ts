@@ -5,6 +5,7 @@ import { valueOfText } from '../readers/json-text.js'
 import { recordTasks } from '../task-records.js'
 import { conversationColumn } from '../texts/conversation.js'
 import { pathsWithin, textAt } from '../texts/paths.js'
+import { usualColumns } from '../texts/preferences.js'
 import type { Template } from '../texts/template.js'
 
 /** What a file's columns are meant for, by their names and what they hold: a template and an answer to begin with. */
@@ -26,8 +27,8 @@ const kinds: readonly {
   readonly answer: string
 }[] = [
   {
-    kind: 'preferences (chosen and rejected answers), of which {chosen} alone is learned so',
-    has: ['prompt', 'chosen', 'rejected'],
+    kind: 'preferences (chosen and rejected answers), from both of which train.loss: { type: dpo } learns',
+    has: [usualColumns.prompt, usualColumns.chosen, usualColumns.rejected],
     template: () => '{prompt}\n',
     answer: '{chosen}',
   },
@@ -63,6 +64,17 @@ export function suggestTask({
     structured.map(column => [column, first.flatMap(record => (Object.hasOwn(record, column) ? [record[column]!] : []))]),
   )
   const conversation = conversationColumn(values)
+  const { prompt, chosen, rejected } = usualColumns
+  const isConversations = (column: string) => conversationColumn(new Map([[column, values.get(column) ?? []]])) !== undefined
+  if (isConversations(chosen) && isConversations(rejected)) {
+    const asked = isConversations(prompt) ? prompt : chosen
+    return {
+      kind: `preferences in conversations ({${chosen}} and {${rejected}})`,
+      template: [{ role: 'conversation', content: `{${asked}}` }],
+      answer: `{${chosen}.answer}`,
+      certain: true,
+    }
+  }
   if (conversation !== undefined)
     return {
       kind: `conversations in {${conversation}}`,

@@ -3,10 +3,12 @@ import { changedRecord, columnValue, type DataRecord, originOf, setOrigin, short
 import { type AnswerEnd, beginningOf, withEnd } from '../texts/answer-end.js'
 import type { Encoder } from '../texts/encoder.js'
 import { labelWord } from '../texts/labels.js'
+import { isLiked } from '../texts/preferences.js'
 import { type CompiledMessages, compileMessages, plainRecord, valuesOf } from '../texts/rendering.js'
 import { readableText, softEncoder, softTexts } from '../texts/soft-tokens.js'
 import { type CompiledTemplate, compileTemplate } from '../texts/template.js'
 import { classWords } from '../texts/verbalizer.js'
+import { commonPrefix, requireBorder } from './border.js'
 import { largestFit, shorteningOf } from './cut.js'
 import { contextKinds, type ExampleRow } from './examples.js'
 import { MarkupGuard } from './markup.js'
@@ -43,6 +45,7 @@ export class RowBuilder {
   readonly #template: CompiledMessages
   readonly #softTexts: readonly (readonly string[])[] | undefined
   readonly #answer: CompiledTemplate
+  readonly #other: CompiledTemplate | undefined
   readonly #trainingRows = new WeakMap<DataRecord, TrainingRow>()
   readonly #scoringRows = new WeakMap<DataRecord, ScoringRow>()
   readonly #fitted = new WeakMap<DataRecord, Fitted>()
@@ -52,12 +55,13 @@ export class RowBuilder {
   #overlap: { readonly words: readonly [string, string] | undefined } | undefined
 
   constructor(tokenizer: Encoder, options: RowOptions) {
-    const { template, answer, soft } = options
+    const { template, answer, other, soft } = options
     this.#tokenizer = soft ? softEncoder(tokenizer, soft) : tokenizer
     this.#softTexts = soft && softTexts(template, soft)
     this.#options = options
     this.#template = compileMessages(template)
     this.#answer = compileTemplate(answer)
+    this.#other = other === undefined ? undefined : compileTemplate(other)
     const encodePlain = (plain: DataRecord) => {
       const answers = Object.fromEntries(this.#answer.columns.map(column => [column, 'x']))
       return this.#encode(this.#contextText(plain, 0) + this.#answer.render({ ...plain, ...answers }))
@@ -73,7 +77,7 @@ export class RowBuilder {
 
   /** The columns that rows need: the template's, then the answer's. */
   get columns(): string[] {
-    return [...new Set([...this.#template.columns, ...this.#answer.columns])]
+    return [...new Set([...this.#template.columns, ...this.#answer.columns, ...(this.#other?.columns ?? [])])]
   }
 
   /**
@@ -109,8 +113,9 @@ export class RowBuilder {
     const text = this.#joint(context, answer, fitted, index)
     const { end } = this.#options
     const { ids, length } = this.#ended(text, end)
-    const border = commonPrefix(text, contextIds)
-    this.#checkBorder(border, [text], fitted, index)
+    const texts = [text, ...(this.#other ? [this.#joint(context, this.#other.render(fitted, index), fitted, index)] : [])]
+    const border = texts.reduce((shortest, one) => Math.min(shortest, commonPrefix(one, contextIds)), contextIds.length)
+    requireBorder(border, texts, originOf(fitted, index), this.#options)
     const isClean = border === contextIds.length
     const [before, after] = [ids.slice(0, border), ids.slice(border, length)]
     const segments: Segment[] = [
@@ -126,6 +131,7 @@ export class RowBuilder {
       segments: segments.filter(segment => segment.ids.length > 0),
       truncated,
       ...this.#task(record, index),
+      ...this.#liked(record, index),
     }
     this.#trainingRows.set(record, row)
     return row
@@ -138,7 +144,8 @@ export class RowBuilder {
   scoring(record: DataRecord, index: number): ScoringRow {
     const known = this.#scoringRows.get(record)
     if (known !== undefined) return known.index === index ? known : { ...known, index }
-    const row = { ...this.#scored(record, index), ...this.#task(record, index), ...this.#among(record, index) }
+    const own = { ...this.#task(record, index), ...this.#among(record, index), ...this.#liked(record, index) }
+    const row = { ...this.#scored(record, index), ...own }
     this.#scoringRows.set(record, row)
     return row
   }
@@ -148,7 +155,7 @@ export class RowBuilder {
     const { record: fitted } = this.#fit(record, index)
     const isEnded = this.#options.end !== undefined && (labels === undefined || this.overlap !== undefined)
     const { answers, contextIds, texts, border } = this.#candidates(fitted, index)
-    this.#checkBorder(border, texts, fitted, index)
+    requireBorder(border, texts, originOf(fitted, index), this.#options)
     const joints = texts.map(text => this.#ended(text, isEnded ? this.#options.end : undefined).ids)
     const word = labels === undefined ? undefined : labelWord(labels, fitted, index)
     const words = labels && classWords(labels).flat()
@@ -222,6 +229,12 @@ export class RowBuilder {
     return tasks === undefined ? {} : { task: taskIndex(record, index, tasks) }
   }
 
+  #liked(record: DataRecord, index: number): { readonly liked?: boolean } {
+    const { liked } = this.#options
+    if (liked === undefined) return {}
+    return { liked: typeof liked === 'boolean' ? liked : isLiked(record, liked.column, index) }
+  }
+
   #among(record: DataRecord, index: number): { readonly among?: readonly number[] } {
     const { tasks, labels } = this.#options
     const own = tasks?.labels?.[columnValue(record, tasks.column, index)]
@@ -253,10 +266,10 @@ export class RowBuilder {
     return word === undefined ? this.#answer.render(record, index) : this.#answerWith(word, record, index)
   }
 
-  /** A candidate's text each, or the record's own answer when there is no label set. */
+  /** A candidate's text each; when there is no label set the record's own answer, and in pairs the other one. */
   #answers(record: DataRecord, index: number): string[] {
     const { labels } = this.#options
-    if (labels === undefined) return [this.#ownAnswer(record, index)]
+    if (labels === undefined) return [this.#ownAnswer(record, index), ...(this.#other ? [this.#other.render(record, index)] : [])]
     return classWords(labels).flatMap(words => words.map(word => this.#answerWith(word, record, index)))
   }
 
@@ -304,7 +317,8 @@ export class RowBuilder {
   #cut(record: DataRecord, index: number, length: number, room: number): Fitted {
     if (!this.#options.truncate)
       throw this.#tooLong(record, index, length, 'cut the text with train.truncate (--truncate), or drop the row')
-    const columns = this.columns.filter(column => !this.#answer.columns.includes(column))
+    const answered = [...this.#answer.columns, ...(this.#other?.columns ?? [])]
+    const columns = this.columns.filter(column => !answered.includes(column))
     const shortening = shorteningOf(record, index, columns, this.#template.conversations)
     const fits = (size: number) => this.#length(shortening!.to(size), index) <= room
     if (shortening === undefined || !fits(0))
@@ -327,23 +341,4 @@ export class RowBuilder {
       hint,
     })
   }
-
-  #checkBorder(border: number, joints: readonly number[][], record: DataRecord, index: number): void {
-    if (joints.some(ids => ids.length === border))
-      throw new GradpromptError('empty-answer', `${originOf(record, index)} has an answer without tokens`, {
-        found: `answer: ${shorten(this.#options.answer)}`,
-        expected: 'an answer that adds at least one token to the context',
-      })
-    if (border === 0 && this.#options.numVirtualTokens === 0)
-      throw new GradpromptError('empty-context', `${originOf(record, index)} has nothing before its answer`, {
-        found: 'no tokens and no soft prompt',
-        expected: 'at least one token, from which the answer is predicted',
-      })
-  }
-}
-
-function commonPrefix(a: readonly number[], b: readonly number[]): number {
-  let length = 0
-  while (length < a.length && length < b.length && a[length] === b[length]) length++
-  return length
 }

@@ -27,6 +27,8 @@ export interface TrainingRow {
   readonly truncated: boolean
   /** Index of its task, where a column tells tasks apart. */
   readonly task?: number
+  /** Where the task has preferences: whether people liked the answer, or preferred it to the other. */
+  readonly liked?: boolean
 }
 
 export interface ScoringRow {
@@ -35,7 +37,7 @@ export interface ScoringRow {
   readonly context: number[]
   /**
    * What each candidate adds to them, at least one id: the words of the label set, class after class. Without a label set: the row's own
-   * answer alone.
+   * answer, and in pairs the one that was rejected behind it.
    */
   readonly candidates: { readonly label: string; readonly ids: number[] }[]
   /** Index into the label set's candidates; -1 when the row has no label. */
@@ -44,11 +46,17 @@ export interface ScoringRow {
   readonly among?: readonly number[]
   /** Index of its task, where a column tells tasks apart. */
   readonly task?: number
+  /** Where single answers have thumbs: whether people liked it. */
+  readonly liked?: boolean
 }
 
 export interface RowOptions {
   readonly template: Template
   readonly answer: string
+  /** In pairs the other answer of each record. Both then have the same text before them, cut alike and parted from them at the same place. */
+  readonly other?: string | undefined
+  /** Whether people preferred `answer` to the other, or the column that says whether they liked it. */
+  readonly liked?: boolean | { readonly column: string } | undefined
   /** The closed set of answers; without one, answers are free text. */
   readonly labels?: LabelSet | undefined
   /** The positions that the model has, soft prompt included. */

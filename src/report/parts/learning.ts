@@ -30,6 +30,14 @@ export function devSeries(events: readonly StoredEvent[], name: string) {
 export const devMetrics = (events: readonly StoredEvent[]): string[] =>
   Object.keys((events.find(({ event }) => event === 'dev')?.metrics as Metrics | undefined) ?? {})
 
+/** What every step has. */
+const common = new Set(['event', 'step', 'loss', 'learningRate', 'gradientNorm', 'tokens', 'rowsPerSecond', 'seconds'])
+
+/** Figures that the loss of a run reports beside its value. */
+const ownFigures = (events: readonly StoredEvent[]): string[] => [
+  ...new Set(events.flatMap(event => (event.event === 'step' ? Object.keys(event).filter(name => !common.has(name)) : []))),
+]
+
 export interface LearningCurves {
   readonly markup: Markup
   readonly charts: Readonly<Record<string, Chart>>
@@ -44,7 +52,7 @@ export function learningCurves(events: readonly StoredEvent[], control: Metrics 
   const further: Markup[] = []
   const add = (id: string, title: string, summary: string, chart: Chart) => {
     charts[id] = chart
-    const group = id === 'rate' || id === 'norm' ? further : places
+    const group = id === 'rate' || id === 'norm' || id.startsWith('step-') ? further : places
     group.push(chartPlace(id, title, summary))
   }
   const smoothed = smooth(loss.y)
@@ -56,6 +64,22 @@ export function learningCurves(events: readonly StoredEvent[], control: Metrics 
     ],
     data: [loss.x, loss.y, smoothed],
   })
+  for (const name of ownFigures(events)) {
+    const { x, y } = stepSeries(events, name)
+    if (x.length < 2) continue
+    const title = `${metricNames[name] ?? name} of the batch`
+    const own = smooth(y)
+    const format = shares.has(name) ? percent : number
+    add(`step-${name}`, title, `${title}, from ${format(own[0]!)} to ${format(own.at(-1)!)}`, {
+      x: 'step',
+      lines: [
+        { label: 'of the batch', color: 'soft', width: 1 },
+        { label: 'smoothed', color: 'main' },
+      ],
+      data: [x, y, own],
+      percent: shares.has(name),
+    })
+  }
   const figures = devMetrics(events)
   for (const name of [figures[0], figures.includes('logLikelihood') ? 'logLikelihood' : figures[1]]) {
     if (name === undefined || charts[`dev-${name}`] !== undefined) continue
