@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { learnedRun } from '../../scripts/check/exported-prompts.js'
 import { exportPrompt } from '../../src/api/export.js'
 import { writeFolder } from '../../src/export/folder.js'
+import { readme } from '../../src/export/readme.js'
 import type { SelfTest } from '../../src/export/self-test.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
@@ -133,5 +134,10 @@ test('every README says how to load the files, the template, the labels and how 
     expect(text).toContain('Template: `"{text} -"`')
     expect(text).toContain('`"0"` is `"the"`')
     expect(text).toContain('End of an answer:')
+    if (to === 'js') expect(text).toContain('ask({ "text": "…" }, endpoint)')
+    if (to === 'gradprompt') expect(text).toContain(`predict prompt.safetensors rows.csv --model ${toyModel}`)
   }
+  const prompt = { ...run.prompt, answerEnd: { text: '##', ids: model.tokenizer.encode('##', { addSpecialTokens: false }) } }
+  const ended = readme({ prompt, model, baseModel: 'base' }, { title: 'x', usage: 'y' })
+  expect(ended).toContain('`"##"`, which was learned behind every answer: have generation stop at this text')
 })
