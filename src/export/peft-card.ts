@@ -45,11 +45,14 @@ ${prompt ? `\n${remarks(prompt, ending)}\n` : ''}
 /** A text as Python writes it: JSON's escapes are Python's, but for characters beyond 16 bits, which stand as they are. */
 const python = (value: unknown): string => JSON.stringify(value)
 
-/** Of a GGUF file transformers wants the folder and the name apart. */
+/** What transformers' `from_pretrained` is given for a base model: of a GGUF file the folder and the name apart. */
+export function pretrained(baseModel: string, basePath: string | undefined): { readonly base: string; readonly file: string } {
+  if (basePath?.endsWith('.gguf') !== true) return { base: baseModel, file: '' }
+  return { base: dirname(basePath), file: `, gguf_file=${python(basename(basePath))}` }
+}
+
 function loading({ type, baseModel, basePath, adapter, prompt }: CardOptions): string {
-  const isGguf = basePath?.endsWith('.gguf') === true
-  const base = isGguf ? dirname(basePath) : baseModel
-  const file = isGguf ? `, gguf_file=${python(basename(basePath))}` : ''
+  const { base, file } = pretrained(baseModel, basePath)
   const tasks = (prompt?.method as { tasks?: { names?: readonly string[] } } | undefined)?.tasks?.names
   return [
     ...(prompt ? ['import re', ''] : []),

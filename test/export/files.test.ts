@@ -123,6 +123,15 @@ test('a disk that fills up is said to be full, and leaves nothing', async () => 
   expect(readdirSync(folder).filter(name => name.includes('full'))).toEqual([])
 })
 
+test('words are not what vectors are exported to', async () => {
+  const run = await learnedRun(model, toyModel, 'prompt-tuning')
+  expect(await problemOf(exportPrompt(run, { to: 'text', out: join(folder, 'words'), model }))).toMatchObject({
+    code: 'not-exportable',
+    message: expect.stringContaining('vectors are no text'),
+    expected: 'a run of gradprompt search',
+  })
+})
+
 test('every README says how to load the files, the template, the labels and how an answer ends', async () => {
   mkdirSync(join(folder, 'readmes'), { recursive: true })
   const run = await learnedRun(model, toyModel, 'prompt-tuning')

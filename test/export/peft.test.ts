@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { endingOf } from '../../src/export/ending.js'
 import { writeFolder } from '../../src/export/folder.js'
 import { type PeftExport, writePeft } from '../../src/export/peft.js'
+import { pretrained } from '../../src/export/peft-card.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 import { fakeEncoder } from '../data/encoder.js'
 
@@ -89,6 +90,11 @@ describe('a PEFT adapter', () => {
     const turns = await card({ ...words, template: [{ role: 'conversation', content: '{m}' }] as never, method }, 'turns')
     expect(turns).toContain('row = {"m": [{"role": "user", "content": "…"}]}')
     expect(turns).toContain('messages += row[m["content"].strip("{}")]')
+  })
+
+  test('names the file of a GGUF model, which transformers wants apart from its folder', () => {
+    expect(pretrained('m', '/models/a/b.gguf')).toEqual({ base: '/models/a', file: ', gguf_file="b.gguf"' })
+    expect(pretrained('owner/name', '/cache/x')).toEqual({ base: 'owner/name', file: '' })
   })
 
   test('fills an empty folder, and leaves any other alone', async () => {
