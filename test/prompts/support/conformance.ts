@@ -73,6 +73,7 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
       data: { train: copies, columns: ['text', 'label'], labels: Object.fromEntries(letters.map(letter => [letter, letter])) },
       template: expectation.template ?? '{text}-',
       answer: '{label}',
+      answerEnd: 'none',
       method: { type, ...expectation.options, ...options } as ConfigInput['method'],
       train: { batchSize: 6, steps: 8, ...train },
       threads: 1,
