@@ -225,6 +225,17 @@ describe('whatever one client sends, another is answered within half a second', 
     ['texts', 200, { prompt: Array.from({ length: million / 4 }, () => 'a') }],
     ['stops', 200, { prompt: 'a', stop: Array.from({ length: million / 4 }, () => 'a') }],
     ['fields', 200, Object.fromEntries(Array.from({ length: million / 20 }, (_, i) => [`temperatur${i}`, 1]))],
+    ['letters of choices', 200, { prompt: 'a', guided_choice: Array.from({ length: 1000 }, (_, i) => `${i} `.repeat(250)) }],
+    [
+      'choices and prompts',
+      200,
+      { prompt: Array(256).fill('a'), guided_choice: Array.from({ length: 1000 }, (_, i) => `of ${i}`) },
+    ],
+    [
+      'choices and samples',
+      200,
+      { prompt: 'a', n: 128, guided_choice: Array.from({ length: 1000 }, (_, i) => `of ${i} `.repeat(9)) },
+    ],
     ['a field with a long name', 200, { ['temperature'.repeat(million / 11)]: 1 }],
   ])('a million %s', { retry: 2 }, async (_, contextLength, body) => {
     const checkpoint = await openCheckpoint(bundledModel)

@@ -84,9 +84,13 @@ async function write(
   tensors: ReadonlyMap<string, ExternalTensor>,
   onProgress?: (fraction: number) => void,
 ): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch(error => {
+  try {
+    // A file that stands where a folder of the cache belongs gives way to it.
+    if ((await stat(folder).catch(() => undefined))?.isFile()) await rm(folder)
+    await mkdir(folder, { recursive: true })
+  } catch (error) {
     throw unwritable(error)
-  })
+  }
   await writeBeside(folder, FILE, byteLength, async file => {
     for (const { name, parts } of checkpoint.weights) {
       let { offset } = tensors.get(name)!
