@@ -248,6 +248,22 @@ describe('whatever one client sends, another is answered within half a second', 
     expect(worst).toBeLessThan(500)
   })
 
+  test('lists in lists and names by the million are refused by their bytes; in a text they are letters', async () => {
+    const { server, post, client } = await serve()
+    for (const body of [
+      '['.repeat(4 * million),
+      JSON.stringify(Object.fromEntries(Array.from({ length: 3e5 }, (_, i) => [`k${i}`, null]))),
+    ]) {
+      const { worst, status } = await waits(server.url, post('/completions', body))
+      expect(status).toBe(400)
+      expect(worst).toBeLessThan(500)
+    }
+    const letters = '[{"a":\\'.repeat(20)
+    expect((await client.completions.create({ model: 'base', prompt: letters, max_tokens: 1 })).choices).toHaveLength(1)
+    const refused = await (await post('/completions', { model: 'base', prompt: '[{:"\\'.repeat(30_000) })).text()
+    expect(refused).toContain('context_length_exceeded')
+  })
+
   test('a path of slashes', async () => {
     const { server } = await serve()
     const started = performance.now()
