@@ -187,11 +187,3 @@ describe('a task', () => {
     expect((await drawn(1, null)).dev).not.toEqual((await drawn(2, null)).dev)
   })
 })
-
-test('a class that no object could hold is refused, as a value and as a word', () => {
-  const records = ['__proto__', 'a', '__proto__', 'a'].map(label => ({ label }))
-  const refusal = expect.objectContaining({ code: 'invalid-config', found: '__proto__' })
-  expect(() => findLabels('{label}', undefined, records, undefined, 'classes')).toThrow(refusal)
-  expect(() => findLabels('{label}', { a: '__proto__' }, records)).toThrow(refusal)
-  expect(findLabels('{label}', undefined, records, undefined, 'text')).toBeUndefined()
-})

@@ -75,22 +75,8 @@ export function decideLabels(
       hint: 'answerType: text learns the answers as free text',
     })
   const candidates = [...counts.keys()].sort()
-  if (areClasses) refuseUnusable(candidates)
   const set = areClasses ? { column, words: new Map(candidates.map(value => [value, value])), candidates } : undefined
   return { labels: set, ...(answerType === 'auto' && { notice: { code: 'labels', message: judged.message } }) }
-}
-
-/** A name that objects take for something else: as a class it would be lost wherever classes stand in one. */
-const unusable = '__proto__'
-
-/** @throws GradpromptError `invalid-config` */
-function refuseUnusable(words: readonly string[]): void {
-  if (!words.includes(unusable)) return
-  throw new GradpromptError('invalid-config', 'a class cannot have this name', {
-    found: unusable,
-    expected: 'any other text',
-    hint: 'give its word another spelling in the data, or in data.labels; answerType: text learns it as free text',
-  })
 }
 
 function givenLabels(
@@ -108,7 +94,6 @@ function givenLabels(
       found: `answer: ${shorten(answer)}`,
       expected: 'a {column} in the answer',
     })
-  refuseUnusable(Object.values(labels).flatMap(wordsOf))
   const several = Object.values(labels).some(given => wordsOf(given).length > 1)
   return {
     column,
