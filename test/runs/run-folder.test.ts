@@ -139,7 +139,7 @@ describe('openRun', () => {
         await opened.latestCheckpoint()
       }
       await expect(read()).rejects.toThrow(code('run-corrupt'))
-    await rm(path, { recursive: true })
+      await rm(path, { recursive: true })
     },
   )
 
