@@ -9,6 +9,7 @@ import {
   cacheFolder,
   hashOf,
   readSealedText,
+  removeFolderAt,
   tellDamage,
   touch,
   trimCache,
@@ -24,13 +25,13 @@ const FILE = 'weights.bin'
 /** Tensors begin on cache lines. */
 export const ALIGNMENT = 64
 /** Changes whenever the bytes that this file writes would. */
-const LAYOUT_VERSION = 2
+const LAYOUT_VERSION = 3
 
 /**
  * The dequantised weights of a checkpoint as one file in the cache, in the layout that programs want. It is made once; every program
  * maps it, so neither a session nor a second process copies it. One that is damaged is made anew.
  *
- * @throws GradpromptError `disk-full`, `cache-unwritable`
+ * @throws GradpromptError `disk-full`, `cache-unwritable`; `not-finite` where a weight is NaN or infinite
  */
 export async function weightFile(
   checkpoint: Checkpoint,
@@ -83,19 +84,42 @@ async function write(
   tensors: ReadonlyMap<string, ExternalTensor>,
   onProgress?: (fraction: number) => void,
 ): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch(error => {
+  try {
+    // A file that stands where a folder of the cache belongs gives way to it.
+    if ((await stat(folder).catch(() => undefined))?.isFile()) await rm(folder)
+    await mkdir(folder, { recursive: true })
+  } catch (error) {
     throw unwritable(error)
-  })
+  }
   await writeBeside(folder, FILE, byteLength, async file => {
     for (const { name, parts } of checkpoint.weights) {
       let { offset } = tensors.get(name)!
       for (const part of parts) {
-        const data = arranged(await checkpoint.file.read(part.source), part)
+        const stored = await checkpoint.file.read(part.source)
+        requireFinite(stored, part.source, checkpoint.path)
+        const data = arranged(stored, part)
         await file.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), 0, data.byteLength, offset)
         offset += data.byteLength
       }
       onProgress?.(offset / byteLength)
     }
+  })
+}
+
+/**
+ * With one such number whatever a model says is NaN: it would learn nothing and write its first token for ever.
+ * @throws GradpromptError `not-finite`
+ */
+function requireFinite(data: Float32Array, name: string, path: string): void {
+  // Nothing times a number is nothing, and NaN times one that is not finite: a sum is quicker than a question for each.
+  let sum = 0
+  for (let i = 0; i < data.length; i++) sum += 0 * data[i]!
+  if (sum === 0) return
+  const bad = data.filter(value => !Number.isFinite(value))
+  throw new GradpromptError('not-finite', `the tensor "${name}" of ${path} holds numbers that are not finite`, {
+    found: `${bad.length} of ${data.length}: ${[...new Set(bad)].join(', ')}`,
+    expected: 'numbers: no NaN, no infinity',
+    hint: 'the file is damaged, or its training came apart: fetch it again, or take an earlier checkpoint',
   })
 }
 
@@ -118,11 +142,12 @@ export async function writeBeside(
     try {
       await file.truncate(byteLength)
       await fill(file)
-      await seal(file, byteLength)
+      await seal(file, byteLength, join(folder, name))
       await file.sync()
     } finally {
       await file.close()
     }
+    removeFolderAt(join(folder, name))
     await rename(temporary, join(folder, name))
     stampNew(join(folder, name))
     trimCache([folder])
@@ -201,7 +226,7 @@ export async function hashModel(files: readonly string[]): Promise<string> {
 
 async function rememberedHash(path: string): Promise<string> {
   const { size, mtimeMs, ino } = await stat(path)
-  const memo = join(cacheFolder(), 'hashes', hashOf('sealed', path, size, mtimeMs, ino))
+  const memo = join(cacheFolder(), 'hashes', hashOf('sealed in place', path, size, mtimeMs, ino))
   const known = readSealedText(memo)
   if (known !== undefined) return known
   const hex = await hashFile(path)
