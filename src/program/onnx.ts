@@ -51,7 +51,7 @@ const root = protobuf.Root.fromJSON({
 }) // biome-ignore format: the schema reads as a table
 const ModelType = root.lookupType('Model')
 
-export const DATA_TYPE = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9 } as const
+export const DATA_TYPE = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, float16: 10, bfloat16: 16 } as const
 export type OnnxType = keyof typeof DATA_TYPE
 const ATTRIBUTE = { FLOAT: 1, INT: 2, STRING: 3, TENSOR: 4, GRAPH: 5, FLOATS: 6, INTS: 7 } as const
 

@@ -3,7 +3,7 @@ import { encode, encodedLength } from '../../formats/encode.js'
 import type { TensorStream } from '../../formats/safetensors-writer.js'
 import type { TensorFile } from '../../formats/tensor-file.js'
 import type { Checkpoint } from '../../model/weights/checkpoint.js'
-import { arranged } from '../../model/weights/weight-file.js'
+import { arranged } from '../../model/weights/arrange.js'
 import { elementCount } from '../../numbers.js'
 import type { VocabularyRows } from './rows.js'
 
