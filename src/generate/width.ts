@@ -20,7 +20,10 @@ const copies = 2
  * would be unpacked for every token.
  * @throws GradpromptError `invalid-option`
  */
-export function chooseWidth(choice: WeightChoice, { budget, keeping, float32Weights }: Pick<MemoryPlan, 'budget' | 'keeping' | 'float32Weights'>): WeightWidth {
+export function chooseWidth(
+  choice: WeightChoice,
+  { budget, keeping, float32Weights }: Pick<MemoryPlan, 'budget' | 'keeping' | 'float32Weights'>,
+): WeightWidth {
   if (choice === 'auto') return keeping === 'fp32' && copies * float32Weights <= comfortably * budget ? 'fp32' : 'stored'
   if (weightChoices.includes(choice)) return choice
   throw new GradpromptError('invalid-option', 'weights is not usable', {

@@ -89,7 +89,14 @@ export class MemoryPlan {
     const { vocabSize, numAttentionHeads, numLayers } = this.#checkpoint.config
     // A backward pass reads the scores and their probabilities of every layer; a forward pass holds those of one.
     const scores = 4 * numAttentionHeads * pairs * (training ? 2 * numLayers : 3)
-    return BASE + this.weights + this.#transient + rows * this.bytesPerRow(training) + scores + headRows * vocabSize * 4 * (training ? 4 : 3)
+    return (
+      BASE +
+      this.weights +
+      this.#transient +
+      rows * this.bytesPerRow(training) +
+      scores +
+      headRows * vocabSize * 4 * (training ? 4 : 3)
+    )
   }
 
   /** Bytes that are left beside a training run of the most rows that are computed at once. */

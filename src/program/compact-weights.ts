@@ -1,11 +1,22 @@
 import type { Attributes, LoweredCompact, LoweredSize } from '../../kernels/kernel.js'
-import type { ExternalTensor, WeightTensor } from './lower.js'
+import type { ExternalTensor } from './lower.js'
 import { DATA_TYPE, type OnnxType } from './onnx.js'
 
 /**
  * How a program reads a weight that is kept smaller than float32: the nodes that make float32 of it, of all rows, of a run of them, or of
  * those that are gathered. It does not know what the weight is for, nor who chose its form.
  */
+
+/**
+ * A frozen weight as it stands on disk. To every function it is float32; in 16 bits or as integers in blocks, `scale * integer + offset`,
+ * it has the same values in fewer bytes, and programs unpack it where they read it.
+ */
+export interface WeightTensor extends ExternalTensor<'float32' | 'int32' | 'float16' | 'bfloat16' | 'int8'> {
+  /** Of integers: one for each block of neighbours in a row, [blocks]. */
+  readonly scales?: ExternalTensor<'float32'>
+  /** Of integers whose blocks have offsets, [blocks]. */
+  readonly offsets?: ExternalTensor<'float32'>
+}
 
 /** Float32 of one run of rows takes so many bytes at most: what is unpacked stands beside the weights for as long as it is read. */
 export const UNPACKED_BYTES = 32 * 2 ** 20
@@ -15,6 +26,8 @@ interface Writer {
   /** A tensor of a file of weights, written where it is first asked for. */
   external(name: string, tensor: ExternalTensor<OnnxType>): string
   emit(operator: string, inputs: readonly string[], attributes?: Attributes): string
+  /** The same for nodes that depend on weights alone: they run when they are needed, and not as a run begins. */
+  late(operator: string, inputs: readonly string[], attributes?: Attributes): string
   int64(values: readonly LoweredSize[]): string
 }
 
@@ -48,17 +61,17 @@ export class CompactWeight implements LoweredCompact {
 
   /** @returns the name of float32 [rows, columns] */
   unpack(start = 0, rows = this.#weight.shape[0]!): string {
-    const { emit, int64 } = this.#writer
+    const { late, int64 } = this.#writer
     const { scales, offsets, shape } = this.#weight
     const own = shape.with(0, rows)
-    if (!scales) return emit('Cast', [this.#external('values', this.#weight, start, rows, own)], { to: DATA_TYPE.float32 })
+    if (!scales) return late('Cast', [this.#external('values', this.#weight, start, rows, own)], { to: DATA_TYPE.float32 })
     const blocks = scales.byteLength / 4 / shape[0]!
     const [count, width] = [rows * blocks, this.#width]
     // A block as a row of its own has one scale for the whole axis, which ONNX Runtime multiplies three times as fast as blocks in a row.
     const integers = this.#external('values', this.#weight, start, rows, [count, width])
-    const scaled = emit('DequantizeLinear', [integers, this.#external('scales', scales, start, rows, [count])], { axis: 0 })
-    const whole = offsets ? emit('Add', [scaled, this.#external('offsets', offsets, start, rows, [count, 1])]) : scaled
-    return emit('Reshape', [whole, int64(own)])
+    const scaled = late('DequantizeLinear', [integers, this.#external('scales', scales, start, rows, [count])], { axis: 0 })
+    const whole = offsets ? late('Add', [scaled, this.#external('offsets', offsets, start, rows, [count, 1])]) : scaled
+    return late('Reshape', [whole, int64(own)])
   }
 
   gather(indices: string, shape: readonly LoweredSize[]): string {

@@ -8,7 +8,7 @@ import {
   quantizedOperators,
 } from '../../kernels/kernel.js'
 import { GradpromptError } from '../errors.js'
-import { CompactWeight } from './compact-weights.js'
+import { CompactWeight, type WeightTensor } from './compact-weights.js'
 import { bytesOf, DATA_TYPE, ModelBuilder, type OnnxType } from './onnx.js'
 import { operations } from './operations/index.js'
 import type { OperationLowering } from './operations/operation.js'
@@ -22,17 +22,6 @@ export interface ExternalTensor<Dtype extends OnnxType = 'float32' | 'int32'> {
   readonly byteLength: number
   readonly shape: readonly number[]
   readonly dtype: Dtype
-}
-
-/**
- * A frozen weight as it stands on disk. To every function it is float32; in 16 bits or as integers in blocks, `scale * integer + offset`,
- * it has the same values in fewer bytes, and programs unpack it where they read it (see `compact-weights.ts`).
- */
-export interface WeightTensor extends ExternalTensor<'float32' | 'int32' | 'float16' | 'bfloat16' | 'int8'> {
-  /** Of integers: one for each block of neighbours in a row, [blocks]. */
-  readonly scales?: ExternalTensor<'float32'>
-  /** Of integers whose blocks have offsets, [blocks]. */
-  readonly offsets?: ExternalTensor<'float32'>
 }
 
 /** A weight `[out, in]` as integers and scales, for linear layers. */
@@ -159,6 +148,11 @@ class Lowerer {
     return new CompactWeight(source.name, weight, {
       external: (name, tensor) => this.#external(name, tensor),
       emit: (operator, inputs, attributes) => this.#emit(operator, inputs, attributes),
+      late: (operator, inputs, attributes) => {
+        const output = this.builder.fresh()
+        this.builder.lateNode(operator, inputs, [output], attributes)
+        return output
+      },
       int64: values => this.#int64(values as Size[]),
     })
   }

@@ -120,6 +120,8 @@ function tensor(name: string, dims: readonly number[], dtype: OnnxType, rawData:
 /** Writes one ONNX model, node by node. Names are numbers, so that equal graphs give equal bytes. */
 export class ModelBuilder {
   readonly #nodes: object[] = []
+  /** Nodes that stand before all others. */
+  readonly #first: object[] = []
   readonly #initializers: object[] = []
   readonly #inputs: object[] = []
   readonly #outputs: object[] = []
@@ -132,15 +134,33 @@ export class ModelBuilder {
   }
 
   node(operator: string, inputs: readonly string[], outputs: readonly string[], attributes: Attributes = {}, domain = ''): void {
+    this.#nodes.push(this.#encoded(operator, inputs, outputs, attributes, domain))
+  }
+
+  /**
+   * A node that is listed before all others: of the inputs of a node, ONNX Runtime computes those last that are listed first. So what
+   * depends on weights alone is made just before it is read, and not when a run begins.
+   */
+  lateNode(operator: string, inputs: readonly string[], outputs: readonly string[], attributes: Attributes = {}): void {
+    this.#first.push(this.#encoded(operator, inputs, outputs, attributes, ''))
+  }
+
+  #encoded(
+    operator: string,
+    inputs: readonly string[],
+    outputs: readonly string[],
+    attributes: Attributes,
+    domain: string,
+  ): object {
     const listed = Object.entries(attributes).filter(([, value]) => value !== undefined)
-    this.#nodes.push({
+    return {
       opType: operator,
-      name: `${operator}_${this.#nodes.length}`,
+      name: `${operator}_${this.nodeCount}`,
       input: inputs,
       output: outputs,
       domain,
       attribute: listed.map(([name, value]) => attribute(name, value)),
-    })
+    }
   }
 
   /** An initializer whose bytes stand in the model. Equal ones are written once. */
@@ -174,13 +194,13 @@ export class ModelBuilder {
   }
 
   get nodeCount(): number {
-    return this.#nodes.length
+    return this.#first.length + this.#nodes.length
   }
 
   encode(): Uint8Array {
     const graph = {
       name: 'program',
-      node: this.#nodes,
+      node: [...this.#first, ...this.#nodes],
       initializer: this.#initializers,
       input: this.#inputs,
       output: this.#outputs,

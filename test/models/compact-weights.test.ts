@@ -48,9 +48,11 @@ describe.each([
   test('the file holds the values of float32, in the bytes that were promised', async () => {
     const { fp32, compact } = await models
     const { weights, checkpoint } = compact
-    for (const name of fp32.weights.tensors.keys()) expect(await readWeight(weights, name)).toEqual(await readWeight(fp32.weights, name))
+    for (const name of fp32.weights.tensors.keys())
+      expect(await readWeight(weights, name)).toEqual(await readWeight(fp32.weights, name))
     const matrices = checkpoint.weights.filter(({ shape }) => shape.length === 2)
-    if (dtypes) expect([...new Set(matrices.map(({ name }) => weights.tensors.get(name)!.dtype))].sort()).toEqual([...dtypes].sort())
+    if (dtypes)
+      expect([...new Set(matrices.map(({ name }) => weights.tensors.get(name)!.dtype))].sort()).toEqual([...dtypes].sort())
     const promised = compact.memory.weights
     expect(statSync(join(weights.folder, 'weights.bin')).size).toBe(sealedLength(promised))
     expect(promised).toBe(weightBytes(checkpoint, 'compact'))
@@ -81,6 +83,9 @@ describe.each([
   })
 })
 
+/** Without the sign of zeros: of a weight that is 0 a block keeps none. */
+const unsigned = (values: Float32Array) => values.map(value => value + 0)
+
 describe.each(['mixed', 'codes'])('blocks of %s.gguf', name => {
   const forms = (async () => {
     const checkpoint = await openCheckpoint(`test/fixtures/quantized/${name}.gguf`)
@@ -92,10 +97,11 @@ describe.each(['mixed', 'codes'])('blocks of %s.gguf', name => {
 
   test('have the values of float32, each type but those whose scales are not known', async () => {
     const { checkpoint, fp32, compact } = await forms
-    for (const key of fp32.tensors.keys()) expect(await readWeight(compact, key)).toEqual(await readWeight(fp32, key))
+    for (const key of fp32.tensors.keys())
+      expect(unsigned(await readWeight(compact, key))).toEqual(unsigned(await readWeight(fp32, key)))
     const wide = checkpoint.weights.filter(({ shape }) => shape.length === 2).map(({ name }) => compact.tensors.get(name)!.dtype)
     const inBlocks = wide.filter(dtype => dtype === 'int8').length
-    expect([inBlocks, wide.length - inBlocks]).toEqual(name === 'mixed' ? [1, 2] : [3, 4])
+    expect([inBlocks, wide.length - inBlocks]).toEqual(name === 'mixed' ? [9, 2] : [7, 4])
     expect(statSync(join(compact.folder, 'weights.bin')).size).toBe(sealedLength(weightBytes(checkpoint, 'compact')))
   })
 
@@ -118,18 +124,25 @@ describe.each(['mixed', 'codes'])('blocks of %s.gguf', name => {
                 const w = weight(key)
                 const { value, grad } = tf.valueAndGrad(x => tf.sum(tf.square(linear(x, w))))(given[key]!)
                 const rows = tf.gather(w, tf.tensor1d([2, 0], 'int32'))
-                return [[`value ${key}`, value], [`gradient ${key}`, grad as tf.Tensor], [`rows ${key}`, rows]]
+                return [
+                  [`value ${key}`, value],
+                  [`gradient ${key}`, grad as tf.Tensor],
+                  [`rows ${key}`, rows],
+                ]
               }),
             ),
         },
         { threads: 1 },
       )
       results.push(
-        await program.run(Object.fromEntries(names.map((key, i) => [key, random(i, [3 * weights.tensors.get(key)!.shape[1]!]).data]))),
+        await program.run(
+          Object.fromEntries(names.map((key, i) => [key, random(i, [3 * weights.tensors.get(key)!.shape[1]!]).data])),
+        ),
       )
     }
     expect(names.length).toBeGreaterThan(checkpoint.config.numLayers)
-    expect(results[1]).toEqual(results[0])
+    for (const [key, values] of Object.entries(results[0]!))
+      expect(unsigned(results[1]![key] as Float32Array)).toEqual(unsigned(values as Float32Array))
   })
 })
 
@@ -181,8 +194,17 @@ describe('a weight that is too large to be unpacked at once', () => {
           weights,
           fn: ({ x, at }, weight) => {
             const w = weight('w')
-            const { value, grad } = tf.valueAndGrad(x => tf.sum(tf.square(linear(x, w))))(x!) as { value: tf.Tensor; grad: tf.Tensor }
-            return { value, grad, product: linear(x!, w), transposed: tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D, false, true), rows: tf.gather(w, at as tf.Tensor1D) }
+            const { value, grad } = tf.valueAndGrad(x => tf.sum(tf.square(linear(x, w))))(x!) as {
+              value: tf.Tensor
+              grad: tf.Tensor
+            }
+            return {
+              value,
+              grad,
+              product: linear(x!, w),
+              transposed: tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D, false, true),
+              rows: tf.gather(w, at as tf.Tensor1D),
+            }
           },
         },
         { threads: 1 },

@@ -33,7 +33,11 @@ export const run: CommandFunction = async ({ options }) => {
   found('node', true, `${process.versions.node} on ${process.platform}-${process.arch}`)
   found('processor', true, `${processor?.model.trim() ?? 'unknown'}, ${cpus().length} threads`)
   found('memory', true, memory())
-  found('weights', true, `in fp32 where they take ${bytes(COMFORTABLY * availableMemory())} at most, compact otherwise (--keep-weights)`)
+  found(
+    'weights',
+    true,
+    `in fp32 where they take ${bytes(COMFORTABLY * availableMemory())} at most, compact otherwise (--keep-weights)`,
+  )
   found(
     'cache',
     true,

@@ -6,8 +6,8 @@ import { MemoryPlan } from '../../model/memory.js'
 import { type Checkpoint, openCheckpoint, shortName } from '../../model/weights/checkpoint.js'
 import { elementCount } from '../../numbers.js'
 import { promptMethods } from '../../prompts/methods/index.js'
-import { kept } from './dry-run.js'
 import { bytes, count, type Output, plural, quoted, table } from '../terminal/output.js'
+import { kept } from './dry-run.js'
 
 const example = [
   { role: 'system', content: 'You are helpful.' },

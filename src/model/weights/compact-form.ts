@@ -1,8 +1,8 @@
+import type { WeightPart, WeightSpec } from '../../../models/blocks/family.js'
+import { GradpromptError } from '../../errors.js'
 import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16 } from '../../formats/blocks/half.js'
 import { type ExactForm, exactForm, readExactScales } from '../../formats/stored-blocks.js'
 import type { TensorFile } from '../../formats/tensor-file.js'
-import { GradpromptError } from '../../errors.js'
-import type { WeightPart, WeightSpec } from '../../../models/blocks/family.js'
 import { elementCount } from '../../numbers.js'
 import { arranged } from './arrange.js'
 
@@ -11,9 +11,7 @@ import { arranged } from './arrange.js'
  * each weight with a scale (and an offset) for each block, which is what GGUF's types stand for. It knows neither files nor programs.
  */
 
-export type CompactForm =
-  | { readonly dtype: 'float32' | 'float16' | 'bfloat16' }
-  | ({ readonly dtype: 'int8' } & ExactForm)
+export type CompactForm = { readonly dtype: 'float32' | 'float16' | 'bfloat16' } | ({ readonly dtype: 'int8' } & ExactForm)
 
 /** Bytes of a weight's tensors in a form. */
 export interface CompactBytes {

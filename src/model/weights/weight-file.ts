@@ -13,9 +13,9 @@ import {
   unwritable,
   writeSealedText,
 } from '../../program/cache.js'
-import { unpackedBytes } from '../../program/compact-weights.js'
+import { unpackedBytes, type WeightTensor } from '../../program/compact-weights.js'
 import type { WeightKeeping } from '../../program/keeping.js'
-import type { ExternalTensor, WeightTensor } from '../../program/lower.js'
+import type { ExternalTensor } from '../../program/lower.js'
 import type { WeightFile } from '../../program/program.js'
 import { damageOf, seal, stampNew } from '../../program/seals.js'
 import type { Checkpoint } from './checkpoint.js'
@@ -163,7 +163,12 @@ export async function readWeight({ folder, tensors }: WeightFile, name: string):
   try {
     const read = async (part: ExternalTensor<'float32'>) => new Float32Array((await bytes(part)).buffer)
     const values = await bytes(tensor)
-    return unpacked(values, tensor.dtype, tensor.scales && (await read(tensor.scales)), tensor.offsets && (await read(tensor.offsets)))
+    return unpacked(
+      values,
+      tensor.dtype,
+      tensor.scales && (await read(tensor.scales)),
+      tensor.offsets && (await read(tensor.offsets)),
+    )
   } finally {
     await source.close()
   }

@@ -18,7 +18,8 @@ export const products: OperationTable = {
       const { transposeA, transposeB } = l.attributes
       const [a, b] = l.inputs as [OperationLowering['inputs'][0], OperationLowering['inputs'][0]]
       const parts = b.compact?.parts ?? []
-      if (parts.length > 1 && a.shape.length === 2 && !transposeA) return transposeB ? byColumns(l, a, parts) : bySums(l, a, parts)
+      if (parts.length > 1 && a.shape.length === 2 && !transposeA)
+        return transposeB ? byColumns(l, a, parts) : bySums(l, a, parts)
       if (!transposeA && !transposeB) return l.emit('MatMul', [a.name, b.name])
       if (l.has('FusedMatMul')) {
         // What ONNX Runtime's own fusion of Transpose and MatMul would arrive at.
