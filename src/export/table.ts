@@ -3,20 +3,22 @@ import { exportTargets } from './index.js'
 
 /** The table of what reaches what, as `docs/exports.md` has it: a line a method, a column a target. Made of what targets declare. */
 export function exportTable(): string {
-  const targets = [...exportTargets]
+  const methods = [...promptMethods]
+  // What takes words alone has no line of vectors.
+  const targets = [...exportTargets].filter(([, target]) => methods.some(([, method]) => target.holds(method)))
   const forms = new Map<string, number>()
   const cell = (text: string) => {
     const number = forms.get(text) ?? forms.size + 1
     forms.set(text, number)
     return String(number)
   }
-  const rows = [...promptMethods].map(([type, method]) => [
+  const rows = methods.map(([type, method]) => [
     `\`${type}\``,
     ...targets.map(([, target]) => (target.holds(method) ? cell(target.form?.(method) ?? target.description) : '-')),
   ])
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
   const head = ['method', ...targets.map(([name]) => `\`${name}\``)]
-  const reasons = [...promptMethods].flatMap(([type, method]) =>
+  const reasons = methods.flatMap(([type, method]) =>
     targets.flatMap(([name, target]) =>
       target.holds(method) || !target.reason ? [] : [{ type, name, why: target.reason(method) }],
     ),

@@ -18,6 +18,17 @@ const size = z.int().min(1)
 /** Soft tokens of the template: what each placeholder stands for. */
 const softTokens = z.array(z.object({ text: z.string(), ids: z.array(z.int().min(-1)) })).max(0xfffd)
 
+/** Values by the names of classes, whatever these are: `z.record` leaves out the name `__proto__`. */
+const byName = <T>(value: z.ZodType<T>) =>
+  z
+    .custom<Record<string, T>>(given => typeof given === 'object' && given !== null && !Array.isArray(given), 'no values by name')
+    .superRefine((given, context) => {
+      for (const [name, one] of Object.entries(given)) {
+        const issue = value.safeParse(one).error?.issues[0]
+        if (issue !== undefined) context.addIssue({ code: 'custom', path: [name], message: issue.message })
+      }
+    })
+
 const headerSchema = z.object({
   method: z.looseObject({ type: z.string().min(1), softTokens: softTokens.optional() }),
   model: z.object({ name: z.string(), hash: z.string() }),
@@ -28,8 +39,8 @@ const headerSchema = z.object({
   template: z.union([z.string(), z.array(z.object({ role: z.string(), content: z.string() }))]),
   answer: z.string(),
   answerEnd: z.object({ text: z.string(), ids: z.array(z.int().min(0)).min(1).max(1024) }).optional(),
-  labels: z.record(z.string(), z.string()).optional(),
-  verbalizer: z.object({ aggregate: z.enum(aggregates), words: z.record(z.string(), z.array(z.string()).min(1)) }).optional(),
+  labels: byName<string>(z.string()).optional(),
+  verbalizer: z.object({ aggregate: z.enum(aggregates), words: byName<string[]>(z.array(z.string()).min(1)) }).optional(),
   seed: z.int().min(0),
 })
 

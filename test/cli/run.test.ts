@@ -229,7 +229,7 @@ describe('a finished run', () => {
   test('is described in words, and so is its prompt', async () => {
     const run = await command(['inspect', finished])
     expect(run.code).toBe(0)
-    expect(run.stdout).toContain('state     finished after')
+    expect(run.stdout).toMatch(/^state +finished after/m)
     expect(run.stdout).toMatch(/^ +1 +norm \d/m)
     const prompt = await command(['inspect', join(finished, 'prompt.safetensors'), '--json'])
     expect(prompt.lines[0]).toMatchObject({ kind: 'prompt', numVirtualTokens: 4, hiddenSize: 32 })

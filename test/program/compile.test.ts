@@ -34,7 +34,8 @@ describe('a function with a gradient serves every size', () => {
       return { loss: value, dx: grads[0]!, dw: grads[1]! }
     },
   }
-  const opened = compile(spec.fn, spec)
+  const { fn, ...declared } = spec
+  const opened = compile(fn, declared)
 
   test.each([1, 2, 5, 63, 64])('%i rows', async rows => {
     const inputs = { x: random(1, [rows, 4]), w: random(2, [4, 3]) }

@@ -172,8 +172,10 @@ test('a buffer, mellowmax, several swaps at once, fluency, and an early end', as
 
 test('a search holds no soft prompt', async () => {
   const { folder: run } = await search(toySearch(folder, { search: { steps: 1, searchWidth: 8 } }))
-  const uses = [resume, readLearnedRun, (path: string) => exportPrompt(path, { to: 'peft', out: join(folder, 'out') })]
-  for (const use of uses) expect(await problemOf(use(run))).toMatchObject({ code: 'not-a-soft-prompt', exitCode: 2 })
+  for (const use of [resume, readLearnedRun])
+    expect(await problemOf(use(run))).toMatchObject({ code: 'not-a-soft-prompt', exitCode: 2 })
+  const exported = exportPrompt(run, { to: 'peft', out: join(folder, 'out') })
+  expect(await problemOf(exported)).toMatchObject({ code: 'not-exportable', exitCode: 2, expected: 'one of text' })
 })
 
 test('more steps go on from the end; fewer are refused', async () => {

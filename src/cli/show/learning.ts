@@ -138,7 +138,10 @@ export function describeResult(result: RunResult, losses: readonly number[], exp
       ['run', `${folder} (${formatDuration(result.seconds)}; report.html shows it in a browser)`],
       ['next', `gradprompt inspect ${shellWord(folder)}`],
       ['', `gradprompt evaluate ${shellWord(folder)} --data FILE`],
-      ...exports.map(to => ['', `gradprompt export ${shellWord(folder)} --to ${to} --out ${shellWord(join(folder, to))}`]),
+      ...exports
+        .slice(0, 1)
+        .map(to => ['', `gradprompt export ${shellWord(folder)} --to ${to} --out ${shellWord(join(folder, to))}`]),
+      ...(exports.length > 1 ? [['', `(other tools: --to ${exports.slice(1).join(', ')})`]] : []),
     ]),
   )
   return `\n${sections.join('\n\n')}`

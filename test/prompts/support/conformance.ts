@@ -73,6 +73,7 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
       data: { train: copies, columns: ['text', 'label'], labels: Object.fromEntries(letters.map(letter => [letter, letter])) },
       template: expectation.template ?? '{text}-',
       answer: '{label}',
+      answerEnd: 'none',
       method: { type, ...expectation.options, ...options } as ConfigInput['method'],
       train: { batchSize: 6, steps: 8, ...train },
       threads: 1,
@@ -225,6 +226,8 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
       expect(Math.abs(together.reduce((a, b) => a + b, 0) + loss * tokens)).toBeLessThan(1e-4)
     })
 
+    // Runs are the same code whatever the family: one has them all.
+    if (variants === 'first') return
     describe('a run', () => {
       const out = join(folder, name)
       const { steps = 400, learningRate = 0.1, options } = expectation.copying ?? {}
