@@ -1,6 +1,7 @@
 import { freemem, totalmem } from 'node:os'
-import { GradpromptError } from '../errors.js'
-import type { KeepingChoice, WeightKeeping } from '../program/keeping.js'
+import { GradpromptError, unknownName } from '../errors.js'
+import { type Device, deviceProfile } from '../program/devices.js'
+import { type KeepingChoice, keepingChoices, type WeightKeeping } from '../program/keeping.js'
 import type { Checkpoint } from './weights/checkpoint.js'
 import { gigabytes, transientBytes, weightBytes } from './weights/weight-file.js'
 
@@ -13,6 +14,21 @@ const LOGITS = 256e6
 
 /** Of the budget, what weights in float32 may take where nobody says how they are kept: steps are faster by what need not be unpacked. */
 export const COMFORTABLY = 1 / 2
+
+/**
+ * What is chosen on a device: where ONNX Runtime optimises programs itself, it would unpack whole models as they are opened.
+ * @throws GradpromptError `invalid-option`
+ */
+export function keepingOn(device: Device, choice: KeepingChoice = 'auto'): KeepingChoice {
+  if (!keepingChoices.includes(choice))
+    throw unknownName('invalid-option', 'keepWeights is not usable', String(choice), keepingChoices)
+  if (deviceProfile(device).opensAsWritten) return choice
+  if (choice !== 'compact') return 'fp32'
+  throw new GradpromptError('invalid-option', `Weights cannot be kept compact on the device ${device}`, {
+    found: 'keepWeights: compact',
+    expected: 'fp32, or auto',
+  })
+}
 
 /** Estimates what a batch takes, and cuts batches into parts that fit the budget. */
 export class MemoryPlan {
