@@ -2,7 +2,11 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { loadConfigFile } from '../../src/config/load.js'
-import { readTask } from '../../src/data/task.js'
+import { readTask, taskRows } from '../../src/data/task.js'
+import { loadTokenizer } from '../../src/formats/tokenizer.js'
+import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
+import { parseSearchConfig } from '../../src/search/config.js'
+import { readSearchTask } from '../../src/search/run/task.js'
 import { parseConfig } from '../../src/train/config.js'
 import { totalSteps } from '../../src/train/schedule.js'
 
@@ -27,4 +31,30 @@ test.each(configs)('%s fits its data', async name => {
       '16-shot.yaml': { steps: 100, scored: 32, test: 1821 },
     }[name],
   })
+})
+
+/** Every other config of an example, by its folder: each is read with its data, as --dry-run does. */
+const others = readdirSync('examples')
+  .filter(name => name !== 'sst2')
+  .flatMap(name =>
+    readdirSync(join('examples', name))
+      .filter(file => file.endsWith('.yaml'))
+      .map(file => join('examples', name, file)),
+  )
+
+test('every example beside them has a config', () => expect(others.length).toBeGreaterThan(3))
+
+test.each(others)('%s fits its data', async path => {
+  const given = await loadConfigFile(path)
+  if ('search' in given) {
+    const task = await readSearchTask(parseSearchConfig(given, { source: path }))
+    expect(task.questions.length).toBeGreaterThan(0)
+    return
+  }
+  const config = parseConfig(given, { source: path })
+  expect(config.out).toBeUndefined()
+  const checkpoint = await openCheckpoint(config.model)
+  await checkpoint.file.close()
+  const limits = { tokenizer: await loadTokenizer(checkpoint.tokenizer), contextLength: 2048, numVirtualTokens: 20 }
+  expect(taskRows(config, await readTask(config), limits).truncated).toBe(0)
 })
