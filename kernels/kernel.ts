@@ -20,6 +20,20 @@ export interface LoweredTensor {
   readonly uniform?: LoweredSize | undefined
   /** A weight of a program that takes weights at their stored width. What a lowering does not ask for stays out of the program. */
   readonly quantized?: LoweredQuantization | undefined
+  /** A weight that is kept smaller than float32; `name` unpacks it whole, once for each node that asks. */
+  readonly compact?: LoweredCompact | undefined
+}
+
+/** Ways to unpack a little of a weight at a time, so that float32 of a large one never stands whole in memory. */
+export interface LoweredCompact {
+  /** Runs of its rows, in order. */
+  readonly parts: readonly {
+    readonly rows: number
+    /** Unpacks these rows, anew in each call: float32 [rows, columns]. */
+    unpack(): string
+  }[]
+  /** Unpacks the rows at `indices` alone, as float32 of the shape given. */
+  gather(indices: string, shape: readonly LoweredSize[]): string
 }
 
 /** Names of a weight's parts, in one of two forms. */

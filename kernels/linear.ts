@@ -1,4 +1,4 @@
-import { defineKernel } from './kernel.js'
+import { defineKernel, type LoweredCompact, type Lowering } from './kernel.js'
 import { lowerIntegerLinear } from './linear-integer.js'
 import { lowerQuantizedLinear } from './linear-quantized.js'
 import { tf } from './tf.js'
@@ -21,10 +21,19 @@ const run = defineKernel({
       const quantized = weight!.quantized
       if (quantized?.form === 'blocks') return lowerQuantizedLinear(lowering, quantized)
       if (quantized?.form === 'rows') return lowerIntegerLinear(lowering, quantized)
+      const parts = weight!.compact?.parts ?? []
+      if (parts.length > 1) return lowerByParts(lowering, parts)
       return lowering.emit('Gemm', [x!.name, weight!.name, ...(bias ? [bias.name] : [])], { transB: 1 })
     },
   },
 })
+
+/** The columns of the product run by run, so that one run of the weight's rows is unpacked at a time. */
+function lowerByParts({ inputs: [x, , bias], emit }: Lowering, parts: LoweredCompact['parts']): string {
+  const columns = parts.map(part => emit('Gemm', [x!.name, part.unpack()], { transB: 1 }))
+  const product = emit('Concat', columns, { axis: 1 }) // [R, out]
+  return bias ? emit('Add', [product, bias.name]) : product
+}
 
 /**
  * `x weightᵀ + bias` with a frozen weight: only `x` has a gradient. One orientation of the weight serves both directions: the

@@ -5,6 +5,7 @@ import { LanguageModel, type LoadOptions } from './model/language-model.js'
  * Opens a model: a folder with `config.json` and `*.safetensors`, a `.gguf` file or a folder with one, or a model of the Hugging Face
  * Hub by its name (`owner/name[@revision][:file.gguf]`), which is downloaded where the cache lacks it. Its weights are dequantised into the
  * cache folder the first time.
+ * @param options.keepWeights `compact` keeps them in 16 bits or 8, with the same values, where `fp32` would not fit
  * @param options.memory the budget in bytes; by default what the machine has free
  * @throws GradpromptError `file-not-found`, `unknown-architecture`, `not-enough-memory`, … (see `LanguageModel.load`)
  */
@@ -13,6 +14,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     device: true,
     threads: true,
     memory: true,
+    keepWeights: true,
     families: true,
     onProgress: true,
     onDownload: true,

@@ -53,6 +53,7 @@ const names = {
   device: true,
   threads: true,
   memory: true,
+  keepWeights: true,
   prompts: true,
   host: true,
   port: true,

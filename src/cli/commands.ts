@@ -21,11 +21,15 @@ const family: CommandOption = {
 
 const modelName = 'a folder, a .gguf file, or a model of the Hugging Face Hub: owner/name[@revision][:file.gguf]'
 
+const keepWeights =
+  'fp32; compact, in 16 bits or blocks of 8 with the same values; or auto, the default: fp32 where that takes half of the memory at most'
+
 const machine: readonly CommandOption[] = [
   family,
   { name: 'device', value: 'name', description: devices },
   { name: 'threads', value: 'n', type: 'integer', description: 'CPU threads; by default one a core' },
   { name: 'memory', value: 'GB', type: 'number', description: 'memory budget; by default what the machine has free' },
+  { name: 'keep-weights', value: 'form', description: keepWeights },
 ]
 
 const config: readonly CommandOption[] = [
@@ -58,6 +62,7 @@ const config: readonly CommandOption[] = [
   { name: 'device', value: 'name', config: 'device', description: `${devices}; see gradprompt doctor` },
   { name: 'threads', value: 'n', config: 'threads', description: 'CPU threads; by default one a core' },
   { name: 'memory', value: 'GB', config: 'memory', description: 'memory budget; by default what the machine has free' },
+  { name: 'keep-weights', value: 'form', config: 'keepWeights', description: keepWeights },
   { name: 'out', value: 'folder', config: 'out', description: 'the run folder; by default a new name under runs/' },
 ]
 

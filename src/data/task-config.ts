@@ -3,6 +3,7 @@ import { defaultSeed } from '../config/call-options.js'
 import { configProblem, invalidConfig } from '../config/problems.js'
 import { bundledModel } from '../package-root.js'
 import { defaultDevice, deviceNames } from '../program/devices.js'
+import { keepingChoices } from '../program/keeping.js'
 import { isModulePath } from '../registry.js'
 import { recordTasks } from './task-records.js'
 import { answerTypes } from './texts/answer-type.js'
@@ -137,6 +138,12 @@ export const taskShape = {
   device: z.enum(deviceNames).default(defaultDevice).describe('where the model runs'),
   threads: z.int().min(1).max(1024).optional().describe('CPU threads; by default one a core'),
   memory: z.number().positive().optional().describe('memory budget in GB; by default what the machine has free'),
+  keepWeights: z
+    .enum(keepingChoices)
+    .optional()
+    .describe(
+      'how weights are kept, on disk and in memory: fp32; compact, in 16 bits or blocks of 8 with the same values; auto (the default): fp32 where that takes half of the memory budget at most',
+    ),
   out: filePath.optional().describe('the run folder; by default a new name under runs/'),
 }
 

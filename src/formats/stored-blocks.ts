@@ -72,3 +72,41 @@ export const blockForm = (type: string): BlockForm | undefined => (Object.hasOwn
 export function readBlockScales(type: string, bytes: Uint8Array, scales: Float32Array, offsets: Float32Array): void {
   forms[type]!.read(bytes, scales, offsets)
 }
+
+/**
+ * How the weights of a type are `scale * integer + offset` to the bit, in float32: the product rounded, then the sum. Integers are as the
+ * file has them, without a centre, since with one the offset would be rounded.
+ */
+export interface ExactForm {
+  /** Neighbouring weights with one scale. */
+  readonly block: 16 | 32
+  readonly offsets: boolean
+}
+
+/** Sixteen blocks of 16 to a stored block of 256, each with a signed scale under one in half precision. */
+const scaledInSixteenths = (bytes: Uint8Array, scales: Float32Array) => {
+  const signed = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length)
+  for (let i = 0; i < scales.length; i++) {
+    const b = (i >> 4) * 210
+    scales[i] = halfAt(bytes, b + 208) * signed[b + 192 + (i & 15)]!
+  }
+}
+
+const exactForms: Readonly<Record<string, ExactForm & Pick<StoredForm, 'read'>>> = {
+  ...Object.fromEntries(
+    Object.entries(forms).flatMap(([type, { offsets, read }]) => (offsets ? [] : [[type, { block: 32, offsets, read }]])),
+  ),
+  Q4_1: { block: 32, offsets: true, read: scaledFromMinimum(20, 0) },
+  Q5_1: { block: 32, offsets: true, read: scaledFromMinimum(24, 0) },
+  Q4_K: { block: 32, offsets: true, read: scaledInEighths(144, 0) },
+  Q5_K: { block: 32, offsets: true, read: scaledInEighths(176, 0) },
+  Q6_K: { block: 16, offsets: false, read: scaledInSixteenths },
+}
+
+/** The exact form of a type, or nothing where it is not known: floats, Q2_K and Q3_K. */
+export const exactForm = (type: string): ExactForm | undefined => (Object.hasOwn(exactForms, type) ? exactForms[type] : undefined)
+
+/** As `readBlockScales`, of each block of the type's exact form. */
+export function readExactScales(type: string, bytes: Uint8Array, scales: Float32Array, offsets: Float32Array): void {
+  exactForms[type]!.read(bytes, scales, offsets)
+}

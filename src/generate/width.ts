@@ -16,11 +16,15 @@ const copies = 2
 
 /**
  * The width of the products that write. With `auto` exact arithmetic is taken when the weights, in float32 and packed once more, take
- * two thirds of the memory budget at most; otherwise those that the checkpoint stores, in 8 bits or less.
+ * two thirds of the memory budget at most; otherwise those that the checkpoint stores, in 8 bits or less. Weights that are kept compact
+ * would be unpacked for every token.
  * @throws GradpromptError `invalid-option`
  */
-export function chooseWidth(choice: WeightChoice, { budget, weights }: Pick<MemoryPlan, 'budget' | 'weights'>): WeightWidth {
-  if (choice === 'auto') return copies * weights <= comfortably * budget ? 'fp32' : 'stored'
+export function chooseWidth(
+  choice: WeightChoice,
+  { budget, keeping, float32Weights }: Pick<MemoryPlan, 'budget' | 'keeping' | 'float32Weights'>,
+): WeightWidth {
+  if (choice === 'auto') return keeping === 'fp32' && copies * float32Weights <= comfortably * budget ? 'fp32' : 'stored'
   if (weightChoices.includes(choice)) return choice
   throw new GradpromptError('invalid-option', 'weights is not usable', {
     found: String(choice),

@@ -1,4 +1,4 @@
-import { type FileHandle, open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { rotationOf } from '../../kernels/linear-integer.js'
 import { hashOf, readSealedText, touch, writeSealedText } from '../program/cache.js'
@@ -6,7 +6,7 @@ import type { ExternalTensor, RowQuantizedTensor } from '../program/lower.js'
 import type { CompileOptions, WeightFile } from '../program/program.js'
 import { type CalibratedModel, type InputGroup, inputGroups } from './input-groups.js'
 import { balance, roundingOf, roundRows } from './round-rows.js'
-import { ALIGNMENT, isWhole, writeBeside } from './weights/weight-file.js'
+import { ALIGNMENT, isWhole, readWeight, writeBeside } from './weights/weight-file.js'
 
 /** Changes whenever the bytes that this file writes would. */
 const LAYOUT_VERSION = 2
@@ -54,7 +54,7 @@ async function write(model: CalibratedModel, options: IntegerOptions, name: stri
   await writeBeside(weights.folder, `${name}.bin`, byteLength(entries), async file => {
     for (const [done, { names, columns, rows, ofLogits }] of groups.entries()) {
       options.onProgress?.(done / groups.length)
-      const weightsOf = await Promise.all(names.map(name => valuesOf(weights, name)))
+      const weightsOf = await Promise.all(names.map(name => readWeight(weights, name)))
       const columnScales = balance(rows, weightsOf, columns)
       const inputScales = columnScales.map(scale => 1 / scale)
       const rounding = roundingOf(rows, columnScales, rotationOf(columns)!, ofLogits ? SPARED.ofLogits : SPARED.others)
@@ -94,18 +94,6 @@ function layout(groups: readonly InputGroup[], { tensors }: WeightFile, file: st
 function byteLength(entries: readonly Entry[]): number {
   const [, last] = entries.at(-1) ?? []
   return last ? last.scales.offset + last.scales.byteLength : 0
-}
-
-async function valuesOf({ folder, tensors }: WeightFile, name: string): Promise<Float32Array> {
-  const { file, offset, byteLength } = tensors.get(name)!
-  const values = new Float32Array(byteLength / 4)
-  const source = await open(join(folder, file), 'r')
-  try {
-    await source.read(new Uint8Array(values.buffer), 0, byteLength, offset)
-  } finally {
-    await source.close()
-  }
-  return values
 }
 
 async function put(file: FileHandle, { offset, byteLength }: ExternalTensor<'int8' | 'float32'>, data: Int8Array | Float32Array) {

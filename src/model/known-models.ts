@@ -11,6 +11,7 @@ import { type CachedSnapshot, cachedSnapshots } from '../hub/cache.js'
 import { hubSettings } from '../hub/settings.js'
 import { elementCount } from '../numbers.js'
 import { bundledModel, resolveModelPath } from '../package-root.js'
+import type { WeightKeeping } from '../program/keeping.js'
 import { MemoryPlan } from './memory.js'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.js'
 import { wholeModel } from './weights/hub-model.js'
@@ -49,6 +50,10 @@ export interface ParameterCounts {
 export interface MemoryNeeds {
   /** The weights as programs map them, shared by all. */
   readonly weights: number
+  /** How they are kept. */
+  readonly keeping: WeightKeeping
+  /** Bytes of them in either form. */
+  readonly kept: Readonly<Record<WeightKeeping, number>>
   /** Scoring or writing one text of 512 tokens, weights and all. */
   readonly oneText: number
   /** A training step of 16 rows of 64 tokens, weights and all. */
@@ -78,6 +83,8 @@ function partOf(name: string): Exclude<keyof ParameterCounts, 'total'> {
 export function memoryNeeds(plan: MemoryPlan): MemoryNeeds {
   return {
     weights: plan.weights,
+    keeping: plan.keeping,
+    kept: { fp32: plan.float32Weights, compact: plan.compactWeights },
     oneText: plan.estimate(512, 1, false, 512 * 512),
     trainingStep: plan.estimate(16 * 64, 16, true, 16 * 64 * 64),
     budget: plan.budget,

@@ -6,6 +6,7 @@ import { meanCrossEntropy } from '../losses/index.js'
 import type { ActiveLoss } from '../losses/loss.js'
 import { multipliesBytes } from '../program/byte-products.js'
 import { type Device, defaultDevice, deviceProfile } from '../program/devices.js'
+import type { KeepingChoice } from '../program/keeping.js'
 import { OpenPrograms } from '../program/open-programs.js'
 import { defaultThreads, type WeightFile } from '../program/program.js'
 import type { LayerState } from '../prompts/method.js'
@@ -13,7 +14,7 @@ import { type ActivePrompt, plainPrompt, type SoftPrompt } from './active-prompt
 import { type ForwardPass, type ForwardPassOptions, ModelInspection, type RowGradient } from './inspection.js'
 import { integerWeights } from './integer-weights.js'
 import { layerStates } from './layer-states.js'
-import { MemoryPlan } from './memory.js'
+import { keepingOn, MemoryPlan } from './memory.js'
 import { gradientRequest, readingRequest } from './model-programs.js'
 import { type LabelOutputs, labelOutputs, rowLogits, tokenLogProbabilities } from './predictions.js'
 import { frozenRows, type GradientOptions, type PromptGradient, promptGradient } from './prompt-gradient.js'
@@ -29,6 +30,11 @@ export interface LoadOptions {
   readonly threads?: number
   /** Memory budget in bytes; by default what the machine has free. */
   readonly memory?: number
+  /**
+   * How weights are kept, on disk and in memory: `fp32`; `compact`, as small as they keep their values (16 bits, or GGUF's blocks of 8 bits),
+   * and unpacked where programs read them; or `auto`, the default: `fp32` wherever that takes half of the memory budget at most.
+   */
+  readonly keepWeights?: KeepingChoice | undefined
   /** Model families of people's own that it may be of: objects, or paths of modules. */
   readonly families?: readonly (string | ModelFamily)[] | undefined
   /** Called while the weights are dequantised, or rounded, for the first time. */
@@ -74,16 +80,17 @@ export class LanguageModel {
     for (const family of options.families ?? []) await families.load(family)
     const checkpoint = await openCheckpoint(name, { onDownload: options.onDownload })
     try {
-      const memory = new MemoryPlan(checkpoint, options.memory)
+      const device = options.device ?? defaultDevice
+      const memory = new MemoryPlan(checkpoint, options.memory, keepingOn(device, options.keepWeights))
       memory.requireWeights()
       const [tokenizer, hash] = await Promise.all([loadTokenizer(checkpoint.tokenizer), hashModel(checkpoint.files)])
-      const weights = await weightFile(checkpoint, hash, options.onProgress)
+      const weights = await weightFile(checkpoint, hash, { keeping: memory.keeping, onProgress: options.onProgress })
       return new LanguageModel(
         checkpoint,
         tokenizer,
         hash,
         weights,
-        options.device ?? defaultDevice,
+        device,
         options.threads ?? defaultThreads(),
         memory,
         options.onProgress,

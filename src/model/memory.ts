@@ -1,7 +1,9 @@
 import { freemem, totalmem } from 'node:os'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, unknownName } from '../errors.js'
+import { type Device, deviceProfile } from '../program/devices.js'
+import { type KeepingChoice, keepingChoices, type WeightKeeping } from '../program/keeping.js'
 import type { Checkpoint } from './weights/checkpoint.js'
-import { gigabytes, weightBytes } from './weights/weight-file.js'
+import { gigabytes, transientBytes, weightBytes } from './weights/weight-file.js'
 
 /** What the process itself takes: Node, ONNX Runtime and TF.js. */
 const BASE = 250e6
@@ -10,29 +12,77 @@ const PREFERRED_ROWS = { training: 1024, forward: 2048 }
 /** Logits of one run, at most. */
 const LOGITS = 256e6
 
+/** Of the budget, what weights in float32 may take where nobody says how they are kept: steps are faster by what need not be unpacked. */
+export const COMFORTABLY = 1 / 2
+
+/**
+ * What is chosen on a device: where ONNX Runtime optimises programs itself, it would unpack whole models as they are opened.
+ * @throws GradpromptError `invalid-option`
+ */
+export function keepingOn(device: Device, choice: KeepingChoice = 'auto'): KeepingChoice {
+  if (!keepingChoices.includes(choice))
+    throw unknownName('invalid-option', 'keepWeights is not usable', String(choice), keepingChoices)
+  if (deviceProfile(device).opensAsWritten) return choice
+  if (choice !== 'compact') return 'fp32'
+  throw new GradpromptError('invalid-option', `Weights cannot be kept compact on the device ${device}`, {
+    found: 'keepWeights: compact',
+    expected: 'fp32, or auto',
+  })
+}
+
 /** Estimates what a batch takes, and cuts batches into parts that fit the budget. */
 export class MemoryPlan {
   /** Bytes that may be used. */
   readonly budget: number
+  /** How the weights were to be kept, for models that are opened beside this one. */
+  readonly choice: KeepingChoice
+  /** How they are kept. */
+  readonly keeping: WeightKeeping
+  /** Bytes of the weights as they are kept, in memory and in the cache. */
   readonly weights: number
+  /** Bytes that they take in float32. */
+  readonly float32Weights: number
 
   readonly #checkpoint: Checkpoint
+  /** Bytes of what programs unpack of compact weights. */
+  readonly #transient: number
 
-  constructor(checkpoint: Checkpoint, budget?: number) {
+  constructor(checkpoint: Checkpoint, budget?: number, choice: KeepingChoice = 'auto') {
     this.#checkpoint = checkpoint
     this.budget = budget ?? availableMemory()
-    this.weights = weightBytes(checkpoint)
+    this.choice = choice
+    this.float32Weights = weightBytes(checkpoint)
+    this.keeping = choice === 'auto' ? this.#chosen() : choice
+    this.weights = this.keeping === 'fp32' ? this.float32Weights : weightBytes(checkpoint, this.keeping)
+    this.#transient = this.keeping === 'fp32' ? 0 : transientBytes(checkpoint, this.keeping)
+  }
+
+  #chosen(): WeightKeeping {
+    if (this.float32Weights <= COMFORTABLY * this.budget) return 'fp32'
+    // A checkpoint of float32 has no smaller form.
+    return this.compactWeights < this.float32Weights ? 'compact' : 'fp32'
+  }
+
+  /** Bytes that the weights take in the smallest form with their values. */
+  get compactWeights(): number {
+    return weightBytes(this.#checkpoint, 'compact')
   }
 
   /** @throws GradpromptError `not-enough-memory` when not even one row fits beside the weights */
   requireWeights(): void {
-    const needed = this.weights + BASE + this.bytesPerRow(true)
+    const needed = this.weights + this.#transient + BASE + this.bytesPerRow(true)
     if (needed <= this.budget) return
     throw new GradpromptError('not-enough-memory', 'The model does not fit into memory', {
       found: `${gigabytes(this.budget)} to use`,
       expected: `${gigabytes(needed)}: weights ${gigabytes(this.weights)}, the rest for the program and one row`,
-      hint: 'use a smaller model, or raise --memory if the machine has more than that',
+      hint: `${this.#smaller()}use a smaller model, or raise --memory if the machine has more than that`,
     })
+  }
+
+  #smaller(): string {
+    if (this.keeping === 'compact') return ''
+    const compact = this.compactWeights
+    return compact < this.weights ? `keep the weights in ${gigabytes(compact)} with --keep-weights compact, ` : ''
   }
 
   /**
@@ -55,7 +105,14 @@ export class MemoryPlan {
     const { vocabSize, numAttentionHeads, numLayers } = this.#checkpoint.config
     // A backward pass reads the scores and their probabilities of every layer; a forward pass holds those of one.
     const scores = 4 * numAttentionHeads * pairs * (training ? 2 * numLayers : 3)
-    return BASE + this.weights + rows * this.bytesPerRow(training) + scores + headRows * vocabSize * 4 * (training ? 4 : 3)
+    return (
+      BASE +
+      this.weights +
+      this.#transient +
+      rows * this.bytesPerRow(training) +
+      scores +
+      headRows * vocabSize * 4 * (training ? 4 : 3)
+    )
   }
 
   /** Bytes that are left beside a training run of the most rows that are computed at once. */

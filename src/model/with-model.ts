@@ -12,6 +12,8 @@ export interface ModelSettings {
   readonly threads?: number | undefined
   /** Memory budget in GB. */
   readonly memory?: number | undefined
+  /** How weights are kept: `fp32`, `compact`, or `auto` (see `LoadOptions.keepWeights`). */
+  readonly keepWeights?: LoadOptions['keepWeights']
 }
 
 /** The same, with what only an opening knows. */
@@ -26,7 +28,7 @@ export interface OpenSettings extends ModelSettings {
 export function firstOf(...settings: readonly (ModelSettings | undefined)[]): ModelSettings {
   const said = <Name extends keyof ModelSettings>(name: Name) =>
     settings.find(one => one?.[name] !== undefined)?.[name] as ModelSettings[Name]
-  return { device: said('device'), threads: said('threads'), memory: said('memory') }
+  return { device: said('device'), threads: said('threads'), memory: said('memory'), keepWeights: said('keepWeights') }
 }
 
 /** A model for as long as it is used: `await using` disposes of it where it was opened here, and leaves one that was given as it is. */
@@ -37,7 +39,7 @@ export interface UsedModel extends AsyncDisposable {
 /** @throws GradpromptError as `LanguageModel.load` does */
 export async function useModel(
   given: LanguageModel | string,
-  { device = defaultDevice, threads, memory, memoryBytes, onProgress }: OpenSettings = {},
+  { device = defaultDevice, threads, memory, memoryBytes, keepWeights, onProgress }: OpenSettings = {},
 ): Promise<UsedModel> {
   if (typeof given !== 'string') return { model: given, async [Symbol.asyncDispose]() {} }
   const bytes = memory === undefined ? memoryBytes : memory * 1e9
@@ -45,6 +47,7 @@ export async function useModel(
     device,
     ...(threads !== undefined && { threads }),
     ...(bytes !== undefined && { memory: bytes }),
+    keepWeights,
     ...(onProgress && { onProgress }),
   })
   return { model, [Symbol.asyncDispose]: () => model.dispose() }
@@ -66,4 +69,4 @@ export async function withModel<Result>(
 
 /** A second model beside one, with the same settings: a draft, or one that writes prompts. */
 export const loadBeside = (name: string, { device, threads, memory }: LanguageModel): Promise<LanguageModel> =>
-  LanguageModel.load(name, { device, threads, memory: memory.budget })
+  LanguageModel.load(name, { device, threads, memory: memory.budget, keepWeights: memory.choice })

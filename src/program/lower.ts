@@ -1,12 +1,14 @@
 import {
   type Attributes,
   kernels,
+  type LoweredCompact,
   type LoweredQuantization,
   type LoweredTensor,
   type Lowering,
   quantizedOperators,
 } from '../../kernels/kernel.js'
 import { GradpromptError } from '../errors.js'
+import { CompactWeight, type WeightTensor } from './compact-weights.js'
 import { bytesOf, DATA_TYPE, ModelBuilder, type OnnxType } from './onnx.js'
 import { operations } from './operations/index.js'
 import type { OperationLowering } from './operations/operation.js'
@@ -59,7 +61,7 @@ export interface RowQuantizedTensor {
 export function lowerGraph(
   graph: Graph,
   operators: ReadonlySet<string>,
-  weights: ReadonlyMap<string, ExternalTensor>,
+  weights: ReadonlyMap<string, WeightTensor>,
   inputs: readonly { name: string; shape: readonly Size[]; dtype: string }[],
   quantized: ReadonlyMap<string, QuantizedTensor> = new Map(),
 ): { model: Uint8Array; nodes: number } {
@@ -82,13 +84,13 @@ class Lowerer {
   readonly #declared: { name: string; shape: readonly Size[] }[] = []
   readonly #graph: Graph
   readonly #available: ReadonlySet<string>
-  readonly #weights: ReadonlyMap<string, ExternalTensor>
+  readonly #weights: ReadonlyMap<string, WeightTensor>
   readonly #quantized: ReadonlyMap<string, QuantizedTensor>
 
   constructor(
     graph: Graph,
     available: ReadonlySet<string>,
-    weights: ReadonlyMap<string, ExternalTensor>,
+    weights: ReadonlyMap<string, WeightTensor>,
     quantized: ReadonlyMap<string, QuantizedTensor>,
   ) {
     this.#graph = graph
@@ -130,9 +132,29 @@ class Lowerer {
   name(id: number): string {
     const known = this.#names.get(id)
     if (known !== undefined) return known
-    const made = this.#source(this.#graph.values[id]!)
+    const value = this.#graph.values[id]!
+    // Each node unpacks anew what it reads: kept from the forward pass to the backward one, weights would stand in memory unpacked.
+    const compact = this.compact(value)
+    if (compact) return compact.unpack()
+    const made = this.#source(value)
     this.#names.set(id, made)
     return made
+  }
+
+  /** How a weight that is kept small is unpacked. */
+  compact({ source }: GraphValue): CompactWeight | undefined {
+    const weight = source.kind === 'weight' ? this.#weights.get(source.name) : undefined
+    if (source.kind !== 'weight' || !weight || weight.dtype === 'float32' || weight.dtype === 'int32') return undefined
+    return new CompactWeight(source.name, weight, {
+      external: (name, tensor) => this.#external(name, tensor),
+      emit: (operator, inputs, attributes) => this.#emit(operator, inputs, attributes),
+      late: (operator, inputs, attributes) => {
+        const output = this.builder.fresh()
+        this.builder.lateNode(operator, inputs, [output], attributes)
+        return output
+      },
+      int64: values => this.#int64(values as Size[]),
+    })
   }
 
   #source({ source, shape, dtype }: GraphValue): string {
@@ -286,6 +308,7 @@ class Lowerer {
 class Operand implements LoweredTensor {
   readonly #lowerer: Lowerer
   readonly #value: GraphValue
+  #name: string | undefined
 
   constructor(lowerer: Lowerer, value: GraphValue) {
     this.#lowerer = lowerer
@@ -293,7 +316,12 @@ class Operand implements LoweredTensor {
   }
 
   get name(): string {
-    return this.#lowerer.name(this.#value.id)
+    this.#name ??= this.#lowerer.name(this.#value.id)
+    return this.#name
+  }
+
+  get compact(): LoweredCompact | undefined {
+    return this.#lowerer.compact(this.#value)
   }
 
   get shape(): readonly Size[] {

@@ -51,7 +51,7 @@ const root = protobuf.Root.fromJSON({
 }) // biome-ignore format: the schema reads as a table
 const ModelType = root.lookupType('Model')
 
-export const DATA_TYPE = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9 } as const
+export const DATA_TYPE = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, float16: 10, bfloat16: 16 } as const
 export type OnnxType = keyof typeof DATA_TYPE
 const ATTRIBUTE = { FLOAT: 1, INT: 2, STRING: 3, TENSOR: 4, GRAPH: 5, FLOATS: 6, INTS: 7 } as const
 
@@ -120,6 +120,8 @@ function tensor(name: string, dims: readonly number[], dtype: OnnxType, rawData:
 /** Writes one ONNX model, node by node. Names are numbers, so that equal graphs give equal bytes. */
 export class ModelBuilder {
   readonly #nodes: object[] = []
+  /** Nodes that stand before all others. */
+  readonly #first: object[] = []
   readonly #initializers: object[] = []
   readonly #inputs: object[] = []
   readonly #outputs: object[] = []
@@ -132,15 +134,33 @@ export class ModelBuilder {
   }
 
   node(operator: string, inputs: readonly string[], outputs: readonly string[], attributes: Attributes = {}, domain = ''): void {
+    this.#nodes.push(this.#encoded(operator, inputs, outputs, attributes, domain))
+  }
+
+  /**
+   * A node that is listed before all others: of the inputs of a node, ONNX Runtime computes those last that are listed first. So what
+   * depends on weights alone is made just before it is read, and not when a run begins.
+   */
+  lateNode(operator: string, inputs: readonly string[], outputs: readonly string[], attributes: Attributes = {}): void {
+    this.#first.push(this.#encoded(operator, inputs, outputs, attributes, ''))
+  }
+
+  #encoded(
+    operator: string,
+    inputs: readonly string[],
+    outputs: readonly string[],
+    attributes: Attributes,
+    domain: string,
+  ): object {
     const listed = Object.entries(attributes).filter(([, value]) => value !== undefined)
-    this.#nodes.push({
+    return {
       opType: operator,
-      name: `${operator}_${this.#nodes.length}`,
+      name: `${operator}_${this.nodeCount}`,
       input: inputs,
       output: outputs,
       domain,
       attribute: listed.map(([name, value]) => attribute(name, value)),
-    })
+    }
   }
 
   /** An initializer whose bytes stand in the model. Equal ones are written once. */
@@ -174,13 +194,13 @@ export class ModelBuilder {
   }
 
   get nodeCount(): number {
-    return this.#nodes.length
+    return this.#first.length + this.#nodes.length
   }
 
   encode(): Uint8Array {
     const graph = {
       name: 'program',
-      node: this.#nodes,
+      node: [...this.#first, ...this.#nodes],
       initializer: this.#initializers,
       input: this.#inputs,
       output: this.#outputs,

@@ -4,8 +4,9 @@ import type * as tf from '@tensorflow/tfjs'
 import { disposedError, GradpromptError } from '../errors.js'
 import { elementCount } from '../numbers.js'
 import { cacheFolder, hashOf, hasProgram, touch, trimCache, writeProgram } from './cache.js'
+import type { WeightTensor } from './compact-weights.js'
 import { type Device, defaultDevice, deviceProfile } from './devices.js'
-import type { ExternalTensor, QuantizedTensor } from './lower.js'
+import type { QuantizedTensor } from './lower.js'
 import { type Dimensions, type DimensionValues, type Size, SizeExpression } from './operations/sizes.js'
 import { cacheKey, type ProgramOrigin } from './program-key.js'
 import { Session, type SessionOptions, type TypedArray } from './session.js'
@@ -34,7 +35,7 @@ export interface ProgramSpec {
 /** Weights as they stand on disk, and the folder in which programs that map them are kept. */
 export interface WeightFile<Quantized extends QuantizedTensor = QuantizedTensor> {
   readonly folder: string
-  readonly tensors: ReadonlyMap<string, ExternalTensor>
+  readonly tensors: ReadonlyMap<string, WeightTensor>
   /** Weights that linear layers take as integers; the others, and everything else, are as in `tensors`. */
   readonly quantized?: ReadonlyMap<string, Quantized>
   /** Hash of the weights and their layout. */
@@ -115,7 +116,10 @@ export class Program<Inputs extends string = string, Outputs extends string = st
       const { lowerGraph } = await import('./lower.js')
       const placeholders = Object.entries(spec.inputs).map(([name, { dtype }]) => ({ name, dtype, shape: shapes.get(name)! }))
       const weights = new Map(
-        [...(spec.weights?.tensors ?? [])].map(([name, { shape, dtype }]) => [name, { shape: [...shape], dtype }]),
+        [...(spec.weights?.tensors ?? [])].map(([name, { shape, dtype }]) => [
+          name,
+          { shape: [...shape], dtype: dtype === 'int32' ? dtype : ('float32' as const) },
+        ]),
       )
       const graph = traceGraph(spec.fn, placeholders, weights, spec.dims)
       const { model } = lowerGraph(

@@ -14,7 +14,22 @@ import { measureOption } from './score/measure.js'
 const count = z.int().min(1)
 const limit = z.number().positive()
 
-const { model, families, data, template, answer, answerType, answerEnd, evaluate, seed, device, threads, memory, out } = taskShape
+const {
+  model,
+  families,
+  data,
+  template,
+  answer,
+  answerType,
+  answerEnd,
+  evaluate,
+  seed,
+  device,
+  threads,
+  memory,
+  keepWeights,
+  out,
+} = taskShape
 
 /** What every search has beside its own options. */
 const common = {
@@ -110,6 +125,7 @@ export const searchConfigSchema = z.strictObject({
   device,
   threads,
   memory,
+  keepWeights,
   out,
 })
 

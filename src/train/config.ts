@@ -122,7 +122,7 @@ const train = z.strictObject({
   checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
 })
 
-const { evaluate, seed, device, threads, memory, out, ...task } = taskShape
+const { evaluate, seed, device, threads, memory, keepWeights, out, ...task } = taskShape
 
 const defaultMethod = { type: 'prompt-tuning' } as const
 
@@ -151,6 +151,7 @@ export const configSchema = z.strictObject({
   device,
   threads,
   memory,
+  keepWeights,
   out,
 })
 

@@ -12,12 +12,14 @@ beforeAll(async () => {
 afterAll(() => model.dispose())
 
 test('exact arithmetic wherever it fits comfortably; what is asked for is taken', () => {
-  const weights = 500e6
-  expect(chooseWidth('auto', { weights, budget: 1.5e9 })).toBe('fp32')
-  expect(chooseWidth('auto', { weights, budget: 1.49e9 })).toBe('stored')
-  expect(chooseWidth('fp32', { weights, budget: 0.6e9 })).toBe('fp32')
-  expect(chooseWidth('stored', { weights, budget: 64e9 })).toBe('stored')
-  expect(() => chooseWidth('fp16' as never, { weights, budget: 64e9 })).toThrow('weights is not usable')
+  const memory = (budget: number, keeping: 'fp32' | 'compact' = 'fp32') => ({ float32Weights: 500e6, budget, keeping })
+  expect(chooseWidth('auto', memory(1.5e9))).toBe('fp32')
+  expect(chooseWidth('auto', memory(1.49e9))).toBe('stored')
+  expect(chooseWidth('fp32', memory(0.6e9))).toBe('fp32')
+  expect(chooseWidth('stored', memory(64e9))).toBe('stored')
+  expect(chooseWidth('auto', memory(64e9, 'compact'))).toBe('stored')
+  expect(chooseWidth('fp32', memory(64e9, 'compact'))).toBe('fp32')
+  expect(() => chooseWidth('fp16' as never, memory(64e9))).toThrow('weights is not usable')
 })
 
 test('an engine says what it has come to', async () => {

@@ -11,7 +11,11 @@ const config = {
   vocabSize: 1000,
 }
 const checkpoint = (sizes: Partial<typeof config> = {}) =>
-  ({ config: { ...config, ...sizes }, weights: [{ name: 'w', shape: [1024, 16] }] }) as unknown as Checkpoint
+  ({
+    config: { ...config, ...sizes },
+    weights: [{ name: 'w', shape: [1024, 16], parts: [{ source: 'w', shape: [1024, 16] }] }],
+    file: { tensors: new Map([['w', { dtype: 'F32' }]]) },
+  }) as unknown as Checkpoint
 
 const BASE = 250e6
 const WEIGHTS = 4 * 1024 * 16

@@ -9,8 +9,8 @@ const run = promisify(execFile)
 
 const program = `
 import { loadModel } from ${JSON.stringify(resolve('dist/src/index.js'))}
-const [job, count, length] = [process.argv[1], Number(process.argv[2]), Number(process.argv[3])]
-const model = await loadModel('models/smollm2-135m-instruct', { threads: 2 })
+const [job, count, length, keepWeights] = [process.argv[1], Number(process.argv[2]), Number(process.argv[3]), process.argv[4]]
+const model = await loadModel('models/smollm2-135m-instruct', { threads: 2, keepWeights })
 const rows = Array.from({ length: count }, (_, i) => {
   const ids = Array.from({ length }, (_, j) => 100 + ((i * 7919 + j * 104729) % 40000))
   return { ids, labels: ids.map((id, j) => (j >= length - 2 ? id : -100)) }
@@ -25,11 +25,20 @@ process.exit(0)
 
 describe('the estimate of a batch lies near the measured peak', () => {
   test.each([
-    ['train', 16, 60],
-    ['train', 1, 600],
-    ['score', 1, 900],
-  ])('%s: %i rows of %i tokens', { timeout: 240_000 }, async (job, count, length) => {
-    const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', program, job, `${count}`, `${length}`])
+    ['train', 16, 60, 'fp32'],
+    ['train', 16, 60, 'compact'],
+    ['train', 1, 600, 'fp32'],
+    ['score', 1, 900, 'fp32'],
+  ])('%s: %i rows of %i tokens, weights in %s', { timeout: 240_000 }, async (job, count, length, keeping) => {
+    const { stdout } = await run(process.execPath, [
+      '--input-type=module',
+      '--eval',
+      program,
+      job,
+      `${count}`,
+      `${length}`,
+      keeping,
+    ])
     const { estimate, peak } = JSON.parse(stdout) as { estimate: number; peak: number }
     expect(estimate / peak).toBeGreaterThan(0.85)
     expect(estimate / peak).toBeLessThan(1.2)

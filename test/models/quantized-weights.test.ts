@@ -106,7 +106,7 @@ describe('weights at their stored width', () => {
     const { checkpoint, weights } = await model
     const { quantized, tensors } = await quantizedWeights(checkpoint, weights, { exact: true })
     const inputs = [{ name: 'x', shape: [3, 256], dtype: 'float32' as const }]
-    const metas = new Map([...tensors].map(([name, { shape, dtype }]) => [name, { shape: [...shape], dtype }]))
+    const metas = new Map([...tensors].map(([name, { shape }]) => [name, { shape: [...shape], dtype: 'float32' as const }]))
     const graph = traceGraph(({ x }, weight) => ({ y: linear(x!, weight('embedding')) }), inputs, metas, {})
     const onnx = (device: Device) =>
       Buffer.from(lowerGraph(graph, deviceProfile(device).operators, tensors, inputs, quantized).model).toString('latin1')

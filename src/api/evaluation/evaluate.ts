@@ -201,6 +201,7 @@ const names = {
   device: true,
   threads: true,
   memory: true,
+  keepWeights: true,
 } satisfies OptionNames<EvaluateOptions>
 
 /** Each of them asks for generated answers. */

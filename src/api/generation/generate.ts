@@ -106,6 +106,7 @@ const shared = {
   device: true,
   threads: true,
   memory: true,
+  keepWeights: true,
   prompt: true,
   promptTask: true,
   force: true,

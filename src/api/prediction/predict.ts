@@ -118,6 +118,7 @@ const shared = {
   device: true,
   threads: true,
   memory: true,
+  keepWeights: true,
 } satisfies OptionNames<PredictOptions>
 const fileNames = { ...shared, output: true, format: true, keep: true } satisfies OptionNames<PredictFileOptions>
 

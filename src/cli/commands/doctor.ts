@@ -3,6 +3,7 @@ import { cpus, freemem, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { installedVersion } from '../../code-identity.js'
 import { GradpromptError } from '../../errors.js'
+import { availableMemory, COMFORTABLY } from '../../model/memory.js'
 import { bundledModel } from '../../package-root.js'
 import { cacheFolder } from '../../program/cache.js'
 import { deviceNames, deviceProfile } from '../../program/devices.js'
@@ -32,6 +33,11 @@ export const run: CommandFunction = async ({ options }) => {
   found('node', true, `${process.versions.node} on ${process.platform}-${process.arch}`)
   found('processor', true, `${processor?.model.trim() ?? 'unknown'}, ${cpus().length} threads`)
   found('memory', true, memory())
+  found(
+    'weights',
+    true,
+    `in fp32 where they take ${bytes(COMFORTABLY * availableMemory())} at most, compact otherwise (--keep-weights)`,
+  )
   found(
     'cache',
     true,

@@ -4,6 +4,7 @@ import { choices } from '../../evaluate/score.js'
 import { exists } from '../../files.js'
 import { weightChoices } from '../../generate/width.js'
 import { deviceNames } from '../../program/devices.js'
+import { keepingChoices } from '../../program/keeping.js'
 import { compute } from '../computing/computation.js'
 import type { EvaluateRequest, EvaluateResult } from '../computing/messages.js'
 import { readLabels } from '../show/column-options.js'
@@ -91,6 +92,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     device,
     threads: number('threads'),
     memory: number('memory'),
+    keepWeights: oneOf(options, 'keep-weights', keepingChoices),
     control: options['no-control'] !== true,
     rows: text('rows'),
     report: text('report'),

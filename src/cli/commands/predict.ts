@@ -4,6 +4,7 @@ import { GradpromptError } from '../../errors.js'
 import { choices } from '../../evaluate/score.js'
 import { weightChoices } from '../../generate/width.js'
 import { deviceNames } from '../../program/devices.js'
+import { keepingChoices } from '../../program/keeping.js'
 import { compute } from '../computing/computation.js'
 import type { PredictRequest, PredictResult } from '../computing/messages.js'
 import { readColumns, readLabels } from '../show/column-options.js'
@@ -112,5 +113,6 @@ export async function predictRequest(prompt: string, data: string, options: Opti
     device: oneOf(options, 'device', deviceNames),
     threads: inRange(options, 'threads', { least: 1 }),
     memory: inRange(options, 'memory', { above: 0 }),
+    keepWeights: oneOf(options, 'keep-weights', keepingChoices),
   }
 }

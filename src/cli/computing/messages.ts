@@ -10,6 +10,7 @@ import type { GenerationSettings } from '../../generate/settings.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { DownloadEvent } from '../../hub/download.js'
 import type { Device } from '../../program/devices.js'
+import type { KeepingChoice } from '../../program/keeping.js'
 import type { SearchEvent, SearchResult } from '../../search/run/events.js'
 import type { ServedRequest } from '../../serve/server.js'
 import type { GradpromptEvent, RunResult } from '../../train/events.js'
@@ -83,6 +84,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly threads?: number | undefined
   /** GB. */
   readonly memory?: number | undefined
+  readonly keepWeights?: KeepingChoice | undefined
   readonly control: boolean
   /** Answers are generated and read, instead of scored by their likelihood. */
   readonly generation?: GenerationSettingsOfEvaluation | undefined
@@ -120,6 +122,7 @@ export interface EngineRequest extends OwnFamilies {
   readonly threads?: number | undefined
   /** GB. */
   readonly memory?: number | undefined
+  readonly keepWeights?: KeepingChoice | undefined
 }
 
 export interface GenerateRequest extends EngineRequest {
@@ -186,6 +189,7 @@ export interface PredictRequest extends OwnFamilies {
   readonly threads?: number | undefined
   /** GB. */
   readonly memory?: number | undefined
+  readonly keepWeights?: KeepingChoice | undefined
 }
 
 export type PredictResult = PredictSummary & { readonly output?: string }

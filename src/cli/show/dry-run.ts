@@ -8,8 +8,9 @@ import { exampleRows, readTask, taskRows } from '../../data/task.js'
 import { type AnswerEnd, answerEndNotices, resolveAnswerEnd } from '../../data/texts/answer-end.js'
 import { softName } from '../../data/texts/soft-tokens.js'
 import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer.js'
-import { MemoryPlan } from '../../model/memory.js'
+import { keepingOn, MemoryPlan } from '../../model/memory.js'
 import { type Checkpoint, openCheckpoint, shortName } from '../../model/weights/checkpoint.js'
+import type { WeightKeeping } from '../../program/keeping.js'
 import { promptMethods } from '../../prompts/methods/index.js'
 import { numSoftTokens, softVocabulary } from '../../prompts/soft-rows.js'
 import { refuseOccupied } from '../../store/run-folder.js'
@@ -64,7 +65,11 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const { batchSize, accumulate, bucket } = config.train
   const order = batchOrder({ rows: task.train.length, batchSize, seed: config.seed, bucket: false })
   const batch = order.at(0).flatMap(i => builders.slice(0, learned.length).map(one => one.training(task.train[i]!, i)))
-  const memory = new MemoryPlan(checkpoint, config.memory === undefined ? undefined : config.memory * 1e9)
+  const memory = new MemoryPlan(
+    checkpoint,
+    config.memory === undefined ? undefined : config.memory * 1e9,
+    keepingOn(config.device, config.keepWeights),
+  )
   const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0)
   const labelTokens = (row: TrainingRow) => row.labels.filter(label => label !== -100).length
   const lengths = batch.map(row => row.ids.length)
@@ -108,7 +113,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     batchSize,
     accumulate,
     bucket,
-    memory: { budget: memory.budget, weights: memory.weights, firstBatch: needed, parts: parts.length },
+    memory: { budget: memory.budget, keeping: memory.keeping, weights: memory.weights, firstBatch: needed, parts: parts.length },
     examples: task.train.slice(0, SHOWN_ROWS).flatMap((record, i) =>
       builders.slice(0, learned.length).map(one => {
         const { ids, segments, truncated, liked } = one.training(record, i)
@@ -129,6 +134,10 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   for (const { code, message } of summary.warnings) output.note(`warning[${code}]: ${message}`)
   output.text(describe(summary, tokenizer))
 }
+
+/** How weights are kept, in words. */
+export const kept = (keeping: WeightKeeping): string =>
+  keeping === 'fp32' ? 'kept in fp32' : 'kept compact, with the same values'
 
 /** What a model's header says. */
 export function modelFacts(checkpoint: Checkpoint) {
@@ -179,7 +188,7 @@ interface Summary {
   readonly steps: number
   readonly batchSize: number
   readonly accumulate: number
-  readonly memory: { budget: number; weights: number; firstBatch: number; parts: number }
+  readonly memory: { budget: number; keeping: WeightKeeping; weights: number; firstBatch: number; parts: number }
   readonly examples: readonly {
     origin: string
     tokens: number
@@ -211,7 +220,7 @@ function describe(summary: Summary, tokenizer: Tokenizer): string {
     ['steps', `${count(summary.steps)} of ${plural(perStep, 'row')}`],
     [
       'memory',
-      `${bytes(memory.firstBatch)} for the first batch, ${bytes(memory.weights)} of it weights; ` +
+      `${bytes(memory.firstBatch)} for the first batch, ${bytes(memory.weights)} of it weights (${kept(memory.keeping)}); ` +
         `${bytes(memory.budget)} to use${split}`,
     ],
   ])

@@ -2,6 +2,7 @@ import { GradpromptError, unknownName } from '../../errors.js'
 import type { WeightWidth } from '../../generate/programs.js'
 import { weightChoices } from '../../generate/width.js'
 import { deviceNames } from '../../program/devices.js'
+import { keepingChoices } from '../../program/keeping.js'
 import type { EngineRequest } from '../computing/messages.js'
 import type { OptionValues } from '../terminal/command.js'
 
@@ -16,6 +17,7 @@ export function engineRequest(options: OptionValues): EngineRequest {
     device: oneOf(options, 'device', deviceNames),
     threads: inRange(options, 'threads', { least: 1 }),
     memory: inRange(options, 'memory', { above: 0 }),
+    keepWeights: oneOf(options, 'keep-weights', keepingChoices),
   }
 }
 

@@ -1,12 +1,13 @@
 import { stat } from 'node:fs/promises'
 import { targetsOf } from '../../export/index.js'
 import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer.js'
-import { memoryNeeds, type ParameterCounts, parameterCounts } from '../../model/known-models.js'
+import { type MemoryNeeds, memoryNeeds, type ParameterCounts, parameterCounts } from '../../model/known-models.js'
 import { MemoryPlan } from '../../model/memory.js'
 import { type Checkpoint, openCheckpoint, shortName } from '../../model/weights/checkpoint.js'
 import { elementCount } from '../../numbers.js'
 import { promptMethods } from '../../prompts/methods/index.js'
 import { bytes, count, type Output, plural, quoted, table } from '../terminal/output.js'
+import { kept } from './dry-run.js'
 
 const example = [
   { role: 'system', content: 'You are helpful.' },
@@ -66,7 +67,7 @@ export async function inspectModel(name: string, output: Output): Promise<void> 
       ['tensors', [...types].map(([type, { tensors, numbers }]) => `${tensors} ${type} (${count(numbers)} numbers)`).join(', ')],
       [
         'memory',
-        `${bytes(memory.weights)} of weights, shared by all programs; a text of 512 tokens ${bytes(memory.oneText)} in all, a training step of ` +
+        `${bytes(memory.weights)} of weights, shared by all programs (${keptText(memory)}); a text of 512 tokens ${bytes(memory.oneText)} in all, a training step of ` +
           `16 rows of 64 tokens ${bytes(memory.trainingStep)} (${bytes(plan.bytesPerRow(true))} a token); ${bytes(memory.budget)} to use`,
       ],
       ['tokenizer', `${plural(tokenizer.vocabSize, 'token')}; ${specialText(special)}`],
@@ -77,6 +78,12 @@ export async function inspectModel(name: string, output: Output): Promise<void> 
       ],
     ]),
   )
+}
+
+/** How weights are kept here, and what the other form would take. */
+function keptText({ keeping, kept: { fp32, compact } }: MemoryNeeds): string {
+  if (keeping === 'compact') return `${kept(keeping)}; in fp32 ${bytes(fp32)}`
+  return compact < fp32 ? `${kept(keeping)}; compact ${bytes(compact)}` : kept(keeping)
 }
 
 /** Tensors and numbers by the type that they are stored as. */

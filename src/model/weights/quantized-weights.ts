@@ -7,8 +7,9 @@ import type { TensorFile } from '../../formats/tensor-file.js'
 import { hashOf, touch } from '../../program/cache.js'
 import type { BlockQuantizedTensor } from '../../program/lower.js'
 import type { WeightFile } from '../../program/program.js'
+import { arranged } from './arrange.js'
 import { type Checkpoint, openCheckpoint } from './checkpoint.js'
-import { ALIGNMENT, arranged, isWhole, writeBeside } from './weight-file.js'
+import { ALIGNMENT, isWhole, writeBeside } from './weight-file.js'
 
 /** Changes whenever the bytes that this file writes would. */
 const LAYOUT_VERSION = 2

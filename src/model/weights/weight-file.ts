@@ -1,10 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { type FileHandle, mkdir, open, rename, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { WeightPart } from '../../../models/blocks/family.js'
 import { GradpromptError } from '../../errors.js'
 import { hashFile } from '../../files.js'
-import { elementCount } from '../../numbers.js'
 import {
   cacheFolder,
   hashOf,
@@ -16,10 +14,13 @@ import {
   unwritable,
   writeSealedText,
 } from '../../program/cache.js'
+import { unpackedBytes, type WeightTensor } from '../../program/compact-weights.js'
+import type { WeightKeeping } from '../../program/keeping.js'
 import type { ExternalTensor } from '../../program/lower.js'
 import type { WeightFile } from '../../program/program.js'
 import { damageOf, seal, stampNew } from '../../program/seals.js'
 import type { Checkpoint } from './checkpoint.js'
+import { type CompactForm, compactBytes, compactForm, compactPart, unpacked } from './compact-form.js'
 
 const FILE = 'weights.bin'
 /** Tensors begin on cache lines. */
@@ -28,24 +29,27 @@ export const ALIGNMENT = 64
 const LAYOUT_VERSION = 3
 
 /**
- * The dequantised weights of a checkpoint as one file in the cache, in the layout that programs want. It is made once; every program
- * maps it, so neither a session nor a second process copies it. One that is damaged is made anew.
+ * The weights of a checkpoint as one file in the cache, in the layout that programs want. It is made once; every program maps it, so
+ * neither a session nor a second process copies it. One that is damaged is made anew.
  *
- * @throws GradpromptError `disk-full`, `cache-unwritable`; `not-finite` where a weight is NaN or infinite
+ * @throws GradpromptError `disk-full`, `cache-unwritable`, `not-finite`, `damaged-weights`
  */
 export async function weightFile(
   checkpoint: Checkpoint,
   modelHash: string,
-  onProgress?: (fraction: number) => void,
+  { keeping = 'fp32', onProgress }: { readonly keeping?: WeightKeeping; readonly onProgress?: Progress | undefined } = {},
 ): Promise<WeightFile> {
-  const { tensors, byteLength } = layout(checkpoint)
-  const hash = hashOf(LAYOUT_VERSION, modelHash, checkpoint.weights)
+  const { tensors, forms, byteLength } = layout(checkpoint, keeping)
+  // Of what is kept in float32 the name is that of versions that knew nothing else.
+  const hash = hashOf(LAYOUT_VERSION, modelHash, checkpoint.weights, ...(keeping === 'compact' ? [...forms.values()] : []))
   const folder = join(cacheFolder(), 'models', hash)
   if (!(await isWhole(join(folder, FILE), byteLength, onProgress)))
-    await write(checkpoint, folder, byteLength, tensors, onProgress)
+    await write(checkpoint, folder, { tensors, forms, byteLength }, onProgress)
   touch(folder)
   return { folder, tensors, hash }
 }
+
+type Progress = (fraction: number) => void
 
 /**
  * Whether a file of weights is there as it was written: read in full once a boot, see `seals.ts`. Damage is told.
@@ -58,31 +62,70 @@ export async function isWhole(path: string, byteLength: number, onProgress?: (fr
   return false
 }
 
-/** Bytes that the dequantised weights take, in memory as on disk. */
-export const weightBytes = (checkpoint: Checkpoint): number => layout(checkpoint).byteLength
+/** Bytes that the weights take, in memory as on disk. */
+export const weightBytes = (checkpoint: Checkpoint, keeping: WeightKeeping = 'fp32'): number =>
+  layout(checkpoint, keeping).byteLength
 
-function layout({ weights }: Checkpoint): { tensors: Map<string, ExternalTensor>; byteLength: number } {
-  const tensors = new Map<string, ExternalTensor>()
-  let offset = 0
-  for (const { name, shape, views } of weights) {
-    const byteLength = 4 * elementCount(shape)
-    tensors.set(name, { file: FILE, offset, byteLength, shape, dtype: 'float32' })
-    const row = byteLength / shape[0]!
-    for (const view of views ?? []) {
-      const part = { offset: offset + view.start * row, byteLength: view.rows * row, shape: shape.with(0, view.rows) }
-      tensors.set(view.name, { file: FILE, dtype: 'float32', ...part })
-    }
-    offset = Math.ceil((offset + byteLength) / ALIGNMENT) * ALIGNMENT
+/** Bytes that a program takes for what it unpacks of compact weights: one run of rows is read while the next is made. */
+export function transientBytes(checkpoint: Checkpoint, keeping: WeightKeeping): number {
+  const { forms } = layout(checkpoint, keeping)
+  const unpacked = checkpoint.weights.flatMap(({ name, shape }) =>
+    forms.get(name)!.dtype === 'float32' ? [] : [unpackedBytes(shape)],
+  )
+  return 2 * unpacked.reduce((most, bytes) => Math.max(most, bytes), 0)
+}
+
+interface Layout {
+  readonly tensors: ReadonlyMap<string, WeightTensor>
+  readonly forms: ReadonlyMap<string, CompactForm>
+  readonly byteLength: number
+}
+
+const FLOAT32: CompactForm = { dtype: 'float32' }
+
+function layout({ weights, file }: Checkpoint, keeping: WeightKeeping): Layout {
+  const tensors = new Map<string, WeightTensor>()
+  const forms = new Map<string, CompactForm>()
+  let end = 0
+  const place = (byteLength: number) => {
+    const offset = end
+    end = Math.ceil((end + byteLength) / ALIGNMENT) * ALIGNMENT
+    return offset
   }
-  return { tensors, byteLength: offset }
+  for (const spec of weights) {
+    const { name, shape, views } = spec
+    const form = keeping === 'fp32' ? FLOAT32 : compactForm(spec, file)
+    const bytes = compactBytes(shape, form)
+    const [values, scales, offsets] = [place(bytes.values), place(bytes.scales), place(bytes.offsets)]
+    const rowsOf = (start: number, rows: number): WeightTensor => {
+      const run = (offset: number, byteLength: number) => {
+        const row = byteLength / shape[0]!
+        return { file: FILE, offset: offset + start * row, byteLength: rows * row }
+      }
+      const ofBlocks = (offset: number, byteLength: number): ExternalTensor<'float32'> => {
+        const own = run(offset, byteLength)
+        return { ...own, shape: [own.byteLength / 4], dtype: 'float32' }
+      }
+      return {
+        ...run(values, bytes.values),
+        shape: shape.with(0, rows),
+        dtype: form.dtype,
+        ...(bytes.scales > 0 && { scales: ofBlocks(scales, bytes.scales) }),
+        ...(bytes.offsets > 0 && { offsets: ofBlocks(offsets, bytes.offsets) }),
+      }
+    }
+    forms.set(name, form)
+    tensors.set(name, rowsOf(0, shape[0]!))
+    for (const view of views ?? []) tensors.set(view.name, rowsOf(view.start, view.rows))
+  }
+  return { tensors, forms, byteLength: end }
 }
 
 async function write(
   checkpoint: Checkpoint,
   folder: string,
-  byteLength: number,
-  tensors: ReadonlyMap<string, ExternalTensor>,
-  onProgress?: (fraction: number) => void,
+  { tensors, forms, byteLength }: Layout,
+  onProgress?: Progress,
 ): Promise<void> {
   try {
     // A file that stands where a folder of the cache belongs gives way to it.
@@ -93,17 +136,49 @@ async function write(
   }
   await writeBeside(folder, FILE, byteLength, async file => {
     for (const { name, parts } of checkpoint.weights) {
-      let { offset } = tensors.get(name)!
+      const tensor = tensors.get(name)!
+      const ends = { values: tensor.offset, scales: tensor.scales?.offset ?? 0, offsets: tensor.offsets?.offset ?? 0 }
       for (const part of parts) {
         const stored = await checkpoint.file.read(part.source)
         requireFinite(stored, part.source, checkpoint.path)
-        const data = arranged(stored, part)
-        await file.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), 0, data.byteLength, offset)
-        offset += data.byteLength
+        const made = await compactPart(checkpoint.file, part, stored, forms.get(name)!)
+        for (const kind of ['values', 'scales', 'offsets'] as const) {
+          const bytes = made[kind]
+          if (bytes === undefined) continue
+          await file.write(bytes, 0, bytes.length, ends[kind])
+          ends[kind] += bytes.length
+        }
       }
-      onProgress?.(offset / byteLength)
+      onProgress?.((tensor.offset + tensor.byteLength) / byteLength)
     }
   })
+}
+
+/** The values of a weight, out of its file. */
+export async function readWeight({ folder, tensors }: WeightFile, name: string): Promise<Float32Array> {
+  const tensor = tensors.get(name)!
+  const source = await open(join(folder, tensor.file), 'r')
+  const bytes = async ({ offset, byteLength }: { readonly offset: number; readonly byteLength: number }) => {
+    const into = new Uint8Array(byteLength)
+    for (let done = 0; done < byteLength; ) {
+      const { bytesRead } = await source.read(into, done, Math.min(byteLength - done, 2 ** 30), offset + done)
+      if (bytesRead === 0) throw new GradpromptError('internal', `${tensor.file} ends before ${name}`, { exitCode: 1 })
+      done += bytesRead
+    }
+    return into
+  }
+  try {
+    const read = async (part: ExternalTensor<'float32'>) => new Float32Array((await bytes(part)).buffer)
+    const values = await bytes(tensor)
+    return unpacked(
+      values,
+      tensor.dtype,
+      tensor.scales && (await read(tensor.scales)),
+      tensor.offsets && (await read(tensor.offsets)),
+    )
+  } finally {
+    await source.close()
+  }
 }
 
 /**
@@ -169,47 +244,6 @@ async function requireSpace(folder: string, byteLength: number): Promise<void> {
     hint: 'free some space, or name another folder with GRADPROMPT_CACHE',
     exitCode: 1,
   })
-}
-
-/** A stored tensor in the order that programs want. */
-export function arranged(data: Float32Array, { shape, transposed, permutedHeads, byKeyHead, added }: WeightPart): Float32Array {
-  if (added) return data.map(x => x + added)
-  if (transposed) {
-    const [rows, columns] = shape as [number, number]
-    const out = new Float32Array(data.length)
-    for (let row = 0; row < rows; row++)
-      for (let column = 0; column < columns; column++) out[row * columns + column] = data[column * rows + row]!
-    return out
-  }
-  const rows = shape[0]!
-  const width = data.length / rows
-  const out = new Float32Array(data.length)
-  if (byKeyHead) {
-    const { repeat, headDim } = byKeyHead
-    const keyHeads = rows / headDim / (repeat + 2)
-    let from = 0
-    const take = (head: number) => {
-      const end = from + headDim * width
-      out.set(data.subarray(from, end), head * headDim * width)
-      from = end
-    }
-    for (let head = 0; head < keyHeads; head++) {
-      for (let i = 0; i < repeat; i++) take(head * repeat + i)
-      take(keyHeads * repeat + head)
-      take(keyHeads * (repeat + 1) + head)
-    }
-    return out
-  }
-  if (!permutedHeads) return data
-  // Stored row 2i + j of a head is row j * (D/2) + i of the half-rotation form.
-  const headDim = rows / permutedHeads
-  for (let row = 0; row < rows; row++) {
-    const head = Math.floor(row / headDim)
-    const within = row % headDim
-    const target = head * headDim + (within % 2) * (headDim / 2) + (within >> 1)
-    out.set(data.subarray(row * width, (row + 1) * width), target * width)
-  }
-  return out
 }
 
 export const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(bytes < 1e10 ? 2 : 0)} GB`

@@ -90,7 +90,10 @@ export const gather: OperationTable = {
     lower: l => {
       const { axis, batchDims } = l.attributes as Record<string, number>
       if (batchDims! > 0) return batchedGather(l, axis!, batchDims!)
-      return l.emit('Gather', [l.inputs[0]!.name, refusing(l, l.inputs[1]!.name)], { axis })
+      const [x, indices] = l.inputs as [OperationLowering['inputs'][0], OperationLowering['inputs'][0]]
+      const at = refusing(l, indices.name)
+      if (axis === 0 && x.compact) return x.compact.gather(at, l.outputs[0]!.shape)
+      return l.emit('Gather', [x.name, at], { axis })
     },
   },
   UnsortedSegmentSum: {

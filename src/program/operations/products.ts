@@ -17,6 +17,9 @@ export const products: OperationTable = {
     lower: l => {
       const { transposeA, transposeB } = l.attributes
       const [a, b] = l.inputs as [OperationLowering['inputs'][0], OperationLowering['inputs'][0]]
+      const parts = b.compact?.parts ?? []
+      if (parts.length > 1 && a.shape.length === 2 && !transposeA)
+        return transposeB ? byColumns(l, a, parts) : bySums(l, a, parts)
       if (!transposeA && !transposeB) return l.emit('MatMul', [a.name, b.name])
       if (l.has('FusedMatMul')) {
         // What ONNX Runtime's own fusion of Transpose and MatMul would arrive at.
@@ -46,6 +49,27 @@ export const products: OperationTable = {
         { equation: l.attributes.equation },
       ),
   },
+}
+
+type Factor = OperationLowering['inputs'][0]
+type Parts = NonNullable<Factor['compact']>['parts']
+
+/** `a bᵀ`, one run of b's rows unpacked at a time. */
+const byColumns = (l: OperationLowering, a: Factor, parts: Parts): string =>
+  l.emit(
+    'Concat',
+    parts.map(part => l.emit('Gemm', [a.name, part.unpack()], { transB: 1 })),
+    { axis: 1 },
+  )
+
+/** `a b`, one run of b's rows unpacked at a time: sums of products with as many columns of a. */
+function bySums(l: OperationLowering, a: Factor, parts: Parts): string {
+  const columns = l.emitMany('Split', [a.name, l.int64(parts.map(({ rows }) => rows))], parts.length, { axis: 1 })
+  const [first, ...rest] = parts
+  return rest.reduce(
+    (sum, part, i) => l.emit('Gemm', [columns[i + 1]!, part.unpack(), sum]),
+    l.emit('MatMul', [columns[0]!, first!.unpack()]),
+  )
 }
 
 /** What dense layers of `tf.layers` run: a product, a bias and an activation in one kernel. */
