@@ -1,7 +1,7 @@
 import { GradpromptError } from '../errors.js'
 import type { SafetensorsFile } from '../formats/safetensors.js'
+import { arranged } from '../model/weights/arrange.js'
 import { openCheckpoint } from '../model/weights/checkpoint.js'
-import { arranged } from '../model/weights/weight-file.js'
 
 /**
  * What an adapter of PEFT holds beside its prompt. PEFT stores the embeddings and the head of the base model with it where the vocabulary was
