@@ -67,6 +67,17 @@ export function writeError(error: unknown, path: string): unknown {
   })
 }
 
+/** The typed error for what the system did not let be read of a run: a folder in a file's place, permissions. Any other error stays as it is. */
+export function readError(error: unknown, path: string): unknown {
+  if (error instanceof GradpromptError || !(error instanceof Error) || !('syscall' in error)) return error
+  return new GradpromptError('run-corrupt', `${path} cannot be read`, {
+    found: error.message,
+    expected: 'what gradprompt has written there',
+    hint: 'look what stands there and who may read it, or restore it from a copy',
+    cause: error,
+  })
+}
+
 /** Leaves other errors to whoever says them better. @throws GradpromptError `disk-full` where that is what it was */
 export function refuseFullDisk(error: unknown, path: string): void {
   const typed = writeError(error, path)

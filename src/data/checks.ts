@@ -1,5 +1,5 @@
 import type { DataNotice } from './readers/reader.js'
-import { type DataRecord, shorten } from './readers/records.js'
+import { type DataRecord, originOf, shorten } from './readers/records.js'
 import type { LabelSet } from './texts/labels.js'
 import { type Preferences, usualColumns } from './texts/preferences.js'
 import { compileMessages } from './texts/rendering.js'
@@ -14,6 +14,21 @@ const shown = 5
 const listed = (texts: readonly string[]) =>
   texts.slice(0, shown).join(', ') + (texts.length > shown ? `, and ${texts.length - shown} more` : '')
 const rowsOf = (count: number) => `${count} ${count === 1 ? 'row' : 'rows'}`
+
+/** Rows in which every column of the template is empty, so that they ask nothing. */
+export function textNotices(template: Template, parts: Parts): DataNotice[] {
+  const { columns } = compileMessages(template)
+  if (columns.length === 0) return []
+  const asksNothing = (record: DataRecord) =>
+    columns.every(column => Object.hasOwn(record, column) && record[column]!.trim() === '')
+  const empty = Object.entries(parts).flatMap(([part, records]) => {
+    const found = records.flatMap((record, i) => (asksNothing(record) ? [originOf(record, i)] : []))
+    return found.length === 0 ? [] : [`${found.length} of ${rowsOf(records.length)} in ${part} (${listed(found)})`]
+  })
+  if (empty.length === 0) return []
+  const named = columns.map(column => `{${column}}`).join(', ')
+  return [{ code: 'empty-texts', message: `${named} ${columns.length === 1 ? 'is' : 'are'} empty in ${empty.join(', ')}` }]
+}
 
 /** Labels that are empty, that differ in case or spaces alone, and classes that a part lacks. */
 export function labelNotices(answer: string, labels: LabelSet | undefined, parts: Parts): DataNotice[] {
@@ -50,7 +65,7 @@ export function labelNotices(answer: string, labels: LabelSet | undefined, parts
   for (const values of different)
     notices.push({
       code: 'similar-labels',
-      message: `labels differ in case or spaces alone, and are classes of their own: ${values.map(value => `${shorten(value)} (${rowsOf(counts.get(value)!)})`).join(', ')}`,
+      message: `labels differ in case or spaces alone, and are classes of their own: ${values.map(value => `${shorten(value)} (${rowsOf(counts.get(value)!)})`).join(', ')}. data.labels, in which each value has its word, makes them one`,
     })
   for (const [part, records] of filled) {
     const there = new Set(

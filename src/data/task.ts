@@ -2,7 +2,7 @@ import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { GradpromptError } from '../errors.js'
 import { hashFile } from '../files.js'
 import { randomGenerator, streams } from '../random.js'
-import { findOverlaps, labelNotices, overlapNotices, preferenceNotices, rowKeys } from './checks.js'
+import { findOverlaps, labelNotices, overlapNotices, preferenceNotices, rowKeys, textNotices } from './checks.js'
 import { localData } from './hub-data.js'
 import { inMemory, type MemoryRows } from './memory-rows.js'
 import { readRecords } from './read.js'
@@ -107,6 +107,7 @@ export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}):
       ...conversationNotices(template),
       ...preferenceNotices(train.columns, config, train.source.path),
       ...(notice ? [notice] : []),
+      ...textNotices(template, rows),
       ...labelNotices(answer, labels, rows),
       ...overlapNotices(findOverlaps(rows, rowKeys(template, answer)), rows),
     ],

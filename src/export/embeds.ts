@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeSafetensors } from '../formats/safetensors-writer.js'
 import { isStatic, staticRows } from '../prompts/static.js'
+import { pretrained } from './peft-card.js'
 import { readme } from './readme.js'
 import { clientScript, embedsSelfTest } from './scripts/embeds.js'
 import { writeSelfTest } from './self-test.js'
@@ -59,14 +60,16 @@ function numpyFile(bytes: Uint8Array, shape: readonly number[]): Buffer {
 }
 
 function readmeOf(context: ExportContext): string {
-  const { prompt, baseModel } = context
-  const base = JSON.stringify(baseModel)
+  const { prompt, baseModel, model } = context
+  const { base, file } = pretrained(baseModel, model.checkpoint.path)
   const place = prompt.position === 'before-bos' ? '[rows, embedded]' : '[embedded[:1], rows, embedded[1:]]'
   const usage = `\`\`\`python
 import numpy, torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-tokenizer, model = AutoTokenizer.from_pretrained(${base}), AutoModelForCausalLM.from_pretrained(${base}, dtype=torch.float32)
+base = ${JSON.stringify(base)}   # where it is on your machine, or its id on the Hub
+tokenizer = AutoTokenizer.from_pretrained(base${file})
+model = AutoModelForCausalLM.from_pretrained(base${file}, dtype=torch.float32)
 rows = torch.from_numpy(numpy.load("prompt.npy"))
 embedded = model.get_input_embeddings()(tokenizer("YOUR TEXT", return_tensors="pt")["input_ids"])[0]
 inputs = torch.cat(${place}).unsqueeze(0)

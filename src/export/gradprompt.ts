@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { compileMessages } from '../data/texts/rendering.js'
+import type { Template } from '../data/texts/template.js'
+import { shellWord } from '../errors.js'
 import { openCheckpoint } from '../model/weights/checkpoint.js'
 import { writePrompt } from '../store/prompt-file.js'
 import { readme } from './readme.js'
@@ -17,18 +20,25 @@ export const gradprompt: ExportTarget = {
   softTokens: true,
   severalTasks: true,
   async write(context) {
-    const { prompt, folder, model } = context
+    const { prompt, folder, baseModel } = context
+    const { columns, conversations } = compileMessages(prompt.template as Template)
+    const data = conversations.length > 0 ? 'rows.jsonl' : 'rows.csv'
+    const one = columns.length === 1 || conversations.length > 0
+    const asked = one ? shellWord('…') : columns.map(column => `--columns ${shellWord(`${column}=…`)}`).join(' ')
+    const base = `--model ${shellWord(baseModel)}`
     await writePrompt(join(folder, 'prompt.safetensors'), prompt, await origin(context))
     await writeFile(
       join(folder, 'README.md'),
       readme(context, {
         title: 'A tuned prompt',
         usage: `\`\`\`sh
-npx gradprompt evaluate prompt.safetensors --data rows.tsv --model ${model.name}
-npx gradprompt generate --prompt prompt.safetensors --model ${model.name}
+npx gradprompt predict prompt.safetensors ${data} ${base}
+npx gradprompt evaluate --prompt prompt.safetensors --data ${data} ${base}
+npx gradprompt generate --prompt prompt.safetensors ${base} ${asked}
 \`\`\`
 
-In the library \`openPrompt\` is done by whatever takes a prompt: \`evaluate({ prompt: 'prompt.safetensors', … })\`. Any safetensors reader
+The rows have the columns ${columns.map(column => `\`${column}\``).join(', ')} (to be evaluated also those of the answer); \`--model\` says where the base model is. In the library whatever
+takes a prompt takes the file: \`predict({ prompt: 'prompt.safetensors', … })\`. Any safetensors reader
 opens the file: \`safetensors.numpy.load_file("prompt.safetensors")\`.`,
         notes: [
           `Model: ${prompt.model.name}, hash ${prompt.model.hash.slice(0, 12)}; another one is refused.`,

@@ -165,7 +165,7 @@ function readmeOf(context: ExportContext, rows: VocabularyRows, insertion: Inser
   const isText = typeof prompt.template === 'string'
   const call = isText
     ? `inputs = tokenizer(${JSON.stringify(rows.written(String(prompt.template)))}, return_tensors="pt")  # the columns filled in`
-    : `inputs = tokenizer.apply_chat_template(${JSON.stringify(prompt.template)}, add_generation_prompt=True, return_tensors="pt", return_dict=True)`
+    : `inputs = tokenizer.apply_chat_template(${JSON.stringify(shownTurns(prompt.template))}, add_generation_prompt=True, return_tensors="pt", return_dict=True)`
   const merged = options.delta ? 'merged' : '.'
   const usage = `\`\`\`python
 ${options.delta ? '# First: python merge.py --base FOLDER_OF_THE_BASE_MODEL --out merged\n' : ''}from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -193,6 +193,12 @@ print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_to
     ],
   })
 }
+
+/** Chat messages as a tokenizer takes them: what a conversation brings along is one turn of its own here. */
+const shownTurns = (template: ExportContext['prompt']['template']) =>
+  typeof template === 'string'
+    ? template
+    : template.map(({ role, content }) => (role === 'conversation' ? { role: 'user', content } : { role, content }))
 
 const noDelta = ({ model }: ExportContext) =>
   new GradpromptError('not-exportable', 'A GGUF file has no tensors that a delta could be added to with transformers', {

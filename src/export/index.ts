@@ -47,13 +47,11 @@ export function refuseUnheld(target: ExportTarget, method: PromptMethod, config:
       ? `${others.join(', ')} can: --to ${others[0]}`
       : 'no other tool can run it: gradprompt serve does, and --to gradprompt keeps it in one file'
   if (!target.holds(method)) {
+    const held = [...promptMethods].filter(([, other]) => target.holds(other)).map(([name]) => name)
     const reason = target.reason?.(method) ?? 'what it computes depends on the text, so no fixed files come to the same'
     throw new GradpromptError('not-exportable', `${target.name} cannot hold a prompt of ${type}: ${reason}`, {
       found: `method.type: ${type}`,
-      expected: `one of ${[...promptMethods]
-        .filter(([, other]) => target.holds(other))
-        .map(([name]) => name)
-        .join(', ')}`,
+      expected: held.length > 0 ? `one of ${held.join(', ')}` : 'a run of gradprompt search',
       hint: instead,
     })
   }

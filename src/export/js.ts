@@ -1,5 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { compileMessages } from '../data/texts/rendering.js'
+import type { Template } from '../data/texts/template.js'
 import { readme } from './readme.js'
 import { clientModule } from './scripts/js.js'
 import type { ExportTarget } from './target.js'
@@ -23,18 +25,23 @@ export const js: ExportTarget = {
         : ''
     const words = labels && [...new Set(Object.values(labels))]
     await writeFile(join(folder, 'prompt.ts'), clientModule({ template, answer, labels: words, promptTokens: tokens }))
-    const values = '{ column: "value" }'
+    const { columns, conversations } = compileMessages(template as Template)
+    const value = (column: string) => (conversations.includes(column) ? '[{ role: "user", content: "…" }]' : '"…"')
+    const values = `{ ${columns.map(column => `${JSON.stringify(column)}: ${value(column)}`).join(', ')} }`
+    const imported = words ? 'ask, classify' : 'ask'
     await writeFile(
       join(folder, 'README.md'),
       readme(context, {
         title: 'A tuned prompt, asked over HTTP',
         usage: `\`\`\`ts
-import { ask, classify } from "./prompt.ts"
+import { ${imported} } from "./prompt.ts"
 
-console.log(await ask(${values}, { baseUrl: 'http://localhost:8080/v1' }))
-${words ? `console.log(await classify(${values}, { baseUrl: 'http://localhost:8080/v1' }))\n` : ''}\`\`\`
+const endpoint = { baseUrl: 'http://localhost:8080/v1', model: 'NAME' }   // of gradprompt serve the name of the run's folder
 
-The endpoint has the prompt: \`gradprompt serve RUN\`, vLLM with what \`export --to hf\` wrote, or llama-server with what \`--to gguf\` wrote
+console.log(await ask(${values}, endpoint))
+${words ? `console.log(await classify(${values}, endpoint))\n` : ''}\`\`\`
+
+The endpoint has the prompt: \`npx gradprompt serve RUN\` (\`apiKey\` is the token that it prints, unless it runs with \`--no-token\`), vLLM with what \`export --to hf\` wrote, or llama-server with what \`--to gguf\` wrote
 (with \`promptTokens: true\`, for a text has to name the prompt's tokens there).`,
         notes: ['The module needs nothing but `fetch`: Node 20, a browser, Deno, Bun.'],
       }),

@@ -5,6 +5,7 @@ import { writeSafetensors } from '../formats/safetensors-writer.js'
 import { isStatic, staticPrefix, staticRows } from '../prompts/static.js'
 import { writePeft } from './peft.js'
 import { type Keys, keysAdapter, storedKeys } from './peft-adapter.js'
+import { pretrained } from './peft-card.js'
 import { readme } from './readme.js'
 import { kvSelfTest } from './scripts/kv.js'
 import { writeSelfTest } from './self-test.js'
@@ -94,13 +95,16 @@ function firstToken({ prompt, selfTest }: ExportContext): number | undefined {
 }
 
 function readmeOf(context: ExportContext, first: number | undefined, count: number): string {
-  const { baseModel } = context
+  const { baseModel, model } = context
+  const { base, file } = pretrained(baseModel, model.checkpoint.path)
   const usage = `\`\`\`python
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-tokenizer, model = AutoTokenizer.from_pretrained(${JSON.stringify(baseModel)}), AutoModelForCausalLM.from_pretrained(${JSON.stringify(baseModel)}, dtype=torch.float32)
+base = ${JSON.stringify(base)}   # where it is on your machine, or its id on the Hub
+tokenizer = AutoTokenizer.from_pretrained(base${file})
+model = AutoModelForCausalLM.from_pretrained(base${file}, dtype=torch.float32)
 past, cache = load_file("past_key_values.safetensors"), DynamicCache(config=model.config)
 for layer in range(len(past) // 2):
     cache.update(past[f"key.{layer}"], past[f"value.{layer}"], layer)

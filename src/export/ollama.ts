@@ -4,6 +4,7 @@ import { compileTemplate } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import type { PromptFile } from '../store/prompt-file.js'
+import { endingOf } from './ending.js'
 import { type PromptedGguf, writePromptedGguf } from './gguf.js'
 import { vocabularyReason } from './hf.js'
 import { readme } from './readme.js'
@@ -26,6 +27,8 @@ export const ollama: ExportTarget = {
     if (template.includes('"""')) throw unquotable(template)
     const { tokenizer } = model
     const stops = tokenizer.endTokenIds.map(id => `PARAMETER stop ${JSON.stringify(tokenizer.token(id))}`)
+    const ending = endingOf(context.prompt, tokenizer)
+    if (ending?.isToken === false) stops.push(`PARAMETER stop ${JSON.stringify(ending.end.text)}`)
     const lines = [`FROM ./${made.fileName}`, `TEMPLATE """${template}"""`, 'PARAMETER temperature 0', ...stops]
     await writeFile(join(folder, 'Modelfile'), `${lines.join('\n')}\n`)
     await writeFile(join(folder, 'README.md'), readmeOf(context, made))

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError } from '../errors.js'
 import { writeSafetensors } from '../formats/safetensors.js'
+import { endingOf } from './ending.js'
 import { hasPeftAdapter, type PeftAdapter, peftAdapter, peftType } from './peft-adapter.js'
 import { type CardOptions, modelCard } from './peft-card.js'
 import type { ExportTarget } from './target.js'
@@ -16,7 +17,8 @@ export const peft: ExportTarget = {
   async write({ prompt, model, baseModel, folder, out }) {
     const adapter = await peftAdapter(prompt, model.checkpoint)
     const { path: basePath } = model.checkpoint
-    await writePeft({ adapter, position: prompt.position, baseModel, basePath, prompt, folder, out })
+    const ending = endingOf(prompt, model.tokenizer)
+    await writePeft({ adapter, position: prompt.position, baseModel, basePath, prompt, ending, folder, out })
   },
 }
 
@@ -30,6 +32,8 @@ export interface PeftExport {
   readonly basePath?: string | undefined
   /** For the README: in which template it was learned, and what answers are. */
   readonly prompt?: CardOptions['prompt']
+  /** For the README: how answers end. */
+  readonly ending?: CardOptions['ending']
   /** The folder to write into. */
   readonly folder: string
   /** What it is called when all is written. */
@@ -57,7 +61,7 @@ export async function writePeft(options: PeftExport): Promise<void> {
   }
   await writeSafetensors(join(folder, 'adapter_model.safetensors'), adapter.tensors, { format: 'pt' })
   await writeFile(join(folder, 'adapter_config.json'), `${JSON.stringify(config, null, 2)}\n`)
-  const { basePath, out, prompt } = options
-  const card = { type: adapter.config.peft_type, baseModel, basePath, adapter: out ?? folder, prompt }
+  const { basePath, out, prompt, ending } = options
+  const card = { type: adapter.config.peft_type, baseModel, basePath, adapter: out ?? folder, prompt, ending }
   await writeFile(join(folder, 'README.md'), modelCard(card))
 }

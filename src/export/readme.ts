@@ -1,3 +1,4 @@
+import { type Ending, endingOf } from './ending.js'
 import type { ExportContext } from './target.js'
 
 /** The README beside exported files: what whoever uses them has to know of the prompt. How a tool loads them, its exporter says. */
@@ -31,6 +32,7 @@ export function readme(
     `- End of an answer: ${endOf(
       model.tokenizer.endTokenIds.map(id => model.tokenizer.token(id)),
       prompt.labels !== undefined,
+      endingOf(prompt, model.tokenizer),
     )}`,
     ...notes.map(note => `- ${note}`),
   ]
@@ -38,8 +40,14 @@ export function readme(
   return `${head}\n\n${intro}\n\n${use}\n\n${list.join('\n')}\n`
 }
 
-function endOf(ends: readonly string[], hasLabels: boolean): string {
+function endOf(ends: readonly string[], hasLabels: boolean, ending: Ending | undefined): string {
   const stop = ends.length > 0 ? `the model stops at ${ends.map(quoted).join(' or ')}` : 'the model has no token that ends a text'
+  if (ending !== undefined) {
+    const { end, isToken, isScored } = ending
+    const learned = `${quoted(end.text)}, which was learned behind every answer: ${isToken ? 'generation ends at this token' : 'have generation stop at this text, which is no part of the answer'}`
+    if (!hasLabels) return `${learned}.`
+    return `${learned}. Labels are told apart by the likelihood of their ${isScored ? 'tokens with this end, since those of one begin those of another' : 'own tokens'}.`
+  }
   return hasLabels
     ? `the answer is the label's own tokens: read no further than the longest label (${stop}, and was not taught to).`
     : `${stop}; otherwise at the end of the line, or after as many tokens as the longest answer has.`

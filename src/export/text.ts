@@ -9,6 +9,7 @@ export const text: ExportTarget = {
   name: 'text',
   description: 'the words that a search has found, as plain text and Markdown',
   holds: () => false,
+  reason: () => 'vectors are no text: it takes what a search has found',
   async write({ prompt }) {
     throw new GradpromptError('not-exportable', 'vectors are no text', {
       found: `a soft prompt of ${prompt.method.type}`,

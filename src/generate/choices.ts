@@ -87,18 +87,7 @@ export class ChoiceCursor {
    */
   constructor(choices: readonly AnswerChoice[], endTokenIds: readonly number[]) {
     this.#endTokenIds = endTokenIds
-    const root: Node = { next: new Map(), choice: undefined }
-    for (const choice of choices) {
-      if (choice.ids.length === 0) throw unusable(`${JSON.stringify(choice.text)}, which has no tokens`)
-      let node = root
-      for (const id of choice.ids) {
-        const next = node.next.get(id) ?? { next: new Map(), choice: undefined }
-        node.next.set(id, next)
-        node = next
-      }
-      node.choice ??= choice
-    }
-    if (root.next.size === 0) throw unusable('none')
+    const root = treeOf(choices)
     if (endTokenIds.length === 0) refuseBeginnings(root)
     this.#node = root
   }
@@ -136,6 +125,28 @@ export class ChoiceCursor {
     }
     return ids
   }
+}
+
+/** Nobody changes a tree, and all samples of a prompt go through the same. */
+const trees = new WeakMap<readonly AnswerChoice[], Node>()
+
+function treeOf(choices: readonly AnswerChoice[]): Node {
+  const known = trees.get(choices)
+  if (known !== undefined) return known
+  const root: Node = { next: new Map(), choice: undefined }
+  for (const choice of choices) {
+    if (choice.ids.length === 0) throw unusable(`${JSON.stringify(choice.text)}, which has no tokens`)
+    let node = root
+    for (const id of choice.ids) {
+      const next = node.next.get(id) ?? { next: new Map(), choice: undefined }
+      node.next.set(id, next)
+      node = next
+    }
+    node.choice ??= choice
+  }
+  if (root.next.size === 0) throw unusable('none')
+  trees.set(choices, root)
+  return root
 }
 
 function refuseBeginnings(node: Node): void {

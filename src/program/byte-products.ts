@@ -24,7 +24,7 @@ async function probe(): Promise<boolean> {
   builder.node('MatMulInteger', ['x', weight], ['y:out'])
   builder.output('y:out', 'int32', [1, 1])
   const model = builder.encode()
-  const path = join(cacheFolder(), 'programs', `${hashOf('byte products', model)}.onnx`)
+  const path = join(cacheFolder(), 'programs', `${hashOf('byte products, sealed in place', model)}.onnx`)
   if (!hasProgram(path)) writeProgram(path, model)
   const session = await Session.open(path, { device: defaultDevice, threads: 1, pack: true })
   try {

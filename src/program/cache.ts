@@ -57,11 +57,17 @@ export function writeWhole(path: string, data: Uint8Array | string): void {
     } finally {
       closeSync(file)
     }
+    removeFolderAt(path)
     renameSync(temporary, path)
   } catch (error) {
     rmSync(temporary, { force: true })
     throw unwritable(error)
   }
+}
+
+/** A folder that stands where a file of the cache belongs gives way to it: nothing in the cache is anybody's only copy. */
+export function removeFolderAt(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) rmSync(path, { recursive: true, force: true })
 }
 
 /** The typed error of a file that cannot be written to the cache. */
@@ -95,25 +101,25 @@ export function tellDamage(path: string, reason: string): void {
 export function hasProgram(path: string): boolean {
   const bytes = contentOf(path)
   if (bytes === undefined) return false
-  if (isWholeProgram(bytes)) return true
+  if (isWholeProgram(bytes, path)) return true
   tellDamage(path, 'its bytes are not those that were written')
   return false
 }
 
 /** @throws GradpromptError `cache-unwritable`, `disk-full` */
-export const writeProgram = (path: string, model: Uint8Array): void => writeWhole(path, sealedProgram(model))
+export const writeProgram = (path: string, model: Uint8Array): void => writeWhole(path, sealedProgram(model, path))
 
 /** A text as it was written; undefined where there is none, or where it is damaged, which is told. */
 export function readSealedText(path: string): string | undefined {
   const bytes = contentOf(path)
   if (bytes === undefined) return undefined
-  const text = unsealedText(bytes.toString('utf8'))
+  const text = unsealedText(bytes.toString('utf8'), path)
   if (text === undefined) tellDamage(path, 'its text is not what was written')
   return text
 }
 
 /** @throws GradpromptError `cache-unwritable`, `disk-full` */
-export const writeSealedText = (path: string, text: string): void => writeWhole(path, sealedText(text))
+export const writeSealedText = (path: string, text: string): void => writeWhole(path, sealedText(text, path))
 
 function contentOf(path: string): Buffer | undefined {
   try {
@@ -121,6 +127,8 @@ function contentOf(path: string): Buffer | undefined {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
+    // A folder in its place is no text and no program.
+    if (code === 'EISDIR') return Buffer.alloc(0)
     throw error
   }
 }

@@ -56,7 +56,7 @@ export interface CompileOptions {
 export type ProgramInput = TypedArray | { readonly data: TypedArray; readonly shape: readonly number[] }
 
 /** Changes whenever files of programs would be written in another way. */
-const SEALED = 1
+const SEALED = 2
 
 const ELEMENT = { float32: Float32Array, int32: Int32Array, bool: Uint8Array } as const
 

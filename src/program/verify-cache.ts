@@ -40,8 +40,8 @@ async function reasonOf(path: string, name: string): Promise<string | undefined>
       return damage?.absent === false ? damage.reason : undefined
     }
     const bytes = await readFile(path)
-    if (name.endsWith('.onnx')) return isWholeProgram(bytes) ? undefined : 'its bytes are not those that were written'
-    return unsealedText(bytes.toString('utf8')) === undefined ? 'its text is not what was written' : undefined
+    if (name.endsWith('.onnx')) return isWholeProgram(bytes, path) ? undefined : 'its bytes are not those that were written'
+    return unsealedText(bytes.toString('utf8'), path) === undefined ? 'its text is not what was written' : undefined
   } catch (error) {
     // Another process may have made it anew, or trimmed the cache.
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined

@@ -1,8 +1,9 @@
 import { randomInt, randomUUID } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
 import type { AnswerStops } from '../data/texts/answer-end.js'
 import { GradpromptError } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
-import { writtenChoices } from '../generate/choices.js'
+import { type WrittenChoice, writtenChoices } from '../generate/choices.js'
 import { type Frame, framed } from '../generate/framing.js'
 import { renderInput } from '../generate/input.js'
 import type { Generation, GenerationRequest, Generator } from '../generate/request.js'
@@ -194,7 +195,7 @@ interface AskedText {
 
 const isIds = (prompt: Exclude<CompletionBody['prompt'], string | undefined>): prompt is number[] => typeof prompt[0] === 'number'
 
-function job(
+async function job(
   backend: Backend,
   body: ChatBody | CompletionBody,
   format: ResponseFormat,
@@ -211,7 +212,7 @@ function job(
     logProbabilities: boolean
     alternatives: number
   },
-): Job {
+): Promise<Job> {
   const model = modelNamed(backend, body.model)
   const samples = body.n ?? 1
   const isRun = model.prompt !== undefined || model.frame !== undefined
@@ -220,15 +221,33 @@ function job(
   const room = { contextLength: backend.contextLength, numVirtualTokens: model.numVirtualTokens }
   const choices = writtenChoices(body.guided_choice, model.frame?.answer)
   const asked = { origin: 'the prompt', tokenizer: model.tokenizer ?? backend.tokenizer, room, choices }
-  const requests = prompts.flatMap(({ text, ids }, i) => {
+  if (choices !== undefined) refuseTooManyChoices(choices, prompts.length)
+  const requests: GenerationRequest[] = []
+  for (const [i, { text, ids }] of prompts.entries()) {
     const first = requestFor(asked, text, ids, { settings, maxNewTokens: wanted, usual })
-    return Array.from({ length: samples }, (_, j) => ({
-      ...first,
-      ...generationRequest(first.ids, first.maxNewTokens, settings, i * samples + j),
-    }))
-  })
+    for (let j = 0; j < samples; j++)
+      requests.push({ ...first, ...generationRequest(first.ids, first.maxNewTokens, settings, i * samples + j) })
+    // Choices are tokenised behind each prompt: others have their turn in between.
+    if (choices !== undefined) await setImmediate()
+  }
   const { stream = false, stream_options } = body
   return { model: model.id, format, requests, samples, stream, includeUsage: stream_options?.include_usage === true, notice }
+}
+
+/** Characters of choices behind one prompt, which nobody else is served between: some tenths of a second. */
+const mostChoiceCharacters = 2 ** 18
+/** The same over all prompts of a request. */
+const mostInAll = 2 ** 20
+/** What a short choice costs besides. */
+const charactersOfChoice = 64
+
+/** @throws ApiProblem `invalid_value` for choices that it would take too long to tokenise behind so many prompts */
+function refuseTooManyChoices(choices: readonly WrittenChoice[], prompts: number): void {
+  const each = choices.reduce((sum, { written }) => sum + charactersOfChoice + written.length, 0)
+  if (each <= mostChoiceCharacters && each * prompts <= mostInAll) return
+  const found = `${choices.length} choices behind ${prompts === 1 ? 'a prompt' : `${prompts} prompts`}`
+  const text = `guided_choice: ${found} are too much for one request: ask for fewer or shorter ones, or for fewer prompts at a time`
+  throw new ApiProblem(400, 'invalid_value', text, { param: 'guided_choice' })
 }
 
 export function modelNamed({ models }: Backend, id: string): ServedModel {

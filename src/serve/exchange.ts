@@ -14,7 +14,7 @@ import {
 } from './completions.js'
 import { isLoopback } from './loopback.js'
 import { ApiProblem, problemOf } from './problem.js'
-import { parseChat, parseCompletion } from './requests.js'
+import { parseChat, parseCompletion, refuseManyValues } from './requests.js'
 import type { Usage } from './responses.js'
 
 /** One request and its response: who may ask, what is asked, what is answered. Sockets and ports are the server's. */
@@ -241,8 +241,10 @@ export class Exchange {
       check()
       chunks.push(chunk)
     }
+    const body = Buffer.concat(chunks)
+    refuseManyValues(body)
     try {
-      return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks)))
+      return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body))
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
       throw new ApiProblem(400, 'invalid_json', `the body is not JSON: ${message.slice(0, 200)}`)

@@ -6,6 +6,7 @@ import { GradpromptError } from '../errors.js'
 import { openSafetensors } from '../formats/safetensors.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import { promptMethods } from '../prompts/methods/index.js'
+import { refuseChangedModel } from './adapter-tensors.js'
 
 /** Adapters that PEFT wrote, as prompts that act on a model. `export/peft-adapter.ts` makes them. */
 
@@ -48,9 +49,14 @@ export async function adapterBase(folder: string): Promise<string | undefined> {
  * Reads an adapter folder that PEFT wrote. What PEFT stores of P-tuning and CPT are plain rows, so they act as prompt tuning's.
  *
  * @param task which task's rows to take of a multitask adapter, from 0
- * @throws GradpromptError `not-a-prompt`, `model-mismatch` (another width), and those of `openSafetensors`
+ * @throws GradpromptError `not-a-prompt`, `model-mismatch` (another width), `unsupported-adapter` (it holds more than a prompt), and those
+ *   of `openSafetensors`
  */
-export async function readPeftAdapter(folder: string, base: AdapterBase, task = 0): Promise<ActivePrompt> {
+export async function readPeftAdapter(
+  folder: string,
+  base: AdapterBase & { readonly path?: string },
+  task = 0,
+): Promise<ActivePrompt> {
   const path = join(folder, 'adapter_config.json')
   const wrong = (found: string, hint?: string) =>
     new GradpromptError('not-a-prompt', `${folder} is not an adapter that can be used here`, {
@@ -71,8 +77,14 @@ export async function readPeftAdapter(folder: string, base: AdapterBase, task = 
   }
   const config = parsed.data
   const file = await openSafetensors(join(folder, 'adapter_model.safetensors'))
+  const used = new Set<string>()
+  const whole = async (prompt: ActivePrompt) => {
+    await refuseChangedModel(folder, file, used, base.path)
+    return prompt
+  }
   try {
     const read = async (name: string, ...shape: number[]) => {
+      used.add(name)
       const found = file.tensors.get(name)?.shape
       if (found === undefined) throw wrong(`no tensor ${name}`)
       if (found.join() !== shape.join()) {
@@ -90,7 +102,7 @@ export async function readPeftAdapter(folder: string, base: AdapterBase, task = 
       if (base.family.pairedKeys)
         for (let at = 0; at < prefix.length; at += headDim)
           if (Math.floor(at / (numKeyValueHeads * headDim)) % 2 === 0) prefix.set(unpaired(prefix.subarray(at, at + headDim)), at)
-      return active('prefix-tuning', { numVirtualTokens: config.num_virtual_tokens }, { prefix })
+      return await whole(active('prefix-tuning', { numVirtualTokens: config.num_virtual_tokens }, { prefix }))
     }
     if (config.peft_type === 'ADAPTION_PROMPT') {
       const { adapter_layers: layers, adapter_len: length } = config
@@ -102,7 +114,7 @@ export async function readPeftAdapter(folder: string, base: AdapterBase, task = 
         prompt.set(await read(`${at}.adaption_prompt`, 1, length, hiddenSize), i * length * hiddenSize)
         gate.set(await read(`${at}.adaption_gate`, 1), i)
       }
-      return active('adaption-prompt', { adapterLength: length, adapterLayers: layers }, { prompt, gate })
+      return await whole(active('adaption-prompt', { adapterLength: length, adapterLayers: layers }, { prompt, gate }))
     }
     const count = config.num_virtual_tokens
     const prompt = await read('prompt_embeddings', count, hiddenSize)
@@ -120,7 +132,7 @@ export async function readPeftAdapter(folder: string, base: AdapterBase, task = 
         }
     }
     const rows = multiplied(prompt, base.family.inputMultiplier(base.config))
-    return active('prompt-tuning', { numVirtualTokens: count, position: 'before-bos' }, { prompt: rows })
+    return await whole(active('prompt-tuning', { numVirtualTokens: count, position: 'before-bos' }, { prompt: rows }))
   } finally {
     await file.close()
   }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GradpromptError, writeError } from '../errors.js'
+import { GradpromptError, readError, writeError } from '../errors.js'
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js'
 import { synchronizeFolder } from './atomic.js'
 
@@ -112,7 +112,7 @@ export class CheckpointStore {
       names = await readdir(this.folder)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-      throw error
+      throw readError(error, this.folder)
     }
     const steps = names.flatMap(name => {
       const digits = /^step-(\d{6,15})\.safetensors$/.exec(name)?.[1]

@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, writeSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { GradpromptError, writing } from '../errors.js'
+import { GradpromptError, readError, writing } from '../errors.js'
 import { replaceText } from './atomic.js'
 
 /** A line of `events.jsonl`. `step` counts from 1; an event without one belongs to the step before it. */
@@ -44,14 +44,17 @@ export class EventLog {
     })
   }
 
-  /** All events in order; a torn or broken line is left out. Empty when there is no file. */
+  /**
+   * All events in order; a torn or broken line is left out. Empty when there is no file.
+   * @throws GradpromptError `run-corrupt` where it is none that can be read
+   */
   async read(): Promise<StoredEvent[]> {
     let text: string
     try {
       text = await readFile(this.path, 'utf8')
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-      throw error
+      throw readError(error, this.path)
     }
     return text.split('\n').flatMap(line => parseEvent(line) ?? [])
   }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { link, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, readError } from '../errors.js'
 import { temporaryName, temporaryOwner } from './atomic.js'
 
 /** Held until released, or until its process is gone. */
@@ -119,7 +119,7 @@ async function contentOf(path: string): Promise<string | undefined> {
     return await readFile(path, 'utf8')
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined
-    throw error
+    throw readError(error, path)
   }
 }
 

@@ -1,6 +1,6 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, readError } from '../errors.js'
 import { replaceText } from './atomic.js'
 
 /** What a run's starting prompt said of its rows: a file that grows by a line as soon as a row is known. It knows no prompt. */
@@ -73,7 +73,7 @@ async function linesOf(path: string): Promise<Line[]> {
     text = await readFile(path, 'utf8')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
+    throw readError(error, path)
   }
   return text.split('\n').flatMap(line => parsed(line) ?? [])
 }

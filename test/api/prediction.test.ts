@@ -131,9 +131,12 @@ describe('columns', () => {
     const problem = await problemOf(all({ model, prompt: run, data: written('missing.jsonl', lines.join('\n')) }))
     expect(problem).toMatchObject({ code: 'missing-column', message: expect.stringContaining('missing.jsonl:18') })
     const none = await problemOf(all({ model, prompt: run, data: [{ txt: 'x' }] }))
-    expect(none).toMatchObject({ code: 'missing-column', hint: 'did you mean {txt}?' })
+    expect(none).toMatchObject({ code: 'missing-column', hint: expect.stringContaining('(--columns text=txt)') })
     expect(await problemOf(all({ model, prompt: run, data: written('empty.jsonl', '\n') }))).toMatchObject({ code: 'empty-data' })
-    expect(await problemOf(all({ model, prompt: run, data: rows, maxNewTokens: 3 }))).toMatchObject({ code: 'invalid-option' })
+    expect(await problemOf(all({ model, prompt: run, data: rows, maxNewTokens: 3 }))).toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringContaining('maxNewTokens (--max-new-tokens) has no effect'),
+    })
   })
 })
 

@@ -68,6 +68,8 @@ describe('rows in figures', () => {
       { text: ' ', n: 2.5, l: [2], m: [{ role: 'user', content: 'b' }] },
       { text: 'x', n: null, l: [3] },
     ]
+    const same = Array.from({ length: 4 }, () => ({ m: rows[0]!.m, label: 'a' }))
+    expect(describeColumns(tableOf(same)).map(({ values }) => values?.length)).toEqual([undefined, 1])
     expect(describeColumns(tableOf(rows))).toMatchObject([
       { name: 'text', kind: 'text', different: 2, empty: 1, nulls: 0, absent: 0, length: { least: 1, most: 1 } },
       { name: 'n', kind: 'numbers', nulls: 1, absent: 0 },
@@ -122,6 +124,7 @@ describe('what a file is taken for', () => {
     [{ prompt: 'p', chosen: 'a', rejected: 'b' }, ['{prompt}\n', '{chosen}', false]],
     [{ id: 1, input: { subject: 's', body: 'a long body' }, label: 3 }, ['{input.body}\nLabel:', ' {label}', false]],
     [{ sentence: 's', label: 0 }, ['{sentence}\nLabel:', ' {label}', false]],
+    [{ ID: 1, Text: 's', Label: 0 }, ['{Text}\nLabel:', ' {Label}', false]],
     [{ a: 'x', b: 'y', c: 'z' }, undefined],
   ])('%j', (row, expected) => expect(suggested(row)).toEqual(expected))
 

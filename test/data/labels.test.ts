@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { storedConfig } from '../../src/config/stored.js'
-import { findOverlaps, labelNotices, rowKeys } from '../../src/data/checks.js'
+import { findOverlaps, labelNotices, rowKeys, textNotices } from '../../src/data/checks.js'
 import { readTask } from '../../src/data/task.js'
 import { decideLabels, findLabels } from '../../src/data/texts/labels.js'
 import { type ConfigInput, parseConfig } from '../../src/train/config.js'
@@ -80,6 +80,18 @@ describe('classes or free text', () => {
   })
 })
 
+test('rows that ask nothing are counted and named; a column that only some rows have is no reason', () => {
+  const train = [
+    { text: 'a', more: '' },
+    { text: ' ', more: '' },
+  ]
+  expect(textNotices('{text} =>', { train, dev: [] })).toEqual([
+    { code: 'empty-texts', message: '{text} is empty in 1 of 2 rows in train (row 2)' },
+  ])
+  expect(textNotices('{text} {more}', { train: train.slice(0, 1) })).toEqual([])
+  expect(textNotices('no column', { train })).toEqual([])
+})
+
 describe('what is said about labels', () => {
   test('empty ones, those that differ in case and spaces, and classes that a part lacks', () => {
     const train = rowsOf(['Yes', 'yes ', 'yes', 'No', 'No', ''])
@@ -92,7 +104,7 @@ describe('what is said about labels', () => {
       {
         code: 'similar-labels',
         message:
-          'labels differ in case or spaces alone, and are classes of their own: "Yes" (1 row), "yes " (1 row), "yes" (2 rows)',
+          'labels differ in case or spaces alone, and are classes of their own: "Yes" (1 row), "yes " (1 row), "yes" (2 rows). data.labels, in which each value has its word, makes them one',
       },
       { code: 'absent-labels', message: 'dev has no row of 3 of 5 classes: "", "Yes", "yes "' },
     ])

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { learnedRun } from '../../scripts/check/exported-prompts.js'
 import { exportPrompt } from '../../src/api/export.js'
 import { writeFolder } from '../../src/export/folder.js'
+import { readme } from '../../src/export/readme.js'
 import type { SelfTest } from '../../src/export/self-test.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
@@ -122,6 +123,15 @@ test('a disk that fills up is said to be full, and leaves nothing', async () => 
   expect(readdirSync(folder).filter(name => name.includes('full'))).toEqual([])
 })
 
+test('words are not what vectors are exported to', async () => {
+  const run = await learnedRun(model, toyModel, 'prompt-tuning')
+  expect(await problemOf(exportPrompt(run, { to: 'text', out: join(folder, 'words'), model }))).toMatchObject({
+    code: 'not-exportable',
+    message: expect.stringContaining('vectors are no text'),
+    expected: 'a run of gradprompt search',
+  })
+})
+
 test('every README says how to load the files, the template, the labels and how an answer ends', async () => {
   mkdirSync(join(folder, 'readmes'), { recursive: true })
   const run = await learnedRun(model, toyModel, 'prompt-tuning')
@@ -133,5 +143,10 @@ test('every README says how to load the files, the template, the labels and how 
     expect(text).toContain('Template: `"{text} -"`')
     expect(text).toContain('`"0"` is `"the"`')
     expect(text).toContain('End of an answer:')
+    if (to === 'js') expect(text).toContain('ask({ "text": "…" }, endpoint)')
+    if (to === 'gradprompt') expect(text).toContain(`predict prompt.safetensors rows.csv --model ${toyModel}`)
   }
+  const prompt = { ...run.prompt, answerEnd: { text: '##', ids: model.tokenizer.encode('##', { addSpecialTokens: false }) } }
+  const ended = readme({ prompt, model, baseModel: 'base' }, { title: 'x', usage: 'y' })
+  expect(ended).toContain('`"##"`, which was learned behind every answer: have generation stop at this text')
 })

@@ -1,8 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { peftAdapter } from '../../src/export/peft-adapter.js'
-import { openSafetensors } from '../../src/formats/safetensors.js'
+import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
 import { readPeftAdapter } from '../../src/sources/peft-adapter.js'
@@ -106,4 +107,34 @@ test('an adapter of another width, of another kind, or none', async () => {
   expect(await problemOf(readPeftAdapter(fixtures, { family, config }))).toMatchObject({ code: 'not-a-prompt' })
   const task = await problemOf(readPeftAdapter(join(fixtures, 'mpt'), { family, config }, 3))
   expect(task).toMatchObject({ code: 'not-a-prompt', found: 'task 3 of 3' })
+})
+
+test('the model’s own embeddings and head may stand beside the prompt; others are refused by name, and not dropped', async () => {
+  const { checkpoint } = await modelOf('test/fixtures/models/llama-gqa')
+  const rows = await openSafetensors(join(fixtures, 'prompt-tuning', 'adapter_model.safetensors'))
+  const model = await openSafetensors('test/fixtures/models/llama-gqa')
+  const [name, table] = ['prompt_embeddings', 'model.embed_tokens.weight']
+  const prompt = { name, shape: rows.tensors.get(name)!.shape, data: await rows.read(name) }
+  const shape = model.tensors.get(table)!.shape
+  const own = await model.read(table)
+  const folder = mkdtempSync(join(tmpdir(), 'gradprompt-'))
+  copyFileSync(join(fixtures, 'prompt-tuning', 'adapter_config.json'), join(folder, 'adapter_config.json'))
+  const opened = async (...further: { name: string; shape: readonly number[]; data: Float32Array }[]) => {
+    await writeSafetensors(join(folder, 'adapter_model.safetensors'), [prompt, ...further])
+    return readPeftAdapter(folder, checkpoint)
+  }
+  try {
+    const embeddings = { name: 'base_model.model.embed_tokens.weight', shape, data: own }
+    const head = { name: 'base_model.lm_head.weight', shape, data: own }
+    const { parameters } = await opened(embeddings, head)
+    expect(parameters.get('prompt')).toEqual(prompt.data)
+    const trained = { ...head, data: own.map(value => 1.05 * value) }
+    expect(await problemOf(opened(embeddings, trained))).toMatchObject({ code: 'unsupported-adapter', found: head.name })
+    const more = { name: 'base_model.model.layers.0.mlp.up_proj.lora_A.weight', shape: [1, 1], data: Float32Array.of(1) }
+    expect(await problemOf(opened(more))).toMatchObject({ code: 'unsupported-adapter', found: more.name })
+  } finally {
+    await rows.close()
+    await model.close()
+    rmSync(folder, { recursive: true })
+  }
 })

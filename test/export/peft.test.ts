@@ -2,9 +2,12 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { endingOf } from '../../src/export/ending.js'
 import { writeFolder } from '../../src/export/folder.js'
 import { type PeftExport, writePeft } from '../../src/export/peft.js'
+import { pretrained } from '../../src/export/peft-card.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
+import { fakeEncoder } from '../data/encoder.js'
 
 const adapter = ({ data, shape }: { data: Float32Array; shape: readonly [number, number] }) => ({
   config: {
@@ -64,6 +67,34 @@ describe('a PEFT adapter', () => {
     expect(card).toContain('base_model: "HuggingFaceTB/SmolLM2-135M-Instruct"')
     expect(card).toContain('self-test.json')
     expect(await readdir(join(folder, 'deep'))).toEqual(['adapter'])
+  })
+
+  test('says in its README how answers end: labels that begin one another are compared with their ends', async () => {
+    const words = { template: '{text} =>', answer: ' {label}', answerEnd: { text: '<eos>', ids: [1] } }
+    const tokenizer = fakeEncoder()
+    const card = async (prompt: typeof words & { labels?: Record<string, string>; method: { type: string } }, name: string) => {
+      const out = join(folder, name)
+      await exportPeft({ ...options, out, prompt, ending: endingOf(prompt, tokenizer) })
+      return readFile(join(out, 'README.md'), 'utf8')
+    }
+    const method = { type: 'prompt-tuning' }
+    const alike = await card({ ...words, method, labels: { 1: 'abc', 2: 'abcd' } }, 'alike')
+    expect(alike).toContain('answers = [" abc<eos>"," abcd<eos>"]')
+    const others = await card({ ...words, method, labels: { a: 'yes', b: 'no' } }, 'others')
+    expect(others).toContain('answers = [" yes"," no"]')
+    const free = await card({ ...words, method }, 'free')
+    expect(free).toContain('do_sample=False, eos_token_id=1)')
+    expect(free).toContain('it was learned with "<eos>" behind it')
+    const marked = await card({ ...words, answerEnd: { text: '##', ids: [9, 9] }, method }, 'marked')
+    expect(marked).toContain('stop_strings=["##"], tokenizer=tokenizer)')
+    const turns = await card({ ...words, template: [{ role: 'conversation', content: '{m}' }] as never, method }, 'turns')
+    expect(turns).toContain('row = {"m": [{"role": "user", "content": "…"}]}')
+    expect(turns).toContain('messages += row[m["content"].strip("{}")]')
+  })
+
+  test('names the file of a GGUF model, which transformers wants apart from its folder', () => {
+    expect(pretrained('m', '/models/a/b.gguf')).toEqual({ base: '/models/a', file: ', gguf_file="b.gguf"' })
+    expect(pretrained('owner/name', '/cache/x')).toEqual({ base: 'owner/name', file: '' })
   })
 
   test('fills an empty folder, and leaves any other alone', async () => {

@@ -103,6 +103,54 @@ describe('what is damaged is made anew, and said', () => {
     expect((await heard()).map(text => basename(text.split(' ')[0]!))).toEqual(names)
   })
 
+  test('what was swapped with another whole file, folder by folder or file by file', async () => {
+    const other = 'test/fixtures/models/llama-untied-bias'
+    const compute = async (path: string) => {
+      await using opened = await LanguageModel.load(path, { threads: 1 })
+      return { logits: (await opened.logits(rows))[0]!, folder: opened.weights.folder }
+    }
+    const right = await compute(model)
+    const others = await compute(other)
+    const swap = (a: string, b: string) => {
+      renameSync(a, `${a}-away`)
+      renameSync(b, a)
+      renameSync(`${a}-away`, b)
+    }
+    swap(right.folder, others.folder)
+    expect(await compute(model)).toEqual(right)
+    expect(await compute(other)).toEqual(others)
+    swap(join(right.folder, programsIn(right.folder)[0]!), join(others.folder, programsIn(others.folder)[0]!))
+    expect(await compute(model)).toEqual(right)
+    expect(await compute(other)).toEqual(others)
+    const hashes = join(process.env.GRADPROMPT_CACHE!, 'hashes')
+    const names = readdirSync(hashes)
+    expect(names.length).toBeGreaterThan(1)
+    swap(join(hashes, names[0]!), join(hashes, names[1]!))
+    expect(await compute(model)).toEqual(right)
+    expect(await compute(other)).toEqual(others)
+    expect(await heard()).not.toEqual([])
+    // A program that none of these opened is still the other's.
+    for (const { folder } of [right, others]) rmSync(folder, { recursive: true })
+  })
+
+  test('what a folder stands in the place of', async () => {
+    const right = await computed()
+    const folder = await folderOfModel()
+    const memo = join(process.env.GRADPROMPT_CACHE!, 'hashes')
+    // Of other models, which nobody opens here.
+    rmSync(memo, { recursive: true })
+    expect(await computed()).toEqual(right)
+    const paths = [folder, memo].flatMap(place => readdirSync(place).map(name => join(place, name)))
+    for (const path of paths.filter(path => !path.endsWith(stampSuffix))) {
+      rmSync(path)
+      mkdirSync(path)
+      writeFileSync(join(path, 'something'), '')
+      expect(await computed()).toEqual(right)
+      expect(statSync(path).isFile(), path).toBe(true)
+    }
+    expect((await heard()).length).toBeGreaterThan(2)
+  })
+
   test('two that find the same damage at once both compute what is right', async () => {
     const right = await computed()
     const folder = await folderOfModel()

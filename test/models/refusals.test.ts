@@ -165,6 +165,22 @@ describe('heads', () => {
   })
 })
 
+test.each([Number.NaN, Number.POSITIVE_INFINITY])('a weight that is %d is refused with its tensor’s name', async value => {
+  const folder = changed('qwen2', {})
+  const file = await openSafetensors(fixture('qwen2'))
+  const name = 'model.layers.1.self_attn.v_proj.weight'
+  const tensors = await Promise.all(
+    [...file.tensors.values()].map(async tensor => ({ ...tensor, data: await file.read(tensor.name) })),
+  )
+  await file.close()
+  tensors.find(tensor => tensor.name === name)!.data[7] = value
+  await writeSafetensors(join(folder, 'model.safetensors'), tensors, {})
+  const { code, message, found } = await failure(async () => (await LanguageModel.load(folder)).dispose())
+  expect(code).toBe('not-finite')
+  expect(message).toContain(`"${name}"`)
+  expect(found).toMatch(new RegExp(`^1 of \\d+: ${value}$`))
+})
+
 describe('forms that are not read', () => {
   test.each(['bitsandbytes', 'hqq', 'quanto', 'torchao', 'aqlm', 'mxfp4'])('weights stored by %s', async method => {
     const { code, found, hint } = await failure(() => open(changed('qwen2', { quantization_config: { quant_method: method } })))

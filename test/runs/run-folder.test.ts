@@ -125,6 +125,24 @@ describe('openRun', () => {
     expect(await readdir(run.folder)).not.toContain('run.lock')
   })
 
+  test.each(['events.jsonl', 'run.lock', 'checkpoints'])(
+    'says that %s cannot be read where something else stands',
+    async name => {
+      const run = await create(join(folder, 'run'))
+      await run.close()
+      const path = join(run.folder, name)
+      await rm(path, { recursive: true, force: true })
+      await (name === 'checkpoints' ? writeFile(path, '') : mkdir(path))
+      const read = async () => {
+        await using opened = await openRun(run.folder, { write: name === 'run.lock' })
+        await opened.readEvents()
+        await opened.latestCheckpoint()
+      }
+      await expect(read()).rejects.toThrow(code('run-corrupt'))
+      await rm(path, { recursive: true })
+    },
+  )
+
   test('does not expand a YAML bomb', async () => {
     const run = await create(join(folder, 'run'))
     const lines = ['a0: &a0 [x, x, x, x, x, x, x, x, x, x]']

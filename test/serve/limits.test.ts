@@ -3,9 +3,6 @@ import { connect } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import { describe, expect, test, vi } from 'vitest'
 import { chatTemplateRenderer } from '../../src/formats/chat-template.js'
-import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
-import { bundledModel } from '../../src/package-root.js'
-import { TokenizingThread } from '../../src/serve/tokenizing.js'
 import type { Script } from '../support/fake-generator.js'
 import { problemOf } from '../support/problem.js'
 import { apiError, capital, hello, serve, token, tokenizer } from './support/served.js'
@@ -195,87 +192,6 @@ describe('limits', () => {
     // More than there ever is room for is no matter of waiting.
     const never = await apiError(client.completions.create({ model: 'base', prompt: 'a', n: 5 }))
     expect(never).toMatchObject({ status: 400, code: 'invalid_value', param: 'n' })
-  })
-})
-
-describe('whatever one client sends, another is answered within half a second', () => {
-  /** The longest that a second client has waited while the first one was answered: all of them are in this process, at times busy. */
-  async function waits(url: string, first: Promise<Response>): Promise<{ status: number; worst: number }> {
-    let isDone = false
-    const ended = first.finally(() => {
-      isDone = true
-    })
-    let worst = 0
-    while (!isDone) {
-      const started = performance.now()
-      const response = await fetch(`${url}/models`, { headers: { authorization: `Bearer ${token}` } })
-      await response.arrayBuffer()
-      worst = Math.max(worst, performance.now() - started)
-    }
-    return { status: (await ended).status, worst }
-  }
-
-  const million = 1_000_000
-  test.each<[string, number, object]>([
-    ['letters in a long context', 10 ** 6, { prompt: 'a'.repeat(million / 4) }],
-    ['letters that cannot fit', 200, { prompt: 'a'.repeat(million) }],
-    ['words', 10 ** 6, { prompt: 'word and '.repeat(million / 9) }],
-    ['marks in the wrong order', 10 ** 6, { prompt: `a${'\u0301\u0323'.repeat(million / 8)}` }],
-    ['tokens', 200, { prompt: Array.from({ length: million }, (_, i) => i % 1000) }],
-    ['texts', 200, { prompt: Array.from({ length: million / 4 }, () => 'a') }],
-    ['stops', 200, { prompt: 'a', stop: Array.from({ length: million / 4 }, () => 'a') }],
-    ['fields', 200, Object.fromEntries(Array.from({ length: million / 20 }, (_, i) => [`temperatur${i}`, 1]))],
-    ['a field with a long name', 200, { ['temperature'.repeat(million / 11)]: 1 }],
-  ])('a million %s', { retry: 2 }, async (_, contextLength, body) => {
-    const checkpoint = await openCheckpoint(bundledModel)
-    await checkpoint.file.close()
-    const thread = new TokenizingThread(checkpoint.tokenizer)
-    const { server, post } = await serve(capital, { contextLength, encodeLong: (text, options) => thread.encode(text, options) })
-    await thread.encode('a')
-    const { worst } = await waits(server.url, post('/completions', { model: 'base', max_tokens: 1, ...body }))
-    await thread[Symbol.asyncDispose]()
-    expect(worst).toBeLessThan(500)
-  })
-
-  test('a path of slashes', async () => {
-    const { server } = await serve()
-    const started = performance.now()
-    const response = await fetch(`${server.url}${'/'.repeat(15_000)}x`, { headers: { authorization: `Bearer ${token}` } })
-    expect(response.status).toBe(404)
-    expect(performance.now() - started).toBeLessThan(500)
-  })
-
-  test('connections on which nothing is asked make room', async () => {
-    const { server } = await serve()
-    const sockets = Array.from({ length: 1100 }, () => connect(server.port, '127.0.0.1').on('error', () => {}))
-    await vi.waitFor(
-      () => expect(sockets.filter(socket => socket.destroyed || socket.closed).length).toBeGreaterThan(300),
-      30_000,
-    )
-    const response = await fetch(`${server.url}/models`, { headers: { authorization: `Bearer ${token}` } })
-    expect(response.status).toBe(200)
-    for (const socket of sockets) socket.destroy()
-  })
-
-  test('memory stays as it is over many requests and many that hang up', async () => {
-    const { server, post } = await serve({ pieces: ['a', 'b'] })
-    const body = { model: 'base', prompt: 'a'.repeat(2000), stream: true, max_tokens: 2 }
-    const many = async (count: number) => {
-      for (let i = 0; i < count; i += 20)
-        await Promise.all(
-          Array.from({ length: 20 }, async (_, j) => {
-            const response = await post('/completions', body).catch(() => undefined)
-            if (j % 4 === 0) await response?.body?.cancel()
-            else await response?.text()
-          }),
-        )
-      await vi.waitFor(() => expect(server.active).toBe(0))
-      globalThis.gc?.()
-      return process.memoryUsage().heapUsed
-    }
-    await many(200)
-    const before = await many(200)
-    expect((await many(400)) - before).toBeLessThan(30e6)
   })
 })
 

@@ -146,7 +146,7 @@ async function refuseUnlabelled(path: string, texts: { readonly template: Templa
   throw new GradpromptError('no-labels', `${path} has no labels, which an evaluation compares with`, {
     found: `the columns ${file.columns.map(column => JSON.stringify(column)).join(', ')}`,
     expected: `${answers.map(column => JSON.stringify(column)).join(', ')} beside them: the right answer of each row`,
-    hint: 'rows without labels are answered, and not scored, by gradprompt generate --prompt RUN --input FILE --output ANSWERS.jsonl',
+    hint: 'rows without labels are answered, and not scored, by gradprompt predict RUN FILE',
   })
 }
 

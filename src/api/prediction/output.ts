@@ -10,7 +10,7 @@ import {
   type Sink,
   type WrittenRow,
 } from '../../data/writers/index.js'
-import { GradpromptError, unknownName } from '../../errors.js'
+import { GradpromptError, refuseFullDisk, unknownName } from '../../errors.js'
 import { synchronizeFolder, temporaryName } from '../../store/atomic.js'
 import type { PredictedFile, PredictFileOptions, PredictOptions, PredictSummary } from './predict.js'
 import { type AnsweredRow, predictRows } from './rows.js'
@@ -22,7 +22,11 @@ export async function predictFile({ output, format, keep, ...options }: PredictF
   const written = format === undefined ? rowFormatFor(output) : rowFormatNamed(format)
   await refuseExisting(output)
   const temporary = temporaryName(output)
-  const writing = <Result>(work: Promise<Result>) => work.catch((cause: unknown) => Promise.reject(cannotWrite(output, cause)))
+  const writing = <Result>(work: Promise<Result>) =>
+    work.catch((cause: unknown) => {
+      refuseFullDisk(cause, output)
+      throw cannotWrite(output, cause)
+    })
   await writing(mkdir(dirname(output), { recursive: true }))
   const file = await writing(open(temporary, 'wx'))
   try {

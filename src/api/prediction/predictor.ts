@@ -37,8 +37,12 @@ export interface Predictor extends AsyncDisposable {
   readonly usualColumns: readonly (readonly string[])[]
   /** Rows that are best answered together. */
   readonly size: number
-  /** @param first index of the chunk's first row @throws GradpromptError naming the row */
-  predict(chunk: Pick<RecordChunk, 'records'>, first: number): Promise<Answered[]>
+  /**
+   * @param first index of the chunk's first row
+   * @param onDone hears how many of the chunk's rows are answered
+   * @throws GradpromptError naming the row
+   */
+  predict(chunk: Pick<RecordChunk, 'records'>, first: number, onDone: (rows: number) => void): Promise<Answered[]>
 }
 
 /** The answer to one row. */
@@ -127,10 +131,10 @@ async function openScoring(
     return {
       model: model.name,
       weights: 'fp32',
-      async predict({ records }, first) {
+      async predict({ records }, first, onProgress) {
         const unlabelled = records.map((record, i) => withoutLabel(record, first + i, labels.column, builder.columns))
         const rows = unlabelled.map((record, i) => builder.scoring(record, first + i))
-        const scored = await scoreClasses(model, prompt, rows, labels, decision)
+        const scored = await scoreClasses(model, prompt, rows, labels, { ...decision, onProgress })
         return scored.map(({ logLikelihoods, scores = logLikelihoods }, i) =>
           classified(labels.candidates, scores, originOf(records[i]!, first + i)),
         )
@@ -157,14 +161,20 @@ async function openGenerating(options: PredictOptions, subject: Subject, templat
   return {
     model: opened.model.name,
     weights: opened.weights,
-    async predict({ records }, first) {
+    async predict({ records }, first, onDone) {
       const requests = records.map((record, i) => {
         const origin = originOf(record, first + i)
         const { text, addSpecialTokens } = renderInput(named.tokenizer, framed(record, named.frame, origin), render)
         const ids = named.tokenizer.encode(text, { addSpecialTokens })
         return generationRequest(ids, tokenBudget(origin, ids.length, named.room, maxNewTokens), settings, first + i)
       })
-      const answers = await Promise.all(requests.map(request => engine.generate({ ...request, ...(signal && { signal }) })))
+      let done = 0
+      const answerOf = async (request: (typeof requests)[number]) => {
+        const answer = await engine.generate({ ...request, ...(signal && { signal }) })
+        onDone(++done)
+        return answer
+      }
+      const answers = await Promise.all(requests.map(answerOf))
       return answers.map(({ text, finishReason, logProbabilities = [] }): Answered => {
         if (finishReason === 'aborted') {
           refuseAborted(signal)
@@ -196,10 +206,19 @@ function refuseUnreadByScoring({ weights, maxNewTokens, promptTask }: PredictOpt
   )
 }
 
+/** Where a flag is spelt otherwise, both. */
+const nameOf = (name: string) => {
+  const flag = name.replaceAll(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
+  return flag === name ? name : `${name} (--${flag})`
+}
+
 function refuseUnread(options: object, because: string, expected: string): void {
   const [given] = Object.entries(options).filter(([, value]) => value !== undefined && value !== false)
   if (given === undefined) return
-  throw new GradpromptError('invalid-option', `${given[0]} has no effect here: ${because}`, { found: String(given[1]), expected })
+  throw new GradpromptError('invalid-option', `${nameOf(given[0])} has no effect here: ${because}`, {
+    found: String(given[1]),
+    expected,
+  })
 }
 
 /** The classes of the prompt, of the call, or those that a search read from its training rows. @throws GradpromptError `missing-option` */

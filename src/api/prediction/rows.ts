@@ -5,7 +5,7 @@ import { type RecordChunk, streamRecords } from '../../data/record-stream.js'
 import { requireTexts } from '../../data/task-columns.js'
 import { pathOf } from '../../data/texts/paths.js'
 import { requireColumns } from '../../data/texts/template.js'
-import { refuseAborted, unknownName } from '../../errors.js'
+import { nearest, refuseAborted, shellWord, unknownName } from '../../errors.js'
 import type { PredictOptions, PredictSummary } from './predict.js'
 import { type Answered, openPredictor } from './predictor.js'
 
@@ -44,18 +44,25 @@ export async function* predictRows(options: PredictOptions): AsyncGenerator<Answ
   for await (const chunk of chunks) {
     refuseAborted(signal)
     // What only some rows lack is told with the row.
-    if (done === 0) requireColumns(inData, chunk.columns, `${name}: the template`)
+    if (done === 0) requireColumns(inData, chunk.columns, `${name}: the template`, column => otherName(column, chunk.columns))
     requireTexts(texts.map(inDataName), chunk, name)
     const columns = chunk.columns.filter(column => !isReached(column, inData, chunk.columns))
-    const answers = await predictor.predict({ records: renamed(chunk, meant, done) }, done)
+    const answers = await predictor.predict({ records: renamed(chunk, meant, done) }, done, answered =>
+      onProgress?.(done + answered, chunk.total ?? 0, 'rows'),
+    )
     for (const [i, answered] of answers.entries()) {
       yield { index: done + i, record: chunk.records[i]!, value: chunk.values[i]!, columns, answered }
     }
     done += answers.length
-    onProgress?.(done, chunk.total ?? 0, 'rows')
   }
   const seconds = (performance.now() - started) / 1000
   return { model, rows: done, ...(labels && { labels }), weights, seconds }
+}
+
+/** How data are told apart that have a column under another name. */
+function otherName(column: string, there: readonly string[]): string {
+  const meant = `${column}=${nearest(column, there) ?? 'COLUMN'}`
+  return `where the data have it under another name: columns: { template's: data's } (--columns ${shellWord(meant)})`
 }
 
 /** @throws GradpromptError `invalid-option` where a name is given for a column that the template does not have */

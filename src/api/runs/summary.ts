@@ -81,7 +81,7 @@ async function summarize(run: RunRecord): Promise<RunSummary> {
     state: result !== undefined ? 'finished' : (await isRunning(folder)) ? 'running' : 'stopped',
     method: run.kind === 'tune' ? run.config.method.type : run.config.search.type,
     ...(metric && { metric }),
-    ...(result?.verdict && { verdict: result.verdict.outcome }),
+    ...(result?.verdict && { verdict: (result.verdict.stronger ?? result.verdict).outcome }),
     ...(began !== undefined && { began }),
     ...(result && { seconds: result.seconds }),
     evaluations: (await keptEvaluations(folder)).length,

@@ -20,6 +20,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const delta = options.delta === true
   const dtype = dtypeOf(options.dtype)
   const request = { folder: argument!, to: given('to'), out: given('out'), model, force, dtype, delta }
+  output.note('loading the model, and computing what the self-test expects …')
   const { folder, files } = await compute('export', request, { onEvent: warningsTo(output) })
   output.object({ event: 'result', folder, files })
   output.text(`${folder}: ${files.join(', ')}`)

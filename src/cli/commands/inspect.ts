@@ -4,7 +4,7 @@ import { stringify } from 'yaml'
 import { families } from '../../../models/index.js'
 import { searchConfigOf, tuneConfigOf } from '../../api/runs/configs.js'
 import { isHubData } from '../../data/hub-data.js'
-import { isDataName } from '../../data/readers/index.js'
+import { isDataName, knownExtensions } from '../../data/readers/index.js'
 import { parseRunTask } from '../../data/task-config.js'
 import { GradpromptError, shellWord } from '../../errors.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
@@ -46,9 +46,19 @@ export const run: CommandFunction = async ({ argument, options }) => {
   } else if (isRun) await inspectRun(path, output)
   else if (found?.isFile() && path.endsWith('.safetensors')) await inspectPrompt(path, output)
   else if (isHubData(path) || (found?.isFile() && isDataName(path))) await inspectData(path, output)
+  else if (found?.isFile() && !path.endsWith('.gguf')) throw unknownFile(path)
   else await inspectModel(path, output)
   return 0
 }
+
+const unknownFile = (path: string) =>
+  new GradpromptError('unknown-format', `${path} is nothing that can be inspected`, {
+    found: 'a file of another kind',
+    expected: `a run or a model folder, a .gguf, a prompt.safetensors, or data: ${knownExtensions()
+      .map(ending => `.${ending}`)
+      .join(' ')}`,
+    hint: 'data are told by the end of their name: what Excel writes as "Unicode Text" (.txt) is a .tsv',
+  })
 
 /** A search: where it stands, or what it came to. */
 async function inspectSearch(run: Run, output: Output): Promise<void> {

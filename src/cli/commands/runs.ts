@@ -26,7 +26,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     output.note(`warning[${error.code}]: ${folder} cannot be read: ${error.message}`)
   }
   output.text(describe(folder, summaries))
-  if (options.html === true) {
+  if (options.html === true && summaries.runs.length + summaries.unreadable.length > 0) {
     const page = await writeRunsPage(folder, summaries)
     output.object({ event: 'result', page })
     output.text(`\npage: ${page}`)

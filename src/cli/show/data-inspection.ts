@@ -22,6 +22,7 @@ export async function inspectData(path: string, output: Output): Promise<void> {
   const made = suggestion && (await rowsOf(path, suggestion))
   const columns = describeColumns(file)
   const notices = [...file.notices, ...(made?.notices ?? [])]
+  if (suggestion === undefined) notices.push(unnamed)
   output.object({
     event: 'inspect',
     kind: 'data',
@@ -62,20 +63,27 @@ export async function inspectData(path: string, output: Output): Promise<void> {
       ],
       ['  answer', quoted(suggestion.answer)],
     ]),
-    ...(made ? [dataTable(made.data)] : []),
+    ...(made?.data ? [dataTable(made.data)] : []),
   ]
   output.text([head, `columns\n${about}`, ...(asked ? [asked.join('\n')] : [])].join('\n\n'))
   if (made?.measuredBy !== undefined) output.note(`tokens are those of ${made.measuredBy}`)
 }
 
 interface Made {
-  readonly data: DataDescription
+  /** Nothing when the suggestion does not fit the rows after all. */
+  readonly data: DataDescription | undefined
   readonly notices: readonly DataNotice[]
   readonly measuredBy: string | undefined
 }
 
-/** The rows that a suggestion would make; nothing when it does not fit them after all. */
-async function rowsOf(path: string, suggestion: Suggestion): Promise<Made | undefined> {
+/** Where the names of the columns do not tell what they are for. */
+const unnamed: DataNotice = {
+  code: 'unknown-columns',
+  message: `the names of the columns do not say which is the text and which the answer: a config, or --template '{COLUMN} …' --answer ' {COLUMN}', does`,
+}
+
+/** The rows that a suggestion would make, or why it does not fit them. */
+async function rowsOf(path: string, suggestion: Suggestion): Promise<Made> {
   const { template, answer } = suggestion
   try {
     const { records } = await readRecords(path, { needed: namedColumns(suggestion) })
@@ -88,8 +96,10 @@ async function rowsOf(path: string, suggestion: Suggestion): Promise<Made | unde
       measuredBy: measured?.name,
     }
   } catch (error) {
-    if (error instanceof GradpromptError) return undefined
-    throw error
+    if (!(error instanceof GradpromptError)) throw error
+    const { code, message, hint } = error
+    const notice = { code, message: `these rows cannot be made: ${message}${hint === undefined ? '' : ` (${hint})`}` }
+    return { data: undefined, notices: [notice], measuredBy: undefined }
   }
 }
 

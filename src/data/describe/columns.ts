@@ -48,7 +48,7 @@ export function describeColumns({
       nulls,
       absent: records.length - values.length - nulls,
       ...(values.length > 0 && { length: lengthsOf(values.map(value => value.length)) }),
-      ...(counts.size <= fewValues && counts.size * 2 <= values.length && { values: ranked }),
+      ...(kind !== 'conversations' && counts.size <= fewValues && counts.size * 2 <= values.length && { values: ranked }),
     }
   })
 }

@@ -83,14 +83,26 @@ export function suggestTask({
       certain: true,
     }
   const has = (column: string) => columns.includes(column)
+  // People write the names of columns as they like: `Text`, `LABEL`.
+  const named = (name: string) => columns.find(column => column.trim().toLowerCase() === name)
   const known = kinds.find(kind => kind.has.every(has))
   if (known !== undefined) return { kind: known.kind, template: known.template(has), answer: known.answer, certain: false }
-  const label = labelNames.find(has) ?? (columns.length === 2 ? columns[1] : undefined)
+  const label = firstOf(labelNames, named) ?? (columns.length === 2 ? columns[1] : undefined)
   if (label === undefined) return undefined
-  const text = textNames.find(name => has(name) && name !== label) ?? longestText(label, { columns, structured, records: first })
+  const textNamed = (name: string) => (named(name) === label ? undefined : named(name))
+  const text = firstOf(textNames, textNamed) ?? longestText(label, { columns, structured, records: first })
   return text === undefined
     ? undefined
     : { kind: 'texts and labels', template: `{${text}}\n${capital(label)}:`, answer: ` {${label}}`, certain: false }
+}
+
+/** What a list of names is found as first. */
+function firstOf(names: readonly string[], find: (name: string) => string | undefined): string | undefined {
+  for (const name of names) {
+    const found = find(name)
+    if (found !== undefined) return found
+  }
+  return undefined
 }
 
 /** The column with the longest values, or the path to them where they stand within lists or objects. */

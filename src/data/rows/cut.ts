@@ -1,5 +1,6 @@
 import { changedRecord, columnValue, type DataRecord, originOf } from '../readers/records.js'
 import { lastTurns } from '../texts/conversation.js'
+import type { Encoder } from '../texts/encoder.js'
 
 /** How a row that is too long is shortened: the end of its longest text goes, or the first turns of its conversation. */
 
@@ -30,6 +31,15 @@ export function shorteningOf(
   }
   return { size: value.length, to: size => changedRecord(record, index, { [column]: beginning(value, size) }) }
 }
+
+/** Characters that a token is reckoned to have at least, where a vocabulary has none that is longer. */
+const fewCharacters = 16
+
+/** A text with more characters than this has more tokens than there is room for: none has more characters than the longest. */
+export const mostCharacters = (
+  room: number,
+  { longestToken = Number.POSITIVE_INFINITY }: Pick<Encoder, 'longestToken'>,
+): number => room * Math.max(fewCharacters, longestToken)
 
 /** The largest size below `tooMuch` that fits; 0 does. */
 export function largestFit(tooMuch: number, fits: (size: number) => boolean): number {

@@ -9,7 +9,7 @@ import { readableText, softEncoder, softTexts } from '../texts/soft-tokens.js'
 import { type CompiledTemplate, compileTemplate } from '../texts/template.js'
 import { classWords } from '../texts/verbalizer.js'
 import { commonPrefix, requireBorder } from './border.js'
-import { largestFit, shorteningOf } from './cut.js'
+import { largestFit, mostCharacters, shorteningOf } from './cut.js'
 import { contextKinds, type ExampleRow } from './examples.js'
 import { MarkupGuard } from './markup.js'
 import { type RowOptions, type ScoringRow, type Segment, type TrainingRow, taskIndex } from './types.js'
@@ -308,22 +308,29 @@ export class RowBuilder {
     const answers = this.#answers(record, index)
     const bytes = Buffer.byteLength(context) + Math.max(...answers.map(answer => Buffer.byteLength(answer)))
     if (bytes + addedIds + this.#endLength <= room) return { record, truncated: false }
-    const length = this.#length(record, index)
-    const fitted = length <= room ? { record, truncated: false } : this.#cut(record, index, length, room)
+    // A text of megabytes is refused, or cut, before it is tokenised as a whole.
+    const most = mostCharacters(room, this.#tokenizer)
+    const isFar = context.length > most
+    const length = isFar ? context.length : this.#length(record, index)
+    const virtual = this.#options.numVirtualTokens
+    const size = isFar
+      ? `${length} characters, and ${virtual} virtual tokens`
+      : `${length + virtual} tokens, ${virtual} of them virtual`
+    const fitted = !isFar && length <= room ? { record, truncated: false } : this.#cut(record, index, size, room, most)
     this.#fitted.set(record, fitted)
     return fitted
   }
 
-  #cut(record: DataRecord, index: number, length: number, room: number): Fitted {
+  #cut(record: DataRecord, index: number, size: string, room: number, most: number): Fitted {
     if (!this.#options.truncate)
-      throw this.#tooLong(record, index, length, 'cut the text with train.truncate (--truncate), or drop the row')
+      throw this.#tooLong(record, index, size, 'cut the text with train.truncate (--truncate), or drop the row')
     const answered = [...this.#answer.columns, ...(this.#other?.columns ?? [])]
     const columns = this.columns.filter(column => !answered.includes(column))
     const shortening = shorteningOf(record, index, columns, this.#template.conversations)
-    const fits = (size: number) => this.#length(shortening!.to(size), index) <= room
+    const fits = (kept: number) => this.#length(shortening!.to(kept), index) <= room
     if (shortening === undefined || !fits(0))
-      throw this.#tooLong(record, index, length, 'the template and the answer leave no room for the text: shorten them')
-    return { record: shortening.to(largestFit(shortening.size, fits)), truncated: true }
+      throw this.#tooLong(record, index, size, 'the template and the answer leave no room for the text: shorten them')
+    return { record: shortening.to(largestFit(Math.min(shortening.size, most), fits)), truncated: true }
   }
 
   /** Tokens of the row with its longest candidate, soft prompt excluded. */
@@ -333,11 +340,10 @@ export class RowBuilder {
     return Math.max(...lengths) + this.#endLength
   }
 
-  #tooLong(record: DataRecord, index: number, length: number, hint: string): GradpromptError {
-    const { contextLength, numVirtualTokens } = this.#options
+  #tooLong(record: DataRecord, index: number, size: string, hint: string): GradpromptError {
     return new GradpromptError('row-too-long', `${originOf(record, index)} is longer than the model's context`, {
-      found: `${length + numVirtualTokens} tokens, ${numVirtualTokens} of them virtual`,
-      expected: `at most ${contextLength}`,
+      found: size,
+      expected: `at most ${this.#options.contextLength}`,
       hint,
     })
   }

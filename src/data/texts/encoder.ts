@@ -7,6 +7,8 @@ export interface Encoder {
   readonly endTokenIds?: readonly number[]
   readonly unkTokenId?: number | undefined
   readonly specialTokenIds: ReadonlySet<number>
+  /** Characters of the longest token, where it is known. */
+  readonly longestToken?: number
   encode(text: string, options?: { addSpecialTokens?: boolean }): number[]
   decode(ids: readonly number[]): string
   applyChatTemplate(messages: ChatMessage[], options?: { addGenerationPrompt?: boolean }): string

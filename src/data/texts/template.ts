@@ -105,15 +105,22 @@ export function prependInstruction(template: Template, instruction: string): Tem
 
 /**
  * Checks that the columns a template names are among those of a file.
+ * @param hint what mends it, where a caller knows that
  * @throws GradpromptError `missing-column`, listing those that are there
  */
-export function requireColumns(named: readonly string[], there: readonly string[], what: string): void {
+export function requireColumns(
+  named: readonly string[],
+  there: readonly string[],
+  what: string,
+  hint: (column: string) => string | undefined = () => undefined,
+): void {
   for (const column of named) {
     if (there.includes(column)) continue
     throw new GradpromptError('missing-column', `${what} names a column that the data does not have`, {
       found: `{${column}}`,
       expected: `one of ${there.map(shorten).join(', ')}`,
       hint:
+        hint(column) ??
         didYouMean(column, there, name => `{${name}}`) ??
         'if the file has no header, name its columns in order with data.columns; {{ and }} are braces',
     })

@@ -33,22 +33,31 @@ export interface AskOptions {
   readonly signal?: AbortSignal
 }
 
-/** The template with the values of a row. */
-export function fill(values: Readonly<Record<string, string>>): string | Message[] {
+/** Of a row: texts, and the turns of a conversation. */
+export type Values = Readonly<Record<string, string | readonly Message[]>>
+
+/** The template with the values of a row; a message of the role \`conversation\` stands for a column's turns. */
+export function fill(values: Values): string | Message[] {
   const filled = (text: string) =>
     text.replace(/\\{\\{|\\}\\}|\\{([^{}]+)\\}/g, (found, column: string | undefined) => {
       if (column === undefined) return found[0]!
       const value = values[column]
-      if (value === undefined) throw new Error(\`no value for {\${column}}\`)
+      if (typeof value !== 'string') throw new Error(\`no value for {\${column}}\`)
       return value
     })
   return typeof template === 'string'
     ? filled(template)
-    : template.map(({ role, content }) => ({ role, content: filled(content) }))
+    : template.flatMap(({ role, content }) => (role === 'conversation' ? turnsOf(values, content) : { role, content: filled(content) }))
+}
+
+function turnsOf(values: Values, content: string): readonly Message[] {
+  const turns = values[content.slice(1, -1)]
+  if (typeof turns !== 'object') throw new Error(\`no turns for \${content}\`)
+  return turns
 }
 
 /** The answer to a row, as the endpoint writes it. */
-export async function ask(values: Readonly<Record<string, string>>, options: AskOptions): Promise<string> {
+export async function ask(values: Values, options: AskOptions): Promise<string> {
   const { baseUrl, model = 'default', apiKey, maxTokens = 16, signal } = options
   const text = fill(values)
   const isText = typeof text === 'string'
@@ -66,7 +75,7 @@ export async function ask(values: Readonly<Record<string, string>>, options: Ask
 }
 
 /** The label that an answer begins with; undefined where it begins with none. */
-export async function classify(values: Readonly<Record<string, string>>, options: AskOptions): Promise<string | undefined> {
+export async function classify(values: Values, options: AskOptions): Promise<string | undefined> {
   const written = (await ask(values, options)).trimStart()
   const longestFirst = [...labels].sort((a, b) => b.length - a.length)
   return longestFirst.find(label => written.startsWith(label.trim()))

@@ -43,6 +43,7 @@ export interface Checkpoint {
 export async function openCheckpoint(name: string, options: DownloadCaller = {}): Promise<Checkpoint> {
   const path = await locate(name, options)
   if (path.endsWith('.gguf')) return openGgufCheckpoint(name, path)
+  if (!statSync(path).isDirectory()) throw notAModelFile(name)
   const inside = await readdir(path)
   if (inside.includes('config.json')) return openFolder(name, path)
   const gguf = ggufModels(inside)
@@ -56,6 +57,13 @@ export async function openCheckpoint(name: string, options: DownloadCaller = {})
     ...(gguf.length > 1 ? { hint: 'name the .gguf file itself' } : {}),
   })
 }
+
+const notAModelFile = (name: string) =>
+  new GradpromptError('not-a-model', `${name} is no model`, {
+    found: 'a file of another kind',
+    expected: 'a folder with config.json and *.safetensors, or a .gguf file',
+    ...(name.endsWith('.safetensors') && { hint: 'name the folder that the file is in, with its config.json' }),
+  })
 
 async function locate(name: string, options: DownloadCaller): Promise<string> {
   const path = resolveModelPath(name)

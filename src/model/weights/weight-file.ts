@@ -7,6 +7,7 @@ import {
   cacheFolder,
   hashOf,
   readSealedText,
+  removeFolderAt,
   tellDamage,
   touch,
   trimCache,
@@ -25,13 +26,13 @@ const FILE = 'weights.bin'
 /** Tensors begin on cache lines. */
 export const ALIGNMENT = 64
 /** Changes whenever the bytes that this file writes would. */
-const LAYOUT_VERSION = 2
+const LAYOUT_VERSION = 3
 
 /**
  * The weights of a checkpoint as one file in the cache, in the layout that programs want. It is made once; every program maps it, so
  * neither a session nor a second process copies it. One that is damaged is made anew.
  *
- * @throws GradpromptError `disk-full`, `cache-unwritable`, `damaged-weights`
+ * @throws GradpromptError `disk-full`, `cache-unwritable`; `not-finite` where a weight is NaN or infinite
  */
 export async function weightFile(
   checkpoint: Checkpoint,
@@ -126,15 +127,21 @@ async function write(
   { tensors, forms, byteLength }: Layout,
   onProgress?: Progress,
 ): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch(error => {
+  try {
+    // A file that stands where a folder of the cache belongs gives way to it.
+    if ((await stat(folder).catch(() => undefined))?.isFile()) await rm(folder)
+    await mkdir(folder, { recursive: true })
+  } catch (error) {
     throw unwritable(error)
-  })
+  }
   await writeBeside(folder, FILE, byteLength, async file => {
     for (const { name, parts } of checkpoint.weights) {
       const tensor = tensors.get(name)!
       const ends = { values: tensor.offset, scales: tensor.scales?.offset ?? 0, offsets: tensor.offsets?.offset ?? 0 }
       for (const part of parts) {
-        const made = await compactPart(checkpoint.file, part, forms.get(name)!)
+        const stored = await checkpoint.file.read(part.source)
+        requireFinite(stored, part.source, checkpoint.path)
+        const made = await compactPart(checkpoint.file, part, forms.get(name)!, stored)
         for (const kind of ['values', 'scales', 'offsets'] as const) {
           const bytes = made[kind]
           if (bytes === undefined) continue
@@ -175,6 +182,23 @@ export async function readWeight({ folder, tensors }: WeightFile, name: string):
 }
 
 /**
+ * With one such number whatever a model says is NaN: it would learn nothing and write its first token for ever.
+ * @throws GradpromptError `not-finite`
+ */
+function requireFinite(data: Float32Array, name: string, path: string): void {
+  // Nothing times a number is nothing, and NaN times one that is not finite: a sum is quicker than a question for each.
+  let sum = 0
+  for (let i = 0; i < data.length; i++) sum += 0 * data[i]!
+  if (sum === 0) return
+  const bad = data.filter(value => !Number.isFinite(value))
+  throw new GradpromptError('not-finite', `the tensor "${name}" of ${path} holds numbers that are not finite`, {
+    found: `${bad.length} of ${data.length}: ${[...new Set(bad)].join(', ')}`,
+    expected: 'numbers: no NaN, no infinity',
+    hint: 'the file is damaged, or its training came apart: fetch it again, or take an earlier checkpoint',
+  })
+}
+
+/**
  * Writes one more file into a folder of weights, with its seal: whole and on the disk, or not at all. Who has mapped an earlier one
  * keeps that.
  * @throws GradpromptError `disk-full`, `cache-unwritable`; what `fill` throws
@@ -193,11 +217,12 @@ export async function writeBeside(
     try {
       await file.truncate(byteLength)
       await fill(file)
-      await seal(file, byteLength)
+      await seal(file, byteLength, join(folder, name))
       await file.sync()
     } finally {
       await file.close()
     }
+    removeFolderAt(join(folder, name))
     await rename(temporary, join(folder, name))
     stampNew(join(folder, name))
     trimCache([folder])
@@ -235,7 +260,7 @@ export async function hashModel(files: readonly string[]): Promise<string> {
 
 async function rememberedHash(path: string): Promise<string> {
   const { size, mtimeMs, ino } = await stat(path)
-  const memo = join(cacheFolder(), 'hashes', hashOf('sealed', path, size, mtimeMs, ino))
+  const memo = join(cacheFolder(), 'hashes', hashOf('sealed in place', path, size, mtimeMs, ino))
   const known = readSealedText(memo)
   if (known !== undefined) return known
   const hex = await hashFile(path)

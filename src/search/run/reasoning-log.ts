@@ -1,6 +1,6 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { writing } from '../../errors.js'
+import { GradpromptError, readError, writing } from '../../errors.js'
 import { replaceText } from '../../store/atomic.js'
 import type { ReasoningEntry } from '../score/reasoning.js'
 
@@ -19,20 +19,45 @@ export class ReasoningLog {
     this.#path = path
   }
 
-  /** @param count entries that are kept; later ones, of a step that was not finished, go */
+  /**
+   * @param count entries that are kept; later ones, of a step that was not finished, go
+   * @throws GradpromptError `run-corrupt` where there are fewer, or one cannot be read: the search would go on with others
+   */
   static async open(folder: string, count: number): Promise<ReasoningLog> {
     const path = join(folder, 'reasoning.jsonl')
-    const lines = existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(0, -1).slice(0, count) : []
-    const text = lines.map(line => `${line}\n`).join('')
-    await replaceText(path, text)
-    return new ReasoningLog(
-      path,
-      lines.map(line => JSON.parse(line) as ReasoningEntry),
-    )
+    const lines = linesOf(path).slice(0, count)
+    const entries = lines.flatMap(line => entryOf(line) ?? [])
+    if (entries.length < count)
+      throw new GradpromptError('run-corrupt', `${path} does not hold what the checkpoint counts`, {
+        found: `${entries.length} entries that can be read`,
+        expected: String(count),
+        hint: 'restore the file from a copy, or begin the search anew',
+      })
+    await replaceText(path, lines.map(line => `${line}\n`).join(''))
+    return new ReasoningLog(path, entries)
   }
 
   /** @param text the reasoning as people read it */
   append(entry: ReasoningEntry, text: string): void {
     writing(this.#path, () => appendFileSync(this.#path, `${JSON.stringify({ ...entry, text })}\n`))
+  }
+}
+
+/** Whole lines: what a kill has torn is none. */
+function linesOf(path: string): string[] {
+  if (!existsSync(path)) return []
+  try {
+    return readFileSync(path, 'utf8').split('\n').slice(0, -1)
+  } catch (error) {
+    throw readError(error, path)
+  }
+}
+
+function entryOf(line: string): ReasoningEntry | undefined {
+  try {
+    const entry: unknown = JSON.parse(line)
+    return typeof entry === 'object' && entry !== null ? (entry as ReasoningEntry) : undefined
+  } catch {
+    return undefined
   }
 }

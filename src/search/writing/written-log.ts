@@ -1,6 +1,6 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { writing } from '../../errors.js'
+import { readError, writing } from '../../errors.js'
 import { replaceText } from '../../store/atomic.js'
 import type { WrittenEntry } from './engine-writer.js'
 
@@ -12,16 +12,35 @@ export class WrittenLog {
     this.#path = path
   }
 
-  /** @param steps those that are done: what later ones wrote is written again */
+  /**
+   * @param steps those that are done: what later ones wrote is written again. A line that cannot be read goes as well.
+   * @throws GradpromptError `run-corrupt`
+   */
   static async open(folder: string, steps: number): Promise<WrittenLog> {
     const path = join(folder, 'written.jsonl')
-    const lines = existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(0, -1) : []
-    const kept = lines.filter(line => (JSON.parse(line) as WrittenEntry).step <= steps)
+    const kept = linesOf(path).filter(line => stepOf(line) <= steps)
     await replaceText(path, kept.map(line => `${line}\n`).join(''))
     return new WrittenLog(path)
   }
 
   append(entry: WrittenEntry): void {
     writing(this.#path, () => appendFileSync(this.#path, `${JSON.stringify(entry)}\n`))
+  }
+}
+
+function linesOf(path: string): string[] {
+  if (!existsSync(path)) return []
+  try {
+    return readFileSync(path, 'utf8').split('\n').slice(0, -1)
+  } catch (error) {
+    throw readError(error, path)
+  }
+}
+
+function stepOf(line: string): number {
+  try {
+    return (JSON.parse(line) as WrittenEntry | null)?.step ?? Number.POSITIVE_INFINITY
+  } catch {
+    return Number.POSITIVE_INFINITY
   }
 }
