@@ -75,8 +75,12 @@ describe.each([
 
     const written = await Promise.all(
       [fp32, compact].map(async model => {
-        await using engine = await GenerationEngine.open(model, { weights: 'fp32' })
-        return (await engine.generate({ ids: rows[0]!, maxNewTokens: 8 })).ids
+        const ids = []
+        for (const weights of ['fp32', 'stored'] as const) {
+          await using engine = await GenerationEngine.open(model, { weights })
+          ids.push((await engine.generate({ ids: rows[0]!, maxNewTokens: 8 })).ids)
+        }
+        return ids
       }),
     )
     expect(written[1]).toEqual(written[0])

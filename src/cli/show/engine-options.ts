@@ -27,7 +27,7 @@ export const arithmetic = (weights: WeightWidth): string =>
 
 /** What is said where `auto` has not come to exact arithmetic. */
 export const inexactNote =
-  'exact arithmetic does not fit comfortably into the memory: some answers may differ from the exact ones (--weights fp32, --memory)'
+  'exact arithmetic does not fit comfortably into the memory, or weights are kept compact: some answers may differ from the exact ones (--weights fp32, --memory)'
 
 /** One of a few words. @throws GradpromptError `invalid-option` */
 export function oneOf<Word extends string>(options: OptionValues, name: string, words: readonly Word[]): Word | undefined {

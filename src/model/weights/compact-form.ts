@@ -54,15 +54,12 @@ export interface CompactPart {
   readonly offsets?: Uint8Array
 }
 
-/**
- * @param stored the part's values, in the file's order
- * @throws GradpromptError `damaged-weights` where a block does not have the values that its scale and offset can give
- */
+/** @param stored the part's values as the checkpoint has them, all finite */
 export async function compactPart(
   file: TensorFile,
   part: WeightPart,
-  stored: Float32Array,
   form: CompactForm,
+  stored: Float32Array,
 ): Promise<CompactPart> {
   const values = arranged(stored, part)
   if (form.dtype === 'float32') return { values: bytesOf(values) }
@@ -75,11 +72,7 @@ export async function compactPart(
   const { scales, offsets } = await blockNumbers(file, part, form)
   const integers = integersOf(values, scales, form.offsets ? offsets : undefined, form.block)
   if (integers === undefined)
-    throw new GradpromptError('damaged-weights', `The weight ${part.source} has blocks that are no numbers times their scales`, {
-      found: 'a scale that is infinite, or no number',
-      expected: 'finite scales',
-      hint: 'the file may be damaged; keepWeights: fp32 takes the values as they are',
-    })
+    throw new GradpromptError('internal', `The blocks of ${part.source} do not give its values`, { exitCode: 1 })
   return { values: bytesOf(integers), scales: bytesOf(scales), ...(form.offsets && { offsets: bytesOf(offsets) }) }
 }
 

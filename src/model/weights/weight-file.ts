@@ -32,7 +32,7 @@ const LAYOUT_VERSION = 3
  * The weights of a checkpoint as one file in the cache, in the layout that programs want. It is made once; every program maps it, so
  * neither a session nor a second process copies it. One that is damaged is made anew.
  *
- * @throws GradpromptError `disk-full`, `cache-unwritable`, `not-finite`, `damaged-weights`
+ * @throws GradpromptError `disk-full`, `cache-unwritable`; `not-finite` where a weight is NaN or infinite
  */
 export async function weightFile(
   checkpoint: Checkpoint,
@@ -141,7 +141,7 @@ async function write(
       for (const part of parts) {
         const stored = await checkpoint.file.read(part.source)
         requireFinite(stored, part.source, checkpoint.path)
-        const made = await compactPart(checkpoint.file, part, stored, forms.get(name)!)
+        const made = await compactPart(checkpoint.file, part, forms.get(name)!, stored)
         for (const kind of ['values', 'scales', 'offsets'] as const) {
           const bytes = made[kind]
           if (bytes === undefined) continue
