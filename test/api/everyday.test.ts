@@ -100,7 +100,7 @@ describe('evaluations of a run', () => {
       expect(await problemOf(evaluate({ prompt: run, model, data: at(name) }))).toMatchObject({
         code: 'no-labels',
         expected: expect.stringContaining('"label"'),
-        hint: expect.stringContaining('gradprompt generate'),
+        hint: expect.stringContaining('gradprompt predict'),
       })
   })
 
