@@ -46,7 +46,7 @@ test('search prints an object a line, and leaves a whole run folder', async () =
   // The library takes the folder, or what the search returned.
   for (const prompt of [at('run'), await resumeSearch(at('run'))]) {
     const { metrics, labels } = await evaluate({ data: at('toy.tsv'), prompt })
-    expect({ metrics, labels }).toMatchObject({ metrics: evaluated.lines[0]!.metrics, labels: evaluated.lines[0]!.labels })
+    expect({ metrics, labels }).toMatchObject({ metrics: evaluated.lines[1]!.metrics, labels: evaluated.lines[1]!.labels })
   }
   const inspected = await command(['inspect', at('run'), '--json'])
   expect(inspected.lines[0]).toMatchObject({ kind: 'search', finished: true, result: { steps: 4 } })
