@@ -13,7 +13,7 @@ export type Given<Input extends { readonly data: object }> = Omit<Input, 'model'
   /** A model, or the name of one. One that is given keeps its device, threads and memory, and is not disposed of. */
   readonly model?: LanguageModel | string | undefined
   readonly data: Omit<Input['data'], Part> & {
-    /** A file, or rows: any iterable of objects, asynchronous ones too. */
+    /** A file, or rows as an iterable of objects, which may be asynchronous. */
     readonly train: string | Rows
     readonly dev?: string | Rows | undefined
     readonly test?: string | Rows | undefined

@@ -62,7 +62,7 @@ export class TokenEmbeddings {
         origin: { module: import.meta.url, parts: [family], options: { config } },
         fn: ({ ids }, weight) => ({ embedded: family.embed(config, weight, ids!) }),
       },
-      // Few rows are gathered: any other device would take longer to be given the table.
+      // Few rows are gathered here, on the processor: giving a device the table would take longer.
       { device: 'cpu', threads: this.#threads },
     )
     this.#program.catch(() => {

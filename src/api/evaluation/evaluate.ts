@@ -28,7 +28,7 @@ import type { Scored } from './subject.js'
 export interface EvaluateOptions extends ModelSettings {
   /** A model or its name; by default that of the run. */
   readonly model?: LanguageModel | string | undefined
-  /** A data file, or rows: any iterable of objects. By default the test or dev file of the run. */
+  /** A data file, or rows as an iterable of objects. By default the test or dev file of the run. */
   readonly data?: string | Rows | undefined
   /** A run (of either kind), its folder, a prompt file, a PEFT adapter's folder, rows of a soft prompt, a plain instruction, or nothing. */
   readonly prompt?: PromptGiven

@@ -209,7 +209,7 @@ describe('the first buffer', () => {
     expect(Object.keys(buffer[0]!)).toEqual(['ids', 'loss'])
   })
 
-  test('has any tokens where the vocabulary has no marks', async () => {
+  test('takes whatever tokens there are where the vocabulary has no marks', async () => {
     const { scored } = await begin(9, { allowed: [1, 5, 7, 8] })
     for (const ids of scored[0]!.slice(1)) expect([1, 5, 7, 8]).toContain(ids[0])
     expect(scored[0]!.length).toBeGreaterThan(4)

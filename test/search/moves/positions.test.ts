@@ -19,7 +19,7 @@ test('permuted: all of them in each pass, each pass in an order of its own', () 
   expect(new Set(passes.map(String)).size).toBeGreaterThan(3)
 })
 
-test('random: any free position, the same for the same seed and step', () => {
+test('random draws a free position, the same for the same seed and step', () => {
   const steps = first('random', 60)
   expect([...new Set(steps)].sort()).toEqual(free)
   expect(first('random', 60)).toEqual(steps)
