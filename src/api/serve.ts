@@ -93,10 +93,10 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     const { model, engine, weights, prompts } = opened
     if (prompts.has(model.name)) throw nameTaken(model.name)
     const models: ServedModel[] = [{ id: model.name, numVirtualTokens: 0 }]
-    for (const [name, { names, tokenizer, room, frame, ends }] of prompts) {
+    for (const [name, { names, tokenizer, room, frame, ends, labels }] of prompts) {
       const { numVirtualTokens } = room
       const own = frame.template === undefined ? {} : { frame }
-      for (const id of names) models.push({ id, prompt: id, numVirtualTokens, tokenizer, ends, ...own })
+      for (const id of names) models.push({ id, prompt: id, numVirtualTokens, tokenizer, ends, labels, ...own })
       if (frame.always) models.push({ id: name, numVirtualTokens, frame, ends })
     }
     const thread = new TokenizingThread(model.checkpoint.tokenizer)

@@ -124,13 +124,13 @@ const tuning: Learning<
     if (state.stopping !== undefined) state.stopping = { ...state.stopping, waited: 0 }
   },
   name: ({ data }) => nameOfData(data.train),
-  detailsOf: (config, { model, task }) =>
+  detailsOf: (config, { model, task, rows }) =>
     runDetails(
       config.model,
       model,
       withCounts(task.sources, part => task[part].length),
       configSources(config),
-      resolveAnswerEnd(config, model.tokenizer),
+      rows.learnedEnd,
     ),
   run: runJob,
   async finished({ folder }, _, result) {

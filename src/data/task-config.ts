@@ -119,7 +119,7 @@ export const taskShape = {
     .min(1)
     .default('auto')
     .describe(
-      'what ends an answer: learned behind it, and where generation stops; a text such as ###, or a special token; auto: the end of the turn in the chat template, behind a text template the end-of-text token; none: nothing',
+      'what ends an answer: learned behind it, and where generation stops; a text such as ###, or a special token; auto: the end of the turn in the chat template, behind a text template the end-of-text token, learned with free text and with labels that begin one another; none: nothing',
     ),
   evaluate: z
     .strictObject({

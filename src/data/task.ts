@@ -154,7 +154,8 @@ export function taskRows(
   const { answer, rejected } = config
   const truncate = config.train?.truncate ?? false
   const end = resolveAnswerEnd(config, tokenizer)
-  const common = { labels: task.labels, contextLength, numVirtualTokens, truncate, tasks, soft, end }
+  const isEndNamed = config.answerEnd !== 'auto'
+  const common = { labels: task.labels, contextLength, numVirtualTokens, truncate, tasks, soft, end, isEndNamed }
   const builderOf = (template: Template, text: string) =>
     new RowBuilder(tokenizer, { template, answer: text, ...common, ...sideOf(config, text) })
   const texts = learned ?? [answer]

@@ -1,6 +1,9 @@
+import type { DataNotice } from '../data/readers/reader.js'
+import { shorten } from '../data/readers/records.js'
 import { compileTemplate } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
+import type { Frame } from './framing.js'
 
 /**
  * Answers that are limited to a set: which tokens may come next. The choices stand in a prefix tree of their tokens; what is chosen
@@ -29,6 +32,24 @@ export function writtenChoices(choices: readonly string[] | undefined, answer: s
   const [column] = columns
   const write = (text: string) => (columns.length === 1 ? render({ [column!]: text }) : text)
   return choices.map(text => ({ text, written: write(text) }))
+}
+
+/**
+ * The choices of a request: those that it names, or the labels of the run that answers it.
+ * @param labels of classes that were learned without an end
+ */
+export function choicesOf(
+  named: readonly string[] | undefined,
+  { answer, template }: Pick<Frame, 'answer' | 'template'>,
+  labels: readonly string[] | undefined,
+  announce: (notice: DataNotice) => void,
+): WrittenChoice[] | undefined {
+  if (named !== undefined || labels === undefined || template === undefined) return writtenChoices(named, answer)
+  announce({
+    code: 'limited-to-labels',
+    message: `answers are the labels that the prompt learned, ${labels.map(shorten).join(', ')}: other choices, or a raw text, are answered otherwise`,
+  })
+  return writtenChoices(labels, answer)
 }
 
 /** Characters of what is asked that decide how a text behind it is cut into tokens. */

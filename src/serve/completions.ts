@@ -3,8 +3,8 @@ import { setImmediate } from 'node:timers/promises'
 import type { AnswerStops } from '../data/texts/answer-end.js'
 import { GradpromptError } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
-import { type WrittenChoice, writtenChoices } from '../generate/choices.js'
-import { type Frame, framed } from '../generate/framing.js'
+import { choicesOf, type WrittenChoice } from '../generate/choices.js'
+import { type Frame, framed, noFrame } from '../generate/framing.js'
 import { renderInput } from '../generate/input.js'
 import type { Generation, GenerationRequest, Generator } from '../generate/request.js'
 import { generationRequest, requestFor, withEnds } from '../generate/settings.js'
@@ -25,6 +25,8 @@ export interface ServedModel {
   readonly frame?: Frame
   /** What ends an answer under its prompt. */
   readonly ends?: AnswerStops
+  /** The only answers under its prompt, where a request names none. */
+  readonly labels?: readonly string[] | undefined
 }
 
 /** What answers requests. */
@@ -219,7 +221,12 @@ async function job(
   const own = settingsOf(body, { prompt: model.prompt, isRun, seed: randomInt(2 ** 31), ...scores })
   const settings = withEnds(own, model.ends)
   const room = { contextLength: backend.contextLength, numVirtualTokens: model.numVirtualTokens }
-  const choices = writtenChoices(body.guided_choice, model.frame?.answer)
+  const notices = notice === undefined ? [] : [notice]
+  // Tokens that were given go on as they are, and stand in no template.
+  const isFramed = prompts.every(({ text }) => text !== '')
+  const choices = choicesOf(body.guided_choice, model.frame ?? noFrame, isFramed ? model.labels : undefined, ({ message }) =>
+    notices.push(message),
+  )
   const asked = { origin: 'the prompt', tokenizer: model.tokenizer ?? backend.tokenizer, room, choices }
   if (choices !== undefined) refuseTooManyChoices(choices, prompts.length)
   const requests: GenerationRequest[] = []
@@ -231,7 +238,15 @@ async function job(
     if (choices !== undefined) await setImmediate()
   }
   const { stream = false, stream_options } = body
-  return { model: model.id, format, requests, samples, stream, includeUsage: stream_options?.include_usage === true, notice }
+  return {
+    model: model.id,
+    format,
+    requests,
+    samples,
+    stream,
+    includeUsage: stream_options?.include_usage === true,
+    notice: notices.join('; ') || undefined,
+  }
 }
 
 /** Characters of choices behind one prompt, which nobody else is served between: some tenths of a second. */

@@ -1,12 +1,11 @@
 import { basename, resolve } from 'node:path'
-import { resolveAnswerEnd } from '../data/texts/answer-end.js'
 import type { PromptFile } from '../store/prompt-file.js'
 import type { Job } from './job.js'
 import { learnedParameters } from './loop.js'
 
 /** What a run has learned so far, as a prompt file keeps it. How it was learned is unknown here. */
-export function learnedPrompt({ config, task, model, prompt, shapes, state }: Job): PromptFile {
-  const answerEnd = resolveAnswerEnd(config, model.tokenizer)
+export function learnedPrompt({ config, task, model, prompt, rows, shapes, state }: Job): PromptFile {
+  const answerEnd = rows.learnedEnd
   return {
     method: withoutPaths(prompt.config),
     model: { name: model.name, hash: model.hash },

@@ -200,7 +200,14 @@ describe('what a search has found', () => {
 test('an adapter stands for a prompt, on the model that it names', async () => {
   const adapter = at('adapter')
   await exportPrompt(run, { to: 'peft', out: adapter, model })
-  const [own] = await generate({ prompt: run, model, inputs: [{ prompt: 'the wine -' }], maxNewTokens: 3, weights: 'fp32' })
+  const [own] = await generate({
+    prompt: run,
+    model,
+    inputs: [{ prompt: 'the wine -' }],
+    maxNewTokens: 3,
+    weights: 'fp32',
+    raw: true,
+  })
   const [same] = await generate({
     prompt: adapter,
     inputs: [{ prompt: 'the wine -' }],

@@ -57,7 +57,8 @@ describe('a PEFT adapter', () => {
     const adapter = join(folder, 'adapter')
     await exportPrompt(run, { to: 'peft', out: adapter, model })
     const inputs = ['the wine -']
-    const [own] = await generate({ model, prompt: run, inputs, ...settings })
+    // An adapter knows of no labels that a run is limited to: raw texts are not.
+    const [own] = await generate({ model, prompt: run, inputs, ...settings, raw: true })
     const [theirs] = await generate({ model, prompt: adapter, inputs, ...settings })
     expect(theirs!.ids).toEqual(own!.ids)
     const printed = await command([
@@ -103,9 +104,24 @@ describe('inputs', () => {
     const begun = { model, prompt: run, template, inputs: ['on the wine', 'the wine'], ...settings, onWarning }
     const [first, second] = idsOf(await generate(begun))
     expect(first).toEqual(second)
-    expect(said).toEqual(['completed-text'])
+    expect(said).toEqual(['limited-to-labels', 'completed-text'])
     const two = generate({ model, prompt: run, template: '{text} {more} -', inputs: ['the wine'], ...settings })
     expect(await problemOf(two)).toMatchObject({ code: 'no-place-for-text', expected: 'a value for each of text, more' })
+  })
+
+  test('under a run of classes answers are its labels, unless a text is raw or other choices are named', async () => {
+    const said: string[] = []
+    const onWarning = ({ code }: { code: string }) => void said.push(code)
+    const texts = ['the wine', 'on the stone', 'of and', 'wine']
+    const asked = { model, prompt: run, inputs: texts, ...settings, onWarning }
+    const answers = await generate(asked)
+    expect(answers.every(({ text }) => ['the', 'of'].includes(text))).toBe(true)
+    expect(answers.map(({ finishReason }) => finishReason)).toEqual(texts.map(() => 'stop'))
+    expect(said).toEqual(['limited-to-labels'])
+    const others = await generate({ ...asked, choices: ['wine'] })
+    expect(others.map(({ text }) => text)).toEqual(texts.map(() => 'wine'))
+    expect((await generate({ ...asked, raw: true })).some(({ text }) => !['the', 'of'].includes(text))).toBe(true)
+    expect(said).toEqual(['limited-to-labels'])
   })
 
   test('columns in the command: by name, as an object, from standard input', async () => {
@@ -195,7 +211,9 @@ describe('a run that is served', () => {
     const texts = [await client.completions.create({ model: 'run', prompt: 'the wine', max_tokens: 4 })]
     texts.push((await client.completions.create(ofColumns)) as never)
     expect(texts.map(({ choices }) => choices[0]!.text)).toEqual([wanted!.text, wanted!.text])
-    expect(notices.map(notice => notice !== undefined)).toEqual([true, false, false, false])
+    // Each notice once: of the last message, and of the labels alone.
+    expect(notices.map(notice => notice !== undefined)).toEqual([true, false, true, false])
+    expect(notices[2]).toContain('"the", "of"')
     const list = (await client.models.list()).data
     expect(list.map(({ id, ...about }) => [id, (about as { weights?: string }).weights])).toEqual([
       [model.name, 'fp32'],

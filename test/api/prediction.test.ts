@@ -97,7 +97,8 @@ describe('free text', () => {
   test('is what generate writes, greedily', async () => {
     const template = '{text} -'
     const answers = await all({ model, prompt: run, data: rows, answerType: 'text', maxNewTokens: 3 })
-    const texts = await generate({ model, prompt: run, inputs: rows.map(({ text }) => ({ text })), maxNewTokens: 3 })
+    const inputs = rows.map(({ text }) => `${text} -`)
+    const texts = await generate({ model, prompt: run, inputs, maxNewTokens: 3, raw: true })
     expect(answers.map(({ prediction }) => prediction)).toEqual(texts.map(({ text }) => text))
     expect(answers.every(({ probability, finishReason }) => probability > 0 && probability <= 1 && finishReason)).toBe(true)
     const plain = await all({ model, data: rows.slice(0, 2), template, answer: ' {label}', maxNewTokens: 2 })

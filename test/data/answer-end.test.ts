@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { storedConfig } from '../../src/config/stored.js'
-import { RowBuilder } from '../../src/data/rows/rows.js'
+import { RowBuilder, type RowOptions } from '../../src/data/rows/rows.js'
 import { answerEndNotices, beginningOf, resolveAnswerEnd, stopsOf } from '../../src/data/texts/answer-end.js'
-import { findLabels } from '../../src/data/texts/labels.js'
+import { findLabels, type LabelSet } from '../../src/data/texts/labels.js'
 import { loadTokenizer, type Tokenizer } from '../../src/formats/tokenizer.js'
 import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
 import { problem } from '../support/problem.js'
@@ -12,6 +12,34 @@ import { fakeEncoder } from './encoder.js'
 const chat = [{ role: 'user', content: '{text}' }] as const
 
 describe('how an answer ends', () => {
+  test('labels that tell themselves apart learn the end where somebody names it; free text, and labels that begin one another, always', () => {
+    const end = { text: '<eos>', ids: [1] }
+    const labelled = (...words: string[]): LabelSet => ({
+      column: 'label',
+      words: new Map(words.map((word, i) => [`${i}`, word])),
+      candidates: words,
+    })
+    const beginning = labelled('good', 'good film')
+    const task = {
+      template: 'Review: {text}\nSentiment:',
+      answer: ' {label}',
+      contextLength: 512,
+      numVirtualTokens: 4,
+      labels: labelled('bad', 'good'),
+    }
+    const film = { text: 'a fine film', label: '1' }
+    const learned = (options: Partial<RowOptions>) => {
+      const made = new RowBuilder(fakeEncoder(), { ...task, end, ...options })
+      expect(made.training(film, 0).ids.at(-1) === 1).toBe(made.learnedEnd !== undefined)
+      return made.learnedEnd
+    }
+    expect(learned({})).toBeUndefined()
+    expect(learned({ isEndNamed: true })).toBe(end)
+    expect(learned({ labels: undefined })).toBe(end)
+    expect(learned({ labels: beginning })).toBe(end)
+    expect(learned({ labels: beginning, end: undefined })).toBeUndefined()
+  })
+
   test('auto: the end of the turn behind messages, the end of the text behind a text, nothing where there is none', () => {
     const encoder = fakeEncoder()
     expect(resolveAnswerEnd({ answerEnd: 'auto', template: '{text}' }, encoder)).toEqual({ text: '<eos>', ids: [1] })

@@ -50,28 +50,29 @@ describe('training rows', () => {
 
   test('the end of an answer is learned behind it, once, in the place of what the tokenizer appends itself', () => {
     const end = { text: '<eos>', ids: [1] }
-    const ended = builder({ end }).training(film, 0)
+    const isEndNamed = true
+    const ended = builder({ end, isEndNamed }).training(film, 0)
     expect(ended.labels.at(-1)).toBe(1)
     expect(ended.segments.map(({ role, text }) => [role, text])).toEqual([
       ['context', 'Review: a fine film\nSentiment:'],
       ['label', ' good'],
       ['end', '<eos>'],
     ])
-    const own = builder({ end }, fakeEncoder({ eos: true })).training(film, 0)
+    const own = builder({ end, isEndNamed }, fakeEncoder({ eos: true })).training(film, 0)
     expect(own.ids.filter(id => id === 1)).toHaveLength(1)
     expect(own.labels.at(-1)).toBe(1)
     const line = { text: '\n', ids: [fakeEncoder().encode('\n')[0]!] }
-    const other = builder({ end: line }, fakeEncoder({ eos: true })).training(film, 0)
+    const other = builder({ end: line, isEndNamed }, fakeEncoder({ eos: true })).training(film, 0)
     expect(other.ids).not.toContain(1)
     expect(other.labels.at(-1)).toBe(line.ids[0])
-    const written = builder({ end, answer: ' {label}<eos>' }).training(film, 0)
+    const written = builder({ end, isEndNamed, answer: ' {label}<eos>' }).training(film, 0)
     expect(written.ids).toEqual(ended.ids)
     expect(builder().training(film, 0).ids).not.toContain(1)
   })
 
   test('a row to show before others has no end', () => {
     const end = { text: '<eos>', ids: [1] }
-    const { ids, kinds } = builder({ end }).example(film, 0)
+    const { ids, kinds } = builder({ end, isEndNamed: true }).example(film, 0)
     const row = builder().training(film, 0)
     expect([ids, kinds.length]).toEqual([row.ids, row.ids.length])
   })

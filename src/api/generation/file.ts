@@ -12,7 +12,7 @@ import { readStandardInput, standardInput } from '../../data/record-stream.js'
 import { GradpromptError, refuseFullDisk } from '../../errors.js'
 import { exists } from '../../files.js'
 import { answerRows } from '../../generate/answer-rows.js'
-import { writtenChoices } from '../../generate/choices.js'
+import { choicesOf } from '../../generate/choices.js'
 import { framed } from '../../generate/framing.js'
 import { askedLines, type InputRow, readAsked } from '../../generate/input.js'
 import { acquireLock, type Lock } from '../../store/lock.js'
@@ -34,7 +34,7 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
   const { engine, model, weights, prompt, settings, render } = opened
   const { active, frame } = prompt
   const hash = createHash('sha256').update(bytes)
-  const choices = writtenChoices(options.choices, frame.answer)
+  const choices = choicesOf(options.choices, frame, prompt.labels, announce)
   const decisive = { model: model.hash, weights, frame, method: active?.config, settings, maxNewTokens, render, choices, version }
   hash.update(JSON.stringify(decisive))
   for (const [name, data] of active?.parameters ?? [])

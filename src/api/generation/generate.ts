@@ -3,7 +3,7 @@ import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { DataNotice } from '../../data/readers/reader.js'
 import type { Template } from '../../data/texts/template.js'
 import { GradpromptError } from '../../errors.js'
-import { writtenChoices } from '../../generate/choices.js'
+import { choicesOf } from '../../generate/choices.js'
 import { type AskedInput, type Frame, framed, noFrame } from '../../generate/framing.js'
 import { type GenerationInput, type RenderOptions, renderInput } from '../../generate/input.js'
 import type { WeightWidth } from '../../generate/programs.js'
@@ -283,7 +283,7 @@ function requestsOf(
 ) {
   const { inputs, maxNewTokens, signal } = options
   const announce = once(options.onWarning)
-  const choices = writtenChoices(options.choices, prompt.frame.answer)
+  const choices = choicesOf(options.choices, prompt.frame, prompt.labels, announce)
   return inputs.map((input, i): GenerationRequest => {
     const origin = `inputs[${i}]`
     const asked = framed(input as AskedInput, prompt.frame, origin, announce)

@@ -49,6 +49,8 @@ export interface NamedPrompt {
   readonly room: Room
   /** What ends an answer under it, beside the model's own end tokens. */
   readonly ends: AnswerStops
+  /** The words of the classes that it learned without an end: nothing else is an answer under it, and nothing would end one. */
+  readonly labels: readonly string[] | undefined
 }
 
 export interface UsedEngine extends AsyncDisposable {
@@ -91,6 +93,7 @@ export async function useEngine(
         names: Object.keys(named),
         frame: frameOf(source),
         ends: stopsOf(answerEndOf(source, model.tokenizer), model.tokenizer),
+        labels: source.file?.answerEnd === undefined ? source.file?.labels && Object.values(source.file.labels) : undefined,
         tokenizer: promptTokenizer(model.tokenizer, softVocabulary(prompt?.config, model.config)),
         room: {
           contextLength: model.config.maxPositionEmbeddings,

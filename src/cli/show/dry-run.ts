@@ -101,7 +101,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     softTokens: numSoftTokens(options),
     rows: { train: task.train.length, dev: task.dev.length, scored: task.scored.length, test: task.test.length, truncated },
     labels: task.labels?.candidates ?? null,
-    answerEnd: end ?? null,
+    answerEnd: builder.learnedEnd ?? null,
     data: { ...data, answerSpace: space },
     warnings: [
       ...referenceNotices(chosenLoss(config.train)),

@@ -1,3 +1,4 @@
+import { GradpromptError } from '../../errors.js'
 import { changedRecord, columnValue, type DataRecord, originOf } from '../readers/records.js'
 import { lastTurns } from '../texts/conversation.js'
 import type { Encoder } from '../texts/encoder.js'
@@ -57,3 +58,10 @@ function beginning(text: string, size: number): string {
   const last = text.charCodeAt(size - 1)
   return text.slice(0, last >= 0xd800 && last < 0xdc00 ? size - 1 : size)
 }
+
+export const rowTooLong = (origin: string, found: string, contextLength: number, hint: string): GradpromptError =>
+  new GradpromptError('row-too-long', `${origin} is longer than the model's context`, {
+    found,
+    expected: `at most ${contextLength}`,
+    hint,
+  })

@@ -1,18 +1,17 @@
-import { GradpromptError } from '../../errors.js'
-import { changedRecord, columnValue, type DataRecord, originOf, setOrigin, shorten } from '../readers/records.js'
+import { changedRecord, type DataRecord, originOf, setOrigin, shorten } from '../readers/records.js'
 import { type AnswerEnd, beginningOf, withEnd } from '../texts/answer-end.js'
 import type { Encoder } from '../texts/encoder.js'
 import { labelWord } from '../texts/labels.js'
 import { isLiked } from '../texts/preferences.js'
 import { type CompiledMessages, compileMessages, plainRecord, valuesOf } from '../texts/rendering.js'
-import { readableText, softEncoder, softTexts } from '../texts/soft-tokens.js'
+import { readableText, refusePredicted, softEncoder, softTexts } from '../texts/soft-tokens.js'
 import { type CompiledTemplate, compileTemplate } from '../texts/template.js'
 import { classWords } from '../texts/verbalizer.js'
 import { commonPrefix, requireBorder } from './border.js'
-import { largestFit, mostCharacters, shorteningOf } from './cut.js'
+import { largestFit, mostCharacters, rowTooLong, shorteningOf } from './cut.js'
 import { contextKinds, type ExampleRow } from './examples.js'
 import { MarkupGuard } from './markup.js'
-import { type RowOptions, type ScoringRow, type Segment, type TrainingRow, taskIndex } from './types.js'
+import { type RowOptions, type ScoringRow, type Segment, type TrainingRow, taskCandidates, taskIndex } from './types.js'
 
 export {
   type RowOptions,
@@ -67,12 +66,7 @@ export class RowBuilder {
       return this.#encode(this.#contextText(plain, 0) + this.#answer.render({ ...plain, ...answers }))
     }
     this.#markup = new MarkupGuard(this.#tokenizer, this.#template, encodePlain, this.#softTexts)
-    const [predicted] = this.#answer.soft
-    if (predicted !== undefined)
-      throw new GradpromptError('invalid-template', 'the answer has a soft token, which nothing can predict', {
-        found: predicted.text,
-        expected: 'text and columns; soft tokens belong in the template',
-      })
+    refusePredicted(this.#answer)
   }
 
   /** The columns that rows need: the template's, then the answer's. */
@@ -87,6 +81,16 @@ export class RowBuilder {
   get overlap(): readonly [string, string] | undefined {
     this.#overlap ??= { words: this.#findOverlap() }
     return this.#overlap.words
+  }
+
+  /**
+   * What is learned behind every answer. Labels of which none begins another are told apart without an end, and from few rows learning one
+   * costs accuracy: they have it only where somebody has named it.
+   */
+  get learnedEnd(): AnswerEnd | undefined {
+    const { end, isEndNamed, labels } = this.#options
+    if (end === undefined || labels === undefined || isEndNamed) return end
+    return this.overlap === undefined ? undefined : end
   }
 
   #findOverlap(): readonly [string, string] | undefined {
@@ -111,7 +115,7 @@ export class RowBuilder {
     const answer = this.#ownAnswer(fitted, index)
     const contextIds = this.#encode(context)
     const text = this.#joint(context, answer, fitted, index)
-    const { end } = this.#options
+    const end = this.learnedEnd
     const { ids, length } = this.#ended(text, end)
     const texts = [text, ...(this.#other ? [this.#joint(context, this.#other.render(fitted, index), fitted, index)] : [])]
     const border = texts.reduce((shortest, one) => Math.min(shortest, commonPrefix(one, contextIds)), contextIds.length)
@@ -153,10 +157,10 @@ export class RowBuilder {
   #scored(record: DataRecord, index: number): ScoringRow {
     const { labels } = this.#options
     const { record: fitted } = this.#fit(record, index)
-    const isEnded = this.#options.end !== undefined && (labels === undefined || this.overlap !== undefined)
+    const end = labels === undefined || this.overlap !== undefined ? this.#options.end : undefined
     const { answers, contextIds, texts, border } = this.#candidates(fitted, index)
     requireBorder(border, texts, originOf(fitted, index), this.#options)
-    const joints = texts.map(text => this.#ended(text, isEnded ? this.#options.end : undefined).ids)
+    const joints = texts.map(text => this.#ended(text, end).ids)
     const word = labels === undefined ? undefined : labelWord(labels, fitted, index)
     const words = labels && classWords(labels).flat()
     return {
@@ -237,16 +241,8 @@ export class RowBuilder {
 
   #among(record: DataRecord, index: number): { readonly among?: readonly number[] } {
     const { tasks, labels } = this.#options
-    const own = tasks?.labels?.[columnValue(record, tasks.column, index)]
-    if (own === undefined || labels === undefined) return {}
-    const among = own.map(word => labels.candidates.indexOf(word))
-    const unknown = among.indexOf(-1)
-    if (unknown >= 0)
-      throw new GradpromptError('invalid-config', 'method.taskLabels has a word that data.labels does not have', {
-        found: shorten(own[unknown]!),
-        expected: `words among ${labels.candidates.map(shorten).join(', ')}`,
-      })
-    return { among }
+    const among = tasks && labels && taskCandidates(record, index, tasks, labels)
+    return among === undefined ? {} : { among }
   }
 
   #contextText(record: DataRecord, index: number): string {
@@ -296,7 +292,7 @@ export class RowBuilder {
   }
 
   get #endLength(): number {
-    return this.#options.end?.ids.length ?? 0
+    return this.learnedEnd?.ids.length ?? 0
   }
 
   /** The record, or one whose longest text is cut so that every candidate fits: training and scoring then see the same text. */
@@ -323,13 +319,23 @@ export class RowBuilder {
 
   #cut(record: DataRecord, index: number, size: string, room: number, most: number): Fitted {
     if (!this.#options.truncate)
-      throw this.#tooLong(record, index, size, 'cut the text with train.truncate (--truncate), or drop the row')
+      throw rowTooLong(
+        originOf(record, index),
+        size,
+        this.#options.contextLength,
+        'cut the text with train.truncate (--truncate), or drop the row',
+      )
     const answered = [...this.#answer.columns, ...(this.#other?.columns ?? [])]
     const columns = this.columns.filter(column => !answered.includes(column))
     const shortening = shorteningOf(record, index, columns, this.#template.conversations)
     const fits = (kept: number) => this.#length(shortening!.to(kept), index) <= room
     if (shortening === undefined || !fits(0))
-      throw this.#tooLong(record, index, size, 'the template and the answer leave no room for the text: shorten them')
+      throw rowTooLong(
+        originOf(record, index),
+        size,
+        this.#options.contextLength,
+        'the template and the answer leave no room for the text: shorten them',
+      )
     return { record: shortening.to(largestFit(Math.min(shortening.size, most), fits)), truncated: true }
   }
 
@@ -338,13 +344,5 @@ export class RowBuilder {
     const context = this.#contextText(record, index)
     const lengths = this.#answers(record, index).map(answer => this.#joint(context, answer, record, index).length)
     return Math.max(...lengths) + this.#endLength
-  }
-
-  #tooLong(record: DataRecord, index: number, size: string, hint: string): GradpromptError {
-    return new GradpromptError('row-too-long', `${originOf(record, index)} is longer than the model's context`, {
-      found: size,
-      expected: `at most ${this.#options.contextLength}`,
-      hint,
-    })
   }
 }

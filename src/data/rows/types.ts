@@ -65,10 +65,12 @@ export interface RowOptions {
   /** Cut the text of rows that are too long. */
   readonly truncate?: boolean
   /**
-   * How answers end. It is learned with every answer, and scored with free text; with labels where one's tokens begin another's, and then
-   * with all of them: what is compared is the probability of the whole answer.
+   * How answers end. It is learned and scored with free text; with labels where one's tokens begin another's, and then with all of them:
+   * what is compared is the probability of the whole answer.
    */
   readonly end?: AnswerEnd | undefined
+  /** Somebody has named the end: it is learned with labels that need none, too. */
+  readonly isEndNamed?: boolean
   /** The soft tokens of the template; without them the words that these start from stand in their places. */
   readonly soft?: SoftVocabulary | undefined
   /** Several tasks. */
@@ -97,5 +99,26 @@ export function taskIndex(record: DataRecord, index: number, tasks: RowTasks): n
     found: `${tasks.column}: ${shorten(name)}`,
     expected: `one of ${tasks.names.map(shorten).join(', ')} (method.tasks)`,
     ...(hint !== undefined && { hint }),
+  })
+}
+
+/**
+ * The places, among all labels, of those that a row's task has.
+ * @returns undefined where the task has them all
+ * @throws GradpromptError `invalid-config` for a word that is no label
+ */
+export function taskCandidates(
+  record: DataRecord,
+  index: number,
+  tasks: RowTasks,
+  { candidates }: LabelSet,
+): number[] | undefined {
+  const words = tasks.labels?.[columnValue(record, tasks.column, index)]
+  const places = words?.map(word => candidates.indexOf(word))
+  const unknown = places?.indexOf(-1) ?? -1
+  if (unknown < 0) return places
+  throw new GradpromptError('invalid-config', 'method.taskLabels has a word that data.labels does not have', {
+    found: shorten(words![unknown]!),
+    expected: `words among ${candidates.map(shorten).join(', ')}`,
   })
 }

@@ -1,6 +1,6 @@
 import { GradpromptError } from '../../errors.js'
 import type { Encoder } from './encoder.js'
-import { compileTemplate, type Template } from './template.js'
+import { type CompiledTemplate, compileTemplate, type Template } from './template.js'
 
 /**
  * Soft tokens: learned rows that stand among a template's words, wherever a placeholder says (P-tuning, Liu et al. 2021, arXiv
@@ -176,4 +176,13 @@ export function plainRow<Row extends { readonly ids: readonly number[]; readonly
     return plain < 0 ? [] : [{ id: plain, label: row.labels[i]! }]
   })
   return { ...row, ids: tokens.map(({ id }) => id), labels: tokens.map(({ label }) => label) }
+}
+
+/** @throws GradpromptError `invalid-template` for an answer with a soft token: nothing can predict one */
+export function refusePredicted({ soft: [predicted] }: CompiledTemplate): void {
+  if (predicted === undefined) return
+  throw new GradpromptError('invalid-template', 'the answer has a soft token, which nothing can predict', {
+    found: predicted.text,
+    expected: 'text and columns; soft tokens belong in the template',
+  })
 }
