@@ -1,0 +1,88 @@
+import { deviceNames } from '../../program/devices.js'
+import type { CommandOption } from '../terminal/command.js'
+
+/** Options that several commands have. */
+
+export const json: CommandOption = {
+  name: 'json',
+  description: 'one JSON object a line on standard output; text for people on standard error',
+}
+export const force: CommandOption = { name: 'force', description: 'use a prompt of another model, if the width is the same' }
+export const quiet: CommandOption = { name: 'quiet', description: 'no progress, results only' }
+
+const devices = `${deviceNames.slice(0, -1).join(', ')} or ${deviceNames.at(-1)}`
+
+export const family: CommandOption = {
+  name: 'family',
+  value: 'path',
+  repeats: true,
+  description: 'the module of a model family of your own; may be given several times',
+}
+
+export const modelName = 'a folder, a .gguf file, or a model of the Hugging Face Hub: owner/name[@revision][:file.gguf]'
+
+const keepWeights =
+  'fp32; compact, in 16 bits or blocks of 8 with the same values; or auto, the default: fp32 where that takes half of the memory at most'
+
+export const machine: readonly CommandOption[] = [
+  family,
+  { name: 'device', value: 'name', description: devices },
+  { name: 'threads', value: 'n', type: 'integer', description: 'CPU threads; by default one a core' },
+  { name: 'memory', value: 'GB', type: 'number', description: 'memory budget; by default what the machine has free' },
+  { name: 'keep-weights', value: 'form', description: keepWeights },
+]
+
+export const config: readonly CommandOption[] = [
+  { name: 'config', value: 'file', description: 'a YAML or JSON file with options; flags win over it' },
+  { name: 'model', value: 'name', config: 'model', description: modelName },
+  { name: 'family', value: 'path', config: 'families', description: 'the module of a model family of your own' },
+  { name: 'train', value: 'file', config: 'data.train', description: 'training rows: .tsv .csv .jsonl .json .parquet' },
+  { name: 'dev', value: 'file', config: 'data.dev', description: 'rows that choose the best checkpoint' },
+  { name: 'test', value: 'file', config: 'data.test', description: 'rows that are scored once, at the end' },
+  { name: 'template', value: 'text', config: 'template', description: 'the text before the answer, with {column} placeholders' },
+  { name: 'answer', value: 'text', config: 'answer', description: 'the text that is learned, with {column} placeholders' },
+  {
+    name: 'answer-end',
+    value: 'text',
+    config: 'answerEnd',
+    description: "what ends an answer: a text such as '###', auto (the default: the model's own end), or none",
+  },
+  {
+    name: 'method',
+    value: 'name',
+    config: 'method.type',
+    description: 'what is learned: see gradprompt methods; or the path of a module',
+  },
+  { name: 'steps', value: 'n', config: 'train.steps', description: 'optimiser steps' },
+  { name: 'epochs', value: 'n', config: 'train.epochs', description: 'passes over the training rows, instead of steps' },
+  { name: 'batch-size', value: 'n', config: 'train.batchSize', description: 'rows of a batch' },
+  { name: 'learning-rate', value: 'x', config: 'train.learningRate', description: "the schedule's highest learning rate" },
+  { name: 'truncate', config: 'train.truncate', description: 'cut the text of rows that are longer than the context' },
+  { name: 'seed', value: 'n', config: 'seed', description: 'decides every random choice' },
+  { name: 'device', value: 'name', config: 'device', description: `${devices}; see gradprompt doctor` },
+  { name: 'threads', value: 'n', config: 'threads', description: 'CPU threads; by default one a core' },
+  { name: 'memory', value: 'GB', config: 'memory', description: 'memory budget; by default what the machine has free' },
+  { name: 'keep-weights', value: 'form', config: 'keepWeights', description: keepWeights },
+  { name: 'out', value: 'folder', config: 'out', description: 'the run folder; by default a new name under runs/' },
+]
+
+/** Of `tune`, what a search has as well; the rest is its own. */
+export const searchConfig: readonly CommandOption[] = [
+  ...config.filter(({ config: path = '' }) => !/^(?:template|answer|method|train)(?:\.|$)/.test(path)),
+  { name: 'template', value: 'text', config: 'template', description: 'the text before the answer, with {prompt} and {column}s' },
+  { name: 'answer', value: 'text', config: 'answer', description: 'the text that the prompt is to bring about' },
+  { name: 'method', value: 'name', config: 'search.type', description: 'how it is searched; or the path of a module' },
+  { name: 'prompt', value: 'text', config: 'search.prompt', description: 'where the search begins' },
+  { name: 'steps', value: 'n', config: 'search.steps', description: 'optimisation steps' },
+  { name: 'questions', value: 'n', config: 'search.questions', description: 'training rows that prompts are scored on' },
+  { name: 'batch-size', value: 'n', config: 'search.batchSize', description: 'of these, how many each step takes' },
+]
+
+export const noPromptLookup: CommandOption = {
+  name: 'no-prompt-lookup',
+  description: 'one token a step, without guesses at those that follow: slower, and the same but for rounding',
+}
+
+export const weightsDescription =
+  'of the products that write: auto, the default, is exact (fp32) wherever that fits comfortably; stored (8 bits or less) is faster, ' +
+  'and a third of short greedy answers come out otherwise'
