@@ -85,7 +85,7 @@ A server: \`python client.py --base MODEL --url http://localhost:8000 --api vllm
     notes: [
       `\`prompt.f32\` (raw, little-endian), \`prompt.npy\` and \`prompt_embeds.safetensors\` hold the same matrix, [${prompt.numVirtualTokens}, ${prompt.hiddenSize}], float32, as \`inputs_embeds\` takes it.`,
       `The rows stand ${prompt.position === 'before-bos' ? 'before everything, BOS included' : 'behind the first token of the text'}.`,
-      '`python self_test.py --base MODEL_FOLDER` computes what `self-test.json` expects.',
+      '`python self_test.py --base MODEL` computes what `self-test.json` expects.',
     ],
   })
 }

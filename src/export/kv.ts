@@ -125,7 +125,7 @@ print(tokenizer.decode(answer))
             '`peft/` is the same as a PREFIX_TUNING adapter: `PeftModel.from_pretrained(model, "peft")`. `generate` of PEFT 0.21 loses any prefix under transformers 5.24; its forward pass does not.',
           ]
         : ['The first of them are those of the token that every text begins with: leave it out of the text, as above.']),
-      '`python self_test.py --base MODEL_FOLDER` computes what `self-test.json` expects.',
+      '`python self_test.py --base MODEL` computes what `self-test.json` expects.',
     ],
   })
 }

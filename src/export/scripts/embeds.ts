@@ -1,3 +1,5 @@
+import { openBase, pythonSelfTest } from './python.js'
+
 /** Python scripts that go with rows of embeddings. They need torch, numpy and transformers. */
 
 /** @param behind tokens of the text that stand before the rows */
@@ -5,9 +7,9 @@ export const clientScript = (
   behind: number,
 ): string => `"""Asks a server that takes embeddings in place of tokens, with the prompt of this folder before the text.
 
-    python client.py --base MODEL_FOLDER --url http://localhost:8000 --api vllm "Review: a delight\\\\nSentiment:"
+    python client.py --base MODEL --url http://localhost:8000 --api vllm "Review: a delight\\\\nSentiment:"
 
-MODEL_FOLDER is the base model in the Hugging Face layout, for its tokenizer and its embedding table. vLLM is started with
+MODEL is the base model, a folder in the Hugging Face layout or a .gguf file, for its tokenizer and its embedding table. vLLM is started with
 --enable-prompt-embeds, SGLang with --disable-radix-cache. --print shows the request's body and sends nothing.
 """
 import argparse
@@ -33,8 +35,9 @@ arguments = parser.parse_args()
 
 here = os.path.dirname(os.path.abspath(__file__))
 rows = torch.from_numpy(numpy.load(os.path.join(here, "prompt.npy")))
-tokenizer = AutoTokenizer.from_pretrained(arguments.base)
-table = AutoModelForCausalLM.from_pretrained(arguments.base, dtype=torch.float32).get_input_embeddings()
+${openBase}
+tokenizer = AutoTokenizer.from_pretrained(**base)
+table = AutoModelForCausalLM.from_pretrained(**base, dtype=torch.float32).get_input_embeddings()
 with torch.no_grad():
     text = table(tokenizer(arguments.text, return_tensors="pt")["input_ids"])[0]
 inputs = torch.cat([text[:${behind}], rows, text[${behind}:]])
@@ -55,49 +58,20 @@ else:
     print(answer["choices"][0]["text"] if arguments.api == "vllm" else answer["text"])
 `
 
-export const embedsSelfTest = `"""Computes with transformers' generate(inputs_embeds) what self-test.json expects behind the rows of this folder.
-
-    python self_test.py --base MODEL_FOLDER [--tolerance 1e-3]
-
-Prints a JSON line for each case, and exits with 1 when one differs. Greedy tokens count where the margin between the two
-largest logits is above the tolerance.
-"""
-import argparse
-import json
-import os
-import sys
-
-import numpy
-import torch
+export const embedsSelfTest = pythonSelfTest({
+  what: 'with its generate(inputs_embeds) what self-test.json expects behind the rows of this folder',
+  imports: `import numpy
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM
-
-parser = argparse.ArgumentParser()
-parser.add_argument("--base", required=True)
-parser.add_argument("--tolerance", type=float, default=1e-3, help="largest allowed difference of a logit")
-arguments = parser.parse_args()
-
-here = os.path.dirname(os.path.abspath(__file__))
-with open(os.path.join(here, "self-test.json")) as file:
-    cases = json.load(file)["cases"]
-rows = numpy.load(os.path.join(here, "prompt.npy"))
+from transformers import AutoModelForCausalLM`,
+  read: `rows = numpy.load(os.path.join(here, "prompt.npy"))
 with safe_open(os.path.join(here, "prompt_embeds.safetensors"), "pt") as file:
     stored, position = file.get_tensor("prompt"), file.metadata()["position"]
 raw = numpy.fromfile(os.path.join(here, "prompt.f32"), dtype="<f4").reshape(rows.shape)
-passed = bool(cases) and numpy.array_equal(rows, raw) and numpy.array_equal(rows, stored.numpy())
-behind = 0 if position == "before-bos" else 1
-model = AutoModelForCausalLM.from_pretrained(arguments.base, dtype=torch.float32).eval()
-model.generation_config.eos_token_id = None
-for case in cases:
-    with torch.no_grad():
-        text = model.get_input_embeddings()(torch.tensor(case["ids"]))
-        inputs = torch.cat([text[:behind], torch.from_numpy(rows), text[behind:]]).unsqueeze(0)
-        logits = model(inputs_embeds=inputs).logits[0, -1]
-        greedy = model.generate(inputs_embeds=inputs, attention_mask=torch.ones(inputs.shape[:2], dtype=torch.long), max_new_tokens=len(case["greedy"]), do_sample=False, pad_token_id=0)[0].tolist()
-    difference = max(abs(float(logits[entry["id"]]) - entry["logit"]) for entry in case["top"])
-    same = greedy == case["greedy"]
-    ok = difference <= arguments.tolerance and (same or case["margin"] <= arguments.tolerance)
-    passed = passed and ok
-    print(json.dumps(dict(ok=ok, same=same, logits=round(difference, 7), greedy=greedy)))
-sys.exit(0 if passed else 1)
-`
+passed = passed and numpy.array_equal(rows, raw) and numpy.array_equal(rows, stored.numpy())
+behind = 0 if position == "before-bos" else 1`,
+  compute: `with torch.no_grad():
+    text = model.get_input_embeddings()(torch.tensor(case["ids"]))
+    inputs = torch.cat([text[:behind], torch.from_numpy(rows), text[behind:]]).unsqueeze(0)
+    first = model(inputs_embeds=inputs).logits[0, -1]
+    greedy = model.generate(inputs_embeds=inputs, attention_mask=torch.ones(inputs.shape[:2], dtype=torch.long), max_new_tokens=len(case["greedy"]), do_sample=False, pad_token_id=0)[0].tolist()`,
+})
