@@ -4,7 +4,7 @@ import { inMemory, type Rows } from './memory-rows.js'
 import { completed, type DataFile, readRecords } from './read.js'
 import { csvReader } from './readers/csv.js'
 import { readerFor } from './readers/index.js'
-import { isPacked } from './readers/input.js'
+import { isPacked, unreadable } from './readers/input.js'
 import { jsonLinesReader, jsonReader, linesTable } from './readers/json.js'
 import type { DataNotice, DataReader, Table } from './readers/reader.js'
 import type { DataRecord } from './readers/records.js'
@@ -187,12 +187,7 @@ async function headOf(stream: AsyncIterable<Buffer>, name: string): Promise<{ he
     try {
       return await iterator.next()
     } catch (cause) {
-      throw new GradpromptError('file-not-found', `cannot read the data file ${name}`, {
-        found: cause instanceof Error ? cause.message : String(cause),
-        expected: 'a file',
-        hint: 'paths are relative to the working directory',
-        cause,
-      })
+      throw unreadable(name, cause)
     }
   }
   const chunks: Buffer[] = []

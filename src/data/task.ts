@@ -6,6 +6,7 @@ import { findOverlaps, labelNotices, overlapNotices, preferenceNotices, rowKeys,
 import { localData } from './hub-data.js'
 import { inMemory, type MemoryRows } from './memory-rows.js'
 import { readRecords } from './read.js'
+import { unreadable } from './readers/input.js'
 import type { DataNotice } from './readers/reader.js'
 import type { DataRecord } from './readers/records.js'
 import { drawExamples, type ExampleRow } from './rows/examples.js'
@@ -226,12 +227,7 @@ async function hashOfData(path: string): Promise<string> {
   try {
     return await hashFile(path)
   } catch (cause) {
-    throw new GradpromptError('file-not-found', `cannot read the data file ${path}`, {
-      found: cause instanceof Error ? cause.message : String(cause),
-      expected: 'a file',
-      hint: 'paths are relative to the working directory',
-      cause,
-    })
+    throw unreadable(path, cause)
   }
 }
 

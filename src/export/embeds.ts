@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { writeSafetensors } from '../formats/safetensors-writer.js'
 import { isStatic, staticRows } from '../prompts/static.js'
 import { pretrained } from './peft-card.js'
-import { readme } from './readme.js'
+import { exampleText, readme } from './readme.js'
 import { clientScript, embedsSelfTest } from './scripts/embeds.js'
 import { writeSelfTest } from './self-test.js'
 import type { ExportContext, ExportTarget } from './target.js'
@@ -71,7 +71,7 @@ base = ${JSON.stringify(base)}   # where it is on your machine, or its id on the
 tokenizer = AutoTokenizer.from_pretrained(base${file})
 model = AutoModelForCausalLM.from_pretrained(base${file}, dtype=torch.float32)
 rows = torch.from_numpy(numpy.load("prompt.npy"))
-embedded = model.get_input_embeddings()(tokenizer("YOUR TEXT", return_tensors="pt")["input_ids"])[0]
+embedded = model.get_input_embeddings()(tokenizer(${exampleText(prompt)}, return_tensors="pt")["input_ids"])[0]   # the columns filled in
 inputs = torch.cat(${place}).unsqueeze(0)
 output = model.generate(inputs_embeds=inputs, attention_mask=torch.ones(inputs.shape[:2]), max_new_tokens=16, do_sample=False)
 print(tokenizer.decode(output[0]))

@@ -6,7 +6,7 @@ import { isStatic, staticPrefix, staticRows } from '../prompts/static.js'
 import { writePeft } from './peft.js'
 import { type Keys, keysAdapter, storedKeys } from './peft-adapter.js'
 import { pretrained } from './peft-card.js'
-import { readme } from './readme.js'
+import { exampleText, readme } from './readme.js'
 import { kvSelfTest } from './scripts/kv.js'
 import { writeSelfTest } from './self-test.js'
 import type { ExportContext, ExportTarget } from './target.js'
@@ -108,7 +108,7 @@ model = AutoModelForCausalLM.from_pretrained(base${file}, dtype=torch.float32)
 past, cache = load_file("past_key_values.safetensors"), DynamicCache(config=model.config)
 for layer in range(len(past) // 2):
     cache.update(past[f"key.{layer}"], past[f"value.{layer}"], layer)
-ids = tokenizer("YOUR TEXT", return_tensors="pt")["input_ids"]${first === undefined ? '' : '[:, 1:]'}
+ids = tokenizer(${exampleText(context.prompt)}, return_tensors="pt")["input_ids"]${first === undefined ? '' : '[:, 1:]'}   # the columns filled in
 step, answer = ids, []
 for _ in range(16):
     answer.append(int(model(input_ids=step, past_key_values=cache).logits[0, -1].argmax()))

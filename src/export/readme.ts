@@ -1,3 +1,4 @@
+import type { PromptFile } from '../store/prompt-file.js'
 import { type Ending, endingOf } from './ending.js'
 import type { ExportContext } from './target.js'
 
@@ -52,3 +53,7 @@ function endOf(ends: readonly string[], hasLabels: boolean, ending: Ending | und
     ? `the answer is the label's own tokens: read no further than the longest label (${stop}, and was not taught to).`
     : `${stop}; otherwise at the end of the line, or after as many tokens as the longest answer has.`
 }
+
+/** A text as the prompt was learned with, as Python and JavaScript write it: its template, where that is a text. */
+export const exampleText = ({ template }: Pick<PromptFile, 'template'>): string =>
+  JSON.stringify(typeof template === 'string' ? template : 'YOUR TEXT, by the chat template')

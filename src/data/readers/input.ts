@@ -110,12 +110,7 @@ export async function sizeOf(path: string): Promise<number> {
     const found = await stat(path)
     if (found.isFile()) return found.size
   } catch (cause) {
-    throw new GradpromptError('file-not-found', `cannot read the data file ${path}`, {
-      found: cause instanceof Error ? cause.message : String(cause),
-      expected: 'a file',
-      hint: 'paths are relative to the working directory',
-      cause,
-    })
+    throw unreadable(path, cause)
   }
   throw new GradpromptError('file-not-found', `the data file ${path} is not a file`, { expected: 'a file' })
 }
@@ -135,4 +130,13 @@ const tooLarge = (name: string, found: string) =>
     found,
     expected: `at most ${largestText} bytes`,
     hint: 'split the file, or store it as .parquet',
+  })
+
+/** What could not be read of data, under its name. */
+export const unreadable = (name: string, cause: unknown): GradpromptError =>
+  new GradpromptError('file-not-found', `cannot read the data file ${name}`, {
+    found: cause instanceof Error ? cause.message : String(cause),
+    expected: 'a file',
+    hint: 'paths are relative to the working directory',
+    cause,
   })

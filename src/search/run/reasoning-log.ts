@@ -1,7 +1,8 @@
-import { appendFileSync, existsSync, readFileSync } from 'node:fs'
+import { appendFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { GradpromptError, readError, writing } from '../../errors.js'
+import { GradpromptError, writing } from '../../errors.js'
 import { replaceText } from '../../store/atomic.js'
+import { wholeLines } from '../../store/whole-lines.js'
 import type { ReasoningEntry } from '../score/reasoning.js'
 
 /**
@@ -25,7 +26,7 @@ export class ReasoningLog {
    */
   static async open(folder: string, count: number): Promise<ReasoningLog> {
     const path = join(folder, 'reasoning.jsonl')
-    const lines = linesOf(path).slice(0, count)
+    const lines = wholeLines(path).slice(0, count)
     const entries = lines.flatMap(line => entryOf(line) ?? [])
     if (entries.length < count)
       throw new GradpromptError('run-corrupt', `${path} does not hold what the checkpoint counts`, {
@@ -40,16 +41,6 @@ export class ReasoningLog {
   /** @param text the reasoning as people read it */
   append(entry: ReasoningEntry, text: string): void {
     writing(this.#path, () => appendFileSync(this.#path, `${JSON.stringify({ ...entry, text })}\n`))
-  }
-}
-
-/** Whole lines: what a kill has torn is none. */
-function linesOf(path: string): string[] {
-  if (!existsSync(path)) return []
-  try {
-    return readFileSync(path, 'utf8').split('\n').slice(0, -1)
-  } catch (error) {
-    throw readError(error, path)
   }
 }
 

@@ -1,7 +1,8 @@
-import { appendFileSync, existsSync, readFileSync } from 'node:fs'
+import { appendFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { readError, writing } from '../../errors.js'
+import { writing } from '../../errors.js'
 import { replaceText } from '../../store/atomic.js'
+import { wholeLines } from '../../store/whole-lines.js'
 import type { WrittenEntry } from './engine-writer.js'
 
 /** `written.jsonl` in a run's folder: what the critic was asked and what it wrote, an answer a line. It is there to be read by people. */
@@ -18,22 +19,13 @@ export class WrittenLog {
    */
   static async open(folder: string, steps: number): Promise<WrittenLog> {
     const path = join(folder, 'written.jsonl')
-    const kept = linesOf(path).filter(line => stepOf(line) <= steps)
+    const kept = wholeLines(path).filter(line => stepOf(line) <= steps)
     await replaceText(path, kept.map(line => `${line}\n`).join(''))
     return new WrittenLog(path)
   }
 
   append(entry: WrittenEntry): void {
     writing(this.#path, () => appendFileSync(this.#path, `${JSON.stringify(entry)}\n`))
-  }
-}
-
-function linesOf(path: string): string[] {
-  if (!existsSync(path)) return []
-  try {
-    return readFileSync(path, 'utf8').split('\n').slice(0, -1)
-  } catch (error) {
-    throw readError(error, path)
   }
 }
 

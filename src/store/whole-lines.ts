@@ -1,0 +1,15 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { readError } from '../errors.js'
+
+/**
+ * The whole lines of a file that grows by lines; none where there is no file. What a kill has torn is no line.
+ * @throws GradpromptError `run-corrupt`
+ */
+export function wholeLines(path: string): string[] {
+  if (!existsSync(path)) return []
+  try {
+    return readFileSync(path, 'utf8').split('\n').slice(0, -1)
+  } catch (error) {
+    throw readError(error, path)
+  }
+}
