@@ -1,4 +1,5 @@
 import type { Attributes, LoweredCompact, LoweredSize } from '../../kernels/kernel.js'
+import { elementCount } from '../numbers.js'
 import type { ExternalTensor } from './lower.js'
 import { DATA_TYPE, type OnnxType } from './onnx.js'
 
@@ -33,11 +34,11 @@ interface Writer {
 
 /** Rows that are unpacked at a time. */
 const rowsAtOnce = (shape: readonly number[]): number =>
-  Math.max(1, Math.floor(UNPACKED_BYTES / (4 * shape.slice(1).reduce((a, b) => a * b, 1))))
+  Math.max(1, Math.floor(UNPACKED_BYTES / (4 * elementCount(shape.slice(1)))))
 
 /** Bytes of float32 that a run of a weight's rows comes to, at most. */
 export const unpackedBytes = (shape: readonly number[]): number =>
-  4 * Math.min(shape[0]!, rowsAtOnce(shape)) * shape.slice(1).reduce((a, b) => a * b, 1)
+  4 * Math.min(shape[0]!, rowsAtOnce(shape)) * elementCount(shape.slice(1))
 
 export class CompactWeight implements LoweredCompact {
   readonly #name: string
@@ -93,7 +94,7 @@ export class CompactWeight implements LoweredCompact {
   /** Weights of a block. */
   get #width(): number {
     const { shape, scales } = this.#weight
-    return shape.reduce((a, b) => a * b, 1) / (scales!.byteLength / 4)
+    return elementCount(shape) / (scales!.byteLength / 4)
   }
 
   /** A run of the weight's rows in one of its tensors, in the shape that is wanted of it. */

@@ -7,8 +7,8 @@ import { crc32 } from 'node:zlib'
 
 /**
  * Seals: what a file of the cache says of its own bytes, so that one which a disk, a crash or another program has changed is never
- * computed with. A seal stands at the end of its file, so that both appear in one rename, and counts in the name by which the file is found
-(its own and its folder's), so that a whole file in another's place is as wrong as a damaged one. There are three forms:
+ * computed with. A seal stands at the end of its file, so that both appear in one rename, and counts in the name by which the file
+ * is found (its own and its folder's), so that a whole file in another's place is as wrong as a damaged one. There are three forms:
  *
  * - *weights* (`.bin`): a CRC-32 of every 4 MiB, which tells where the damage is. They are large, so that they are read in full once a
  *   boot, and again when size, time of change or inode differ from what was read then (a stamp beside the file remembers them).
