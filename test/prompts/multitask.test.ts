@@ -141,7 +141,7 @@ test('generation is under the prompt of a task, and of each row its own', async 
     const active = activePrompt(prompt, model)
     const inputs = ['the wine -', 'on stone -']
     const answers = async (promptTask?: string) =>
-      (await generate({ model, prompt, promptTask, inputs, maxNewTokens: 3, weights: 'fp32' })).map(({ ids }) => ids)
+      (await generate({ model, prompt, promptTask, inputs, raw: true, maxNewTokens: 3, weights: 'fp32' })).map(({ ids }) => ids)
     const plain = async (parameters: ReadonlyMap<string, Float32Array>) => {
       const own = { ...active, parameters }
       const results: number[][] = []
