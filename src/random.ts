@@ -33,6 +33,8 @@ export const streams = {
   selection: 0x5e1ec,
   /** What a search's step draws. */
   search: 0x5ea7c4,
+  /** Which questions a critic sees the mistakes of. */
+  feedback: 0xfeedb,
   /** What a critic writes. */
   writing: 0x3217e,
 } as const

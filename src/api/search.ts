@@ -47,6 +47,8 @@ interface SearchDetails extends RunDetails {
   readonly draft?: KnownModel
   /** The model that writes prompts, where it is another. */
   readonly optimizer?: KnownModel
+  /** The model that compares answers, where it is another. */
+  readonly judge?: KnownModel
 }
 
 /**
@@ -103,17 +105,19 @@ const searching: Learning<SearchConfig, SearchTask, SearchJob, SearchEvent, Sear
   secondsOf: ({ progress }) => progress?.seconds ?? 0,
   // `runs/gcg-sst2`
   name: ({ data, search }) => `${search.type}-${nameOfData(data.train)}`,
-  detailsOf(config, { task, model, space, draft, optimizer }): SearchDetails {
+  detailsOf(config, { task, model, space, draft, optimizer, judge }): SearchDetails {
     const known = ({ name, hash }: LanguageModel) => ({ name, hash })
     return {
       ...runDetails(config.model, model, task.sources, searchSources(config), space.end),
       ...(draft && { draft: known(draft.model) }),
       ...(optimizer && { optimizer: known(optimizer) }),
+      ...(judge && { judge: known(judge) }),
     }
   },
-  checkDetails(details: Partial<SearchDetails> | undefined, { draft, optimizer }) {
+  checkDetails(details: Partial<SearchDetails> | undefined, { draft, optimizer, judge }) {
     if (draft !== undefined) refuseOtherModel(details?.draft, draft.model)
     if (optimizer !== undefined) refuseOtherModel(details?.optimizer, optimizer)
+    if (judge !== undefined) refuseOtherModel(details?.judge, judge)
   },
   async run(job, session) {
     return { result: await runSearch(job, session) }

@@ -86,6 +86,8 @@ const common = {
       generatedTokens: limit.optional().describe('tokens that the model writes'),
       computedTokens: limit.optional().describe('token rows that go through the model; a gradient counts three times'),
       seconds: limit.optional().describe('of searching'),
+      calls: count.optional().describe('requests to endpoints, of all roles; never passed'),
+      cost: limit.optional().describe('of endpoints, in the currency of their price; never passed'),
     })
     .prefault({})
     .describe('where the search ends, whatever the steps'),
@@ -194,7 +196,12 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
       },
     )
   const { search } = config
-  const { steps, defaults = {}, writes = false } = searchMethods.get(search.type)
+  const { steps, defaults = {}, writes: isWriting = false, judges = false, drawsRows = false } = searchMethods.get(search.type)
+  const writes = isWriting || judges
+  if (drawsRows && search.batchSize !== undefined)
+    throw invalidConfig(source, `search.batchSize has no effect: ${search.type} draws parts of the questions of its own`, {
+      hint: 'leave it out; search.questions and search.feedback say how many there are',
+    })
   const own: SearchDefaults = typeof defaults === 'function' ? defaults(search) : defaults
   const { extractor } = search
   const resolved = {

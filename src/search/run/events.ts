@@ -2,7 +2,8 @@ import type { PairedComparison } from '../../evaluate/comparison.js'
 import type { Evaluation, Metrics } from '../../evaluate/score.js'
 import type { Verdict } from '../../evaluate/verdict.js'
 import type { CheckpointEvent, WarningEvent } from '../../store/events.js'
-import type { BudgetLimits } from '../score/budget.js'
+import type { Forecast } from '../moves/method.js'
+import type { BudgetLimits, RoleSpending } from '../score/budget.js'
 
 /** A candidate of a step: what would change, what the gradient says of it, and what it comes to. */
 export interface SwapReport {
@@ -38,6 +39,8 @@ export interface SearchLoadedEvent {
   readonly steps: number
   /** What may end the search before its last step. */
   readonly budget: BudgetLimits
+  /** What the search asks for at most, where its method says. */
+  readonly forecast?: Forecast
   /** Tokens that are searched, and the size of the vocabulary that they are chosen from. */
   readonly freeTokens: number
   readonly vocabulary: number
@@ -75,6 +78,7 @@ export interface SearchStepEvent {
   readonly drifted: number
   readonly generatedTokens: number
   readonly computedTokens: number
+  readonly roles?: Readonly<Record<string, RoleSpending>>
   readonly figures?: Readonly<Record<string, number>>
   readonly seconds: number
 }
@@ -113,6 +117,8 @@ export interface SearchResult extends JudgedPrompt {
   readonly drifted: number
   readonly generatedTokens: number
   readonly computedTokens: number
+  /** Calls and tokens of each role; of endpoints with their cost. */
+  readonly roles?: Readonly<Record<string, RoleSpending>>
   /** Of work, over all the times the search was resumed. */
   readonly seconds: number
   /** The most memory that the process has held so far, in bytes. */
