@@ -31,8 +31,8 @@ afterAll(async () => {
 beforeEach(() => ({ folder, remove } = temporaryFolder()))
 afterEach(() => remove())
 
-const configOf = (search: Record<string, unknown>, out = 'run') => ({
-  ...toySearch(folder, {
+const configOf = (search: Record<string, unknown>, out = 'run') => {
+  const { threads: _, ...config } = toySearch(folder, {
     data: {
       train: join(folder, 'toy.tsv'),
       split: { dev: 2 },
@@ -40,13 +40,11 @@ const configOf = (search: Record<string, unknown>, out = 'run') => ({
       columns: ['text', 'label'],
       labels: { 0: 'the', 1: 'of' },
     },
-    template: '{prompt}{text} -',
-    prompt: 'the ',
     out: join(folder, out),
-    search: { prompt: 'say ', vocabulary: 'any', questions: 6, steps: 2, rerank: 1, ...search },
-  }),
-  model,
-})
+    search: { vocabulary: 'any', questions: 6, steps: 2, rerank: 1, ...search },
+  })
+  return { ...config, model }
+}
 const timeless = ({ seconds: _, folder: __, peakMemory: ___, ...result }: SearchResult) => result
 const poolIn = (name: string) => JSON.parse(readFileSync(join(folder, name, 'candidates.json'), 'utf8')) as { losses: object }[]
 

@@ -93,7 +93,7 @@ export function writtenWorld({
     options: Options,
     count = steps,
   ) {
-    let state = await method.start(options, contextAt(0))
+    let state: State = await method.start(options, contextAt(0))
     const outcomes = []
     for (let step = 0; step < count; step++) {
       const outcome = await method.step(state, options, contextAt(step))
