@@ -14,6 +14,7 @@ import type { SearchActivity, SearchEvent, SearchResult } from '../search/run/ev
 import { disposeJob, prepareSearch, type SearchJob } from '../search/run/job.js'
 import { progressOf } from '../search/run/loop.js'
 import { runSearch } from '../search/run/run-search.js'
+import { settled } from '../search/run/settle.js'
 import { withExamples } from '../search/run/shots.js'
 import { readSearchTask, type SearchTask } from '../search/run/task.js'
 import { type KnownModel, nameOfData, type RunDetails, refuseOtherModel, runDetails } from '../store/run-details.js'
@@ -101,6 +102,7 @@ const searching: Learning<SearchConfig, SearchTask, SearchJob, SearchEvent, Sear
   readTask: async (config, rows) => withNotices(await readSearchTask(config, rows)),
   prepare: (config, task, model, checkpoint) => prepareSearch(config, task, model, checkpoint && progressOf(checkpoint)),
   dispose: disposeJob,
+  settled,
   noticesOf: (config, { space }) => space.notices(config.answerEnd),
   secondsOf: ({ progress }) => progress?.seconds ?? 0,
   // `runs/gcg-sst2`

@@ -35,7 +35,7 @@ export const endpointSchema = z.strictObject({
     .optional()
     .describe('what tokens cost, in any currency: the account and budget.cost are in it'),
   parameters: z
-    .record(z.string().min(1), z.json())
+    .record(z.string().min(1), z.union([z.string(), z.number(), z.boolean(), z.null()]))
     .default({})
     .describe('further fields of a request; null leaves one out: { max_tokens: null, max_completion_tokens: 400 }'),
   replay: z

@@ -46,8 +46,19 @@ const common = {
     .string()
     .min(1)
     .optional()
-    .describe('the model reasons first, and this text asks for the answer behind its reasoning; may have {column} placeholders'),
-  maxNewTokens: count.optional().describe('tokens of reasoning, at most; by default 256'),
+    .describe(
+      'the model reasons first, and this text asks for the answer behind its reasoning; may have {column} placeholders; auto tries a few',
+    ),
+  maxNewTokens: z
+    .union([count, z.literal('auto')])
+    .optional()
+    .describe('tokens of reasoning, at most; by default 256; auto tries a few'),
+  preflight: z
+    .enum(['refuse', 'warn'])
+    .optional()
+    .describe(
+      'what becomes of a search with an extractor under which the model gives none of the answers on sixteen questions; by default it is refused',
+    ),
   weights: z
     .enum(['stored', 'fp32'])
     .optional()
@@ -144,7 +155,11 @@ export interface OwnSearch {
 
 /** A search's config with every default filled in. It parses to itself. */
 export type SearchConfig = Omit<z.output<typeof searchConfigSchema>, 'search'> & {
-  readonly search: Common & { readonly [Name in Filled]: NonNullable<Common[Name]> } & { readonly type: string }
+  readonly search: Omit<Common, 'maxNewTokens'> & { readonly [Name in Filled]: NonNullable<Common[Name]> } & {
+    readonly type: string
+    /** A number wherever a search runs: `auto` is settled before it begins. */
+    readonly maxNewTokens?: number | undefined
+  }
 }
 
 /** The options that may name people's own entries. */
@@ -217,7 +232,7 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
       ...((extractor !== undefined || writes) && { weights: search.weights ?? ('stored' as const) }),
     },
   }
-  for (const name of ['maxNewTokens', 'weights'] as const)
+  for (const name of ['maxNewTokens', 'preflight', 'weights'] as const)
     if (extractor === undefined && search[name] !== undefined && !(writes && name === 'weights'))
       throw invalidConfig(source, `search.${name} has no effect without search.extractor`, {
         hint: 'search.extractor: "\nTherefore, the final answer is" lets the model reason before it answers',
@@ -226,8 +241,8 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
     throw invalidConfig(source, 'search.mellowmax is a loss of its own', {
       hint: `leave out search.mellowmax, or search.${extractor === undefined ? 'measure' : 'extractor'}`,
     })
-  checkTask(taskConfig(resolved, ''), source)
-  return resolved
+  checkTask(taskConfig(resolved as SearchConfig, ''), source)
+  return resolved as SearchConfig
 }
 
 /** A search's task with a text in the place of its prompt: how its rows are read. */

@@ -91,7 +91,7 @@ const run = async (options: Record<string, unknown> & { type: string }, out = 'r
   return { result, events }
 }
 
-/** Searches by whole texts over a pool, of which `written-runs.test.ts` and `written-methods.test.ts` say what they keep to. */
+/** Searches by whole texts over a pool, of which `written/` say what they keep to. */
 const pooled = [...searchMethods.keys()].filter(type => searchMethods.get(type).drawsRows)
 const types = [...searchMethods.keys()].filter(type => !pooled.includes(type))
 

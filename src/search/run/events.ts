@@ -48,6 +48,22 @@ export interface SearchLoadedEvent {
   readonly seconds: number
 }
 
+/** Of a search with an extractor: what the model makes of a few questions under the first prompt. */
+export interface PreflightEvent {
+  readonly event: 'preflight'
+  readonly questions: number
+  /** Share of the reasonings that are cut. */
+  readonly cut: number
+  /** Probability of all answers together behind the extractor, or of the right one where there are many. */
+  readonly answerMass: number
+  /** Share of right answers, with its 95 % interval. */
+  readonly accuracy: { readonly value: number; readonly low: number; readonly high: number }
+  /** Of reasoning, a mean. */
+  readonly tokensPerAnswer: number
+  /** What the answers to all questions under one prompt cost: what a step scores is a multiple of it. */
+  readonly tokensPerPrompt: number
+}
+
 /** The prompt that the search begins with. */
 export interface InitialEvent {
   readonly event: 'initial'
@@ -130,6 +146,7 @@ export type SearchResultEvent = { readonly event: 'result' } & SearchResult
 
 export type SearchEvent =
   | SearchLoadedEvent
+  | PreflightEvent
   | InitialEvent
   | SearchStepEvent
   | SearchDevEvent

@@ -19,6 +19,7 @@ import { forecastOf } from './forecast.js'
 import type { SearchJob } from './job.js'
 import { type JudgedRows, judgeReasoned, REASONING_BATCH } from './judge.js'
 import { contextOf, type RankedPrompt, type SearchLoopOptions, type SearchProgress, searchPrompts } from './loop.js'
+import { preflight, preflightWarnings, refuseHopeless } from './preflight.js'
 import { ReasoningLog } from './reasoning-log.js'
 import { openRoles, poolOf, type Roles, usesOwnModel } from './roles.js'
 import { demonstrations } from './shots.js'
@@ -131,6 +132,13 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
     folder,
     seconds: session.sitting(),
   })
+  if (job.progress === undefined && reasoning !== undefined) {
+    const looked = { objective, reasoning, prompt: space.start, rows, signal }
+    const found = await affordable(preflight(looked), budget)
+    emit(found)
+    for (const warning of preflightWarnings(found, { ...search.budget, maxNewTokens: search.maxNewTokens! })) emit(warning)
+    if (search.preflight !== 'warn') refuseHopeless(found)
+  }
   const progress = job.progress ?? (await begin(loop))
   const start = { ids: space.start, objective: progress.initial }
   const startKey = keyOf(space.start)
@@ -174,16 +182,20 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
 
 /** The first prompt's score and the method's own start. */
 async function begin(loop: SearchLoopOptions): Promise<SearchProgress> {
-  const context = contextOf(loop, 0)
-  try {
+  const start = async () => {
     const [score] = await loop.objective.score([loop.space.start], loop.rows)
-    const method = await loop.method.start(loop.config.search, context)
+    const method = await loop.method.start(loop.config.search, contextOf(loop, 0))
     const initial = score!.loss
     return { step: 0, method, initial, top: [{ ids: loop.space.start, objective: initial }], dev: {}, done: false, seconds: 0 }
-  } catch (error) {
-    throw error instanceof BudgetSpent ? loop.budget.tooSmall() : error
   }
+  return affordable(start(), loop.budget)
 }
+
+/** What has to be paid for before the first step. @throws GradpromptError `budget-too-small` */
+const affordable = <Result>(work: Promise<Result>, budget: Budget): Promise<Result> =>
+  work.catch((error: unknown) => {
+    throw error instanceof BudgetSpent ? budget.tooSmall() : error
+  })
 
 const neverAnswered = (answers: readonly string[]): WarningEvent => ({
   event: 'warning',

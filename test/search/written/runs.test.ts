@@ -4,14 +4,14 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { resumeSearch, search } from '../../src/api/search.js'
-import { LanguageModel } from '../../src/model/language-model.js'
-import { searchMethods } from '../../src/search/methods/index.js'
-import type { SearchEvent, SearchResult } from '../../src/search/run/events.js'
-import { ownCache } from '../support/cache.js'
-import { problemOf } from '../support/problem.js'
-import { temporaryFolder } from '../train/toy.js'
-import { longToyModel, toySearch } from './toy.js'
+import { resumeSearch, search } from '../../../src/api/search.js'
+import { LanguageModel } from '../../../src/model/language-model.js'
+import { searchMethods } from '../../../src/search/methods/index.js'
+import type { SearchEvent, SearchResult } from '../../../src/search/run/events.js'
+import { ownCache } from '../../support/cache.js'
+import { problemOf } from '../../support/problem.js'
+import { temporaryFolder } from '../../train/toy.js'
+import { longToyModel, toySearch } from '../toy.js'
 
 /** Searches by whole texts with a model: stopped and gone on with, and with a critic behind an endpoint. */
 
