@@ -80,7 +80,7 @@ const names = {
   onEvent: true, onProgress: true, signal: true,
 } satisfies OptionNames<CompressOptions> // biome-ignore format: a list
 
-/** Tokens of a piece that a message is written about, at most, and of the message. */
+/** Tokens of a piece that a message is written about, at most, and of the message, which is no longer than an answer. */
 const longestPiece = 512
 const longestMessage = 64
 
@@ -108,7 +108,7 @@ export async function compress(options: CompressOptions): Promise<CompressedText
   await using used = await useModel(options.model ?? bundledModel, firstOf(options))
   const { model } = used
   const form = studyForm(model.tokenizer, text)
-  const textTokens = refuseUnfit(form.context, tokens, longestMessage + maxNewTokens, model)
+  const textTokens = refuseUnfit(form.context, tokens, Math.min(longestMessage, maxNewTokens) + maxNewTokens, model)
   if (form.withoutSystem)
     onEvent?.({
       event: 'warning',
@@ -210,7 +210,7 @@ async function study(
     await written(
       'messages',
       asks.map(({ prompt }) => prompt),
-      { chat, temperature: 0.6, seed, maxNewTokens: longestMessage, ...(!chat && { stop: ['\n'] }) },
+      { chat, temperature: 0.6, seed, maxNewTokens: Math.min(longestMessage, maxNewTokens), ...(!chat && { stop: ['\n'] }) },
       'questions',
     )
   ).map(question => question.trim())
