@@ -93,8 +93,7 @@ async function answersUnder(
   return said.flatMap(candidates => candidates.map(own => Float32Array.from(own)))
 }
 
-/** What a row is known by, in 32 hexadecimal digits. */
-export const keyOf = ({ ids, labels, task }: LabelledRow) =>
+const keyOf = ({ ids, labels, task }: LabelledRow) =>
   createHash('sha256')
     .update(JSON.stringify([ids, labels, task ?? null]))
     .digest('hex')

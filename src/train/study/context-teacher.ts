@@ -3,42 +3,55 @@ import { GradpromptError } from '../../errors.js'
 import type { LossContext, TopTokens } from '../../losses/loss.js'
 import type { ActivePrompt } from '../../model/active-prompt.js'
 import type { LanguageModel } from '../../model/language-model.js'
+import type { LabelledRow } from '../../model/row.js'
 import { promptMethods } from '../../prompts/methods/index.js'
-import { reader } from '../distillation.js'
-import { keyOf, type Reference } from '../reference.js'
 
 /**
  * The model with a text in its context, as a teacher. The text is computed once: its keys and values in every layer are a prompt of as
  * many tokens, under which each row is what it would be behind the text itself.
  */
 
+/** Keeps numbers under a name, so that a run that goes on hears the same. */
+interface Memory {
+  remember(name: string, compute: () => Promise<Float32Array>): Promise<Float32Array>
+}
+
 /**
- * @param reference keeps what is said, so that a run that goes on hears the same
+ * @param read the row as the teacher sees it, with the same labels
  * @returns as `LossContext.topTokens`; the text is computed when the first row is asked for
  */
-export function createContextTeacher(model: LanguageModel, reference: Reference): LossContext['topTokens'] {
+export function createContextTeacher(
+  model: LanguageModel,
+  memory: Memory,
+  read: (row: LabelledRow) => LabelledRow,
+): LossContext['topTokens'] {
   const texts = new Map<string, Promise<ActivePrompt>>()
-  const read = reader(reference.start, undefined, model)
   const inContext = (text: string) => {
     const known = texts.get(text) ?? textAsPrompt(model, text)
     texts.set(text, known)
     return known
   }
   return async (text, count, rows) => {
-    const digest = createHash('sha256').update(text).digest('hex').slice(0, 16)
+    const digest = digestOf(text)
     const said: TopTokens[] = []
     for (const row of rows) {
-      const top = await reference.remember(`top${count}:${digest}:${keyOf(row)}`, async () => {
-        const prompt = await inContext(text)
-        const { numVirtualTokens } = prompt.method.placement(prompt.config, model.config)
-        refuseLongText({ text: numVirtualTokens, row: row.ids.length }, model.config.maxPositionEmbeddings)
-        return topOf(await model.labelLogProbabilities(prompt, read(row)), model.config.vocabSize, count)
-      })
+      const seen = read(row)
+      const top = await memory.remember(
+        `top${count}:${digest}:${digestOf(JSON.stringify([seen.ids, seen.labels]))}`,
+        async () => {
+          const prompt = await inContext(text)
+          const { numVirtualTokens } = prompt.method.placement(prompt.config, model.config)
+          refuseLongText({ text: numVirtualTokens, row: seen.ids.length }, model.config.maxPositionEmbeddings)
+          return topOf(await model.labelLogProbabilities(prompt, seen), model.config.vocabSize, count)
+        },
+      )
       said.push({ ids: Int32Array.from(top.subarray(0, top.length / 2)), probabilities: top.slice(top.length / 2) })
     }
     return said
   }
 }
+
+const digestOf = (text: string) => createHash('sha256').update(text).digest('hex').slice(0, 32)
 
 /** A text as keys and values of its own. @throws GradpromptError `text-too-long` */
 async function textAsPrompt(model: LanguageModel, text: string): Promise<ActivePrompt> {

@@ -120,7 +120,7 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
     },
     'first token frozen': {
       options: { numVirtualTokens, init, frozenTokens: 1 },
-      parameters: ({ numLayers, numKeyValueHeads, headDim }) => 4 * 2 * numLayers * numKeyValueHeads * headDim,
+      parameters: ({ numLayers, numKeyValueHeads, headDim }) => 3 * 2 * numLayers * numKeyValueHeads * headDim,
       starts: 'text',
     },
     projected: {
