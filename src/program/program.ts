@@ -124,7 +124,7 @@ export class Program<Inputs extends string = string, Outputs extends string = st
       const graph = traceGraph(spec.fn, placeholders, weights, spec.dims)
       const { model } = lowerGraph(
         graph,
-        deviceProfile(device).operators,
+        deviceProfile(device),
         spec.weights?.tensors ?? new Map(),
         placeholders,
         spec.weights?.quantized,
