@@ -15,6 +15,7 @@ import { type ConfigInput, parseConfig } from '../../../src/train/config.js'
 import { prepareJob } from '../../../src/train/job.js'
 import { dot, random, relativeError } from '../../support/numbers.js'
 import { problemOf } from '../../support/problem.js'
+import { testDevice } from '../../support/test-device.js'
 import { temporaryFolder } from '../../train/toy.js'
 import { expectations, startingText } from './expectations.js'
 import { eagerDisagreement, executionsOf } from './watch.js'
@@ -82,7 +83,7 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
     /** Somewhere beyond: no parameter is zero, and none without a gradient. */
     let moved: ActivePrompt
     beforeAll(async () => {
-      model = await LanguageModel.load(path, { threads: 1 })
+      model = await LanguageModel.load(path, { threads: 1, device: testDevice })
       const parsed = parseConfig(config())
       const { prompt } = await prepareJob(parsed, await readTask(parsed), model)
       fresh = prompt
