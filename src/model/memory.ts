@@ -101,7 +101,7 @@ export class MemoryPlan {
    *
    * @param pairs of a query and a key that attention compares: a sequence of T rows has T²
    */
-  estimate(rows: number, headRows: number, training: boolean, pairs = 0): number {
+  estimate(rows: number, headRows: number, training: boolean, pairs = 0, recompute = false): number {
     const { vocabSize, numAttentionHeads, numLayers } = this.#checkpoint.config
     // A backward pass reads the scores and their probabilities of every layer; a forward pass holds those of one.
     const scores = 4 * numAttentionHeads * pairs * (training ? 2 * numLayers : 3)
@@ -131,14 +131,14 @@ export class MemoryPlan {
    */
   split(
     lengths: readonly number[],
-    options: { headRows: readonly number[]; training?: boolean; together?: readonly number[] | undefined },
+    options: { headRows: readonly number[]; training?: boolean; recompute?: boolean; together?: readonly number[] | undefined },
   ): [number, number][] {
-    const { headRows, training = false, together } = options
+    const { headRows, training = false, recompute = false, together } = options
     if (together !== undefined) {
       const ends = [0, ...together].map((_, i, counts) => counts.slice(0, i + 1).reduce((sum, count) => sum + count, 0))
       const sums = (values: readonly number[]) =>
         together.map((_, i) => values.slice(ends[i], ends[i + 1]).reduce((sum, value) => sum + value, 0))
-      const groups = this.split(sums(lengths), { headRows: sums(headRows), training })
+      const groups = this.split(sums(lengths), { headRows: sums(headRows), training, recompute })
       return groups.map(([start, end]) => [ends[start]!, ends[end]!])
     }
     const parts: [number, number][] = []
@@ -148,7 +148,7 @@ export class MemoryPlan {
     let pairs = 0
     for (const [i, length] of lengths.entries()) {
       const fits =
-        this.estimate(rows + length, heads + headRows[i]!, training, pairs + length * length) <= this.budget &&
+        this.estimate(rows + length, heads + headRows[i]!, training, pairs + length * length, recompute) <= this.budget &&
         rows + length <= PREFERRED_ROWS[training ? 'training' : 'forward'] &&
         (heads + headRows[i]!) * this.#checkpoint.config.vocabSize * 4 <= LOGITS
       if (!fits && i > start) {
