@@ -4,7 +4,7 @@ import { meanCrossEntropy } from '../losses/index.js'
 import { type LossPart, type LossTerm, logitRows, lossFeeds, lossFigures } from '../losses/loss.js'
 import { elementCount } from '../numbers.js'
 import type { OpenPrograms } from '../program/open-programs.js'
-import { type ActivePrompt, ownTokens, parameterInputs, placementOf, tasksOf } from './active-prompt.js'
+import { type ActivePrompt, ownTokens, parameterInputs, placementOf, sharedTokens, tasksOf } from './active-prompt.js'
 import { Forest, type Target } from './forest.js'
 import type { MemoryPlan } from './memory.js'
 import { frozenRequest, gradientRequest, type ProgramModel } from './model-programs.js'
@@ -98,6 +98,7 @@ export async function promptGradient(
         headRows: members.map(i => labelled[i]!.length * headRows),
         training: true,
         recompute,
+        shared: sharedTokens(active, config),
         together: together(members, batch),
       },
     )

@@ -1,7 +1,7 @@
 import { GradpromptError } from '../errors.js'
 import type { Dimensions, DimensionValues, Size } from './operations/sizes.js'
-import { isEquivalent } from './solve/equivalence.js'
 import { recomputed } from './recompute.js'
+import { isEquivalent } from './solve/equivalence.js'
 import { probeSizes } from './solve/probes.js'
 import { merged } from './solve/simplify.js'
 import { type Graph, graphAt, sizeAt } from './solve/symbolic-graph.js'

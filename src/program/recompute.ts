@@ -127,8 +127,7 @@ class Recomputation {
       const after = this.#graph.nodes[gradient]!.outputs[0]!
       this.#nodes.push({ operation: segmentAgainName, inputs: [id, after], attributes: {}, outputs: copies })
     } else {
-      const isInside = (input: number) =>
-        input >= 0 && (this.#segmentOf(input) === segment || this.#producer[input] === start)
+      const isInside = (input: number) => input >= 0 && (this.#segmentOf(input) === segment || this.#producer[input] === start)
       const inputs = node.inputs.map(input => (isInside(input) ? this.#copy(input, segment) : input))
       this.#nodes.push({ ...node, inputs, outputs: copies })
     }
