@@ -1,5 +1,6 @@
 import { GradpromptError } from '../errors.js'
 import type { Dimensions, DimensionValues, Size } from './operations/sizes.js'
+import { recomputed } from './recompute.js'
 import { isEquivalent } from './solve/equivalence.js'
 import { probeSizes } from './solve/probes.js'
 import { merged } from './solve/simplify.js'
@@ -40,7 +41,7 @@ export function traceGraph(
   weights: Weights,
   dimensions: Dimensions,
 ): Graph {
-  return merged(composedViews(new Probing(fn, inputs, weights, dimensions).graph()))
+  return recomputed(merged(composedViews(new Probing(fn, inputs, weights, dimensions).graph())))
 }
 
 /** A probe that was left out of the graph, and why. */

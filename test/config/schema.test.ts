@@ -42,6 +42,7 @@ describe('defaults', () => {
         labelSmoothing: 0,
         bucket: false,
         frozenCache: 1,
+        recompute: false,
         samples: 3,
         truncate: false,
         keep: 'last',
