@@ -204,7 +204,7 @@ describe('what is refused', () => {
     copyFileSync(join(run.folder, 'config.yaml'), join(stopped, 'config.yaml'))
     expect(await problemOf(evaluate({ data, prompt: stopped }))).toMatchObject({
       code: 'run-not-finished',
-      hint: `gradprompt resume ${stopped}`,
+      hint: `npx gradprompt resume ${stopped}`,
     })
   })
 

@@ -14,6 +14,7 @@ import type { Aggregate } from '../../data/texts/verbalizer.js'
 import { GradpromptError } from '../../errors.js'
 import { evaluationName } from '../../evaluate/by-generation.js'
 import type { LanguageModel } from '../../model/language-model.js'
+import { ownCommand } from '../../own-command.js'
 import type { GeneratedAnswers } from '../../report/evaluation.js'
 import { openPrompt, type PromptSource } from '../../sources/open.js'
 import { loadConfigEntries, parseConfig } from '../../train/config.js'
@@ -146,7 +147,7 @@ async function refuseUnlabelled(path: string, texts: { readonly template: Templa
   throw new GradpromptError('no-labels', `${path} has no labels, which an evaluation compares with`, {
     found: `the columns ${file.columns.map(column => JSON.stringify(column)).join(', ')}`,
     expected: `${answers.map(column => JSON.stringify(column)).join(', ')} beside them: the right answer of each row`,
-    hint: 'rows without labels are answered, and not scored, by gradprompt predict RUN FILE',
+    hint: `rows without labels are answered, and not scored, by ${ownCommand`predict RUN FILE`}`,
   })
 }
 
