@@ -1,4 +1,5 @@
 import { basename } from 'node:path'
+import { type ColumnsGiven, columnsGiven, withMeant } from '../data/columns-given.js'
 import { type MemoryRows, readMemoryRows } from '../data/memory-rows.js'
 import { readRecords } from '../data/read.js'
 import { type DataRecord, originOf } from '../data/readers/records.js'
@@ -33,7 +34,7 @@ export interface GenerationEvaluation {
   readonly task?: string | OwnTask | undefined
   readonly template?: Template | undefined
   readonly answer?: string | undefined
-  readonly columns?: readonly string[] | undefined
+  readonly columns?: ColumnsGiven | undefined
   readonly labels?: LabelWords | undefined
   /** What ends an answer, beside the task's stop strings and the model's own end tokens. */
   readonly end?: AnswerEnd | undefined
@@ -82,7 +83,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const { model, data, seed, prompt, signal, onProgress, scorer, results: file } = options
   const weights = chooseWidth(options.weights ?? 'auto', model.memory)
   const adapter = options.task === undefined ? undefined : await loadTask(options.task)
-  const { records: all } = await recordsOf(data, options.columns, adapter?.columns)
+  const all = await recordsOf(data, options.columns, adapter?.columns)
   const records = limitRecords(all, options.limit, seed)
   const places = new Map(all.map((record, i) => [record, i]))
   const task = adapter?.task({ path: nameOf(data), rows: records }) ?? plainTask(options, records)
@@ -181,8 +182,22 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   }
 }
 
-const recordsOf = (data: string | MemoryRows, columns: readonly string[] | undefined, task: string | undefined) =>
-  typeof data === 'string' ? readRecords(data, { columns, task }) : readMemoryRows(data, { columns, task })
+/** @throws GradpromptError `invalid-option` where columns of a benchmark, which has its own, are to have other names */
+async function recordsOf(
+  data: string | MemoryRows,
+  columns: ColumnsGiven | undefined,
+  task: string | undefined,
+): Promise<readonly DataRecord[]> {
+  const given = columnsGiven(columns)
+  if (task !== undefined && Object.keys(given.meant).length > 0)
+    throw new GradpromptError('invalid-option', `${task} says itself which columns its rows have`, {
+      found: `columns for ${Object.keys(given.meant).join(', ')}`,
+      hint: 'leave the columns out, or give template and answer in place of the task',
+    })
+  const options = { columns: given.names, task }
+  const { records } = await (typeof data === 'string' ? readRecords(data, options) : readMemoryRows(data, options))
+  return withMeant(records, given)
+}
 
 const nameOf = (data: string | MemoryRows) => (typeof data === 'string' ? data : data.name)
 
@@ -218,7 +233,7 @@ async function templateOf(
   const shots = examples === undefined ? 0 : (examples.shots ?? task.shots)
   let shown: DataRecord[] = []
   if (examples !== undefined && shots > 0) {
-    const { records } = await recordsOf(examples.file, columns, columnsOf)
+    const records = await recordsOf(examples.file, columns, columnsOf)
     const others = records.filter(record => !scored.has(hashOf(record)))
     if (others.length < shots) {
       throw new GradpromptError('not-enough-rows', `${basename(nameOf(examples.file))} has not enough rows to show`, {
