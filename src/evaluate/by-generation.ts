@@ -11,6 +11,7 @@ import { compileMessages } from '../data/texts/rendering.js'
 import { readableText, type SoftVocabulary, softEncoder, softTexts } from '../data/texts/soft-tokens.js'
 import { compileTemplate, prependInstruction, type Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
+import { encodeChoices, tokensOfChoices, writtenChoices } from '../generate/choices.js'
 import { GenerationEngine } from '../generate/engine.js'
 import { renderInput } from '../generate/input.js'
 import type { WeightWidth } from '../generate/programs.js'
@@ -38,6 +39,8 @@ export interface GenerationEvaluation {
   readonly labels?: LabelWords | undefined
   /** What ends an answer, beside the task's stop strings and the model's own end tokens. */
   readonly end?: AnswerEnd | undefined
+  /** Words of labels, to which answers are limited. */
+  readonly choices?: readonly string[] | undefined
   readonly instruction?: string | undefined
   readonly prompt?: ActivePrompt | undefined
   /** Rows to show before the question: so many, of this file, drawn by seed. By default as many as are usual for the task. */
@@ -101,21 +104,29 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
     method: prompt?.config,
     parameters: [...(prompt?.parameters ?? [])].map(([name, values]) => [name, Buffer.from(values.buffer).toString('base64')]),
   })
+  const choices = writtenChoices(options.choices, options.answer)
   const room = { contextLength: model.config.maxPositionEmbeddings, numVirtualTokens }
   const rows = records.map((record, i) => {
     const index = places.get(record)!
     const text = render(template, record, index, { model, soft })
-    const ids = tokenizer.encode(text.text, { addSpecialTokens: text.addSpecialTokens })
-    const maxNewTokens = tokenBudget(originOf(record, index), ids.length, room, options.maxNewTokens, task.maxNewTokens)
+    const plain = tokenizer.encode(text.text, { addSpecialTokens: text.addSpecialTokens })
+    const limited = choices && encodeChoices(tokenizer, text.text, plain, choices)
+    const { ids } = limited ?? { ids: plain }
+    const usual = limited === undefined ? task.maxNewTokens : tokensOfChoices(limited.choices)
+    const maxNewTokens = tokenBudget(originOf(record, index), ids.length, room, options.maxNewTokens, usual)
     const textKey = resultKey({
       model: model.hash,
       prompt: promptHash,
       row: hashOf(record),
-      settings: { ...settings, weights, maxNewTokens, task: task.name, stop, ...(stopTokenIds.length > 0 && { stopTokenIds }) },
+      settings: {
+        ...{ ...settings, weights, maxNewTokens, task: task.name, stop },
+        ...(stopTokenIds.length > 0 && { stopTokenIds }),
+        ...(choices && { choices: choices.map(({ written }) => written) }),
+      },
     })
     const key = hashOf([textKey, scorer?.name ?? null, scorer?.version ?? null, ...(adapter?.version ? [adapter.version] : [])])
     const readable = soft ? readableText(text.text, soft) : text.text
-    return { record, index, ids, maxNewTokens, textKey, key, sample: i, text: readable }
+    return { record, index, ids, choices: limited?.choices, maxNewTokens, textKey, key, sample: i, text: readable }
   })
   file?.requireOnly(({ index, row }) => index < all.length && (row === undefined || row === hashOf(all[index])))
   const done = new Map<number, RowResult>()
@@ -148,10 +159,18 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
       rows
         .filter(({ index }) => !done.has(index))
         .map(async row => {
-          const { record, index, ids, maxNewTokens, sample } = row
+          const { record, index, ids, choices, maxNewTokens, sample } = row
           const ofTask = tasks && { prompt: `prompt/${tasks.names[taskIndex(record, index, tasks)]}` }
           const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop, stopTokenIds } as never, sample)
-          const { text, finishReason, ids: generated } = await engine.generate({ ...request, ...(signal && { signal }) })
+          const {
+            text,
+            finishReason,
+            ids: generated,
+          } = await engine.generate({
+            ...request,
+            ...(choices && { choices }),
+            ...(signal && { signal }),
+          })
           if (finishReason === 'aborted') return
           await finish(row, text, finishReason)
           generatedTokens += generated.length
