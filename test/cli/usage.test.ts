@@ -47,7 +47,8 @@ test('help loads nothing but the tables and the parser', async () => {
     [...stderr.matchAll(/Storing (file:\/\/\S+)/g)].map(match => match[1]!.replace(/^.*\/(dist|node_modules)\//, '')),
   )
   expect(loaded.size).toBeGreaterThan(3)
-  for (const module of loaded) expect(module).toMatch(/^(src\/(cli|errors|own-command|package-root|program\/devices)|commander\/)/)
+  for (const module of loaded)
+    expect(module).toMatch(/^(src\/(cli|errors|own-command|package-root|program\/devices)|commander\/)/)
 })
 
 test('no command at all: help, and exit 2', async () => {
