@@ -5,6 +5,7 @@ import { commands } from '../src/cli/commands.js'
 import { configOptions, describeOption } from '../src/cli/show/config-help.js'
 import { exportTargets } from '../src/export/index.js'
 import { exportTable } from '../src/export/table.js'
+import { asCalled } from '../src/own-command.js'
 import { packageRoot } from '../src/package-root.js'
 
 /** Writes docs/cli.md and docs/exports.md from the tables that the command line and the exporters themselves are made of. */
@@ -72,7 +73,7 @@ export function cliReference(): string {
       `${summary[0]!.toUpperCase()}${summary.slice(1)}. ${cell(description)}`,
       table(['option', ''], rows),
       ...(takesConfig ? ['Every option of the config can be given by its dotted name as well: see [Config](#config).'] : []),
-      `\`\`\`\n${example}\n\`\`\``,
+      `\`\`\`\n${asCalled(example)}\n\`\`\``,
     ].join('\n\n')
   })
   const config = table(

@@ -7,7 +7,7 @@ import { RowBuilder } from '../data/rows/rows.js'
 import type { TaskConfig } from '../data/task-config.js'
 import { fillPrompt } from '../data/texts/prompt-place.js'
 import { promptTokenizer } from '../data/texts/soft-tokens.js'
-import { GradpromptError, shellWord } from '../errors.js'
+import { GradpromptError } from '../errors.js'
 import { writeFolder } from '../export/folder.js'
 import { exportTargets, refuseUnheld } from '../export/index.js'
 import { makeSelfTest, type SelfTestCase, writeSelfTest } from '../export/self-test.js'
@@ -15,6 +15,7 @@ import type { ExportTarget, TargetOptions } from '../export/target.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { withModel } from '../model/with-model.js'
+import { ownCommand } from '../own-command.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { openPrompt, type PromptGiven } from '../sources/open.js'
 import { loadPrompt, loadPromptMethod } from '../sources/prompt.js'
@@ -93,7 +94,7 @@ async function writeWords(target: ExportTarget, found: FoundRun, folder: string)
     throw new GradpromptError('not-exportable', `${target.name} takes soft prompts, and ${found.folder} has found words`, {
       found: 'a run of gradprompt search',
       expected: `one of ${fitting.join(', ')}`,
-      hint: `gradprompt export ${shellWord(found.folder)} --to text --out DIR`,
+      hint: ownCommand`export ${found.folder} --to text --out DIR`,
     })
   }
   const { template, answer, data } = found.config

@@ -5,7 +5,6 @@ import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows/rows.js'
 import { splitRecords } from '../data/split.js'
 import { drawTemplate, exampleRows, type Task, taskRows } from '../data/task.js'
 import { countWords, weightGradient, wordParameter } from '../data/texts/verbalizer.js'
-import { shellWord } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import { type ScoredPart, writePredictions } from '../evaluate/predictions.js'
 import type { RowResult } from '../evaluate/row-results.js'
@@ -13,6 +12,7 @@ import { contentFreeRow, type Evaluation, type ScoreOptions, scoreRows, summary 
 import type { LossTerm } from '../losses/loss.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
+import { ownCommand } from '../own-command.js'
 import type { PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
@@ -140,7 +140,7 @@ export function runJob(job: Job, session: TuneSession): Promise<{ result: RunRes
     () => learnAndScore(job, session),
     () => ({
       message: `stopped after step ${job.state.step} of ${job.steps}`,
-      hint: `gradprompt resume ${shellWord(session.folder)}`,
+      hint: ownCommand`resume ${session.folder}`,
     }),
   )
 }

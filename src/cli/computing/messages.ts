@@ -78,7 +78,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly template?: string | undefined
   readonly answer?: string | undefined
   readonly answerEnd?: string | undefined
-  readonly columns?: readonly string[] | undefined
+  readonly columns?: ColumnsGiven | undefined
   readonly labels?: Readonly<Record<string, string>> | undefined
   readonly instruction?: string | undefined
   readonly choose?: Choice | undefined
