@@ -57,7 +57,7 @@ export const onnx: ExportTarget = {
       await writeFile(join(folder, 'onnx', fileName), made.model)
       const parts = await tokenizerParts(checkpoint.tokenizer)
       await writeTokenizer(folder, parts, rows, { insertion: 'text', chatTemplate: parts.chatTemplate }, prompt.position)
-      await writeJson(folder, 'config.json', configOf(context, parts, made.byteLength))
+      await writeJson(folder, 'config.json', configOf(context, parts))
       await writeJson(folder, 'generation_config.json', specialTokens(parts))
       const virtual = prompt.numVirtualTokens
       await writeJson(folder, 'genai_config.json', genaiConfig(model.config, parts, `onnx/${fileName}`, virtual))
@@ -129,11 +129,11 @@ const noTokens = ({ tokenizer, config }: ExportContext['model']): VocabularyRows
 })
 
 /** config.json as transformers.js reads it: with where the weights are. */
-function configOf({ model }: ExportContext, parts: TokenizerParts, byteLength: number): object {
+function configOf({ model }: ExportContext, parts: TokenizerParts): object {
   const { rope_divisors: _, ...rawConfig } = model.checkpoint.rawConfig
   const isGguf = 'ggufMetadata' in model.checkpoint.tokenizer
   const ends = isGguf ? { dtype: 'F32' as const, ...specialTokens(parts) } : {}
-  const loading = { dtype: 'fp32', use_external_data_format: Math.max(1, Math.ceil(byteLength / MOST_BYTES)) === 1 }
+  const loading = { dtype: 'fp32', use_external_data_format: true }
   return { ...modelConfig({ rawConfig }, { vocab_size: model.config.vocabSize }, ends), 'transformers.js_config': loading }
 }
 
@@ -173,9 +173,7 @@ console.log(tokenizer.decode(output.slice(null, [inputs.input_ids.dims[1], null]
     template: isText ? rows.written(String(prompt.template)) : undefined,
     notes: [
       `The prompt is inside \`onnx/${fileName}\`: feed the text as it is, and leave its tokens out of every length and mask. The weights are in \`onnx/${fileName}_data\` (${(byteLength / 1e6).toFixed(0)} MB).`,
-      ...(byteLength >= MOST_BYTES
-        ? ['The file of weights is larger than what a browser or transformers.js loads (2 GiB); ONNX Runtime maps it.']
-        : []),
+      ...(byteLength >= MOST_BYTES ? ['The file of weights is larger than what a browser loads (2 GiB).'] : []),
       ...(prompt.position === 'after-bos'
         ? ['The prompt stands behind the first token of a text, and was computed behind the one that the self-test begins with.']
         : []),
