@@ -64,7 +64,7 @@ export function portableModel(
   const file = new WeightsFile(location, stored.folder)
   const placed = new Map([...weights].filter(([name]) => used.has(name)).map(([name, weight]) => [name, file.place(weight)]))
   const builder = new PortableBuilder()
-  const { model } = lowerGraph(graph, new Set(), placed, placeholders, new Map(), builder)
+  const { model } = lowerGraph(graph, { operators: new Set(), coarse: new Set() }, placed, placeholders, new Map(), builder)
   return { model, byteLength: file.byteLength, writeWeights: path => file.write(path) }
 }
 

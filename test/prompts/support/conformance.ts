@@ -16,6 +16,7 @@ import { prepareJob } from '../../../src/train/job.js'
 import { ownCache } from '../../support/cache.js'
 import { dot, random, relativeError } from '../../support/numbers.js'
 import { problemOf } from '../../support/problem.js'
+import { testDevice } from '../../support/test-device.js'
 import { temporaryFolder } from '../../train/toy.js'
 import { expectations, startingText } from './expectations.js'
 import { eagerDisagreement, executionsOf } from './watch.js'
@@ -85,7 +86,7 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
     /** Somewhere beyond: no parameter is zero, and none without a gradient. */
     let moved: ActivePrompt
     beforeAll(async () => {
-      model = await LanguageModel.load(path, { threads: 1 })
+      model = await LanguageModel.load(path, { threads: 1, device: testDevice })
       const parsed = parseConfig(config())
       const { prompt } = await prepareJob(parsed, await readTask(parsed), model)
       fresh = prompt
