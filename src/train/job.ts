@@ -96,7 +96,14 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     seed: config.seed,
     labelWords: task.labels?.candidates ?? [],
     learnedPrompts: (from, count) =>
-      readSources(from, { name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize }, count),
+      readSources(
+        from,
+        {
+          ...{ name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize },
+          inputMultiplier: model.checkpoint.family.inputMultiplier(model.checkpoint.config),
+        },
+        count,
+      ),
     exampleRows: examples,
   })
   const prompt = { method, config: resolved, parameters }
