@@ -37,6 +37,8 @@ export const streams = {
   feedback: 0xfeedb,
   /** What a critic writes. */
   writing: 0x3217e,
+  /** Which pieces of a text are asked about. */
+  study: 0x57d7,
 } as const
 
 /**
