@@ -235,12 +235,24 @@ export async function openRun(folder: string, { write = false }: { write?: boole
 /** Whether a process works on a run. */
 export const isRunning = async (folder: string): Promise<boolean> => (await lockHolder(join(folder, lockName))) !== undefined
 
-async function newFolder(parent: string, name: string): Promise<{ folder: string; isNew: true }> {
+/** The first of `runs/<name>`, `runs/<name>-2`, … that is not there. It is not made. */
+export async function freeFolder(parent: string, name: string): Promise<string> {
+  for (let attempt = 1; ; attempt++) {
+    const folder = folderNamed(parent, name, attempt)
+    if (!(await exists(folder))) return folder
+  }
+}
+
+function folderNamed(parent: string, name: string, attempt: number): string {
   const plainName = name.replace(/[^\p{L}\p{N}_.-]+/gu, '-').replace(/^[.-]+/, '') || 'run'
+  return join(parent, attempt === 1 ? plainName : `${plainName}-${attempt}`)
+}
+
+async function newFolder(parent: string, name: string): Promise<{ folder: string; isNew: true }> {
   try {
     await mkdir(parent, { recursive: true })
     for (let attempt = 1; ; attempt++) {
-      const folder = join(parent, attempt === 1 ? plainName : `${plainName}-${attempt}`)
+      const folder = folderNamed(parent, name, attempt)
       if (await made(folder)) return { folder, isNew: true }
     }
   } catch (error) {

@@ -5,9 +5,11 @@ import { resolveAnswerEnd } from '../data/texts/answer-end.js'
 import type { Encoder } from '../data/texts/encoder.js'
 import { softPlaceholders } from '../data/texts/soft-tokens.js'
 import { GradpromptError } from '../errors.js'
+import { losses } from '../losses/index.js'
 import type { Checkpoint } from '../model/weights/checkpoint.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import type { Config } from './config.js'
+import { refuseLongText } from './study/context-teacher.js'
 
 /** The longest rows by their bytes are looked at, and no more than this many: the longest by tokens are among them. */
 const looked = 1000
@@ -16,7 +18,7 @@ const addedIds = 4
 
 /**
  * Refuses training rows that are fewer or longer than a method's options provide for, before any weight is read.
- * @throws GradpromptError `invalid-config`, naming the option, the data and the values that fit; and as making the row does
+ * @throws GradpromptError `invalid-config`, naming the option, the data and the values that fit; `text-too-long`; and as making the row does
  */
 export async function refuseUnfitData(
   config: Config,
@@ -27,6 +29,12 @@ export async function refuseUnfitData(
   const method = promptMethods.get(config.method.type)
   const examples = method.examples?.(config.method) ?? 0
   if (examples > task.train.length) throw tooFewRows(examples, task.train.length)
+  const { loss } = config.train
+  const before = loss && losses.get(loss.type).textBefore?.(loss)
+  if (before !== undefined) {
+    const { length: text } = (await loadTokenizer()).encode(before, { addSpecialTokens: true })
+    refuseLongText({ text, row: 1 }, model.maxPositionEmbeddings)
+  }
   const limit = method.textLimit?.(config.method)
   if (limit === undefined) return
   const { template, answer, train } = config

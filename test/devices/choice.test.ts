@@ -55,7 +55,9 @@ test('auto takes the fastest that computes rightly and has room, and says why no
   expect(why).toContain('cuda has 1.0 GB free where 1.2 GB are needed')
   expect(best([tried('cpu', 1e11), tried('webgpu', 1e9)], 0)).toEqual({ device: 'cpu', why: 'webgpu is slower here' })
   expect(best([tried('cpu', 1e11), tried('webgpu', 1e12)], 1e9).why).toContain('how much memory it has is not known')
-  expect(best([tried('cpu', 1e11), { device: 'webgpu', outcome: { reason: 'no adapter' } }], 0).why).toBe('webgpu cannot be used')
+  expect(best([tried('cpu', 1e11), { device: 'webgpu', outcome: { reason: 'no adapter' } }], 0).why).toContain(
+    'webgpu cannot be used',
+  )
 })
 
 test('a trial names what differs by more than rounding', () => {

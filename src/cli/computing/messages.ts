@@ -1,3 +1,4 @@
+import type { CompressedText, CompressOptions } from '../../api/compress.js'
 import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/evaluation/evaluate.js'
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
 import type { PredictSummary } from '../../api/prediction/predict.js'
@@ -19,6 +20,7 @@ import type { ErrorMessage } from '../terminal/failure.js'
 /** What the computing process can be asked for: each task's request and result. */
 export interface Tasks {
   tune: { request: ConfigRequest; result: RunResult }
+  compress: { request: CompressRequest; result: CompressResult }
   resume: { request: ResumeRequest; result: RunResult }
   search: { request: ConfigRequest; result: SearchResult; news: SearchEvent }
   resumeSearch: { request: ResumeRequest; result: SearchResult; news: SearchEvent }
@@ -46,6 +48,11 @@ export interface ConfigRequest {
   /** How flags were written, where that is not their dotted name. */
   readonly flagNames?: Readonly<Record<string, string>> | undefined
 }
+
+export type CompressRequest = Omit<CompressOptions, 'model' | 'onEvent' | 'onProgress' | 'signal'> &
+  OwnFamilies & { readonly model?: string | undefined }
+
+export type CompressResult = Pick<CompressedText, 'result' | 'conversations' | 'textTokens' | 'retained'>
 
 export interface ResumeRequest {
   readonly folder: string

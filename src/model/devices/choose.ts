@@ -56,7 +56,7 @@ export function best(tried: readonly Tried[], needed: number): { device: Device;
 }
 
 function refusal(outcome: TrialOutcome, free: number | undefined, needed: number): string | undefined {
-  if ('reason' in outcome) return 'cannot be used'
+  if ('reason' in outcome) return 'cannot be used (gradprompt doctor says why)'
   const [worst] = outcome.trial.deviations
   if (worst) return `computes wrongly (${worst.what})`
   const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`
