@@ -12,7 +12,7 @@ import type { WeightWidth } from '../../generate/programs.js'
 import type { GenerationSettings } from '../../generate/settings.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { DownloadEvent } from '../../hub/download.js'
-import type { Device } from '../../program/devices.js'
+import type { DeviceChoice } from '../../program/devices.js'
 import type { KeepingChoice } from '../../program/keeping.js'
 import type { SearchEvent, SearchResult } from '../../search/run/events.js'
 import type { ServedRequest } from '../../serve/server.js'
@@ -38,8 +38,6 @@ export interface Tasks {
   judge: { request: JudgeRequest; result: JudgedRuns }
   serve: { request: ServeRequest; result: undefined; news: ServeNews }
   report: { request: { folder: string }; result: { path: string } }
-  /** A trial of a device with a small program. */
-  device: { request: { device: Device }; result: { seconds: number } }
 }
 
 export type TaskName = keyof Tasks
@@ -90,7 +88,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly batchSize?: number | undefined
   /** A prompt of another model of the same width is used all the same. */
   readonly force?: boolean | undefined
-  readonly device?: Device | undefined
+  readonly device?: DeviceChoice | undefined
   readonly threads?: number | undefined
   /** GB. */
   readonly memory?: number | undefined
@@ -128,7 +126,7 @@ export interface EngineRequest extends OwnFamilies {
   readonly weights?: WeightChoice | undefined
   readonly batchSize?: number | undefined
   readonly promptLookup: boolean
-  readonly device?: Device | undefined
+  readonly device?: DeviceChoice | undefined
   readonly threads?: number | undefined
   /** GB. */
   readonly memory?: number | undefined
@@ -195,7 +193,7 @@ export interface PredictRequest extends OwnFamilies {
   readonly maxNewTokens?: number | undefined
   readonly weights?: WeightChoice | undefined
   readonly batchSize?: number | undefined
-  readonly device?: Device | undefined
+  readonly device?: DeviceChoice | undefined
   readonly threads?: number | undefined
   /** GB. */
   readonly memory?: number | undefined

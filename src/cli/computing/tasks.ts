@@ -88,11 +88,6 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     const { writeReport } = await import('../../api/report.js')
     return { path: await writeReport(folder) }
   },
-
-  async device({ device }) {
-    const { tryDevice } = await import('./device-trial.js')
-    return tryDevice(device)
-  },
 }
 
 /** Runs one task. What comes over the wire is what `compute` sent, so its type is known by its name. */

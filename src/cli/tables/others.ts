@@ -126,7 +126,7 @@ export const others: readonly Command[] = [
     name: 'doctor',
     summary: 'what this machine can run, and why not',
     description:
-      'Tries every device with a small program, and shows versions, memory, and the cache. With --verify it exits with 1 where a file of the cache is damaged.',
+      'Holds every device against the processor, function by function and in whole training steps, and shows adapters, versions, memory, and the cache. With --verify it exits with 1 where a file of the cache is damaged.',
     options: [{ name: 'verify', description: 'read every file of the cache, and say which are not as they were written' }, json],
     example: 'gradprompt doctor',
     load: () => import('../commands/doctor.js'),
