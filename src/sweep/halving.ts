@@ -46,14 +46,22 @@ export interface Runner {
   readonly losses: readonly number[]
 }
 
-/** The stopped trial that goes on next: the best of the highest rung where one may; undefined where all that may have. */
+/**
+ * The stopped trial that goes on next: the best of the lowest rung where one may, so that a rung has all its trials before one leaves it
+ * for the last. Undefined where none may.
+ */
 export function promoted(trials: readonly Runner[], factor: number): Runner | undefined {
   const waiting = trials.filter(({ state }) => state === 'stopped')
-  const byRung = [...waiting].sort((a, b) => b.rung - a.rung || a.losses.at(-1)! - b.losses.at(-1)! || a.number - b.number)
+  const byRung = [...waiting].sort((a, b) => a.rung - b.rung || a.losses.at(-1)! - b.losses.at(-1)! || a.number - b.number)
   return byRung.find(trial => {
     const rung = trial.rung - 1
-    const there = trials.filter(other => other.bracket === trial.bracket && other.losses[rung] !== undefined)
-    const places = Math.max(1, Math.floor(there.length / factor))
+    const own = trials.filter(({ bracket }) => bracket === trial.bracket)
+    const there = own.filter(({ losses }) => losses[rung] !== undefined)
+    // One goes on of however few, when no more are to come.
+    const isWhole = !own.some(
+      other => (other.state === 'running' || other.state === 'waiting') && other.losses[rung] === undefined,
+    )
+    const places = Math.floor(there.length / factor) || (isWhole ? 1 : 0)
     const better = there.filter(
       other =>
         other.losses[rung]! < trial.losses[rung]! || (other.losses[rung] === trial.losses[rung] && other.number < trial.number),

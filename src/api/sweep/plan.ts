@@ -63,8 +63,9 @@ export async function planOf(input: unknown, source: ConfigSource): Promise<Plan
       found: 'a config without it',
       expected: 'sweep: { over: { train.learningRate: { min: 0.001, max: 0.1, log: true } } }',
     })
-  const options = parseSweepOptions(input.sweep, source)
-  const of = options.of ?? kindOf(input)
+  const said = parseSweepOptions(input.sweep, source)
+  const of = said.of ?? kindOf(input)
+  const options = { ...said, of }
   const kind = trialKinds[of]
   const { sweep: _, out: _out, ...given } = input
   const config = (await kind.load(given)) as Record<string, unknown>
@@ -152,19 +153,21 @@ async function check(plan: Plan, source: string): Promise<void> {
     }
   }
   if (strategy === 'grid') checked.push(...gridOf({ space, fixed, allowed, seed: options.seed }).slice(0, 200))
-  for (const values of checked) {
-    try {
-      await kind.parse(plan.configOf(values, plan.seeds[0]!), source)
-    } catch (error) {
-      if (!(error instanceof GradpromptError)) throw error
-      throw new GradpromptError(error.code, `${error.message}, in a trial with ${valuesText(values)}`, {
-        ...(error.found !== undefined && { found: error.found }),
-        ...(error.expected !== undefined && { expected: error.expected }),
-        hint:
-          error.hint ?? 'when: says with which values of others an option is given; sweep.constraints what has to hold of all',
-        cause: error,
-      })
-    }
+  for (const values of checked) await parsedWith(kind, plan.configOf(values, plan.seeds[0]!), values, source)
+}
+
+/** @throws GradpromptError what is wrong with the config of a trial, with the values that it has */
+async function parsedWith(kind: TrialKind, config: object, values: Values, source: string): Promise<TrialConfig> {
+  try {
+    return await kind.parse(config, source)
+  } catch (error) {
+    if (!(error instanceof GradpromptError)) throw error
+    throw new GradpromptError(error.code, `${error.message}, in a trial with ${valuesText(values)}`, {
+      ...(error.found !== undefined && { found: error.found }),
+      ...(error.expected !== undefined && { expected: error.expected }),
+      hint: error.hint ?? 'when: says with which values of others an option is given; sweep.constraints what has to hold of all',
+      cause: error,
+    })
   }
 }
 
@@ -178,8 +181,9 @@ async function firstConfig(
   const generator = randomGenerator(13, streams.sweep, -2)
   const known = (option: string) => valueAt(config, option)
   let made: Record<string, unknown> = { ...config }
-  for (const [option, value] of Object.entries(drawValues(space, known, generator))) made = assign(made, option, value)
-  return kind.parse(made, source)
+  const values = drawValues(space, known, generator)
+  for (const [option, value] of Object.entries(values)) made = assign(made, option, value)
+  return parsedWith(kind, made, values, source)
 }
 
 export function valueAt(config: unknown, option: string): unknown {
@@ -208,7 +212,7 @@ const planName = 'sweep.yaml'
 
 /** A hash of all that decides what trials are: not how many there are to be. */
 export function planHash({ of, config, options }: Pick<Plan, 'of' | 'config' | 'options'>): string {
-  const { trials: _, maxFailures: _failures, ...rest } = options
+  const { of: _of, trials: _trials, maxFailures: _failures, ...rest } = options
   return createHash('sha256')
     .update(JSON.stringify({ of, config, options: rest }))
     .digest('hex')
@@ -253,8 +257,8 @@ export async function sweepFolder(plan: Plan, out: string | undefined, parent = 
   try {
     const { stringify } = await import('yaml')
     await mkdir(folder, { recursive: true })
-    const { of, config, options } = plan
-    await replaceText(join(folder, planName), stringify({ ...config, sweep: { ...options, of } }))
+    const { config, options } = plan
+    await replaceText(join(folder, planName), stringify({ ...config, sweep: options }))
   } catch (error) {
     throw writeError(error, folder)
   }

@@ -31,6 +31,8 @@ export type SweepEvent =
       readonly values: Values
       readonly done: number
       readonly trials: number
+      /** The figure that the sweep is for. */
+      readonly metric: string | undefined
     } & Pick<Trial, 'state' | 'figures' | 'steps' | 'error'>)
   | { readonly event: 'run'; readonly trial: number; readonly seed: number; readonly of: { readonly event: string } }
 
@@ -100,6 +102,7 @@ export async function work(sweep: SweepFolder, { signal, onEvent, model: given }
       error,
       done: doneOf(sweep),
       trials: wanted(sweep),
+      metric: metricOf(plan.objectives[0]!, figures),
     })
   }
 }

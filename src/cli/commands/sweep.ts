@@ -55,7 +55,7 @@ async function show(summary: SweepSummary, { html, csv }: Invocation['options'],
   output.object({ event: 'result', ...summary, parameters: summary.parameters.map(({ name }) => name) })
   output.text(describeSweep(summary))
   if (html === true) {
-    const { sweepPage } = await import('../../report/sweep.js')
+    const { sweepPage } = await import('../../report/sweeps/page.js')
     const { writePage } = await import('../../report/parts/page.js')
     const path = join(summary.folder, 'sweep.html')
     await writePage(path, sweepPage(summary))

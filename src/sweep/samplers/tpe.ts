@@ -64,7 +64,8 @@ interface Mixture {
 interface Scale {
   /** @param at the trial whose kernel it is; undefined: the wide one */
   draw(at: number | undefined, generator: RandomGenerator): unknown
-  logDensity(at: number | undefined, value: unknown): number
+  /** @param place of the value on its scale */
+  logDensity(at: number | undefined, place: number): number
 }
 
 function mixtureOf(space: readonly Parameter[], trials: readonly Seen[]): Mixture {
@@ -73,9 +74,7 @@ function mixtureOf(space: readonly Parameter[], trials: readonly Seen[]): Mixtur
       Object.hasOwn(values, parameter.name) ? placeOf(parameter, values[parameter.name]) : undefined,
     )
     const { domain } = parameter
-    return domain.kind === 'list' && !domain.ordered
-      ? listScale(parameter, domain, places)
-      : numberScale(parameter, domain, places, space.length)
+    return domain.kind === 'list' && !domain.ordered ? listScale(domain, places) : numberScale(domain, places, space.length)
   })
   return {
     draw(fixed, generator) {
@@ -89,10 +88,11 @@ function mixtureOf(space: readonly Parameter[], trials: readonly Seen[]): Mixtur
     },
     logDensity(values) {
       const kernels = new Float64Array(trials.length + 1)
-      space.forEach(({ name }, i) => {
-        if (!Object.hasOwn(values, name)) return
+      space.forEach((parameter, i) => {
+        if (!Object.hasOwn(values, parameter.name)) return
+        const place = placeOf(parameter, values[parameter.name])!
         for (let kernel = 0; kernel <= trials.length; kernel++)
-          kernels[kernel]! += scales[i]!.logDensity(kernel === trials.length ? undefined : kernel, values[name])
+          kernels[kernel]! += scales[i]!.logDensity(kernel === trials.length ? undefined : kernel, place)
       })
       return logSumExp(kernels) - Math.log(trials.length + 1)
     },
@@ -100,28 +100,28 @@ function mixtureOf(space: readonly Parameter[], trials: readonly Seen[]): Mixtur
 }
 
 /** Values without an order: a trial's own value counts once more than the others. */
-function listScale(parameter: Parameter, domain: ListDomain, places: readonly (number | undefined)[]): Scale {
+function listScale(domain: ListDomain, places: readonly (number | undefined)[]): Scale {
   const extra = 1 / (places.length + 1)
+  const known = new Map<number, readonly number[]>()
   const weightsAt = (at: number | undefined): readonly number[] => {
     const place = at === undefined ? undefined : places[at]
     if (place === undefined) return domain.weights
-    return domain.weights.map(
+    const before = known.get(place)
+    if (before !== undefined) return before
+    const weights = domain.weights.map(
       (weight, i) => (weight * domain.values.length * extra + (i === place ? 1 : 0)) / (domain.values.length * extra + 1),
     )
+    known.set(place, weights)
+    return weights
   }
   return {
     draw: (at, generator) => domain.values[drawPlace(weightsAt(at), generator)],
-    logDensity: (at, value) => Math.log(weightsAt(at)[placeOf(parameter, value)!]!),
+    logDensity: (at, place) => Math.log(weightsAt(at)[place]!),
   }
 }
 
 /** Numbers, or values with an order by their places: a normal distribution within the ends, at each trial. */
-function numberScale(
-  parameter: Parameter,
-  domain: ListDomain | NumberDomain,
-  places: readonly (number | undefined)[],
-  dimensions: number,
-): Scale {
+function numberScale(domain: ListDomain | NumberDomain, places: readonly (number | undefined)[], dimensions: number): Scale {
   const isList = domain.kind === 'list'
   const [low, high] = isList ? [0, domain.values.length - 1] : endsOf(domain)
   const range = high - low
@@ -136,6 +136,12 @@ function numberScale(
     return place === undefined ? { mean: (low + high) / 2, deviation: range } : { mean: place, deviation: width }
   }
   const normal = isList ? undefined : domain.normal
+  // What of a kernel lies within the ends, computed once.
+  const shares: number[] = []
+  const shareOf = (at: number): number => {
+    shares[at] ??= normalBetween(from, to, places[at]!, width)
+    return shares[at]
+  }
   return {
     draw(at, generator) {
       if (!isList && (at === undefined || places[at] === undefined)) return drawValue(domain, generator)
@@ -149,13 +155,12 @@ function numberScale(
       }
       return isList ? domain.values[Math.min(high, Math.max(0, Math.round(place)))] : valueAt(domain, place)
     },
-    logDensity(at, value) {
-      const place = placeOf(parameter, value)!
+    logDensity(at, place) {
       const isWide = at === undefined || places[at] === undefined
       if (isWide && isList) return Math.log(domain.weights[place]!)
       if (isWide && normal === undefined) return -Math.log(step === undefined ? range : (to - from) / step)
       const { mean, deviation } = isWide ? normal! : kernelAt(at)
-      const share = normalBetween(from, to, mean, deviation)
+      const share = isWide ? normalBetween(from, to, mean, deviation) : shareOf(at)
       const own =
         step === undefined
           ? Math.exp(-0.5 * ((place - mean) / deviation) ** 2) / (deviation * Math.sqrt(2 * Math.PI))

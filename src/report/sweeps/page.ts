@@ -1,10 +1,10 @@
-import type { MetricValue } from '../evaluate/intervals.js'
-import { type ExplorerRow, explorer } from './parts/explorer.js'
-import { count, duration, percent, scaleOf, withInterval } from './parts/figures.js'
-import { html, type Markup } from './parts/html.js'
-import { type Page, type Section, wide } from './parts/page.js'
-import { parallelCoordinates } from './parts/parallel.js'
-import { metricNames } from './parts/presentation.js'
+import type { MetricValue } from '../../evaluate/intervals.js'
+import { type ExplorerRow, explorer } from '../parts/explorer.js'
+import { count, duration, percent, scaleOf, withInterval } from '../parts/figures.js'
+import { html, type Markup } from '../parts/html.js'
+import { type Page, type Section, wide } from '../parts/page.js'
+import { metricNames } from '../parts/presentation.js'
+import { parallelCoordinates } from './parallel.js'
 
 /** A sweep as a page: its trials to be sorted and searched, their options side by side, and which of these mattered. */
 

@@ -1,5 +1,5 @@
-import { html, type Markup } from './html.js'
-import { wide } from './page.js'
+import { html, type Markup } from '../parts/html.js'
+import { wide } from '../parts/page.js'
 
 /** Parallel coordinates: an axis for each option, a line for each trial across all of them, the better the stronger. */
 
