@@ -41,7 +41,7 @@ export const sweeps: readonly Command[] = [
       json,
       quiet,
     ],
-    example: 'gradprompt sweep examples/sst2/sweep.yaml --trials 20',
+    example: 'gradprompt sweep examples/sweeps/sst2.yaml --trials 20',
     load: () => import('../commands/sweep.js'),
   },
 ]
