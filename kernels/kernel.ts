@@ -75,6 +75,8 @@ export interface Lowering {
   readonly attributes: Attributes
   /** Whether the device has an operator of ONNX Runtime's own. */
   has(operator: string): boolean
+  /** Whether the device computes a function of the standard too coarsely for a model. */
+  isCoarse(operator: string): boolean
   /** Adds a node and returns the name of its only output. */
   emit(operator: string, inputs: readonly string[], attributes?: Attributes, domain?: string): string
   /** Adds a node with several outputs. */

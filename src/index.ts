@@ -25,6 +25,13 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 export type { AttentionCall, HiddenInputs, ModelConfig, ModelFamily, WeightSpec } from '../models/blocks/family.js'
 export { type Compared, type CompareOptions, compareRuns, type RunComparison } from './api/compare.js'
 export {
+  type CompressedText,
+  type CompressOptions,
+  type CompressProgress,
+  compress,
+  type Retained,
+} from './api/compress.js'
+export {
   type EvaluatedControl,
   type EvaluateOptions,
   type EvaluateResult,

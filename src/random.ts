@@ -37,6 +37,8 @@ export const streams = {
   search: 0x5ea7c4,
   /** What a critic writes. */
   writing: 0x3217e,
+  /** Which pieces of a text are asked about. */
+  study: 0x57d7,
 } as const
 
 /**

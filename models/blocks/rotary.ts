@@ -1,4 +1,5 @@
 import { rotaryEmbedding } from '../../kernels/rotary-embedding.js'
+import { rotaryTable } from '../../kernels/rotary-table.js'
 import { tf } from '../../kernels/tf.js'
 import type { ConfigReader } from './config-reader.js'
 
@@ -180,10 +181,10 @@ export interface RotaryTables {
 /** @param positions [R] int32 */
 export function rotaryTables(config: RotaryConfig, positions: tf.Tensor): RotaryTables {
   const { scaling } = config
-  const angles = tf.mul(tf.expandDims(tf.cast(positions, 'float32'), 1), tf.tensor1d(rotaryFrequencies(config))) // [R, dims/2]
+  const frequencies = rotaryFrequencies(config)
   const factor = 'attentionFactor' in scaling ? scaling.attentionFactor : 1
-  const scaled = (x: tf.Tensor) => (factor === 1 ? x : tf.mul(x, factor))
-  return { cos: scaled(tf.cos(angles)), sin: scaled(tf.sin(angles)) }
+  const table = (of: 'cos' | 'sin') => rotaryTable(of, positions, frequencies, factor) // [R, dims/2]
+  return { cos: table('cos'), sin: table('sin') }
 }
 
 /** Turns the first dimensions of every head by the angles of its row: [H, R, D] -> [H, R, D]. */

@@ -1,6 +1,7 @@
 import type { z } from 'zod'
 import { type TypedOptions, typedOptions } from '../config/typed-options.js'
 import { Registry } from '../registry.js'
+import { contextDistillation, contextDistillationSchema } from './context-distillation.js'
 import { crossEntropy, crossEntropySchema } from './cross-entropy.js'
 import { kto, ktoSchema } from './kto.js'
 import type { ActiveLoss, Loss } from './loss.js'
@@ -13,6 +14,7 @@ const builtIn = [
   [crossEntropy, crossEntropySchema],
   [negatedLogits, negatedLogitsSchema],
   [mellowmax, mellowmaxSchema],
+  [contextDistillation, contextDistillationSchema],
   ...preferenceLosses,
   [kto, ktoSchema],
 ] as const

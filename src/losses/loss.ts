@@ -86,6 +86,8 @@ export interface Loss<Options extends { readonly type: string } = { readonly typ
   readonly leastBatch?: number
   /** What it holds log-probabilities against, as `LossContext.logProbabilities` names it; null: nothing. */
   reference?(options: Options): 'start' | 'none' | null
+  /** A text that a teacher has before each row: the context has to have room for both. */
+  textBefore?(options: Options): string
   /** What it takes an answer to be worth: so held-out answers are told apart by what they have gained. */
   reward?(options: Options, answer: RewardedAnswer): number
   /**
@@ -128,6 +130,20 @@ export interface LossContext {
    * depends on no other, and remembered. Labels are those of an answer that ends the row.
    */
   logProbabilities(under: 'start' | 'none' | 'now', rows: readonly ContextRow[]): Promise<Float32Array[]>
+  /**
+   * What the model without a prompt says where each label of a row is predicted, once a text stands before the row: the `count` likeliest
+   * tokens of each. It never changes, and is remembered.
+   * @throws GradpromptError `text-too-long` where the context has no room for both
+   */
+  topTokens(text: string, count: number, rows: readonly ContextRow[]): Promise<TopTokens[]>
+}
+
+/** The likeliest tokens at each label of a row, the first first. */
+export interface TopTokens {
+  /** Token ids, [labels * count]. */
+  readonly ids: Int32Array
+  /** [labels * count]; of a label less than 1 in sum. */
+  readonly probabilities: Float32Array
 }
 
 /** A loss with its options: what a program is compiled from. */

@@ -9,6 +9,7 @@ import {
 } from '../../kernels/kernel.js'
 import { GradpromptError } from '../errors.js'
 import { CompactWeight, type WeightTensor } from './compact-weights.js'
+import type { DeviceProfile } from './devices.js'
 import { bytesOf, DATA_TYPE, ModelBuilder, type OnnxType } from './onnx.js'
 import { operations } from './operations/index.js'
 import type { OperationLowering } from './operations/operation.js'
@@ -55,17 +56,18 @@ export interface RowQuantizedTensor {
 /**
  * Writes a graph as an ONNX model. Sizes that vary are computed inside the model from the shapes of its inputs.
  *
- * @param operators of ONNX Runtime's own that the device has: see `DeviceProfile`
+ * @param device what its operators are
  * @returns the encoded model and the number of its nodes
  */
 export function lowerGraph(
   graph: Graph,
-  operators: ReadonlySet<string>,
+  device: Pick<DeviceProfile, 'operators' | 'coarse'>,
   weights: ReadonlyMap<string, WeightTensor>,
   inputs: readonly { name: string; shape: readonly Size[]; dtype: string }[],
   quantized: ReadonlyMap<string, QuantizedTensor> = new Map(),
+  builder = new ModelBuilder(),
 ): { model: Uint8Array; nodes: number } {
-  const lowerer = new Lowerer(graph, operators, weights, quantized)
+  const lowerer = new Lowerer(graph, device, weights, quantized, builder)
   for (const input of inputs) lowerer.declareInput(input)
   for (const node of graph.nodes) lowerer.node(node)
   for (const [name, id] of Object.entries(graph.outputs)) lowerer.output(name, id)
@@ -76,25 +78,27 @@ export function lowerGraph(
 const onnxSize = (size: Size): number | string => (typeof size === 'number' ? size : String(size))
 
 class Lowerer {
-  readonly builder = new ModelBuilder()
+  readonly builder: ModelBuilder
   /** ONNX names of the graph's values. */
   readonly #names = new Map<number, string>()
   /** ONNX names of what is written once, by what it is: sizes, parts of weights, what lowerings share. */
   readonly #written = new Map<string, string>()
   readonly #declared: { name: string; shape: readonly Size[] }[] = []
   readonly #graph: Graph
-  readonly #available: ReadonlySet<string>
+  readonly #device: Pick<DeviceProfile, 'operators' | 'coarse'>
   readonly #weights: ReadonlyMap<string, WeightTensor>
   readonly #quantized: ReadonlyMap<string, QuantizedTensor>
 
   constructor(
     graph: Graph,
-    available: ReadonlySet<string>,
+    device: Pick<DeviceProfile, 'operators' | 'coarse'>,
     weights: ReadonlyMap<string, WeightTensor>,
     quantized: ReadonlyMap<string, QuantizedTensor>,
+    builder: ModelBuilder,
   ) {
+    this.builder = builder
     this.#graph = graph
-    this.#available = available
+    this.#device = device
     this.#weights = weights
     this.#quantized = quantized
   }
@@ -176,7 +180,7 @@ class Lowerer {
   /** A weight as integers, where the file has it so and the device multiplies with them. */
   quantization(name: string): LoweredQuantization | undefined {
     const stored = this.#quantized.get(name)
-    if (!stored || !this.#available.has(quantizedOperators[stored.form])) return undefined
+    if (!stored || !this.#device.operators.has(quantizedOperators[stored.form])) return undefined
     const part = (kind: string, tensor: ExternalTensor<OnnxType>) => this.#external(`weight:${name}:${kind}`, tensor)
     const names = { integers: part('integers', stored.integers), scales: part('scales', stored.scales) }
     if (stored.form === 'rows') {
@@ -210,7 +214,8 @@ class Lowerer {
       inputs,
       outputs,
       attributes,
-      has: operator => this.#available.has(operator),
+      has: operator => this.#device.operators.has(operator),
+      isCoarse: operator => this.#device.coarse.has(operator),
       emit: (operator, names, attributes, domain) => this.#emit(operator, names, attributes, domain),
       emitMany: (operator, names, count, attributes, domain) => this.#emitMany(operator, names, count, attributes, domain),
       float: values => {

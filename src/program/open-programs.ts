@@ -14,7 +14,16 @@ export interface ProgramRequest {
 /** The whole specification of what is asked for. */
 export const specOf = ({ name, origin, spec }: ProgramRequest): ProgramSpec => ({ ...spec(), name, origin })
 
-/** Programs that stay open for one owner, compiled when they are first asked for. What they compute is unknown here. */
+/**
+ * Programs that are open at a time. A run asks for a handful; a sweep over methods asks one model for as many as it has trials, each with
+ * its own buffers and its own mapping of the weights.
+ */
+const OPEN = 24
+
+/**
+ * Programs that stay open for one owner, compiled when they are first asked for; those that were not asked for lately rest. What they
+ * compute is unknown here.
+ */
 export class OpenPrograms {
   readonly #programs = new Map<string, Promise<Program>>()
   readonly #options: Pick<CompileOptions, 'device' | 'threads'>
@@ -32,12 +41,23 @@ export class OpenPrograms {
     this.refuseDisposed()
     const key = memoryKey(request.name, request.origin)
     const known = this.#programs.get(key)
-    if (known) return known
+    if (known) {
+      this.#programs.delete(key)
+      this.#programs.set(key, known)
+      return known
+    }
     const { pack } = request
     const made = Program.compile(specOf(request), { ...this.#options, ...(pack !== undefined && { pack }) })
     this.#programs.set(key, made)
     made.catch(() => this.#programs.delete(key))
+    this.#restOthers()
     return made
+  }
+
+  #restOthers(): void {
+    const idle = [...this.#programs.values()].slice(0, -OPEN)
+    // One that failed was told to whoever asked for it.
+    for (const program of idle) program.then(opened => opened.rest()).catch(() => {})
   }
 
   /** @throws GradpromptError `disposed` */

@@ -1,14 +1,14 @@
+import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { join } from 'node:path'
 import type * as tf from '@tensorflow/tfjs'
 import { disposedError, GradpromptError } from '../errors.js'
 import { elementCount } from '../numbers.js'
-import { cacheFolder, hashOf, hasProgram, touch, trimCache, writeProgram } from './cache.js'
 import type { WeightTensor } from './compact-weights.js'
-import { type Device, defaultDevice, deviceProfile } from './devices.js'
+import { type Device, defaultDevice } from './devices.js'
 import type { QuantizedTensor } from './lower.js'
 import { type Dimensions, type DimensionValues, type Size, SizeExpression } from './operations/sizes.js'
-import { cacheKey, type ProgramOrigin } from './program-key.js'
+import { programFile } from './program-file.js'
+import type { ProgramOrigin } from './program-key.js'
 import { Session, type SessionOptions, type TypedArray } from './session.js'
 
 export type Dtype = 'float32' | 'int32' | 'bool'
@@ -55,9 +55,6 @@ export interface CompileOptions {
 
 export type ProgramInput = TypedArray | { readonly data: TypedArray; readonly shape: readonly number[] }
 
-/** Changes whenever files of programs would be written in another way. */
-const SEALED = 2
-
 const ELEMENT = { float32: Float32Array, int32: Int32Array, bool: Uint8Array } as const
 
 interface BoundInput {
@@ -77,8 +74,11 @@ export class Program<Inputs extends string = string, Outputs extends string = st
   readonly path: string
   /** Whether it was found in the cache. */
   readonly cached: boolean
-  readonly #session: Session
+  readonly #openSession: () => Promise<Session>
   readonly #shapes: ReadonlyMap<string, readonly Size[]>
+  #session: Promise<Session> | undefined
+  /** Runs that have begun and not ended. */
+  #running = 0
   #isDisposed = false
 
   private constructor(
@@ -86,14 +86,14 @@ export class Program<Inputs extends string = string, Outputs extends string = st
     {
       path,
       cached,
-      session,
+      openSession,
       shapes,
-    }: { path: string; cached: boolean; session: Session; shapes: ReadonlyMap<string, readonly Size[]> },
+    }: { path: string; cached: boolean; openSession: () => Promise<Session>; shapes: ReadonlyMap<string, readonly Size[]> },
   ) {
     this.spec = spec
     this.path = path
     this.cached = cached
-    this.#session = session
+    this.#openSession = openSession
     this.#shapes = shapes
   }
 
@@ -107,37 +107,7 @@ export class Program<Inputs extends string = string, Outputs extends string = st
     const shapes = new Map(Object.entries(spec.inputs).map(([name, input]) => [name, input.shape.map(parseSize)]))
     assertRanges(spec)
     for (const [name, sizes] of shapes) assertDeclared(spec, name, sizes)
-    const folder = spec.weights?.folder ?? join(cacheFolder(), 'programs')
-    let path = programPath(folder, spec, device)
-    const cached = path !== undefined && hasProgram(path)
-    if (!cached) {
-      // The compiler and TF.js are loaded only when there is something to compile.
-      const { traceGraph } = await import('./graph.js')
-      const { lowerGraph } = await import('./lower.js')
-      const placeholders = Object.entries(spec.inputs).map(([name, { dtype }]) => ({ name, dtype, shape: shapes.get(name)! }))
-      const weights = new Map(
-        [...(spec.weights?.tensors ?? [])].map(([name, { shape, dtype }]) => [
-          name,
-          { shape: [...shape], dtype: dtype === 'int32' ? dtype : ('float32' as const) },
-        ]),
-      )
-      const graph = traceGraph(spec.fn, placeholders, weights, spec.dims)
-      const { model } = lowerGraph(
-        graph,
-        deviceProfile(device).operators,
-        spec.weights?.tensors ?? new Map(),
-        placeholders,
-        spec.weights?.quantized,
-      )
-      const isNew = path !== undefined
-      path ??= join(folder, `${hashOf(SEALED, model)}.onnx`)
-      if (isNew || !hasProgram(path)) {
-        writeProgram(path, model)
-        trimCache([path])
-      }
-    }
-    touch(path!)
-    if (spec.weights) touch(folder)
+    const { path, cached } = await programFile(spec, device, shapes)
     const sessionOptions: SessionOptions = {
       device,
       threads: options.threads ?? defaultThreads(),
@@ -145,7 +115,14 @@ export class Program<Inputs extends string = string, Outputs extends string = st
       optimize: !spec.weights,
       ...(options.profile ? { profile: options.profile } : {}),
     }
-    return new Program(spec, { path: path!, cached, session: await Session.open(path!, sessionOptions), shapes })
+    const openSession = async () => {
+      // While a program rests, its file may be cleared from the cache.
+      if (!existsSync(path)) await programFile(spec, device, shapes)
+      return Session.open(path, sessionOptions)
+    }
+    const program = new Program(spec, { path, cached, openSession, shapes })
+    await program.#opened()
+    return program
   }
 
   /**
@@ -181,14 +158,39 @@ export class Program<Inputs extends string = string, Outputs extends string = st
         })
       }
     }
-    const results = await this.#session.run(data, shapes)
-    return results as Record<Outputs, { data: TypedArray; shape: readonly number[] }>
+    this.#running++
+    try {
+      const results = await (await this.#opened()).run(data, shapes)
+      return results as Record<Outputs, { data: TypedArray; shape: readonly number[] }>
+    } finally {
+      this.#running--
+    }
+  }
+
+  /** Gives back what the program holds until it is run again, which then takes as long as opening it. Does nothing while it runs. */
+  async rest(): Promise<void> {
+    if (this.#running > 0) return
+    const session = this.#session
+    this.#session = undefined
+    await (await session)?.release()
   }
 
   /** Frees the program, once runs that have begun have ended. A second call does no more. */
-  dispose(): Promise<void> {
+  async dispose(): Promise<void> {
     this.#isDisposed = true
-    return this.#session.release()
+    // Whoever runs it hears of a session that cannot be opened.
+    const session = await this.#session?.catch(() => undefined)
+    await session?.release()
+  }
+
+  #opened(): Promise<Session> {
+    if (this.#session) return this.#session
+    const opening = this.#openSession()
+    this.#session = opening
+    opening.catch(() => {
+      this.#session = undefined
+    })
+    return opening
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -309,12 +311,6 @@ function assertDeclared(spec: ProgramSpec, name: string, sizes: readonly Size[])
       })
     }
   }
-}
-
-/** Where a program stands in the cache; undefined where only its graph tells. */
-function programPath(folder: string, { name, inputs, dims, weights, origin }: ProgramSpec, device: Device): string | undefined {
-  const key = origin && cacheKey(origin)
-  return key && join(folder, `${hashOf(SEALED, name, key, inputs, dims, device, weights?.hash ?? null)}.onnx`)
 }
 
 /** All cores that this process may use, or `GRADPROMPT_THREADS`. */

@@ -1,7 +1,8 @@
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GradpromptError, refuseFullDisk, shellWord } from '../errors.js'
+import { GradpromptError, refuseFullDisk } from '../errors.js'
 import { exists, isFile } from '../files.js'
+import { ownCommand } from '../own-command.js'
 import { isTemporary, replaceText } from './atomic.js'
 import { type Checkpoint, CheckpointStore } from './checkpoints.js'
 import { EventLog, type RunEvent, type StoredEvent } from './events.js'
@@ -185,7 +186,7 @@ export async function refuseOccupied(folder: string): Promise<void> {
     throw new GradpromptError('run-exists', `${folder} already holds a run`, {
       found: join(folder, configName),
       expected: 'a folder that does not exist, or an empty one',
-      hint: `gradprompt resume ${shellWord(folder)}, or another --out`,
+      hint: `${ownCommand`resume ${folder}`}, or another --out`,
     })
   }
   // What a run leaves that was killed before it had a config is no one's work.
@@ -235,12 +236,24 @@ export async function openRun(folder: string, { write = false }: { write?: boole
 /** Whether a process works on a run. */
 export const isRunning = async (folder: string): Promise<boolean> => (await lockHolder(join(folder, lockName))) !== undefined
 
-async function newFolder(parent: string, name: string): Promise<{ folder: string; isNew: true }> {
+/** The first of `runs/<name>`, `runs/<name>-2`, … that is not there. It is not made. */
+export async function freeFolder(parent: string, name: string): Promise<string> {
+  for (let attempt = 1; ; attempt++) {
+    const folder = folderNamed(parent, name, attempt)
+    if (!(await exists(folder))) return folder
+  }
+}
+
+function folderNamed(parent: string, name: string, attempt: number): string {
   const plainName = name.replace(/[^\p{L}\p{N}_.-]+/gu, '-').replace(/^[.-]+/, '') || 'run'
+  return join(parent, attempt === 1 ? plainName : `${plainName}-${attempt}`)
+}
+
+async function newFolder(parent: string, name: string): Promise<{ folder: string; isNew: true }> {
   try {
     await mkdir(parent, { recursive: true })
     for (let attempt = 1; ; attempt++) {
-      const folder = join(parent, attempt === 1 ? plainName : `${plainName}-${attempt}`)
+      const folder = folderNamed(parent, name, attempt)
       if (await made(folder)) return { folder, isNew: true }
     }
   } catch (error) {

@@ -171,7 +171,7 @@ export async function checkTeachers(distillation: Pick<Distillation, 'from'> | u
 }
 
 /** Rows as a teacher sees them: with soft tokens only where its own template had the same; otherwise with the words that these start from. */
-function reader(student: ActivePrompt, teacher: ActivePrompt | undefined, model: LanguageModel) {
+export function reader(student: ActivePrompt, teacher: ActivePrompt | undefined, model: LanguageModel) {
   const soft = softVocabulary(student.config, model.config)
   const known = softVocabulary(teacher?.config, model.config)
   if (soft === undefined || JSON.stringify(soft) === JSON.stringify(known)) return (row: LabelledRow) => row

@@ -4,8 +4,9 @@ import type { LanguageModel } from '../model/language-model.js'
 import type { LabelledRow } from '../model/row.js'
 import type { InitialisationContext } from '../prompts/method.js'
 import type { Config } from './config.js'
-import { lessons, teacherLosses } from './distillation.js'
+import { lessons, reader, teacherLosses } from './distillation.js'
 import type { Reference } from './reference.js'
+import { createContextTeacher } from './study/context-teacher.js'
 
 /** What a run minimises: the loss that its options name, and what they hold the prompt to besides. What the losses compute is unknown here. */
 
@@ -37,7 +38,8 @@ export async function termsOf(
 ): Promise<(rows: readonly LabelledRow[]) => Promise<readonly LossTerm[]>> {
   const chosen = chosenLoss(train)
   const { logProbabilities } = reference
-  const data = chosen.loss.data?.(chosen.options, { model: model.config, answers, logProbabilities })
+  const topTokens = createContextTeacher(model, reference, reader(reference.start, undefined, model))
+  const data = chosen.loss.data?.(chosen.options, { model: model.config, answers, logProbabilities, topTokens })
   const teach = await lessons(train, reference.start, model, exampleRows)
   return async rows => [{ ...chosen, ...(data && { data: await data(rows) }) }, ...(await teach(rows))]
 }

@@ -15,6 +15,8 @@ export interface Reference {
   readonly start: ActivePrompt
   /** As `LossContext`. */
   readonly logProbabilities: LossContext['logProbabilities']
+  /** Numbers that never change in a run, under a name of their own: computed once, and kept beside what is said of rows. */
+  remember(name: string, compute: () => Promise<Float32Array>): Promise<Float32Array>
   /**
    * Keeps what is said in a run's folder, and takes what stands there.
    * @throws GradpromptError `reference-changed` where that was said under another start
@@ -28,21 +30,25 @@ export function createReference(prompt: ActivePrompt, model: LanguageModel): Ref
   const known = new Map<string, Float32Array>()
   let file: ReferenceFile | undefined
   const told = (key: string) => known.get(key) ?? file?.get(key)
+  const keep = (key: string, values: Float32Array) => {
+    known.set(key, values)
+    file?.append(key, values)
+    return values
+  }
   /** Rows in turn that have one text before their answers: it is computed once, and always with the same answers beside each other. */
   const say = async (under: 'start' | 'none', rows: readonly ContextRow[]) => {
     const keys = rows.map(row => `${under}:${keyOf(row)}`)
     if (keys.some(key => told(key) === undefined)) {
       const own = await answersUnder(under === 'start' ? start : undefined, model, [rows])
       for (const [i, key] of keys.entries()) {
-        if (told(key) !== undefined) continue
-        known.set(key, own[i]!)
-        file?.append(key, own[i]!)
+        if (told(key) === undefined) keep(key, own[i]!)
       }
     }
     return keys.map(key => told(key)!)
   }
   return {
     start,
+    remember: async (name, compute) => told(name) ?? keep(name, await compute()),
     async logProbabilities(under, rows) {
       const together = byText(rows)
       // Nothing is remembered of the prompt as it stands: all rows are computed at once.

@@ -5,17 +5,16 @@ import { layerNorm } from '../../kernels/layer-norm.js'
 import { linear } from '../../kernels/linear.js'
 import { rmsNorm } from '../../kernels/rms-norm.js'
 import { rotaryEmbedding } from '../../kernels/rotary-embedding.js'
+import { rotaryTable } from '../../kernels/rotary-table.js'
 import { swiGlu } from '../../kernels/swiglu.js'
 import { tf } from '../../kernels/tf.js'
 import { ConfigReader } from '../../models/blocks/config-reader.js'
 import { readRotary, rotaryFrequencies } from '../../models/blocks/rotary.js'
-import type { InputSpec } from '../../src/program/program.js'
-import { ownCache } from '../support/cache.js'
+import { type InputSpec, Program } from '../../src/program/program.js'
 import { kernelCases } from '../support/kernel-fixtures.js'
 import { difference, integers, random, type Values } from '../support/numbers.js'
 import { Compared, type Subject } from '../support/programs.js'
-
-ownCache()
+import { testDevice } from '../support/test-device.js'
 
 type Arrays = Record<string, Values>
 interface Case {
@@ -212,6 +211,21 @@ test('rotary frequencies equal those of transformers', async () => {
   for (const { name, rope, tensors } of await kernelCases<Case>('rotary-embedding')) {
     const config = readRotary(new ConfigReader({ rope_parameters: rope }, name), { headDim: 16, maxPositionEmbeddings: 8192 })
     expect(difference(rotaryFrequencies(config), tensors.inverseFrequencies!.data), name).toBeLessThan(1e-7)
+  }
+})
+
+test('tables of a rotation are those of angles rounded to float32, at the end of a long context too', async () => {
+  const frequencies = Float32Array.of(1, 0.31, 1e-3)
+  const positions = Int32Array.of(0, 1, 1023, 4097, 131_071)
+  const table = (of: 'cos' | 'sin', at: tf.Tensor) => rotaryTable(of, at, frequencies, 1.5)
+  const inputs = { positions: int('R') }
+  const fn: Program['spec']['fn'] = given => ({ cos: table('cos', given.positions!), sin: table('sin', given.positions!) })
+  await using program = await Program.compile({ name: 'tables', inputs, dims: { R: [1, 64] }, fn }, { device: testDevice })
+  const made = await program.run({ positions })
+  const angles = [...positions].flatMap(at => [...frequencies].map(frequency => Math.fround(at * frequency)))
+  for (const of of ['cos', 'sin'] as const) {
+    const wanted = angles.map(angle => 1.5 * Math[of](angle))
+    expect(difference(made[of] as Float32Array, wanted), of).toBeLessThan(3e-7)
   }
 })
 

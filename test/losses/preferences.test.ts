@@ -196,6 +196,7 @@ describe('kto', () => {
     const context = (now: number) => ({
       model: undefined as never,
       answers: 1,
+      topTokens: undefined as never,
       logProbabilities: (under: string, of: readonly { labels: readonly number[] }[]) =>
         Promise.resolve(
           of.map(({ labels }) => new Float32Array(labels.filter(x => x !== -100).length).fill(under === 'now' ? now : -2)),

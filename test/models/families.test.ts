@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { afterAll, describe, expect, test } from 'vitest'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
+import { testDevice } from '../support/test-device.js'
 
 interface Expected {
   rows: { ids: number[]; labels: number[] }[]
@@ -43,7 +44,10 @@ const relative = (found: Float32Array, wanted: Float32Array) => {
 
 describe.each(CHECKPOINTS)('%s equals transformers (%s)', (checkpoint, fixture) => {
   const expected = JSON.parse(readFileSync(`${folder(fixture)}/expected.json`, 'utf8')) as Expected
-  const opened = Promise.all([LanguageModel.load(folder(checkpoint)), openSafetensors(`${folder(fixture)}/expected.safetensors`)])
+  const opened = Promise.all([
+    LanguageModel.load(folder(checkpoint), { device: testDevice }),
+    openSafetensors(`${folder(fixture)}/expected.safetensors`),
+  ])
   afterAll(async () => {
     const [model, file] = await opened
     await model.dispose()

@@ -1,6 +1,9 @@
-import { describe, expect, expectTypeOf, test } from 'vitest'
+import { rmSync } from 'node:fs'
+import { describe, expect, expectTypeOf, test, vi } from 'vitest'
 import { tf } from '../../kernels/tf.js'
+import { declareCode } from '../../src/code-identity.js'
 import { compile } from '../../src/program/compile.js'
+import { OpenPrograms } from '../../src/program/open-programs.js'
 import { Program, type ProgramInput } from '../../src/program/program.js'
 import { Session, type TypedArray } from '../../src/program/session.js'
 import { ownCache } from '../support/cache.js'
@@ -110,6 +113,50 @@ describe('a program that was disposed', () => {
       kept = program
     }
     expect((await problemOf(kept.run(inputs))).code).toBe('disposed')
+  })
+})
+
+describe('a program that rests', () => {
+  test('is opened again when it is run, also where its file is gone', async () => {
+    await using program = await opened()
+    const before = await program.run(inputs)
+    await program.rest()
+    expect(await program.run(inputs)).toEqual(before)
+    await Promise.all([program.rest(), program.rest()])
+    rmSync(program.path)
+    expect(await program.run(inputs)).toEqual(before)
+  })
+
+  test('does not while it runs', async () => {
+    await using program = await opened()
+    const running = program.run(inputs)
+    await program.rest()
+    expect((await running).y).toHaveLength(6)
+  })
+
+  test('was not asked for lately among many of one owner', async () => {
+    const release = vi.spyOn(Session.prototype, 'release')
+    const programs = new OpenPrograms({ threads: 1 }, 'the test')
+    const url = import.meta.url
+    const part = declareCode(url, {})
+    const open = (times: number) =>
+      programs.open({
+        name: 'times',
+        origin: { module: url, parts: [part], options: { times } },
+        spec: () => ({
+          inputs: { x: { shape: ['R'], dtype: 'float32' } },
+          dims: { R: [1, 8] },
+          fn: ({ x }) => ({ y: tf.mul(x!, times) }),
+        }),
+      })
+    const all: Program[] = []
+    // The first is asked for again and again; the second rests once there are 24 others.
+    for (let i = 0; i < 26; i++) all.push(await open(i), await open(0))
+    await vi.waitFor(() => expect(release).toHaveBeenCalledTimes(2))
+    for (const [i, program] of all.filter((_, at) => at % 2 === 0).entries())
+      expect((await program.run({ x: Float32Array.of(2) })).y).toEqual(Float32Array.of(2 * i))
+    await programs.dispose()
+    release.mockRestore()
   })
 })
 

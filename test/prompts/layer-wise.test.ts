@@ -8,7 +8,6 @@ import { traceGraph } from '../../src/program/graph.js'
 import { specOf } from '../../src/program/open-programs.js'
 import { SizeExpression } from '../../src/program/operations/sizes.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
-import { ownCache } from '../support/cache.js'
 import { random } from '../support/numbers.js'
 import {
   disposeModels,
@@ -19,7 +18,6 @@ import {
   tinyModel,
 } from '../support/prompt-fixtures.js'
 
-ownCache()
 afterAll(disposeModels)
 
 const given = (fixture: PromptFixture, ...names: readonly string[]) =>
@@ -180,6 +178,8 @@ describe('options that contradict the model or each other are refused by name', 
     [{ type: 'iapt', bilevel: true, activation: 'gelu' }, /method\.bilevel: true .* method\.activation: gelu/],
     [{ type: 'adaption-prompt', adapterLayers: 31 }, "method.adapterLayers (31) is more than the model's layers (30)"],
     [{ type: 'prefix-tuning', projection: true, init: { type: 'zero' } }, /method\.init\.type: zero .* method\.projection: true/],
+    [{ type: 'prefix-tuning', frozenTokens: 1, projection: true }, /method\.frozenTokens \(1\) and method\.projection: true/],
+    [{ type: 'prefix-tuning', frozenTokens: 2, numVirtualTokens: 2 }, /method\.frozenTokens \(2\) leaves nothing to learn/],
     [{ type: 'prefix-tuning', encoderHiddenSize: 8 }, /method\.encoderHiddenSize .* method\.projection \(false\)/],
   ] as const)('%j', (options, message) => {
     expect(problemOf(options)).toMatch(message)

@@ -4,6 +4,7 @@ import { runEagerly } from '../../src/program/eager.js'
 import { SizeExpression } from '../../src/program/operations/sizes.js'
 import { type InputSpec, Program, type ProgramSpec } from '../../src/program/program.js'
 import { difference, dot, product, random, type Values } from './numbers.js'
+import { testDevice } from './test-device.js'
 
 /** Rows of a table of operations, each held against its eager self at several sizes, its gradient against finite differences too. */
 
@@ -118,7 +119,7 @@ export function compareRows(rows: readonly Row[]): void {
   test.each(rows)('%s', async (...row) => {
     const [, args, , options = {}] = row
     const spec = specOf(row)
-    const program = await Program.compile(spec, { threads: 1 })
+    const program = await Program.compile(spec, { threads: 1, device: testDevice })
     for (const sizes of options.sizes ?? SIZES) {
       const inputs = Object.fromEntries(args.map((arg, i) => [inputName(i), sample(arg, sizes, i + 1)]))
       const compiled = await program.runWithShapes(inputs)

@@ -4,6 +4,7 @@ import { runEagerly } from '../../src/program/eager.js'
 import type { Dimensions } from '../../src/program/operations/sizes.js'
 import { type InputSpec, Program, type ProgramSpec } from '../../src/program/program.js'
 import { difference, dot, random, type Values } from './numbers.js'
+import { testDevice } from './test-device.js'
 
 type Tensors = Record<string, tf.Tensor>
 type Results = Record<string, Values>
@@ -48,7 +49,7 @@ export class Compared {
   }
 
   async compiled(inputs: Results): Promise<Results> {
-    this.program ??= Program.compile(this.spec, { threads: 1 })
+    this.program ??= Program.compile(this.spec, { threads: 1, device: testDevice })
     return (await this.program).runWithShapes(inputs)
   }
 

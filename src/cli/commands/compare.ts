@@ -3,6 +3,7 @@ import { GradpromptError } from '../../errors.js'
 import type { Comparison, PairedComparison } from '../../evaluate/comparison.js'
 import type { MetricValue } from '../../evaluate/intervals.js'
 import { exists } from '../../files.js'
+import { ownCommand } from '../../own-command.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { count, createOutput, plural, table } from '../terminal/output.js'
 
@@ -15,7 +16,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     throw new GradpromptError('missing-argument', 'gradprompt compare needs two results or more', {
       found: given.join(' '),
       expected: 'runs or .jsonl files',
-      hint: 'gradprompt compare runs/base runs/tuned',
+      hint: ownCommand`compare runs/base runs/tuned`,
     })
   }
   const { report, ...comparison } = await compareRuns(await Promise.all(given.map(readSource)), {

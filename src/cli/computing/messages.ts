@@ -1,3 +1,4 @@
+import type { CompressedText, CompressOptions } from '../../api/compress.js'
 import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/evaluation/evaluate.js'
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
 import type { PredictSummary } from '../../api/prediction/predict.js'
@@ -20,6 +21,7 @@ import type { ErrorMessage } from '../terminal/failure.js'
 /** What the computing process can be asked for: each task's request and result. */
 export interface Tasks {
   tune: { request: ConfigRequest; result: RunResult }
+  compress: { request: CompressRequest; result: CompressResult }
   resume: { request: ResumeRequest; result: RunResult }
   search: { request: ConfigRequest; result: SearchResult; news: SearchEvent }
   resumeSearch: { request: ResumeRequest; result: SearchResult; news: SearchEvent }
@@ -52,6 +54,11 @@ export interface ConfigRequest {
   readonly flagNames?: Readonly<Record<string, string>> | undefined
 }
 
+export type CompressRequest = Omit<CompressOptions, 'model' | 'onEvent' | 'onProgress' | 'signal'> &
+  OwnFamilies & { readonly model?: string | undefined }
+
+export type CompressResult = Pick<CompressedText, 'result' | 'conversations' | 'textTokens' | 'retained'>
+
 export interface ResumeRequest {
   readonly folder: string
   readonly steps?: number | undefined
@@ -80,7 +87,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly template?: string | undefined
   readonly answer?: string | undefined
   readonly answerEnd?: string | undefined
-  readonly columns?: readonly string[] | undefined
+  readonly columns?: ColumnsGiven | undefined
   readonly labels?: Readonly<Record<string, string>> | undefined
   readonly instruction?: string | undefined
   readonly choose?: Choice | undefined

@@ -21,6 +21,12 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return (await tune(config, { signal, onEvent, onProgress })).result
   },
 
+  async compress({ families: _, ...request }, { signal, onEvent, onProgress }) {
+    const { compress } = await import('../../api/compress.js')
+    const { result, conversations, textTokens, retained } = await compress({ ...request, signal, onEvent, onProgress })
+    return { result, conversations, textTokens, retained }
+  },
+
   async resume({ folder, ...options }, { signal, onEvent, onProgress }) {
     const { resumeTune } = await import('../../api/tune.js')
     return (await onceFree(() => resumeTune(folder, { ...options, signal, onEvent, onProgress }))).result

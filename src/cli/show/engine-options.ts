@@ -9,11 +9,20 @@ import type { OptionValues } from '../terminal/command.js'
 /** The options that `generate` and `serve` have in common. @throws GradpromptError `invalid-option` */
 export function engineRequest(options: OptionValues): EngineRequest {
   return {
-    model: options.model as string | undefined,
-    families: options.family as readonly string[] | undefined,
+    ...machineRequest(options),
     weights: oneOf(options, 'weights', weightChoices),
     batchSize: inRange(options, 'batch-size', { least: 1 }),
     promptLookup: options['no-prompt-lookup'] !== true,
+  }
+}
+
+/** A model, and how it is opened. @throws GradpromptError `invalid-option` */
+export function machineRequest(
+  options: OptionValues,
+): Pick<EngineRequest, 'model' | 'families' | 'device' | 'threads' | 'memory' | 'keepWeights'> {
+  return {
+    model: options.model as string | undefined,
+    families: options.family as readonly string[] | undefined,
     device: oneOf(options, 'device', deviceNames),
     threads: inRange(options, 'threads', { least: 1 }),
     memory: inRange(options, 'memory', { above: 0 }),

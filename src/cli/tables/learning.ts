@@ -1,5 +1,5 @@
 import type { Command } from '../terminal/command.js'
-import { config, json, quiet, searchConfig } from './options.js'
+import { config, json, machine, modelName, quiet, searchConfig } from './options.js'
 
 /** Commands that learn: `tune`, `search`, and `resume` of either. It loads no command, so that help is quick. */
 export const learning: readonly Command[] = [
@@ -37,6 +37,37 @@ export const learning: readonly Command[] = [
     ],
     example: 'gradprompt search --config search.yaml --search.type gcg --steps 50',
     load: () => import('../commands/search.js'),
+  },
+  {
+    name: 'compress',
+    summary: 'learn a document or a long instruction into a prompt',
+    description:
+      'Trains a text into keys and values (or rows) that take its place: the model asks itself about pieces of the text, answers with all of it in ' +
+      'the context, and the prompt learns to say what it says there. What it asked itself stands beside the run, which is one of tune: resume, ' +
+      'evaluate, generate, serve and export take it. Of questions that are given it says how much of what the text gains is kept.',
+    argument: { name: 'FILE', description: 'the text: UTF-8, at most as long as the context of the model', required: true },
+    options: [
+      { name: 'model', value: 'name', description: `${modelName}; by default the bundled one` },
+      { name: 'as', value: 'what', description: 'keys: keys and values of every layer, the default; rows: rows at the input' },
+      { name: 'tokens', value: 'n', type: 'integer', description: 'virtual tokens; 128 by default' },
+      { name: 'conversations', value: 'n', type: 'integer', description: 'questions that the model asks itself; 64 by default' },
+      { name: 'max-new-tokens', value: 'n', type: 'integer', description: 'of an answer that is learned from; 128 by default' },
+      {
+        name: 'questions',
+        value: 'file',
+        description: 'rows with the columns question and answer, of which nothing is learned: what is kept is measured by them',
+      },
+      { name: 'steps', value: 'n', type: 'integer', description: 'optimiser steps; 100 by default' },
+      { name: 'batch-size', value: 'n', type: 'integer', description: 'conversations of a step; 8 by default' },
+      { name: 'learning-rate', value: 'x', type: 'number', description: 'the highest; 0.02 by default, of rows 0.01' },
+      { name: 'seed', value: 'n', type: 'integer', description: 'decides every random choice' },
+      { name: 'out', value: 'folder', description: 'the run folder; by default a new name under runs/' },
+      ...machine,
+      json,
+      quiet,
+    ],
+    example: 'gradprompt compress handbook.txt --tokens 128 --questions facts.jsonl',
+    load: () => import('../commands/compress.js'),
   },
   {
     name: 'resume',

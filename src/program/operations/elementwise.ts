@@ -21,6 +21,18 @@ const binary = (lower: Binary, dtype?: 'bool' | 'int32'): Operation => ({
   },
 })
 
+/**
+ * A function that ONNX has by name, for devices that compute it well, and what it is in terms of others, which are exact in double
+ * precision: the host computes these for a device that would lose digits.
+ */
+const precise = (operator: string, onDevice: Unary, inDouble: (x: string, l: OperationLowering) => string): Operation =>
+  unary((x, l) => {
+    if (l.isCoarse(operator)) return cast(l, inDouble(cast(l, x, 'float64'), l), 'float32')
+    return typeof onDevice === 'string' ? l.emit(onDevice, [x]) : onDevice(x, l)
+  })
+
+const double = (l: OperationLowering, value: number) => cast(l, l.float(value), 'float64')
+
 const isInteger = (l: OperationLowering) => l.inputs.every(({ dtype }) => dtype === 'int32')
 const asFloat = (l: OperationLowering, x: string) => (l.inputs[0]!.dtype === 'float32' ? x : cast(l, x, 'float32'))
 
@@ -90,21 +102,40 @@ function arcTangent(y: string, x: string, l: OperationLowering): string {
 
 export const elementwise: OperationTable = {
   Abs: unary('Abs'),
-  Acos: unary('Acos'),
+  // acos(x) = 2 atan(sqrt((1 - x) / (1 + x))); the arc tangent is a device's to compute well.
+  Acos: unary((x, l) => {
+    if (!l.isCoarse('Acos')) return l.emit('Acos', [x])
+    const one = l.float(1)
+    const quotient = l.emit('Div', [l.emit('Sub', [one, x]), l.emit('Add', [one, x])])
+    return l.emit('Mul', [l.emit('Atan', [l.emit('Sqrt', [quotient])]), l.float(2)])
+  }),
   Acosh: unary('Acosh'),
   Asin: unary('Asin'),
-  Asinh: unary('Asinh'),
+  // asinh(x) = sign(x) log(|x| + sqrt(x² + 1))
+  Asinh: precise('Asinh', 'Asinh', (x, l) => {
+    const size = l.emit('Abs', [x])
+    const root = l.emit('Sqrt', [l.emit('Add', [l.emit('Mul', [x, x]), double(l, 1)])])
+    return l.emit('Mul', [l.emit('Sign', [x]), l.emit('Log', [l.emit('Add', [size, root])])])
+  }),
   Atan: unary('Atan'),
-  Atanh: unary('Atanh'),
+  // atanh(x) = log((1 + x) / (1 - x)) / 2
+  Atanh: precise('Atanh', 'Atanh', (x, l) => {
+    const one = double(l, 1)
+    const quotient = l.emit('Div', [l.emit('Add', [one, x]), l.emit('Sub', [one, x])])
+    return l.emit('Mul', [l.emit('Log', [quotient]), double(l, 0.5)])
+  }),
   Ceil: unary('Ceil'),
-  Cos: unary('Cos'),
+  Cos: precise('Cos', 'Cos', (x, l) => l.emit('Cos', [x])),
   Cosh: unary('Cosh'),
   Elu: unary('Elu'),
   Erf: unary('Erf'),
   Exp: unary((x, l) => l.emit('Exp', [asFloat(l, x)]), 'float32'),
   // exp(x) - 1 = tanh(x / 2) (exp(x) + 1), which loses nothing near zero.
-  Expm1: unary((x, l) =>
-    l.emit('Mul', [l.emit('Tanh', [l.emit('Mul', [x, l.float(0.5)])]), l.emit('Add', [l.emit('Exp', [x]), l.float(1)])]),
+  Expm1: precise(
+    'Expm1',
+    (x, l) =>
+      l.emit('Mul', [l.emit('Tanh', [l.emit('Mul', [x, l.float(0.5)])]), l.emit('Add', [l.emit('Exp', [x]), l.float(1)])]),
+    (x, l) => l.emit('Sub', [l.emit('Exp', [x]), double(l, 1)]),
   ),
   Floor: unary('Floor'),
   IsFinite: unary((x, l) => {
@@ -115,12 +146,15 @@ export const elementwise: OperationTable = {
   IsNan: unary((x, l) => l.emit('IsNaN', [asFloat(l, x)]), 'bool'),
   Log: unary('Log'),
   // log(1 + x) = 2 atanh(x / (2 + x)), which loses nothing near zero.
-  Log1p: unary((x, l) =>
-    l.emit('Where', [
-      l.emit('Less', [l.emit('Abs', [x]), l.float(0.5)]),
-      l.emit('Mul', [l.emit('Atanh', [l.emit('Div', [x, l.emit('Add', [x, l.float(2)])])]), l.float(2)]),
-      l.emit('Log', [l.emit('Add', [x, l.float(1)])]),
-    ]),
+  Log1p: precise(
+    'Log1p',
+    (x, l) =>
+      l.emit('Where', [
+        l.emit('Less', [l.emit('Abs', [x]), l.float(0.5)]),
+        l.emit('Mul', [l.emit('Atanh', [l.emit('Div', [x, l.emit('Add', [x, l.float(2)])])]), l.float(2)]),
+        l.emit('Log', [l.emit('Add', [x, l.float(1)])]),
+      ]),
+    (x, l) => l.emit('Log', [l.emit('Add', [x, double(l, 1)])]),
   ),
   LogicalNot: unary('Not', 'bool'),
   Neg: unary('Neg'),
@@ -132,12 +166,12 @@ export const elementwise: OperationTable = {
   Selu: unary('Selu'),
   Sigmoid: unary('Sigmoid'),
   Sign: unary('Sign'),
-  Sin: unary('Sin'),
+  Sin: precise('Sin', 'Sin', (x, l) => l.emit('Sin', [x])),
   Sinh: unary('Sinh'),
   Softplus: unary('Softplus'),
   Sqrt: unary('Sqrt'),
   Square: unary((x, l) => l.emit('Mul', [x, x])),
-  Tan: unary('Tan'),
+  Tan: precise('Tan', 'Tan', (x, l) => l.emit('Div', [l.emit('Sin', [x]), l.emit('Cos', [x])])),
   Tanh: unary('Tanh'),
   LeakyRelu: unary((x, l) => l.emit('LeakyRelu', [x], { alpha: l.attributes.alpha })),
   Step: unary((x, l) =>

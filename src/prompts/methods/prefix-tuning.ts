@@ -9,13 +9,19 @@ import type { InitialisationContext, PromptMethod } from '../method.js'
 
 /**
  * Prefix tuning (Li and Liang 2021, arXiv 2101.00190), known as P-tuning v2 when nothing is projected (Liu et al. 2021, arXiv
- * 2110.07602): keys and values of every layer are learned, in PEFT's layout. The text stands behind them at positions m, m + 1, ….
+ * 2110.07602): keys and values of every layer are learned, in PEFT's layout. The text stands behind them at positions m, m + 1, …. Tokens
+ * that stay as they start stand first (Eyuboglu et al. 2025, Cartridges, arXiv 2506.06266).
  */
 export const prefixTuningSchema = z.strictObject({
   type: z.literal('prefix-tuning').describe('learned keys and values in every layer'),
   numVirtualTokens: z.int().min(1).max(100_000).default(20).describe('keys and values that are learned in each layer'),
   projection: z.boolean().default(false).describe('learn them through a network that all layers share'),
   encoderHiddenSize: z.int().min(1).optional().describe("width of the projection's network; by default that of a layer's keys"),
+  frozenTokens: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe('so many of the first tokens stay as they start; 1 keeps the one that attention rests on, as Cartridges do'),
   init: z
     .discriminatedUnion('type', [
       z.strictObject({ type: z.literal('zero').describe('start from zero') }),
@@ -30,6 +36,9 @@ export const prefixTuningSchema = z.strictObject({
 })
 
 export type PrefixTuningConfig = z.output<typeof prefixTuningSchema>
+
+/** Name of the tokens that stay as they start. */
+const frozenName = 'prefix.frozen'
 
 /** Numbers of one token's keys in one layer. */
 const width = ({ numKeyValueHeads, headDim }: ModelConfig) => numKeyValueHeads * headDim
@@ -50,14 +59,23 @@ export const prefixTuning: PromptMethod<PrefixTuningConfig> = declareCode(import
       return `method.init.type: ${type} and method.projection: true exclude each other: a network's output starts at random`
     if (!config.projection && config.encoderHiddenSize !== undefined)
       return 'method.encoderHiddenSize is the width of a network, and method.projection (false) asks for none'
+    const { frozenTokens = 0, numVirtualTokens } = config
+    if (config.projection && frozenTokens > 0)
+      return `method.frozenTokens (${frozenTokens}) and method.projection: true exclude each other: all tokens come from one network`
+    if (frozenTokens >= numVirtualTokens)
+      return `method.frozenTokens (${frozenTokens}) leaves nothing to learn of method.numVirtualTokens (${numVirtualTokens})`
     return undefined
   },
 
   /** Of the projection under PEFT's names; weights are [out, in]. */
-  parameters({ numVirtualTokens, projection, encoderHiddenSize }, model) {
+  parameters({ numVirtualTokens, projection, encoderHiddenSize, frozenTokens = 0 }, model) {
     const inputs = width(model)
     const outputs = 2 * model.numLayers * inputs
-    if (!projection) return [{ name: 'prefix', shape: [numVirtualTokens, outputs] }]
+    if (!projection)
+      return [
+        ...(frozenTokens > 0 ? [{ name: frozenName, shape: [frozenTokens, outputs], frozen: true }] : []),
+        { name: 'prefix', shape: [numVirtualTokens - frozenTokens, outputs] },
+      ]
     const hidden = encoderHiddenSize ?? inputs
     return [
       { name: 'embedding.weight', shape: [numVirtualTokens, inputs] },
@@ -72,7 +90,8 @@ export const prefixTuning: PromptMethod<PrefixTuningConfig> = declareCode(import
     const { model, seed } = context
     const { numVirtualTokens } = config
     const init = initOf(config)
-    const [first, ...network] = prefixTuning.parameters(config, model)
+    const { frozenTokens = 0 } = config
+    const [first, ...network] = prefixTuning.parameters({ ...config, frozenTokens: 0 }, model)
     const count = elementCount(first!.shape)
     const start = async () => {
       if (init.type === 'zero') return new Float32Array(count)
@@ -81,8 +100,11 @@ export const prefixTuning: PromptMethod<PrefixTuningConfig> = declareCode(import
     }
     // As torch starts a linear layer: uniform within 1 / sqrt(inputs).
     const inputs = network.map(({ shape }) => shape[1]!)
+    const started = await start()
+    const border = frozenTokens * first!.shape[1]!
     return new Map([
-      [first!.name, await start()],
+      ...(border > 0 ? [[frozenName, started.slice(0, border)] as const] : []),
+      [first!.name, border > 0 ? started.slice(border) : started],
       ...network.map(({ name, shape }, i) => {
         const bound = (inputs[i] ?? inputs[i - 1]!) ** -0.5
         return [name, uniformNumbers(elementCount(shape), bound, seed, i + 1)] as const
@@ -99,8 +121,8 @@ export const prefixTuning: PromptMethod<PrefixTuningConfig> = declareCode(import
 })
 
 /** [m, 2 L Hkv D]: for each layer its keys, then its values, head after head. */
-function rows({ projection }: PrefixTuningConfig, parameters: Readonly<Record<string, tf.Tensor>>): tf.Tensor {
-  if (!projection) return parameters.prefix!
+function rows({ projection, frozenTokens = 0 }: PrefixTuningConfig, parameters: Readonly<Record<string, tf.Tensor>>): tf.Tensor {
+  if (!projection) return frozenTokens > 0 ? tf.concat([parameters[frozenName]!, parameters.prefix!], 0) : parameters.prefix!
   const linear = (x: tf.Tensor, name: string) =>
     tf.add(tf.matMul(x as tf.Tensor2D, parameters[`${name}.weight`] as tf.Tensor2D, false, true), parameters[`${name}.bias`]!)
   return linear(tf.tanh(linear(parameters['embedding.weight']!, 'transform.0')), 'transform.2')

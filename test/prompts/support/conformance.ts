@@ -13,9 +13,9 @@ import { readPrompt, writePrompt } from '../../../src/store/prompt-file.js'
 import { learnedNumbers } from '../../../src/train/check-method.js'
 import { type ConfigInput, parseConfig } from '../../../src/train/config.js'
 import { prepareJob } from '../../../src/train/job.js'
-import { ownCache } from '../../support/cache.js'
 import { dot, random, relativeError } from '../../support/numbers.js'
 import { problemOf } from '../../support/problem.js'
+import { testDevice } from '../../support/test-device.js'
 import { temporaryFolder } from '../../train/toy.js'
 import { expectations, startingText } from './expectations.js'
 import { eagerDisagreement, executionsOf } from './watch.js'
@@ -40,8 +40,6 @@ const scored = ({ ids, labels }: Row) => {
 
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
-ownCache()
-
 /** Copying: the answer is the text's own letter, which only the text can tell. */
 const letters = ['k', 'q', 'Z']
 const copies = join(folder, 'copies.tsv')
@@ -85,7 +83,7 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
     /** Somewhere beyond: no parameter is zero, and none without a gradient. */
     let moved: ActivePrompt
     beforeAll(async () => {
-      model = await LanguageModel.load(path, { threads: 1 })
+      model = await LanguageModel.load(path, { threads: 1, device: testDevice })
       const parsed = parseConfig(config())
       const { prompt } = await prepareJob(parsed, await readTask(parsed), model)
       fresh = prompt

@@ -118,6 +118,11 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
       parameters: ({ numLayers, numKeyValueHeads, headDim }) => 4 * 2 * numLayers * numKeyValueHeads * headDim,
       starts: 'text',
     },
+    'first token frozen': {
+      options: { numVirtualTokens, init, frozenTokens: 1 },
+      parameters: ({ numLayers, numKeyValueHeads, headDim }) => 3 * 2 * numLayers * numKeyValueHeads * headDim,
+      starts: 'text',
+    },
     projected: {
       options: { numVirtualTokens, projection: true, encoderHiddenSize: 10 },
       parameters: ({ numLayers, numKeyValueHeads, headDim }) => {
