@@ -72,6 +72,9 @@ export {
   search,
 } from './api/search.js'
 export { type ServeOptions, type Server, serve } from './api/serve.js'
+export type { SweepSummary, SweepTrial } from './api/sweep/summary.js'
+export { addTrial, type SweepCallOptions, type SweepInput, sweep } from './api/sweep/sweep.js'
+export type { SweepEvent } from './api/sweep/worker.js'
 export { type TuneInput, type TuneOptions, type TuneRun, tune } from './api/tune.js'
 export type { OptionsDeclaration } from './config/typed-options.js'
 export type { Row, Rows } from './data/memory-rows.js'

@@ -4,6 +4,7 @@ import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/ev
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
 import type { JudgedRuns, JudgeOptions } from '../../api/judge.js'
 import type { PredictSummary } from '../../api/prediction/predict.js'
+import type { SweepEvent } from '../../api/sweep/worker.js'
 import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import type { Choice } from '../../evaluate/score.js'
@@ -26,6 +27,8 @@ export interface Tasks {
   resume: { request: ResumeRequest; result: RunResult }
   search: { request: ConfigRequest; result: SearchResult; news: SearchEvent }
   resumeSearch: { request: ResumeRequest; result: SearchResult; news: SearchEvent }
+  /** One process's part in a sweep. */
+  sweep: { request: SweepRequest; result: undefined; news: SweepEvent }
   evaluate: { request: EvaluateRequest; result: EvaluateResult }
   export: {
     request: { folder: string } & Omit<PromptExportOptions, 'model' | 'onWarning'> & { model?: string | undefined }
@@ -63,6 +66,12 @@ export interface ResumeRequest {
   /** Where model and data are now, if they are not where they were. */
   readonly model?: string | undefined
   readonly data: { readonly train?: string | undefined; readonly dev?: string | undefined; readonly test?: string | undefined }
+}
+
+export interface SweepRequest {
+  readonly folder: string
+  readonly trials?: number | undefined
+  readonly maxFailures?: number | undefined
 }
 
 /** Modules of model families of people's own, which are loaded before anything else. */
