@@ -6,6 +6,7 @@ import { configOptions, describeOption } from '../src/cli/show/config-help.js'
 import { exportTargets } from '../src/export/index.js'
 import { exportTable } from '../src/export/table.js'
 import type { ExportTarget } from '../src/export/target.js'
+import { asCalled } from '../src/own-command.js'
 import { packageRoot } from '../src/package-root.js'
 import { promptReaders } from '../src/sources/imports/index.js'
 
@@ -99,7 +100,7 @@ export function cliReference(): string {
       `${summary[0]!.toUpperCase()}${summary.slice(1)}. ${cell(description)}`,
       table(['option', ''], rows),
       ...(takesConfig ? ['Every option of the config can be given by its dotted name as well: see [Config](#config).'] : []),
-      `\`\`\`\n${example}\n\`\`\``,
+      `\`\`\`\n${asCalled(example)}\n\`\`\``,
     ].join('\n\n')
   })
   const config = table(

@@ -50,6 +50,7 @@ export {
   type GenerateOptions,
   generate,
 } from './api/generation/generate.js'
+export { type JudgedRuns, type JudgeGiven, type JudgeOptions, judgeRuns } from './api/judge.js'
 export {
   type PredictedFile,
   type PredictedRow,

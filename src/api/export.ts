@@ -9,7 +9,7 @@ import { fillPrompt, PROMPT_COLUMN } from '../data/texts/prompt-place.js'
 import { compileMessages } from '../data/texts/rendering.js'
 import { promptTokenizer } from '../data/texts/soft-tokens.js'
 import { compileTemplate, type Template } from '../data/texts/template.js'
-import { GradpromptError, shellWord } from '../errors.js'
+import { GradpromptError } from '../errors.js'
 import { writeFolder } from '../export/folder.js'
 import { exportTargets, refuseUnheld } from '../export/index.js'
 import { makeSelfTest, type SelfTestCase, writeSelfTest } from '../export/self-test.js'
@@ -17,6 +17,7 @@ import type { ExportTarget, FoundContext, TargetOptions } from '../export/target
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { withModel } from '../model/with-model.js'
+import { ownCommand } from '../own-command.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { openPrompt, type PromptGiven } from '../sources/open.js'
 import { loadPrompt, loadPromptMethod } from '../sources/prompt.js'
@@ -102,7 +103,7 @@ async function writeWords(target: ExportTarget, found: FoundRun, folder: string)
     throw new GradpromptError('not-exportable', `${target.name} takes soft prompts, and ${found.folder} has found words`, {
       found: 'a run of gradprompt search',
       expected: `one of ${fitting.join(', ')}`,
-      hint: `gradprompt export ${shellWord(found.folder)} --to text --out DIR`,
+      hint: ownCommand`export ${found.folder} --to text --out DIR`,
     })
   }
   const { template, answer, data } = found.config

@@ -1,9 +1,10 @@
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import { type Part, parts, type TaskRows } from '../data/task.js'
-import { GradpromptError, refuseAborted, shellWord } from '../errors.js'
+import { GradpromptError, refuseAborted } from '../errors.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { type ModelSettings, useModel } from '../model/with-model.js'
+import { ownCommand } from '../own-command.js'
 import type { Checkpoint } from '../store/checkpoints.js'
 import type { RunEvent, WarningEvent } from '../store/events.js'
 import { environmentWarnings, moduleWarnings, type RunDetails, refuseOtherData, refuseOtherModel } from '../store/run-details.js'
@@ -206,7 +207,7 @@ async function refuseMissing(folder: string, config: object, details: unknown): 
   throw new GradpromptError('file-not-found', `the ${name === 'model' ? 'model' : `${name} rows`} of ${folder} cannot be found`, {
     found: `nothing at ${path}, nor where it was seen from the run`,
     expected: name === 'model' ? 'the model that the run began with' : 'the file that the run began with',
-    hint: `gradprompt resume ${shellWord(folder)} --${name} PATH says where it is now`,
+    hint: `${ownCommand`resume ${folder}`} --${name} PATH says where it is now`,
   })
 }
 

@@ -23,6 +23,19 @@ const fractionOrCount = z
   .positive()
   .refine(size => size < 1 || Number.isInteger(size), 'a whole number of rows, or a fraction below 1')
 
+// `z.record` leaves out a key of this name without a word.
+const lostName = '__proto__'
+const labelWords = z.preprocess(
+  (given: Record<string, string | string[]>, context) => {
+    if (typeof given === 'object' && given !== null && Object.hasOwn(given, lostName))
+      context.addIssue({ code: 'custom', message: `no label that is called ${lostName}`, path: [lostName], input: given })
+    return given
+  },
+  z
+    .record(z.string(), z.union([z.string(), z.array(z.string().min(1)).min(1)]))
+    .refine(labels => Object.keys(labels).length > 0, 'at least one label'),
+)
+
 const data = z.strictObject({
   train: filePath.describe(
     'training rows: .tsv .csv .jsonl .ndjson .json .parquet, each also with .gz behind it, or a split on the Hugging Face Hub: hf:owner/name/split',
@@ -49,9 +62,7 @@ const data = z.strictObject({
     ])
     .optional()
     .describe('a benchmark, whose files are read into the columns question and answer'),
-  labels: z
-    .record(z.string(), z.union([z.string(), z.array(z.string().min(1)).min(1)]))
-    .refine(labels => Object.keys(labels).length > 0, 'at least one label')
+  labels: labelWords
     .optional()
     .describe(
       'value in the label column -> word in the answer, or several, of which the first is learned; by default the values themselves, when they are few',

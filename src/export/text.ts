@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
+import { ownCommand } from '../own-command.js'
 import type { ExportTarget, FoundContext } from './target.js'
 import { textFormats } from './text-formats/index.js'
 
@@ -15,7 +16,7 @@ export const text: ExportTarget = {
     throw new GradpromptError('not-exportable', 'vectors are no text', {
       found: `a soft prompt of ${prompt.method.type}`,
       expected: 'a run of gradprompt search',
-      hint: 'gradprompt inspect RUN shows the nearest words of each vector, which do not do what the vectors do',
+      hint: `${ownCommand`inspect RUN`} shows the nearest words of each vector, which do not do what the vectors do`,
     })
   },
   async writeFound(context) {

@@ -171,16 +171,19 @@ export class LanguageModel {
   /**
    * Mean cross entropy of the label tokens of all rows, and its gradient with respect to a soft prompt before every row.
    *
+   * @param step.recompute computes the layers again in the backward pass in place of keeping what they have made
    * @returns loss, and the gradient [m * hiddenSize]
    */
   async lossAndGradient({
     softPrompt,
     rows,
+    recompute = false,
   }: {
     softPrompt: SoftPrompt
     rows: readonly LabelledRow[]
+    recompute?: boolean
   }): Promise<{ loss: number; gradient: Float32Array }> {
-    const { loss, gradients } = await this.promptGradient(plainPrompt(softPrompt, this.config), rows)
+    const { loss, gradients } = await this.promptGradient(plainPrompt(softPrompt, this.config), rows, { recompute })
     return { loss, gradient: gradients.get('prompt')! }
   }
 
@@ -283,9 +286,13 @@ export class LanguageModel {
   /** Opens (and compiles, if need be) the program of a training run, so that its first step is as fast as the others. */
   async prepareGradient(
     prompt: ActivePrompt,
-    { losses = [meanCrossEntropy], frozen }: { readonly losses?: readonly ActiveLoss[]; readonly frozen?: boolean } = {},
+    {
+      losses = [meanCrossEntropy],
+      frozen = false,
+      recompute = false,
+    }: { readonly losses?: readonly ActiveLoss[]; readonly frozen?: boolean; readonly recompute?: boolean } = {},
   ): Promise<void> {
-    await this.#programs.open(gradientRequest(this, losses, prompt, { ...(frozen !== undefined && { frozen }) }))
+    await this.#programs.open(gradientRequest(this, losses, prompt, { frozen, recompute }))
   }
 
   /** The same for `labelLogProbabilities`. */

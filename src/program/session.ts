@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import type * as ort from 'onnxruntime-node'
 import { GradpromptError } from '../errors.js'
+import { ownCommand } from '../own-command.js'
 import { type Device, defaultDevice, deviceProfile } from './devices.js'
 import { onnxRuntime } from './runtime.js'
 
@@ -62,7 +63,7 @@ export class Session {
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause)
       if (!alwaysThere) {
-        const tried = `\`gradprompt doctor\` tries each of them; --device ${defaultDevice} always works`
+        const tried = `\`${ownCommand`doctor`}\` tries each of them; --device ${defaultDevice} always works`
         const command = libraries?.[process.platform]
         throw new GradpromptError('device-unavailable', `The device ${options.device} cannot be used`, {
           found: reason.split('\n')[0]!,

@@ -42,6 +42,7 @@ describe('defaults', () => {
         labelSmoothing: 0,
         bucket: false,
         frozenCache: 1,
+        recompute: false,
         samples: 3,
         truncate: false,
         keep: 'last',
@@ -133,6 +134,11 @@ describe('unknown options', () => {
   test('no name is special', () => {
     const input = JSON.parse('{"data":{"train":"a"},"template":"a","answer":"b","train":{"__proto__":{"steps":3}}}')
     expect(refused(input)).toMatchObject({ code: 'unknown-option', found: '__proto__' })
+    const labels = JSON.parse('{"0":"a","__proto__":"b"}')
+    expect(refused({ data: { train: 'a', labels }, template: 'a', answer: '{b}' })).toMatchObject({
+      code: 'invalid-config',
+      expected: 'no label that is called __proto__',
+    })
     expect(refused({ ...least, train: { toString: 3 } })).toMatchObject({ code: 'unknown-option', found: 'toString' })
   })
 })

@@ -10,12 +10,10 @@ import { prepareSearch } from '../../src/search/run/job.js'
 import { readSearchTask } from '../../src/search/run/task.js'
 import { Budget } from '../../src/search/score/budget.js'
 import { Objective } from '../../src/search/score/objective.js'
-import { ownCache } from '../support/cache.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyModel } from '../train/toy.js'
 import { longToyModel, toySearch, words } from './toy.js'
 
-ownCache()
 let folder: string
 let remove: () => void
 beforeEach(() => ({ folder, remove } = temporaryFolder()))

@@ -1,4 +1,12 @@
 import { defaultSeed } from '../../config/call-options.js'
+import {
+  type ColumnsGiven,
+  columnsGiven,
+  nameInData,
+  refuseUnmeant,
+  tableWithMeant,
+  withMeant,
+} from '../../data/columns-given.js'
 import { inMemory, type MemoryRows, readMemoryRows, takeRows } from '../../data/memory-rows.js'
 import { type DataNotice, readRecords } from '../../data/read.js'
 import type { DataRecord } from '../../data/readers/records.js'
@@ -14,6 +22,7 @@ import type { Aggregate } from '../../data/texts/verbalizer.js'
 import { GradpromptError } from '../../errors.js'
 import { evaluationName } from '../../evaluate/by-generation.js'
 import type { LanguageModel } from '../../model/language-model.js'
+import { ownCommand } from '../../own-command.js'
 import type { GeneratedAnswers } from '../../report/evaluation.js'
 import { openPrompt, type PromptSource } from '../../sources/open.js'
 import { loadConfigEntries, parseConfig } from '../../train/config.js'
@@ -38,7 +47,7 @@ export interface Subject {
   readonly isFreeText: boolean
   /** What `answerEnd` says, or what the prompt was learned with. */
   readonly answerEnd: string | { readonly learned: AnswerEnd | undefined }
-  readonly columns: readonly string[] | undefined
+  readonly columns: ColumnsGiven | undefined
   readonly instruction: string | undefined
   readonly seed: number
   readonly batchSize: number | undefined
@@ -112,19 +121,22 @@ export const endOf = ({ answerEnd }: Subject, template: Template, tokenizer: Enc
 
 /** @throws GradpromptError as reading data does, `missing-column` */
 export async function recordsOf(
-  { data, columns, config }: Subject,
+  { data, columns: given, config }: Subject,
   texts: TaskTexts,
   onWarning?: EvaluateOptions['onWarning'],
 ): Promise<readonly DataRecord[]> {
-  const options = { columns, task: config?.data.task, needed: namedColumns(texts) }
+  const columns = columnsGiven(given)
+  const needed = namedColumns(texts)
+  refuseUnmeant(columns, needed)
+  const options = { columns: columns.names, task: config?.data.task, needed: needed.map(name => nameInData(columns, name)) }
   const usable = (records: readonly DataRecord[], path: string, notices: readonly DataNotice[] = []) => {
     const found = usablePreferences(records, texts, path)
     for (const notice of [...notices, ...found.notices]) onWarning?.(notice)
     return found.records
   }
-  if (typeof data !== 'string') return usable((await readMemoryRows(data, options)).records, inMemory)
+  if (typeof data !== 'string') return usable(withMeant((await readMemoryRows(data, options)).records, columns), inMemory)
   try {
-    const file = await readRecords(data, options)
+    const file = tableWithMeant(await readRecords(data, options), columns)
     requireTaskColumns(texts, file, data)
     return usable(file.records, data, file.notices)
   } catch (error) {
@@ -147,7 +159,7 @@ async function refuseUnlabelled(path: string, texts: { readonly template: Templa
   throw new GradpromptError('no-labels', `${path} has no labels, which an evaluation compares with`, {
     found: `the columns ${file.columns.map(column => JSON.stringify(column)).join(', ')}`,
     expected: `${answers.map(column => JSON.stringify(column)).join(', ')} beside them: the right answer of each row`,
-    hint: 'rows without labels are answered, and not scored, by gradprompt predict RUN FILE',
+    hint: `rows without labels are answered, and not scored, by ${ownCommand`predict RUN FILE`}`,
   })
 }
 

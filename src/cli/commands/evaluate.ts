@@ -7,7 +7,7 @@ import { deviceNames } from '../../program/devices.js'
 import { keepingChoices } from '../../program/keeping.js'
 import { compute } from '../computing/computation.js'
 import type { EvaluateRequest, EvaluateResult } from '../computing/messages.js'
-import { readLabels } from '../show/column-options.js'
+import { readColumns, readLabels } from '../show/column-options.js'
 import { arithmetic, oneOf } from '../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
 import { Interrupted } from '../terminal/failure.js'
@@ -79,9 +79,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     template: text('template'),
     answer: text('answer'),
     answerEnd: text('answer-end'),
-    columns: text('columns')
-      ?.split(',')
-      .map(name => name.trim()),
+    columns: readColumns(text('columns')),
     labels: readLabels(text('labels')),
     instruction: text('instruction'),
     choose: oneOf(options, 'choose', choices),

@@ -6,10 +6,11 @@ import { searchConfigOf, tuneConfigOf } from '../../api/runs/configs.js'
 import { isHubData } from '../../data/hub-data.js'
 import { isDataName, knownExtensions } from '../../data/readers/index.js'
 import { parseRunTask } from '../../data/task-config.js'
-import { GradpromptError, shellWord } from '../../errors.js'
+import { GradpromptError } from '../../errors.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import { targetsOf } from '../../export/index.js'
 import { isFile } from '../../files.js'
+import { ownCommand } from '../../own-command.js'
 import { bundledModel } from '../../package-root.js'
 import { numSoftTokens } from '../../prompts/soft-rows.js'
 import type { SearchResult, SearchStepEvent } from '../../search/run/events.js'
@@ -75,7 +76,7 @@ async function inspectSearch(run: Run, output: Output): Promise<void> {
   const state =
     result === undefined
       ? writer === undefined
-        ? `stopped after step ${last?.step ?? 0}: gradprompt resume ${shellWord(folder)}`
+        ? `stopped after step ${last?.step ?? 0}: ${ownCommand`resume ${folder}`}`
         : running(writer, last?.step)
       : `finished after ${plural(result.steps, 'step')}`
   const finished = result !== undefined
@@ -121,7 +122,7 @@ async function inspectRun(folder: string, output: Output): Promise<void> {
     result === undefined
       ? writer !== undefined
         ? running(writer, steps.at(-1)?.step)
-        : `stopped after step ${steps.at(-1)?.step ?? 0}; the last checkpoint is of step ${checkpoint?.step ?? 0}: gradprompt resume ${shellWord(folder)}`
+        : `stopped after step ${steps.at(-1)?.step ?? 0}; the last checkpoint is of step ${checkpoint?.step ?? 0}: ${ownCommand`resume ${folder}`}`
       : `finished after ${plural(result.steps, 'step')}`
   output.object({
     event: 'inspect',

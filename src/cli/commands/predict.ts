@@ -3,6 +3,7 @@ import { rowFormatFor, rowFormatNamed } from '../../data/writers/index.js'
 import { GradpromptError } from '../../errors.js'
 import { choices } from '../../evaluate/score.js'
 import { weightChoices } from '../../generate/width.js'
+import { ownCommand } from '../../own-command.js'
 import { deviceNames } from '../../program/devices.js'
 import { keepingChoices } from '../../program/keeping.js'
 import { compute } from '../computing/computation.js'
@@ -72,7 +73,7 @@ export async function predictRequest(prompt: string, data: string, options: Opti
     throw new GradpromptError('not-a-run', `there is no run at ${prompt}`, {
       found: 'no such file or folder',
       expected: 'a run folder, a prompt.safetensors, or the folder of a PEFT adapter',
-      hint: 'gradprompt predict RUN FILE',
+      hint: ownCommand`predict RUN FILE`,
     })
   }
   const output = text('output')

@@ -1,6 +1,8 @@
+import type { Compared } from '../../api/compare.js'
 import type { CompressedText, CompressOptions } from '../../api/compress.js'
 import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/evaluation/evaluate.js'
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
+import type { JudgedRuns, JudgeOptions } from '../../api/judge.js'
 import type { PredictSummary } from '../../api/prediction/predict.js'
 import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
@@ -33,6 +35,7 @@ export interface Tasks {
   nearest: { request: { prompt: string; model: string }; result: NearestTokens[] }
   generate: { request: GenerateRequest; result: GenerateResult; news: GenerateNews }
   predict: { request: PredictRequest; result: PredictResult; news: PredictNews }
+  judge: { request: JudgeRequest; result: JudgedRuns }
   serve: { request: ServeRequest; result: undefined; news: ServeNews }
   report: { request: { folder: string }; result: { path: string } }
   /** A trial of a device with a small program. */
@@ -78,7 +81,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly template?: string | undefined
   readonly answer?: string | undefined
   readonly answerEnd?: string | undefined
-  readonly columns?: readonly string[] | undefined
+  readonly columns?: ColumnsGiven | undefined
   readonly labels?: Readonly<Record<string, string>> | undefined
   readonly instruction?: string | undefined
   readonly choose?: Choice | undefined
@@ -204,6 +207,11 @@ export type PredictResult = PredictSummary & { readonly output?: string }
 /** Rows as they are written, where they go to standard output. */
 export interface PredictNews {
   readonly text: string
+}
+
+export interface JudgeRequest extends OwnFamilies, Omit<JudgeOptions, 'judges' | 'signal' | 'onProgress' | 'onWarning'> {
+  readonly runs: readonly [Compared, Compared]
+  readonly judges: readonly (string | { readonly url: string; readonly model: string; readonly key?: string | undefined })[]
 }
 
 export interface ServeRequest extends EngineRequest {

@@ -58,6 +58,16 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return predict(request, context)
   },
 
+  async judge({ runs, families: _, ...options }, { signal, onEvent, onProgress }) {
+    const { judgeRuns } = await import('../../api/judge.js')
+    return judgeRuns(runs, {
+      ...options,
+      signal,
+      onProgress: (done, total, what) => onProgress({ what, done, total }),
+      onWarning: warning => onEvent({ event: 'warning', ...warning }),
+    })
+  },
+
   async serve(request, context) {
     const { serve } = await import('./generation.js')
     await serve(request, context)

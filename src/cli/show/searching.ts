@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { shellWord } from '../../errors.js'
 import type { Metrics } from '../../evaluate/score.js'
+import { ownCommand } from '../../own-command.js'
 import type { SearchEvent, SearchLoadedEvent, SearchResult, SearchStepEvent } from '../../search/run/events.js'
 import type { ComputationOptions } from '../computing/computation.js'
 import { Interrupted } from '../terminal/failure.js'
@@ -23,7 +23,7 @@ export function searchReport(output: Output, knownFolder?: string): SearchReport
   const note = (text: string) => (progress === undefined ? output.note(text) : progress.note(text))
   const resumable = () => {
     const folder = loaded?.folder ?? knownFolder
-    return folder === undefined ? undefined : `gradprompt resume ${shellWord(folder)}`
+    return folder === undefined ? undefined : ownCommand`resume ${folder}`
   }
   const activity = createActivity()
   output.note('loading …')
@@ -165,8 +165,8 @@ export function describeSearch(result: SearchResult): string {
   sections.push(
     table([
       ['run', `${folder} (${spent.join(', ')}; report.html shows it in a browser)`],
-      ['next', `gradprompt evaluate ${shellWord(folder)} --data FILE`],
-      ['', `gradprompt export ${shellWord(folder)} --to text --out ${shellWord(join(folder, 'text'))}`],
+      ['next', ownCommand`evaluate ${folder} --data FILE`],
+      ['', ownCommand`export ${folder} --to text --out ${join(folder, 'text')}`],
     ]),
   )
   return `\n${sections.join('\n\n')}`

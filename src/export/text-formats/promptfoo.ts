@@ -9,7 +9,7 @@ const nunjucks = (template: string) => marked(template, column => `{{ ${column} 
 export const promptfoo: TextFormat = {
   file: 'promptfooconfig.yaml',
   usage:
-    '`npx promptfoo eval -c promptfooconfig.yaml` asks the endpoint that `OPENAI_BASE_URL` names (by default `gradprompt serve --port 8080`) for every row, and tells which answers begin as they should.',
+    '`npx promptfoo eval -c promptfooconfig.yaml` asks the endpoint that `OPENAI_BASE_URL` names (by default `gradprompt serve --port 8080`; `OPENAI_API_KEY` is the token that it prints) for every row, and tells which answers begin as they should.',
   content({ template, rows, labels }) {
     const messages = isText(template) ? undefined : plainMessages(template)
     if (!isText(template) && messages === undefined) return undefined
@@ -20,7 +20,6 @@ export const promptfoo: TextFormat = {
     const longest = Math.max(16, ...(labels ?? []).map(label => label.length))
     const config = {
       apiBaseUrl: "{{ env.OPENAI_BASE_URL | default('http://127.0.0.1:8080/v1') }}",
-      apiKey: 'none',
       temperature: 0,
       max_tokens: longest,
     }
@@ -30,7 +29,10 @@ export const promptfoo: TextFormat = {
         prompts: [text],
         providers: [{ id: `openai:${kind}:default`, config }],
         defaultTest: { options: { transform: 'String(output).trim()' } },
-        tests: rows.map(({ values, answer }) => ({ vars: values, assert: [{ type: 'starts-with', value: answer.trim() }] })),
+        tests: rows.map(({ values, answer }) => ({
+          vars: Object.fromEntries(Object.entries(values).map(([column, value]) => [column, literal(value)])),
+          assert: [{ type: 'starts-with', value: answer.trim() }],
+        })),
       },
       { lineWidth: 0 },
     )

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import type { DataRecord } from '../../data/readers/records.js'
-import { shellWord } from '../../errors.js'
 import { scoreRows, summary } from '../../evaluate/score.js'
 import { GenerationEngine } from '../../generate/engine.js'
 import type { LanguageModel } from '../../model/language-model.js'
+import { ownCommand } from '../../own-command.js'
 import { replaceText } from '../../store/atomic.js'
 import { peakMemory } from '../../store/environment.js'
 import type { WarningEvent } from '../../store/events.js'
@@ -34,7 +34,7 @@ export function runSearch(job: SearchJob, session: SearchSession): Promise<Searc
     () => searchAndJudge(job, session),
     () => ({
       message: 'the search was stopped',
-      hint: `gradprompt resume ${shellWord(session.folder)}; the best prompt so far stands in ${join(session.folder, 'prompt.json')}`,
+      hint: `${ownCommand`resume ${session.folder}`}; the best prompt so far stands in ${join(session.folder, 'prompt.json')}`,
     }),
   )
 }
