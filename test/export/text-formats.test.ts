@@ -27,17 +27,15 @@ test('a text with braces of its own is the same text in every tool', async () =>
   expect(await importedPrompt(join(out, 'langchain.json'))).toMatchObject({ template })
   expect(await importedPrompt(join(out, 'dspy.json'))).toMatchObject({ text: 'Say {it}.' })
   expect(JSON.parse(read('openai.json'))).toEqual({
-    model: 'default',
+    model: 'MODEL',
     temperature: 0,
     max_tokens: 16,
     prompt: 'a "delight" {{x}}{{a} %} Say {it}.',
   })
   const { prompts, tests, providers } = parse(read('promptfooconfig.yaml')) as Record<string, unknown[]>
   expect(prompts).toEqual(['{{ text }}{% raw %}{{a} %} Say {it}.{% endraw %}'])
-  expect(tests).toEqual([
-    { vars: { text: '{% raw %}a "delight" {{x}}{% endraw %}' }, assert: [{ type: 'starts-with', value: 'positive' }] },
-  ])
-  expect(providers).toMatchObject([{ id: 'openai:completion:default' }])
+  expect(tests).toEqual([{ vars: { text: 'a "delight" {{x}}' }, assert: [{ type: 'starts-with', value: 'positive' }] }])
+  expect(providers).toMatchObject([{ id: 'openai:completion:{{ env.OPENAI_MODEL }}' }])
   expect(JSON.parse(read('prompt.json'))).toMatchObject({ prompt: ' Say {it}.', template, labels: ['positive', 'negative'] })
   for (const name of readdirSync(out)) if (!/README|prompt.txt/.test(name)) expect(read('README.md')).toContain(`\`${name}\``)
 })

@@ -9,7 +9,7 @@ const nunjucks = (template: string) => marked(template, column => `{{ ${column} 
 export const promptfoo: TextFormat = {
   file: 'promptfooconfig.yaml',
   usage:
-    '`npx promptfoo eval -c promptfooconfig.yaml` asks the endpoint that `OPENAI_BASE_URL` names (by default `gradprompt serve --port 8080`; `OPENAI_API_KEY` is the token that it prints) for every row, and tells which answers begin as they should.',
+    '`npx promptfoo eval -c promptfooconfig.yaml` asks the endpoint that `OPENAI_BASE_URL` names (by default `gradprompt serve --port 8080`; `OPENAI_MODEL` is the name and `OPENAI_API_KEY` the token that it prints) for every row, and tells which answers begin as they should.',
   content({ template, rows, labels }) {
     const messages = isText(template) ? undefined : plainMessages(template)
     if (!isText(template) && messages === undefined) return undefined
@@ -27,10 +27,10 @@ export const promptfoo: TextFormat = {
       {
         description: 'A prompt found by gradprompt',
         prompts: [text],
-        providers: [{ id: `openai:${kind}:default`, config }],
+        providers: [{ id: `openai:${kind}:{{ env.OPENAI_MODEL }}`, config }],
         defaultTest: { options: { transform: 'String(output).trim()' } },
         tests: rows.map(({ values, answer }) => ({
-          vars: Object.fromEntries(Object.entries(values).map(([column, value]) => [column, literal(value)])),
+          vars: values,
           assert: [{ type: 'starts-with', value: answer.trim() }],
         })),
       },
