@@ -6,6 +6,7 @@ import { probeSizes } from './solve/probes.js'
 import { merged } from './solve/simplify.js'
 import { type Graph, graphAt, sizeAt } from './solve/symbolic-graph.js'
 import { type Difference, type Reading, readAlong, Unifier, type Unsolved } from './solve/unify.js'
+import { composedViews } from './solve/views.js'
 import { Origin } from './trace/origin.js'
 import { prune } from './trace/prune.js'
 import {
@@ -16,7 +17,6 @@ import {
   type TracedValue,
   trace,
 } from './trace/trace.js'
-import { composedViews } from './views.js'
 
 /** A declared input: its shape may name dimensions. */
 export interface SymbolicPlaceholder {
