@@ -17,6 +17,7 @@ import type { RowResult } from '../evaluate/row-results.js'
 import { exists } from '../files.js'
 import { LanguageModel } from '../model/language-model.js'
 import { firstOf, type ModelSettings, useModel } from '../model/with-model.js'
+import { ownCommand } from '../own-command.js'
 import { shuffle, streams } from '../random.js'
 import { replaceText } from '../store/atomic.js'
 import { type Compared, readCompared } from './compare.js'
@@ -161,7 +162,7 @@ function pairsOf(baseline: string, before: readonly RowResult[], other: string, 
     throw new GradpromptError('no-texts', `${name} has no generated answers to judge`, {
       found: `no text in row ${index}`,
       expected: 'answers that were generated',
-      hint: 'gradprompt evaluate RUN --generate --data FILE',
+      hint: ownCommand`evaluate RUN --generate --data FILE`,
     })
   }
   return before.map(row => {

@@ -3,6 +3,7 @@ import { GradpromptError } from '../../errors.js'
 import type { Comparison, PairedComparison } from '../../evaluate/comparison.js'
 import type { MetricValue } from '../../evaluate/intervals.js'
 import { exists } from '../../files.js'
+import { ownCommand } from '../../own-command.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
 import { count, createOutput, plural, table } from '../terminal/output.js'
 
@@ -15,7 +16,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     throw new GradpromptError('missing-argument', 'gradprompt compare needs two results or more', {
       found: given.join(' '),
       expected: 'runs or .jsonl files',
-      hint: 'gradprompt compare runs/base runs/tuned',
+      hint: ownCommand`compare runs/base runs/tuned`,
     })
   }
   if (options.judge !== undefined) {
@@ -37,7 +38,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
 function refuseWithoutJudge(options: OptionValues): void {
   const alone = ['judge-model', 'instruction', 'limit', 'judgements'].find(name => options[name] !== undefined)
   if (alone !== undefined)
-    throw new GradpromptError('invalid-option', `--${alone} needs --judge`, { hint: 'gradprompt compare A B --judge MODEL' })
+    throw new GradpromptError('invalid-option', `--${alone} needs --judge`, { hint: ownCommand`compare A B --judge MODEL` })
 }
 
 /** `name=path,path`: whatever of it is the name of a file or a folder is just that. */

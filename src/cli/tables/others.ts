@@ -64,8 +64,8 @@ export const others: readonly Command[] = [
     name: 'export',
     summary: 'write what was learned for another tool',
     description:
-      'Writes the prompt of a run for another tool, with a README and a self-test beside it. `gradprompt methods` says what each method can be exported to, docs/exports.md how; the words that a search has found go to text. A target of your own is named by the path of its module.',
-    argument: { name: 'RUN', description: 'a run folder', required: true },
+      'Writes the prompt of a run for another tool, with a README and a self-test beside it. `gradprompt methods` says what each method can be exported to, docs/exports.md how; the words that a search has found go to text. What other tools wrote (adapters, KoboldAI, .npy, .safetensors, .f32) is converted in the same way: then --model says what it is for. A target of your own is named by the path of its module.',
+    argument: { name: 'RUN', description: 'a run folder, a prompt file, or what another tool wrote', required: true },
     options: [
       force,
       { name: 'to', value: 'target', description: 'a tool, such as hf, gguf or peft, or the path of a module' },
@@ -98,7 +98,7 @@ export const others: readonly Command[] = [
     summary: 'a run, a model, a prompt or data, in words',
     description:
       'Of a run: its config, state, learning curve, result, and what the vectors read as. Of a model: family, parameters by part, tensors, ' +
-      'memory, tokenizer, its chat template on an example, what can be tuned and exported. Of a prompt file: its method, shape, norms, and what the vectors read as. Of a data file: how it is read, its columns, ' +
+      'memory, tokenizer, its chat template on an example, what can be tuned and exported. Of a prompt file: its method, shape, norms, and what the vectors read as; of what another tool wrote, its rows or words. Of a data file: how it is read, its columns, ' +
       'and the rows that they would make, with classes, repeats and lengths.',
     argument: {
       name: 'RUN|MODEL|PROMPT|DATA',
@@ -147,7 +147,7 @@ export const others: readonly Command[] = [
     name: 'doctor',
     summary: 'what this machine can run, and why not',
     description:
-      'Tries every device with a small program, and shows versions, memory, and the cache. With --verify it exits with 1 where a file of the cache is damaged.',
+      'Holds every device against the processor, function by function and in whole training steps, and shows adapters, versions, memory, and the cache. With --verify it exits with 1 where a file of the cache is damaged.',
     options: [{ name: 'verify', description: 'read every file of the cache, and say which are not as they were written' }, json],
     example: 'gradprompt doctor',
     load: () => import('../commands/doctor.js'),
