@@ -73,7 +73,7 @@ async function run(one: SmokeCase, out: string, model: LanguageModel): Promise<v
     if (!(error instanceof GradpromptError && error.code === 'aborted')) throw error
   }
   await resume(out, { model })
-  const { metrics } = await evaluate({ model, prompt: out, data: testFile, limit: 2 })
+  const { metrics } = await evaluate({ model, prompt: out, data: one.test ?? testFile, limit: 2 })
   if (Object.keys(metrics).length === 0) throw new Error('the evaluation has no figures')
 }
 

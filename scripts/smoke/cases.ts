@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { commands } from '../../src/cli/commands.js'
 import { alternatives, type OptionSchema, schemasAt } from '../../src/config/options.js'
+import { losses } from '../../src/losses/index.js'
 import { bundledModel, packageRoot } from '../../src/package-root.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
 import { searchConfigJsonSchema } from '../../src/search/config.js'
@@ -14,12 +15,18 @@ import { type KnownValues, trials } from './values.js'
  */
 
 export type SmokeCase = { readonly name: string } & (
-  | { readonly kind: 'tune' | 'search'; readonly config: Readonly<Record<string, unknown>> }
+  | {
+      readonly kind: 'tune' | 'search'
+      readonly config: Readonly<Record<string, unknown>>
+      /** What it is evaluated on, where that is not `testFile`. */
+      readonly test?: string
+    }
   | { readonly kind: 'evaluate'; readonly flags: readonly string[] }
   | { readonly kind: 'unknown' }
 )
 
 const sst2 = (part: string) => join(packageRoot(), 'examples', 'sst2', `${part}.tsv`)
+const pairs = (part: string) => join(packageRoot(), 'examples', 'preferences', `${part}.jsonl`)
 export const testFile = sst2('test')
 
 const task = {
@@ -38,6 +45,13 @@ const task = {
 const learning = { ...task, method: { type: 'prompt-tuning', numVirtualTokens: 4 }, train: { steps: 2, batchSize: 2 } }
 export const teacherCase = { name: 'a run to learn from', kind: 'tune', config: learning } as const
 
+/** For losses over pairs of answers. */
+const pairTask = {
+  data: { train: pairs('train'), dev: pairs('dev'), limit: { train: 8, dev: 4 } },
+  template: '{prompt}\n',
+  answer: '{chosen}',
+}
+
 /** What methods need beside their type. */
 const methodNeeds: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   'soft-template': { template: 'Review: {text}{soft:3}\nSentiment:' },
@@ -49,6 +63,7 @@ const trainValues = (teacher: string): KnownValues => ({
   'train.distillation.from': [teacher],
   'train.epochs': [0.5],
   'train.warmup': [0.5],
+  'train.loss.context': ['Say whether the review is positive or negative.\n'],
 })
 
 /** So small that two steps take seconds. A search that is not here runs with its own sizes. */
@@ -80,6 +95,11 @@ const searchValues: KnownValues = {
   'search.vocabulary': ['words', 'any', [' good', ' bad', ' is', ' it']],
   'search.batchSize': [2],
   'search.steps': [2],
+  'search.probe.draft': [bundledModel],
+  // What pays for two steps.
+  'search.budget.computedTokens': [10_000_000],
+  'search.budget.generatedTokens': [10_000_000],
+  'search.budget.seconds': [3600],
 }
 
 /** What options of a search have an effect beside. */
@@ -133,10 +153,15 @@ export function smokeCases(teacher: string): SmokeCase[] {
       const title = `${path} = ${JSON.stringify(value)}`
       if (value === undefined) return { name: title, kind: 'unknown' }
       const { steps, ...rest } = learning.train
+      const isOverPairs = name === 'loss' && losses.find((value as { type?: string }).type ?? '')?.preferences !== undefined
       return {
         name: title,
         kind: 'tune',
-        config: { ...learning, train: { ...rest, ...(name !== 'epochs' && { steps }), [name]: value } },
+        config: {
+          ...{ ...learning, ...(isOverPairs && pairTask) },
+          train: { ...rest, ...(name !== 'epochs' && { steps }), [name]: value },
+        },
+        ...(isOverPairs && { test: pairs('test') }),
       }
     }),
   )

@@ -58,6 +58,9 @@ function values(schema: Schema): unknown[] {
   if (type === 'boolean') return [schema.default !== true]
   if (type === 'null') return [null]
   if (type === 'integer') return [Math.max(minimum ?? 0, 2)]
-  if (type === 'number') return [(maximum ?? exclusiveMaximum ?? 2) <= 1 ? 0.5 : Math.max(minimum ?? exclusiveMinimum ?? 0, 1)]
+  if (type === 'number') {
+    const most = maximum ?? exclusiveMaximum ?? 2
+    return [most <= 1 ? most / 2 : Math.max(minimum ?? exclusiveMinimum ?? 0, 1)]
+  }
   return [undefined]
 }

@@ -1,11 +1,12 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { defaultSeed, type OptionNames, refuseUnknown } from '../config/call-options.js'
-import { GradpromptError, refuseFullDisk, shellWord, unknownName } from '../errors.js'
+import { GradpromptError, refuseFullDisk, unknownName } from '../errors.js'
 import { type Comparison, type Condition, compareConditions } from '../evaluate/comparison.js'
 import { predictionsPath } from '../evaluate/predictions.js'
 import { readRowResults } from '../evaluate/row-results.js'
 import { exists } from '../files.js'
+import { ownCommand } from '../own-command.js'
 import type { ComparedRun, ComparisonReport } from '../report/comparison.js'
 import { openRun } from '../store/run-folder.js'
 
@@ -46,21 +47,7 @@ const names = { evaluation: true, seed: true, report: true } satisfies OptionNam
  */
 export async function compareRuns(runs: readonly Compared[], options: CompareOptions = {}): Promise<RunComparison> {
   refuseUnknown('compareRuns', options, names)
-  if (runs.length < 2) {
-    throw new GradpromptError('missing-argument', 'a comparison needs two results or more', {
-      found: String(runs.length),
-      expected: 'runs or .jsonl files',
-    })
-  }
-  const sources = await Promise.all(runs.map(sourceOf))
-  const files = await resultFiles(sources, options.evaluation)
-  const conditions = await Promise.all(
-    sources.map(async ({ name, paths }): Promise<Condition> => {
-      const seeds = await Promise.all(paths.map(path => readRowResults(files.get(path)!)))
-      return { name, seeds }
-    }),
-  )
-  const compared = distinct(conditions)
+  const { sources, files, compared } = await readCompared(runs, options.evaluation)
   const comparison = compareConditions(compared, { seed: options.seed ?? defaultSeed })
   if (options.report === undefined || options.report === false) return comparison
   const path = options.report === true ? defaultReport(sources) : options.report
@@ -71,6 +58,28 @@ export async function compareRuns(runs: readonly Compared[], options: CompareOpt
     evaluation: evaluationOf([...files.values()]),
   })
   return { ...comparison, report }
+}
+
+/**
+ * The rows of what is compared.
+ * @throws GradpromptError as `compareRuns` does
+ */
+export async function readCompared(runs: readonly Compared[], evaluation: string | undefined) {
+  if (runs.length < 2) {
+    throw new GradpromptError('missing-argument', 'a comparison needs two results or more', {
+      found: String(runs.length),
+      expected: 'runs or .jsonl files',
+    })
+  }
+  const sources = await Promise.all(runs.map(sourceOf))
+  const files = await resultFiles(sources, evaluation)
+  const conditions = await Promise.all(
+    sources.map(async ({ name, paths }): Promise<Condition> => {
+      const seeds = await Promise.all(paths.map(path => readRowResults(files.get(path)!)))
+      return { name, seeds }
+    }),
+  )
+  return { sources, files, compared: distinct(conditions) }
 }
 
 interface Source {
@@ -86,7 +95,7 @@ async function sourceOf(given: Compared): Promise<Source> {
       throw new GradpromptError('file-not-found', `there are no results at ${path}`, {
         found: 'no such file or folder',
         expected: 'a run, or a .jsonl file of rows',
-        hint: 'gradprompt evaluate writes a row for each that it scores to evaluations/ in the run',
+        hint: `${ownCommand`evaluate RUN --data FILE`} writes a row for each that it scores to evaluations/ in the run`,
       })
   const name = typeof given === 'object' && 'paths' in given ? given.name : undefined
   return { name: name ?? shortName(paths[0] ?? ''), paths }
@@ -209,7 +218,7 @@ const noResults = (path: string) =>
   new GradpromptError('no-results', `${path} has no results of single rows`, {
     found: 'no evaluations/*.jsonl in it',
     expected: 'a run that was evaluated, or a .jsonl file of rows',
-    hint: `gradprompt evaluate ${shellWord(path)}`,
+    hint: ownCommand`evaluate ${path}`,
   })
 
 function noSuchEvaluation(

@@ -2,12 +2,16 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { GradpromptError, writeError } from '../errors.js'
+import { callAs } from '../own-command.js'
 import { packageRoot } from '../package-root.js'
 import { parseArguments, programHelp } from './parse.js'
+import { commandCalled } from './terminal/called-as.js'
 import { describeError, errorEvent, Interrupted, typedError } from './terminal/failure.js'
 
 // Where files may not grow beyond a limit, a write says so, which is told; the signal would end the process without a word.
 process.on('SIGXFSZ', () => {})
+
+callAs(commandCalled(process.argv[1] ?? '', { env: process.env, folder: process.cwd() }))
 
 let hasLeft = false
 for (const stream of [process.stdout, process.stderr])

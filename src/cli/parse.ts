@@ -1,5 +1,6 @@
 import { CommanderError, Command as Parser } from 'commander'
 import { didYouMean, GradpromptError } from '../errors.js'
+import { asCalled, ownCommand } from '../own-command.js'
 import { commands } from './commands.js'
 import type { Command, CommandOption, Invocation } from './terminal/command.js'
 
@@ -60,7 +61,7 @@ function parser(version: string, write: (text: string) => void): Parser {
     .exitOverride()
     .configureOutput({ writeOut: write, writeErr: () => {} })
     .configureHelp({ helpWidth: Math.min(process.stdout.columns || 100, 120) })
-    .addHelpText('after', '\nExample:\n  $ gradprompt tune --config examples/sst2/quickstart.yaml')
+    .addHelpText('after', `\nExample:\n  $ ${ownCommand`tune --config examples/sst2/quickstart.yaml`}`)
 }
 
 function subparser(program: Parser, command: Command, help: string | undefined): Parser {
@@ -74,7 +75,7 @@ function subparser(program: Parser, command: Command, help: string | undefined):
     else sub.option(flags, description)
   }
   if (help !== undefined) sub.addHelpText('after', `\n${help}`)
-  sub.addHelpText('after', `\nExample:\n  $ ${command.example}`)
+  sub.addHelpText('after', `\nExample:\n  $ ${asCalled(command.example)}`)
   return sub
 }
 
@@ -141,14 +142,14 @@ function readNumber({ name, type }: CommandOption, text: string): string | numbe
 /** What commander says, as an error of ours. */
 function problem(error: CommanderError, command: Command | undefined): GradpromptError {
   const quoted = /'([^']*)'/.exec(error.message)?.[1] ?? ''
-  const help = `gradprompt ${command === undefined ? '' : `${command.name} `}--help`
+  const help = asCalled(`gradprompt ${command === undefined ? '' : `${command.name} `}--help`)
   switch (error.code) {
     case 'commander.unknownCommand': {
       const names = commands.map(({ name }) => name)
       return new GradpromptError('unknown-command', `there is no command ${quoted}`, {
         found: quoted,
         expected: `one of ${names.join(', ')}`,
-        hint: didYouMean(quoted, names, name => `gradprompt ${name}`) ?? help,
+        hint: didYouMean(quoted, names, name => ownCommand`${name}`) ?? help,
       })
     }
     case 'commander.unknownOption': {
@@ -169,7 +170,7 @@ function problem(error: CommanderError, command: Command | undefined): Gradpromp
       return new GradpromptError('missing-argument', `gradprompt ${command?.name} needs ${argument?.name}`, {
         found: 'nothing',
         expected: argument?.description ?? '',
-        hint: command?.example ?? help,
+        hint: command === undefined ? help : asCalled(command.example),
       })
     }
     case 'commander.excessArguments':

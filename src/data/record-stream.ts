@@ -3,6 +3,7 @@ import { GradpromptError } from '../errors.js'
 import { inMemory, type Rows } from './memory-rows.js'
 import { completed, type DataFile, readRecords } from './read.js'
 import { csvReader } from './readers/csv.js'
+import { notUtf8 } from './readers/encoding.js'
 import { readerFor } from './readers/index.js'
 import { isPacked, unreadable } from './readers/input.js'
 import { jsonLinesReader, jsonReader, linesTable } from './readers/json.js'
@@ -50,7 +51,7 @@ const standardInputName = 'standard input'
 const usualSize = 256
 /** Bytes that decide how a file is read. */
 const headBytes = 65536
-/** A JavaScript string holds half a billion characters. */
+/** In bytes: a JavaScript string holds half a billion characters. */
 const longestLine = 250_000_000
 
 /**
@@ -240,32 +241,33 @@ function isJson(text: string): boolean {
 
 /** The lines of a stream in UTF-8. @throws GradpromptError `invalid-encoding`, `data-too-large` */
 async function* linesOf(stream: AsyncIterable<Buffer>, name: string): AsyncGenerator<string, void, void> {
-  const decoder = new TextDecoder('utf-8', { fatal: true })
-  const decode = (chunk?: Buffer) => {
+  let number = 1
+  const decode = (bytes: Uint8Array) => {
     try {
-      return decoder.decode(chunk, { stream: chunk !== undefined })
+      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: number > 1 }).decode(bytes)
     } catch (cause) {
-      throw new GradpromptError('invalid-encoding', `${name} is not UTF-8`, {
-        found: 'bytes that are not UTF-8',
-        expected: 'UTF-8, with or without a byte order mark',
-        hint: 'save the file as UTF-8',
-        cause,
-      })
+      throw notUtf8(name, bytes, cause, { line: number, isFile: name !== standardInputName })
     }
   }
-  let rest = ''
+  let [held, size]: [Buffer[], number] = [[], 0]
   for await (const chunk of stream) {
-    const lines = (rest + decode(chunk)).split('\n')
-    rest = lines.pop()!
-    if (rest.length > longestLine)
+    // A line feed is a byte of its own in UTF-8.
+    const end = chunk.lastIndexOf(10)
+    const whole = end === -1 ? undefined : Buffer.concat([...held, chunk.subarray(0, end)])
+    if (whole === undefined) held.push(chunk)
+    else held = [chunk.subarray(end + 1)]
+    size = whole === undefined ? size + chunk.length : held[0]!.length
+    if (size > longestLine)
       throw new GradpromptError('data-too-large', `${name} has a line that is too long`, {
-        found: `more than ${longestLine} characters`,
+        found: `more than ${longestLine} bytes`,
         expected: 'one JSON object a line',
       })
+    if (whole === undefined) continue
+    const lines = decode(whole).split('\n')
+    number += lines.length
     yield* lines
   }
-  rest += decode()
-  if (rest !== '') yield rest
+  if (size > 0) yield decode(Buffer.concat(held))
 }
 
 async function bytesOf(stream: AsyncIterable<Buffer>): Promise<Uint8Array> {

@@ -1,4 +1,5 @@
 import { basename } from 'node:path'
+import { type ColumnsGiven, columnsGiven, withMeant } from '../data/columns-given.js'
 import { type MemoryRows, readMemoryRows } from '../data/memory-rows.js'
 import { readRecords } from '../data/read.js'
 import { type DataRecord, originOf } from '../data/readers/records.js'
@@ -10,6 +11,7 @@ import { compileMessages } from '../data/texts/rendering.js'
 import { readableText, type SoftVocabulary, softEncoder, softTexts } from '../data/texts/soft-tokens.js'
 import { compileTemplate, prependInstruction, type Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
+import { encodeChoices, tokensOfChoices, writtenChoices } from '../generate/choices.js'
 import { GenerationEngine } from '../generate/engine.js'
 import { renderInput } from '../generate/input.js'
 import type { WeightWidth } from '../generate/programs.js'
@@ -33,10 +35,12 @@ export interface GenerationEvaluation {
   readonly task?: string | OwnTask | undefined
   readonly template?: Template | undefined
   readonly answer?: string | undefined
-  readonly columns?: readonly string[] | undefined
+  readonly columns?: ColumnsGiven | undefined
   readonly labels?: LabelWords | undefined
   /** What ends an answer, beside the task's stop strings and the model's own end tokens. */
   readonly end?: AnswerEnd | undefined
+  /** Words of labels, to which answers are limited. */
+  readonly choices?: readonly string[] | undefined
   readonly instruction?: string | undefined
   readonly prompt?: ActivePrompt | undefined
   /** Rows to show before the question: so many, of this file, drawn by seed. By default as many as are usual for the task. */
@@ -82,7 +86,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const { model, data, seed, prompt, signal, onProgress, scorer, results: file } = options
   const weights = chooseWidth(options.weights ?? 'auto', model.memory)
   const adapter = options.task === undefined ? undefined : await loadTask(options.task)
-  const { records: all } = await recordsOf(data, options.columns, adapter?.columns)
+  const all = await recordsOf(data, options.columns, adapter?.columns)
   const records = limitRecords(all, options.limit, seed)
   const places = new Map(all.map((record, i) => [record, i]))
   const task = adapter?.task({ path: nameOf(data), rows: records }) ?? plainTask(options, records)
@@ -100,21 +104,29 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
     method: prompt?.config,
     parameters: [...(prompt?.parameters ?? [])].map(([name, values]) => [name, Buffer.from(values.buffer).toString('base64')]),
   })
+  const choices = writtenChoices(options.choices, options.answer)
   const room = { contextLength: model.config.maxPositionEmbeddings, numVirtualTokens }
   const rows = records.map((record, i) => {
     const index = places.get(record)!
     const text = render(template, record, index, { model, soft })
-    const ids = tokenizer.encode(text.text, { addSpecialTokens: text.addSpecialTokens })
-    const maxNewTokens = tokenBudget(originOf(record, index), ids.length, room, options.maxNewTokens, task.maxNewTokens)
+    const plain = tokenizer.encode(text.text, { addSpecialTokens: text.addSpecialTokens })
+    const limited = choices && encodeChoices(tokenizer, text.text, plain, choices)
+    const { ids } = limited ?? { ids: plain }
+    const usual = limited === undefined ? task.maxNewTokens : tokensOfChoices(limited.choices)
+    const maxNewTokens = tokenBudget(originOf(record, index), ids.length, room, options.maxNewTokens, usual)
     const textKey = resultKey({
       model: model.hash,
       prompt: promptHash,
       row: hashOf(record),
-      settings: { ...settings, weights, maxNewTokens, task: task.name, stop, ...(stopTokenIds.length > 0 && { stopTokenIds }) },
+      settings: {
+        ...{ ...settings, weights, maxNewTokens, task: task.name, stop },
+        ...(stopTokenIds.length > 0 && { stopTokenIds }),
+        ...(choices && { choices: choices.map(({ written }) => written) }),
+      },
     })
     const key = hashOf([textKey, scorer?.name ?? null, scorer?.version ?? null, ...(adapter?.version ? [adapter.version] : [])])
     const readable = soft ? readableText(text.text, soft) : text.text
-    return { record, index, ids, maxNewTokens, textKey, key, sample: i, text: readable }
+    return { record, index, ids, choices: limited?.choices, maxNewTokens, textKey, key, sample: i, text: readable }
   })
   file?.requireOnly(({ index, row }) => index < all.length && (row === undefined || row === hashOf(all[index])))
   const done = new Map<number, RowResult>()
@@ -147,10 +159,18 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
       rows
         .filter(({ index }) => !done.has(index))
         .map(async row => {
-          const { record, index, ids, maxNewTokens, sample } = row
+          const { record, index, ids, choices, maxNewTokens, sample } = row
           const ofTask = tasks && { prompt: `prompt/${tasks.names[taskIndex(record, index, tasks)]}` }
           const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop, stopTokenIds } as never, sample)
-          const { text, finishReason, ids: generated } = await engine.generate({ ...request, ...(signal && { signal }) })
+          const {
+            text,
+            finishReason,
+            ids: generated,
+          } = await engine.generate({
+            ...request,
+            ...(choices && { choices }),
+            ...(signal && { signal }),
+          })
           if (finishReason === 'aborted') return
           await finish(row, text, finishReason)
           generatedTokens += generated.length
@@ -181,8 +201,22 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   }
 }
 
-const recordsOf = (data: string | MemoryRows, columns: readonly string[] | undefined, task: string | undefined) =>
-  typeof data === 'string' ? readRecords(data, { columns, task }) : readMemoryRows(data, { columns, task })
+/** @throws GradpromptError `invalid-option` where columns of a benchmark, which has its own, are to have other names */
+async function recordsOf(
+  data: string | MemoryRows,
+  columns: ColumnsGiven | undefined,
+  task: string | undefined,
+): Promise<readonly DataRecord[]> {
+  const given = columnsGiven(columns)
+  if (task !== undefined && Object.keys(given.meant).length > 0)
+    throw new GradpromptError('invalid-option', `${task} says itself which columns its rows have`, {
+      found: `columns for ${Object.keys(given.meant).join(', ')}`,
+      hint: 'leave the columns out, or give template and answer in place of the task',
+    })
+  const options = { columns: given.names, task }
+  const { records } = await (typeof data === 'string' ? readRecords(data, options) : readMemoryRows(data, options))
+  return withMeant(records, given)
+}
 
 const nameOf = (data: string | MemoryRows) => (typeof data === 'string' ? data : data.name)
 
@@ -218,7 +252,7 @@ async function templateOf(
   const shots = examples === undefined ? 0 : (examples.shots ?? task.shots)
   let shown: DataRecord[] = []
   if (examples !== undefined && shots > 0) {
-    const { records } = await recordsOf(examples.file, columns, columnsOf)
+    const records = await recordsOf(examples.file, columns, columnsOf)
     const others = records.filter(record => !scored.has(hashOf(record)))
     if (others.length < shots) {
       throw new GradpromptError('not-enough-rows', `${basename(nameOf(examples.file))} has not enough rows to show`, {

@@ -45,12 +45,16 @@ export function choicesOf(
   announce: (notice: DataNotice) => void,
 ): WrittenChoice[] | undefined {
   if (named !== undefined || labels === undefined || template === undefined) return writtenChoices(named, answer)
-  announce({
-    code: 'limited-to-labels',
-    message: `answers are the labels that the prompt learned, ${labels.map(shorten).join(', ')}: other choices, or a raw text, are answered otherwise`,
-  })
+  const { code, message } = limitedToLabels(labels)
+  announce({ code, message: `${message}: other choices, or a raw text, are answered otherwise` })
   return writtenChoices(labels, answer)
 }
+
+/** Said where nothing but labels is answered. */
+export const limitedToLabels = (labels: readonly string[]): DataNotice => ({
+  code: 'limited-to-labels',
+  message: `answers are the labels that the prompt learned, ${labels.map(shorten).join(', ')}`,
+})
 
 /** Characters of what is asked that decide how a text behind it is cut into tokens. */
 const tailLength = 64

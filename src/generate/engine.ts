@@ -167,7 +167,9 @@ export class GenerationEngine implements Generator {
    * between two rounds, what a round comes to does not depend on the rounds before it.
    * @throws GradpromptError as `generate` does
    */
-  async remember(texts: readonly (readonly number[])[]): Promise<void> {
+  async remember(given: readonly (readonly number[])[]): Promise<void> {
+    // What begins with nothing, as where no BOS stands before a prompt, has no beginning.
+    const texts = given.filter(ids => ids.length > 0)
     const root = this.#prefixes.root(this.#options.defaultPrompt ?? PLAIN)
     for (const ids of texts) for (let node = this.#prefixes.see(root, ids); node; ) node = this.#prefixes.see(node, ids)
     await Promise.all(texts.map(ids => this.generate({ ids, maxNewTokens: 1 })))

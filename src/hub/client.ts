@@ -4,6 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { GradpromptError, refuseAborted } from '../errors.js'
+import { ownCommand } from '../own-command.js'
 import type { Repository } from './cache.js'
 import type { HubSettings } from './settings.js'
 
@@ -102,7 +103,7 @@ function unreachable({ endpoint }: HubSettings, url: URL, cause: unknown): Gradp
   return new GradpromptError('hub-unreachable', `The Hub cannot be reached at ${url.origin}`, {
     found: String(code ?? message ?? cause),
     expected: 'a network connection',
-    hint: `give a folder or a .gguf file instead, or a model that is in the cache (gradprompt models); HF_ENDPOINT is ${endpoint}`,
+    hint: `give a folder or a .gguf file instead, or a model that is in the cache (${ownCommand`models`}); HF_ENDPOINT is ${endpoint}`,
     exitCode: 1,
     cause,
   })

@@ -47,6 +47,8 @@ export function traceGraph(
 /** A probe that was left out of the graph, and why. */
 interface Outlier {
   readonly sizes: DimensionValues
+  /** What was traced there, where that was kept. */
+  readonly traced?: TracedGraph
   readonly difference: Difference | Unsolved
 }
 
@@ -74,16 +76,18 @@ class Probing {
     const outliers: Outlier[] = []
     for (const [index, sizes] of [...ordered, ...held].entries()) {
       const isSpecial = this.#isSpecial(sizes)
-      const reading = readAlong(first, index === 0 ? first : this.#trace(sizes), sizes, isSpecial)
+      const traced = index === 0 ? first : this.#trace(sizes)
+      const reading = readAlong(first, traced, sizes, isSpecial)
       if ('numbers' in reading) readings.push(reading)
-      else if (isSpecial || index >= base.length) outliers.push({ sizes, difference: reading })
+      else if (isSpecial || index >= base.length) outliers.push({ sizes, traced, difference: reading })
       else throw this.#branched({ sizes, difference: reading })
     }
     const unifier = new Unifier(this.#dimensions, first, readings, unsolved => this.#unsolved(unsolved, readings))
     const graph = unifier.graph()
     for (const [{ sizes }, unsolved] of unifier.doubtful) outliers.push({ sizes, difference: unsolved })
     for (const outlier of outliers) {
-      if (!isEquivalent(graphAt(graph, outlier.sizes), this.#trace(outlier.sizes))) throw this.#branched(outlier, readings)
+      if (!isEquivalent(graphAt(graph, outlier.sizes), outlier.traced ?? this.#trace(outlier.sizes)))
+        throw this.#branched(outlier, readings)
     }
     return graph
   }

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs'
 import type * as ort from 'onnxruntime-node'
 import { GradpromptError } from '../errors.js'
-import { type Device, defaultDevice, deviceProfile } from './devices.js'
+import { ownCommand } from '../own-command.js'
+import { type Device, defaultDevice, deviceNumber, deviceProfile } from './devices.js'
 import { onnxRuntime } from './runtime.js'
 
 /** The only file that knows ONNX Runtime; `runtime.ts` loads it. */
@@ -43,10 +44,11 @@ export class Session {
     if (!existsSync(path))
       throw new GradpromptError('file-not-found', `The compiled program is not there: ${path}`, { exitCode: 1 })
     const { providers, opensAsWritten, alwaysThere, libraries } = deviceProfile(options.device)
+    const number = deviceNumber(options.device)
     const { InferenceSession } = onnxRuntime()
     try {
       const session = await InferenceSession.create(path, {
-        executionProviders: [...providers],
+        executionProviders: providers.map(name => (number === undefined ? name : { name, deviceId: number })),
         intraOpNumThreads: options.threads,
         interOpNumThreads: 1,
         executionMode: 'sequential',
@@ -62,7 +64,7 @@ export class Session {
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause)
       if (!alwaysThere) {
-        const tried = `\`gradprompt doctor\` tries each of them; --device ${defaultDevice} always works`
+        const tried = `\`${ownCommand`doctor`}\` tries each of them; --device ${defaultDevice} always works`
         const command = libraries?.[process.platform]
         throw new GradpromptError('device-unavailable', `The device ${options.device} cannot be used`, {
           found: reason.split('\n')[0]!,

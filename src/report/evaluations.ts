@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type KeptEvaluation, keptEvaluations } from '../evaluate/kept-evaluations.js'
+import { ownCommand } from '../own-command.js'
 import { replaceText } from '../store/atomic.js'
 import { count, scaleOf, withInterval } from './parts/figures.js'
 import { html, type Markup, type Part, trusted } from './parts/html.js'
@@ -16,7 +17,7 @@ const [begin, end] = ['<!--evaluations-->', '<!--end of evaluations-->']
 
 /** What stands in the section: a table, or how there comes to be something. */
 export const evaluationList = (kept: readonly KeptEvaluation[]): Markup =>
-  html`${trusted(begin)}${kept.length === 0 ? html`<p class="quiet">None yet: <code>gradprompt evaluate RUN --data FILE</code></p>` : table(kept)}${trusted(end)}`
+  html`${trusted(begin)}${kept.length === 0 ? html`<p class="quiet">None yet: <code>${ownCommand`evaluate RUN --data FILE`}</code></p>` : table(kept)}${trusted(end)}`
 
 /** Puts the evaluations of a run into its page, where it has one. */
 export async function refreshEvaluations(run: string): Promise<void> {

@@ -42,7 +42,7 @@ export interface ServedRequest {
   readonly usage?: Usage
   /** What was taken for granted about what is asked; said once of each model. */
   readonly notice?: string
-  /** What went wrong, where that is not the client's mistake. */
+  /** What went wrong; where that is the client's mistake, what it was told. */
   readonly error?: string
 }
 
@@ -278,7 +278,9 @@ export class Exchange {
     const request = this.#request
     const response = this.#response
     const problem = problemOf(error)
-    if (problem.status >= 500) this.#error = error instanceof Error ? error.message : String(error)
+    // Of a client's mistake what it is told; of any other more than that.
+    const reason = problem.status < 500 ? problem.message : error instanceof Error ? error.message : String(error)
+    this.#error = reason.replaceAll(/\s+/g, ' ').slice(0, longestReason)
     if (response.writableEnded) return
     if (response.headersSent) {
       this.#event(problem.toJSON())
@@ -289,6 +291,9 @@ export class Exchange {
     discard(request)
   }
 }
+
+/** Characters of a line of the log. */
+const longestReason = 500
 
 /** Reads on for a while: a client that is still sending may not look for the answer before it has ended. */
 function discard(request: IncomingMessage): void {

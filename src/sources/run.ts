@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import { storedConfig } from '../config/stored.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import { parseRunTask, type RunTask } from '../data/task-config.js'
-import { GradpromptError, shellWord } from '../errors.js'
+import { GradpromptError } from '../errors.js'
 import { exists } from '../files.js'
+import { ownCommand } from '../own-command.js'
 import { type PromptFile, readPrompt } from '../store/prompt-file.js'
 import { openRun, type Run } from '../store/run-folder.js'
 import { checkpointPrompt } from './checkpoint-prompt.js'
@@ -83,7 +84,7 @@ export function refuseSearch({ folder, isSearch }: Pick<Run, 'folder' | 'isSearc
   throw new GradpromptError('not-a-soft-prompt', `${folder} has searched for a text prompt`, {
     found: 'a run of gradprompt search',
     expected: 'a run of gradprompt tune',
-    hint: `what it found is words, which stand in any text as they are: gradprompt inspect ${shellWord(folder)}; gradprompt evaluate ${shellWord(folder)} scores them`,
+    hint: `what it found is words, which stand in any text as they are: ${ownCommand`inspect ${folder}`}; ${ownCommand`evaluate ${folder}`} scores them`,
   })
 }
 
@@ -99,7 +100,7 @@ function unfinished(
   const at = step === undefined ? '' : `, of step ${step}`
   return {
     code: 'unfinished-run',
-    message: `${folder} has not ended: what is used is ${what}${at}; gradprompt resume ${shellWord(folder)} goes on`,
+    message: `${folder} has not ended: what is used is ${what}${at}; ${ownCommand`resume ${folder}`} goes on`,
   }
 }
 
@@ -116,5 +117,5 @@ const notFinished = (folder: string, what: string, file: string) =>
   new GradpromptError('run-not-finished', `${folder} has no prompt yet`, {
     found: `${what} that was stopped`,
     expected: `${file} in it`,
-    hint: `gradprompt resume ${shellWord(folder)}`,
+    hint: ownCommand`resume ${folder}`,
   })

@@ -3,6 +3,7 @@ import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError, readError, writeError } from '../errors.js'
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js'
+import { ownCommand } from '../own-command.js'
 import { synchronizeFolder } from './atomic.js'
 
 export interface NamedTensor {
@@ -85,7 +86,7 @@ export class CheckpointStore {
     } catch (error) {
       throw new GradpromptError('checkpoint-corrupt', `the checkpoint ${path} cannot be used`, {
         found: error instanceof Error ? error.message : String(error),
-        hint: 'delete the file; `gradprompt resume` then goes on from the checkpoint before it',
+        hint: `delete the file; \`${ownCommand`resume RUN`}\` then goes on from the checkpoint before it`,
         exitCode: 1,
         cause: error,
       })

@@ -3,9 +3,10 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import type { AnswerEnd } from '../data/texts/answer-end.js'
 import { aggregates, type Verbalizer } from '../data/texts/verbalizer.js'
-import { GradpromptError, shellWord } from '../errors.js'
+import { GradpromptError } from '../errors.js'
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js'
 import { elementCount } from '../numbers.js'
+import { ownCommand } from '../own-command.js'
 import type { NamedTensor } from './checkpoints.js'
 
 const format = 'gradprompt-prompt'
@@ -97,6 +98,13 @@ export async function writePrompt(path: string, prompt: PromptFile, more: Readon
   })
 }
 
+/** Whether a safetensors file says that it is a prompt of this project's. @throws GradpromptError those of `openSafetensors` */
+export async function isPromptFile(path: string): Promise<boolean> {
+  const file = await openSafetensors(path)
+  await file.close()
+  return file.metadata.get('format') === format
+}
+
 /**
  * Reads what `writePrompt` wrote.
  * @throws GradpromptError `not-a-prompt`, `prompt-version` (written by a later version), or those of `openSafetensors`
@@ -146,7 +154,7 @@ export async function promptPath(path: string, option: string): Promise<string> 
   throw new GradpromptError('file-not-found', `${option}: there is no prompt at ${path}`, {
     found: found ? 'a folder without prompt.safetensors' : 'nothing',
     expected: 'the folder of a finished run, or its prompt.safetensors',
-    ...(found && { hint: `gradprompt resume ${shellWord(path)}, if it is a run that was stopped` }),
+    ...(found && { hint: `${ownCommand`resume ${path}`}, if it is a run that was stopped` }),
   })
 }
 

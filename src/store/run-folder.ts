@@ -1,7 +1,8 @@
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GradpromptError, refuseFullDisk, shellWord } from '../errors.js'
+import { GradpromptError, refuseFullDisk } from '../errors.js'
 import { exists, isFile } from '../files.js'
+import { ownCommand } from '../own-command.js'
 import { isTemporary, replaceText } from './atomic.js'
 import { type Checkpoint, CheckpointStore } from './checkpoints.js'
 import { EventLog, type RunEvent, type StoredEvent } from './events.js'
@@ -185,7 +186,7 @@ export async function refuseOccupied(folder: string): Promise<void> {
     throw new GradpromptError('run-exists', `${folder} already holds a run`, {
       found: join(folder, configName),
       expected: 'a folder that does not exist, or an empty one',
-      hint: `gradprompt resume ${shellWord(folder)}, or another --out`,
+      hint: `${ownCommand`resume ${folder}`}, or another --out`,
     })
   }
   // What a run leaves that was killed before it had a config is no one's work.

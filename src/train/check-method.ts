@@ -2,6 +2,7 @@ import { GradpromptError } from '../errors.js'
 import { type Checkpoint, shortName } from '../model/weights/checkpoint.js'
 import { hashModel } from '../model/weights/weight-file.js'
 import { elementCount } from '../numbers.js'
+import { ownCommand } from '../own-command.js'
 import type { PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { readSources } from '../sources/initial-prompts.js'
@@ -20,7 +21,7 @@ export async function checkMethod(
   const problem = method.check?.(options, model)
   if (problem !== undefined)
     throw new GradpromptError('invalid-config', problem, {
-      hint: `\`gradprompt methods\` lists the options of ${options.type}`,
+      hint: `\`${ownCommand`methods`}\` lists the options of ${options.type}`,
     })
   const init = options.init as { readonly type?: string; readonly from?: readonly string[] } | undefined
   if (init?.type !== 'runs') return

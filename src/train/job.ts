@@ -5,7 +5,6 @@ import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows/rows.js'
 import { splitRecords } from '../data/split.js'
 import { drawTemplate, exampleRows, type Task, taskRows } from '../data/task.js'
 import { countWords, weightGradient, wordParameter } from '../data/texts/verbalizer.js'
-import { shellWord } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import { type ScoredPart, writePredictions } from '../evaluate/predictions.js'
 import type { RowResult } from '../evaluate/row-results.js'
@@ -13,6 +12,7 @@ import { contentFreeRow, type Evaluation, type ScoreOptions, scoreRows, summary 
 import type { LossTerm } from '../losses/loss.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
+import { ownCommand } from '../own-command.js'
 import type { PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
@@ -22,7 +22,7 @@ import { type PromptFile, writePrompt } from '../store/prompt-file.js'
 import { startName } from '../store/run-folder.js'
 import type { RunSession } from '../store/run-session.js'
 import type { Config } from './config.js'
-import { controlInstruction, type ScoredControl, scoreControl } from './control.js'
+import { type ControlStore, controlInstruction, keptControl, type ScoredControl } from './control.js'
 import { refuseOversizedRows } from './data-limits.js'
 import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf, type RowPlace } from './frozen-rows.js'
@@ -63,6 +63,8 @@ export interface Job {
   readonly reference: Reference
   /** Rows that each record makes, which belong together. */
   readonly answers: number
+  /** Where what the base model comes to is kept for further runs. */
+  readonly controls?: ControlStore | undefined
 }
 
 /**
@@ -96,7 +98,14 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     seed: config.seed,
     labelWords: task.labels?.candidates ?? [],
     learnedPrompts: (from, count) =>
-      readSources(from, { name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize }, count),
+      readSources(
+        from,
+        {
+          ...{ name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize },
+          inputMultiplier: model.checkpoint.family.inputMultiplier(model.checkpoint.config),
+        },
+        count,
+      ),
     exampleRows: examples,
   })
   const prompt = { method, config: resolved, parameters }
@@ -140,7 +149,7 @@ export function runJob(job: Job, session: TuneSession): Promise<{ result: RunRes
     () => learnAndScore(job, session),
     () => ({
       message: `stopped after step ${job.state.step} of ${job.steps}`,
-      hint: `gradprompt resume ${shellWord(session.folder)}`,
+      hint: ownCommand`resume ${session.folder}`,
     }),
   )
 }
@@ -242,7 +251,9 @@ async function learnAndScore(job: Job, session: TuneSession) {
   const hasTest = task.test.length > 0
   const test = hasTest ? await evaluate(task.test, 'test') : undefined
   if (test) await writePredictions(folder, 'test', 'tuned', test.results)
-  const testControl = hasTest ? await scoreControl(model, config, task, task.test, scoring('base model on test')) : undefined
+  const testControl = hasTest
+    ? await keptControl(job.controls, model, config, task, task.test, scoring('base model on test'))
+    : undefined
   if (testControl) await keepControl('test', testControl)
   const learned = learnedPrompt(job)
   await writePrompt(session.promptPath, learned)
@@ -328,7 +339,7 @@ async function devControl(
   if (task.scored.length === 0) return { instruction, metrics: {}, plain: { metrics: {} } }
   const known = (await session.readEvents()).find(({ event }) => event === 'control') as ControlEvent | undefined
   if (known !== undefined) return { instruction, metrics: known.metrics, plain: known.plain }
-  const control = await scoreControl(model, config, task, task.scored, scoring)
+  const control = await keptControl(job.controls, model, config, task, task.scored, scoring)
   await keep('dev', control)
   const { metrics, plain } = control.scores
   session.emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })

@@ -144,7 +144,7 @@ describe('a run that was stopped', () => {
     await exportPrompt(stopped, { to: 'peft', out: at('stopped-peft'), model, onWarning })
     const said = notices.filter(({ code }) => code === 'unfinished-run').map(({ message }) => message)
     expect(said).toHaveLength(3)
-    expect(said[0]).toMatch(/has not ended: what is used is its best checkpoint so far, of step \d+; gradprompt resume/)
+    expect(said[0]).toMatch(/has not ended: what is used is its best checkpoint so far, of step \d+; npx gradprompt resume/)
   })
 
   test('uses what dev prefers, as the run itself would have kept it', async () => {
@@ -249,7 +249,7 @@ describe('a run that is moved', () => {
     expect(await problemOf(resume(alone))).toMatchObject({
       code: 'file-not-found',
       message: `the train rows of ${alone} cannot be found`,
-      hint: `gradprompt resume ${alone} --train PATH says where it is now`,
+      hint: `npx gradprompt resume ${alone} --train PATH says where it is now`,
     })
     const { result } = await resume(alone, { data: { train: at('elsewhere', 'rows.tsv') } })
     expect(result.steps).toBe(20)

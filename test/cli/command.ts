@@ -36,7 +36,8 @@ export function command(
     const output = file === undefined ? 'pipe' : openSync(file, 'w')
     const child = spawn(process.execPath, [program, ...args], {
       stdio: [input === undefined ? 'ignore' : 'pipe', output, 'pipe'],
-      env: { ...process.env, NO_COLOR: '1', ...env },
+      // As `npx` calls it, wherever the tests run.
+      env: { ...process.env, NO_COLOR: '1', npm_config_user_agent: 'npm/11', ...env },
       ...(cwd !== undefined && { cwd }),
     })
     onStart?.(child)

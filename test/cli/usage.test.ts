@@ -22,7 +22,7 @@ test('help names every command and ends with an example', async () => {
   const { code, stdout, stderr } = await command(['--help'])
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   for (const { name, summary } of commands) expect(stdout).toMatch(new RegExp(`^  ${name}.*${summary.slice(0, 20)}`, 'm'))
-  expect(stdout.trimEnd().split('\n').at(-1)).toBe('  $ gradprompt tune --config examples/sst2/quickstart.yaml')
+  expect(stdout.trimEnd().split('\n').at(-1)).toBe('  $ npx gradprompt tune --config examples/sst2/quickstart.yaml')
 })
 
 test('the help of each command names its options and ends with its example', async () => {
@@ -30,7 +30,7 @@ test('the help of each command names its options and ends with its example', asy
     const { code, stdout } = await command([name, '--help'])
     expect(code).toBe(0)
     for (const option of options) expect(stdout).toContain(`--${option.name}`)
-    expect(stdout.trimEnd().split('\n').at(-1)).toBe(`  $ ${example}`)
+    expect(stdout.trimEnd().split('\n').at(-1)).toBe(`  $ npx ${example}`)
   }
 })
 
@@ -47,7 +47,8 @@ test('help loads nothing but the tables and the parser', async () => {
     [...stderr.matchAll(/Storing (file:\/\/\S+)/g)].map(match => match[1]!.replace(/^.*\/(dist|node_modules)\//, '')),
   )
   expect(loaded.size).toBeGreaterThan(3)
-  for (const module of loaded) expect(module).toMatch(/^(src\/(cli|errors|package-root|program\/devices)|commander\/)/)
+  for (const module of loaded)
+    expect(module).toMatch(/^(src\/(cli|errors|own-command|package-root|program\/devices)|commander\/)/)
 })
 
 test('no command at all: help, and exit 2', async () => {
@@ -62,17 +63,17 @@ test('--version is that of the package', async () => {
 })
 
 test.each([
-  [['tun'], 'unknown-command', 'did you mean gradprompt tune?'],
+  [['tun'], 'unknown-command', 'did you mean npx gradprompt tune?'],
   [['--foo'], 'unknown-option', 'gradprompt --help'],
   [['tune', '--learnin-rate', '1'], 'unknown-option', 'did you mean --learning-rate?'],
   [['tune', '--train.learnin-rate', '1'], 'unknown-option', 'did you mean --train.learning-rate?'],
   [['tune', '--steps'], 'invalid-option', 'gradprompt tune --help'],
-  [['resume'], 'missing-argument', 'gradprompt resume'],
+  [['resume'], 'missing-argument', 'hint: npx gradprompt resume runs/sst2'],
   [['resume', 'a', 'b'], 'unexpected-argument', 'gradprompt resume --help'],
   [['resume', 'a', '--steps', 'many'], 'invalid-option', 'expected: a whole number'],
   [['resume', 'no-such-run'], 'not-a-run', 'no such folder'],
   [['evaluate', 'no-such-run'], 'not-a-run', '--model'],
-  [['evaluate', '--model', 'x', '--data', 'y', '--device', 'gpu'], 'invalid-option', 'one of cpu, webgpu'],
+  [['evaluate', '--model', 'x', '--data', 'y', '--device', 'gpu'], 'invalid-option', 'one of auto, cpu, webgpu'],
   [['evaluate', '--threshold', '90'], 'invalid-option', 'a share from 0 to 1'],
   [['evaluate', '--labels', 'negative'], 'invalid-option', 'value=word'],
   [['export', 'no-such-run', '--to', 'peft'], 'missing-option', '--out'],
@@ -158,7 +159,7 @@ test('init writes what tune takes, and overwrites nothing', async () => {
   mkdirSync(cwd)
   const { code, stdout } = await command(['init', 'task'], { cwd })
   expect(code).toBe(0)
-  expect(stdout).toContain('next: gradprompt tune --config task/gradprompt.yaml')
+  expect(stdout).toContain('next: npx gradprompt tune --config task/gradprompt.yaml')
   const dry = await command(['tune', '--config', 'task/gradprompt.yaml', '--dry-run', '--json'], { cwd })
   expect(dry.code).toBe(0)
   expect(dry.lines[0]).toMatchObject({ rows: { train: 32, dev: 32 }, labels: ['negative', 'positive'] })
@@ -171,7 +172,7 @@ test('init in a folder whose name has spaces prints a command that can be pasted
   const cwd = join(folder, 'init-spaces')
   mkdirSync(cwd)
   const { stdout } = await command(['init', "my task's"], { cwd })
-  const [, printed] = /next: gradprompt (.*)/.exec(stdout)!
+  const [, printed] = /next: npx gradprompt (.*)/.exec(stdout)!
   const dry = spawnSync(`"$NODE" "$PROGRAM" ${printed} --dry-run --json`, {
     ...{ cwd, shell: true, encoding: 'utf8' },
     env: { ...process.env, NODE: process.execPath, PROGRAM: program },
@@ -245,7 +246,7 @@ test('init writes what search takes', async () => {
   mkdirSync(cwd)
   const { code, stdout } = await command(['init', '--task', 'search'], { cwd })
   expect(code).toBe(0)
-  expect(stdout).toContain('next: gradprompt search --config gradprompt.yaml')
+  expect(stdout).toContain('next: npx gradprompt search --config gradprompt.yaml')
   const dry = await command(['search', '--config', 'gradprompt.yaml', '--dry-run', '--json'], { cwd })
   expect(dry.code).toBe(0)
   const segments = ['before', 'prompt', 'after', 'extractor', 'answer'].map(role => expect.objectContaining({ role }))

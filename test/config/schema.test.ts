@@ -134,6 +134,11 @@ describe('unknown options', () => {
   test('no name is special', () => {
     const input = JSON.parse('{"data":{"train":"a"},"template":"a","answer":"b","train":{"__proto__":{"steps":3}}}')
     expect(refused(input)).toMatchObject({ code: 'unknown-option', found: '__proto__' })
+    const labels = JSON.parse('{"0":"a","__proto__":"b"}')
+    expect(refused({ data: { train: 'a', labels }, template: 'a', answer: '{b}' })).toMatchObject({
+      code: 'invalid-config',
+      expected: 'no label that is called __proto__',
+    })
     expect(refused({ ...least, train: { toString: 3 } })).toMatchObject({ code: 'unknown-option', found: 'toString' })
   })
 })
@@ -150,7 +155,7 @@ describe('invalid values', () => {
       '"usr"',
       'one of system, user, assistant, conversation',
     ],
-    [{ ...least, device: 'gpu' }, 'device is not valid', '"gpu"', 'one of cpu, webgpu, cuda, dml, coreml'],
+    [{ ...least, device: 'gpu' }, 'device is not valid', '"gpu"', 'one of auto, cpu, webgpu, cuda[:n], dml[:n], coreml'],
     [
       { ...least, method: { type: 'promt-tuning' } },
       'method.type is not valid',

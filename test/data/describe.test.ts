@@ -140,6 +140,13 @@ describe('what a file is taken for', () => {
       code: 'missing-template',
       hint: expect.stringContaining('it looks like instructions: template: "{instruction}\\nAnswer:"'),
     })
+    for (const [text, hint] of [
+      ['a,b,c\n1,2,3\n', `for example template: "{a}\\nC:", answer: " {c}"; npx gradprompt inspect ${folder}`],
+      ['a\n1\n', 'both are needed'],
+    ] as const) {
+      const train = file('odd.csv', text)
+      expect((await problemOf(completeTexts({ data: { train } }))).hint).toContain(hint)
+    }
   })
 })
 

@@ -54,6 +54,29 @@ describe('what is scored', () => {
     }
   })
 
+  test('columns of the data under other names than in the template', async () => {
+    const named = join(folder, 'named.csv')
+    writeFileSync(named, ['review,kind', ...toyRows(10).map(row => row.replace('\t', ','))].join('\n'))
+    const columns = { text: 'review', label: 'kind' }
+    const whole = await evaluate({ data, prompt: run })
+    for (const given of [
+      named,
+      readFileSync(named, 'utf8')
+        .split('\n')
+        .slice(1)
+        .map(row => ({ review: row.split(',')[0], kind: row.split(',')[1] })),
+    ]) {
+      const { metrics } = await evaluate({ model, data: given, prompt: run, columns })
+      expect(metrics).toEqual(whole.metrics)
+    }
+    const { generated } = await evaluate({ model, data: named, prompt: run, columns, generate: true })
+    expect(generated).toMatchObject({ cut: 0, unextracted: 0 })
+    expect(await problemOf(evaluate({ model, data: named, prompt: run, columns: { txt: 'review' } }))).toMatchObject({
+      code: 'invalid-option',
+      hint: 'did you mean text?',
+    })
+  })
+
   test("likelihoods are those of the model's logits behind the prompt", async () => {
     const { predictions } = await evaluate({ model, data, prompt: run, batchSize: 3 })
     const { tokenizer } = model
@@ -204,7 +227,7 @@ describe('what is refused', () => {
     copyFileSync(join(run.folder, 'config.yaml'), join(stopped, 'config.yaml'))
     expect(await problemOf(evaluate({ data, prompt: stopped }))).toMatchObject({
       code: 'run-not-finished',
-      hint: `gradprompt resume ${stopped}`,
+      hint: `npx gradprompt resume ${stopped}`,
     })
   })
 

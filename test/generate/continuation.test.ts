@@ -87,7 +87,7 @@ describe('tokens behind an answer', () => {
 test('after forgetting, a round comes to the same bits as the first', async () => {
   const engine = await GenerationEngine.open(await opened, { weights: 'fp32', endTokenIds: [] })
   const beginning = prompts[3]!
-  await engine.remember([beginning, prompts[0]!])
+  await engine.remember([beginning, prompts[0]!, []])
   const round = () =>
     Promise.all(
       [1, 2, 3].map(id =>

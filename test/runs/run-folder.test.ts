@@ -62,7 +62,7 @@ describe('createRun', () => {
     await (await create(out)).close()
     const before = await readFile(join(out, 'config.yaml'))
     await expect(create(out)).rejects.toThrow(
-      expect.objectContaining({ code: 'run-exists', hint: `gradprompt resume ${out}, or another --out` }),
+      expect.objectContaining({ code: 'run-exists', hint: `npx gradprompt resume ${out}, or another --out` }),
     )
     await expect(refuseOccupied(out)).rejects.toThrow(code('run-exists'))
     expect(await readFile(join(out, 'config.yaml'))).toEqual(before)

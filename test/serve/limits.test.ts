@@ -65,12 +65,13 @@ describe('what is not supported is a 4xx in words', () => {
     ['text', { ...text, messages: hello }, 'messages', 'unknown_parameter', 'no field'],
     ['text', { ...text, max_tokens: 181, model: 'sst2' }, null, 'context_length_exceeded', '20 of a soft prompt'],
   ])('%s %j', async (kind, body, param, code, message) => {
-    const { post, generator } = await serve()
+    const { post, generator, served } = await serve()
     const response = await post(kind === 'chat' ? '/chat/completions' : '/completions', body)
     expect(response.status).toBe(400)
     const { error } = (await response.json()) as { error: Record<string, unknown> }
     expect(error).toMatchObject({ type: 'invalid_request_error', param, code, message: expect.stringContaining(message) })
     expect(generator.requests).toHaveLength(0)
+    await vi.waitFor(() => expect(served).toMatchObject([{ status: 400, error: expect.stringContaining(message) }]))
   })
 
   test('an unknown model, with those there are', async () => {

@@ -30,7 +30,7 @@ async function stopped(input: ConfigInput, when: (event: GradpromptEvent) => boo
     },
   }
   const error = await problemOf(run === undefined ? tune(input, options) : resume(run, options))
-  expect(error).toMatchObject({ code: 'aborted', exitCode: 1, hint: `gradprompt resume ${input.out}` })
+  expect(error).toMatchObject({ code: 'aborted', exitCode: 1, hint: `npx gradprompt resume ${input.out}` })
   return input.out!
 }
 

@@ -1,4 +1,5 @@
 import { type OptionNames, refuseUnknown } from '../../config/call-options.js'
+import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { Rows } from '../../data/memory-rows.js'
 import type { DataNotice } from '../../data/readers/reader.js'
 import type { AnswerType } from '../../data/texts/answer-type.js'
@@ -53,8 +54,11 @@ export interface EvaluateOptions extends ModelSettings {
   readonly calibrate?: boolean | string | undefined
   /** By which likelihood an answer of a closed set is chosen: `plain` (the default), `length` or `unconditional`. */
   readonly choose?: Choice | undefined
-  /** Names of the columns of a file without a header; by default the run's own. */
-  readonly columns?: readonly string[] | undefined
+  /**
+   * Names of the columns of a file without a header, or for a column of the template the one of the data: `{ text: 'review' }`. By default
+   * the run's own.
+   */
+  readonly columns?: ColumnsGiven | undefined
   /** A plain instruction before the template. Beside a prompt of vectors it is what the control is told. */
   readonly instruction?: string | undefined
   /** The figures wanted; by default all. */

@@ -3,6 +3,7 @@ import { takeRows } from '../../data/memory-rows.js'
 import { evaluateByGeneration } from '../../evaluate/by-generation.js'
 import { RowResultFile } from '../../evaluate/row-results.js'
 import { loadScorer, type Scorer } from '../../evaluate/scorer.js'
+import { limitedToLabels } from '../../generate/choices.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { EvaluateOptions } from './evaluate.js'
@@ -28,6 +29,7 @@ export async function byGeneration(
     ...{ model, data, template, answer, columns, labels, instruction, seed, batchSize },
     ...{ task, maxNewTokens, temperature, weights, limit, signal },
     prompt: await source.active(model),
+    choices: limitedTo(subject, options),
     end: task === undefined || isLearned ? endOf(subject, template ?? '', model.tokenizer) : undefined,
     examples:
       examples === undefined
@@ -54,6 +56,15 @@ export async function byGeneration(
     },
     generated: { task: name, conventions, filters, weights: width, generatedTokens, resumed },
   }
+}
+
+/** What was learned without an end stops at none: its answers are its labels, as those of `generate` are. */
+function limitedTo({ source, labels, answerEnd }: Subject, { task, onWarning }: EvaluateOptions): string[] | undefined {
+  const isEndless = typeof answerEnd === 'object' && answerEnd.learned === undefined
+  if (task !== undefined || !isEndless || source.file?.labels === undefined || labels === undefined) return undefined
+  const words = [...new Set(Object.values(labels).map(given => (typeof given === 'string' ? given : given[0]!)))]
+  onWarning?.(limitedToLabels(words))
+  return words
 }
 
 /** The arithmetic in which a prompt was tuned, or found; elsewhere what fits decides. */

@@ -1,4 +1,12 @@
 import { defaultSeed } from '../../config/call-options.js'
+import {
+  type ColumnsGiven,
+  columnsGiven,
+  nameInData,
+  refuseUnmeant,
+  tableWithMeant,
+  withMeant,
+} from '../../data/columns-given.js'
 import { inMemory, type MemoryRows, readMemoryRows, takeRows } from '../../data/memory-rows.js'
 import { type DataNotice, readRecords } from '../../data/read.js'
 import type { DataRecord } from '../../data/readers/records.js'
@@ -14,6 +22,7 @@ import type { Aggregate } from '../../data/texts/verbalizer.js'
 import { GradpromptError } from '../../errors.js'
 import { evaluationName } from '../../evaluate/by-generation.js'
 import type { LanguageModel } from '../../model/language-model.js'
+import { ownCommand } from '../../own-command.js'
 import type { GeneratedAnswers } from '../../report/evaluation.js'
 import { openPrompt, type PromptSource } from '../../sources/open.js'
 import { loadConfigEntries, parseConfig } from '../../train/config.js'
@@ -38,7 +47,7 @@ export interface Subject {
   readonly isFreeText: boolean
   /** What `answerEnd` says, or what the prompt was learned with. */
   readonly answerEnd: string | { readonly learned: AnswerEnd | undefined }
-  readonly columns: readonly string[] | undefined
+  readonly columns: ColumnsGiven | undefined
   readonly instruction: string | undefined
   readonly seed: number
   readonly batchSize: number | undefined
@@ -78,14 +87,15 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
     modelGiven: options.model ?? config?.model ?? source.base ?? missing('model'),
     data: typeof data === 'string' ? data : await takeRows(data, 'rows'),
     dataName,
-    template: options.template ?? (file?.template as Template | undefined) ?? config?.template,
+    template: options.template ?? source.template ?? (file?.template as Template | undefined) ?? config?.template,
     answer: options.answer ?? file?.answer ?? config?.answer,
     labels: options.labels ?? (file ? promptLabels(file) : config?.data.labels),
     aggregate: options.aggregate ?? file?.verbalizer?.aggregate ?? config?.verbalizer?.aggregate,
     isFreeText: options.labels === undefined && file !== undefined && file.labels === undefined,
     answerEnd: endSaid(options, source, config),
     columns: options.columns ?? config?.data.columns,
-    instruction: options.instruction ?? source.text,
+    // Words with places for values are the template itself.
+    instruction: options.instruction ?? (source.template === undefined ? source.text : undefined),
     seed: options.seed ?? file?.seed ?? config?.seed ?? defaultSeed,
     batchSize: options.batchSize ?? config?.evaluate.batchSize,
     name,
@@ -111,19 +121,22 @@ export const endOf = ({ answerEnd }: Subject, template: Template, tokenizer: Enc
 
 /** @throws GradpromptError as reading data does, `missing-column` */
 export async function recordsOf(
-  { data, columns, config }: Subject,
+  { data, columns: given, config }: Subject,
   texts: TaskTexts,
   onWarning?: EvaluateOptions['onWarning'],
 ): Promise<readonly DataRecord[]> {
-  const options = { columns, task: config?.data.task, needed: namedColumns(texts) }
+  const columns = columnsGiven(given)
+  const needed = namedColumns(texts)
+  refuseUnmeant(columns, needed)
+  const options = { columns: columns.names, task: config?.data.task, needed: needed.map(name => nameInData(columns, name)) }
   const usable = (records: readonly DataRecord[], path: string, notices: readonly DataNotice[] = []) => {
     const found = usablePreferences(records, texts, path)
     for (const notice of [...notices, ...found.notices]) onWarning?.(notice)
     return found.records
   }
-  if (typeof data !== 'string') return usable((await readMemoryRows(data, options)).records, inMemory)
+  if (typeof data !== 'string') return usable(withMeant((await readMemoryRows(data, options)).records, columns), inMemory)
   try {
-    const file = await readRecords(data, options)
+    const file = tableWithMeant(await readRecords(data, options), columns)
     requireTaskColumns(texts, file, data)
     return usable(file.records, data, file.notices)
   } catch (error) {
@@ -146,7 +159,7 @@ async function refuseUnlabelled(path: string, texts: { readonly template: Templa
   throw new GradpromptError('no-labels', `${path} has no labels, which an evaluation compares with`, {
     found: `the columns ${file.columns.map(column => JSON.stringify(column)).join(', ')}`,
     expected: `${answers.map(column => JSON.stringify(column)).join(', ')} beside them: the right answer of each row`,
-    hint: 'rows without labels are answered, and not scored, by gradprompt predict RUN FILE',
+    hint: `rows without labels are answered, and not scored, by ${ownCommand`predict RUN FILE`}`,
   })
 }
 

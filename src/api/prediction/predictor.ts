@@ -11,6 +11,7 @@ import { renderInput } from '../../generate/input.js'
 import type { WeightWidth } from '../../generate/programs.js'
 import { generationRequest, tokenBudget } from '../../generate/settings.js'
 import { firstOf, useModel } from '../../model/with-model.js'
+import { ownCommand } from '../../own-command.js'
 import { promptWordWeights } from '../../sources/prompt.js'
 import { calibrationOf, rowBuilderOf } from '../evaluation/likelihood.js'
 import { endOf, missing, type Subject, subjectOf } from '../evaluation/subject.js'
@@ -251,7 +252,7 @@ const reasons = () =>
   new GradpromptError('unsupported-prompt', 'the answers of a search over reasoning are not predicted row by row', {
     found: 'a prompt behind which the model reasons before it answers',
     expected: 'a prompt that is followed by the answer',
-    hint: 'gradprompt evaluate RUN --data FILE --rows ROWS.jsonl writes what the model reasons for each row, and its answer',
+    hint: `${ownCommand`evaluate RUN --data FILE --rows ROWS.jsonl`} writes what the model reasons for each row, and its answer`,
   })
 
 /** What stands in the column of labels is not asked for, and need not be one of them. */

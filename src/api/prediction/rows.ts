@@ -1,11 +1,11 @@
-import { columnsGiven } from '../../data/columns-given.js'
+import { columnsGiven, nameInData, refuseUnmeant, withMeant } from '../../data/columns-given.js'
 import { inMemory } from '../../data/memory-rows.js'
-import { changedRecord, type DataRecord } from '../../data/readers/records.js'
-import { type RecordChunk, streamRecords } from '../../data/record-stream.js'
+import type { DataRecord } from '../../data/readers/records.js'
+import { streamRecords } from '../../data/record-stream.js'
 import { requireTexts } from '../../data/task-columns.js'
 import { pathOf } from '../../data/texts/paths.js'
 import { requireColumns } from '../../data/texts/template.js'
-import { nearest, refuseAborted, shellWord, unknownName } from '../../errors.js'
+import { nearest, refuseAborted, shellWord } from '../../errors.js'
 import type { PredictOptions, PredictSummary } from './predict.js'
 import { type Answered, openPredictor } from './predictor.js'
 
@@ -27,12 +27,12 @@ export async function* predictRows(options: PredictOptions): AsyncGenerator<Answ
   await using predictor = await openPredictor(options)
   const { needed, texts, model, weights, labels, task, usualColumns } = predictor
   const name = typeof data === 'string' ? data : inMemory
-  const { names, meant } = columnsGiven(options.columns)
-  const inDataName = (name: string) => (Object.hasOwn(meant, name) ? meant[name]! : name)
-  refuseUnknownColumns(Object.keys(meant), needed)
+  const given = columnsGiven(options.columns)
+  const inDataName = (name: string) => nameInData(given, name)
+  refuseUnmeant(given, needed)
   const inData = needed.map(inDataName)
   const chunks = streamRecords(data, {
-    columns: names,
+    columns: given.names,
     usualColumns,
     needed: inData,
     task,
@@ -47,7 +47,7 @@ export async function* predictRows(options: PredictOptions): AsyncGenerator<Answ
     if (done === 0) requireColumns(inData, chunk.columns, `${name}: the template`, column => otherName(column, chunk.columns))
     requireTexts(texts.map(inDataName), chunk, name)
     const columns = chunk.columns.filter(column => !isReached(column, inData, chunk.columns))
-    const answers = await predictor.predict({ records: renamed(chunk, meant, done) }, done, answered =>
+    const answers = await predictor.predict({ records: withMeant(chunk.records, given, done) }, done, answered =>
       onProgress?.(done + answered, chunk.total ?? 0, 'rows'),
     )
     for (const [i, answered] of answers.entries()) {
@@ -65,25 +65,8 @@ function otherName(column: string, there: readonly string[]): string {
   return `where the data have it under another name: columns: { template's: data's } (--columns ${shellWord(meant)})`
 }
 
-/** @throws GradpromptError `invalid-option` where a name is given for a column that the template does not have */
-function refuseUnknownColumns(given: readonly string[], needed: readonly string[]): void {
-  const unknown = given.find(name => !needed.includes(name))
-  if (unknown === undefined) return
-  throw unknownName('invalid-option', 'columns names a column that the template does not have', unknown, needed)
-}
-
 /** Whether a column is a path that a template names, and none of the data's own. */
 const isReached = (column: string, named: readonly string[], there: readonly string[]) => {
   const head = named.includes(column) ? pathOf(column)?.head : undefined
   return head !== undefined && there.includes(head)
-}
-
-/** The records with the columns of the template, under whose names the data have them. */
-function renamed({ records }: RecordChunk, meant: Readonly<Record<string, string>>, first: number): readonly DataRecord[] {
-  const names = Object.entries(meant)
-  if (names.length === 0) return records
-  return records.map((record, i) => {
-    const values = names.flatMap(([name, column]) => (Object.hasOwn(record, column) ? [[name, record[column]!]] : []))
-    return changedRecord(record, first + i, Object.fromEntries(values))
-  })
 }

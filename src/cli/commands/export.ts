@@ -1,4 +1,5 @@
-import { GradpromptError, shellWord } from '../../errors.js'
+import { GradpromptError } from '../../errors.js'
+import { ownCommand } from '../../own-command.js'
 import { compute } from '../computing/computation.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { createOutput, warningsTo } from '../terminal/output.js'
@@ -12,7 +13,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     throw new GradpromptError('missing-option', `gradprompt export needs --${name}`, {
       found: 'nothing',
       expected: name === 'to' ? '--to TARGET, such as peft' : '--out DIR, the folder to make',
-      hint: `gradprompt export ${shellWord(argument!)} --to peft --out ${shellWord(`${argument}/peft`)}`,
+      hint: ownCommand`export ${argument!} --to peft --out ${`${argument}/peft`}`,
     })
   }
   const model = options.model as string | undefined

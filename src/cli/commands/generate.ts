@@ -2,6 +2,7 @@ import { defaultSeed } from '../../config/call-options.js'
 import { GradpromptError } from '../../errors.js'
 import { exists } from '../../files.js'
 import type { GenerationSettings } from '../../generate/settings.js'
+import { ownCommand } from '../../own-command.js'
 import { compute } from '../computing/computation.js'
 import type { GenerateRequest, GenerateResult } from '../computing/messages.js'
 import { namesOf, readColumns, readValues } from '../show/column-options.js'
@@ -189,7 +190,7 @@ async function sourceOf(text: string | undefined, options: OptionValues): Promis
     throw new GradpromptError(both ? 'missing-argument' : 'missing-option', `gradprompt generate needs ${missing}`, {
       found: 'nothing',
       expected: 'a text to answer, or a file of rows and a file for their answers',
-      hint: 'gradprompt generate --input questions.jsonl --output answers.jsonl',
+      hint: ownCommand`generate --input questions.jsonl --output answers.jsonl`,
     })
   }
   if (await exists(output)) {

@@ -1,7 +1,8 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GradpromptError, refuseFullDisk, shellWord, unknownName } from '../../errors.js'
+import { GradpromptError, refuseFullDisk, unknownName } from '../../errors.js'
 import { exists } from '../../files.js'
+import { ownCommand } from '../../own-command.js'
 import { bundledModel, packageRoot } from '../../package-root.js'
 import { schemaComment } from '../show/schema-comment.js'
 import type { CommandFunction } from '../terminal/command.js'
@@ -19,7 +20,7 @@ interface Paths {
 const tasks: Readonly<Record<string, { readonly command: string; readonly config: (paths: Paths) => string }>> = {
   classification: {
     command: 'tune',
-    config: paths => `# What to learn, and from what. Every option: gradprompt tune --help
+    config: paths => `# What to learn, and from what. Every option: ${ownCommand`tune --help`}
 ${beginning(paths)}
 # {column} stands for a column's value. The answer is what is learned, and what is scored.
 template: "Review: {sentence}\\nSentiment:"
@@ -40,14 +41,14 @@ seed: 13
   },
   search: {
     command: 'search',
-    config: paths => `# Which words to search for, and by what. Every option: gradprompt search --help
+    config: paths => `# Which words to search for, and by what. Every option: ${ownCommand`search --help`}
 ${beginning(paths)}
 # {prompt} is where the searched words stand, {column} a column's value.
 template: [{ role: user, content: "Is this movie review negative or positive? Review: {sentence} Use{prompt}" }]
 answer: " {label}"
 
 search:
-  type: greater        # gradients over the model's own reasoning; gradprompt methods lists the others
+  type: greater        # gradients over the model's own reasoning; ${ownCommand`methods`} lists the others
   prompt: " proper logical reasoning and think step by step. Finally give the actual correct answer."
   extractor: "\\nTherefore, among negative and positive, the sentiment is"   # asks for the answer behind the reasoning; without it there is none
   maxNewTokens: 32     # of reasoning
@@ -81,7 +82,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     throw new GradpromptError('file-exists', `${file} already exists`, {
       found: file,
       expected: 'a folder without it',
-      hint: 'gradprompt init another-folder',
+      hint: ownCommand`init another-folder`,
     })
   }
   try {
@@ -97,7 +98,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
   }
   const output = createOutput({})
   for (const file of files.keys()) output.text(`wrote ${file}`)
-  output.text(`\nnext: gradprompt ${task.command} --config ${shellWord(path('gradprompt.yaml'))}`)
+  output.text(`\nnext: ${ownCommand`${task.command} --config ${path('gradprompt.yaml')}`}`)
   return 0
 }
 

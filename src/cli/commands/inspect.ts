@@ -6,10 +6,11 @@ import { searchConfigOf, tuneConfigOf } from '../../api/runs/configs.js'
 import { isHubData } from '../../data/hub-data.js'
 import { isDataName, knownExtensions } from '../../data/readers/index.js'
 import { parseRunTask } from '../../data/task-config.js'
-import { GradpromptError, shellWord } from '../../errors.js'
+import { GradpromptError } from '../../errors.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import { targetsOf } from '../../export/index.js'
 import { isFile } from '../../files.js'
+import { ownCommand } from '../../own-command.js'
 import { bundledModel } from '../../package-root.js'
 import { numSoftTokens } from '../../prompts/soft-rows.js'
 import type { SearchResult, SearchStepEvent } from '../../search/run/events.js'
@@ -19,6 +20,7 @@ import type { Config } from '../../train/config.js'
 import type { RunResult } from '../../train/events.js'
 import { compute } from '../computing/computation.js'
 import { inspectData } from '../show/data-inspection.js'
+import { importedOf, inspectImported } from '../show/imported-inspection.js'
 import { describeResult } from '../show/learning.js'
 import { inspectModel } from '../show/model-inspection.js'
 import { describeSearch } from '../show/searching.js'
@@ -32,6 +34,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const output = createOutput(options)
   for (const family of (options.family as readonly string[] | undefined) ?? []) await families.load(family)
   const found = await stat(path).catch(() => undefined)
+  const imported = await importedOf(path)
   const isRun = found?.isDirectory() === true && (await isFile(join(path, 'config.yaml')))
   if (options.report === true) {
     if (!isRun) {
@@ -44,6 +47,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     output.object({ event: 'inspect', kind: 'report', path: report })
     output.text(`wrote ${report}`)
   } else if (isRun) await inspectRun(path, output)
+  else if (imported !== undefined) inspectImported(path, imported, output)
   else if (found?.isFile() && path.endsWith('.safetensors')) await inspectPrompt(path, output)
   else if (isHubData(path) || (found?.isFile() && isDataName(path))) await inspectData(path, output)
   else if (found?.isFile() && !path.endsWith('.gguf')) throw unknownFile(path)
@@ -72,7 +76,7 @@ async function inspectSearch(run: Run, output: Output): Promise<void> {
   const state =
     result === undefined
       ? writer === undefined
-        ? `stopped after step ${last?.step ?? 0}: gradprompt resume ${shellWord(folder)}`
+        ? `stopped after step ${last?.step ?? 0}: ${ownCommand`resume ${folder}`}`
         : running(writer, last?.step)
       : `finished after ${plural(result.steps, 'step')}`
   const finished = result !== undefined
@@ -118,7 +122,7 @@ async function inspectRun(folder: string, output: Output): Promise<void> {
     result === undefined
       ? writer !== undefined
         ? running(writer, steps.at(-1)?.step)
-        : `stopped after step ${steps.at(-1)?.step ?? 0}; the last checkpoint is of step ${checkpoint?.step ?? 0}: gradprompt resume ${shellWord(folder)}`
+        : `stopped after step ${steps.at(-1)?.step ?? 0}; the last checkpoint is of step ${checkpoint?.step ?? 0}: ${ownCommand`resume ${folder}`}`
       : `finished after ${plural(result.steps, 'step')}`
   output.object({
     event: 'inspect',

@@ -1,6 +1,7 @@
 import { type RunSummaries, type RunSummary, summarizeRuns, writeRunsPage } from '../../api/runs/summary.js'
 import { GradpromptError } from '../../errors.js'
 import { exists } from '../../files.js'
+import { ownCommand } from '../../own-command.js'
 import { metricNames } from '../../report/parts/presentation.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { formatMetric } from '../terminal/figures.js'
@@ -16,7 +17,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     throw new GradpromptError('file-not-found', `there is no folder ${argument}`, {
       found: 'nothing',
       expected: 'a folder with runs in it',
-      hint: `without one, gradprompt runs lists those of ${defaultFolder}/`,
+      hint: `without one, ${ownCommand`runs`} lists those of ${defaultFolder}/`,
     })
   }
   const summaries = await summarizeRuns(folder)

@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { GradpromptError } from '../../errors.js'
 import { downloadLines } from '../../hub/news.js'
+import { calledAs } from '../../own-command.js'
 import type { GradpromptEvent } from '../../train/events.js'
 import { type ErrorMessage, Interrupted, plainText, unpackError } from '../terminal/failure.js'
 import type { FromWorker, News, Progress, TaskName, Tasks, ToWorker } from './messages.js'
@@ -45,7 +46,7 @@ export async function compute<Name extends TaskName>(
 ): Promise<Tasks[Name]['result']> {
   const debug = Boolean(process.env.GRADPROMPT_DEBUG)
   // What libraries print belongs neither into the results nor across the progress line.
-  const child = fork(fileURLToPath(new URL('./worker.js', import.meta.url)), {
+  const child = fork(fileURLToPath(new URL('./worker.js', import.meta.url)), [calledAs()], {
     stdio: [readsInput === true ? 'inherit' : 'ignore', debug ? 2 : 'pipe', debug ? 2 : 'pipe', 'ipc'],
     serialization: 'advanced',
   })

@@ -1,9 +1,12 @@
 import { Worker } from 'node:worker_threads'
 import { hearDownloads } from '../../hub/news.js'
+import { callAs } from '../../own-command.js'
 import { packError } from '../terminal/failure.js'
 import type { FromWorker, ToWorker } from './messages.js'
 
 /** The process that computes: it takes one task, reports events, and ends with a result or an error. See computation.ts. */
+
+if (process.argv[2] !== undefined) callAs(process.argv[2])
 
 // Ctrl-C reaches every process of a terminal's group; the parent says what to do about it.
 process.on('SIGINT', () => {})

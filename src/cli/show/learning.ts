@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { shellWord } from '../../errors.js'
 import type { Metrics } from '../../evaluate/score.js'
+import { ownCommand } from '../../own-command.js'
 import { smooth } from '../../report/parts/presentation.js'
 import { EventLog } from '../../store/events.js'
 import { openRun } from '../../store/run-folder.js'
@@ -27,7 +27,7 @@ export function learningReport(output: Output, knownFolder?: string): LearningRe
   const note = (text: string) => (progress === undefined ? output.note(text) : progress.note(text))
   const resumable = () => {
     const known = folder()
-    return known === undefined ? undefined : `gradprompt resume ${shellWord(known)}`
+    return known === undefined ? undefined : ownCommand`resume ${known}`
   }
   output.note('loading …')
 
@@ -136,11 +136,9 @@ export function describeResult(result: RunResult, losses: readonly number[], exp
   sections.push(
     table([
       ['run', `${folder} (${formatDuration(result.seconds)}; report.html shows it in a browser)`],
-      ['next', `gradprompt inspect ${shellWord(folder)}`],
-      ['', `gradprompt evaluate ${shellWord(folder)} --data FILE`],
-      ...exports
-        .slice(0, 1)
-        .map(to => ['', `gradprompt export ${shellWord(folder)} --to ${to} --out ${shellWord(join(folder, to))}`]),
+      ['next', ownCommand`inspect ${folder}`],
+      ['', ownCommand`evaluate ${folder} --data FILE`],
+      ...exports.slice(0, 1).map(to => ['', ownCommand`export ${folder} --to ${to} --out ${join(folder, to)}`]),
       ...(exports.length > 1 ? [['', `(other tools: --to ${exports.slice(1).join(', ')})`]] : []),
     ]),
   )

@@ -1,6 +1,12 @@
 import type { Command } from '../terminal/command.js'
 import { force, json, machine, modelName, noPromptLookup, quiet, weightsDescription } from './options.js'
 
+const columns = {
+  name: 'columns',
+  value: 'a,b',
+  description: "names of a headless file's columns; or template=data pairs where names differ: text=review",
+} as const
+
 /** Commands that answer rows and texts, under a prompt or none. It loads no command, so that help is quick. */
 export const answering: readonly Command[] = [
   {
@@ -23,7 +29,7 @@ export const answering: readonly Command[] = [
         value: 'text',
         description: 'what ends an answer: a text, auto, or none; by default as it was learned',
       },
-      { name: 'columns', value: 'a,b', description: 'names of the columns, for a file without a header' },
+      columns,
       { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
       { name: 'instruction', value: 'text', description: 'a plain instruction before the template, for the base model' },
       {
@@ -87,11 +93,7 @@ export const answering: readonly Command[] = [
       { name: 'output', value: 'file', description: 'where the rows go: .csv, .jsonl or .parquet; by default standard output' },
       { name: 'format', value: 'name', description: "csv, jsonl or parquet; by default as the output's name ends, else csv" },
       { name: 'keep', value: 'a,b', description: 'own columns of the rows that are written: all (the default), none, or names' },
-      {
-        name: 'columns',
-        value: 'a,b',
-        description: "names of a headless file's columns; or template=data pairs where names differ: text=review",
-      },
+      columns,
       { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
       force,
       { name: 'template', value: 'text', description: "the text before the answer; by default the run's" },

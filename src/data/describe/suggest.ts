@@ -1,4 +1,5 @@
 import { GradpromptError } from '../../errors.js'
+import { ownCommand } from '../../own-command.js'
 import { type DataFile, readRecords } from '../read.js'
 import type { NamedBytes } from '../readers/input.js'
 import { valueOfText } from '../readers/json-text.js'
@@ -144,8 +145,20 @@ export async function completeTexts<Input extends Texts>(input: Input, train?: N
   throw new GradpromptError('missing-template', 'there is no template: the text before the answer', {
     found: `${data.train} with the columns ${file.columns.map(column => JSON.stringify(column)).join(', ')}`,
     expected: 'template: a text with {column} placeholders, and answer',
-    ...(suggestion && {
-      hint: `it looks like ${suggestion.kind}: template: ${JSON.stringify(suggestion.template)}, answer: ${JSON.stringify(suggestion.answer)}`,
-    }),
+    hint:
+      suggestion === undefined
+        ? `${anExample(file.columns)}; ${ownCommand`inspect ${data.train}`} shows what the columns hold`
+        : `it looks like ${suggestion.kind}: ${textsOf(suggestion)}`,
   })
+}
+
+const textsOf = ({ template, answer }: Pick<Suggestion, 'template' | 'answer'>) =>
+  `template: ${JSON.stringify(template)}, answer: ${JSON.stringify(answer)}`
+
+/** Of columns that say nothing: the last one often holds what is answered. */
+function anExample(columns: readonly string[]): string {
+  const [first = '', last] = [columns[0], columns.length > 1 ? columns.at(-1) : undefined]
+  return last === undefined
+    ? 'one column is what is asked or what is answered, and both are needed'
+    : `for example ${textsOf({ template: `{${first}}\n${capital(last)}:`, answer: ` {${last}}` })}`
 }

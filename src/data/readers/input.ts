@@ -1,6 +1,7 @@
 import { open, readFile, stat } from 'node:fs/promises'
 import { gunzipSync } from 'node:zlib'
 import { GradpromptError } from '../../errors.js'
+import { notUtf8 } from './encoding.js'
 import type { DataInput, DataNotice } from './reader.js'
 
 /** Files and bytes as data readers are given them: unpacked, decoded, with their size checked first. It knows no format. */
@@ -34,6 +35,7 @@ export async function openInput(source: string | NamedBytes): Promise<OpenInput>
     return inMemory(name, unpack(await readFile(source), name))
   }
   return input(name, size, {
+    isFile: true,
     bytes: () => readFile(source),
     async slice(start, end) {
       const file = await open(source)
@@ -54,7 +56,11 @@ const inMemory = (name: string, bytes: Uint8Array): OpenInput =>
     slice: (start, end) => Promise.resolve(bytes.slice(start, end)),
   })
 
-function input(name: string, size: number, { bytes, slice }: Pick<DataInput, 'bytes' | 'slice'>): OpenInput {
+function input(
+  name: string,
+  size: number,
+  { bytes, slice, isFile = false }: Pick<DataInput, 'bytes' | 'slice'> & { readonly isFile?: boolean },
+): OpenInput {
   const notices: DataNotice[] = []
   return {
     name,
@@ -68,7 +74,7 @@ function input(name: string, size: number, { bytes, slice }: Pick<DataInput, 'by
       const content = await bytes()
       const [first, second] = content
       const encoding = first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : 'utf-8'
-      const text = decode(content, encoding, name)
+      const text = decode(content, encoding, name, isFile)
       if (encoding !== 'utf-8')
         notices.push({ code: 'encoding', message: `${name} is UTF-16 by its byte order mark, and read as that` })
       return text
@@ -76,14 +82,14 @@ function input(name: string, size: number, { bytes, slice }: Pick<DataInput, 'by
   }
 }
 
-function decode(bytes: Uint8Array, encoding: string, name: string): string {
+function decode(bytes: Uint8Array, encoding: string, name: string, isFile: boolean): string {
   try {
     return new TextDecoder(encoding, { fatal: true }).decode(bytes)
   } catch (cause) {
     if (!(cause instanceof TypeError)) throw cause
-    const called = encoding === 'utf-8' ? 'UTF-8' : 'UTF-16'
-    throw new GradpromptError('invalid-encoding', `${name} is not ${called}`, {
-      found: `bytes that are not ${called}`,
+    if (encoding === 'utf-8') throw notUtf8(name, bytes, cause, { isFile })
+    throw new GradpromptError('invalid-encoding', `${name} is not UTF-16, as its byte order mark says`, {
+      found: 'bytes that are not UTF-16',
       expected: 'UTF-8, with or without a byte order mark, or UTF-16 with one',
       hint: 'save the file as UTF-8',
       cause,
@@ -118,7 +124,7 @@ export async function sizeOf(path: string): Promise<number> {
 /** A file's text in UTF-8. @throws GradpromptError `invalid-encoding`, `data-too-large` */
 export async function readText(path: string, size: number): Promise<string> {
   refuseLarge(path, size)
-  return decode(await readFile(path), 'utf-8', path)
+  return decode(await readFile(path), 'utf-8', path, true)
 }
 
 function refuseLarge(name: string, size: number): void {

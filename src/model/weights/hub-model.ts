@@ -12,6 +12,7 @@ import { downloadFiles, type Listing, listFiles } from '../../hub/download.js'
 import { formatHubName, type HubName } from '../../hub/name.js'
 import { type DownloadCaller, downloadCaller } from '../../hub/news.js'
 import { hubSettings } from '../../hub/settings.js'
+import { ownCommand } from '../../own-command.js'
 
 /** Beside the weights: what says how they are computed, and how text becomes tokens. */
 const descriptions = [
@@ -81,7 +82,7 @@ export async function obtainModel(name: HubName, { checkConfig, ...caller }: Obt
     throw new GradpromptError('offline', `${formatHubName(name)} is not in the cache, and nothing may be downloaded`, {
       found: 'HF_HUB_OFFLINE is set',
       expected: `a model that is whole in ${settings.cache}`,
-      hint: 'gradprompt models lists what is there; without HF_HUB_OFFLINE it is downloaded',
+      hint: `${ownCommand`models`} lists what is there; without HF_HUB_OFFLINE it is downloaded`,
     })
   }
   const { onEvent, signal } = downloadCaller(caller)
