@@ -50,6 +50,7 @@ export {
   type GenerateOptions,
   generate,
 } from './api/generation/generate.js'
+export { type JudgedRuns, type JudgeGiven, type JudgeOptions, judgeRuns } from './api/judge.js'
 export {
   type PredictedFile,
   type PredictedRow,
@@ -100,7 +101,7 @@ export type { ForwardPass, ForwardPassOptions, HookInput, LayerHook, RowGradient
 export { LanguageModel, type LoadOptions } from './model/language-model.js'
 export type { LabelledRow } from './model/row.js'
 export { type CompileSpec, compile, type InputTensors } from './program/compile.js'
-export type { Device } from './program/devices.js'
+export type { Device, DeviceChoice } from './program/devices.js'
 export { runEagerly } from './program/eager.js'
 export { type InputSpec, Program, type ProgramInput } from './program/program.js'
 export type * from './prompts/method.js'

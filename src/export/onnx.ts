@@ -4,6 +4,7 @@ import { GradpromptError } from '../errors.js'
 import type { TokenizerParts } from '../formats/gguf-tokenizer.js'
 import { placementOf } from '../model/active-prompt.js'
 import { openCheckpoint } from '../model/weights/checkpoint.js'
+import { ownCommand } from '../own-command.js'
 import { portableModel } from '../program/portable.js'
 import { numSoftTokens } from '../prompts/soft-rows.js'
 import { firstToken, promptKeys } from './kv.js'
@@ -189,6 +190,6 @@ const answersApart = ({ prompt }: ExportContext) =>
     {
       found: `a prompt of ${prompt.method.type} whose offset ends with the instruction`,
       expected: 'one that acts on all tokens, such as DePT with method.offset: all',
-      hint: 'tune with method.offset: all; gradprompt serve runs this one',
+      hint: `tune with method.offset: all; ${ownCommand`serve --prompt RUN`} runs this one`,
     },
   )

@@ -86,7 +86,8 @@ class Probing {
     const graph = unifier.graph()
     for (const [{ sizes }, unsolved] of unifier.doubtful) outliers.push({ sizes, difference: unsolved })
     for (const outlier of outliers) {
-      if (!isEquivalent(graphAt(graph, outlier.sizes), outlier.traced ?? this.#trace(outlier.sizes))) throw this.#branched(outlier, readings)
+      if (!isEquivalent(graphAt(graph, outlier.sizes), outlier.traced ?? this.#trace(outlier.sizes)))
+        throw this.#branched(outlier, readings)
     }
     return graph
   }

@@ -64,6 +64,16 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return predict(request, context)
   },
 
+  async judge({ runs, families: _, ...options }, { signal, onEvent, onProgress }) {
+    const { judgeRuns } = await import('../../api/judge.js')
+    return judgeRuns(runs, {
+      ...options,
+      signal,
+      onProgress: (done, total, what) => onProgress({ what, done, total }),
+      onWarning: warning => onEvent({ event: 'warning', ...warning }),
+    })
+  },
+
   async serve(request, context) {
     const { serve } = await import('./generation.js')
     await serve(request, context)
@@ -83,11 +93,6 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
   async report({ folder }) {
     const { writeReport } = await import('../../api/report.js')
     return { path: await writeReport(folder) }
-  },
-
-  async device({ device }) {
-    const { tryDevice } = await import('./device-trial.js')
-    return tryDevice(device)
   },
 }
 

@@ -1,5 +1,5 @@
 import type { Command } from '../terminal/command.js'
-import { family, force, json } from './options.js'
+import { family, force, json, machine, quiet } from './options.js'
 
 /** Commands that read, compare, export and set up. It loads no command, so that help is quick. */
 export const others: readonly Command[] = [
@@ -10,7 +10,7 @@ export const others: readonly Command[] = [
       'Compares the results of evaluations over the same rows: each with its 95 % interval, and against the first the paired difference, ' +
       "McNemar's exact test, and the rows needed to see such a difference in 80 of 100 experiments. A result is a run (its " +
       'evaluations/*.jsonl, or else the test or dev rows that it scored itself) or a file of rows {"index": 0, "score": 1} or {"row": 0, "correct": true}. Results of several seeds are pooled ' +
-      'when they are joined by commas, and name= in front names them.',
+      'when they are joined by commas, and name= in front names them. With --judge generated answers (gradprompt evaluate --generate) are compared by a judge instead.',
     argument: { name: 'RESULT...', description: 'runs or .jsonl files: A B, or tuned=A1,A2,A3 base=B1,B2,B3', required: true },
     options: [
       {
@@ -21,7 +21,20 @@ export const others: readonly Command[] = [
       { name: 'seed', value: 'n', type: 'integer', description: 'of the bootstrap; 13 by default' },
       { name: 'report', value: 'file', description: 'where the page is written; by default compare.html in the folder of all' },
       { name: 'no-report', description: 'write no page' },
+      {
+        name: 'judge',
+        value: 'who',
+        repeats: true,
+        description:
+          'compare the generated answers of two results by a judge, each pair in both orders: a model, or the address of an OpenAI-compatible endpoint up to /v1',
+      },
+      { name: 'judge-model', value: 'name', description: 'the name of the model at that address (key: GRADPROMPT_JUDGE_KEY)' },
+      { name: 'instruction', value: 'text', description: 'what the judge is asked, before both answers' },
+      { name: 'limit', value: 'n', type: 'integer', description: 'judge this many rows, drawn by seed' },
+      { name: 'judgements', value: 'file', description: 'where what the judges said of each row is written (.jsonl)' },
+      ...machine,
       json,
+      quiet,
     ],
     example: 'gradprompt compare runs/base runs/tuned',
     load: () => import('../commands/compare.js'),
@@ -113,7 +126,7 @@ export const others: readonly Command[] = [
     name: 'doctor',
     summary: 'what this machine can run, and why not',
     description:
-      'Tries every device with a small program, and shows versions, memory, and the cache. With --verify it exits with 1 where a file of the cache is damaged.',
+      'Holds every device against the processor, function by function and in whole training steps, and shows adapters, versions, memory, and the cache. With --verify it exits with 1 where a file of the cache is damaged.',
     options: [{ name: 'verify', description: 'read every file of the cache, and say which are not as they were written' }, json],
     example: 'gradprompt doctor',
     load: () => import('../commands/doctor.js'),
