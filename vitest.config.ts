@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     reporters: ['default', './test/support/count-reporter.ts'],
+    globalSetup: './test/support/shared-cache.ts',
     testTimeout: 120_000,
     hookTimeout: 120_000,
     // Two cores: each file may hold a model and two threads of ONNX Runtime.

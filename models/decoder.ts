@@ -5,6 +5,7 @@ import { attentionCall } from './blocks/attention.js'
 import type { DecoderConfig } from './blocks/config.js'
 import type { ConfigReader } from './blocks/config-reader.js'
 import type { GgufNaming, HiddenInputs, ModelFamily } from './blocks/family.js'
+import { keptNumbers } from './blocks/kept.js'
 import { mlp } from './blocks/mlp.js'
 import { normalise } from './blocks/norm.js'
 import { type RotaryTables, rotaryTables } from './blocks/rotary.js'
@@ -53,6 +54,7 @@ export function decoderFamily(family: DecoderFamily): ModelFamily<DecoderConfig>
     ignored: family.ignored ? new RegExp(`${FREQUENCIES.source}|${family.ignored.source}`) : FREQUENCIES,
     parseConfig: raw => family.parseConfig(raw),
     weights: config => decoderWeights(config, family.naming(config)),
+    kept: keptNumbers,
     embed: ({ embeddingMultiplier }, weight, ids) =>
       multiplied(tf.gather(weight('embedding'), ids as tf.Tensor1D), embeddingMultiplier),
     embeddingProducts: ({ embeddingMultiplier }, weight, vectors) =>

@@ -5,8 +5,10 @@ import { commands } from '../src/cli/commands.js'
 import { configOptions, describeOption } from '../src/cli/show/config-help.js'
 import { exportTargets } from '../src/export/index.js'
 import { exportTable } from '../src/export/table.js'
+import type { ExportTarget } from '../src/export/target.js'
 import { asCalled } from '../src/own-command.js'
 import { packageRoot } from '../src/package-root.js'
+import { promptReaders } from '../src/sources/imports/index.js'
 
 /** Writes docs/cli.md and docs/exports.md from the tables that the command line and the exporters themselves are made of. */
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
@@ -37,7 +39,7 @@ computes these there. A folder that exists is left alone; one that is made appea
 ${exportTable()}
 
 A cell names the form, which is exact: the same numbers as here, but for rounding. \`-\` is refused, with the reason and the targets that
-can. A template's soft tokens go to \`hf\`, \`gguf\`, \`ollama\` and \`gradprompt\`; a prompt of several tasks to \`peft\`, \`js\` and \`gradprompt\`.
+can. A template's soft tokens go to ${namesOf(({ softTokens }) => softTokens)}; a prompt of several tasks to ${namesOf(({ severalTasks }) => severalTasks)}.
 
 ## What to know
 
@@ -47,13 +49,38 @@ can. A template's soft tokens go to \`hf\`, \`gguf\`, \`ollama\` and \`gradpromp
 - **gguf** and **ollama** are made of the GGUF file that the prompt was tuned on, whose other tensors are copied byte for byte. The embedding
   table takes the narrowest of its own type, F16 and F32 that moves the likelihood of the self-test's texts by less than 0.01 nats
   per token; the README says which, and by how much.
+- **onnx** is one graph that knows the prompt: its keys and values are constants in it, and offsets by position are computed there, so that a
+  caller feeds the text alone, and no length or mask counts the prompt. The weights are float32 (or as the cache keeps them), in a file beside it.
 - **kv** holds the keys and values that the prompt's rows come to, as transformers' \`DynamicCache\` takes them, and as a PREFIX_TUNING adapter.
 - **embeds** is for servers that take embeddings: the client fetches the text's own from the base model.
 - **gradprompt** is one file, \`prompt.safetensors\`, which every command takes where it takes a run.
 
-\`npm run test:consumers\` exports small models and runs the self-tests in transformers and PEFT, in a virtual environment of its own
+## What is read from other tools
+
+Wherever a run is taken, as a prompt to evaluate, inspect, generate under, serve or convert, and in \`method.init.from\` to start from:
+
+| file | what is read |
+| --- | --- |
+| \`adapter\` | the folder of a PEFT adapter |
+${[...promptReaders].map(({ name, description }) => `| \`${name}\` | ${description} |`).join('\n')}
+
+\`\`\`sh
+npx gradprompt evaluate --prompt prompt.npy --model M --data test.tsv --template '{text} =>' --answer ' {label}'
+npx gradprompt export prompt.zip --model M --to gguf --out converted
+npx gradprompt tune --config C --method.init.type runs --method.init.from '[prompt.safetensors]'
+\`\`\`
+
+Rows must be as wide as the model. They are taken as \`inputs_embeds\` has them, and stand before everything unless the file says otherwise. Words
+without places for values are an instruction; with places (\`{{ text }}\`, \`{text}\`) they are the template. What of a file is not used is said.
+
+\`npm run test:consumers\` exports small models and runs the self-tests in transformers, PEFT and ONNX Runtime GenAI, in a virtual environment of its own
 (or with the Python that \`GRADPROMPT_PYTHON\` names), and in llama.cpp where \`GRADPROMPT_BENCH_LLAMA\` names a folder with node-llama-cpp.
 `
+}
+
+function namesOf(has: (target: ExportTarget) => boolean | undefined): string {
+  const names = [...exportTargets].filter(([, target]) => has(target)).map(([name]) => `\`${name}\``)
+  return `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`
 }
 
 export function cliReference(): string {

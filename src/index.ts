@@ -50,6 +50,7 @@ export {
   type GenerateOptions,
   generate,
 } from './api/generation/generate.js'
+export { type JudgedRuns, type JudgeGiven, type JudgeOptions, judgeRuns } from './api/judge.js'
 export {
   type PredictedFile,
   type PredictedRow,
@@ -71,6 +72,9 @@ export {
   search,
 } from './api/search.js'
 export { type ServeOptions, type Server, serve } from './api/serve.js'
+export type { SweepSummary, SweepTrial } from './api/sweep/summary.js'
+export { addTrial, type SweepCallOptions, type SweepInput, sweep } from './api/sweep/sweep.js'
+export type { SweepEvent } from './api/sweep/worker.js'
 export { type TuneInput, type TuneOptions, type TuneRun, tune } from './api/tune.js'
 export type { OptionsDeclaration } from './config/typed-options.js'
 export type { Row, Rows } from './data/memory-rows.js'
@@ -97,7 +101,7 @@ export type { ForwardPass, ForwardPassOptions, HookInput, LayerHook, RowGradient
 export { LanguageModel, type LoadOptions } from './model/language-model.js'
 export type { LabelledRow } from './model/row.js'
 export { type CompileSpec, compile, type InputTensors } from './program/compile.js'
-export type { Device } from './program/devices.js'
+export type { Device, DeviceChoice } from './program/devices.js'
 export { runEagerly } from './program/eager.js'
 export { type InputSpec, Program, type ProgramInput } from './program/program.js'
 export type * from './prompts/method.js'

@@ -104,6 +104,14 @@ export interface HiddenInputs {
   beforeLayer?(layer: number, x: tf.Tensor): { readonly x: tf.Tensor; readonly positions: tf.Tensor } | undefined
 }
 
+/** Numbers of one layer that its backward pass reads again. */
+export interface KeptNumbers {
+  /** Of each row. */
+  readonly row: number
+  /** Of each pair of a query and a key, for each attention head. */
+  readonly pair: number
+}
+
 /** One family of causal language models: pure functions over named weights. Differences between its members come from the config. */
 export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
   readonly name: string
@@ -122,6 +130,8 @@ export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
   inputMultiplier(config: Config): number
   /** That model's keys have the two numbers that turn together side by side; here they are half a head apart. */
   readonly pairedKeys: boolean
+  /** What estimates of memory go by; without it they take a layer for Llama's. */
+  kept?(config: Config): KeptNumbers
   /** Token embeddings as the first layer takes them: `ids` [N] int32 -> [N, d]. */
   embed(config: Config, weight: (name: string) => tf.Tensor, ids: tf.Tensor): tf.Tensor
   /** Products of vectors with the embedding of every token, as `embed` gives it: [F, d] -> [F, V]. */

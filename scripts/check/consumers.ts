@@ -10,7 +10,7 @@ import { cacheFolder } from '../../src/program/cache.js'
 import { learnedRun } from './exported-prompts.js'
 
 /**
- * Runs exports in the tools that they are for: transformers and PEFT from PyPI, llama.cpp from npm. Python is the one that
+ * Runs exports in the tools that they are for: transformers, PEFT and ONNX Runtime GenAI from PyPI, llama.cpp from npm. Python is the one that
  * GRADPROMPT_PYTHON names, or that of a virtual environment which is made once in the cache folder. llama.cpp runs where
  * GRADPROMPT_BENCH_LLAMA names a folder in which node-llama-cpp is installed.
  */
@@ -20,7 +20,7 @@ const root = packageRoot()
 process.chdir(root)
 const fixtures = join('test', 'fixtures', 'models')
 const models = values.model ?? ['llama-gguf', 'qwen2-gguf', 'gemma-gguf', 'llama-gqa', 'gpt2'].map(name => join(fixtures, name))
-const packages = ['torch==2.13.0', 'transformers==5.18.0', 'peft==0.21.0', 'safetensors', 'numpy']
+const packages = ['torch==2.13.0', 'transformers==5.18.0', 'peft==0.21.0', 'safetensors', 'numpy', 'onnxruntime-genai']
 const python = findPython()
 const llama = process.env.GRADPROMPT_BENCH_LLAMA
 /** Longer than the prompt: `generate` of PEFT 0.21 feeds wrong rows where the text is the shorter of the two. */
@@ -34,7 +34,7 @@ try {
     const model = await LanguageModel.load(name)
     const out = (target: string) => join(folder, `${i}-${target}`)
     try {
-      for (const type of ['prompt-tuning', 'adept']) {
+      for (const type of ['prompt-tuning', 'adept', 'dept']) {
         const run = await learnedRun(model, name, type, { template })
         const to = async (target: string, options = {}) => {
           const place = out(`${type}-${target}`)
@@ -42,6 +42,9 @@ try {
           await exportPrompt(run, { to: target, out: place, model, ...options })
           return place
         }
+        const onnx = await to('onnx')
+        check(`${name}, ${type}: onnx in onnxruntime-genai`, python, [join(onnx, 'self_test.py')])
+        if (type === 'dept') continue
         const hf = await to('hf')
         check(`${name}, ${type}: hf`, python, [join(hf, 'self_test.py')])
         // The exported checkpoint has the base model's rows, and more: it serves as one for the others.
@@ -67,7 +70,8 @@ try {
           check(`${name}: hf from a delta`, python, [join(merged, 'self_test.py')])
         }
         if (llama !== undefined && !existsSync(join(name, 'config.json'))) {
-          const gguf = await to('gguf')
+          const gguf = await to('gguf').catch((error: Error) => console.log(`skipped: ${name}, ${type}: gguf (${error.message})`))
+          if (!gguf) continue
           check(`${name}, ${type}: gguf`, process.execPath, [join(gguf, 'self-test.mjs')], { NODE_LLAMA_CPP: llama })
         }
       }

@@ -7,6 +7,7 @@ import type { LearnedRun } from '../../src/sources/run.js'
 
 /** Options that a method has no default for here, where none is parsed. */
 const options: Readonly<Record<string, object>> = {
+  'adaption-prompt': { adapterLength: 3, adapterLayers: 2 },
   adept: { rank: 3, budgetTokens: 20 },
   dept: { rank: 2, maxTextLength: 32, budgetTokens: 20, offset: 'all', scale: 1 },
   'prefix-tuning': { prefixProjection: false },

@@ -63,6 +63,7 @@ const trainValues = (teacher: string): KnownValues => ({
   'train.distillation.from': [teacher],
   'train.epochs': [0.5],
   'train.warmup': [0.5],
+  'train.loss.context': ['Say whether the review is positive or negative.\n'],
 })
 
 /** So small that two steps take seconds. A search that is not here runs with its own sizes. */

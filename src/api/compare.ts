@@ -47,21 +47,7 @@ const names = { evaluation: true, seed: true, report: true } satisfies OptionNam
  */
 export async function compareRuns(runs: readonly Compared[], options: CompareOptions = {}): Promise<RunComparison> {
   refuseUnknown('compareRuns', options, names)
-  if (runs.length < 2) {
-    throw new GradpromptError('missing-argument', 'a comparison needs two results or more', {
-      found: String(runs.length),
-      expected: 'runs or .jsonl files',
-    })
-  }
-  const sources = await Promise.all(runs.map(sourceOf))
-  const files = await resultFiles(sources, options.evaluation)
-  const conditions = await Promise.all(
-    sources.map(async ({ name, paths }): Promise<Condition> => {
-      const seeds = await Promise.all(paths.map(path => readRowResults(files.get(path)!)))
-      return { name, seeds }
-    }),
-  )
-  const compared = distinct(conditions)
+  const { sources, files, compared } = await readCompared(runs, options.evaluation)
   const comparison = compareConditions(compared, { seed: options.seed ?? defaultSeed })
   if (options.report === undefined || options.report === false) return comparison
   const path = options.report === true ? defaultReport(sources) : options.report
@@ -72,6 +58,28 @@ export async function compareRuns(runs: readonly Compared[], options: CompareOpt
     evaluation: evaluationOf([...files.values()]),
   })
   return { ...comparison, report }
+}
+
+/**
+ * The rows of what is compared.
+ * @throws GradpromptError as `compareRuns` does
+ */
+export async function readCompared(runs: readonly Compared[], evaluation: string | undefined) {
+  if (runs.length < 2) {
+    throw new GradpromptError('missing-argument', 'a comparison needs two results or more', {
+      found: String(runs.length),
+      expected: 'runs or .jsonl files',
+    })
+  }
+  const sources = await Promise.all(runs.map(sourceOf))
+  const files = await resultFiles(sources, evaluation)
+  const conditions = await Promise.all(
+    sources.map(async ({ name, paths }): Promise<Condition> => {
+      const seeds = await Promise.all(paths.map(path => readRowResults(files.get(path)!)))
+      return { name, seeds }
+    }),
+  )
+  return { sources, files, compared: distinct(conditions) }
 }
 
 interface Source {

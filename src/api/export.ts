@@ -7,6 +7,7 @@ import { RowBuilder } from '../data/rows/rows.js'
 import type { TaskConfig } from '../data/task-config.js'
 import { fillPrompt } from '../data/texts/prompt-place.js'
 import { promptTokenizer } from '../data/texts/soft-tokens.js'
+import type { Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import { writeFolder } from '../export/folder.js'
 import { exportTargets, refuseUnheld } from '../export/index.js'
@@ -61,17 +62,22 @@ export async function exportPrompt(run: Exported, options: ExportOptions): Promi
   refuseUnknown('exportPrompt', options, names)
   const { to, out, model: given, force, onWarning, ...others } = options
   const target = exportTargets.get(await exportTargets.load(to))
-  const { found, task: config, file: prompt, notice } = await openPrompt(run, { force })
+  const source = await openPrompt(run, { force })
+  const { found, task: config, file, notice } = source
   if (notice !== undefined) onWarning?.(notice)
   const taken = takenOptions(target, others)
   if (found !== undefined) {
     await writeFolder(out, folder => writeWords(target, found, folder))
     return { folder: out, files: (await readdir(out)).sort() }
   }
-  if (config === undefined || prompt === undefined) throw notARun(run)
-  refuseUnheld(target, await loadPromptMethod(prompt), prompt.method)
-  await withModel(given ?? config.model, config, async model => {
-    const active = ofFirstTask(await loadPrompt(prompt, model, { force }))
+  if (source.kind !== 'vectors') throw notARun(run)
+  if (file !== undefined) refuseUnheld(target, await loadPromptMethod(file), file.method)
+  const baseModel = config?.model ?? source.base ?? given ?? missingModel()
+  await withModel(given ?? baseModel, config ?? {}, async model => {
+    const whole = file === undefined ? (await source.active(model))! : await loadPrompt(file, model, { force })
+    refuseUnheld(target, whole.method, whole.config)
+    const active = ofFirstTask(whole)
+    const prompt = file ?? fileOf(whole, model)
     const inputs = await selfTestInputs(config, model, prompt)
     const { vocabSize } = model.config
     const rows = inputs.map(({ ids }) => ids)
@@ -79,9 +85,10 @@ export async function exportPrompt(run: Exported, options: ExportOptions): Promi
       newTokens: selfTestTokens,
     })
     const cases = selfTest.cases.map((made, i): SelfTestCase => ({ ...made, ...inputs[i]! }))
+    const name = typeof baseModel === 'string' ? baseModel : baseModel.checkpoint.path
     await writeFolder(out, async folder => {
       await writeSelfTest(folder, cases)
-      const context = { prompt, active, model, baseModel: config.model, selfTest: { ...selfTest, cases }, folder, out }
+      const context = { prompt, active, model, baseModel: name, selfTest: { ...selfTest, cases }, folder, out }
       await target.write({ ...context, options: taken })
     })
   })
@@ -104,10 +111,25 @@ async function writeWords(target: ExportTarget, found: FoundRun, folder: string)
 }
 
 const notARun = (given: Exported) =>
-  new GradpromptError('not-a-run', 'only the prompt of a run can be exported', {
-    found: typeof given === 'string' ? given : 'a prompt without its run',
-    expected: 'the folder of a run of gradprompt tune or gradprompt search',
+  new GradpromptError('not-a-run', 'only what was learned or found can be exported', {
+    found: typeof given === 'string' ? `${given}, which holds words as they are` : 'a prompt without its run',
+    expected: 'a run of gradprompt tune or gradprompt search, a prompt file, or vectors of another tool',
   })
+
+const missingModel = (): never => {
+  throw new GradpromptError('missing-option', 'the prompt does not say which model it is for', {
+    expected: '--model MODEL, or model: a name or an open model',
+  })
+}
+
+/** A prompt from another tool, which knows nothing of a task: its text is whatever it is given. */
+function fileOf({ method, config, parameters }: ActivePrompt, { name, hash, config: sizes }: LanguageModel): PromptFile {
+  const { numVirtualTokens, position } = method.placement(config, sizes)
+  const tensors = method.parameters(config, sizes).map(({ name, shape }) => ({ name, shape, data: parameters.get(name)! }))
+  const { hiddenSize } = sizes
+  const task = { template: '{text}', answer: '{answer}', seed: 0 }
+  return { method: { ...config }, model: { name, hash }, hiddenSize, numVirtualTokens, position, ...task, tensors }
+}
 
 /** A prompt of several tasks is tested as its first. */
 const ofFirstTask = ({ method, config, parameters }: ActivePrompt): ActivePrompt => ({
@@ -133,24 +155,24 @@ function takenOptions(target: ExportTarget, given: TargetOptions): TargetOptions
 type SelfTestInput = Pick<SelfTestCase, 'ids' | 'text' | 'addSpecialTokens'>
 
 /** The beginnings of a few training rows, as they are fed before the answer, and their texts. */
-async function selfTestInputs(config: TaskConfig, model: LanguageModel, prompt: PromptFile): Promise<SelfTestInput[]> {
+async function selfTestInputs(
+  config: TaskConfig | undefined,
+  model: LanguageModel,
+  prompt: PromptFile,
+): Promise<SelfTestInput[]> {
   const soft = softVocabulary(prompt.method, model.config)
   const builder = new RowBuilder(model.tokenizer, {
-    template: config.template,
-    answer: config.answer,
+    template: (config ?? prompt).template as Template,
+    answer: (config ?? prompt).answer,
     contextLength: model.config.maxPositionEmbeddings - selfTestTokens,
     numVirtualTokens: prompt.numVirtualTokens,
     truncate: true,
     soft,
   })
-  const { data } = config
-  // A run may outlive its data: then the columns' names stand in for their values.
+  // A run may outlive its data, and a prompt file has none: then the columns' names stand in for their values.
   const standIn: DataRecord = Object.fromEntries(builder.columns.map(column => [column, column]))
-  const records = await readRecords(data.train, { columns: data.columns, task: data.task, needed: builder.columns }).then(
-    file => file.records.slice(0, selfTestRows),
-    () => [standIn],
-  )
-  const addSpecialTokens = typeof config.template === 'string'
+  const records = config === undefined ? [standIn] : await trainingRecords(config.data, builder.columns, standIn)
+  const addSpecialTokens = typeof (config ?? prompt).template === 'string'
   const tokenizer = promptTokenizer(model.tokenizer, soft)
   const contexts = records.flatMap((record, i): SelfTestInput[] => {
     const context = builder.training(record, i).segments.find(({ role }) => role === 'context')
@@ -161,3 +183,9 @@ async function selfTestInputs(config: TaskConfig, model: LanguageModel, prompt: 
   })
   return contexts.length > 0 ? contexts : [{ ids: model.tokenizer.encode('x') }]
 }
+
+const trainingRecords = ({ train, columns, task }: TaskConfig['data'], needed: readonly string[], standIn: DataRecord) =>
+  readRecords(train, { columns, task, needed }).then(
+    file => file.records.slice(0, selfTestRows),
+    () => [standIn],
+  )

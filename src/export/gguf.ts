@@ -45,6 +45,8 @@ export async function writePromptedGguf(context: ExportContext): Promise<Prompte
   const checkpoint = await openCheckpoint(model.checkpoint.path)
   try {
     if (!('ggufMetadata' in checkpoint.tokenizer)) throw notGguf(context)
+    const architecture = String(checkpoint.tokenizer.ggufMetadata.get('general.architecture'))
+    if (headless.has(architecture)) throw hasNoHead(architecture)
     const rows = await vocabularyRows(context, checkpoint.file)
     const parts = await tokenizerParts(checkpoint.tokenizer)
     const { before } = frameOfParts(parts)
@@ -78,6 +80,16 @@ export async function writePromptedGguf(context: ExportContext): Promise<Prompte
     await checkpoint.file.close()
   }
 }
+
+/** Architectures for which llama.cpp reads no head, and multiplies with the embedding table in its place: it loads no file with both. */
+const headless = new Set(['gemma', 'gemma2', 'command-r', 'cohere2'])
+
+const hasNoHead = (architecture: string) =>
+  new GradpromptError('not-exportable', 'llama.cpp reads no head beside the embedding table of this model', {
+    found: `general.architecture: ${architecture}`,
+    expected: 'a head that can stand apart from the table, so that no token of the prompt is ever an answer',
+    hint: 'export to hf, or to onnx',
+  })
 
 const isQuantized = ({ file }: Checkpoint) => [...file.tensors.values()].some(({ dtype }) => dtype.startsWith('Q'))
 

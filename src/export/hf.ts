@@ -8,6 +8,7 @@ import { mergeScript, selfTestScript } from './scripts/hf.js'
 import { writeSelfTest } from './self-test.js'
 import type { ExportContext, ExportTarget } from './target.js'
 import { checkpointTensors, tableSources } from './vocabulary/checkpoint-tensors.js'
+import { modelConfig, writeJson } from './vocabulary/model-config.js'
 import { hasVocabularyRows, headRow, type VocabularyRows, vocabularyRows } from './vocabulary/rows.js'
 import {
   type Insertion,
@@ -55,7 +56,11 @@ export const hf: ExportTarget = {
       await writeJson(
         folder,
         'config.json',
-        modelConfig(checkpoint, rows, isGguf ? { dtype: options.dtype ?? 'F32', ...ends } : {}),
+        modelConfig(
+          checkpoint,
+          { vocab_size: rows.tableRows, tie_word_embeddings: false },
+          isGguf ? { dtype: options.dtype ?? 'F32', ...ends } : {},
+        ),
       )
       if (options.delta) await writeDelta(checkpoint, rows, repeated, context)
       else await writeShards(folder, checkpointTensors(checkpoint, file, { dtype: options.dtype, added: rows, repeated }))
@@ -74,43 +79,6 @@ export function vocabularyReason({ prefix, attention, offsetBy }: Parameters<Non
   if (attention) return 'it acts within the attention of its layers, where no token does'
   if (offsetBy === 'position') return 'its offset depends on where a token stands, and a table of tokens cannot know that'
   return 'its rows are made of each text, or stand in later layers, so that no fixed tokens come to the same'
-}
-
-const writeJson = (folder: string, name: string, value: object) =>
-  writeFile(join(folder, name), `${JSON.stringify(value, null, 2)}\n`)
-
-const dtypeNames = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const
-
-/** The checkpoint's own config.json with another vocabulary; of a GGUF file, what its metadata come to. */
-function modelConfig(
-  { rawConfig }: Checkpoint,
-  { tableRows }: VocabularyRows,
-  { dtype, ...ends }: { readonly dtype?: keyof typeof dtypeNames; readonly [key: string]: unknown },
-): object {
-  const changed = { vocab_size: tableRows, tie_word_embeddings: false }
-  if (dtype === undefined) return { ...rawConfig, ...changed }
-  const { rope_divisors: divisors, rope_parameters: rope, partial_rotary_factor: part, model_type: type, ...rest } = rawConfig
-  if (divisors !== undefined)
-    throw new GradpromptError('not-exportable', 'The GGUF file has divisors of frequencies where config.json has their formula', {
-      found: 'the tensor rope_freqs.weight',
-      expected: 'a model whose rotation is stated by numbers of the metadata',
-      hint: 'export to gguf, or tune on the Hugging Face folder that the file was made from',
-    })
-  const scaling = Object.fromEntries(
-    Object.entries({ ...(rope as object | undefined) }).filter(([, value]) => value !== undefined),
-  )
-  const { rope_theta: theta } = rest as { rope_theta?: unknown }
-  const turning = theta === undefined ? {} : { rope_parameters: { rope_type: 'default', rope_theta: theta, ...scaling } }
-  return {
-    architectures: [`${String(type).replace(/(^|_)(.)/g, (_, __, letter: string) => letter.toUpperCase())}ForCausalLM`],
-    model_type: type,
-    ...rest,
-    ...turning,
-    ...(Number(part ?? 1) === 1 ? {} : { partial_rotary_factor: part }),
-    ...ends,
-    ...changed,
-    dtype: dtypeNames[dtype],
-  }
 }
 
 /** The rows alone, with what a script needs to put them into the base model. */

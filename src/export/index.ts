@@ -10,12 +10,13 @@ import { hf } from './hf.js'
 import { js } from './js.js'
 import { kv } from './kv.js'
 import { ollama } from './ollama.js'
+import { onnx } from './onnx.js'
 import { peft } from './peft.js'
 import type { ExportTarget } from './target.js'
 import { text } from './text.js'
 
 /** Every target that is built in. A new one is a file beside `peft.ts`, and a word here. */
-const builtIn: readonly ExportTarget[] = [peft, hf, gguf, ollama, kv, embeds, text, js, gradprompt]
+const builtIn: readonly ExportTarget[] = [peft, hf, gguf, ollama, onnx, kv, embeds, text, js, gradprompt]
 
 /** Every target by its name; people's own join in. */
 export const exportTargets = new Registry<ExportTarget>(

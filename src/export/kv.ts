@@ -33,7 +33,7 @@ export const kv: ExportTarget = {
     const { model, folder, prompt, selfTest, baseModel } = context
     const { numLayers, numKeyValueHeads, headDim } = model.config
     const first = firstToken(context)
-    const layers = await keysOf(context, first)
+    const layers = await promptKeys(context, first)
     const count = layers[0]!.key.length / (numKeyValueHeads * headDim)
     const shape = [1, numKeyValueHeads, count, headDim]
     const tensors = layers.flatMap((keys, layer) => {
@@ -65,7 +65,11 @@ export const kv: ExportTarget = {
   },
 }
 
-async function keysOf({ active, model, prompt }: ExportContext, first: number | undefined): Promise<Keys[]> {
+/**
+ * Keys and values of a prompt in every layer.
+ * @param first the token that it stands behind, whose own come first
+ */
+export async function promptKeys({ active, model, prompt }: ExportContext, first: number | undefined): Promise<Keys[]> {
   const { method, config, parameters } = active
   const tensors = prompt.tensors.map(tensor => ({ ...tensor, data: parameters.get(tensor.name) ?? tensor.data }))
   if (method.prefix) return staticPrefix(method, config, tensors, model.config)
@@ -79,7 +83,7 @@ async function keysOf({ active, model, prompt }: ExportContext, first: number | 
 }
 
 /** The token that a prompt stands behind; undefined: it stands before everything. @throws GradpromptError `not-exportable` */
-function firstToken({ prompt, selfTest }: ExportContext): number | undefined {
+export function firstToken({ prompt, selfTest }: ExportContext): number | undefined {
   if (prompt.position === 'before-bos') return undefined
   const found = [...new Set(selfTest.cases.map(({ ids }) => ids[0]!))]
   if (found.length === 1) return found[0]

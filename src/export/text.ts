@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
+import { ownCommand } from '../own-command.js'
 import type { ExportTarget, FoundContext } from './target.js'
 
 /** Words that a search has found, as files for people and other tools: the words alone, and a page of Markdown with the text around them. */
@@ -14,7 +15,7 @@ export const text: ExportTarget = {
     throw new GradpromptError('not-exportable', 'vectors are no text', {
       found: `a soft prompt of ${prompt.method.type}`,
       expected: 'a run of gradprompt search',
-      hint: 'gradprompt inspect RUN shows the nearest words of each vector, which do not do what the vectors do',
+      hint: `${ownCommand`inspect RUN`} shows the nearest words of each vector, which do not do what the vectors do`,
     })
   },
   async writeFound(context) {

@@ -42,6 +42,10 @@ export function ownTokens(prompt: ActivePrompt | undefined, model: ModelConfig):
   return perSequence ? numVirtualTokens : 0
 }
 
+/** Virtual tokens that all sequences share. */
+export const sharedTokens = (prompt: ActivePrompt, model: ModelConfig): number =>
+  placementOf(prompt, model).numVirtualTokens - ownTokens(prompt, model)
+
 /** A prompt's parameters as a program takes them. */
 export const parameterInputs = (prompt: ActivePrompt | undefined): Record<string, ProgramInput> =>
   Object.fromEntries([...(prompt?.parameters ?? [])].map(([name, data]) => [`parameter:${name}`, data]))

@@ -1,5 +1,6 @@
 import { type AttentionLayout, causalAttention } from '../../kernels/causal-attention.js'
 import { gatherRows } from '../../kernels/gather-rows.js'
+import { segmentInput } from '../../kernels/segment-input.js'
 import { tf } from '../../kernels/tf.js'
 import type { TokenTargets } from '../../kernels/token-cross-entropy.js'
 import type { AttentionCall, ModelConfig, ModelFamily } from '../../models/blocks/family.js'
@@ -27,6 +28,8 @@ export interface ForwardOptions {
   /** The tensors of a `Forest`. */
   readonly given: Readonly<Record<string, tf.Tensor>>
   readonly prompt?: Prompt
+  /** The backward pass computes each layer's values again, from the rows that it takes, where it would keep them. */
+  readonly recompute?: boolean
   /** The layer whose rows are wanted, as it takes them: those of the text, [N, d], where no virtual token has joined them below it. */
   readonly to?: number
   /** Told every layer's keys and values, positions applied, as attention sees them: two of [Hkv, R, D], virtual tokens among them. */
@@ -102,11 +105,12 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
     positions = given.positions!
     return { x: all, positions }
   }
-  const beforeLayer = (layer: number, hidden: tf.Tensor) => {
+  const beforeLayer = (layer: number, rows: tf.Tensor) => {
+    const hidden = options.recompute ? segmentInput(rows, layer) : rows
     const made = withVirtual(layer, hidden)
     const changed = options.changeRows?.(layer, made?.x ?? hidden)
     options.onRows?.(layer, changed ?? made?.x ?? hidden)
-    return changed ? { x: changed, positions } : made
+    return changed || options.recompute ? { x: changed ?? made?.x ?? hidden, positions } : made
   }
 
   const prefix = prompt?.prefix?.()
@@ -135,7 +139,7 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
     positions,
     read: { index: given.readIndex!, inverse: given.readInverse! },
     attend,
-    ...(prompt?.layerRows || options.onRows || options.changeRows ? { beforeLayer } : {}),
+    ...(prompt?.layerRows || options.onRows || options.changeRows || options.recompute ? { beforeLayer } : {}),
     ...(options.onNeurons ? { onNeurons: options.onNeurons } : {}),
     ...(prompt?.attention ? { attendBeside: prompt.attention } : {}),
   })

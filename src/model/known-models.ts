@@ -58,6 +58,8 @@ export interface MemoryNeeds {
   readonly oneText: number
   /** A training step of 16 rows of 64 tokens, weights and all. */
   readonly trainingStep: number
+  /** The same with `train.recompute`. */
+  readonly recomputedStep: number
   /** What may be used. */
   readonly budget: number
 }
@@ -87,6 +89,7 @@ export function memoryNeeds(plan: MemoryPlan): MemoryNeeds {
     kept: { fp32: plan.float32Weights, compact: plan.compactWeights },
     oneText: plan.estimate(512, 1, false, 512 * 512),
     trainingStep: plan.estimate(16 * 64, 16, true, 16 * 64 * 64),
+    recomputedStep: plan.estimate(16 * 64, 16, true, 16 * 64 * 64, true),
     budget: plan.budget,
   }
 }

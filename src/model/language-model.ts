@@ -5,12 +5,13 @@ import type { DownloadListener } from '../hub/news.js'
 import { meanCrossEntropy } from '../losses/index.js'
 import type { ActiveLoss } from '../losses/loss.js'
 import { multipliesBytes } from '../program/byte-products.js'
-import { type Device, defaultDevice, deviceProfile } from '../program/devices.js'
+import { type Device, type DeviceChoice, defaultDevice, deviceProfile } from '../program/devices.js'
 import type { KeepingChoice } from '../program/keeping.js'
 import { OpenPrograms } from '../program/open-programs.js'
 import { defaultThreads, type WeightFile } from '../program/program.js'
 import type { LayerState } from '../prompts/method.js'
 import { type ActivePrompt, plainPrompt, type SoftPrompt } from './active-prompt.js'
+import { chooseDevice } from './devices/choose.js'
 import { type ForwardPass, type ForwardPassOptions, ModelInspection, type RowGradient } from './inspection.js'
 import { integerWeights } from './integer-weights.js'
 import { layerStates } from './layer-states.js'
@@ -23,10 +24,11 @@ import type { CandidateRow, LabelledRow } from './row.js'
 import { TokenEmbeddings } from './token-embeddings.js'
 import { type Checkpoint, openCheckpoint, shortName } from './weights/checkpoint.js'
 import { quantizedWeights } from './weights/quantized-weights.js'
-import { hashModel, weightFile } from './weights/weight-file.js'
+import { hashModel, weightBytes, weightFile } from './weights/weight-file.js'
 
 export interface LoadOptions {
-  readonly device?: Device
+  /** Where it runs; `auto`: on the fastest device that computes rightly and has room for the weights, which is said as a warning. */
+  readonly device?: DeviceChoice
   readonly threads?: number
   /** Memory budget in bytes; by default what the machine has free. */
   readonly memory?: number
@@ -80,7 +82,7 @@ export class LanguageModel {
     for (const family of options.families ?? []) await families.load(family)
     const checkpoint = await openCheckpoint(name, { onDownload: options.onDownload })
     try {
-      const device = options.device ?? defaultDevice
+      const device = await chooseDevice(options.device ?? defaultDevice, weightBytes(checkpoint))
       const memory = new MemoryPlan(checkpoint, options.memory, keepingOn(device, options.keepWeights))
       memory.requireWeights()
       const [tokenizer, hash] = await Promise.all([loadTokenizer(checkpoint.tokenizer), hashModel(checkpoint.files)])
@@ -171,16 +173,19 @@ export class LanguageModel {
   /**
    * Mean cross entropy of the label tokens of all rows, and its gradient with respect to a soft prompt before every row.
    *
+   * @param step.recompute computes the layers again in the backward pass in place of keeping what they have made
    * @returns loss, and the gradient [m * hiddenSize]
    */
   async lossAndGradient({
     softPrompt,
     rows,
+    recompute = false,
   }: {
     softPrompt: SoftPrompt
     rows: readonly LabelledRow[]
+    recompute?: boolean
   }): Promise<{ loss: number; gradient: Float32Array }> {
-    const { loss, gradients } = await this.promptGradient(plainPrompt(softPrompt, this.config), rows)
+    const { loss, gradients } = await this.promptGradient(plainPrompt(softPrompt, this.config), rows, { recompute })
     return { loss, gradient: gradients.get('prompt')! }
   }
 
@@ -283,9 +288,13 @@ export class LanguageModel {
   /** Opens (and compiles, if need be) the program of a training run, so that its first step is as fast as the others. */
   async prepareGradient(
     prompt: ActivePrompt,
-    { losses = [meanCrossEntropy], frozen }: { readonly losses?: readonly ActiveLoss[]; readonly frozen?: boolean } = {},
+    {
+      losses = [meanCrossEntropy],
+      frozen = false,
+      recompute = false,
+    }: { readonly losses?: readonly ActiveLoss[]; readonly frozen?: boolean; readonly recompute?: boolean } = {},
   ): Promise<void> {
-    await this.#programs.open(gradientRequest(this, losses, prompt, { ...(frozen !== undefined && { frozen }) }))
+    await this.#programs.open(gradientRequest(this, losses, prompt, { frozen, recompute }))
   }
 
   /** The same for `labelLogProbabilities`. */

@@ -1,4 +1,5 @@
 import { freemem, totalmem } from 'node:os'
+import type { KeptNumbers } from '../../models/blocks/family.js'
 import { GradpromptError, unknownName } from '../errors.js'
 import { type Device, deviceProfile } from '../program/devices.js'
 import { type KeepingChoice, keepingChoices, type WeightKeeping } from '../program/keeping.js'
@@ -6,11 +7,16 @@ import type { Checkpoint } from './weights/checkpoint.js'
 import { gigabytes, transientBytes, weightBytes } from './weights/weight-file.js'
 
 /** What the process itself takes: Node, ONNX Runtime and TF.js. */
-const BASE = 250e6
+const BASE = 280e6
+/** ONNX Runtime's arena takes so much more than what lies in it: blocks of one size are not reused for all others. */
+const ARENA = 1.05
 /** A run of more rows than this is not faster by the row, and takes more memory. */
 const PREFERRED_ROWS = { training: 1024, forward: 2048 }
 /** Logits of one run, at most. */
 const LOGITS = 256e6
+
+/** Layers' worth of values that a forward pass holds at a time. */
+const FORWARD_LAYERS = 2
 
 /** Of the budget, what weights in float32 may take where nobody says how they are kept: steps are faster by what need not be unpacked. */
 export const COMFORTABLY = 1 / 2
@@ -44,6 +50,8 @@ export class MemoryPlan {
   readonly float32Weights: number
 
   readonly #checkpoint: Checkpoint
+  /** Bytes of the weights that runs read: of a table of embeddings beside a head of its own these are few rows. */
+  readonly #resident: number
   /** Bytes of what programs unpack of compact weights. */
   readonly #transient: number
 
@@ -54,6 +62,7 @@ export class MemoryPlan {
     this.float32Weights = weightBytes(checkpoint)
     this.keeping = choice === 'auto' ? this.#chosen() : choice
     this.weights = this.keeping === 'fp32' ? this.float32Weights : weightBytes(checkpoint, this.keeping)
+    this.#resident = this.weights - (checkpoint.config.tieWordEmbeddings ? 0 : weightBytes(tableOf(checkpoint), this.keeping))
     this.#transient = this.keeping === 'fp32' ? 0 : transientBytes(checkpoint, this.keeping)
   }
 
@@ -70,12 +79,32 @@ export class MemoryPlan {
 
   /** @throws GradpromptError `not-enough-memory` when not even one row fits beside the weights */
   requireWeights(): void {
-    const needed = this.weights + this.#transient + BASE + this.bytesPerRow(true)
+    const needed = this.estimate(1, 0, true)
     if (needed <= this.budget) return
     throw new GradpromptError('not-enough-memory', 'The model does not fit into memory', {
       found: `${gigabytes(this.budget)} to use`,
       expected: `${gigabytes(needed)}: weights ${gigabytes(this.weights)}, the rest for the program and one row`,
       hint: `${this.#smaller()}use a smaller model, or raise --memory if the machine has more than that`,
+    })
+  }
+
+  /**
+   * @param run what is computed at a time, in the words of `estimate`, and what it is, for the message
+   * @throws GradpromptError `not-enough-memory`, with what would fit
+   */
+  requireTrainingRun(run: { what: string; rows: number; headRows: number; pairs: number }, recompute: boolean): void {
+    const { what, rows, headRows, pairs } = run
+    const needed = this.estimate(rows, headRows, true, pairs, recompute)
+    if (needed <= this.budget) return
+    const again = this.estimate(rows, headRows, true, pairs, true)
+    const fits = !recompute && again <= this.budget
+    throw new GradpromptError('not-enough-memory', `A training step does not fit into memory, though it is of one row: ${what}`, {
+      found: `${gigabytes(this.budget)} to use`,
+      expected: `${gigabytes(needed)}, ${gigabytes(this.weights)} of it weights`,
+      hint: fits
+        ? `compute layers again in the backward pass: with --train.recompute it takes ${gigabytes(again)}, and fits`
+        : `${recompute || again > needed ? '' : `with --train.recompute it takes ${gigabytes(again)}, still too much: `}` +
+          `${this.#smaller()}shorten the texts, use a smaller model, or raise --memory if the machine has more than that`,
     })
   }
 
@@ -85,34 +114,40 @@ export class MemoryPlan {
     return compact < this.weights ? `keep the weights in ${gigabytes(compact)} with --keep-weights compact, ` : ''
   }
 
+  /** Numbers of a layer that its backward pass reads again. */
+  get #kept(): KeptNumbers {
+    const { family, config } = this.#checkpoint
+    const { hiddenSize, numAttentionHeads, numKeyValueHeads, headDim, intermediateSize } = config
+    const heads = numAttentionHeads + numKeyValueHeads
+    return family.kept?.(config) ?? { row: 2 * hiddenSize + 2 * heads * headDim + 3 * intermediateSize, pair: 1 }
+  }
+
   /**
-   * Bytes that one token row takes. A forward pass holds a few layers' worth at a time; a training step keeps what the backward pass
-   * reads again: the residual stream twice, queries, keys and values, the three products of the MLP.
+   * Bytes that one token row takes: in a training step what the backward pass reads again of every layer, or, where it is computed again,
+   * what every layer takes and one layer's worth; in a forward pass one layer's worth.
    */
-  bytesPerRow(training: boolean): number {
-    const { hiddenSize, numLayers, numAttentionHeads, numKeyValueHeads, headDim, intermediateSize } = this.#checkpoint.config
-    const heads = (numAttentionHeads + 2 * numKeyValueHeads) * headDim
-    const layer = 4 * (4 * hiddenSize + 2 * heads + 3 * intermediateSize)
-    return training ? layer * (numLayers + 2) : layer * 3
+  bytesPerRow(training: boolean, recompute = false): number {
+    const { hiddenSize, numLayers } = this.#checkpoint.config
+    const { row } = this.#kept
+    if (!training) return 4 * FORWARD_LAYERS * row
+    // The last layer goes on with the rows that are read, and the one that is at hand has its gradients beside its values.
+    return 4 * (recompute ? hiddenSize * numLayers + 3 * row : row * numLayers)
   }
 
   /**
    * Bytes of a run over so many rows, of which `headRows` go through the language-model head.
    *
-   * @param pairs of a query and a key that attention compares: a sequence of T rows has T²
+   * @param pairs of a query and a key that attention compares (`comparedPairs`)
+   * @param recompute layers are computed again in the backward pass
    */
-  estimate(rows: number, headRows: number, training: boolean, pairs = 0): number {
+  estimate(rows: number, headRows: number, training: boolean, pairs = 0, recompute = false): number {
     const { vocabSize, numAttentionHeads, numLayers } = this.#checkpoint.config
-    // A backward pass reads the scores and their probabilities of every layer; a forward pass holds those of one.
-    const scores = 4 * numAttentionHeads * pairs * (training ? 2 * numLayers : 3)
-    return (
-      BASE +
-      this.weights +
-      this.#transient +
-      rows * this.bytesPerRow(training) +
-      scores +
-      headRows * vocabSize * 4 * (training ? 4 : 3)
-    )
+    const { pair } = this.#kept
+    // A backward pass has of the layer at hand the gradients of scores and probabilities besides.
+    const layers = training ? (recompute ? 1 : numLayers - 1) * pair + 2 : 3
+    const computed =
+      rows * this.bytesPerRow(training, recompute) + 4 * numAttentionHeads * pairs * layers + 4 * headRows * vocabSize * 3
+    return BASE + this.#resident + this.#transient + ARENA * computed
   }
 
   /** Bytes that are left beside a training run of the most rows that are computed at once. */
@@ -126,29 +161,38 @@ export class MemoryPlan {
    *
    * @param lengths tokens of each row
    * @param options.headRows rows of logits that each row has
+   * @param options.recompute layers are computed again in the backward pass
+   * @param options.shared virtual tokens that all rows share
    * @param options.together how many rows in turn are never parted; by default each stands alone
    * @returns [start, end) of each part
    */
   split(
     lengths: readonly number[],
-    options: { headRows: readonly number[]; training?: boolean; together?: readonly number[] | undefined },
+    options: {
+      headRows: readonly number[]
+      training?: boolean
+      recompute?: boolean
+      shared?: number
+      together?: readonly number[] | undefined
+    },
   ): [number, number][] {
-    const { headRows, training = false, together } = options
+    const { headRows, training = false, recompute = false, shared = 0, together } = options
     if (together !== undefined) {
       const ends = [0, ...together].map((_, i, counts) => counts.slice(0, i + 1).reduce((sum, count) => sum + count, 0))
       const sums = (values: readonly number[]) =>
         together.map((_, i) => values.slice(ends[i], ends[i + 1]).reduce((sum, value) => sum + value, 0))
-      const groups = this.split(sums(lengths), { headRows: sums(headRows), training })
+      const groups = this.split(sums(lengths), { headRows: sums(headRows), training, recompute, shared })
       return groups.map(([start, end]) => [ends[start]!, ends[end]!])
     }
     const parts: [number, number][] = []
     let start = 0
     let rows = 0
     let heads = 0
-    let pairs = 0
+    let longest = 0
     for (const [i, length] of lengths.entries()) {
+      const pairs = comparedPairs(i - start + 1, Math.max(longest, length), shared)
       const fits =
-        this.estimate(rows + length, heads + headRows[i]!, training, pairs + length * length) <= this.budget &&
+        this.estimate(shared + rows + length, heads + headRows[i]!, training, pairs, recompute) <= this.budget &&
         rows + length <= PREFERRED_ROWS[training ? 'training' : 'forward'] &&
         (heads + headRows[i]!) * this.#checkpoint.config.vocabSize * 4 <= LOGITS
       if (!fits && i > start) {
@@ -156,16 +200,29 @@ export class MemoryPlan {
         start = i
         rows = 0
         heads = 0
-        pairs = 0
+        longest = 0
       }
       rows += length
-      pairs += length * length
+      longest = Math.max(longest, length)
       heads += headRows[i]!
     }
     if (start < lengths.length) parts.push([start, lengths.length])
     return parts
   }
 }
+
+/**
+ * Pairs of a query and a key in a batch: attention lays its rows out in groups that are as long as the longest of them, and sees what
+ * the rows share beside each.
+ * @param shared virtual tokens that all rows share, and that are not among those of the longest
+ */
+export const comparedPairs = (rows: number, longest: number, shared = 0): number => rows * (longest + shared) ** 2
+
+/** The table of embeddings as if it were all. */
+const tableOf = (checkpoint: Checkpoint): Checkpoint => ({
+  ...checkpoint,
+  weights: checkpoint.weights.filter(({ name }) => name === checkpoint.family.embedding),
+})
 
 /** What the process may still take: the smaller of what is free and what a container allows, with a margin. */
 export function availableMemory(): number {

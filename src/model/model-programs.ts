@@ -100,12 +100,13 @@ export function readingRequest(
  * figures.
  *
  * @param options.frozen takes what the layers that nothing learned reaches make of the text, as an input of that name
+ * @param options.recompute keeps of the forward pass what each layer takes, and no more
  */
 export function gradientRequest(
   model: ProgramModel,
   losses: readonly ActiveLoss[],
   prompt: ProgramPrompt | undefined,
-  { frozen = false }: { readonly frozen?: boolean } = {},
+  { frozen = false, recompute = false }: { readonly frozen?: boolean; readonly recompute?: boolean } = {},
 ): ProgramRequest {
   const { checkpoint, weights } = model
   const { family, config } = checkpoint
@@ -120,6 +121,7 @@ export function gradientRequest(
         prompt: own.key,
         losses: losses.map(({ options }) => options),
         from: frozen ? frozenLayers(prompt, config) : 0,
+        ...(recompute && { recompute }),
         weights: weights.hash,
       },
     },
@@ -140,7 +142,7 @@ export function gradientRequest(
           const loss = (...tensors: tf.Tensor[]) => {
             const learned = Object.fromEntries(names.map((name, i) => [name, tensors[i]!]))
             const acting = prompt && { prompt: { ...prompt, parameters: { ...all, ...learned } } }
-            const hidden = forwardForest({ family, config, weight, given, ...acting })
+            const hidden = forwardForest({ family, config, weight, given, recompute, ...acting })
             const read = readRows(hidden, rows => family.logits(config, weight, rows), given)
             const total = totalLoss(losses, read, given, config)
             figures = Object.fromEntries(Object.entries(total.figures ?? {}).map(([name, figure]) => [name, tf.keep(figure)]))

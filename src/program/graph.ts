@@ -1,5 +1,6 @@
 import { GradpromptError } from '../errors.js'
 import type { Dimensions, DimensionValues, Size } from './operations/sizes.js'
+import { recomputed } from './recompute.js'
 import { isEquivalent } from './solve/equivalence.js'
 import { probeSizes } from './solve/probes.js'
 import { merged } from './solve/simplify.js'
@@ -40,12 +41,14 @@ export function traceGraph(
   weights: Weights,
   dimensions: Dimensions,
 ): Graph {
-  return merged(composedViews(new Probing(fn, inputs, weights, dimensions).graph()))
+  return recomputed(merged(composedViews(new Probing(fn, inputs, weights, dimensions).graph())))
 }
 
 /** A probe that was left out of the graph, and why. */
 interface Outlier {
   readonly sizes: DimensionValues
+  /** What was traced there, where that was kept. */
+  readonly traced?: TracedGraph
   readonly difference: Difference | Unsolved
 }
 
@@ -73,16 +76,18 @@ class Probing {
     const outliers: Outlier[] = []
     for (const [index, sizes] of [...ordered, ...held].entries()) {
       const isSpecial = this.#isSpecial(sizes)
-      const reading = readAlong(first, index === 0 ? first : this.#trace(sizes), sizes, isSpecial)
+      const traced = index === 0 ? first : this.#trace(sizes)
+      const reading = readAlong(first, traced, sizes, isSpecial)
       if ('numbers' in reading) readings.push(reading)
-      else if (isSpecial || index >= base.length) outliers.push({ sizes, difference: reading })
+      else if (isSpecial || index >= base.length) outliers.push({ sizes, traced, difference: reading })
       else throw this.#branched({ sizes, difference: reading })
     }
     const unifier = new Unifier(this.#dimensions, first, readings, unsolved => this.#unsolved(unsolved, readings))
     const graph = unifier.graph()
     for (const [{ sizes }, unsolved] of unifier.doubtful) outliers.push({ sizes, difference: unsolved })
     for (const outlier of outliers) {
-      if (!isEquivalent(graphAt(graph, outlier.sizes), this.#trace(outlier.sizes))) throw this.#branched(outlier, readings)
+      if (!isEquivalent(graphAt(graph, outlier.sizes), outlier.traced ?? this.#trace(outlier.sizes)))
+        throw this.#branched(outlier, readings)
     }
     return graph
   }

@@ -65,8 +65,9 @@ export function lowerGraph(
   weights: ReadonlyMap<string, WeightTensor>,
   inputs: readonly { name: string; shape: readonly Size[]; dtype: string }[],
   quantized: ReadonlyMap<string, QuantizedTensor> = new Map(),
+  builder = new ModelBuilder(),
 ): { model: Uint8Array; nodes: number } {
-  const lowerer = new Lowerer(graph, device, weights, quantized)
+  const lowerer = new Lowerer(graph, device, weights, quantized, builder)
   for (const input of inputs) lowerer.declareInput(input)
   for (const node of graph.nodes) lowerer.node(node)
   for (const [name, id] of Object.entries(graph.outputs)) lowerer.output(name, id)
@@ -77,7 +78,7 @@ export function lowerGraph(
 const onnxSize = (size: Size): number | string => (typeof size === 'number' ? size : String(size))
 
 class Lowerer {
-  readonly builder = new ModelBuilder()
+  readonly builder: ModelBuilder
   /** ONNX names of the graph's values. */
   readonly #names = new Map<number, string>()
   /** ONNX names of what is written once, by what it is: sizes, parts of weights, what lowerings share. */
@@ -93,7 +94,9 @@ class Lowerer {
     device: Pick<DeviceProfile, 'operators' | 'coarse'>,
     weights: ReadonlyMap<string, WeightTensor>,
     quantized: ReadonlyMap<string, QuantizedTensor>,
+    builder: ModelBuilder,
   ) {
+    this.builder = builder
     this.#graph = graph
     this.#device = device
     this.#weights = weights

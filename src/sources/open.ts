@@ -5,12 +5,15 @@ import type { RunTask } from '../data/task-config.js'
 import { type AnswerEnd, resolveAnswerEnd } from '../data/texts/answer-end.js'
 import type { Encoder } from '../data/texts/encoder.js'
 import { fillPrompt } from '../data/texts/prompt-place.js'
+import type { Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import { exists } from '../files.js'
 import type { ActivePrompt, SoftPrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
-import { type PromptFile, readPrompt } from '../store/prompt-file.js'
+import { isPromptFile, type PromptFile, readPrompt } from '../store/prompt-file.js'
 import { openRun } from '../store/run-folder.js'
+import { importedRows } from './imported-rows.js'
+import type { ImportedRows, ImportedText } from './imports/imported.js'
 import { activeRows, loadPrompt } from './prompt.js'
 import { type FoundPrompt, type FoundRun, type LearnedRun, readFoundRun, readLearnedRun } from './run.js'
 
@@ -39,8 +42,10 @@ export interface PromptSource {
   readonly file?: PromptFile | undefined
   /** What was found. */
   readonly found?: FoundRun | undefined
-  /** A plain instruction. */
+  /** A plain instruction; of words with places for values the same, braces and all. */
   readonly text?: string | undefined
+  /** Words that came from another tool, as the text that columns are filled into. */
+  readonly template?: Template | undefined
   /** The model that an adapter names as its own: a path, or an id of the Hub. */
   readonly base?: string | undefined
   /** To be said before it is used: that its run has not ended. */
@@ -76,10 +81,13 @@ async function openPath(path: string, options: OpenOptions): Promise<PromptSourc
   const found = await stat(path).catch(() => undefined)
   if (found === undefined) {
     throw new GradpromptError('file-not-found', `there is no prompt at ${path}`, {
-      expected: 'the folder of a run, its prompt.safetensors, or the folder of a PEFT adapter',
+      expected: 'the folder of a run, its prompt.safetensors, the folder of a PEFT adapter, or a file of another tool',
     })
   }
-  if (!found.isDirectory()) return openPrompt(await readPrompt(path), options)
+  if (!found.isDirectory()) {
+    const imported = await importedAt(path)
+    return imported === undefined ? openPrompt(await readPrompt(path), options) : importedSource(path, imported)
+  }
   if (await exists(join(path, 'adapter_config.json'))) {
     const { adapterBase, readPeftAdapter } = await import('./peft-adapter.js')
     // The width is the model's to say, and the model is not there yet.
@@ -101,6 +109,31 @@ export function answerEndOf({ file, task, kind }: PromptSource, tokenizer: Encod
   if (file !== undefined) return file.answerEnd
   const isScored = kind === 'found' && task?.search?.extractor === undefined
   return isScored && task !== undefined ? resolveAnswerEnd(task, tokenizer) : undefined
+}
+
+/** What another tool wrote; undefined: a prompt file of this project's, or nothing that a reader knows. */
+async function importedAt(path: string) {
+  if (path.toLowerCase().endsWith('.safetensors') && (await isPromptFile(path))) return undefined
+  const { importedPrompt } = await import('./imports/index.js')
+  return importedPrompt(path)
+}
+
+const rowsTarget = ({ name, config, checkpoint: { family, config: own } }: LanguageModel) => ({
+  name,
+  hiddenSize: config.hiddenSize,
+  inputMultiplier: family.inputMultiplier(own),
+})
+
+function importedSource(path: string, imported: ImportedRows | ImportedText): PromptSource {
+  if (imported.kind === 'rows') return { kind: 'vectors', active: async model => importedRows(path, imported, rowsTarget(model)) }
+  const { text, template, leftOut } = imported
+  return {
+    kind: 'text',
+    text,
+    template,
+    ...(leftOut !== undefined && { notice: { code: 'partly-imported', message: `${path}: ${leftOut}` } }),
+    active: nothing,
+  }
 }
 
 /** The prompt file of a folder that is no run: what an export to `gradprompt` has written. */

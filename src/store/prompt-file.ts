@@ -98,6 +98,13 @@ export async function writePrompt(path: string, prompt: PromptFile, more: Readon
   })
 }
 
+/** Whether a safetensors file says that it is a prompt of this project's. @throws GradpromptError those of `openSafetensors` */
+export async function isPromptFile(path: string): Promise<boolean> {
+  const file = await openSafetensors(path)
+  await file.close()
+  return file.metadata.get('format') === format
+}
+
 /**
  * Reads what `writePrompt` wrote.
  * @throws GradpromptError `not-a-prompt`, `prompt-version` (written by a later version), or those of `openSafetensors`

@@ -109,6 +109,12 @@ const train = z.strictObject({
     .describe(
       'GB in which to keep what the layers below a late method make of the training rows, where these are seen again; 0: keep nothing',
     ),
+  recompute: z
+    .boolean()
+    .default(false)
+    .describe(
+      'compute the layers again in the backward pass in place of keeping their activations: less memory for the same numbers, and slower steps',
+    ),
   bucket: z.boolean().default(false).describe('make batches of rows of similar length'),
   truncate: z.boolean().default(false).describe('cut the text of a row that is longer than the context; otherwise an error'),
   evaluateEvery: count.optional().describe('steps between dev evaluations'),

@@ -1,4 +1,4 @@
-import { originOf } from '../data/readers/records.js'
+import { type DataRecord, originOf } from '../data/readers/records.js'
 import { RowBuilder } from '../data/rows/rows.js'
 import { sideOf, type Task } from '../data/task.js'
 import { resolveAnswerEnd } from '../data/texts/answer-end.js'
@@ -6,6 +6,7 @@ import type { Encoder } from '../data/texts/encoder.js'
 import { softPlaceholders } from '../data/texts/soft-tokens.js'
 import { GradpromptError } from '../errors.js'
 import { losses } from '../losses/index.js'
+import { comparedPairs, type MemoryPlan } from '../model/memory.js'
 import type { Checkpoint } from '../model/weights/checkpoint.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import type { Config } from './config.js'
@@ -74,3 +75,47 @@ const tooFewRows = (examples: number, rows: number) =>
   new GradpromptError('invalid-config', `method.examples (${examples}) is beyond the training rows (${rows})`, {
     hint: `take method.examples from 1 to ${rows}`,
   })
+
+/** Of these a batch may have to be computed alone, so that each has to fit. */
+interface RowsToLearn {
+  readonly records: readonly DataRecord[]
+  /** Of every template, and for each of them of every text that is learned of a record. */
+  readonly builders: readonly RowBuilder[]
+  /** Texts that are learned of a record: their rows are computed together. */
+  readonly together: number
+  readonly numVirtualTokens: number
+  readonly recompute: boolean
+}
+
+/** Records whose rows are weighed: the longest by their bytes. */
+const weighed = 8
+
+/**
+ * Refuses training rows that are too long for the memory budget even when they are computed alone.
+ * @throws GradpromptError `not-enough-memory`, with what would fit
+ */
+export function refuseOversizedRows(
+  memory: MemoryPlan,
+  { records, builders, together, numVirtualTokens, recompute }: RowsToLearn,
+): void {
+  const [builder] = builders
+  const longest = [...records.keys()]
+    .map(index => ({ index, bytes: builder!.byteLength(records[index]!, index) }))
+    .sort((a, b) => b.bytes - a.bytes)
+    .slice(0, weighed)
+  const runs = longest.flatMap(({ index }) =>
+    Array.from({ length: builders.length / together }, (_, template) => {
+      const record = records[index]!
+      const rows = builders.slice(template * together, (template + 1) * together).map(one => one.training(record, index))
+      const lengths = rows.map(({ ids }) => ids.length)
+      return {
+        what: `the longest training row, ${Math.max(...lengths)} tokens (${originOf(record, index)})`,
+        rows: numVirtualTokens + lengths.reduce((a, b) => a + b, 0),
+        headRows: rows.reduce((sum, { labels }) => sum + labels.filter(label => label !== -100).length, 0),
+        pairs: comparedPairs(rows.length, Math.max(...lengths), numVirtualTokens),
+      }
+    }),
+  )
+  const largest = runs.reduce((a, b) => (b.rows > a.rows ? b : a))
+  memory.requireTrainingRun(largest, recompute)
+}

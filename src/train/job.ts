@@ -22,7 +22,8 @@ import { type PromptFile, writePrompt } from '../store/prompt-file.js'
 import { startName } from '../store/run-folder.js'
 import type { RunSession } from '../store/run-session.js'
 import type { Config } from './config.js'
-import { controlInstruction, type ScoredControl, scoreControl } from './control.js'
+import { type ControlStore, controlInstruction, keptControl, type ScoredControl } from './control.js'
+import { refuseOversizedRows } from './data-limits.js'
 import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf, type RowPlace } from './frozen-rows.js'
 import { learnedPrompt } from './learned-prompt.js'
@@ -62,6 +63,8 @@ export interface Job {
   readonly reference: Reference
   /** Rows that each record makes, which belong together. */
   readonly answers: number
+  /** Where what the base model comes to is kept for further runs. */
+  readonly controls?: ControlStore | undefined
 }
 
 /**
@@ -76,14 +79,17 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   const resolved =
     method.resolve?.(config.method, { tokenizer, exampleRows: examples, template: config.template }) ?? config.method
   const answers = learnedAnswers(config)
+  const { numVirtualTokens } = method.placement(resolved, model.config)
   const { builder, builders, truncated } = taskRows(config, task, {
     learned: answers,
     tokenizer,
     contextLength,
-    numVirtualTokens: method.placement(resolved, model.config).numVirtualTokens,
+    numVirtualTokens,
     tasks: method.tasks?.(resolved),
     soft: softVocabulary(resolved, model.config),
   })
+  const { recompute } = config.train
+  refuseOversizedRows(model.memory, { records: task.train, builders, together: answers.length, numVirtualTokens, recompute })
   const parameters = await method.initialise(resolved, {
     model: model.config,
     tokenizer,
@@ -92,7 +98,14 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     seed: config.seed,
     labelWords: task.labels?.candidates ?? [],
     learnedPrompts: (from, count) =>
-      readSources(from, { name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize }, count),
+      readSources(
+        from,
+        {
+          ...{ name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize },
+          inputMultiplier: model.checkpoint.family.inputMultiplier(model.checkpoint.config),
+        },
+        count,
+      ),
     exampleRows: examples,
   })
   const prompt = { method, config: resolved, parameters }
@@ -101,7 +114,7 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   for (const { name, shape } of wordWeights(config, task)) parameters.set(name, new Float32Array(shape[0]!))
   const steps = totalSteps(config.train, task.train.length)
   const frozen = frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
-  await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined })
+  await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined, recompute })
   const reference = createReference(prompt, model)
   const losses = await termsOf(config.train, reference, model, { answers: answers.length, exampleRows: examples })
   const state = startLearning(parameters, shapes, config.train, steps)
@@ -238,7 +251,9 @@ async function learnAndScore(job: Job, session: TuneSession) {
   const hasTest = task.test.length > 0
   const test = hasTest ? await evaluate(task.test, 'test') : undefined
   if (test) await writePredictions(folder, 'test', 'tuned', test.results)
-  const testControl = hasTest ? await scoreControl(model, config, task, task.test, scoring('base model on test')) : undefined
+  const testControl = hasTest
+    ? await keptControl(job.controls, model, config, task, task.test, scoring('base model on test'))
+    : undefined
   if (testControl) await keepControl('test', testControl)
   const learned = learnedPrompt(job)
   await writePrompt(session.promptPath, learned)
@@ -324,7 +339,7 @@ async function devControl(
   if (task.scored.length === 0) return { instruction, metrics: {}, plain: { metrics: {} } }
   const known = (await session.readEvents()).find(({ event }) => event === 'control') as ControlEvent | undefined
   if (known !== undefined) return { instruction, metrics: known.metrics, plain: known.plain }
-  const control = await scoreControl(model, config, task, task.scored, scoring)
+  const control = await keptControl(job.controls, model, config, task, task.scored, scoring)
   await keep('dev', control)
   const { metrics, plain } = control.scores
   session.emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })

@@ -117,7 +117,12 @@ export async function learn(state: LearningState, options: LearningOptions): Pro
     const learningRate =
       train.learningRate * scheduleFactor({ schedule: train.schedule, warmup: train.warmup, steps }, state.step)
     const gradientOf = async (batch: readonly TrainingRow[], frozen?: readonly Float32Array[]) =>
-      model.promptGradient(prompt, batch, { losses: await options.losses(batch), groups: groupsOf(batch), frozen })
+      model.promptGradient(prompt, batch, {
+        losses: await options.losses(batch),
+        groups: groupsOf(batch),
+        frozen,
+        recompute: train.recompute,
+      })
     const { loss, figures, gradients } = await gradientOf(rows, await options.frozen?.(state.step))
     if (options.heldOutBatch !== undefined) {
       const heldOut = await gradientOf(options.heldOutBatch(state.step))

@@ -4,13 +4,11 @@ import { afterAll, expect, test } from 'vitest'
 import { compress, retainedOf } from '../../src/api/compress.js'
 import { loadTokenizer } from '../../src/formats/tokenizer.js'
 import { studyAsks, studyForm, studyRows } from '../../src/train/study/self-study.js'
-import { ownCache } from '../support/cache.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyModel } from '../train/toy.js'
 
 /** A text trained into a prompt by what the model asks itself about it. */
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
 

@@ -3,12 +3,9 @@ import * as tf from '@tensorflow/tfjs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type LanguageModel, type LayerHook, loadModel } from '../../src/index.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
-import { ownCache } from '../support/cache.js'
 import { difference, random, relativeError } from '../support/numbers.js'
 import { problemOf } from '../support/problem.js'
 import { methodConfig } from '../support/prompt-fixtures.js'
-
-ownCache()
 
 interface Inspected {
   readonly ids: number[]

@@ -6,10 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js'
 import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
 import { readWeight, weightFile } from '../../src/model/weights/weight-file.js'
-import { ownCache } from '../support/cache.js'
 import { failure } from './failure.js'
-
-ownCache()
 
 const fixtures = 'test/fixtures/packed'
 let scratch: string

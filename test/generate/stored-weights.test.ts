@@ -3,9 +3,6 @@ import { rotationOf } from '../../kernels/linear-integer.js'
 import { GenerationEngine } from '../../src/generate/engine.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { multipliesBytes } from '../../src/program/byte-products.js'
-import { ownCache } from '../support/cache.js'
-
-ownCache()
 
 vi.mock('../../src/program/byte-products.js', async original => {
   const actual = await original<typeof import('../../src/program/byte-products.js')>()

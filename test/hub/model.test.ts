@@ -8,10 +8,7 @@ import { knownModels } from '../../src/model/known-models.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { openCheckpoint, shortName } from '../../src/model/weights/checkpoint.js'
 import { failure } from '../formats/failure.js'
-import { ownCache } from '../support/cache.js'
 import { commit, type HubServer, hubServer } from './support/hub-server.js'
-
-ownCache()
 
 const fixture = 'test/fixtures/models'
 const folderFiles = (name: string) =>

@@ -3,11 +3,8 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { type CacheSection, cachedAttention, EMPTY_POSITION, BLOCK_LENGTH as W } from '../../kernels/cached-attention.js'
 import type { tf } from '../../kernels/tf.js'
 import type { InputSpec } from '../../src/program/program.js'
-import { ownCache } from '../support/cache.js'
 import { random, type Values } from '../support/numbers.js'
 import { Compared } from '../support/programs.js'
-
-ownCache()
 
 const D = 8
 const int32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'int32' })

@@ -4,12 +4,9 @@ import { causalAttention } from '../../kernels/causal-attention.js'
 import { kernels } from '../../kernels/kernel.js'
 import { tf } from '../../kernels/tf.js'
 import { attentionArrays, LAYOUT_DIMENSIONS, layoutInputs, layoutOf, rowsOf, type Segment } from '../support/attention-layout.js'
-import { ownCache } from '../support/cache.js'
 import { kernelCases } from '../support/kernel-fixtures.js'
 import { difference, random, type Values } from '../support/numbers.js'
 import { Compared } from '../support/programs.js'
-
-ownCache()
 
 interface Case {
   name: string

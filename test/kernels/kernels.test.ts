@@ -11,13 +11,10 @@ import { tf } from '../../kernels/tf.js'
 import { ConfigReader } from '../../models/blocks/config-reader.js'
 import { readRotary, rotaryFrequencies } from '../../models/blocks/rotary.js'
 import { type InputSpec, Program } from '../../src/program/program.js'
-import { ownCache } from '../support/cache.js'
 import { kernelCases } from '../support/kernel-fixtures.js'
 import { difference, integers, random, type Values } from '../support/numbers.js'
 import { Compared, type Subject } from '../support/programs.js'
 import { testDevice } from '../support/test-device.js'
-
-ownCache()
 
 type Arrays = Record<string, Values>
 interface Case {

@@ -2,12 +2,9 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { GELU_DENOMINATOR, GELU_NUMERATOR, rational } from '../../kernels/rational.js'
 import { tf } from '../../kernels/tf.js'
 import type { InputSpec } from '../../src/program/program.js'
-import { ownCache } from '../support/cache.js'
 import { kernelCases } from '../support/kernel-fixtures.js'
 import { difference, random, type Values } from '../support/numbers.js'
 import { Compared } from '../support/programs.js'
-
-ownCache()
 
 const float = (...shape: (string | number)[]): InputSpec => ({ shape, dtype: 'float32' })
 

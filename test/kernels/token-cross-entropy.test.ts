@@ -1,12 +1,9 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { tf } from '../../kernels/tf.js'
 import { tokenCrossEntropy, tokenLogProbabilities } from '../../kernels/token-cross-entropy.js'
-import { ownCache } from '../support/cache.js'
 import { kernelCases } from '../support/kernel-fixtures.js'
 import { difference, integers, random, type Values } from '../support/numbers.js'
 import { Compared } from '../support/programs.js'
-
-ownCache()
 
 interface Case {
   name: string

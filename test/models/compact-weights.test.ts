@@ -15,14 +15,11 @@ import { Program, type WeightFile } from '../../src/program/program.js'
 import { sealedLength } from '../../src/program/seals.js'
 import { readPrompt } from '../../src/store/prompt-file.js'
 import type { GradpromptEvent } from '../../src/train/events.js'
-import { ownCache } from '../support/cache.js'
 import { difference, random } from '../support/numbers.js'
 import { problem, problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig } from '../train/toy.js'
 
 /** Weights that are kept in fewer bytes have the same values, and what is computed from them is the same to the bit. */
-
-ownCache()
 
 const open: LanguageModel[] = []
 afterAll(() => Promise.all(open.map(model => model.dispose())))

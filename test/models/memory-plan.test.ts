@@ -1,6 +1,6 @@
 import { totalmem } from 'node:os'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { availableMemory, MemoryPlan } from '../../src/model/memory.js'
+import { availableMemory, comparedPairs, MemoryPlan } from '../../src/model/memory.js'
 import type { Checkpoint } from '../../src/model/weights/checkpoint.js'
 import { problem } from '../support/problem.js'
 
@@ -8,55 +8,88 @@ import { problem } from '../support/problem.js'
 
 const config = {
   ...{ hiddenSize: 100, numLayers: 10, numAttentionHeads: 4, numKeyValueHeads: 2, headDim: 20, intermediateSize: 300 },
-  vocabSize: 1000,
+  ...{ vocabSize: 1000, tieWordEmbeddings: true },
 }
 const checkpoint = (sizes: Partial<typeof config> = {}) =>
   ({
     config: { ...config, ...sizes },
+    family: { embedding: 'embedding' },
     weights: [{ name: 'w', shape: [1024, 16], parts: [{ source: 'w', shape: [1024, 16] }] }],
     file: { tensors: new Map([['w', { dtype: 'F32' }]]) },
   }) as unknown as Checkpoint
 
-const BASE = 250e6
+const BASE = 280e6
+const ARENA = 1.05
 const WEIGHTS = 4 * 1024 * 16
-// Floats of a layer: four residual rows, queries with keys and values twice, three products of the MLP.
-const LAYER = 4 * (4 * 100 + 2 * (4 + 2 * 2) * 20 + 3 * 300)
+// Numbers of a layer that its backward pass reads: two residual rows, queries and what attention makes of them, keys and values, three products of the MLP.
+const LAYER = 4 * (2 * 100 + 2 * (4 + 2) * 20 + 3 * 300)
 
-test('bytes of a row: all layers and two more when training, three otherwise', () => {
+test('bytes of a row: of all layers when training, of their inputs and three layers where they are computed again, of two otherwise', () => {
   const plan = new MemoryPlan(checkpoint(), 1e9)
-  expect(plan.bytesPerRow(true)).toBe(LAYER * 12)
-  expect(plan.bytesPerRow(false)).toBe(LAYER * 3)
+  expect(plan.bytesPerRow(true)).toBe(LAYER * 10)
+  expect(plan.bytesPerRow(true, true)).toBe(4 * 100 * 10 + LAYER * 3)
+  expect(plan.bytesPerRow(false)).toBe(LAYER * 2)
   expect([plan.budget, plan.weights]).toEqual([1e9, WEIGHTS])
+  const kept = { row: 7, pair: 2 }
+  const own = new MemoryPlan({ ...checkpoint(), family: { embedding: '', kept: () => kept } } as unknown as Checkpoint, 1e9)
+  expect(own.bytesPerRow(true)).toBe(4 * 7 * 10)
 })
 
 test('bytes of a run: rows, what attention compares, and logits', () => {
   const plan = new MemoryPlan(checkpoint(), 1e9)
   expect(plan.estimate(0, 0, true)).toBe(BASE + WEIGHTS)
   const [rows, heads, pairs] = [50, 7, 900]
-  expect(plan.estimate(rows, heads, true, pairs)).toBe(
-    BASE + WEIGHTS + rows * LAYER * 12 + 4 * 4 * pairs * 2 * 10 + heads * 1000 * 4 * 4,
+  const logits = heads * 1000 * 4 * 3
+  const score = 4 * 4 * pairs
+  const computed = (numbers: number) => BASE + WEIGHTS + ARENA * numbers
+  expect(plan.estimate(rows, heads, true, pairs)).toBe(computed(rows * LAYER * 10 + score * (9 + 2) + logits))
+  expect(plan.estimate(rows, heads, true, pairs, true)).toBe(
+    computed(rows * (4 * 100 * 10 + LAYER * 3) + score * (1 + 2) + logits),
   )
-  expect(plan.estimate(rows, heads, false, pairs)).toBe(
-    BASE + WEIGHTS + rows * LAYER * 3 + 4 * 4 * pairs * 3 + heads * 1000 * 4 * 3,
-  )
+  expect(plan.estimate(rows, heads, false, pairs)).toBe(computed(rows * LAYER * 2 + score * 3 + logits))
+})
+
+test('attention compares rows as long as the longest, with what they share beside each', () => {
+  expect(comparedPairs(3, 10)).toBe(300)
+  expect(comparedPairs(3, 10, 2)).toBe(3 * 144)
+})
+
+test('a table of embeddings beside a head of its own is not read whole', () => {
+  const own = checkpoint({ tieWordEmbeddings: false })
+  const table = { name: 'embedding', shape: [64, 16], parts: [{ source: 'w', shape: [64, 16] }] }
+  const plan = new MemoryPlan({ ...own, weights: [...own.weights, table] } as unknown as Checkpoint, 1e9)
+  expect([plan.weights, plan.estimate(0, 0, true)]).toEqual([WEIGHTS + 64 * 64, BASE + WEIGHTS])
 })
 
 test('a model that does not fit is refused, at the byte', () => {
-  const needed = BASE + WEIGHTS + LAYER * 12
+  const needed = BASE + WEIGHTS + ARENA * LAYER * 10
   expect(() => new MemoryPlan(checkpoint(), needed).requireWeights()).not.toThrow()
   const error = problem(() => new MemoryPlan(checkpoint(), needed - 1).requireWeights())
   expect(error.code).toBe('not-enough-memory')
-  expect(error.found).toContain('0.25 GB')
+  expect(error.found).toContain('0.28 GB')
 })
 
 test('what is spare lies beside a training run of 1,024 rows, all of which are read if their logits fit', () => {
-  const full = (heads: number, vocabSize = 1000) => BASE + WEIGHTS + 1024 * LAYER * 12 + heads * vocabSize * 4 * 4
+  const full = (heads: number, vocabSize = 1000) => BASE + WEIGHTS + ARENA * (1024 * LAYER * 10 + heads * vocabSize * 4 * 3)
   expect(new MemoryPlan(checkpoint(), full(1024) + 77).spare).toBe(77)
   expect(new MemoryPlan(checkpoint(), full(1024)).spare).toBe(0)
   expect(new MemoryPlan(checkpoint(), 1e6).spare).toBe(0)
   // 256 MB of logits are 640 rows of this vocabulary.
   const wide = 100_000
   expect(new MemoryPlan(checkpoint({ vocabSize: wide }), full(640, wide) + 5).spare).toBe(5)
+})
+
+test('a row that is too long is refused with what would fit, at the byte', () => {
+  const run = { what: 'a long row', rows: 500, headRows: 1, pairs: 500 ** 2 }
+  const needs = (recompute: boolean) => new MemoryPlan(checkpoint(), 1e9).estimate(500, 1, true, 500 ** 2, recompute)
+  const refusal = (budget: number, recompute = false) =>
+    problem(() => new MemoryPlan(checkpoint(), budget).requireTrainingRun(run, recompute))
+  expect(() => new MemoryPlan(checkpoint(), needs(false)).requireTrainingRun(run, false)).not.toThrow()
+  expect(() => new MemoryPlan(checkpoint(), needs(true)).requireTrainingRun(run, true)).not.toThrow()
+  expect(refusal(needs(false) - 1).hint).toMatch(/with --train.recompute it takes 0.30 GB, and fits/)
+  expect(refusal(needs(true) - 1).hint).toMatch(/still too much: shorten the texts/)
+  expect(refusal(needs(true) - 1, true).hint).toMatch(/^shorten the texts/)
+  expect(refusal(needs(false) - 1)).toMatchObject({ code: 'not-enough-memory', message: expect.stringContaining('a long row') })
 })
 
 describe('a batch is cut', () => {
@@ -102,7 +135,7 @@ describe('a batch is cut', () => {
 
   test.each([true, false])('where the budget ends (training: %s), at the byte', training => {
     const plan = new MemoryPlan(checkpoint(), big)
-    const two = plan.estimate(60, 5, training, 40 ** 2 + 20 ** 2)
+    const two = plan.estimate(60, 5, training, 2 * 40 ** 2)
     const options = { headRows: [2, 3, 5, 1], training }
     expect(split([40, 20, 30, 5], { ...options, budget: two })).toEqual([
       [0, 2],

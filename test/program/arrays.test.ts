@@ -6,11 +6,8 @@ import { traceGraph } from '../../src/program/graph.js'
 import { SizeExpression } from '../../src/program/operations/sizes.js'
 import type { Program } from '../../src/program/program.js'
 import { trace } from '../../src/program/trace/trace.js'
-import { ownCache } from '../support/cache.js'
 import { difference, random } from '../support/numbers.js'
 import { problemOf } from '../support/problem.js'
-
-ownCache()
 
 type Tensors = Record<string, tf.Tensor>
 const ROWS = 131072

@@ -5,10 +5,7 @@ import { type CompileSpec, compile } from '../../src/program/compile.js'
 import { runEagerly } from '../../src/program/eager.js'
 import type { Program } from '../../src/program/program.js'
 import type { TypedArray } from '../../src/program/session.js'
-import { ownCache } from '../support/cache.js'
 import { difference, random } from '../support/numbers.js'
-
-ownCache()
 
 type Tensors = Record<string, tf.Tensor>
 const float = (...shape: (string | number)[]) => ({ shape, dtype: 'float32' as const })

@@ -3,9 +3,6 @@ import * as tfjs from '@tensorflow/tfjs'
 import { describe, expect, test, vi } from 'vitest'
 import * as gradprompt from '../../src/index.js'
 import { operationNames } from '../../src/program/operations/index.js'
-import { ownCache } from '../support/cache.js'
-
-ownCache()
 
 const text = readFileSync('docs/compile.md', 'utf8')
 

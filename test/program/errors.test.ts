@@ -4,10 +4,7 @@ import { tf } from '../../kernels/tf.js'
 import type { GradpromptError } from '../../src/errors.js'
 import { type CompileSpec, compile } from '../../src/program/compile.js'
 import { runEagerly } from '../../src/program/eager.js'
-import { ownCache } from '../support/cache.js'
 import { problemOf } from '../support/problem.js'
-
-ownCache()
 
 type Tensors = Record<string, tf.Tensor>
 const float = (...shape: (string | number)[]) => ({ shape, dtype: 'float32' as const })

@@ -1,6 +1,5 @@
 import { describe } from 'vitest'
 import { tf } from '../../kernels/tf.js'
-import { ownCache } from '../support/cache.js'
 import {
   between,
   bool,
@@ -17,8 +16,6 @@ import {
   size,
   type T,
 } from '../support/operations.js'
-
-ownCache()
 
 /** Where something must be that long. */
 const FROM_4 = { dims: { R: [4, 64], T: [4, 48] }, sizes: [{ R: 4, T: 4 }, { R: 5, T: 9 }] } as const // biome-ignore format: one line

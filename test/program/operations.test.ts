@@ -1,6 +1,5 @@
 import { describe } from 'vitest'
 import { tf } from '../../kernels/tf.js'
-import { ownCache } from '../support/cache.js'
 import {
   between,
   bool,
@@ -18,8 +17,6 @@ import {
   size,
   unit,
 } from '../support/operations.js'
-
-ownCache()
 
 const UNARY: Row[] = [
   ...(

@@ -3,10 +3,7 @@ import { expect, test } from 'vitest'
 import { tf } from '../../kernels/tf.js'
 import { runEagerly } from '../../src/program/eager.js'
 import { Program, type ProgramSpec } from '../../src/program/program.js'
-import { ownCache } from '../support/cache.js'
 import { difference, integers, random } from '../support/numbers.js'
-
-ownCache()
 
 type Matrix = tf.Tensor2D
 const matrix = (x: tf.Tensor) => x as Matrix

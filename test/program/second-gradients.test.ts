@@ -9,10 +9,7 @@ import { tf } from '../../kernels/tf.js'
 import { tokenCrossEntropy } from '../../kernels/token-cross-entropy.js'
 import { compile } from '../../src/program/compile.js'
 import { runEagerly } from '../../src/program/eager.js'
-import { ownCache } from '../support/cache.js'
 import { difference, dot, random } from '../support/numbers.js'
-
-ownCache()
 
 type F = (x: tf.Tensor) => tf.Tensor
 

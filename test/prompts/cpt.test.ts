@@ -6,13 +6,11 @@ import { LanguageModel } from '../../src/model/language-model.js'
 import { cpt } from '../../src/prompts/methods/cpt.js'
 import { activePrompt } from '../../src/sources/prompt.js'
 import { readPrompt } from '../../src/store/prompt-file.js'
-import { ownCache } from '../support/cache.js'
 import { difference } from '../support/numbers.js'
 import { problemOf } from '../support/problem.js'
 import { methodConfig, promptFixture } from '../support/prompt-fixtures.js'
 import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
 

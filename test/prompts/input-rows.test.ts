@@ -5,11 +5,9 @@ import type { LabelledRow } from '../../src/model/row.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
 import { lowRankFactors } from '../../src/prompts/reparametrization.js'
 import { staticRows } from '../../src/prompts/static.js'
-import { ownCache } from '../support/cache.js'
 import { difference, random, relativeError } from '../support/numbers.js'
 import { disposeModels, methodConfig, type PromptFixture, promptFixture, tinyModel } from '../support/prompt-fixtures.js'
 
-ownCache()
 afterAll(disposeModels)
 
 /** The fixture's method as ours, its parameters, and those of ours that are no parameters of theirs. */

@@ -8,7 +8,6 @@ import { traceGraph } from '../../src/program/graph.js'
 import { specOf } from '../../src/program/open-programs.js'
 import { SizeExpression } from '../../src/program/operations/sizes.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
-import { ownCache } from '../support/cache.js'
 import { random } from '../support/numbers.js'
 import {
   disposeModels,
@@ -19,7 +18,6 @@ import {
   tinyModel,
 } from '../support/prompt-fixtures.js'
 
-ownCache()
 afterAll(disposeModels)
 
 const given = (fixture: PromptFixture, ...names: readonly string[]) =>

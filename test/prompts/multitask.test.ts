@@ -12,12 +12,10 @@ import { readSources } from '../../src/sources/initial-prompts.js'
 import { readPeftAdapter } from '../../src/sources/peft-adapter.js'
 import { activePrompt } from '../../src/sources/prompt.js'
 import type { ConfigInput } from '../../src/train/config.js'
-import { ownCache } from '../support/cache.js'
 import { difference } from '../support/numbers.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
 

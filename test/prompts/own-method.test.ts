@@ -8,14 +8,11 @@ import { extend } from '../../src/api/extend.js'
 import { resumeTune as resume, tune } from '../../src/api/tune.js'
 import type { PromptMethod } from '../../src/prompts/method.js'
 import { type ConfigInput, loadConfigEntries, type OwnMethod, parseConfig } from '../../src/train/config.js'
-import { ownCache } from '../support/cache.js'
 import { problem, problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
 
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
-ownCache()
-
 let runs = 0
 const config = (method: OwnMethod, train: Partial<ConfigInput['train']> = {}) =>
   toyConfig(folder, { method, train: { steps: 4, ...train }, out: join(folder, `run-${runs++}`) })

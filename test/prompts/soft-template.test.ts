@@ -14,13 +14,11 @@ import { softParameter } from '../../src/prompts/soft-rows.js'
 import { activePrompt, softPromptOf } from '../../src/sources/prompt.js'
 import { parseConfig } from '../../src/train/config.js'
 import { fakeEncoder } from '../data/encoder.js'
-import { ownCache } from '../support/cache.js'
 import { difference, random } from '../support/numbers.js'
 import { problemOf } from '../support/problem.js'
 import { disposeModels, expectParity, methodConfig, promptFixture, tinyModel } from '../support/prompt-fixtures.js'
 import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
 afterAll(disposeModels)

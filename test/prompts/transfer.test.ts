@@ -11,12 +11,10 @@ import { sourceWeights, transferredRows } from '../../src/prompts/transfer.js'
 import { readSources } from '../../src/sources/initial-prompts.js'
 import { type PromptFile, writePrompt } from '../../src/store/prompt-file.js'
 import { type ConfigInput, parseConfig } from '../../src/train/config.js'
-import { ownCache } from '../support/cache.js'
 import { difference, random } from '../support/numbers.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 const opened = LanguageModel.load(toyModel, { threads: 1 })
 afterAll(async () => {

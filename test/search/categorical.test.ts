@@ -5,11 +5,8 @@ import type { SearchEvent, SearchStepEvent } from '../../src/search/run/events.j
 import { drawFrom, policyGradient, softmaxes } from '../../src/search/score/distributions.js'
 import { textTokens } from '../../src/search/space/text-tokens.js'
 import type { SearchRow } from '../../src/search/space/token-space.js'
-import { ownCache } from '../support/cache.js'
 import { temporaryFolder } from '../train/toy.js'
 import { toySearch, words } from './toy.js'
-
-ownCache()
 
 describe('the policy gradient', () => {
   /** Expected loss of prompts of two tokens, by going over all of them. */

@@ -6,11 +6,9 @@ import { evaluate } from '../../src/api/evaluation/evaluate.js'
 import { resumeSearch } from '../../src/api/search.js'
 import type { SearchResult } from '../../src/search/run/events.js'
 import { command, type Line } from '../cli/command.js'
-import { ownCache } from '../support/cache.js'
 import { temporaryFolder } from '../train/toy.js'
 import { toySearch } from './toy.js'
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
 

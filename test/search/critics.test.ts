@@ -13,12 +13,10 @@ import { readSearchTask } from '../../src/search/run/task.js'
 import { Budget } from '../../src/search/score/budget.js'
 import { Objective } from '../../src/search/score/objective.js'
 import { EngineWriter, type WrittenEntry } from '../../src/search/writing/engine-writer.js'
-import { ownCache } from '../support/cache.js'
 import { problem, problemOf } from '../support/problem.js'
 import { temporaryFolder } from '../train/toy.js'
 import { longToyModel, toySearch, words } from './toy.js'
 
-ownCache()
 let folder: string
 let remove: () => void
 beforeEach(() => ({ folder, remove } = temporaryFolder()))

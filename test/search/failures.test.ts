@@ -8,12 +8,10 @@ import { LanguageModel } from '../../src/model/language-model.js'
 import { parseSearchConfig, type SearchConfigInput } from '../../src/search/config.js'
 import { readSearchTask } from '../../src/search/run/task.js'
 import { readLearnedRun } from '../../src/sources/run.js'
-import { ownCache } from '../support/cache.js'
 import { problem, problemOf } from '../support/problem.js'
 import { temporaryFolder, toyModel } from '../train/toy.js'
 import { toySearch, toySearchRows } from './toy.js'
 
-ownCache()
 let folder: string
 let remove: () => void
 beforeEach(() => ({ folder, remove } = temporaryFolder()))

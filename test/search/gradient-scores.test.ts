@@ -7,9 +7,6 @@ import { Budget } from '../../src/search/score/budget.js'
 import { Objective } from '../../src/search/score/objective.js'
 import { SearchPrograms } from '../../src/search/score/programs.js'
 import { lowest, substituted, substitutionScores } from '../../src/search/space/candidates.js'
-import { ownCache } from '../support/cache.js'
-
-ownCache()
 
 interface Expected {
   prompt: number[]

@@ -4,11 +4,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { search } from '../../src/api/search.js'
 import type { SearchConfigInput } from '../../src/search/config.js'
 import type { SearchEvent } from '../../src/search/run/events.js'
-import { ownCache } from '../support/cache.js'
 import { temporaryFolder } from '../train/toy.js'
 import { bestLoss, bestWords, knownModel } from './support/known-model.js'
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
 let model: string

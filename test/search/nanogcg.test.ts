@@ -7,10 +7,7 @@ import { Budget } from '../../src/search/score/budget.js'
 import { Objective } from '../../src/search/score/objective.js'
 import { SearchPrograms } from '../../src/search/score/programs.js'
 import type { Candidate } from '../../src/search/space/candidates.js'
-import { ownCache } from '../support/cache.js'
 import { contextOf } from './support/context.js'
-
-ownCache()
 
 interface Entry {
   readonly loss: number

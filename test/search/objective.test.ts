@@ -6,9 +6,7 @@ import { Objective, type ObjectiveOptions } from '../../src/search/score/objecti
 import { SearchPrograms } from '../../src/search/score/programs.js'
 import type { SearchRow } from '../../src/search/space/token-space.js'
 import { sharingOrder, TokenTree } from '../../src/search/space/token-tree.js'
-import { ownCache } from '../support/cache.js'
 
-ownCache()
 const opened = LanguageModel.load('test/fixtures/models/llama-gqa', { threads: 1 }).then(model => ({
   model,
   programs: new SearchPrograms(model),

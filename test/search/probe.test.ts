@@ -6,12 +6,10 @@ import { spearman } from '../../src/search/moves/drift.js'
 import type { SearchEvent, SearchStepEvent } from '../../src/search/run/events.js'
 import { Draft } from '../../src/search/score/draft.js'
 import { TokenSpace } from '../../src/search/space/token-space.js'
-import { ownCache } from '../support/cache.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyModel } from '../train/toy.js'
 import { toySearch } from './toy.js'
 
-ownCache()
 let folder: string
 let remove: () => void
 beforeEach(() => ({ folder, remove } = temporaryFolder()))

@@ -10,12 +10,10 @@ import { withExamples } from '../../src/search/run/shots.js'
 import { readSearchTask } from '../../src/search/run/task.js'
 import { champion, mutated, prunedTo, thinned } from '../../src/search/space/pruning.js'
 import type { TokenSpace } from '../../src/search/space/token-space.js'
-import { ownCache } from '../support/cache.js'
 import { problem, problemOf } from '../support/problem.js'
 import { temporaryFolder } from '../train/toy.js'
 import { toySearch, words } from './toy.js'
 
-ownCache()
 let folder: string
 let remove: () => void
 beforeEach(() => ({ folder, remove } = temporaryFolder()))

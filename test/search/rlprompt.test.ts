@@ -8,11 +8,9 @@ import type { SearchEvent, SearchStepEvent } from '../../src/search/run/events.j
 import { Budget } from '../../src/search/score/budget.js'
 import { Objective } from '../../src/search/score/objective.js'
 import { SearchPrograms } from '../../src/search/score/programs.js'
-import { ownCache } from '../support/cache.js'
 import { temporaryFolder, toyModel } from '../train/toy.js'
 import { toySearch } from './toy.js'
 
-ownCache()
 const opened = LanguageModel.load(toyModel, { threads: 1 }).then(model => ({ model, programs: new SearchPrograms(model) }))
 afterAll(async () => {
   const { model, programs } = await opened

@@ -3,11 +3,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { search } from '../../src/api/search.js'
 import { multipliesBytes } from '../../src/program/byte-products.js'
 import type { SearchEvent, SearchStepEvent } from '../../src/search/run/events.js'
-import { ownCache } from '../support/cache.js'
 import { temporaryFolder } from '../train/toy.js'
 import { toySearch } from './toy.js'
-
-ownCache()
 
 vi.mock('../../src/program/byte-products.js', async original => {
   const actual = await original<typeof import('../../src/program/byte-products.js')>()

@@ -7,14 +7,12 @@ import { LanguageModel } from '../../src/model/language-model.js'
 import { readPrompt } from '../../src/store/prompt-file.js'
 import type { GradpromptEvent } from '../../src/train/events.js'
 import { topOf } from '../../src/train/study/context-teacher.js'
-import { ownCache } from '../support/cache.js'
 import { problemOf } from '../support/problem.js'
 import { Compared } from '../support/programs.js'
 import { temporaryFolder, toyConfig, toyModel } from './toy.js'
 
 /** Learning what a text in the context comes to: the teacher is the same model with the text before the row. */
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
 

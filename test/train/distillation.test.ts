@@ -15,12 +15,10 @@ import { lessons } from '../../src/train/distillation.js'
 import type { StepEvent } from '../../src/train/events.js'
 import { prepareJob } from '../../src/train/job.js'
 import { eagerDisagreement, executionsOf } from '../prompts/support/watch.js'
-import { ownCache } from '../support/cache.js'
 import { dot, random, relativeError } from '../support/numbers.js'
 import { problem, problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel } from './toy.js'
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 const opened = LanguageModel.load(toyModel, { threads: 1 })
 const source = tune(toyConfig(folder, { out: join(folder, 'source'), train: { steps: 40, keep: 'last' } }))

@@ -7,11 +7,9 @@ import { LanguageModel } from '../../src/model/language-model.js'
 import { type ConfigInput, parseConfig } from '../../src/train/config.js'
 import { prepareJob } from '../../src/train/job.js'
 import { executionsOf } from '../prompts/support/watch.js'
-import { ownCache } from '../support/cache.js'
 import { difference } from '../support/numbers.js'
 import { temporaryFolder, toyConfig, toyModel } from './toy.js'
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
 let count = 0

@@ -5,11 +5,8 @@ import { resumeTune as resume, tune } from '../../src/api/tune.js'
 import { readPrompt } from '../../src/store/prompt-file.js'
 import type { ConfigInput } from '../../src/train/config.js'
 import type { GradpromptEvent } from '../../src/train/events.js'
-import { ownCache } from '../support/cache.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig } from './toy.js'
-
-ownCache()
 
 let folder: string
 let remove: () => void

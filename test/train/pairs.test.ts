@@ -12,7 +12,6 @@ import { promptTuning, promptTuningSchema } from '../../src/prompts/methods/prom
 import { type ConfigInput, parseConfig } from '../../src/train/config.js'
 import type { GradpromptEvent } from '../../src/train/events.js'
 import { eagerDisagreement, executionsOf } from '../prompts/support/watch.js'
-import { ownCache } from '../support/cache.js'
 import { dot, random, relativeError } from '../support/numbers.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel, toyRows } from './toy.js'
@@ -71,7 +70,6 @@ const pairs: Loss<PairOptions, readonly Float32Array[]> = {
   },
 }
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
 

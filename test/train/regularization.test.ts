@@ -13,12 +13,10 @@ import { type ConfigInput, parseConfig } from '../../src/train/config.js'
 import type { GradpromptEvent, StepEvent } from '../../src/train/events.js'
 import { createTeacher } from '../../src/train/regularization.js'
 import { eagerDisagreement, executionsOf } from '../prompts/support/watch.js'
-import { ownCache } from '../support/cache.js'
 import { dot, random, relativeError } from '../support/numbers.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel } from './toy.js'
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
 let count = 0

@@ -12,11 +12,9 @@ import { LanguageModel } from '../../src/model/language-model.js'
 import { readPrompt } from '../../src/store/prompt-file.js'
 import { type ConfigInput, parseConfig } from '../../src/train/config.js'
 import type { GradpromptEvent } from '../../src/train/events.js'
-import { ownCache } from '../support/cache.js'
 import { problem, problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel, toyRows } from './toy.js'
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
 

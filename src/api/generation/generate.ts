@@ -322,8 +322,8 @@ function renderOf({ system, chat, variables }: AnswerOptions, { source, frame, t
   return { system, variables, chat: chat === 'auto' ? auto : chat }
 }
 
-function refuseInstruction({ kind }: PromptSource): void {
-  if (kind !== 'text') return
+function refuseInstruction({ kind, template }: PromptSource): void {
+  if (kind !== 'text' || template !== undefined) return
   throw new GradpromptError('invalid-option', 'a plain text is no prompt to generate under', {
     found: 'prompt: { text }',
     expected: 'a run, a prompt file, an adapter, or rows of vectors',

@@ -121,9 +121,11 @@ export async function useEngine(
   }
 }
 
-export const frameOf = ({ kind, task, file }: PromptSource): Frame =>
+export const frameOf = ({ kind, task, file, template }: PromptSource): Frame =>
   kind === 'none' || kind === 'text'
-    ? noFrame
+    ? template === undefined
+      ? noFrame
+      : { template: template as Frame['template'], always: true }
     : {
         template: (file?.template as Frame['template']) ?? task?.template,
         always: kind === 'found',

@@ -4,7 +4,7 @@ import type { Comparison, PairedComparison } from '../../evaluate/comparison.js'
 import type { MetricValue } from '../../evaluate/intervals.js'
 import { exists } from '../../files.js'
 import { ownCommand } from '../../own-command.js'
-import type { CommandFunction } from '../terminal/command.js'
+import type { CommandFunction, OptionValues } from '../terminal/command.js'
 import { count, createOutput, plural, table } from '../terminal/output.js'
 
 /** `gradprompt compare A B …` */
@@ -19,6 +19,11 @@ export const run: CommandFunction = async ({ argument, options }) => {
       hint: ownCommand`compare runs/base runs/tuned`,
     })
   }
+  if (options.judge !== undefined) {
+    const { judge } = await import('../show/judging.js')
+    return judge(await Promise.all(given.map(readSource)), options, output)
+  }
+  refuseWithoutJudge(options)
   const { report, ...comparison } = await compareRuns(await Promise.all(given.map(readSource)), {
     evaluation: options.evaluation as string | undefined,
     seed: options.seed as number | undefined,
@@ -27,6 +32,13 @@ export const run: CommandFunction = async ({ argument, options }) => {
   output.object({ event: 'result', ...comparison, ...(report !== undefined && { report }) })
   output.text(describe(comparison) + (report === undefined ? '' : `\n\nreport: ${report}`))
   return 0
+}
+
+/** @throws GradpromptError `invalid-option` */
+function refuseWithoutJudge(options: OptionValues): void {
+  const alone = ['judge-model', 'instruction', 'limit', 'judgements'].find(name => options[name] !== undefined)
+  if (alone !== undefined)
+    throw new GradpromptError('invalid-option', `--${alone} needs --judge`, { hint: ownCommand`compare A B --judge MODEL` })
 }
 
 /** `name=path,path`: whatever of it is the name of a file or a folder is just that. */

@@ -20,6 +20,7 @@ import type { Config } from '../../train/config.js'
 import type { RunResult } from '../../train/events.js'
 import { compute } from '../computing/computation.js'
 import { inspectData } from '../show/data-inspection.js'
+import { importedOf, inspectImported } from '../show/imported-inspection.js'
 import { describeResult } from '../show/learning.js'
 import { inspectModel } from '../show/model-inspection.js'
 import { describeSearch } from '../show/searching.js'
@@ -33,6 +34,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const output = createOutput(options)
   for (const family of (options.family as readonly string[] | undefined) ?? []) await families.load(family)
   const found = await stat(path).catch(() => undefined)
+  const imported = await importedOf(path)
   const isRun = found?.isDirectory() === true && (await isFile(join(path, 'config.yaml')))
   if (options.report === true) {
     if (!isRun) {
@@ -45,6 +47,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     output.object({ event: 'inspect', kind: 'report', path: report })
     output.text(`wrote ${report}`)
   } else if (isRun) await inspectRun(path, output)
+  else if (imported !== undefined) inspectImported(path, imported, output)
   else if (found?.isFile() && path.endsWith('.safetensors')) await inspectPrompt(path, output)
   else if (isHubData(path) || (found?.isFile() && isDataName(path))) await inspectData(path, output)
   else if (found?.isFile() && !path.endsWith('.gguf')) throw unknownFile(path)

@@ -1,6 +1,6 @@
 import { families } from '../../../models/index.js'
 import { hubSettings } from '../../hub/settings.js'
-import { type KnownModel, knownModels } from '../../model/known-models.js'
+import { type KnownModel, knownModels, type MemoryNeeds } from '../../model/known-models.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { bytes, createOutput, table } from '../terminal/output.js'
 
@@ -31,9 +31,21 @@ function rowOf({ name, bytes: size, model, problem }: KnownModel): string[] {
   if (model === undefined)
     return [name, 'no', '', bytes(size), '', '', [problem?.message, problem?.found].filter(Boolean).join(': ')]
   const { memory, parameters, family } = model
-  const fits =
-    memory.trainingStep <= memory.budget ? '' : memory.oneText <= memory.budget ? 'too large to tune here' : 'too large'
-  return [name, family, millions(parameters.total), bytes(size), bytes(memory.oneText), bytes(memory.trainingStep), fits]
+  return [
+    name,
+    family,
+    millions(parameters.total),
+    bytes(size),
+    bytes(memory.oneText),
+    bytes(memory.trainingStep),
+    fitText(memory),
+  ]
+}
+
+function fitText({ trainingStep, recomputedStep, oneText, budget }: MemoryNeeds): string {
+  if (trainingStep <= budget) return ''
+  if (recomputedStep <= budget) return `to tune with --train.recompute: ${bytes(recomputedStep)}`
+  return oneText <= budget ? 'too large to tune here' : 'too large'
 }
 
 const millions = (count: number): string => (count >= 1e9 ? `${(count / 1e9).toFixed(2)} B` : `${(count / 1e6).toFixed(0)} M`)

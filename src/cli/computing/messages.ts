@@ -1,7 +1,10 @@
+import type { Compared } from '../../api/compare.js'
 import type { CompressedText, CompressOptions } from '../../api/compress.js'
 import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/evaluation/evaluate.js'
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
+import type { JudgedRuns, JudgeOptions } from '../../api/judge.js'
 import type { PredictSummary } from '../../api/prediction/predict.js'
+import type { SweepEvent } from '../../api/sweep/worker.js'
 import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import type { Choice } from '../../evaluate/score.js'
@@ -10,7 +13,7 @@ import type { WeightWidth } from '../../generate/programs.js'
 import type { GenerationSettings } from '../../generate/settings.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { DownloadEvent } from '../../hub/download.js'
-import type { Device } from '../../program/devices.js'
+import type { DeviceChoice } from '../../program/devices.js'
 import type { KeepingChoice } from '../../program/keeping.js'
 import type { SearchEvent, SearchResult } from '../../search/run/events.js'
 import type { ServedRequest } from '../../serve/server.js'
@@ -24,6 +27,8 @@ export interface Tasks {
   resume: { request: ResumeRequest; result: RunResult }
   search: { request: ConfigRequest; result: SearchResult; news: SearchEvent }
   resumeSearch: { request: ResumeRequest; result: SearchResult; news: SearchEvent }
+  /** One process's part in a sweep. */
+  sweep: { request: SweepRequest; result: undefined; news: SweepEvent }
   evaluate: { request: EvaluateRequest; result: EvaluateResult }
   export: {
     request: { folder: string } & Omit<PromptExportOptions, 'model' | 'onWarning'> & { model?: string | undefined }
@@ -33,10 +38,9 @@ export interface Tasks {
   nearest: { request: { prompt: string; model: string }; result: NearestTokens[] }
   generate: { request: GenerateRequest; result: GenerateResult; news: GenerateNews }
   predict: { request: PredictRequest; result: PredictResult; news: PredictNews }
+  judge: { request: JudgeRequest; result: JudgedRuns }
   serve: { request: ServeRequest; result: undefined; news: ServeNews }
   report: { request: { folder: string }; result: { path: string } }
-  /** A trial of a device with a small program. */
-  device: { request: { device: Device }; result: { seconds: number } }
 }
 
 export type TaskName = keyof Tasks
@@ -64,6 +68,12 @@ export interface ResumeRequest {
   readonly data: { readonly train?: string | undefined; readonly dev?: string | undefined; readonly test?: string | undefined }
 }
 
+export interface SweepRequest {
+  readonly folder: string
+  readonly trials?: number | undefined
+  readonly maxFailures?: number | undefined
+}
+
 /** Modules of model families of people's own, which are loaded before anything else. */
 export interface OwnFamilies {
   readonly families?: readonly string[] | undefined
@@ -87,7 +97,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly batchSize?: number | undefined
   /** A prompt of another model of the same width is used all the same. */
   readonly force?: boolean | undefined
-  readonly device?: Device | undefined
+  readonly device?: DeviceChoice | undefined
   readonly threads?: number | undefined
   /** GB. */
   readonly memory?: number | undefined
@@ -125,7 +135,7 @@ export interface EngineRequest extends OwnFamilies {
   readonly weights?: WeightChoice | undefined
   readonly batchSize?: number | undefined
   readonly promptLookup: boolean
-  readonly device?: Device | undefined
+  readonly device?: DeviceChoice | undefined
   readonly threads?: number | undefined
   /** GB. */
   readonly memory?: number | undefined
@@ -192,7 +202,7 @@ export interface PredictRequest extends OwnFamilies {
   readonly maxNewTokens?: number | undefined
   readonly weights?: WeightChoice | undefined
   readonly batchSize?: number | undefined
-  readonly device?: Device | undefined
+  readonly device?: DeviceChoice | undefined
   readonly threads?: number | undefined
   /** GB. */
   readonly memory?: number | undefined
@@ -204,6 +214,11 @@ export type PredictResult = PredictSummary & { readonly output?: string }
 /** Rows as they are written, where they go to standard output. */
 export interface PredictNews {
   readonly text: string
+}
+
+export interface JudgeRequest extends OwnFamilies, Omit<JudgeOptions, 'judges' | 'signal' | 'onProgress' | 'onWarning'> {
+  readonly runs: readonly [Compared, Compared]
+  readonly judges: readonly (string | { readonly url: string; readonly model: string; readonly key?: string | undefined })[]
 }
 
 export interface ServeRequest extends EngineRequest {

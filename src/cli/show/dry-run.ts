@@ -8,14 +8,16 @@ import { exampleRows, readTask, taskRows } from '../../data/task.js'
 import { type AnswerEnd, answerEndNotices, resolveAnswerEnd } from '../../data/texts/answer-end.js'
 import { softName } from '../../data/texts/soft-tokens.js'
 import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer.js'
-import { keepingOn, MemoryPlan } from '../../model/memory.js'
+import { chooseDevice } from '../../model/devices/choose.js'
+import { comparedPairs, keepingOn, MemoryPlan } from '../../model/memory.js'
 import { type Checkpoint, openCheckpoint, shortName } from '../../model/weights/checkpoint.js'
+import { weightBytes } from '../../model/weights/weight-file.js'
 import type { WeightKeeping } from '../../program/keeping.js'
 import { promptMethods } from '../../prompts/methods/index.js'
 import { numSoftTokens, softVocabulary } from '../../prompts/soft-rows.js'
 import { refuseOccupied } from '../../store/run-folder.js'
 import { checkMethod, learnedNumbers } from '../../train/check-method.js'
-import { refuseUnfitData } from '../../train/data-limits.js'
+import { refuseOversizedRows, refuseUnfitData } from '../../train/data-limits.js'
 import { checkTeachers } from '../../train/distillation.js'
 import { chosenLoss, learnedAnswers } from '../../train/losses.js'
 import { referenceNotices } from '../../train/preferences.js'
@@ -62,21 +64,23 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     learned,
   })
 
-  const { batchSize, accumulate, bucket } = config.train
+  const { batchSize, accumulate, bucket, recompute } = config.train
   const order = batchOrder({ rows: task.train.length, batchSize, seed: config.seed, bucket: false })
   const batch = order.at(0).flatMap(i => builders.slice(0, learned.length).map(one => one.training(task.train[i]!, i)))
+  const device = await chooseDevice(config.device, weightBytes(checkpoint))
   const memory = new MemoryPlan(
     checkpoint,
     config.memory === undefined ? undefined : config.memory * 1e9,
-    keepingOn(config.device, config.keepWeights),
+    keepingOn(device, config.keepWeights),
   )
   const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0)
   const labelTokens = (row: TrainingRow) => row.labels.filter(label => label !== -100).length
   const lengths = batch.map(row => row.ids.length)
-  const pairs = sum(lengths.map(length => length ** 2))
-  const needed = memory.estimate(numVirtualTokens + sum(lengths), sum(batch.map(labelTokens)), true, pairs)
+  refuseOversizedRows(memory, { records: task.train, builders, together: learned.length, numVirtualTokens, recompute })
+  const pairs = comparedPairs(lengths.length, Math.max(...lengths), numVirtualTokens)
+  const needed = memory.estimate(numVirtualTokens + sum(lengths), sum(batch.map(labelTokens)), true, pairs, recompute)
   const together = Array.from({ length: batch.length / learned.length }, () => learned.length)
-  const parts = memory.split(lengths, { headRows: batch.map(labelTokens), training: true, together })
+  const parts = memory.split(lengths, { headRows: batch.map(labelTokens), training: true, recompute, together })
 
   const end = resolveAnswerEnd(config, tokenizer)
   const space = answerSpace(config, task.train[0]!, tokenizer)
@@ -113,7 +117,14 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     batchSize,
     accumulate,
     bucket,
-    memory: { budget: memory.budget, keeping: memory.keeping, weights: memory.weights, firstBatch: needed, parts: parts.length },
+    memory: {
+      budget: memory.budget,
+      keeping: memory.keeping,
+      weights: memory.weights,
+      firstBatch: needed,
+      parts: parts.length,
+      recompute,
+    },
     examples: task.train.slice(0, SHOWN_ROWS).flatMap((record, i) =>
       builders.slice(0, learned.length).map(one => {
         const { ids, segments, truncated, liked } = one.training(record, i)
@@ -188,7 +199,14 @@ interface Summary {
   readonly steps: number
   readonly batchSize: number
   readonly accumulate: number
-  readonly memory: { budget: number; keeping: WeightKeeping; weights: number; firstBatch: number; parts: number }
+  readonly memory: {
+    budget: number
+    keeping: WeightKeeping
+    weights: number
+    firstBatch: number
+    parts: number
+    recompute: boolean
+  }
   readonly examples: readonly {
     origin: string
     tokens: number
@@ -221,7 +239,7 @@ function describe(summary: Summary, tokenizer: Tokenizer): string {
     [
       'memory',
       `${bytes(memory.firstBatch)} for the first batch, ${bytes(memory.weights)} of it weights (${kept(memory.keeping)}); ` +
-        `${bytes(memory.budget)} to use${split}`,
+        `${bytes(memory.budget)} to use${split}${memory.recompute ? '; layers are computed again in the backward pass' : ''}`,
     ],
   ])
   const about = `data\n${dataTable(summary.data)}`

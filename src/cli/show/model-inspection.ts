@@ -68,7 +68,7 @@ export async function inspectModel(name: string, output: Output): Promise<void> 
       [
         'memory',
         `${bytes(memory.weights)} of weights, shared by all programs (${keptText(memory)}); a text of 512 tokens ${bytes(memory.oneText)} in all, a training step of ` +
-          `16 rows of 64 tokens ${bytes(memory.trainingStep)} (${bytes(plan.bytesPerRow(true))} a token); ${bytes(memory.budget)} to use`,
+          `16 rows of 64 tokens ${bytes(memory.trainingStep)} (${bytes(plan.bytesPerRow(true))} a token), or ${bytes(memory.recomputedStep)} with \`train.recompute\`; ${bytes(memory.budget)} to use`,
       ],
       ['tokenizer', `${plural(tokenizer.vocabSize, 'token')}; ${specialText(special)}`],
       ['chat', chat.shown],

@@ -1,5 +1,5 @@
 import type { Command } from '../terminal/command.js'
-import { family, force, json } from './options.js'
+import { family, force, json, machine, quiet } from './options.js'
 
 /** Commands that read, compare, export and set up. It loads no command, so that help is quick. */
 export const others: readonly Command[] = [
@@ -10,7 +10,7 @@ export const others: readonly Command[] = [
       'Compares the results of evaluations over the same rows: each with its 95 % interval, and against the first the paired difference, ' +
       "McNemar's exact test, and the rows needed to see such a difference in 80 of 100 experiments. A result is a run (its " +
       'evaluations/*.jsonl, or else the test or dev rows that it scored itself) or a file of rows {"index": 0, "score": 1} or {"row": 0, "correct": true}. Results of several seeds are pooled ' +
-      'when they are joined by commas, and name= in front names them.',
+      'when they are joined by commas, and name= in front names them. With --judge generated answers (gradprompt evaluate --generate) are compared by a judge instead.',
     argument: { name: 'RESULT...', description: 'runs or .jsonl files: A B, or tuned=A1,A2,A3 base=B1,B2,B3', required: true },
     options: [
       {
@@ -21,7 +21,20 @@ export const others: readonly Command[] = [
       { name: 'seed', value: 'n', type: 'integer', description: 'of the bootstrap; 13 by default' },
       { name: 'report', value: 'file', description: 'where the page is written; by default compare.html in the folder of all' },
       { name: 'no-report', description: 'write no page' },
+      {
+        name: 'judge',
+        value: 'who',
+        repeats: true,
+        description:
+          'compare the generated answers of two results by a judge, each pair in both orders: a model, or the address of an OpenAI-compatible endpoint up to /v1',
+      },
+      { name: 'judge-model', value: 'name', description: 'the name of the model at that address (key: GRADPROMPT_JUDGE_KEY)' },
+      { name: 'instruction', value: 'text', description: 'what the judge is asked, before both answers' },
+      { name: 'limit', value: 'n', type: 'integer', description: 'judge this many rows, drawn by seed' },
+      { name: 'judgements', value: 'file', description: 'where what the judges said of each row is written (.jsonl)' },
+      ...machine,
       json,
+      quiet,
     ],
     example: 'gradprompt compare runs/base runs/tuned',
     load: () => import('../commands/compare.js'),
@@ -30,8 +43,8 @@ export const others: readonly Command[] = [
     name: 'export',
     summary: 'write what was learned for another tool',
     description:
-      'Writes the prompt of a run for another tool, with a README and a self-test beside it. `gradprompt methods` says what each method can be exported to, docs/exports.md how; the words that a search has found go to text. A target of your own is named by the path of its module.',
-    argument: { name: 'RUN', description: 'a run folder', required: true },
+      'Writes the prompt of a run for another tool, with a README and a self-test beside it. `gradprompt methods` says what each method can be exported to, docs/exports.md how; the words that a search has found go to text. What other tools wrote (adapters, KoboldAI, .npy, .safetensors, .f32) is converted in the same way: then --model says what it is for. A target of your own is named by the path of its module.',
+    argument: { name: 'RUN', description: 'a run folder, a prompt file, or what another tool wrote', required: true },
     options: [
       force,
       { name: 'to', value: 'target', description: 'a tool, such as hf, gguf or peft, or the path of a module' },
@@ -64,7 +77,7 @@ export const others: readonly Command[] = [
     summary: 'a run, a model, a prompt or data, in words',
     description:
       'Of a run: its config, state, learning curve, result, and what the vectors read as. Of a model: family, parameters by part, tensors, ' +
-      'memory, tokenizer, its chat template on an example, what can be tuned and exported. Of a prompt file: its method, shape, norms, and what the vectors read as. Of a data file: how it is read, its columns, ' +
+      'memory, tokenizer, its chat template on an example, what can be tuned and exported. Of a prompt file: its method, shape, norms, and what the vectors read as; of what another tool wrote, its rows or words. Of a data file: how it is read, its columns, ' +
       'and the rows that they would make, with classes, repeats and lengths.',
     argument: {
       name: 'RUN|MODEL|PROMPT|DATA',
@@ -113,7 +126,7 @@ export const others: readonly Command[] = [
     name: 'doctor',
     summary: 'what this machine can run, and why not',
     description:
-      'Tries every device with a small program, and shows versions, memory, and the cache. With --verify it exits with 1 where a file of the cache is damaged.',
+      'Holds every device against the processor, function by function and in whole training steps, and shows adapters, versions, memory, and the cache. With --verify it exits with 1 where a file of the cache is damaged.',
     options: [{ name: 'verify', description: 'read every file of the cache, and say which are not as they were written' }, json],
     example: 'gradprompt doctor',
     load: () => import('../commands/doctor.js'),

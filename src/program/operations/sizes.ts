@@ -150,21 +150,22 @@ export class SizeSolver {
     if (!values.every(Number.isInteger)) return undefined
     const monomials = this.#monomials
     const constant = { factors: [], values: this.#probes.map(() => 1) }
+    const fitted = (columns: readonly Monomial[]) => solveLinear(values, columns) ?? solveLinear(values, [...columns, constant])
     for (const a of monomials) {
-      const found = solveLinear(values, [a]) ?? solveLinear(values, [a, constant])
+      const found = fitted([a])
       if (found) return found
     }
-    for (const [i, a] of monomials.entries()) {
-      for (const b of monomials.slice(i + 1)) {
-        const found = solveLinear(values, [a, b]) ?? solveLinear(values, [a, b, constant])
+    for (let i = 0; i < monomials.length; i++) {
+      for (let j = i + 1; j < monomials.length; j++) {
+        const found = fitted([monomials[i]!, monomials[j]!])
         if (found) return found
       }
     }
     const linear = monomials.filter(monomial => monomial.factors.length <= 2)
-    for (const [i, a] of linear.entries()) {
-      for (const [j, b] of linear.slice(i + 1).entries()) {
-        for (const c of linear.slice(i + j + 2)) {
-          const found = solveLinear(values, [a, b, c]) ?? solveLinear(values, [a, b, c, constant])
+    for (let i = 0; i < linear.length; i++) {
+      for (let j = i + 1; j < linear.length; j++) {
+        for (let k = j + 1; k < linear.length; k++) {
+          const found = fitted([linear[i]!, linear[j]!, linear[k]!])
           if (found) return found
         }
       }
@@ -183,30 +184,49 @@ function solveLinear(values: readonly number[], columns: readonly Monomial[]): S
   const n = columns.length
   if (values.length <= n) return undefined
   // As many probes as there are unknowns usually tell them apart; the others are then a check.
-  const solved = eliminate(values, columns, n) ?? eliminate(values, columns, values.length)
-  const coefficients = solved?.map(Math.round)
-  if (!coefficients || coefficients.some(coefficient => coefficient === 0 || Math.abs(coefficient) > 1e9)) return undefined
-  const exact = values.every(
-    (value, i) => value === columns.reduce((sum, column, j) => sum + coefficients[j]! * column.values[i]!, 0),
-  )
-  if (!exact) return undefined
+  const coefficients = eliminate(values, columns, n) ?? eliminate(values, columns, values.length)
+  if (!coefficients) return undefined
+  for (let j = 0; j < n; j++) {
+    coefficients[j] = Math.round(coefficients[j]!)
+    if (coefficients[j] === 0 || Math.abs(coefficients[j]!) > 1e9) return undefined
+  }
+  for (let i = 0; i < values.length; i++) {
+    let sum = 0
+    for (let j = 0; j < n; j++) sum += coefficients[j]! * columns[j]!.values[i]!
+    if (sum !== values[i]) return undefined
+  }
   return new SizeExpression(columns.map(({ factors }, j) => ({ coefficient: coefficients[j]!, factors })))
 }
+
+/** Rows of a system of equations, which grow with need: a solver tries thousands of small ones. */
+let scratch = new Float64Array(64)
 
 /** Gauss-Jordan elimination over the first `count` probes; `undefined` where they do not tell the columns apart. */
 function eliminate(values: readonly number[], columns: readonly Monomial[], count: number): number[] | undefined {
   const n = columns.length
-  const rows = Array.from({ length: count }, (_, i) => [...columns.map(column => column.values[i]!), values[i]!])
+  const width = n + 1
+  if (scratch.length < count * width) scratch = new Float64Array(count * width)
+  const rows = scratch // [count, width]
+  for (let i = 0; i < count; i++) {
+    for (let j = 0; j < n; j++) rows[i * width + j] = columns[j]!.values[i]!
+    rows[i * width + n] = values[i]!
+  }
   for (let j = 0; j < n; j++) {
     let pivot = j
-    for (let i = j + 1; i < rows.length; i++) if (Math.abs(rows[i]![j]!) > Math.abs(rows[pivot]![j]!)) pivot = i
-    if (Math.abs(rows[pivot]![j]!) < 1e-9) return undefined
-    ;[rows[j], rows[pivot]] = [rows[pivot]!, rows[j]!]
-    for (let i = 0; i < rows.length; i++) {
+    for (let i = j + 1; i < count; i++) if (Math.abs(rows[i * width + j]!) > Math.abs(rows[pivot * width + j]!)) pivot = i
+    if (Math.abs(rows[pivot * width + j]!) < 1e-9) return undefined
+    if (pivot !== j) {
+      for (let k = 0; k < width; k++) {
+        const swapped = rows[j * width + k]!
+        rows[j * width + k] = rows[pivot * width + k]!
+        rows[pivot * width + k] = swapped
+      }
+    }
+    for (let i = 0; i < count; i++) {
       if (i === j) continue
-      const factor = rows[i]![j]! / rows[j]![j]!
-      if (factor !== 0) for (let k = j; k <= n; k++) rows[i]![k]! -= factor * rows[j]![k]!
+      const factor = rows[i * width + j]! / rows[j * width + j]!
+      if (factor !== 0) for (let k = j; k < width; k++) rows[i * width + k]! -= factor * rows[j * width + k]!
     }
   }
-  return columns.map((_, j) => rows[j]![n]! / rows[j]![j]!)
+  return columns.map((_, j) => rows[j * width + n]! / rows[j * width + j]!)
 }

@@ -263,6 +263,32 @@ function registerUnsupported(): void {
   }
 }
 
+/** What TF.js keeps of the backend in use. */
+interface BackendInUse {
+  readonly backendName: string | undefined
+  readonly backendInstance: unknown
+  readonly profiler: unknown
+}
+
+let ownBackend: BackendInUse | undefined
+
+/**
+ * Computes with the tracing backend until the function that is returned is called. `tf.setBackend` walks through all of TF.js's kernels
+ * each time, to set up what a backend needs, and a function is traced many times: it is called once.
+ */
+function useBackend(): () => void {
+  const engine = tf.engine() as unknown as BackendInUse
+  const inUse = ({ backendName, backendInstance, profiler }: BackendInUse) => ({ backendName, backendInstance, profiler })
+  const previous = inUse(engine)
+  if (ownBackend) Object.assign(engine, ownBackend)
+  else {
+    tf.setBackend(BACKEND)
+    ownBackend = inUse(engine)
+  }
+  // Where no backend was chosen yet, TF.js chooses when it is next used.
+  return () => Object.assign(engine, previous)
+}
+
 /** A named tensor that a traced function takes: an input of the program, or a weight of the model. */
 export interface Placeholder extends TensorMeta {
   readonly name: string
@@ -285,10 +311,9 @@ export function trace(
 ): TracedGraph {
   register()
   const engine = tf.engine()
-  const previous = engine.backendName as string | undefined
   const own = new Recorder(origins)
   recorder = own
-  tf.setBackend(BACKEND)
+  const restoreBackend = useBackend()
   engine.startScope()
   try {
     const weightTensors = new Map<string, tf.Tensor>()
@@ -313,8 +338,6 @@ export function trace(
   } finally {
     engine.endScope()
     recorder = undefined
-    // Where no backend was chosen yet, TF.js chooses when it is next used.
-    if (previous) tf.setBackend(previous)
-    else Object.assign(engine, { backendName: previous, backendInstance: null })
+    restoreBackend()
   }
 }

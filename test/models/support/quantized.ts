@@ -5,10 +5,7 @@ import { openCheckpoint } from '../../../src/model/weights/checkpoint.js'
 import { hashModel, weightFile } from '../../../src/model/weights/weight-file.js'
 import type { BlockQuantizedTensor, ExternalTensor } from '../../../src/program/lower.js'
 import type { InputSpec, WeightFile } from '../../../src/program/program.js'
-import { ownCache } from '../../support/cache.js'
 import { random } from '../../support/numbers.js'
-
-ownCache()
 
 /** The form of each quantised weight of the fixture; `rounded`: the part of its rows from which on values are not kept. */
 export const FORMS: Record<string, { bits: 4 | 8; offsets: boolean; rounded?: number }> = {

@@ -13,7 +13,6 @@ import { readPrompt, writePrompt } from '../../../src/store/prompt-file.js'
 import { learnedNumbers } from '../../../src/train/check-method.js'
 import { type ConfigInput, parseConfig } from '../../../src/train/config.js'
 import { prepareJob } from '../../../src/train/job.js'
-import { ownCache } from '../../support/cache.js'
 import { dot, random, relativeError } from '../../support/numbers.js'
 import { problemOf } from '../../support/problem.js'
 import { testDevice } from '../../support/test-device.js'
@@ -41,8 +40,6 @@ const scored = ({ ids, labels }: Row) => {
 
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
-ownCache()
-
 /** Copying: the answer is the text's own letter, which only the text can tell. */
 const letters = ['k', 'q', 'Z']
 const copies = join(folder, 'copies.tsv')

@@ -6,10 +6,8 @@ import { Objective } from '../../../src/search/score/objective.js'
 import { SearchPrograms } from '../../../src/search/score/programs.js'
 import { Reasoning } from '../../../src/search/score/reasoning.js'
 import type { SearchRow } from '../../../src/search/space/token-space.js'
-import { ownCache } from '../../support/cache.js'
 import { temporaryFolder } from '../../train/toy.js'
 
-ownCache()
 export let folder: string
 export let remove: () => void
 beforeEach(() => ({ folder, remove } = temporaryFolder()))

@@ -8,14 +8,12 @@ import { type ConfigInput, parseConfig } from '../../../src/train/config.js'
 import { prepareJob } from '../../../src/train/job.js'
 import { expectations } from '../../prompts/support/expectations.js'
 import { eagerDisagreement, executionsOf } from '../../prompts/support/watch.js'
-import { ownCache } from '../../support/cache.js'
 import { dot, random, relativeError } from '../../support/numbers.js'
 import { temporaryFolder, toyModel } from '../toy.js'
 import { pairsFile } from './data.js'
 
 /** Every loss over preferences with one method, and every method with one of them: what a step computes. */
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
 

@@ -5,12 +5,10 @@ import { evaluate } from '../../../src/api/evaluation/evaluate.js'
 import { resumeTune as resume, tune } from '../../../src/api/tune.js'
 import type { ConfigInput } from '../../../src/train/config.js'
 import type { GradpromptEvent } from '../../../src/train/events.js'
-import { ownCache } from '../../support/cache.js'
 import { problemOf } from '../../support/problem.js'
 import { temporaryFolder, toyModel } from '../toy.js'
 import { pairsFile, rowsFile, thumbRows } from './data.js'
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
 
