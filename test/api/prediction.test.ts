@@ -127,7 +127,7 @@ describe('columns', () => {
     const header = { data: written('names.csv', `Review,Kind\n${kinds.join('\n')}\n`) }
     expect(await problemOf(predictions(header))).toMatchObject({
       code: 'header-mismatch',
-      hint: expect.stringContaining('--columns text=Review,label=Kind, or'),
+      hint: expect.stringContaining('--columns text=Review, or'),
     })
     expect(await predictions({ ...header, columns: { text: 'Review' } })).toEqual(wanted)
     const unmeant = predict({ model, prompt: run, data: rows, columns: { txt: 'text' } })

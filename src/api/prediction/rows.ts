@@ -7,7 +7,7 @@ import { pathOf } from '../../data/texts/paths.js'
 import { requireColumns } from '../../data/texts/template.js'
 import { GradpromptError, nearest, refuseAborted, shellWord } from '../../errors.js'
 import type { PredictOptions, PredictSummary } from './predict.js'
-import { type Answered, openPredictor } from './predictor.js'
+import { type Answered, openPredictor, type Predictor } from './predictor.js'
 
 /** Rows as they come, answered a few at a time: neither all rows nor all answers are ever held. */
 
@@ -47,7 +47,7 @@ export async function* predictRows(options: PredictOptions): AsyncGenerator<Answ
     // What only some rows lack is told with the row.
     if (done === 0) requireColumns(inData, chunk.columns, `${name}: the template`, column => otherName(column, chunk.columns))
     requireTexts(texts.map(inDataName), chunk, name)
-    if (done === 0 && options.columns === undefined) refuseHeader(chunk.records, predictor.known, name)
+    if (done === 0 && options.columns === undefined) refuseHeader(chunk.records, predictor, name)
     const columns = chunk.columns.filter(column => !isReached(column, inData, chunk.columns))
     const answers = await predictor.predict({ records: withMeant(chunk.records, given, done) }, done, answered =>
       onProgress?.(done + answered, chunk.total ?? 0, 'rows'),
@@ -73,17 +73,19 @@ function otherName(column: string, there: readonly string[]): string {
  */
 function refuseHeader(
   [first, ...others]: readonly DataRecord[],
-  known: { readonly column: string; readonly values: ReadonlySet<string> } | undefined,
+  { known, needed }: Pick<Predictor, 'known' | 'needed'>,
   name: string,
 ): void {
   const label = known && first?.[known.column]
   if (known === undefined || label === undefined || known.values.has(label) || others.length === 0) return
   if (!others.every(record => known.values.has(record[known.column] ?? ''))) return
+  const columns = Object.keys(first!)
   const values = Object.values(first!)
+  const meant = columns.flatMap((column, i) => (needed.includes(column) ? [`${column}=${values[i]}`] : [])).join(',')
   throw new GradpromptError('header-mismatch', `${name}: the first line looks like a header, and its columns have other names`, {
     found: values.map(value => JSON.stringify(value)).join(', '),
-    expected: Object.keys(first!).join(', '),
-    hint: `say which is which, --columns ${shellWord(
+    expected: columns.join(', '),
+    hint: `say which is which, --columns ${shellWord(meant)}, or that it is a row: --columns ${shellWord(columns.join(','))}`,
       Object.keys(first!)
         .map((column, i) => `${column}=${values[i]}`)
         .join(','),
