@@ -59,6 +59,7 @@ export {
   type PredictSummary,
   predict,
 } from './api/prediction/predict.js'
+export { type Probed, type ProbeOptions, type ProbeResult, type ProbeVerdict, probe } from './api/probe.js'
 export { type ReportOptions, writeReport } from './api/report.js'
 export { type ResumeOptions, resume } from './api/resume.js'
 export { listRuns, type RunList, type RunRecord, readRun, type SearchRecord, type TuneRecord } from './api/runs/record.js'

@@ -41,6 +41,8 @@ export const streams = {
   writing: 0x3217e,
   /** Which pieces of a text are asked about. */
   study: 0x57d7,
+  /** What a prompt is probed with. */
+  probe: 0x9206e,
 } as const
 
 /**

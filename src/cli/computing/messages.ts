@@ -4,6 +4,7 @@ import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/ev
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
 import type { JudgedRuns, JudgeOptions } from '../../api/judge.js'
 import type { PredictSummary } from '../../api/prediction/predict.js'
+import type { Probed, ProbeOptions } from '../../api/probe.js'
 import type { SweepEvent } from '../../api/sweep/worker.js'
 import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
@@ -39,6 +40,11 @@ export interface Tasks {
   generate: { request: GenerateRequest; result: GenerateResult; news: GenerateNews }
   predict: { request: PredictRequest; result: PredictResult; news: PredictNews }
   judge: { request: JudgeRequest; result: JudgedRuns }
+  probe: {
+    request: OwnFamilies &
+      Omit<ProbeOptions, 'model' | 'signal' | 'onProgress' | 'onWarning'> & { readonly model?: string | undefined }
+    result: Probed
+  }
   serve: { request: ServeRequest; result: undefined; news: ServeNews }
   report: { request: { folder: string }; result: { path: string } }
 }

@@ -74,6 +74,16 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     })
   },
 
+  async probe({ families: _, ...options }, { signal, onEvent, onProgress }) {
+    const { probe } = await import('../../api/probe.js')
+    return probe({
+      ...options,
+      signal,
+      onProgress: (done, total, what) => onProgress({ what, done, total }),
+      onWarning: warning => onEvent({ event: 'warning', ...warning }),
+    })
+  },
+
   async serve(request, context) {
     const { serve } = await import('./generation.js')
     await serve(request, context)
