@@ -130,6 +130,9 @@ describe('columns', () => {
       hint: expect.stringContaining('--columns text=Review, or'),
     })
     expect(await predictions({ ...header, columns: { text: 'Review' } })).toEqual(wanted)
+    // Under its own names a first row may have any label.
+    const odd = ['text,label', ...kinds].join('\n').replace(/0$/m, 'odd')
+    expect(await predictions({ data: written('odd.csv', odd) })).toEqual(wanted)
     const unmeant = predict({ model, prompt: run, data: rows, columns: { txt: 'text' } })
     expect(await problemOf(unmeant.next())).toMatchObject({ code: 'invalid-option', hint: 'did you mean text?' })
   })

@@ -1,6 +1,6 @@
 import { columnsGiven, nameInData, refuseUnmeant, withMeant } from '../../data/columns-given.js'
 import { inMemory } from '../../data/memory-rows.js'
-import type { DataRecord } from '../../data/readers/records.js'
+import { type DataRecord, originOf } from '../../data/readers/records.js'
 import { streamRecords } from '../../data/record-stream.js'
 import { requireTexts } from '../../data/task-columns.js'
 import { pathOf } from '../../data/texts/paths.js'
@@ -78,6 +78,8 @@ function refuseHeader(
 ): void {
   const label = known && first?.[known.column]
   if (known === undefined || label === undefined || known.values.has(label) || others.length === 0) return
+  // Where a header was read the first row stands in a later line, and may have any label.
+  if (!/\.[ct]sv(\.gz)?$/i.test(name) || !originOf(first!, 0).endsWith(':1')) return
   if (!others.every(record => known.values.has(record[known.column] ?? ''))) return
   const columns = Object.keys(first!)
   const values = Object.values(first!)
@@ -86,10 +88,6 @@ function refuseHeader(
     found: values.map(value => JSON.stringify(value)).join(', '),
     expected: columns.join(', '),
     hint: `say which is which, --columns ${shellWord(meant)}, or that it is a row: --columns ${shellWord(columns.join(','))}`,
-      Object.keys(first!)
-        .map((column, i) => `${column}=${values[i]}`)
-        .join(','),
-    )}, or that it is a row: --columns ${Object.keys(first!).join(',')}`,
   })
 }
 
