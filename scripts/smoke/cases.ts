@@ -113,7 +113,7 @@ const evaluateValues = (teacher: string): Readonly<Record<string, readonly (read
   config: [],
   model: [[bundledModel]],
   data: [[testFile]],
-  prompt: [[join(teacher, 'prompt.safetensors'), '--columns', 'text,label']],
+  prompt: [[join(teacher, 'prompt.safetensors'), '--columns', 'text,label', '--model', bundledModel]],
   template: [['{text} =>']],
   answer: [[' {label}']],
   'answer-end': [['none'], ['auto'], ['###']],
