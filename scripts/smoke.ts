@@ -58,7 +58,7 @@ async function main(): Promise<number> {
 async function run(one: SmokeCase, out: string, model: LanguageModel): Promise<void> {
   if (one.kind === 'unknown')
     throw new Error('its schema does not tell a value to try it with: give one in scripts/smoke/cases.ts')
-  if (one.kind === 'evaluate') return command(['evaluate', ...one.flags, ...missing(one.flags)])
+  if (one.kind === 'evaluate') return command(['evaluate', ...missing(one.flags), ...one.flags])
   const controller = new AbortController()
   const onEvent = ({ event }: { readonly event: string }) => {
     if (event === 'step') controller.abort()
@@ -78,7 +78,11 @@ async function run(one: SmokeCase, out: string, model: LanguageModel): Promise<v
 }
 
 function missing(flags: readonly string[]): string[] {
-  return [...(flags.includes('--data') ? [] : ['--data', testFile]), ...(flags.includes('--limit') ? [] : ['--limit', '2'])]
+  return [
+    ...(flags.includes('--prompt') ? [] : [teacher]),
+    ...(flags.includes('--data') ? [] : ['--data', testFile]),
+    ...(flags.includes('--limit') ? [] : ['--limit', '2']),
+  ]
 }
 
 /** The built command line, as its users run it. */

@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { ModelConfig, ModelFamily } from '../../models/blocks/family.js'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, shellWord } from '../errors.js'
+import { exists } from '../files.js'
 import { openSafetensors } from '../formats/safetensors.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import { promptMethods } from '../prompts/methods/index.js'
@@ -73,10 +74,17 @@ export async function readPeftAdapter(
   const parsed = configSchema.safeParse(raw)
   if (!parsed.success) {
     const type = (raw as { peft_type?: unknown } | null)?.peft_type
+    if (typeof type === 'string' && parsed.error.issues[0]!.path[0] === 'peft_type')
+      throw wrong(
+        `peft_type ${JSON.stringify(type)}`,
+        'where it changes the weights of the model, as LoRA does, merge it in Python (merge_and_unload, then save_pretrained) and give that folder as the model',
+      )
     throw wrong(type === undefined ? 'no peft_type' : `peft_type ${JSON.stringify(type)}: ${parsed.error.issues[0]!.message}`)
   }
   const config = parsed.data
-  const file = await openSafetensors(join(folder, 'adapter_model.safetensors'))
+  const [weights, pickle] = [join(folder, 'adapter_model.safetensors'), join(folder, 'adapter_model.bin')]
+  if (!(await exists(weights)) && (await exists(pickle))) throw isPickle(folder, pickle, weights)
+  const file = await openSafetensors(weights)
   const used = new Set<string>()
   const whole = async (prompt: ActivePrompt) => {
     await refuseChangedModel(folder, file, used, base.path)
@@ -141,3 +149,10 @@ export async function readPeftAdapter(
 function active(type: string, options: object, parameters: Record<string, Float32Array>): ActivePrompt {
   return { method: promptMethods.get(type), config: { type, ...options }, parameters: new Map(Object.entries(parameters)) }
 }
+
+const isPickle = (folder: string, pickle: string, weights: string) =>
+  new GradpromptError('unsupported-format', `the adapter in ${folder} holds its weights as a pickle, which is never opened`, {
+    found: 'adapter_model.bin',
+    expected: 'adapter_model.safetensors',
+    hint: `convert it where you trust it: python -c ${shellWord(`import torch; from safetensors.torch import save_file; save_file(torch.load(${JSON.stringify(pickle)}, weights_only=True), ${JSON.stringify(weights)})`)}`,
+  })

@@ -123,6 +123,16 @@ describe('columns', () => {
     expect(await predictions({ data: written('more.csv', `id,text\n${texts.map(text => `7,"${text}"`).join('\n')}\n`) })).toEqual(
       wanted,
     )
+    const kinds = rows.map((row, i) => `"${row.text}",${i % 2}`)
+    const header = { data: written('names.csv', `Review,Kind\n${kinds.join('\n')}\n`) }
+    expect(await problemOf(predictions(header))).toMatchObject({
+      code: 'header-mismatch',
+      hint: expect.stringContaining('--columns text=Review, or'),
+    })
+    expect(await predictions({ ...header, columns: { text: 'Review' } })).toEqual(wanted)
+    // Under its own names a first row may have any label.
+    const odd = ['text,label', ...kinds].join('\n').replace(/0$/m, 'odd')
+    expect(await predictions({ data: written('odd.csv', odd) })).toEqual(wanted)
     const unmeant = predict({ model, prompt: run, data: rows, columns: { txt: 'text' } })
     expect(await problemOf(unmeant.next())).toMatchObject({ code: 'invalid-option', hint: 'did you mean text?' })
   })

@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
@@ -107,6 +107,24 @@ test('an adapter of another width, of another kind, or none', async () => {
   expect(await problemOf(readPeftAdapter(fixtures, { family, config }))).toMatchObject({ code: 'not-a-prompt' })
   const task = await problemOf(readPeftAdapter(join(fixtures, 'mpt'), { family, config }, 3))
   expect(task).toMatchObject({ code: 'not-a-prompt', found: 'task 3 of 3' })
+  const folder = mkdtempSync(join(tmpdir(), 'gradprompt-'))
+  try {
+    copyFileSync(join(fixtures, 'prompt-tuning', 'adapter_config.json'), join(folder, 'adapter_config.json'))
+    writeFileSync(join(folder, 'adapter_model.bin'), 'a pickle')
+    expect(await problemOf(readPeftAdapter(folder, { family, config }))).toMatchObject({
+      code: 'unsupported-format',
+      found: 'adapter_model.bin',
+      hint: expect.stringMatching(/python -c '.*weights_only=True.*adapter_model.safetensors/),
+    })
+    writeFileSync(join(folder, 'adapter_config.json'), '{"peft_type":"LORA","r":8}')
+    expect(await problemOf(readPeftAdapter(folder, { family, config }))).toMatchObject({
+      code: 'not-a-prompt',
+      found: 'peft_type "LORA"',
+      hint: expect.stringContaining('merge_and_unload'),
+    })
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 })
 
 test('the model’s own embeddings and head may stand beside the prompt; others are refused by name, and not dropped', async () => {

@@ -29,6 +29,8 @@ export interface Predictor extends AsyncDisposable {
   readonly weights: WeightWidth
   /** The classes; undefined where answers are free text. */
   readonly labels: readonly string[] | undefined
+  /** Where rows that have a label have it, and what it may be. */
+  readonly known: { readonly column: string; readonly values: ReadonlySet<string> } | undefined
   /** The columns that the template names, and those of them that stand in a text as they are. */
   readonly needed: readonly string[]
   readonly texts: readonly string[]
@@ -95,7 +97,8 @@ export async function openPredictor(options: PredictOptions): Promise<Predictor>
       ? await openGenerating(options, subject, template)
       : await openScoring(options, subject, { template, answer, labels })
   options.onOpened?.(opened.model)
-  return { ...common, labels: labels?.candidates, ...opened }
+  const known = labels && { column: labels.column, values: new Set(labels.words.keys()) }
+  return { ...common, labels: labels?.candidates, known, ...opened }
 }
 
 type Opened = Pick<Predictor, 'model' | 'weights' | 'predict' | typeof Symbol.asyncDispose>

@@ -1,13 +1,13 @@
 import { columnsGiven, nameInData, refuseUnmeant, withMeant } from '../../data/columns-given.js'
 import { inMemory } from '../../data/memory-rows.js'
-import type { DataRecord } from '../../data/readers/records.js'
+import { type DataRecord, originOf } from '../../data/readers/records.js'
 import { streamRecords } from '../../data/record-stream.js'
 import { requireTexts } from '../../data/task-columns.js'
 import { pathOf } from '../../data/texts/paths.js'
 import { requireColumns } from '../../data/texts/template.js'
-import { nearest, refuseAborted, shellWord } from '../../errors.js'
+import { GradpromptError, nearest, refuseAborted, shellWord } from '../../errors.js'
 import type { PredictOptions, PredictSummary } from './predict.js'
-import { type Answered, openPredictor } from './predictor.js'
+import { type Answered, openPredictor, type Predictor } from './predictor.js'
 
 /** Rows as they come, answered a few at a time: neither all rows nor all answers are ever held. */
 
@@ -33,7 +33,8 @@ export async function* predictRows(options: PredictOptions): AsyncGenerator<Answ
   const inData = needed.map(inDataName)
   const chunks = streamRecords(data, {
     columns: given.names,
-    usualColumns,
+    // Who says what the data call a column has data with names.
+    usualColumns: options.columns === undefined ? usualColumns : [],
     needed: inData,
     task,
     size: predictor.size,
@@ -46,6 +47,7 @@ export async function* predictRows(options: PredictOptions): AsyncGenerator<Answ
     // What only some rows lack is told with the row.
     if (done === 0) requireColumns(inData, chunk.columns, `${name}: the template`, column => otherName(column, chunk.columns))
     requireTexts(texts.map(inDataName), chunk, name)
+    if (done === 0 && options.columns === undefined) refuseHeader(chunk.records, predictor, name)
     const columns = chunk.columns.filter(column => !isReached(column, inData, chunk.columns))
     const answers = await predictor.predict({ records: withMeant(chunk.records, given, done) }, done, answered =>
       onProgress?.(done + answered, chunk.total ?? 0, 'rows'),
@@ -63,6 +65,30 @@ export async function* predictRows(options: PredictOptions): AsyncGenerator<Answ
 function otherName(column: string, there: readonly string[]): string {
   const meant = `${column}=${nearest(column, there) ?? 'COLUMN'}`
   return `where the data have it under another name: columns: { template's: data's } (--columns ${shellWord(meant)})`
+}
+
+/**
+ * Columns of the run's own are for files without a header: a first row that is one has the name of a column for its label.
+ * @throws GradpromptError `header-mismatch` where the first row alone has a label that is none
+ */
+function refuseHeader(
+  [first, ...others]: readonly DataRecord[],
+  { known, needed }: Pick<Predictor, 'known' | 'needed'>,
+  name: string,
+): void {
+  const label = known && first?.[known.column]
+  if (known === undefined || label === undefined || known.values.has(label) || others.length === 0) return
+  // Where a header was read the first row stands in a later line, and may have any label.
+  if (!/\.[ct]sv(\.gz)?$/i.test(name) || !originOf(first!, 0).endsWith(':1')) return
+  if (!others.every(record => known.values.has(record[known.column] ?? ''))) return
+  const columns = Object.keys(first!)
+  const values = Object.values(first!)
+  const meant = columns.flatMap((column, i) => (needed.includes(column) ? [`${column}=${values[i]}`] : [])).join(',')
+  throw new GradpromptError('header-mismatch', `${name}: the first line looks like a header, and its columns have other names`, {
+    found: values.map(value => JSON.stringify(value)).join(', '),
+    expected: columns.join(', '),
+    hint: `say which is which, --columns ${shellWord(meant)}, or that it is a row: --columns ${shellWord(columns.join(','))}`,
+  })
 }
 
 /** Whether a column is a path that a template names, and none of the data's own. */

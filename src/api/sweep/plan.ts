@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import type { OptionSchema } from '../../config/options.js'
 import { type ConfigSource, invalidConfig, sourceName } from '../../config/problems.js'
 import { parseYaml } from '../../config/yaml.js'
-import { GradpromptError, shellWord, writeError } from '../../errors.js'
+import { GradpromptError, writeError } from '../../errors.js'
 import { isFile } from '../../files.js'
+import { ownCommand } from '../../own-command.js'
 import { randomGenerator, streams } from '../../random.js'
 import { replaceText } from '../../store/atomic.js'
 import { parseSweepOptions, type SweepOptions, sweepJsonSchema } from '../../sweep/config.js'
@@ -244,7 +245,7 @@ export async function sweepFolder(plan: Plan, out: string | undefined, parent = 
     throw new GradpromptError('other-sweep', `${folder} holds another sweep`, {
       found: join(folder, planName),
       expected: 'the same config, but for sweep.trials and sweep.maxFailures',
-      hint: `gradprompt sweep ${shellWord(folder)} goes on with that one; another --out begins this one`,
+      hint: `${ownCommand`sweep ${folder}`} goes on with that one; another --out begins this one`,
     })
   }
   const names = (await readdir(folder).catch(() => [])).filter(name => !name.endsWith('.tmp'))

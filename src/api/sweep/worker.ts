@@ -1,9 +1,10 @@
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { families } from '../../../models/index.js'
-import { GradpromptError, refuseAborted, shellWord } from '../../errors.js'
+import { GradpromptError, refuseAborted } from '../../errors.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { type UsedModel, useModel } from '../../model/with-model.js'
+import { ownCommand } from '../../own-command.js'
 import type { SweepRecord, Trial } from '../../sweep/journal/records.js'
 import { joinWorkers, type Worker } from '../../sweep/journal/workers.js'
 import { samplers } from '../../sweep/samplers/index.js'
@@ -118,7 +119,7 @@ export const doneOf = ({ trials }: Pick<SweepFolder, 'trials'>): number =>
 function refuseSweep({ folder, plan, trials }: SweepFolder, signal: AbortSignal | undefined): void {
   if (signal?.aborted)
     throw new GradpromptError('aborted', `stopped after ${doneOf({ trials })} trials`, {
-      hint: `gradprompt sweep ${shellWord(folder)}`,
+      hint: ownCommand`sweep ${folder}`,
       exitCode: 1,
     })
   const { maxFailures } = plan.options

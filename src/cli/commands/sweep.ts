@@ -5,8 +5,9 @@ import { kindOf, type Plan, planOf, sweepConfigSchema, sweepFolder } from '../..
 import { type SweepSummary, summarizeSweep, sweepCsv } from '../../api/sweep/summary.js'
 import { addTrial } from '../../api/sweep/sweep.js'
 import { configOrigin, loadConfigFile, mergeFlags } from '../../config/load.js'
-import { GradpromptError, shellWord } from '../../errors.js'
+import { GradpromptError } from '../../errors.js'
 import { isFile } from '../../files.js'
+import { ownCommand } from '../../own-command.js'
 import { replaceText } from '../../store/atomic.js'
 import { compute } from '../computing/computation.js'
 import { describePlan, describeSweep, sweepReport } from '../show/sweeping.js'
@@ -107,7 +108,7 @@ function refuseWithConfig({ argument, options }: Invocation): void {
   throw new GradpromptError('invalid-option', '--show needs the folder of a sweep', {
     found: `the file ${argument}`,
     expected: `such as gradprompt sweep sweeps/sst2 --show`,
-    hint: `gradprompt sweep ${shellWord(argument!)} begins it`,
+    hint: `${ownCommand`sweep ${argument!}`} begins it`,
   })
 }
 

@@ -1,7 +1,7 @@
 import type { Plan } from '../../api/sweep/plan.js'
 import type { SweepSummary, SweepTrial } from '../../api/sweep/summary.js'
 import type { SweepEvent } from '../../api/sweep/worker.js'
-import { shellWord } from '../../errors.js'
+import { ownCommand } from '../../own-command.js'
 import { metricNames } from '../../report/parts/presentation.js'
 import { samplers } from '../../sweep/samplers/index.js'
 import { valuesText, valueText } from '../../sweep/space/space.js'
@@ -19,7 +19,7 @@ export interface SweepReport extends ComputationOptions {
 
 /** What `sweep` shows while trials come and go; with `--json` every event is a line. */
 export function sweepReport(output: Output, folder: string): SweepReport {
-  const command = `gradprompt sweep ${shellWord(folder)}`
+  const command = ownCommand`sweep ${folder}`
   let began = false
   const said = new Set<string>()
   return {
@@ -121,7 +121,7 @@ function bestLines({ judgedBy, objectives, trials }: SweepSummary, best: SweepTr
     `best: trial ${best.number}${figure ? `, ${metricNames[objective.metric] ?? objective.metric} ${formatMetric(objective.metric, figure)}` : ''}: ${valuesText(best.values)}`,
     ...(said === '' ? [] : [`  ${said}`]),
     ...(finished > 1 ? [`  the best of ${finished} on the rows that chose it looks better than it is: score it on others`] : []),
-    `  gradprompt evaluate ${shellWord(best.folders[0]!)} --data FILE`,
+    `  ${ownCommand`evaluate ${best.folders[0]!} --data FILE`}`,
   ].join('\n')
 }
 

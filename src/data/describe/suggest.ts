@@ -145,8 +145,9 @@ export async function completeTexts<Input extends Texts>(input: Input, train?: N
   throw new GradpromptError('missing-template', 'there is no template: the text before the answer', {
     found: `${data.train} with the columns ${file.columns.map(column => JSON.stringify(column)).join(', ')}`,
     expected: 'template: a text with {column} placeholders, and answer',
-    hint:
-      suggestion === undefined
+    hint: looksHeadless(file)
+      ? `the first line looks like a row: where the file has no header, name its columns in order, for example data.columns: [text, label]`
+      : suggestion === undefined
         ? `${anExample(file.columns)}; ${ownCommand`inspect ${data.train}`} shows what the columns hold`
         : `it looks like ${suggestion.kind}: ${textsOf(suggestion)}`,
   })
@@ -154,6 +155,12 @@ export async function completeTexts<Input extends Texts>(input: Input, train?: N
 
 const textsOf = ({ template, answer }: Pick<Suggestion, 'template' | 'answer'>) =>
   `template: ${JSON.stringify(template)}, answer: ${JSON.stringify(answer)}`
+
+/** Names of columns are words: a number, or a sentence, is what a row holds. */
+const looksHeadless = ({ format, columns }: Pick<DataFile, 'format' | 'columns'>) =>
+  ['tsv', 'csv'].includes(format) && columns.some(name => /^\s*-?\d+([.,]\d+)?\s*$/.test(name) || name.length > longestName)
+
+const longestName = 60
 
 /** Of columns that say nothing: the last one often holds what is answered. */
 function anExample(columns: readonly string[]): string {

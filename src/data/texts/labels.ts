@@ -149,6 +149,10 @@ export function labelWord(labels: LabelSet, record: DataRecord, index: number): 
   throw new GradpromptError('unknown-label', `${originOf(record, index)} has a label outside the set`, {
     found: `${labels.column}: ${shorten(value)}`,
     expected: `one of ${[...labels.words.keys()].map(shorten).join(', ')}`,
-    hint: 'add it to data.labels, or mend the row',
+    // Only the first line of a file is mistaken for a row.
+    hint: `add it to data.labels, or mend the row${index === 0 ? `; where that line is a header, ${headerHint(labels.column)}` : ''}`,
   })
 }
+
+const headerHint = (column: string) =>
+  `leave data.columns out, or say which of its columns are meant (evaluate --columns ${column}=NAME, with the others)`
