@@ -171,9 +171,9 @@ export class LanguageModel {
   }
 
   /**
-   * Mean cross entropy of the label tokens of all rows, and its gradient with respect to a soft prompt before every row.
+   * Mean cross entropy of the label tokens of all rows, and its gradient with respect to a soft prompt before every row. With `recompute`
+   * the backward pass computes the layers again in place of keeping what they have made.
    *
-   * @param step.recompute computes the layers again in the backward pass in place of keeping what they have made
    * @returns loss, and the gradient [m * hiddenSize]
    */
   async lossAndGradient({
