@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { GenerationEngine } from '../../src/generate/engine.js'
 import type { WeightWidth } from '../../src/generate/programs.js'
 import { LanguageModel } from '../../src/model/language-model.js'
+import { modelFile } from './peer.js'
 
 export interface GenerateOursOptions {
   /** JSON file: a list of lists of token ids. */
@@ -24,7 +25,7 @@ export interface GenerateOursOptions {
 
 const options = JSON.parse(process.argv[2]!) as GenerateOursOptions
 const prompts = JSON.parse(readFileSync(options.prompts, 'utf8')) as number[][]
-const model = await LanguageModel.load('models/smollm2-135m-instruct', options.threads ? { threads: options.threads } : {})
+const model = await LanguageModel.load(modelFile(), options.threads ? { threads: options.threads } : {})
 const engine = await GenerationEngine.open(model, {
   weights: options.weights,
   batchSize: options.batchSize ?? Math.min(64, prompts.length),

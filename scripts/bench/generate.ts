@@ -5,13 +5,13 @@ import { GradpromptError } from '../../src/errors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { packageRoot } from '../../src/package-root.js'
 import type { GenerateOursOptions } from './generate-ours.js'
-import { float32Folder, PEERS, python } from './peer.js'
+import { chooseModel, float32Folder, modelFile, PEERS, python } from './peer.js'
 import { measure, median, round } from './processes.js'
 import { sst2 } from './protocol.js'
 
-export const usage = `npm run bench -- generate [--rounds 3] [--rows 1,16,64] [--only decode,prefill,shared,gsm8k,equal,changed,distance,memory] [--questions GSM8K.jsonl] [--no-prompt-lookup]
+export const usage = `npm run bench -- generate [--model FILE.gguf] [--rounds 3] [--rows 1,16,64] [--only decode,prefill,shared,gsm8k,equal,changed,distance,memory] [--questions GSM8K.jsonl] [--no-prompt-lookup]
 
-Greedy generation with the bundled model: 60-token prompts, 128 new tokens, each side in turn in every round.
+Greedy generation with the bundled model, or the one that is named (with ChatML, as SmolLM2 and Qwen have it): 60-token prompts, 128 new tokens, each side in turn in every round.
 Beside transformers in fp32 (GRADPROMPT_BENCH_PYTHON names a Python with torch, transformers, peft, gguf, accelerate and safetensors) and
 llama.cpp on the same GGUF file (GRADPROMPT_BENCH_LLAMA names a folder with \`npm install node-llama-cpp\`); a peer that is not named is left out.
 \`--no-prompt-lookup\` leaves our guesses at following tokens out; the peers make none.
@@ -33,12 +33,17 @@ interface Result {
 type Side = 'stored' | 'fp32' | 'transformers' | 'llama.cpp'
 
 export async function run(args: readonly string[]): Promise<object> {
+  chooseModel(args)
   process.chdir(packageRoot())
   const option = (name: string, fallback: string) => (args.includes(name) ? args[args.indexOf(name) + 1]! : fallback)
   const only = option('--only', '').split(',').filter(Boolean)
   const bench = new Bench(Number(option('--rounds', '3')), !args.includes('--no-prompt-lookup'))
   const questions = option('--questions', '')
-  const results: Record<string, unknown> = { machine: `${cpus()[0]?.model}, ${cpus().length} cores`, rounds: bench.rounds }
+  const results: Record<string, unknown> = {
+    machine: `${cpus()[0]?.model}, ${cpus().length} cores`,
+    model: modelFile(),
+    rounds: bench.rounds,
+  }
   const part = async (name: string, measured: () => Promise<object>) => {
     if (only.length > 0 && !only.includes(name)) return
     console.error(`bench generate: ${name}`)
@@ -82,7 +87,7 @@ class Bench {
   }
 
   async open(): Promise<void> {
-    const model = await LanguageModel.load('models/smollm2-135m-instruct')
+    const model = await LanguageModel.load(modelFile())
     await model.dispose()
     const { tokenizer } = model
     this.encode = text => tokenizer.encode(text)
@@ -275,7 +280,7 @@ class Bench {
         hint: 'mkdir llama && cd llama && npm init -y && npm install node-llama-cpp; then GRADPROMPT_BENCH_LLAMA=$PWD',
       })
     }
-    const options = JSON.stringify({ prompts, newTokens, repeat, ...more })
+    const options = JSON.stringify({ model: modelFile(), prompts, newTokens, repeat, ...more })
     const { lines } = await measure(process.execPath, [`${PEERS}/llama_cpp_generate.mjs`, options], { quiet: true })
     return lines.at(-1) as unknown as Result
   }

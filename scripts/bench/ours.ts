@@ -5,6 +5,7 @@ import { LanguageModel } from '../../src/model/language-model.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
 import { createOptimizer } from '../../src/train/optimizers.js'
 import { scheduleFactor } from '../../src/train/schedule.js'
+import { modelFile } from './peer.js'
 import { median } from './processes.js'
 import { Sst2Rows, sst2, startingPrompt, VIRTUAL_TOKENS } from './protocol.js'
 
@@ -24,7 +25,7 @@ export interface OursOptions {
 
 const options = JSON.parse(process.argv[2]!) as OursOptions
 const say = (event: object) => console.log(JSON.stringify(event))
-const model = await LanguageModel.load('models/smollm2-135m-instruct')
+const model = await LanguageModel.load(modelFile())
 const method = promptMethods.get('prompt-tuning')!
 const config = { type: 'prompt-tuning', numVirtualTokens: VIRTUAL_TOKENS, position: 'before-bos' }
 const prompt = await startingPrompt(model, options.initFrom)

@@ -1,11 +1,30 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { basename, join, resolve } from 'node:path'
 import { GradpromptError } from '../../src/errors.js'
-import { cacheFolder } from '../../src/program/cache.js'
+import { cacheFolder, hashOf } from '../../src/program/cache.js'
 
-const GGUF = 'models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf'
 export const PEERS = 'scripts/bench/peers'
+
+/** The processes of both sides read it where `--model` has chosen another model. */
+const VARIABLE = 'GRADPROMPT_BENCH_MODEL'
+
+/** Takes `--model FILE.gguf`, for all processes of a benchmark; to be called before the working directory changes. */
+export function chooseModel(args: readonly string[]): void {
+  const index = args.indexOf('--model')
+  if (index < 0) return
+  const path = resolve(args[index + 1] ?? '')
+  if (!path.endsWith('.gguf') || !existsSync(path))
+    throw new GradpromptError('file-not-found', '--model of a benchmark is a GGUF file, which all sides can read', {
+      found: args[index + 1] ?? 'nothing',
+      expected: 'the path of a .gguf file',
+    })
+  process.env[VARIABLE] = path
+}
+
+/** The GGUF file that both sides run. */
+export const modelFile = (): string =>
+  process.env[VARIABLE] ?? resolve('models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf')
 
 /** The Python of the other side. @throws GradpromptError `peer-missing` */
 export function python(): string {
@@ -21,13 +40,15 @@ export function python(): string {
   })
 }
 
-/** The bundled model as the peers load it: fp32 weights in a Hugging Face folder, made once. */
+/** The model as the peers load it: fp32 weights in a Hugging Face folder, made once. */
 export function float32Folder(): string {
-  const folder = join(cacheFolder(), 'bench', 'smollm2-135m-instruct-fp32')
+  const file = modelFile()
+  const { size, mtimeMs } = statSync(file)
+  const folder = join(cacheFolder(), 'bench', `${basename(file, '.gguf')}-fp32-${hashOf(file, size, mtimeMs).slice(0, 8)}`)
   if (!existsSync(join(folder, 'model.safetensors'))) {
     mkdirSync(join(cacheFolder(), 'bench'), { recursive: true })
-    console.error('bench: writing the bundled model as an fp32 folder for the peer')
-    const made = spawnSync(python(), [`${PEERS}/dequantize.py`, GGUF, folder], { stdio: ['ignore', 'ignore', 'inherit'] })
+    console.error('bench: writing the model as an fp32 folder for the peer')
+    const made = spawnSync(python(), [`${PEERS}/dequantize.py`, file, folder], { stdio: ['ignore', 'ignore', 'inherit'] })
     if (made.status !== 0)
       throw new GradpromptError('peer-failed', 'The fp32 folder for the peer could not be written', { exitCode: 1 })
   }

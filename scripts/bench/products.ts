@@ -6,10 +6,11 @@ import { LanguageModel } from '../../src/model/language-model.js'
 import { compile } from '../../src/program/compile.js'
 import type { Program } from '../../src/program/program.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
+import { modelFile } from './peer.js'
 import { median } from './processes.js'
 import { Sst2Rows, sst2, startingPrompt, VIRTUAL_TOKENS } from './protocol.js'
 
-const model = await LanguageModel.load('models/smollm2-135m-instruct')
+const model = await LanguageModel.load(modelFile())
 const {
   hiddenSize: d,
   intermediateSize: f,

@@ -6,16 +6,17 @@ import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors
 import { LanguageModel } from '../../src/model/language-model.js'
 import { packageRoot } from '../../src/package-root.js'
 import type { OursOptions } from './ours.js'
-import { float32Folder, PEERS, python } from './peer.js'
+import { chooseModel, float32Folder, modelFile, PEERS, python } from './peer.js'
 import { type Measured, measure, median, round } from './processes.js'
 import { sst2, startingPrompt, VIRTUAL_TOKENS } from './protocol.js'
 
-export const usage = `npm run bench -- tune [--rounds 3] [--steps 12] [--only train,bf16,fixed,evaluate,memory,ready,products,accuracy,scaling]
+export const usage = `npm run bench -- tune [--model FILE.gguf] [--rounds 3] [--steps 12] [--only train,bf16,fixed,evaluate,memory,ready,products,accuracy,scaling]
 
-Prompt tuning on SST-2 with the bundled model, beside PEFT on the same rows (scripts/bench/peers/peft_prompt_tuning.py says the protocol).
+Prompt tuning on SST-2 with the bundled model, or the one that is named, beside PEFT on the same rows (scripts/bench/peers/peft_prompt_tuning.py says the protocol).
 Needs Python with torch, transformers, peft, gguf, accelerate and safetensors: GRADPROMPT_BENCH_PYTHON names it (default: python3).`
 
 export async function run(args: readonly string[]): Promise<object> {
+  chooseModel(args)
   process.chdir(packageRoot())
   const option = (name: string, fallback: string) => (args.includes(name) ? args[args.indexOf(name) + 1]! : fallback)
   const only = option('--only', '').split(',').filter(Boolean)
@@ -24,6 +25,7 @@ export async function run(args: readonly string[]): Promise<object> {
   const results: Record<string, unknown> = {
     machine: `${cpus()[0]?.model}, ${cpus().length} cores`,
     rounds: bench.rounds,
+    model: modelFile(),
     steps: bench.steps,
   }
   const part = async (name: string, measured: () => Promise<object>) => {
@@ -96,6 +98,7 @@ class Bench {
     writeFileSync(
       config,
       JSON.stringify({
+        model: modelFile(),
         ...{ data, method, template: 'Review: {text}\nSentiment:', answer: ' {label}', train: { steps: this.steps } },
         // The peer learns none.
         answerEnd: 'none',
@@ -143,7 +146,7 @@ class Bench {
 
   /** Logits, prompt gradient and loss curve against torch in float32. */
   async accuracy(): Promise<object> {
-    const model = await LanguageModel.load('models/smollm2-135m-instruct')
+    const model = await LanguageModel.load(modelFile())
     const prompt = await startingPrompt(model)
     const start = join(this.folder, 'start.safetensors')
     await writeSafetensors(start, [{ name: 'prompt', shape: [VIRTUAL_TOKENS, model.config.hiddenSize], data: prompt }])

@@ -5,14 +5,15 @@ import type { DataNotice } from '../data/readers/reader.js'
 import type { DataRecord } from '../data/readers/records.js'
 import { RowBuilder } from '../data/rows/rows.js'
 import type { TaskConfig } from '../data/task-config.js'
-import { fillPrompt } from '../data/texts/prompt-place.js'
+import { fillPrompt, PROMPT_COLUMN } from '../data/texts/prompt-place.js'
+import { compileMessages } from '../data/texts/rendering.js'
 import { promptTokenizer } from '../data/texts/soft-tokens.js'
-import type { Template } from '../data/texts/template.js'
+import { compileTemplate, type Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import { writeFolder } from '../export/folder.js'
 import { exportTargets, refuseUnheld } from '../export/index.js'
 import { makeSelfTest, type SelfTestCase, writeSelfTest } from '../export/self-test.js'
-import type { ExportTarget, TargetOptions } from '../export/target.js'
+import type { ExportTarget, FoundContext, TargetOptions } from '../export/target.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { withModel } from '../model/with-model.js'
@@ -50,6 +51,7 @@ const names = {
 } satisfies OptionNames<ExportOptions>
 
 const selfTestRows = 3
+const mostTestRows = 50
 const selfTestTokens = 8
 
 /**
@@ -107,7 +109,22 @@ async function writeWords(target: ExportTarget, found: FoundRun, folder: string)
   const { template, answer, data } = found.config
   // Of several words of a class the first is the answer.
   const labels = data.labels && Object.values(data.labels).map(words => (typeof words === 'string' ? words : words[0]!))
-  await target.writeFound({ found, template: fillPrompt(template, found.prompt), answer, labels, folder })
+  const rows = await answeredRows(found.config)
+  await target.writeFound({ found, template: fillPrompt(template, found.prompt), answer, labels, rows, folder })
+}
+
+/** Rows for other tools' tests, with what the answer to each is; none where the data are gone. */
+async function answeredRows({ template, answer, data }: FoundRun['config']): Promise<FoundContext['rows']> {
+  const path = data.test ?? data.dev ?? data.train
+  const columns = compileMessages(template).columns.filter(column => column !== PROMPT_COLUMN)
+  const filled = compileTemplate(answer)
+  const needed = [...new Set([...columns, ...filled.columns])]
+  const file = await readRecords(path, { columns: data.columns, task: data.task, needed }).catch(() => undefined)
+  const word = (value: string) => [data.labels?.[value] ?? value].flat()[0]!
+  return (file?.records ?? []).slice(0, mostTestRows).map(record => ({
+    values: Object.fromEntries(columns.map(column => [column, String(record[column])])),
+    answer: filled.render(Object.fromEntries(filled.columns.map(column => [column, word(String(record[column]))]))),
+  }))
 }
 
 const notARun = (given: Exported) =>

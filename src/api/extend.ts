@@ -11,6 +11,8 @@ import type { PromptMethod } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { searchMethods } from '../search/methods/index.js'
 import type { SearchMethod } from '../search/moves/method.js'
+import { trackers } from '../track/index.js'
+import type { Tracker } from '../track/tracker.js'
 
 /** Entries of people's own: objects, or paths of modules. */
 export interface Extensions {
@@ -22,6 +24,7 @@ export interface Extensions {
   readonly scorers?: readonly (string | OwnScorer)[]
   readonly readers?: readonly (string | DataReader)[]
   readonly tasks?: readonly (string | OwnTask)[]
+  readonly trackers?: readonly (string | Tracker)[]
 }
 
 /**
@@ -39,4 +42,5 @@ export async function extend(given: Extensions): Promise<void> {
   for (const scorer of given.scorers ?? []) await scorers.load(scorer)
   for (const reader of given.readers ?? []) await dataReaders.load(reader)
   for (const task of given.tasks ?? []) await loadTask(task)
+  for (const tracker of given.trackers ?? []) await trackers.load(tracker)
 }

@@ -1,6 +1,7 @@
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import type { TaskRows } from '../data/task.js'
+import { requireReachable } from '../endpoint/client.js'
 import type { LanguageModel } from '../model/language-model.js'
 import {
   loadSearchEntries,
@@ -102,6 +103,11 @@ const searching: Learning<SearchConfig, SearchTask, SearchJob, SearchEvent, Sear
   readTask: async (config, rows) => withNotices(await readSearchTask(config, rows)),
   prepare: (config, task, model, checkpoint) => prepareSearch(config, task, model, checkpoint && progressOf(checkpoint)),
   dispose: disposeJob,
+  // What an endpoint needs is missed before the model is loaded.
+  async check(config) {
+    const { writer, judge } = needsOf(config)
+    for (const role of [writer, judge]) if (typeof role === 'object') requireReachable(role)
+  },
   settled,
   noticesOf: (config, { space }) => space.notices(config.answerEnd),
   secondsOf: ({ progress }) => progress?.seconds ?? 0,

@@ -1,3 +1,4 @@
+import { basename, resolve } from 'node:path'
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import { type Part, parts, type TaskRows } from '../data/task.js'
@@ -11,6 +12,7 @@ import { environmentWarnings, moduleWarnings, type RunDetails, refuseOtherData, 
 import { createRun, openRun, type Run, refuseOccupied } from '../store/run-folder.js'
 import { missingPaths, withValue } from '../store/run-paths.js'
 import { type Hearer, RunSession } from '../store/run-session.js'
+import { openTracking } from '../track/tracking.js'
 import { type GivenRows, takeParts } from './given.js'
 
 /**
@@ -21,6 +23,7 @@ import { type GivenRows, takeParts } from './given.js'
 interface LearningConfig extends ModelSettings {
   readonly model: string
   readonly out?: string | undefined
+  readonly track?: readonly string[] | undefined
 }
 
 interface LearningTask {
@@ -237,14 +240,31 @@ async function sit<
   { config, job, run, model, warnings, ...listening }: Sitting<Config, Job, Event, Activity>,
 ): Promise<Finished<Config, Outcome>> {
   const { folder } = run
+  // A warning is among the events of every learning.
+  const onEvent = listening.onEvent as ((event: Event | WarningEvent) => unknown) | undefined
+  const trackers = config.track ?? []
+  const step = trackers.length > 0 ? ((await run.latestCheckpoint())?.step ?? 0) : 0
+  const tracked = { folder, name: basename(resolve(folder)), config: { ...(config as object) }, step }
+  const tracking = openTracking(trackers, tracked, (name, message) =>
+    session.tell({ event: 'warning', code: 'tracker-failed', message: `${name} follows the run no more: ${message}` }),
+  )
   const session = new RunSession<Event | WarningEvent, Activity>(run, {
     ...listening,
-    // A warning is among the events of every learning.
-    onEvent: listening.onEvent as ((event: Event | WarningEvent) => unknown) | undefined,
+    onEvent(event) {
+      tracking.hear(event)
+      return onEvent?.(event)
+    },
     earlier: learning.secondsOf(job),
   })
   for (const warning of warnings) session.emit(warning)
-  const outcome = await learning.run(job, session as unknown as RunSession<Event, Activity>)
+  let outcome: Outcome
+  try {
+    outcome = await learning.run(job, session as unknown as RunSession<Event, Activity>)
+    await tracking.close('finished')
+  } catch (error) {
+    await tracking.close(error instanceof GradpromptError && error.code === 'aborted' ? 'stopped' : 'failed')
+    throw error
+  }
   try {
     const { writeReport } = await import('./report.js')
     await writeReport(folder, { model })

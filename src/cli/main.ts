@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { GradpromptError, writeError } from '../errors.js'
 import { callAs } from '../own-command.js'
 import { packageRoot } from '../package-root.js'
+import { commands } from './commands.js'
 import { parseArguments, programHelp } from './parse.js'
 import { commandCalled } from './terminal/called-as.js'
 import { describeError, errorEvent, Interrupted, typedError } from './terminal/failure.js'
@@ -43,7 +44,7 @@ async function main(argv: readonly string[]): Promise<number> {
     const parsed = parseArguments(argv, { version, help, write: text => process.stdout.write(text) })
     if (parsed === undefined) return 0
     const { run } = await parsed.command.load()
-    return await run(parsed.invocation)
+    return await run({ ...parsed.invocation, commands })
   } catch (given) {
     if (given instanceof Interrupted) return hasLeft ? 0 : given.exitCode
     const error = typedError(given)

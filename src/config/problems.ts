@@ -40,7 +40,10 @@ export function configProblem(
   const { source: place, option: name } = placeOf(source, path)
   const value = valueAt(input, path)
   const described = [path, path.slice(0, -1)].find(part => part.length > 0 && description(root, part, input) !== undefined)
-  const details: { found: string; expected: string; hint?: string } = { found: printValue(value), expected: expectation(issue) }
+  const details: { found: string; expected: string; hint?: string } = {
+    found: unsecret(path, value),
+    expected: expectation(issue),
+  }
   const hint = typeof value === 'string' ? didYouMean(value, choices(issue)) : undefined
   if (hint !== undefined) details.hint = hint
   else if (wantsQuotes(details.expected, value)) details.hint = `put it in quotes: "${printValue(value)}"`
@@ -48,6 +51,10 @@ export function configProblem(
   const what = path.length === 0 ? 'not a config' : value === undefined ? `${name} is missing` : `${name} is not valid`
   return invalidConfig(place, what, details)
 }
+
+/** A value as a message shows it: a key that stands where the name of one belongs, or in an address, is not repeated. */
+const unsecret = (path: readonly (string | number)[], value: unknown): string =>
+  path.at(-1) === 'key' ? 'a text that is not shown' : printValue(value).replaceAll(/\/\/[^/@\s"]+@/g, '//…@')
 
 function placeOf(source: ConfigSource, path: OptionPath): { source: string; option: string } {
   const found = typeof source === 'string' ? undefined : source.at(path)

@@ -1,5 +1,5 @@
 import { GradpromptError, unknownName } from '../errors.js'
-import { localData } from './hub-data.js'
+import { localFiles } from './hub-data.js'
 import { dataReaders, readerFor } from './readers/index.js'
 import { type NamedBytes, openInput } from './readers/input.js'
 import type { DataNotice, DataReader, Table } from './readers/reader.js'
@@ -38,13 +38,13 @@ export interface DataFile {
  * `needed` are the columns that templates name. One that is a path into a column of lists or objects (`input.body`,
  * `answers.text[0]`) becomes a column of its own. `task` gives the rows the columns of a benchmark (see `taskTable`); without it a file
  * that lacks a needed column and has it as a benchmark is read as that (see `guessTask`).
- * @param given a path, a split of a data set of the Hub (see `localData`), or bytes under a name whose ending says the format
+ * @param given a path, those of the parts of one file, a split of a data set of the Hub (see `localFiles`), or bytes under a name whose ending says the format
  * @param format a reader or its name, where the ending does not say it
  * @throws GradpromptError `file-not-found`, `unknown-format`, `data-too-large`, `invalid-encoding`, `empty-data`, `invalid-data`
  *   (with the line), `missing-column`, `header-mismatch`
  */
 export async function readRecords(
-  given: string | NamedBytes,
+  given: string | readonly string[] | NamedBytes,
   {
     columns,
     task,
@@ -57,20 +57,49 @@ export async function readRecords(
     format?: string | DataReader | undefined
   } = {},
 ): Promise<DataFile> {
-  const source = typeof given === 'string' ? await localData(given) : given
-  const name = typeof source === 'string' ? source : source.name
-  const reader = typeof format === 'object' ? format : format === undefined ? readerFor(name) : readerNamed(format)
-  const input = await openInput(source)
-  if (input.size === 0) throw emptyData(name)
-  // Of a path only the column at its head stands in the file.
-  const read = await reader.read(input, { columns })
-  if (read.records.length === 0) throw emptyData(name)
+  const sources = typeof given === 'string' ? await localFiles(given) : isList(given) ? given : [given]
+  const tables: Table[] = []
+  const notices: DataNotice[] = []
+  let reader: DataReader | undefined
+  for (const source of sources) {
+    const name = typeof source === 'string' ? source : source.name
+    reader ??= typeof format === 'object' ? format : format === undefined ? readerFor(name) : readerNamed(format)
+    const input = await openInput(source)
+    if (input.size === 0) throw emptyData(name)
+    // Of a path only the column at its head stands in the file.
+    const read = await reader.read(input, { columns })
+    if (read.records.length === 0) throw emptyData(name)
+    tables.push(read)
+    notices.push(...input.notices)
+  }
+  const read = tables.length === 1 ? tables[0]! : joined(tables, sources.map(String))
   const { task: meant, ...table } = completed(read, { task, needed })
   return {
     ...table,
-    format: reader.name,
-    notices: [...input.notices],
+    format: reader!.name,
+    notices,
     ...(meant && { task: meant }),
+  }
+}
+
+const isList = (given: unknown): given is readonly string[] => Array.isArray(given)
+
+/** The rows of the parts of one file. @throws GradpromptError `invalid-data` where they have other columns */
+function joined(tables: readonly Table[], names: readonly string[]): Table {
+  const { columns } = tables[0]!
+  const other = tables.findIndex(table => [...table.columns].sort().join() !== [...columns].sort().join())
+  if (other >= 0)
+    throw new GradpromptError('invalid-data', `${names[other]} has other columns than the part before it`, {
+      found: tables[other]!.columns.join(', '),
+      expected: columns.join(', '),
+      hint: 'name one of the parts by its path, or choose the columns: data.columns',
+    })
+  return {
+    columns,
+    records: tables.flatMap(({ records }) => records),
+    origins: tables.flatMap(({ origins }) => origins),
+    structured: [...new Set(tables.flatMap(({ structured }) => structured ?? []))],
+    nulls: tables.flatMap(({ records, nulls }) => nulls ?? records.map(() => [])),
   }
 }
 

@@ -1,9 +1,10 @@
+import { createHash } from 'node:crypto'
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { GradpromptError } from '../errors.js'
 import { hashFile } from '../files.js'
 import { randomGenerator, streams } from '../random.js'
 import { findOverlaps, labelNotices, overlapNotices, preferenceNotices, rowKeys, textNotices } from './checks.js'
-import { localData } from './hub-data.js'
+import { localFiles } from './hub-data.js'
 import { inMemory, type MemoryRows } from './memory-rows.js'
 import { readRecords } from './read.js'
 import { unreadable } from './readers/input.js'
@@ -65,7 +66,7 @@ export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}):
     const given = inMemoryRows[part]
     if (path === inMemory && given === undefined) throw rowsNeeded(part)
     if (given?.count === 0) throw noRows(part)
-    const local = given ? path : await localData(path)
+    const local = given ? [path] : await localFiles(path)
     const [file, sha256] = await Promise.all([
       readRecords(given ?? local, { columns: data.columns, task: data.task, needed }),
       given?.sha256 ?? hashOfData(local),
@@ -223,12 +224,16 @@ function specialTokens(tokenizer: Encoder): RegExp | undefined {
   return texts.length === 0 ? undefined : new RegExp(texts.map(text => text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')).join('|'))
 }
 
-async function hashOfData(path: string): Promise<string> {
-  try {
-    return await hashFile(path)
-  } catch (cause) {
-    throw unreadable(path, cause)
-  }
+/** Of one file, or of the hashes of all parts. */
+async function hashOfData(paths: readonly string[]): Promise<string> {
+  const hashes: string[] = []
+  for (const path of paths)
+    try {
+      hashes.push(await hashFile(path))
+    } catch (cause) {
+      throw unreadable(path, cause)
+    }
+  return hashes.length === 1 ? hashes[0]! : createHash('sha256').update(hashes.join()).digest('hex')
 }
 
 const rowsNeeded = (part: Part) =>

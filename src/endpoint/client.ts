@@ -26,7 +26,7 @@ export interface EndpointContext {
   /** Asked before a request is sent: what it costs at most. It throws where that is not to be spent. */
   readonly allow?: ((most: { readonly calls: number; readonly cost: number }) => void) | undefined
   readonly warn?: ((code: string, message: string) => void) | undefined
-  readonly environment?: Readonly<Record<string, string | undefined>>
+  readonly environment?: Environment
   /** Seconds of the first wait, which doubles. */
   readonly wait?: number
 }
@@ -52,16 +52,8 @@ export class Endpoint {
   constructor(options: EndpointOptions, context: EndpointContext) {
     this.#options = options
     this.#context = context
-    const { key, replay } = options
-    if (replay !== undefined) {
-      if (!existsSync(replay))
-        throw new GradpromptError('file-not-found', `${replay} is not there`, {
-          found: 'nothing',
-          expected: 'calls.jsonl of a run',
-          hint: 'leave replay out, and requests are sent',
-        })
-      this.#replay = new Map(readCalls(replay).map(call => [call.request, call]))
-    } else if (key !== undefined) this.#key = keyOf(key, context.environment ?? process.env)
+    this.#key = requireReachable(options, context.environment)
+    if (options.replay !== undefined) this.#replay = new Map(readCalls(options.replay).map(call => [call.request, call]))
   }
 
   /**
@@ -274,7 +266,24 @@ interface ChatReply {
   readonly usage?: { readonly prompt_tokens?: unknown; readonly completion_tokens?: unknown }
 }
 
-function keyOf(name: string, environment: Readonly<Record<string, string | undefined>>): string {
+/**
+ * Looks whether all is there that a first request needs; nothing is sent.
+ * @returns the key, where there is one
+ * @throws GradpromptError `endpoint-key-missing`, `file-not-found`
+ */
+export function requireReachable({ key, replay }: EndpointOptions, environment = process.env as Environment): string | undefined {
+  if (replay === undefined) return key === undefined ? undefined : keyOf(key, environment)
+  if (existsSync(replay)) return undefined
+  throw new GradpromptError('file-not-found', `${replay} is not there`, {
+    found: 'nothing',
+    expected: 'calls.jsonl of a run',
+    hint: 'leave replay out, and requests are sent',
+  })
+}
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+function keyOf(name: string, environment: Environment): string {
   const key = environment[name]?.trim()
   if (key !== undefined && key !== '') return key
   throw new GradpromptError('endpoint-key-missing', `the environment has no ${name}`, {

@@ -46,21 +46,24 @@ export async function nearestTokens(
   if (soft) data.set(soft.data, input?.data.length ?? 0)
   const rows = data.length / width
   if (rows === 0) return []
-  const table = await model.embeddingTable()
-  const vocabulary = Math.min(model.config.vocabSize, table.length / width)
+  const { vocabSize } = model.config
   const blocks = blocksOf(data, rows, width)
   const products = new Float64Array(blocks.length * blockRows)
   const norms = Array.from({ length: rows }, (_, row) => norm(data, row * width, width))
   const byCosine = norms.map(() => new Leaders(count))
   const byDot = norms.map(() => new Leaders(count))
-  for (let id = 0; id < vocabulary; id++) {
-    const start = id * width
-    for (const [block, values] of blocks.entries()) multiply(values, table, start, width, products, block * blockRows)
-    const length = norm(table, start, width)
-    for (let row = 0; row < rows; row++) {
-      const dot = products[row]!
-      byDot[row]!.offer(id, dot)
-      byCosine[row]!.offer(id, length > 0 && norms[row]! > 0 ? dot / (length * norms[row]!) : 0)
+  for (let first = 0; first < vocabSize; first += tableRows) {
+    const ids = Array.from({ length: Math.min(tableRows, vocabSize - first) }, (_, i) => first + i)
+    const table = await model.embeddingRows(ids) // [ids.length, width]
+    for (const [i, id] of ids.entries()) {
+      const start = i * width
+      for (const [block, values] of blocks.entries()) multiply(values, table, start, width, products, block * blockRows)
+      const length = norm(table, start, width)
+      for (let row = 0; row < rows; row++) {
+        const dot = products[row]!
+        byDot[row]!.offer(id, dot)
+        byCosine[row]!.offer(id, length > 0 && norms[row]! > 0 ? dot / (length * norms[row]!) : 0)
+      }
     }
   }
   const text = (id: number) => model.tokenizer.token(id)
@@ -104,6 +107,8 @@ export async function movedTokens(model: LanguageModel, start: PromptFile | unde
 }
 
 const blockRows = 4
+/** Rows of the table that stand in memory at a time: all of a large model's take a gigabyte. */
+const tableRows = 4096
 
 /** Four rows side by side, `[width, 4]` each: a number of the table is then loaded once for four products. */
 function blocksOf(data: Float32Array, rows: number, width: number): Float64Array[] {

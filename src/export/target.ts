@@ -35,6 +35,8 @@ export interface FoundContext {
   readonly answer: string
   /** The words of the answers, where these are a closed set that the config names. */
   readonly labels: readonly string[] | undefined
+  /** A few rows that nothing was searched on where there are such: the columns' values, and what the answer to them is. */
+  readonly rows: readonly { readonly values: Readonly<Record<string, string>>; readonly answer: string }[]
   /** As of `ExportContext`. */
   readonly folder: string
 }

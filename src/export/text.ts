@@ -4,11 +4,12 @@ import type { Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import { ownCommand } from '../own-command.js'
 import type { ExportTarget, FoundContext } from './target.js'
+import { textFormats } from './text-formats/index.js'
 
 /** Words that a search has found, as files for people and other tools: the words alone, and a page of Markdown with the text around them. */
 export const text: ExportTarget = {
   name: 'text',
-  description: 'the words that a search has found, as plain text and Markdown',
+  description: 'the words that a search has found, as text, Markdown, JSON, and files of LangChain, DSPy, promptfoo and OpenAI',
   holds: () => false,
   reason: () => 'vectors are no text: it takes what a search has found',
   async write({ prompt }) {
@@ -22,11 +23,18 @@ export const text: ExportTarget = {
     const { found, folder } = context
     // The words to the last byte: a line break at the end would be a token more.
     await writeFile(join(folder, 'prompt.txt'), found.prompt)
-    await writeFile(join(folder, 'README.md'), page(context))
+    const usages: string[] = []
+    for (const { file, usage, content } of textFormats) {
+      const text = content(context)
+      if (text === undefined) continue
+      await writeFile(join(folder, file), text)
+      usages.push(`- \`${file}\`: ${usage}`)
+    }
+    await writeFile(join(folder, 'README.md'), page(context, usages))
   },
 }
 
-function page({ found, template, answer, labels }: FoundContext): string {
+function page({ found, template, answer, labels }: FoundContext, usages: readonly string[]): string {
   const { prompt, config, verdict } = found
   const { type, extractor } = config.search ?? { type: 'a search', extractor: undefined }
   const parts = [
@@ -41,6 +49,8 @@ function page({ found, template, answer, labels }: FoundContext): string {
     ...(extractor === undefined
       ? []
       : ['The model reasons behind this text; then these words ask for the answer:', fenced(extractor)]),
+    '## The other files',
+    usages.join('\n'),
     ...(verdict === undefined ? [] : ['## What it is worth', `${verdict}.`]),
   ]
   return `${parts.join('\n\n')}\n`

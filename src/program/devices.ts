@@ -93,6 +93,8 @@ export const deviceWords: readonly string[] = [
 
 const byName = new Map<string, DeviceProfile>(profiles.map(profile => [profile.name, profile]))
 
+export const isDevice = (text: unknown): text is Device => isDeviceChoice(text) && text !== 'auto'
+
 /** A device as it was named: its profile, and its number where one was given. */
 function parsed(device: Device): { profile: DeviceProfile; number: number | undefined } {
   const [name, number] = device.split(':') as [DeviceName, string | undefined]

@@ -7,6 +7,7 @@ import { checkTask, type TaskConfig, taskShape } from '../data/task-config.js'
 import { fillPrompt, requirePlace } from '../data/texts/prompt-place.js'
 import type { ModulePath } from '../registry.js'
 import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
+import { trackers, trackOption } from '../track/index.js'
 import { searchMethods, searchSchemas } from './methods/index.js'
 import type { SearchDefaults, SearchMethod, SearchNeeds } from './moves/method.js'
 import { measureOption } from './score/measure.js'
@@ -139,6 +140,7 @@ export const searchConfigSchema = z.strictObject({
   threads,
   memory,
   keepWeights,
+  track: trackOption,
   out,
 })
 
@@ -163,7 +165,7 @@ export type SearchConfig = Omit<z.output<typeof searchConfigSchema>, 'search'> &
 }
 
 /** The options that may name people's own entries. */
-const openOptions: readonly OpenOption[] = [...taskOpenOptions, ['search.type', searchMethods]]
+const openOptions: readonly OpenOption[] = [...taskOpenOptions, ['search.type', searchMethods], ['track', trackers]]
 
 /**
  * A config whose own entries are loaded: `parseSearchConfig` then knows them and their options.

@@ -12,6 +12,7 @@ import type { PromptMethod } from '../prompts/method.js'
 import { allMethodSchemas, methodSchemas, promptMethods } from '../prompts/methods/index.js'
 import type { ModulePath } from '../registry.js'
 import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
+import { trackers, trackOption } from '../track/index.js'
 import { completePreferences } from './preferences.js'
 
 const count = z.int().min(1)
@@ -158,6 +159,7 @@ export const configSchema = z.strictObject({
   threads,
   memory,
   keepWeights,
+  track: trackOption,
   out,
 })
 
@@ -190,7 +192,12 @@ export type Config = Omit<Parsed, 'train'> & {
 }
 
 /** The options that may name people's own entries. */
-const openOptions: readonly OpenOption[] = [...taskOpenOptions, ['method.type', promptMethods], ['train.loss.type', losses]]
+const openOptions: readonly OpenOption[] = [
+  ...taskOpenOptions,
+  ['method.type', promptMethods],
+  ['train.loss.type', losses],
+  ['track', trackers],
+]
 
 /**
  * A config whose own entries are loaded: `parseConfig` then knows them and their options.

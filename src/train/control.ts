@@ -96,7 +96,17 @@ export async function keptControl(
 
 /** A hash of all that decides the base model's figures: not of what is learned, nor where. */
 function controlKey(model: LanguageModel, config: Config, task: Pick<Task, 'labels'>, records: readonly DataRecord[]): string {
-  const { method, train, out: _out, device: _device, threads: _threads, memory: _memory, keepWeights: _form, ...ofTask } = config
+  const {
+    method,
+    train,
+    out: _out,
+    device: _device,
+    threads: _threads,
+    memory: _memory,
+    keepWeights: _form,
+    track: _track,
+    ...ofTask
+  } = config
   const tasks = promptMethods.find(method.type)?.tasks?.(method)
   const { truncate, loss } = train
   const decides = [model.hash, model.device, ofTask, tasks, truncate, loss, task.labels, records]

@@ -181,7 +181,15 @@ describe('what a search has found', () => {
   test('is exported as text: the words exactly, and a page with the text around them', async () => {
     const out = at('words')
     const { files } = await exportPrompt(found, { to: 'text', out })
-    expect(files).toEqual(['README.md', 'prompt.txt'])
+    expect(files).toEqual([
+      'README.md',
+      'dspy.json',
+      'langchain.json',
+      'openai.json',
+      'prompt.json',
+      'prompt.txt',
+      'promptfooconfig.yaml',
+    ])
     expect(readFileSync(join(out, 'prompt.txt'), 'utf8')).toBe(found.result.prompt)
     const page = readFileSync(join(out, 'README.md'), 'utf8')
     expect(page).toContain(`{text}${found.result.prompt} -`)

@@ -1,8 +1,11 @@
 import { expect, test } from 'vitest'
 import { freeMemory, readNvidia } from '../../src/model/devices/adapters.js'
 import { best, type Tried } from '../../src/model/devices/choose.js'
+import { LanguageModel } from '../../src/model/language-model.js'
 import { deviations } from '../../src/model/trial/trial.js'
+import { compile } from '../../src/program/compile.js'
 import { deviceNumber, deviceProfile, isDeviceChoice } from '../../src/program/devices.js'
+import { problemOf } from '../support/problem.js'
 
 test('devices by their names, with a number where there may be several', () => {
   for (const name of ['auto', 'cpu', 'webgpu', 'cuda', 'cuda:0', 'cuda:12', 'dml:1', 'coreml'])
@@ -23,6 +26,13 @@ test('devices by their names, with a number where there may be several', () => {
   ])
     expect(isDeviceChoice(name), String(name)).toBe(false)
   expect([deviceProfile('cuda:1').name, deviceNumber('cuda:1'), deviceNumber('cuda')]).toEqual(['cuda', 1, undefined])
+})
+
+test('a device that is none is refused before anything is compiled', async () => {
+  for (const device of ['gpu', 'auto'] as unknown as 'cpu'[])
+    expect(await problemOf(compile(() => ({}), { inputs: {}, device }))).toMatchObject({ code: 'invalid-option', found: device })
+  const loaded = LanguageModel.load('test/fixtures/models/llama-gqa', { device: 'gpu' as 'cpu' })
+  expect(await problemOf(loaded)).toMatchObject({ code: 'invalid-option', expected: expect.stringContaining('auto, cpu') })
 })
 
 test('adapters of NVIDIA as their tool prints them', () => {

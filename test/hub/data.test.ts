@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { isHubData, localData } from '../../src/data/hub-data.js'
+import { isHubData, localFiles } from '../../src/data/hub-data.js'
 import { readRecords } from '../../src/data/read.js'
 import { readTask } from '../../src/data/task.js'
 import { hearDownloads } from '../../src/hub/news.js'
@@ -12,6 +12,11 @@ import { commit, type HubServer, hubServer } from './support/hub-server.js'
 
 const rows = (label: string, count: number) =>
   Array.from({ length: count }, (_, i) => JSON.stringify({ text: `${label} ${i}`, label: i % 2 ? 'yes' : 'no' })).join('\n')
+
+const localData = async (name: string) => {
+  const files = await localFiles(name)
+  return files.length === 1 ? files[0] : files
+}
 
 let server: HubServer
 let home: string
@@ -27,7 +32,11 @@ beforeAll(async () => {
       'other/train-00000-of-00001.parquet': parquet,
       'other/train.csv': 'a,b',
     },
-    'datasets/some/parts': { 'data/train-00000-of-00002.parquet': parquet, 'data/train-00001-of-00002.parquet': parquet },
+    'datasets/some/parts': {
+      ...{ 'data/train-00000-of-00002.parquet': parquet, 'data/train-00001-of-00002.parquet': parquet },
+      'data/test-00001-of-00002.parquet': parquet,
+      ...{ 'dev-00000-of-00002.jsonl': rows('dev', 2), 'dev-00001-of-00002.jsonl': '{"other": 1}' },
+    },
     'datasets/some/script': { 'script.py': 'x' },
   })
 })
@@ -80,6 +89,25 @@ describe('a data set by its name on the Hub', () => {
     expect(task.sources.train!.sha256).toMatch(/^[0-9a-f]{64}$/)
   })
 
+  it('may be stored in parts, all of which are read, in their order', async () => {
+    const [first, second] = (await localData('hf:some/parts/train')) as string[]
+    expect([first, second].map(path => path?.slice(-28))).toEqual([
+      'train-00000-of-00002.parquet',
+      'train-00001-of-00002.parquet',
+    ])
+    const [whole, part] = [await readRecords('hf:some/parts/train'), await readRecords(first!)]
+    expect(whole.records).toEqual([...part.records, ...part.records])
+    expect([whole.columns, whole.structured, whole.format]).toEqual([part.columns, part.structured, 'parquet'])
+    process.env.HF_HUB_OFFLINE = '1'
+    expect(await localData('hf:some/parts/train')).toEqual([first, second])
+    rmSync(second!)
+    expect((await failure(() => localData('hf:some/parts/train'))).code).toBe('offline')
+    delete process.env.HF_HUB_OFFLINE
+    expect(await localData('hf:some/parts/data/test-00001-of-00002.parquet')).toMatch(/test-00001-of-00002\.parquet$/)
+    const { code, message } = await failure(() => readRecords('hf:some/parts/dev'))
+    expect([code, message]).toEqual(['invalid-data', expect.stringContaining('dev-00001-of-00002.jsonl has other columns')])
+  })
+
   it('may have configs; Parquet goes first', async () => {
     expect(await localData('hf:some/configs/other/train')).toMatch(/other[/\\]train-00000-of-00001\.parquet$/)
     expect(await localData('hf:some/configs@v1/test')).toMatch(/main[/\\]test-00000-of-00001\.parquet$/)
@@ -90,7 +118,7 @@ describe('a data set by its name on the Hub', () => {
   })
 
   it.each([
-    ['hf:some/parts/train', 'not-on-hub', '2 files'],
+    ['hf:some/parts/test', 'not-on-hub', 'a part of a file'],
     ['hf:some/plain/dev', 'not-on-hub', 'no file'],
     ['hf:some/script/train', 'not-on-hub', 'no file'],
     ['hf:some/none/train', 'not-on-hub', 'some/none'],

@@ -127,8 +127,10 @@ test('a shortlist by held reasoning is the best of what it scored so', async () 
   const exact = vi.spyOn(Objective.prototype, 'score')
   await run('held', { shortlist: 'held-reasoning', prefilter: 6, mu: 2, blocks: 1, steps: 3 })
   const shortlists = exact.mock.calls.map(([prompts]) => prompts).filter(({ length }) => length === 2)
-  const guesses = await Promise.all(held.mock.results.map(({ value }) => value as ReturnType<Objective['scoreHeld']>))
-  const asked = held.mock.calls.map(([prompts]) => prompts)
+  // The look before the search asks behind held reasoning as well, of the first prompt alone.
+  const steps = [...held.mock.calls.keys()].filter(i => held.mock.calls[i]![0].length > 1)
+  const guesses = await Promise.all(steps.map(i => held.mock.results[i]!.value as ReturnType<Objective['scoreHeld']>))
+  const asked = steps.map(i => held.mock.calls[i]![0])
   vi.restoreAllMocks()
   expect(asked.map(({ length }) => length)).toEqual([6, 6, 6])
   for (const [step, prompts] of asked.entries()) {

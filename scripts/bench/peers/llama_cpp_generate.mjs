@@ -1,6 +1,6 @@
-// Greedy generation with llama.cpp (node-llama-cpp, CPU) on the bundled GGUF file: one other side of gradprompt's `generate` benchmark.
+// Greedy generation with llama.cpp (node-llama-cpp, CPU) on a GGUF file: one other side of gradprompt's `generate` benchmark.
 // GRADPROMPT_BENCH_LLAMA names the folder in which `npm install node-llama-cpp` was run. Options are JSON on the command line:
-// { prompts: file with a list of lists of ids, newTokens, repeat, threads?, logProbabilities? }. Prints one JSON line.
+// { model: the GGUF file, prompts: file with a list of lists of ids, newTokens, repeat, threads?, logProbabilities? }. Prints one JSON line.
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { availableParallelism } from 'node:os'
@@ -20,7 +20,7 @@ const llama = await getLlama({
   logLevel: LlamaLogLevel.error,
   maxThreads: threads,
 })
-const model = await llama.loadModel({ modelPath: 'models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf' })
+const model = await llama.loadModel({ modelPath: options.model })
 const longest = Math.max(...prompts.map(ids => ids.length))
 const context = await model.createContext({
   sequences: prompts.length,

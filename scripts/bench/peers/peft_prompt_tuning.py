@@ -7,7 +7,7 @@ Protocol (gradprompt's side is the same):
   optimiser: AdamW, no weight decay, linear warm-up over 5 % of the steps, then linear decay to 0
   score   : the answer whose first token has the larger logit after the prompt; dev has 872 rows, test 1821
 
-The model folder holds fp32 weights in the Hugging Face layout (dequantize.py makes it from the bundled GGUF file).
+The model folder holds fp32 weights in the Hugging Face layout (dequantize.py makes it from a GGUF file).
 So that both sides train on the same rows from the same start: --order takes the batches from a file, --init-from the first prompt;
 --losses and --save write the loss of every step and the final prompt.
 Prints one JSON line per event; the last holds the medians.

@@ -63,6 +63,12 @@ export const config: readonly CommandOption[] = [
   { name: 'threads', value: 'n', config: 'threads', description: 'CPU threads; by default one a core' },
   { name: 'memory', value: 'GB', config: 'memory', description: 'memory budget; by default what the machine has free' },
   { name: 'keep-weights', value: 'form', config: 'keepWeights', description: keepWeights },
+  {
+    name: 'track',
+    value: 'a,b',
+    config: 'track',
+    description: 'where figures are followed as well: csv, tensorboard, mlflow, or the path of a module',
+  },
   { name: 'out', value: 'folder', config: 'out', description: 'the run folder; by default a new name under runs/' },
 ]
 

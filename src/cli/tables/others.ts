@@ -152,4 +152,13 @@ export const others: readonly Command[] = [
     example: 'gradprompt doctor',
     load: () => import('../commands/doctor.js'),
   },
+  {
+    name: 'completion',
+    summary: 'a script by which a shell completes commands and options',
+    description: 'Prints a script for bash, zsh or fish; its first line says where it belongs.',
+    argument: { name: 'SHELL', description: 'bash, zsh or fish', required: true },
+    options: [],
+    example: 'gradprompt completion bash',
+    load: () => import('../commands/completion.js'),
+  },
 ]

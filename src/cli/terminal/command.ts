@@ -44,6 +44,8 @@ export interface Invocation {
   readonly flags: Readonly<Record<string, string | boolean>>
   /** Of the short forms among them, how they are written: `--steps`. */
   readonly flagNames?: Readonly<Record<string, string>>
+  /** Every command, for what says which there are. */
+  readonly commands?: readonly Command[]
 }
 
 /** @returns the exit code */

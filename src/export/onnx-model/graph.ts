@@ -2,10 +2,10 @@ import { tf } from '../../../kernels/tf.js'
 import type { AttentionCall } from '../../../models/blocks/family.js'
 import type { ActivePrompt } from '../../model/active-prompt.js'
 import type { Checkpoint } from '../../model/weights/checkpoint.js'
-import type { OwnWeight } from '../../program/portable.js'
 import type { InputSpec, ProgramSpec } from '../../program/program.js'
 import { tensorOptions } from '../../prompts/method.js'
 import { embedTokens, numSoftTokens, softParameter } from '../../prompts/soft-rows.js'
+import type { OwnWeight } from './portable.js'
 
 /**
  * A decoder with its prompt inside, with the inputs and outputs that ONNX Runtime GenAI and transformers.js feed and read: token ids, a

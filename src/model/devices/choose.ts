@@ -1,7 +1,16 @@
 import { join } from 'node:path'
 import { installedVersion } from '../../code-identity.js'
+import { unknownName } from '../../errors.js'
 import { cacheFolder, hashOf, readSealedText, writeSealedText } from '../../program/cache.js'
-import { type Device, type DeviceChoice, defaultDevice, deviceNames, deviceProfile } from '../../program/devices.js'
+import {
+  type Device,
+  type DeviceChoice,
+  defaultDevice,
+  deviceNames,
+  deviceProfile,
+  deviceWords,
+  isDeviceChoice,
+} from '../../program/devices.js'
 import { adapters, freeMemory } from './adapters.js'
 import { type Trial, type TrialOutcome, tryDevice } from './isolated-trial.js'
 
@@ -25,9 +34,11 @@ export interface Tried {
  * The device to use.
  *
  * @param needed bytes that the weights take
- * @throws nothing: where no other device will do, it is the processor; which it is is a warning of the process, `device-chosen`
+ * @returns of `auto` the processor where no other device will do; which it is is a warning of the process, `device-chosen`
+ * @throws GradpromptError `invalid-option`
  */
 export async function chooseDevice(choice: DeviceChoice, needed: number): Promise<Device> {
+  if (!isDeviceChoice(choice)) throw unknownName('invalid-option', 'device is not valid', String(choice), deviceWords)
   if (choice !== 'auto') return choice
   const { device, why } = best(await triedDevices(), needed)
   process.emitWarning(`device: ${device} (${why})`, { type: 'GradpromptWarning', code: 'device-chosen' })
@@ -84,7 +95,9 @@ async function triedDevices(): Promise<Tried[]> {
   if (!kept) {
     // One after the other, as each is timed.
     for (const name of names) outcomes.push([name, await tryDevice(name)])
-    writeSealedText(path, JSON.stringify({ time: Date.now(), outcomes }))
+    // What took too long on a busy machine may not at another time.
+    if (outcomes.every(([, outcome]) => !('tooLong' in outcome)))
+      writeSealedText(path, JSON.stringify({ time: Date.now(), outcomes }))
   }
   return outcomes.map(([device, outcome]) => ({ device, outcome, free: freeMemory(device, found) }))
 }

@@ -24,7 +24,7 @@ export interface Trial {
 }
 
 /** What came of it: a trial, or why there is none. */
-export type TrialOutcome = { readonly trial: Trial } | { readonly reason: string }
+export type TrialOutcome = { readonly trial: Trial } | { readonly reason: string; readonly tooLong?: true }
 
 const mostSeconds = 180
 const tailLength = 300
@@ -43,15 +43,15 @@ export function tryDevice(device: Device, timeoutSeconds = mostSeconds): Promise
   })
   const timer = setTimeout(() => child.kill('SIGKILL'), timeoutSeconds * 1000)
   return new Promise(resolve => {
-    const end = (reason: string) => {
+    const end = (reason: string, tooLong = false) => {
       clearTimeout(timer)
-      resolve(outcome ?? { reason })
+      resolve(outcome ?? { reason, ...(tooLong && { tooLong }) })
     }
     child.on('error', ({ message }) => end(message))
     child.on('close', (code, signal) => {
       const how = signal === 'SIGKILL' ? `it took more than ${timeoutSeconds} s` : `its process ended with ${signal ?? code}`
       const last = printed.trim().split('\n').at(-1)
-      end(last ? `${how}: ${last}` : how)
+      end(last ? `${how}: ${last}` : how, signal === 'SIGKILL')
     })
   })
 }

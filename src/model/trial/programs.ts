@@ -29,12 +29,13 @@ function numbers(count: number, seed: number, scale = 1): Float32Array {
 
 const [ROWS, WIDTH] = [24, 16]
 
-/** Functions of x [24, 16] and a weight [16]: what models are made of beside products and attention, and what graphics processors lack. */
-const functions: Readonly<Record<string, (x: tf.Tensor2D, w: tf.Tensor1D) => tf.Tensor>> = {
+/** Functions of x [24, 16], a weight [16] and whole numbers k [24, 16]: what models are made of beside products and attention, and what graphics processors lack. */
+const functions: Readonly<Record<string, (x: tf.Tensor2D, w: tf.Tensor1D, k: tf.Tensor2D) => tf.Tensor>> = {
   'RMS norm': (x, w) => rmsNorm(x, w, 1e-5),
   'layer norm': (x, w) => layerNorm(x, w, tf.mul(w, 0.5), 1e-5),
-  'rotary embedding': x => {
-    const positions = tf.mul(tf.range(0, ROWS, 1, 'int32'), tf.scalar(41, 'int32'))
+  'rotary embedding': (x, _, k) => {
+    // Of an input: tables of positions that are known would be made while the program is opened.
+    const positions = tf.abs(tf.reshape(tf.slice(k, [0, 0], [-1, 1]), [ROWS])) // [24]
     const table = (of: 'cos' | 'sin') => rotaryTable(of, positions, [1, 0.31, 0.1, 0.031, 0.01, 0.0031, 0.001, 0.00031], 1)
     return rotaryEmbedding(tf.reshape(x, [1, ROWS, WIDTH]), table('cos'), table('sin'))
   },
@@ -66,7 +67,7 @@ export async function functionResults(device: Device, threads: number): Promise<
       const made: Record<string, tf.Tensor> = {}
       for (const [name, fn] of Object.entries(functions)) {
         const loss = (y: tf.Tensor) => {
-          const value = fn(y as tf.Tensor2D, w as tf.Tensor1D)
+          const value = fn(y as tf.Tensor2D, w as tf.Tensor1D, k as tf.Tensor2D)
           made[name] = tf.keep(value)
           // By numbers that differ, as the sum of a softmax has no slope.
           return tf.sum(tf.mul(value, tf.reshape(tf.slice(tf.reshape(c!, [-1]), [0], [value.size]), value.shape))) as tf.Scalar

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -185,7 +185,14 @@ describe('a critic behind an endpoint', () => {
     const refused = await problemOf(search(configOf(options)))
     expect(refused.code).toBe('endpoint-refused')
     expect(refused.found).not.toContain('secret-of-the-test')
+    const given = { type: 'best-of-n', optimizer: { ...endpoint(), key: 'secret-of-the-test' } }
+    const invalid = await problemOf(search(configOf(given, 'given')))
+    expect(invalid.expected).toContain('environment variable')
+    expect(invalid.format()).not.toContain('secret-of-the-test')
+    const inside = { type: 'best-of-n', optimizer: { ...endpoint(), url: 'http://secret-of-the-test@host/v1' } }
+    expect((await problemOf(search(configOf(inside, 'inside')))).format()).not.toContain('secret-of-the-test')
     delete process.env.GRADPROMPT_TEST_KEY
     expect((await problemOf(search(configOf(options, 'other')))).code).toBe('endpoint-key-missing')
+    expect(existsSync(join(folder, 'other'))).toBe(false)
   })
 })

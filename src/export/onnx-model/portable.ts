@@ -1,13 +1,13 @@
 import { createReadStream, createWriteStream } from 'node:fs'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import type { Attributes } from '../../kernels/kernel.js'
-import type { WeightTensor } from './compact-weights.js'
-import { traceGraph } from './graph.js'
-import { type ExternalTensor, lowerGraph } from './lower.js'
-import { ModelBuilder, type OnnxType } from './onnx.js'
-import { SizeExpression } from './operations/sizes.js'
-import type { ProgramSpec, WeightFile } from './program.js'
+import type { Attributes } from '../../../kernels/kernel.js'
+import type { WeightTensor } from '../../program/compact-weights.js'
+import { traceGraph } from '../../program/graph.js'
+import { type ExternalTensor, lowerGraph } from '../../program/lower.js'
+import { ModelBuilder, type OnnxType } from '../../program/onnx.js'
+import { SizeExpression } from '../../program/operations/sizes.js'
+import type { ProgramSpec, WeightFile } from '../../program/program.js'
 
 /**
  * A function as an ONNX model that other tools run: the operators of the standard alone, whole numbers taken as int64 as these feed
