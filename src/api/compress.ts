@@ -1,7 +1,8 @@
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { basename, dirname, extname } from 'node:path'
 import { defaultSeed, type OptionNames, refuseUnknown } from '../config/call-options.js'
-import { readText, sizeOf } from '../data/read.js'
+import { readRecords, readText, sizeOf } from '../data/read.js'
+import { requireColumns } from '../data/texts/template.js'
 import { GradpromptError, refuseAborted } from '../errors.js'
 import { bootstrap, type MetricValue } from '../evaluate/intervals.js'
 import { readPredictions } from '../evaluate/predictions.js'
@@ -103,6 +104,9 @@ export async function compress(options: CompressOptions): Promise<CompressedText
   const { conversations = 64, maxNewTokens = 128, seed = defaultSeed } = options
   const text = (await readText(file, await sizeOf(file))).trim()
   if (text === '') throw new GradpromptError('empty-text', `${file} holds no text`, { expected: 'a text to learn' })
+  // Hours of study later is too late to hear of it.
+  if (questions !== undefined)
+    requireColumns(['question', 'answer'], (await readRecords(questions)).columns, `--questions ${questions}`)
   const out = options.out ?? (await freeFolder('runs', basename(file, extname(file))))
   await refuseOccupied(out)
   await using used = await useModel(options.model ?? bundledModel, firstOf(options))

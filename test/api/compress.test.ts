@@ -66,7 +66,13 @@ test('a text that is empty, shorter than the prompt or longer than the context i
   expect(await problemOf(of('empty.txt', ' \n'))).toMatchObject({ code: 'empty-text' })
   expect(await problemOf(of('short.txt', 'a'))).toMatchObject({ code: 'text-too-short' })
   expect(await problemOf(of('long.txt', text.repeat(100)))).toMatchObject({ code: 'text-too-long' })
-  expect(await problemOf(compress({ ...options, file: join(folder, 'absent.txt') }))).toMatchObject({ code: 'file-not-found' })
+  for (const absent of [{ file: join(folder, 'absent.txt') }, { questions: join(folder, 'absent.jsonl') }])
+    expect(await problemOf(compress({ ...options, ...absent, out: join(folder, 'none') }))).toMatchObject({
+      code: 'file-not-found',
+    })
+  writeFileSync(join(folder, 'other.jsonl'), '{"question": "q"}\n')
+  const lacking = compress({ ...options, questions: join(folder, 'other.jsonl'), out: join(folder, 'none') })
+  expect(await problemOf(lacking)).toMatchObject({ code: 'missing-column' })
   expect(readdirSync(folder).some(name => name.startsWith('none'))).toBe(false)
 })
 
