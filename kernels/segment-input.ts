@@ -2,7 +2,7 @@ import { defineKernel } from './kernel.js'
 import { tf } from './tf.js'
 
 /**
- * Marks in a function between which the backward pass may compute the forward pass again (`src/program/recompute.ts`). They are the
+ * Marks in a function between which the backward pass may compute the forward pass again (`src/program/rewrite/recompute.ts`). They are the
  * identity, and cost nothing in a compiled program.
  */
 

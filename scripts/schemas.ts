@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { sweepConfigSchema } from '../src/api/sweep/plan.js'
 import { packageRoot } from '../src/package-root.js'
 import { searchConfigJsonSchema } from '../src/search/config.js'
 import { configJsonSchema } from '../src/train/config.js'
@@ -27,6 +28,12 @@ export function schemaFiles(): Record<string, string> {
   return {
     'tune.json': text('gradprompt tune', withOwnTypes(configJsonSchema(), [['method'], ['train', 'loss']])),
     'search.json': text('gradprompt search', withOwnTypes(searchConfigJsonSchema(), [['search']])),
+    'sweep.json': text('gradprompt sweep', {
+      anyOf: [
+        withOwnTypes(sweepConfigSchema('tune'), [['method'], ['train', 'loss']]),
+        withOwnTypes(sweepConfigSchema('search'), [['search']]),
+      ],
+    }),
   }
 }
 

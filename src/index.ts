@@ -59,6 +59,7 @@ export {
   type PredictSummary,
   predict,
 } from './api/prediction/predict.js'
+export { type Probed, type ProbeOptions, type ProbeResult, type ProbeVerdict, probe } from './api/probe.js'
 export { type ReportOptions, writeReport } from './api/report.js'
 export { type ResumeOptions, resume } from './api/resume.js'
 export { listRuns, type RunList, type RunRecord, readRun, type SearchRecord, type TuneRecord } from './api/runs/record.js'
@@ -72,6 +73,9 @@ export {
   search,
 } from './api/search.js'
 export { type ServeOptions, type Server, serve } from './api/serve.js'
+export type { SweepSummary, SweepTrial } from './api/sweep/summary.js'
+export { addTrial, type SweepCallOptions, type SweepInput, sweep } from './api/sweep/sweep.js'
+export type { SweepEvent } from './api/sweep/worker.js'
 export { type TuneInput, type TuneOptions, type TuneRun, tune } from './api/tune.js'
 export type { OptionsDeclaration } from './config/typed-options.js'
 export type { Row, Rows } from './data/memory-rows.js'
@@ -98,7 +102,7 @@ export type { ForwardPass, ForwardPassOptions, HookInput, LayerHook, RowGradient
 export { LanguageModel, type LoadOptions } from './model/language-model.js'
 export type { LabelledRow } from './model/row.js'
 export { type CompileSpec, compile, type InputTensors } from './program/compile.js'
-export type { Device } from './program/devices.js'
+export type { Device, DeviceChoice } from './program/devices.js'
 export { runEagerly } from './program/eager.js'
 export { type InputSpec, Program, type ProgramInput } from './program/program.js'
 export type * from './prompts/method.js'

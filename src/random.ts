@@ -31,12 +31,18 @@ export const streams = {
   token: 0x5a3b,
   /** Which candidates are scored. */
   selection: 0x5e1ec,
+  /** The values of a sweep's trial. */
+  sweep: 0x53ee9,
   /** What a search's step draws. */
   search: 0x5ea7c4,
+  /** Which questions a critic sees the mistakes of. */
+  feedback: 0xfeedb,
   /** What a critic writes. */
   writing: 0x3217e,
   /** Which pieces of a text are asked about. */
   study: 0x57d7,
+  /** What a prompt is probed with. */
+  probe: 0x9206e,
 } as const
 
 /**

@@ -109,14 +109,14 @@ export async function compress(options: CompressOptions): Promise<CompressedText
   const { model } = used
   const form = studyForm(model.tokenizer, text)
   const textTokens = refuseUnfit(form.context, tokens, Math.min(longestMessage, maxNewTokens) + maxNewTokens, model)
-  if (form.withoutSystem)
+  if (!form.isChat && model.tokenizer.chatTemplate !== undefined)
     onEvent?.({
       event: 'warning',
       code: 'no-system-message',
-      message: "the model's chat template takes no system message: the text stands before the conversation as it is",
+      message: "the model's chat template takes no system message: text and questions stand there as plain text",
     })
 
-  const decisive = [model.hash, text, conversations, maxNewTokens, seed]
+  const decisive = [model.hash, form.context, conversations, maxNewTokens, seed]
   const path = `${out}-study-${hashOf(decisive).slice(0, 8)}.jsonl`
   const progress = (what: string) => (done: number, total: number) => onProgress?.({ what, done, total })
   if (!(await exists(path))) await study(path, model, form, text, { conversations, maxNewTokens, seed, signal, progress })
@@ -131,8 +131,9 @@ export async function compress(options: CompressOptions): Promise<CompressedText
         split: { dev: Math.max(1, Math.round(rows / 8)) },
         ...(questions !== undefined && { test: questions }),
       },
-      template: form.template as NonNullable<ConfigInput['template']>,
+      template: form.template,
       answer: form.answer,
+      answerEnd: form.answerEnd,
       answerType: 'text',
       method: methodOf(as, tokens, form.context),
       train: {
@@ -141,7 +142,8 @@ export async function compress(options: CompressOptions): Promise<CompressedText
         learningRate: options.learningRate ?? (as === 'keys' ? 0.02 : 0.01),
         loss: { type: 'context-distillation', context: form.context },
       },
-      control: { instruction: text },
+      // A line end stands between an instruction and a template.
+      control: { instruction: form.context.replace(/\n$/, '') },
       seed,
       out,
     },
@@ -195,7 +197,7 @@ async function study(
   text: string,
   { conversations, maxNewTokens, seed, signal, progress }: StudyOptions,
 ): Promise<void> {
-  const chat = typeof form.template !== 'string'
+  const chat = form.isChat
   await mkdir(dirname(path), { recursive: true })
   const asks = studyAsks(model.tokenizer, text, { count: conversations, seed, longest: longestPiece, chat })
   const written = async (name: string, prompts: readonly string[], settings: object, what: string): Promise<string[]> => {

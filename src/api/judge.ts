@@ -2,7 +2,7 @@ import { defaultSeed, type OptionNames, refuseUnknown } from '../config/call-opt
 import type { DataNotice } from '../data/readers/reader.js'
 import { GradpromptError, refuseAborted } from '../errors.js'
 import { compareConditions } from '../evaluate/comparison.js'
-import { endpointJudge } from '../evaluate/judging/endpoint.js'
+import { endpointJudge, type JudgeEndpoint } from '../evaluate/judging/endpoint.js'
 import { bothOrders, type Judge, modelJudge, usualInstruction } from '../evaluate/judging/judge.js'
 import {
   type Agreement,
@@ -17,6 +17,7 @@ import type { RowResult } from '../evaluate/row-results.js'
 import { exists } from '../files.js'
 import { LanguageModel } from '../model/language-model.js'
 import { firstOf, type ModelSettings, useModel } from '../model/with-model.js'
+import { ownCommand } from '../own-command.js'
 import { shuffle, streams } from '../random.js'
 import { replaceText } from '../store/atomic.js'
 import { type Compared, readCompared } from './compare.js'
@@ -24,10 +25,7 @@ import { type Compared, readCompared } from './compare.js'
 /** Generated answers of two evaluations, compared by a judge: the library's `judgeRuns`, and `gradprompt compare --judge`. */
 
 /** A model, the name of one, or an OpenAI-compatible endpoint. */
-export type JudgeGiven =
-  | string
-  | LanguageModel
-  | { readonly url: string; readonly model: string; readonly key?: string | undefined }
+export type JudgeGiven = string | LanguageModel | JudgeEndpoint
 
 export interface JudgeOptions extends ModelSettings {
   /** Who judges; of several, how far they agree is said as well. */
@@ -80,7 +78,7 @@ const checked = 20
  * ```
  *
  * @throws GradpromptError `unknown-option`, `missing-option` without a judge, `no-texts` where answers were not generated, `file-exists`,
- *   `judge-failed`, `aborted`, and as `compareRuns` and loading a model do
+ *   `invalid-config`, those of `Endpoint.chat`, `aborted`, and as `compareRuns` and loading a model do
  */
 export async function judgeRuns(runs: readonly [Compared, Compared], options: JudgeOptions): Promise<JudgedRuns> {
   refuseUnknown('judgeRuns', options, names)
@@ -108,7 +106,7 @@ export async function judgeRuns(runs: readonly [Compared, Compared], options: Ju
   const said: Judgement[][] = []
   const lines: object[] = []
   for (const given of options.judges) {
-    await using opened = await openJudge(given, options, instruction, seed)
+    await using opened = await openJudge(given, options, { instruction, seed, signal })
     const { judge } = opened
     const told = await judged(judge, rows, { signal, onProgress: (done, total) => onProgress?.(done, total, judge.name) })
     const { judgements, asked, leftOut } = told
@@ -118,7 +116,7 @@ export async function judgeRuns(runs: readonly [Compared, Compared], options: Ju
         expected: 'a judge with a longer context',
       })
     const result = judgedPairs(judgements, { seed, asked })
-    const firstOfEqual = await firstOfEqualAnswers(judge, rows, signal)
+    const firstOfEqual = await firstOfEqualAnswers(judge, rows)
     results.push({ name: judge.name, identity: judge.identity, leftOut, firstOfEqual, ...result })
     said.push(judgements)
     lines.push(
@@ -161,7 +159,7 @@ function pairsOf(baseline: string, before: readonly RowResult[], other: string, 
     throw new GradpromptError('no-texts', `${name} has no generated answers to judge`, {
       found: `no text in row ${index}`,
       expected: 'answers that were generated',
-      hint: 'gradprompt evaluate RUN --generate --data FILE',
+      hint: ownCommand`evaluate RUN --generate --data FILE`,
     })
   }
   return before.map(row => {
@@ -188,7 +186,7 @@ async function judged(
       continue
     }
     const [baselineFirst, otherFirst] = bothOrders(pair)
-    const [one, two] = [await judge.prefer(baselineFirst, signal), await judge.prefer(otherFirst, signal)]
+    const [one, two] = [await judge.prefer(baselineFirst), await judge.prefer(otherFirst)]
     if (one === null || two === null) {
       leftOut++
       continue
@@ -201,10 +199,10 @@ async function judged(
 }
 
 /** How often a judge takes the first of two answers that are the same. */
-async function firstOfEqualAnswers(judge: Judge, pairs: readonly AnswerPair[], signal: AbortSignal | undefined): Promise<number> {
+async function firstOfEqualAnswers(judge: Judge, pairs: readonly AnswerPair[]): Promise<number> {
   const said: number[] = []
   for (const { input, baseline } of pairs.slice(0, checked)) {
-    const first = await judge.prefer({ input, first: baseline, second: baseline }, signal)
+    const first = await judge.prefer({ input, first: baseline, second: baseline })
     if (first !== null) said.push(first === 0.5 ? 0.5 : Number(first > 0.5))
   }
   return said.length === 0 ? 0.5 : said.reduce((sum, value) => sum + value, 0) / said.length
@@ -219,11 +217,10 @@ function sharedRows(said: readonly (readonly Judgement[])[]): Judgement[][] {
 async function openJudge(
   given: JudgeGiven,
   settings: ModelSettings,
-  instruction: string,
-  seed: number,
+  asking: { readonly instruction: string; readonly seed: number; readonly signal: AbortSignal | undefined },
 ): Promise<{ readonly judge: Judge } & AsyncDisposable> {
   if (typeof given === 'object' && !(given instanceof LanguageModel))
-    return { judge: endpointJudge({ ...given, instruction, seed }), async [Symbol.asyncDispose]() {} }
+    return { judge: await endpointJudge(given, asking), async [Symbol.asyncDispose]() {} }
   const used = await useModel(given, firstOf(settings))
-  return { judge: modelJudge(used.model, instruction), [Symbol.asyncDispose]: () => used[Symbol.asyncDispose]() }
+  return { judge: modelJudge(used.model, asking.instruction), [Symbol.asyncDispose]: () => used[Symbol.asyncDispose]() }
 }

@@ -14,6 +14,7 @@ import type { SearchActivity, SearchEvent, SearchResult } from '../search/run/ev
 import { disposeJob, prepareSearch, type SearchJob } from '../search/run/job.js'
 import { progressOf } from '../search/run/loop.js'
 import { runSearch } from '../search/run/run-search.js'
+import { settled } from '../search/run/settle.js'
 import { withExamples } from '../search/run/shots.js'
 import { readSearchTask, type SearchTask } from '../search/run/task.js'
 import { type KnownModel, nameOfData, type RunDetails, refuseOtherModel, runDetails } from '../store/run-details.js'
@@ -47,6 +48,8 @@ interface SearchDetails extends RunDetails {
   readonly draft?: KnownModel
   /** The model that writes prompts, where it is another. */
   readonly optimizer?: KnownModel
+  /** The model that compares answers, where it is another. */
+  readonly judge?: KnownModel
 }
 
 /**
@@ -99,21 +102,24 @@ const searching: Learning<SearchConfig, SearchTask, SearchJob, SearchEvent, Sear
   readTask: async (config, rows) => withNotices(await readSearchTask(config, rows)),
   prepare: (config, task, model, checkpoint) => prepareSearch(config, task, model, checkpoint && progressOf(checkpoint)),
   dispose: disposeJob,
+  settled,
   noticesOf: (config, { space }) => space.notices(config.answerEnd),
   secondsOf: ({ progress }) => progress?.seconds ?? 0,
   // `runs/gcg-sst2`
   name: ({ data, search }) => `${search.type}-${nameOfData(data.train)}`,
-  detailsOf(config, { task, model, space, draft, optimizer }): SearchDetails {
+  detailsOf(config, { task, model, space, draft, optimizer, judge }): SearchDetails {
     const known = ({ name, hash }: LanguageModel) => ({ name, hash })
     return {
       ...runDetails(config.model, model, task.sources, searchSources(config), space.end),
       ...(draft && { draft: known(draft.model) }),
       ...(optimizer && { optimizer: known(optimizer) }),
+      ...(judge && { judge: known(judge) }),
     }
   },
-  checkDetails(details: Partial<SearchDetails> | undefined, { draft, optimizer }) {
+  checkDetails(details: Partial<SearchDetails> | undefined, { draft, optimizer, judge }) {
     if (draft !== undefined) refuseOtherModel(details?.draft, draft.model)
     if (optimizer !== undefined) refuseOtherModel(details?.optimizer, optimizer)
+    if (judge !== undefined) refuseOtherModel(details?.judge, judge)
   },
   async run(job, session) {
     return { result: await runSearch(job, session) }

@@ -59,6 +59,8 @@ export interface Learning<
   detailsOf(config: Config, job: Job): RunDetails
   /** @throws GradpromptError `model-changed` where another model than the learning one is not that of the run's beginning */
   checkDetails?(details: Partial<RunDetails> | undefined, job: Job): void
+  /** What is decided with the model at hand, before a run begins; a run that goes on has it in its config. */
+  settled?(config: Config, task: Task, model: LanguageModel): Promise<{ config: Config; notices: readonly DataNotice[] }>
   run(job: Job, session: RunSession<Event, Activity>): Promise<Outcome>
   /** What a run that has ended came to. */
   finished(run: Run, config: Config, result: object): Promise<Outcome>
@@ -86,10 +88,10 @@ export async function beginRun<
   Outcome extends object,
 >(
   learning: Learning<Config, Task, Job, Event, Activity, Outcome>,
-  { config, task, model: given, ...listening }: Beginning<Config, Task, Event, Activity>,
+  { config: asked, task, model: given, ...listening }: Beginning<Config, Task, Event, Activity>,
 ): Promise<Finished<Config, Outcome>> {
   const { signal, onEvent } = listening
-  if (config.out !== undefined) await refuseOccupied(config.out)
+  if (asked.out !== undefined) await refuseOccupied(asked.out)
   const told: WarningEvent[] = []
   // Before the folder is made, whoever listens hears of what the data are like; the log has it as soon as there is one.
   const tell = async (notices: readonly DataNotice[]) => {
@@ -101,8 +103,10 @@ export async function beginRun<
   }
   await tell(task.notices)
   refuseAborted(signal)
-  await learning.check?.(config, task)
-  await using used = await useModel(given ?? config.model, config)
+  await learning.check?.(asked, task)
+  await using used = await useModel(given ?? asked.model, asked)
+  const { config, notices } = (await learning.settled?.(asked, task, used.model)) ?? { config: asked, notices: [] }
+  await tell(notices)
   const job = await learning.prepare(config, task, used.model, undefined)
   await using _ = disposing(learning, job)
   await tell(learning.noticesOf?.(config, job) ?? [])

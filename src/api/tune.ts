@@ -13,6 +13,7 @@ import { refuseOccupied } from '../store/run-folder.js'
 import type { Hearer } from '../store/run-session.js'
 import { checkMethod } from '../train/check-method.js'
 import { type Config, type ConfigInput, configSources, loadConfigEntries, parseConfig } from '../train/config.js'
+import type { ControlStore } from '../train/control.js'
 import { refuseUnfitData } from '../train/data-limits.js'
 import { checkTeachers } from '../train/distillation.js'
 import type { GradpromptEvent, RunResult, ScoringProgress } from '../train/events.js'
@@ -60,15 +61,20 @@ const names = { onEvent: true, onProgress: true, signal: true, source: true } sa
  *   what reading data and loading a model throw; after `loss-not-finite` and `aborted` (an `AbortError`) the run can be resumed
  */
 export async function tune(given: TuneInput, options: TuneOptions = {}): Promise<TuneRun> {
-  const started = performance.now()
   refuseUnknown('tune', options, names)
+  return tuneBeside(given, options, undefined)
+}
+
+/** `tune`, where other runs may know what the base model comes to. */
+export async function tuneBeside(given: TuneInput, options: TuneOptions, controls: ControlStore | undefined): Promise<TuneRun> {
+  const started = performance.now()
   const { source, ...hearer } = options
   const { input, model, rows } = await separate(given)
   const config = parseConfig(await withTexts(input, rows), source === undefined ? {} : { source })
   if (config.out !== undefined) await refuseOccupied(config.out)
   const task = await readTask(config, rows)
   refuseAborted(hearer.signal)
-  return beginRun(tuning, { config, task, model, started, ...hearer })
+  return beginRun(beside(controls), { config, task, model, started, ...hearer })
 }
 
 /** What the training rows leave no choice about. */
@@ -84,6 +90,18 @@ const withTexts = async (input: unknown, { train }: TaskRows): Promise<unknown> 
  */
 export const resumeTune = (folder: string, options: ResumeTuneOptions = {}): Promise<TuneRun> =>
   resumeRun(tuning, folder, options)
+
+/** `resumeTune`, where other runs may know what the base model comes to. */
+export const resumeTuneBeside = (
+  folder: string,
+  options: ResumeTuneOptions,
+  controls: ControlStore | undefined,
+): Promise<TuneRun> => resumeRun(beside(controls), folder, options)
+
+const beside = (controls: ControlStore | undefined): typeof tuning => ({
+  ...tuning,
+  prepare: async (...given) => ({ ...(await tuning.prepare(...given)), controls }),
+})
 
 const tuning: Learning<
   Config,

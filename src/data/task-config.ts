@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { defaultSeed } from '../config/call-options.js'
 import { configProblem, invalidConfig } from '../config/problems.js'
 import { bundledModel } from '../package-root.js'
-import { defaultDevice, deviceNames } from '../program/devices.js'
+import { type DeviceChoice, defaultDevice, devicePattern, deviceWords } from '../program/devices.js'
 import { keepingChoices } from '../program/keeping.js'
 import { isModulePath } from '../registry.js'
 import { recordTasks } from './task-records.js'
@@ -35,6 +35,11 @@ const labelWords = z.preprocess(
     .record(z.string(), z.union([z.string(), z.array(z.string().min(1)).min(1)]))
     .refine(labels => Object.keys(labels).length > 0, 'at least one label'),
 )
+
+const deviceChoice = z.string().regex(devicePattern, { error: `one of ${deviceWords.join(', ')}` }) as unknown as z.ZodType<
+  DeviceChoice,
+  DeviceChoice
+>
 
 const data = z.strictObject({
   train: filePath.describe(
@@ -146,7 +151,11 @@ export const taskShape = {
     .prefault({})
     .describe('how it is scored'),
   seed: z.int().min(0).max(0xffffffff).default(defaultSeed).describe('decides every random choice'),
-  device: z.enum(deviceNames).default(defaultDevice).describe('where the model runs'),
+  device: deviceChoice
+    .default(defaultDevice)
+    .describe(
+      'where the model runs, cuda:1 for the second of several; auto: on the fastest device that computes as the processor does and has room for the weights, which is said',
+    ),
   threads: z.int().min(1).max(1024).optional().describe('CPU threads; by default one a core'),
   memory: z.number().positive().optional().describe('memory budget in GB; by default what the machine has free'),
   keepWeights: z

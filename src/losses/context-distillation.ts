@@ -17,7 +17,10 @@ export const contextDistillationSchema = z.strictObject({
 
 export type ContextDistillationOptions = z.output<typeof contextDistillationSchema>
 
-/** The mean over label tokens; `divergence` is how far it is above the least that it can be, in nats. */
+/**
+ * The mean over label tokens. `divergence` is it less the teacher's own entropy over these tokens, in nats: 0 where the prompt says of them what
+ * the text says, and below where it gives them more than that, as their probabilities are less than 1 in sum.
+ */
 export const contextDistillation: Loss<ContextDistillationOptions, readonly TopTokens[]> = declareCode(import.meta.url, {
   type: 'context-distillation',
   paper:

@@ -5,12 +5,13 @@ import type { DownloadListener } from '../hub/news.js'
 import { meanCrossEntropy } from '../losses/index.js'
 import type { ActiveLoss } from '../losses/loss.js'
 import { multipliesBytes } from '../program/byte-products.js'
-import { type Device, defaultDevice, deviceProfile } from '../program/devices.js'
+import { type Device, type DeviceChoice, defaultDevice, deviceProfile } from '../program/devices.js'
 import type { KeepingChoice } from '../program/keeping.js'
 import { OpenPrograms } from '../program/open-programs.js'
 import { defaultThreads, type WeightFile } from '../program/program.js'
 import type { LayerState } from '../prompts/method.js'
 import { type ActivePrompt, plainPrompt, type SoftPrompt } from './active-prompt.js'
+import { chooseDevice } from './devices/choose.js'
 import { type ForwardPass, type ForwardPassOptions, ModelInspection, type RowGradient } from './inspection.js'
 import { integerWeights } from './integer-weights.js'
 import { layerStates } from './layer-states.js'
@@ -23,10 +24,11 @@ import type { CandidateRow, LabelledRow } from './row.js'
 import { TokenEmbeddings } from './token-embeddings.js'
 import { type Checkpoint, openCheckpoint, shortName } from './weights/checkpoint.js'
 import { quantizedWeights } from './weights/quantized-weights.js'
-import { hashModel, weightFile } from './weights/weight-file.js'
+import { hashModel, weightBytes, weightFile } from './weights/weight-file.js'
 
 export interface LoadOptions {
-  readonly device?: Device
+  /** Where it runs; `auto`: on the fastest device that computes rightly and has room for the weights, which is said as a warning. */
+  readonly device?: DeviceChoice
   readonly threads?: number
   /** Memory budget in bytes; by default what the machine has free. */
   readonly memory?: number
@@ -80,7 +82,7 @@ export class LanguageModel {
     for (const family of options.families ?? []) await families.load(family)
     const checkpoint = await openCheckpoint(name, { onDownload: options.onDownload })
     try {
-      const device = options.device ?? defaultDevice
+      const device = await chooseDevice(options.device ?? defaultDevice, weightBytes(checkpoint))
       const memory = new MemoryPlan(checkpoint, options.memory, keepingOn(device, options.keepWeights))
       memory.requireWeights()
       const [tokenizer, hash] = await Promise.all([loadTokenizer(checkpoint.tokenizer), hashModel(checkpoint.files)])

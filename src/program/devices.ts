@@ -21,6 +21,8 @@ export interface DeviceProfile {
   readonly opensAsWritten: boolean
   /** Products of whole numbers may pay here: whether they lose bits is the processor's to say (`multipliesBytes`). */
   readonly multipliesIntegers: boolean
+  /** A machine may have several, told apart by a number: `cuda:1`. */
+  readonly numbered: boolean
   /** It is there wherever ONNX Runtime is. */
   readonly alwaysThere: boolean
   /** The command that brings libraries of its provider which no npm package holds, on the systems where there is one. */
@@ -35,6 +37,7 @@ const plain = {
   coarse: new Set<string>(),
   opensAsWritten: false,
   multipliesIntegers: false,
+  numbered: false,
   alwaysThere: false,
 }
 
@@ -53,6 +56,7 @@ const profiles = [
     operators: new Set(['FusedMatMul', 'MatMulIntegerToFloat', 'MatMulNBits', 'RotaryEmbedding', 'SimplifiedLayerNormalization']),
     opensAsWritten: true,
     multipliesIntegers: true,
+    numbered: false,
     alwaysThere: true,
   },
   { name: 'webgpu', platforms: everywhere, providers: ['webgpu'], ...plain, ...graphics },
@@ -61,19 +65,50 @@ const profiles = [
     platforms: ['linux', 'win32'],
     providers: ['cuda'],
     ...plain,
+    numbered: true,
     libraries: { linux: 'node node_modules/onnxruntime-node/script/install.js --onnxruntime-node-install' },
   },
-  { name: 'dml', platforms: ['win32'], providers: ['dml'], ...plain, ...graphics },
+  { name: 'dml', platforms: ['win32'], providers: ['dml'], ...plain, ...graphics, numbered: true },
   { name: 'coreml', platforms: ['darwin'], providers: ['coreml'], ...plain },
 ] as const satisfies readonly DeviceProfile[]
 
-export type Device = (typeof profiles)[number]['name']
+export type DeviceName = (typeof profiles)[number]['name']
 
-export const deviceNames: readonly Device[] = profiles.map(({ name }) => name)
+/** A device, and which of several: `cuda`, `cuda:1`. */
+export type Device = DeviceName | `${DeviceName}:${number}`
+
+/** A device, or the choice left to what this machine turns out to have. */
+export type DeviceChoice = Device | 'auto'
+
+export const deviceNames: readonly DeviceName[] = profiles.map(({ name }) => name)
 
 /** Where everything runs that says nothing else. */
 export const defaultDevice: Device = 'cpu'
 
+/** What may be chosen, in words. */
+export const deviceWords: readonly string[] = [
+  'auto',
+  ...profiles.map(({ name, numbered }: DeviceProfile) => (numbered ? `${name}[:n]` : name)),
+]
+
 const byName = new Map<string, DeviceProfile>(profiles.map(profile => [profile.name, profile]))
 
-export const deviceProfile = (name: Device): DeviceProfile => byName.get(name)!
+export const isDevice = (text: unknown): text is Device => isDeviceChoice(text) && text !== 'auto'
+
+/** A device as it was named: its profile, and its number where one was given. */
+function parsed(device: Device): { profile: DeviceProfile; number: number | undefined } {
+  const [name, number] = device.split(':') as [DeviceName, string | undefined]
+  return { profile: byName.get(name)!, number: number === undefined ? undefined : Number(number) }
+}
+
+/** What a choice looks like. */
+export const devicePattern = new RegExp(
+  `^(${['auto', ...profiles.map(({ name, numbered }: DeviceProfile) => (numbered ? `${name}(:\\d{1,2})?` : name))].join('|')})$`,
+)
+
+export const isDeviceChoice = (text: unknown): text is DeviceChoice => typeof text === 'string' && devicePattern.test(text)
+
+export const deviceProfile = (device: Device): DeviceProfile => parsed(device).profile
+
+/** Which of several; undefined: the one that its provider takes first. */
+export const deviceNumber = (device: Device): number | undefined => parsed(device).number

@@ -1,6 +1,7 @@
 import { GradpromptError } from '../errors.js'
 import type { Dimensions, DimensionValues, Size } from './operations/sizes.js'
-import { recomputed } from './recompute.js'
+import { recomputed } from './rewrite/recompute.js'
+import { composedViews } from './rewrite/views.js'
 import { isEquivalent } from './solve/equivalence.js'
 import { probeSizes } from './solve/probes.js'
 import { merged } from './solve/simplify.js'
@@ -16,7 +17,6 @@ import {
   type TracedValue,
   trace,
 } from './trace/trace.js'
-import { composedViews } from './views.js'
 
 /** A declared input: its shape may name dimensions. */
 export interface SymbolicPlaceholder {

@@ -61,5 +61,5 @@ export async function programFile(
 /** Where a program stands in the cache; undefined where only its graph tells. */
 function programPath(folder: string, { name, inputs, dims, weights, origin }: ProgramSpec, device: Device): string | undefined {
   const key = origin && cacheKey(origin)
-  return key && join(folder, `${hashOf(SEALED, name, key, inputs, dims, device, weights?.hash ?? null)}.onnx`)
+  return key && join(folder, `${hashOf(SEALED, name, key, inputs, dims, deviceProfile(device).name, weights?.hash ?? null)}.onnx`)
 }

@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import type * as tf from '@tensorflow/tfjs'
-import { disposedError, GradpromptError } from '../errors.js'
+import { disposedError, GradpromptError, unknownName } from '../errors.js'
 import { elementCount } from '../numbers.js'
 import type { WeightTensor } from './compact-weights.js'
-import { type Device, defaultDevice } from './devices.js'
+import { type Device, defaultDevice, deviceWords, isDevice } from './devices.js'
 import type { QuantizedTensor } from './lower.js'
 import { type Dimensions, type DimensionValues, type Size, SizeExpression } from './operations/sizes.js'
 import { programFile } from './program-file.js'
@@ -104,6 +104,8 @@ export class Program<Inputs extends string = string, Outputs extends string = st
    */
   static async compile(spec: ProgramSpec, options: CompileOptions = {}): Promise<Program> {
     const device = options.device ?? defaultDevice
+    if (!isDevice(device))
+      throw unknownName('invalid-option', `The device of ${spec.name} is not valid`, String(device), deviceWords.slice(1))
     const shapes = new Map(Object.entries(spec.inputs).map(([name, input]) => [name, input.shape.map(parseSize)]))
     assertRanges(spec)
     for (const [name, sizes] of shapes) assertDeclared(spec, name, sizes)

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import type * as ort from 'onnxruntime-node'
 import { GradpromptError } from '../errors.js'
 import { ownCommand } from '../own-command.js'
-import { type Device, defaultDevice, deviceProfile } from './devices.js'
+import { type Device, defaultDevice, deviceNumber, deviceProfile } from './devices.js'
 import { onnxRuntime } from './runtime.js'
 
 /** The only file that knows ONNX Runtime; `runtime.ts` loads it. */
@@ -44,10 +44,11 @@ export class Session {
     if (!existsSync(path))
       throw new GradpromptError('file-not-found', `The compiled program is not there: ${path}`, { exitCode: 1 })
     const { providers, opensAsWritten, alwaysThere, libraries } = deviceProfile(options.device)
+    const number = deviceNumber(options.device)
     const { InferenceSession } = onnxRuntime()
     try {
       const session = await InferenceSession.create(path, {
-        executionProviders: [...providers],
+        executionProviders: providers.map(name => (number === undefined ? name : { name, deviceId: number })),
         intraOpNumThreads: options.threads,
         interOpNumThreads: 1,
         executionMode: 'sequential',

@@ -46,8 +46,19 @@ const common = {
     .string()
     .min(1)
     .optional()
-    .describe('the model reasons first, and this text asks for the answer behind its reasoning; may have {column} placeholders'),
-  maxNewTokens: count.optional().describe('tokens of reasoning, at most; by default 256'),
+    .describe(
+      'the model reasons first, and this text asks for the answer behind its reasoning; may have {column} placeholders; auto tries a few',
+    ),
+  maxNewTokens: z
+    .union([count, z.literal('auto')])
+    .optional()
+    .describe('tokens of reasoning, at most; by default 256; auto tries a few'),
+  preflight: z
+    .enum(['refuse', 'warn'])
+    .optional()
+    .describe(
+      'what becomes of a search with an extractor under which the model gives none of the answers on sixteen questions; by default it is refused',
+    ),
   weights: z
     .enum(['stored', 'fp32'])
     .optional()
@@ -86,6 +97,8 @@ const common = {
       generatedTokens: limit.optional().describe('tokens that the model writes'),
       computedTokens: limit.optional().describe('token rows that go through the model; a gradient counts three times'),
       seconds: limit.optional().describe('of searching'),
+      calls: count.optional().describe('requests to endpoints, of all roles; never passed'),
+      cost: limit.optional().describe('of endpoints, in the currency of their price; never passed'),
     })
     .prefault({})
     .describe('where the search ends, whatever the steps'),
@@ -142,7 +155,11 @@ export interface OwnSearch {
 
 /** A search's config with every default filled in. It parses to itself. */
 export type SearchConfig = Omit<z.output<typeof searchConfigSchema>, 'search'> & {
-  readonly search: Common & { readonly [Name in Filled]: NonNullable<Common[Name]> } & { readonly type: string }
+  readonly search: Omit<Common, 'maxNewTokens'> & { readonly [Name in Filled]: NonNullable<Common[Name]> } & {
+    readonly type: string
+    /** A number wherever a search runs: `auto` is settled before it begins. */
+    readonly maxNewTokens?: number | undefined
+  }
 }
 
 /** The options that may name people's own entries. */
@@ -194,7 +211,12 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
       },
     )
   const { search } = config
-  const { steps, defaults = {}, writes = false } = searchMethods.get(search.type)
+  const { steps, defaults = {}, writes: isWriting = false, judges = false, drawsRows = false } = searchMethods.get(search.type)
+  const writes = isWriting || judges
+  if (drawsRows && search.batchSize !== undefined)
+    throw invalidConfig(source, `search.batchSize has no effect: ${search.type} draws parts of the questions of its own`, {
+      hint: 'leave it out; search.questions and search.feedback say how many there are',
+    })
   const own: SearchDefaults = typeof defaults === 'function' ? defaults(search) : defaults
   const { extractor } = search
   const resolved = {
@@ -210,7 +232,7 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
       ...((extractor !== undefined || writes) && { weights: search.weights ?? ('stored' as const) }),
     },
   }
-  for (const name of ['maxNewTokens', 'weights'] as const)
+  for (const name of ['maxNewTokens', 'preflight', 'weights'] as const)
     if (extractor === undefined && search[name] !== undefined && !(writes && name === 'weights'))
       throw invalidConfig(source, `search.${name} has no effect without search.extractor`, {
         hint: 'search.extractor: "\nTherefore, the final answer is" lets the model reason before it answers',
@@ -219,8 +241,8 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
     throw invalidConfig(source, 'search.mellowmax is a loss of its own', {
       hint: `leave out search.mellowmax, or search.${extractor === undefined ? 'measure' : 'extractor'}`,
     })
-  checkTask(taskConfig(resolved, ''), source)
-  return resolved
+  checkTask(taskConfig(resolved as SearchConfig, ''), source)
+  return resolved as SearchConfig
 }
 
 /** A search's task with a text in the place of its prompt: how its rows are read. */

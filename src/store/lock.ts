@@ -15,7 +15,7 @@ export interface Lock extends AsyncDisposable {
  * @throws GradpromptError `run-locked` when a living process holds it.
  */
 export async function acquireLock(path: string): Promise<Lock> {
-  const mine = JSON.stringify({ pid: process.pid, started: startOf(process.pid), token: crypto.randomUUID() })
+  const mine = JSON.stringify({ pid: process.pid, started: processStart(process.pid), token: crypto.randomUUID() })
   const temporary = temporaryName(path)
   await writeFile(temporary, mine, { flag: 'wx' })
   try {
@@ -77,7 +77,7 @@ function holderOf(content: string): number | undefined {
   }
   const { pid, started } = (owner ?? {}) as { pid?: unknown; started?: unknown }
   if (typeof pid !== 'number' || !Number.isSafeInteger(pid) || pid <= 0 || !isAlive(pid)) return undefined
-  const start = startOf(pid)
+  const start = processStart(pid)
   return start !== undefined && started !== undefined && start !== started ? undefined : pid
 }
 
@@ -94,7 +94,7 @@ function isAlive(pid: number): boolean {
  * When a process started, where the system tells: process ids are used again, in containers within seconds. Linux has the
  * clock ticks since boot as field 22 of `stat`, the 20th after the name's closing parenthesis.
  */
-function startOf(pid: number): string | undefined {
+export function processStart(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
     const ticks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]

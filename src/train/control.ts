@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { DataRecord } from '../data/readers/records.js'
 import { RowBuilder } from '../data/rows/rows.js'
 import { sideOf, type Task } from '../data/task.js'
@@ -71,4 +72,33 @@ export async function scoreControl(
     scores: { metrics: control.metrics, plain: { metrics: plain.metrics } },
     rows: { control: control.results, plain: plain.results },
   }
+}
+
+/** Keeps what the base model came to, for further runs on the same rows. */
+export interface ControlStore {
+  read(key: string): Promise<ScoredControl | undefined>
+  write(key: string, control: ScoredControl): Promise<void>
+}
+
+/** `scoreControl`, unless the store has what it comes to. */
+export async function keptControl(
+  store: ControlStore | undefined,
+  ...[model, config, task, records, options]: Parameters<typeof scoreControl>
+): Promise<ScoredControl> {
+  if (store === undefined) return scoreControl(model, config, task, records, options)
+  const key = controlKey(model, config, task, records)
+  const known = await store.read(key)
+  if (known !== undefined) return known
+  const scored = await scoreControl(model, config, task, records, options)
+  await store.write(key, scored)
+  return scored
+}
+
+/** A hash of all that decides the base model's figures: not of what is learned, nor where. */
+function controlKey(model: LanguageModel, config: Config, task: Pick<Task, 'labels'>, records: readonly DataRecord[]): string {
+  const { method, train, out: _out, device: _device, threads: _threads, memory: _memory, keepWeights: _form, ...ofTask } = config
+  const tasks = promptMethods.find(method.type)?.tasks?.(method)
+  const { truncate, loss } = train
+  const decides = [model.hash, model.device, ofTask, tasks, truncate, loss, task.labels, records]
+  return createHash('sha256').update(JSON.stringify(decides)).digest('hex')
 }

@@ -22,7 +22,7 @@ import { type PromptFile, writePrompt } from '../store/prompt-file.js'
 import { startName } from '../store/run-folder.js'
 import type { RunSession } from '../store/run-session.js'
 import type { Config } from './config.js'
-import { controlInstruction, type ScoredControl, scoreControl } from './control.js'
+import { type ControlStore, controlInstruction, keptControl, type ScoredControl } from './control.js'
 import { refuseOversizedRows } from './data-limits.js'
 import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf, type RowPlace } from './frozen-rows.js'
@@ -63,6 +63,8 @@ export interface Job {
   readonly reference: Reference
   /** Rows that each record makes, which belong together. */
   readonly answers: number
+  /** Where what the base model comes to is kept for further runs. */
+  readonly controls?: ControlStore | undefined
 }
 
 /**
@@ -249,7 +251,9 @@ async function learnAndScore(job: Job, session: TuneSession) {
   const hasTest = task.test.length > 0
   const test = hasTest ? await evaluate(task.test, 'test') : undefined
   if (test) await writePredictions(folder, 'test', 'tuned', test.results)
-  const testControl = hasTest ? await scoreControl(model, config, task, task.test, scoring('base model on test')) : undefined
+  const testControl = hasTest
+    ? await keptControl(job.controls, model, config, task, task.test, scoring('base model on test'))
+    : undefined
   if (testControl) await keepControl('test', testControl)
   const learned = learnedPrompt(job)
   await writePrompt(session.promptPath, learned)
@@ -335,7 +339,7 @@ async function devControl(
   if (task.scored.length === 0) return { instruction, metrics: {}, plain: { metrics: {} } }
   const known = (await session.readEvents()).find(({ event }) => event === 'control') as ControlEvent | undefined
   if (known !== undefined) return { instruction, metrics: known.metrics, plain: known.plain }
-  const control = await scoreControl(model, config, task, task.scored, scoring)
+  const control = await keptControl(job.controls, model, config, task, task.scored, scoring)
   await keep('dev', control)
   const { metrics, plain } = control.scores
   session.emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { compress, retainedOf } from '../../src/api/compress.js'
+import { compileTemplate } from '../../src/data/texts/template.js'
 import { loadTokenizer } from '../../src/formats/tokenizer.js'
 import { studyAsks, studyForm, studyRows } from '../../src/train/study/self-study.js'
 import { problemOf } from '../support/problem.js'
@@ -89,18 +90,22 @@ test('asks of each kind in turn, of pieces of the text; empty and repeated quest
   ])
 })
 
-test('the text is a system message, without the BOS that the tokenizer writes; where there can be none it stands as it is', () => {
+test('the text is a system message, which the rows follow; where there can be none both are plain text', () => {
   const tokenizer = (system: boolean) =>
     ({
       bosTokenId: 1,
+      chatTemplate: 'there is one',
       decode: () => '<s>',
-      applyChatTemplate: (messages: readonly { role: string; content: string }[]) => {
+      applyChatTemplate: (messages: readonly { role: string; content: string }[], { addGenerationPrompt = false } = {}) => {
         if (!system && messages[0]!.role === 'system') throw new Error('no system message')
-        return `<s>${messages.map(({ role, content }) => `[${role}]${content}`).join('')}`
+        return `<s>${messages.map(({ role, content }) => `[${role}]${content}</end>\n`).join('')}${addGenerationPrompt ? '[{assistant}]' : ''}`
       },
     }) as never
-  expect(studyForm(tokenizer(true), 'T', true)).toMatchObject({ context: '[system]T', withoutSystem: false })
-  expect(studyForm(tokenizer(false), 'T', true)).toMatchObject({ context: 'T\n\n', withoutSystem: true })
-  expect(studyForm(tokenizer(true), 'T', true).asked('Q')).toBe('<s>[user]Q')
-  expect(studyForm(tokenizer(true), 'T', false)).toMatchObject({ context: 'T\n\n', template: 'Question: {question}\nAnswer:' })
+  const chat = studyForm(tokenizer(true), 'T')
+  expect(chat).toMatchObject({ context: '[system]T</end>\n', answer: '{answer}', answerEnd: '</end>', isChat: true })
+  expect(chat.asked('Q $&')).toBe('[user]Q $&</end>\n[{assistant}]')
+  expect(compileTemplate(chat.template).render({ question: 'Q $&' }, 0)).toBe(chat.asked('Q $&'))
+  const plain = studyForm(tokenizer(false), 'T')
+  expect(plain).toMatchObject({ context: 'T\n\n', template: 'Question: {question}\nAnswer:', isChat: false })
+  expect(plain.asked('Q')).toBe('Question: Q\nAnswer:')
 })

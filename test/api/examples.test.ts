@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { planOf } from '../../src/api/sweep/plan.js'
 import { loadConfigFile } from '../../src/config/load.js'
 import { readTask, taskRows } from '../../src/data/task.js'
 import { loadTokenizer } from '../../src/formats/tokenizer.js'
@@ -46,6 +47,10 @@ test('every example beside them has a config', () => expect(others.length).toBeG
 
 test.each(others)('%s fits its data', async path => {
   const given = await loadConfigFile(path)
+  if ('sweep' in given) {
+    expect((await planOf(given, path)).trials).toBeGreaterThan(1)
+    return
+  }
   if ('search' in given) {
     const task = await readSearchTask(parseSearchConfig(given, { source: path }))
     expect(task.questions.length).toBeGreaterThan(0)

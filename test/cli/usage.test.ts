@@ -73,7 +73,7 @@ test.each([
   [['resume', 'a', '--steps', 'many'], 'invalid-option', 'expected: a whole number'],
   [['resume', 'no-such-run'], 'not-a-run', 'no such folder'],
   [['evaluate', 'no-such-run'], 'not-a-run', '--model'],
-  [['evaluate', '--model', 'x', '--data', 'y', '--device', 'gpu'], 'invalid-option', 'one of cpu, webgpu'],
+  [['evaluate', '--model', 'x', '--data', 'y', '--device', 'gpu'], 'invalid-option', 'one of auto, cpu, webgpu'],
   [['evaluate', '--threshold', '90'], 'invalid-option', 'a share from 0 to 1'],
   [['evaluate', '--labels', 'negative'], 'invalid-option', 'value=word'],
   [['export', 'no-such-run', '--to', 'peft'], 'missing-option', '--out'],

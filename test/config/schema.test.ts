@@ -155,7 +155,7 @@ describe('invalid values', () => {
       '"usr"',
       'one of system, user, assistant, conversation',
     ],
-    [{ ...least, device: 'gpu' }, 'device is not valid', '"gpu"', 'one of cpu, webgpu, cuda, dml, coreml'],
+    [{ ...least, device: 'gpu' }, 'device is not valid', '"gpu"', 'one of auto, cpu, webgpu, cuda[:n], dml[:n], coreml'],
     [
       { ...least, method: { type: 'promt-tuning' } },
       'method.type is not valid',

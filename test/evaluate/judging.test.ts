@@ -8,13 +8,11 @@ import { endpointJudge, readVerdict } from '../../src/evaluate/judging/endpoint.
 import { bothOrders, modelJudge } from '../../src/evaluate/judging/judge.js'
 import { agreementOf, judgedPairs, judgementOf, rateAtEqualLength } from '../../src/evaluate/judging/verdicts.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { ownCache } from '../support/cache.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyModel } from '../train/toy.js'
 
 /** Pairs of answers, and who judges them. */
 
-ownCache()
 const { folder, remove } = temporaryFolder()
 const servers: Server[] = []
 afterAll(() => {
@@ -155,25 +153,26 @@ test('a judge that always says the same decides nothing, and that is said; one t
   expect(judges[0]).toMatchObject({ ties: 2, firstRate: 1, firstOfEqual: 1, winRate: { value: 0.5 } })
   expect(warnings).toEqual(['judge-answers-alike'])
   const wrong = await endpoint(() => ({ text: '{"error": "no such model"}' }))
-  expect(await problemOf(judgeRuns([a, b], { judges: [{ url: wrong, model: 'm' }] }))).toMatchObject({ code: 'judge-failed' })
+  expect(await problemOf(judgeRuns([a, b], { judges: [{ url: wrong, model: 'm', tries: 1 }] }))).toMatchObject({
+    code: 'endpoint-bad-reply',
+  })
+  const misspelt = { url: wrong, modle: 'm' } as never
+  expect(await problemOf(judgeRuns([a, b], { judges: [misspelt] }))).toMatchObject({ code: 'unknown-option' })
   expect(await problemOf(judgeRuns([a, b], { judges: [] }))).toMatchObject({ code: 'missing-option' })
   expect(
     await problemOf(judgeRuns([a, rows('e', ['x', 'y'], { text: undefined })], { judges: [{ url: wrong, model: 'm' }] })),
   ).toMatchObject({ code: 'no-texts' })
   const controller = new AbortController()
   controller.abort()
-  const aborted = endpointJudge({ url: wrong, model: 'm', instruction: '', seed: 1 }).prefer(
-    bothOrders(pair(0))[0],
-    controller.signal,
-  )
-  expect(await problemOf(aborted)).toMatchObject({ code: 'aborted' })
+  const judge = await endpointJudge({ url: wrong, model: 'm' }, { instruction: '', seed: 1, signal: controller.signal })
+  expect(await problemOf(judge.prefer(bothOrders(pair(0))[0]))).toMatchObject({ code: 'aborted' })
 })
 
 test('a model judges by how likely it says either, as its own log-probabilities have it', async () => {
   await using model = await LanguageModel.load(toyModel, { threads: 1 })
   const judge = modelJudge(model, 'Which?')
   const [question] = bothOrders(pair(0, 'the wine', 'the stone'))
-  const found = await judge.prefer(question, undefined)
+  const found = await judge.prefer(question)
   const isChat = model.tokenizer.chatTemplate !== undefined
   const text = `Which?\n\n# Input\nq\n\n# Output (a)\nthe wine\n\n# Output (b)\nthe stone\n\nAnswer with "Output (a)" or "Output (b)" and nothing else.`
   const before = isChat
@@ -183,5 +182,5 @@ test('a model judges by how likely it says either, as its own log-probabilities 
   expect(Math.max(...whole.map(({ length }) => length))).toBeLessThanOrEqual(model.config.maxPositionEmbeddings)
   const said = (await model.logProbabilities(whole)).map(values => [...values].filter(Number.isFinite).reduce((a, b) => a + b, 0))
   expect(found).toBeCloseTo(1 / (1 + Math.exp(said[1]! - said[0]!)), 4)
-  expect(await judge.prefer({ input: 'q '.repeat(500), first: 'x', second: 'y' }, undefined)).toBeNull()
+  expect(await judge.prefer({ input: 'q '.repeat(500), first: 'x', second: 'y' })).toBeNull()
 })

@@ -38,7 +38,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
 function refuseWithoutJudge(options: OptionValues): void {
   const alone = ['judge-model', 'instruction', 'limit', 'judgements'].find(name => options[name] !== undefined)
   if (alone !== undefined)
-    throw new GradpromptError('invalid-option', `--${alone} needs --judge`, { hint: 'gradprompt compare A B --judge MODEL' })
+    throw new GradpromptError('invalid-option', `--${alone} needs --judge`, { hint: ownCommand`compare A B --judge MODEL` })
 }
 
 /** `name=path,path`: whatever of it is the name of a file or a folder is just that. */

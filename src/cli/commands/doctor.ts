@@ -3,23 +3,20 @@ import { cpus, freemem, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { installedVersion } from '../../code-identity.js'
 import { GradpromptError } from '../../errors.js'
+import { type Adapter, adapters } from '../../model/devices/adapters.js'
+import { type TrialOutcome, tryDevice } from '../../model/devices/isolated-trial.js'
 import { availableMemory, COMFORTABLY } from '../../model/memory.js'
 import { bundledModel } from '../../package-root.js'
 import { cacheFolder } from '../../program/cache.js'
-import { deviceNames, deviceProfile } from '../../program/devices.js'
-import { compute } from '../computing/computation.js'
+import { type DeviceName, deviceNames, deviceProfile } from '../../program/devices.js'
 import type { CommandFunction } from '../terminal/command.js'
-import { Interrupted } from '../terminal/failure.js'
 import { bytes, createOutput, table } from '../terminal/output.js'
-import { formatDuration } from '../terminal/progress.js'
 
 interface Finding {
   readonly what: string
   readonly ok: boolean
   readonly detail: string
 }
-
-const trialSeconds = 60
 
 /** `gradprompt doctor` */
 export const run: CommandFunction = async ({ options }) => {
@@ -48,22 +45,42 @@ export const run: CommandFunction = async ({ options }) => {
   const tfjs = tfjsBackends()
   found('tf.js', true, `${installedVersion('@tensorflow/tfjs')}; backends for eager runs: ${tfjs.join(', ')}`)
   await checkModel(found)
+  const graphics = await adapters()
+  found('graphics adapters', graphics.length > 0, graphics.map(described).join('; ') || 'the system names none')
   for (const name of deviceNames) {
     const { platforms } = deviceProfile(name)
     if (!platforms.includes(process.platform)) {
       found(`device ${name}`, false, `not on ${process.platform}`)
       continue
     }
-    try {
-      const { seconds } = await compute('device', { device: name }, { timeoutSeconds: trialSeconds })
-      found(`device ${name}`, true, `works (a small program in ${formatDuration(seconds)})`)
-    } catch (error) {
-      if (error instanceof Interrupted) throw error
-      found(`device ${name}`, false, reason(error))
-    }
+    found(`device ${name}`, ...deviceFinding(name, await tryDevice(name)))
   }
   output.text(table(findings.map(({ what, ok, detail }) => [ok ? 'ok' : 'no', what, detail])))
   return isWhole ? 0 : 1
+}
+
+/** An adapter in words. */
+const described = ({ name, driver, memory, free, cuda }: Adapter): string =>
+  [
+    `${cuda === undefined ? '' : `cuda:${cuda} `}${name}`,
+    ...(driver === undefined ? [] : [`driver ${driver}`]),
+    memory === undefined ? 'memory not known' : `${bytes(memory)}${free === undefined ? '' : `, ${bytes(free)} free`}`,
+  ].join(', ')
+
+/** What came of a device's trial, in words; the command that brings what is missing, where there is one. */
+function deviceFinding(name: DeviceName, outcome: TrialOutcome): [ok: boolean, detail: string] {
+  if ('reason' in outcome) {
+    const command = deviceProfile(name).libraries?.[process.platform]
+    const reason = outcome.reason.length > 200 ? `…${outcome.reason.slice(-200)}` : outcome.reason
+    return [false, command === undefined ? reason : `${reason}; \`${command}\` brings its libraries`]
+  }
+  const { deviations, productRate } = outcome.trial
+  const speed = `${(productRate / 1e9).toFixed(0)} GFLOP/s in products of matrices`
+  if (deviations.length === 0)
+    return [true, `${deviceProfile(name).alwaysThere ? 'works' : 'computes as the processor does'}; ${speed}`]
+  const worst = deviations.slice(0, 5).map(({ what, error }) => `${what} (${error?.toExponential(1) ?? 'not a number'})`)
+  const more = deviations.length > worst.length ? ` and ${deviations.length - worst.length} more` : ''
+  return [false, `computes wrongly, errors as shares of the right values: ${worst.join(', ')}${more}`]
 }
 
 type Found = (what: string, ok: boolean, detail: string) => void

@@ -3,12 +3,11 @@ import { GradpromptError } from '../../errors.js'
 import { choices } from '../../evaluate/score.js'
 import { exists } from '../../files.js'
 import { weightChoices } from '../../generate/width.js'
-import { deviceNames } from '../../program/devices.js'
 import { keepingChoices } from '../../program/keeping.js'
 import { compute } from '../computing/computation.js'
 import type { EvaluateRequest, EvaluateResult } from '../computing/messages.js'
 import { readColumns, readLabels } from '../show/column-options.js'
-import { arithmetic, oneOf } from '../show/engine-options.js'
+import { arithmetic, chosenDevice, oneOf } from '../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
 import { Interrupted } from '../terminal/failure.js'
 import { confusionTable, metricsTable, verdictLines } from '../terminal/figures.js'
@@ -62,7 +61,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
       hint: 'a plain model is scored with --model',
     })
   }
-  const device = oneOf(options, 'device', deviceNames)
+  const device = chosenDevice(options)
   const { threshold } = options
   if (typeof threshold === 'number' && !(threshold >= 0 && threshold <= 1)) {
     throw new GradpromptError('invalid-option', '--threshold is not valid', {

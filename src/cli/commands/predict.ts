@@ -4,12 +4,11 @@ import { GradpromptError } from '../../errors.js'
 import { choices } from '../../evaluate/score.js'
 import { weightChoices } from '../../generate/width.js'
 import { ownCommand } from '../../own-command.js'
-import { deviceNames } from '../../program/devices.js'
 import { keepingChoices } from '../../program/keeping.js'
 import { compute } from '../computing/computation.js'
 import type { PredictRequest, PredictResult } from '../computing/messages.js'
 import { readColumns, readLabels } from '../show/column-options.js'
-import { arithmetic, inexactNote, inRange, oneOf } from '../show/engine-options.js'
+import { arithmetic, chosenDevice, inexactNote, inRange, oneOf } from '../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../terminal/command.js'
 import { createOutput, plural } from '../terminal/output.js'
 import { createActivity, formatDuration } from '../terminal/progress.js'
@@ -111,7 +110,7 @@ export async function predictRequest(prompt: string, data: string, options: Opti
     maxNewTokens: inRange(options, 'max-new-tokens', { least: 1 }),
     weights: oneOf(options, 'weights', weightChoices),
     batchSize: inRange(options, 'batch-size', { least: 1 }),
-    device: oneOf(options, 'device', deviceNames),
+    device: chosenDevice(options),
     threads: inRange(options, 'threads', { least: 1 }),
     memory: inRange(options, 'memory', { above: 0 }),
     keepWeights: oneOf(options, 'keep-weights', keepingChoices),

@@ -4,6 +4,8 @@ import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/ev
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
 import type { JudgedRuns, JudgeOptions } from '../../api/judge.js'
 import type { PredictSummary } from '../../api/prediction/predict.js'
+import type { Probed, ProbeOptions } from '../../api/probe.js'
+import type { SweepEvent } from '../../api/sweep/worker.js'
 import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import type { Choice } from '../../evaluate/score.js'
@@ -12,7 +14,7 @@ import type { WeightWidth } from '../../generate/programs.js'
 import type { GenerationSettings } from '../../generate/settings.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { DownloadEvent } from '../../hub/download.js'
-import type { Device } from '../../program/devices.js'
+import type { DeviceChoice } from '../../program/devices.js'
 import type { KeepingChoice } from '../../program/keeping.js'
 import type { SearchEvent, SearchResult } from '../../search/run/events.js'
 import type { ServedRequest } from '../../serve/server.js'
@@ -26,6 +28,8 @@ export interface Tasks {
   resume: { request: ResumeRequest; result: RunResult }
   search: { request: ConfigRequest; result: SearchResult; news: SearchEvent }
   resumeSearch: { request: ResumeRequest; result: SearchResult; news: SearchEvent }
+  /** One process's part in a sweep. */
+  sweep: { request: SweepRequest; result: undefined; news: SweepEvent }
   evaluate: { request: EvaluateRequest; result: EvaluateResult }
   export: {
     request: { folder: string } & Omit<PromptExportOptions, 'model' | 'onWarning'> & { model?: string | undefined }
@@ -36,10 +40,13 @@ export interface Tasks {
   generate: { request: GenerateRequest; result: GenerateResult; news: GenerateNews }
   predict: { request: PredictRequest; result: PredictResult; news: PredictNews }
   judge: { request: JudgeRequest; result: JudgedRuns }
+  probe: {
+    request: OwnFamilies &
+      Omit<ProbeOptions, 'model' | 'signal' | 'onProgress' | 'onWarning'> & { readonly model?: string | undefined }
+    result: Probed
+  }
   serve: { request: ServeRequest; result: undefined; news: ServeNews }
   report: { request: { folder: string }; result: { path: string } }
-  /** A trial of a device with a small program. */
-  device: { request: { device: Device }; result: { seconds: number } }
 }
 
 export type TaskName = keyof Tasks
@@ -67,6 +74,12 @@ export interface ResumeRequest {
   readonly data: { readonly train?: string | undefined; readonly dev?: string | undefined; readonly test?: string | undefined }
 }
 
+export interface SweepRequest {
+  readonly folder: string
+  readonly trials?: number | undefined
+  readonly maxFailures?: number | undefined
+}
+
 /** Modules of model families of people's own, which are loaded before anything else. */
 export interface OwnFamilies {
   readonly families?: readonly string[] | undefined
@@ -90,7 +103,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly batchSize?: number | undefined
   /** A prompt of another model of the same width is used all the same. */
   readonly force?: boolean | undefined
-  readonly device?: Device | undefined
+  readonly device?: DeviceChoice | undefined
   readonly threads?: number | undefined
   /** GB. */
   readonly memory?: number | undefined
@@ -128,7 +141,7 @@ export interface EngineRequest extends OwnFamilies {
   readonly weights?: WeightChoice | undefined
   readonly batchSize?: number | undefined
   readonly promptLookup: boolean
-  readonly device?: Device | undefined
+  readonly device?: DeviceChoice | undefined
   readonly threads?: number | undefined
   /** GB. */
   readonly memory?: number | undefined
@@ -195,7 +208,7 @@ export interface PredictRequest extends OwnFamilies {
   readonly maxNewTokens?: number | undefined
   readonly weights?: WeightChoice | undefined
   readonly batchSize?: number | undefined
-  readonly device?: Device | undefined
+  readonly device?: DeviceChoice | undefined
   readonly threads?: number | undefined
   /** GB. */
   readonly memory?: number | undefined

@@ -43,6 +43,12 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return (await onceFree(() => resumeSearch(folder, { ...options, signal, onEvent: onNews, onProgress }))).result
   },
 
+  async sweep({ folder, ...options }, { signal, onNews }) {
+    const { sweep } = await import('../../api/sweep/sweep.js')
+    await sweep(folder, { ...options, signal, onEvent: onNews })
+    return undefined
+  },
+
   async evaluate(request, context) {
     const { evaluate } = await import('./evaluation.js')
     return evaluate(request, context)
@@ -61,6 +67,16 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
   async judge({ runs, families: _, ...options }, { signal, onEvent, onProgress }) {
     const { judgeRuns } = await import('../../api/judge.js')
     return judgeRuns(runs, {
+      ...options,
+      signal,
+      onProgress: (done, total, what) => onProgress({ what, done, total }),
+      onWarning: warning => onEvent({ event: 'warning', ...warning }),
+    })
+  },
+
+  async probe({ families: _, ...options }, { signal, onEvent, onProgress }) {
+    const { probe } = await import('../../api/probe.js')
+    return probe({
       ...options,
       signal,
       onProgress: (done, total, what) => onProgress({ what, done, total }),
@@ -87,11 +103,6 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
   async report({ folder }) {
     const { writeReport } = await import('../../api/report.js')
     return { path: await writeReport(folder) }
-  },
-
-  async device({ device }) {
-    const { tryDevice } = await import('./device-trial.js')
-    return tryDevice(device)
   },
 }
 

@@ -3,7 +3,10 @@ import { originOf } from '../../data/readers/records.js'
 import type { AnswerEnd } from '../../data/texts/answer-end.js'
 import { loadTokenizer } from '../../formats/tokenizer.js'
 import { openCheckpoint } from '../../model/weights/checkpoint.js'
+import { forecastOf } from '../../search/run/forecast.js'
+import { forecastWords } from '../../search/run/forecast-words.js'
 import { spaceOptions } from '../../search/run/job.js'
+import { assumed } from '../../search/run/settle.js'
 import { writtenAnswer } from '../../search/space/search-row.js'
 import { TokenSpace } from '../../search/space/token-space.js'
 import { allowedTokens } from '../../search/space/vocabulary.js'
@@ -18,7 +21,9 @@ import { describeModel, endOf, modelFacts, pieceLines, SHOWN_ROWS } from './dry-
  * weights are read.
  */
 export async function dryRunSearch(request: ConfigRequest, output: Output): Promise<void> {
-  const { config, task } = await configAndTask(await searchConfigInput(request), request.configFile ?? 'command line')
+  const { config: asked, task } = await configAndTask(await searchConfigInput(request), request.configFile ?? 'command line')
+  // What is tried when the search begins is shown as it is tried first.
+  const config = assumed(asked)
   if (config.out !== undefined) await refuseOccupied(config.out)
   const checkpoint = await openCheckpoint(config.model)
   await checkpoint.file.close()
@@ -59,12 +64,13 @@ export async function dryRunSearch(request: ConfigRequest, output: Output): Prom
     warnings: space.notices(config.answerEnd),
     steps: search.steps,
     budget: search.budget,
+    ...forecastOf(config, task.questions.length),
     maxNewTokens: search.extractor === undefined ? null : search.maxNewTokens!,
     examples,
   }
   output.object(summary)
   for (const { code, message } of summary.warnings) output.note(`warning[${code}]: ${message}`)
-  output.text(describe(summary))
+  output.text(describe(summary, summary.forecast && forecastWords(summary.forecast, config)))
 }
 
 interface Summary {
@@ -88,9 +94,15 @@ interface Summary {
   }[]
 }
 
-const spending = { generatedTokens: 'generated tokens', computedTokens: 'token rows', seconds: 'seconds' } as const
+const spending = {
+  generatedTokens: 'generated tokens',
+  computedTokens: 'token rows',
+  seconds: 'seconds',
+  calls: 'calls of endpoints',
+  cost: 'cost of endpoints',
+} as const
 
-function describe(summary: Summary): string {
+function describe(summary: Summary, forecast?: string): string {
   const { rows, labels, maxNewTokens, tokens, freeTokens } = summary
   const frozen = freeTokens < tokens ? ` (${count(tokens - freeTokens)} more stay)` : ''
   const budget = Object.entries(spending).flatMap(([name, words]) =>
@@ -105,6 +117,7 @@ function describe(summary: Summary): string {
     ['labels', labels === null ? 'none: free-text answers' : labels.map(label => quoted(label, 30)).join(', ')],
     ['answers end', endOf(summary.answerEnd)],
     ['steps', `${count(summary.steps)} at most${budget.length > 0 ? `, ${budget.join(', ')}` : ''}`],
+    ...(forecast === undefined ? [] : ([['asks for', `at most ${forecast}`]] as const)),
   ])
   const examples = summary.examples.map(({ origin, tokens, segments }) => {
     const lines = segments.flatMap(segment => [

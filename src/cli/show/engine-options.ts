@@ -1,7 +1,7 @@
 import { GradpromptError, unknownName } from '../../errors.js'
 import type { WeightWidth } from '../../generate/programs.js'
 import { weightChoices } from '../../generate/width.js'
-import { deviceNames } from '../../program/devices.js'
+import { type DeviceChoice, deviceWords, isDeviceChoice } from '../../program/devices.js'
 import { keepingChoices } from '../../program/keeping.js'
 import type { EngineRequest } from '../computing/messages.js'
 import type { OptionValues } from '../terminal/command.js'
@@ -23,7 +23,7 @@ export function machineRequest(
   return {
     model: options.model as string | undefined,
     families: options.family as readonly string[] | undefined,
-    device: oneOf(options, 'device', deviceNames),
+    device: chosenDevice(options),
     threads: inRange(options, 'threads', { least: 1 }),
     memory: inRange(options, 'memory', { above: 0 }),
     keepWeights: oneOf(options, 'keep-weights', keepingChoices),
@@ -45,6 +45,12 @@ export function oneOf<Word extends string>(options: OptionValues, name: string, 
   const found = words.find(word => word === given)
   if (found !== undefined) return found
   throw unknownName('invalid-option', `--${name} is not valid`, String(given), words)
+}
+
+/** @throws GradpromptError `invalid-option` */
+export function chosenDevice({ device }: OptionValues): DeviceChoice | undefined {
+  if (device === undefined || isDeviceChoice(device)) return device
+  throw unknownName('invalid-option', '--device is not valid', String(device), deviceWords)
 }
 
 /** A number of the command line within its limits. @throws GradpromptError `invalid-option` */

@@ -32,6 +32,9 @@ export async function judge(runs: readonly Compared[], options: OptionValues, ou
   }
 }
 
+/** The environment variable that holds the key of a judge's endpoint. */
+const judgeKey = 'GRADPROMPT_JUDGE_KEY'
+
 /** @throws GradpromptError `invalid-option`, `missing-option` */
 function judgeRequest(runs: readonly Compared[], options: OptionValues): JudgeRequest {
   if (runs.length !== 2)
@@ -45,7 +48,7 @@ function judgeRequest(runs: readonly Compared[], options: OptionValues): JudgeRe
         found: given,
         expected: '--judge-model NAME',
       })
-    return { url: given, model: name, key: process.env.GRADPROMPT_JUDGE_KEY }
+    return { url: given, model: name, ...(process.env[judgeKey] && { key: judgeKey }) }
   })
   if (name !== undefined && judges.every(given => typeof given === 'string'))
     throw new GradpromptError('invalid-option', '--judge-model needs --judge with an address', { found: judges.join(', ') })

@@ -1,7 +1,9 @@
 import { join } from 'node:path'
 import type { Metrics } from '../../evaluate/score.js'
 import { ownCommand } from '../../own-command.js'
-import type { SearchEvent, SearchLoadedEvent, SearchResult, SearchStepEvent } from '../../search/run/events.js'
+import type { PreflightEvent, SearchEvent, SearchLoadedEvent, SearchResult, SearchStepEvent } from '../../search/run/events.js'
+import { forecastCounts } from '../../search/run/forecast-words.js'
+import type { RoleSpending } from '../../search/score/budget.js'
 import type { ComputationOptions } from '../computing/computation.js'
 import { Interrupted } from '../terminal/failure.js'
 import { formatMetric, metricsTable, NOTHING_SCORED, verdictLines } from '../terminal/figures.js'
@@ -54,7 +56,8 @@ export function searchReport(output: Output, knownFolder?: string): SearchReport
     } else if (event.event === 'initial') {
       best = event.objective
       note(`first prompt: ${formatNumber(event.objective)}${firstMetric(event.metrics)}  ${quoted(event.prompt, 100)}`)
-    } else if (event.event === 'warning') note(`warning[${event.code}]: ${event.message}`)
+    } else if (event.event === 'preflight') note(describePreflight(event))
+    else if (event.event === 'warning') note(`warning[${event.code}]: ${event.message}`)
     else if (event.event === 'result') hasResult = true
     else if (event.event === 'step') step(event)
     else if (event.event === 'dev') {
@@ -101,6 +104,10 @@ export function searchReport(output: Output, knownFolder?: string): SearchReport
   }
 }
 
+/** What a role has spent: `optimizer: 12 calls, cost 0.003`. */
+const roleWords = ([role, { calls, cost = 0 }]: readonly [string, RoleSpending]) =>
+  `${role}: ${plural(calls, 'call')}${cost > 0 ? `, cost ${formatNumber(cost)}` : ''}`
+
 /** What is done of a search that ends with its steps or with its budget, whichever comes first. */
 function shareOf({ step, generatedTokens, computedTokens, seconds }: SearchStepEvent, loaded?: SearchLoadedEvent): number {
   const { steps = step, budget = {} } = loaded ?? {}
@@ -116,11 +123,19 @@ function shareOf({ step, generatedTokens, computedTokens, seconds }: SearchStepE
   )
 }
 
-function describeLoaded({ model, rows, steps, freeTokens, vocabulary, folder, seconds }: SearchLoadedEvent): string {
+function describeLoaded({ model, rows, steps, freeTokens, vocabulary, folder, seconds, forecast }: SearchLoadedEvent): string {
   const sets = Object.entries(rows).flatMap(([part, size]) => (size > 0 ? [`${count(size)} ${part}`] : []))
   return (
     `${model} ready in ${formatDuration(seconds)}: ${plural(freeTokens, 'token')} to find among ${count(vocabulary)}, ` +
-    `${plural(steps, 'step')}; rows: ${sets.join(', ')}\nrun: ${folder}`
+    `${plural(steps, 'step')}; rows: ${sets.join(', ')}${forecast === undefined ? '' : `\nasks for at most ${forecastCounts(forecast)}`}\nrun: ${folder}`
+  )
+}
+
+function describePreflight({ questions, cut, answerMass, accuracy, tokensPerPrompt }: PreflightEvent): string {
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`
+  return (
+    `on ${plural(questions, 'question')} the first prompt has ${formatMetric('accuracy', accuracy)} right; ${percent(cut)} of the reasonings are cut, ` +
+    `the answers have a probability of ${percent(answerMass)} behind the extractor, a prompt costs ${plural(tokensPerPrompt, 'token')}`
   )
 }
 
@@ -160,6 +175,7 @@ export function describeSearch(result: SearchResult): string {
     formatDuration(result.seconds),
     plural(result.computedTokens, 'token row'),
     ...(result.generatedTokens > 0 ? [plural(result.generatedTokens, 'generated token')] : []),
+    ...Object.entries(result.roles ?? {}).map(roleWords),
     ...(result.drifted > 0 ? [`${plural(result.drifted, 'candidate')} whose text has other tokens`] : []),
   ]
   sections.push(

@@ -1,4 +1,4 @@
-import { deviceNames } from '../../program/devices.js'
+import { deviceWords } from '../../program/devices.js'
 import type { CommandOption } from '../terminal/command.js'
 
 /** Options that several commands have. */
@@ -10,7 +10,7 @@ export const json: CommandOption = {
 export const force: CommandOption = { name: 'force', description: 'use a prompt of another model, if the width is the same' }
 export const quiet: CommandOption = { name: 'quiet', description: 'no progress, results only' }
 
-const devices = `${deviceNames.slice(0, -1).join(', ')} or ${deviceNames.at(-1)}`
+const devices = `${deviceWords.slice(0, -1).join(', ')} or ${deviceWords.at(-1)}`
 
 export const family: CommandOption = {
   name: 'family',

@@ -40,6 +40,27 @@ export const others: readonly Command[] = [
     load: () => import('../commands/compare.js'),
   },
   {
+    name: 'probe',
+    summary: 'whether a prompt made the model forget',
+    description:
+      'Asks for small things that the model does from two examples (to repeat a text, to name its last word), without the prompt of a run and under it: ' +
+      'plainly, in another template, in leetspeak and in pig Latin; of texts like those it has learned on, and of made sentences. What is lost plainly and ' +
+      'not in disguise is hidden by the prompt, not forgotten.',
+    argument: { name: 'RUN', description: 'a run folder', required: true },
+    options: [
+      { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
+      { name: 'data', value: 'file', description: "rows whose texts are asked about; by default the run's dev or training rows" },
+      { name: 'limit', value: 'n', type: 'integer', description: 'texts of each kind; 24 by default' },
+      { name: 'seed', value: 'n', type: 'integer', description: 'draws the texts and the bootstrap' },
+      { name: 'gate', description: 'exit 1 when something is hidden or lost' },
+      ...machine,
+      json,
+      quiet,
+    ],
+    example: 'gradprompt probe runs/sst2',
+    load: () => import('../commands/probe.js'),
+  },
+  {
     name: 'export',
     summary: 'write what was learned for another tool',
     description:
@@ -126,7 +147,7 @@ export const others: readonly Command[] = [
     name: 'doctor',
     summary: 'what this machine can run, and why not',
     description:
-      'Tries every device with a small program, and shows versions, memory, and the cache. With --verify it exits with 1 where a file of the cache is damaged.',
+      'Holds every device against the processor, function by function and in whole training steps, and shows adapters, versions, memory, and the cache. With --verify it exits with 1 where a file of the cache is damaged.',
     options: [{ name: 'verify', description: 'read every file of the cache, and say which are not as they were written' }, json],
     example: 'gradprompt doctor',
     load: () => import('../commands/doctor.js'),

@@ -15,7 +15,7 @@ export interface Judge {
   /** What it is, so that another is told apart: a hash of a model, an address. */
   readonly identity: string
   /** @returns how likely the first answer is better; 0.5: it says neither; null: the pair does not fit it */
-  prefer(question: Question, signal: AbortSignal | undefined): Promise<number | null>
+  prefer(question: Question): Promise<number | null>
 }
 
 export const usualInstruction =

@@ -1,7 +1,5 @@
 import { Registry } from '../../registry.js'
 import type { SearchMethod } from '../moves/method.js'
-import { ape, apeSchema } from './ape.js'
-import { apo, apoSchema } from './apo.js'
 import { arca, arcaSchema } from './arca.js'
 import { autoprompt, autopromptSchema } from './autoprompt.js'
 import { categorical, categoricalSchema } from './categorical.js'
@@ -9,12 +7,24 @@ import { fluent, fluentSchema } from './fluent.js'
 import { gbda, gbdaSchema } from './gbda.js'
 import { gcg, gcgSchema } from './gcg.js'
 import { greater, greaterSchema } from './greater.js'
-import { pe2, pe2Schema } from './pe2.js'
 import { pez, pezSchema } from './pez.js'
 import { promptquine, promptquineSchema } from './promptquine.js'
 import { randomShortlist, randomShortlistSchema } from './random-shortlist.js'
 import { rlprompt, rlpromptSchema } from './rlprompt.js'
-import { textgrad, textgradSchema } from './textgrad.js'
+import { ape, apeSchema } from './written/ape.js'
+import { apo, apoSchema } from './written/apo.js'
+import { bestOfN, bestOfNSchema } from './written/best-of-n.js'
+import { bootstrapDemos, bootstrapDemosSchema } from './written/bootstrap-demos.js'
+import { capo, capoSchema } from './written/capo.js'
+import { evoprompt, evopromptSchema } from './written/evoprompt.js'
+import { gepa, gepaSchema } from './written/gepa.js'
+import { miprov2, miprov2Schema } from './written/miprov2.js'
+import { opro, oproSchema } from './written/opro.js'
+import { pe2, pe2Schema } from './written/pe2.js'
+import { promptagent, promptagentSchema } from './written/promptagent.js'
+import { snippets, snippetsSchema } from './written/snippets.js'
+import { spo, spoSchema } from './written/spo.js'
+import { textgrad, textgradSchema } from './written/textgrad.js'
 
 /** Every search that is built in, with its options. A new one is a file beside `autoprompt.ts`, and a line here. */
 const builtIn = [
@@ -32,6 +42,16 @@ const builtIn = [
   [apo, apoSchema],
   [pe2, pe2Schema],
   [textgrad, textgradSchema],
+  [gepa, gepaSchema],
+  [miprov2, miprov2Schema],
+  [capo, capoSchema],
+  [opro, oproSchema],
+  [evoprompt, evopromptSchema],
+  [promptagent, promptagentSchema],
+  [spo, spoSchema],
+  [bootstrapDemos, bootstrapDemosSchema],
+  [snippets, snippetsSchema],
+  [bestOfN, bestOfNSchema],
   [randomShortlist, randomShortlistSchema],
 ] as const
 

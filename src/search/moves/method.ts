@@ -7,7 +7,8 @@ import type { Objective, ObjectiveOptions, PromptScore } from '../score/objectiv
 import type { SearchPrograms } from '../score/programs.js'
 import type { Candidate } from '../space/candidates.js'
 import type { SearchRow, TokenSpace } from '../space/token-space.js'
-import type { Writer } from './writer.js'
+import type { Member } from './member.js'
+import type { Judge, RoleModel, Writer } from './writer.js'
 
 /** What a search step works with. */
 export interface SearchContext {
@@ -20,6 +21,8 @@ export interface SearchContext {
   readonly allowed: Int32Array
   /** The questions of this step: all of them, or a batch drawn by step. */
   readonly rows: readonly SearchRow[]
+  /** All questions of the search. */
+  readonly questions: readonly SearchRow[]
   /** The questions differ from step to step, so that losses of two steps cannot be compared. */
   readonly isBatched: boolean
   readonly seed: number
@@ -32,9 +35,10 @@ export interface SearchContext {
   /**
    * Exact scores. Prompts that the tokenizer would not give back are left out, or score worse, as `search.drift` says; they are
    * counted either way.
+   * @param rows by default the questions of this step
    * @returns best first; of equals the earlier
    */
-  score(candidates: readonly Candidate[]): Promise<ScoredCandidate[]>
+  score(candidates: readonly Candidate[], rows?: readonly SearchRow[]): Promise<ScoredCandidate[]>
   /** Losses in 8 bits, in the order of the candidates: a guess at exact scores; undefined where it would not be faster. */
   guess(candidates: readonly Candidate[]): Promise<number[] | undefined>
   /** Whether the tokenizer gives a prompt's ids back; with `drift: allow` or a penalty all prompts count as such. */
@@ -47,8 +51,12 @@ export interface SearchContext {
   readonly softPrompt?: Float32Array | undefined
   /** Of methods that let a model write. */
   readonly writer?: Writer | undefined
+  /** Of methods that let a model judge. */
+  readonly judge?: Judge | undefined
   /** A question as people read it. */
   exampleOf(row: SearchRow): Example
+  /** A question with its answer, as the template shows it behind the prompt; with what the model wrote before the answer, if that is given. */
+  demoOf(row: SearchRow, reasoning?: readonly number[]): string
   /** Whether the vocabulary has all tokens of a prompt (any vocabulary: whether none is special). */
   mayHold(ids: readonly number[]): boolean
   /** Tokens that a prompt may have so that every row fits into the context. */
@@ -86,6 +94,8 @@ export interface StepOutcome<State> {
   readonly done?: boolean
   /** Further figures of the step. */
   readonly figures?: Readonly<Record<string, number>>
+  /** All that the method has tried: kept in the run's `candidates.json`. */
+  readonly pool?: readonly Member[]
 }
 
 /** Common options of a search that does not say. */
@@ -103,9 +113,27 @@ export interface SearchNeeds {
   /** A smaller model with the same tokenizer: the context has its losses as `draft`. */
   readonly draft?: string | undefined
   /** A model that writes in place of the searched one, with `writes`. */
-  readonly writer?: string | undefined
+  readonly writer?: RoleModel | undefined
+  /** A model that judges in place of the searched one, with `judges`. */
+  readonly judge?: RoleModel | undefined
   /** Training rows that the first prompt shows, each followed by the separator; they are then no questions. */
   readonly shots?: { readonly count: number; readonly separator: string } | undefined
+}
+
+/** What a forecast knows. */
+export interface ForecastSizes {
+  readonly questions: number
+  readonly steps: number
+}
+
+/** Of a whole search, at most. */
+export interface Forecast {
+  /** Answers of the searched model: a question under a prompt each. */
+  readonly answers: number
+  /** Texts that a critic writes. */
+  readonly written: number
+  /** Comparisons of a judge. */
+  readonly judged?: number
 }
 
 /** A way of searching for a prompt. A method is one file: its options, how it starts, and what a step does. */
@@ -119,6 +147,12 @@ export interface SearchMethod<Options extends { readonly type: string } = { read
   readonly defaults?: SearchDefaults | ((options: Options & { readonly extractor?: string | undefined }) => SearchDefaults)
   /** A model writes prompts as text: there is a `writer`. */
   readonly writes?: boolean
+  /** A model compares answers: there is a `judge`. */
+  readonly judges?: boolean
+  /** It draws its own parts of the questions, so that `batchSize` has no effect. */
+  readonly drawsRows?: boolean
+  /** What a whole search asks for at most, before it begins. */
+  forecast?(options: Options, sizes: ForecastSizes): Forecast
   /** What it works with that is opened before the first step. */
   needs?(options: Options): SearchNeeds
   /** What the method changes in losses and gradients. */

@@ -2,7 +2,8 @@ import type { PairedComparison } from '../../evaluate/comparison.js'
 import type { Evaluation, Metrics } from '../../evaluate/score.js'
 import type { Verdict } from '../../evaluate/verdict.js'
 import type { CheckpointEvent, WarningEvent } from '../../store/events.js'
-import type { BudgetLimits } from '../score/budget.js'
+import type { Forecast } from '../moves/method.js'
+import type { BudgetLimits, RoleSpending } from '../score/budget.js'
 
 /** A candidate of a step: what would change, what the gradient says of it, and what it comes to. */
 export interface SwapReport {
@@ -38,11 +39,29 @@ export interface SearchLoadedEvent {
   readonly steps: number
   /** What may end the search before its last step. */
   readonly budget: BudgetLimits
+  /** What the search asks for at most, where its method says. */
+  readonly forecast?: Forecast
   /** Tokens that are searched, and the size of the vocabulary that they are chosen from. */
   readonly freeTokens: number
   readonly vocabulary: number
   readonly folder: string
   readonly seconds: number
+}
+
+/** Of a search with an extractor: what the model makes of a few questions under the first prompt. */
+export interface PreflightEvent {
+  readonly event: 'preflight'
+  readonly questions: number
+  /** Share of the reasonings that are cut. */
+  readonly cut: number
+  /** Probability of all answers together behind the extractor, or of the right one where there are many. */
+  readonly answerMass: number
+  /** Share of right answers, with its 95 % interval. */
+  readonly accuracy: { readonly value: number; readonly low: number; readonly high: number }
+  /** Of reasoning, a mean. */
+  readonly tokensPerAnswer: number
+  /** What the answers to all questions under one prompt cost: what a step scores is a multiple of it. */
+  readonly tokensPerPrompt: number
 }
 
 /** The prompt that the search begins with. */
@@ -75,6 +94,7 @@ export interface SearchStepEvent {
   readonly drifted: number
   readonly generatedTokens: number
   readonly computedTokens: number
+  readonly roles?: Readonly<Record<string, RoleSpending>>
   readonly figures?: Readonly<Record<string, number>>
   readonly seconds: number
 }
@@ -113,6 +133,8 @@ export interface SearchResult extends JudgedPrompt {
   readonly drifted: number
   readonly generatedTokens: number
   readonly computedTokens: number
+  /** Calls and tokens of each role; of endpoints with their cost. */
+  readonly roles?: Readonly<Record<string, RoleSpending>>
   /** Of work, over all the times the search was resumed. */
   readonly seconds: number
   /** The most memory that the process has held so far, in bytes. */
@@ -124,6 +146,7 @@ export type SearchResultEvent = { readonly event: 'result' } & SearchResult
 
 export type SearchEvent =
   | SearchLoadedEvent
+  | PreflightEvent
   | InitialEvent
   | SearchStepEvent
   | SearchDevEvent

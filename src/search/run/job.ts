@@ -8,6 +8,7 @@ import { needsOf, type SearchConfig } from '../config.js'
 import { searchMethods } from '../methods/index.js'
 import { DriftGuard } from '../moves/drift.js'
 import type { SearchMethod } from '../moves/method.js'
+import type { RoleModel } from '../moves/writer.js'
 import type { Spending } from '../score/budget.js'
 import { Draft } from '../score/draft.js'
 import { type Embedding, embeddingOf } from '../score/embedding.js'
@@ -35,6 +36,8 @@ export interface SearchJob {
   readonly draft: Draft | undefined
   /** The model that writes prompts, where it is not the searched one. */
   readonly optimizer: LanguageModel | undefined
+  /** The model that compares answers, where it is another on this machine. */
+  readonly judge: LanguageModel | undefined
   /** Tokens that a prompt may have so that every row fits into the context. */
   readonly maxLength: number
   readonly spent: Spending | undefined
@@ -77,7 +80,7 @@ export async function prepareSearch(
   const others = [task.shots, task.dev, task.test].flatMap(records => records.map((record, i) => space.row(record, i)))
   const method = searchMethods.get(search.type)
   if (method.writes) requireOnePiece(space)
-  const { softPrompt: from, draft: smaller, writer } = needsOf(config)
+  const { softPrompt: from, draft: smaller, writer, judge: judging } = needsOf(config)
   const soft = from === undefined ? undefined : await softPromptOf(from)
   if (soft !== undefined && (soft.count !== space.free.length || soft.hiddenSize !== model.config.hiddenSize))
     throw new GradpromptError('prompt-size', 'the prompt has not as many free tokens as the run has vectors', {
@@ -88,9 +91,21 @@ export async function prepareSearch(
   const allowed = allowedTokens(tokenizer, search.vocabulary, model.config.vocabSize)
   const programs = new SearchPrograms(model)
   const draft = smaller === undefined ? undefined : await openDraft(smaller, config, model, space)
-  const opening = writer === undefined ? Promise.resolve(undefined) : loadBeside(writer, model)
-  const optimizer = await opening.catch(async (error: unknown) => {
+  const opened: LanguageModel[] = []
+  const beside = async (role: RoleModel | undefined) => {
+    // A role behind an endpoint is opened when the search runs.
+    if (typeof role !== 'string') return undefined
+    const loaded = await loadBeside(role, model)
+    opened.push(loaded)
+    return loaded
+  }
+  const opening = async () => {
+    const optimizer = await beside(writer)
+    return { optimizer, judge: judging === writer ? optimizer : await beside(judging) }
+  }
+  const { optimizer, judge } = await opening().catch(async (error: unknown) => {
     await draft?.dispose()
+    for (const other of opened) await other.dispose()
     throw error
   })
   return {
@@ -107,6 +122,7 @@ export async function prepareSearch(
     softPrompt: soft?.rows,
     draft,
     optimizer,
+    judge,
     maxLength: options.contextLength - [...rows, ...others].reduce((most, row) => Math.max(most, space.lengthAround(row)), 0),
     spent: earlier?.spent,
     progress: earlier?.progress,
@@ -115,10 +131,11 @@ export async function prepareSearch(
 }
 
 /** What a job has open beside the model. */
-export async function disposeJob({ programs, draft, optimizer }: SearchJob): Promise<void> {
+export async function disposeJob({ programs, draft, optimizer, judge }: SearchJob): Promise<void> {
   await programs.dispose()
   await draft?.dispose()
   await optimizer?.dispose()
+  if (judge !== optimizer) await judge?.dispose()
 }
 
 async function openDraft(draft: string, config: SearchConfig, model: LanguageModel, space: TokenSpace): Promise<Draft> {

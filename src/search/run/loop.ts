@@ -5,6 +5,7 @@ import { randomGenerator, streams } from '../../random.js'
 import type { Checkpoint, NamedTensor } from '../../store/checkpoints.js'
 import type { SearchConfig } from '../config.js'
 import { type DriftGuard, rankCorrelation } from '../moves/drift.js'
+import type { Member } from '../moves/member.js'
 import type { Example, ScoredCandidate, SearchContext, SearchMethod, SearchState } from '../moves/method.js'
 import { type Budget, BudgetSpent, type Spending } from '../score/budget.js'
 import type { DraftScorer } from '../score/draft.js'
@@ -14,8 +15,8 @@ import type { SearchPrograms } from '../score/programs.js'
 import type { Reasoning } from '../score/reasoning.js'
 import type { Candidate } from '../space/candidates.js'
 import { keyOf, type SearchRow, type TokenSpace } from '../space/token-space.js'
-import type { EngineWriter } from '../writing/engine-writer.js'
 import type { SearchEvent, SwapReport } from './events.js'
+import type { RoundJudge, RoundWriter } from './roles.js'
 
 /** A prompt with its loss over the questions. */
 export interface RankedPrompt {
@@ -45,8 +46,12 @@ export interface SearchLoopOptions {
   readonly objective: Objective
   readonly reasoning: Reasoning | undefined
   /** Of methods that let a model write. */
-  readonly writer: EngineWriter | undefined
+  readonly writer: RoundWriter | undefined
+  readonly judge: RoundJudge | undefined
   readonly exampleOf: (row: SearchRow) => Example
+  readonly demoOf: SearchContext['demoOf']
+  /** Keeps all that a method has tried. */
+  readonly keepPool: (pool: readonly Member[]) => Promise<void>
   readonly maxLength: number
   readonly embedding: Embedding
   readonly programs: SearchPrograms
@@ -82,6 +87,7 @@ export function contextOf(options: SearchLoopOptions, step: number): SearchConte
   return {
     ...options,
     rows: own,
+    questions: rows,
     isBatched,
     seed: config.seed,
     step,
@@ -98,12 +104,12 @@ export function contextOf(options: SearchLoopOptions, step: number): SearchConte
         candidates.map(({ ids }) => ids),
         own,
       ),
-    async score(candidates: readonly Candidate[]): Promise<ScoredCandidate[]> {
+    async score(candidates: readonly Candidate[], scoredOn: readonly SearchRow[] = own): Promise<ScoredCandidate[]> {
       const { candidates: kept, penalties } = guard.admitted(candidates)
       if (kept.length === 0) return []
       const scores = await objective.score(
         kept.map(({ ids }) => ids),
-        own,
+        scoredOn,
       )
       const scored = kept.map((candidate, i) => ({ ...candidate, ...scores[i]!, loss: scores[i]!.loss + penalties[i]! }))
       const bad = scored.find(({ loss }) => !Number.isFinite(loss))
@@ -143,6 +149,7 @@ export async function searchPrompts(progress: SearchProgress, options: SearchLoo
       refuseAborted(signal)
       options.reasoning?.beginRound()
       options.writer?.beginRound(progress.step)
+      options.judge?.beginRound(progress.step)
       outcome = await method.step(progress.method, config.search, context)
     } catch (error) {
       if (error instanceof BudgetSpent) break
@@ -163,6 +170,7 @@ export async function searchPrompts(progress: SearchProgress, options: SearchLoo
     )
     const best = progress.top[0]!
     if (best !== before) await options.keepBest(best, progress.step)
+    if (outcome.pool !== undefined) await options.keepPool(outcome.pool)
     const report = (candidate: ScoredCandidate): SwapReport => swapReport(candidate, outcome.accepted, options.token)
     const considered = outcome.accepted ?? outcome.candidates[0]
     emit({

@@ -13,14 +13,16 @@ import { Objective, type ObjectiveOptions } from '../score/objective.js'
 import { Reasoning, type ReasoningEntry, type ReasoningOptions, unheardOf } from '../score/reasoning.js'
 import { keyOf } from '../space/token-space.js'
 import { exampleOf } from '../writing/critic.js'
-import { EngineWriter, type WrittenEntry } from '../writing/engine-writer.js'
-import { WrittenLog } from '../writing/written-log.js'
 import type { InitialEvent, JudgedPrompt, SearchActivity, SearchEvent, SearchResult } from './events.js'
 import { judgeChosen, type RankedOnDev, rankPrompts } from './final.js'
+import { forecastOf } from './forecast.js'
 import type { SearchJob } from './job.js'
 import { type JudgedRows, judgeReasoned, REASONING_BATCH } from './judge.js'
 import { contextOf, type RankedPrompt, type SearchLoopOptions, type SearchProgress, searchPrompts } from './loop.js'
+import { preflight, preflightWarnings, refuseHopeless } from './preflight.js'
 import { ReasoningLog } from './reasoning-log.js'
+import { openRoles, poolOf, type Roles, usesOwnModel } from './roles.js'
+import { demonstrations } from './shots.js'
 
 /** What a search is told through, and writes by. */
 export type SearchSession = RunSession<SearchEvent, SearchActivity>
@@ -41,17 +43,15 @@ export function runSearch(job: SearchJob, session: SearchSession): Promise<Searc
 
 async function searchAndJudge(job: SearchJob, session: SearchSession): Promise<SearchResult> {
   const { extractor, weights, maxNewTokens } = job.config.search
-  const { model, method, optimizer } = job
+  const { model } = job
   const batchSize = job.config.evaluate.batchSize ?? REASONING_BATCH
   const open = (model: LanguageModel) => GenerationEngine.open(model, { weights: weights!, batchSize })
-  const isOwn = extractor !== undefined || (method.writes === true && optimizer === undefined)
-  await using engine = isOwn ? await open(model) : undefined
-  await using other = optimizer && (await open(optimizer))
-  const writer = method.writes ? await writerOf(job, session, other ?? engine!, batchSize) : undefined
+  await using engine = extractor !== undefined || usesOwnModel(job) ? await open(model) : undefined
+  await using roles = await openRoles(job, session, { engine, open, batchSize })
   const onProgress = (done: number, total: number) => session.progress({ what: 'answers', done, total })
   const settings = { maxNewTokens: maxNewTokens!, batchSize, onProgress }
   const reasoning = extractor === undefined ? undefined : await reasoningOf(job, session.folder, engine!, settings)
-  return await searchWith(job, session, reasoning, writer)
+  return await searchWith(job, session, roles, reasoning)
 }
 
 async function reasoningOf(
@@ -67,35 +67,13 @@ async function reasoningOf(
   return reasoning
 }
 
-/** What writes under a search's budget. */
-async function writerOf(
-  { config: { seed }, model, optimizer = model, progress }: SearchJob,
-  session: SearchSession,
-  engine: GenerationEngine,
-  batchSize: number,
-): Promise<(budget: Budget) => EngineWriter> {
-  const log = await WrittenLog.open(session.folder, progress?.step ?? 0)
-  const contextLength = optimizer.config.maxPositionEmbeddings
-  const onEntry = (entry: WrittenEntry) => log.append(entry)
-  return budget =>
-    new EngineWriter(engine, optimizer.tokenizer, {
-      ...{ seed, batchSize, contextLength, budget, signal: session.signal, onEntry },
-      onProgress: (done, total) => session.progress({ what: 'texts', done, total }),
-    })
-}
-
-async function searchWith(
-  job: SearchJob,
-  session: SearchSession,
-  reasoning?: Reasoning,
-  writer?: (budget: Budget) => EngineWriter,
-): Promise<SearchResult> {
+async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, reasoning?: Reasoning): Promise<SearchResult> {
   const { config, task, model, space, rows, guard, programs, method, allowed } = job
   const { search, seed } = config
   const { folder, signal } = session
   const emit = (event: SearchEvent) => session.emit(event)
   const elapsed = () => session.elapsed()
-  const budget = new Budget(search.budget, elapsed, job.spent)
+  const budget = new Budget(search.budget, elapsed, job.spent, () => roles.outside())
   const settings: ObjectiveOptions = {
     free: ids => space.freeOf(ids),
     fluency: search.fluency,
@@ -131,7 +109,9 @@ async function searchWith(
     ...{ config, method, space, programs, objective, allowed, rows, guard, budget, evaluate, keepBest, emit, elapsed, signal },
     embedding: job.embedding,
     reasoning,
-    writer: writer?.(budget),
+    ...roles.under(budget),
+    demoOf: demonstrations(job, task),
+    keepPool: pool => replaceText(join(folder, 'candidates.json'), `${JSON.stringify(poolOf(pool, space), null, 2)}\n`),
     exampleOf: ({ index }) => exampleOf(task.questions[index]!, index, config, task.labels),
     maxLength: job.maxLength,
     softPrompt: job.softPrompt,
@@ -146,11 +126,19 @@ async function searchWith(
     rows: { train: rows.length, dev: task.dev.length, test: task.test.length },
     steps: search.steps,
     budget: search.budget,
+    ...forecastOf(config, rows.length),
     freeTokens: space.free.length,
     vocabulary: allowed.length,
     folder,
     seconds: session.sitting(),
   })
+  if (job.progress === undefined && reasoning !== undefined) {
+    const looked = { objective, reasoning, prompt: space.start, rows, signal }
+    const found = await affordable(preflight(looked), budget)
+    emit(found)
+    for (const warning of preflightWarnings(found, { ...search.budget, maxNewTokens: search.maxNewTokens! })) emit(warning)
+    if (search.preflight !== 'warn') refuseHopeless(found)
+  }
   const progress = job.progress ?? (await begin(loop))
   const start = { ids: space.start, objective: progress.initial }
   const startKey = keyOf(space.start)
@@ -181,6 +169,7 @@ async function searchWith(
     steps: progress.step,
     drifted: guard.drifted,
     ...budget.spent,
+    ...roles.spent(budget.spent.roles),
     seconds: elapsed(),
     peakMemory: peakMemory(),
     folder,
@@ -193,16 +182,20 @@ async function searchWith(
 
 /** The first prompt's score and the method's own start. */
 async function begin(loop: SearchLoopOptions): Promise<SearchProgress> {
-  const context = contextOf(loop, 0)
-  try {
+  const start = async () => {
     const [score] = await loop.objective.score([loop.space.start], loop.rows)
-    const method = await loop.method.start(loop.config.search, context)
+    const method = await loop.method.start(loop.config.search, contextOf(loop, 0))
     const initial = score!.loss
     return { step: 0, method, initial, top: [{ ids: loop.space.start, objective: initial }], dev: {}, done: false, seconds: 0 }
-  } catch (error) {
-    throw error instanceof BudgetSpent ? loop.budget.tooSmall() : error
   }
+  return affordable(start(), loop.budget)
 }
+
+/** What has to be paid for before the first step. @throws GradpromptError `budget-too-small` */
+const affordable = <Result>(work: Promise<Result>, budget: Budget): Promise<Result> =>
+  work.catch((error: unknown) => {
+    throw error instanceof BudgetSpent ? budget.tooSmall() : error
+  })
 
 const neverAnswered = (answers: readonly string[]): WarningEvent => ({
   event: 'warning',

@@ -7,11 +7,25 @@ export interface BudgetLimits {
   /** Token rows that go through the model, forward or forward and backward. */
   readonly computedTokens?: number | undefined
   readonly seconds?: number | undefined
+  /** Requests to endpoints, of all roles. */
+  readonly calls?: number | undefined
+  /** Of endpoints, in the currency of their prices. */
+  readonly cost?: number | undefined
 }
 
 export interface Spending {
   generatedTokens: number
   computedTokens: number
+  /** Of these, what was for one role, on this machine. */
+  roles?: Readonly<Record<string, RoleSpending>>
+}
+
+/** What a role has spent; of an endpoint with its cost. */
+export interface RoleSpending {
+  readonly calls: number
+  readonly promptTokens: number
+  readonly generatedTokens: number
+  readonly cost?: number
 }
 
 /** Thrown between two batches when there is nothing left: the step under way is given up. */
@@ -26,15 +40,26 @@ export class Budget {
 
   readonly #limits: BudgetLimits
   readonly #elapsed: () => number
+  readonly #outside: () => { readonly calls: number; readonly cost: number }
 
-  constructor(limits: BudgetLimits, elapsed: () => number, spent: Spending = { generatedTokens: 0, computedTokens: 0 }) {
+  /** @param outside what endpoints have been asked */
+  constructor(
+    limits: BudgetLimits,
+    elapsed: () => number,
+    spent: Spending = { generatedTokens: 0, computedTokens: 0 },
+    outside = () => ({ calls: 0, cost: 0 }),
+  ) {
     this.#limits = limits
     this.#elapsed = elapsed
+    this.#outside = outside
     this.spent = { ...spent }
   }
 
   get isSpent(): boolean {
     const { generatedTokens = Infinity, computedTokens = Infinity, seconds = Infinity } = this.#limits
+    const { calls = Infinity, cost = Infinity } = this.#limits
+    const outside = this.#outside()
+    if (outside.calls >= calls || outside.cost >= cost) return true
     return (
       this.spent.generatedTokens >= generatedTokens || this.spent.computedTokens >= computedTokens || this.#elapsed() >= seconds
     )
@@ -45,9 +70,32 @@ export class Budget {
     if (this.isSpent) throw new BudgetSpent('the budget is spent')
   }
 
+  /**
+   * Before a request is sent that may cost so much beside what is spent: a limit of calls or cost is never passed.
+   * @throws BudgetSpent
+   */
+  requireFor(more: { readonly calls: number; readonly cost: number }): void {
+    const { calls = Infinity, cost = Infinity } = this.#limits
+    const outside = this.#outside()
+    if (this.isSpent || outside.calls + more.calls > calls || outside.cost + more.cost > cost)
+      throw new BudgetSpent('the budget is spent')
+  }
+
   add({ generatedTokens = 0, computedTokens = 0 }: Partial<Spending>): void {
     this.spent.generatedTokens += generatedTokens
     this.spent.computedTokens += computedTokens
+  }
+
+  /** One call of a role on this machine. */
+  addCall(role: string, { promptTokens, generatedTokens }: Omit<RoleSpending, 'calls'>): void {
+    this.add({ generatedTokens, computedTokens: promptTokens + generatedTokens })
+    const known = this.spent.roles?.[role] ?? { calls: 0, promptTokens: 0, generatedTokens: 0 }
+    const own = {
+      calls: known.calls + 1,
+      promptTokens: known.promptTokens + promptTokens,
+      generatedTokens: known.generatedTokens + generatedTokens,
+    }
+    this.spent.roles = { ...this.spent.roles, [role]: own }
   }
 
   /** A search whose budget does not pay for its first step. */

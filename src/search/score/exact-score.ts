@@ -1,7 +1,7 @@
 import type { LabelSet } from '../../data/texts/labels.js'
 import { classScores } from '../../data/texts/verbalizer.js'
 import { mellowmaxOf } from '../../losses/mellowmax.js'
-import { mean } from '../../numbers.js'
+import { logSumExp, mean } from '../../numbers.js'
 import type { SearchRow } from '../space/token-space.js'
 import { gapLoss, isRight, type Measure } from './measure.js'
 
@@ -26,6 +26,8 @@ export interface Scoring {
 
 export interface RowCost {
   readonly loss: number
+  /** Negative log-likelihood of the right answer: the mean of its tokens, or of the right label among the labels. */
+  readonly cost: number
   /** Whether every token is the likeliest one where it stands; of compared labels, whether the right one is. */
   readonly isExact: boolean
 }
@@ -48,7 +50,7 @@ export function rowCost(
     mellowmax === undefined || measure === 'mistakes'
       ? answerCost(measure, logProbabilities.subarray(first), isHighest)
       : mellowmaxOf(logits.subarray(first), mellowmax)
-  return { loss, isExact: isHighest }
+  return { loss, cost: -mean(logProbabilities.subarray(first)), isExact: isHighest }
 }
 
 /** Scores of the labels, from a row with the answers of the closed set. */
@@ -69,7 +71,8 @@ export function comparedCost(
 ): RowCost {
   const scores = labelScores(labels, read, variants)
   const isExact = isRight(scores, choices!.target)
-  return { loss: measure === 'gap' ? gapLoss(scores, choices!.target) : isExact ? 0 : 1, isExact }
+  const cost = logSumExp(scores) - scores[choices!.target]!
+  return { loss: measure === 'gap' ? gapLoss(scores, choices!.target) : isExact ? 0 : 1, cost, isExact }
 }
 
 /** Over rows. */

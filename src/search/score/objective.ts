@@ -41,6 +41,8 @@ export interface PromptScore {
   readonly loss: number
   /** Of each row, without the fluency term. */
   readonly rowLosses: readonly number[]
+  /** Negative log-likelihood of each row's right answer, whatever the measure. */
+  readonly rowCosts?: readonly number[]
   /** Whether every answer token of every row is the likeliest one where it stands; of compared labels, whether each right one is. */
   readonly exact: boolean
   /** The part of the rows for which this holds. */
@@ -151,6 +153,7 @@ export class Objective extends Predictions {
           judged.map(({ disfluency }) => disfluency),
         ),
         rowLosses: judged.map(({ loss }) => loss),
+        rowCosts: judged.map(({ cost }) => cost),
         ...exactness(judged.map(({ isExact }) => isExact)),
       }
     })
@@ -230,8 +233,8 @@ export class Objective extends Predictions {
     return answers.map((own, p) => {
       const rowLosses = own.map(({ logProbabilities, isExact }) => answerCost(measure, logProbabilities, isExact))
       return {
-        loss: withFluency(mean(rowLosses), fluency, [costs[p]!]),
-        rowLosses,
+        ...{ loss: withFluency(mean(rowLosses), fluency, [costs[p]!]), rowLosses },
+        rowCosts: own.map(({ logProbabilities }) => -mean(logProbabilities)),
         ...exactness(own.map(({ isExact }) => isExact)),
       }
     })

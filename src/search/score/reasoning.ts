@@ -140,9 +140,9 @@ export class Reasoning {
       ...(signal && { signal }),
     })
     refuseAborted(signal)
-    budget.add({
+    budget.addCall('task', {
+      promptTokens: prompt.length + after.length + extractor.length + answer.length,
       generatedTokens: ids.length,
-      computedTokens: prompt.length + after.length + ids.length + extractor.length + answer.length,
     })
     const { logProbabilities, likeliest } = continuation!
     const isExact = answer.every((id, j) => likeliest[j] === id)

@@ -4,20 +4,38 @@ import { namedColumns } from '../../data/task-columns.js'
 import { type LabelSet, labelWord } from '../../data/texts/labels.js'
 import { fillPrompt } from '../../data/texts/prompt-place.js'
 import { compileTemplate, type Template } from '../../data/texts/template.js'
+import { endpointSchema } from '../../endpoint/options.js'
 import type { Example, SearchContext } from '../moves/method.js'
 import type { Ask } from '../moves/writer.js'
+
+/** Who has a role: another model on this machine, or one behind an endpoint. */
+export const roleOption = (does: string) =>
+  z
+    .union([
+      z.string().min(1).describe('another model on this machine'),
+      endpointSchema.describe('a model behind an OpenAI-compatible endpoint'),
+    ])
+    .optional()
+    .describe(
+      `who ${does}: another model on this machine, or { url, model, key } of an OpenAI-compatible endpoint; by default the model itself`,
+    )
 
 /** What every search has in which a model writes prompts. */
 export const criticOptions = {
   temperature: z.number().positive().default(0.8).describe('of what the model writes'),
   maxPromptTokens: z.int().min(1).default(50).describe('tokens of a prompt that is written, at most'),
   maxWrittenTokens: z.int().min(1).default(120).describe('tokens of one answer of the critic, at most'),
-  optimizer: z
-    .string()
-    .min(1)
-    .optional()
-    .describe('another model on this machine that criticises and writes; by default the model itself'),
+  optimizer: roleOption('criticises and writes'),
 }
+
+/** How many questions a critic sees; the others say which prompt is better. */
+export const feedbackOption = z
+  .int()
+  .min(1)
+  .optional()
+  .describe(
+    'questions whose answers the optimiser sees; the others alone score what it writes. By default half of search.questions',
+  )
 
 /** A question with what the model made of it. */
 export interface Case extends Example {
@@ -114,9 +132,9 @@ export const whole = ({ begin }: Ask, text: string): string => `${begin}${text}`
 
 const clipped = (text: string) => (text.length > INPUT ? `${text.slice(0, INPUT)} …` : text)
 
-const shown = ({ input, output }: Example) => `Input: ${clipped(input)}\nOutput: ${output}`
+export const shown = ({ input, output }: Example) => `Input: ${clipped(input)}\nOutput: ${output}`
 
-function shownCase({ input, output, isRight, said }: Case): string {
+export function shownCase({ input, output, isRight, said }: Case): string {
   const answer = said === undefined ? [] : [`The model's answer: ${said}`]
   return [`Input: ${clipped(input)}`, ...answer, `Right answer: ${output}${isRight ? ' (the model was right)' : ''}`].join('\n')
 }

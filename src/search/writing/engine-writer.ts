@@ -27,6 +27,8 @@ export interface WriterOptions {
 
 const TOP_P = 0.95
 
+export type AskTokenizer = Pick<Tokenizer, 'encode' | 'applyChatTemplate' | 'chatTemplate'>
+
 /**
  * Samples answers from a model's engine. The seed of an answer is a function of step and place alone, so that a search that goes on from
  * a checkpoint reads the same texts.
@@ -36,14 +38,10 @@ export class EngineWriter implements Writer {
   #calls = 0
 
   readonly #engine: Generator & { forget(): void }
-  readonly #tokenizer: Pick<Tokenizer, 'encode' | 'applyChatTemplate' | 'chatTemplate'>
+  readonly #tokenizer: AskTokenizer
   readonly #options: WriterOptions
 
-  constructor(
-    engine: Generator & { forget(): void },
-    tokenizer: Pick<Tokenizer, 'encode' | 'applyChatTemplate' | 'chatTemplate'>,
-    options: WriterOptions,
-  ) {
+  constructor(engine: Generator & { forget(): void }, tokenizer: AskTokenizer, options: WriterOptions) {
     this.#engine = engine
     this.#tokenizer = tokenizer
     this.#options = options
@@ -64,19 +62,19 @@ export class EngineWriter implements Writer {
     const places = Array.from({ length: Math.min(batchSize, asks.length) }, async () => {
       while (next < asks.length && !budget.isSpent) {
         const i = next++
-        const ids = this.#encode(asks[i]!, maxWrittenTokens)
+        const ids = encodeAsk(asks[i]!, this.#tokenizer, this.#options.contextLength - maxWrittenTokens)
         const answer = await this.#engine.generate({
           ids,
           maxNewTokens: maxWrittenTokens,
           temperature,
           topP: TOP_P,
           // What comes behind a quotation that was begun for it is never read.
-          ...(asks[i]!.begin.endsWith('"') && { stop: ['"\n'] }),
+          ...stopOf(asks[i]!),
           seed: uniformInt(randomGenerator(seed, streams.writing, this.#step, call, i), 0, 2 ** 31 - 1),
           ...(signal && { signal }),
         })
         refuseAborted(signal)
-        budget.add({ generatedTokens: answer.ids.length, computedTokens: ids.length + answer.ids.length })
+        budget.addCall('optimizer', { promptTokens: ids.length, generatedTokens: answer.ids.length })
         written[i] = answer.text
         onProgress?.(++done, asks.length)
       }
@@ -87,21 +85,32 @@ export class EngineWriter implements Writer {
     for (const [i, text] of written.entries()) onEntry?.({ step: this.#step + 1, ...asks[i]!, text: text! })
     return written.map(text => text!)
   }
-
-  /** A user's message with the beginning of the answer to it; of a model that knows no chat, one text. */
-  #encode({ ask, begin }: Ask, maxWrittenTokens: number): number[] {
-    const tokenizer = this.#tokenizer
-    const isChat = tokenizer.chatTemplate !== undefined
-    const asked = isChat
-      ? tokenizer.applyChatTemplate([{ role: 'user', content: ask }], { addGenerationPrompt: true })
-      : `${ask}\n\n`
-    const ids = tokenizer.encode(asked + begin, { addSpecialTokens: !isChat })
-    if (ids.length + maxWrittenTokens <= this.#options.contextLength) return ids
-    throw new GradpromptError('context-exceeded', 'what the critic is asked does not fit into its context', {
-      found: `${ids.length} tokens, and ${maxWrittenTokens} for its answer`,
-      expected: `at most ${this.#options.contextLength} in all`,
-      hint: 'show it fewer questions, lower search.maxWrittenTokens, or name a search.optimizer with a longer context',
-      exitCode: 1,
-    })
-  }
 }
+
+/** What ends an answer that was begun so: nothing behind it is read. */
+const stopOf = ({ begin }: Ask) => {
+  const tag = /<(\w+)>$/u.exec(begin)?.[1]
+  return begin.endsWith('"') ? { stop: ['"\n'] } : tag === undefined ? {} : { stop: [`</${tag}>`] }
+}
+
+/**
+ * A user's message with the beginning of the answer to it; of a model that knows no chat, one text.
+ * @param most tokens that there is room for
+ * @throws GradpromptError `context-exceeded`
+ */
+export function encodeAsk(ask: Ask, tokenizer: AskTokenizer, most: number): number[] {
+  const isChat = tokenizer.chatTemplate !== undefined
+  const ids = tokenizer.encode(askText(ask, tokenizer), { addSpecialTokens: !isChat })
+  if (ids.length <= most) return ids
+  throw new GradpromptError('context-exceeded', 'what the critic is asked does not fit into its context', {
+    found: `${ids.length} tokens`,
+    expected: `at most ${most}, and room for its answer`,
+    hint: 'show it fewer questions, lower search.maxWrittenTokens, or name a search.optimizer with a longer context',
+    exitCode: 1,
+  })
+}
+
+export const askText = ({ ask, begin }: Ask, tokenizer: AskTokenizer): string =>
+  (tokenizer.chatTemplate === undefined
+    ? `${ask}\n\n`
+    : tokenizer.applyChatTemplate([{ role: 'user', content: ask }], { addGenerationPrompt: true })) + begin

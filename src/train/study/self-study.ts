@@ -1,4 +1,5 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
+import { escapeTemplate } from '../../data/texts/template.js'
 import type { Tokenizer } from '../../formats/tokenizer.js'
 import { randomGenerator, streams } from '../../random.js'
 
@@ -19,48 +20,70 @@ export const studyKinds = {
 
 /** How conversations stand before a model. */
 export interface StudyForm {
-  /** What a text in the context is: the system message of the chat template, or the text itself and an empty line. */
+  /** What a text in the context is, as it stands before every row: the system message of the chat template, or the text and an empty line. */
   readonly context: string
-  /** What was asked, as it stands behind it. */
+  /** What was asked, as it stands behind that. */
   asked(message: string): string
-  /** The template and the answer of rows that are learned. */
-  readonly template: string | { readonly role: 'user'; readonly content: string }[]
+  /** The template and the answer of rows that are learned, and what ends these. */
+  readonly template: string
   readonly answer: string
-  /** What ends a message or an answer, where the model's own end does not. */
+  readonly answerEnd: string
+  /** What ends an answer that is written, where the model's own end does not. */
   readonly stop: readonly string[] | undefined
-  /** Whether the chat template refused a system message. */
-  readonly withoutSystem: boolean
+  /** Rows are turns of the chat template. */
+  readonly isChat: boolean
 }
 
-/** @param chat takes the chat template, where the model has one */
-export function studyForm(tokenizer: Tokenizer, text: string, chat = tokenizer.chatTemplate !== undefined): StudyForm {
-  if (!chat)
-    return {
-      context: `${text}\n\n`,
-      asked: message => `Question: ${message}\nAnswer:`,
-      template: 'Question: {question}\nAnswer:',
-      answer: ' {answer}',
-      stop: ['\nQuestion:', '\n\n'],
-      withoutSystem: false,
-    }
-  const system = renderedSystem(tokenizer, text)
+/** Stands for a message where a chat template is looked at. */
+const place = '\u2042'
+
+/**
+ * Where the model has a chat template that takes a system message, the text is that message and a row is what follows it, so that the prompt
+ * takes the place of the message as a whole. Otherwise both are plain text.
+ */
+export function studyForm(tokenizer: Tokenizer, text: string): StudyForm {
+  return chatForm(tokenizer, text) ?? plainForm(text)
+}
+
+function plainForm(text: string): StudyForm {
+  const template = 'Question: {question}\nAnswer:'
   return {
-    context: system ?? `${text}\n\n`,
-    asked: message => tokenizer.applyChatTemplate([{ role: 'user', content: message }], { addGenerationPrompt: true }),
-    template: [{ role: 'user', content: '{question}' }],
-    answer: '{answer}',
-    stop: undefined,
-    withoutSystem: system === undefined,
+    context: `${text}\n\n`,
+    asked: message => template.replace('{question}', () => message),
+    template,
+    answer: ' {answer}',
+    answerEnd: 'auto',
+    stop: ['\nQuestion:', '\n\n'],
+    isChat: false,
   }
 }
 
-/** A system message by itself, without the BOS that the tokenizer writes; undefined where the template takes none. */
-function renderedSystem(tokenizer: Tokenizer, content: string): string | undefined {
+/** Undefined where there is no chat template, or a system message is no beginning of its own in it. */
+function chatForm(tokenizer: Tokenizer, text: string): StudyForm | undefined {
+  if (tokenizer.chatTemplate === undefined) return undefined
+  const render = (turns: readonly (readonly [role: string, content: string])[], addGenerationPrompt: boolean) =>
+    tokenizer.applyChatTemplate(
+      turns.map(([role, content]) => ({ role, content })),
+      { addGenerationPrompt },
+    )
   try {
-    const text = tokenizer.applyChatTemplate([{ role: 'system', content }], { addGenerationPrompt: false })
-    if (!text.includes(content)) return undefined
+    const system = render([['system', text]], false)
+    const asked = render([['system', text], ['user', place]], true) // biome-ignore format: turns
+    const answered = render([['system', text], ['user', place], ['assistant', place]], false) // biome-ignore format: turns
+    const rest = asked.slice(system.length)
+    if (!system.includes(text) || !asked.startsWith(system) || rest.split(place).length !== 2) return undefined
+    // The tokenizer writes its BOS itself.
     const bos = tokenizer.bosTokenId === undefined ? '' : tokenizer.decode([tokenizer.bosTokenId])
-    return bos !== '' && text.startsWith(bos) ? text.slice(bos.length) : text
+    const end = answered.slice(answered.lastIndexOf(place) + place.length).trim()
+    return {
+      context: bos !== '' && system.startsWith(bos) ? system.slice(bos.length) : system,
+      asked: message => rest.replace(place, () => message),
+      template: escapeTemplate(rest).replace(place, () => '{question}'),
+      answer: '{answer}',
+      answerEnd: end === '' ? 'auto' : end,
+      stop: undefined,
+      isChat: true,
+    }
   } catch {
     return undefined
   }

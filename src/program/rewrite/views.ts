@@ -1,4 +1,4 @@
-import type { Graph, GraphNode } from './solve/symbolic-graph.js'
+import type { Graph, GraphNode } from '../solve/symbolic-graph.js'
 
 /**
  * A transpose of a transpose becomes one, or none where both cancel, and a reshape of a reshape takes the first one's input: modules

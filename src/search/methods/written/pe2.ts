@@ -1,9 +1,9 @@
 import { z } from 'zod'
-import { beginning, type Kept, outcomeOf, ranked } from '../moves/beam.js'
-import type { SearchMethod } from '../moves/method.js'
-import { draw } from '../space/candidates.js'
-import { asks, casesOf, criticOptions, whole } from '../writing/critic.js'
-import { promptsOf } from '../writing/written-prompts.js'
+import { beginning, type Kept, outcomeOf, ranked } from '../../moves/beam.js'
+import type { SearchMethod } from '../../moves/method.js'
+import { draw } from '../../space/candidates.js'
+import { asks, casesOf, criticOptions, whole } from '../../writing/critic.js'
+import { promptsOf } from '../../writing/written-prompts.js'
 
 export const pe2Schema = z.strictObject({
   type: z.literal('pe2'),

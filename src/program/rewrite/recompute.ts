@@ -1,5 +1,5 @@
-import { segmentAgainName, segmentGradientName, segmentInputName } from '../../kernels/segment-input.js'
-import type { Graph, GraphNode, GraphValue } from './solve/symbolic-graph.js'
+import { segmentAgainName, segmentGradientName, segmentInputName } from '../../../kernels/segment-input.js'
+import type { Graph, GraphNode, GraphValue } from '../solve/symbolic-graph.js'
 
 /**
  * Activation recomputation (Chen et al. 2016): a graph whose function has marked its segments (`segmentInput`) is rewritten so that the

@@ -1,10 +1,10 @@
 import { z } from 'zod'
-import { beginning, type Kept, outcomeOf, ranked } from '../moves/beam.js'
-import type { SearchMethod } from '../moves/method.js'
-import { preselect, selectionOptions, selections } from '../moves/selection.js'
-import { draw } from '../space/candidates.js'
-import { asks, criticOptions } from '../writing/critic.js'
-import { promptsOf } from '../writing/written-prompts.js'
+import { beginning, type Kept, outcomeOf, ranked } from '../../moves/beam.js'
+import type { SearchMethod } from '../../moves/method.js'
+import { preselect, selectionOptions, selections } from '../../moves/selection.js'
+import { draw } from '../../space/candidates.js'
+import { asks, criticOptions } from '../../writing/critic.js'
+import { promptsOf } from '../../writing/written-prompts.js'
 
 export const apeSchema = z.strictObject({
   type: z.literal('ape'),

@@ -1,10 +1,10 @@
 import { z } from 'zod'
-import { beginning, type Kept, outcomeOf, ranked } from '../moves/beam.js'
-import type { SearchContext, SearchMethod } from '../moves/method.js'
-import { preselect, selectionOptions, selections } from '../moves/selection.js'
-import { draw } from '../space/candidates.js'
-import { asks, casesOf, criticOptions, whole } from '../writing/critic.js'
-import { promptsOf, type WrittenPrompts } from '../writing/written-prompts.js'
+import { beginning, type Kept, outcomeOf, ranked } from '../../moves/beam.js'
+import type { SearchContext, SearchMethod } from '../../moves/method.js'
+import { preselect, selectionOptions, selections } from '../../moves/selection.js'
+import { draw } from '../../space/candidates.js'
+import { asks, casesOf, criticOptions, whole } from '../../writing/critic.js'
+import { promptsOf, type WrittenPrompts } from '../../writing/written-prompts.js'
 
 export const apoSchema = z.strictObject({
   type: z.literal('apo'),

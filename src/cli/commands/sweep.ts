@@ -1,0 +1,135 @@
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { parse as parseValue } from 'yaml'
+import { kindOf, type Plan, planOf, sweepConfigSchema, sweepFolder } from '../../api/sweep/plan.js'
+import { type SweepSummary, summarizeSweep, sweepCsv } from '../../api/sweep/summary.js'
+import { addTrial } from '../../api/sweep/sweep.js'
+import { configOrigin, loadConfigFile, mergeFlags } from '../../config/load.js'
+import { GradpromptError, shellWord } from '../../errors.js'
+import { isFile } from '../../files.js'
+import { replaceText } from '../../store/atomic.js'
+import { compute } from '../computing/computation.js'
+import { describePlan, describeSweep, sweepReport } from '../show/sweeping.js'
+import type { CommandFunction, Invocation } from '../terminal/command.js'
+import { createOutput, type Output } from '../terminal/output.js'
+
+/** `gradprompt sweep CONFIG|SWEEP` */
+export const run: CommandFunction = async invocation => {
+  const { options } = invocation
+  const output = createOutput(options)
+  const isConfig = await isFile(invocation.argument!)
+  const number = (name: string) => options[name] as number | undefined
+  for (const name of ['workers', 'trials', 'max-failures'])
+    if (number(name) === 0)
+      throw new GradpromptError('invalid-option', `--${name} is not valid`, { found: '0', expected: 'at least 1' })
+  if (isConfig) refuseWithConfig(invocation)
+  if (options['dry-run'] === true) {
+    const plan = isConfig ? await newPlan(invocation, 1) : await folderPlan(invocation)
+    output.object({ event: 'dry-run', ...(await describePlan(plan)).object })
+    output.text((await describePlan(plan)).text)
+    return 0
+  }
+  const workers = number('workers') ?? 1
+  let folder = invocation.argument!
+  let trials = number('trials')
+  if (isConfig) {
+    const plan = await newPlan(invocation, workers)
+    folder = await sweepFolder(plan, options.out as string | undefined)
+    trials = plan.trials
+    output.note(`sweep: ${folder}`)
+  } else await folderPlan(invocation)
+  const added = ((options.add ?? []) as readonly string[]).map(readValues)
+  for (const values of added) await addTrial(folder, values)
+  if (options.show !== true && (added.length === 0 || isConfig || trials !== undefined)) {
+    const report = sweepReport(output, folder)
+    const request = { folder, trials, maxFailures: number('max-failures') }
+    const parts = Array.from({ length: workers }, () => compute('sweep', request, report))
+    await report.of(parts)
+  } else for (const values of added) output.note(`added: ${JSON.stringify(values)}`)
+  const summary = await summarizeSweep(folder)
+  await show(summary, options, output)
+  return 0
+}
+
+async function show(summary: SweepSummary, { html, csv }: Invocation['options'], output: Output): Promise<void> {
+  output.object({ event: 'result', ...summary, parameters: summary.parameters.map(({ name }) => name) })
+  output.text(describeSweep(summary))
+  if (html === true) {
+    const { sweepPage } = await import('../../report/sweeps/page.js')
+    const { writePage } = await import('../../report/parts/page.js')
+    const path = join(summary.folder, 'sweep.html')
+    await writePage(path, sweepPage(summary))
+    output.text(`page: ${path}`)
+  }
+  if (typeof csv === 'string') {
+    await replaceText(csv, sweepCsv(summary))
+    output.text(`table: ${csv}`)
+  }
+}
+
+/** The plan of a config with its flags. */
+async function newPlan({ argument, options, flags, flagNames }: Invocation, workers: number): Promise<Plan> {
+  const path = argument!
+  const file = { path, config: await loadConfigFile(path) }
+  const root = sweepConfigSchema(kindOf(file.config))
+  const given = {
+    ...flags,
+    ...(options.trials !== undefined && { 'sweep.trials': String(options.trials) }),
+    ...(options['max-failures'] !== undefined && { 'sweep.maxFailures': String(options['max-failures']) }),
+  }
+  const input = mergeFlags(file.config, given, root)
+  const origin = configOrigin(
+    file,
+    given,
+    { ...flagNames, 'sweep.trials': '--trials', 'sweep.maxFailures': '--max-failures' },
+    root,
+  )
+  // Processes of one machine share its cores.
+  const threads =
+    workers > 1 && input.threads === undefined ? { threads: Math.max(1, Math.floor(availableParallelism() / workers)) } : {}
+  return planOf({ ...input, ...threads }, origin)
+}
+
+async function folderPlan({ argument, flags, options }: Invocation): Promise<Plan> {
+  const { readPlan } = await import('../../api/sweep/plan.js')
+  const [flag] = Object.keys(flags)
+  if (flag !== undefined || options.out !== undefined)
+    throw new GradpromptError('invalid-option', `a sweep that is gone on with stays as it is`, {
+      found: `--${flag ?? 'out'} beside the folder ${argument}`,
+      expected: '--trials, --max-failures, --workers, --add, --show, --html, --csv',
+      hint: 'give the config to begin another sweep',
+    })
+  return readPlan(argument!)
+}
+
+function refuseWithConfig({ argument, options }: Invocation): void {
+  if (options.show !== true) return
+  throw new GradpromptError('invalid-option', '--show needs the folder of a sweep', {
+    found: `the file ${argument}`,
+    expected: `such as gradprompt sweep sweeps/sst2 --show`,
+    hint: `gradprompt sweep ${shellWord(argument!)} begins it`,
+  })
+}
+
+/** `a.b=1,c=[1, 2]` or `{ a.b: 1 }` */
+function readValues(text: string): Record<string, unknown> {
+  try {
+    const parsed: unknown = text.trimStart().startsWith('{')
+      ? parseValue(text, { maxAliasCount: 0 })
+      : Object.fromEntries(
+          text.split(/,(?=[\w.]+=)/).map(part => {
+            const at = part.indexOf('=')
+            if (at < 1) throw new Error(`${part} has no =`)
+            return [part.slice(0, at).trim(), parseValue(part.slice(at + 1), { maxAliasCount: 0 }) as unknown]
+          }),
+        )
+    if (typeof parsed === 'object' && parsed !== null) return parsed as Record<string, unknown>
+    throw new Error('no values')
+  } catch (cause) {
+    throw new GradpromptError('invalid-option', '--add cannot be read', {
+      found: text,
+      expected: 'train.learningRate=0.02,train.batchSize=8 or { train.learningRate: 0.02 }',
+      cause,
+    })
+  }
+}

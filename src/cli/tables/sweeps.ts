@@ -1,0 +1,47 @@
+import type { Command } from '../terminal/command.js'
+import { json, quiet } from './options.js'
+
+/** The command over many runs. It loads no command, so that help is quick. */
+export const sweeps: readonly Command[] = [
+  {
+    name: 'sweep',
+    summary: 'many runs of one config, of which some options vary',
+    description:
+      'Tries values of options of tune, search or evaluate, as the block sweep of a config says (docs/sweeps.md), and writes a folder: the plan, a ' +
+      'journal, and a run folder for each trial. The model is opened once for all trials, and the base model is scored once. ' +
+      'Given the folder of an earlier sweep it goes on with that, also beside other processes and machines that work on it.',
+    argument: { name: 'CONFIG|SWEEP', description: 'a config with a block sweep, or the folder of a sweep', required: true },
+    takesConfig: true,
+    options: [
+      { name: 'trials', value: 'n', type: 'integer', description: 'trials in all; by default 30, of a grid all' },
+      { name: 'strategy', value: 'name', config: 'sweep.strategy', description: 'how values are chosen: grid, random or tpe' },
+      {
+        name: 'objective',
+        value: 'metric',
+        config: 'sweep.objective',
+        description: 'what is best, of the dev rows: accuracy, macroF1, logLikelihood, …',
+      },
+      { name: 'seeds', value: 'n', config: 'sweep.seeds', description: 'runs of each trial, which then counts as their mean' },
+      { name: 'out', value: 'folder', description: "the sweep's folder; by default a new name under sweeps/" },
+      { name: 'workers', value: 'n', type: 'integer', description: 'processes that share the work; each opens the model' },
+      { name: 'max-failures', value: 'n', type: 'integer', description: 'failed trials in a row that end it; by default 5' },
+      {
+        name: 'add',
+        value: 'values',
+        repeats: true,
+        description: 'a trial of your own, also while others work: train.learningRate=0.02,train.batchSize=8',
+      },
+      {
+        name: 'show',
+        description: 'only show what it came to so far: trials, importance of options, the best and what is like it',
+      },
+      { name: 'html', description: 'write sweep.html into its folder' },
+      { name: 'csv', value: 'file', description: 'write the trials as comma-separated values' },
+      { name: 'dry-run', description: 'print what varies and the first trials, and stop' },
+      json,
+      quiet,
+    ],
+    example: 'gradprompt sweep examples/sweeps/sst2.yaml --trials 20',
+    load: () => import('../commands/sweep.js'),
+  },
+]

@@ -1,0 +1,175 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { planOf } from '../../src/api/sweep/plan.js'
+import { summarizeSweep, sweepCsv } from '../../src/api/sweep/summary.js'
+import { addTrial, type SweepInput, sweep } from '../../src/api/sweep/sweep.js'
+import type { SweepEvent } from '../../src/api/sweep/worker.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+import { pageHtml } from '../../src/report/parts/page.js'
+import { sweepPage } from '../../src/report/sweeps/page.js'
+import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
+
+const { folder, remove } = temporaryFolder()
+let model: LanguageModel
+beforeAll(async () => {
+  model = await LanguageModel.load(toyModel, { threads: 1 })
+})
+afterAll(async () => {
+  await model.dispose()
+  remove()
+})
+
+/** The toy task with a block `sweep`. */
+function toySweep(name: string, options: object, { train = {}, ...changes }: Record<string, unknown> = {}): SweepInput {
+  const { model: _, ...config } = toyConfig(folder, { train: { steps: 12, ...(train as object) } })
+  return { ...config, model, ...changes, out: join(folder, name), sweep: options } as unknown as SweepInput
+}
+
+const linesOf = (name: string) =>
+  readFileSync(join(folder, name, 'journal.log'), 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map(line => JSON.parse(line.slice(9)) as Record<string, unknown>)
+
+test('a halving over two seeds: runs that are left at a rung go on to the bits of a run that never stopped', async () => {
+  const over = { 'train.learningRate': [0.001, 0.01, 0.1, 0.2] }
+  const stop = { type: 'halving', min: 4, factor: 2 }
+  const events: SweepEvent[] = []
+  const summary = await sweep(toySweep('halving', { over, stop, seeds: 2, objective: 'logLikelihood' }), {
+    onEvent: event => events.push(event),
+  })
+  const { trials, best, steps } = summary
+  expect(trials.map(({ state }) => state).sort()).toEqual(['finished', 'stopped', 'stopped', 'stopped'])
+  // Four trials to step 4, two to step 8, one to step 12; each with two seeds.
+  expect(steps).toBe(2 * (2 * 4 + 8 + 12))
+  expect(best!.state).toBe('finished')
+  expect(best!.folders.map(path => path.slice(folder.length + 1))).toEqual(
+    [13, 14].map(seed => `halving/trials/${String(best!.number).padStart(4, '0')}/seed-${seed}`),
+  )
+  const figure = best!.figures.logLikelihood!
+  const seeds = best!.folders.map(
+    path => JSON.parse(readFileSync(join(path, 'result.json'), 'utf8')).metrics.logLikelihood.value as number,
+  )
+  expect(figure.value).toBeCloseTo((seeds[0]! + seeds[1]!) / 2, 12)
+  expect(figure.high - figure.low).toBeGreaterThan(Math.abs(seeds[0]! - seeds[1]!) / 2)
+  // The base model was scored once for each seed, whatever the trials; each run has its rows all the same.
+  expect(readdirSync(join(folder, 'halving', 'base'))).toHaveLength(4)
+  expect(existsSync(join(best!.folders[0]!, 'predictions', 'test-plain.jsonl'))).toBe(true)
+  expect(events.filter(({ event }) => event === 'trial-end').at(-1)).toMatchObject({ state: 'finished', metric: 'logLikelihood' })
+
+  const { tune } = await import('../../src/api/tune.js')
+  const { sweep: _, ...config } = toySweep(
+    'alone',
+    {},
+    { train: { learningRate: best!.values['train.learningRate'], evaluateEvery: 4 } },
+  )
+  const alone = await tune(config as never)
+  const bytes = (path: string) => readFileSync(join(path, 'prompt.safetensors')).toString('base64')
+  expect(bytes(best!.folders[0]!)).toBe(bytes(alone.folder))
+
+  // Going on with a sweep that has ended does nothing.
+  const before = linesOf('halving').length
+  await sweep(join(folder, 'halving'), { model })
+  expect(linesOf('halving')).toHaveLength(before)
+
+  const page = pageHtml(sweepPage(summary), { script: '', style: '' })
+  expect(page).toContain('Options and outcome')
+  expect(page.match(/<polyline/g)).toHaveLength(4)
+  expect(sweepCsv(summary).split('\n')[1]).toMatch(/^0,stopped,\d+,0\.\d+,/)
+})
+
+test('trials that fail are counted, others go on, and a run of failures ends the sweep', async () => {
+  // A learning rate beyond all numbers makes the loss one that is none.
+  const over = { 'train.learningRate': [1e38, 0.1], 'train.maxGradientNorm': [1e30] }
+  const { trials, best, alike } = await sweep(toySweep('some-fail', { over, seed: 1 }))
+  const failed = trials.find(({ state }) => state === 'failed')
+  expect(failed).toMatchObject({ values: { 'train.learningRate': 1e38 }, error: { code: 'loss-not-finite' } })
+  expect(best!.values['train.learningRate']).toBe(0.1)
+  expect(alike).toEqual([])
+  const all = { over: { 'train.learningRate': [1e38, 2e38, 3e38, 1.5e38] }, maxFailures: 2 }
+  await expect(sweep(toySweep('all-fail', all))).rejects.toMatchObject({
+    code: 'sweep-failing',
+    found: expect.stringContaining('loss-not-finite'),
+  })
+  const { trials: begun } = await summarizeSweep(join(folder, 'all-fail'))
+  expect(begun.map(({ state }) => state)).toEqual(['failed', 'failed'])
+})
+
+test('a trial that was added is done beside those that are chosen; a stopped sweep goes on', async () => {
+  const over = { 'train.learningRate': { min: 0.001, max: 0.5, log: true } }
+  const stopping = new AbortController()
+  const input = toySweep('added', { over, strategy: 'random', trials: 2, objective: [{ metric: 'accuracy' }, 'seconds'] })
+  const stopped = sweep(input, {
+    signal: stopping.signal,
+    onEvent: event => event.event === 'run' && event.of.event === 'step' && stopping.abort(),
+  })
+  await expect(stopped).rejects.toMatchObject({ code: 'aborted', hint: expect.stringContaining('gradprompt sweep') })
+  expect(linesOf('added').at(-1)).toMatchObject({ type: 'left', trial: 0 })
+  await addTrial(join(folder, 'added'), { 'train.learningRate': 0.07 })
+  await expect(addTrial(join(folder, 'added'), { 'train.batchSize': 4 })).rejects.toMatchObject({ code: 'invalid-config' })
+  const { trials, front, objectives } = await sweep(join(folder, 'added'), { model })
+  expect(trials.map(({ state }) => state)).toEqual(['finished', 'finished', 'finished'])
+  expect(trials[1]!.values).toEqual({ 'train.learningRate': 0.07 })
+  expect(objectives).toEqual([
+    { metric: 'accuracy', lower: false },
+    { metric: 'seconds', lower: true },
+  ])
+  expect(front.length).toBeGreaterThan(0)
+  const more = await sweep(join(folder, 'added'), { model, trials: 3 })
+  expect(more.trials).toHaveLength(4)
+})
+
+test('an evaluation may be swept as well', async () => {
+  const { data, template, answer } = toyConfig(folder)
+  const { trials, best } = await sweep({
+    ...{ model, template, answer, data: data.train as string, labels: data.labels, columns: data.columns, answerEnd: 'none' },
+    out: join(folder, 'evaluations'),
+    sweep: { of: 'evaluate', over: { template: ['{text} -', '{text} .', 'on {text}'] }, objective: 'logLikelihood' },
+  } as unknown as SweepInput)
+  expect(trials.map(({ state }) => state)).toEqual(['finished', 'finished', 'finished'])
+  expect(trials.filter(({ behind }) => behind !== undefined)).toHaveLength(2)
+  expect(existsSync(join(best!.folders[0]!, 'report.html'))).toBe(true)
+})
+
+test('what cannot be swept is refused before anything is computed', async () => {
+  const rate = { 'train.learningRate': { min: 0.001, max: 0.1 } }
+  const refused = async (options: object, changes = {}) => {
+    const { model: _, out: _out, ...input } = toySweep('never', options, changes) as Record<string, unknown>
+    return planOf({ ...input, model: toyModel }, 'sweep.yaml').then(
+      () => undefined,
+      (error: { code: string; message: string; format(): string }) => ({ code: error.code, text: error.format() }),
+    )
+  }
+  expect(await refused({ over: rate })).toBeUndefined()
+  expect(await refused({ over: {} })).toMatchObject({
+    code: 'invalid-config',
+    text: expect.stringContaining('at least one option'),
+  })
+  expect(await refused({ over: { 'train.learnigRate': [1] } })).toMatchObject({ code: 'unknown-option' })
+  expect(await refused({ over: rate, constraints: ['train.learningRate > 1', 'train.learningRate < 1'] })).toMatchObject({
+    code: 'no-trials',
+    text: expect.stringContaining('"train.learningRate > 1" refuses 200 of 200'),
+  })
+  expect(await refused({ over: { 'train.batchSize': [4, 0] } })).toMatchObject({
+    code: 'invalid-config',
+    text: expect.stringContaining('train.batchSize 0'),
+  })
+  expect(await refused({ over: { 'method.insertionLayer': [2] } })).toMatchObject({
+    text: expect.stringMatching(/in a trial with method\.insertionLayer 2/),
+  })
+  expect(await refused({ over: rate, strategy: 'grid' })).toMatchObject({ text: expect.stringContaining('points') })
+  expect(
+    await refused(
+      { over: rate },
+      { data: { train: join(folder, 'toy.tsv'), columns: ['text', 'label'], labels: { 0: 'the', 1: 'of' } } },
+    ),
+  ).toMatchObject({
+    text: expect.stringContaining('a sweep needs dev rows'),
+  })
+  mkdirSync(join(folder, 'full'))
+  writeFileSync(join(folder, 'full', 'mine.txt'), 'x')
+  await expect(sweep(toySweep('full', { over: rate }))).rejects.toMatchObject({ code: 'folder-not-empty' })
+  await expect(sweep(toySweep('halving', { over: rate }))).rejects.toMatchObject({ code: 'other-sweep' })
+  await expect(sweep(folder)).rejects.toMatchObject({ code: 'not-a-sweep' })
+})
