@@ -8,9 +8,10 @@ import { type Output, plural, quoted, table } from '../terminal/output.js'
 
 /** @returns undefined where the file is none, as far as its name and its beginning tell */
 export async function importedOf(path: string): Promise<ImportedRows | ImportedText | undefined> {
+  // What ends in .txt is as often a table that Excel wrote, and words are shown by any tool.
   const isNative =
-    path.endsWith('.gguf') || !(await isFile(path)) || (path.endsWith('.safetensors') && (await isPromptFile(path)))
-  return isNative ? undefined : importedPrompt(path)
+    /\.(?:gguf|txt)$/.test(path) || (path.endsWith('.safetensors') && (await isFile(path)) && (await isPromptFile(path)))
+  return isNative || !(await isFile(path)) ? undefined : importedPrompt(path)
 }
 
 export function inspectImported(path: string, imported: ImportedRows | ImportedText, output: Output): void {

@@ -14,8 +14,7 @@ const deepest = 8
 export const dspy: PromptReader = {
   name: 'dspy',
   description: 'the instructions of a saved DSPy program, .json',
-  reads: (path, head) =>
-    path.endsWith('.json') && /"(?:signature|signature_instructions|demos|traces)"\s*:/.test(head.toString('utf8')),
+  reads: (path, head) => path.endsWith('.json') && /^\s*\{[\s\S]*"signature"\s*:\s*\{/.test(head.toString('utf8')),
   async read(path) {
     const found = predictors(await wholeObject(path), 'the program', 0)
     const [first] = found

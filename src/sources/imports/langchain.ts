@@ -9,7 +9,7 @@ export const langchain: PromptReader = {
   description: 'a prompt template of LangChain, .json or .yaml',
   reads: (path, head) =>
     /\.(?:ya?ml|json)$/.test(path) &&
-    /"lc"\s*:|(?:^|\n)_type:|"_type"\s*:|(?:^|\n)input_variables:|"input_variables"\s*:/.test(head.toString('utf8')),
+    /(?:^|\n)(?:_type|input_variables):|^\s*\{[\s\S]*"(?:lc|_type|input_variables)"\s*:/.test(head.toString('utf8')),
   async read(path) {
     const whole = await wholeObject(path)
     const { messages: turns, ...rest } = fieldsOf(whole)

@@ -8,7 +8,8 @@ import { fromMustache, isObject, messages, textOf, wholeObject, wholeText } from
 export const promptfoo: PromptReader = {
   name: 'promptfoo',
   description: 'the prompt of a promptfoo config, .yaml or .json',
-  reads: (path, head) => /\.(?:ya?ml|json)$/.test(path) && /(?:^|\n)prompts:|"prompts"\s*:/.test(head.toString('utf8')),
+  reads: (path, head) =>
+    /\.(?:ya?ml|json)$/.test(path) && /(?:^|\n)prompts:|^\s*\{[\s\S]*"prompts"\s*:/.test(head.toString('utf8')),
   async read(path) {
     const { prompts } = await wholeObject(path)
     const given = Array.isArray(prompts) ? (prompts as unknown[]) : [prompts]
