@@ -104,7 +104,7 @@ describe('forward', () => {
   })
 
   test('what it cannot show, and what would not fit', async () => {
-    await using small = await loadModel(`${models}/llama-gqa`, { threads: 1, memory: 0.2521e9 })
+    await using small = await loadModel(`${models}/llama-gqa`, { threads: 1, memory: 0.2805e9 })
     const large = small.forward([Array(120).fill(3)], { attentions: true, hiddenStates: true })
     expect(await problemOf(large)).toMatchObject({ code: 'not-enough-memory' })
     const config = methodConfig({ type: 'lpt', numVirtualTokens: 2, insertionLayer: 1 })

@@ -75,10 +75,10 @@ describe('tune', () => {
   })
 
   test('a prompt that nothing else can hold is not said to be exportable', async () => {
-    const method = ['--method.type', 'dept', '--method.num-virtual-tokens', '2', '--method.rank', '1']
-    const { code, stdout } = await command(['tune', '--config', configPath, '--out', at('dept'), '--steps', '1', ...method])
+    const method = ['--method.type', 'lpt', '--method.num-virtual-tokens', '2', '--method.insertion-layer', '1']
+    const { code, stdout } = await command(['tune', '--config', configPath, '--out', at('lpt'), '--steps', '1', ...method])
     expect(code).toBe(0)
-    expect(stdout).toContain(`gradprompt evaluate ${at('dept')}`)
+    expect(stdout).toContain(`gradprompt evaluate ${at('lpt')}`)
     expect(stdout).not.toContain('gradprompt export')
   })
 
