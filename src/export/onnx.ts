@@ -9,7 +9,6 @@ import { numSoftTokens } from '../prompts/soft-rows.js'
 import { firstToken, promptKeys } from './kv.js'
 import { genaiConfig, specialTokens } from './onnx-model/config.js'
 import { type DecoderOptions, decoderSpec, promptWeights } from './onnx-model/graph.js'
-import { portableModel } from './onnx-model/portable.js'
 import { exampleText, readme } from './readme.js'
 import { genaiSelfTest, onnxSelfTest } from './scripts/onnx.js'
 import { writeSelfTest } from './self-test.js'
@@ -52,6 +51,8 @@ export const onnx: ExportTarget = {
         firstSoftId: rows.firstId,
       }
       const weights = { stored: model.weights, own: promptWeights(options) }
+      // The compiler and TF.js are loaded only when there is something to compile.
+      const { portableModel } = await import('./onnx-model/portable.js')
       const made = portableModel(decoderSpec(options), weights, `${fileName}_data`)
       await mkdir(join(folder, 'onnx'))
       await made.writeWeights(join(folder, 'onnx', `${fileName}_data`))

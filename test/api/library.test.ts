@@ -1,3 +1,5 @@
+import { spawnSync } from 'node:child_process'
+import { pathToFileURL } from 'node:url'
 import * as tf from '@tensorflow/tfjs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import * as library from '../../src/index.js'
@@ -8,16 +10,20 @@ test('what the package exports', () => {
     'GradpromptError',
     'LanguageModel',
     'Program',
+    'addTrial',
     'compareRuns',
     'compile',
+    'compress',
     'evaluate',
     'exportPrompt',
     'extend',
     'generate',
+    'judgeRuns',
     'listRuns',
     'loadModel',
     'nearestTokens',
     'predict',
+    'probe',
     'readRun',
     'resume',
     'resumeSearch',
@@ -25,9 +31,16 @@ test('what the package exports', () => {
     'search',
     'serve',
     'summarizeRuns',
+    'sweep',
     'tune',
     'writeReport',
   ])
+})
+
+test('is loaded without TF.js, which a start with compiled programs does not need', () => {
+  const script = `import(${JSON.stringify(pathToFileURL('dist/src/index.js').href)})
+    .then(() => { process.exitCode = Object.keys(require.cache).some(path => path.includes('@tensorflow')) ? 3 : 0 })`
+  expect(spawnSync(process.execPath, ['--eval', script]).status).toBe(0)
 })
 
 describe('a loaded model', () => {
