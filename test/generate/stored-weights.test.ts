@@ -3,6 +3,10 @@ import { rotationOf } from '../../kernels/linear-integer.js'
 import { GenerationEngine } from '../../src/generate/engine.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { multipliesBytes } from '../../src/program/byte-products.js'
+import { ownCache } from '../support/cache.js'
+
+// What is made here under other functions is nothing for other files.
+ownCache()
 
 vi.mock('../../src/program/byte-products.js', async original => {
   const actual = await original<typeof import('../../src/program/byte-products.js')>()
