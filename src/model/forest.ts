@@ -264,9 +264,15 @@ export class Forest {
         if (queries.length > 0) groups.push({ queries, keys: [...keys, ...queries] })
       }
     }
-    return this.#placeholder ? groups : withoutSharedGroup(groups)
+    return this.#placeholder || this.#own.length > 1 || longest < LONG ? groups : withoutSharedGroup(groups)
   }
 }
+
+/**
+ * Tokens of a sequence that stands alone from which on the padding of a group beside it is worth avoiding: half of what attention takes. Where
+ * groups are several and short it is little, and the sums keep the order, and so the bits, that runs have always had.
+ */
+const LONG = 256
 
 /**
  * The shared rows' queries in the shortest sequence's group, where all groups together are not larger for it: positions keep from them

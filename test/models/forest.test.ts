@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { crossEntropy } from '../../src/losses/cross-entropy.js'
@@ -47,6 +48,23 @@ async function logLikelihood(model: LanguageModel, ids: readonly number[], from:
   }
   return sum
 }
+
+test('the layout is the one that runs have always had: their bits hang on the order of its sums', () => {
+  const from = (start: number, length: number) => Array.from({ length }, (_, i) => start + i)
+  const hash = createHash('sha256')
+  const batches = [
+    [{ ids: from(1, 5) }],
+    [{ ids: from(1, 5) }, { ids: from(1, 9) }, { ids: [1, 40, 41] }],
+    [{ ids: from(1, 30), children: [[7, 8], [9]] }],
+  ]
+  for (const [numVirtualTokens, position] of [[0, 'before-bos'], [4, 'before-bos'], [4, 'after-bos']] as const) // biome-ignore format: a list
+    for (const sequences of batches) {
+      const { inputs } = new Forest(sequences, { numVirtualTokens, position }).inputs([{ row: 3, id: 2, weight: 1 }])
+      for (const [name, value] of Object.entries(inputs))
+        hash.update(ArrayBuffer.isView(value) ? `${name}  ${value}\n` : `${name} ${value.shape ?? ''} ${value.data}\n`)
+    }
+  expect(hash.digest('hex')).toBe('2081c07097ca8c9443b98162b1f7faa9b2217f093b50b684ae5218b21e3512bd')
+})
 
 describe('sharing changes nothing', () => {
   test('logits of a batch are those of its rows alone', async () => {
