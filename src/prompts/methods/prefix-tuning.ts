@@ -20,8 +20,10 @@ export const prefixTuningSchema = z.strictObject({
   frozenTokens: z
     .int()
     .min(0)
-    .default(0)
-    .describe('so many of the first tokens stay as they start; 1 keeps the one that attention rests on, as Cartridges do'),
+    .optional()
+    .describe(
+      'so many of the first tokens stay as they start, by default none; 1 keeps the one that attention rests on, as Cartridges do',
+    ),
   init: z
     .discriminatedUnion('type', [
       z.strictObject({ type: z.literal('zero').describe('start from zero') }),
