@@ -274,19 +274,11 @@ export class Forest {
  */
 const LONG = 256
 
-/**
- * The shared rows' queries in the shortest sequence's group, where all groups together are not larger for it: positions keep from them
- * that sequence's keys, which are behind.
- */
+/** The shared rows' queries in the group of the only sequence: positions keep from them that one's keys, which are behind. */
 function withoutSharedGroup(groups: Group[]): Group[] {
-  const [shared, ...others] = groups
-  if (shared === undefined || shared.keys.length > 0 || others.some(({ keys }) => keys.length === 0)) return groups
-  const longest = Math.max(0, ...others.map(({ queries }) => queries.length))
-  const shortest = Math.min(...others.map(({ queries }) => queries.length))
-  const joined = Math.max(longest, shortest + shared.queries.length)
-  if (others.length * joined > groups.length * Math.max(longest, shared.queries.length)) return groups
-  const host = others.findIndex(({ queries }) => queries.length === shortest)
-  return others.map((group, i) => (i === host ? { ...group, queries: [...shared.queries, ...group.queries] } : group))
+  const [shared, own] = groups
+  if (groups.length !== 2 || shared!.keys.length > 0) return groups
+  return [{ keys: own!.keys, queries: [...shared!.queries, ...own!.queries] }]
 }
 
 const range = ({ start, length }: Segment) => Array.from({ length }, (_, i) => start + i)

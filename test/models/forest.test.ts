@@ -7,7 +7,9 @@ import type { ActivePrompt, SoftPrompt } from '../../src/model/active-prompt.js'
 import { Forest } from '../../src/model/forest.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { promptTuning, promptTuningSchema } from '../../src/prompts/methods/prompt-tuning.js'
+import { longToyModel } from '../search/toy.js'
 import { difference, random } from '../support/numbers.js'
+import { temporaryFolder } from '../train/toy.js'
 
 const FOLDER = 'test/fixtures/models/llama-gqa'
 const loaded = LanguageModel.load(FOLDER, { threads: 1 })
@@ -64,6 +66,18 @@ test('the layout is the one that runs have always had: their bits hang on the or
         hash.update(ArrayBuffer.isView(value) ? `${name}  ${value}\n` : `${name} ${value.shape ?? ''} ${value.data}\n`)
     }
   expect(hash.digest('hex')).toBe('2081c07097ca8c9443b98162b1f7faa9b2217f093b50b684ae5218b21e3512bd')
+})
+
+test('a long sequence alone, whose virtual tokens have no group of their own, is what it is in a batch', async () => {
+  const { folder, remove } = temporaryFolder()
+  await using model = await LanguageModel.load(longToyModel(folder), { threads: 1 })
+  const ids = Array.from({ length: 300 }, (_, i) => 1 + ((i * 37) % 90))
+  for (const position of ['before-bos', 'after-bos'] as const) {
+    const [alone] = await model.logits([ids], softPrompt(position))
+    const [beside] = await model.logits([ids, [1, 6]], softPrompt(position))
+    expect(difference(alone!, beside!)).toBeLessThan(1e-5)
+  }
+  remove()
 })
 
 describe('sharing changes nothing', () => {
