@@ -80,7 +80,7 @@ try {
     let points: Record<string, unknown>[] = [{}]
     for (const [option, values] of Object.entries(options))
       points = points.flatMap(point => values.map(value => ({ ...point, [option]: value })))
-    // A run that failed is as bad as any.
+    // A run that failed counts as the worst of all.
     const losses = points.map(point => Number((-(found.get(JSON.stringify(point)) ?? -100)).toPrecision(5)))
     surfaces.push({ name, options, losses })
     console.log(name, points.length, Math.min(...losses), Math.max(...losses))

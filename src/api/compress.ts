@@ -89,7 +89,7 @@ const longestMessage = 64
  * Learns a text into a prompt.
  *
  * What the model asks itself is written to `OUT-study-HASH.jsonl`, and found there again by the same call: a call that was stopped goes on.
- * The run behind it is one of `tune`, to be resumed, evaluated and exported as any other.
+ * The run behind it is one of `tune`, to be resumed, evaluated and exported like every other.
  *
  * ```ts
  * const { retained, folder } = await compress({ file: 'handbook.txt', tokens: 128, questions: 'facts.jsonl' })

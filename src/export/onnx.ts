@@ -149,7 +149,7 @@ import onnxruntime_genai as genai   # pip install onnxruntime-genai
 model = genai.Model(".")
 tokenizer = genai.Tokenizer(model)
 parameters = genai.GeneratorParams(model)
-parameters.set_search_options(max_length=512)
+parameters.set_search_options(max_length=${Math.min(512, context.model.config.maxPositionEmbeddings)})
 generator = genai.Generator(model, parameters)
 generator.append_tokens(tokenizer.encode(${text}))   # the columns filled in
 answer = []
