@@ -11,11 +11,14 @@ export type Attributes = Readonly<Record<string, unknown>>
 /** A size in a compiled program: a number, or an expression of the declared dimensions that only a run makes a number. */
 export type LoweredSize = number | { toString(): string }
 
+/** What numbers are in a compiled program: products may be in half precision. */
+export type LoweredType = tf.DataType | 'float16' | 'bfloat16'
+
 /** A tensor in the ONNX graph that is being written. */
 export interface LoweredTensor {
   readonly name: string
   readonly shape: readonly LoweredSize[]
-  readonly dtype: tf.DataType
+  readonly dtype: LoweredType
   /** What all elements equal, where that is known before a run. */
   readonly uniform?: LoweredSize | undefined
   /** A weight of a program that takes weights at their stored width. What a lowering does not ask for stays out of the program. */
@@ -70,7 +73,7 @@ export const quantizedOperators = { blocks: 'MatMulNBits', rows: 'MatMulIntegerT
 export interface Lowering {
   /** The inputs in the order that the kernel declares; an optional input that was left out is `undefined`. */
   readonly inputs: readonly (LoweredTensor | undefined)[]
-  readonly outputs: readonly { readonly shape: readonly LoweredSize[]; readonly dtype: tf.DataType }[]
+  readonly outputs: readonly { readonly shape: readonly LoweredSize[]; readonly dtype: LoweredType }[]
   /** Solved attributes: numbers may be symbolic sizes. */
   readonly attributes: Attributes
   /** Whether the device has an operator of ONNX Runtime's own. */

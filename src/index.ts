@@ -6,6 +6,7 @@ import { LanguageModel, type LoadOptions } from './model/language-model.js'
  * Hub by its name (`owner/name[@revision][:file.gguf]`), which is downloaded where the cache lacks it. Its weights are dequantised into the
  * cache folder the first time.
  * @param options.keepWeights `compact` keeps them in 16 bits or 8, with the same values, where `fp32` would not fit
+ * @param options.precision `fp16` or `bf16`: products, forward and backward, of 16 bits
  * @param options.memory the budget in bytes; by default what the machine has free
  * @throws GradpromptError `file-not-found`, `unknown-architecture`, `not-enough-memory`, … (see `LanguageModel.load`)
  */
@@ -15,6 +16,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     threads: true,
     memory: true,
     keepWeights: true,
+    precision: true,
     families: true,
     onProgress: true,
     onDownload: true,

@@ -78,6 +78,7 @@ export interface CompressedText extends TuneRun {
 const names = {
   file: true, model: true, as: true, tokens: true, conversations: true, maxNewTokens: true, questions: true, steps: true,
   batchSize: true, learningRate: true, seed: true, out: true, device: true, threads: true, memory: true, keepWeights: true,
+  precision: true,
   onEvent: true, onProgress: true, signal: true,
 } satisfies OptionNames<CompressOptions> // biome-ignore format: a list
 

@@ -53,7 +53,7 @@ export async function takeParts(data: Readonly<Record<string, unknown>>): Promis
 
 /** What a config says of an open model, so that a later process finds the same. */
 function placeOf(model: LanguageModel, given: Readonly<Record<string, unknown>>) {
-  const said = ['device', 'threads', 'memory', 'keepWeights'].find(name => given[name] !== undefined)
+  const said = ['device', 'threads', 'memory', 'keepWeights', 'precision'].find(name => given[name] !== undefined)
   if (said !== undefined) {
     throw new GradpromptError('invalid-option', `${said} belongs to a model that is opened by its name`, {
       found: `${said}: ${JSON.stringify(given[said])}, and a model that is open`,
@@ -62,7 +62,7 @@ function placeOf(model: LanguageModel, given: Readonly<Record<string, unknown>>)
     })
   }
   const { checkpoint, device, threads, memory } = model
-  return { model: checkpoint.name, device, threads, keepWeights: memory.choice }
+  return { model: checkpoint.name, device, threads, ...memory.opening }
 }
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>

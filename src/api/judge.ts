@@ -63,7 +63,7 @@ export interface JudgedRuns {
 
 const names = {
   judges: true, instruction: true, evaluation: true, limit: true, seed: true, judgements: true, signal: true, onProgress: true,
-  onWarning: true, device: true, threads: true, memory: true, keepWeights: true,
+  onWarning: true, device: true, threads: true, memory: true, keepWeights: true, precision: true,
 } satisfies OptionNames<JudgeOptions> // biome-ignore format: a list
 
 /** Rows whose first answer is shown twice, to see what the place does. */

@@ -58,7 +58,7 @@ export interface Probed {
 
 const names = {
   run: true, model: true, data: true, limit: true, seed: true, signal: true, onProgress: true, onWarning: true, device: true, threads: true,
-  memory: true, keepWeights: true,
+  memory: true, keepWeights: true, precision: true,
 } satisfies OptionNames<ProbeOptions> // biome-ignore format: a list
 
 /** Tokens of an answer: its first word is read. */

@@ -54,6 +54,7 @@ const names = {
   threads: true,
   memory: true,
   keepWeights: true,
+  precision: true,
   prompts: true,
   host: true,
   port: true,

@@ -4,6 +4,7 @@ import { configProblem, invalidConfig } from '../config/problems.js'
 import { bundledModel } from '../package-root.js'
 import { type DeviceChoice, defaultDevice, devicePattern, deviceWords } from '../program/devices.js'
 import { keepingChoices } from '../program/keeping.js'
+import { precisions } from '../program/precision.js'
 import { isModulePath } from '../registry.js'
 import { recordTasks } from './task-records.js'
 import { answerTypes } from './texts/answer-type.js'
@@ -163,6 +164,12 @@ export const taskShape = {
     .optional()
     .describe(
       'how weights are kept, on disk and in memory: fp32; compact, in 16 bits or blocks of 8 with the same values; auto (the default): fp32 where that takes half of the memory budget at most',
+    ),
+  precision: z
+    .enum(precisions)
+    .optional()
+    .describe(
+      'in which width products are computed: fp32 (the default); fp16 or bf16, with weights rounded to it and everything else in fp32, for graphics processors: docs/gpu.md',
     ),
   out: filePath.optional().describe('the run folder; by default a new name under runs/'),
 }

@@ -53,7 +53,7 @@ export interface MemoryNeeds {
   /** How they are kept. */
   readonly keeping: WeightKeeping
   /** Bytes of them in either form. */
-  readonly kept: Readonly<Record<WeightKeeping, number>>
+  readonly kept: Readonly<Record<'fp32' | 'compact', number>>
   /** Scoring or writing one text of 512 tokens, weights and all. */
   readonly oneText: number
   /** A training step of 16 rows of 64 tokens, weights and all. */

@@ -8,6 +8,7 @@ import { multipliesBytes } from '../program/byte-products.js'
 import { type Device, type DeviceChoice, defaultDevice, deviceProfile } from '../program/devices.js'
 import type { KeepingChoice } from '../program/keeping.js'
 import { OpenPrograms } from '../program/open-programs.js'
+import type { Precision } from '../program/precision.js'
 import { defaultThreads, type WeightFile } from '../program/program.js'
 import type { LayerState } from '../prompts/method.js'
 import { type ActivePrompt, plainPrompt, type SoftPrompt } from './active-prompt.js'
@@ -15,6 +16,7 @@ import { chooseDevice } from './devices/choose.js'
 import { type ForwardPass, type ForwardPassOptions, ModelInspection, type RowGradient } from './inspection.js'
 import { integerWeights } from './integer-weights.js'
 import { layerStates } from './layer-states.js'
+import { LossScale } from './loss-scale.js'
 import { keepingOn, MemoryPlan } from './memory.js'
 import { gradientRequest, readingRequest } from './model-programs.js'
 import { type LabelOutputs, labelOutputs, rowLogits, tokenLogProbabilities } from './predictions.js'
@@ -37,6 +39,10 @@ export interface LoadOptions {
    * and unpacked where programs read them; or `auto`, the default: `fp32` wherever that takes half of the memory budget at most.
    */
   readonly keepWeights?: KeepingChoice | undefined
+  /**
+   * In which width products are computed: `fp32`, the default; `fp16` or `bf16`, with weights rounded to it, and everything else in fp32.
+   */
+  readonly precision?: Precision | undefined
   /** Model families of people's own that it may be of: objects, or paths of modules. */
   readonly families?: readonly (string | ModelFamily)[] | undefined
   /** Called while the weights are dequantised, or rounded, for the first time. */
@@ -57,6 +63,8 @@ export class LanguageModel {
   readonly #embeddings: TokenEmbeddings
   readonly #inspection: ModelInspection
   #stored: Promise<GenerationWeights> | undefined
+  /** What gradients are scaled by where they are computed in `fp16`. */
+  readonly lossScale: LossScale | undefined
   readonly #onProgress: ((fraction: number) => void) | undefined
 
   private constructor(
@@ -74,6 +82,7 @@ export class LanguageModel {
     this.#programs = new OpenPrograms(this, `the model ${checkpoint.name}`)
     this.#inspection = new ModelInspection(this, this.#programs)
     this.#embeddings = new TokenEmbeddings(this, this)
+    this.lossScale = weights.precision === 'fp16' ? new LossScale() : undefined
     this.#onProgress = onProgress
   }
 
@@ -83,7 +92,7 @@ export class LanguageModel {
     const checkpoint = await openCheckpoint(name, { onDownload: options.onDownload })
     try {
       const device = await chooseDevice(options.device ?? defaultDevice, weightBytes(checkpoint))
-      const memory = new MemoryPlan(checkpoint, options.memory, keepingOn(device, options.keepWeights))
+      const memory = new MemoryPlan(checkpoint, options.memory, keepingOn(device, options.keepWeights, options.precision), device)
       memory.requireWeights()
       const [tokenizer, hash] = await Promise.all([loadTokenizer(checkpoint.tokenizer), hashModel(checkpoint.files)])
       const weights = await weightFile(checkpoint, hash, { keeping: memory.keeping, onProgress: options.onProgress })
@@ -208,8 +217,8 @@ export class LanguageModel {
   }
 
   get #computing() {
-    const { config, memory, checkpoint, weights } = this
-    return { config, memory, checkpoint, weights, programs: this.#programs }
+    const { config, memory, checkpoint, weights, lossScale } = this
+    return { config, memory, checkpoint, weights, lossScale, programs: this.#programs }
   }
 
   /**

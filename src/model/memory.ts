@@ -1,8 +1,9 @@
 import { freemem, totalmem } from 'node:os'
 import type { KeptNumbers } from '../../models/blocks/family.js'
 import { GradpromptError, unknownName } from '../errors.js'
-import { type Device, deviceProfile } from '../program/devices.js'
+import { type Device, defaultDevice, deviceProfile } from '../program/devices.js'
 import { type KeepingChoice, keepingChoices, type WeightKeeping } from '../program/keeping.js'
+import { type HalfPrecision, isHalf, type Precision, precisions } from '../program/precision.js'
 import type { Checkpoint } from './weights/checkpoint.js'
 import { gigabytes, transientBytes, weightBytes } from './weights/weight-file.js'
 
@@ -25,9 +26,16 @@ export const COMFORTABLY = 1 / 2
  * What is chosen on a device: where ONNX Runtime optimises programs itself, it would unpack whole models as they are opened.
  * @throws GradpromptError `invalid-option`
  */
-export function keepingOn(device: Device, choice: KeepingChoice = 'auto'): KeepingChoice {
+export function keepingOn(
+  device: Device,
+  choice: KeepingChoice = 'auto',
+  precision: Precision = 'fp32',
+): KeepingChoice | HalfPrecision {
   if (!keepingChoices.includes(choice))
     throw unknownName('invalid-option', 'keepWeights is not usable', String(choice), keepingChoices)
+  if (!precisions.includes(precision))
+    throw unknownName('invalid-option', 'precision is not usable', String(precision), precisions)
+  if (precision !== 'fp32') return halfKeeping(device, choice, precision)
   if (deviceProfile(device).opensAsWritten) return choice
   if (choice !== 'compact') return 'fp32'
   throw new GradpromptError('invalid-option', `Weights cannot be kept compact on the device ${device}`, {
@@ -36,12 +44,28 @@ export function keepingOn(device: Device, choice: KeepingChoice = 'auto'): Keepi
   })
 }
 
+/** @throws GradpromptError `invalid-option` */
+function halfKeeping(device: Device, choice: KeepingChoice, precision: HalfPrecision): HalfPrecision {
+  const { halves } = deviceProfile(device)
+  if (halves[precision] === undefined)
+    throw new GradpromptError('invalid-option', `Programs of the device ${device} cannot be in ${precision}`, {
+      found: `precision: ${precision}`,
+      expected: ['fp32', ...Object.keys(halves)].join(', '),
+    })
+  if (choice !== 'auto')
+    throw new GradpromptError('invalid-option', `In ${precision} weights are kept in 16 bits, and in nothing else`, {
+      found: `keepWeights: ${choice}`,
+      expected: 'auto, or precision: fp32',
+    })
+  return precision
+}
+
 /** Estimates what a batch takes, and cuts batches into parts that fit the budget. */
 export class MemoryPlan {
   /** Bytes that may be used. */
   readonly budget: number
   /** How the weights were to be kept, for models that are opened beside this one. */
-  readonly choice: KeepingChoice
+  readonly choice: KeepingChoice | HalfPrecision
   /** How they are kept. */
   readonly keeping: WeightKeeping
   /** Bytes of the weights as they are kept, in memory and in the cache. */
@@ -55,7 +79,13 @@ export class MemoryPlan {
   /** Bytes of what programs unpack of compact weights. */
   readonly #transient: number
 
-  constructor(checkpoint: Checkpoint, budget?: number, choice: KeepingChoice = 'auto') {
+  constructor(
+    checkpoint: Checkpoint,
+    budget?: number,
+    choice: KeepingChoice | HalfPrecision = 'auto',
+    /** Where it is computed. */
+    device: Device = defaultDevice,
+  ) {
     this.#checkpoint = checkpoint
     this.budget = budget ?? availableMemory()
     this.choice = choice
@@ -63,13 +93,25 @@ export class MemoryPlan {
     this.keeping = choice === 'auto' ? this.#chosen() : choice
     this.weights = this.keeping === 'fp32' ? this.float32Weights : weightBytes(checkpoint, this.keeping)
     this.#resident = this.weights - (checkpoint.config.tieWordEmbeddings ? 0 : weightBytes(tableOf(checkpoint), this.keeping))
-    this.#transient = this.keeping === 'fp32' ? 0 : transientBytes(checkpoint, this.keeping)
+    this.#transient = this.#unpacked(device)
+  }
+
+  #unpacked(device: Device): number {
+    const { keeping } = this
+    if (!isHalf(keeping)) return keeping === 'fp32' ? 0 : transientBytes(this.#checkpoint, keeping)
+    // ONNX Runtime casts weights as a run begins.
+    return deviceProfile(device).halves[keeping] === 'own' ? 0 : this.float32Weights
   }
 
   #chosen(): WeightKeeping {
     if (this.float32Weights <= COMFORTABLY * this.budget) return 'fp32'
     // A checkpoint of float32 has no smaller form.
     return this.compactWeights < this.float32Weights ? 'compact' : 'fp32'
+  }
+
+  /** How another model is opened that is to be computed as this one. */
+  get opening(): { readonly keepWeights?: KeepingChoice; readonly precision?: Precision } {
+    return isHalf(this.choice) ? { precision: this.choice } : { keepWeights: this.choice }
   }
 
   /** Bytes that the weights take in the smallest form with their values. */
@@ -109,7 +151,7 @@ export class MemoryPlan {
   }
 
   #smaller(): string {
-    if (this.keeping === 'compact') return ''
+    if (this.keeping !== 'fp32') return ''
     const compact = this.compactWeights
     return compact < this.weights ? `keep the weights in ${gigabytes(compact)} with --keep-weights compact, ` : ''
   }

@@ -95,6 +95,20 @@ export function readingRequest(
   }
 }
 
+const LOSS_SCALE = 'lossScale'
+
+/** What a program whose gradients need a scale takes besides, see `LossScale`. */
+export const scaleInput = ({ precision }: WeightFile): Record<string, InputSpec> =>
+  precision === 'fp16' ? { [LOSS_SCALE]: { shape: [], dtype: 'float32' } } : {}
+
+/** The scale for such a program; none for others. */
+export const scaleFeed = (scale: number | undefined): Record<string, Float32Array> =>
+  scale === undefined ? {} : { [LOSS_SCALE]: Float32Array.of(scale) }
+
+/** What is differentiated in the place of a loss. */
+export const scaled = (loss: tf.Scalar, given: Readonly<Record<string, tf.Tensor>>): tf.Scalar =>
+  given[LOSS_SCALE] === undefined ? loss : tf.mul(loss, given[LOSS_SCALE])
+
 /**
  * The sum of losses, and its gradient with respect to what of a prompt is learned: outputs `loss`, `gradient:NAME`, and the losses'
  * figures.
@@ -132,7 +146,7 @@ export function gradientRequest(
         ? { frozen: { shape: [inputs.tokenIds!.shape[0]!, config.hiddenSize], dtype: 'float32' } }
         : {}
       return {
-        inputs: { ...inputs, ...below, ...ofLosses, ...own.inputs },
+        inputs: { ...inputs, ...below, ...ofLosses, ...own.inputs, ...scaleInput(weights) },
         dims: { ...dims, ...dimsOfLosses },
         weights,
         fn: (given, weight) => {
@@ -145,11 +159,13 @@ export function gradientRequest(
             const hidden = forwardForest({ family, config, weight, given, recompute, ...acting })
             const read = readRows(hidden, rows => family.logits(config, weight, rows), given)
             const total = totalLoss(losses, read, given, config)
-            figures = Object.fromEntries(Object.entries(total.figures ?? {}).map(([name, figure]) => [name, tf.keep(figure)]))
-            return total.loss
+            figures = Object.fromEntries(
+              Object.entries({ ...total.figures, loss: total.loss }).map(([name, figure]) => [name, tf.keep(figure)]),
+            )
+            return scaled(total.loss, given)
           }
-          const { value, grads } = tf.valueAndGrads(loss)(names.map(name => all[name]!))
-          return { loss: value, ...figures, ...Object.fromEntries(names.map((name, i) => [`gradient:${name}`, grads[i]!])) }
+          const { grads } = tf.valueAndGrads(loss)(names.map(name => all[name]!))
+          return { ...figures, ...Object.fromEntries(names.map((name, i) => [`gradient:${name}`, grads[i]!])) }
         },
       }
     },

@@ -6,8 +6,9 @@ import { elementCount } from '../numbers.js'
 import type { OpenPrograms } from '../program/open-programs.js'
 import { type ActivePrompt, ownTokens, parameterInputs, placementOf, sharedTokens, tasksOf } from './active-prompt.js'
 import { Forest, type Target } from './forest.js'
+import type { LossScale } from './loss-scale.js'
 import type { MemoryPlan } from './memory.js'
-import { frozenRequest, gradientRequest, type ProgramModel } from './model-programs.js'
+import { frozenRequest, gradientRequest, type ProgramModel, scaleFeed } from './model-programs.js'
 import { fedIds, type LabelledRow, labelPositions, requireContext, requireIds } from './row.js'
 
 /** Losses of batches and their gradients with respect to a prompt. What the losses are, and what becomes of gradients, is unknown here. */
@@ -39,6 +40,8 @@ export interface GradientModel extends ProgramModel {
   readonly config: ModelConfig
   readonly memory: MemoryPlan
   readonly programs: OpenPrograms
+  /** Where gradients are computed in `fp16`. */
+  readonly lossScale?: LossScale | undefined
 }
 
 /** A batch as it is cut into parts. */
@@ -64,7 +67,7 @@ export async function promptGradient(
   rows: readonly LabelledRow[],
   { losses = [meanCrossEntropy], groups, frozen, recompute = false }: GradientOptions = {},
 ): Promise<PromptGradient> {
-  const { config, memory, programs } = model
+  const { config, memory, programs, lossScale } = model
   const batch = batchOf(rows, groups)
   const { labelled, fed } = batch
   requireIds(
@@ -77,69 +80,74 @@ export async function promptGradient(
     config,
     prompt,
   )
-  const gradients = new Map(
-    prompt.method
-      .parameters(prompt.config, config)
-      .filter(({ frozen }) => !frozen)
-      .map(({ name, shape }) => [name, new Float32Array(elementCount(shape))]),
-  )
   const program = await programs.open(gradientRequest(model, losses, prompt, { frozen: frozen !== undefined, recompute }))
   const headRows = logitRows(losses, config)
   // The prompt's own targets count in every row that has a label.
   const own = prompt.method.ownTargets?.(prompt.config) ?? []
   const counted = batch.counts.labels + own.length * batch.counts.sequences
-  const figures: Record<string, number> = {}
-  let loss = 0
-  let computed = 0
-  for (const { active, members } of tasksOf(prompt, rows)) {
-    const parts = memory.split(
-      members.map(i => fed[i]!.length + ownTokens(active, config)),
-      {
-        headRows: members.map(i => labelled[i]!.length * headRows),
-        training: true,
-        recompute,
-        shared: sharedTokens(active, config),
-        together: together(members, batch),
-      },
+  const compute = async (scale?: number) => {
+    const gradients = new Map(
+      prompt.method
+        .parameters(prompt.config, config)
+        .filter(({ frozen }) => !frozen)
+        .map(({ name, shape }) => [name, new Float32Array(elementCount(shape))]),
     )
-    for (const [start, end] of parts) {
-      const part = members.slice(start, end)
-      const forest = new Forest(
-        part.map(i => ({ ids: fed[i]!, instructionLength: labelled[i]![0] ?? fed[i]!.length })),
-        placementOf(prompt, config),
+    const figures: Record<string, number> = {}
+    let loss = 0
+    let computed = 0
+    for (const { active, members } of tasksOf(prompt, rows)) {
+      const parts = memory.split(
+        members.map(i => fed[i]!.length + ownTokens(active, config)),
+        {
+          headRows: members.map(i => labelled[i]!.length * headRows),
+          training: true,
+          recompute,
+          shared: sharedTokens(active, config),
+          together: together(members, batch),
+        },
       )
-      const targets = targetsOf(forest, part, batch, 1 / counted)
-      if (targets.length === 0) continue
-      const copies = part.filter(i => labelled[i]!.length > 0).length
-      const ownTargets = own.map(({ row, id, weight }) => ({
-        row: forest.virtualRow(0, row),
-        id,
-        weight: (weight * copies) / counted,
-      }))
-      const all = [...targets, ...ownTargets]
-      const { inputs, readRows } = forest.inputs(all)
-      const below = frozen && {
-        frozen: forest.textRows(
-          part.map(i => frozenRow(frozen, i, fed[i]!.length * config.hiddenSize)),
-          config.hiddenSize,
-        ),
-      }
-      const outputs = (await program.run({
-        ...inputs,
-        ...lossFeeds(losses, partOf(part, batch, { targets, targetCount: all.length, readRows }, config)),
-        ...below,
-        ...parameterInputs(active),
-      })) as Record<string, Float32Array>
-      computed += forest.rows
-      for (const [name, values] of Object.entries(outputs)) {
-        const sum = name.startsWith(GRADIENT) ? gradients.get(name.slice(GRADIENT.length)) : undefined
-        if (sum) for (let i = 0; i < sum.length; i++) sum[i]! += values[i]!
-        else if (name === 'loss') loss += values[0]!
-        else figures[name] = (figures[name] ?? 0) + values[0]!
+      for (const [start, end] of parts) {
+        const part = members.slice(start, end)
+        const forest = new Forest(
+          part.map(i => ({ ids: fed[i]!, instructionLength: labelled[i]![0] ?? fed[i]!.length })),
+          placementOf(prompt, config),
+        )
+        const targets = targetsOf(forest, part, batch, 1 / counted)
+        if (targets.length === 0) continue
+        const copies = part.filter(i => labelled[i]!.length > 0).length
+        const ownTargets = own.map(({ row, id, weight }) => ({
+          row: forest.virtualRow(0, row),
+          id,
+          weight: (weight * copies) / counted,
+        }))
+        const all = [...targets, ...ownTargets]
+        const { inputs, readRows } = forest.inputs(all)
+        const below = frozen && {
+          frozen: forest.textRows(
+            part.map(i => frozenRow(frozen, i, fed[i]!.length * config.hiddenSize)),
+            config.hiddenSize,
+          ),
+        }
+        const outputs = (await program.run({
+          ...inputs,
+          ...lossFeeds(losses, partOf(part, batch, { targets, targetCount: all.length, readRows }, config)),
+          ...below,
+          ...parameterInputs(active),
+          ...scaleFeed(scale),
+        })) as Record<string, Float32Array>
+        computed += forest.rows
+        for (const [name, values] of Object.entries(outputs)) {
+          const sum = name.startsWith(GRADIENT) ? gradients.get(name.slice(GRADIENT.length)) : undefined
+          if (sum) for (let i = 0; i < sum.length; i++) sum[i]! += values[i]!
+          else if (name === 'loss') loss += values[0]!
+          else figures[name] = (figures[name] ?? 0) + values[0]!
+        }
       }
     }
+    return { loss, figures: lossFigures(losses, figures), gradients, rows: computed, scaled: [...gradients.values()] }
   }
-  return { loss, figures: lossFigures(losses, figures), gradients, rows: computed }
+  const { scaled: _, ...result } = await (lossScale === undefined ? compute() : lossScale.gradients(compute))
+  return result
 }
 
 const GRADIENT = 'gradient:'

@@ -14,6 +14,8 @@ export interface ModelSettings {
   readonly memory?: number | undefined
   /** How weights are kept: `fp32`, `compact`, or `auto` (see `LoadOptions.keepWeights`). */
   readonly keepWeights?: LoadOptions['keepWeights']
+  /** In which width products are computed (see `LoadOptions.precision`). */
+  readonly precision?: LoadOptions['precision']
 }
 
 /** The same, with what only an opening knows. */
@@ -28,7 +30,13 @@ export interface OpenSettings extends ModelSettings {
 export function firstOf(...settings: readonly (ModelSettings | undefined)[]): ModelSettings {
   const said = <Name extends keyof ModelSettings>(name: Name) =>
     settings.find(one => one?.[name] !== undefined)?.[name] as ModelSettings[Name]
-  return { device: said('device'), threads: said('threads'), memory: said('memory'), keepWeights: said('keepWeights') }
+  return {
+    device: said('device'),
+    threads: said('threads'),
+    memory: said('memory'),
+    keepWeights: said('keepWeights'),
+    precision: said('precision'),
+  }
 }
 
 /** A model for as long as it is used: `await using` disposes of it where it was opened here, and leaves one that was given as it is. */
@@ -39,7 +47,7 @@ export interface UsedModel extends AsyncDisposable {
 /** @throws GradpromptError as `LanguageModel.load` does */
 export async function useModel(
   given: LanguageModel | string,
-  { device = defaultDevice, threads, memory, memoryBytes, keepWeights, onProgress }: OpenSettings = {},
+  { device = defaultDevice, threads, memory, memoryBytes, keepWeights, precision, onProgress }: OpenSettings = {},
 ): Promise<UsedModel> {
   if (typeof given !== 'string') return { model: given, async [Symbol.asyncDispose]() {} }
   const bytes = memory === undefined ? memoryBytes : memory * 1e9
@@ -48,6 +56,7 @@ export async function useModel(
     ...(threads !== undefined && { threads }),
     ...(bytes !== undefined && { memory: bytes }),
     keepWeights,
+    precision,
     ...(onProgress && { onProgress }),
   })
   return { model, [Symbol.asyncDispose]: () => model.dispose() }
@@ -69,4 +78,4 @@ export async function withModel<Result>(
 
 /** A second model beside one, with the same settings: a draft, or one that writes prompts. */
 export const loadBeside = (name: string, { device, threads, memory }: LanguageModel): Promise<LanguageModel> =>
-  LanguageModel.load(name, { device, threads, memory: memory.budget, keepWeights: memory.choice })
+  LanguageModel.load(name, { device, threads, memory: memory.budget, ...memory.opening })

@@ -1,8 +1,10 @@
 /**
  * Where programs can run: a profile a device. Everything that differs between devices is read from here, so that no other file names
  * one: which operators a program may use, how ONNX Runtime is asked for it, whether whole numbers are multiplied there. It imports
- * nothing, so that options and help know the names without loading a runtime.
+ * names alone, so that options and help know the devices without loading a runtime.
  */
+
+import type { HalfArithmetic, HalfPrecision } from './precision.js'
 
 export interface DeviceProfile {
   readonly name: string
@@ -21,6 +23,8 @@ export interface DeviceProfile {
   readonly opensAsWritten: boolean
   /** Products of whole numbers may pay here: whether they lose bits is the processor's to say (`multipliesBytes`). */
   readonly multipliesIntegers: boolean
+  /** Half precisions that programs may be in, and how their products are computed. An adapter may lack what its device has. */
+  readonly halves: { readonly [Precision in HalfPrecision]?: HalfArithmetic }
   /** A machine may have several, told apart by a number: `cuda:1`. */
   readonly numbered: boolean
   /** It is there wherever ONNX Runtime is. */
@@ -37,6 +41,7 @@ const plain = {
   coarse: new Set<string>(),
   opensAsWritten: false,
   multipliesIntegers: false,
+  halves: {},
   numbered: false,
   alwaysThere: false,
 }
@@ -56,19 +61,21 @@ const profiles = [
     operators: new Set(['FusedMatMul', 'MatMulIntegerToFloat', 'MatMulNBits', 'RotaryEmbedding', 'SimplifiedLayerNormalization']),
     opensAsWritten: true,
     multipliesIntegers: true,
+    halves: { fp16: 'cast', bf16: 'rounded' },
     numbered: false,
     alwaysThere: true,
   },
-  { name: 'webgpu', platforms: everywhere, providers: ['webgpu'], ...plain, ...graphics },
+  { name: 'webgpu', platforms: everywhere, providers: ['webgpu'], ...plain, ...graphics, halves: { fp16: 'own' } },
   {
     name: 'cuda',
     platforms: ['linux', 'win32'],
     providers: ['cuda'],
     ...plain,
+    halves: { fp16: 'own', bf16: 'own' },
     numbered: true,
     libraries: { linux: 'node node_modules/onnxruntime-node/script/install.js --onnxruntime-node-install' },
   },
-  { name: 'dml', platforms: ['win32'], providers: ['dml'], ...plain, ...graphics, numbered: true },
+  { name: 'dml', platforms: ['win32'], providers: ['dml'], ...plain, ...graphics, halves: { fp16: 'own' }, numbered: true },
   { name: 'coreml', platforms: ['darwin'], providers: ['coreml'], ...plain },
 ] as const satisfies readonly DeviceProfile[]
 

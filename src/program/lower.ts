@@ -146,9 +146,9 @@ class Lowerer {
   }
 
   /** How a weight that is kept small is unpacked. */
-  compact({ source }: GraphValue): CompactWeight | undefined {
+  compact({ source, dtype }: GraphValue): CompactWeight | undefined {
     const weight = source.kind === 'weight' ? this.#weights.get(source.name) : undefined
-    if (source.kind !== 'weight' || !weight || weight.dtype === 'float32' || weight.dtype === 'int32') return undefined
+    if (source.kind !== 'weight' || !weight || weight.dtype === dtype || weight.dtype === 'int32') return undefined
     return new CompactWeight(source.name, weight, {
       external: (name, tensor) => this.#external(name, tensor),
       emit: (operator, inputs, attributes) => this.#emit(operator, inputs, attributes),

@@ -1,9 +1,10 @@
 import { join } from 'node:path'
 import { cacheFolder, hashOf, hasProgram, touch, trimCache, writeProgram } from './cache.js'
-import { type Device, deviceProfile } from './devices.js'
+import { type Device, type DeviceProfile, deviceProfile } from './devices.js'
 import type { Size } from './operations/sizes.js'
-import type { ProgramSpec } from './program.js'
+import type { ProgramSpec, WeightFile } from './program.js'
 import { cacheKey } from './program-key.js'
+import type { Graph } from './solve/symbolic-graph.js'
 
 /**
  * The file of a program: where it stands in the cache, by what makes it or by its graph, and how it comes there. Whether it is open, and
@@ -38,14 +39,11 @@ export async function programFile(
         { shape: [...shape], dtype: dtype === 'int32' ? dtype : ('float32' as const) },
       ]),
     )
-    const graph = traceGraph(spec.fn, placeholders, weights, spec.dims)
-    const { model } = lowerGraph(
-      graph,
-      deviceProfile(device),
-      spec.weights?.tensors ?? new Map(),
-      placeholders,
-      spec.weights?.quantized,
-    )
+    const profile = deviceProfile(device)
+    const stored: WeightFile['tensors'] = spec.weights?.tensors ?? new Map()
+    const traced = traceGraph(spec.fn, placeholders, weights, spec.dims)
+    const graph = spec.weights?.precision ? await halved(traced, spec.weights, profile) : traced
+    const { model } = lowerGraph(graph, profile, stored, placeholders, spec.weights?.quantized)
     const isNew = path !== undefined
     path ??= join(folder, `${hashOf(SEALED, model)}.onnx`)
     if (isNew || !hasProgram(path)) {
@@ -56,6 +54,23 @@ export async function programFile(
   touch(path!)
   if (spec.weights) touch(folder)
   return { path: path!, cached }
+}
+
+/** A graph in the precision of its weights; weights that the device multiplies as integers stay out of it. */
+async function halved(
+  graph: Graph,
+  { precision, tensors, quantized = new Map() }: WeightFile,
+  { halves, operators }: DeviceProfile,
+): Promise<Graph> {
+  const { inHalfPrecision } = await import('./rewrite/half-precision.js')
+  const { quantizedOperators } = await import('../../kernels/kernel.js')
+  const integers = [...quantized].filter(([, { form }]) => operators.has(quantizedOperators[form])).map(([name]) => name)
+  return inHalfPrecision(graph, {
+    precision: precision!,
+    rounded: halves[precision!] === 'rounded',
+    stored: tensors,
+    quantized: new Set(integers),
+  })
 }
 
 /** Where a program stands in the cache; undefined where only its graph tells. */

@@ -7,6 +7,7 @@ import type { WeightTensor } from './compact-weights.js'
 import { type Device, defaultDevice, deviceWords, isDevice } from './devices.js'
 import type { QuantizedTensor } from './lower.js'
 import { type Dimensions, type DimensionValues, type Size, SizeExpression } from './operations/sizes.js'
+import type { HalfPrecision } from './precision.js'
 import { programFile } from './program-file.js'
 import type { ProgramOrigin } from './program-key.js'
 import { Session, type SessionOptions, type TypedArray } from './session.js'
@@ -38,6 +39,8 @@ export interface WeightFile<Quantized extends QuantizedTensor = QuantizedTensor>
   readonly tensors: ReadonlyMap<string, WeightTensor>
   /** Weights that linear layers take as integers; the others, and everything else, are as in `tensors`. */
   readonly quantized?: ReadonlyMap<string, Quantized>
+  /** In which width programs with these weights multiply; by default in float32. */
+  readonly precision?: HalfPrecision | undefined
   /** Hash of the weights and their layout. */
   readonly hash: string
 }

@@ -29,6 +29,7 @@ const {
   threads,
   memory,
   keepWeights,
+  precision,
   out,
 } = taskShape
 
@@ -140,6 +141,7 @@ export const searchConfigSchema = z.strictObject({
   threads,
   memory,
   keepWeights,
+  precision,
   track: trackOption,
   out,
 })

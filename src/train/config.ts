@@ -129,7 +129,7 @@ const train = z.strictObject({
   checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
 })
 
-const { evaluate, seed, device, threads, memory, keepWeights, out, ...task } = taskShape
+const { evaluate, seed, device, threads, memory, keepWeights, precision, out, ...task } = taskShape
 
 const defaultMethod = { type: 'prompt-tuning' } as const
 
@@ -159,6 +159,7 @@ export const configSchema = z.strictObject({
   threads,
   memory,
   keepWeights,
+  precision,
   track: trackOption,
   out,
 })

@@ -5,6 +5,7 @@ import type { Evaluation } from '../evaluate/score.js'
 import type { LossTerm } from '../losses/loss.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
+import { initialLossScale, type LossScaleState } from '../model/loss-scale.js'
 import type { PromptParameter } from '../prompts/method.js'
 import type { Checkpoint, NamedTensor } from '../store/checkpoints.js'
 import { type Average, type AverageState, createAverage } from './average.js'
@@ -30,6 +31,8 @@ export interface LearningState {
   best: DevScore | null
   last: DevScore | null
   stopping: EarlyStoppingState | undefined
+  /** Before the next step, where gradients are computed in `fp16`. */
+  lossScale?: LossScaleState | undefined
   /** Early stopping has ended the run. */
   stopped: boolean
   seconds: number
@@ -106,7 +109,11 @@ export async function learn(state: LearningState, options: LearningOptions): Pro
     throw lossNotFinite(step, loss, learningRate, train.learningRate)
   }
 
+  // The model may have served another run before.
+  model.lossScale?.restore(state.lossScale ?? initialLossScale)
+
   while (state.step < steps && !state.stopped) {
+    state.lossScale = model.lossScale?.state
     // Lets a signal arrive between two native calls.
     await setImmediate()
     if (signal?.aborted) await save(current())
@@ -143,12 +150,14 @@ export async function learn(state: LearningState, options: LearningOptions): Pro
     const finite = [...state.parameters.values()].every(values => values.every(Number.isFinite))
     if (!finite) await outOfRange(state.step + 1, loss, learningRate)
     state.step++
+    state.lossScale = model.lossScale?.state
     state.average?.add(state.step, state.parameters)
     emit({
       event: 'step',
       step: state.step,
       loss,
       ...figures,
+      ...(state.lossScale && { lossScale: state.lossScale.scale }),
       learningRate,
       gradientNorm,
       tokens: rows.reduce((sum, { ids }) => sum + ids.length, 0),
@@ -195,7 +204,7 @@ async function evaluateDev(state: LearningState, options: LearningOptions): Prom
 
 /** A state as a checkpoint; the tensors are copies. */
 function checkpointOf(state: LearningState, shapes: readonly PromptParameter[]): Checkpoint {
-  const { step, average, best, last, stopping, stopped, seconds } = state
+  const { step, average, best, last, stopping, lossScale, stopped, seconds } = state
   return {
     step,
     tensors: [
@@ -205,7 +214,11 @@ function checkpointOf(state: LearningState, shapes: readonly PromptParameter[]):
         : []),
       ...state.optimizer.state().map(tensor => ({ ...tensor, name: `optimizer:${tensor.name}` })),
     ],
-    state: { best, last, stopping: stopping ?? null, stopped, seconds, ...(average && { average: average.state() }) },
+    state: {
+      ...{ best, last, stopping: stopping ?? null, stopped, seconds },
+      ...(average && { average: average.state() }),
+      ...(lossScale && { lossScale }),
+    },
     ...(best !== null && { bestStep: best.step }),
   }
 }
@@ -252,8 +265,9 @@ export function restoreLearning(state: LearningState, shapes: readonly PromptPar
   } catch (cause) {
     throw checkpointMismatch(checkpoint, cause instanceof Error ? cause.message : String(cause))
   }
-  const { average, best, last, stopping, stopped, seconds } = checkpoint.state as {
+  const { average, lossScale, best, last, stopping, stopped, seconds } = checkpoint.state as {
     average?: AverageState
+    lossScale?: LossScaleState
     best: DevScore | null
     last: DevScore | null
     stopping: EarlyStoppingState | null
@@ -261,7 +275,7 @@ export function restoreLearning(state: LearningState, shapes: readonly PromptPar
     seconds: number
   }
   if (average !== undefined) state.average?.restore(average, held('average:'))
-  Object.assign(state, { step: checkpoint.step, best, last, stopping: stopping ?? undefined, stopped, seconds })
+  Object.assign(state, { step: checkpoint.step, best, last, stopping: stopping ?? undefined, lossScale, stopped, seconds })
 }
 
 /**

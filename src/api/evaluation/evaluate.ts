@@ -206,6 +206,7 @@ const names = {
   threads: true,
   memory: true,
   keepWeights: true,
+  precision: true,
 } satisfies OptionNames<EvaluateOptions>
 
 /** Each of them asks for generated answers. */

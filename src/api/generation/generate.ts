@@ -107,6 +107,7 @@ const shared = {
   threads: true,
   memory: true,
   keepWeights: true,
+  precision: true,
   prompt: true,
   promptTask: true,
   force: true,

@@ -119,6 +119,7 @@ const shared = {
   threads: true,
   memory: true,
   keepWeights: true,
+  precision: true,
 } satisfies OptionNames<PredictOptions>
 const fileNames = { ...shared, output: true, format: true, keep: true } satisfies OptionNames<PredictFileOptions>
 

@@ -240,8 +240,8 @@ function modelKeeper(given: LanguageModel | undefined): ModelKeeper {
   return {
     async for(config, byDefault) {
       if (given !== undefined) return given
-      const { model = byDefault, device, threads, memory, keepWeights, families: own } = config
-      const settings = { device, threads, memory, keepWeights }
+      const { model = byDefault, device, threads, memory, keepWeights, precision, families: own } = config
+      const settings = { device, threads, memory, keepWeights, precision }
       const key = JSON.stringify({ model, settings, own })
       if (open?.key === key) return open.used.model
       await close()

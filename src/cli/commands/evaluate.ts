@@ -4,6 +4,7 @@ import { choices } from '../../evaluate/score.js'
 import { exists } from '../../files.js'
 import { weightChoices } from '../../generate/width.js'
 import { keepingChoices } from '../../program/keeping.js'
+import { precisions } from '../../program/precision.js'
 import { compute } from '../computing/computation.js'
 import type { EvaluateRequest, EvaluateResult } from '../computing/messages.js'
 import { readColumns, readLabels } from '../show/column-options.js'
@@ -90,6 +91,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     threads: number('threads'),
     memory: number('memory'),
     keepWeights: oneOf(options, 'keep-weights', keepingChoices),
+    precision: oneOf(options, 'precision', precisions),
     control: options['no-control'] !== true,
     rows: text('rows'),
     report: text('report'),

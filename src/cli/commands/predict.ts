@@ -5,6 +5,7 @@ import { choices } from '../../evaluate/score.js'
 import { weightChoices } from '../../generate/width.js'
 import { ownCommand } from '../../own-command.js'
 import { keepingChoices } from '../../program/keeping.js'
+import { precisions } from '../../program/precision.js'
 import { compute } from '../computing/computation.js'
 import type { PredictRequest, PredictResult } from '../computing/messages.js'
 import { readColumns, readLabels } from '../show/column-options.js'
@@ -114,5 +115,6 @@ export async function predictRequest(prompt: string, data: string, options: Opti
     threads: inRange(options, 'threads', { least: 1 }),
     memory: inRange(options, 'memory', { above: 0 }),
     keepWeights: oneOf(options, 'keep-weights', keepingChoices),
+    precision: oneOf(options, 'precision', precisions),
   }
 }

@@ -16,6 +16,7 @@ import type { WeightChoice } from '../../generate/width.js'
 import type { DownloadEvent } from '../../hub/download.js'
 import type { DeviceChoice } from '../../program/devices.js'
 import type { KeepingChoice } from '../../program/keeping.js'
+import type { Precision } from '../../program/precision.js'
 import type { SearchEvent, SearchResult } from '../../search/run/events.js'
 import type { ServedRequest } from '../../serve/server.js'
 import type { GradpromptEvent, RunResult } from '../../train/events.js'
@@ -108,6 +109,7 @@ export interface EvaluateRequest extends OwnFamilies {
   /** GB. */
   readonly memory?: number | undefined
   readonly keepWeights?: KeepingChoice | undefined
+  readonly precision?: Precision | undefined
   readonly control: boolean
   /** Answers are generated and read, instead of scored by their likelihood. */
   readonly generation?: GenerationSettingsOfEvaluation | undefined
@@ -146,6 +148,7 @@ export interface EngineRequest extends OwnFamilies {
   /** GB. */
   readonly memory?: number | undefined
   readonly keepWeights?: KeepingChoice | undefined
+  readonly precision?: Precision | undefined
 }
 
 export interface GenerateRequest extends EngineRequest {
@@ -213,6 +216,7 @@ export interface PredictRequest extends OwnFamilies {
   /** GB. */
   readonly memory?: number | undefined
   readonly keepWeights?: KeepingChoice | undefined
+  readonly precision?: Precision | undefined
 }
 
 export type PredictResult = PredictSummary & { readonly output?: string }

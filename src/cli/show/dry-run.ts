@@ -71,7 +71,8 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const memory = new MemoryPlan(
     checkpoint,
     config.memory === undefined ? undefined : config.memory * 1e9,
-    keepingOn(device, config.keepWeights),
+    keepingOn(device, config.keepWeights, config.precision),
+    device,
   )
   const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0)
   const labelTokens = (row: TrainingRow) => row.labels.filter(label => label !== -100).length
@@ -148,7 +149,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
 
 /** How weights are kept, in words. */
 export const kept = (keeping: WeightKeeping): string =>
-  keeping === 'fp32' ? 'kept in fp32' : 'kept compact, with the same values'
+  keeping === 'compact' ? 'kept compact, with the same values' : `kept in ${keeping}`
 
 /** What a model's header says. */
 export function modelFacts(checkpoint: Checkpoint) {

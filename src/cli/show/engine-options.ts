@@ -3,6 +3,7 @@ import type { WeightWidth } from '../../generate/programs.js'
 import { weightChoices } from '../../generate/width.js'
 import { type DeviceChoice, deviceWords, isDeviceChoice } from '../../program/devices.js'
 import { keepingChoices } from '../../program/keeping.js'
+import { precisions } from '../../program/precision.js'
 import type { EngineRequest } from '../computing/messages.js'
 import type { OptionValues } from '../terminal/command.js'
 
@@ -19,7 +20,7 @@ export function engineRequest(options: OptionValues): EngineRequest {
 /** A model, and how it is opened. @throws GradpromptError `invalid-option` */
 export function machineRequest(
   options: OptionValues,
-): Pick<EngineRequest, 'model' | 'families' | 'device' | 'threads' | 'memory' | 'keepWeights'> {
+): Pick<EngineRequest, 'model' | 'families' | 'device' | 'threads' | 'memory' | 'keepWeights' | 'precision'> {
   return {
     model: options.model as string | undefined,
     families: options.family as readonly string[] | undefined,
@@ -27,6 +28,7 @@ export function machineRequest(
     threads: inRange(options, 'threads', { least: 1 }),
     memory: inRange(options, 'memory', { above: 0 }),
     keepWeights: oneOf(options, 'keep-weights', keepingChoices),
+    precision: oneOf(options, 'precision', precisions),
   }
 }
 

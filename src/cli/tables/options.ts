@@ -24,12 +24,16 @@ export const modelName = 'a folder, a .gguf file, or a model of the Hugging Face
 const keepWeights =
   'fp32; compact, in 16 bits or blocks of 8 with the same values; or auto, the default: fp32 where that takes half of the memory at most'
 
+const precision =
+  'in which width products are computed: fp32, the default; fp16 or bf16, with weights rounded to it, for graphics processors (docs/gpu.md)'
+
 export const machine: readonly CommandOption[] = [
   family,
   { name: 'device', value: 'name', description: devices },
   { name: 'threads', value: 'n', type: 'integer', description: 'CPU threads; by default one a core' },
   { name: 'memory', value: 'GB', type: 'number', description: 'memory budget; by default what the machine has free' },
   { name: 'keep-weights', value: 'form', description: keepWeights },
+  { name: 'precision', value: 'name', description: precision },
 ]
 
 export const config: readonly CommandOption[] = [
@@ -63,6 +67,7 @@ export const config: readonly CommandOption[] = [
   { name: 'threads', value: 'n', config: 'threads', description: 'CPU threads; by default one a core' },
   { name: 'memory', value: 'GB', config: 'memory', description: 'memory budget; by default what the machine has free' },
   { name: 'keep-weights', value: 'form', config: 'keepWeights', description: keepWeights },
+  { name: 'precision', value: 'name', config: 'precision', description: precision },
   {
     name: 'track',
     value: 'a,b',

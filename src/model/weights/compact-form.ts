@@ -4,6 +4,7 @@ import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16 } from '..
 import { type ExactForm, exactForm, readExactScales } from '../../formats/stored-blocks.js'
 import type { TensorFile } from '../../formats/tensor-file.js'
 import { elementCount } from '../../numbers.js'
+import { type HalfPrecision, halfTypes } from '../../program/precision.js'
 import { arranged } from './arrange.js'
 
 /**
@@ -21,6 +22,11 @@ export interface CompactBytes {
 }
 
 const HALVES: Readonly<Record<string, 'float16' | 'bfloat16'>> = { F16: 'float16', BF16: 'bfloat16' }
+
+/** The form of a weight where programs multiply in half precision: of matrices, since vectors are few and read by more than products. */
+export const halfForm = ({ shape }: WeightSpec, precision: HalfPrecision): CompactForm => ({
+  dtype: shape.length === 2 ? halfTypes[precision] : 'float32',
+})
 
 /**
  * The form of a weight: matrices alone, since vectors are few and read by more than products; float32 where its parts have none in common.
@@ -67,6 +73,7 @@ export async function compactPart(
     const halves = new Uint16Array(values.length)
     if (form.dtype === 'float16') encodeFloat16(values, halves)
     else encodeBfloat16(values, halves)
+    requireRange(values, halves, form.dtype, part.source)
     return { values: bytesOf(halves) }
   }
   const { scales, offsets } = await blockNumbers(file, part, form)
@@ -74,6 +81,18 @@ export async function compactPart(
   if (integers === undefined)
     throw new GradpromptError('internal', `The blocks of ${part.source} do not give its values`, { exitCode: 1 })
   return { values: bytesOf(integers), scales: bytesOf(scales), ...(form.offsets && { offsets: bytesOf(offsets) }) }
+}
+
+/** @throws GradpromptError `not-finite` where a weight is larger than numbers of 16 bits are */
+function requireRange(values: Float32Array, halves: Uint16Array, dtype: 'float16' | 'bfloat16', name: string): void {
+  const infinite = dtype === 'float16' ? 0x7c00 : 0x7f80
+  const at = halves.findIndex(half => (half & 0x7fff) === infinite)
+  if (at < 0) return
+  throw new GradpromptError('not-finite', `A weight is too large for ${dtype}: the tensor "${name}"`, {
+    found: String(values[at]),
+    expected: dtype === 'float16' ? 'at most 65504' : 'at most 3.39e38',
+    hint: 'take another --precision: bf16 has the range of fp32',
+  })
 }
 
 /** Scales and offsets of a part, in the order of rows that programs want and the blocks of the whole weight's form. */

@@ -17,10 +17,11 @@ import {
 import { unpackedBytes, type WeightTensor } from '../../program/compact-weights.js'
 import type { WeightKeeping } from '../../program/keeping.js'
 import type { ExternalTensor } from '../../program/lower.js'
+import { isHalf } from '../../program/precision.js'
 import type { WeightFile } from '../../program/program.js'
 import { damageOf, seal, stampNew } from '../../program/seals.js'
 import type { Checkpoint } from './checkpoint.js'
-import { type CompactForm, compactBytes, compactForm, compactPart, unpacked } from './compact-form.js'
+import { type CompactForm, compactBytes, compactForm, compactPart, halfForm, unpacked } from './compact-form.js'
 
 const FILE = 'weights.bin'
 /** Tensors begin on cache lines. */
@@ -41,12 +42,12 @@ export async function weightFile(
 ): Promise<WeightFile> {
   const { tensors, forms, byteLength } = layout(checkpoint, keeping)
   // Of what is kept in float32 the name is that of versions that knew nothing else.
-  const hash = hashOf(LAYOUT_VERSION, modelHash, checkpoint.weights, ...(keeping === 'compact' ? [...forms.values()] : []))
+  const hash = hashOf(LAYOUT_VERSION, modelHash, checkpoint.weights, ...(keeping === 'fp32' ? [] : [...forms.values()]), ...(isHalf(keeping) ? [keeping] : []))
   const folder = join(cacheFolder(), 'models', hash)
   if (!(await isWhole(join(folder, FILE), byteLength, onProgress)))
     await write(checkpoint, folder, { tensors, forms, byteLength }, onProgress)
   touch(folder)
-  return { folder, tensors, hash }
+  return { folder, tensors, hash, ...(isHalf(keeping) && { precision: keeping }) }
 }
 
 type Progress = (fraction: number) => void
@@ -94,7 +95,7 @@ function layout({ weights, file }: Checkpoint, keeping: WeightKeeping): Layout {
   }
   for (const spec of weights) {
     const { name, shape, views } = spec
-    const form = keeping === 'fp32' ? FLOAT32 : compactForm(spec, file)
+    const form = isHalf(keeping) ? halfForm(spec, keeping) : keeping === 'compact' ? compactForm(spec, file) : FLOAT32
     const bytes = compactBytes(shape, form)
     const [values, scales, offsets] = [place(bytes.values), place(bytes.scales), place(bytes.offsets)]
     const rowsOf = (start: number, rows: number): WeightTensor => {

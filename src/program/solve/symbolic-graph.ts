@@ -1,5 +1,6 @@
 import type { Attributes } from '../../../kernels/kernel.js'
 import type { Dimensions, DimensionValues, Size } from '../operations/sizes.js'
+import type { HalfType } from '../precision.js'
 import type { ConstantData, TracedGraph, TracedValue } from '../trace/trace.js'
 
 /** A traced function for every size in the declared ranges: numbers that differed between probes became expressions. */
@@ -14,7 +15,8 @@ export interface Graph {
 export interface GraphValue {
   readonly id: number
   readonly shape: readonly Size[]
-  readonly dtype: TracedValue['dtype']
+  /** In 16 bits where a rewrite has said so; traces know none. */
+  readonly dtype: TracedValue['dtype'] | HalfType
   readonly source:
     | { readonly kind: 'input' | 'weight'; readonly name: string }
     | { readonly kind: 'constant'; readonly data: ConstantData }
@@ -44,7 +46,7 @@ export function graphAt(graph: Graph, sizes: DimensionValues): TracedGraph {
   }
   return {
     values: graph.values.map(({ shape, dtype, source }): TracedValue => {
-      const at = { shape: shape.map(size => sizeAt(size, sizes)), dtype }
+      const at = { shape: shape.map(size => sizeAt(size, sizes)), dtype: dtype as TracedValue['dtype'] }
       if (source.kind === 'constant') return { ...at, source: { ...source, origin: undefined } }
       if (source.kind !== 'uniform') return { ...at, source }
       const value = sizeAt(source.numerator, sizes) / sizeAt(source.denominator, sizes)

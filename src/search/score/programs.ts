@@ -5,7 +5,7 @@ import { type ActiveLoss, totalLoss } from '../../losses/loss.js'
 import { forestSpec, MAX_ROWS } from '../../model/forest.js'
 import { forwardForest } from '../../model/forward.js'
 import type { LanguageModel } from '../../model/language-model.js'
-import { type Reading, readingRequest, readRows } from '../../model/model-programs.js'
+import { type Reading, readingRequest, readRows, scaled, scaleFeed, scaleInput } from '../../model/model-programs.js'
 import { logitsReading, statesReading, targetScores } from '../../model/readings.js'
 import { OpenPrograms, type ProgramRequest } from '../../program/open-programs.js'
 import type { InputSpec, ProgramInput, ProgramSpec } from '../../program/program.js'
@@ -83,8 +83,13 @@ export class SearchPrograms {
    */
   async gradient(loss: ActiveLoss, inputs: Inputs, offset: Float32Array): Promise<{ loss: number; gradient: Float32Array }> {
     const program = await this.#programs.open(this.#gradientRequest(loss))
-    const { loss: value, gradient } = await program.run({ ...inputs, offset })
-    return { loss: (value as Float32Array)[0]!, gradient: gradient as Float32Array }
+    const compute = async (scale?: number) => {
+      const { loss: value, gradient } = await program.run({ ...inputs, offset, ...scaleFeed(scale) })
+      return { loss: (value as Float32Array)[0]!, gradient: gradient as Float32Array, scaled: [gradient as Float32Array] }
+    }
+    const { lossScale } = this.#model
+    const { loss: value, gradient } = await (lossScale === undefined ? compute() : lossScale.gradients(compute))
+    return { loss: value, gradient }
   }
 
   /**
@@ -157,17 +162,20 @@ export class SearchPrograms {
             ...forest.inputs,
             offset: { shape: ['P+S', config.hiddenSize], dtype: 'float32' },
             logitScale: { shape: forest.inputs.readIndex!.shape, dtype: 'float32' },
+            ...scaleInput(weights),
           },
           weights,
           fn: (given, weight) => {
+            let value: tf.Scalar | undefined
             const lossOf = (offset: tf.Tensor) => {
               const prompt = { method: moved, config: { type: moved.type }, parameters: { offset } }
               const hidden = forwardForest({ family, config, weight, given, prompt }) // [Q, d]
-              const scaled = (rows: tf.Tensor) => tf.mul(family.logits(config, weight, rows), tf.expandDims(given.logitScale!, 1)) // [Q, V]
-              return totalLoss([loss], readRows(hidden, scaled, given), given, config).loss
+              const logits = (rows: tf.Tensor) => tf.mul(family.logits(config, weight, rows), tf.expandDims(given.logitScale!, 1)) // [Q, V]
+              value = tf.keep(totalLoss([loss], readRows(hidden, logits, given), given, config).loss)
+              return scaled(value, given)
             }
-            const { value, grads } = tf.valueAndGrads(lossOf)([given.offset!])
-            return { loss: value, gradient: grads[0]! }
+            const { grads } = tf.valueAndGrads(lossOf)([given.offset!])
+            return { loss: value!, gradient: grads[0]! }
           },
         }
       },

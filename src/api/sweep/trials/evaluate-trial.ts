@@ -37,7 +37,7 @@ const schema: OptionSchema = {
     },
     ...{ batchSize: whole, truncate: flag, force: flag, control: flag, generate: flag, task: text, examples: text, shots: whole },
     ...{ scorer: text, maxNewTokens: whole, temperature: { type: 'number' }, weights: text },
-    ...{ device: text, threads: whole, memory: { type: 'number' }, keepWeights: text, families: list },
+    ...{ device: text, threads: whole, memory: { type: 'number' }, keepWeights: text, precision: text, families: list },
   },
 }
 

@@ -79,6 +79,7 @@ export function withoutPlace(config: unknown): Record<string, unknown> {
     threads: _threads,
     memory: _memory,
     keepWeights: _form,
+    precision: _precision,
     families: _families,
     ...rest
   } = config as Record<string, unknown>
