@@ -75,7 +75,8 @@ export async function exportPrompt(run: Exported, options: ExportOptions): Promi
   if (source.kind !== 'vectors') throw notARun(run)
   if (file !== undefined) refuseUnheld(target, await loadPromptMethod(file), file.method)
   const baseModel = config?.model ?? source.base ?? given ?? missingModel()
-  await withModel(given ?? baseModel, config ?? {}, async model => {
+  // What the file is to come to elsewhere is said in float32.
+  await withModel(given ?? baseModel, { ...config, precision: 'fp32' }, async model => {
     const whole = file === undefined ? (await source.active(model))! : await loadPrompt(file, model, { force })
     refuseUnheld(target, whole.method, whole.config)
     const active = ofFirstTask(whole)

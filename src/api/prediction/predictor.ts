@@ -153,12 +153,27 @@ async function openScoring(
 
 async function openGenerating(options: PredictOptions, subject: Subject, template: Template): Promise<Opened> {
   refuseUnreadByGenerating(options)
-  const { promptTask, force, weights, maxNewTokens, signal, device, threads, memory, keepWeights, precision, onProgress } = options
+  const { promptTask, force, weights, maxNewTokens, signal, device, threads, memory, keepWeights, precision, onProgress } =
+    options
   const { modelGiven: model, batchSize } = subject
   // An instruction stands in the template already.
   const prompt = subject.source.kind === 'text' ? undefined : options.prompt
   const opened = await openAnswering({
-    ...{ model, prompt, promptTask, force, template, weights, batchSize, maxNewTokens, device, threads, memory, keepWeights, precision },
+    ...{
+      model,
+      prompt,
+      promptTask,
+      force,
+      template,
+      weights,
+      batchSize,
+      maxNewTokens,
+      device,
+      threads,
+      memory,
+      keepWeights,
+      precision,
+    },
     ...{ temperature: 0, logProbabilities: true, onProgress },
   })
   const { engine, prompt: named, settings, render } = opened

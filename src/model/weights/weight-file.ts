@@ -42,7 +42,13 @@ export async function weightFile(
 ): Promise<WeightFile> {
   const { tensors, forms, byteLength } = layout(checkpoint, keeping)
   // Of what is kept in float32 the name is that of versions that knew nothing else.
-  const hash = hashOf(LAYOUT_VERSION, modelHash, checkpoint.weights, ...(keeping === 'fp32' ? [] : [...forms.values()]), ...(isHalf(keeping) ? [keeping] : []))
+  const hash = hashOf(
+    LAYOUT_VERSION,
+    modelHash,
+    checkpoint.weights,
+    ...(keeping === 'fp32' ? [] : [...forms.values()]),
+    ...(isHalf(keeping) ? [keeping] : []),
+  )
   const folder = join(cacheFolder(), 'models', hash)
   if (!(await isWhole(join(folder, FILE), byteLength, onProgress)))
     await write(checkpoint, folder, { tensors, forms, byteLength }, onProgress)
