@@ -27,6 +27,15 @@ export function supportedDevices(): { name: string; bundled: boolean }[] {
 
 const DTYPE = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array, bool: Uint8Array, uint8: Uint8Array } as const
 
+/** Of WebGPU's adapters some have no numbers of 16 bits, which shows when a program is run. */
+const withoutHalf = (cause: unknown) =>
+  new GradpromptError('device-unavailable', 'This graphics adapter computes no fp16', {
+    found: 'an adapter without the feature shader-f16',
+    expected: 'fp32',
+    hint: `leave --precision out; \`${ownCommand`doctor`}\` says what each device has`,
+    cause,
+  })
+
 /** A compiled model, ready to run. */
 export class Session {
   readonly #session: ort.InferenceSession
@@ -109,6 +118,7 @@ export class Session {
     try {
       results = await running
     } catch (cause) {
+      if (/requires f16/.test(String(cause))) throw withoutHalf(cause)
       throw new GradpromptError('run-failed', 'ONNX Runtime failed while running a program', {
         found: cause instanceof Error ? cause.message : String(cause),
         hint: 'if it speaks of memory, set a smaller --train.batch-size or a smaller memory budget',

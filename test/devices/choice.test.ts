@@ -51,12 +51,12 @@ test('adapters of NVIDIA as their tool prints them', () => {
 
 const tried = (device: Tried['device'], productRate: number, rest: Partial<Tried> = {}): Tried => ({
   device,
-  outcome: { trial: { seconds: 1, productRate, deviations: [] } },
+  outcome: { trial: { seconds: 1, productRate, deviations: [], halves: {} } },
   ...rest,
 })
 
 test('auto takes the fastest that computes rightly and has room, and says why not the others', () => {
-  const wrong = { outcome: { trial: { seconds: 1, productRate: 9e12, deviations: [{ what: 'softmax', error: 0.1 }] } } }
+  const wrong = { outcome: { trial: { seconds: 1, productRate: 9e12, deviations: [{ what: 'softmax', error: 0.1 }], halves: {} } } }
   const all = [tried('cpu', 1e11), tried('webgpu', 2e12, wrong), tried('cuda', 5e12, { free: 1e9 })]
   expect(best(all, 5e8)).toMatchObject({ device: 'cuda', why: expect.stringContaining('50.0 times') })
   const { device, why } = best(all, 1e9)

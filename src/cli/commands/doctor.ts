@@ -9,6 +9,7 @@ import { availableMemory, COMFORTABLY } from '../../model/memory.js'
 import { bundledModel } from '../../package-root.js'
 import { cacheFolder } from '../../program/cache.js'
 import { type DeviceName, deviceNames, deviceProfile } from '../../program/devices.js'
+import type { HalfPrecision } from '../../program/precision.js'
 import type { CommandFunction } from '../terminal/command.js'
 import { bytes, createOutput, table } from '../terminal/output.js'
 
@@ -74,14 +75,32 @@ function deviceFinding(name: DeviceName, outcome: TrialOutcome): [ok: boolean, d
     const reason = outcome.reason.length > 200 ? `…${outcome.reason.slice(-200)}` : outcome.reason
     return [false, command === undefined ? reason : `${reason}; \`${command}\` brings its libraries`]
   }
-  const { deviations, productRate } = outcome.trial
-  const speed = `${(productRate / 1e9).toFixed(0)} GFLOP/s in products of matrices`
+  const { deviations, productRate, halves } = outcome.trial
+  const speed = `${(productRate / 1e9).toFixed(0)} GFLOP/s in products of matrices; ${halfPrecision(name, halves)}`
   if (deviations.length === 0)
     return [true, `${deviceProfile(name).alwaysThere ? 'works' : 'computes as the processor does'}; ${speed}`]
   const worst = deviations.slice(0, 5).map(({ what, error }) => `${what} (${error?.toExponential(1) ?? 'not a number'})`)
   const more = deviations.length > worst.length ? ` and ${deviations.length - worst.length} more` : ''
   return [false, `computes wrongly, errors as shares of the right values: ${worst.join(', ')}${more}`]
 }
+
+/** What of half precision a device has, in words. */
+function halfPrecision(name: DeviceName, tried: Readonly<Record<string, number | string>>): string {
+  const { halves } = deviceProfile(name)
+  const has = Object.entries(halves).map(([precision, arithmetic]) => {
+    if (arithmetic !== 'own') return `${precision} for trying programs, slower than fp32`
+    const outcome = tried[precision]
+    if (typeof outcome === 'number')
+      return outcome < mostOff[precision as HalfPrecision]
+        ? `${precision} (a step is off by ${outcome.toExponential(1)})`
+        : `${precision} computes wrongly (${outcome.toExponential(1)})`
+    return `no ${precision}${outcome === undefined ? '' : `: ${outcome.split('\n')[0]!.slice(0, 120)}`}`
+  })
+  return `--precision: ${has.join(', ') || 'fp32 alone'}`
+}
+
+/** As a share: what rounding to so many digits may make of a small model's step. */
+const mostOff = { fp16: 0.02, bf16: 0.2 } as const
 
 type Found = (what: string, ok: boolean, detail: string) => void
 

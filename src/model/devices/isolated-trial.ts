@@ -21,6 +21,8 @@ export interface Trial {
   readonly productRate: number
   /** The worst first; a device without any computes rightly. */
   readonly deviations: readonly Deviation[]
+  /** Half precisions that its own instructions are to have: how far a training step is off, or why there is none. */
+  readonly halves: Readonly<Record<string, number | string>>
 }
 
 /** What came of it: a trial, or why there is none. */

@@ -15,6 +15,7 @@ import { writeSafetensors } from '../../formats/safetensors-writer.js'
 import { elementCount } from '../../numbers.js'
 import { compile } from '../../program/compile.js'
 import type { Device } from '../../program/devices.js'
+import type { Precision } from '../../program/precision.js'
 import { LanguageModel } from '../language-model.js'
 
 /** What a device is tried with: functions one by one with their gradients, whole training steps, and a product for its speed. */
@@ -127,14 +128,21 @@ const models: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   },
 }
 
-/** Logits, loss and gradient of a training step of each small model, through the whole of what loads and computes models. */
-export async function stepResults(device: Device, threads: number): Promise<Results> {
+/**
+ * Logits, loss and gradient of a training step of each small model, through the whole of what loads and computes models.
+ * @param options.most so many models
+ */
+export async function stepResults(
+  device: Device,
+  threads: number,
+  { precision, most }: { readonly precision?: Precision; readonly most?: number } = {},
+): Promise<Results> {
   const results: Record<string, Float32Array> = {}
-  for (const [name, config] of Object.entries(models)) {
+  for (const [name, config] of Object.entries(models).slice(0, most)) {
     const folder = await mkdtemp(join(tmpdir(), 'gradprompt-trial-'))
     try {
       await writeModel(folder, config)
-      await using model = await LanguageModel.load(folder, { device, threads })
+      await using model = await LanguageModel.load(folder, { device, threads, precision })
       const rows = [11, 23, 30].map((length, i) => {
         const ids = Array.from(numbers(length, i, 31), x => 32 + Math.floor(x))
         return { ids, labels: ids.map((id, at) => (at >= length - 3 ? id : -100)) }

@@ -1,4 +1,6 @@
-import { type Device, defaultDevice } from '../../program/devices.js'
+import { GradpromptError } from '../../errors.js'
+import { type Device, defaultDevice, deviceProfile } from '../../program/devices.js'
+import type { HalfPrecision } from '../../program/precision.js'
 import { defaultThreads } from '../../program/program.js'
 import type { Deviation, Trial } from '../devices/isolated-trial.js'
 import { functionResults, productRate, type Results, stepResults } from './programs.js'
@@ -15,7 +17,8 @@ export async function runTrial(device: Device): Promise<Trial> {
   // What a device cannot be opened for is said before anything takes long.
   const speed = await productRate(device, threads)
   const deviations = device === defaultDevice ? [] : await deviationsOf(device, threads)
-  return { seconds: (performance.now() - started) / 1000, productRate: speed, deviations }
+  const halves = await halvesOf(device, threads)
+  return { seconds: (performance.now() - started) / 1000, productRate: speed, deviations, halves }
 }
 
 async function deviationsOf(device: Device, threads: number): Promise<Deviation[]> {
@@ -25,6 +28,23 @@ async function deviationsOf(device: Device, threads: number): Promise<Deviation[
     found.push(...deviations(own, wanted))
   }
   return found.sort((a, b) => (b.error ?? Number.POSITIVE_INFINITY) - (a.error ?? Number.POSITIVE_INFINITY))
+}
+
+/** The worst of a training step in each half precision, as a share of what float32 on the processor comes to. */
+async function halvesOf(device: Device, threads: number): Promise<Record<string, number | string>> {
+  const found: Record<string, number | string> = {}
+  for (const [precision, arithmetic] of Object.entries(deviceProfile(device).halves)) {
+    if (arithmetic !== 'own') continue
+    try {
+      const own = await stepResults(device, threads, { precision: precision as HalfPrecision, most: 1 })
+      const wanted = await stepResults(defaultDevice, threads, { most: 1 })
+      found[precision] = Math.max(...Object.entries(wanted).map(([what, values]) => relativeError(own[what]!, values)))
+    } catch (error) {
+      if (!(error instanceof GradpromptError)) throw error
+      found[precision] = error.found ?? error.message
+    }
+  }
+  return found
 }
 
 /** Where results differ by more than rounding. */
