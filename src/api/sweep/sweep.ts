@@ -42,6 +42,7 @@ const names = {
   source: true,
   trials: true,
   maxFailures: true,
+  device: true,
 } satisfies OptionNames<SweepCallOptions>
 
 /**

@@ -5,6 +5,7 @@ import { GradpromptError, refuseAborted } from '../../errors.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { type UsedModel, useModel } from '../../model/with-model.js'
 import { ownCommand } from '../../own-command.js'
+import type { DeviceChoice } from '../../program/devices.js'
 import type { SweepRecord, Trial } from '../../sweep/journal/records.js'
 import { joinWorkers, type Worker } from '../../sweep/journal/workers.js'
 import { samplers } from '../../sweep/samplers/index.js'
@@ -42,6 +43,8 @@ export interface WorkOptions {
   readonly onEvent?: ((event: SweepEvent) => unknown) | undefined
   /** An open model, for all trials. */
   readonly model?: LanguageModel | undefined
+  /** Where this process runs its trials, in the place of what their config says: each of several has a device of its own. */
+  readonly device?: DeviceChoice | undefined
 }
 
 /** How often others' trials are looked at, where only these are left. */
@@ -61,10 +64,10 @@ const everybodys = new Set([
 type Next = { readonly trial: number } | 'wait' | 'done'
 
 /** @returns when no trial is left @throws GradpromptError `sweep-failing`, `aborted`, and what is wrong with the folder */
-export async function work(sweep: SweepFolder, { signal, onEvent, model: given }: WorkOptions): Promise<void> {
+export async function work(sweep: SweepFolder, { signal, onEvent, model: given, device }: WorkOptions): Promise<void> {
   const { folder, plan, journal, trials } = sweep
   await using worker = await joinWorkers(join(folder, 'workers'))
-  await using models = modelKeeper(given)
+  await using models = modelKeeper(given, device)
   await journal.sync()
   await onEvent?.({
     event: 'sweep',
@@ -89,7 +92,7 @@ export async function work(sweep: SweepFolder, { signal, onEvent, model: given }
       values: trial.values,
       folder: join(folder, 'trials', String(trial.number).padStart(4, '0')),
     })
-    const record = await attempt(sweep, trial, models, { signal, onEvent })
+    const record = await attempt(sweep, trial, models, { signal, onEvent, device })
     await journal.add(() => ({ records: [record], result: undefined }))
     if (record.type === 'left') refuseSweep(sweep, signal)
     const { state, values, figures, steps, error, number } = trials.trials[next.trial]!
@@ -190,11 +193,13 @@ async function attempt(
   { folder, plan }: SweepFolder,
   trial: Trial,
   models: ModelKeeper,
-  { signal, onEvent }: WorkOptions,
+  { signal, onEvent, device }: WorkOptions,
 ): Promise<SweepRecord> {
   const { number } = trial
   const { rungs } = stageOfTrial(plan, trial)
   const until = rungs[trial.rung]
+  // The device of a process fails every trial there, and none elsewhere.
+  const hasDevice = device !== undefined
   try {
     const outcomes: TrialOutcome[] = []
     for (const run of runFolders(folder, plan, number)) {
@@ -221,7 +226,8 @@ async function attempt(
     return { type: 'finished', trial: number, figures, steps, seconds: outcomes.reduce((sum, { seconds }) => sum + seconds, 0) }
   } catch (error) {
     if (signal?.aborted) return { type: 'left', trial: number }
-    if (!(error instanceof GradpromptError) || everybodys.has(error.code)) throw error
+    if (!(error instanceof GradpromptError) || everybodys.has(error.code) || (hasDevice && error.code === 'device-unavailable'))
+      throw error
     return {
       type: 'failed',
       trial: number,
@@ -231,7 +237,7 @@ async function attempt(
   }
 }
 
-function modelKeeper(given: LanguageModel | undefined): ModelKeeper {
+function modelKeeper(given: LanguageModel | undefined, own: DeviceChoice | undefined): ModelKeeper {
   let open: { readonly key: string; readonly used: UsedModel } | undefined
   const close = async () => {
     await open?.used[Symbol.asyncDispose]()
@@ -240,12 +246,12 @@ function modelKeeper(given: LanguageModel | undefined): ModelKeeper {
   return {
     async for(config, byDefault) {
       if (given !== undefined) return given
-      const { model = byDefault, device, threads, memory, keepWeights, precision, families: own } = config
-      const settings = { device, threads, memory, keepWeights, precision }
-      const key = JSON.stringify({ model, settings, own })
+      const { model = byDefault, device, threads, memory, keepWeights, precision, families: modules } = config
+      const settings = { device: own ?? device, threads, memory, keepWeights, precision }
+      const key = JSON.stringify({ model, settings, modules })
       if (open?.key === key) return open.used.model
       await close()
-      for (const family of (own ?? []) as readonly string[]) await families.load(family)
+      for (const family of (modules ?? []) as readonly string[]) await families.load(family)
       open = { key, used: await useModel(model as string, settings as Parameters<typeof useModel>[1]) }
       return open.used.model
     },

@@ -11,6 +11,7 @@ import { ownCommand } from '../../own-command.js'
 import { replaceText } from '../../store/atomic.js'
 import { compute } from '../computing/computation.js'
 import { describePlan, describeSweep, sweepReport } from '../show/sweeping.js'
+import { chosenDevices } from '../show/engine-options.js'
 import type { CommandFunction, Invocation } from '../terminal/command.js'
 import { createOutput, type Output } from '../terminal/output.js'
 
@@ -30,7 +31,8 @@ export const run: CommandFunction = async invocation => {
     output.text((await describePlan(plan)).text)
     return 0
   }
-  const workers = number('workers') ?? 1
+  const devices = chosenDevices(options)
+  const workers = devices?.length ?? number('workers') ?? 1
   let folder = invocation.argument!
   let trials = number('trials')
   if (isConfig) {
@@ -44,7 +46,7 @@ export const run: CommandFunction = async invocation => {
   if (options.show !== true && (added.length === 0 || isConfig || trials !== undefined)) {
     const report = sweepReport(output, folder)
     const request = { folder, trials, maxFailures: number('max-failures') }
-    const parts = Array.from({ length: workers }, () => compute('sweep', request, report))
+    const parts = Array.from({ length: workers }, (_, i) => compute('sweep', { ...request, device: devices?.[i] }, report))
     await report.of(parts)
   } else for (const values of added) output.note(`added: ${JSON.stringify(values)}`)
   const summary = await summarizeSweep(folder)
@@ -97,7 +99,7 @@ async function folderPlan({ argument, flags, options }: Invocation): Promise<Pla
   if (flag !== undefined || options.out !== undefined)
     throw new GradpromptError('invalid-option', `a sweep that is gone on with stays as it is`, {
       found: `--${flag ?? 'out'} beside the folder ${argument}`,
-      expected: '--trials, --max-failures, --workers, --add, --show, --html, --csv',
+      expected: '--trials, --max-failures, --workers, --devices, --add, --show, --html, --csv',
       hint: 'give the config to begin another sweep',
     })
   return readPlan(argument!)

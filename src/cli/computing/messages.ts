@@ -79,6 +79,7 @@ export interface SweepRequest {
   readonly folder: string
   readonly trials?: number | undefined
   readonly maxFailures?: number | undefined
+  readonly device?: DeviceChoice | undefined
 }
 
 /** Modules of model families of people's own, which are loaded before anything else. */

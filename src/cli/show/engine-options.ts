@@ -55,6 +55,25 @@ export function chosenDevice({ device }: OptionValues): DeviceChoice | undefined
   throw unknownName('invalid-option', '--device is not valid', String(device), deviceWords)
 }
 
+/** A device for each of several processes. @throws GradpromptError `invalid-option` */
+export function chosenDevices({ devices, workers, device }: OptionValues): readonly DeviceChoice[] | undefined {
+  if (devices === undefined) return undefined
+  const other = workers !== undefined ? `--workers ${workers}` : device !== undefined ? `--device ${device}` : undefined
+  if (other !== undefined)
+    throw new GradpromptError('invalid-option', '--devices is a process for each device', {
+      found: `--devices ${devices} and ${other}`,
+      expected: '--devices alone',
+      hint: 'name a device twice for two processes on it',
+    })
+  const names = String(devices)
+    .split(',')
+    .map(name => name.trim())
+  return names.map(name => {
+    if (isDeviceChoice(name)) return name
+    throw unknownName('invalid-option', '--devices is not valid', name, deviceWords)
+  })
+}
+
 /** A number of the command line within its limits. @throws GradpromptError `invalid-option` */
 export function inRange(
   options: OptionValues,

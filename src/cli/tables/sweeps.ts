@@ -24,6 +24,11 @@ export const sweeps: readonly Command[] = [
       { name: 'seeds', value: 'n', config: 'sweep.seeds', description: 'runs of each trial, which then counts as their mean' },
       { name: 'out', value: 'folder', description: "the sweep's folder; by default a new name under sweeps/" },
       { name: 'workers', value: 'n', type: 'integer', description: 'processes that share the work; each opens the model' },
+      {
+        name: 'devices',
+        value: 'a,b',
+        description: 'a process on each of these devices, in the place of --workers: cuda:0,cuda:1; cpu,cpu',
+      },
       { name: 'max-failures', value: 'n', type: 'integer', description: 'failed trials in a row that end it; by default 5' },
       {
         name: 'add',

@@ -22,16 +22,18 @@ export const tuneTrial: TrialKind = {
     }
   },
   evaluateEvery: 'train.evaluateEvery',
-  run(config, options) {
+  async run(config, options) {
     const { folder, model, controls } = options
-    const method = promptMethods.find((config as { method?: { type?: string } }).method?.type ?? 'prompt-tuning')
+    // With what a config leaves to its defaults.
+    const { method: chosen } = parseConfig(await completeTexts(config as object))
+    const method = promptMethods.find(chosen.type)
     return runTrial(
       {
         begin: hearer => tuneBeside({ ...withoutPlace(config), model, out: folder } as unknown as TuneInput, hearer, controls),
         resume: hearer => resumeTuneBeside(folder, { ...hearer, model }, controls),
         figures(result) {
           const { parameters } = result as unknown as { parameters: number }
-          const placed = method?.placement((config as { method?: object }).method as never, model.config)
+          const placed = method?.placement(chosen, model.config)
           return {
             parameters: exactly(parameters),
             ...(placed && Number.isFinite(placed.numVirtualTokens) && { virtualTokens: exactly(placed.numVirtualTokens) }),
