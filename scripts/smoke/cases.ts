@@ -53,7 +53,7 @@ const pairTask = {
 }
 
 /** What methods need beside their type. */
-const methodNeeds: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+export const methodNeeds: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   'soft-template': { template: 'Review: {text}{soft:3}\nSentiment:' },
 }
 
@@ -130,6 +130,8 @@ const evaluateValues = (teacher: string): Readonly<Record<string, readonly (read
   scorer: [['exact-match', '--answer', ' {label}']],
   weights: [['stored'], ['fp32']],
   device: [['cpu']],
+  'keep-weights': [['compact']],
+  precision: [['fp16']],
   threads: [['1']],
   memory: [['4']],
   family: [],

@@ -10,8 +10,6 @@ export const precisions: readonly Precision[] = ['fp32', 'fp16', 'bf16']
 /** As ONNX calls the numbers. */
 export const halfTypes = { fp16: 'float16', bf16: 'bfloat16' } as const
 
-export type HalfType = (typeof halfTypes)[HalfPrecision]
-
 export const isHalf = (name: string): name is HalfPrecision => Object.hasOwn(halfTypes, name)
 
 /**

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { cacheFolder, hashOf, hasProgram, touch, trimCache, writeProgram } from './cache.js'
 import { type Device, type DeviceProfile, deviceProfile } from './devices.js'
 import type { Size } from './operations/sizes.js'
+import { halfTypes } from './precision.js'
 import type { ProgramSpec, WeightFile } from './program.js'
 import { cacheKey } from './program-key.js'
 import type { Graph } from './solve/symbolic-graph.js'
@@ -66,7 +67,7 @@ async function halved(
   const { quantizedOperators } = await import('../../kernels/kernel.js')
   const integers = [...quantized].filter(([, { form }]) => operators.has(quantizedOperators[form])).map(([name]) => name)
   return inHalfPrecision(graph, {
-    precision: precision!,
+    type: halfTypes[precision!],
     rounded: halves[precision!] === 'rounded',
     stored: tensors,
     quantized: new Set(integers),

@@ -9,7 +9,10 @@ const known = new WeakMap<tf.Tensor, readonly tf.Tensor[]>()
 export function unstacked(stack: tf.Tensor): readonly tf.Tensor[] {
   const before = known.get(stack)
   if (before?.every(slice => !slice.isDisposed)) return before
-  const slices = tf.split(stack, stack.shape[0]!, 0).map(slice => tf.reshape(slice, stack.shape.slice(1)))
+  const [count, ...shape] = stack.shape
+  // The gradient of a split into one part fails in TF.js.
+  const parts = count === 1 ? [stack] : tf.split(stack, count!, 0)
+  const slices = parts.map(slice => tf.reshape(slice, shape))
   known.set(stack, slices)
   return slices
 }

@@ -1,11 +1,12 @@
 import { expect, test } from 'vitest'
+import { chosenDevices } from '../../src/cli/show/engine-options.js'
 import { freeMemory, readNvidia } from '../../src/model/devices/adapters.js'
 import { best, type Tried } from '../../src/model/devices/choose.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { deviations } from '../../src/model/trial/trial.js'
 import { compile } from '../../src/program/compile.js'
 import { deviceNumber, deviceProfile, isDeviceChoice } from '../../src/program/devices.js'
-import { problemOf } from '../support/problem.js'
+import { problem, problemOf } from '../support/problem.js'
 
 test('devices by their names, with a number where there may be several', () => {
   for (const name of ['auto', 'cpu', 'webgpu', 'cuda', 'cuda:0', 'cuda:12', 'dml:1', 'coreml'])
@@ -56,7 +57,9 @@ const tried = (device: Tried['device'], productRate: number, rest: Partial<Tried
 })
 
 test('auto takes the fastest that computes rightly and has room, and says why not the others', () => {
-  const wrong = { outcome: { trial: { seconds: 1, productRate: 9e12, deviations: [{ what: 'softmax', error: 0.1 }], halves: {} } } }
+  const wrong = {
+    outcome: { trial: { seconds: 1, productRate: 9e12, deviations: [{ what: 'softmax', error: 0.1 }], halves: {} } },
+  }
   const all = [tried('cpu', 1e11), tried('webgpu', 2e12, wrong), tried('cuda', 5e12, { free: 1e9 })]
   expect(best(all, 5e8)).toMatchObject({ device: 'cuda', why: expect.stringContaining('50.0 times') })
   const { device, why } = best(all, 1e9)
@@ -84,4 +87,16 @@ test('a trial names what differs by more than rounding', () => {
     { what: 'coarse', error: expect.closeTo(1.8e-4, 5) },
     { what: 'lost', error: null },
   ])
+})
+
+test('--devices is a device for each process', () => {
+  expect(chosenDevices({ devices: 'cuda:0, cuda:1' })).toEqual(['cuda:0', 'cuda:1'])
+  expect(chosenDevices({})).toBeUndefined()
+  for (const options of [
+    { devices: 'cpu,gpu' },
+    { devices: '' },
+    { devices: 'cpu', workers: 2 },
+    { devices: 'cpu', device: 'cpu' },
+  ])
+    expect(problem(() => chosenDevices(options)).code).toBe('invalid-option')
 })

@@ -89,7 +89,7 @@ test('moves between products are of 16 bits, and a value is cast once', () => {
     nodes: [node('BatchMatMul', [0, 0], 1), node('Transpose', [1], 2), node('BatchMatMul', [2, 0], 3), node('Add', [3, 2], 4)],
     outputs: { y: 4 },
   }
-  const options = { precision: 'fp16', stored: new Map(), quantized: new Set<string>() } as const
+  const options = { type: 'float16', stored: new Map(), quantized: new Set<string>() } as const
   const types = (rounded: boolean) => {
     const { nodes, values } = inHalfPrecision(graph, { ...options, rounded })
     return nodes.map(({ operation, outputs }) => `${operation} ${values[outputs[0]!]!.dtype}`)

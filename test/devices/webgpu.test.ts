@@ -5,7 +5,7 @@ import { command, type Line } from '../cli/command.js'
 import { temporaryFolder, toyConfig } from '../train/toy.js'
 import { softwareAdapter } from './support/software-adapter.js'
 
-/** The same run on another device than the processor: the same losses but for rounding. */
+/** The same runs on another device than the processor: the same losses but for rounding. `npm run test:device` tries every method. */
 
 const adapter = softwareAdapter()
 const { folder, remove } = temporaryFolder()
@@ -15,9 +15,10 @@ if (adapter === undefined)
   console.log('skipped: no Vulkan driver in software (it comes with Chromium), so no program runs by WebGPU')
 
 /** Steps, dev scores and result of a short run. */
-async function learned(device: string, model: string): Promise<Line[]> {
+async function learned(device: string, model: string, type: 'prompt-tuning' | 'prefix-tuning'): Promise<Line[]> {
   const config = toyConfig(folder, {
     model: `test/fixtures/models/${model}`,
+    method: { type, numVirtualTokens: 4 },
     train: { steps: 2, batchSize: 4, learningRate: 0.05 },
     threads: 1,
     out: join(folder, `${model}-${device}`),
@@ -32,8 +33,11 @@ async function learned(device: string, model: string): Promise<Line[]> {
 const losses = (lines: readonly Line[]) => lines.flatMap(line => (line.event === 'step' ? [line.loss as number] : []))
 
 describe.skipIf(adapter === undefined)('by WebGPU', () => {
-  test.each(['gpt2', 'llama-gqa'])('%s learns as on the processor', { timeout: 240_000 }, async model => {
-    const [device, processor] = [await learned('webgpu', model), await learned('cpu', model)]
+  test.each([
+    ['gpt2', 'prompt-tuning'],
+    ['llama-gqa', 'prefix-tuning'],
+  ] as const)('%s learns by %s as on the processor', { timeout: 240_000 }, async (model, type) => {
+    const [device, processor] = [await learned('webgpu', model, type), await learned('cpu', model, type)]
     expect(losses(device)).toHaveLength(2)
     for (const [i, loss] of losses(processor).entries()) expect(Math.abs(losses(device)[i]! / loss - 1)).toBeLessThan(1e-5)
     const scores = (lines: readonly Line[]) => (lines.at(-1)!.metrics as Record<string, { value: number }>).logLikelihood!.value

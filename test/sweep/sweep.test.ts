@@ -120,13 +120,19 @@ test('a trial that was added is done beside those that are chosen; a stopped swe
   expect(more.trials).toHaveLength(4)
 })
 
-test('an evaluation may be swept as well', async () => {
+test('an evaluation may be swept as well, by a process whose device is there', async () => {
   const { data, template, answer } = toyConfig(folder)
-  const { trials, best } = await sweep({
-    ...{ model, template, answer, data: data.train as string, labels: data.labels, columns: data.columns, answerEnd: 'none' },
-    out: join(folder, 'evaluations'),
+  const out = join(folder, 'evaluations')
+  const input = {
+    ...{ model: toyModel, template, answer, data: data.train as string, labels: data.labels, columns: data.columns },
+    ...{ answerEnd: 'none', threads: 1, out },
     sweep: { of: 'evaluate', over: { template: ['{text} -', '{text} .', 'on {text}'] }, objective: 'logLikelihood' },
-  } as unknown as SweepInput)
+  } as unknown as SweepInput
+  await expect(sweep({ ...input, model }, { device: 'cpu' })).rejects.toMatchObject({ code: 'invalid-option' })
+  // It begins a trial, and leaves it to others.
+  await expect(sweep(input, { device: 'cuda:99' })).rejects.toMatchObject({ code: 'device-unavailable' })
+  expect(linesOf('evaluations').map(({ type }) => type)).not.toContain('failed')
+  const { trials, best } = await sweep(out, { device: 'cpu' })
   expect(trials.map(({ state }) => state)).toEqual(['finished', 'finished', 'finished'])
   expect(trials.filter(({ behind }) => behind !== undefined)).toHaveLength(2)
   expect(existsSync(join(best!.folders[0]!, 'report.html'))).toBe(true)

@@ -66,12 +66,18 @@ export async function sweep(given: SweepInput | string, options: SweepCallOption
   const { source, trials, maxFailures, ...hearer } = options
   const { plan, folder, model } =
     typeof given === 'string' ? { plan: await readPlan(given), folder: given } : await newPlan(given, source)
+  const open = hearer.model ?? model
+  if (open !== undefined && hearer.device !== undefined)
+    throw new GradpromptError('invalid-option', 'the device belongs to a model that is opened by its name', {
+      found: `device: ${hearer.device}, and a model that is open`,
+      expected: 'one of them',
+    })
   const opened = openSweepFolder(folder, {
     ...plan,
     options: { ...plan.options, maxFailures: maxFailures ?? plan.options.maxFailures },
   })
   await begin(opened, trials ?? (typeof given === 'string' ? undefined : plan.trials))
-  await work(opened, { ...hearer, model: hearer.model ?? model })
+  await work(opened, { ...hearer, model: open })
   return summarizeSweep(folder)
 }
 

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs'
 import type { Attributes, LoweredTensor, Lowering, TensorMeta } from '../../../kernels/kernel.js'
 import { GradpromptError } from '../../errors.js'
-import { DATA_TYPE } from '../onnx.js'
 import type { Size } from './sizes.js'
 
 /** How one TF.js kernel is traced (shapes) and lowered (ONNX nodes). */
@@ -51,7 +50,15 @@ export function broadcast(a: readonly number[], b: readonly number[]): number[] 
   return shape
 }
 
-export const ONNX_TYPES: Readonly<Record<string, number>> = { ...DATA_TYPE, float64: 11 }
+export const ONNX_TYPES: Readonly<Record<string, number>> = {
+  float32: 1,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+  float64: 11,
+  bfloat16: 16,
+}
 
 export const cast = (l: OperationLowering, x: string, dtype: string): string => l.emit('Cast', [x], { to: ONNX_TYPES[dtype]! })
 

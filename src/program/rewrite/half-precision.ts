@@ -1,4 +1,3 @@
-import { type HalfPrecision, halfTypes } from '../precision.js'
 import type { Graph, GraphNode, GraphValue } from '../solve/symbolic-graph.js'
 
 /**
@@ -8,7 +7,7 @@ import type { Graph, GraphNode, GraphValue } from '../solve/symbolic-graph.js'
  */
 
 export interface HalfOptions {
-  readonly precision: HalfPrecision
+  readonly type: 'float16' | 'bfloat16'
   /** The device has no such products: operands and results are rounded to 16 bits, and the products between them are of float32. */
   readonly rounded: boolean
   /** How weights are stored, by name. */
@@ -92,7 +91,7 @@ class Halving {
   }
 
   get #type() {
-    return halfTypes[this.#options.precision]
+    return this.#options.type
   }
 
   #takesIntegers({ inputs }: GraphNode): boolean {

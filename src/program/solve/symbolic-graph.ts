@@ -1,6 +1,5 @@
-import type { Attributes } from '../../../kernels/kernel.js'
+import type { Attributes, LoweredType } from '../../../kernels/kernel.js'
 import type { Dimensions, DimensionValues, Size } from '../operations/sizes.js'
-import type { HalfType } from '../precision.js'
 import type { ConstantData, TracedGraph, TracedValue } from '../trace/trace.js'
 
 /** A traced function for every size in the declared ranges: numbers that differed between probes became expressions. */
@@ -16,7 +15,7 @@ export interface GraphValue {
   readonly id: number
   readonly shape: readonly Size[]
   /** In 16 bits where a rewrite has said so; traces know none. */
-  readonly dtype: TracedValue['dtype'] | HalfType
+  readonly dtype: LoweredType
   readonly source:
     | { readonly kind: 'input' | 'weight'; readonly name: string }
     | { readonly kind: 'constant'; readonly data: ConstantData }
