@@ -3,6 +3,7 @@ import { GradpromptError } from '../../src/errors.js'
 
 const benchmarks: Record<string, () => Promise<{ run(args: readonly string[]): Promise<object>; usage: string }>> = {
   generate: () => import('./generate.js'),
+  gpu: () => import('./gpu.js'),
   methods: () => import('./methods.js'),
   search: () => import('./search.js'),
   tune: () => import('./tune.js'),
