@@ -79,18 +79,18 @@ async function side(command: string, args: readonly string[]): Promise<Side> {
 
 /** Medians of both sides, and their ratio in each round. */
 function compared({ ours, peer }: { ours: readonly Side[]; peer: readonly Side[] }): object {
-  const figure = (read: (side: Side) => number | undefined) => {
+  const figure = (read: (side: Side) => number | undefined, digits = 3) => {
     const [own, theirs] = [ours, peer].map(sides => sides.flatMap(one => read(one) ?? [])) as [number[], number[]]
     if (own.length === 0) return undefined
     return {
-      ours: round(median(own)),
-      ...(theirs.length > 0 && { peer: round(median(theirs)), ratio: round(median(own.map((x, i) => x / theirs[i]!))) }),
+      ours: round(median(own), digits),
+      ...(theirs.length > 0 && { peer: round(median(theirs), digits), ratio: round(median(own.map((x, i) => x / theirs[i]!))) }),
     }
   }
   return {
     ...(peer[0] && { peer: peer[0].device }),
     trainingTokensPerSecond: figure(one => one.training.tokensPerSecond),
-    loss: figure(one => one.training.loss),
+    loss: figure(one => one.training.loss, 6),
     writtenTokensPerSecond: figure(one => one.writing?.tokensPerSecond),
     deviceBytes: figure(one => one.deviceBytes),
   }
