@@ -60,7 +60,7 @@ function pack(archive: string): void {
       '-cf',
       part,
       '-I',
-      'gzip -9',
+      'xz -T0',
       'gradprompt-gpu',
     ])
     if (status !== 0) throw new GradpromptError('cannot-write', `${archive} cannot be written`, { found: String(stderr).trim() })
