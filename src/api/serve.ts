@@ -1,6 +1,6 @@
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { GradpromptError } from '../errors.js'
-import type { WeightWidth } from '../generate/programs.js'
+import type { Products } from '../generate/programs.js'
 import type { ServedModel } from '../serve/completions.js'
 import { isLoopback } from '../serve/loopback.js'
 import { type ServedRequest, startServer } from '../serve/server.js'
@@ -37,7 +37,7 @@ export interface Server extends AsyncDisposable {
   /** The names of what is served, that of the base model first. */
   readonly models: readonly string[]
   /** The arithmetic: `fp32` is exact. */
-  readonly weights: WeightWidth
+  readonly weights: Products
   /** Requests that are being answered. */
   readonly active: number
   /** Takes no more requests, gives those under way some time to end, then ends them, and closes what was opened. */

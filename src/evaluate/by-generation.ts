@@ -14,7 +14,7 @@ import { GradpromptError } from '../errors.js'
 import { encodeChoices, tokensOfChoices, writtenChoices } from '../generate/choices.js'
 import { GenerationEngine } from '../generate/engine.js'
 import { renderInput } from '../generate/input.js'
-import type { WeightWidth } from '../generate/programs.js'
+import { type Products, productsOf } from '../generate/programs.js'
 import { generationRequest, tokenBudget } from '../generate/settings.js'
 import { chooseWidth, type WeightChoice } from '../generate/width.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
@@ -67,7 +67,7 @@ export interface GenerationEvaluationResult extends GenerationMetrics {
     readonly name: string
     readonly rules: readonly { readonly name: string; readonly description: string }[]
   }[]
-  readonly weights: WeightWidth
+  readonly weights: Products
   /** In the order of the data. */
   readonly results: readonly RowResult[]
   /** Taken from earlier results. */
@@ -99,6 +99,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const ends = stopsOf(options.end, model.tokenizer)
   const stop = [...new Set([...task.stop, ...ends.stop])]
   const stopTokenIds = ends.stopTokenIds.filter(id => !model.tokenizer.endTokenIds.includes(id))
+  const products = productsOf(model, weights)
   const promptHash = hashOf({
     template,
     method: prompt?.config,
@@ -119,7 +120,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
       prompt: promptHash,
       row: hashOf(record),
       settings: {
-        ...{ ...settings, weights, maxNewTokens, task: task.name, stop },
+        ...{ ...settings, weights: products, maxNewTokens, task: task.name, stop },
         ...(stopTokenIds.length > 0 && { stopTokenIds }),
         ...(choices && { choices: choices.map(({ written }) => written) }),
       },
@@ -193,7 +194,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
       name,
       rules: rules.map(({ name, description }) => ({ name, description })),
     })),
-    weights,
+    weights: products,
     results,
     resumed,
     generatedTokens,

@@ -7,12 +7,19 @@ import { forestSpec, MAX_ROWS } from '../model/forest.js'
 import { forwardForest } from '../model/forward.js'
 import type { LanguageModel } from '../model/language-model.js'
 import type { ProgramRequest } from '../program/open-programs.js'
+import type { HalfPrecision } from '../program/precision.js'
 import type { InputSpec, ProgramSpec, WeightFile } from '../program/program.js'
 import { tensorOptions } from '../prompts/method.js'
 import { embedTokens, numSoftTokens, softParameter } from '../prompts/soft-rows.js'
 
 /** How wide the weights of linear layers are: as dequantised, or as the checkpoint stores them. */
 export type WeightWidth = 'fp32' | 'stored'
+
+/** What products are of: the model's precision, or weights as the checkpoint stores them. */
+export type Products = WeightWidth | HalfPrecision
+
+export const productsOf = ({ weights }: { readonly weights: WeightFile }, width: WeightWidth): Products =>
+  width === 'stored' ? width : (weights.precision ?? width)
 
 type Prompt = Pick<ActivePrompt, 'method' | 'config'>
 type Tensors = Readonly<Record<string, tf.Tensor>>

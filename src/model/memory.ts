@@ -73,6 +73,8 @@ export class MemoryPlan {
   /** Bytes that they take in float32. */
   readonly float32Weights: number
 
+  /** Tokens that a training run has at most: fewer where a device has failed for want of memory. */
+  #mostRows = PREFERRED_ROWS.training
   readonly #checkpoint: Checkpoint
   /** Bytes of the weights that runs read: of a table of embeddings beside a head of its own these are few rows. */
   readonly #resident: number
@@ -192,6 +194,12 @@ export class MemoryPlan {
     return BASE + this.#resident + this.#transient + ARENA * computed
   }
 
+  /** Training runs of half as many tokens as one that was too large for its device. @returns how many that are */
+  halveRows(failed: number): number {
+    this.#mostRows = Math.max(1, Math.min(this.#mostRows, Math.floor(failed / 2)))
+    return this.#mostRows
+  }
+
   /** Bytes that are left beside a training run of the most rows that are computed at once. */
   get spare(): number {
     const headRows = Math.floor(LOGITS / (this.#checkpoint.config.vocabSize * 4))
@@ -235,7 +243,7 @@ export class MemoryPlan {
       const pairs = comparedPairs(i - start + 1, Math.max(longest, length), shared)
       const fits =
         this.estimate(shared + rows + length, heads + headRows[i]!, training, pairs, recompute) <= this.budget &&
-        rows + length <= PREFERRED_ROWS[training ? 'training' : 'forward'] &&
+        rows + length <= (training ? this.#mostRows : PREFERRED_ROWS.forward) &&
         (heads + headRows[i]!) * this.#checkpoint.config.vocabSize * 4 <= LOGITS
       if (!fits && i > start) {
         parts.push([start, i])

@@ -59,7 +59,8 @@ interface Batch {
 /**
  * Loss of a batch and its gradient with respect to a prompt's parameters. A batch that does not fit into the memory budget is
  * computed in parts, of whole groups where rows are in groups; the sum of their gradients is the batch's.
- * @throws GradpromptError `no-labels`, `unpredictable-label`, `invalid-token-id`, `invalid-groups`, and those of the losses
+ * @throws GradpromptError `no-labels`, `unpredictable-label`, `invalid-token-id`, `invalid-groups`, those of the losses, and as a program's
+ *   run does; `memory-exhausted` where a device has no room for one group
  */
 export async function promptGradient(
   model: GradientModel,
@@ -85,6 +86,8 @@ export async function promptGradient(
   // The prompt's own targets count in every row that has a label.
   const own = prompt.method.ownTargets?.(prompt.config) ?? []
   const counted = batch.counts.labels + own.length * batch.counts.sequences
+  /** What runs, or has failed. */
+  let running = { rows: 0, groups: 0 }
   const compute = async (scale?: number) => {
     const gradients = new Map(
       prompt.method
@@ -128,6 +131,7 @@ export async function promptGradient(
             config.hiddenSize,
           ),
         }
+        running = { rows: forest.rows, groups: together(part, batch)?.length ?? part.length }
         const outputs = (await program.run({
           ...inputs,
           ...lossFeeds(losses, partOf(part, batch, { targets, targetCount: all.length, readRows }, config)),
@@ -146,8 +150,19 @@ export async function promptGradient(
     }
     return { loss, figures: lossFigures(losses, figures), gradients, rows: computed, scaled: [...gradients.values()] }
   }
-  const { scaled: _, ...result } = await (lossScale === undefined ? compute() : lossScale.gradients(compute))
-  return result
+  for (;;) {
+    try {
+      const { scaled: _, ...result } = await (lossScale === undefined ? compute() : lossScale.gradients(compute))
+      return result
+    } catch (error) {
+      if (!(error instanceof GradpromptError) || error.code !== 'memory-exhausted' || running.groups < 2) throw error
+      const most = memory.halveRows(running.rows)
+      process.emitWarning(
+        `the memory was too small for ${running.rows} tokens at once: batches are computed in parts of ${most} from now on`,
+        { type: 'GradpromptWarning', code: 'smaller-parts' },
+      )
+    }
+  }
 }
 
 const GRADIENT = 'gradient:'

@@ -134,7 +134,7 @@ export class Program<Inputs extends string = string, Outputs extends string = st
    * Runs the program.
    *
    * @param inputs typed arrays by name, with a shape where the length alone does not tell the dimensions
-   * @throws GradpromptError `missing-input`, `shape-mismatch`, `size-out-of-range`, `disposed`, `run-failed`
+   * @throws GradpromptError `missing-input`, `shape-mismatch`, `size-out-of-range`, `disposed`, `run-failed`, `memory-exhausted`
    */
   async run(inputs: Readonly<Record<Inputs, ProgramInput>>): Promise<Record<Outputs, TypedArray>> {
     const results = await this.runWithShapes(inputs)

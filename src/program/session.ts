@@ -99,7 +99,7 @@ export class Session {
    * Runs the program. Typed arrays in and out, by name.
    *
    * @param shapes the shape of each input
-   * @throws GradpromptError `disposed`, `run-failed`
+   * @throws GradpromptError `disposed`, `run-failed`, `memory-exhausted`
    */
   async run(
     inputs: Readonly<Record<string, TypedArray>>,
@@ -119,9 +119,14 @@ export class Session {
       results = await running
     } catch (cause) {
       if (/requires f16/.test(String(cause))) throw withoutHalf(cause)
-      throw new GradpromptError('run-failed', 'ONNX Runtime failed while running a program', {
-        found: cause instanceof Error ? cause.message : String(cause),
-        hint: 'if it speaks of memory, set a smaller --train.batch-size or a smaller memory budget',
+      const found = cause instanceof Error ? cause.message : String(cause)
+      const code = /out of memory|allocate memory|bad.?alloc/i.test(found) ? 'memory-exhausted' : 'run-failed'
+      throw new GradpromptError(code, 'ONNX Runtime failed while running a program', {
+        found,
+        hint:
+          code === 'run-failed'
+            ? 'a run of a device that was lost goes on where one is, from its checkpoint'
+            : 'set a smaller --train.batch-size or a smaller memory budget',
         exitCode: 1,
         cause,
       })

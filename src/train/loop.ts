@@ -68,6 +68,8 @@ export interface LearningOptions {
   readonly signal: AbortSignal | undefined
 }
 
+/** What a device fails with in the middle of a run. */
+const lost = new Set(['run-failed', 'memory-exhausted', 'device-unavailable'])
 const secondsBetweenCheckpoints = 30
 const leastStepsBetweenEvaluations = 20
 const evaluationsPerRun = 5
@@ -130,7 +132,13 @@ export async function learn(state: LearningState, options: LearningOptions): Pro
         frozen,
         recompute: train.recompute,
       })
-    const { loss, figures, gradients } = await gradientOf(rows, await options.frozen?.(state.step))
+    const { loss, figures, gradients } = await gradientOf(rows, await options.frozen?.(state.step)).catch(
+      async (error: unknown) => {
+        // A device that is lost takes nothing with it: the step is done again where the run goes on.
+        if (error instanceof GradpromptError && lost.has(error.code)) await save(current())
+        throw error
+      },
+    )
     if (options.heldOutBatch !== undefined) {
       const heldOut = await gradientOf(options.heldOutBatch(state.step))
       for (const { name } of options.shapes.filter(shape => shape.heldOut)) gradients.set(name, heldOut.gradients.get(name)!)

@@ -1,5 +1,7 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { resumeTune, tune } from '../../src/api/tune.js'
+import { productsOf } from '../../src/generate/programs.js'
+import { chooseWidth } from '../../src/generate/width.js'
 import { meanCrossEntropy } from '../../src/losses/index.js'
 import { plainPrompt } from '../../src/model/active-prompt.js'
 import { LanguageModel } from '../../src/model/language-model.js'
@@ -168,4 +170,16 @@ test('what a device has not, and what does not go together, is refused', async (
   expect(await refused({ device: 'webgpu', precision: 'bf16' })).toMatchObject({ code: 'invalid-option', expected: 'fp32, fp16' })
   expect(await refused({ keepWeights: 'compact', precision: 'fp16' })).toMatchObject({ code: 'invalid-option' })
   expect(deviceProfile('cuda:1').halves).toEqual({ fp16: 'own', bf16: 'own' })
+})
+
+test('what writes is in the precision that was asked for, and results say so', () => {
+  const plan = { budget: 1, float32Weights: 100 }
+  expect((['fp32', 'compact', 'fp16', 'bf16'] as const).map(keeping => chooseWidth('auto', { ...plan, keeping }))).toEqual([
+    ...['stored', 'stored'],
+    ...['fp32', 'fp32'],
+  ])
+  const weights = { folder: '', tensors: new Map(), hash: '' }
+  expect(productsOf({ weights: { ...weights, precision: 'bf16' } }, 'fp32')).toBe('bf16')
+  expect(productsOf({ weights }, 'fp32')).toBe('fp32')
+  expect(productsOf({ weights: { ...weights, precision: 'bf16' } }, 'stored')).toBe('stored')
 })

@@ -13,7 +13,7 @@ import type { Choice, Evaluation, Metrics } from '../../evaluate/score.js'
 import type { OwnScorer } from '../../evaluate/scorer.js'
 import type { OwnTask } from '../../evaluate/tasks/index.js'
 import { type Verdict, verdictOf } from '../../evaluate/verdict.js'
-import type { WeightWidth } from '../../generate/programs.js'
+import type { Products } from '../../generate/programs.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
@@ -120,7 +120,7 @@ export interface EvaluateResult extends Evaluation {
   /** The file, or `rows in memory`. */
   readonly data: string
   /** The arithmetic: `fp32` is exact. */
-  readonly weights: WeightWidth
+  readonly weights: Products
   /** What was scored: `tuned`, `found prompt`, `base model`, or that with an instruction. */
   readonly condition: string
   /** With a label set, where answers were scored by their likelihood. */
@@ -154,7 +154,7 @@ export interface EvaluatedControl {
 /** What generation adds to a result. */
 export interface GeneratedFigures {
   readonly task: string
-  readonly weights: WeightWidth
+  readonly weights: Products
   readonly generatedTokens: number
   /** Rows taken from earlier results. */
   readonly resumed: number

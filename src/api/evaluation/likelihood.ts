@@ -11,6 +11,7 @@ import { refuseAborted } from '../../errors.js'
 import { likelihoodResults } from '../../evaluate/likelihood-results.js'
 import { hashOf, type RowResult } from '../../evaluate/row-results.js'
 import { contentFreeRow, type ScoredRows, scoreRows, summary } from '../../evaluate/score.js'
+import { productsOf } from '../../generate/programs.js'
 import type { ActivePrompt } from '../../model/active-prompt.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { softVocabulary } from '../../prompts/soft-rows.js'
@@ -73,7 +74,7 @@ export async function byLikelihood(
   return {
     result: {
       condition: conditionOf(subject),
-      weights: 'fp32',
+      weights: productsOf(model, 'fp32'),
       ...summary(main.scored),
       ...(labels && { predictions: predictionsOf(rows, main) }),
       results: main.results,

@@ -1,5 +1,6 @@
 import { limitRecords } from '../../data/split.js'
 import { summary } from '../../evaluate/score.js'
+import { productsOf } from '../../generate/programs.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { taskConfig } from '../../search/config.js'
 import { evaluateReasoned, refuseUnread } from '../../search/run/judge.js'
@@ -37,7 +38,7 @@ export async function byReasoning(
   return {
     result: {
       condition: 'found prompt',
-      weights: config.search.weights!,
+      weights: productsOf(model, config.search.weights!),
       ...summary(judged),
       results,
       ...(first && {

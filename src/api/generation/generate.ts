@@ -6,7 +6,7 @@ import { GradpromptError } from '../../errors.js'
 import { choicesOf } from '../../generate/choices.js'
 import { type AskedInput, type Frame, framed, noFrame } from '../../generate/framing.js'
 import { type GenerationInput, type RenderOptions, renderInput } from '../../generate/input.js'
-import type { WeightWidth } from '../../generate/programs.js'
+import type { Products } from '../../generate/programs.js'
 import type { Generation, GenerationRequest } from '../../generate/request.js'
 import { type GenerationSettings, requestFor, withEnds } from '../../generate/settings.js'
 import { openPrompt, type PromptGiven, type PromptSource } from '../../sources/open.js'
@@ -48,7 +48,7 @@ export interface AnswerOptions extends EngineSettings, Partial<Sampling>, Omit<R
   /** Hears once of what was taken for granted about the inputs. */
   readonly onWarning?: ((warning: DataNotice) => void) | undefined
   /** Called once with the model's short name and the arithmetic, when the first answer can begin. */
-  readonly onOpened?: ((model: string, weights: WeightWidth) => void) | undefined
+  readonly onOpened?: ((model: string, weights: Products) => void) | undefined
   /** Hears of weights that are written to the cache, in percent, and of rows of a file that are done. */
   readonly onProgress?: ((done: number, total: number, what: string) => void) | undefined
 }
@@ -71,7 +71,7 @@ export interface GenerateFileOptions extends AnswerOptions {
 
 /** An answer, and the arithmetic that it was written in: `fp32` is exact. */
 export interface GeneratedAnswer extends Generation {
-  readonly weights: WeightWidth
+  readonly weights: Products
 }
 
 /** A piece of an answer, as soon as it is known; the last of each answer brings the whole of it. */
@@ -94,7 +94,7 @@ export interface GeneratedFile {
   readonly seconds: number
   readonly model: string
   /** The arithmetic. */
-  readonly weights: WeightWidth
+  readonly weights: Products
 }
 
 const shared = {

@@ -4,7 +4,7 @@ import { promptTokenizer } from '../../data/texts/soft-tokens.js'
 import type { Tokenizer } from '../../formats/tokenizer.js'
 import { GenerationEngine } from '../../generate/engine.js'
 import { type Frame, noFrame } from '../../generate/framing.js'
-import type { WeightWidth } from '../../generate/programs.js'
+import { type Products, productsOf } from '../../generate/programs.js'
 import type { Room } from '../../generate/settings.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { ActivePrompt } from '../../model/active-prompt.js'
@@ -56,7 +56,7 @@ export interface NamedPrompt {
 export interface UsedEngine extends AsyncDisposable {
   readonly model: LanguageModel
   readonly engine: GenerationEngine
-  readonly weights: WeightWidth
+  readonly weights: Products
   readonly prompts: ReadonlyMap<string, NamedPrompt>
 }
 
@@ -109,7 +109,7 @@ export async function useEngine(
       ...(prepared !== undefined && prepared in active && { defaultPrompt: prepared }),
     })
     return {
-      ...{ model, engine, weights: engine.width, prompts },
+      ...{ model, engine, weights: productsOf(model, engine.width), prompts },
       async [Symbol.asyncDispose]() {
         await engine.dispose()
         await used[Symbol.asyncDispose]()

@@ -7,7 +7,7 @@ import type { LabelWords } from '../../data/texts/labels.js'
 import type { Template } from '../../data/texts/template.js'
 import type { Aggregate } from '../../data/texts/verbalizer.js'
 import type { Choice } from '../../evaluate/score.js'
-import type { WeightWidth } from '../../generate/programs.js'
+import type { Products } from '../../generate/programs.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { ModelSettings } from '../../model/with-model.js'
@@ -75,7 +75,7 @@ export interface PredictSummary {
   /** The classes, where answers are a closed set. */
   readonly labels?: readonly string[]
   /** The arithmetic that was used. */
-  readonly weights: WeightWidth
+  readonly weights: Products
   /** Of answering alone. */
   readonly seconds: number
 }

@@ -8,7 +8,7 @@ import { GradpromptError, refuseAborted } from '../../errors.js'
 import { contentFreeRow, scoreClasses } from '../../evaluate/score.js'
 import { framed } from '../../generate/framing.js'
 import { renderInput } from '../../generate/input.js'
-import type { WeightWidth } from '../../generate/programs.js'
+import { type Products, productsOf } from '../../generate/programs.js'
 import { generationRequest, tokenBudget } from '../../generate/settings.js'
 import { firstOf, useModel } from '../../model/with-model.js'
 import { ownCommand } from '../../own-command.js'
@@ -26,7 +26,7 @@ export interface Predictor extends AsyncDisposable {
   /** Short name of the model. */
   readonly model: string
   /** The arithmetic. */
-  readonly weights: WeightWidth
+  readonly weights: Products
   /** The classes; undefined where answers are free text. */
   readonly labels: readonly string[] | undefined
   /** Where rows that have a label have it, and what it may be. */
@@ -134,7 +134,7 @@ async function openScoring(
     }
     return {
       model: model.name,
-      weights: 'fp32',
+      weights: productsOf(model, 'fp32'),
       async predict({ records }, first, onProgress) {
         const unlabelled = records.map((record, i) => withoutLabel(record, first + i, labels.column, builder.columns))
         const rows = unlabelled.map((record, i) => builder.scoring(record, first + i))

@@ -85,7 +85,7 @@ async function answerFile(request: GenerateRequest, path: string, output: Output
 
 /** Exact arithmetic is the default: where it was not taken, that is said. */
 function noteArithmetic({ weights: asked = 'auto' }: GenerateRequest, { weights }: GenerateResult, output: Output): void {
-  if (asked === 'auto' && weights !== 'fp32') output.note(inexactNote)
+  if (asked === 'auto' && weights === 'stored') output.note(inexactNote)
 }
 
 function describe({ model, weights, seconds, tokens, answer }: GenerateResult, ending?: string): string {

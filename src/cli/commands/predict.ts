@@ -50,7 +50,7 @@ export const run: CommandFunction = async ({ argument, secondArgument, options }
     const summary = describe(result)
     if (path === undefined) output.note(summary)
     else output.text(`${path}: ${summary}`)
-    if (result.weights !== 'fp32' && (request.weights ?? 'auto') === 'auto') output.note(inexactNote)
+    if (result.weights === 'stored' && (request.weights ?? 'auto') === 'auto') output.note(inexactNote)
     return 0
   } catch (error) {
     activity.clear()

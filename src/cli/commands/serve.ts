@@ -66,7 +66,7 @@ function tell(news: ServeNews, { token, weights }: ServeRequest, output: Output)
     output.text(`serving ${news.models.join(', ')} at ${news.url}`)
     output.text(token === undefined ? 'no token is needed' : `token: ${token}`)
     output.text(arithmetic(news.weights))
-    if (news.weights !== 'fp32' && (weights ?? 'auto') === 'auto') output.note(inexactNote)
+    if (news.weights === 'stored' && (weights ?? 'auto') === 'auto') output.note(inexactNote)
     output.note('Ctrl-C ends it')
     return
   }

@@ -10,7 +10,7 @@ import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import type { Choice } from '../../evaluate/score.js'
 import type { AnswerRow } from '../../generate/finished-rows.js'
-import type { WeightWidth } from '../../generate/programs.js'
+import type { Products } from '../../generate/programs.js'
 import type { GenerationSettings } from '../../generate/settings.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { DownloadEvent } from '../../hub/download.js'
@@ -175,7 +175,7 @@ export interface GenerateRequest extends EngineRequest {
 
 export interface GenerateResult {
   readonly model: string
-  readonly weights: WeightWidth
+  readonly weights: Products
   /** Of generating alone. */
   readonly seconds: number
   /** New tokens. */
@@ -241,7 +241,7 @@ export interface ServeRequest extends EngineRequest {
 }
 
 export type ServeNews =
-  | { readonly event: 'listening'; readonly url: string; readonly models: readonly string[]; readonly weights: WeightWidth }
+  | { readonly event: 'listening'; readonly url: string; readonly models: readonly string[]; readonly weights: Products }
   | ({ readonly event: 'request' } & ServedRequest)
   | { readonly event: 'stopping'; readonly active: number }
 

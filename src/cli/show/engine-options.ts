@@ -1,5 +1,5 @@
 import { GradpromptError, unknownName } from '../../errors.js'
-import type { WeightWidth } from '../../generate/programs.js'
+import type { Products } from '../../generate/programs.js'
 import { weightChoices } from '../../generate/width.js'
 import { type DeviceChoice, deviceWords, isDeviceChoice } from '../../program/devices.js'
 import { keepingChoices } from '../../program/keeping.js'
@@ -33,8 +33,8 @@ export function machineRequest(
 }
 
 /** The arithmetic of answers, in words. */
-export const arithmetic = (weights: WeightWidth): string =>
-  weights === 'fp32' ? 'exact arithmetic (fp32)' : 'products in 8 bits or less'
+export const arithmetic = (weights: Products): string =>
+  weights === 'fp32' ? 'exact arithmetic (fp32)' : weights === 'stored' ? 'products in 8 bits or less' : `products in ${weights}`
 
 /** What is said where `auto` has not come to exact arithmetic. */
 export const inexactNote =
