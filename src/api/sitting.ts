@@ -6,6 +6,7 @@ import { GradpromptError, refuseAborted } from '../errors.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { type ModelSettings, useModel } from '../model/with-model.js'
 import { ownCommand } from '../own-command.js'
+import type { DeviceChoice } from '../program/devices.js'
 import type { Checkpoint } from '../store/checkpoints.js'
 import type { RunEvent, WarningEvent } from '../store/events.js'
 import { environmentWarnings, moduleWarnings, type RunDetails, refuseOtherData, refuseOtherModel } from '../store/run-details.js'
@@ -125,6 +126,8 @@ export interface ResumeOptions<Event, Activity> extends Hearer<Event, Activity> 
   readonly steps?: number | undefined
   /** The model of the run, where it is open already, or where it is now. */
   readonly model?: LanguageModel | string | undefined
+  /** Where it runs now, where the device of its beginning is not there any more. */
+  readonly device?: DeviceChoice | undefined
   /** The rows that the run began with, where they were in memory, or the files that they are in now. */
   readonly data?: GivenRows | undefined
 }
@@ -135,6 +138,7 @@ export const resumeNames = {
   signal: true,
   steps: true,
   model: true,
+  device: true,
   data: true,
 } satisfies OptionNames<ResumeOptions<never, never>>
 
@@ -153,10 +157,11 @@ export async function resumeRun<
 ): Promise<Finished<Config, Outcome>> {
   const started = performance.now()
   refuseUnknown('resume', options, resumeNames)
-  const { steps, model: given, data, ...listening } = options
+  const { steps, model: given, device, data, ...listening } = options
   const { signal } = listening
   if (steps !== undefined && !(Number.isSafeInteger(steps) && steps >= 1))
     throw invalidSteps(steps, 'a whole number of at least 1')
+  if (device !== undefined && typeof given === 'object') throw deviceOfModel(device)
   const known = await openRun(folder)
   const stored = await learning.configOf(known)
   const result = (await known.readResult()) as { readonly steps: number } | undefined
@@ -168,7 +173,7 @@ export async function resumeRun<
   await using run = await openRun(folder, { write: true })
   const warnings: WarningEvent[] = []
   const found = await learning.configOf(run)
-  const again = movedTo(found, given, data)
+  const again = movedTo(found, given, device, data)
   const config = steps === undefined ? again : await learning.withSteps(again, steps, run)
   const checkpoint = await run.latestCheckpoint(({ code, message }) => warnings.push({ event: 'warning', code, message }))
   const done = checkpoint?.step ?? 0
@@ -193,15 +198,27 @@ export async function resumeRun<
   return await sit(learning, { config, job, run, model, warnings, started, ...listening })
 }
 
-/** A config whose files are where a call says that they are now. */
-function movedTo<Config>(config: Config, model: LanguageModel | string | undefined, data: GivenRows = {}): Config {
+const deviceOfModel = (device: string) =>
+  new GradpromptError('invalid-option', 'the device belongs to a model that is opened by its name', {
+    found: `device: ${device}, and a model that is open`,
+    expected: 'one of them',
+  })
+
+/** A config whose files, and whose device, are where a call says that they are now. */
+function movedTo<Config>(
+  config: Config,
+  model: LanguageModel | string | undefined,
+  device: DeviceChoice | undefined,
+  data: GivenRows = {},
+): Config {
   let moved: unknown = config
   if (typeof model === 'string') moved = withValue(moved, 'model', model)
+  if (device !== undefined) moved = { ...(moved as object), device }
   for (const part of parts) {
     const path = data[part]
     if (typeof path === 'string') moved = withValue(moved, `data.${part}`, path)
   }
-  // Only values of options that hold paths are others.
+  // Only values of options that hold paths are others, and the device.
   return moved as Config
 }
 

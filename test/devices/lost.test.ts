@@ -26,6 +26,8 @@ test('a run whose device is lost leaves a checkpoint, and goes on from it to the
   gradient.mockImplementation((...given) => (++steps === 3 ? Promise.reject(failed('run-failed')) : working(...given)))
   const out = join(folder, 'lost')
   await expect(tune({ ...config, model, out })).rejects.toMatchObject({ code: 'run-failed' })
+  await expect(resumeTune(out, { model, device: 'cpu' })).rejects.toMatchObject({ code: 'invalid-option' })
+  await expect(resumeTune(out, { device: 'cuda:99' })).rejects.toMatchObject({ code: 'device-unavailable' })
   const resumed = await resumeTune(out, { model })
   expect(steps).toBe(5)
   const bits = ({ folder }: { folder: string }) => readFileSync(join(folder, 'prompt.safetensors'))

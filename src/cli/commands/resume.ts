@@ -1,4 +1,5 @@
 import { compute } from '../computing/computation.js'
+import { chosenDevice } from '../show/engine-options.js'
 import { learningReport } from '../show/learning.js'
 import { searchReport } from '../show/searching.js'
 import type { CommandFunction } from '../terminal/command.js'
@@ -10,7 +11,13 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const output = createOutput(options)
   const path = (name: string) => options[name] as string | undefined
   const data = { train: path('train'), dev: path('dev'), test: path('test') }
-  const request = { folder, steps: options.steps as number | undefined, model: path('model'), data }
+  const request = {
+    folder,
+    steps: options.steps as number | undefined,
+    model: path('model'),
+    device: chosenDevice(options),
+    data,
+  }
   if (await holdsSearch(folder)) {
     const report = searchReport(output, folder)
     return report.of(compute('resumeSearch', request, report))

@@ -72,6 +72,7 @@ export interface ResumeRequest {
   readonly steps?: number | undefined
   /** Where model and data are now, if they are not where they were. */
   readonly model?: string | undefined
+  readonly device?: DeviceChoice | undefined
   readonly data: { readonly train?: string | undefined; readonly dev?: string | undefined; readonly test?: string | undefined }
 }
 

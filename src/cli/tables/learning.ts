@@ -81,6 +81,11 @@ export const learning: readonly Command[] = [
       { name: 'dev', value: 'file', description: 'the same of the dev rows' },
       { name: 'test', value: 'file', description: 'the same of the test rows' },
       { name: 'model', value: 'name', description: 'the model, when it is not where it was' },
+      {
+        name: 'device',
+        value: 'name',
+        description: 'where it runs now, when the device that it began on is not there; bits may differ',
+      },
       json,
       quiet,
     ],
