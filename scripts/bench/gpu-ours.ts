@@ -1,4 +1,5 @@
 /** gradprompt's side of the `gpu` benchmark: one process, one JSON line, as the peer prints it. Options are JSON on the command line. */
+import { GradpromptError } from '../../src/errors.js'
 import { GenerationEngine } from '../../src/generate/engine.js'
 import { adapters } from '../../src/model/devices/adapters.js'
 import { LanguageModel } from '../../src/model/language-model.js'
@@ -24,14 +25,13 @@ export interface GpuOptions {
 }
 
 /** The same ids on both sides; the peer's script says the same in Python. */
-export const idsOf = (row: number, length: number, vocabSize: number): number[] =>
+const idsOf = (row: number, length: number, vocabSize: number): number[] =>
   Array.from({ length }, (_, i) => 1 + ((row * 7919 + i * 104_729) % (vocabSize - 1)))
 
 /** Label tokens of a row, its last ones. */
 const LABELS = 4
 
-if (process.argv[1]?.endsWith('gpu-ours.js')) {
-  const options = JSON.parse(process.argv[2]!) as GpuOptions
+async function run(options: GpuOptions): Promise<void> {
   const { folder, device, precision, virtualTokens, batch, length, steps, rows, promptLength, newTokens } = options
   const free = async () => (await adapters()).flatMap(({ free }) => free ?? [])
   const before = await free()
@@ -73,7 +73,9 @@ if (process.argv[1]?.endsWith('gpu-ours.js')) {
     }
     await write(2)
     const [prefill, whole] = [await write(1), await write(newTokens)]
-    writing = { tokensPerSecond: (rows * (newTokens - 1)) / Math.max(whole - prefill, 1e-6), prefillSeconds: prefill }
+    // So little may be written that it does not show beside the prompts.
+    const tokensPerSecond = whole > prefill ? (rows * (newTokens - 1)) / (whole - prefill) : null
+    writing = { tokensPerSecond, prefillSeconds: prefill }
     await engine.dispose()
   }
   const taken = before.map((bytes, i) => bytes - (after[i] ?? bytes))
@@ -85,4 +87,12 @@ if (process.argv[1]?.endsWith('gpu-ours.js')) {
     }),
   )
   await model.dispose()
+}
+
+try {
+  await run(JSON.parse(process.argv[2]!))
+} catch (error) {
+  if (!(error instanceof GradpromptError)) throw error
+  const { code, message, found, expected, hint } = error
+  console.log(JSON.stringify({ event: 'problem', code, message, found, expected, hint }))
 }

@@ -55,11 +55,18 @@ export async function run(args: readonly string[]): Promise<object> {
       ...{ rows: count('--rows', 64, 0), newTokens: count('--new-tokens', 64, 2) },
     }
     const sides: { ours: Side[]; peer: Side[] } = { ours: [], peer: [] }
-    for (let round = 0; round < rounds; round++) {
-      if (hasPeer) sides.peer.push(await side(python(), [`${PEERS}/gpu.py`, JSON.stringify(options)]))
-      sides.ours.push(await side(process.execPath, ['dist/scripts/bench/gpu-ours.js', JSON.stringify(options)]))
+    try {
+      for (let round = 0; round < rounds; round++) {
+        sides.ours.push(await side(process.execPath, ['dist/scripts/bench/gpu-ours.js', JSON.stringify(options)]))
+        if (hasPeer) sides.peer.push(await side(python(), [`${PEERS}/gpu.py`, JSON.stringify(options)]))
+      }
+      results[name] = compared(sides)
+    } catch (error) {
+      // A shape that is too large for a device says nothing of the others.
+      const { code, message } = error as { code?: string; message: string }
+      if (code === 'device-unavailable' || code === 'invalid-option') throw error
+      results[name] = { failed: message.trim().slice(-1000) }
     }
-    results[name] = compared(sides)
   }
   return results
 }
@@ -68,18 +75,27 @@ export async function run(args: readonly string[]): Promise<object> {
 interface Side {
   readonly device: string
   readonly training: { readonly tokensPerSecond: number; readonly loss: number }
-  readonly writing?: { readonly tokensPerSecond: number }
+  readonly writing?: { readonly tokensPerSecond: number | null }
   readonly deviceBytes?: number
+}
+
+/** An error of a process of our side. */
+interface Problem {
+  readonly code: string
+  readonly message: string
+  readonly found: string
 }
 
 async function side(command: string, args: readonly string[]): Promise<Side> {
   const { lines } = await measure(command, args, { quiet: true })
+  const problem = lines.find(line => line.event === 'problem') as unknown as Problem | undefined
+  if (problem !== undefined) throw new GradpromptError(problem.code, problem.message, problem)
   return lines.findLast(line => line.event === 'result') as unknown as Side
 }
 
 /** Medians of both sides, and their ratio in each round. */
 function compared({ ours, peer }: { ours: readonly Side[]; peer: readonly Side[] }): object {
-  const figure = (read: (side: Side) => number | undefined, digits = 3) => {
+  const figure = (read: (side: Side) => number | null | undefined, digits = 3) => {
     const [own, theirs] = [ours, peer].map(sides => sides.flatMap(one => read(one) ?? [])) as [number[], number[]]
     if (own.length === 0) return undefined
     return {

@@ -11,6 +11,8 @@ import { gigabytes, transientBytes, weightBytes } from './weights/weight-file.js
 const BASE = 280e6
 /** ONNX Runtime's arena takes so much more than what lies in it: blocks of one size are not reused for all others. */
 const ARENA = 1.05
+/** In half precision the 16 bits of what products read stand beside its float32. */
+const CASTS = 1.5
 /** A run of more rows than this is not faster by the row, and takes more memory. */
 const PREFERRED_ROWS = { training: 1024, forward: 2048 }
 /** Logits of one run, at most. */
@@ -191,7 +193,7 @@ export class MemoryPlan {
     const layers = training ? (recompute ? 1 : numLayers - 1) * pair + 2 : 3
     const computed =
       rows * this.bytesPerRow(training, recompute) + 4 * numAttentionHeads * pairs * layers + 4 * headRows * vocabSize * 3
-    return BASE + this.#resident + this.#transient + ARENA * computed
+    return BASE + this.#resident + this.#transient + ARENA * (isHalf(this.keeping) ? CASTS : 1) * computed
   }
 
   /** Training runs of half as many tokens as one that was too large for its device. @returns how many that are */

@@ -46,6 +46,8 @@ test('loss and gradient are those of float32 but for rounding to 16 bits', async
     expect(error).toBeGreaterThan(digits / 100)
     expect(Math.abs(half.loss / exact.loss - 1)).toBeLessThan(digits / 10)
     expect(half.plan.weights).toBeLessThan(0.6 * exact.plan.weights)
+    const step = ({ plan }: typeof exact) => plan.estimate(512, 8, true) - plan.estimate(0, 0, true)
+    expect(step(half) / step(exact)).toBeCloseTo(1.5)
   }
   expect(fp16.scale).toEqual({ ...initialLossScale, good: 1 })
   expect([exact.scale, bf16.scale]).toEqual([undefined, undefined])

@@ -73,5 +73,6 @@ if o["rows"] > 0:
 
     write(2)
     prefill, whole = write(1), write(o["newTokens"])
-    result["writing"] = {"tokensPerSecond": o["rows"] * (o["newTokens"] - 1) / max(whole - prefill, 1e-6), "prefillSeconds": prefill}
+    rate = o["rows"] * (o["newTokens"] - 1) / (whole - prefill) if whole > prefill else None
+    result["writing"] = {"tokensPerSecond": rate, "prefillSeconds": prefill}
 print(json.dumps(result))
