@@ -106,7 +106,13 @@ export class SearchPrograms {
    * @param inputs as `policy` takes them, with `actions` (ids, [F] int32) and `weights` [F]
    */
   async policyGradient(inputs: Inputs): Promise<Readonly<Record<keyof typeof policyInputs, Float32Array>>> {
-    return (await this.#run('policy-gradient', inputs)) as Readonly<Record<keyof typeof policyInputs, Float32Array>>
+    const compute = async (scale?: number) => {
+      const gradients = (await this.#run('policy-gradient', { ...inputs, ...scaleFeed(scale) })) as Record<string, Float32Array>
+      return { loss: 0, gradients, scaled: Object.values(gradients) }
+    }
+    const { lossScale } = this.#model
+    const { gradients } = await (lossScale === undefined ? compute() : lossScale.gradients(compute))
+    return gradients as Readonly<Record<keyof typeof policyInputs, Float32Array>>
   }
 
   /** Products of vectors with the embedding of every token, as the first layer takes it: [F, d] -> [F, V]. */
@@ -213,6 +219,7 @@ const tableCode = {
       rows: { shape: ['F'], dtype: 'int32' },
       actions: { shape: ['F'], dtype: 'int32' },
       weights: { shape: ['F'], dtype: 'float32' },
+      ...scaleInput(model.weights),
     },
     fn: (given, weight) => {
       const { rows, actions, weights } = given
@@ -220,7 +227,7 @@ const tableCode = {
       const sum = (...parameters: tf.Tensor[]) => {
         const own = { ...given, ...Object.fromEntries(policyNames.map((name, i) => [name, parameters[i]!])) }
         const read = { logits: policyLogits(model, own, weight), hidden: given.states!, targets, given }
-        return tf.neg(crossEntropy.compute({ type: 'cross-entropy', labelSmoothing: 0 }, read).loss) as tf.Scalar
+        return scaled(tf.neg(crossEntropy.compute({ type: 'cross-entropy', labelSmoothing: 0 }, read).loss) as tf.Scalar, given)
       }
       const { grads } = tf.valueAndGrads(sum)(policyNames.map(name => given[name]!))
       return Object.fromEntries(policyNames.map((name, i) => [name, grads[i]!]))
