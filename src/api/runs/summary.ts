@@ -7,7 +7,7 @@ import type { Metrics } from '../../evaluate/score.js'
 import type { Verdict } from '../../evaluate/verdict.js'
 import { isFile } from '../../files.js'
 import { isRunning } from '../../store/run-folder.js'
-import { listRuns, type RunList, type RunRecord } from './record.js'
+import { listRuns, type RunList, type RunRecord, readRun } from './record.js'
 
 /** Runs as lines of a list: what each is, where it stands, what it came to. Nothing of a run is changed here. */
 
@@ -51,6 +51,9 @@ export async function summarizeRuns(parent?: string): Promise<RunSummaries> {
   const summaries = await Promise.all(runs.map(summarize))
   return { runs: summaries.sort((a, b) => (b.began ?? '').localeCompare(a.began ?? '')), unreadable }
 }
+
+/** One run. @throws GradpromptError as `readRun` does */
+export const summarizeRun = async (folder: string): Promise<RunSummary> => summarize(await readRun(folder))
 
 /** Writes `runs.html` beside the runs. @returns its path @throws GradpromptError `cannot-write` */
 export async function writeRunsPage(parent: string, summaries: RunSummaries): Promise<string> {
