@@ -36,9 +36,14 @@ export async function answerTo(asked: Asked): Promise<void> {
   try {
     shown = await shownAt(asked)
   } catch (error) {
-    if (!(error instanceof Refusal || error instanceof GradpromptError)) throw error
-    status = error instanceof Refusal ? error.status : 400
-    const text = error instanceof GradpromptError ? error.format() : error.message
+    status = error instanceof Refusal ? error.status : error instanceof GradpromptError ? 400 : 500
+    const message = error instanceof Error ? error.message : String(error)
+    const text =
+      error instanceof GradpromptError
+        ? error.format()
+        : status === 500
+          ? `What is in its folder is not as gradprompt writes it: ${message}`
+          : message
     shown = { page: problemPage('This cannot be shown', text), at: '/', script: 'plain' }
   }
   const text = part ? content(shown.page).text : framed(shown)
@@ -49,8 +54,7 @@ async function listen({ live, url, response, places }: Asked): Promise<void> {
   const id = url.searchParams.get('id') ?? undefined
   if (id !== undefined) await places.place(id)
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
-  if (live.add(response, id)) return
-  response.end()
+  if (!(await live.add(response, id))) response.end()
 }
 
 async function sendAsset(name: string, response: ServerResponse): Promise<void> {

@@ -93,8 +93,15 @@ export async function listRuns(parent = 'runs'): Promise<RunList> {
   return { runs, unreadable }
 }
 
-const withFolder = <Result extends object>(result: unknown, folder: string): Result | undefined =>
-  result === undefined ? undefined : { ...(result as Result), folder }
+/** @throws GradpromptError `run-corrupt` where it lacks what every result has */
+function withFolder<Result extends object>(result: unknown, folder: string): Result | undefined {
+  if (result === undefined) return undefined
+  const { metrics, steps } = result as { readonly metrics?: unknown; readonly steps?: unknown }
+  if (typeof metrics === 'object' && metrics !== null && typeof steps === 'number') return { ...(result as Result), folder }
+  throw new GradpromptError('run-corrupt', `${join(folder, 'result.json')} is not the result of a run`, {
+    found: 'no metrics or no steps in it',
+  })
+}
 
 /** Lines of the log are what this version, or an earlier one, wrote as its events. */
 const eventsOf =

@@ -103,7 +103,9 @@ function metricOf({
   readonly test?: { readonly metrics: Metrics }
 }): RunSummary['metric'] {
   const [name, value] = Object.entries(test?.metrics ?? metrics)[0] ?? []
-  return name === undefined || value === undefined ? undefined : { ...value, name, of: test === undefined ? 'dev' : 'test' }
+  return name === undefined || typeof value?.value !== 'number'
+    ? undefined
+    : { ...value, name, of: test === undefined ? 'dev' : 'test' }
 }
 
 /** As the run says; of runs of earlier versions the time of the file that they wrote first. */

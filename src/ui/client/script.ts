@@ -30,8 +30,11 @@ const follow = async (place, answer, onHref) => {
   }
 }
 
-const isBusy = section => section.contains(document.activeElement) && document.activeElement !== document.body || [...section.querySelectorAll('input[type=search]')].some(input => input.value !== '')
+/** Whoever types is not interrupted, nor who has filtered a table. */
+const isBusy = section => section.contains(document.activeElement) && document.activeElement.matches('input, select, textarea') || [...section.querySelectorAll('input[type=search]')].some(input => input.value !== '')
 const sectionsOf = root => new Map([...root.querySelectorAll('section[aria-labelledby]')].map(section => [section.getAttribute('aria-labelledby'), section]))
+/** What each section was as it came: scripts and people change what stands there. */
+const served = new Map([...sectionsOf(document)].map(([id, section]) => [id, section.innerHTML]))
 const plotsOf = root => [...root.querySelectorAll('.plot')].map(({ id }) => id).join('\\n')
 
 /** Puts what differs in a page that has come anew into the one that is open. */
@@ -46,6 +49,8 @@ function renew(text) {
   Object.assign(charts, newCharts)
   const whole = [...before.keys()].join() !== [...after.keys()].join()
   if (whole && !isBusy(old)) {
+    served.clear()
+    after.forEach((section, id) => served.set(id, section.innerHTML))
     old.replaceWith(document.adoptNode(now))
     startExplorers(now)
     drawAll()
@@ -58,12 +63,12 @@ function renew(text) {
   }
   for (const [id, section] of after) {
     const was = before.get(id)
-    if (!was || was.innerHTML === section.innerHTML && !was.querySelector('.plot')) continue
+    if (!was || served.get(id) === section.innerHTML || isBusy(was)) continue
     if (section.querySelector('.plot') && plotsOf(section) === plotsOf(was)) continue
-    if (isBusy(was) || was.querySelector('.explorer') && was.dataset.text === section.textContent) continue
-    const text = section.textContent
+    served.set(id, section.innerHTML)
+    const held = was.contains(document.activeElement) && document.activeElement !== document.body
     was.replaceWith(document.adoptNode(section))
-    section.dataset.text = text
+    if (held) section.querySelector('button, a, input, select')?.focus({ preventScroll: true })
     startExplorers(section)
     section.querySelectorAll('.plot').forEach(plot => { kept.delete(plot.id); watcher.observe(plot) })
   }

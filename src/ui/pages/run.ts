@@ -25,7 +25,7 @@ export async function shownRun({ id, folder }: Place): Promise<ShownRun> {
       ...page,
       title: id.replace(/^runs\//, ''),
       lead: html`${page.lead} This run is <b>${state}</b>.`,
-      sections: state === 'finished' ? [...page.sections, actions] : [actions, ...page.sections],
+      sections: [actions, ...page.sections],
     },
   }
 }

@@ -1,6 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import type { Overview } from './overview.js'
-import { signatureOf } from './overview.js'
+import { type Overview, signatureOf } from './overview.js'
 import type { Places } from './places.js'
 
 /**
@@ -18,7 +17,7 @@ interface Listener {
   readonly response: ServerResponse
   /** What is watched; undefined: the list of everything. */
   readonly id: string | undefined
-  seen: string | undefined
+  seen: string
   spoke: number
 }
 
@@ -38,18 +37,30 @@ export class Live {
     return this.#listeners.size
   }
 
-  /** @param id of a run or a sweep; undefined: the list @returns whether there was room */
-  add(response: ServerResponse, id: string | undefined): boolean {
+  /**
+   * Begins to tell a browser. Its stream opens when what stands on the disk has been looked at, so that what it asks for then is not older.
+   * @param id of a run or a sweep; undefined: the list
+   * @returns whether there was room
+   */
+  async add(response: ServerResponse, id: string | undefined): Promise<boolean> {
     if (this.#listeners.size >= mostListeners) return false
-    const listener: Listener = { response, id, seen: undefined, spoke: Date.now() }
+    const listener: Listener = { response, id, seen: '', spoke: Date.now() }
     this.#listeners.add(listener)
     response.on('close', () => {
       this.#listeners.delete(listener)
       if (this.#listeners.size === 0) this.stop()
     })
+    listener.seen = await this.#state(id)
     response.write('retry: 1000\n\n')
-    this.#timer ??= setTimeout(() => void this.#tick(), 0)
+    if (this.#listeners.size > 0) this.#timer ??= setTimeout(() => void this.#tick(), everyMilliseconds)
     return true
+  }
+
+  /** What changes when something has changed. */
+  async #state(id: string | undefined): Promise<string> {
+    if (id === undefined) return String(this.#overview.version)
+    const place = await this.#places.place(id).catch(() => undefined)
+    return place === undefined ? 'gone' : (await signatureOf(place)).signature
   }
 
   /** Ends every stream. */
@@ -63,27 +74,24 @@ export class Live {
   async #tick(): Promise<void> {
     const isListTurn = this.#turn++ % listEvery === 0
     const listeners = [...this.#listeners]
-    const ids = new Set(listeners.flatMap(({ id }) => id ?? []))
-    const signatures = new Map<string, string>()
-    for (const id of ids) {
-      const place = await this.#places.place(id).catch(() => undefined)
-      signatures.set(id, place === undefined ? 'gone' : (await signatureOf(place)).signature)
-    }
+    const ids = new Set(listeners.map(({ id }) => id))
+    const states = new Map<string | undefined, string>()
+    for (const id of ids) states.set(id, await this.#state(id))
     if (isListTurn && listeners.some(({ id }) => id === undefined)) void this.#overview.look().catch(() => {})
     for (const listener of listeners) {
-      const now = listener.id === undefined ? String(this.#overview.version) : signatures.get(listener.id)!
+      const now = states.get(listener.id)!
       if (now !== listener.seen) {
-        if (listener.seen !== undefined) this.#say(listener, 'event: changed\ndata: {}\n\n')
-        listener.seen = now
+        if (this.#say(listener, 'event: changed\ndata: {}\n\n')) listener.seen = now
       } else if (Date.now() - listener.spoke > silenceMilliseconds) this.#say(listener, ': still here\n\n')
     }
     if (this.#listeners.size > 0) this.#timer = setTimeout(() => void this.#tick(), everyMilliseconds)
   }
 
-  #say(listener: Listener, text: string): void {
-    // Who does not read is told again when there is room.
-    if (listener.response.writableNeedDrain) return
+  /** @returns whether it could be said: who does not read is told when there is room */
+  #say(listener: Listener, text: string): boolean {
+    if (listener.response.writableNeedDrain) return false
     listener.spoke = Date.now()
     listener.response.write(text)
+    return true
   }
 }

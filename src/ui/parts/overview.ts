@@ -66,31 +66,37 @@ export class Overview {
     const there = new Set(places.map(({ id }) => id))
     for (const id of this.#kept.keys()) if (!there.has(id) && this.#kept.delete(id)) this.version++
     const signed: { place: Place; signature: string; time: number }[] = []
-    for (const place of places) {
-      const { signature, time } = await signatureOf(place)
-      if (this.#kept.get(place.id)?.signature !== signature) signed.push({ place, signature, time })
-    }
+    for (let i = 0; i < places.length; i += atOnce)
+      for (const one of await Promise.all(
+        places.slice(i, i + atOnce).map(async place => ({ place, ...(await signatureOf(place)) })),
+      ))
+        if (this.#kept.get(one.place.id)?.signature !== one.signature) signed.push(one)
     signed.sort((a, b) => b.time - a.time)
     this.#left = signed.length
     for (const { place, signature } of signed) {
-      this.#kept.set(place.id, { signature, known: await read(place) })
+      this.#kept.set(place.id, { signature, known: await this.#read(place) })
       this.version++
       this.#left--
       // Requests come first.
       await setImmediate()
     }
   }
-}
 
-async function read(place: Place): Promise<KnownRun | KnownSweep> {
-  try {
-    if (place.kind === 'sweep') return { ...place, summary: await summarizeSweep(place.folder) }
-    return { ...place, summary: { ...(await summarizeRun(place.folder)), name: nameOf(place), href: address(place.id) } }
-  } catch (error) {
-    // Whatever a damaged folder does to its reader is told of that folder, and of no other.
-    return { ...place, error: error instanceof Error ? error : new Error(String(error)) }
+  async #read(place: Place): Promise<KnownRun | KnownSweep> {
+    const { id, kind, folder } = place
+    try {
+      await this.#places.path(id)
+      if (kind === 'sweep') return { ...place, summary: await summarizeSweep(folder) }
+      return { ...place, summary: { ...(await summarizeRun(folder)), name: nameOf(place), href: address(id) } }
+    } catch (error) {
+      // Whatever a damaged folder does to its reader is told of that folder, and of no other.
+      return { ...place, error: error instanceof Error ? error : new Error(String(error)) }
+    }
   }
 }
+
+/** Folders that are looked at together. */
+const atOnce = 64
 
 /** Those of `runs/` go by their name, as in the terminal. */
 export const nameOf = ({ id }: Pick<Place, 'id'>): string => id.replace(/^runs\//, '')

@@ -16,9 +16,6 @@ export interface Place {
   readonly kind: 'run' | 'sweep'
 }
 
-/** A number that two of which no one would make by hand: what is beyond is said, and not shown. */
-const mostPlaces = 20_000
-
 export class Places {
   readonly root: string
 
@@ -38,7 +35,7 @@ export class Places {
   /** Every run and sweep, in the order of their paths; the trials of a sweep are the sweep's. */
   async list(): Promise<Place[]> {
     const found = await Promise.all(['', 'runs', 'sweeps'].map(parent => this.#within(parent)))
-    return found.flat().slice(0, mostPlaces)
+    return found.flat()
   }
 
   async #within(parent: string): Promise<Place[]> {
@@ -57,8 +54,8 @@ export class Places {
   }
 
   async #placeAt(id: string, folder: string): Promise<Place | undefined> {
-    if (await isFile(join(folder, 'sweep.yaml'))) return { id, folder, kind: 'sweep' }
     if (await isFile(join(folder, 'config.yaml'))) return { id, folder, kind: 'run' }
+    if (await isFile(join(folder, 'sweep.yaml'))) return { id, folder, kind: 'sweep' }
     return undefined
   }
 
@@ -81,7 +78,9 @@ export class Places {
     const path = join(this.root, ...parts)
     // Links are followed, and may lead anywhere but out.
     const [real, root] = await Promise.all([realpath(path).catch(() => undefined), realpath(this.root)])
-    if (real === undefined || !(real === root || real.startsWith(root.endsWith(sep) ? root : root + sep))) throw missing(id)
+    if (real === undefined) throw missing(id)
+    if (real !== root && !real.startsWith(root.endsWith(sep) ? root : root + sep))
+      throw new Refusal(404, 'not-found', `${id.slice(0, 200)} leads out of the folder, and is not shown`)
     return path
   }
 }
