@@ -26,6 +26,25 @@ export const sweeps: readonly Command[] = [
       { name: 'workers', value: 'n', type: 'integer', description: 'processes that share the work; each opens the model' },
       { name: 'max-failures', value: 'n', type: 'integer', description: 'failed trials in a row that end it; by default 5' },
       {
+        name: 'on',
+        value: 'engine',
+        description:
+          'where the workers run: local, the default; slurm (a job array) or kubernetes (an Indexed Job), which is written into the folder and handed in',
+      },
+      {
+        name: 'set',
+        value: 'name=value',
+        repeats: true,
+        description:
+          'with --on: an option of sbatch (time=4:00:00), or of the Job (image, claim, mount, namespace, cpu, memory, gpu)',
+      },
+      {
+        name: 'track',
+        value: 'a,b',
+        config: 'track',
+        description: 'where figures are followed as well: csv, tensorboard, mlflow',
+      },
+      {
         name: 'add',
         value: 'values',
         repeats: true,
