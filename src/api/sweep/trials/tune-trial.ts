@@ -12,7 +12,8 @@ export const tuneTrial: TrialKind = {
   schema: configJsonSchema,
   load: config => loadConfigEntries(config),
   async parse(config, source) {
-    const parsed = parseConfig(await completeTexts(config as object), { source })
+    // What varies may name people's own, too.
+    const parsed = parseConfig(await loadConfigEntries(await completeTexts(config as object)), { source })
     return {
       model: parsed.model,
       hasDev: hasDev(parsed),
@@ -24,12 +25,12 @@ export const tuneTrial: TrialKind = {
   evaluateEvery: 'train.evaluateEvery',
   run(config, options) {
     const { folder, model, controls } = options
-    const method = promptMethods.find((config as { method?: { type?: string } }).method?.type ?? 'prompt-tuning')
     return runTrial(
       {
         begin: hearer => tuneBeside({ ...withoutPlace(config), model, out: folder } as unknown as TuneInput, hearer, controls),
         resume: hearer => resumeTuneBeside(folder, { ...hearer, model }, controls),
         figures(result) {
+          const method = promptMethods.find((config as { method?: { type?: string } }).method?.type ?? 'prompt-tuning')
           const { parameters } = result as unknown as { parameters: number }
           const placed = method?.placement((config as { method?: object }).method as never, model.config)
           return {
