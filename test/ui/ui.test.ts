@@ -137,6 +137,19 @@ describe('pages', () => {
     expect((await ask('/at/runs/a/', { headers: { 'x-part': 'page' } })).text).toMatch(/^<div id="page">/)
     expect(await ask('/at/runs/a/report.html')).toMatchObject({ status: 303, headers: { location: '/at/runs/a/' } })
     expect((await ask('/compare?run=runs/a')).status).toBe(400)
+    // Nobody's code is run by looking at what it is named in.
+    const mark = join(folder, 'was-run')
+    writeFileSync(join(folder, 'own.mjs'), `import fs from 'node:fs'; fs.writeFileSync(${JSON.stringify(mark)}, '')`)
+    const own = `{ type: ${JSON.stringify(join(folder, 'own.mjs'))} }`
+    const named = `model: base\ndata: { train: train.tsv, dev: dev.tsv }\ntemplate: "{text}"\nanswer: " {label}"\nmethod: ${own}\n`
+    writeRun(join(folder, 'runs', 'own'), { text: named })
+    mkdirSync(join(folder, 'sweeps', 'own'), { recursive: true })
+    writeFileSync(join(folder, 'sweeps/own/sweep.yaml'), `${named}sweep: { over: { train.learningRate: [0.1, 0.2] } }\n`)
+    await vi.waitFor(async () => expect((await ask('/')).text).toContain('names modules'))
+    expect((await ask('/')).text).toContain('href="/at/runs/own/"')
+    expect((await ask('/at/runs/own/')).status).toBe(200)
+    expect(existsSync(mark)).toBe(false)
+
     expect(errors).toEqual([])
   })
 

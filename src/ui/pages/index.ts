@@ -22,7 +22,7 @@ import { withActions } from './sweep.js'
 export type Shown = Framed
 
 /** As long as people wait gladly: what is not read by then comes into the page when it is. */
-const patienceMilliseconds = 500
+const patienceMilliseconds = 300
 
 /** @throws Refusal `not-found`, GradpromptError of what cannot be read */
 export async function shownAt(asked: Asked): Promise<Shown> {

@@ -73,11 +73,11 @@ function compareForm(runs: readonly { readonly name: string; readonly href: stri
 }
 
 function sweepTable(sweeps: readonly KnownSweep[]): Markup {
-  const lines = sweeps.map(({ id, summary }) => {
+  const lines = sweeps.map(({ id, summary, error }) => {
     const metric = summary?.objectives[0]?.metric
     const figure = metric === undefined ? undefined : summary?.best?.figures[metric]
     const done = summary?.trials.filter(({ state }) => state === 'finished').length ?? 0
-    return html`<tr><th scope="row"><a href="${address(id)}">${id.replace(/^sweeps\//, '')}</a></th><td data-name="of">${summary?.of ?? 'cannot be read'}</td><td data-name="values by">${summary?.strategy ?? ''}</td><td data-name="trials" class="number">${summary ? `${count(done)} of ${count(summary.wanted)}` : ''}</td><td data-name="best" class="figure">${metric !== undefined && figure !== undefined && html`${metricNames[metric] ?? metric} ${withInterval(figure, scaleOf(metric, [figure]))}`}</td></tr>`
+    return html`<tr><th scope="row"><a href="${address(id)}">${id.replace(/^sweeps\//, '')}</a></th><td data-name="of">${summary?.of ?? (error ? 'cannot be read' : 'names modules: read on its page')}</td><td data-name="values by">${summary?.strategy ?? ''}</td><td data-name="trials" class="number">${summary ? `${count(done)} of ${count(summary.wanted)}` : ''}</td><td data-name="best" class="figure">${metric !== undefined && figure !== undefined && html`${metricNames[metric] ?? metric} ${withInterval(figure, scaleOf(metric, [figure]))}`}</td></tr>`
   })
   return wide(
     html`<table class="stacks"><thead><tr><th>sweep</th><th>of</th><th>values by</th><th class="number">trials finished</th><th>best</th></tr></thead><tbody>${lines}</tbody></table>`,

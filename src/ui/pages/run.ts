@@ -1,6 +1,7 @@
 import { runPage } from '../../api/report.js'
 import { targetsOf } from '../../export/index.js'
 import { ownCommand } from '../../own-command.js'
+import { promptMethods } from '../../prompts/methods/index.js'
 import { html, type Markup } from '../../report/parts/html.js'
 import type { Page, Section } from '../../report/parts/page.js'
 import { openRun, type Run } from '../../store/run-folder.js'
@@ -38,9 +39,10 @@ async function actionsOf(run: Run, id: string, state: ShownRun['state']): Promis
   if (state === 'stopped')
     return html`<p class="fields">${button('resume', 'Go on')}</p>${typed(ownCommand`resume ${id}`)}${said}`
   const { method } = run.config as { readonly method?: { readonly type?: unknown } }
-  const type = run.isSearch ? 'words' : typeof method?.type === 'string' ? method.type : 'prompt-tuning'
-  const targets = run.isSearch ? ['text'] : await targetsOf(type).catch(() => [])
-  return html`<form class="fields" data-act="export" data-id="${id}"><label>export to <select name="to">${targets.map(target => html`<option>${target}</option>`)}</select></label><button>Export</button></form>
+  const type = typeof method?.type === 'string' ? method.type : 'prompt-tuning'
+  // To look at a run loads no module that its config names.
+  const targets = run.isSearch ? ['text'] : promptMethods.find(type) === undefined ? [] : await targetsOf(type)
+  return html`${targets.length > 0 && html`<form class="fields" data-act="export" data-id="${id}"><label>export to <select name="to">${targets.map(target => html`<option>${target}</option>`)}</select></label><button>Export</button></form>`}
 <form class="fields" data-act="evaluate" data-id="${id}"><label>score on <input name="data" placeholder="test.tsv" required></label><button>Evaluate</button></form>
 <p class="fields"><a href="/speak?run=${encodeURIComponent(id)}">Speak with it</a></p>
 ${typed(ownCommand`export ${id} --to ${targets[0] ?? 'peft'} --out exports`)}${said}`

@@ -1,8 +1,10 @@
-import { stat } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { type RunSummary, summarizeRun } from '../../api/runs/summary.js'
 import { type SweepSummary, summarizeSweep } from '../../api/sweep/summary.js'
+import { parseYaml } from '../../config/yaml.js'
+import { isModulePath } from '../../registry.js'
 import { isRunning } from '../../store/run-folder.js'
 import { address, type Place, type Places } from './places.js'
 
@@ -86,7 +88,8 @@ export class Overview {
     const { id, kind, folder } = place
     try {
       await this.#places.path(id)
-      if (kind === 'sweep') return { ...place, summary: await summarizeSweep(folder) }
+      if (kind === 'sweep')
+        return { ...place, ...((await namesModules(folder)) ? {} : { summary: await summarizeSweep(folder) }) }
       return { ...place, summary: { ...(await summarizeRun(folder)), name: nameOf(place), href: address(id) } }
     } catch (error) {
       // Whatever a damaged folder does to its reader is told of that folder, and of no other.
@@ -94,6 +97,34 @@ export class Overview {
     }
   }
 }
+
+/**
+ * Whether the plan of a sweep may name modules. To read it loads them, which a list does not do: the sweep may be somebody else's. Its own page does.
+ */
+async function namesModules(folder: string): Promise<boolean> {
+  const parsed = parseYaml(await readFile(join(folder, 'sweep.yaml'), 'utf8'))
+  return !('problem' in parsed) && mayName(parsed.value, '')
+}
+
+function mayName(value: unknown, key: string): boolean {
+  if (typeof value === 'string') return !namesFiles.has(key) && isModulePath(value)
+  if (typeof value !== 'object' || value === null) return false
+  return Object.entries(value).some(([name, part]) => mayName(part, Array.isArray(value) ? key : name))
+}
+
+/** Options whose paths are of models and data. */
+const namesFiles: ReadonlySet<string> = new Set([
+  'model',
+  'train',
+  'dev',
+  'test',
+  'data',
+  'out',
+  'from',
+  'template',
+  'answer',
+  'text',
+])
 
 /** Folders that are looked at together. */
 const atOnce = 64
