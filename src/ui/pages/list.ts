@@ -69,7 +69,7 @@ function compareForm(runs: readonly { readonly name: string; readonly href: stri
   const finished = runs.filter(({ state }) => state === 'finished').slice(0, 500)
   if (finished.length < 2) return html``
   const options = finished.map(({ name, href }) => html`<option value="${href}">${name}</option>`)
-  return html`<form class="fields" id="compare" data-goes="/compare"><label>compare <select name="first">${options}</select></label><label>with <select name="others" multiple size="${Math.min(5, finished.length)}">${options}</select></label><button>Compare</button></form>`
+  return html`<form class="fields" id="compare"><label>compare <select name="first">${options}</select></label><label>with <select name="others" multiple size="${Math.min(5, finished.length)}">${options}</select></label><button>Compare</button></form>`
 }
 
 function sweepTable(sweeps: readonly KnownSweep[]): Markup {
