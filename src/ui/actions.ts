@@ -94,6 +94,13 @@ const actions: Readonly<Record<string, Action>> = {
       typeof folder === 'string' ? await readFile(join(folder, 'README.md'), 'utf8').catch(() => undefined) : undefined
     return shown(found, readme)
   }),
+  /** The text that a run has learned behind, to be filled in. */
+  template: action(z.object({ id }), async ({ places }, { id }) => {
+    const { template } = (await openRun((await places.place(id)).folder)).config as { readonly template?: unknown }
+    const messages = Array.isArray(template) ? (template as readonly { readonly content?: unknown }[]) : undefined
+    const text = messages === undefined ? template : messages.at(-1)?.content
+    return { text: typeof text === 'string' ? text.slice(0, 10_000) : '', chat: messages !== undefined }
+  }),
   speak: action(
     z.object({
       run: id,

@@ -215,6 +215,7 @@ describe('what is done', () => {
   })
 
   test('a text is said with and without the prompt, and each token has its probability', async () => {
+    expect(await act('template', { id: 'runs/a' })).toMatchObject({ text: '{text}', chat: false })
     const question = { run: 'runs/a', text: 'a <i>', chat: false, maxNewTokens: 1, temperature: 0 }
     const { html } = await act('speak', question)
     expect(html).toContain('base')

@@ -26,6 +26,11 @@ export const run: CommandFunction = async invocation => {
       throw new GradpromptError('invalid-option', `--${name} is not valid`, { found: '0', expected: 'at least 1' })
   if (isConfig) refuseWithConfig(invocation)
   const engine = engineOf(options)
+  if (engine !== undefined && options.show === true)
+    throw new GradpromptError('invalid-option', '--show hands nothing in', {
+      found: `--on ${engine.name} beside it`,
+      expected: 'one of both',
+    })
   if (options['dry-run'] === true) {
     const plan = isConfig ? await newPlan(invocation, 1) : await folderPlan(invocation)
     if (engine !== undefined) {

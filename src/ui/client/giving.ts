@@ -29,6 +29,18 @@ function openSpeak() {
   const [form, result] = ['ask', 'result'].map(id => document.getElementById(id))
   if (!form) return
   const button = form.querySelector('button')
+  let filled = ''
+  const fill = async () => {
+    try {
+      const { text, chat } = await ask('/do/template', { id: form.run.value })
+      // What somebody has written stays.
+      if (form.text.value !== filled) return
+      form.text.value = filled = text
+      form.chat.checked = chat
+    } catch (error) { saidIn(result, error.message) }
+  }
+  form.run.addEventListener('change', fill)
+  fill()
   form.addEventListener('submit', async () => {
     button.disabled = true
     saidIn(result, 'the model is being asked; opening it takes a while …', 'quiet')

@@ -48,7 +48,7 @@ export const newPage = (): Page => ({
 export const speakPage = (runs: readonly string[], chosen: string | undefined): Page => ({
   kind: 'playground',
   title: 'Playground',
-  lead: 'One text, said to the model alone and under the prompt of a run, side by side. The paler a token, the less likely it was; a token names what else might have stood there.',
+  lead: 'One text, said to the model alone and under the prompt of a run, side by side. The less likely a token was, the more it is marked; it names what else might have stood there.',
   tiles: [],
   sections: [
     {

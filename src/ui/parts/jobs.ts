@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { Refusal } from './guard.js'
 
 /**
@@ -38,6 +38,16 @@ const longestNotes = 8192
 /** From being asked to stop until it is ended. */
 const mostEndingMilliseconds = 10_000
 
+/**
+ * Ctrl-C in the terminal of the page is told to the page alone, which asks each command once; a command whose page is gone hears that by the
+ * channel.
+ */
+export const apart = {
+  stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  detached: process.platform !== 'win32',
+  windowsHide: true,
+} satisfies SpawnOptions
+
 export class Jobs {
   readonly #commandLine: CommandLine
   readonly #root: string
@@ -69,18 +79,18 @@ export class Jobs {
     const job: Job = {
       ...{ id: String(++this.#count), command: args[0]!, args, state: 'running', folder: undefined, events: [], notes: '' },
     }
-    const child = spawn(program, [...before, ...args, '--json'], { cwd: this.#root, stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(program, [...before, ...args, '--json'], { cwd: this.#root, ...apart })
     this.#jobs.set(job.id, job)
     this.#children.set(job.id, child)
     let text = ''
-    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
       text += chunk
       const lines = text.split('\n')
       text = lines.pop()!
       if (text.length > longestLine) text = ''
       for (const line of lines) hear(job, line)
     })
-    child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+    child.stderr!.setEncoding('utf8').on('data', (chunk: string) => {
       job.notes = (job.notes + chunk).slice(-longestNotes)
       if (job.command === 'sweep') job.folder ??= /^sweep: (.+)$/m.exec(job.notes)?.[1]
     })

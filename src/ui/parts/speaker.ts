@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { Refusal } from './guard.js'
-import type { CommandLine, JobEvent } from './jobs.js'
+import { apart, type CommandLine, type JobEvent } from './jobs.js'
 
 /**
  * A model to speak with, with and without a prompt: `gradprompt serve` in a process of its own, opened when it is first asked, one at a time, and
@@ -75,12 +75,12 @@ export class Speaker {
     const child = spawn(program, [...args, 'serve', `./${id}`, '--port', '0', '--json'], {
       cwd: this.#root,
       env: { ...process.env, GRADPROMPT_TOKEN: token },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      ...apart,
     })
     const listening = new Promise<Awaited<Opened['listening']>>((resolve, reject) => {
       const timer = setTimeout(() => child.kill('SIGKILL'), openingMilliseconds)
       let [text, notes, said] = ['', '', '']
-      child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
         const lines = (text + chunk).split('\n')
         text = lines.pop()!.slice(-65_536)
         for (const line of lines) {
@@ -91,7 +91,7 @@ export class Speaker {
           resolve(event as unknown as Awaited<Opened['listening']>)
         }
       })
-      child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+      child.stderr!.setEncoding('utf8').on('data', (chunk: string) => {
         notes = (notes + chunk).slice(-2000)
       })
       const fail = (why: string) => {
