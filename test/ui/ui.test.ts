@@ -15,6 +15,8 @@ beforeAll(async () => {
   const { folder } = opened
   writeFileSync(join(folder, 'secret.txt'), 'secret')
   writeRun(join(folder, 'runs', 'a'))
+  writeRun(join(elsewhere.folder, 'run'))
+  symlinkSync(join(elsewhere.folder, 'run'), join(folder, 'runs', 'linked'))
   writeRun(join(folder, 'runs', 'é <b>#%2F 日本'), { finished: false })
 })
 afterAll(async () => {
@@ -86,8 +88,6 @@ describe('who may ask', () => {
   test('no path leads out of the folder', async () => {
     const { ask, folder } = opened
     symlinkSync('/etc', join(folder, 'runs', 'etc'))
-    writeRun(join(elsewhere.folder, 'run'))
-    symlinkSync(join(elsewhere.folder, 'run'), join(folder, 'runs', 'linked'))
     symlinkSync('/etc/passwd', join(folder, 'runs/a/metrics.csv'))
     const paths = [
       '../secret.txt',
