@@ -47,17 +47,24 @@ const names = { evaluation: true, seed: true, report: true } satisfies OptionNam
  */
 export async function compareRuns(runs: readonly Compared[], options: CompareOptions = {}): Promise<RunComparison> {
   refuseUnknown('compareRuns', options, names)
-  const { sources, files, compared } = await readCompared(runs, options.evaluation)
-  const comparison = compareConditions(compared, { seed: options.seed ?? defaultSeed })
-  if (options.report === undefined || options.report === false) return comparison
+  if (options.report === undefined || options.report === false) return (await comparisonOf(runs, options)).comparison
+  const { sources, ...compared } = await comparisonOf(runs, options)
   const path = options.report === true ? defaultReport(sources) : options.report
-  const report = await writeReport(path, {
+  const report = await writeReport(path, await compared.report())
+  return { ...compared.comparison, report }
+}
+
+/** A comparison, and all that its page shows. @throws GradpromptError as `compareRuns` does */
+export async function comparisonOf(runs: readonly Compared[], { evaluation, seed }: CompareOptions = {}) {
+  const { sources, files, compared } = await readCompared(runs, evaluation)
+  const comparison = compareConditions(compared, { seed: seed ?? defaultSeed })
+  const report = async (): Promise<ComparisonReport> => ({
     comparison,
     conditions: compared,
     runs: (await Promise.all(sources.map(({ paths }, i) => runsOf(compared[i]!.name, paths)))).flat(),
     evaluation: evaluationOf([...files.values()]),
   })
-  return { ...comparison, report }
+  return { comparison, sources, report }
 }
 
 /**

@@ -6,7 +6,7 @@ import { readPredictions, type ScoredPart } from '../evaluate/predictions.js'
 import { isFile } from '../files.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { withModel } from '../model/with-model.js'
-import { writePage } from '../report/parts/page.js'
+import { type Page, writePage } from '../report/parts/page.js'
 import { searchPage } from '../report/search.js'
 import { type PartRows, tunePage } from '../report/tune.js'
 import type { SearchResult } from '../search/run/events.js'
@@ -28,13 +28,24 @@ const names = { model: true } satisfies OptionNames<ReportOptions>
 export async function writeReport(given: string | { readonly folder: string }, options: ReportOptions = {}): Promise<string> {
   refuseUnknown('writeReport', options, names)
   const folder = typeof given === 'string' ? given : given.folder
-  const { model } = options
   const run = await openRun(folder)
+  const moved = run.isSearch || (await run.readResult()) === undefined ? [] : await movedVectors(run, options.model)
+  const path = join(folder, reportName)
+  await writePage(path, await runPage(run, moved))
+  return path
+}
+
+/**
+ * What a run's folder holds, as a page that is not written; of a run that has not ended, what there is.
+ * @param moved what its vectors read as, for which a model is needed
+ */
+export async function runPage(run: Run, moved: readonly MovedTokens[] = []): Promise<Page> {
+  const { folder } = run
   const config = run.config as Readonly<Record<string, unknown>>
   const [events, result] = await Promise.all([run.readEvents(), run.readResult()])
   const evaluations = await keptEvaluations(folder)
   const common = { name: basename(resolve(folder)), config, details: run.details, events, evaluations }
-  const page = run.isSearch
+  return run.isSearch
     ? searchPage({
         ...common,
         result: result as SearchResult | undefined,
@@ -42,15 +53,12 @@ export async function writeReport(given: string | { readonly folder: string }, o
       })
     : tunePage({
         ...common,
+        moved,
         result: result as RunResult | undefined,
-        moved: result === undefined ? [] : await movedVectors(run, model),
         rows: Object.fromEntries(
           (await Promise.all((['dev', 'test'] as const).map(part => partRows(folder, part)))).flatMap(known => known ?? []),
         ),
       })
-  const path = join(folder, reportName)
-  await writePage(path, page)
-  return path
 }
 
 const reportName = 'report.html'

@@ -15,19 +15,23 @@ process.on('SIGXFSZ', () => {})
 callAs(commandCalled(process.argv[1] ?? '', { env: process.env, folder: process.cwd() }))
 
 let hasLeft = false
+/** Nobody hears of this command any more: what computes stops as it does when it is asked to, with its checkpoint and without its lock. */
+function leave(): void {
+  if (hasLeft) return
+  hasLeft = true
+  if (process.listenerCount('SIGTERM') > 0) process.emit('SIGTERM', 'SIGTERM')
+  else process.exit(0)
+}
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') {
-      process.stderr.write(`${describeError(writeError(error, 'the output'))}\n`)
-      process.exit(1)
-    }
-    if (hasLeft) return
-    hasLeft = true
-    // A reader that has seen enough (`| head`) is no failure, but the end: what computes stops as it does when it is asked to, with its
-    // checkpoint and without its lock.
-    if (process.listenerCount('SIGTERM') > 0) process.emit('SIGTERM', 'SIGTERM')
-    else process.exit(0)
+    // A reader that has seen enough (`| head`) is no failure, but the end.
+    if (error.code === 'EPIPE') return leave()
+    process.stderr.write(`${describeError(writeError(error, 'the output'))}\n`)
+    process.exit(1)
   })
+// Whoever has started this command over a channel, as the page does, is gone.
+process.on('disconnect', leave)
+process.channel?.unref()
 
 process.exitCode = await main(process.argv.slice(2))
 

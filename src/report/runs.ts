@@ -2,7 +2,7 @@ import type { MetricValue } from '../evaluate/intervals.js'
 import type { Verdict } from '../evaluate/verdict.js'
 import { type ExplorerRow, explorer } from './parts/explorer.js'
 import { count, duration, scaleOf, withInterval } from './parts/figures.js'
-import { html } from './parts/html.js'
+import { html, type Markup } from './parts/html.js'
 import type { Page } from './parts/page.js'
 import { metricNames } from './parts/presentation.js'
 
@@ -22,6 +22,8 @@ export interface ListedRun {
   readonly seconds?: number | undefined
   readonly evaluations: number
   readonly hasReport: boolean
+  /** Where its page is, where that is not the file beside it. */
+  readonly href?: string | undefined
 }
 
 export interface RunsReport {
@@ -34,6 +36,21 @@ export interface RunsReport {
 const heads = ['run', 'state', 'method', 'result', 'verdict', 'model', 'data', 'steps', 'time', 'began']
 
 export function runsPage({ name, runs, unreadable }: RunsReport): Page {
+  const bad = unreadable.map(({ folder, error }) => html`<p class="warning"><b>${folder}</b> ${error.message}</p>`)
+  return {
+    kind: 'runs',
+    title: name,
+    lead: html`${count(runs.length)} ${runs.length === 1 ? 'run' : 'runs'}. A head sorts by its column.`,
+    tiles: [],
+    sections: [
+      { id: 'runs', title: 'Runs', body: runsTable(runs) },
+      bad.length > 0 ? { id: 'unreadable', title: 'What cannot be read', body: bad } : undefined,
+    ],
+  }
+}
+
+/** Runs as a table that can be sorted, filtered and searched. */
+export function runsTable(runs: readonly ListedRun[]): Markup {
   const states = ['finished', 'running', 'stopped']
   const methods = [...new Set(runs.map(({ method }) => method))].sort()
   const filters = [
@@ -46,28 +63,33 @@ export function runsPage({ name, runs, unreadable }: RunsReport): Page {
       cells: cellsOf(run),
     }),
   )
-  const bad = unreadable.map(({ folder, error }) => html`<p class="warning"><b>${folder}</b> ${error.message}</p>`)
-  return {
-    kind: 'runs',
-    title: name,
-    lead: html`${count(runs.length)} ${runs.length === 1 ? 'run' : 'runs'}. A head sorts by its column.`,
-    tiles: [],
-    sections: [
-      { id: 'runs', title: 'Runs', body: explorer({ id: 'table-of-runs', heads, rows, filters, search: 'runs', sorts: true }) },
-      bad.length > 0 ? { id: 'unreadable', title: 'What cannot be read', body: bad } : undefined,
-    ],
-  }
+  return explorer({ id: 'table-of-runs', heads, rows, filters, search: 'runs', sorts: true })
 }
 
 function cellsOf(run: ListedRun): ExplorerRow['cells'] {
-  const { name, hasReport, state, kind, method, metric, verdict, model, data, steps, seconds, began, evaluations } = run
+  const {
+    name,
+    hasReport,
+    href = hasReport ? `${encodeURIComponent(name)}/report.html` : undefined,
+    state,
+    kind,
+    method,
+    metric,
+    verdict,
+    model,
+    data,
+    steps,
+    seconds,
+    began,
+    evaluations,
+  } = run
   const more = evaluations > 0 && html`<br><span class="quiet small">${count(evaluations)} evaluated</span>`
   const figure =
     metric &&
     html`${withInterval(metric, scaleOf(metric.name, [metric]))}<br><span class="quiet small">${metricNames[metric.name] ?? metric.name} on ${metric.of}</span>`
   return [
     {
-      content: html`${hasReport ? html`<a href="${encodeURIComponent(name)}/report.html">${name}</a>` : name}${more}`,
+      content: html`${href === undefined ? name : html`<a href="${href}">${name}</a>`}${more}`,
       sort: name,
     },
     { content: state },

@@ -15,7 +15,8 @@ import { metricNames, shares } from './parts/presentation.js'
 import { promptTable, promptText } from './parts/prompts.js'
 import { rowTable } from './parts/rows.js'
 import { settings, warnings } from './parts/settings.js'
-import { swapTable } from './parts/swaps.js'
+import { swapTable } from './searches/swaps.js'
+import { promptTimeline } from './searches/timeline.js'
 
 export interface SearchReport {
   readonly name: string
@@ -40,12 +41,14 @@ export function searchPage({ name, config, details, events, result, rows, part, 
   const steps = events.filter(({ event }) => event === 'step') as unknown as SearchStepEvent[]
   const initial = events.find(({ event }) => event === 'initial') as unknown as InitialEvent | undefined
   const charts = curves(steps, events, initial)
+  const timeline = promptTimeline(initial?.prompt, steps)
   const sections: (Section | undefined)[] = [
     { id: 'prompt', title: 'Prompt', body: promptsOf(result, initial, steps) },
     result?.test && { id: 'test', title: 'Test', body: testOf(result.test) },
     Object.keys(charts).length > 0
       ? { id: 'course', title: 'Course', body: html`<div class="charts">${places(charts)}</div>` }
       : undefined,
+    timeline && { id: 'changes', title: 'How the prompt changed', body: timeline },
     steps.length > 0 ? { id: 'swaps', title: 'Swaps', body: swapTable(steps) } : undefined,
     result && { id: 'best', title: 'Best prompts', body: promptTable(result.ranking, result.initial) },
     result?.test?.confusion && {

@@ -118,9 +118,12 @@ export class Run {
     return lockHolder(join(this.folder, lockName))
   }
 
-  /** Undefined when the run has not ended. */
-  readResult(): Promise<unknown> {
-    return readJson(join(this.folder, resultName))
+  /** Undefined when the run has not ended. @throws GradpromptError `run-corrupt` */
+  async readResult(): Promise<unknown> {
+    const path = join(this.folder, resultName)
+    const result = await readJson(path)
+    if (result === undefined || (typeof result === 'object' && result !== null && !Array.isArray(result))) return result
+    throw new GradpromptError('run-corrupt', `${path} does not hold a result`)
   }
 
   /** Lets other processes write. The run can still be read. */

@@ -8,7 +8,7 @@ import { loadTokenizer } from '../../src/formats/tokenizer.js'
 import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
 import { parseSearchConfig } from '../../src/search/config.js'
 import { readSearchTask } from '../../src/search/run/task.js'
-import { parseConfig } from '../../src/train/config.js'
+import { loadConfigEntries, parseConfig } from '../../src/train/config.js'
 import { totalSteps } from '../../src/train/schedule.js'
 
 const folder = 'examples/sst2'
@@ -56,7 +56,7 @@ test.each(others)('%s fits its data', async path => {
     expect(task.questions.length).toBeGreaterThan(0)
     return
   }
-  const config = parseConfig(given, { source: path })
+  const config = parseConfig(await loadConfigEntries(given), { source: path })
   expect(config.out).toBeUndefined()
   const checkpoint = await openCheckpoint(config.model)
   await checkpoint.file.close()

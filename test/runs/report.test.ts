@@ -5,6 +5,7 @@ import { reliabilityBins } from '../../src/report/parts/calibration.js'
 import { classFigures } from '../../src/report/parts/confusion.js'
 import { html, trusted } from '../../src/report/parts/html.js'
 import { pageHtml } from '../../src/report/parts/page.js'
+import { difference } from '../../src/report/searches/timeline.js'
 import { tunePage } from '../../src/report/tune.js'
 import { hostile, pages, tuneReport } from './report-data.js'
 
@@ -136,4 +137,13 @@ test('a run that has not ended has a page too', () => {
   const page = pageHtml(tunePage({ ...tuneReport, result: undefined, moved: [], rows: {}, events: [] }), plotting)
   expect(page).toContain('has not ended yet')
   expect(page).not.toContain('Before and after')
+})
+
+test('a prompt that came of another is shown word by word', () => {
+  expect(difference('think step by step', 'now think by single step').text).toBe(
+    '<ins>now </ins>think <del>step </del>by <ins>single </ins>step',
+  )
+  expect(difference('', 'a <b>').text).toBe('a &lt;b&gt;')
+  const long = 'word '.repeat(2000)
+  expect(difference(long, `${long}more`).text).toBe(`${long}more`)
 })

@@ -73,18 +73,24 @@ export interface RunList {
  * Reads every run directly in a folder, in the order of their names.
  * @param parent by default `runs`; one that is not there holds none
  */
-export async function listRuns(parent = 'runs'): Promise<RunList> {
+export const listRuns = (parent = 'runs'): Promise<RunList> => eachRun(parent, readRun)
+
+/** What reading makes of every run directly in a folder. */
+export async function eachRun<Read>(
+  parent: string,
+  read: (folder: string) => Promise<Read>,
+): Promise<{ readonly runs: Read[]; readonly unreadable: RunList['unreadable'] }> {
   const entries = await readdir(parent, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return []
     throw new GradpromptError('file-not-found', `${parent} is no folder of runs`, { found: error.message, cause: error })
   })
-  const runs: RunRecord[] = []
+  const runs: Read[] = []
   const unreadable: { folder: string; error: GradpromptError }[] = []
   for (const name of entries.map(({ name }) => name).sort()) {
     const folder = join(parent, name)
     if (!(await isFile(join(folder, 'config.yaml')))) continue
     try {
-      runs.push(await readRun(folder))
+      runs.push(await read(folder))
     } catch (error) {
       if (!(error instanceof GradpromptError)) throw error
       unreadable.push({ folder, error })
@@ -93,8 +99,15 @@ export async function listRuns(parent = 'runs'): Promise<RunList> {
   return { runs, unreadable }
 }
 
-const withFolder = <Result extends object>(result: unknown, folder: string): Result | undefined =>
-  result === undefined ? undefined : { ...(result as Result), folder }
+/** A result with the place where it is. @throws GradpromptError `run-corrupt` where it lacks what every result has */
+export function withFolder<Result extends object>(result: unknown, folder: string): Result | undefined {
+  if (result === undefined) return undefined
+  const { metrics, steps } = result as { readonly metrics?: unknown; readonly steps?: unknown }
+  if (typeof metrics === 'object' && metrics !== null && typeof steps === 'number') return { ...(result as Result), folder }
+  throw new GradpromptError('run-corrupt', `${join(folder, 'result.json')} is not the result of a run`, {
+    found: 'no metrics or no steps in it',
+  })
+}
 
 /** Lines of the log are what this version, or an earlier one, wrote as its events. */
 const eventsOf =

@@ -6,10 +6,15 @@ import { keptEvaluations } from '../../evaluate/kept-evaluations.js'
 import type { Metrics } from '../../evaluate/score.js'
 import type { Verdict } from '../../evaluate/verdict.js'
 import { isFile } from '../../files.js'
-import { isRunning } from '../../store/run-folder.js'
-import { listRuns, type RunList, type RunRecord } from './record.js'
+import type { SearchResult } from '../../search/run/events.js'
+import { isRunning, openRun } from '../../store/run-folder.js'
+import type { RunResult } from '../../train/events.js'
+import { eachRun, type RunList, type RunRecord, withFolder } from './record.js'
 
-/** Runs as lines of a list: what each is, where it stands, what it came to. Nothing of a run is changed here. */
+/**
+ * Runs as lines of a list: what each is, where it stands, what it came to. Nothing of a run is changed here, and no module that its config names is
+ * loaded: a list of runs, some of which others have made, runs nobody's code.
+ */
 
 export interface RunSummary {
   readonly folder: string
@@ -46,10 +51,9 @@ export interface RunSummaries {
  * Every run directly in a folder, the latest first.
  * @param parent by default `runs`; one that is not there holds none
  */
-export async function summarizeRuns(parent?: string): Promise<RunSummaries> {
-  const { runs, unreadable } = await listRuns(parent)
-  const summaries = await Promise.all(runs.map(summarize))
-  return { runs: summaries.sort((a, b) => (b.began ?? '').localeCompare(a.began ?? '')), unreadable }
+export async function summarizeRuns(parent = 'runs'): Promise<RunSummaries> {
+  const { runs, unreadable } = await eachRun(parent, summarizeRun)
+  return { runs: runs.sort((a, b) => (b.began ?? '').localeCompare(a.began ?? '')), unreadable }
 }
 
 /** Writes `runs.html` beside the runs. @returns its path @throws GradpromptError `cannot-write` */
@@ -69,17 +73,31 @@ export async function writeRunsPage(parent: string, summaries: RunSummaries): Pr
   }
 }
 
-async function summarize(run: RunRecord): Promise<RunSummary> {
-  const { folder, kind, config, result, details } = run
-  const events: readonly { readonly event: string }[] = result === undefined ? await run.events() : []
+/** One run. @throws GradpromptError `not-a-run`, `run-corrupt` */
+export async function summarizeRun(folder: string): Promise<RunSummary> {
+  const run = await openRun(folder)
+  const { details } = run
+  const { model, data, method, search } = run.config as Readonly<Record<string, Readonly<Record<string, unknown>> | undefined>>
+  const about = {
+    model: model as unknown,
+    data: data?.train,
+    method: run.isSearch ? search?.type : (method?.type ?? 'prompt-tuning'),
+  }
+  for (const [name, value] of Object.entries(about))
+    if (typeof value !== 'string')
+      throw new GradpromptError('run-corrupt', `${join(folder, 'config.yaml')} does not hold the config of a run`, {
+        found: `no ${name} in it`,
+      })
+  const result = withFolder<RunResult | SearchResult>(await run.readResult(), folder)
+  const events = result === undefined ? await run.readEvents() : []
   const steps = result?.steps ?? events.reduce((most, event) => Math.max(most, stepOf(event)), 0)
   const metric = result && metricOf(result)
   const began = await beginningOf(folder, details)
   return {
-    ...{ folder, kind, steps, model: config.model, data: config.data.train },
+    ...{ folder, steps, ...(about as Record<keyof typeof about, string>) },
+    kind: run.isSearch ? 'search' : 'tune',
     name: basename(resolve(folder)),
     state: result !== undefined ? 'finished' : (await isRunning(folder)) ? 'running' : 'stopped',
-    method: run.kind === 'tune' ? run.config.method.type : run.config.search.type,
     ...(metric && { metric }),
     ...(result?.verdict && { verdict: (result.verdict.stronger ?? result.verdict).outcome }),
     ...(began !== undefined && { began }),
@@ -100,7 +118,9 @@ function metricOf({
   readonly test?: { readonly metrics: Metrics }
 }): RunSummary['metric'] {
   const [name, value] = Object.entries(test?.metrics ?? metrics)[0] ?? []
-  return name === undefined || value === undefined ? undefined : { ...value, name, of: test === undefined ? 'dev' : 'test' }
+  return name === undefined || typeof value?.value !== 'number'
+    ? undefined
+    : { ...value, name, of: test === undefined ? 'dev' : 'test' }
 }
 
 /** As the run says; of runs of earlier versions the time of the file that they wrote first. */

@@ -11,6 +11,7 @@ import { ownCommand } from '../../own-command.js'
 import { replaceText } from '../../store/atomic.js'
 import { compute } from '../computing/computation.js'
 import { chosenDevices } from '../show/engine-options.js'
+import { engineOf, engineText, submit } from '../show/submitting.js'
 import { describePlan, describeSweep, sweepReport } from '../show/sweeping.js'
 import type { CommandFunction, Invocation } from '../terminal/command.js'
 import { createOutput, type Output } from '../terminal/output.js'
@@ -25,8 +26,20 @@ export const run: CommandFunction = async invocation => {
     if (number(name) === 0)
       throw new GradpromptError('invalid-option', `--${name} is not valid`, { found: '0', expected: 'at least 1' })
   if (isConfig) refuseWithConfig(invocation)
+  const engine = engineOf(options)
+  if (engine !== undefined && options.show === true)
+    throw new GradpromptError('invalid-option', '--show hands nothing in', {
+      found: `--on ${engine.name} beside it`,
+      expected: 'one of both',
+    })
   if (options['dry-run'] === true) {
     const plan = isConfig ? await newPlan(invocation, 1) : await folderPlan(invocation)
+    if (engine !== undefined) {
+      const text = engineText(engine, isConfig ? plannedFolder(plan, options) : invocation.argument!, options)
+      output.object({ event: 'dry-run', engine: engine.name, file: text })
+      output.text(text)
+      return 0
+    }
     output.object({ event: 'dry-run', ...(await describePlan(plan)).object })
     output.text((await describePlan(plan)).text)
     return 0
@@ -36,13 +49,20 @@ export const run: CommandFunction = async invocation => {
   let folder = invocation.argument!
   let trials = number('trials')
   if (isConfig) {
-    const plan = await newPlan(invocation, workers)
+    const plan = await newPlan(invocation, engine === undefined ? workers : 1)
+    // What cannot be handed in is told before there is a folder.
+    if (engine !== undefined) engineText(engine, plannedFolder(plan, options), options)
     folder = await sweepFolder(plan, options.out as string | undefined)
     trials = plan.trials
     output.note(`sweep: ${folder}`)
   } else await folderPlan(invocation)
   const added = ((options.add ?? []) as readonly string[]).map(readValues)
   for (const values of added) await addTrial(folder, values)
+  if (engine !== undefined) {
+    const counts = isConfig ? {} : { trials, 'max-failures': number('max-failures') }
+    await submit(engine, folder, engineText(engine, folder, options, counts), output)
+    return 0
+  }
   if (options.show !== true && (added.length === 0 || isConfig || trials !== undefined)) {
     const report = sweepReport(output, folder)
     const request = { folder, trials, maxFailures: number('max-failures') }
@@ -53,6 +73,9 @@ export const run: CommandFunction = async invocation => {
   await show(summary, options, output)
   return 0
 }
+
+/** Where a sweep will be, as far as that is known before its folder is made. */
+const plannedFolder = ({ name }: Plan, { out }: Invocation['options']) => (out as string | undefined) ?? join('sweeps', name)
 
 async function show(summary: SweepSummary, { html, csv }: Invocation['options'], output: Output): Promise<void> {
   output.object({ event: 'result', ...summary, parameters: summary.parameters.map(({ name }) => name) })

@@ -1,7 +1,7 @@
 import type { Command } from '../terminal/command.js'
 import { json, quiet } from './options.js'
 
-/** The command over many runs. It loads no command, so that help is quick. */
+/** The commands over many runs. It loads no command, so that help is quick. */
 export const sweeps: readonly Command[] = [
   {
     name: 'sweep',
@@ -31,6 +31,25 @@ export const sweeps: readonly Command[] = [
       },
       { name: 'max-failures', value: 'n', type: 'integer', description: 'failed trials in a row that end it; by default 5' },
       {
+        name: 'on',
+        value: 'engine',
+        description:
+          'where the workers run: local, the default; slurm (a job array) or kubernetes (an Indexed Job), which is written into the folder and handed in',
+      },
+      {
+        name: 'set',
+        value: 'name=value',
+        repeats: true,
+        description:
+          'with --on: an option of sbatch (time=4:00:00), or of the Job (image, claim, mount, namespace, cpu, memory, gpu)',
+      },
+      {
+        name: 'track',
+        value: 'a,b',
+        config: 'track',
+        description: 'where figures are followed as well: csv, tensorboard, mlflow',
+      },
+      {
         name: 'add',
         value: 'values',
         repeats: true,
@@ -48,5 +67,21 @@ export const sweeps: readonly Command[] = [
     ],
     example: 'gradprompt sweep examples/sweeps/sst2.yaml --trials 20',
     load: () => import('../commands/sweep.js'),
+  },
+  {
+    name: 'ui',
+    summary: 'a page to work in, in the browser of this machine',
+    description:
+      'Serves a page over the runs and sweeps of a folder, for this machine alone: data are looked at, configs written and started, runs followed while they ' +
+      'learn, stopped and gone on with, compared, exported, and spoken with beside the model without them. All that it does, commands do: it starts them.',
+    argument: { name: 'FOLDER', description: 'where runs/ and sweeps/ are; by default the working directory', required: false },
+    options: [
+      { name: 'host', value: 'address', description: '127.0.0.1 by default; only addresses of this machine alone are taken' },
+      { name: 'port', value: 'n', type: 'integer', description: '8090 by default; with 0 the system chooses a free one' },
+      json,
+      quiet,
+    ],
+    example: 'gradprompt ui',
+    load: () => import('../commands/ui.js'),
   },
 ]

@@ -43,17 +43,22 @@ export interface Plotting {
 
 /** Writes a page: one file that needs neither network nor server. */
 export async function writePage(path: string, page: Page): Promise<void> {
+  await replaceText(path, pageHtml(page, await plotting()))
+}
+
+/** uPlot, as it is installed. */
+export async function plotting(): Promise<Plotting> {
   const require = createRequire(import.meta.url)
   const [script, style] = await Promise.all([
     readFile(require.resolve('uplot/dist/uPlot.iife.min.js'), 'utf8'),
     readFile(require.resolve('uplot/dist/uPlot.min.css'), 'utf8'),
   ])
-  await replaceText(path, pageHtml(page, { script, style }))
+  return { script, style }
 }
 
 /** A page as text. Everything that comes from data is escaped, and nothing is ever loaded. */
-export function pageHtml({ title, kind, lead, verdict, tiles, sections, charts = {} }: Page, plotting: Plotting): string {
-  const shown = sections.filter(section => section !== undefined)
+export function pageHtml(page: Page, plotting: Plotting): string {
+  const { title, charts = {} } = page
   const hasCharts = Object.keys(charts).length > 0
   return html`<!doctype html>
 <html lang="en">
@@ -67,7 +72,19 @@ export function pageHtml({ title, kind, lead, verdict, tiles, sections, charts =
 </head>
 <body>
 <a class="skip" href="#content">to the content</a>
-<div class="frame">
+${pageFrame(page)}
+${hasCharts && html`<script>${trusted(plotting.script)}</script>\n<script>const charts = ${inScript(charts)}\n${trusted(chartScript)}</script>\n`}
+<script>${trusted(explorerScript)}</script>
+<script>${trusted(savingScript)}</script>
+</body>
+</html>
+`.text
+}
+
+/** What a page shows, with the list of its sections beside it. */
+export function pageFrame({ title, kind, lead, verdict, tiles, sections }: Page): Markup {
+  const shown = sections.filter(section => section !== undefined)
+  return html`<div class="frame">
 <nav aria-label="sections"><ol>${shown.map(({ id, title }) => html`<li><a href="#${id}">${title}</a></li>`)}</ol></nav>
 <main id="content">
 <header>
@@ -79,13 +96,7 @@ ${verdict && html`<div class="verdict ${verdict.outcome.split(' ')[0]}"><b>${ver
 ${tiles.length > 0 && html`<dl class="tiles">${tiles.map(tileMarkup)}</dl>`}
 ${shown.map(({ id, title, body }) => html`<section aria-labelledby="${id}"><h2 id="${id}">${title}</h2>\n${body}</section>\n`)}
 </main>
-</div>
-${hasCharts && html`<script>${trusted(plotting.script)}</script>\n<script>const charts = ${inScript(charts)}\n${trusted(chartScript)}</script>\n`}
-<script>${trusted(explorerScript)}</script>
-<script>${trusted(savingScript)}</script>
-</body>
-</html>
-`.text
+</div>`
 }
 
 const tileMarkup = ({ name, value, note, kind }: Tile): Markup =>

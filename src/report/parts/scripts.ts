@@ -86,15 +86,14 @@ export const savingScript = `(() => {
     const field = value => { const text = value == null ? '' : String(value); return /[",\\r\\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text }
     return [columns, ...rows.map(row => columns.map(name => row[name]))].map(line => line.map(field).join(',') + '\\r\\n').join('')
   }
-  document.querySelectorAll('[data-save]').forEach(button => button.addEventListener('click', () => {
-    const { save, kind } = button.dataset
-    const rows = rowsOf(save)
+  const save = ({ save: id, kind }) => {
+    const rows = rowsOf(id)
     const link = document.createElement('a')
     link.href = URL.createObjectURL(new Blob([kind === 'csv' ? csv(rows) : JSON.stringify(rows, null, 1)], { type: kind === 'csv' ? 'text/csv' : 'application/json' }))
-    link.download = (document.querySelector('h1').textContent + '-' + save.replace(/-data$/, '')).replace(/[^\\p{L}\\p{N}._-]+/gu, '-') + '.' + kind
+    link.download = (document.querySelector('h1').textContent + '-' + id.replace(/-data$/, '')).replace(/[^\\p{L}\\p{N}._-]+/gu, '-') + '.' + kind
     link.click()
     setTimeout(() => URL.revokeObjectURL(link.href), 1000)
-  }))
+  }
   const copied = async text => {
     try { await navigator.clipboard.writeText(text) } catch {
       const area = Object.assign(document.createElement('textarea'), { value: text })
@@ -104,9 +103,16 @@ export const savingScript = `(() => {
       area.remove()
     }
   }
-  document.querySelectorAll('[data-copy]').forEach(button => button.addEventListener('click', async () => {
+  const copy = async button => {
     await copied(button.dataset.copy)
     button.textContent = 'copied'
     setTimeout(() => { button.textContent = 'copy' }, 1500)
-  }))
+  }
+  // Buttons may come into a page that is open.
+  document.addEventListener('click', ({ target }) => {
+    const saving = target.closest('[data-save]')
+    const copying = target.closest('[data-copy]')
+    if (saving) save(saving.dataset)
+    if (copying) copy(copying)
+  })
 })()`

@@ -10,7 +10,7 @@ export const searchTrial: TrialKind = {
   schema: searchConfigJsonSchema,
   load: config => loadSearchEntries(config),
   async parse(config, source) {
-    const parsed = parseSearchConfig(config, { source })
+    const parsed = parseSearchConfig(await loadSearchEntries(config), { source })
     return {
       model: parsed.model,
       hasDev: hasDev(parsed),

@@ -12,7 +12,8 @@ export const tuneTrial: TrialKind = {
   schema: configJsonSchema,
   load: config => loadConfigEntries(config),
   async parse(config, source) {
-    const parsed = parseConfig(await completeTexts(config as object), { source })
+    // What varies may name people's own, too.
+    const parsed = parseConfig(await loadConfigEntries(await completeTexts(config as object)), { source })
     return {
       model: parsed.model,
       hasDev: hasDev(parsed),
@@ -24,14 +25,15 @@ export const tuneTrial: TrialKind = {
   evaluateEvery: 'train.evaluateEvery',
   async run(config, options) {
     const { folder, model, controls } = options
-    // With what a config leaves to its defaults.
-    const { method: chosen } = parseConfig(await completeTexts(config as object))
-    const method = promptMethods.find(chosen.type)
+    const complete = await completeTexts(config as object)
     return runTrial(
       {
         begin: hearer => tuneBeside({ ...withoutPlace(config), model, out: folder } as unknown as TuneInput, hearer, controls),
         resume: hearer => resumeTuneBeside(folder, { ...hearer, model }, controls),
         figures(result) {
+          // With what a config leaves to its defaults; by now the modules that it names are loaded.
+          const { method: chosen } = parseConfig(complete)
+          const method = promptMethods.find(chosen.type)
           const { parameters } = result as unknown as { parameters: number }
           const placed = method?.placement(chosen, model.config)
           return {

@@ -1,7 +1,7 @@
 import type { SearchStepEvent, SwapReport } from '../../search/run/events.js'
-import { type ExplorerRow, explorer } from './explorer.js'
-import { number } from './figures.js'
-import { html, type Markup, type Part, tokenText } from './html.js'
+import { type ExplorerRow, explorer } from '../parts/explorer.js'
+import { number } from '../parts/figures.js'
+import { html, type Markup, type Part, tokenText } from '../parts/html.js'
 
 /** More steps than this make a page slow. */
 const mostSteps = 2000

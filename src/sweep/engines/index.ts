@@ -1,0 +1,6 @@
+import type { Engine } from './engine.js'
+import { kubernetes } from './kubernetes.js'
+import { slurm } from './slurm.js'
+
+/** Where workers may run besides this machine. */
+export const engines: readonly Engine[] = [slurm, kubernetes]
