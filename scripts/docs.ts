@@ -38,7 +38,7 @@ computes these there. A folder that exists is left alone; one that is made appea
 
 ${exportTable()}
 
-A cell names the form, which is exact: the same numbers as here, but for rounding. \`-\` is refused, with the reason and the targets that
+A cell names the form, which is exact (the same numbers as here, but for rounding) everywhere but under \`text\`. \`-\` is refused, with the reason and the targets that
 can. A template's soft tokens go to ${namesOf(({ softTokens }) => softTokens)}; a prompt of several tasks to ${namesOf(({ severalTasks }) => severalTasks)}.
 
 ## What to know
@@ -55,6 +55,8 @@ can. A template's soft tokens go to ${namesOf(({ softTokens }) => softTokens)}; 
 - **peft**'s own \`generate\` wants \`use_cache=False\` (the README beside an adapter has it): PEFT 0.21 looks for the cache as
   \`past_key_values\`, which transformers 5.24 calls \`cache\`, so that it puts the prompt in front of every new token. Its forward pass is exact.
 - **embeds** is for servers that take embeddings: the client fetches the text's own from the base model.
+- **text** of a soft prompt is the words nearest to its vectors. They are another prompt: the README says how much likelihood of the vectors'
+  own answers is lost by them, beside what no prompt has. The template must be plain text.
 - **gradprompt** is one file, \`prompt.safetensors\`, which every command takes where it takes a run.
 
 ## What is read from other tools

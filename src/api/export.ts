@@ -90,7 +90,17 @@ export async function exportPrompt(run: Exported, options: ExportOptions): Promi
     const name = typeof baseModel === 'string' ? baseModel : baseModel.checkpoint.path
     await writeFolder(out, async folder => {
       await writeSelfTest(folder, cases)
-      const context = { prompt, active, model, baseModel: name, selfTest: { ...selfTest, cases }, folder, out }
+      const rows = async () => (config === undefined ? [] : answeredRows(config))
+      const context = {
+        prompt,
+        active,
+        model,
+        baseModel: name,
+        selfTest: { ...selfTest, cases },
+        answeredRows: rows,
+        folder,
+        out,
+      }
       await target.write({ ...context, options: taken })
     })
   })
@@ -114,7 +124,11 @@ async function writeWords(target: ExportTarget, found: FoundRun, folder: string)
 }
 
 /** Rows for other tools' tests, with what the answer to each is; none where the data are gone. */
-async function answeredRows({ template, answer, data }: FoundRun['config']): Promise<FoundContext['rows']> {
+async function answeredRows({
+  template,
+  answer,
+  data,
+}: Pick<TaskConfig, 'template' | 'answer' | 'data'>): Promise<FoundContext['rows']> {
   const path = data.test ?? data.dev ?? data.train
   const columns = compileMessages(template).columns.filter(column => column !== PROMPT_COLUMN)
   const filled = compileTemplate(answer)
