@@ -10,7 +10,7 @@ import { compileMessages } from '../data/texts/rendering.js'
 import { promptTokenizer } from '../data/texts/soft-tokens.js'
 import { compileTemplate, type Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
-import { writeFolder } from '../export/folder.js'
+import { refuseOccupied, writeFolder } from '../export/folder.js'
 import { exportTargets, refuseUnheld } from '../export/index.js'
 import { makeSelfTest, type SelfTestCase, writeSelfTest } from '../export/self-test.js'
 import type { ExportTarget, FoundContext, TargetOptions } from '../export/target.js'
@@ -74,6 +74,8 @@ export async function exportPrompt(run: Exported, options: ExportOptions): Promi
   }
   if (source.kind !== 'vectors') throw notARun(run)
   if (file !== undefined) refuseUnheld(target, await loadPromptMethod(file), file.method)
+  // Before a model is loaded; whoever makes the folder meanwhile is met when it gets its name.
+  await refuseOccupied(out)
   const baseModel = config?.model ?? source.base ?? given ?? missingModel()
   await withModel(given ?? baseModel, config ?? {}, async model => {
     const whole = file === undefined ? (await source.active(model))! : await loadPrompt(file, model, { force })

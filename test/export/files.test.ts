@@ -123,6 +123,15 @@ test('a disk that fills up is said to be full, and leaves nothing', async () => 
   expect(readdirSync(folder).filter(name => name.includes('full'))).toEqual([])
 })
 
+test('what a killed process left beside a folder goes when the folder is made; what a living one writes stays', async () => {
+  // No system has processes of so large a number; the other one is that of this test.
+  const [left, living] = [join(folder, '.again.2000000000.tmp'), join(folder, `.again.${process.ppid}.tmp`)]
+  for (const place of [left, living]) mkdirSync(place)
+  writeFileSync(join(left, 'half'), 'a file')
+  await writeFolder(join(folder, 'again'), async place => writeFileSync(join(place, 'whole'), ''))
+  expect(readdirSync(folder).filter(name => name.includes('again'))).toEqual([`.again.${process.ppid}.tmp`, 'again'])
+})
+
 test('vectors come to the words nearest to them, and the page says what these cost', async () => {
   const run = await learnedRun(model, toyModel, 'prompt-tuning')
   const out = join(folder, 'words')
