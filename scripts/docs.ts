@@ -38,7 +38,7 @@ computes these there. A folder that exists is left alone; one that is made appea
 
 ${exportTable()}
 
-A cell names the form, which is exact: the same numbers as here, but for rounding. \`-\` is refused, with the reason and the targets that
+A cell names the form, which is exact (the same numbers as here, but for rounding) everywhere but under \`text\`. \`-\` is refused, with the reason and the targets that
 can. A template's soft tokens go to ${namesOf(({ softTokens }) => softTokens)}; a prompt of several tasks to ${namesOf(({ severalTasks }) => severalTasks)}.
 
 ## What to know
@@ -52,7 +52,11 @@ can. A template's soft tokens go to ${namesOf(({ softTokens }) => softTokens)}; 
 - **onnx** is one graph that knows the prompt: its keys and values are constants in it, and offsets by position are computed there, so that a
   caller feeds the text alone, and no length or mask counts the prompt. The weights are float32 (or as the cache keeps them), in a file beside it.
 - **kv** holds the keys and values that the prompt's rows come to, as transformers' \`DynamicCache\` takes them, and as a PREFIX_TUNING adapter.
+- **peft**'s own \`generate\` wants \`use_cache=False\` (the README beside an adapter has it): PEFT 0.21 looks for the cache as
+  \`past_key_values\`, which transformers 5.24 calls \`cache\`, so that it puts the prompt in front of every new token. Its forward pass is exact.
 - **embeds** is for servers that take embeddings: the client fetches the text's own from the base model.
+- **text** of a soft prompt is the words nearest to its vectors. They are another prompt: the README says how much likelihood of the vectors'
+  own answers is lost by them, beside what no prompt has. The template must be plain text.
 - **gradprompt** is one file, \`prompt.safetensors\`, which every command takes where it takes a run.
 
 ## What is read from other tools
@@ -75,6 +79,7 @@ without places for values are an instruction; with places (\`{{ text }}\`, \`{te
 
 \`npm run test:consumers\` exports small models and runs the self-tests in transformers, PEFT and ONNX Runtime GenAI, in a virtual environment of its own
 (or with the Python that \`GRADPROMPT_PYTHON\` names), and in llama.cpp where \`GRADPROMPT_BENCH_LLAMA\` names a folder with node-llama-cpp.
+\`-- --only peft\` runs the checks with that in their names, \`-- --model M\` those of another model.
 `
 }
 

@@ -10,7 +10,7 @@ import { compileMessages } from '../data/texts/rendering.js'
 import { promptTokenizer } from '../data/texts/soft-tokens.js'
 import { compileTemplate, type Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
-import { writeFolder } from '../export/folder.js'
+import { refuseOccupied, writeFolder } from '../export/folder.js'
 import { exportTargets, refuseUnheld } from '../export/index.js'
 import { makeSelfTest, type SelfTestCase, writeSelfTest } from '../export/self-test.js'
 import type { ExportTarget, FoundContext, TargetOptions } from '../export/target.js'
@@ -74,6 +74,8 @@ export async function exportPrompt(run: Exported, options: ExportOptions): Promi
   }
   if (source.kind !== 'vectors') throw notARun(run)
   if (file !== undefined) refuseUnheld(target, await loadPromptMethod(file), file.method)
+  // Before a model is loaded; whoever makes the folder meanwhile is met when it gets its name.
+  await refuseOccupied(out)
   const baseModel = config?.model ?? source.base ?? given ?? missingModel()
   // What the file is to come to elsewhere is said in float32.
   await withModel(given ?? baseModel, { ...config, precision: 'fp32' }, async model => {
@@ -91,7 +93,17 @@ export async function exportPrompt(run: Exported, options: ExportOptions): Promi
     const name = typeof baseModel === 'string' ? baseModel : baseModel.checkpoint.path
     await writeFolder(out, async folder => {
       await writeSelfTest(folder, cases)
-      const context = { prompt, active, model, baseModel: name, selfTest: { ...selfTest, cases }, folder, out }
+      const rows = async () => (config === undefined ? [] : answeredRows(config))
+      const context = {
+        prompt,
+        active,
+        model,
+        baseModel: name,
+        selfTest: { ...selfTest, cases },
+        answeredRows: rows,
+        folder,
+        out,
+      }
       await target.write({ ...context, options: taken })
     })
   })
@@ -115,7 +127,11 @@ async function writeWords(target: ExportTarget, found: FoundRun, folder: string)
 }
 
 /** Rows for other tools' tests, with what the answer to each is; none where the data are gone. */
-async function answeredRows({ template, answer, data }: FoundRun['config']): Promise<FoundContext['rows']> {
+async function answeredRows({
+  template,
+  answer,
+  data,
+}: Pick<TaskConfig, 'template' | 'answer' | 'data'>): Promise<FoundContext['rows']> {
   const path = data.test ?? data.dev ?? data.train
   const columns = compileMessages(template).columns.filter(column => column !== PROMPT_COLUMN)
   const filled = compileTemplate(answer)

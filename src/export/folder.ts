@@ -1,5 +1,6 @@
 import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
+import { kill, pid } from 'node:process'
 import { GradpromptError, refuseFullDisk } from '../errors.js'
 
 /**
@@ -7,10 +8,11 @@ import { GradpromptError, refuseFullDisk } from '../errors.js'
  * @throws GradpromptError `folder-not-empty`, `cannot-write`, `disk-full`, and what `write` throws
  */
 export async function writeFolder(out: string, write: (folder: string) => Promise<void>): Promise<void> {
-  const temporary = join(dirname(resolve(out)), `.${basename(resolve(out))}.${process.pid}.tmp`)
+  const temporary = join(dirname(resolve(out)), `.${basename(resolve(out))}.${pid}.tmp`)
   try {
     await refuseOccupied(out)
     await mkdir(dirname(temporary), { recursive: true })
+    await removeLeftovers(out)
     await rm(temporary, { recursive: true, force: true })
     await mkdir(temporary)
     await write(temporary)
@@ -39,7 +41,28 @@ export async function writeFolder(out: string, write: (folder: string) => Promis
   }
 }
 
-async function refuseOccupied(out: string): Promise<void> {
+/** Takes away what killed processes left beside a folder that they were to make: it may be gigabytes, and bears a name that nobody sees. */
+async function removeLeftovers(out: string): Promise<void> {
+  const [place, start] = [dirname(resolve(out)), `.${basename(resolve(out))}.`]
+  for (const name of await readdir(place)) {
+    const process = name.startsWith(start) ? /^(\d+)\.tmp$/.exec(name.slice(start.length))?.[1] : undefined
+    if (process === undefined || isRunning(Number(process))) continue
+    await rm(join(place, name), { recursive: true, force: true })
+  }
+}
+
+function isRunning(process: number): boolean {
+  try {
+    kill(process, 0)
+    return true
+  } catch (error) {
+    // A process of somebody else's cannot be asked, but is there.
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
+/** @throws GradpromptError `folder-not-empty` */
+export async function refuseOccupied(out: string): Promise<void> {
   const names = (await readdir(out).catch(ignoreMissing)) ?? []
   if (names.length === 0) return
   throw new GradpromptError('folder-not-empty', `${out} already exists`, {

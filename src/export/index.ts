@@ -32,7 +32,9 @@ export const exportTargets = new Registry<ExportTarget>(
 /** What prompts of a method can be exported to; `elsewhere`: and be run by another tool. */
 export async function targetsOf(type: string, { elsewhere = false }: { elsewhere?: boolean } = {}): Promise<string[]> {
   const method = promptMethods.get(await promptMethods.load(type))
-  const fitting = [...exportTargets].filter(([, target]) => target.holds(method) && !(elsewhere && target.needsGradprompt))
+  const fitting = [...exportTargets].filter(
+    ([, target]) => target.holds(method) && !(elsewhere && (target.needsGradprompt || target.inexact)),
+  )
   return fitting.map(([name]) => name)
 }
 
@@ -42,7 +44,9 @@ export async function targetsOf(type: string, { elsewhere = false }: { elsewhere
  */
 export function refuseUnheld(target: ExportTarget, method: PromptMethod, config: { readonly type: string }): void {
   const { type } = method
-  const others = [...exportTargets].filter(([, other]) => other.holds(method) && !other.needsGradprompt).map(([name]) => name)
+  const others = [...exportTargets]
+    .filter(([, other]) => other.holds(method) && !other.needsGradprompt && !other.inexact)
+    .map(([name]) => name)
   const instead =
     others.length > 0
       ? `${others.join(', ')} can: --to ${others[0]}`

@@ -126,7 +126,7 @@ print(tokenizer.decode(answer))
       `\`key.N\` and \`value.N\` are layer N's, positions applied, [1, heads, ${count}, head size], float32; the text's positions begin at ${count}.`,
       ...(first === undefined
         ? [
-            '`peft/` is the same as a PREFIX_TUNING adapter: `PeftModel.from_pretrained(model, "peft")`. `generate` of PEFT 0.21 loses any prefix under transformers 5.24; its forward pass does not.',
+            '`peft/` is the same as a PREFIX_TUNING adapter: `PeftModel.from_pretrained(model, "peft")`. Give its `generate` `use_cache=False`: under transformers 5.24 PEFT 0.21 loses a prefix beside a cache.',
           ]
         : ['The first of them are those of the token that every text begins with: leave it out of the text, as above.']),
       '`python self_test.py --base MODEL` computes what `self-test.json` expects.',

@@ -108,8 +108,8 @@ function answering({ labels, answer, template }: NonNullable<CardOptions['prompt
   if (labels === undefined)
     return [
       'inputs = {"input_ids": torch.tensor([context]), "attention_mask": torch.ones(1, len(context), dtype=torch.long)}',
-      'with torch.no_grad():',
-      `    written = model.generate(**inputs, **task, max_new_tokens=64, do_sample=False${stopping(ending)})`,
+      'with torch.no_grad():   # without a cache: under transformers 5.24 PEFT 0.21 takes every step with one for the first, and puts the prompt there again',
+      `    written = model.generate(**inputs, **task, use_cache=False, max_new_tokens=64, do_sample=False${stopping(ending)})`,
       `print(tokenizer.decode(written[0][len(context):], skip_special_tokens=True)${ending?.isToken === false ? `.removesuffix(${python(ending.end.text)})` : ''})`,
     ].join('\n')
   // Labels of which one begins another are told apart by their ends.

@@ -19,6 +19,8 @@ export interface ExportContext {
   readonly baseModel: string
   /** What a consumer has to compute; `self-test.json` holds it already. */
   readonly selfTest: SelfTest
+  /** As of `FoundContext`; read when it is asked for. */
+  answeredRows(): Promise<FoundContext['rows']>
   /** What was asked for beside the target; only what the target takes. */
   readonly options: TargetOptions
   /** The folder to write into. It gets its own name when all is written, and is gone when something throws. */
@@ -64,6 +66,8 @@ export interface ExportTarget {
   readonly takes?: readonly (keyof TargetOptions)[]
   /** What it writes needs gradprompt, or an endpoint that has the prompt already: no other tool runs the prompt by it. */
   readonly needsGradprompt?: boolean
+  /** What it holds of a prompt does not do what the prompt does, so that it is named nowhere in place of another target. */
+  readonly inexact?: boolean
   /** Has a place for soft tokens inside a template. */
   readonly softTokens?: boolean
   /** Takes a prompt of several tasks whole; others take none. */

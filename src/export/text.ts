@@ -3,58 +3,103 @@ import { join } from 'node:path'
 import type { Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import { ownCommand } from '../own-command.js'
-import type { ExportTarget, FoundContext } from './target.js'
+import { isStatic } from '../prompts/static.js'
+import { type NearestWords, nearestWords } from './nearest-words.js'
+import type { ExportTarget } from './target.js'
+import type { Words } from './text-formats/format.js'
 import { textFormats } from './text-formats/index.js'
 
-/** Words that a search has found, as files for people and other tools: the words alone, and a page of Markdown with the text around them. */
+/**
+ * Words as files for people and other tools, with a page of Markdown that has the text around them: those that a search has found, or those
+ * nearest to the vectors of a soft prompt, which do not do what the vectors do; what that costs is measured and said.
+ */
 export const text: ExportTarget = {
   name: 'text',
-  description: 'the words that a search has found, as text, Markdown, JSON, and files of LangChain, DSPy, promptfoo and OpenAI',
-  holds: () => false,
-  reason: () => 'vectors are no text: it takes what a search has found',
-  async write({ prompt }) {
-    throw new GradpromptError('not-exportable', 'vectors are no text', {
-      found: `a soft prompt of ${prompt.method.type}`,
-      expected: 'a run of gradprompt search',
-      hint: `${ownCommand`inspect RUN`} shows the nearest words of each vector, which do not do what the vectors do`,
+  description:
+    'words that a search has found, or the nearest of a soft prompt, as text, Markdown, JSON, and files of LangChain, DSPy, promptfoo and OpenAI',
+  holds: method => isStatic(method),
+  form: () => 'the words nearest to its rows, which is not the same: what it costs is measured',
+  inexact: true,
+  reason: () => 'it does other than to put fixed rows in front of the text, and words would do that alone',
+  async write(context) {
+    const { prompt, baseModel, folder } = context
+    if (typeof prompt.template !== 'string') throw standsBeforeChat()
+    const nearest = await nearestWords(context)
+    const labels = prompt.labels && [...new Set(Object.values(prompt.labels))]
+    const template = nearest.words.replace(/[{}]/g, '$&$&') + prompt.template
+    const found = { prompt: nearest.words, config: { model: baseModel } }
+    const words = { found, template, answer: prompt.answer, labels, rows: await context.answeredRows() }
+    await writeWords(words, folder, {
+      title: 'The words nearest to a soft prompt',
+      what: `For ${baseModel}. These words are not the prompt: they are the tokens nearest to the ${prompt.numVirtualTokens} vectors of a prompt of ${prompt.method.type} (mean cosine ${nearest.cosine.toFixed(3)}). \`prompt.txt\` holds them exactly:`,
+      worth: costOf(nearest),
     })
   },
-  async writeFound(context) {
-    const { found, folder } = context
-    // The words to the last byte: a line break at the end would be a token more.
-    await writeFile(join(folder, 'prompt.txt'), found.prompt)
-    const usages: string[] = []
-    for (const { file, usage, content } of textFormats) {
-      const text = content(context)
-      if (text === undefined) continue
-      await writeFile(join(folder, file), text)
-      usages.push(`- \`${file}\`: ${usage}`)
-    }
-    await writeFile(join(folder, 'README.md'), page(context, usages))
+  async writeFound({ found, folder, ...around }) {
+    const { type, extractor } = found.config.search ?? { type: 'a search', extractor: undefined }
+    await writeWords({ found, ...around }, folder, {
+      title: `A prompt found by ${type}`,
+      what: `For ${found.config.model}. \`prompt.txt\` holds these words exactly, spaces at their ends included:`,
+      extractor,
+      worth: found.verdict && `${found.verdict}.`,
+    })
   },
 }
 
-function page({ found, template, answer, labels }: FoundContext, usages: readonly string[]): string {
-  const { prompt, config, verdict } = found
-  const { type, extractor } = config.search ?? { type: 'a search', extractor: undefined }
+/** What a page says besides the words and the text around them. */
+interface Page {
+  readonly title: string
+  readonly what: string
+  /** Words that ask for the answer behind the model's own reasoning. */
+  readonly extractor?: string | undefined
+  readonly worth?: string | undefined
+}
+
+async function writeWords(words: Words, folder: string, about: Page): Promise<void> {
+  // The words to the last byte: a line break at the end would be a token more.
+  await writeFile(join(folder, 'prompt.txt'), words.found.prompt)
+  const usages: string[] = []
+  for (const { file, usage, content } of textFormats) {
+    const text = content(words)
+    if (text === undefined) continue
+    await writeFile(join(folder, file), text)
+    usages.push(`- \`${file}\`: ${usage}`)
+  }
+  await writeFile(join(folder, 'README.md'), page(words, usages, about))
+}
+
+function page({ found, template, answer, labels }: Words, usages: readonly string[], about: Page): string {
   const parts = [
-    `# A prompt found by ${type}`,
-    `For ${config.model}. \`prompt.txt\` holds these words exactly, spaces at their ends included:`,
-    fenced(prompt),
+    `# ${about.title}`,
+    about.what,
+    fenced(found.prompt),
     `## The text that it stands in`,
     `\`{column}\` stands for a value of a row; \`{{\` and \`}}\` are braces.`,
     ...turns(template),
     `The answer: ${inline(answer)}`,
     ...(labels === undefined ? [] : [`The labels: ${labels.map(inline).join(', ')}`]),
-    ...(extractor === undefined
+    ...(about.extractor === undefined
       ? []
-      : ['The model reasons behind this text; then these words ask for the answer:', fenced(extractor)]),
+      : ['The model reasons behind this text; then these words ask for the answer:', fenced(about.extractor)]),
     '## The other files',
     usages.join('\n'),
-    ...(verdict === undefined ? [] : ['## What it is worth', `${verdict}.`]),
+    ...(about.worth === undefined ? [] : ['## What it is worth', about.worth]),
   ]
   return `${parts.join('\n\n')}\n`
 }
+
+/** What it costs to have words in place of vectors. */
+function costOf({ likelihood: { vectors, words, nothing }, tokens }: NearestWords): string {
+  const nats = (value: number) => `${value.toFixed(3)} nats per token`
+  return `The tokens that the vectors themselves go on with, behind a few rows, have a mean log-probability of ${nats(vectors)} under the vectors, ${nats(words)} under these words (read as ${tokens} tokens), and ${nats(nothing)} under nothing. The words cost ${nats(vectors - words)}. Export to another target for the prompt itself.`
+}
+
+const standsBeforeChat = () =>
+  new GradpromptError('not-exportable', 'The vectors stand in front of a chat, where no message has words', {
+    found: 'a prompt whose template is chat messages',
+    expected: 'a template of plain text, or a run of gradprompt search',
+    hint: `${ownCommand`inspect RUN`} shows the nearest words of each vector`,
+  })
 
 const turns = (template: Template): string[] =>
   typeof template === 'string' ? [fenced(template)] : template.flatMap(({ role, content }) => [`**${role}**`, fenced(content)])

@@ -197,7 +197,6 @@ describe('what a search has found', () => {
     await exportPrompt(found.folder, { to: 'text', out: at('same-words') })
     expect(readFileSync(at('same-words', 'README.md'), 'utf8')).toBe(page)
     expect(await problemOf(exportPrompt(found.folder, { to: 'peft', out: at('no') }))).toMatchObject({ code: 'not-exportable' })
-    expect(await problemOf(exportPrompt(run, { to: 'text', out: at('no'), model }))).toMatchObject({ code: 'not-exportable' })
   })
 
   test('has a verdict against its first prompt', () => {

@@ -123,12 +123,45 @@ test('a disk that fills up is said to be full, and leaves nothing', async () => 
   expect(readdirSync(folder).filter(name => name.includes('full'))).toEqual([])
 })
 
-test('words are not what vectors are exported to', async () => {
+test('what a killed process left beside a folder goes when the folder is made; what a living one writes stays', async () => {
+  // No system has processes of so large a number; the other one is that of this test.
+  const [left, living] = [join(folder, '.again.2000000000.tmp'), join(folder, `.again.${process.ppid}.tmp`)]
+  for (const place of [left, living]) mkdirSync(place)
+  writeFileSync(join(left, 'half'), 'a file')
+  await writeFolder(join(folder, 'again'), async place => writeFileSync(join(place, 'whole'), ''))
+  expect(readdirSync(folder).filter(name => name.includes('again'))).toEqual([`.again.${process.ppid}.tmp`, 'again'])
+})
+
+test('vectors come to the words nearest to them, and the page says what these cost', async () => {
   const run = await learnedRun(model, toyModel, 'prompt-tuning')
-  expect(await problemOf(exportPrompt(run, { to: 'text', out: join(folder, 'words'), model }))).toMatchObject({
+  const out = join(folder, 'words')
+  const ids = [5, 9, 12, 30, 41]
+  const exact = {
+    ...run,
+    prompt: { ...run.prompt, tensors: [{ ...run.prompt.tensors[0]!, data: await model.embeddingRows(ids) }] },
+  }
+  await exportPrompt(exact, { to: 'text', out, model })
+  // Vectors that are rows of the table are their own nearest ones.
+  const words = readFileSync(join(out, 'prompt.txt'), 'utf8')
+  expect(words).toBe(model.tokenizer.decode(ids).trimStart())
+  const page = readFileSync(join(out, 'README.md'), 'utf8')
+  expect(page).toContain('mean cosine 1.000')
+  const figures = [...page.matchAll(/(-?[\d.]+) nats per token/g)].map(([, value]) => Number(value))
+  expect(figures).toHaveLength(4)
+  expect(figures[3]).toBeCloseTo(figures[0]! - figures[1]!, 2)
+  expect(JSON.parse(readFileSync(join(out, 'prompt.json'), 'utf8'))).toMatchObject({
+    prompt: words,
+    template: `${words}{text} -`,
+  })
+  const chat = { ...run, prompt: { ...run.prompt, template: [{ role: 'user' as const, content: '{text}' }] } }
+  expect(await problemOf(exportPrompt(chat, { to: 'text', out: join(folder, 'chat-words'), model }))).toMatchObject({
     code: 'not-exportable',
-    message: expect.stringContaining('vectors are no text'),
-    expected: 'a run of gradprompt search',
+    message: expect.stringContaining('in front of a chat'),
+  })
+  const prefix = await learnedRun(model, toyModel, 'prefix-tuning')
+  expect(await problemOf(exportPrompt(prefix, { to: 'text', out: join(folder, 'no-words'), model }))).toMatchObject({
+    code: 'not-exportable',
+    hint: expect.not.stringContaining('text'),
   })
 })
 

@@ -10,7 +10,7 @@ export const promptfoo: TextFormat = {
   file: 'promptfooconfig.yaml',
   usage:
     '`npx promptfoo eval -c promptfooconfig.yaml` asks the endpoint that `OPENAI_BASE_URL` names (by default `gradprompt serve --port 8080`; `OPENAI_MODEL` is the name and `OPENAI_API_KEY` the token that it prints) for every row, and tells which answers begin as they should.',
-  content({ template, rows, labels }) {
+  content({ template, rows, labels, found }) {
     const messages = isText(template) ? undefined : plainMessages(template)
     if (!isText(template) && messages === undefined) return undefined
     const text = isText(template)
@@ -25,7 +25,7 @@ export const promptfoo: TextFormat = {
     }
     return stringify(
       {
-        description: 'A prompt found by gradprompt',
+        description: found.config.search ? 'A prompt found by gradprompt' : 'Words nearest to a soft prompt of gradprompt',
         prompts: [text],
         providers: [{ id: `openai:${kind}:{{ env.OPENAI_MODEL }}`, config }],
         defaultTest: { options: { transform: 'String(output).trim()' } },
