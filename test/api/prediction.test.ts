@@ -116,6 +116,7 @@ describe('rows worth a label', () => {
       ...rows.map(row => ({ ...row, label: '' })),
       { id: 16, text: 'the wine of it', label: '1' },
       { ...rows[0]!, label: '' },
+      { id: 18, text: ' ', label: '' },
     ]
     const margins = (await all({ model, prompt: run, data: rows })).map(({ margin }) => margin!)
     const different = rows.filter(({ text }, i) => rows.findIndex(row => row.text === text) === i)
@@ -123,7 +124,7 @@ describe('rows worth a label', () => {
     const chosen = await labelNext({ model, prompt: run, data: pool, count: 4, among: 1 })
     expect(chosen.rows.map(({ index }) => index)).toEqual(least.slice(0, 4))
     expect(chosen.rows[0]!.unsure).toBeCloseTo(1 - margins[least[0]!]!, 6)
-    expect(chosen).toMatchObject({ pool: different.length, labelled: 1, repeated: rows.length - different.length + 1 })
+    expect(chosen).toMatchObject({ pool: different.length, labelled: 1, repeated: rows.length - different.length + 1, empty: 1 })
     // Two that are the same prompt choose as one does, from among the least sure.
     const spread = await labelNext({ model, prompt: [run, run.folder], data: pool, count: 2, among: 2 })
     expect(spread.rows[0]!.index).toBe(least[0])

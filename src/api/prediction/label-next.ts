@@ -26,7 +26,7 @@ import { type AnsweredRow, predictRows } from './rows.js'
 export interface LabelNextOptions extends ModelSettings {
   /** The prompt that is to become better, or several of one task on one model: a committee, whose probabilities are averaged. */
   readonly prompt: PromptGiven | readonly PromptGiven[]
-  /** The pool: a data file, `-` for standard input, or rows. What has a label already, and what says the same as a row before, is left out. */
+  /** The pool: a data file, `-` for standard input, or rows. What has a label already, and what says the same as a row before or nothing, is left out. */
   readonly data: string | Rows
   /** How many rows; by default 20. */
   readonly count?: number | undefined
@@ -66,9 +66,10 @@ export interface RowsToLabel {
   /** Rows that could be chosen. */
   readonly pool: number
   readonly labels: readonly string[]
-  /** What was left out: rows with a label, and rows that say what an earlier one says. */
+  /** What was left out: rows with a label, rows that say what an earlier one says, and rows that say nothing. */
   readonly labelled: number
   readonly repeated: number
+  readonly empty: number
 }
 
 const names = {
@@ -120,22 +121,25 @@ export async function labelNext(options: LabelNextOptions): Promise<RowsToLabel>
   const asked = needed.map(name => nameInData(given, name))
   const labelColumn = compileTemplate(subject.answer ?? missing('answer')).columns.find(name => !needed.includes(name))
   const seen = new Set<string>()
-  let [labelled, repeated] = [0, 0]
+  let [labelled, repeated, empty] = [0, 0, 0]
   const pool = [...own.keys()].filter(place => {
     const { record } = own[place]!
     if (labelColumn !== undefined && hasLabel(record, labelColumn)) {
       labelled++
       return false
     }
-    const text = JSON.stringify(asked.map(name => record[name]?.trim()))
-    if (seen.has(text)) repeated++
+    const texts = asked.map(name => record[name]?.trim() ?? '')
+    const text = JSON.stringify(texts)
+    // Nobody can label a row that says nothing, of which a prompt is often the least sure.
+    if (texts.every(one => one === '')) empty++
+    else if (seen.has(text)) repeated++
     else if (seen.add(text)) return true
     return false
   })
   if (pool.length === 0)
     throw new GradpromptError('nothing-to-label', 'no row of the data is without a label', {
-      found: `${labelled} rows with one in "${labelColumn}"`,
-      expected: 'rows whose label is empty, or data without that column',
+      found: `${labelled} rows with one in "${labelColumn}", ${empty} that say nothing`,
+      expected: 'rows with a text whose label is empty, or data without that column',
     })
   const shares = pool.map(place => answered.map(rows => classes.map(name => rows[place]!.answered.probabilities![name]!)))
   const scores = unsureness(by, shares, { seed })
@@ -168,7 +172,7 @@ export async function labelNext(options: LabelNextOptions): Promise<RowsToLabel>
       unsure: scores[i]!,
     }
   })
-  return { by, rows, columns: own[0]!.columns, pool: pool.length, labels: classes, labelled, repeated }
+  return { by, rows, columns: own[0]!.columns, pool: pool.length, labels: classes, labelled, repeated, empty }
 }
 
 const hasLabel = (record: DataRecord, column: string) =>

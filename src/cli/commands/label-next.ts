@@ -67,10 +67,11 @@ function labelRequest(prompt: string, data: string, options: OptionValues): Labe
   }
 }
 
-function describe({ rows, pool, labelled, repeated, by }: LabelNextResult): string {
+function describe({ rows, pool, labelled, repeated, empty, by }: LabelNextResult): string {
   const out = [
     ...(labelled > 0 ? [`${plural(labelled, 'row')} with a label`] : []),
-    ...(repeated > 0 ? [`${plural(repeated, 'repeated row')}`] : []),
+    ...(repeated > 0 ? [plural(repeated, 'repeated row')] : []),
+    ...(empty > 0 ? [plural(empty, 'empty row')] : []),
   ]
   return `${plural(rows.length, 'row')} of ${pool} by ${by}${out.length > 0 ? `; left out: ${out.join(', ')}` : ''}`
 }

@@ -126,7 +126,7 @@ export const answering: readonly Command[] = [
     summary: 'the rows that are worth a label',
     description:
       'Names the rows of a file whose labels a prompt would learn most from: those that it is least sure of, and among them some that are not ' +
-      'alike. Rows that have a label already, and repeated ones, are left out. Label what is written, add it to the training rows, and tune again. ' +
+      'alike. Rows that have a label already, empty rows and repeated ones are left out. Label what is written, add it to the training rows, and tune again. ' +
       'Several prompts of one task (--with) are a committee, whose probabilities are averaged.',
     argument: {
       name: 'RUN',
