@@ -53,6 +53,7 @@ export {
   generate,
 } from './api/generation/generate.js'
 export { type JudgedRuns, type JudgeGiven, type JudgeOptions, judgeRuns } from './api/judge.js'
+export { type LabelNextOptions, labelNext, type RowsToLabel, type RowToLabel } from './api/prediction/label-next.js'
 export {
   type PredictedFile,
   type PredictedRow,

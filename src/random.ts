@@ -43,6 +43,8 @@ export const streams = {
   study: 0x57d7,
   /** What a prompt is probed with. */
   probe: 0x9206e,
+  /** Which rows are to be labelled next. */
+  acquisition: 0xac915,
 } as const
 
 /**

@@ -19,6 +19,7 @@ test('what the package exports', () => {
     'extend',
     'generate',
     'judgeRuns',
+    'labelNext',
     'listRuns',
     'loadModel',
     'nearestTokens',

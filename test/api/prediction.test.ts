@@ -6,6 +6,7 @@ import {
   evaluate,
   generate,
   type LanguageModel,
+  labelNext,
   loadModel,
   type PredictedRow,
   type PredictOptions,
@@ -106,6 +107,48 @@ describe('free text', () => {
     const words = { model, prompt: { text: 'Say it.' }, data: rows.slice(0, 1), template, answer: ' {label}', maxNewTokens: 2 }
     const [told] = await generate({ model, inputs: [`Say it.\n${rows[0]!.text} -`], maxNewTokens: 2 })
     expect((await all(words))[0]!.prediction).toBe(told!.text)
+  })
+})
+
+describe('rows worth a label', () => {
+  test('are those that predict is least sure of, without labelled and repeated ones', async () => {
+    const pool = [
+      ...rows.map(row => ({ ...row, label: '' })),
+      { id: 16, text: 'the wine of it', label: '1' },
+      { ...rows[0]!, label: '' },
+      { id: 18, text: ' ', label: '' },
+    ]
+    const margins = (await all({ model, prompt: run, data: rows })).map(({ margin }) => margin!)
+    const different = rows.filter(({ text }, i) => rows.findIndex(row => row.text === text) === i)
+    const least = different.map(({ id }) => id).sort((a, b) => margins[a]! - margins[b]!)
+    const chosen = await labelNext({ model, prompt: run, data: pool, count: 4, among: 1 })
+    expect(chosen.rows.map(({ index }) => index)).toEqual(least.slice(0, 4))
+    expect(chosen.rows[0]!.unsure).toBeCloseTo(1 - margins[least[0]!]!, 6)
+    expect(chosen).toMatchObject({ pool: different.length, labelled: 1, repeated: rows.length - different.length + 1, empty: 1 })
+    // Two that are the same prompt choose as one does, from among the least sure.
+    const spread = await labelNext({ model, prompt: [run, run.folder], data: pool, count: 2, among: 2 })
+    expect(spread.rows[0]!.index).toBe(least[0])
+    expect(least.slice(1, 4)).toContain(spread.rows[1]!.index)
+    const told = problemOf(labelNext({ model, prompt: run, data: labelled }))
+    expect(await told).toMatchObject({ code: 'nothing-to-label' })
+    expect(await problemOf(labelNext({ model, prompt: run, data: rows, by: 'disagreement' }))).toMatchObject({
+      code: 'invalid-option',
+    })
+    expect(await problemOf(labelNext({ model, prompt: found, data: rows, count: 0 }))).toMatchObject({ code: 'invalid-option' })
+    const text = { model, prompt: { text: 'Say it.' }, data: rows.slice(0, 1) }
+    expect(await problemOf(labelNext(text))).toMatchObject({ code: 'missing-option' })
+  })
+
+  test('are written by the command as a file to label', async () => {
+    const data = written('pool.csv', `text,label\n${rows.map(({ text }) => `"${text}",`).join('\n')}\n`)
+    const output = join(folder, 'to-label.csv')
+    const asked = ['label-next', run.folder, data, '--count', '3', '--model', toyModel, '--threads', '1', '--output', output]
+    const { code, stdout } = await command(asked)
+    expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringContaining('3 rows of') })
+    const [header, ...lines] = readFileSync(output, 'utf8').trim().split('\n')
+    expect(header).toBe('text,label,prediction,probability,unsure')
+    expect(lines).toHaveLength(3)
+    expect(await command(asked)).toMatchObject({ code: 2, stderr: expect.stringContaining('file-exists') })
   })
 })
 

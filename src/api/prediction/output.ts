@@ -148,7 +148,8 @@ function written(
   }
 }
 
-async function refuseExisting(output: string): Promise<void> {
+/** @throws GradpromptError `file-exists` */
+export async function refuseExisting(output: string): Promise<void> {
   if ((await stat(output).catch(() => undefined)) === undefined) return
   throw new GradpromptError('file-exists', `there is already a file ${output}`, {
     found: output,

@@ -3,6 +3,7 @@ import type { CompressedText, CompressOptions } from '../../api/compress.js'
 import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/evaluation/evaluate.js'
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
 import type { JudgedRuns, JudgeOptions } from '../../api/judge.js'
+import type { LabelNextOptions, RowsToLabel } from '../../api/prediction/label-next.js'
 import type { PredictSummary } from '../../api/prediction/predict.js'
 import type { Probed, ProbeOptions } from '../../api/probe.js'
 import type { SweepEvent } from '../../api/sweep/worker.js'
@@ -40,6 +41,7 @@ export interface Tasks {
   nearest: { request: { prompt: string; model: string }; result: NearestTokens[] }
   generate: { request: GenerateRequest; result: GenerateResult; news: GenerateNews }
   predict: { request: PredictRequest; result: PredictResult; news: PredictNews }
+  labelNext: { request: LabelNextRequest; result: LabelNextResult }
   judge: { request: JudgeRequest; result: JudgedRuns }
   probe: {
     request: OwnFamilies &
@@ -227,6 +229,19 @@ export type PredictResult = PredictSummary & { readonly output?: string }
 export interface PredictNews {
   readonly text: string
 }
+
+export interface LabelNextRequest
+  extends OwnFamilies,
+    Omit<LabelNextOptions, 'prompt' | 'data' | 'model' | 'signal' | 'onProgress' | 'onWarning'> {
+  readonly prompts: readonly string[]
+  readonly data: string
+  readonly model?: string | undefined
+  /** A file; without one the rows come back as text. */
+  readonly output?: string | undefined
+  readonly format: string
+}
+
+export type LabelNextResult = Omit<RowsToLabel, 'columns'> & ({ readonly output: string } | { readonly text: string })
 
 export interface JudgeRequest extends OwnFamilies, Omit<JudgeOptions, 'judges' | 'signal' | 'onProgress' | 'onWarning'> {
   readonly runs: readonly [Compared, Compared]

@@ -64,6 +64,11 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return predict(request, context)
   },
 
+  async labelNext(request, context) {
+    const { labelNext } = await import('./labelling.js')
+    return labelNext(request, context)
+  },
+
   async judge({ runs, families: _, ...options }, { signal, onEvent, onProgress }) {
     const { judgeRuns } = await import('../../api/judge.js')
     return judgeRuns(runs, {

@@ -1,0 +1,229 @@
+import { defaultSeed, type OptionNames, refuseUnknown } from '../../config/call-options.js'
+import { type ColumnsGiven, columnsGiven, nameInData } from '../../data/columns-given.js'
+import type { Rows } from '../../data/memory-rows.js'
+import type { DataNotice } from '../../data/readers/reader.js'
+import { type DataRecord, isNull } from '../../data/readers/records.js'
+import { compileMessages } from '../../data/texts/rendering.js'
+import { compileTemplate } from '../../data/texts/template.js'
+import { GradpromptError, refuseAborted, unknownName } from '../../errors.js'
+import {
+  type AcquisitionRule,
+  acquisitionRules,
+  centred,
+  highest,
+  meanShares,
+  spread,
+  unsureness,
+} from '../../evaluate/acquisition.js'
+import type { LanguageModel } from '../../model/language-model.js'
+import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
+import type { PromptGiven } from '../../sources/open.js'
+import { missing, subjectOf } from '../evaluation/subject.js'
+import { type AnsweredRow, predictRows } from './rows.js'
+
+/** Which rows of a pool are worth a label: the library's `labelNext`, and `gradprompt label-next`. */
+
+export interface LabelNextOptions extends ModelSettings {
+  /** The prompt that is to become better, or several of one task on one model: a committee, whose probabilities are averaged. */
+  readonly prompt: PromptGiven | readonly PromptGiven[]
+  /** The pool: a data file, `-` for standard input, or rows. What has a label already, and what says the same as a row before or nothing, is left out. */
+  readonly data: string | Rows
+  /** How many rows; by default 20. */
+  readonly count?: number | undefined
+  /** `margin` (the default), `entropy`, `disagreement` (of a committee), or `random` to compare with. */
+  readonly by?: AcquisitionRule | undefined
+  /** The rows are drawn, far from each other, from so many times as many of the least sure; 1: the least sure themselves. By default 5. */
+  readonly among?: number | undefined
+  /** A model or its name; by default that of the first prompt. */
+  readonly model?: LanguageModel | string | undefined
+  /** Names of the columns of a file without a header, or for a column of the template the one of the data. */
+  readonly columns?: ColumnsGiven | undefined
+  readonly seed?: number | undefined
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((done: number, total: number, what: string) => void) | undefined
+  readonly onWarning?: ((warning: DataNotice) => void) | undefined
+}
+
+/** A row worth a label. */
+export interface RowToLabel {
+  /** Its place in the data, counted from 0. */
+  readonly index: number
+  readonly row: Readonly<Record<string, unknown>>
+  /** The likeliest class of all members. */
+  readonly prediction: string
+  /** Their mean probability of it. */
+  readonly probability: number
+  /** By the rule: the higher, the less sure. */
+  readonly unsure: number
+}
+
+export interface RowsToLabel {
+  readonly by: AcquisitionRule
+  /** In the order in which they were chosen. */
+  readonly rows: readonly RowToLabel[]
+  /** The data's own columns. */
+  readonly columns: readonly string[]
+  /** Rows that could be chosen. */
+  readonly pool: number
+  readonly labels: readonly string[]
+  /** What was left out: rows with a label, rows that say what an earlier one says, and rows that say nothing. */
+  readonly labelled: number
+  readonly repeated: number
+  readonly empty: number
+}
+
+const names = {
+  prompt: true, data: true, count: true, by: true, among: true, model: true, columns: true, seed: true, signal: true, onProgress: true,
+  onWarning: true, device: true, threads: true, memory: true, keepWeights: true,
+} satisfies OptionNames<LabelNextOptions> // biome-ignore format: a list
+
+/**
+ * Names the rows of a pool whose labels a prompt would learn most from: those that it is least sure of, and among them some that are far
+ * from each other by the mean of the model's last hidden states (k-means++ over the least sure, after Zhdanov 2019, arXiv 1901.05954).
+ * @throws GradpromptError `invalid-option`, `free-text`, `nothing-to-label`, and as `predict` does
+ */
+export async function labelNext(options: LabelNextOptions): Promise<RowsToLabel> {
+  refuseUnknown('labelNext', options, names)
+  const { count = 20, by = 'margin', among = 5, seed = defaultSeed, signal, onProgress, onWarning } = options
+  const prompts = Array.isArray(options.prompt) ? (options.prompt as readonly PromptGiven[]) : [options.prompt as PromptGiven]
+  if (!acquisitionRules.includes(by)) throw unknownName('invalid-option', 'by is not valid', String(by), acquisitionRules)
+  refuseBelowOne({ count, among })
+  if (by === 'disagreement' && prompts.length < 2)
+    throw new GradpromptError('invalid-option', 'one prompt cannot disagree with itself', {
+      found: 'by: disagreement, and one prompt',
+      expected: 'several prompts of one task, such as runs of several seeds',
+    })
+  const subject = await subjectOf({ model: options.model, prompt: prompts[0], data: [] })
+  await using used = await useModel(subject.modelGiven, firstOf(options, subject.config))
+  const { model } = used
+  const answered: AnsweredRow[][] = []
+  for (const [i, prompt] of prompts.entries()) {
+    const before = answered[0]
+    const rows = predictRows({
+      prompt,
+      model,
+      data: before?.map(({ record }) => record) ?? options.data,
+      // What the first has read has names.
+      columns: before === undefined || !Array.isArray(options.columns) ? options.columns : undefined,
+      signal,
+      onProgress: (done, total, what) => onProgress?.(done, total, prompts.length > 1 ? `prompt ${i + 1}: ${what}` : what),
+      onWarning: before === undefined ? onWarning : undefined,
+    })
+    const all: AnsweredRow[] = []
+    for await (const row of rows) all.push(row)
+    answered.push(all)
+  }
+  const [own] = answered as [AnsweredRow[]]
+  const classes = classesOf(answered)
+  const template = subject.template ?? missing('template')
+  const { columns: needed } = compileMessages(template)
+  const given = columnsGiven(options.columns)
+  const asked = needed.map(name => nameInData(given, name))
+  const labelColumn = compileTemplate(subject.answer ?? missing('answer')).columns.find(name => !needed.includes(name))
+  const seen = new Set<string>()
+  let [labelled, repeated, empty] = [0, 0, 0]
+  const pool = [...own.keys()].filter(place => {
+    const { record } = own[place]!
+    if (labelColumn !== undefined && hasLabel(record, labelColumn)) {
+      labelled++
+      return false
+    }
+    const texts = asked.map(name => record[name]?.trim() ?? '')
+    const text = JSON.stringify(texts)
+    // Nobody can label a row that says nothing, of which a prompt is often the least sure.
+    if (texts.every(one => one === '')) empty++
+    else if (seen.has(text)) repeated++
+    else if (seen.add(text)) return true
+    return false
+  })
+  if (pool.length === 0)
+    throw new GradpromptError('nothing-to-label', 'no row of the data is without a label', {
+      found: `${labelled} rows with one in "${labelColumn}", ${empty} that say nothing`,
+      expected: 'rows with a text whose label is empty, or data without that column',
+    })
+  const shares = pool.map(place => answered.map(rows => classes.map(name => rows[place]!.answered.probabilities![name]!)))
+  const scores = unsureness(by, shares, { seed })
+  // A random choice is what others are compared with: it is left as it falls.
+  const wide = by === 'random' ? 1 : among
+  const shortlist = highest(scores, count * wide)
+  const chosen =
+    wide === 1 || shortlist.length <= count
+      ? shortlist
+      : spread(
+          centred(
+            await embeddings(
+              model,
+              shortlist.map(i => asked.map(name => own[pool[i]!]!.record[name] ?? '').join('\n')),
+              { signal, onProgress },
+            ),
+          ),
+          count,
+          { seed },
+        ).map(i => shortlist[i]!)
+  const rows = chosen.slice(0, count).map((i): RowToLabel => {
+    const { index, record, value } = own[pool[i]!]!
+    const means = meanShares(shares[i]!)
+    const best = means.indexOf(Math.max(...means))
+    return {
+      index,
+      row: (typeof options.data === 'string' ? record : value) as RowToLabel['row'],
+      prediction: classes[best]!,
+      probability: means[best]!,
+      unsure: scores[i]!,
+    }
+  })
+  return { by, rows, columns: own[0]!.columns, pool: pool.length, labels: classes, labelled, repeated, empty }
+}
+
+const hasLabel = (record: DataRecord, column: string) =>
+  Object.hasOwn(record, column) && !isNull(record, column) && record[column]!.trim() !== ''
+
+/** @throws GradpromptError `free-text`, `label-mismatch`, `no-rows` */
+function classesOf(answered: readonly (readonly AnsweredRow[])[]): string[] {
+  const classes = answered.map(([first]) => first && Object.keys(first.answered.probabilities ?? {}))
+  const [own] = classes
+  if (own === undefined)
+    throw new GradpromptError('no-rows', 'there are no rows to choose from', { found: '0 rows', expected: 'at least one' })
+  if (classes.some(names => names!.length === 0))
+    throw new GradpromptError('free-text', 'rows are chosen by the probabilities of classes', {
+      found: 'a prompt whose answers are free text',
+      expected: 'a prompt with labels',
+    })
+  const other = classes.find(names => names!.length !== own.length || !own.every(name => names!.includes(name)))
+  if (other !== undefined)
+    throw new GradpromptError('label-mismatch', 'the prompts choose between different classes', {
+      found: other.join(', '),
+      expected: own.join(', '),
+    })
+  return own
+}
+
+function refuseBelowOne(given: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(given))
+    if (!(Number.isInteger(value) && value >= 1))
+      throw new GradpromptError('invalid-option', `${name} is not valid`, { found: String(value), expected: 'at least 1' })
+}
+
+/** Of a text, at most: what a long text is about shows early. */
+const embeddedTokens = 512
+
+/** Means of the last hidden states of texts, without a prompt: [d] each. */
+async function embeddings(
+  model: LanguageModel,
+  texts: readonly string[],
+  { signal, onProgress }: Pick<LabelNextOptions, 'signal' | 'onProgress'>,
+): Promise<Float32Array[]> {
+  const { hiddenSize, maxPositionEmbeddings: most } = model.config
+  const results: Float32Array[] = []
+  for (const text of texts) {
+    refuseAborted(signal)
+    const ids = model.tokenizer.encode(text, { addSpecialTokens: true }).slice(0, Math.min(most, embeddedTokens))
+    const [pass] = await model.forward([ids], { hiddenStates: true })
+    const last = pass!.hiddenStates!.at(-1)!
+    const sum = new Float32Array(hiddenSize)
+    for (let i = 0; i < last.length; i++) sum[i % hiddenSize]! += last[i]! / Math.max(1, ids.length)
+    results.push(sum)
+    onProgress?.(results.length, texts.length, 'comparing texts')
+  }
+  return results
+}
