@@ -132,6 +132,7 @@ const evaluateValues = (teacher: string): Readonly<Record<string, readonly (read
   device: [['cpu']],
   threads: [['1']],
   memory: [['4']],
+  'keep-weights': [['compact'], ['fp32']],
   family: [],
 })
 
