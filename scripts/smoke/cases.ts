@@ -134,6 +134,7 @@ const evaluateValues = (teacher: string): Readonly<Record<string, readonly (read
   precision: [['fp16']],
   threads: [['1']],
   memory: [['4']],
+  'keep-weights': [['compact'], ['fp32']],
   family: [],
 })
 

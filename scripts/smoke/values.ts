@@ -53,6 +53,7 @@ function requiredOf(path: string, { properties = {}, required = [] }: Schema, kn
 
 function values(schema: Schema): unknown[] {
   const { type, minimum, exclusiveMinimum, maximum, exclusiveMaximum } = schema
+  if (schema.const !== undefined) return [schema.const]
   if (schema.enum !== undefined) return schema.enum.filter(value => value !== schema.default)
   if (schema.anyOf !== undefined || schema.oneOf !== undefined) return alternatives(schema).flatMap(one => values(one as Schema))
   if (type === 'boolean') return [schema.default !== true]
