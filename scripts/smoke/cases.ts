@@ -130,7 +130,6 @@ const evaluateValues = (teacher: string): Readonly<Record<string, readonly (read
   scorer: [['exact-match', '--answer', ' {label}']],
   weights: [['stored'], ['fp32']],
   device: [['cpu']],
-  'keep-weights': [['compact']],
   precision: [['fp16']],
   threads: [['1']],
   memory: [['4']],

@@ -74,7 +74,7 @@ export interface RowsToLabel {
 
 const names = {
   prompt: true, data: true, count: true, by: true, among: true, model: true, columns: true, seed: true, signal: true, onProgress: true,
-  onWarning: true, device: true, threads: true, memory: true, keepWeights: true,
+  onWarning: true, device: true, threads: true, memory: true, keepWeights: true, precision: true,
 } satisfies OptionNames<LabelNextOptions> // biome-ignore format: a list
 
 /**

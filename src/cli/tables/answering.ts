@@ -69,7 +69,7 @@ export const answering: readonly Command[] = [
       quiet,
     ],
     example: 'gradprompt evaluate runs/sst2 --data examples/sst2/test.tsv --threshold 0.9',
-    load: () => import('../commands/evaluate.js'),
+    load: () => import('../commands/answering/evaluate.js'),
   },
   {
     name: 'predict',
@@ -119,7 +119,7 @@ export const answering: readonly Command[] = [
       quiet,
     ],
     example: 'gradprompt predict runs/sst2 reviews.csv --output predictions.csv',
-    load: () => import('../commands/predict.js'),
+    load: () => import('../commands/answering/predict.js'),
   },
   {
     name: 'label-next',
@@ -169,7 +169,7 @@ export const answering: readonly Command[] = [
       quiet,
     ],
     example: 'gradprompt label-next runs/sst2 unlabelled.csv --count 50 --output to-label.csv',
-    load: () => import('../commands/label-next.js'),
+    load: () => import('../commands/answering/label-next.js'),
   },
   {
     name: 'generate',
@@ -268,7 +268,7 @@ export const answering: readonly Command[] = [
       quiet,
     ],
     example: 'gradprompt generate --model models/smollm2-135m-instruct "What is the capital of France?"',
-    load: () => import('../commands/generate.js'),
+    load: () => import('../commands/answering/generate.js'),
   },
   {
     name: 'serve',
@@ -316,6 +316,6 @@ export const answering: readonly Command[] = [
       quiet,
     ],
     example: 'gradprompt serve runs/sst2 --port 8080',
-    load: () => import('../commands/serve.js'),
+    load: () => import('../commands/answering/serve.js'),
   },
 ]

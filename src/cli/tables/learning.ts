@@ -18,7 +18,7 @@ export const learning: readonly Command[] = [
       quiet,
     ],
     example: 'gradprompt tune --config examples/sst2/quickstart.yaml --steps 50 --train.optimizer adamw',
-    load: () => import('../commands/tune.js'),
+    load: () => import('../commands/learning/tune.js'),
   },
   {
     name: 'search',
@@ -36,7 +36,7 @@ export const learning: readonly Command[] = [
       quiet,
     ],
     example: 'gradprompt search --config search.yaml --search.type gcg --steps 50',
-    load: () => import('../commands/search.js'),
+    load: () => import('../commands/learning/search.js'),
   },
   {
     name: 'compress',
@@ -67,7 +67,7 @@ export const learning: readonly Command[] = [
       quiet,
     ],
     example: 'gradprompt compress handbook.txt --tokens 128 --questions facts.jsonl',
-    load: () => import('../commands/compress.js'),
+    load: () => import('../commands/learning/compress.js'),
   },
   {
     name: 'resume',
@@ -90,6 +90,6 @@ export const learning: readonly Command[] = [
       quiet,
     ],
     example: 'gradprompt resume runs/sst2 --steps 200',
-    load: () => import('../commands/resume.js'),
+    load: () => import('../commands/learning/resume.js'),
   },
 ]

@@ -37,7 +37,7 @@ export const others: readonly Command[] = [
       quiet,
     ],
     example: 'gradprompt compare runs/base runs/tuned',
-    load: () => import('../commands/compare.js'),
+    load: () => import('../commands/others/compare.js'),
   },
   {
     name: 'probe',
@@ -58,7 +58,7 @@ export const others: readonly Command[] = [
       quiet,
     ],
     example: 'gradprompt probe runs/sst2',
-    load: () => import('../commands/probe.js'),
+    load: () => import('../commands/others/probe.js'),
   },
   {
     name: 'export',
@@ -80,7 +80,7 @@ export const others: readonly Command[] = [
       json,
     ],
     example: 'gradprompt export runs/sst2 --to peft --out runs/sst2/peft',
-    load: () => import('../commands/export.js'),
+    load: () => import('../commands/others/export.js'),
   },
   {
     name: 'runs',
@@ -91,7 +91,7 @@ export const others: readonly Command[] = [
     argument: { name: 'FOLDER', description: 'a folder with runs in it; by default runs', required: false },
     options: [{ name: 'html', description: 'write runs.html into the folder' }, json],
     example: 'gradprompt runs',
-    load: () => import('../commands/runs.js'),
+    load: () => import('../commands/others/runs.js'),
   },
   {
     name: 'inspect',
@@ -107,7 +107,7 @@ export const others: readonly Command[] = [
     },
     options: [family, { name: 'report', description: "write a run's report.html anew" }, json],
     example: 'gradprompt inspect models/smollm2-135m-instruct',
-    load: () => import('../commands/inspect.js'),
+    load: () => import('../commands/others/inspect.js'),
   },
   {
     name: 'models',
@@ -117,7 +117,7 @@ export const others: readonly Command[] = [
       'that using and tuning would take; or why one cannot be read. Nothing is downloaded.',
     options: [family, json],
     example: 'gradprompt models',
-    load: () => import('../commands/models.js'),
+    load: () => import('../commands/others/models.js'),
   },
   {
     name: 'methods',
@@ -126,7 +126,7 @@ export const others: readonly Command[] = [
       'Lists the soft-prompt methods and the searches with their options, defaults and papers, and where each can be exported to.',
     options: [{ name: 'model', value: 'name', description: 'count the parameters for this model' }, json],
     example: 'gradprompt methods --model models/smollm2-135m-instruct',
-    load: () => import('../commands/methods.js'),
+    load: () => import('../commands/others/methods.js'),
   },
   {
     name: 'init',
@@ -141,7 +141,7 @@ export const others: readonly Command[] = [
       },
     ],
     example: 'gradprompt init my-task',
-    load: () => import('../commands/init.js'),
+    load: () => import('../commands/others/init.js'),
   },
   {
     name: 'doctor',
@@ -150,7 +150,7 @@ export const others: readonly Command[] = [
       'Holds every device against the processor, function by function and in whole training steps, and shows adapters, versions, memory, and the cache. With --verify it exits with 1 where a file of the cache is damaged.',
     options: [{ name: 'verify', description: 'read every file of the cache, and say which are not as they were written' }, json],
     example: 'gradprompt doctor',
-    load: () => import('../commands/doctor.js'),
+    load: () => import('../commands/others/doctor.js'),
   },
   {
     name: 'completion',
@@ -159,6 +159,6 @@ export const others: readonly Command[] = [
     argument: { name: 'SHELL', description: 'bash, zsh or fish', required: true },
     options: [],
     example: 'gradprompt completion bash',
-    load: () => import('../commands/completion.js'),
+    load: () => import('../commands/others/completion.js'),
   },
 ]

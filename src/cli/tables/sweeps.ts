@@ -66,7 +66,7 @@ export const sweeps: readonly Command[] = [
       quiet,
     ],
     example: 'gradprompt sweep examples/sweeps/sst2.yaml --trials 20',
-    load: () => import('../commands/sweep.js'),
+    load: () => import('../commands/sweeps/sweep.js'),
   },
   {
     name: 'ui',
@@ -82,6 +82,6 @@ export const sweeps: readonly Command[] = [
       quiet,
     ],
     example: 'gradprompt ui',
-    load: () => import('../commands/ui.js'),
+    load: () => import('../commands/sweeps/ui.js'),
   },
 ]

@@ -1,9 +1,9 @@
-import { compute } from '../computing/computation.js'
-import { chosenDevice } from '../show/engine-options.js'
-import { learningReport } from '../show/learning.js'
-import { searchReport } from '../show/searching.js'
-import type { CommandFunction } from '../terminal/command.js'
-import { createOutput } from '../terminal/output.js'
+import { compute } from '../../computing/computation.js'
+import { chosenDevice } from '../../show/engine-options.js'
+import { learningReport } from '../../show/learning.js'
+import { searchReport } from '../../show/searching.js'
+import type { CommandFunction } from '../../terminal/command.js'
+import { createOutput } from '../../terminal/output.js'
 
 /** `gradprompt resume RUN` */
 export const run: CommandFunction = async ({ argument, options }) => {
@@ -28,7 +28,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
 
 /** Whether a folder holds a search; what holds no run is for `resume` to refuse. */
 async function holdsSearch(folder: string): Promise<boolean> {
-  const { openRun } = await import('../../store/run-folder.js')
+  const { openRun } = await import('../../../store/run-folder.js')
   const run = await openRun(folder).catch(() => undefined)
   return run?.isSearch === true
 }

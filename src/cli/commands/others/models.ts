@@ -1,8 +1,8 @@
-import { families } from '../../../models/index.js'
-import { hubSettings } from '../../hub/settings.js'
-import { type KnownModel, knownModels, type MemoryNeeds } from '../../model/known-models.js'
-import type { CommandFunction } from '../terminal/command.js'
-import { bytes, createOutput, table } from '../terminal/output.js'
+import { families } from '../../../../models/index.js'
+import { hubSettings } from '../../../hub/settings.js'
+import { type KnownModel, knownModels, type MemoryNeeds } from '../../../model/known-models.js'
+import type { CommandFunction } from '../../terminal/command.js'
+import { bytes, createOutput, table } from '../../terminal/output.js'
 
 /** `gradprompt models` */
 export const run: CommandFunction = async ({ options }) => {

@@ -1,17 +1,17 @@
 import { createRequire } from 'node:module'
 import { cpus, freemem, totalmem } from 'node:os'
 import { join } from 'node:path'
-import { installedVersion } from '../../code-identity.js'
-import { GradpromptError } from '../../errors.js'
-import { type Adapter, adapters } from '../../model/devices/adapters.js'
-import { type TrialOutcome, tryDevice } from '../../model/devices/isolated-trial.js'
-import { availableMemory, COMFORTABLY } from '../../model/memory.js'
-import { bundledModel } from '../../package-root.js'
-import { cacheFolder } from '../../program/cache.js'
-import { type DeviceName, deviceNames, deviceProfile } from '../../program/devices.js'
-import type { HalfPrecision } from '../../program/precision.js'
-import type { CommandFunction } from '../terminal/command.js'
-import { bytes, createOutput, table } from '../terminal/output.js'
+import { installedVersion } from '../../../code-identity.js'
+import { GradpromptError } from '../../../errors.js'
+import { type Adapter, adapters } from '../../../model/devices/adapters.js'
+import { type TrialOutcome, tryDevice } from '../../../model/devices/isolated-trial.js'
+import { availableMemory, COMFORTABLY } from '../../../model/memory.js'
+import { bundledModel } from '../../../package-root.js'
+import { cacheFolder } from '../../../program/cache.js'
+import { type DeviceName, deviceNames, deviceProfile } from '../../../program/devices.js'
+import type { HalfPrecision } from '../../../program/precision.js'
+import type { CommandFunction } from '../../terminal/command.js'
+import { bytes, createOutput, table } from '../../terminal/output.js'
 
 interface Finding {
   readonly what: string
@@ -106,7 +106,7 @@ type Found = (what: string, ok: boolean, detail: string) => void
 
 /** Reads every file of the cache. @returns whether all are as they were written */
 async function checkCache(found: Found): Promise<boolean> {
-  const { verifyCache } = await import('../../program/verify-cache.js')
+  const { verifyCache } = await import('../../../program/verify-cache.js')
   const { files, damaged } = await verifyCache()
   for (const { path, reason } of damaged) found('cache file', false, `${path}: ${reason}; it is made anew when it is next used`)
   const isWhole = damaged.length === 0
@@ -115,7 +115,7 @@ async function checkCache(found: Found): Promise<boolean> {
 }
 
 async function checkModel(found: Found): Promise<void> {
-  const { openCheckpoint } = await import('../../model/weights/checkpoint.js')
+  const { openCheckpoint } = await import('../../../model/weights/checkpoint.js')
   try {
     const { file, family, config, path } = await openCheckpoint(bundledModel)
     await file.close()

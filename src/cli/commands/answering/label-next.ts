@@ -1,13 +1,13 @@
-import { rowFormatFor, rowFormatNamed } from '../../data/writers/index.js'
-import { GradpromptError } from '../../errors.js'
-import { acquisitionRules } from '../../evaluate/acquisition.js'
-import { compute } from '../computing/computation.js'
-import type { LabelNextRequest, LabelNextResult } from '../computing/messages.js'
-import { readColumns } from '../show/column-options.js'
-import { inRange, machineRequest, oneOf } from '../show/engine-options.js'
-import type { CommandFunction, OptionValues } from '../terminal/command.js'
-import { createOutput, plural, warningsTo } from '../terminal/output.js'
-import { createActivity } from '../terminal/progress.js'
+import { rowFormatFor, rowFormatNamed } from '../../../data/writers/index.js'
+import { GradpromptError } from '../../../errors.js'
+import { acquisitionRules } from '../../../evaluate/acquisition.js'
+import { compute } from '../../computing/computation.js'
+import type { LabelNextRequest, LabelNextResult } from '../../computing/messages.js'
+import { readColumns } from '../../show/column-options.js'
+import { inRange, machineRequest, oneOf } from '../../show/engine-options.js'
+import type { CommandFunction, OptionValues } from '../../terminal/command.js'
+import { createOutput, plural, warningsTo } from '../../terminal/output.js'
+import { createActivity } from '../../terminal/progress.js'
 
 /** `gradprompt label-next RUN FILE` */
 export const run: CommandFunction = async ({ argument, secondArgument, options }) => {

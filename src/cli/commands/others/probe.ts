@@ -1,10 +1,10 @@
-import type { Probed } from '../../api/probe.js'
-import type { MetricValue } from '../../evaluate/intervals.js'
-import { compute } from '../computing/computation.js'
-import { inRange, machineRequest } from '../show/engine-options.js'
-import type { CommandFunction } from '../terminal/command.js'
-import { createOutput, plural, table, warningsTo } from '../terminal/output.js'
-import { createActivity } from '../terminal/progress.js'
+import type { Probed } from '../../../api/probe.js'
+import type { MetricValue } from '../../../evaluate/intervals.js'
+import { compute } from '../../computing/computation.js'
+import { inRange, machineRequest } from '../../show/engine-options.js'
+import type { CommandFunction } from '../../terminal/command.js'
+import { createOutput, plural, table, warningsTo } from '../../terminal/output.js'
+import { createActivity } from '../../terminal/progress.js'
 
 /** `gradprompt probe RUN` */
 export const run: CommandFunction = async ({ argument, options }) => {

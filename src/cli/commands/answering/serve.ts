@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { GradpromptError } from '../../errors.js'
-import { isLoopback } from '../../serve/loopback.js'
-import { compute } from '../computing/computation.js'
-import type { ServeNews, ServeRequest } from '../computing/messages.js'
-import { arithmetic, engineRequest, inexactNote, inRange } from '../show/engine-options.js'
-import type { CommandFunction, OptionValues } from '../terminal/command.js'
-import { createOutput, type Output, plural, warningsTo } from '../terminal/output.js'
-import { formatDuration } from '../terminal/progress.js'
+import { GradpromptError } from '../../../errors.js'
+import { isLoopback } from '../../../serve/loopback.js'
+import { compute } from '../../computing/computation.js'
+import type { ServeNews, ServeRequest } from '../../computing/messages.js'
+import { arithmetic, engineRequest, inexactNote, inRange } from '../../show/engine-options.js'
+import type { CommandFunction, OptionValues } from '../../terminal/command.js'
+import { createOutput, type Output, plural, warningsTo } from '../../terminal/output.js'
+import { formatDuration } from '../../terminal/progress.js'
 
 /** `gradprompt serve RUN` */
 export const run: CommandFunction = async ({ argument, options }) => {

@@ -1,8 +1,8 @@
-import { GradpromptError } from '../../errors.js'
-import { ownCommand } from '../../own-command.js'
-import { compute } from '../computing/computation.js'
-import type { CommandFunction } from '../terminal/command.js'
-import { createOutput, warningsTo } from '../terminal/output.js'
+import { GradpromptError } from '../../../errors.js'
+import { ownCommand } from '../../../own-command.js'
+import { compute } from '../../computing/computation.js'
+import type { CommandFunction } from '../../terminal/command.js'
+import { createOutput, warningsTo } from '../../terminal/output.js'
 
 /** `gradprompt export RUN --to TARGET --out DIR` */
 export const run: CommandFunction = async ({ argument, options }) => {

@@ -1,11 +1,11 @@
-import { type Compared, compareRuns } from '../../api/compare.js'
-import { GradpromptError } from '../../errors.js'
-import type { Comparison, PairedComparison } from '../../evaluate/comparison.js'
-import type { MetricValue } from '../../evaluate/intervals.js'
-import { exists } from '../../files.js'
-import { ownCommand } from '../../own-command.js'
-import type { CommandFunction, OptionValues } from '../terminal/command.js'
-import { count, createOutput, plural, table } from '../terminal/output.js'
+import { type Compared, compareRuns } from '../../../api/compare.js'
+import { GradpromptError } from '../../../errors.js'
+import type { Comparison, PairedComparison } from '../../../evaluate/comparison.js'
+import type { MetricValue } from '../../../evaluate/intervals.js'
+import { exists } from '../../../files.js'
+import { ownCommand } from '../../../own-command.js'
+import type { CommandFunction, OptionValues } from '../../terminal/command.js'
+import { count, createOutput, plural, table } from '../../terminal/output.js'
 
 /** `gradprompt compare A B …` */
 export const run: CommandFunction = async ({ argument, options }) => {
@@ -20,7 +20,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     })
   }
   if (options.judge !== undefined) {
-    const { judge } = await import('../show/judging.js')
+    const { judge } = await import('../../show/judging.js')
     return judge(await Promise.all(given.map(readSource)), options, output)
   }
   refuseWithoutJudge(options)

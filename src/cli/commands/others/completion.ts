@@ -1,9 +1,9 @@
-import { sweepConfigSchema } from '../../api/sweep/plan.js'
-import { unknownName } from '../../errors.js'
-import { searchConfigJsonSchema } from '../../search/config.js'
-import { configJsonSchema } from '../../train/config.js'
-import { completedCommands, completionScripts } from '../show/completion.js'
-import type { CommandFunction } from '../terminal/command.js'
+import { sweepConfigSchema } from '../../../api/sweep/plan.js'
+import { unknownName } from '../../../errors.js'
+import { searchConfigJsonSchema } from '../../../search/config.js'
+import { configJsonSchema } from '../../../train/config.js'
+import { completedCommands, completionScripts } from '../../show/completion.js'
+import type { CommandFunction } from '../../terminal/command.js'
 
 /** `gradprompt completion SHELL` */
 export const run: CommandFunction = async ({ argument, commands = [] }) => {

@@ -1,20 +1,20 @@
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { parse as parseValue } from 'yaml'
-import { kindOf, type Plan, planOf, sweepConfigSchema, sweepFolder } from '../../api/sweep/plan.js'
-import { type SweepSummary, summarizeSweep, sweepCsv } from '../../api/sweep/summary.js'
-import { addTrial } from '../../api/sweep/sweep.js'
-import { configOrigin, loadConfigFile, mergeFlags } from '../../config/load.js'
-import { GradpromptError } from '../../errors.js'
-import { isFile } from '../../files.js'
-import { ownCommand } from '../../own-command.js'
-import { replaceText } from '../../store/atomic.js'
-import { compute } from '../computing/computation.js'
-import { chosenDevices } from '../show/engine-options.js'
-import { engineOf, engineText, submit } from '../show/submitting.js'
-import { describePlan, describeSweep, sweepReport } from '../show/sweeping.js'
-import type { CommandFunction, Invocation } from '../terminal/command.js'
-import { createOutput, type Output } from '../terminal/output.js'
+import { kindOf, type Plan, planOf, sweepConfigSchema, sweepFolder } from '../../../api/sweep/plan.js'
+import { type SweepSummary, summarizeSweep, sweepCsv } from '../../../api/sweep/summary.js'
+import { addTrial } from '../../../api/sweep/sweep.js'
+import { configOrigin, loadConfigFile, mergeFlags } from '../../../config/load.js'
+import { GradpromptError } from '../../../errors.js'
+import { isFile } from '../../../files.js'
+import { ownCommand } from '../../../own-command.js'
+import { replaceText } from '../../../store/atomic.js'
+import { compute } from '../../computing/computation.js'
+import { chosenDevices } from '../../show/engine-options.js'
+import { engineOf, engineText, submit } from '../../show/submitting.js'
+import { describePlan, describeSweep, sweepReport } from '../../show/sweeping.js'
+import type { CommandFunction, Invocation } from '../../terminal/command.js'
+import { createOutput, type Output } from '../../terminal/output.js'
 
 /** `gradprompt sweep CONFIG|SWEEP` */
 export const run: CommandFunction = async invocation => {
@@ -81,8 +81,8 @@ async function show(summary: SweepSummary, { html, csv }: Invocation['options'],
   output.object({ event: 'result', ...summary, parameters: summary.parameters.map(({ name }) => name) })
   output.text(describeSweep(summary))
   if (html === true) {
-    const { sweepPage } = await import('../../report/sweeps/page.js')
-    const { writePage } = await import('../../report/parts/page.js')
+    const { sweepPage } = await import('../../../report/sweeps/page.js')
+    const { writePage } = await import('../../../report/parts/page.js')
     const path = join(summary.folder, 'sweep.html')
     await writePage(path, sweepPage(summary))
     output.text(`page: ${path}`)
@@ -117,7 +117,7 @@ async function newPlan({ argument, options, flags, flagNames }: Invocation, work
 }
 
 async function folderPlan({ argument, flags, options }: Invocation): Promise<Plan> {
-  const { readPlan } = await import('../../api/sweep/plan.js')
+  const { readPlan } = await import('../../../api/sweep/plan.js')
   const [flag] = Object.keys(flags)
   if (flag !== undefined || options.out !== undefined)
     throw new GradpromptError('invalid-option', `a sweep that is gone on with stays as it is`, {

@@ -1,9 +1,9 @@
-import { compute } from '../computing/computation.js'
-import type { CompressRequest, CompressResult } from '../computing/messages.js'
-import { inRange, machineRequest, oneOf } from '../show/engine-options.js'
-import { learningReport } from '../show/learning.js'
-import type { CommandFunction, OptionValues } from '../terminal/command.js'
-import { count, createOutput, plural } from '../terminal/output.js'
+import { compute } from '../../computing/computation.js'
+import type { CompressRequest, CompressResult } from '../../computing/messages.js'
+import { inRange, machineRequest, oneOf } from '../../show/engine-options.js'
+import { learningReport } from '../../show/learning.js'
+import type { CommandFunction, OptionValues } from '../../terminal/command.js'
+import { count, createOutput, plural } from '../../terminal/output.js'
 
 /** `gradprompt compress FILE` */
 export const run: CommandFunction = async ({ argument, options }) => {

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
-import { startUi } from '../../ui/server.js'
-import { inRange } from '../show/engine-options.js'
-import type { CommandFunction } from '../terminal/command.js'
-import { describeError } from '../terminal/failure.js'
-import { createOutput } from '../terminal/output.js'
+import { startUi } from '../../../ui/server.js'
+import { inRange } from '../../show/engine-options.js'
+import type { CommandFunction } from '../../terminal/command.js'
+import { describeError } from '../../terminal/failure.js'
+import { createOutput } from '../../terminal/output.js'
 
 const defaultPort = 8090
 
@@ -17,7 +17,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     host: (options.host as string | undefined) ?? '127.0.0.1',
     port: inRange(options, 'port', { least: 0, most: 65535 }) ?? defaultPort,
     token,
-    commandLine: { program: process.execPath, args: [fileURLToPath(new URL('../main.js', import.meta.url))] },
+    commandLine: { program: process.execPath, args: [fileURLToPath(new URL('../../main.js', import.meta.url))] },
     onError: error => output.note(describeError(error)),
   })
   output.object({ event: 'listening', url: ui.url, port: ui.port })
