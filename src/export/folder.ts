@@ -1,14 +1,14 @@
 import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { kill, pid } from 'node:process'
 import { GradpromptError, refuseFullDisk } from '../errors.js'
+import { isAlive } from '../processes.js'
 
 /**
  * Writes a folder as a whole: beside, then renamed. What goes into it is unknown here.
  * @throws GradpromptError `folder-not-empty`, `cannot-write`, `disk-full`, and what `write` throws
  */
 export async function writeFolder(out: string, write: (folder: string) => Promise<void>): Promise<void> {
-  const temporary = join(dirname(resolve(out)), `.${basename(resolve(out))}.${pid}.tmp`)
+  const temporary = join(dirname(resolve(out)), `.${basename(resolve(out))}.${process.pid}.tmp`)
   try {
     await refuseOccupied(out)
     await mkdir(dirname(temporary), { recursive: true })
@@ -45,19 +45,9 @@ export async function writeFolder(out: string, write: (folder: string) => Promis
 async function removeLeftovers(out: string): Promise<void> {
   const [place, start] = [dirname(resolve(out)), `.${basename(resolve(out))}.`]
   for (const name of await readdir(place)) {
-    const process = name.startsWith(start) ? /^(\d+)\.tmp$/.exec(name.slice(start.length))?.[1] : undefined
-    if (process === undefined || isRunning(Number(process))) continue
+    const pid = name.startsWith(start) ? /^(\d+)\.tmp$/.exec(name.slice(start.length))?.[1] : undefined
+    if (pid === undefined || isAlive(Number(pid))) continue
     await rm(join(place, name), { recursive: true, force: true })
-  }
-}
-
-function isRunning(process: number): boolean {
-  try {
-    kill(process, 0)
-    return true
-  } catch (error) {
-    // A process of somebody else's cannot be asked, but is there.
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
 

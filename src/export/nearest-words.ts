@@ -1,4 +1,5 @@
 import { nearestTokens } from '../evaluate/nearest-tokens.js'
+import { mean } from '../numbers.js'
 import type { ExportContext } from './target.js'
 
 /** The words that the vectors of a prompt come nearest to, and what is lost where these stand in their place. */
@@ -49,8 +50,6 @@ export async function nearestWords({
     },
   }
 }
-
-const mean = (values: readonly number[]) => values.reduce((sum, x) => sum + x, 0) / Math.max(1, values.length)
 
 /** Mean of the last numbers of each row: as many as `counts` says. */
 const meanOfEnds = (rows: readonly Float32Array[], counts: readonly number[]) =>

@@ -8,6 +8,7 @@ import { type FileHandle, mkdir, open, rename, rm, stat, utimes, writeFile } fro
 import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { GradpromptError, refuseAborted } from '../errors.js'
+import { isAlive } from '../processes.js'
 import { blobPath, type Repository } from './cache.js'
 import { request } from './client.js'
 import type { HubSettings } from './settings.js'
@@ -239,10 +240,9 @@ function isHeld(path: string): boolean {
     // Its process may be about to write its id.
     if (id === 0) return true
     if (id === process.pid || !Number.isSafeInteger(id) || id < 0) return false
-    process.kill(id, 0)
-    return true
-  } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code === 'EPERM'
+    return isAlive(id)
+  } catch {
+    return false
   }
 }
 

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { link, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { GradpromptError, readError } from '../errors.js'
+import { isAlive } from '../processes.js'
 import { temporaryName, temporaryOwner } from './atomic.js'
 
 /** Held until released, or until its process is gone. */
@@ -79,15 +80,6 @@ function holderOf(content: string): number | undefined {
   if (typeof pid !== 'number' || !Number.isSafeInteger(pid) || pid <= 0 || !isAlive(pid)) return undefined
   const start = processStart(pid)
   return start !== undefined && started !== undefined && start !== started ? undefined : pid
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return codeOf(error) === 'EPERM'
-  }
 }
 
 /**

@@ -22,7 +22,7 @@ interface ParsedJob {
   }
 }
 
-const request = { folder: "/work/it's a sweep", directory: folder, command: ['true'], workers: 4, settings: {} }
+const request = { folder: "/data/it's a sweep", directory: folder, command: ['true'], workers: 4, settings: {} }
 
 /** Runs a job script as Slurm would start a task of it, with commands of Slurm that write down what they are told. */
 function task(command: readonly string[]) {
@@ -61,7 +61,7 @@ test('options of sbatch stand in the script; what would break out of it is refus
   expect(text.split('\n').filter(line => line.startsWith('#SBATCH'))).toEqual([
     '#SBATCH --job-name=gradprompt-it-s-a-sweep',
     '#SBATCH --array=0-3',
-    `#SBATCH --output="/work/it's a sweep/slurm-%A_%a.log"`,
+    `#SBATCH --output="/data/it's a sweep/slurm-%A_%a.log"`,
     '#SBATCH --open-mode=append',
     '#SBATCH --requeue',
     '#SBATCH --signal=B:TERM@120',

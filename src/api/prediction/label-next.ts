@@ -42,6 +42,8 @@ export interface LabelNextOptions extends ModelSettings {
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((done: number, total: number, what: string) => void) | undefined
   readonly onWarning?: ((warning: DataNotice) => void) | undefined
+  /** Hears the data's own columns as soon as they are known; what it throws ends the call. */
+  readonly onColumns?: ((columns: readonly string[]) => void) | undefined
 }
 
 /** A row worth a label. */
@@ -74,7 +76,7 @@ export interface RowsToLabel {
 
 const names = {
   prompt: true, data: true, count: true, by: true, among: true, model: true, columns: true, seed: true, signal: true, onProgress: true,
-  onWarning: true, device: true, threads: true, memory: true, keepWeights: true, precision: true,
+  onWarning: true, device: true, threads: true, memory: true, keepWeights: true, precision: true, onColumns: true,
 } satisfies OptionNames<LabelNextOptions> // biome-ignore format: a list
 
 /**
@@ -110,7 +112,10 @@ export async function labelNext(options: LabelNextOptions): Promise<RowsToLabel>
       onWarning: before === undefined ? onWarning : undefined,
     })
     const all: AnsweredRow[] = []
-    for await (const row of rows) all.push(row)
+    for await (const row of rows) {
+      if (i === 0 && all.length === 0) options.onColumns?.(row.columns)
+      all.push(row)
+    }
     answered.push(all)
   }
   const [own] = answered as [AnsweredRow[]]

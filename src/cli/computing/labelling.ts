@@ -21,13 +21,8 @@ export async function labelNext(
     signal,
     onProgress: (done, total, what) => onProgress({ what, done, total }),
     onWarning: warning => onEvent({ event: 'warning', ...warning }),
+    onColumns: refuseTaken,
   })
-  const taken = columns.find(name => (added as readonly string[]).includes(name))
-  if (taken !== undefined)
-    throw new GradpromptError('column-taken', 'the data have a column that the chosen rows have as well', {
-      found: taken,
-      expected: `other names than ${added.join(', ')}`,
-    })
   let text = ''
   const sink: Sink = {
     async write(bytes) {
@@ -50,4 +45,14 @@ export async function labelNext(
   if (output === undefined) return { ...chosen, text }
   await replaceText(output, text)
   return { ...chosen, output }
+}
+
+/** Before all rows are answered. @throws GradpromptError `column-taken` */
+function refuseTaken(columns: readonly string[]): void {
+  const taken = columns.find(name => (added as readonly string[]).includes(name))
+  if (taken !== undefined)
+    throw new GradpromptError('column-taken', 'the data have a column that the chosen rows have as well', {
+      found: taken,
+      expected: `other names than ${added.join(', ')}`,
+    })
 }

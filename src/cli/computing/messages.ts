@@ -232,7 +232,7 @@ export interface PredictNews {
 
 export interface LabelNextRequest
   extends OwnFamilies,
-    Omit<LabelNextOptions, 'prompt' | 'data' | 'model' | 'signal' | 'onProgress' | 'onWarning'> {
+    Omit<LabelNextOptions, 'prompt' | 'data' | 'model' | 'signal' | 'onProgress' | 'onWarning' | 'onColumns'> {
   readonly prompts: readonly string[]
   readonly data: string
   readonly model?: string | undefined

@@ -47,12 +47,13 @@ export function engineText(
   })
   const path = resolve(folder)
   const told = Object.entries(counts).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, String(value)]))
-  const command = [process.execPath, fileURLToPath(new URL('../main.js', import.meta.url)), 'sweep', path, '--quiet', ...told]
+  const gradprompt = engine.installedThere
+    ? ['gradprompt']
+    : [process.execPath, fileURLToPath(new URL('../main.js', import.meta.url))]
   return engine.text({
     folder: path,
     directory: process.cwd(),
-    // A container has a gradprompt of its own.
-    command: engine.name === 'kubernetes' ? ['gradprompt', ...command.slice(2)] : command,
+    command: [...gradprompt, 'sweep', path, '--quiet', ...told],
     workers: (workers as number | undefined) ?? 1,
     settings: Object.fromEntries(settings),
   })

@@ -7,6 +7,8 @@ const columns = {
   description: "names of a headless file's columns; or template=data pairs where names differ: text=review",
 } as const
 
+const promptNamed = 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter'
+
 /** Commands that answer rows and texts, under a prompt or none. It loads no command, so that help is quick. */
 export const answering: readonly Command[] = [
   {
@@ -79,11 +81,7 @@ export const answering: readonly Command[] = [
       'each and the margin to the second, as gradprompt evaluate decides; of free text the answer that is generated greedily. A row keeps ' +
       'its own columns, and prediction, probability, margin and p:LABEL stand behind them (in JSON lines an object, probabilities). Rows ' +
       'are written as they are computed: to standard output as CSV, or to a file that appears when it is complete.',
-    argument: {
-      name: 'RUN',
-      description: 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter',
-      required: true,
-    },
+    argument: { name: 'RUN', description: promptNamed, required: true },
     secondArgument: {
       name: 'FILE',
       description: 'rows to answer: .tsv .csv .jsonl .json .parquet, or - for standard input (JSON lines, JSON or CSV)',
@@ -128,11 +126,7 @@ export const answering: readonly Command[] = [
       'Names the rows of a file whose labels a prompt would learn most from: those that it is least sure of, and among them some that are not ' +
       'alike. Rows that have a label already, empty rows and repeated ones are left out. Label what is written, add it to the training rows, and tune again. ' +
       'Several prompts of one task (--with) are a committee, whose probabilities are averaged.',
-    argument: {
-      name: 'RUN',
-      description: 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter',
-      required: true,
-    },
+    argument: { name: 'RUN', description: promptNamed, required: true },
     secondArgument: {
       name: 'FILE',
       description: 'the pool of rows: .tsv .csv .jsonl .json .parquet, or - for standard input',

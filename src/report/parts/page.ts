@@ -56,6 +56,11 @@ export async function plotting(): Promise<Plotting> {
   return { script, style }
 }
 
+/** What every page's head begins with. */
+export const everyHead = html`<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">`
+
 /** A page as text. Everything that comes from data is escaped, and nothing is ever loaded. */
 export function pageHtml(page: Page, plotting: Plotting): string {
   const { title, charts = {} } = page
@@ -63,9 +68,7 @@ export function pageHtml(page: Page, plotting: Plotting): string {
   return html`<!doctype html>
 <html lang="en">
 <head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
+${everyHead}
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
 <title>${title} · gradprompt</title>
 <style>${hasCharts && trusted(plotting.style)}${trusted(pageStyle)}</style>

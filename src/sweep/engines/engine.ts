@@ -24,6 +24,8 @@ export interface Engine {
   readonly file: string
   /** What the file says. @throws GradpromptError `invalid-option` */
   text(request: EngineRequest): string
+  /** Workers run where this installation is not, and have a `gradprompt` of their own. */
+  readonly installedThere?: boolean
   /** The command that hands it in. */
   submit(path: string): readonly [program: string, ...args: string[]]
 }

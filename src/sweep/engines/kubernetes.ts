@@ -15,6 +15,8 @@ export const kubernetes: Engine = {
   name: 'kubernetes',
   description: 'an Indexed Job, handed in by kubectl; --set image=… --set claim=… (a volume that holds the working directory)',
   file: 'kubernetes.yaml',
+  // A container has its own.
+  installedThere: true,
   text({ folder, directory, command, workers, settings }) {
     for (const name of Object.keys(settings))
       if (!known.includes(name as Setting)) throw unknownName('invalid-option', `there is no setting ${name}`, name, known)

@@ -2,6 +2,7 @@ import { link, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
 import { GradpromptError, writeError } from '../../errors.js'
+import { isAlive } from '../../processes.js'
 import { temporaryName } from '../../store/atomic.js'
 import { processStart } from '../../store/lock.js'
 
@@ -26,11 +27,7 @@ export const thisProcess = (): Owner => ({ host: hostname(), pid: process.pid, s
 /** Whether an owner of this machine lives; undefined of another machine's. */
 export function livesHere({ host, pid, started }: Owner): boolean | undefined {
   if (host !== hostname()) return undefined
-  try {
-    process.kill(pid, 0)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false
-  }
+  if (!isAlive(pid)) return false
   const now = processStart(pid)
   return now === undefined || started === undefined || now === started
 }

@@ -1,6 +1,6 @@
 import type { Chart } from '../../report/parts/charts.js'
 import { html, inScript, type Markup } from '../../report/parts/html.js'
-import { type Page, pageFrame } from '../../report/parts/page.js'
+import { everyHead, type Page, pageFrame } from '../../report/parts/page.js'
 
 /** What stands around every page: where one can go, and the scripts, which are files of their own so that no text of a page can be one. */
 
@@ -25,9 +25,7 @@ export function framed({ page, at, script, about = {} }: Framed): string {
   return html`<!doctype html>
 <html lang="en">
 <head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
+${everyHead}
 <link rel="icon" href="data:,">
 <title>${page.title} · gradprompt</title>
 <link rel="stylesheet" href="/assets/ui.css">
