@@ -6,10 +6,13 @@ import {
   begun,
   checkpointsOf,
   countOf,
+  enough,
   gradprompt,
   isThere,
   journalOf,
   refuseLost,
+  refuseOtherBits,
+  steps,
   until,
   workersOf,
   writeSweep,
@@ -53,19 +56,19 @@ export const bullmqCheck: EngineCheck = {
 
       store = redis()
       const handIn = () => gradprompt(['sweep', config, '--on', 'bullmq', '--workers', '2', '--out', sweep], env)
-      await until('Redis answers', 20, () => isOpen(port))
+      await until('Redis answers', 900, () => isOpen(port))
       handIn()
       const first = worker()
       const second = worker()
-      await until('both workers work', 60, () => workersOf(sweep).length === 2)
+      await until('both workers work', 900, () => workersOf(sweep).length === 2)
       say(`${server}: two jobs, two workers`)
 
-      await until('a few trials', 600, () => countOf(sweep, 'finished') >= 4)
+      await until('a few trials', 900, () => countOf(sweep, 'finished') >= 4)
       await stopped(store, 'SIGKILL')
       const before = countOf(sweep, 'finished')
-      await until('trials while Redis is away', 600, () => countOf(sweep, 'finished') > before + 1)
+      await until('trials while Redis is away', 900, () => countOf(sweep, 'finished') > before + 1)
       store = redis()
-      await until('Redis answers again', 20, () => isOpen(port))
+      await until('Redis answers again', 900, () => isOpen(port))
       say('Redis that was killed and came back: both went on meanwhile')
 
       await stopped(first, 'SIGTERM')
@@ -74,7 +77,7 @@ export const bullmqCheck: EngineCheck = {
       if (at === undefined || at >= steps) throw new Error(`trial ${trial} was left without a checkpoint of its own`)
       say(`a worker that was stopped: trial ${trial} left with a checkpoint at step ${at}, its job given back`)
       worker()
-      await until('its job is taken by another', 600, () => workersOf(sweep).length === 2)
+      await until('its job is taken by another', 900, () => workersOf(sweep).length === 2)
 
       second.kill('SIGKILL')
       const trials = enough(sweep)

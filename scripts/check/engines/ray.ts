@@ -34,18 +34,18 @@ export const rayCheck: EngineCheck = {
       stdio: 'ignore',
     })
     try {
-      await until('Ray answers', 120, () => spawnSync(command, ['job', 'list', '--address', address], { env }).status === 0)
+      await until('Ray answers', 900, () => spawnSync(command, ['job', 'list', '--address', address], { env }).status === 0)
       const config = writeSweep(folder)
       const sweep = join(folder, 'a sweep')
       const set = ['--set', `address=${address}`, '--set', 'entrypoint-num-cpus=1']
       const said = gradprompt(['sweep', config, '--on', 'ray', '--workers', '2', ...set, '--out', sweep], env)
       const [, ids = ''] = /ray: ([\s\S]*?)\nsweep:/.exec(said) ?? []
       const [first] = ids.split('\n')
-      await until('both jobs work', 90, () => workersOf(sweep).length === 2)
+      await until('both jobs work', 900, () => workersOf(sweep).length === 2)
       say('ray job submit: two jobs, two workers')
-      await until('a few trials', 600, () => countOf(sweep, 'finished') >= 3)
+      await until('a few trials', 900, () => countOf(sweep, 'finished') >= 3)
       ray('job', 'stop', '--address', address, first!)
-      await until('its trial is taken up', 60, () => countOf(sweep, 'taken') > 0)
+      await until('its trial is taken up', 900, () => countOf(sweep, 'taken') > 0)
       say('ray job stop: the trial of the stopped job was taken up by the other')
       const trials = enough(sweep)
       gradprompt(['sweep', sweep, '--trials', String(trials), '--on', 'ray', ...set], env)

@@ -4,7 +4,20 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { EngineCheck } from './check.js'
-import { checkpointsOf, countOf, gradprompt, isThere, journalOf, refuseLost, until, workersOf, writeSweep } from './sweeps.js'
+import {
+  checkpointsOf,
+  countOf,
+  enough,
+  gradprompt,
+  isThere,
+  journalOf,
+  refuseLost,
+  refuseOtherBits,
+  steps,
+  until,
+  workersOf,
+  writeSweep,
+} from './sweeps.js'
 
 /**
  * `--on slurm` on a Slurm of one node, which is started here (Debian: `apt-get install slurm-wlm munge`) with files, ports and a key of its own.
@@ -24,30 +37,30 @@ export const slurmCheck: EngineCheck = {
       const config = writeSweep(folder)
       const sweep = join(folder, 'sweep')
       gradprompt(['sweep', config, '--on', 'slurm', '--workers', '2', '--set', 'time=4', '--out', sweep], cluster.env)
-      await until('two tasks of the array work', 60, () => workersOf(sweep).length === 2)
+      await until('two tasks of the array work', 900, () => workersOf(sweep).length === 2)
       say('sbatch: both tasks of the array work on the sweep')
 
-      const told = await until('a task is told of its end and queued again', 200, () => cluster.states(sweep).includes('PENDING'))
-      await until('a trial is left with a checkpoint', 30, () => countOf(sweep, 'left') > 0)
+      const told = await until('a task is told of its end and queued again', 900, () => cluster.states(sweep).includes('PENDING'))
+      await until('a trial is left with a checkpoint', 900, () => countOf(sweep, 'left') > 0)
       const left = journalOf(sweep).find(({ type }) => type === 'left')!.trial!
       const [at] = checkpointsOf(sweep, left)
       if (at === undefined || at >= steps) throw new Error(`trial ${left} was left without a checkpoint of its own`)
       say(
         `time limit: told after ${told.toFixed(0)} s; trial ${left} left with a checkpoint at step ${at} of ${steps}; task queued again`,
       )
-      await until('the tasks run again', 200, () => workersOf(sweep).length === 2)
+      await until('the tasks run again', 900, () => workersOf(sweep).length === 2)
       say('requeue: both tasks run again')
 
       const [victim] = workersOf(sweep)
       const before = countOf(sweep, 'taken')
       process.kill(victim!, 'SIGKILL')
-      await until('the trial of a killed worker is taken up', 60, () => countOf(sweep, 'taken') > before)
+      await until('the trial of a killed worker is taken up', 900, () => countOf(sweep, 'taken') > before)
       say('kill -9 of a worker: its trial was taken up by the other')
 
       await cluster.loseNode()
-      await until('no task runs', 60, () => !cluster.states(sweep).includes('RUNNING'))
+      await until('no task runs', 900, () => workersOf(sweep).length === 0 && !cluster.states(sweep).includes('RUNNING'))
       await cluster.findNode()
-      const back = await until('a task runs again', 200, () => workersOf(sweep).length > 0)
+      const back = await until('a task runs again', 900, () => workersOf(sweep).length > 0)
       say(`a node that went down and came back: its task runs again after ${back.toFixed(0)} s`)
 
       const trials = enough(sweep)
@@ -117,10 +130,10 @@ async function startCluster(folder: string): Promise<Cluster> {
 
   const files = ['key', 'pid', 'log', 'seed'].map(name => `--${name}-file=${within(name === 'key' ? name : `munge.${name}`)}`)
   start('munged', ['--foreground', '--force', `--socket=${within('munge.socket')}`, ...files])
-  await until('munged answers', 20, () => command('munge', '--no-input', `--socket=${within('munge.socket')}`).status === 0)
+  await until('munged answers', 900, () => command('munge', '--no-input', `--socket=${within('munge.socket')}`).status === 0)
   start('slurmctld', ['-D', '-L', within('slurmctld.log')])
   start('slurmd', ['-D', '-L', within('slurmd.log')])
-  await until('the node is up', 60, isUp)
+  await until('the node is up', 900, isUp)
   return {
     env,
     states: sweep =>
@@ -137,7 +150,7 @@ async function startCluster(folder: string): Promise<Cluster> {
     async findNode() {
       start('slurmd', ['-D', '-L', within('slurmd.log')])
       command('scontrol', 'update', `NodeName=${node}`, 'State=RESUME')
-      await until('the node is up again', 60, isUp)
+      await until('the node is up again', 900, isUp)
     },
     async stop() {
       command('scancel', '--user=root')
