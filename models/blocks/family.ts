@@ -37,6 +37,8 @@ export interface WeightPart {
    * rows each, and then the next key head. Programs have all queries, then all keys, then all values.
    */
   readonly byKeyHead?: { readonly repeat: number; readonly headDim: number }
+  /** The same of the columns of [heads, D], a row a head: weights that go with such rows one by one. */
+  readonly permutedColumns?: boolean
   /** Added to the stored numbers: norms that multiply by `1 + weight` store the weight. */
   readonly added?: number
 }

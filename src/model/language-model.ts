@@ -36,7 +36,7 @@ export interface LoadOptions {
   readonly memory?: number
   /**
    * How weights are kept, on disk and in memory: `fp32`; `compact`, as small as they keep their values (16 bits, or GGUF's blocks of 8 bits),
-   * and unpacked where programs read them; or `auto`, the default: `fp32` wherever that takes half of the memory budget at most.
+   * and unpacked where programs read them; or `auto`, the default: `fp32` wherever that takes half of the memory budget at most, and no more than 4 GB.
    */
   readonly keepWeights?: KeepingChoice | undefined
   /**

@@ -191,8 +191,12 @@ async function* onePart(file: TensorFile, source: WeightSpec, target: WeightSpec
 }
 
 /** The inverse of `arranged`: numbers in the order that programs want, as a checkpoint stores them. */
-export function stored(data: Float32Array, { shape, transposed, permutedHeads, byKeyHead, added }: WeightPart): Float32Array {
+export function stored(
+  data: Float32Array,
+  { shape, transposed, permutedHeads, permutedColumns, byKeyHead, added }: WeightPart,
+): Float32Array {
   if (added) return data.map(x => x - added)
+  if (permutedColumns) return stored(data, { source: '', shape: [data.length], permutedHeads: shape[0]! })
   if (!transposed && !permutedHeads && !byKeyHead) return data
   // Where each number comes from is what `arranged` does to the numbers 0, 1, …; exact as float32 below 2^24, so rows are numbered.
   const [rows, columns] = [shape[0]!, data.length / shape[0]!]
