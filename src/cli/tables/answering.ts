@@ -7,6 +7,12 @@ const columns = {
   description: "names of a headless file's columns; or template=data pairs where names differ: text=review",
 } as const
 
+const texts = [
+  { name: 'template', value: 'text', description: "the text before the answer; by default the run's" },
+  { name: 'answer', value: 'text', description: "the answer, with {column} placeholders; by default the run's" },
+  { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
+] as const
+
 const promptNamed = 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter'
 
 /** Commands that answer rows and texts, under a prompt or none. It loads no command, so that help is quick. */
@@ -94,9 +100,7 @@ export const answering: readonly Command[] = [
       columns,
       { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
       force,
-      { name: 'template', value: 'text', description: "the text before the answer; by default the run's" },
-      { name: 'answer', value: 'text', description: "the answer, with {column} placeholders; by default the run's" },
-      { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
+      ...texts,
       {
         name: 'choose',
         value: 'way',
@@ -157,6 +161,9 @@ export const answering: readonly Command[] = [
       { name: 'format', value: 'name', description: "csv or jsonl; by default as the output's name ends, else csv" },
       columns,
       { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
+      force,
+      ...texts,
+      { name: 'truncate', description: 'cut the text of rows that are longer than the context' },
       { name: 'seed', value: 'n', type: 'integer', description: 'draws the rows that are far from each other' },
       ...machine,
       json,
