@@ -9,7 +9,7 @@ import { chooseModel, float32Folder, modelFile, PEERS, python } from './peer.js'
 import { measure, median, round } from './processes.js'
 import { sst2 } from './protocol.js'
 
-export const usage = `npm run bench -- generate [--model FILE.gguf] [--rounds 3] [--rows 1,16,64] [--only decode,prefill,shared,gsm8k,equal,changed,distance,memory] [--questions GSM8K.jsonl] [--no-prompt-lookup]
+export const usage = `npm run bench -- generate [--model FILE.gguf] [--rounds 3] [--rows 1,16,64] [--only decode,limited,prefill,shared,gsm8k,equal,changed,distance,memory] [--questions GSM8K.jsonl] [--no-prompt-lookup]
 
 Greedy generation with the bundled model, or the one that is named (with ChatML, as SmolLM2 and Qwen have it): 60-token prompts, 128 new tokens, each side in turn in every round.
 Beside transformers in fp32 (GRADPROMPT_BENCH_PYTHON names a Python with torch, transformers, peft, gguf, accelerate and safetensors) and
@@ -59,6 +59,7 @@ export async function run(args: readonly string[]): Promise<object> {
       for (const rows of option('--rows', '1,16,64').split(',').map(Number)) byRows[rows] = await bench.decode(rows)
       return byRows
     })
+    await part('limited', () => bench.limited())
     await part('prefill', () => bench.prefill(0))
     await part('shared', () => bench.prefill(50))
     if (questions !== '') await part('gsm8k', () => bench.questions(questions))
@@ -112,6 +113,31 @@ class Bench {
     const rate = ({ tokens, seconds }: Result) => tokens / Math.min(...seconds)
     const first = ({ prefillSeconds }: Result) => Math.min(...prefillSeconds)
     return { tokensPerSecond: this.compare(runs, rate), firstTokenSeconds: this.compare(runs, first, true) }
+  }
+
+  /** Tokens per second of 16 answers that are limited to JSON, and of 16 that are not, in turn; as long as each other. */
+  async limited(): Promise<object> {
+    const prompts = this.write('prompts', this.prompts(16))
+    const properties = {
+      film: { type: 'string' },
+      review: { type: 'string' },
+      stars: { type: 'integer', minimum: 1, maximum: 5 },
+    }
+    const item = { type: 'object', properties, required: Object.keys(properties), additionalProperties: false }
+    const grammar = { jsonSchema: { type: 'array', items: item, minItems: 50 } }
+    const byWeights: Record<string, object> = {}
+    for (const weights of ['stored', 'fp32'] as const) {
+      const rates = { free: [] as number[], limited: [] as number[] }
+      for (let round = 0; round < this.rounds; round++)
+        for (const kind of ['free', 'limited'] as const) {
+          const options = { prompts, weights, newTokens: NEW_TOKENS, repeat: 2, ...(kind === 'limited' && { grammar }) }
+          const { tokens, seconds } = await this.ours(options)
+          rates[kind].push(tokens / Math.min(...seconds))
+        }
+      const [free, limited] = [median(rates.free), median(rates.limited)]
+      byWeights[weights] = { free: round(free), limited: round(limited), ratio: round(limited / free) }
+    }
+    return byWeights
   }
 
   /** Tokens of 16 prompts per second, of which some begin all of them. */
