@@ -167,16 +167,21 @@ export class LanguageModel {
   }
 
   /**
-   * Logits at every position of each row.
+   * Logits at every position of each row, or at its last ones.
    *
    * @param rows token ids
    * @param soft a prompt that acts on every row, as plain rows in front of it or as a method's; its own positions have no logits in
    *   the result
-   * @returns for each row [length * vocabSize]
+   * @param options.last how many positions at the end of each row are read; by default all
+   * @returns for each row [positions * vocabSize]
    */
-  async logits(rows: readonly (readonly number[])[], soft?: SoftPrompt | ActivePrompt): Promise<Float32Array[]> {
+  async logits(
+    rows: readonly (readonly number[])[],
+    soft?: SoftPrompt | ActivePrompt,
+    { last }: { readonly last?: number | undefined } = {},
+  ): Promise<Float32Array[]> {
     const prompt = soft && ('method' in soft ? soft : plainPrompt(soft, this.config))
-    return rowLogits(this.#computing, rows, prompt)
+    return rowLogits(this.#computing, rows, prompt, last)
   }
 
   /**

@@ -158,7 +158,13 @@ export function checkpointTensors(
   return streams
 }
 
-async function* headValues(file: TensorFile, source: string, type: string, tableRows: number, repeated: number | undefined) {
+export async function* headValues(
+  file: TensorFile,
+  source: string,
+  type: string,
+  tableRows: number,
+  repeated: number | undefined,
+) {
   let last: Float32Array | undefined
   let row = 0
   let width = 1
@@ -175,7 +181,7 @@ async function* headValues(file: TensorFile, source: string, type: string, table
 }
 
 /** One stored tensor of a weight, from a checkpoint that may cut the weight otherwise. */
-async function* onePart(file: TensorFile, source: WeightSpec, target: WeightSpec, index: number, type: string) {
+export async function* onePart(file: TensorFile, source: WeightSpec, target: WeightSpec, index: number, type: string) {
   const size = ({ shape }: WeightPart) => elementCount(shape)
   const part = target.parts[index]!
   const alike = source.parts.length === target.parts.length && size(source.parts[index]!) === size(part)
