@@ -43,6 +43,8 @@ export const streams = {
   study: 0x57d7,
   /** What a prompt is probed with. */
   probe: 0x9206e,
+  /** Episodes of an environment, and what happens in one. */
+  episode: 0xe915,
   /** Which rows are to be labelled next. */
   acquisition: 0xac915,
 } as const
