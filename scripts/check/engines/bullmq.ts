@@ -8,6 +8,7 @@ import {
   countOf,
   enough,
   gradprompt,
+  isDone,
   isThere,
   journalOf,
   refuseLost,
@@ -80,11 +81,10 @@ export const bullmqCheck: EngineCheck = {
       await until('its job is taken by another', 900, () => workersOf(sweep).length === 2)
 
       second.kill('SIGKILL')
-      const trials = enough(sweep)
-      gradprompt(['sweep', sweep, '--trials', String(trials), '--on', 'bullmq'], env)
+      gradprompt(['sweep', sweep, '--trials', String(enough(sweep)), '--on', 'bullmq'], env)
       worker()
-      await until('all trials are finished', 1200, () => countOf(sweep, 'finished') === trials)
-      refuseLost(sweep, trials)
+      await until('all trials are finished', 1200, () => isDone(sweep))
+      const trials = refuseLost(sweep)
       say(`kill -9 of the other: ${trials} trials, each finished once, ${countOf(sweep, 'taken')} taken up`)
 
       const bits = refuseOtherBits(sweep)

@@ -2,7 +2,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import type { EngineCheck } from './check.js'
-import { countOf, enough, gradprompt, refuseLost, refuseOtherBits, until, workersOf, writeSweep } from './sweeps.js'
+import { countOf, enough, gradprompt, isDone, refuseLost, refuseOtherBits, until, workersOf, writeSweep } from './sweeps.js'
 
 /**
  * `--on ray` on a Ray of this machine that is started here. GRADPROMPT_RAY names the command `ray` of a virtual environment (`pip install 'ray[default]'`).
@@ -47,10 +47,9 @@ export const rayCheck: EngineCheck = {
       ray('job', 'stop', '--address', address, first!)
       await until('its trial is taken up', 900, () => countOf(sweep, 'taken') > 0)
       say('ray job stop: the trial of the stopped job was taken up by the other')
-      const trials = enough(sweep)
-      gradprompt(['sweep', sweep, '--trials', String(trials), '--on', 'ray', ...set], env)
-      await until('all trials are finished', 1200, () => countOf(sweep, 'finished') === trials)
-      refuseLost(sweep, trials)
+      gradprompt(['sweep', sweep, '--trials', String(enough(sweep)), '--on', 'ray', ...set], env)
+      await until('all trials are finished', 1200, () => isDone(sweep))
+      const trials = refuseLost(sweep)
       say(`${trials} trials, each finished once, ${countOf(sweep, 'taken')} taken up`)
       const bits = refuseOtherBits(sweep)
       say(`${bits} of those that were taken up, done again alone: the same, to the bit`)

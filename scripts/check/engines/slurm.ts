@@ -63,10 +63,9 @@ export const slurmCheck: EngineCheck = {
       const back = await until('a task runs again', 900, () => workersOf(sweep).length > 0)
       say(`a node that went down and came back: its task runs again after ${back.toFixed(0)} s`)
 
-      const trials = enough(sweep)
-      gradprompt(['sweep', sweep, '--trials', String(trials), '--on', 'slurm', '--set', 'time=4'], cluster.env)
+      gradprompt(['sweep', sweep, '--trials', String(enough(sweep)), '--on', 'slurm', '--set', 'time=4'], cluster.env)
       await until('the jobs end', 900, () => cluster.states(sweep).length === 0)
-      refuseLost(sweep, trials)
+      const trials = refuseLost(sweep)
       say(`${trials} trials, each finished once, ${countOf(sweep, 'taken')} taken up`)
 
       const bits = refuseOtherBits(sweep)

@@ -45,6 +45,7 @@ export const begun = (args: readonly string[], env: NodeJS.ProcessEnv = process.
 interface Line {
   readonly type: string
   readonly trial?: number
+  readonly count?: number
 }
 
 export function journalOf(sweep: string): Line[] {
@@ -58,15 +59,24 @@ export function journalOf(sweep: string): Line[] {
 
 export const countOf = (sweep: string, type: string): number => journalOf(sweep).filter(line => line.type === type).length
 
-/** Trials that there have to be, so that those that were begun are enough. */
+/** Trials that there have to be, so that those that were begun are about enough: others begin some until they hear of it. */
 export const enough = (sweep: string): number => countOf(sweep, 'begun') + 2
 
-/** @throws where a trial was not finished exactly once */
-export function refuseLost(sweep: string, trials: number): void {
+/** Whether there are all trials that there have to be, and nobody works on one. */
+export function isDone(sweep: string): boolean {
+  const wanted = journalOf(sweep).findLast(({ type }) => type === 'trials')?.count ?? 0
+  const begun = countOf(sweep, 'begun')
+  return begun >= wanted && countOf(sweep, 'finished') === begun && workersOf(sweep).length === 0
+}
+
+/** @returns how many trials there are @throws where one was not finished exactly once */
+export function refuseLost(sweep: string): number {
+  const trials = countOf(sweep, 'begun')
   for (let trial = 0; trial < trials; trial++) {
     const times = journalOf(sweep).filter(line => line.type === 'finished' && line.trial === trial).length
     if (times !== 1) throw new Error(`trial ${trial} of ${sweep} was finished ${times} times`)
   }
+  return trials
 }
 
 /**
