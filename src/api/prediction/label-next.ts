@@ -5,7 +5,7 @@ import type { DataNotice } from '../../data/readers/reader.js'
 import { type DataRecord, isNull } from '../../data/readers/records.js'
 import { compileMessages } from '../../data/texts/rendering.js'
 import { compileTemplate } from '../../data/texts/template.js'
-import { GradpromptError, refuseAborted, unknownName } from '../../errors.js'
+import { GradpromptError, unknownName } from '../../errors.js'
 import {
   type AcquisitionRule,
   acquisitionRules,
@@ -19,6 +19,7 @@ import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
 import type { PromptGiven } from '../../sources/open.js'
 import { missing, subjectOf } from '../evaluation/subject.js'
+import { embeddings } from './embeddings.js'
 import { type AnsweredRow, predictRows } from './rows.js'
 
 /** Which rows of a pool are worth a label: the library's `labelNext`, and `gradprompt label-next`. */
@@ -207,28 +208,4 @@ function refuseBelowOne(given: Readonly<Record<string, number>>): void {
   for (const [name, value] of Object.entries(given))
     if (!(Number.isInteger(value) && value >= 1))
       throw new GradpromptError('invalid-option', `${name} is not valid`, { found: String(value), expected: 'at least 1' })
-}
-
-/** Of a text, at most: what a long text is about shows early. */
-const embeddedTokens = 512
-
-/** Means of the last hidden states of texts, without a prompt: [d] each. */
-async function embeddings(
-  model: LanguageModel,
-  texts: readonly string[],
-  { signal, onProgress }: Pick<LabelNextOptions, 'signal' | 'onProgress'>,
-): Promise<Float32Array[]> {
-  const { hiddenSize, maxPositionEmbeddings: most } = model.config
-  const results: Float32Array[] = []
-  for (const text of texts) {
-    refuseAborted(signal)
-    const ids = model.tokenizer.encode(text, { addSpecialTokens: true }).slice(0, Math.min(most, embeddedTokens))
-    const [pass] = await model.forward([ids], { hiddenStates: true })
-    const last = pass!.hiddenStates!.at(-1)!
-    const sum = new Float32Array(hiddenSize)
-    for (let i = 0; i < last.length; i++) sum[i % hiddenSize]! += last[i]! / Math.max(1, ids.length)
-    results.push(sum)
-    onProgress?.(results.length, texts.length, 'comparing texts')
-  }
-  return results
 }
