@@ -7,6 +7,12 @@ const columns = {
   description: "names of a headless file's columns; or template=data pairs where names differ: text=review",
 } as const
 
+const texts = [
+  { name: 'template', value: 'text', description: "the text before the answer; by default the run's" },
+  { name: 'answer', value: 'text', description: "the answer, with {column} placeholders; by default the run's" },
+  { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
+] as const
+
 /** What answers are limited to. */
 const limits = [
   {
@@ -112,14 +118,14 @@ export const answering: readonly Command[] = [
       columns,
       { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
       force,
-      { name: 'template', value: 'text', description: "the text before the answer; by default the run's" },
-      { name: 'answer', value: 'text', description: "the answer, with {column} placeholders; by default the run's" },
-      { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
+      ...texts,
       {
         name: 'choose',
         value: 'way',
         description: 'a label by its likelihood: plain; by byte: length; or less its own without the text: unconditional',
       },
+      { name: 'reject', description: 'call rows below the threshold of a run of gradprompt reject none of these' },
+      { name: 'reject-below', value: 'x', type: 'number', description: 'the same, below a number from 0 to 1' },
       { name: 'truncate', description: 'cut the text of rows that are longer than the context' },
       { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks that generates: which' },
       {
@@ -175,6 +181,9 @@ export const answering: readonly Command[] = [
       { name: 'format', value: 'name', description: "csv or jsonl; by default as the output's name ends, else csv" },
       columns,
       { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
+      force,
+      ...texts,
+      { name: 'truncate', description: 'cut the text of rows that are longer than the context' },
       { name: 'seed', value: 'n', type: 'integer', description: 'draws the rows that are far from each other' },
       ...machine,
       json,
