@@ -179,7 +179,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
         .filter(({ index }) => !done.has(index))
         .map(async row => {
           const { record, index, ids, choices, maxNewTokens, sample } = row
-          const ofTask = tasks && { prompt: `prompt/${tasks.names[taskIndex(record, index, tasks)]}` }
+          const ofTask = tasks?.column !== undefined && { prompt: `prompt/${tasks.names[taskIndex(record, index, tasks)]}` }
           const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop, stopTokenIds } as never, sample)
           const {
             text,

@@ -143,9 +143,8 @@ export class Lane {
     const found = new Set<Sequence>()
     for (const { sequences, row, start, end } of stretches) {
       const ending = sequences.filter(({ ids }) => ids.length === end)
-      if (ending.length === 0) continue
-      const { data } = rowsOf(source, this.#model.config.headDim, [row + end - start - 1])
-      if (!data.every(Number.isFinite)) for (const sequence of ending) found.add(sequence)
+      const last = () => rowsOf(source, this.#model.config.headDim, [row + end - start - 1]).data
+      if (ending.length > 0 && !last().every(Number.isFinite)) for (const sequence of ending) found.add(sequence)
     }
     return found
   }

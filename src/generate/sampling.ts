@@ -34,8 +34,8 @@ export interface Choice {
   readonly logProbability: number
   /** The likeliest tokens in its place, downwards, where they are wanted. */
   readonly alternatives: readonly Alternative[]
-  /** The log-probability of all tokens that were allowed together, where it is wanted; 0 where all were. */
-  readonly allowedLogProbability: number
+  /** The log-probability of all tokens that were allowed together, where it is wanted and not all were. */
+  readonly allowedLogProbability?: number
 }
 
 /** Chooses the tokens of one request, by its own random numbers: what else runs does not change them. */
@@ -85,14 +85,14 @@ export class Sampler {
     const token = allowed === undefined || allowed instanceof TokenMask ? place : allowed[place]!
     const limited = this.#wantsAllowed && allowed !== undefined
     const sum = limited || this.#wantsLogProbability ? logSumExp(logits) : Number.NaN
-    const allowedLogProbability = limited ? Math.min(0, logSumExp(keptScores(logits, allowed)) - sum) : 0
-    if (!this.#wantsLogProbability) return { token, logProbability: Number.NaN, alternatives: [], allowedLogProbability }
+    const mass = limited && { allowedLogProbability: Math.min(0, logSumExp(keptScores(logits, allowed)) - sum) }
+    if (!this.#wantsLogProbability) return { token, logProbability: Number.NaN, alternatives: [], ...mass }
     const likeliest = this.#alternatives === 0 ? [] : largest(relativeWeights(logits, 1), this.#alternatives)
     return {
       token,
       logProbability: logits[token]! - sum,
       alternatives: likeliest.map(id => ({ id, logProbability: logits[id]! - sum })),
-      allowedLogProbability,
+      ...mass,
     }
   }
 
@@ -112,7 +112,7 @@ export class Sampler {
     }
     // Rounding has left a sliver behind the last one, which may be one that is not allowed.
     const last = kept?.at(-1)
-    return last !== undefined && weights[last]! > 0 ? last : highest(scores)
+    return last !== undefined && weights[last] !== 0 ? last : highest(scores)
   }
 }
 

@@ -199,14 +199,14 @@ export class Sequence implements BlockOwner {
     return ahead + 1
   }
 
-  #choose(likeliest: number, logits: Float32Array | undefined): Omit<Choice, 'allowedLogProbability'> {
+  #choose(likeliest: number, logits: Float32Array | undefined): Choice {
     const allowed = this.#limit?.allowed
     // Where the likeliest token is all that is needed, and allowed, nothing is to be looked through.
     const isFree =
       !this.#sampler.needsLogits && (allowed === undefined || (allowed instanceof TokenMask && allowed.has(likeliest)))
     if (logits === undefined || isFree) return { token: likeliest, logProbability: Number.NaN, alternatives: [] }
     const choice = this.#sampler.choose(logits, this.ids, allowed)
-    this.#allowed += choice.allowedLogProbability
+    this.#allowed += choice.allowedLogProbability ?? 0
     return choice
   }
 

@@ -120,6 +120,11 @@ export async function tokenLogProbabilities(
 ): Promise<number[][][]> {
   const { config, memory, programs } = model
   const results: number[][][] = []
+  if (prompt && rows.some(({ candidates }) => candidates.some(({ task }) => task !== undefined))) {
+    const apart = candidatesApart(rows)
+    const scores = await tokenLogProbabilities(model, prompt, apart.rows)
+    return apart.places.map(places => places.map(([row, candidate]) => scores[row]![candidate]!))
+  }
   if (prompt && rows.some(({ task }) => task !== undefined)) {
     for (const { active, members } of tasksOf(prompt, rows)) {
       const scores = await tokenLogProbabilities(
@@ -180,4 +185,23 @@ export async function tokenLogProbabilities(
 function logSoftmax(logits: Float32Array): Float32Array {
   const level = logSumExp(logits)
   return logits.map(x => x - level)
+}
+
+/** Rows whose candidates are all of one task, and where each candidate of each given row has gone: the row, and its place there. */
+function candidatesApart(rows: readonly CandidateRow[]) {
+  const apart: {
+    readonly context: readonly number[]
+    readonly candidates: { ids: readonly number[] }[]
+    task?: number | undefined
+  }[] = []
+  const places = rows.map(({ context, candidates, task }) => {
+    const own = new Map<number | undefined, number>()
+    return candidates.map((candidate): [row: number, place: number] => {
+      const of = candidate.task ?? task
+      const row = own.get(of) ?? apart.push({ context, candidates: [], task: of }) - 1
+      own.set(of, row)
+      return [row, apart[row]!.candidates.push({ ids: candidate.ids }) - 1]
+    })
+  })
+  return { rows: apart, places }
 }

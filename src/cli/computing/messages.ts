@@ -1,7 +1,9 @@
+import type { PreferOptions, PreferStanding } from '../../api/choosing/prefer.js'
 import type { Compared } from '../../api/compare.js'
 import type { CompressedText, CompressOptions } from '../../api/compress.js'
 import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/evaluation/evaluate.js'
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
+import type { RejectingRun, RejectOptions } from '../../api/foreign/reject.js'
 import type { JudgedRuns, JudgeOptions } from '../../api/judge.js'
 import type { LabelNextOptions, RowsToLabel } from '../../api/prediction/label-next.js'
 import type { PredictSummary } from '../../api/prediction/predict.js'
@@ -28,6 +30,7 @@ import type { ErrorMessage } from '../terminal/failure.js'
 export interface Tasks {
   tune: { request: ConfigRequest; result: RunResult }
   compress: { request: CompressRequest; result: CompressResult }
+  reject: { request: RejectRequest; result: RejectResult }
   resume: { request: ResumeRequest; result: RunResult }
   search: { request: ConfigRequest; result: SearchResult; news: SearchEvent }
   resumeSearch: { request: ResumeRequest; result: SearchResult; news: SearchEvent }
@@ -49,6 +52,7 @@ export interface Tasks {
       Omit<ProbeOptions, 'model' | 'signal' | 'onProgress' | 'onWarning'> & { readonly model?: string | undefined }
     result: Probed
   }
+  prefer: { request: PreferRequest; result: undefined; news: PreferNews }
   serve: { request: ServeRequest; result: undefined; news: ServeNews }
   report: { request: { folder: string }; result: { path: string } }
 }
@@ -69,6 +73,11 @@ export type CompressRequest = Omit<CompressOptions, 'model' | 'onEvent' | 'onPro
   OwnFamilies & { readonly model?: string | undefined }
 
 export type CompressResult = Pick<CompressedText, 'result' | 'conversations' | 'textTokens' | 'retained'>
+
+export type RejectRequest = Omit<RejectOptions, 'model' | 'onEvent' | 'onProgress' | 'signal'> &
+  OwnFamilies & { readonly model?: string | undefined }
+
+export type RejectResult = Pick<RejectingRun, 'result' | 'rejection' | 'foreignLabels' | 'texts' | 'measured'>
 
 export interface ResumeRequest {
   readonly folder: string
@@ -208,6 +217,8 @@ export interface PredictRequest extends OwnFamilies {
   readonly labels?: Readonly<Record<string, string>> | undefined
   readonly columns?: ColumnsGiven | undefined
   readonly choose?: Choice | undefined
+  /** Below the run's own threshold, or below this number. */
+  readonly reject?: boolean | number | undefined
   readonly truncate?: boolean | undefined
   readonly force?: boolean | undefined
   readonly promptTask?: string | undefined
@@ -246,6 +257,18 @@ export interface JudgeRequest extends OwnFamilies, Omit<JudgeOptions, 'judges' |
   readonly runs: readonly [Compared, Compared]
   readonly judges: readonly (string | { readonly url: string; readonly model: string; readonly key?: string | undefined })[]
 }
+
+export type PreferRequest = OwnFamilies &
+  Omit<PreferOptions, 'prompts' | 'signal' | 'onProgress'> & {
+    readonly prompts: string
+    readonly host: string
+    readonly port: number
+    readonly token: string
+  }
+
+export type PreferNews =
+  | ({ readonly event: 'listening'; readonly url: string; readonly port: number; readonly model: string } & PreferStanding)
+  | ({ readonly event: 'stopping' } & PreferStanding)
 
 export interface ServeRequest extends EngineRequest {
   readonly prompts: readonly { readonly name?: string | undefined; readonly path: string }[]

@@ -124,6 +124,8 @@ export const answering: readonly Command[] = [
         value: 'way',
         description: 'a label by its likelihood: plain; by byte: length; or less its own without the text: unconditional',
       },
+      { name: 'reject', description: 'call rows below the threshold of a run of gradprompt reject none of these' },
+      { name: 'reject-below', value: 'x', type: 'number', description: 'the same, below a number from 0 to 1' },
       { name: 'truncate', description: 'cut the text of rows that are longer than the context' },
       { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks that generates: which' },
       {

@@ -85,6 +85,14 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
       starts: 'text',
     },
   },
+  lapt: {
+    // Without labels a row has the mean of both prompts.
+    'two prompts': {
+      options: { numVirtualTokens, init },
+      parameters: ({ hiddenSize: d }) => 2 * 4 * d,
+      starts: 'text',
+    },
+  },
   cpt: {
     // Without labels of its own its loss is that of the rows alone, as here all have to have it.
     'given tokens': {
