@@ -25,6 +25,14 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 }
 
 export type { AttentionCall, HiddenInputs, ModelConfig, ModelFamily, WeightSpec } from '../models/blocks/family.js'
+export {
+  type PreferOptions,
+  type PreferQuestion,
+  type PreferSession,
+  type PreferStanding,
+  prefer,
+  type Side,
+} from './api/choosing/prefer.js'
 export { type Compared, type CompareOptions, compareRuns, type RunComparison } from './api/compare.js'
 export {
   type CompressedText,
@@ -33,6 +41,12 @@ export {
   compress,
   type Retained,
 } from './api/compress.js'
+export {
+  type PlayedPrompt,
+  type SearchEnvironmentOptions,
+  type SearchedEnvironment,
+  searchEnvironment,
+} from './api/environment.js'
 export {
   type EvaluatedControl,
   type EvaluateOptions,
@@ -43,6 +57,8 @@ export {
 } from './api/evaluation/evaluate.js'
 export { type ExportOptions, exportPrompt } from './api/export.js'
 export { type Extensions, extend } from './api/extend.js'
+export type { Measured } from './api/foreign/measure.js'
+export { type RejectingRun, type RejectOptions, type RejectProgress, reject } from './api/foreign/reject.js'
 export {
   type AnswerOptions,
   type GeneratedAnswer,
@@ -85,6 +101,7 @@ export type { Row, Rows } from './data/memory-rows.js'
 export type { DataInput, DataNotice, DataReader, ReadOptions, Table } from './data/readers/index.js'
 export type { RecordTask } from './data/task-records.js'
 export { GradpromptError } from './errors.js'
+export { bestShown, type Comparison, nextPair, simulatedPerson } from './evaluate/choosing/bandit.js'
 export type { MetricValue } from './evaluate/intervals.js'
 export { type NearestToken, nearestTokens } from './evaluate/nearest-tokens.js'
 export type { RowResult } from './evaluate/row-results.js'
@@ -111,6 +128,8 @@ export { type InputSpec, Program, type ProgramInput } from './program/program.js
 export type * from './prompts/method.js'
 export type { ModulePath } from './registry.js'
 export type { OwnSearch, SearchConfig, SearchConfigInput } from './search/config.js'
+export type { ClimbStep, Tried } from './search/environment/climb.js'
+export type { Environment, Episode, Failure, Message, Moment } from './search/environment/environment.js'
 export type { SearchContext, SearchMethod, SearchNeeds, SearchState, StepOutcome } from './search/moves/method.js'
 export type { SearchEvent, SearchResult } from './search/run/events.js'
 export type { PromptGiven } from './sources/open.js'

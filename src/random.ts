@@ -43,6 +43,12 @@ export const streams = {
   study: 0x57d7,
   /** What a prompt is probed with. */
   probe: 0x9206e,
+  /** Episodes of an environment, and what happens in one. */
+  episode: 0xe915,
+  /** Which two of several are compared, and what a simulated person says. */
+  choosing: 0xc4005e,
+  /** Which foreign labels are of one group, and which rows stand beside them. */
+  foreign: 0xf02e16,
   /** Which rows are to be labelled next. */
   acquisition: 0xac915,
 } as const

@@ -4,7 +4,7 @@ import { answerSpace, answerSpaceNotices } from '../data/describe/answer-space.j
 import { completeTexts } from '../data/describe/suggest.js'
 import { readTask, type Task, type TaskRows } from '../data/task.js'
 import { answerEndNotices, resolveAnswerEnd } from '../data/texts/answer-end.js'
-import { refuseAborted } from '../errors.js'
+import { GradpromptError, refuseAborted } from '../errors.js'
 import { loadTokenizer } from '../formats/tokenizer.js'
 import { openCheckpoint } from '../model/weights/checkpoint.js'
 import type { PromptFile } from '../store/prompt-file.js'
@@ -115,6 +115,12 @@ const tuning: Learning<
   modulesOf: configSources,
   withSteps(config, steps, { folder }) {
     const { epochs: _, ...train } = config.train
+    if (train.privacy !== undefined)
+      throw new GradpromptError('breaks-privacy', 'a private run has as many steps as its noise was chosen for', {
+        found: `${steps} steps`,
+        expected: 'none beyond those that it began with',
+        hint: 'begin a new run with as many',
+      })
     return parseConfig({ ...config, train: { ...train, steps } }, { source: join(folder, 'config.yaml') })
   },
   readTask: (config: Config, rows: TaskRows) => readTask(config, rows),

@@ -61,12 +61,14 @@ export function refuseUnheld(target: ExportTarget, method: PromptMethod, config:
     })
   }
   const tasks = method.tasks?.(config)?.names ?? []
-  if (tasks.length > 1 && !target.severalTasks) {
+  // What stands in front of a text then hangs on the answer that is asked about, which no other tool knows.
+  const byAnswer = method.tasks?.(config)?.ofAnswer !== undefined
+  if (tasks.length > 1 && !(byAnswer ? target.needsGradprompt : target.severalTasks)) {
     throw new GradpromptError('not-exportable', `${target.name} holds one prompt, and this one is of several tasks`, {
       found: `tasks ${tasks.join(', ')}`,
       expected: 'a prompt of one task',
       hint: `${[...exportTargets]
-        .filter(([, other]) => other.severalTasks)
+        .filter(([, other]) => (byAnswer ? other.needsGradprompt : other.severalTasks))
         .map(([name]) => name)
         .join(', ')} can hold several`,
     })

@@ -30,7 +30,7 @@ export const kv: ExportTarget = {
           ? 'its rows stand within the text, not before it'
           : 'what it computes depends on the text, so no fixed keys and values come to the same',
   async write(context) {
-    const { model, folder, prompt, selfTest, baseModel } = context
+    const { model, folder, out, prompt, selfTest, baseModel } = context
     const { numLayers, numKeyValueHeads, headDim } = model.config
     const first = firstToken(context)
     const layers = await promptKeys(context, first)
@@ -57,7 +57,9 @@ export const kv: ExportTarget = {
         adapter: keysAdapter(layers, model.checkpoint, count),
         position: prompt.position,
         baseModel,
+        basePath: model.checkpoint.path,
         folder: adapter,
+        out: join(out, 'peft'),
       })
       await writeSelfTest(adapter, cases)
     }

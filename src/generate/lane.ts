@@ -118,7 +118,8 @@ export class Lane {
     const plan = planPrefill(this.#entering, PREFILL_ROWS[this.#decoding.length > 0 ? 'beside' : 'alone'], config)
     const { inputs, reads } = prefillInputs(plan, this.#own, config, this.#staging)
     const sampled = [...reads].filter(([sequence]) => sequence.needsLogits()).map(([, place]) => place)
-    const results = await this.#programs.prefill(inputs, [...new Set(sampled)])
+    const running = this.#programs.prefill(inputs, [...new Set(sampled)])
+    const [results] = await Promise.all([running, ...[...reads.keys()].map(sequence => sequence.prepare())])
     this.#file(plan, { data: results.keyValues, rows: plan.rows })
     const ended: Sequence[] = []
     const unreal = this.#notFinite(plan, { data: results.keyValues, rows: plan.rows })
@@ -142,9 +143,8 @@ export class Lane {
     const found = new Set<Sequence>()
     for (const { sequences, row, start, end } of stretches) {
       const ending = sequences.filter(({ ids }) => ids.length === end)
-      if (ending.length === 0) continue
-      const { data } = rowsOf(source, this.#model.config.headDim, [row + end - start - 1])
-      if (!data.every(Number.isFinite)) for (const sequence of ending) found.add(sequence)
+      const last = () => rowsOf(source, this.#model.config.headDim, [row + end - start - 1]).data
+      if (ending.length > 0 && !last().every(Number.isFinite)) for (const sequence of ending) found.add(sequence)
     }
     return found
   }
@@ -157,7 +157,9 @@ export class Lane {
     const sharing = this.#sharers.size > 0
     const stores = { own: this.#own, shared: sharing ? this.#shared : undefined }
     const inputs = decodeInputs(plan, stores, this.#entering, this.#model.config)
-    const results = await this.#programs.decode(inputs, { sharing, sampled: sampledRows(plan) })
+    const running = this.#programs.decode(inputs, { sharing, sampled: sampledRows(plan) })
+    const prepared = plan.sequences.map((sequence, i) => sequence.prepare(plan.guesses[i]))
+    const [results] = await Promise.all([running, ...prepared])
     const source = { data: results.keyValues, rows: plan.rows }
     const ended: Sequence[] = []
     for (const [i, sequence] of plan.sequences.entries()) {

@@ -1,6 +1,7 @@
 import type { z } from 'zod'
 import { type TypedOptions, typedOptions } from '../config/typed-options.js'
 import { Registry } from '../registry.js'
+import { classCrossEntropy, classCrossEntropySchema } from './class-cross-entropy.js'
 import { contextDistillation, contextDistillationSchema } from './context-distillation.js'
 import { crossEntropy, crossEntropySchema } from './cross-entropy.js'
 import { kto, ktoSchema } from './kto.js'
@@ -12,6 +13,7 @@ import { preferenceLosses } from './preferences.js'
 /** Every loss that `train.loss` may name, with its options. A new one is a file beside `cross-entropy.ts`, and a line here. */
 const builtIn = [
   [crossEntropy, crossEntropySchema],
+  [classCrossEntropy, classCrossEntropySchema],
   [negatedLogits, negatedLogitsSchema],
   [mellowmax, mellowmaxSchema],
   [contextDistillation, contextDistillationSchema],

@@ -82,6 +82,15 @@ export interface Loss<Options extends { readonly type: string } = { readonly typ
    * single answers that they liked or did not (`pairs or thumbs`). The task then says where these stand.
    */
   readonly preferences?: 'pairs' | 'pairs or thumbs'
+  /**
+   * It is of the classes of a row, and not of its own answer alone: what the scores of one row come to, and how that changes with each. What
+   * its program computes is then the sum of all answers' log-likelihoods, weighed by what `data` brings as `slopes`.
+   */
+  ofClasses?(
+    options: Options,
+    scores: readonly number[],
+    target: number,
+  ): { readonly loss: number; readonly slopes: readonly number[] }
   /** Records that a batch has to have, where it compares one with another. */
   readonly leastBatch?: number
   /** What it holds log-probabilities against, as `LossContext.logProbabilities` names it; null: nothing. */

@@ -17,7 +17,8 @@ export interface LabelledRow {
 /** A row to score: a context, and what may follow it. */
 export interface CandidateRow {
   readonly context: readonly number[]
-  readonly candidates: readonly { readonly ids: readonly number[] }[]
+  /** `task`: the one that a candidate is scored under, where its row names none. */
+  readonly candidates: readonly { readonly ids: readonly number[]; readonly task?: number | undefined }[]
   readonly task?: number | undefined
 }
 

@@ -43,6 +43,16 @@ const headerSchema = z.object({
   labels: byName<string>(z.string()).optional(),
   verbalizer: z.object({ aggregate: z.enum(aggregates), words: byName<string[]>(z.array(z.string()).min(1)) }).optional(),
   seed: z.int().min(0),
+  privacy: z
+    .object({
+      epsilon: z.number(),
+      delta: z.number(),
+      steps: z.int(),
+      rate: z.number(),
+      noise: z.number(),
+      clip: z.number(),
+    })
+    .optional(),
 })
 
 /** What was learned, with all that is needed to use it as it was trained. */
@@ -64,6 +74,8 @@ export interface PromptFile {
   /** Where classes have several words. Learned weights of these are the tensor `verbalizer`, one for each word, class after class. */
   readonly verbalizer?: Verbalizer | undefined
   readonly seed: number
+  /** Differential privacy of the records that it was learned from: what they may show through it, and by what it was reached. */
+  readonly privacy?: Readonly<Record<'epsilon' | 'delta' | 'steps' | 'rate' | 'noise' | 'clip', number>> | undefined
   /** The method's parameters; of a static prompt `prompt` is one, `[numVirtualTokens, hiddenSize]`. */
   readonly tensors: readonly NamedTensor[]
 }
@@ -95,6 +107,7 @@ export async function writePrompt(path: string, prompt: PromptFile, more: Readon
     ...(prompt.labels && { labels: JSON.stringify(prompt.labels) }),
     ...(prompt.verbalizer && { verbalizer: JSON.stringify(sortedByKey(prompt.verbalizer)) }),
     seed: String(prompt.seed),
+    ...(prompt.privacy && { privacy: JSON.stringify(sortedByKey(prompt.privacy)) }),
   })
 }
 
@@ -187,6 +200,7 @@ function parseHeader(path: string, metadata: ReadonlyMap<string, string>): Omit<
     ...(metadata.has('labels') && { labels: json('labels') }),
     ...(metadata.has('verbalizer') && { verbalizer: json('verbalizer') }),
     seed: json('seed'),
+    ...(metadata.has('privacy') && { privacy: json('privacy') }),
   })
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!

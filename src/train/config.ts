@@ -14,6 +14,7 @@ import type { ModulePath } from '../registry.js'
 import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
 import { trackers, trackOption } from '../track/index.js'
 import { completePreferences } from './preferences.js'
+import { privacySchema } from './privacy/options.js'
 
 const count = z.int().min(1)
 
@@ -125,6 +126,9 @@ const train = z.strictObject({
     .default(3)
     .describe('of free text: dev rows that are answered at each dev evaluation, to be looked at; 0: none'),
   earlyStopping: earlyStopping.optional().describe('stop when dev no longer improves'),
+  privacy: privacySchema
+    .optional()
+    .describe('differential privacy of the training records: clipped gradients of each, noise, and an account of both (DP-SGD)'),
   keep: z.enum(['best', 'last']).optional().describe('the checkpoint that becomes the result; best when there is a dev set'),
   checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
 })

@@ -10,6 +10,8 @@ import { comparedPairs, type MemoryPlan } from '../model/memory.js'
 import type { Checkpoint } from '../model/weights/checkpoint.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import type { Config } from './config.js'
+import { privacyOf } from './privacy/options.js'
+import { totalSteps } from './schedule.js'
 import { refuseLongText } from './study/context-teacher.js'
 
 /** The longest rows by their bytes are looked at, and no more than this many: the longest by tokens are among them. */
@@ -28,6 +30,8 @@ export async function refuseUnfitData(
   loadTokenizer: () => Promise<Encoder>,
 ): Promise<void> {
   const method = promptMethods.get(config.method.type)
+  refuseUnclassed(config, task)
+  refuseUnprivate(config, task, model)
   const examples = method.examples?.(config.method) ?? 0
   if (examples > task.train.length) throw tooFewRows(examples, task.train.length)
   const { loss } = config.train
@@ -69,6 +73,70 @@ export async function refuseUnfitData(
       `${limit.option} (${limit.tokens}) is below the length of the data (data.train: ${longest.tokens} tokens in ${longest.origin})`,
       { found: String(limit.tokens), expected: `at least ${longest.tokens}`, hint: limit.hint },
     )
+}
+
+/**
+ * What a loss over classes cannot be beside.
+ * @throws GradpromptError `invalid-config`
+ */
+function refuseUnclassed({ train, verbalizer }: Config, { labels }: Pick<Task, 'labels'>): void {
+  if (train.loss === undefined || losses.get(train.loss.type).ofClasses === undefined) return
+  const refuse = (message: string, hint: string): never => {
+    throw new GradpromptError('invalid-config', message, { hint })
+  }
+  const name = `train.loss.type: ${train.loss.type}`
+  if (labels === undefined) refuse(`${name} needs answers of a closed set`, 'name them in data.labels')
+  if (labels!.verbalizer !== undefined || verbalizer?.learned)
+    refuse(`${name} has one word for each class`, 'leave the other words out of data.labels')
+  if (train.regularization || train.distillation)
+    refuse(
+      `${name} is learned without a teacher`,
+      'leave train.regularization and train.distillation out, or take the cross entropy',
+    )
+}
+
+/**
+ * What would show training records beside the noise, or past the account of it.
+ * @throws GradpromptError `breaks-privacy`, `privacy-unreachable`
+ */
+function refuseUnprivate(
+  { train, data, method, precision, verbalizer }: Config,
+  task: Pick<Task, 'train' | 'labels'>,
+  model: Checkpoint['config'],
+): void {
+  const { privacy, batchSize } = train
+  if (privacy === undefined) return
+  const refuse = (found: string, why: string, hint: string): never => {
+    throw new GradpromptError('breaks-privacy', `train.privacy does not hold with this: ${why}`, { found, hint })
+  }
+  const records = task.train.length
+  const { init } = method as { readonly init?: { readonly type?: string } }
+  const own = promptMethods.get(method.type)
+  const loss = train.loss && losses.get(train.loss.type)
+  if (batchSize > records)
+    refuse(`train.batchSize: ${batchSize} of ${records} rows`, 'a step takes each record by chance', `take at most ${records}`)
+  if (train.accumulate > 1)
+    refuse(
+      'train.accumulate',
+      'a step is one sample of the records',
+      'raise train.batchSize instead: records are computed one by one',
+    )
+  if (train.bucket) refuse('train.bucket', 'which records a step has would depend on the other records', 'leave it out')
+  if (precision === 'fp16') refuse('precision: fp16', 'which steps are left out would depend on the records', 'take bf16 or fp32')
+  if (init?.type === 'runs')
+    refuse('method.init.type: runs', 'what an earlier run learned of the same records is not accounted for', 'start from a text')
+  if (train.distillation)
+    refuse('train.distillation', 'what a teacher learned of the same records is not accounted for', 'leave it out')
+  if (own.examples?.(method) !== undefined)
+    refuse(`method.type: ${method.type}`, 'the prompt begins as training records', 'take a method that starts from a text')
+  if (verbalizer?.learned) refuse('verbalizer.learned', 'weights of words are learned without noise', 'leave it out')
+  if (own.parameters(method, model).some(({ heldOut }) => heldOut))
+    refuse('held-out parameters', 'they are learned on records without noise', 'leave the option out')
+  if (loss?.leastBatch !== undefined)
+    refuse(`train.loss.type: ${train.loss!.type}`, 'it compares a record with others', 'take a loss of single records')
+  if (task.labels !== undefined && data.labels === undefined)
+    refuse('classes that were found in the records', 'which classes there are would show records', 'name them in data.labels')
+  privacyOf(privacy, { records, batchSize, steps: totalSteps(train, records) })
 }
 
 const tooFewRows = (examples: number, rows: number) =>

@@ -1,6 +1,7 @@
 import type { Evaluation, Metrics } from '../evaluate/score.js'
 import type { Verdict } from '../evaluate/verdict.js'
 import type { CheckpointEvent, WarningEvent } from '../store/events.js'
+import type { PrivacySpent } from './privacy/options.js'
 
 /** A condition of the base model, without anything learned, on the rows that the prompt is scored on. */
 export interface ControlScores {
@@ -34,6 +35,8 @@ export interface RunResult {
   readonly parameters: number
   /** Optimiser steps done. */
   readonly steps: number
+  /** With `train.privacy`: what the training records may show through the prompt. */
+  readonly privacy?: PrivacySpent
   /** The step of the best dev score; null without a dev set. */
   readonly bestStep: number | null
   /** Of work, over all the times the run was resumed. */

@@ -1,9 +1,7 @@
 import { join } from 'node:path'
-import { batchOrder } from '../data/batches.js'
 import type { DataRecord } from '../data/readers/records.js'
 import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows/rows.js'
-import { splitRecords } from '../data/split.js'
-import { drawTemplate, exampleRows, type Task, taskRows } from '../data/task.js'
+import { exampleRows, type Task, taskRows } from '../data/task.js'
 import { countWords, weightGradient, wordParameter } from '../data/texts/verbalizer.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import { type ScoredPart, writePredictions } from '../evaluate/predictions.js'
@@ -25,14 +23,18 @@ import type { Config } from './config.js'
 import { type ControlStore, controlInstruction, keptControl, type ScoredControl } from './control.js'
 import { refuseOversizedRows } from './data-limits.js'
 import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
-import { type FrozenRows, frozenRowsOf, type RowPlace } from './frozen-rows.js'
+import { type FrozenRows, frozenRowsOf } from './frozen-rows.js'
 import { learnedPrompt } from './learned-prompt.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
 import { chosenLoss, learnedAnswers, runLosses, termsOf } from './losses.js'
 import { rewardsUnder } from './preferences.js'
+import { type Privacy, privacyOf } from './privacy/options.js'
+import { forgetKey, poissonSample, privacyKey } from './privacy/secret.js'
 import { createReference, type Reference } from './reference.js'
 import { sampleAnswers } from './samples.js'
 import { totalSteps } from './schedule.js'
+import { batches, holdOut, sampledBatches } from './steps/batches.js'
+import { stepGradient } from './steps/step-gradient.js'
 import { runVerdict } from './verdict.js'
 
 const wordLearningRate = 0.05
@@ -63,6 +65,8 @@ export interface Job {
   readonly reference: Reference
   /** Rows that each record makes, which belong together. */
   readonly answers: number
+  /** With `train.privacy`: what its steps do. */
+  readonly privacy: Privacy | undefined
   /** Where what the base model comes to is kept for further runs. */
   readonly controls?: ControlStore | undefined
 }
@@ -113,7 +117,10 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   const shapes = [...method.parameters(resolved, model.config), ...wordWeights(config, task)]
   for (const { name, shape } of wordWeights(config, task)) parameters.set(name, new Float32Array(shape[0]!))
   const steps = totalSteps(config.train, task.train.length)
-  const frozen = frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
+  const ofClasses = chosenLoss(config.train).loss.ofClasses !== undefined
+  const frozen = ofClasses
+    ? undefined
+    : frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
   await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined, recompute })
   const reference = createReference(prompt, model)
   const losses = await termsOf(config.train, reference, model, { answers: answers.length, exampleRows: examples })
@@ -134,6 +141,9 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     losses,
     reference,
     answers: answers.length,
+    privacy:
+      config.train.privacy &&
+      privacyOf(config.train.privacy, { records: task.train.length, batchSize: config.train.batchSize, steps }),
   }
 }
 
@@ -199,7 +209,10 @@ async function learnAndScore(job: Job, session: TuneSession) {
   const { train } = config
   if (chosenLoss(train).loss.data) await job.reference.keepIn(folder)
   const apart = shapes.some(({ heldOut }) => heldOut) ? holdOut(task, config.seed) : undefined
-  const batch = batches(apart?.train ?? task.train, job)
+  const privacy = job.privacy && { mechanism: job.privacy, expected: train.batchSize, key: await privacyKey(folder, state.step) }
+  const batch = privacy
+    ? sampledBatches(task.train, job, step => poissonSample(task.train.length, privacy.mechanism.rate, privacy.key, step))
+    : batches(apart?.train ?? task.train, job)
   const weights = state.parameters.get(wordParameter)
   // Of each dev evaluation so far, what became of each row: the run keeps those of the prompt that it keeps.
   const devRows = new Map<number, readonly RowResult[]>()
@@ -226,6 +239,10 @@ async function learnAndScore(job: Job, session: TuneSession) {
     heldOutBatch: apart && batches(apart.heldOut, job).training,
     losses: job.losses,
     groups: job.answers > 1 ? job.answers : undefined,
+    gradient: stepGradient({
+      ...{ model, prompt, batch, losses: job.losses, answers: job.answers, privacy },
+      ...{ chosen: chosenLoss(train), recompute: train.recompute },
+    }),
     beside: weights && learnWords,
     evaluate: task.scored.length > 0 ? evaluateDev : undefined,
     sample: task.labels === undefined && train.samples > 0 ? () => sampleAnswers(job, signal) : undefined,
@@ -267,12 +284,14 @@ async function learnAndScore(job: Job, session: TuneSession) {
     control: { ...control, ...(testControl && { test: testControl.scores }) },
     parameters,
     steps: state.step,
+    ...(learned.privacy && { privacy: learned.privacy }),
     bestStep: state.best?.step ?? null,
     seconds: elapsed(),
     peakMemory: peakMemory(),
     folder,
   }
   await session.writeResult(result)
+  if (privacy) await forgetKey(folder)
   emit({ event: 'result', ...result })
   return { result, prompt: learned }
 }
@@ -282,49 +301,6 @@ function wordWeights({ verbalizer }: Config, { labels }: Task): PromptParameter[
   if (!verbalizer?.learned || labels === undefined) return []
   const learningRate = verbalizer.learningRate ?? wordLearningRate
   return [{ name: wordParameter, shape: [countWords(labels)], learningRate }]
-}
-
-/** The rows of each step. */
-function batches(
-  records: readonly DataRecord[],
-  { config, rows, builders, answers }: Job,
-): { places(step: number): RowPlace[]; training(step: number): TrainingRow[]; scoring(step: number): ScoringRow[] } {
-  const { batchSize, bucket, accumulate } = config.train
-  const { seed } = config
-  const order = batchOrder({
-    rows: records.length,
-    batchSize,
-    seed,
-    bucket,
-    lengths: bucket ? records.map((record, i) => rows.byteLength(record, i)) : undefined,
-  })
-  const drawn = (step: number) =>
-    Array.from({ length: accumulate }, (_, i) => step * accumulate + i).flatMap(batch => {
-      const epoch = Math.floor(batch / order.batchesPerEpoch)
-      return order.at(batch).flatMap(row => {
-        const template = drawTemplate(builders.length / answers, { seed, epoch, row })
-        return Array.from({ length: answers }, (_, i): RowPlace => ({ row, template: template * answers + i }))
-      })
-    })
-  return {
-    places: drawn,
-    training: step => drawn(step).map(({ row, template }) => builders[template]!.training(records[row]!, row)),
-    // What is scored of a record is one row, however many are learned.
-    scoring: step =>
-      drawn(step)
-        .filter(({ template }) => template % answers === 0)
-        .map(({ row, template }) => builders[template]!.scoring(records[row]!, row)),
-  }
-}
-
-/** Of the training rows without a dev set, the share on which held-out parameters are learned. */
-const heldOutShare = 0.2
-
-/** Rows for parameters that are learned apart from the others: the dev rows, or a part of the training rows that nothing else uses then. */
-function holdOut(task: Task, seed: number): { train: readonly DataRecord[]; heldOut: readonly DataRecord[] } {
-  if (task.dev.length > 0) return { train: task.train, heldOut: task.dev }
-  const { train, dev } = splitRecords(task.train, { dev: heldOutShare }, seed)
-  return { train, heldOut: dev }
 }
 
 /** The control on the dev rows: scored once in a run's life, before its first step. */

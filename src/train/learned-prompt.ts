@@ -2,9 +2,10 @@ import { basename, resolve } from 'node:path'
 import type { PromptFile } from '../store/prompt-file.js'
 import type { Job } from './job.js'
 import { learnedParameters } from './loop.js'
+import { spentBy } from './privacy/options.js'
 
 /** What a run has learned so far, as a prompt file keeps it. How it was learned is unknown here. */
-export function learnedPrompt({ config, task, model, prompt, rows, shapes, state }: Job): PromptFile {
+export function learnedPrompt({ config, task, model, prompt, rows, shapes, state, privacy }: Job): PromptFile {
   const answerEnd = rows.learnedEnd
   return {
     method: withoutPaths(prompt.config),
@@ -18,6 +19,8 @@ export function learnedPrompt({ config, task, model, prompt, rows, shapes, state
     labels: task.labels && Object.fromEntries(task.labels.words),
     ...(task.labels?.verbalizer && { verbalizer: task.labels.verbalizer }),
     seed: config.seed,
+    // Of all steps that were done, whichever of them the prompt is of: which one was kept says something of the others.
+    ...(privacy && { privacy: spentBy(privacy, state.step) }),
     tensors: shapes.map(({ name, shape }) => ({ name, shape, data: learnedParameters(state).get(name)!.slice() })),
   }
 }

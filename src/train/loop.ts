@@ -6,6 +6,7 @@ import type { LossTerm } from '../losses/loss.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { initialLossScale, type LossScaleState } from '../model/loss-scale.js'
+import type { PromptGradient } from '../model/prompt-gradient.js'
 import type { PromptParameter } from '../prompts/method.js'
 import type { Checkpoint, NamedTensor } from '../store/checkpoints.js'
 import { type Average, type AverageState, createAverage } from './average.js'
@@ -55,6 +56,8 @@ export interface LearningOptions {
   readonly frozen?: ((step: number) => Promise<Float32Array[]>) | undefined
   /** What is minimised over a step's rows. */
   readonly losses: (rows: readonly TrainingRow[]) => Promise<readonly LossTerm[]>
+  /** How a step's loss and gradient are computed, where that is not of its rows as one batch. */
+  readonly gradient?: ((step: number) => Promise<Omit<PromptGradient, 'rows'>>) | undefined
   /** Gradients of what is learned beside the prompt on a step's rows. */
   readonly beside?: ((step: number) => Promise<ReadonlyMap<string, Float32Array>>) | undefined
   /** Scores the prompt as it stands on the dev rows, where there are some. */
@@ -132,13 +135,12 @@ export async function learn(state: LearningState, options: LearningOptions): Pro
         frozen,
         recompute: train.recompute,
       })
-    const { loss, figures, gradients } = await gradientOf(rows, await options.frozen?.(state.step)).catch(
-      async (error: unknown) => {
-        // A device that is lost takes nothing with it: the step is done again where the run goes on.
-        if (error instanceof GradpromptError && lost.has(error.code)) await save(current())
-        throw error
-      },
-    )
+    const ofStep = async () => options.gradient?.(state.step) ?? gradientOf(rows, await options.frozen?.(state.step))
+    const { loss, figures, gradients } = await ofStep().catch(async (error: unknown) => {
+      // A device that is lost takes nothing with it: the step is done again where the run goes on.
+      if (error instanceof GradpromptError && lost.has(error.code)) await save(current())
+      throw error
+    })
     if (options.heldOutBatch !== undefined) {
       const heldOut = await gradientOf(options.heldOutBatch(state.step))
       for (const { name } of options.shapes.filter(shape => shape.heldOut)) gradients.set(name, heldOut.gradients.get(name)!)

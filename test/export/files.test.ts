@@ -56,6 +56,8 @@ test('keys and values give the logits of the rows that they come from, as an ada
   const { out } = await exported('kv')
   const adapter = await readPeftAdapter(join(out, 'peft'), model.checkpoint)
   expect(adapter.method.type).toBe('prefix-tuning')
+  // What is pasted must name the folder that stands there, not the one that it was written in.
+  expect(readFileSync(join(out, 'peft', 'README.md'), 'utf8')).toContain(`adapter = ${JSON.stringify(join(out, 'peft'))} `)
   const { cases } = JSON.parse(readFileSync(join(out, 'self-test.json'), 'utf8')) as SelfTest
   for (const { ids, top } of cases) {
     const [logits] = await model.logits([[...ids]], adapter)

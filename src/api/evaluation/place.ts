@@ -79,7 +79,7 @@ export async function keepsOthers(
 async function keyOf(subject: Subject, options: EvaluateOptions, model: LanguageModel): Promise<string> {
   const { source, data, template, answer, labels, aggregate, isFreeText, columns, instruction, seed } = subject
   const { answerType, calibrate, choose, limit, truncate, generate, task, examples, shots, scorer } = options
-  const { maxNewTokens, temperature, weights } = options
+  const { maxNewTokens, temperature, weights, choices, regex, jsonSchema, rejectedMass } = options
   const named = (given: unknown) =>
     typeof given === 'string'
       ? given
@@ -92,6 +92,7 @@ async function keyOf(subject: Subject, options: EvaluateOptions, model: Language
     data: typeof data === 'string' ? await hashOfData(await localFiles(data)) : data.sha256,
     ...{ template, answer, labels, aggregate, isFreeText, columns, instruction, seed },
     ...{ answerType, calibrate, choose, limit, truncate, generate, shots, maxNewTokens, temperature, weights },
+    ...{ choices, regex, jsonSchema, rejectedMass },
     ...{ task: named(task), scorer: named(scorer), examples: named(examples) ?? (examples === undefined ? undefined : 'rows') },
   })
 }

@@ -188,6 +188,7 @@ export function settingsOf(
   options: EvaluateOptions,
 ): (readonly [name: string, value: string])[] {
   const { prompt, task, instruction, choose, limit, examples, shots, scorer, maxNewTokens, temperature } = options
+  const { choices, regex, jsonSchema } = options
   const texts = typeof template === 'string' ? template : template?.map(({ role, content }) => `${role}: ${content}`).join('\n')
   const named = (value: unknown) => (typeof value === 'string' ? value : value === undefined ? undefined : 'given by the program')
   const given: (readonly [string, unknown])[] = [
@@ -207,6 +208,9 @@ export function settingsOf(
     ['scorer', named(scorer)],
     ['maxNewTokens', maxNewTokens],
     ['temperature', temperature],
+    ['choices', choices?.join(', ')],
+    ['regex', regex],
+    ['JSON Schema', jsonSchema === undefined ? undefined : JSON.stringify(jsonSchema)],
   ]
   return given.flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)] as const]))
 }
@@ -220,8 +224,10 @@ export function missing(option: 'model' | 'template' | 'answer'): never {
   })
 }
 
-function refuseUnreadInstruction({ task, examples, shots, scorer, maxNewTokens, temperature, weights }: EvaluateOptions): void {
-  if ([task, examples, shots, scorer, maxNewTokens, temperature, weights].some(option => option !== undefined)) return
+function refuseUnreadInstruction(options: EvaluateOptions): void {
+  const { task, examples, shots, scorer, maxNewTokens, temperature, weights, choices, regex, jsonSchema } = options
+  const generated = [task, examples, shots, scorer, maxNewTokens, temperature, weights, choices, regex, jsonSchema]
+  if (generated.some(option => option !== undefined)) return
   throw new GradpromptError('invalid-option', 'an instruction beside a prompt of vectors is what the control is told', {
     found: 'instruction without control',
     expected: 'control: true, or no instruction',

@@ -6,7 +6,7 @@ import { type DataRecord, isNull } from '../../data/readers/records.js'
 import type { LabelWords } from '../../data/texts/labels.js'
 import { compileMessages } from '../../data/texts/rendering.js'
 import { compileTemplate, type Template } from '../../data/texts/template.js'
-import { GradpromptError, refuseAborted, unknownName } from '../../errors.js'
+import { GradpromptError, unknownName } from '../../errors.js'
 import {
   type AcquisitionRule,
   acquisitionRules,
@@ -20,6 +20,7 @@ import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
 import type { PromptGiven } from '../../sources/open.js'
 import { missing, subjectOf } from '../evaluation/subject.js'
+import { embeddings } from './embeddings.js'
 import { type AnsweredRow, predictRows } from './rows.js'
 
 /** Which rows of a pool are worth a label: the library's `labelNext`, and `gradprompt label-next`. */
@@ -229,37 +230,4 @@ function refuseBelowOne(given: Readonly<Record<string, number>>): void {
   for (const [name, value] of Object.entries(given))
     if (!(Number.isInteger(value) && value >= 1))
       throw new GradpromptError('invalid-option', `${name} is not valid`, { found: String(value), expected: 'at least 1' })
-}
-
-/** Of a text, at most: what a long text is about shows early. */
-const embeddedTokens = 512
-
-/** Means of the last hidden states of texts, without a prompt: [d] each. */
-async function embeddings(
-  model: LanguageModel,
-  texts: readonly string[],
-  { signal, onProgress, onWarning }: Pick<LabelNextOptions, 'signal' | 'onProgress' | 'onWarning'>,
-): Promise<Float32Array[]> {
-  const { hiddenSize, maxPositionEmbeddings: most } = model.config
-  const results: Float32Array[] = []
-  const length = Math.min(most, embeddedTokens)
-  let cut = 0
-  for (const text of texts) {
-    refuseAborted(signal)
-    const whole = model.tokenizer.encode(text, { addSpecialTokens: true })
-    if (whole.length > length) cut++
-    const ids = whole.slice(0, length)
-    const [pass] = await model.forward([ids], { hiddenStates: true })
-    const last = pass!.hiddenStates!.at(-1)!
-    const sum = new Float32Array(hiddenSize)
-    for (let i = 0; i < last.length; i++) sum[i % hiddenSize]! += last[i]! / Math.max(1, ids.length)
-    results.push(sum)
-    onProgress?.(results.length, texts.length, 'comparing texts')
-  }
-  if (cut > 0)
-    onWarning?.({
-      code: 'long-texts',
-      message: `${cut} of ${texts.length} texts are longer than ${length} tokens: by how far they are from each other only their beginnings say`,
-    })
-  return results
 }

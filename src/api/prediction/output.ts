@@ -108,6 +108,7 @@ function layoutOf({ columns: there, answered }: AnsweredRow, keep: readonly stri
     { name: 'prediction', type: 'text' },
     { name: 'probability', type: 'number' },
     ...(answered.margin === undefined ? [] : [{ name: 'margin', type: 'number' as const }]),
+    ...(answered.known === undefined ? [] : [{ name: 'known', type: 'number' as const }]),
     ...classes.map(name => ({ name: `p:${name}`, type: 'number' as const })),
     ...(answered.finishReason === undefined ? [] : [{ name: 'finishReason', type: 'text' as const }]),
   ]
@@ -126,7 +127,7 @@ function written(
   { own, classes }: Layout,
   { format, keepsAll }: { readonly format: RowFormat; readonly keepsAll: boolean },
 ): WrittenRow {
-  const { prediction, probability, margin, probabilities, finishReason } = answered
+  const { prediction, probability, margin, known, probabilities, finishReason } = answered
   const further = keepsAll ? Object.keys(format.isTable ? record : value).find(name => !own.includes(name)) : undefined
   if (further !== undefined && (format.isTable || further in answered))
     throw new GradpromptError('invalid-data', `${originOf(record, index)} has a column that the rows before it do not have`, {
@@ -141,6 +142,7 @@ function written(
       prediction,
       probability,
       ...(margin === undefined ? [] : [margin]),
+      ...(known === undefined ? [] : [known]),
       ...classes.map(name => probabilities?.[name]),
       ...(finishReason === undefined ? [] : [finishReason]),
     ],

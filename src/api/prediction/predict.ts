@@ -37,6 +37,11 @@ export interface PredictOptions extends ModelSettings {
   readonly calibrate?: boolean | string | undefined
   /** By which likelihood a class is chosen: `plain` (the default), `length` or `unconditional`. */
   readonly choose?: Choice | undefined
+  /**
+   * Rows that belong to none of the classes are said to be `none of these`: those that score below the threshold of a run that was taught to
+   * reject (`reject`), or below a number of your own, from 0 to 1. Such a run says of every row how sure it is that it is of a class (`known`).
+   */
+  readonly reject?: boolean | number | undefined
   /** Names of the columns of a file without a header, or for a column of the template the one of the data: `{ text: 'review' }`. */
   readonly columns?: ColumnsGiven | undefined
   /** Cut the text of a row that is longer than the context; by default as the run did. */
@@ -104,6 +109,7 @@ const shared = {
   aggregate: true,
   calibrate: true,
   choose: true,
+  reject: true,
   columns: true,
   truncate: true,
   batchSize: true,

@@ -17,6 +17,7 @@ import { calibrationOf, rowBuilderOf } from '../evaluation/likelihood.js'
 import { endOf, missing, type Subject, subjectOf } from '../evaluation/subject.js'
 import { openAnswering } from '../generation/generate.js'
 import type { PredictOptions } from './predict.js'
+import { knownScores, noneOfThese, readRejection, requireRejection } from './rejection.js'
 
 /**
  * What answers rows under a prompt, opened once for all of them: classes by their likelihood, as `evaluate` decides them, or free text
@@ -56,6 +57,8 @@ export interface Answered {
   readonly probability: number
   /** By how much that is more than the second class's. */
   readonly margin?: number
+  /** Of a run that was taught to reject: how sure it is that the row is of one of the classes, from 0 to 1. */
+  readonly known?: number
   /** Of each class. */
   readonly probabilities?: Readonly<Record<string, number>>
   /** Why a generated text ended. */
@@ -98,10 +101,13 @@ export async function openPredictor(options: PredictOptions): Promise<Predictor>
       : await openScoring(options, subject, { template, answer, labels })
   options.onOpened?.(opened.model)
   const known = labels && { column: labels.column, values: new Set(labels.words.keys()) }
-  return { ...common, labels: labels?.candidates, known, ...opened }
+  return { ...common, labels: opened.classes ?? labels?.candidates, known, ...opened }
 }
 
-type Opened = Pick<Predictor, 'model' | 'weights' | 'predict' | typeof Symbol.asyncDispose>
+type Opened = Pick<Predictor, 'model' | 'weights' | 'predict' | typeof Symbol.asyncDispose> & {
+  /** Where not all labels are classes. */
+  readonly classes?: readonly string[] | undefined
+}
 
 async function openScoring(
   options: PredictOptions,
@@ -109,6 +115,7 @@ async function openScoring(
   { template, answer, labels }: { readonly template: Template; readonly answer: string; readonly labels: LabelSet },
 ): Promise<Opened> {
   refuseUnreadByScoring(options)
+  const rejecting = await rejectingBy(options, subject.source.folder)
   const { source, config, batchSize } = subject
   const used = await useModel(subject.modelGiven, {
     ...firstOf(options, config),
@@ -135,13 +142,18 @@ async function openScoring(
     return {
       model: model.name,
       weights: productsOf(model, 'fp32'),
+      classes: rejecting?.rejection.known && labels.candidates.filter(word => rejecting.rejection.known.includes(word)),
       async predict({ records }, first, onProgress) {
         const unlabelled = records.map((record, i) => withoutLabel(record, first + i, labels.column, builder.columns))
         const rows = unlabelled.map((record, i) => builder.scoring(record, first + i))
         const scored = await scoreClasses(model, prompt, rows, labels, { ...decision, onProgress })
-        return scored.map(({ logLikelihoods, scores = logLikelihoods }, i) =>
-          classified(labels.candidates, scores, originOf(records[i]!, first + i)),
-        )
+        return scored.map(({ logLikelihoods, scores = logLikelihoods }, i) => {
+          const origin = originOf(records[i]!, first + i)
+          if (rejecting === undefined) return classified(labels.candidates, scores, origin)
+          const { classes, scores: own, known } = knownScores(labels.candidates, scores, rejecting.rejection)
+          const answer = { ...classified(classes, own, origin), known }
+          return known < rejecting.below ? { ...answer, prediction: noneOfThese } : answer
+        })
       },
       [Symbol.asyncDispose]: () => used[Symbol.asyncDispose](),
     }
@@ -149,6 +161,22 @@ async function openScoring(
     await used[Symbol.asyncDispose]()
     throw error
   }
+}
+
+/** What a run knows of foreign rows, and below which score a row is one. @throws GradpromptError `cannot-reject`, `invalid-option` */
+async function rejectingBy({ reject, choose, calibrate }: PredictOptions, folder: string | undefined) {
+  const isAsked = reject !== undefined && reject !== false
+  const found = await readRejection(folder)
+  if (found === undefined && !isAsked) return undefined
+  const rejection = requireRejection(found)
+  if (isAsked) refuseUnread({ choose: choose === 'plain' ? undefined : choose, calibrate }, 'rows are rejected by plain likelihoods', 'neither') // biome-ignore format: a call
+  if (typeof reject === 'number' && !(reject >= 0 && reject <= 1))
+    throw new GradpromptError('invalid-option', 'reject is not valid', {
+      found: String(reject),
+      expected: 'a number from 0 to 1',
+    })
+  // Without being asked for it nothing is rejected, and every row has its score all the same.
+  return { rejection, below: typeof reject === 'number' ? reject : isAsked ? rejection.threshold : Number.NEGATIVE_INFINITY }
 }
 
 async function openGenerating(options: PredictOptions, subject: Subject, template: Template): Promise<Opened> {
@@ -208,9 +236,9 @@ async function openGenerating(options: PredictOptions, subject: Subject, templat
 }
 
 /** What a generation does not read. @throws GradpromptError `invalid-option` */
-function refuseUnreadByGenerating({ choose, calibrate, truncate }: PredictOptions): void {
+function refuseUnreadByGenerating({ choose, calibrate, truncate, reject }: PredictOptions): void {
   refuseUnread(
-    { choose, calibrate, truncate },
+    { choose, calibrate, truncate, reject },
     'answers are free text, and generated',
     'labels, by whose likelihood they are chosen',
   )

@@ -1,7 +1,9 @@
+import type { PreferOptions, PreferStanding } from '../../api/choosing/prefer.js'
 import type { Compared } from '../../api/compare.js'
 import type { CompressedText, CompressOptions } from '../../api/compress.js'
 import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/evaluation/evaluate.js'
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
+import type { RejectingRun, RejectOptions } from '../../api/foreign/reject.js'
 import type { JudgedRuns, JudgeOptions } from '../../api/judge.js'
 import type { LabelNextOptions, RowsToLabel } from '../../api/prediction/label-next.js'
 import type { PredictSummary } from '../../api/prediction/predict.js'
@@ -11,6 +13,7 @@ import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import type { Choice } from '../../evaluate/score.js'
 import type { AnswerRow } from '../../generate/finished-rows.js'
+import type { LimitsAsked } from '../../generate/limits/asked.js'
 import type { Products } from '../../generate/programs.js'
 import type { GenerationSettings } from '../../generate/settings.js'
 import type { WeightChoice } from '../../generate/width.js'
@@ -27,6 +30,7 @@ import type { ErrorMessage } from '../terminal/failure.js'
 export interface Tasks {
   tune: { request: ConfigRequest; result: RunResult }
   compress: { request: CompressRequest; result: CompressResult }
+  reject: { request: RejectRequest; result: RejectResult }
   resume: { request: ResumeRequest; result: RunResult }
   search: { request: ConfigRequest; result: SearchResult; news: SearchEvent }
   resumeSearch: { request: ResumeRequest; result: SearchResult; news: SearchEvent }
@@ -48,6 +52,7 @@ export interface Tasks {
       Omit<ProbeOptions, 'model' | 'signal' | 'onProgress' | 'onWarning'> & { readonly model?: string | undefined }
     result: Probed
   }
+  prefer: { request: PreferRequest; result: undefined; news: PreferNews }
   serve: { request: ServeRequest; result: undefined; news: ServeNews }
   report: { request: { folder: string }; result: { path: string } }
 }
@@ -68,6 +73,11 @@ export type CompressRequest = Omit<CompressOptions, 'model' | 'onEvent' | 'onPro
   OwnFamilies & { readonly model?: string | undefined }
 
 export type CompressResult = Pick<CompressedText, 'result' | 'conversations' | 'textTokens' | 'retained'>
+
+export type RejectRequest = Omit<RejectOptions, 'model' | 'onEvent' | 'onProgress' | 'signal'> &
+  OwnFamilies & { readonly model?: string | undefined }
+
+export type RejectResult = Pick<RejectingRun, 'result' | 'rejection' | 'foreignLabels' | 'texts' | 'measured'>
 
 export interface ResumeRequest {
   readonly folder: string
@@ -123,7 +133,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly report?: string | undefined
 }
 
-export interface GenerationSettingsOfEvaluation {
+export interface GenerationSettingsOfEvaluation extends LimitsAsked {
   readonly task?: string | undefined
   readonly examples?: string | undefined
   readonly shots?: number | undefined
@@ -155,7 +165,7 @@ export interface EngineRequest extends OwnFamilies {
   readonly precision?: Precision | undefined
 }
 
-export interface GenerateRequest extends EngineRequest {
+export interface GenerateRequest extends EngineRequest, LimitsAsked {
   /** A run folder, a prompt file or the folder of a PEFT adapter. */
   readonly prompt?: string | undefined
   /** Of a prompt of several tasks: which of them. */
@@ -166,8 +176,6 @@ export interface GenerateRequest extends EngineRequest {
     | { readonly input: string; readonly output: string; readonly columns?: ColumnsGiven | undefined }
   /** Through the chat template or not; by default as fits the model and the prompt. */
   readonly chat?: boolean | undefined
-  /** The only answers that may be given. */
-  readonly choices?: readonly string[] | undefined
   /** Not in the template of the prompt. */
   readonly raw?: boolean | undefined
   readonly system?: string | undefined
@@ -209,6 +217,8 @@ export interface PredictRequest extends OwnFamilies {
   readonly labels?: Readonly<Record<string, string>> | undefined
   readonly columns?: ColumnsGiven | undefined
   readonly choose?: Choice | undefined
+  /** Below the run's own threshold, or below this number. */
+  readonly reject?: boolean | number | undefined
   readonly truncate?: boolean | undefined
   readonly force?: boolean | undefined
   readonly promptTask?: string | undefined
@@ -247,6 +257,18 @@ export interface JudgeRequest extends OwnFamilies, Omit<JudgeOptions, 'judges' |
   readonly runs: readonly [Compared, Compared]
   readonly judges: readonly (string | { readonly url: string; readonly model: string; readonly key?: string | undefined })[]
 }
+
+export type PreferRequest = OwnFamilies &
+  Omit<PreferOptions, 'prompts' | 'signal' | 'onProgress'> & {
+    readonly prompts: string
+    readonly host: string
+    readonly port: number
+    readonly token: string
+  }
+
+export type PreferNews =
+  | ({ readonly event: 'listening'; readonly url: string; readonly port: number; readonly model: string } & PreferStanding)
+  | ({ readonly event: 'stopping' } & PreferStanding)
 
 export interface ServeRequest extends EngineRequest {
   readonly prompts: readonly { readonly name?: string | undefined; readonly path: string }[]

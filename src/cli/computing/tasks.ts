@@ -21,6 +21,12 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return (await tune(config, { signal, onEvent, onProgress })).result
   },
 
+  async reject({ families: _, ...request }, { signal, onEvent, onProgress }) {
+    const { reject } = await import('../../api/foreign/reject.js')
+    const { result, rejection, foreignLabels, texts, measured } = await reject({ ...request, signal, onEvent, onProgress })
+    return { result, rejection, foreignLabels, texts, measured }
+  },
+
   async compress({ families: _, ...request }, { signal, onEvent, onProgress }) {
     const { compress } = await import('../../api/compress.js')
     const { result, conversations, textTokens, retained } = await compress({ ...request, signal, onEvent, onProgress })
@@ -87,6 +93,12 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
       onProgress: (done, total, what) => onProgress({ what, done, total }),
       onWarning: warning => onEvent({ event: 'warning', ...warning }),
     })
+  },
+
+  async prefer(request, context) {
+    const { prefer } = await import('./preferring.js')
+    await prefer(request, context)
+    return undefined
   },
 
   async serve(request, context) {

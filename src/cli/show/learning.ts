@@ -127,6 +127,13 @@ export function describeResult(result: RunResult, losses: readonly number[], exp
   if (result.test)
     sections.push(`test, ${plural(result.test.rows, 'row')}\n${conditions(result.test.metrics, control.test ?? {})}`)
   sections.push(...verdictLines(result.verdict))
+  if (result.privacy) {
+    const { epsilon, delta, steps } = result.privacy
+    sections.push(
+      `privacy of each training record, through prompt.safetensors: epsilon ${epsilon.toPrecision(3)}, delta ${delta.toPrecision(3)} ` +
+        `after ${plural(steps, 'step')}; the log and the scored rows of the run are not covered`,
+    )
+  }
   if (losses.length > 1) {
     const drawn = curve(smooth(losses), { width: 60, height: 6 })
     sections.push(

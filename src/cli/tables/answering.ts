@@ -13,6 +13,23 @@ const texts = [
   { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
 ] as const
 
+/** What answers are limited to. */
+const limits = [
+  {
+    name: 'choices',
+    value: 'a,b',
+    description:
+      'the only answers that may be given, or a JSON list of them: chosen token by token, where predict compares them as a whole',
+  },
+  { name: 'regex', value: 'pattern', description: 'a regular expression that each answer matches as a whole' },
+  {
+    name: 'json-schema',
+    value: 'file',
+    description: 'a JSON Schema, or a file with one, that each answer is JSON for; true for any JSON',
+  },
+  { name: 'rejected-mass', description: 'tell how likely each answer would have left such a limit without it' },
+] as const
+
 const promptNamed = 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter'
 
 /** Commands that answer rows and texts, under a prompt or none. It loads no command, so that help is quick. */
@@ -67,6 +84,7 @@ export const answering: readonly Command[] = [
       },
       { name: 'max-new-tokens', value: 'n', type: 'integer', description: "the longest answer; by default the task's" },
       { name: 'temperature', value: 'x', type: 'number', description: '0, the default, is greedy' },
+      ...limits,
       {
         name: 'weights',
         value: 'width',
@@ -106,6 +124,8 @@ export const answering: readonly Command[] = [
         value: 'way',
         description: 'a label by its likelihood: plain; by byte: length; or less its own without the text: unconditional',
       },
+      { name: 'reject', description: 'call rows below the threshold of a run of gradprompt reject none of these' },
+      { name: 'reject-below', value: 'x', type: 'number', description: 'the same, below a number from 0 to 1' },
       { name: 'truncate', description: 'cut the text of rows that are longer than the context' },
       { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks that generates: which' },
       {
@@ -203,12 +223,7 @@ export const answering: readonly Command[] = [
           "a value for a column of the run's template, in place of TEXT, or a JSON object of them; beside --input, names of its columns as for predict",
       },
       { name: 'output', value: 'file', description: 'a row for each of the input: text, ids, finishReason' },
-      {
-        name: 'choices',
-        value: 'a,b',
-        description:
-          'the only answers that may be given, or a JSON list of them: chosen token by token, where predict compares them as a whole',
-      },
+      ...limits,
       {
         name: 'max-new-tokens',
         value: 'n',

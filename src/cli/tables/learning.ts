@@ -70,6 +70,53 @@ export const learning: readonly Command[] = [
     load: () => import('../commands/learning/compress.js'),
   },
   {
+    name: 'reject',
+    summary: 'teach a classifier to say none of these',
+    description:
+      'Makes of a run that chooses between classes one that also says how sure it is that a text is of any of them: labels far from the classes are ' +
+      'chosen, the model writes texts about them, and two prompts, one for the classes and one for these labels, learn to choose between all. ' +
+      'gradprompt predict --reject then calls a text below the threshold none of these. By texts that are of no class (--foreign) it is measured ' +
+      "beside the largest probability and the energy of the run's own prompt.",
+    argument: { name: 'RUN', description: 'the folder of a finished run of gradprompt tune, with labels', required: true },
+    options: [
+      { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
+      {
+        name: 'foreign',
+        value: 'file',
+        repeats: true,
+        description: 'texts of no class, to measure by: nothing is learned of them',
+      },
+      { name: 'data', value: 'file', description: "known rows to measure by; by default the run's test rows, or its dev rows" },
+      { name: 'labels', value: 'n', type: 'integer', description: 'foreign labels; 40 by default' },
+      { name: 'words', value: 'file', description: 'what these are chosen from, one a line; by default 300 common nouns' },
+      {
+        name: 'texts',
+        value: 'n',
+        type: 'integer',
+        description: 'texts that are written about each foreign label; 4 by default',
+      },
+      { name: 'known-texts', value: 'n', type: 'integer', description: 'the same about each class; by default as many' },
+      { name: 'max-new-tokens', value: 'n', type: 'integer', description: 'of a written text; 48 by default' },
+      {
+        name: 'groups',
+        value: 'n',
+        type: 'integer',
+        description: 'that foreign labels are dealt into for a score; 4 by default',
+      },
+      { name: 'share', value: 'x', type: 'number', description: 'of known rows that the threshold lets pass; 0.95 by default' },
+      { name: 'steps', value: 'n', type: 'integer', description: 'optimiser steps; 100 by default' },
+      { name: 'batch-size', value: 'n', type: 'integer', description: 'rows of a step; 8 by default' },
+      { name: 'learning-rate', value: 'x', type: 'number', description: 'the highest; 0.01 by default' },
+      { name: 'seed', value: 'n', type: 'integer', description: 'decides every random choice' },
+      { name: 'out', value: 'folder', description: 'the run folder; by default a new name under runs/' },
+      ...machine,
+      json,
+      quiet,
+    ],
+    example: 'gradprompt reject runs/agnews --foreign examples/sst2/test.tsv --out runs/agnews-rejecting',
+    load: () => import('../commands/learning/reject.js'),
+  },
+  {
     name: 'resume',
     summary: 'go on with a run that was stopped, or with more steps',
     description:

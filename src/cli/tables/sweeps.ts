@@ -1,5 +1,5 @@
 import type { Command } from '../terminal/command.js'
-import { json, quiet } from './options.js'
+import { json, machine, modelName, quiet } from './options.js'
 
 /** The commands over many runs. It loads no command, so that help is quick. */
 export const sweeps: readonly Command[] = [
@@ -34,14 +34,16 @@ export const sweeps: readonly Command[] = [
         name: 'on',
         value: 'engine',
         description:
-          'where the workers run: local, the default; slurm (a job array) or kubernetes (an Indexed Job), which is written into the folder and handed in',
+          'where the workers run: local, the default; slurm (a job array), kubernetes (an Indexed Job), ray (jobs of a cluster) or bullmq (a queue on Redis), ' +
+          'for which a file is written into the folder and handed in',
       },
       {
         name: 'set',
         value: 'name=value',
         repeats: true,
         description:
-          'with --on: an option of sbatch (time=4:00:00), or of the Job (image, claim, mount, namespace, cpu, memory, gpu)',
+          'with --on: an option of sbatch (time=4:00:00) or of ray job submit (address=…), of the Job (image, claim, mount, namespace, cpu, memory, gpu), ' +
+          'of the queue (queue, attempts)',
       },
       {
         name: 'track',
@@ -69,6 +71,16 @@ export const sweeps: readonly Command[] = [
     load: () => import('../commands/sweeps/sweep.js'),
   },
   {
+    name: 'worker',
+    summary: 'work on the sweeps that others put into a queue',
+    description:
+      'Takes jobs from a queue of BullMQ on Redis or Valkey (REDIS_URL, by default redis://127.0.0.1:6379) and works on the sweep that each names, until it is ' +
+      'stopped: what gradprompt sweep --on bullmq has handed in. The folder of the sweep has to be seen here by the same path. Needs the packages bullmq and ioredis.',
+    options: [{ name: 'queue', value: 'name', description: 'gradprompt by default' }, json, quiet],
+    example: 'gradprompt worker',
+    load: () => import('../commands/sweeps/worker.js'),
+  },
+  {
     name: 'ui',
     summary: 'a page to work in, in the browser of this machine',
     description:
@@ -83,5 +95,36 @@ export const sweeps: readonly Command[] = [
     ],
     example: 'gradprompt ui',
     load: () => import('../commands/sweeps/ui.js'),
+  },
+  {
+    name: 'prefer',
+    summary: 'the best of several prompts, by what you like',
+    description:
+      'Shows two answers side by side on a page of this machine, each under one of several prompts, and learns from what you take which prompt is liked ' +
+      'best: it asks about the best so far and the one that might be better still, so that few questions are enough. Sides are drawn anew in every question. ' +
+      'Answers stand in a journal as soon as they are given, and the same command goes on with it.',
+    argument: { name: 'PROMPTS', description: 'a prompt a line (\\n within one is a line end), at least two', required: true },
+    secondArgument: { name: 'DATA', description: 'rows to answer under them: .tsv .csv .jsonl .json .parquet', required: true },
+    options: [
+      { name: 'model', value: 'name', description: `${modelName}; by default the bundled one` },
+      {
+        name: 'template',
+        value: 'text',
+        description:
+          'where {prompt} and columns of the data stand, as plain text; by default the prompt, an empty line and the first column, as a chat',
+      },
+      { name: 'journal', value: 'file', description: 'where answers are kept; by default PROMPTS-preferred.jsonl' },
+      { name: 'max-new-tokens', value: 'n', type: 'integer', description: 'of an answer; 96 by default' },
+      { name: 'initial', value: 'n', type: 'integer', description: 'pairs at random at the beginning; 5 by default' },
+      { name: 'nu', value: 'x', type: 'number', description: 'how much what is not known counts for; 4 by default' },
+      { name: 'seed', value: 'n', type: 'integer', description: 'draws pairs, rows and sides' },
+      { name: 'host', value: 'address', description: '127.0.0.1 by default; only addresses of this machine alone are taken' },
+      { name: 'port', value: 'n', type: 'integer', description: '8091 by default; with 0 the system chooses a free one' },
+      ...machine,
+      json,
+      quiet,
+    ],
+    example: 'gradprompt prefer examples/prefer/prompts.txt examples/prefer/questions.jsonl',
+    load: () => import('../commands/answering/prefer.js'),
   },
 ]

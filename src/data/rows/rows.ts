@@ -11,16 +11,17 @@ import { commonPrefix, requireBorder } from './border.js'
 import { largestFit, mostCharacters, rowTooLong, shorteningOf } from './cut.js'
 import { contextKinds, type ExampleRow } from './examples.js'
 import { MarkupGuard } from './markup.js'
-import { type RowOptions, type ScoringRow, type Segment, type TrainingRow, taskCandidates, taskIndex } from './types.js'
-
-export {
+import {
+  candidateOf,
   type RowOptions,
-  type RowTasks,
+  rowTask,
   type ScoringRow,
   type Segment,
   type TrainingRow,
-  taskIndex,
+  taskCandidates,
 } from './types.js'
+
+export * from './types.js'
 
 interface Fitted {
   readonly record: DataRecord
@@ -148,14 +149,15 @@ export class RowBuilder {
   scoring(record: DataRecord, index: number): ScoringRow {
     const known = this.#scoringRows.get(record)
     if (known !== undefined) return known.index === index ? known : { ...known, index }
-    const own = { ...this.#task(record, index), ...this.#among(record, index), ...this.#liked(record, index) }
+    const task = this.#options.tasks?.ofAnswer ? {} : this.#task(record, index)
+    const own = { ...task, ...this.#among(record, index), ...this.#liked(record, index) }
     const row = { ...this.#scored(record, index), ...own }
     this.#scoringRows.set(record, row)
     return row
   }
 
   #scored(record: DataRecord, index: number): ScoringRow {
-    const { labels } = this.#options
+    const { labels, tasks } = this.#options
     const { record: fitted } = this.#fit(record, index)
     const end = labels === undefined || this.overlap !== undefined ? this.#options.end : undefined
     const { answers, contextIds, texts, border } = this.#candidates(fitted, index)
@@ -166,7 +168,7 @@ export class RowBuilder {
     return {
       index,
       context: contextIds.slice(0, border),
-      candidates: joints.map((ids, i) => ({ label: words?.[i] ?? answers[i]!, ids: ids.slice(border) })),
+      candidates: joints.map((ids, i) => candidateOf(words?.[i] ?? answers[i]!, ids.slice(border), tasks)),
       target: labels === undefined ? 0 : word === undefined ? -1 : labels.candidates.indexOf(word),
     }
   }
@@ -229,8 +231,7 @@ export class RowBuilder {
   }
 
   #task(record: DataRecord, index: number): { readonly task?: number } {
-    const { tasks } = this.#options
-    return tasks === undefined ? {} : { task: taskIndex(record, index, tasks) }
+    return rowTask(record, index, this.#options)
   }
 
   #liked(record: DataRecord, index: number): { readonly liked?: boolean } {

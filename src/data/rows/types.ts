@@ -1,7 +1,7 @@
 import { didYouMean, GradpromptError } from '../../errors.js'
 import { columnValue, type DataRecord, originOf, shorten } from '../readers/records.js'
 import type { AnswerEnd } from '../texts/answer-end.js'
-import type { LabelSet } from '../texts/labels.js'
+import { type LabelSet, labelWord } from '../texts/labels.js'
 import type { SoftVocabulary } from '../texts/soft-tokens.js'
 import type { Template } from '../texts/template.js'
 
@@ -37,9 +37,9 @@ export interface ScoringRow {
   readonly context: number[]
   /**
    * What each candidate adds to them, at least one id: the words of the label set, class after class. Without a label set: the row's own
-   * answer, and in pairs the one that was rejected behind it.
+   * answer, and in pairs the one that was rejected behind it. `task`: where answers belong to tasks.
    */
-  readonly candidates: { readonly label: string; readonly ids: number[] }[]
+  readonly candidates: { readonly label: string; readonly ids: number[]; readonly task?: number }[]
   /** Index into the label set's candidates; -1 when the row has no label. */
   readonly target: number
   /** The label set's candidates that the row's task has, by their index; undefined: all. */
@@ -79,11 +79,28 @@ export interface RowOptions {
 
 /** Tasks whose rows stand in one file. */
 export interface RowTasks {
-  /** The column that names a row's task. */
-  readonly column: string
+  /** The column that names a row's task; undefined where answers belong to tasks, and not rows. */
+  readonly column?: string | undefined
+  /** Which task a label word belongs to: each candidate of a row is then scored under its own. */
+  readonly ofAnswer?: ((word: string) => number) | undefined
   readonly names: readonly string[]
   /** Of a task the labels that its rows are scored among; by default all. */
   readonly labels?: Readonly<Record<string, readonly string[]>> | undefined
+}
+
+/**
+ * The task of a row that is learned from: the one that its column names, or that its own answer belongs to.
+ * @throws GradpromptError as `taskIndex` and `labelWord` do
+ */
+export function rowTask(
+  record: DataRecord,
+  index: number,
+  { tasks, labels }: Pick<RowOptions, 'tasks' | 'labels'>,
+): { readonly task?: number } {
+  if (tasks === undefined) return {}
+  if (tasks.ofAnswer === undefined) return { task: taskIndex(record, index, tasks) }
+  const word = labels && labelWord(labels, record, index)
+  return word === undefined ? {} : { task: tasks.ofAnswer(word) }
 }
 
 /**
@@ -91,12 +108,13 @@ export interface RowTasks {
  * @throws GradpromptError `unknown-task`, `missing-column`
  */
 export function taskIndex(record: DataRecord, index: number, tasks: RowTasks): number {
-  const name = columnValue(record, tasks.column, index)
+  const column = tasks.column ?? ''
+  const name = columnValue(record, column, index)
   const task = tasks.names.indexOf(name)
   if (task >= 0) return task
   const hint = didYouMean(name, tasks.names)
   throw new GradpromptError('unknown-task', `${originOf(record, index)} belongs to a task that the prompt does not know`, {
-    found: `${tasks.column}: ${shorten(name)}`,
+    found: `${column}: ${shorten(name)}`,
     expected: `one of ${tasks.names.map(shorten).join(', ')} (method.tasks)`,
     ...(hint !== undefined && { hint }),
   })
@@ -113,7 +131,7 @@ export function taskCandidates(
   tasks: RowTasks,
   { candidates }: LabelSet,
 ): number[] | undefined {
-  const words = tasks.labels?.[columnValue(record, tasks.column, index)]
+  const words = tasks.column === undefined ? undefined : tasks.labels?.[columnValue(record, tasks.column, index)]
   const places = words?.map(word => candidates.indexOf(word))
   const unknown = places?.indexOf(-1) ?? -1
   if (unknown < 0) return places
@@ -122,3 +140,10 @@ export function taskCandidates(
     expected: `words among ${candidates.map(shorten).join(', ')}`,
   })
 }
+
+/** A candidate of a row, with the task that it is scored under where answers belong to tasks. */
+export const candidateOf = (label: string, ids: number[], tasks: RowTasks | undefined): ScoringRow['candidates'][number] => ({
+  label,
+  ids,
+  ...(tasks?.ofAnswer && { task: tasks.ofAnswer(label) }),
+})

@@ -8,6 +8,7 @@ import { cpt, cptSchema } from './cpt.js'
 import { dept, deptSchema } from './dept.js'
 import { iapt, iaptSchema } from './iapt.js'
 import { idpg, idpgSchema } from './idpg.js'
+import { lapt, laptSchema } from './lapt.js'
 import { lpt, lptSchema } from './lpt.js'
 import { mpt, mptSchema } from './mpt.js'
 import { pTuning, pTuningSchema } from './p-tuning.js'
@@ -21,6 +22,7 @@ const builtIn = [
   [softTemplate, softTemplateSchema],
   [pTuning, pTuningSchema],
   [mpt, mptSchema],
+  [lapt, laptSchema],
   [cpt, cptSchema],
   [dept, deptSchema],
   [adept, adeptSchema],

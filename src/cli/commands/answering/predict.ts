@@ -105,6 +105,7 @@ export async function predictRequest(prompt: string, data: string, options: Opti
     labels: readLabels(text('labels')),
     columns: readColumns(text('columns')),
     choose: oneOf(options, 'choose', choices),
+    reject: inRange(options, 'reject-below', { least: 0, most: 1 }) ?? (options.reject === true || undefined),
     truncate: options.truncate === true || undefined,
     force: options.force === true,
     promptTask: text('prompt-task'),

@@ -1,0 +1,242 @@
+import { appendFile, mkdir, readFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { z } from 'zod'
+import { defaultSeed, type OptionNames, refuseUnknown } from '../../config/call-options.js'
+import { readRecords, readText, sizeOf } from '../../data/read.js'
+import type { DataRecord } from '../../data/readers/records.js'
+import { fillPrompt, requirePlace } from '../../data/texts/prompt-place.js'
+import { compileTemplate, requireColumns } from '../../data/texts/template.js'
+import { GradpromptError } from '../../errors.js'
+import { bestShown, type Comparison, likingOf, nextPair } from '../../evaluate/choosing/bandit.js'
+import { pointsOf } from '../../evaluate/choosing/features.js'
+import { hashOf } from '../../evaluate/row-results.js'
+import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
+import { bundledModel } from '../../package-root.js'
+import { randomGenerator, shuffle, streams } from '../../random.js'
+import { generate } from '../generation/generate.js'
+import { embeddings } from '../prediction/embeddings.js'
+
+/** Choosing among prompts by what a person likes: the library's `prefer`, behind `gradprompt prefer`. */
+
+export interface PreferOptions extends ModelSettings {
+  /** A file of prompts, one a line (`\n` within one is a line end), or the prompts. At least two. */
+  readonly prompts: string | readonly string[]
+  /** Rows that are answered under them: each question is about one. */
+  readonly data: string
+  /** Where a prompt and columns of the data stand; by default `{prompt}`, an empty line, and the first column. */
+  readonly template?: string | undefined
+  /** A model's name; by default the bundled one. */
+  readonly model?: string | undefined
+  /** What was answered, a line each; the same call goes on with it. */
+  readonly journal: string
+  /** Of an answer; by default 96. */
+  readonly maxNewTokens?: number | undefined
+  /** Pairs at random before the bandit chooses; by default 5. */
+  readonly initial?: number | undefined
+  /** How much what is not known counts for; by default 4. */
+  readonly nu?: number | undefined
+  /** How strongly what is learned is held to nothing; by default 0.1. */
+  readonly lambda?: number | undefined
+  readonly seed?: number | undefined
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((done: number, total: number, what: string) => void) | undefined
+}
+
+/** Two answers to one input, side by side. */
+export interface PreferQuestion {
+  /** Counted from 0. */
+  readonly number: number
+  /** What is answered, without the prompts. */
+  readonly input: string
+  readonly left: string
+  readonly right: string
+}
+
+export type Side = 'left' | 'right' | 'neither'
+
+export interface PreferStanding {
+  /** Questions that were answered, and those among them whose two answers were the same. */
+  readonly answered: number
+  readonly same: number
+  /** The prompts that were shown, the best first, each with how much it is liked. */
+  readonly prompts: readonly { readonly prompt: string; readonly liking: number }[]
+}
+
+export interface PreferSession extends AsyncDisposable {
+  readonly model: string
+  /** The question at hand: the same until it is answered. */
+  question(): Promise<PreferQuestion>
+  /** @throws GradpromptError `already-answered` for another question than the one at hand */
+  answer(number: number, side: Side): Promise<void>
+  standing(): PreferStanding
+}
+
+const names = {
+  prompts: true, data: true, template: true, model: true, journal: true, maxNewTokens: true, initial: true, nu: true, lambda: true, seed: true,
+  signal: true, onProgress: true, device: true, threads: true, memory: true, keepWeights: true, precision: true,
+} satisfies OptionNames<PreferOptions> // biome-ignore format: a list
+
+const headSchema = z.object({ prompts: z.string(), seed: z.int() })
+const lineSchema = z.object({
+  question: z.int().min(0),
+  first: z.int().min(0),
+  second: z.int().min(0),
+  chose: z.literal([0, 0.5, 1]),
+  same: z.boolean().optional(),
+})
+type Line = z.output<typeof lineSchema>
+
+/** Pairs in turn whose answers are the same, before somebody is asked all the same. */
+const mostSame = 20
+
+/**
+ * Opens a session: prompts are embedded by the model, and what was answered before is read from the journal.
+ * @throws GradpromptError `invalid-option`, `no-prompt-place`, `missing-column`, `no-rows`, `journal-mismatch` (a journal of other prompts), and
+ *   as reading files and loading a model do
+ */
+export async function prefer(options: PreferOptions): Promise<PreferSession> {
+  refuseUnknown('prefer', options, names)
+  const { journal, seed = defaultSeed, maxNewTokens = 96, initial, nu, lambda, signal, onProgress } = options
+  const prompts = await promptsOf(options.prompts)
+  const { records, columns } = await readRecords(options.data)
+  if (records.length === 0) throw new GradpromptError('no-rows', 'there are no rows to answer', { found: options.data })
+  const template = options.template ?? `{prompt}\n\n{${columns[0]}}`
+  requirePlace(template)
+  const asked = compileTemplate(fillPrompt(template, '') as string)
+  requireColumns(asked.columns, columns, '--template')
+  const head = { prompts: hashOf(prompts), seed }
+  const lines = await readJournal(journal, head)
+  const used = await useModel(options.model ?? bundledModel, firstOf(options))
+  const { model } = used
+  try {
+    const points = pointsOf(await embeddings(model, prompts, { signal, onProgress }))
+    if (lines === undefined) {
+      await mkdir(dirname(journal), { recursive: true })
+      await appendFile(journal, `${JSON.stringify(head)}\n`)
+    }
+    const answered: Line[] = [...(lines ?? [])]
+    const comparisons = (): Comparison[] => answered
+    const chat = model.tokenizer.chatTemplate !== undefined && options.template === undefined
+    const said = new Map<string, string>()
+    const answerOf = async (prompt: number, row: number): Promise<string> => {
+      const key = `${prompt} ${row}`
+      if (!said.has(key)) {
+        const text = compileTemplate(fillPrompt(template, prompts[prompt]!) as string).render(records[row]!, row)
+        const [answer] = await generate({ model, inputs: [text], chat, temperature: 0, maxNewTokens, signal })
+        said.set(key, answer!.text.trim())
+      }
+      return said.get(key)!
+    }
+    const keep = async (line: Line) => {
+      await appendFile(journal, `${JSON.stringify(line)}\n`)
+      answered.push(line)
+    }
+    let open:
+      | Promise<{ readonly question: PreferQuestion; readonly pair: readonly [number, number]; readonly turned: boolean }>
+      | undefined
+    const make = async () => {
+      for (let same = 0; ; same++) {
+        const number = answered.length
+        const pair = nextPair(points, comparisons(), { lambda, nu, initial, seed })
+        const row = rowOf(records, seed, number)
+        const [one, other] = [await answerOf(pair[0], row), await answerOf(pair[1], row)]
+        if (one === other && same < mostSame) {
+          await keep({ question: number, first: pair[0], second: pair[1], chose: 0.5, same: true })
+          continue
+        }
+        // People take what stands on one side more often, whatever it is.
+        const turned = randomGenerator(seed, streams.choosing, 2, number).next() % 2 === 0
+        const input = asked.render(records[row]!, row).trim()
+        const [left, right] = turned ? [other, one] : [one, other]
+        return { question: { number, input, left, right }, pair, turned }
+      }
+    }
+    const current = () => {
+      open ??= make()
+      open.catch(() => {
+        open = undefined
+      })
+      return open
+    }
+    return {
+      model: model.name,
+      question: async () => (await current()).question,
+      async answer(number, side) {
+        const { question, pair, turned } = await current()
+        if (question.number !== number)
+          throw new GradpromptError('already-answered', 'this question has been answered', {
+            found: `question ${number + 1}`,
+            expected: `question ${question.number + 1}, which is the one at hand`,
+          })
+        const chose = side === 'neither' ? 0.5 : (side === 'left') !== turned ? 1 : 0
+        open = undefined
+        await keep({ question: number, first: pair[0], second: pair[1], chose })
+      },
+      standing() {
+        const { values } = likingOf(points, comparisons(), lambda)
+        const shown = [...new Set(answered.flatMap(({ first, second }) => [first, second]))]
+        const best = bestShown(points, comparisons(), { lambda })
+        const order = shown.sort((a, b) => Number(b === best) - Number(a === best) || values[b]! - values[a]!)
+        return {
+          answered: answered.length,
+          same: answered.filter(({ same }) => same).length,
+          prompts: order.map(place => ({ prompt: prompts[place]!, liking: values[place]! })),
+        }
+      },
+      [Symbol.asyncDispose]: () => used[Symbol.asyncDispose](),
+    }
+  } catch (error) {
+    await used[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** Rows in an order of their own in every round through them. */
+const rowOf = (records: readonly DataRecord[], seed: number, number: number): number =>
+  shuffle([...records.keys()], seed, streams.choosing, 3, Math.floor(number / records.length))[number % records.length]!
+
+/** @throws GradpromptError `invalid-option` */
+async function promptsOf(given: string | readonly string[]): Promise<string[]> {
+  const lines = typeof given === 'string' ? (await readText(given, await sizeOf(given))).split('\n') : given
+  const prompts = lines.map(line => line.replaceAll('\\n', '\n').trim()).filter(line => line !== '')
+  const different = new Set(prompts).size
+  if (different === prompts.length && different >= 2) return prompts
+  throw new GradpromptError('invalid-option', 'there are not two prompts and more, each once', {
+    found: `${prompts.length}, of which ${different} differ`,
+    expected: 'a prompt a line',
+  })
+}
+
+/** @throws GradpromptError `journal-mismatch` */
+async function readJournal(path: string, head: z.output<typeof headSchema>): Promise<Line[] | undefined> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+  if (text === undefined) return undefined
+  const refuse = (found: string): never => {
+    throw new GradpromptError('journal-mismatch', `${path} is not a journal of these prompts`, {
+      found,
+      expected: 'what the same prompts and seed were compared by, or a new name',
+    })
+  }
+  const [first = '', ...others] = text.split('\n')
+  const kept = headSchema.safeParse(parsed(first))
+  if (!kept.success || kept.data.prompts !== head.prompts || kept.data.seed !== head.seed)
+    refuse('other prompts, or another seed')
+  // The last line may have been cut off by whatever ended the one who wrote it.
+  const whole = text.endsWith('\n') ? others.filter(line => line !== '') : others.slice(0, -1)
+  return whole.map((line, i) => {
+    const found = lineSchema.safeParse(parsed(line))
+    if (!found.success || found.data.question !== i) refuse(`line ${i + 2} is no answer`)
+    return found.data!
+  })
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

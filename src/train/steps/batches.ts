@@ -1,0 +1,91 @@
+import { batchOrder } from '../../data/batches.js'
+import type { DataRecord } from '../../data/readers/records.js'
+import type { RowBuilder, ScoringRow, TrainingRow } from '../../data/rows/rows.js'
+import { splitRecords } from '../../data/split.js'
+import { drawTemplate, type Task } from '../../data/task.js'
+
+/** Which rows a step learns from. */
+
+/** A row of a batch: its record's place, and which of the builders makes it. */
+interface Place {
+  readonly row: number
+  readonly template: number
+}
+
+export interface BatchOptions {
+  readonly config: {
+    readonly train: { readonly batchSize: number; readonly bucket: boolean; readonly accumulate: number }
+    readonly seed: number
+  }
+  readonly rows: RowBuilder
+  readonly builders: readonly RowBuilder[]
+  /** Rows that each record makes. */
+  readonly answers: number
+}
+
+export interface Batches {
+  places(step: number): Place[]
+  training(step: number): TrainingRow[]
+  scoring(step: number): ScoringRow[]
+}
+
+/** The rows of each step. */
+export function batches(records: readonly DataRecord[], { config, rows, builders, answers }: BatchOptions): Batches {
+  const { batchSize, bucket, accumulate } = config.train
+  const { seed } = config
+  const order = batchOrder({
+    rows: records.length,
+    batchSize,
+    seed,
+    bucket,
+    lengths: bucket ? records.map((record, i) => rows.byteLength(record, i)) : undefined,
+  })
+  const drawn = (step: number) =>
+    Array.from({ length: accumulate }, (_, i) => step * accumulate + i).flatMap(batch => {
+      const epoch = Math.floor(batch / order.batchesPerEpoch)
+      return order.at(batch).flatMap(row => {
+        const template = drawTemplate(builders.length / answers, { seed, epoch, row })
+        return Array.from({ length: answers }, (_, i): Place => ({ row, template: template * answers + i }))
+      })
+    })
+  return {
+    places: drawn,
+    training: step => drawn(step).map(({ row, template }) => builders[template]!.training(records[row]!, row)),
+    // What is scored of a record is one row, however many are learned.
+    scoring: step =>
+      drawn(step)
+        .filter(({ template }) => template % answers === 0)
+        .map(({ row, template }) => builders[template]!.scoring(records[row]!, row)),
+  }
+}
+
+/** The same where each record is in a step by chance (`privacy/secret.ts`): there may be none in it. */
+export function sampledBatches(
+  records: readonly DataRecord[],
+  { config, builders, answers }: BatchOptions,
+  sample: (step: number) => readonly number[],
+): Batches {
+  const drawn = (step: number) =>
+    sample(step).flatMap(row => {
+      const template = drawTemplate(builders.length / answers, { seed: config.seed, epoch: step, row })
+      return Array.from({ length: answers }, (_, i): Place => ({ row, template: template * answers + i }))
+    })
+  return {
+    places: drawn,
+    training: step => drawn(step).map(({ row, template }) => builders[template]!.training(records[row]!, row)),
+    scoring: step =>
+      drawn(step)
+        .filter(({ template }) => template % answers === 0)
+        .map(({ row, template }) => builders[template]!.scoring(records[row]!, row)),
+  }
+}
+
+/** Of the training rows without a dev set, the share on which held-out parameters are learned. */
+const heldOutShare = 0.2
+
+/** Rows for parameters that are learned apart from the others: the dev rows, or a part of the training rows that nothing else uses then. */
+export function holdOut(task: Task, seed: number): { train: readonly DataRecord[]; heldOut: readonly DataRecord[] } {
+  if (task.dev.length > 0) return { train: task.train, heldOut: task.dev }
+  const { train, dev } = splitRecords(task.train, { dev: heldOutShare }, seed)
+  return { train, heldOut: dev }
+}

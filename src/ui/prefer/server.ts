@@ -1,0 +1,121 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { z } from 'zod'
+import type { PreferSession } from '../../api/choosing/prefer.js'
+import { GradpromptError } from '../../errors.js'
+import { isLoopback } from '../../serve/loopback.js'
+import { cookieName, Refusal, refuseStrangers, safeHeaders } from '../parts/guard.js'
+import { preferPage, preferScript } from './script.js'
+
+/** The page of `gradprompt prefer`: two answers side by side, for whoever started it on this machine. */
+
+export interface PreferPage extends AsyncDisposable {
+  readonly port: number
+  /** The address with the token in it. */
+  readonly url: string
+}
+
+export interface PreferPageOptions {
+  readonly host: string
+  readonly port: number
+  readonly token: string
+}
+
+const answerSchema = z.strictObject({ number: z.int().min(0), side: z.enum(['left', 'right', 'neither']) })
+const mostBytes = 1000
+
+/** @throws GradpromptError `invalid-option`, `port-in-use`, `cannot-listen` */
+export async function startPreferPage(session: PreferSession, { host, port, token }: PreferPageOptions): Promise<PreferPage> {
+  if (!isLoopback(host))
+    throw new GradpromptError('invalid-option', 'the page is for this machine alone', {
+      found: `--host ${host}`,
+      expected: '127.0.0.1, ::1 or localhost',
+    })
+  const server = createServer({ requestTimeout: 600_000 }, (request, response) => {
+    response.on('error', () => {})
+    for (const [name, value] of Object.entries(safeHeaders)) response.setHeader(name, value)
+    void (async () => {
+      try {
+        const url = new URL(request.url ?? '/', 'http://localhost')
+        refuseStrangers(request, url, { host, port: bound(), token })
+        if (url.searchParams.has('token')) {
+          const cookie = `${cookieName(bound())}=${token}; HttpOnly; SameSite=Strict; Path=/`
+          response.writeHead(303, { 'set-cookie': cookie, location: '/' }).end()
+          return
+        }
+        await route(session, request, url.pathname, response)
+      } catch (error) {
+        fail(error, response)
+      }
+    })()
+  })
+  const bound = () => (server.address() as AddressInfo).port
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      const code = cause.code === 'EADDRINUSE' ? 'port-in-use' : 'cannot-listen'
+      reject(
+        new GradpromptError(code, `cannot listen on ${host}:${port}`, {
+          found: cause.message,
+          hint: '--port 0 takes any that is free',
+          cause,
+        }),
+      )
+    })
+    server.listen(port, host.replace(/^\[|\]$/g, ''), resolve)
+  })
+  return {
+    port: bound(),
+    url: `http://${host}:${bound()}/?token=${token}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      await new Promise<void>(resolve => server.close(() => resolve()))
+    },
+  }
+}
+
+/** @throws Refusal, GradpromptError */
+async function route(session: PreferSession, request: IncomingMessage, path: string, response: ServerResponse): Promise<void> {
+  const send = (type: string, text: string) => {
+    response.writeHead(200, { 'content-type': `${type}; charset=utf-8` }).end(text)
+  }
+  const now = async () =>
+    send('application/json', JSON.stringify({ question: await session.question(), standing: session.standing() }))
+  if (request.method === 'GET' && path === '/') return send('text/html', preferPage)
+  if (request.method === 'GET' && path === '/prefer.js') return send('text/javascript', preferScript)
+  if (request.method === 'GET' && path === '/question') return now()
+  if (request.method === 'POST' && path === '/answer') {
+    const { number, side } = await bodyOf(request)
+    await session.answer(number, side)
+    return now()
+  }
+  throw new Refusal(404, 'not-found', 'there is nothing at this address')
+}
+
+/** @throws Refusal */
+async function bodyOf(request: IncomingMessage): Promise<z.output<typeof answerSchema>> {
+  let text = ''
+  for await (const piece of request) {
+    text += String(piece)
+    if (text.length > mostBytes) throw new Refusal(413, 'too-large', 'this is no answer')
+  }
+  try {
+    return answerSchema.parse(JSON.parse(text))
+  } catch {
+    throw new Refusal(400, 'invalid-answer', 'this is no answer')
+  }
+}
+
+function fail(error: unknown, response: ServerResponse): void {
+  if (response.headersSent) {
+    response.destroy()
+    return
+  }
+  // Somebody else, or the same person in another window, was quicker.
+  const status =
+    error instanceof Refusal ? error.status : error instanceof GradpromptError && error.code === 'already-answered' ? 409 : 500
+  const code = error instanceof Refusal || error instanceof GradpromptError ? error.code : 'internal'
+  const message = error instanceof Error ? error.message : 'this could not be answered'
+  response
+    .writeHead(status, { 'content-type': 'application/json; charset=utf-8' })
+    .end(JSON.stringify({ error: { code, message } }))
+}
