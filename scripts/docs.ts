@@ -84,6 +84,11 @@ without places for values are an instruction; with places (\`{{ text }}\`, \`{te
 (or with the Python that \`GRADPROMPT_PYTHON\` names), and in llama.cpp where \`GRADPROMPT_BENCH_LLAMA\` names a folder with node-llama-cpp.
 \`-- --only peft\` runs the checks with that in their names, \`-- --model M\` those of another model. \`-- --bars\` prints figures in place of passing and
 failing: every method in every target that holds it, over 32 texts and 32 greedy tokens, and with \`--run RUN\` what that run's answers come to.
+
+An export of the bundled model to \`gguf\` (a run on SST-2, three texts of the self-test) took 9.8 seconds of one processor's time, 1.9 of them to compile its program for the
+first time, and 12.4 before; the model runs 7 times for the self-test's 24 tokens. Of the process's 0.9 GB, 0.54 GB are the model's weights, mapped from the cache. Tiny folders of
+llama, qwen2, gpt2, gemma3, granite, falcon and gpt-neox, written as whole GGUF files in float32, give our greedy tokens in llama.cpp, and the largest logits within 0.011. Written in
+Q8_0, Q4_0 and Q4_1, a llama of width 32 is 0.6 to 1.1 off there, of which the reason is not known: take F16 where the prompt has to stay what it is.
 `
 }
 

@@ -86,7 +86,7 @@ async function openPath(path: string, options: OpenOptions): Promise<PromptSourc
   }
   if (!found.isDirectory()) {
     const imported = await importedAt(path)
-    return imported === undefined ? openPrompt(await readPrompt(path), options) : importedSource(path, imported)
+    return imported === undefined ? openPrompt(await readFileOfPrompt(path), options) : importedSource(path, imported)
   }
   if (await exists(join(path, 'adapter_config.json'))) {
     const { adapterBase, readPeftAdapter } = await import('./peft-adapter.js')
@@ -109,6 +109,24 @@ export function answerEndOf({ file, task, kind }: PromptSource, tokenizer: Encod
   if (file !== undefined) return file.answerEnd
   const isScored = kind === 'found' && task?.search?.extractor === undefined
   return isScored && task !== undefined ? resolveAnswerEnd(task, tokenizer) : undefined
+}
+
+/** @throws GradpromptError `not-a-prompt` where neither the name nor the bytes are of a file that is known, and as `readPrompt` does */
+async function readFileOfPrompt(path: string): Promise<PromptFile> {
+  try {
+    return await readPrompt(path)
+  } catch (cause) {
+    const isNamed = path.toLowerCase().endsWith('.safetensors')
+    if (isNamed || !(cause instanceof GradpromptError) || !['truncated-file', 'invalid-safetensors'].includes(cause.code))
+      throw cause
+    throw new GradpromptError('not-a-prompt', `${path} is not a prompt`, {
+      found: 'a file that nothing here reads as one',
+      expected:
+        'the folder of a run, its prompt.safetensors, the folder of a PEFT adapter, or a file of another tool by its name',
+      hint: 'docs/exports.md lists what is read; a text of words ends in .txt',
+      cause,
+    })
+  }
 }
 
 /** What another tool wrote; undefined: a prompt file of this project's, or nothing that a reader knows. */

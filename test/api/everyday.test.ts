@@ -8,6 +8,7 @@ import {
   generate,
   type LanguageModel,
   loadModel,
+  probe,
   resume,
   search,
   summarizeRuns,
@@ -151,6 +152,9 @@ describe('a run that was stopped', () => {
     const said = notices.filter(({ code }) => code === 'unfinished-run').map(({ message }) => message)
     expect(said).toHaveLength(3)
     expect(said[0]).toMatch(/has not ended: what is used is its best checkpoint so far, of step \d+; npx gradprompt resume/)
+    // The questions do not fit into this model's context: it comes as far as asking them.
+    expect(await problemOf(probe({ run: stopped, model, limit: 3, onWarning }))).toMatchObject({ code: 'context-exceeded' })
+    expect(notices.filter(({ code }) => code === 'unfinished-run')).toHaveLength(4)
   })
 
   test('uses what dev prefers, as the run itself would have kept it', async () => {
@@ -265,11 +269,13 @@ describe('a run that is moved', () => {
       hint: `npx gradprompt resume ${alone} --train PATH says where it is now`,
     })
     const config = join(alone, 'config.yaml')
-    writeFileSync(config, readFileSync(config, 'utf8').replace(/^data:\n/m, 'data:\n  test: gone/test.tsv\n'))
+    const before = readFileSync(config, 'utf8')
+    writeFileSync(config, before.replace(/^data:\n/m, 'data:\n  test: gone/test.tsv\n'))
     expect(await problemOf(evaluate({ prompt: alone, keep: true }))).toMatchObject({
       code: 'file-not-found',
       hint: expect.stringContaining('--data FILE'),
     })
+    writeFileSync(config, before)
     const { result } = await resume(alone, { data: { train: at('elsewhere', 'rows.tsv') } })
     expect(result.steps).toBe(20)
   })

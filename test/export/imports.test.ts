@@ -95,6 +95,8 @@ describe('rows', () => {
     ],
     ['a header that lies', () => written('lies.npy', npy('99999999, 99999999', new Float32Array(32))), { code: 'invalid-npy' }],
     ['three axes', () => written('three.npy', npy('1, 1, 32', new Float32Array(32))), { code: 'not-a-prompt' }],
+    ['a note', () => written('prompt.yaml', 'a: ['), { code: 'not-a-prompt', hint: expect.stringContaining('.txt') }],
+    ['a longer note', () => written('notes.md', 'Say it. '.repeat(40)), { code: 'not-a-prompt' }],
     ['half a number', () => written('half.f32', Buffer.alloc(130)), { code: 'not-a-prompt' }],
     ['a row and a half', () => written('row.f32', Buffer.alloc(192)), { code: 'model-mismatch' }],
     [
