@@ -9,8 +9,6 @@ import { tf } from './tf.js'
 /** Kernels by their names in graphs; both have the attribute `segment`. */
 export const segmentInputName = 'SegmentInput'
 export const segmentGradientName = 'SegmentGradient'
-/** The input of a segment once more, made when the gradient `after` is there, and not before: x and after, both [R, d]. */
-export const segmentAgainName = 'SegmentAgain'
 
 const gradient = defineKernel({
   name: segmentGradientName,
@@ -25,20 +23,6 @@ const input = defineKernel({
   reference: ({ x }) => tf.clone(x!),
   gradient: { gradFunc: (dy, _, attributes) => ({ x: () => gradient({ dy: dy as tf.Tensor }, attributes) }) },
   lower: { shape: ({ x }) => x!.shape, write: ({ inputs: [x] }) => x!.name },
-})
-
-defineKernel({
-  name: segmentAgainName,
-  inputs: ['x', 'after'],
-  reference: ({ x }) => tf.clone(x!),
-  lower: {
-    shape: ({ x }) => x!.shape,
-    // Runtimes order nodes by what these need: the shape is made to need the gradient. A reshape copies nothing.
-    write: ({ inputs: [x, after], emit, int64 }) => {
-      const nothing = emit('Mul', [emit('Shape', [after!.name], { start: 0, end: 1 }), int64([0])])
-      return emit('Reshape', [x!.name, emit('Add', [emit('Shape', [x!.name]), nothing])])
-    },
-  },
 })
 
 /**

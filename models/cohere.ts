@@ -20,11 +20,11 @@ export const cohere = declareCode(
     parseConfig(raw) {
       const sizes = readSizes(raw, { tied: true, maxPositionEmbeddings: 8192 })
       const bias = raw.boolean('attention_bias', false)
-      raw.requireValue('use_qk_norm', false, 'norms of single heads are not known')
+      const queryKeyNorm = raw.boolean('use_qk_norm', false) ? 'each' : 'none'
       return decoderConfig({
         ...sizes,
         norm: { ...readLayerNorm(raw, 'layer_norm_eps'), bias: false },
-        attention: { queryKeyValueBias: bias, outputBias: bias },
+        attention: { queryKeyValueBias: bias, outputBias: bias, queryKeyNorm },
         rotaries: [readRotary(raw, { ...sizes, defaultBase: 500_000 })],
         mlp: { gated: true, activation: readActivation(raw, 'hidden_act', 'silu'), bias: false },
         residual: { parallel: true, before: 'shared' },
@@ -34,12 +34,13 @@ export const cohere = declareCode(
 
     gguf: {
       architectures: ['command-r'],
-      config: get => ({
+      config: (get, _, has) => ({
         model_type: 'cohere',
         ...ggufSizes(get),
         ...ggufRotary(get),
         layer_norm_eps: get('attention.layer_norm_epsilon'),
         logit_scale: get('logit_scale'),
+        use_qk_norm: has('blk.0.attn_q_norm.weight'),
       }),
       naming: () => ({ layout: { permuted: true } }),
     },

@@ -5,6 +5,7 @@ import { attentionCall } from './blocks/attention.js'
 import type { DecoderConfig } from './blocks/config.js'
 import type { ConfigReader } from './blocks/config-reader.js'
 import type { GgufNaming, HiddenInputs, ModelFamily } from './blocks/family.js'
+import { computesAlike, type GgufForm, type GgufScalar, ggufValues, rotaryTensors } from './blocks/gguf-values.js'
 import { keptNumbers } from './blocks/kept.js'
 import { mlp } from './blocks/mlp.js'
 import { normalise } from './blocks/norm.js'
@@ -26,6 +27,10 @@ export interface DecoderFamily {
   readonly gguf?: Pick<GgufNaming, 'architectures' | 'config'> & {
     /** What is not as in most of these files. */
     naming?(architecture: string, config: DecoderConfig): Partial<DecoderNaming>
+    /** llama.cpp computes windows here; elsewhere it sees all, and a model with windows is no such file. */
+    readonly windows?: boolean
+    /** Values of keys that stand for something else here than in most of these files. */
+    values?(config: DecoderConfig): Readonly<Record<string, GgufScalar>>
   }
   /** Stored tensors that are known and not needed. */
   readonly ignored?: RegExp
@@ -71,8 +76,24 @@ export function decoderFamily(family: DecoderFamily): ModelFamily<DecoderConfig>
       architectures: gguf?.architectures ?? [],
       config: (get, architecture, has) => gguf!.config(get, architecture, has),
       weights: (config, architecture) => decoderWeights(config, { ...ggufNaming, ...gguf?.naming?.(architecture, config) }),
+      ...(gguf && { write: config => ggufForm(gguf, config), computesAlike }),
     },
   }
+}
+
+/** What a file gets of a config: the keys that are asked for where such a file is read. */
+function ggufForm(gguf: NonNullable<DecoderFamily['gguf']>, config: DecoderConfig): GgufForm {
+  const architecture = gguf.architectures[0]!
+  const all = new Map([...ggufValues(config), ...Object.entries(gguf.values?.(config) ?? {})])
+  if (!gguf.windows) all.delete('attention.sliding_window')
+  const values = new Map<string, GgufScalar>()
+  const get = (key: string) => {
+    const value = all.get(key)
+    if (value) values.set(key, value)
+    return value?.value
+  }
+  gguf.config(get, architecture, () => true)
+  return { architecture, values, tensors: rotaryTensors(config) }
 }
 
 const multiplied = (x: tf.Tensor, by: number) => (by === 1 ? x : tf.mul(x, by))

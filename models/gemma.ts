@@ -80,6 +80,7 @@ export const gemma2 = declareCode(
 
     gguf: {
       architectures: ['gemma2'],
+      windows: true,
       config: get => ({
         model_type: 'gemma2',
         ...ggufSizes(get),
@@ -148,6 +149,7 @@ export const gemma3 = declareCode(
 
     gguf: {
       architectures: ['gemma3'],
+      windows: true,
       config: get => ({
         model_type: 'gemma3_text',
         ...ggufSizes(get),

@@ -1,6 +1,7 @@
 import { declareCode } from '../src/code-identity.js'
 import { decoderConfig, readSizes } from './blocks/config.js'
 import { ggufRotary, ggufSizes } from './blocks/gguf-keys.js'
+import { float32 } from './blocks/gguf-values.js'
 import { readActivation } from './blocks/mlp.js'
 import { readRmsNorm } from './blocks/norm.js'
 import { readRotary } from './blocks/rotary.js'
@@ -46,6 +47,8 @@ export const granite = declareCode(
         logits_scaling: get('logit_scale'),
       }),
       naming: () => ({ layout: { permuted: true } }),
+      // Logits are divided by it.
+      values: ({ logits }) => ({ logit_scale: float32(1 / logits.multiplier) }),
     },
   }),
 )

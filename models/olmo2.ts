@@ -40,6 +40,7 @@ export const olmo2 = declareCode(
 
     gguf: {
       architectures: ['olmo2'],
+      windows: true,
       config: get => {
         const window = get('attention.sliding_window')
         const slides = get('attention.sliding_window_pattern')

@@ -15,6 +15,8 @@ export const phi = declareCode(
     modelTypes: ['phi'],
     naming: () => ({
       ...llamaNaming,
+      queryNorm: 'self_attn.q_layernorm',
+      keyNorm: 'self_attn.k_layernorm',
       attentionOutput: 'self_attn.dense',
       gateUp: 'mlp.fc1',
       down: 'mlp.fc2',
@@ -24,11 +26,11 @@ export const phi = declareCode(
 
     parseConfig(raw) {
       const sizes = readSizes(raw, { tied: false, maxPositionEmbeddings: 2048 })
-      raw.requireValue('qk_layernorm', false, 'norms of single heads are not known')
+      const queryKeyNorm = raw.boolean('qk_layernorm', false) ? 'head' : 'none'
       return decoderConfig({
         ...sizes,
         norm: readLayerNorm(raw, 'layer_norm_eps'),
-        attention: { queryKeyValueBias: true, outputBias: true },
+        attention: { queryKeyValueBias: true, outputBias: true, queryKeyNorm },
         rotaries: [readRotary(raw, { ...sizes, defaultPart: 0.5 })],
         mlp: { gated: false, activation: readActivation(raw, 'hidden_act', 'gelu_new'), bias: true },
         residual: { parallel: true, before: 'shared' },

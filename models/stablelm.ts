@@ -13,17 +13,22 @@ export const stablelm = declareCode(
   decoderFamily({
     name: 'stablelm',
     modelTypes: ['stablelm'],
-    naming: () => llamaNaming,
+    naming: () => ({
+      ...llamaNaming,
+      queryNorm: 'self_attn.q_layernorm.norms',
+      keyNorm: 'self_attn.k_layernorm.norms',
+      layout: { headNormsApart: true },
+    }),
     attentionModule: layer => `model.layers.${layer}.self_attn`,
 
     parseConfig(raw) {
       const sizes = readSizes(raw, { tied: false, maxPositionEmbeddings: 4096 })
       const parallel = raw.boolean('use_parallel_residual', false)
-      raw.requireValue('qk_layernorm', false, 'norms of single heads are not known')
+      const queryKeyNorm = raw.boolean('qk_layernorm', false) ? 'each' : 'none'
       return decoderConfig({
         ...sizes,
         norm: readLayerNorm(raw, 'layer_norm_eps'),
-        attention: { queryKeyValueBias: raw.boolean('use_qkv_bias', false) },
+        attention: { queryKeyValueBias: raw.boolean('use_qkv_bias', false), queryKeyNorm },
         rotaries: [readRotary(raw, { ...sizes, defaultPart: 0.25 })],
         mlp: { gated: true, activation: readActivation(raw, 'hidden_act', 'silu'), bias: false },
         residual: parallel ? { parallel, before: 'shared' } : {},
@@ -37,6 +42,7 @@ export const stablelm = declareCode(
         ...ggufSizes(get),
         ...ggufRotary(get),
         layer_norm_eps: get('attention.layer_norm_epsilon'),
+        qk_layernorm: has('blk.0.attn_q_norm.weight'),
         use_qkv_bias: has('blk.0.attn_q.bias'),
         // The converter writes the key without having been told.
         use_parallel_residual: get('use_parallel_residual') === true && !has('blk.0.ffn_norm.weight'),

@@ -1,7 +1,8 @@
 /**
- * `npm run crash -- [KILLS] [--seed N]`: KILLS (200) times a run of `tune`, `greater` or `gcg` on the tiny model of the tests is ended by
+ * `npm run crash -- [KILLS] [--seed N] [--only NAME]`: KILLS (200) times a run of `tune` or of a search on the tiny model of the tests is ended by
  * `kill -9` at a random moment, and resumed until it has come to its end; then its files have to be, bit for bit, those of a run that
- * nobody has killed. Exit code 1 when one is not, or when a run cannot be resumed.
+ * nobody has killed, and of an endpoint nothing may have been asked again that it had answered. Exit code 1 when one is not, or when a run
+ * cannot be resumed. `--only NAME` takes one of them.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,18 +10,24 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { randomGenerator } from '../src/random.js'
-import { differences, newRun, subjects, work } from './crash/subjects.js'
+import { differences, newRun, subjects as ofTokens, work } from './crash/subjects.js'
+import { writtenSubjects } from './crash/written.js'
 
-const { positionals, values } = parseArgs({ allowPositionals: true, options: { seed: { type: 'string' } } })
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { seed: { type: 'string' }, only: { type: 'string' } },
+})
 const [kills, seed] = [Number(positionals[0] ?? 200), Number(values.seed ?? Date.now() >>> 0)]
 if (!Number.isInteger(kills) || kills < 1 || !Number.isInteger(seed)) {
-  console.error('usage: npm run crash -- [KILLS] [--seed N]')
+  console.error('usage: npm run crash -- [KILLS] [--seed N] [--only NAME]')
   process.exit(2)
 }
 
 const random = randomGenerator(seed)
 const folder = mkdtempSync(join(tmpdir(), 'gradprompt-crash-'))
 let failures = 0
+await using written = await writtenSubjects(folder)
+const subjects = [...ofTokens, ...written.subjects].filter(({ name }) => values.only === undefined || name === values.only)
 try {
   console.log(`${kills} kills, seed ${seed}`)
   for (const [i, subject] of subjects.entries()) {
@@ -41,8 +48,10 @@ try {
       // Some while it starts, most while it works, at any point of a step, a checkpoint or an evaluation.
       const after = uniformInt(random, 0, Math.ceil(events / 3))
       const milliseconds = uniformInt(random, 0, after === 0 ? 600 : 40)
-      if ((await work(run, { events: after, milliseconds })).killed) killed++
-      else {
+      if ((await work(run, { events: after, milliseconds })).killed) {
+        killed++
+        subject.killed?.(run.out)
+      } else {
         check()
         run = newRun(subject, folder)
       }

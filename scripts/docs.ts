@@ -46,9 +46,12 @@ can. A template's soft tokens go to ${namesOf(({ softTokens }) => softTokens)}; 
 - **hf** copies the weights of a Hugging Face folder byte for byte; those of a GGUF file are dequantised (\`--dtype F32\`, \`F16\` or \`BF16\`). The
   embedding table is always float32, so that the prompt stays exact, and the head stands apart from it: it says of the prompt's tokens
   what no greedy decoding picks. \`--delta\` writes the changed rows alone, and \`merge.py\` puts them into the base model.
-- **gguf** and **ollama** are made of the GGUF file that the prompt was tuned on, whose other tensors are copied byte for byte. The embedding
-  table takes the narrowest of its own type, F16 and F32 that moves the likelihood of the self-test's texts by less than 0.01 nats
-  per token; the README says which, and by how much.
+- **gguf** and **ollama** are made of the GGUF file that the prompt was tuned on, whose other tensors are copied byte for byte; or of a Hugging
+  Face folder, whose weights are written anew (\`--dtype\` F16, as by default, F32, BF16, Q8_0, Q4_0 or Q4_1). Such a file is read again and held
+  against the folder, its config and how it cuts texts, before it gets its name: what GGUF cannot say (other tokenizers than byte-level BPE,
+  windows of attention where llama.cpp computes none, LongRoPE) is refused. Of block types the self-test holds what the written weights compute.
+  The embedding table takes the narrowest type, from its own upwards, that moves the likelihood of the self-test's texts by less than
+  0.01 nats per token; the README says which, and by how much.
 - **onnx** is one graph that knows the prompt: its keys and values are constants in it, and offsets by position are computed there, so that a
   caller feeds the text alone, and no length or mask counts the prompt. The weights are float32 (or as the cache keeps them), in a file beside it.
 - **kv** holds the keys and values that the prompt's rows come to, as transformers' \`DynamicCache\` takes them, and as a PREFIX_TUNING adapter.
@@ -79,7 +82,8 @@ without places for values are an instruction; with places (\`{{ text }}\`, \`{te
 
 \`npm run test:consumers\` exports small models and runs the self-tests in transformers, PEFT and ONNX Runtime GenAI, in a virtual environment of its own
 (or with the Python that \`GRADPROMPT_PYTHON\` names), and in llama.cpp where \`GRADPROMPT_BENCH_LLAMA\` names a folder with node-llama-cpp.
-\`-- --only peft\` runs the checks with that in their names, \`-- --model M\` those of another model.
+\`-- --only peft\` runs the checks with that in their names, \`-- --model M\` those of another model. \`-- --bars\` prints figures in place of passing and
+failing: every method in every target that holds it, over 32 texts and 32 greedy tokens, and with \`--run RUN\` what that run's answers come to.
 `
 }
 

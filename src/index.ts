@@ -42,6 +42,12 @@ export {
   type Retained,
 } from './api/compress.js'
 export {
+  type PlayedPrompt,
+  type SearchEnvironmentOptions,
+  type SearchedEnvironment,
+  searchEnvironment,
+} from './api/environment.js'
+export {
   type EvaluatedControl,
   type EvaluateOptions,
   type EvaluateResult,
@@ -122,6 +128,8 @@ export { type InputSpec, Program, type ProgramInput } from './program/program.js
 export type * from './prompts/method.js'
 export type { ModulePath } from './registry.js'
 export type { OwnSearch, SearchConfig, SearchConfigInput } from './search/config.js'
+export type { ClimbStep, Tried } from './search/environment/climb.js'
+export type { Environment, Episode, Failure, Message, Moment } from './search/environment/environment.js'
 export type { SearchContext, SearchMethod, SearchNeeds, SearchState, StepOutcome } from './search/moves/method.js'
 export type { SearchEvent, SearchResult } from './search/run/events.js'
 export type { PromptGiven } from './sources/open.js'

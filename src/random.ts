@@ -47,6 +47,8 @@ export const streams = {
   choosing: 0xc4005e,
   /** Which foreign labels are of one group, and which rows stand beside them. */
   foreign: 0xf02e16,
+  /** Episodes of an environment, and what happens in one. */
+  episode: 0xe915,
   /** Which rows are to be labelled next. */
   acquisition: 0xac915,
 } as const

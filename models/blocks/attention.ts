@@ -41,6 +41,10 @@ export function attentionCall({ config, layer, weight, x, read, tables, tablesAt
     if (queryKeyNorm === 'none') return y
     if (queryKeyNorm === 'head') return normalise(norm, weight, name, y)
     const count = y.shape[0]!
+    if (queryKeyNorm === 'each') {
+      const own = (name: string) => tf.reshape(weight(name), [count, 1, headDim])
+      return normalise({ ...norm, bias: false }, own, name, y)
+    }
     const rows = tf.reshape(tf.transpose(y, [1, 0, 2]), [-1, count * headDim]) // [rows, count D]
     return split(normalise(norm, weight, name, rows), count)
   }

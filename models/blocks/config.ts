@@ -28,8 +28,11 @@ export interface DecoderConfig extends ModelConfig {
 export interface AttentionConfig {
   readonly queryKeyValueBias: boolean
   readonly outputBias: boolean
-  /** Queries and keys are normalised before they turn: `head` by head with one weight [D], or `all` heads at once, [H D]. */
-  readonly queryKeyNorm: 'none' | 'head' | 'all'
+  /**
+   * Queries and keys are normalised before they turn: `head` by head with one weight [D], or with one for `each` of them [H, D], which has
+   * no bias; or `all` heads at once, [H D].
+   */
+  readonly queryKeyNorm: 'none' | 'head' | 'each' | 'all'
   /** Multiplies the scores. */
   readonly scale: number
   /** Scores s become `softCap * tanh(s / softCap)`; 0: they stay. */

@@ -1,5 +1,6 @@
 import type { tf } from '../../kernels/tf.js'
 import type { ConfigReader } from './config-reader.js'
+import type { GgufForm } from './gguf-values.js'
 
 /** What every causal language model has, in the words of Hugging Face's config.json. */
 export interface ModelConfig {
@@ -37,6 +38,8 @@ export interface WeightPart {
    * rows each, and then the next key head. Programs have all queries, then all keys, then all values.
    */
   readonly byKeyHead?: { readonly repeat: number; readonly headDim: number }
+  /** The same of the columns of [heads, D], a row a head: weights that go with such rows one by one. */
+  readonly permutedColumns?: boolean
   /** Added to the stored numbers: norms that multiply by `1 + weight` store the weight. */
   readonly added?: number
 }
@@ -52,6 +55,10 @@ export interface GgufNaming<Config extends ModelConfig = ModelConfig> {
   config(get: (key: string) => unknown, architecture: string, has: (tensor: string) => boolean): Record<string, unknown>
   /** The weights by the names and in the layout of this format. */
   weights(config: Config, architecture: string): WeightSpec[]
+  /** What a config comes to in such a file; a family without it is read alone. */
+  write?(config: Config): GgufForm
+  /** Whether a config that was read from such a file computes what the one does that it was written from. */
+  computesAlike?(one: Config, other: Config): boolean
 }
 
 /** One layer's queries, keys and values, with positions applied. */

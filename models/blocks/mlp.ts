@@ -1,7 +1,9 @@
-import { gelu } from '../../kernels/gelu.js'
+import { geluErf, geluTanh } from '../../kernels/gelu.js'
 import { linear } from '../../kernels/linear.js'
-import { swiGlu } from '../../kernels/swiglu.js'
-import { tf } from '../../kernels/tf.js'
+import type { Pointwise } from '../../kernels/pointwise.js'
+import { relu } from '../../kernels/relu.js'
+import { silu } from '../../kernels/silu.js'
+import type { tf } from '../../kernels/tf.js'
 import type { ConfigReader } from './config-reader.js'
 
 export type Activation = 'silu' | 'gelu-tanh' | 'gelu' | 'relu'
@@ -35,18 +37,7 @@ export function readGemmaActivation(raw: ConfigReader): Activation {
   return activation === 'gelu' ? 'gelu-tanh' : activation
 }
 
-function activate(activation: Activation, x: tf.Tensor): tf.Tensor {
-  switch (activation) {
-    case 'silu':
-      return tf.mul(x, tf.sigmoid(x))
-    case 'gelu-tanh':
-      return gelu(x, 'tanh')
-    case 'gelu':
-      return gelu(x, 'erf')
-    case 'relu':
-      return tf.relu(x)
-  }
-}
+const FUNCTIONS: Readonly<Record<Activation, Pointwise>> = { silu, 'gelu-tanh': geluTanh, gelu: geluErf, relu }
 
 /**
  * @param x normalised rows, [R, d]
@@ -62,7 +53,6 @@ export function mlp(
   const project = (rows: tf.Tensor, name: string) => linear(rows, weight(name), bias ? weight(`${name}Bias`) : undefined)
   const inner = project(x, gated ? 'gate' : 'up') // [R, f]
   onNeurons?.(inner)
-  if (!gated) return project(activate(activation, inner), 'down')
-  const up = project(x, 'up') // [R, f]
-  return project(activation === 'silu' ? swiGlu(inner, up) : tf.mul(activate(activation, inner), up), 'down')
+  const activate = FUNCTIONS[activation]
+  return project(gated ? activate.gated(inner, project(x, 'up')) : activate(inner), 'down')
 }

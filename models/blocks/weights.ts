@@ -31,6 +31,8 @@ export interface DecoderNaming {
     readonly permuted?: boolean
     /** The one tensor of queries, keys and values is ordered by key head. */
     readonly byKeyHead?: boolean
+    /** Norms of single heads stand in a tensor each, `<norm>.<head>`. */
+    readonly headNormsApart?: boolean
     /** Weights of norms lack this. */
     readonly normAdded?: number
   }
@@ -85,7 +87,7 @@ type NormName = 'attentionNorm' | 'queryNorm' | 'keyNorm' | 'afterAttentionNorm'
  */
 export function decoderWeights(config: DecoderConfig, naming: DecoderNaming): WeightSpec[] {
   const { hiddenSize, vocabSize, intermediateSize, headDim, norm, attention, mlp, residual, logits } = config
-  const { transposed, permuted, byKeyHead, normAdded } = naming.layout ?? {}
+  const { transposed, permuted, byKeyHead, headNormsApart, normAdded } = naming.layout ?? {}
   const partial = permuted && config.rotaries.find(({ dims }) => dims !== headDim)
   if (partial)
     throw new GradpromptError('invalid-model-config', 'Heads that turn in part cannot be stored with permuted rows', {
@@ -143,7 +145,22 @@ export function decoderWeights(config: DecoderConfig, naming: DecoderNaming): We
         { name: own(`keyValue${kind}`), start: queries, rows: 2 * keys },
       ])
     })
-    if (attention.queryKeyNorm !== 'none') {
+    if (attention.queryKeyNorm === 'each')
+      for (const [name, count] of [
+        ['queryNorm', config.numAttentionHeads],
+        ['keyNorm', config.numKeyValueHeads],
+      ] as const) {
+        // biome-ignore format: a list
+        const stored = naming[name]!
+        const apart = Array.from({ length: count }, (_, i) => ({ source: source(`${stored}.${i}`, 'weight'), shape: [headDim] }))
+        const together = {
+          source: source(stored, 'weight'),
+          shape: [count, headDim],
+          ...(permuted ? { permutedColumns: true } : {}),
+        }
+        add(own(name), headNormsApart ? apart : [together])
+      }
+    else if (attention.queryKeyNorm !== 'none') {
       const all = attention.queryKeyNorm === 'all'
       layerNorm('queryNorm', all ? queries : headDim)
       layerNorm('keyNorm', all ? keys : headDim)

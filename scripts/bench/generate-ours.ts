@@ -1,6 +1,7 @@
 /** gradprompt's side of the `generate` benchmark: one process, one JSON line, as the peers print them. Options are JSON on the command line. */
 import { readFileSync } from 'node:fs'
 import { GenerationEngine } from '../../src/generate/engine.js'
+import type { WrittenGrammar } from '../../src/generate/limits/grammars.js'
 import type { WeightWidth } from '../../src/generate/programs.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { modelFile } from './peer.js'
@@ -17,6 +18,8 @@ export interface GenerateOursOptions {
   threads?: number
   promptLookup?: boolean
   answers?: boolean
+  /** What every answer is limited to. */
+  grammar?: WrittenGrammar
   /** JSON file: answers whose tokens' log-probabilities are wanted. */
   score?: string
   /** So many requests of a few tokens, one after the other in tens: what the process holds after 100 and after all of them. */
@@ -33,11 +36,13 @@ const engine = await GenerationEngine.open(model, {
   promptLookup: options.promptLookup ?? true,
 })
 
+const grammar = options.grammar && { grammar: options.grammar }
+
 async function run(maxNewTokens: number) {
   // Every repetition computes its prompts, as the peers do.
   engine.forget()
   const start = performance.now()
-  const answers = await Promise.all(prompts.map(ids => engine.generate({ ids, maxNewTokens })))
+  const answers = await Promise.all(prompts.map(ids => engine.generate({ ids, maxNewTokens, ...grammar })))
   return { seconds: (performance.now() - start) / 1000, answers: answers.map(({ ids }) => ids) }
 }
 

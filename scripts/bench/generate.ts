@@ -9,7 +9,7 @@ import { chooseModel, float32Folder, modelFile, PEERS, python } from './peer.js'
 import { measure, median, round } from './processes.js'
 import { sst2 } from './protocol.js'
 
-export const usage = `npm run bench -- generate [--model FILE.gguf] [--rounds 3] [--rows 1,16,64] [--only decode,prefill,shared,gsm8k,equal,changed,distance,memory] [--questions GSM8K.jsonl] [--no-prompt-lookup]
+export const usage = `npm run bench -- generate [--model FILE.gguf] [--rounds 3] [--rows 1,16,64] [--only decode,limited,prefill,shared,gsm8k,equal,changed,distance,memory] [--questions GSM8K.jsonl] [--no-prompt-lookup]
 
 Greedy generation with the bundled model, or the one that is named (with ChatML, as SmolLM2 and Qwen have it): 60-token prompts, 128 new tokens, each side in turn in every round.
 Beside transformers in fp32 (GRADPROMPT_BENCH_PYTHON names a Python with torch, transformers, peft, gguf, accelerate and safetensors) and
@@ -19,6 +19,9 @@ Both peers wait for their threads by spinning: nothing else may run on the machi
 
 const PROMPT_TOKENS = 60
 const NEW_TOKENS = 128
+/** Of the comparison of ids: new tokens of each prompt, and by how much a logit is above the next best where rounding does not decide. */
+const EQUAL_TOKENS = 64
+const NEAR_TIE = 1e-3
 
 interface Result {
   readonly prefillSeconds: readonly number[]
@@ -56,6 +59,7 @@ export async function run(args: readonly string[]): Promise<object> {
       for (const rows of option('--rows', '1,16,64').split(',').map(Number)) byRows[rows] = await bench.decode(rows)
       return byRows
     })
+    await part('limited', () => bench.limited())
     await part('prefill', () => bench.prefill(0))
     await part('shared', () => bench.prefill(50))
     if (questions !== '') await part('gsm8k', () => bench.questions(questions))
@@ -111,6 +115,31 @@ class Bench {
     return { tokensPerSecond: this.compare(runs, rate), firstTokenSeconds: this.compare(runs, first, true) }
   }
 
+  /** Tokens per second of 16 answers that are limited to JSON, and of 16 that are not, in turn; as long as each other. */
+  async limited(): Promise<object> {
+    const prompts = this.write('prompts', this.prompts(16))
+    const properties = {
+      film: { type: 'string' },
+      review: { type: 'string' },
+      stars: { type: 'integer', minimum: 1, maximum: 5 },
+    }
+    const item = { type: 'object', properties, required: Object.keys(properties), additionalProperties: false }
+    const grammar = { jsonSchema: { type: 'array', items: item, minItems: 50 } }
+    const byWeights: Record<string, object> = {}
+    for (const weights of ['stored', 'fp32'] as const) {
+      const rates = { free: [] as number[], limited: [] as number[] }
+      for (let round = 0; round < this.rounds; round++)
+        for (const kind of ['free', 'limited'] as const) {
+          const options = { prompts, weights, newTokens: NEW_TOKENS, repeat: 2, ...(kind === 'limited' && { grammar }) }
+          const { tokens, seconds } = await this.ours(options)
+          rates[kind].push(tokens / Math.min(...seconds))
+        }
+      const [free, limited] = [median(rates.free), median(rates.limited)]
+      byWeights[weights] = { free: round(free), limited: round(limited), ratio: round(limited / free) }
+    }
+    return byWeights
+  }
+
   /** Tokens of 16 prompts per second, of which some begin all of them. */
   async prefill(shared: number): Promise<object> {
     const runs = await this.inTurn(this.prompts(16, shared), 1)
@@ -136,15 +165,23 @@ class Bench {
     return { seconds: this.compare(runs, ({ seconds }) => Math.min(...seconds), true) }
   }
 
-  /** Rows whose greedy ids equal those of transformers, over 64 prompts and 64 tokens. */
+  /**
+   * Rows whose greedy ids equal those of transformers, over 64 prompts and 64 tokens. Where two tokens are nearly as good, rounding
+   * decides: a row counts as equal up to there if it differs from a token on that transformers prefers by less than `NEAR_TIE`.
+   */
   async equal(): Promise<object> {
     const prompts = this.write('prompts', this.prompts(64))
-    const ids = join(this.folder, 'ids.json')
-    await this.transformers(prompts, 64, 1, ['--ids', ids, '--batch', '16'])
-    const wanted = JSON.parse(readFileSync(ids, 'utf8')) as number[][]
-    const { answers } = await this.ours({ prompts, weights: 'fp32', newTokens: 64, repeat: 1, answers: true })
-    const differing = wanted.flatMap((row, i) => (row.join() === answers![i]!.join() ? [] : [i]))
-    return { rows: wanted.length, equal: wanted.length - differing.length, differing }
+    const [ids, margins] = [join(this.folder, 'ids.json'), join(this.folder, 'margins.json')]
+    await this.transformers(prompts, EQUAL_TOKENS, 1, ['--ids', ids, '--margins', margins, '--batch', '16'])
+    const read = (path: string) => JSON.parse(readFileSync(path, 'utf8')) as number[][]
+    const [wanted, margin] = [read(ids), read(margins)]
+    const { answers } = await this.ours({ prompts, weights: 'fp32', newTokens: EQUAL_TOKENS, repeat: 1, answers: true })
+    const parted = wanted.flatMap((row, i) => {
+      const at = row.findIndex((id, j) => id !== answers![i]![j])
+      return at < 0 ? [] : [{ row: i, at, margin: margin[i]![at]! }]
+    })
+    const differing = parted.filter(one => one.margin > NEAR_TIE)
+    return { rows: wanted.length, same: wanted.length - parted.length, equal: wanted.length - differing.length, parted }
   }
 
   /** Of 40 short questions, those that 8 bits answer otherwise than exact arithmetic, greedily. */

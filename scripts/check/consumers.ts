@@ -7,7 +7,9 @@ import { exportPrompt } from '../../src/api/export.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { packageRoot } from '../../src/package-root.js'
 import { cacheFolder } from '../../src/program/cache.js'
+import { bars } from './bars.js'
 import { learnedRun } from './exported-prompts.js'
+import { pasted } from './pasted.js'
 
 /**
  * Runs exports in the tools that they are for: transformers, PEFT and ONNX Runtime GenAI from PyPI, llama.cpp from npm. Python is the one that
@@ -15,10 +17,18 @@ import { learnedRun } from './exported-prompts.js'
  * GRADPROMPT_BENCH_LLAMA names a folder in which node-llama-cpp is installed.
  *
  * `--only TEXT` (several times, if need be) runs the checks whose names contain one of the texts: `--only peft --only ': kv'`.
- * `--model NAME` takes another model than the tiny ones.
+ * `--model NAME` takes another model than the tiny ones. `--bars` prints figures in place of passing and failing: every method in every
+ * target (`bars.ts`), and with `--run RUN` what that run's answers come to in each tool.
  */
 
-const { values } = parseArgs({ options: { model: { type: 'string', multiple: true }, only: { type: 'string', multiple: true } } })
+const { values } = parseArgs({
+  options: {
+    model: { type: 'string', multiple: true },
+    only: { type: 'string', multiple: true },
+    bars: { type: 'boolean' },
+    run: { type: 'string' },
+  },
+})
 const root = packageRoot()
 process.chdir(root)
 const fixtures = join('test', 'fixtures', 'models')
@@ -30,6 +40,13 @@ const template = 'the wine and the stone are on the {text} -'
 const folder = mkdtempSync(join(tmpdir(), 'gradprompt-consumers-'))
 let [passed, failed] = [0, 0]
 if (llama === undefined) console.log('skipped: llama.cpp (GRADPROMPT_BENCH_LLAMA names no folder with node-llama-cpp)')
+
+const chosen = (name: string) => !values.only || values.only.some(part => name.includes(part))
+
+if (values.bars) {
+  const ran = await bars({ models, python, llama, run: values.run, chosen })
+  process.exit(ran ? 0 : 1)
+}
 
 try {
   for (const [i, name] of models.entries()) {
@@ -49,16 +66,19 @@ try {
         if (type === 'dept') continue
         const hf = await to('hf')
         check(`${name}, ${type}: hf`, python, [join(hf, 'self_test.py')])
+        checkPasted(`${name}, ${type}: hf as pasted`, hf, hf)
         // The exported checkpoint has the base model's rows, and more: it serves as one for the others.
         if (type === 'prompt-tuning') {
           for (const target of ['embeds', 'kv']) {
             const place = await to(target)
             check(`${name}: ${target}`, python, [join(place, 'self_test.py'), '--base', hf])
+            checkPasted(`${name}: ${target} as pasted`, place, hf)
           }
           const adapters = { peft: await to('peft'), 'kv as PREFIX_TUNING': join(out('prompt-tuning-kv'), 'peft') }
           for (const [label, adapter] of Object.entries(adapters)) {
             const script = join('scripts', 'check', 'peft_self_test.py')
             check(`${name}: ${label}`, python, [script, '--base', hf, '--adapter', adapter])
+            checkPasted(`${name}: ${label} as pasted`, adapter, hf)
           }
         }
         if (existsSync(join(name, 'config.json')) && type === 'prompt-tuning') {
@@ -67,7 +87,7 @@ try {
           check(`${name}: merge.py`, python, [join(delta, 'merge.py'), '--base', name, '--out', merged])
           check(`${name}: hf from a delta`, python, [join(merged, 'self_test.py')])
         }
-        if (llama !== undefined && !existsSync(join(name, 'config.json'))) {
+        if (llama !== undefined) {
           const gguf = await to('gguf').catch((error: Error) => console.log(`skipped: ${name}, ${type}: gguf (${error.message})`))
           if (!gguf) continue
           check(`${name}, ${type}: gguf`, process.execPath, [join(gguf, 'self-test.mjs')], { NODE_LLAMA_CPP: llama })
@@ -83,9 +103,22 @@ try {
 console.log(`${passed} passed, ${failed} failed`)
 process.exitCode = failed === 0 ? 0 : 1
 
-function check(name: string, command: string, given: readonly string[], env: Readonly<Record<string, string>> = {}): void {
-  if (values.only && !values.only.some(part => name.includes(part))) return
-  const { status, stdout, stderr } = spawnSync(command, given, { encoding: 'utf8', env: { ...process.env, ...env } })
+/** Runs the Python of a README from its folder, with the base model where it names one. */
+function checkPasted(name: string, place: string, base: string): void {
+  if (!chosen(name)) return
+  for (const [i, code] of pasted(place, base).entries())
+    check(i === 0 ? name : `${name}, ${i + 1}`, python, ['-c', code], { PYTHONWARNINGS: 'ignore' }, place)
+}
+
+function check(
+  name: string,
+  command: string,
+  given: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  cwd = root,
+): void {
+  if (!chosen(name)) return
+  const { status, stdout, stderr } = spawnSync(command, given, { encoding: 'utf8', env: { ...process.env, ...env }, cwd })
   console.log(`${status === 0 ? 'ok' : 'FAILED'}: ${name}`)
   if (status === 0) passed++
   else {

@@ -25,7 +25,12 @@ export async function learnedRun(
   {
     template = '{text} -',
     position = 'before-bos',
-  }: { template?: RunTask['template']; position?: 'before-bos' | 'after-bos' } = {},
+    data = { train: 'no such file' },
+  }: {
+    template?: RunTask['template']
+    position?: 'before-bos' | 'after-bos'
+    data?: { readonly train: string; readonly columns?: readonly string[] }
+  } = {},
 ): Promise<LearnedRun> {
   const entry = promptMethods.get(type)
   const method = { type, numVirtualTokens: 5, position, ...options[type] }
@@ -40,7 +45,7 @@ export async function learnedRun(
   }))
   const config = {
     model: name,
-    data: { train: 'no such file' },
+    data,
     template,
     answer: ' {label}',
   } as unknown as RunTask

@@ -11,13 +11,20 @@ export interface Subject {
   readonly config: Readonly<Record<string, unknown>>
   /** Files of the run that have to be equal, byte for byte. */
   readonly files: readonly string[]
+  /** Of them, those whose lines may stand in any order. */
+  readonly sorted?: readonly string[]
+  /** Hears that a run begins from nothing, and that one was killed. */
+  readonly begun?: () => void
+  readonly killed?: (out: string) => void
+  /** What was seen besides that should not have been. */
+  readonly problems?: () => string[]
 }
 
-const model = join(packageRoot(), 'test', 'fixtures', 'models', 'llama-gqa')
-const common = { model, threads: 1, seed: 7 }
+export const toyModel = join(packageRoot(), 'test', 'fixtures', 'models', 'llama-gqa')
+const common = { model: toyModel, threads: 1, seed: 7 }
 const vocabulary = [' t', ' a', ' the', ' s', ' w', ' o', ' of', ' and']
 
-const search = (options: Readonly<Record<string, unknown>>) => ({
+export const search = (options: Readonly<Record<string, unknown>>) => ({
   ...common,
   template: '{text}{prompt} -',
   answer: ' {label}',
@@ -57,6 +64,7 @@ export function newRun(subject: Subject, folder: string): CrashRun {
   const data = join(folder, 'rows.tsv')
   const rows = Array.from({ length: 40 }, (_, i) => `${i % 2 === 0 ? 'wine' : 'stone'} ${i}\t${i % 2}`)
   writeFileSync(data, `${rows.join('\n')}\n`)
+  subject.begun?.()
   const out = join(folder, `${subject.name}-${runs++}`)
   const read = { train: data, split: { dev: 12, test: 4 }, columns: ['text', 'label'], labels: { 0: 'the', 1: 'of' } }
   const path = `${out}.json`
@@ -111,15 +119,18 @@ export function work(
 /** What differs between two runs that have ended: files, the result, or the course of the steps; not how long they took. */
 export function differences(one: CrashRun, other: CrashRun): string[] {
   const files = one.subject.files.filter(name => bytesOf(one, name) !== bytesOf(other, name))
+  const problems = one.subject.problems?.() ?? []
   const results = timeless(resultOf(one)) === timeless(resultOf(other)) ? [] : ['result.json']
   const courses = courseOf(one) === courseOf(other) ? [] : ['events.jsonl']
-  return [...files, ...results, ...courses]
+  return [...files, ...results, ...courses, ...problems]
 }
 
 /** The config names the run's own folder. */
-const bytesOf = ({ out }: CrashRun, name: string): string => {
+const bytesOf = ({ subject, out }: CrashRun, name: string): string => {
   const path = join(out, name)
-  return existsSync(path) ? readFileSync(path, 'latin1').replaceAll(out, 'OUT') : 'none'
+  if (!existsSync(path)) return 'none'
+  const text = readFileSync(path, 'latin1').replaceAll(out, 'OUT')
+  return subject.sorted?.includes(name) ? text.split('\n').sort().join('\n') : text
 }
 
 const resultOf = ({ out }: CrashRun): unknown => JSON.parse(readFileSync(join(out, 'result.json'), 'utf8')) as unknown

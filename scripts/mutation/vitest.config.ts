@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: JSON.parse(process.env.GRADPROMPT_MUTATION_TESTS ?? '[]') as string[],
-    globalSetup: 'test/support/shared-cache.ts',
+    globalSetup: 'test/support/one-run.ts',
     testTimeout: 60_000,
     pool: 'threads',
     maxWorkers: 1,

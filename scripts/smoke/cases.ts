@@ -81,6 +81,16 @@ const small: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   apo: { beam: 1, maxWrittenTokens: 12 },
   pe2: { beam: 1, expand: 1, maxWrittenTokens: 12 },
   textgrad: { examples: 1, maxWrittenTokens: 12 },
+  gepa: { minibatch: 1, maxWrittenTokens: 12 },
+  miprov2: { candidates: 2, labelled: 1, bootstrapped: 1, minibatch: 1, maxWrittenTokens: 12 },
+  capo: { population: 2, children: 1, demos: 1, block: 1, maxWrittenTokens: 12 },
+  opro: { proposals: 2, exemplars: 1, maxWrittenTokens: 12 },
+  evoprompt: { population: 4, maxWrittenTokens: 12 },
+  promptagent: { width: 1, batch: 1, depth: 2, minDepth: 1, maxWrittenTokens: 12 },
+  spo: { samples: 1, maxWrittenTokens: 12 },
+  'bootstrap-demos': { sets: 2, labelled: 1, bootstrapped: 1 },
+  snippets: { cells: 2 },
+  'best-of-n': { proposals: 2, maxWrittenTokens: 12 },
 }
 
 const searching = (search: Readonly<Record<string, unknown>>) => ({

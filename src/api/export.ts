@@ -14,11 +14,12 @@ import { refuseOccupied, writeFolder } from '../export/folder.js'
 import { exportTargets, refuseUnheld } from '../export/index.js'
 import { makeSelfTest, type SelfTestCase, writeSelfTest } from '../export/self-test.js'
 import type { ExportTarget, FoundContext, TargetOptions } from '../export/target.js'
-import type { ActivePrompt } from '../model/active-prompt.js'
+import { type ActivePrompt, plainPrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { withModel } from '../model/with-model.js'
 import { ownCommand } from '../own-command.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
+import { isStatic, staticRows } from '../prompts/static.js'
 import { openPrompt, type PromptGiven } from '../sources/open.js'
 import { loadPrompt, loadPromptMethod } from '../sources/prompt.js'
 import type { FoundRun } from '../sources/run.js'
@@ -36,8 +37,15 @@ export interface ExportOptions extends TargetOptions {
   readonly model?: LanguageModel | string | undefined
   /** Export a prompt that was learned on another model of the same width. */
   readonly force?: boolean | undefined
+  /** How many rows the self-test has at most (3 by default), and how many greedy tokens each (8). */
+  readonly selfTest?: SelfTestSize | undefined
   /** Hears, before anything is computed, what is to be said of the run: that it has not ended. */
   readonly onWarning?: ((warning: DataNotice) => void) | undefined
+}
+
+export interface SelfTestSize {
+  readonly rows?: number
+  readonly tokens?: number
 }
 
 const names = {
@@ -47,12 +55,11 @@ const names = {
   force: true,
   dtype: true,
   delta: true,
+  selfTest: true,
   onWarning: true,
 } satisfies OptionNames<ExportOptions>
 
-const selfTestRows = 3
 const mostTestRows = 50
-const selfTestTokens = 8
 
 /**
  * Writes what a run learned for another tool, with a self-test beside it: a few rows of the run's own training data, and what a
@@ -62,7 +69,8 @@ const selfTestTokens = 8
  */
 export async function exportPrompt(run: Exported, options: ExportOptions): Promise<{ folder: string; files: string[] }> {
   refuseUnknown('exportPrompt', options, names)
-  const { to, out, model: given, force, onWarning, ...others } = options
+  const { to, out, model: given, force, onWarning, selfTest: size = {}, ...others } = options
+  const { rows: count = 3, tokens: newTokens = 8 } = size
   const target = exportTargets.get(await exportTargets.load(to))
   const source = await openPrompt(run, { force })
   const { found, task: config, file, notice } = source
@@ -83,13 +91,17 @@ export async function exportPrompt(run: Exported, options: ExportOptions): Promi
     refuseUnheld(target, whole.method, whole.config)
     const active = ofFirstTask(whole)
     const prompt = file ?? fileOf(whole, model)
-    const inputs = await selfTestInputs(config, model, prompt)
+    const inputs = await selfTestInputs(config, model, prompt, { count, newTokens })
     const { vocabSize } = model.config
+    const tested = await asRows(active, prompt, model)
+    const logits = (given: number[][], last: number) => model.logits(given, tested, { last })
     const rows = inputs.map(({ ids }) => ids)
-    const selfTest = await makeSelfTest({ vocabSize, logits: given => model.logits(given, active) }, rows, {
-      newTokens: selfTestTokens,
+    const guesses = inputs.map(({ answer }) => answer)
+    const selfTest = await makeSelfTest({ vocabSize, logits }, rows, { newTokens, guesses })
+    const cases = selfTest.cases.map((made, i): SelfTestCase => {
+      const { answer: _, ...input } = inputs[i]!
+      return { ...made, ...input }
     })
-    const cases = selfTest.cases.map((made, i): SelfTestCase => ({ ...made, ...inputs[i]! }))
     const name = typeof baseModel === 'string' ? baseModel : baseModel.checkpoint.path
     await writeFolder(out, async folder => {
       await writeSelfTest(folder, cases)
@@ -165,6 +177,18 @@ function fileOf({ method, config, parameters }: ActivePrompt, { name, hash, conf
   return { method: { ...config }, model: { name, hash }, hiddenSize, numVirtualTokens, position, ...task, tensors }
 }
 
+/** A prompt that is rows in front of the text, as these: all such prompts of one length run in one program. */
+async function asRows(active: ActivePrompt, { position }: PromptFile, { config }: LanguageModel): Promise<ActivePrompt> {
+  if (!isStatic(active.method, active.config)) return active
+  const shapes = active.method.parameters(active.config, config)
+  const data = await staticRows(
+    active.method,
+    active.config,
+    shapes.map(({ name, shape }) => ({ name, shape, data: active.parameters.get(name)! })),
+  )
+  return plainPrompt({ data, shape: [data.length / config.hiddenSize, config.hiddenSize], position }, config)
+}
+
 /** A prompt of several tasks is tested as its first. */
 const ofFirstTask = ({ method, config, parameters }: ActivePrompt): ActivePrompt => ({
   method,
@@ -186,40 +210,48 @@ function takenOptions(target: ExportTarget, given: TargetOptions): TargetOptions
   return given
 }
 
-type SelfTestInput = Pick<SelfTestCase, 'ids' | 'text' | 'addSpecialTokens'>
+/** What is fed, and what of the answer may come behind it. */
+type SelfTestInput = Pick<SelfTestCase, 'ids' | 'text' | 'addSpecialTokens'> & { readonly answer: readonly number[] }
 
 /** The beginnings of a few training rows, as they are fed before the answer, and their texts. */
 async function selfTestInputs(
   config: TaskConfig | undefined,
   model: LanguageModel,
   prompt: PromptFile,
+  { count, newTokens }: { readonly count: number; readonly newTokens: number },
 ): Promise<SelfTestInput[]> {
   const soft = softVocabulary(prompt.method, model.config)
   const builder = new RowBuilder(model.tokenizer, {
     template: (config ?? prompt).template as Template,
     answer: (config ?? prompt).answer,
-    contextLength: model.config.maxPositionEmbeddings - selfTestTokens,
+    contextLength: model.config.maxPositionEmbeddings - newTokens,
     numVirtualTokens: prompt.numVirtualTokens,
     truncate: true,
     soft,
   })
   // A run may outlive its data, and a prompt file has none: then the columns' names stand in for their values.
   const standIn: DataRecord = Object.fromEntries(builder.columns.map(column => [column, column]))
-  const records = config === undefined ? [standIn] : await trainingRecords(config.data, builder.columns, standIn)
+  const records = config === undefined ? [standIn] : await trainingRecords(config.data, builder.columns, { standIn, count })
   const addSpecialTokens = typeof (config ?? prompt).template === 'string'
   const tokenizer = promptTokenizer(model.tokenizer, soft)
   const contexts = records.flatMap((record, i): SelfTestInput[] => {
-    const context = builder.training(record, i).segments.find(({ role }) => role === 'context')
+    const { segments } = builder.training(record, i)
+    const context = segments.find(({ role }) => role === 'context')
     if (context === undefined) return []
     const { ids, text } = context
+    const answer = segments.find(({ role }) => role === 'label')?.ids ?? []
     const isWhole = tokenizer.encode(text, { addSpecialTokens }).join() === ids.join()
-    return [isWhole ? { ids, text, addSpecialTokens } : { ids }]
+    return [isWhole ? { ids, text, addSpecialTokens, answer } : { ids, answer }]
   })
-  return contexts.length > 0 ? contexts : [{ ids: model.tokenizer.encode('x') }]
+  return contexts.length > 0 ? contexts : [{ ids: model.tokenizer.encode('x'), answer: [] }]
 }
 
-const trainingRecords = ({ train, columns, task }: TaskConfig['data'], needed: readonly string[], standIn: DataRecord) =>
+const trainingRecords = (
+  { train, columns, task }: TaskConfig['data'],
+  needed: readonly string[],
+  { standIn, count }: { readonly standIn: DataRecord; readonly count: number },
+) =>
   readRecords(train, { columns, task, needed }).then(
-    file => file.records.slice(0, selfTestRows),
+    file => file.records.slice(0, count),
     () => [standIn],
   )

@@ -9,13 +9,13 @@ import { forms, isRight, madeSentences, type Probe, type ProbeForm, probesOf } f
 import type { LanguageModel } from '../model/language-model.js'
 import { firstOf, type ModelSettings, useModel } from '../model/with-model.js'
 import { shuffle, streams } from '../random.js'
+import { type LearnedRun, readLearnedRun } from '../sources/run.js'
 import { generate } from './generation/generate.js'
-import { readTunedRun } from './runs/configs.js'
 
 /** Whether a prompt made the model forget what it could do, or only hides it: the library's `probe`, and `gradprompt probe`. */
 
 export interface ProbeOptions extends ModelSettings {
-  /** The folder of a finished run. */
+  /** The folder of a run of tune; of one that has not ended its best checkpoint so far is asked. */
   readonly run: string
   /** By default that of the run. */
   readonly model?: LanguageModel | string | undefined
@@ -76,7 +76,8 @@ export async function probe(options: ProbeOptions): Promise<Probed> {
   const { limit = 24, seed = defaultSeed, signal, onProgress, onWarning } = options
   if (!(Number.isInteger(limit) && limit >= 3))
     throw new GradpromptError('invalid-option', 'limit is not valid', { found: String(limit), expected: 'at least 3 texts' })
-  const { config } = await readTunedRun(options.run)
+  const { config, notice } = await readLearnedRun(options.run, { unfinished: true })
+  if (notice !== undefined) onWarning?.(notice)
   const own = await ownTexts(options, config, limit, seed)
   if (own === undefined)
     onWarning?.({
@@ -132,7 +133,7 @@ export async function probed(
 /** Different texts of the template's first column, drawn by seed; undefined where there are no three. */
 async function ownTexts(
   { data }: ProbeOptions,
-  config: Awaited<ReturnType<typeof readTunedRun>>['config'],
+  config: LearnedRun['config'],
   limit: number,
   seed: number,
 ): Promise<string[] | undefined> {

@@ -114,11 +114,27 @@ function readOptions(
     if (value === undefined) continue
     if (typeof value === 'object') options[option.name] = value
     else if (option.config !== undefined) {
+      refuseTwoValues(option, value, dotted)
       flags[option.config] = value
       flagNames[option.config] = `--${option.name}`
     } else options[option.name] = typeof value === 'string' ? readNumber(option, value) : value
   }
   return { options, flags, flagNames }
+}
+
+/** One option under both of its names: neither value is the meant one. @throws GradpromptError `invalid-option` */
+function refuseTwoValues(
+  { name, config }: CommandOption,
+  value: string | boolean,
+  dotted: Readonly<Record<string, string | boolean>>,
+): void {
+  const plain = (text: string) => text.replaceAll('-', '').toLowerCase()
+  const other = Object.entries(dotted).find(([flag, given]) => plain(flag) === plain(config!) && given !== value)
+  if (other === undefined) return
+  throw new GradpromptError('invalid-option', `--${name} and --${other[0]} are one option`, {
+    found: `--${name} ${value}, --${other[0]} ${other[1]}`,
+    expected: 'one of them',
+  })
 }
 
 /** Commander keeps `--no-control` as `control: false`, and names in camelCase. */

@@ -163,7 +163,7 @@ export const taskShape = {
     .enum(keepingChoices)
     .optional()
     .describe(
-      'how weights are kept, on disk and in memory: fp32; compact, in 16 bits or blocks of 8 with the same values; auto (the default): fp32 where that takes half of the memory budget at most',
+      'how weights are kept, on disk and in memory: fp32; compact, in 16 bits or blocks of 8 with the same values; auto (the default): fp32 where that takes half of the memory budget at most, and no more than 4 GB',
     ),
   precision: z
     .enum(precisions)

@@ -224,8 +224,8 @@ function specialTokens(tokenizer: Encoder): RegExp | undefined {
   return texts.length === 0 ? undefined : new RegExp(texts.map(text => text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')).join('|'))
 }
 
-/** Of one file, or of the hashes of all parts. */
-async function hashOfData(paths: readonly string[]): Promise<string> {
+/** SHA-256 of one file's bytes, or of the hashes of all parts. @throws GradpromptError `file-not-found` */
+export async function hashOfData(paths: readonly string[]): Promise<string> {
   const hashes: string[] = []
   for (const path of paths)
     try {

@@ -11,9 +11,11 @@ import { compileMessages } from '../data/texts/rendering.js'
 import { readableText, type SoftVocabulary, softEncoder, softTexts } from '../data/texts/soft-tokens.js'
 import { compileTemplate, prependInstruction, type Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
-import { encodeChoices, tokensOfChoices, writtenChoices } from '../generate/choices.js'
 import { GenerationEngine } from '../generate/engine.js'
 import { renderInput } from '../generate/input.js'
+import { writtenGrammar } from '../generate/limits/asked.js'
+import { encodeChoices, tokensOfChoices, writtenChoices } from '../generate/limits/choices.js'
+import type { AnswerGrammar } from '../generate/limits/grammars.js'
 import { type Products, productsOf } from '../generate/programs.js'
 import { generationRequest, tokenBudget } from '../generate/settings.js'
 import { chooseWidth, type WeightChoice } from '../generate/width.js'
@@ -39,8 +41,12 @@ export interface GenerationEvaluation {
   readonly labels?: LabelWords | undefined
   /** What ends an answer, beside the task's stop strings and the model's own end tokens. */
   readonly end?: AnswerEnd | undefined
-  /** Words of labels, to which answers are limited. */
+  /** Words of labels, or other texts, to which answers are limited. */
   readonly choices?: readonly string[] | undefined
+  /** What answers are limited to besides. */
+  readonly grammar?: AnswerGrammar | undefined
+  /** Whether each row is told the mass that its limit rejects: its further score `rejectedMass`. */
+  readonly rejectedMass?: boolean | undefined
   readonly instruction?: string | undefined
   readonly prompt?: ActivePrompt | undefined
   /** Rows to show before the question: so many, of this file, drawn by seed. By default as many as are usual for the task. */
@@ -106,6 +112,9 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
     parameters: [...(prompt?.parameters ?? [])].map(([name, values]) => [name, Buffer.from(values.buffer).toString('base64')]),
   })
   const choices = writtenChoices(options.choices, options.answer)
+  const grammar = options.grammar && writtenGrammar(options.grammar, options.answer)
+  const isLimited = choices !== undefined || grammar !== undefined
+  const mass = isLimited && options.rejectedMass === true
   const room = { contextLength: model.config.maxPositionEmbeddings, numVirtualTokens }
   const rows = records.map((record, i) => {
     const index = places.get(record)!
@@ -123,6 +132,8 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
         ...{ ...settings, weights: products, maxNewTokens, task: task.name, stop },
         ...(stopTokenIds.length > 0 && { stopTokenIds }),
         ...(choices && { choices: choices.map(({ written }) => written) }),
+        ...(grammar && { grammar }),
+        ...(mass && { rejectedMass: true }),
       },
     })
     const key = hashOf([textKey, scorer?.name ?? null, scorer?.version ?? null, ...(adapter?.version ? [adapter.version] : [])])
@@ -131,10 +142,17 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   })
   file?.requireOnly(({ index, row }) => index < all.length && (row === undefined || row === hashOf(all[index])))
   const done = new Map<number, RowResult>()
-  const finish = async (row: (typeof rows)[number], text: string, finishReason: RowResult['finishReason']) => {
+  const finish = async (
+    row: (typeof rows)[number],
+    said: Pick<RowResult, 'finishReason' | 'scores'> & { readonly text: string },
+  ) => {
     const { record, index, textKey, key } = row
+    const { text, finishReason } = said
     const generated = { record, index, text, ...(finishReason && { finishReason }) }
-    const result = { ...(await scoreGeneration(task, generated, scorer)), prompt: row.text, textKey, key }
+    const scored = await scoreGeneration(task, generated, scorer)
+    const { rejectedMass } = said.scores ?? {}
+    const scores = { ...scored.scores, ...(rejectedMass !== undefined && { rejectedMass }) }
+    const result = { ...scored, ...(Object.keys(scores).length > 0 && { scores }), prompt: row.text, textKey, key }
     file?.append(result)
     done.set(index, result)
   }
@@ -144,7 +162,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
     else {
       // Another scorer, or the same one after a change, needs no new text.
       const said = file?.generated(row.index, row.textKey)
-      if (said?.text !== undefined) await finish(row, said.text, said.finishReason)
+      if (said?.text !== undefined) await finish(row, { ...said, text: said.text })
     }
   }
   const resumed = done.size
@@ -167,13 +185,16 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
             text,
             finishReason,
             ids: generated,
+            rejectedMass,
           } = await engine.generate({
             ...request,
             ...(choices && { choices }),
+            ...(grammar && { grammar }),
+            ...(mass && { rejectedMass: true }),
             ...(signal && { signal }),
           })
           if (finishReason === 'aborted') return
-          await finish(row, text, finishReason)
+          await finish(row, { text, finishReason, ...(rejectedMass !== undefined && { scores: { rejectedMass } }) })
           generatedTokens += generated.length
           onProgress?.(done.size, rows.length)
         }),

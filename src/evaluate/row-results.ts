@@ -81,9 +81,14 @@ export class RowResultFile {
   static async open(path: string, earlier: readonly RowResult[] = []): Promise<RowResultFile> {
     const file = openForAppending(path)
     try {
-      mendTail(file)
-      const size = fstatSync(file).size
-      return new RowResultFile(path, file, size === 0 ? [] : parseRows(await readText(path, size), path), earlier)
+      const { size } = fstatSync(file)
+      const { length, tail } = wholeLines(file, size)
+      const text = length === 0 ? '' : await readText(path, size, { isExtended: true, length })
+      // Before anything is changed: what stands there may be somebody else's.
+      const rows = parseRows(text + tornOrWhole(tail, path), path)
+      if (isJson(tail)) writeSync(file, '\n')
+      else if (tail !== '') ftruncateSync(file, length)
+      return new RowResultFile(path, file, rows, earlier)
     } catch (error) {
       closeSync(file)
       throw error
@@ -163,7 +168,8 @@ export async function writeRowResults(path: string, rows: readonly RowResult[]):
   }
 }
 
-const lineOf = (row: RowResult) => `${JSON.stringify(row)}\n`
+/** The row's place comes first, so that a torn line is known. */
+const lineOf = ({ index, ...row }: RowResult) => `${JSON.stringify({ index, ...row })}\n`
 
 /**
  * Reads the results of an evaluation, in the order of the data: those of `RowResultFile`, or of another program, which needs on each line
@@ -218,20 +224,42 @@ const cannotWrite = (path: string, cause: unknown) =>
     cause,
   })
 
-/** Cuts off what follows the last line break, so that the next line begins on its own. */
-function mendTail(file: number): void {
-  const { size } = fstatSync(file)
+/** How many bytes of a file end with a line break, and what follows them. */
+function wholeLines(file: number, size: number): { readonly length: number; readonly tail: string } {
   const chunk = Buffer.allocUnsafe(1 << 16)
-  for (let end = size; end > 0 && size - end <= longestTail; ) {
+  let length = 0
+  for (let end = size; end > 0; ) {
     const start = Math.max(0, end - chunk.length)
     readSync(file, chunk, 0, end - start, start)
     const at = chunk.subarray(0, end - start).lastIndexOf(10)
-    if (at !== -1 || start === 0) {
-      const kept = start + at + 1
-      if (kept < size) ftruncateSync(file, kept)
-      return
+    if (at !== -1) {
+      length = start + at + 1
+      break
     }
-    end = start
+    end = size - start > longestTail ? 0 : start
+  }
+  const tail = Buffer.alloc(Math.min(size - length, longestTail))
+  readSync(file, tail, 0, tail.length, length)
+  return { length, tail: tail.toString('utf8') }
+}
+
+/**
+ * A last line that has no end: one that lacks no more than that, or nothing where a kill has torn it.
+ * @throws GradpromptError `invalid-results` where it is no beginning of a result
+ */
+function tornOrWhole(tail: string, path: string): string {
+  if (isJson(tail)) return tail
+  if (tail.startsWith(beginning) || beginning.startsWith(tail)) return ''
+  throw invalid(path, 'ends with what is no result', shorten(tail))
+}
+
+const beginning = '{"index":'
+
+function isJson(text: string): boolean {
+  try {
+    return typeof JSON.parse(text) === 'object'
+  } catch {
+    return false
   }
 }
 

@@ -2,22 +2,25 @@ import { stat, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { GradpromptError } from '../errors.js'
 import { type GgufFile, openGguf } from '../formats/gguf.js'
+import { tokenType } from '../formats/gguf-tokenizer-writer.js'
 import { type GgufEntry, ggufEntry, writeGguf } from '../formats/gguf-writer.js'
 import type { TensorStream } from '../formats/safetensors-writer.js'
 import { type Checkpoint, openCheckpoint } from '../model/weights/checkpoint.js'
+import { loadBeside } from '../model/with-model.js'
 import { vocabularyReason } from './hf.js'
 import { readme } from './readme.js'
 import { llamaSelfTest } from './scripts/gguf.js'
-import { writeSelfTest } from './self-test.js'
+import { makeSelfTest, type SelfTestCase, writeSelfTest } from './self-test.js'
 import type { ExportContext, ExportTarget } from './target.js'
 import { headPieces, tablePieces, tableSources } from './vocabulary/checkpoint-tensors.js'
 import { copiedTable, tableBytes, tableWidth, type Width } from './vocabulary/likelihood.js'
 import { hasVocabularyRows, headRow, type VocabularyRows, vocabularyRows } from './vocabulary/rows.js'
 import { frameOfParts, namesOf, promptedChatTemplate, tokenizerParts } from './vocabulary/tokenizer-files.js'
+import { type GgufMetadata, requireSame, wholeMetadata, wholeTensors } from './vocabulary/whole-gguf.js'
 
 /**
  * A GGUF file whose vocabulary has the prompt, for llama.cpp and all that runs on it: the source's tensors byte for byte, but for a
- * longer embedding table and a head that stands apart from it.
+ * longer embedding table and a head that stands apart from it; of a Hugging Face folder a whole file.
  */
 export const gguf: ExportTarget = {
   name: 'gguf',
@@ -25,6 +28,7 @@ export const gguf: ExportTarget = {
   holds: hasVocabularyRows,
   form: method => (method.offset ? 'rows of the vocabulary, the offset folded into the table' : 'rows of the vocabulary'),
   reason: vocabularyReason,
+  takes: ['dtype'],
   softTokens: true,
   write: async context => {
     await writePromptedGguf(context)
@@ -39,16 +43,23 @@ export interface PromptedGguf {
   readonly beginning: string
 }
 
-/** Writes the file, its self-test and its README. @throws GradpromptError `not-exportable` unless the model is a GGUF file */
+/**
+ * Writes the file, its self-test and its README.
+ * @throws GradpromptError `not-exportable`, `invalid-option`; of a Hugging Face folder `unsupported-tokenizer`
+ */
 export async function writePromptedGguf(context: ExportContext): Promise<PromptedGguf> {
-  const { model, prompt, folder } = context
+  const { model, prompt, folder, options } = context
   const checkpoint = await openCheckpoint(model.checkpoint.path)
+  let source: GgufFile | undefined
   try {
-    if (!('ggufMetadata' in checkpoint.tokenizer)) throw notGguf(context)
-    const architecture = String(checkpoint.tokenizer.ggufMetadata.get('general.architecture'))
+    if ('ggufMetadata' in checkpoint.tokenizer) source = await openGguf(model.checkpoint.path)
+    if (source && options.dtype) throw noWidth(options.dtype)
+    const dtype = options.dtype ?? 'F16'
+    const parts = await tokenizerParts(checkpoint.tokenizer)
+    const described: GgufMetadata = source ?? wholeMetadata(checkpoint, model.name, parts, dtype)
+    const architecture = String(described.metadata.get('general.architecture'))
     if (headless.has(architecture)) throw hasNoHead(architecture)
     const rows = await vocabularyRows(context, checkpoint.file)
-    const parts = await tokenizerParts(checkpoint.tokenizer)
     const { before } = frameOfParts(parts)
     const names = namesOf(parts)
     // llama.cpp puts BOS before everything; a prompt that stands before it has to bring it along.
@@ -56,28 +67,50 @@ export async function writePromptedGguf(context: ExportContext): Promise<Prompte
     const bos = bringsBos ? before.map(id => names.get(id)!).join('') : ''
     const promptText = rows.promptTokens.join('')
     const beginning = prompt.position === 'after-bos' && before.length === 0 ? '' : promptText + bos
-    const width = await tableWidth(context, rows, checkpoint.file.tensors.get(tableSources(checkpoint).embedding)!.dtype)
+    const stored = source?.tensors.get(tableSources(checkpoint).embedding)?.dtype ?? dtype
+    const width = await tableWidth(context, rows, { own: stored, isRounded: source !== undefined })
     const fileName = `${basename(model.name)}-prompted.gguf`
-    const source = await openGguf(model.checkpoint.path)
-    try {
-      const first = prompt.position === 'after-bos' ? names.get(context.selfTest.cases[0]!.ids[0]!) : undefined
-      const chatTemplate =
-        typeof prompt.template === 'string' || parts.chatTemplate === undefined
-          ? undefined
-          : promptedChatTemplate(parts.chatTemplate, promptText, first)
-      const entries = await metadata(source, rows, { addsBos: bringsBos ? false : undefined, chatTemplate })
-      const tensors = tensorsOf(checkpoint, source, rows, width.dtype, await headRow(context))
-      await writeGguf(join(folder, fileName), { entries, tensors, alignment: source.alignment })
-    } finally {
-      await source.close()
-    }
-    await writeSelfTest(folder, testCases(context, rows, beginning))
-    await writeFile(join(folder, 'self-test.mjs'), llamaSelfTest(fileName, isQuantized(checkpoint) ? 0.25 : 0.05))
+    const first = prompt.position === 'after-bos' ? names.get(context.selfTest.cases[0]!.ids[0]!) : undefined
+    const chatTemplate =
+      typeof prompt.template === 'string' || parts.chatTemplate === undefined
+        ? undefined
+        : promptedChatTemplate(parts.chatTemplate, promptText, first)
+    const repeated = await headRow(context)
+    await writeGguf(join(folder, fileName), {
+      entries: await metadata(described, rows, { addsBos: bringsBos ? false : undefined, chatTemplate }),
+      tensors: source
+        ? tensorsOf(checkpoint, source, rows, width.dtype, repeated)
+        : wholeTensors(checkpoint, rows, { dtype, table: width.dtype, repeated }),
+      alignment: source?.alignment ?? 32,
+    })
+    const isCoarse = source ? isQuantized(checkpoint) : dtype.startsWith('Q')
+    const cases = testCases(context, rows, beginning)
     const made = { fileName, rows, beginning }
-    await writeFile(join(folder, 'README.md'), await readmeOf(context, made, width))
+    if (source) await writeSelfTest(folder, cases)
+    else {
+      await requireSame(join(folder, fileName), checkpoint, model.tokenizer, context.selfTest.cases)
+      await writeSelfTest(folder, isCoarse ? await asWritten(context, join(folder, fileName), cases) : cases)
+    }
+    await writeFile(join(folder, 'self-test.mjs'), llamaSelfTest(fileName, isCoarse ? 0.25 : 0.05))
+    await writeFile(join(folder, 'README.md'), await readmeOf(context, made, width, source ? undefined : dtype))
     return made
   } finally {
+    await source?.close()
     await checkpoint.file.close()
+  }
+}
+
+/** What weights of fewer bits than those that the prompt was tuned on must compute: what they do here, in the file that was written. */
+async function asWritten({ model }: ExportContext, path: string, cases: readonly SelfTestCase[]): Promise<SelfTestCase[]> {
+  const written = await loadBeside(path, model)
+  try {
+    const logits = (given: number[][], last: number) => written.logits(given, undefined, { last })
+    const [ids, guesses] = [cases.map(test => test.ids), cases.map(test => test.greedy)]
+    const options = { newTokens: cases[0]!.greedy.length, guesses }
+    const made = await makeSelfTest({ vocabSize: written.config.vocabSize, logits }, ids, options)
+    return made.cases.map((test, i) => ({ ...cases[i]!, ...test }))
+  } finally {
+    await written.dispose()
   }
 }
 
@@ -95,7 +128,7 @@ const isQuantized = ({ file }: Checkpoint) => [...file.tensors.values()].some(({
 
 /** The source's metadata, with a longer vocabulary. */
 async function metadata(
-  source: GgufFile,
+  source: GgufMetadata,
   { tokens, tableRows, firstId }: VocabularyRows,
   changes: { readonly addsBos: boolean | undefined; readonly chatTemplate: string | undefined },
 ): Promise<GgufEntry[]> {
@@ -136,9 +169,7 @@ async function metadata(
 }
 
 /** Token types of llama.cpp. */
-const normal = 1
-const control = 3
-const unusedType = 5
+const { normal, control, unused: unusedType } = tokenType
 
 function tensorsOf(
   checkpoint: Checkpoint,
@@ -191,7 +222,12 @@ const testCases = ({ selfTest }: ExportContext, rows: VocabularyRows, beginning:
       : { ...tested, text: beginning + rows.written(text), addSpecialTokens: true }
   })
 
-async function readmeOf(context: ExportContext, { fileName, rows, beginning }: PromptedGguf, width: Width): Promise<string> {
+async function readmeOf(
+  context: ExportContext,
+  { fileName, rows, beginning }: PromptedGguf,
+  width: Width,
+  dtype: string | undefined,
+): Promise<string> {
   const { prompt, folder } = context
   const isText = typeof prompt.template === 'string'
   const text = isText ? beginning + rows.written(String(prompt.template)) : undefined
@@ -213,7 +249,7 @@ The chat template in the file writes the prompt's tokens; \`llama-server --jinja
     usage,
     template: text,
     notes: [
-      `The prompt's tokens, written in the text and read as special tokens, are ${rows.promptTokens.length} rows of the embedding table; the other tensors are the source's, byte for byte (${(size / 1e6).toFixed(0)} MB in all).`,
+      `The prompt's tokens, written in the text and read as special tokens, are ${rows.promptTokens.length} rows of the embedding table; the other tensors are the source's, ${dtype === undefined ? 'byte for byte' : `in ${dtype}`} (${(size / 1e6).toFixed(0)} MB in all).`,
       `The embedding table is ${width.dtype}, which keeps the prompt ${moved} (measured on the texts of self-test.json; the bar is 0.01).`,
       "The prompt's tokens have logits that greedy decoding never picks; where you sample, ban them with `logit_bias`.",
       '`node self-test.mjs` computes what `self-test.json` expects, with node-llama-cpp.',
@@ -223,13 +259,8 @@ The chat template in the file writes the prompt's tokens; \`llama-server --jinja
 
 const shellQuoted = (text: string) => `$'${text.replace(/[\\']/g, '\\$&').replaceAll('\n', '\\n')}'`
 
-const notGguf = ({ model }: ExportContext) =>
-  new GradpromptError(
-    'not-exportable',
-    'A GGUF file is made of a GGUF file, and the prompt was tuned on another kind of checkpoint',
-    {
-      found: model.checkpoint.path,
-      expected: 'a prompt that was tuned on a .gguf file',
-      hint: "export to hf, and convert that folder with llama.cpp's convert_hf_to_gguf.py",
-    },
-  )
+const noWidth = (dtype: string) =>
+  new GradpromptError('invalid-option', 'The weights of a GGUF file are copied as they are', {
+    found: `dtype: ${dtype}`,
+    expected: 'no dtype, but for a Hugging Face folder, whose weights are written anew',
+  })

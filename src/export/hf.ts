@@ -6,7 +6,7 @@ import { type Checkpoint, openCheckpoint } from '../model/weights/checkpoint.js'
 import { readme } from './readme.js'
 import { mergeScript, selfTestScript } from './scripts/hf.js'
 import { writeSelfTest } from './self-test.js'
-import type { ExportContext, ExportTarget } from './target.js'
+import type { ExportContext, ExportTarget, TargetOptions } from './target.js'
 import { checkpointTensors, tableSources } from './vocabulary/checkpoint-tensors.js'
 import { modelConfig, writeJson } from './vocabulary/model-config.js'
 import { hasVocabularyRows, headRow, type VocabularyRows, vocabularyRows } from './vocabulary/rows.js'
@@ -39,6 +39,7 @@ export const hf: ExportTarget = {
       const isGguf = 'ggufMetadata' in checkpoint.tokenizer
       if (options.delta && isGguf) throw noDelta(context)
       if (options.dtype && !isGguf) throw noWidth(options.dtype)
+      const dtype = floatType(options.dtype)
       const rows = await vocabularyRows(context, file)
       const repeated = await headRow(context)
       const parts = await tokenizerParts(checkpoint.tokenizer)
@@ -59,11 +60,11 @@ export const hf: ExportTarget = {
         modelConfig(
           checkpoint,
           { vocab_size: rows.tableRows, tie_word_embeddings: false },
-          isGguf ? { dtype: options.dtype ?? 'F32', ...ends } : {},
+          isGguf ? { dtype: dtype ?? 'F32', ...ends } : {},
         ),
       )
       if (options.delta) await writeDelta(checkpoint, rows, repeated, context)
-      else await writeShards(folder, checkpointTensors(checkpoint, file, { dtype: options.dtype, added: rows, repeated }))
+      else await writeShards(folder, checkpointTensors(checkpoint, file, { dtype, added: rows, repeated }))
       await writeSelfTest(folder, testCases(context, rows, insertion))
       await writeFile(join(folder, 'self_test.py'), selfTestScript)
       await writeFile(join(folder, 'README.md'), readmeOf(context, rows, insertion))
@@ -174,6 +175,16 @@ const noDelta = ({ model }: ExportContext) =>
     expected: 'a prompt that was tuned on a Hugging Face folder',
     hint: 'leave --delta out for a whole checkpoint, or export to gguf',
   })
+
+/** @throws GradpromptError `invalid-option` */
+function floatType(given: TargetOptions['dtype']): 'F32' | 'F16' | 'BF16' | undefined {
+  if (given === undefined || given === 'F32' || given === 'F16' || given === 'BF16') return given
+  throw new GradpromptError('invalid-option', 'The files of transformers have no blocks of GGUF', {
+    found: `dtype: ${given}`,
+    expected: 'F32, F16 or BF16',
+    hint: 'export to gguf',
+  })
+}
 
 const noWidth = (dtype: string) =>
   new GradpromptError('invalid-option', 'The weights of a Hugging Face folder are copied as they are', {

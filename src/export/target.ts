@@ -43,10 +43,14 @@ export interface FoundContext {
   readonly folder: string
 }
 
+export const writtenTypes = ['F32', 'F16', 'BF16', 'Q8_0', 'Q4_0', 'Q4_1'] as const
+
+export type WrittenType = (typeof writtenTypes)[number]
+
 /** Options of single targets. */
 export interface TargetOptions {
-  /** Width of the weights that are dequantised: `F32`, `F16` or `BF16`. */
-  readonly dtype?: 'F32' | 'F16' | 'BF16' | undefined
+  /** Type of the weights that are written anew: of a GGUF file in `hf`, of a Hugging Face folder in `gguf`, which alone has those of blocks. */
+  readonly dtype?: WrittenType | undefined
   /** Write what changes alone, and a script that puts it into the base model. */
   readonly delta?: boolean | undefined
 }

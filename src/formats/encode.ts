@@ -10,6 +10,8 @@ const encoders: Readonly<Record<string, Encoder>> = {
   F16: (values, out) => encodeFloat16(values, new Uint16Array(out.buffer, out.byteOffset, values.length)),
   BF16: (values, out) => encodeBfloat16(values, new Uint16Array(out.buffer, out.byteOffset, values.length)),
   Q8_0: encodeQ8_0,
+  Q4_0: encodeQ4_0,
+  Q4_1: encodeQ4_1,
 }
 
 /** Whether numbers can be written in a type. */
@@ -36,6 +38,50 @@ export function encode(type: string, values: Float32Array): Uint8Array {
   const out = new Uint8Array(encodedLength(type, values.length))
   encoder(values, out)
   return out
+}
+
+/** A number as a half, in two bytes. */
+function writeHalf(value: number, out: Uint8Array, at: number): void {
+  const half = new Uint16Array(1)
+  encodeFloat16(Float32Array.of(value), half)
+  out[at] = half[0]! & 255
+  out[at + 1] = half[0]! >> 8
+}
+
+/** Sixteen bytes of a block: the first half of its 4-bit codes below, the second above. */
+function writeNibbles(codes: (i: number) => number, out: Uint8Array, at: number): void {
+  const code = (i: number) => Math.min(15, Math.max(0, Math.trunc(codes(i))))
+  for (let i = 0; i < 16; i++) out[at + i] = code(i) | (code(i + 16) << 4)
+}
+
+/**
+ * Blocks of 32: the number of the largest magnitude / -8 as a half, then multiples of it from -8 to 7. The same bits as `quantize` of the
+ * Python package gguf.
+ */
+function encodeQ4_0(values: Float32Array, out: Uint8Array): void {
+  const { fround } = Math
+  for (let block = 0; block * 32 < values.length; block++) {
+    const own = values.subarray(block * 32, block * 32 + 32)
+    const largest = own.reduce((most, x) => (Math.abs(x) > Math.abs(most) ? x : most), 0)
+    const scale = fround(largest / -8)
+    const inverse = scale === 0 ? 0 : fround(1 / scale)
+    writeHalf(scale, out, block * 18)
+    writeNibbles(i => fround(fround(own[i]! * inverse) + 8.5), out, block * 18 + 2)
+  }
+}
+
+/** Blocks of 32: a fifteenth of the range and the least number as halves, then multiples from 0 to 15. The same bits as that package's. */
+function encodeQ4_1(values: Float32Array, out: Uint8Array): void {
+  const { fround } = Math
+  for (let block = 0; block * 32 < values.length; block++) {
+    const own = values.subarray(block * 32, block * 32 + 32)
+    const least = Math.min(...own)
+    const scale = fround(fround(Math.max(...own) - least) / 15)
+    const inverse = scale === 0 ? 0 : fround(1 / scale)
+    writeHalf(scale, out, block * 20)
+    writeHalf(least, out, block * 20 + 2)
+    writeNibbles(i => fround(fround(fround(own[i]! - least) * inverse) + 0.5), out, block * 20 + 4)
+  }
 }
 
 /** Blocks of 32: the largest magnitude / 127 as a half, then the multiples; rounded as ggml's reference does, halves away from 0. */

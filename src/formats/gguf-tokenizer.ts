@@ -192,6 +192,16 @@ const rules: ReadonlyMap<string, PreTokenizerRule> = new Map<string, PreTokenize
   ['tekken', { split: tekkenSplit, addsBos: true, ignoresMerges: true }],
 ])
 
+/** Of those whose files say how text is cut and nothing else, the name that llama.cpp's own converter writes. */
+const written = ['gpt-2', 'llama-bpe', 'smaug-bpe', 'qwen2', 'qwen35', 'tekken']
+
+/** The name of the rule that cuts text by an expression (null: GPT-2's own); undefined: none does. */
+export const preTokenizerName = (split: string | null, ignoresMerges: boolean): string | undefined =>
+  written.find(name => {
+    const rule = rules.get(name)!
+    return rule.split === split && (rule.ignoresMerges ?? false) === ignoresMerges
+  })
+
 function byteLevel(metadata: Metadata, tokens: readonly string[], isAdded: (id: number) => boolean): BuiltModel {
   const pre = optionalString(metadata, 'tokenizer.ggml.pre') ?? 'default'
   const rule = rules.get(pre)

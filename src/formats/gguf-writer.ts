@@ -32,6 +32,7 @@ const view = (values: Float32Array | Int32Array) => new Uint8Array(values.buffer
 /** Entries of the types that are written; the numbers are the format's. */
 export const ggufEntry = {
   uint32: (key: string, value: number): GgufEntry => entry(key, 4, uint32(value)),
+  float32: (key: string, value: number): GgufEntry => entry(key, 6, view(Float32Array.of(value))),
   boolean: (key: string, value: boolean): GgufEntry => entry(key, 7, Uint8Array.of(Number(value))),
   string: (key: string, value: string): GgufEntry => entry(key, 8, text(value)),
   int32s: (key: string, values: Int32Array): GgufEntry => entry(key, 9, uint32(5), uint64(values.length), view(values)),

@@ -1,9 +1,9 @@
 import { setImmediate } from 'node:timers/promises'
 import { GradpromptError } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
-import type { WrittenChoice } from './choices.js'
 import { type AnswerRow, FinishedRows } from './finished-rows.js'
 import { type InputRow, type RenderOptions, renderInput } from './input.js'
+import type { Limits } from './limits/asked.js'
 import type { Generation, Generator } from './request.js'
 import { type GenerationSettings, type Room, requestFor, tokenBudget } from './settings.js'
 
@@ -15,8 +15,8 @@ export interface AnswerOptions {
   /** By default 256, or what the context has left. */
   readonly maxNewTokens?: number | undefined
   readonly room: Room
-  /** The only answers that may be given. */
-  readonly choices?: readonly WrittenChoice[] | undefined
+  /** What answers are limited to. */
+  readonly limits?: Limits | undefined
   readonly output: string
   /** Of everything that decides the answers: finished rows are taken over from a run with the same. */
   readonly fingerprint: string
@@ -91,10 +91,10 @@ export async function answerRows(rows: readonly InputRow[], options: AnswerOptio
 }
 
 function answer(row: InputRow, index: number, options: AnswerOptions, signal: AbortSignal): Promise<Generation> {
-  const { generator, tokenizer, render, settings, maxNewTokens, room, choices } = options
+  const { generator, tokenizer, render, settings, maxNewTokens, room, limits } = options
   const { text, addSpecialTokens } = renderInput(tokenizer, row.input, render)
   const ids = tokenizer.encode(text, { addSpecialTokens })
-  const asked = { origin: row.origin, tokenizer, room, choices }
+  const asked = { origin: row.origin, tokenizer, room, limits }
   return generator.generate({ ...requestFor(asked, text, ids, { settings, maxNewTokens, sample: index }), signal })
 }
 
@@ -135,7 +135,7 @@ const aborted = (finished: number, total: number): GradpromptError =>
   new GradpromptError('aborted', `stopped after ${finished} of ${total} rows`, { exitCode: 1 })
 
 /** A row of the output. */
-export function answerRow({ text, ids, finishReason, stoppedBy, logProbabilities }: Generation): AnswerRow {
+export function answerRow({ text, ids, finishReason, stoppedBy, logProbabilities, rejectedMass }: Generation): AnswerRow {
   if (finishReason === 'aborted') throw new GradpromptError('aborted', 'stopped', { exitCode: 1 })
   return {
     text,
@@ -143,5 +143,6 @@ export function answerRow({ text, ids, finishReason, stoppedBy, logProbabilities
     finishReason,
     ...(stoppedBy !== undefined && { stoppedBy }),
     ...(logProbabilities !== undefined && { logprobs: logProbabilities }),
+    ...(rejectedMass !== undefined && { rejectedMass }),
   }
 }

@@ -7,6 +7,7 @@ import { OpenPrograms } from '../program/open-programs.js'
 import { numSoftTokens } from '../prompts/soft-rows.js'
 import { BlockStore } from './block-store.js'
 import { Lane, laneOf, type NamedPrompt } from './lane.js'
+import { Grammars } from './limits/grammars.js'
 import { PrefixCache } from './prefix-cache.js'
 import type { WeightWidth } from './programs.js'
 import type { Generation, GenerationRequest, Generator } from './request.js'
@@ -52,6 +53,7 @@ export class GenerationEngine implements Generator {
   readonly #lanes = new Map<string, Lane>()
   readonly #programs: OpenPrograms
   readonly #prefixes: PrefixCache
+  readonly #grammars: Grammars
   readonly #batchSize: number
   readonly #endTokenIds: readonly number[]
   /** Blocks that there may be, and those that sequences under way may come to. */
@@ -81,6 +83,7 @@ export class GenerationEngine implements Generator {
     this.#endTokenIds = options.endTokenIds ?? model.tokenizer.endTokenIds
     const bytes = options.cacheBytes ?? defaultCacheBytes(model)
     this.#prefixes = new PrefixCache(bytes / 4)
+    this.#grammars = new Grammars(model.tokenizer, Math.min(model.config.vocabSize, model.tokenizer.vocabSize))
     this.#capacity = Math.max(1, Math.floor((bytes * 3) / 4 / BlockStore.bytes(model.config)))
     if (!(Number.isInteger(this.#batchSize) && this.#batchSize >= 1)) {
       throw new GradpromptError('invalid-option', 'batchSize is not usable', {
@@ -118,7 +121,8 @@ export class GenerationEngine implements Generator {
 
   /**
    * @throws GradpromptError `context-exceeded`, `invalid-token-id`, `empty-prompt`, `invalid-option`, `unknown-prompt`,
-   *   `not-enough-memory`, `disposed`; what `onText` throws
+   *   `not-enough-memory`, `disposed`; with a grammar `invalid-regex`, `unsupported-regex`, `invalid-schema`, `unsupported-schema`,
+   *   `answer-unreachable`; what `onText` throws
    */
   async generate(request: GenerationRequest): Promise<Generation> {
     if (this.#disposed) throw disposedError('the engine')
@@ -133,6 +137,8 @@ export class GenerationEngine implements Generator {
     })
     const sequence = new Sequence(request, placement, this.#model.tokenizer, this.#endTokenIds, settle!)
     sequence.reserved = blocks
+    using _ = request.grammar && (await sequence.limitTo(request.grammar, this.#grammars))
+    if (this.#disposed) throw disposedError('the engine')
     if ((request.maxNewTokens === 0 && request.continuation === undefined) || signal?.aborted) {
       const finishReason = signal?.aborted ? 'aborted' : 'length'
       return { ids: [], text: '', finishReason, promptTokens: request.ids.length, ...(logProbabilities ? { logProbabilities: [] } : {}) } // biome-ignore format: nothing to do

@@ -22,6 +22,8 @@ export interface AnswerRow {
   readonly stoppedBy?: string | number
   /** In nats, of each id. */
   readonly logprobs?: readonly number[]
+  /** The probability that the model would have left the limit of its answer without it. */
+  readonly rejectedMass?: number
 }
 
 interface Place {

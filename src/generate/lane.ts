@@ -1,5 +1,6 @@
 import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
 import type { ModelConfig } from '../../models/blocks/family.js'
+import { GradpromptError } from '../errors.js'
 import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
 import { Forest } from '../model/forest.js'
 import type { GenerationWeights, LanguageModel } from '../model/language-model.js'
@@ -117,10 +118,17 @@ export class Lane {
     const plan = planPrefill(this.#entering, PREFILL_ROWS[this.#decoding.length > 0 ? 'beside' : 'alone'], config)
     const { inputs, reads } = prefillInputs(plan, this.#own, config, this.#staging)
     const sampled = [...reads].filter(([sequence]) => sequence.needsLogits()).map(([, place]) => place)
-    const results = await this.#programs.prefill(inputs, [...new Set(sampled)])
+    const running = this.#programs.prefill(inputs, [...new Set(sampled)])
+    const [results] = await Promise.all([running, ...[...reads.keys()].map(sequence => sequence.prepare())])
     this.#file(plan, { data: results.keyValues, rows: plan.rows })
     const ended: Sequence[] = []
+    const unreal = this.#notFinite(plan, { data: results.keyValues, rows: plan.rows })
     for (const [sequence, place] of reads) {
+      if (unreal.has(sequence)) {
+        sequence.fail(notFinite())
+        ended.push(sequence)
+        continue
+      }
       this.#entering.splice(this.#entering.indexOf(sequence), 1)
       this.#decoding.push(sequence)
       this.#settleBeginning(sequence)
@@ -128,6 +136,18 @@ export class Lane {
     }
     for (const sequence of ended) this.#leave(sequence)
     return ended
+  }
+
+  /** Sequences whose last token has keys or values that are no numbers: it has seen all that stands before it. */
+  #notFinite({ stretches }: PrefillPlan, source: NewKeyValues): Set<Sequence> {
+    const found = new Set<Sequence>()
+    for (const { sequences, row, start, end } of stretches) {
+      const ending = sequences.filter(({ ids }) => ids.length === end)
+      if (ending.length === 0) continue
+      const { data } = rowsOf(source, this.#model.config.headDim, [row + end - start - 1])
+      if (!data.every(Number.isFinite)) for (const sequence of ending) found.add(sequence)
+    }
+    return found
   }
 
   async #decode(): Promise<Sequence[]> {
@@ -138,7 +158,9 @@ export class Lane {
     const sharing = this.#sharers.size > 0
     const stores = { own: this.#own, shared: sharing ? this.#shared : undefined }
     const inputs = decodeInputs(plan, stores, this.#entering, this.#model.config)
-    const results = await this.#programs.decode(inputs, { sharing, sampled: sampledRows(plan) })
+    const running = this.#programs.decode(inputs, { sharing, sampled: sampledRows(plan) })
+    const prepared = plan.sequences.map((sequence, i) => sequence.prepare(plan.guesses[i]))
+    const [results] = await Promise.all([running, ...prepared])
     const source = { data: results.keyValues, rows: plan.rows }
     const ended: Sequence[] = []
     for (const [i, sequence] of plan.sequences.entries()) {
@@ -315,6 +337,14 @@ export class Lane {
     sequence.done = sequence.ids.length - 1
   }
 }
+
+/** Whatever is likeliest among such numbers is the first token, or the end. */
+const notFinite = () =>
+  new GradpromptError('not-finite', 'what the model computes of this text is not finite', {
+    found: 'NaN or an infinity among its keys and values',
+    hint: 'the prompt or the weights hold numbers that are too large',
+    exitCode: 1,
+  })
 
 /** The lane of a prompt: sequences under prompts that act by their virtual tokens alone run together. */
 export const laneOf = ({ name, prompt }: NamedPrompt, model: ModelConfig): string =>

@@ -1,4 +1,5 @@
-import type { AnswerChoice } from './choices.js'
+import type { AnswerChoice } from './limits/choices.js'
+import type { WrittenGrammar } from './limits/grammars.js'
 
 /** What to generate from, and how. */
 export interface GenerationRequest {
@@ -23,6 +24,10 @@ export interface GenerationRequest {
   readonly alternatives?: number
   /** The answers that may be given: each token is chosen among those that some of them go on with. */
   readonly choices?: readonly AnswerChoice[]
+  /** What the answer must be as a whole. An answer that `maxNewTokens` ends may be only the beginning of one. */
+  readonly grammar?: WrittenGrammar
+  /** With either of them: the mass that it rejects. */
+  readonly rejectedMass?: boolean
   /** Tokens that go on behind the answer. */
   readonly continuation?: Continuation
   /** A prompt of another name than the default one, registered with the engine. */
@@ -60,6 +65,11 @@ export interface Generation {
   /** Of each generated token, the likeliest in its place, downwards. */
   readonly alternatives?: readonly (readonly Alternative[])[]
   readonly promptTokens: number
+  /**
+   * The probability that the model, without a limit, would have left it somewhere along this answer: 1 less the product, over its tokens,
+   * of the probability of all tokens that were allowed in the place; its end is counted where it could have gone on.
+   */
+  readonly rejectedMass?: number
   /** Absent where none was asked for, or the request was aborted before its end. */
   readonly continuation?: ContinuationScore
 }

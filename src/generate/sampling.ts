@@ -3,6 +3,7 @@ import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import { GradpromptError } from '../errors.js'
 import { logSumExp } from '../numbers.js'
 import { randomGenerator, streams } from '../random.js'
+import { TokenMask } from './limits/token-mask.js'
 import type { Alternative } from './request.js'
 
 /** How a token is chosen. The steps are taken in transformers' order: penalty, temperature, top-k, top-p, min-p. */
@@ -23,6 +24,8 @@ export interface SamplingOptions {
   readonly logProbabilities?: boolean
   /** With them: those of so many of the likeliest tokens in each place. */
   readonly alternatives?: number
+  /** Whether the probability of all allowed tokens together is wanted. */
+  readonly rejectedMass?: boolean
 }
 
 /** A token that was chosen. */
@@ -31,6 +34,8 @@ export interface Choice {
   readonly logProbability: number
   /** The likeliest tokens in its place, downwards, where they are wanted. */
   readonly alternatives: readonly Alternative[]
+  /** The log-probability of all tokens that were allowed together, where it is wanted; 0 where all were. */
+  readonly allowedLogProbability: number
 }
 
 /** Chooses the tokens of one request, by its own random numbers: what else runs does not change them. */
@@ -43,6 +48,7 @@ export class Sampler {
   readonly #random: RandomGenerator
   readonly #wantsLogProbability: boolean
   readonly #alternatives: number
+  readonly #wantsAllowed: boolean
 
   /** @throws GradpromptError `invalid-option` */
   constructor(options: SamplingOptions) {
@@ -53,13 +59,14 @@ export class Sampler {
     this.#penalty = inRange('repetitionPenalty', options.repetitionPenalty ?? 1, Number.MIN_VALUE, Number.MAX_VALUE)
     this.#wantsLogProbability = options.logProbabilities ?? false
     this.#alternatives = inRange('alternatives', options.alternatives ?? 0, 0, 1000, true)
+    this.#wantsAllowed = options.rejectedMass ?? false
     const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31)
     this.#random = randomGenerator(inRange('seed', seed, -(2 ** 53), 2 ** 53, true), streams.token)
   }
 
   /** Whether the likeliest token, which the program itself knows, is not all that is needed. */
   get needsLogits(): boolean {
-    return this.#temperature > 0 || this.#penalty !== 1 || this.#wantsLogProbability
+    return this.#temperature > 0 || this.#penalty !== 1 || this.#wantsLogProbability || this.#wantsAllowed
   }
 
   /**
@@ -71,18 +78,21 @@ export class Sampler {
    * @returns the token, and its log-probability under the distribution that no option has changed (NaN where it is not wanted), with
    *   those of the likeliest tokens
    */
-  choose(logits: Float32Array, ids: readonly number[], allowed?: readonly number[]): Choice {
+  choose(logits: Float32Array, ids: readonly number[], allowed?: readonly number[] | TokenMask): Choice {
     const all = this.#penalty === 1 ? logits : penalised(logits, ids, this.#penalty)
-    const scores = allowed === undefined ? all : Float32Array.from(allowed, id => all[id]!)
+    const scores = allowed === undefined ? all : keptScores(all, allowed)
     const place = this.#temperature === 0 ? highest(scores) : this.#draw(scores)
-    const token = allowed === undefined ? place : allowed[place]!
-    if (!this.#wantsLogProbability) return { token, logProbability: Number.NaN, alternatives: [] }
-    const sum = logSumExp(logits)
+    const token = allowed === undefined || allowed instanceof TokenMask ? place : allowed[place]!
+    const limited = this.#wantsAllowed && allowed !== undefined
+    const sum = limited || this.#wantsLogProbability ? logSumExp(logits) : Number.NaN
+    const allowedLogProbability = limited ? Math.min(0, logSumExp(keptScores(logits, allowed)) - sum) : 0
+    if (!this.#wantsLogProbability) return { token, logProbability: Number.NaN, alternatives: [], allowedLogProbability }
     const likeliest = this.#alternatives === 0 ? [] : largest(relativeWeights(logits, 1), this.#alternatives)
     return {
       token,
       logProbability: logits[token]! - sum,
       alternatives: likeliest.map(id => ({ id, logProbability: logits[id]! - sum })),
+      allowedLogProbability,
     }
   }
 
@@ -100,8 +110,9 @@ export class Sampler {
       rest -= weights[at(i)]!
       if (rest < 0) return at(i)
     }
-    // Rounding has left a sliver behind the last one.
-    return kept?.at(-1) ?? highest(scores)
+    // Rounding has left a sliver behind the last one, which may be one that is not allowed.
+    const last = kept?.at(-1)
+    return last !== undefined && weights[last]! > 0 ? last : highest(scores)
   }
 }
 
@@ -114,6 +125,10 @@ function inRange(name: string, value: number, least: number, most: number, whole
       `a ${whole ? 'whole ' : ''}number ${least === Number.MIN_VALUE ? 'above 0' : least === 0 ? 'from 0' : ''}${upTo}`.trim(),
   })
 }
+
+/** Scores of a list, or of a vocabulary with nothing but what a mask has. */
+const keptScores = (scores: Float32Array, allowed: readonly number[] | TokenMask) =>
+  allowed instanceof TokenMask ? allowed.keep(scores) : Float32Array.from(allowed, id => scores[id]!)
 
 const everything = (count: number) => Array.from({ length: count }, (_, id) => id)
 

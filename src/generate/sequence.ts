@@ -1,11 +1,14 @@
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { logSumExp } from '../numbers.js'
 import type { BlockOwner } from './block-store.js'
-import { ChoiceCursor } from './choices.js'
+import { ChoiceCursor } from './limits/choices.js'
+import type { AnswerCursor } from './limits/cursor.js'
+import type { Grammars, WrittenGrammar } from './limits/grammars.js'
+import { TokenMask } from './limits/token-mask.js'
 import type { PrefixNode } from './prefix-cache.js'
 import { type Guess, PromptLookup } from './prompt-lookup.js'
 import type { Alternative, ContinuationScore, Generation, GenerationRequest } from './request.js'
-import { Sampler } from './sampling.js'
+import { type Choice, Sampler } from './sampling.js'
 import { splitStops, TextStream } from './text-stream.js'
 
 /** Where the virtual tokens of a request's prompt stand. */
@@ -32,12 +35,19 @@ export class Sequence implements BlockOwner {
   reserved = 0
   readonly #sampler: Sampler
   readonly #lookup = new PromptLookup()
-  readonly #stream: TextStream
+  /** Whether the last guesses were looked up, and not known from what the answer is limited to. */
+  #lookedUp = true
+  #stream: TextStream
   readonly #logProbabilities: number[] = []
   readonly #alternatives: (readonly Alternative[])[] = []
   readonly #endTokenIds: ReadonlySet<number>
   /** Where the answer is among those that may be given. */
-  readonly #choices: ChoiceCursor | undefined
+  #limit: AnswerCursor | undefined
+  /** Sum of the log-probabilities of what was allowed. */
+  #allowed = 0
+  readonly #words: readonly number[]
+  readonly #tokenizer: Tokenizer
+  readonly #stops: readonly string[]
   /** How the answer ended, while the tokens behind it are put in. */
   #ending: Ending | undefined
 
@@ -55,13 +65,30 @@ export class Sequence implements BlockOwner {
     this.promptLength = request.ids.length
     this.#sampler = new Sampler(request)
     // A soft token has no text.
-    const words = request.ids.filter(id => id < tokenizer.vocabSize)
+    this.#words = request.ids.filter(id => id < tokenizer.vocabSize)
+    this.#tokenizer = tokenizer
     const { texts, ids } = splitStops(request.stop ?? [], tokenizer)
     this.#endTokenIds = new Set([...endTokenIds, ...(request.stopTokenIds ?? []), ...ids])
-    this.#choices = request.choices && new ChoiceCursor(request.choices, [...this.#endTokenIds])
-    // A choice is told as a whole: what it reads as need not be what its tokens do.
-    const onText = this.#choices === undefined ? request.onText : undefined
-    this.#stream = new TextStream(tokenizer, words, texts, onText)
+    this.#stops = texts
+    this.#limit = request.choices && new ChoiceCursor(request.choices, [...this.#endTokenIds])
+    this.#stream = this.#openStream()
+  }
+
+  /**
+   * Limits the answer to what a grammar describes, before it begins.
+   * @returns what is to be disposed of behind its end
+   * @throws GradpromptError as `Grammars.cursor` does
+   */
+  async limitTo(grammar: WrittenGrammar, grammars: Grammars): Promise<Disposable> {
+    const limited = await grammars.cursor(grammar, [...this.#endTokenIds])
+    this.#limit = limited.cursor
+    this.#stream = this.#openStream()
+    return limited
+  }
+
+  #openStream(): TextStream {
+    const isTold = this.#limit?.readsAsTokens ?? true
+    return new TextStream(this.#tokenizer, this.#words, this.#stops, isTold ? this.request.onText : undefined)
   }
 
   /** Position of a token by its place among `ids`. */
@@ -76,7 +103,7 @@ export class Sequence implements BlockOwner {
    */
   needsLogits(ahead = 0): boolean {
     const { continuation } = this.request
-    const chooses = this.#sampler.needsLogits || this.#choices !== undefined
+    const chooses = this.#sampler.needsLogits || this.#limit !== undefined
     if (continuation === undefined) return chooses
     const unscored = continuation.ids.length - continuation.scored
     // An answer's end is not known before it is there: then its first logits may be those of a scored token.
@@ -99,8 +126,18 @@ export class Sequence implements BlockOwner {
     }
     const left = maxNewTokens - (this.ids.length - this.promptLength)
     const count = Math.min(most, left - 1)
-    if (this.#choices !== undefined) return this.#choices.certain(count).map(id => ({ id, chance: 1 }))
-    return this.#lookup.guess(this.ids, count, worth)
+    if (this.#limit === undefined) return this.#lookup.guess(this.ids, count, worth)
+    const { certainty } = this.#limit
+    const certain = this.#limit.certain(count)
+    this.#lookedUp = certain.length === 0
+    if (!this.#lookedUp) return certain.map((id, i) => ({ id, chance: certainty ** (i + 1) }))
+    const looked = this.#lookup.guess(this.ids, count, worth)
+    return looked.slice(0, this.#limit.accepts(looked.map(({ id }) => id)))
+  }
+
+  /** Finds out what is allowed behind the last token, and behind each guess. */
+  async prepare(guesses: readonly number[] = []): Promise<void> {
+    if (this.#ending === undefined) await this.#limit?.prepare(guesses)
   }
 
   get aborted(): boolean {
@@ -118,17 +155,17 @@ export class Sequence implements BlockOwner {
     if (this.#ending !== undefined) return this.#goOn(this.#ending, likeliest, logits)
     // Without an answer the continuation follows the prompt.
     if (this.request.maxNewTokens === 0) return this.#end('length', undefined, { likeliest, logits })
-    const { token, logProbability, alternatives } = logits
-      ? this.#sampler.choose(logits, this.ids, this.#choices?.allowed)
-      : { token: likeliest, logProbability: Number.NaN, alternatives: [] }
     try {
+      // Where only an end can follow nothing is chosen.
+      if (this.#limit?.isEnd) return this.#end('stop', undefined, { likeliest, logits })
+      const { token, logProbability, alternatives } = this.#choose(likeliest, logits)
       if (this.#endTokenIds.has(token)) return this.#end('stop', this.#stream.finish() ?? token, { likeliest, logits })
       this.ids.push(token)
       if (this.request.logProbabilities) this.#logProbabilities.push(logProbability)
       if (this.request.alternatives !== undefined) this.#alternatives.push(alternatives)
-      this.#choices?.take(token)
+      this.#limit?.take(token)
       const met = this.#stream.push(token)
-      if (this.#choices?.isEnd) return this.#end('stop')
+      if (this.#limit?.isEnd) return this.#end('stop')
       if (met !== undefined) return this.#end('stop', met)
       if (this.ids.length - this.promptLength < this.request.maxNewTokens) return false
       const late = this.#stream.finish()
@@ -158,8 +195,19 @@ export class Sequence implements BlockOwner {
       // Where the continuation has begun, logits may be wanted that were not asked for.
       if (ahead === guesses.length || this.ids.at(-1) !== guesses[ahead] || (this.#ending === undefined) !== answering) break
     }
-    if (answering && this.#choices === undefined) this.#lookup.settle(guesses.length, ahead)
+    if (answering && this.#lookedUp) this.#lookup.settle(guesses.length, ahead)
     return ahead + 1
+  }
+
+  #choose(likeliest: number, logits: Float32Array | undefined): Omit<Choice, 'allowedLogProbability'> {
+    const allowed = this.#limit?.allowed
+    // Where the likeliest token is all that is needed, and allowed, nothing is to be looked through.
+    const isFree =
+      !this.#sampler.needsLogits && (allowed === undefined || (allowed instanceof TokenMask && allowed.has(likeliest)))
+    if (logits === undefined || isFree) return { token: likeliest, logProbability: Number.NaN, alternatives: [] }
+    const choice = this.#sampler.choose(logits, this.ids, allowed)
+    this.#allowed += choice.allowedLogProbability
+    return choice
   }
 
   /** Ends the answer with what there is. */
@@ -213,12 +261,13 @@ export class Sequence implements BlockOwner {
         : undefined
     this.#settle.resolve({
       ids: this.ids.slice(this.promptLength, length),
-      text: this.#choices?.choice?.text ?? this.#stream.text,
+      text: this.#limit?.answerOf(this.#stream.text) ?? this.#stream.text,
       finishReason,
       ...(stoppedBy === undefined ? {} : { stoppedBy }),
       ...(this.request.logProbabilities ? { logProbabilities: this.#logProbabilities } : {}),
       ...(this.request.alternatives === undefined ? {} : { alternatives: this.#alternatives }),
       promptTokens: this.promptLength,
+      ...(this.request.rejectedMass ? { rejectedMass: Math.abs(Math.expm1(this.#allowed)) } : {}),
       ...(continuation === undefined ? {} : { continuation }),
     })
     return true

@@ -3,14 +3,16 @@ import type { AnswerStops } from '../data/texts/answer-end.js'
 import { GradpromptError } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { randomGenerator, streams } from '../random.js'
-import { encodeChoices, tokensOfChoices, type WrittenChoice } from './choices.js'
+import type { Limits } from './limits/asked.js'
+import { encodeChoices, tokensOfChoices } from './limits/choices.js'
 import type { GenerationRequest } from './request.js'
 
 /** How to generate, as a command line or an HTTP request says it: what is left out stays undefined. */
 export type GenerationSettings = {
-  readonly [Name in keyof Omit<GenerationRequest, 'ids' | 'maxNewTokens' | 'choices' | 'signal' | 'onText'>]:
-    | GenerationRequest[Name]
-    | undefined
+  readonly [Name in keyof Omit<
+    GenerationRequest,
+    'ids' | 'maxNewTokens' | 'choices' | 'grammar' | 'rejectedMass' | 'signal' | 'onText'
+  >]: GenerationRequest[Name] | undefined
 }
 
 /** Settings under which an answer also ends where one under its prompt does. */
@@ -58,12 +60,12 @@ export function requestFor(
     origin,
     tokenizer,
     room,
-    choices,
+    limits,
   }: {
     readonly origin: string
     readonly tokenizer: Pick<Tokenizer, 'encode'>
     readonly room: Room
-    readonly choices?: readonly WrittenChoice[] | undefined
+    readonly limits?: Limits | undefined
   },
   text: string,
   ids: readonly number[],
@@ -79,13 +81,15 @@ export function requestFor(
     readonly sample?: number
   },
 ): GenerationRequest {
+  const { choices, grammar, rejectedMass = false } = limits ?? {}
+  const mass = rejectedMass && { rejectedMass }
   if (choices === undefined) {
     const budget = tokenBudget(origin, ids.length, room, maxNewTokens, usual)
-    return generationRequest(ids, budget, settings, sample)
+    return { ...generationRequest(ids, budget, settings, sample), ...(grammar && { grammar, ...mass }) }
   }
   const encoded = encodeChoices(tokenizer, text, ids, choices)
   const budget = tokenBudget(origin, encoded.ids.length, room, maxNewTokens, tokensOfChoices(encoded.choices))
-  return { ...generationRequest(encoded.ids, budget, settings, sample), choices: encoded.choices }
+  return { ...generationRequest(encoded.ids, budget, settings, sample), choices: encoded.choices, ...mass }
 }
 
 /** The positions of a model, and how many of them a soft prompt takes. */

@@ -36,7 +36,7 @@ export interface LoadOptions {
   readonly memory?: number
   /**
    * How weights are kept, on disk and in memory: `fp32`; `compact`, as small as they keep their values (16 bits, or GGUF's blocks of 8 bits),
-   * and unpacked where programs read them; or `auto`, the default: `fp32` wherever that takes half of the memory budget at most.
+   * and unpacked where programs read them; or `auto`, the default: `fp32` wherever that takes half of the memory budget at most, and no more than 4 GB.
    */
   readonly keepWeights?: KeepingChoice | undefined
   /**
@@ -167,16 +167,21 @@ export class LanguageModel {
   }
 
   /**
-   * Logits at every position of each row.
+   * Logits at every position of each row, or at its last ones.
    *
    * @param rows token ids
    * @param soft a prompt that acts on every row, as plain rows in front of it or as a method's; its own positions have no logits in
    *   the result
-   * @returns for each row [length * vocabSize]
+   * @param options.last how many positions at the end of each row are read; by default all
+   * @returns for each row [positions * vocabSize]
    */
-  async logits(rows: readonly (readonly number[])[], soft?: SoftPrompt | ActivePrompt): Promise<Float32Array[]> {
+  async logits(
+    rows: readonly (readonly number[])[],
+    soft?: SoftPrompt | ActivePrompt,
+    { last }: { readonly last?: number | undefined } = {},
+  ): Promise<Float32Array[]> {
     const prompt = soft && ('method' in soft ? soft : plainPrompt(soft, this.config))
-    return rowLogits(this.#computing, rows, prompt)
+    return rowLogits(this.#computing, rows, prompt, last)
   }
 
   /**

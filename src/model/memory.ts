@@ -21,8 +21,11 @@ const LOGITS = 256e6
 /** Layers' worth of values that a forward pass holds at a time. */
 const FORWARD_LAYERS = 2
 
-/** Of the budget, what weights in float32 may take where nobody says how they are kept: steps are faster by what need not be unpacked. */
-export const COMFORTABLY = 1 / 2
+/**
+ * What weights in float32 may take where nobody says how they are kept: steps are faster by what need not be unpacked, but a large model's
+ * file would fill disks, and its pages the memory that others use.
+ */
+export const comfortably = (budget: number): number => Math.min(budget / 2, 4e9)
 
 /**
  * What is chosen on a device: where ONNX Runtime optimises programs itself, it would unpack whole models as they are opened.
@@ -108,7 +111,7 @@ export class MemoryPlan {
   }
 
   #chosen(): WeightKeeping {
-    if (this.float32Weights <= COMFORTABLY * this.budget) return 'fp32'
+    if (this.float32Weights <= comfortably(this.budget)) return 'fp32'
     // A checkpoint of float32 has no smaller form.
     return this.compactWeights < this.float32Weights ? 'compact' : 'fp32'
   }
@@ -165,7 +168,7 @@ export class MemoryPlan {
     const { family, config } = this.#checkpoint
     const { hiddenSize, numAttentionHeads, numKeyValueHeads, headDim, intermediateSize } = config
     const heads = numAttentionHeads + numKeyValueHeads
-    return family.kept?.(config) ?? { row: 2 * hiddenSize + 2 * heads * headDim + 3 * intermediateSize, pair: 1 }
+    return family.kept?.(config) ?? { row: 2 * hiddenSize + 2 * heads * headDim + 2 * intermediateSize, pair: 1 }
   }
 
   /**

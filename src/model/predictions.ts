@@ -10,27 +10,32 @@ import { type CandidateRow, type LabelledRow, labelPositions, requireContext, re
 /** What a model says of rows under a prompt, by forward passes alone. What it is asked for is unknown here. */
 
 /**
- * Logits at every position of each row.
- * @returns for each row [length * vocabSize]
+ * Logits at every position of each row, or at its last ones.
+ * @param last how many positions at the end of each row are read; by default all
+ * @returns for each row [positions * vocabSize]
  */
 export async function rowLogits(
   model: GradientModel,
   rows: readonly (readonly number[])[],
   prompt: ActivePrompt | undefined,
+  last = Number.POSITIVE_INFINITY,
 ): Promise<Float32Array[]> {
   const { config, memory, programs } = model
   const { vocabSize } = config
   const results: Float32Array[] = []
   const lengths = rows.map(ids => ids.length)
+  const firstRead = ({ length }: readonly number[]) => Math.max(0, length - last)
   requireContext(lengths, config, prompt)
-  for (const [start, end] of memory.split(lengths, { headRows: lengths })) {
+  for (const [start, end] of memory.split(lengths, { headRows: rows.map(ids => ids.length - firstRead(ids)) })) {
     const part = rows.slice(start, end)
     requireIds(part, config, prompt)
     const forest = new Forest(
       part.map(ids => ({ ids })),
       placementOf(prompt, config),
     )
-    const targets = part.flatMap((ids, i) => ids.map((_, j): Target => ({ row: forest.rowOf(i, j)!, id: 0, weight: 0 })))
+    const targets = part.flatMap((ids, i) =>
+      ids.slice(firstRead(ids)).map((_, j): Target => ({ row: forest.rowOf(i, firstRead(ids) + j)!, id: 0, weight: 0 })),
+    )
     if (targets.length === 0) {
       results.push(...part.map(() => new Float32Array(0)))
       continue
@@ -41,8 +46,9 @@ export async function rowLogits(
     const place = new Map(readRows.map((row, i) => [row, i]))
     let target = 0
     for (const ids of part) {
-      const own = new Float32Array(ids.length * vocabSize)
-      for (let j = 0; j < ids.length; j++) {
+      const count = ids.length - firstRead(ids)
+      const own = new Float32Array(count * vocabSize)
+      for (let j = 0; j < count; j++) {
         const at = place.get(targets[target++]!.row)! * vocabSize
         own.set(logits.subarray(at, at + vocabSize), j * vocabSize)
       }

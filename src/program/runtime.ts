@@ -36,6 +36,9 @@ export function load(require: NodeJS.Require): typeof ort {
       cause,
     })
   }
+  // Since 1.30 it reports how it is used to its makers, and keeps what it has not sent in the folder of temporary files. What people tune and
+  // whether they do is theirs; whoever wants to report it sets the variable to 0.
+  process.env.ORT_DISABLE_TELEMETRY ??= '1'
   try {
     return require('onnxruntime-node') as typeof ort
   } catch (cause) {

@@ -16,6 +16,11 @@ export interface SessionOptions {
   readonly pack?: boolean
   /** ONNX Runtime's own graph optimisations. Programs of models are lowered to what these would arrive at, and open twice as fast without. */
   readonly optimize?: boolean
+  /**
+   * ONNX Runtime's pool of buffers, which grows by doubling and gives nothing back while the session is open. It spares a few page faults a
+   * run, and costs as much memory again as the weights of a large model; by default there is one.
+   */
+  readonly pool?: boolean
   /** Writes a profile of every run to this file prefix when the session is released. */
   readonly profile?: string
 }
@@ -64,6 +69,7 @@ export class Session {
         graphOptimizationLevel: opensAsWritten && options.optimize === false ? 'disabled' : 'all',
         // Sizes differ from run to run, so a memory pattern remembered for one shape serves no other.
         enableMemPattern: false,
+        enableCpuMemArena: options.pool ?? true,
         logSeverityLevel: 3,
         ...(options.profile ? { enableProfiling: true, profileFilePrefix: options.profile } : {}),
         extra: { session: { disable_prepacking: options.pack ? '0' : '1', set_denormal_as_zero: '1', force_spinning_stop: '1' } },

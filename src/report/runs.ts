@@ -66,6 +66,9 @@ export function runsTable(runs: readonly ListedRun[]): Markup {
   return explorer({ id: 'table-of-runs', heads, rows, filters, search: 'runs', sorts: true })
 }
 
+/** The last two names of a long path: the whole of it would leave no room for the rest. */
+const shortPath = (path: string): string => (/^([/\\]|[A-Z]:)/.test(path) ? path.split(/[/\\]/).slice(-2).join('/') : path)
+
 function cellsOf(run: ListedRun): ExplorerRow['cells'] {
   const {
     name,
@@ -90,6 +93,7 @@ function cellsOf(run: ListedRun): ExplorerRow['cells'] {
   return [
     {
       content: html`${href === undefined ? name : html`<a href="${href}">${name}</a>`}${more}`,
+      kind: 'short',
       sort: name,
     },
     { content: state },
@@ -99,8 +103,8 @@ function cellsOf(run: ListedRun): ExplorerRow['cells'] {
     },
     { content: figure ?? '', sort: metric?.value ?? '' },
     { content: verdict ?? '' },
-    { content: model, kind: 'short' },
-    { content: data, kind: 'short' },
+    { content: html`<span title="${model}">${shortPath(model)}</span>`, kind: 'short', sort: model },
+    { content: html`<span title="${data}">${shortPath(data)}</span>`, kind: 'short', sort: data },
     { content: count(steps), kind: 'number', sort: steps },
     { content: seconds === undefined ? '' : duration(seconds), kind: 'number', sort: seconds ?? '' },
     { content: began === undefined ? '' : began.slice(0, 16).replace('T', ' '), kind: 'short', sort: began ?? '' },

@@ -3,13 +3,14 @@ import { setImmediate } from 'node:timers/promises'
 import type { AnswerStops } from '../data/texts/answer-end.js'
 import { GradpromptError } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
-import { choicesOf, type WrittenChoice } from '../generate/choices.js'
 import { type Frame, framed, noFrame } from '../generate/framing.js'
 import { renderInput } from '../generate/input.js'
+import { limitsOf } from '../generate/limits/asked.js'
+import type { WrittenChoice } from '../generate/limits/choices.js'
 import type { Generation, GenerationRequest, Generator } from '../generate/request.js'
 import { generationRequest, requestFor, withEnds } from '../generate/settings.js'
 import { ApiProblem } from './problem.js'
-import { type ChatBody, type CompletionBody, settingsOf } from './requests.js'
+import { type ChatBody, type CompletionBody, guidedIn, settingsOf } from './requests.js'
 import { chatFormat, type Envelope, type ResponseFormat, textFormat, type Usage } from './responses.js'
 import { longText, type TokenizingThread } from './tokenizing.js'
 
@@ -224,10 +225,11 @@ async function job(
   const notices = notice === undefined ? [] : [notice]
   // Tokens that were given go on as they are, and stand in no template.
   const isFramed = prompts.every(({ text }) => text !== '')
-  const choices = choicesOf(body.guided_choice, model.frame ?? noFrame, isFramed ? model.labels : undefined, ({ message }) =>
+  const limits = limitsOf(guidedIn(body), model.frame ?? noFrame, isFramed ? model.labels : undefined, ({ message }) =>
     notices.push(message),
   )
-  const asked = { origin: 'the prompt', tokenizer: model.tokenizer ?? backend.tokenizer, room, choices }
+  const { choices } = limits
+  const asked = { origin: 'the prompt', tokenizer: model.tokenizer ?? backend.tokenizer, room, limits }
   if (choices !== undefined) refuseTooManyChoices(choices, prompts.length)
   const requests: GenerationRequest[] = []
   for (const [i, { text, ids }] of prompts.entries()) {

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { printPath } from '../config/problems.js'
 import { didYouMean } from '../errors.js'
 import { messageSchema } from '../generate/input.js'
+import type { LimitsAsked } from '../generate/limits/asked.js'
 import type { GenerationSettings } from '../generate/settings.js'
 import { ApiProblem } from './problem.js'
 
@@ -9,11 +10,29 @@ const mostChoices = 128
 const mostPrompts = 256
 const mostStops = 16
 const mostGuided = 1000
+const mostPattern = 2000
+const mostSchema = 65_536
 /** As in OpenAI's chat API. */
 const mostAlternatives = 20
 
 const count = z.int().min(1)
 const stopString = z.string().min(1).max(1000)
+
+const responseFormat = z.union(
+  [
+    z.object({ type: z.enum(['text', 'json_object']) }),
+    z.object({
+      type: z.literal('json_schema'),
+      json_schema: z.object({
+        name: z.string().optional(),
+        description: z.string().optional(),
+        strict: z.boolean().nullable().optional(),
+        schema: z.record(z.string(), z.unknown()),
+      }),
+    }),
+  ],
+  '{ "type": "text" }, { "type": "json_object" }, or { "type": "json_schema", "json_schema": { "schema": … } }',
+)
 
 /** Fields of both endpoints. Those below `seed` are not OpenAI's; they are named as in vLLM and llama.cpp. */
 const common = {
@@ -30,6 +49,14 @@ const common = {
   repetition_penalty: z.number().gt(0).max(10).optional(),
   /** The only answers that may be given. */
   guided_choice: z.array(z.string().min(1).max(1000)).min(1).max(mostGuided).optional(),
+  /** A regular expression that the answer matches as a whole. */
+  guided_regex: z.string().min(1).max(mostPattern).optional(),
+  /** A JSON Schema that the answer is JSON for, or its text. */
+  guided_json: z.union([z.string().max(mostSchema), z.record(z.string(), z.unknown())], 'a JSON Schema, or its text').optional(),
+  /** OpenAI's way to say the same, and `json_object` for JSON of any kind. */
+  response_format: responseFormat.optional(),
+  /** The probability that the model would have left such a limit without it: `rejected_mass` of each choice. */
+  rejected_mass: z.boolean().optional(),
   stop_token_ids: z.array(z.int().min(0)).max(mostStops).optional(),
 }
 
@@ -89,7 +116,6 @@ const ignored = new Set([
 
 const isEmpty = (value: unknown) => typeof value === 'object' && value !== null && Object.keys(value).length === 0
 const isOneOf = (...values: readonly unknown[]) => ({ test: (value: unknown) => values.includes(value) })
-const isPlainText = (value: unknown) => typeof value === 'object' && value !== null && 'type' in value && value.type === 'text'
 
 /** Fields of the API that are not supported, and the values of them that ask for nothing. */
 const unsupported: Readonly<Record<string, { test(value: unknown): boolean }>> = {
@@ -103,7 +129,6 @@ const unsupported: Readonly<Record<string, { test(value: unknown): boolean }>> =
   tool_choice: isOneOf('none', 'auto'),
   functions: { test: isEmpty },
   function_call: isOneOf('none', 'auto'),
-  response_format: { test: isPlainText },
   modalities: { test: value => Array.isArray(value) && value.every(modality => modality === 'text') },
   audio: isOneOf(),
   prediction: isOneOf(),
@@ -196,6 +221,52 @@ function unknownField(name: string, known: readonly string[]): ApiProblem {
   const hint = didYouMean(name, known)
   const text = `there is no field ${JSON.stringify(name.slice(0, 80))}${hint === undefined ? '' : `; ${hint}`}`
   return new ApiProblem(400, 'unknown_parameter', text, { param: name })
+}
+
+/**
+ * What the answer is limited to.
+ * @throws ApiProblem `invalid_value` for two limits at a time, and for what is no JSON
+ */
+export function guidedIn(body: Omit<z.infer<z.ZodObject<typeof common>>, 'model'>): LimitsAsked {
+  const { guided_choice: choices, guided_regex: regex, guided_json, response_format: format } = body
+  const schemas = [
+    ...(guided_json === undefined ? [] : [{ param: 'guided_json', schema: guided_json }]),
+    ...(format?.type === 'json_object' ? [{ param: 'response_format', schema: { type: 'object' } }] : []),
+    ...(format?.type === 'json_schema' ? [{ param: 'response_format', schema: format.json_schema.schema }] : []),
+  ]
+  const given = [...(choices ? ['guided_choice'] : []), ...(regex ? ['guided_regex'] : []), ...schemas.map(({ param }) => param)]
+  if (given.length > 1)
+    throw new ApiProblem(400, 'invalid_value', `${given[1]}: the answer is limited by ${given[0]} already`, { param: given[1]! })
+  const [schema] = schemas
+  const jsonSchema = typeof schema?.schema === 'string' ? parsedSchema(schema.schema) : schema?.schema
+  refuseLongRepeats(regex ?? JSON.stringify(jsonSchema) ?? '', given[0] ?? '')
+  return { choices, regex, jsonSchema, rejectedMass: given.length > 0 && body.rejected_mass === true }
+}
+
+function parsedSchema(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    throw new ApiProblem(400, 'invalid_value', `guided_json: ${message.slice(0, 200)}`, { param: 'guided_json' })
+  }
+}
+
+/** A part that may stand so often takes so much time to prepare, in which nobody else is served. */
+const mostRepeats = 128
+
+function refuseLongRepeats(grammar: string, param: string): void {
+  const bounds = [...grammar.matchAll(/\{\d*,?(\d+)\}|"(?:max|min)(?:Length|Items|Properties)":(\d+)/g)]
+  const most = Math.max(0, ...bounds.map(([, a, b]) => Number(a ?? b)))
+  if (most <= mostRepeats) return
+  throw new ApiProblem(
+    400,
+    'invalid_value',
+    `${param}: a part of it may stand ${most} times; at most ${mostRepeats} are allowed here`,
+    {
+      param,
+    },
+  )
 }
 
 /**

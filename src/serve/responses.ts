@@ -40,6 +40,7 @@ export const chatFormat: ResponseFormat = {
     message: { role: 'assistant', content: generation.text, refusal: null },
     logprobs: chatLogprobs(generation, tokenizer),
     finish_reason: generation.finishReason,
+    ...rejected(generation),
   }),
   opening: index => ({ index, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null }),
   piece: (index, content) => ({ index, delta: { content }, logprobs: null, finish_reason: null }),
@@ -48,6 +49,7 @@ export const chatFormat: ResponseFormat = {
     delta: {},
     logprobs: chatLogprobs(generation, tokenizer),
     finish_reason: generation.finishReason,
+    ...rejected(generation),
   }),
 }
 
@@ -60,6 +62,7 @@ export const textFormat: ResponseFormat = {
     text: generation.text,
     logprobs: textLogprobs(generation, tokenizer),
     finish_reason: generation.finishReason,
+    ...rejected(generation),
   }),
   opening: () => undefined,
   piece: (index, text) => ({ index, text, logprobs: null, finish_reason: null }),
@@ -68,8 +71,12 @@ export const textFormat: ResponseFormat = {
     text: '',
     logprobs: textLogprobs(generation, tokenizer),
     finish_reason: generation.finishReason,
+    ...rejected(generation),
   }),
 }
+
+/** Not OpenAI's: told where it was asked for. */
+const rejected = ({ rejectedMass }: Generation) => (rejectedMass === undefined ? {} : { rejected_mass: rejectedMass })
 
 function chatLogprobs(generation: Generation, tokenizer: TokenNames) {
   const tokens = scoredTokens(generation, tokenizer)

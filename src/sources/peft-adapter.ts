@@ -4,7 +4,7 @@ import { z } from 'zod'
 import type { ModelConfig, ModelFamily } from '../../models/blocks/family.js'
 import { GradpromptError, shellWord } from '../errors.js'
 import { exists } from '../files.js'
-import { openSafetensors } from '../formats/safetensors.js'
+import { openSafetensors, type SafetensorsFile } from '../formats/safetensors.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { refuseChangedModel } from './adapter-tensors.js'
@@ -27,6 +27,7 @@ const unpaired = (values: Float32Array) =>
 export const adapterModule = ({ family }: AdapterBase, layer: number) => `base_model.model.${family.attentionModule(layer)}`
 
 const size = z.int().min(1).max(1_000_000)
+type AdapterConfig = z.infer<typeof configSchema>
 const configSchema = z.discriminatedUnion('peft_type', [
   z.object({ peft_type: z.enum(['PROMPT_TUNING', 'P_TUNING', 'CPT']), num_virtual_tokens: size }),
   z.object({ peft_type: z.literal('MULTITASK_PROMPT_TUNING'), num_virtual_tokens: size, num_tasks: size, num_ranks: size }),
@@ -46,11 +47,31 @@ export async function adapterBase(folder: string): Promise<string | undefined> {
   }
 }
 
+/** What an adapter holds, as far as it is known without its model. */
+export interface AdapterSummary {
+  readonly type: AdapterConfig['peft_type']
+  readonly base: string | undefined
+  readonly tensors: readonly { readonly name: string; readonly shape: readonly number[] }[]
+}
+
+/** @throws GradpromptError `not-a-prompt`, `unsupported-format`, `not-finite`, and those of `openSafetensors` */
+export async function summarizeAdapter(folder: string): Promise<AdapterSummary> {
+  const { peft_type: type } = await adapterConfig(folder)
+  const file = await openWeights(folder)
+  try {
+    for (const name of file.tensors.keys()) await finite(folder, file, name)
+    const tensors = [...file.tensors].map(([name, { shape }]) => ({ name, shape }))
+    return { type, base: await adapterBase(folder), tensors }
+  } finally {
+    await file.close()
+  }
+}
+
 /**
  * Reads an adapter folder that PEFT wrote. What PEFT stores of P-tuning and CPT are plain rows, so they act as prompt tuning's.
  *
  * @param task which task's rows to take of a multitask adapter, from 0
- * @throws GradpromptError `not-a-prompt`, `model-mismatch` (another width), `unsupported-adapter` (it holds more than a prompt), and those
+ * @throws GradpromptError `not-a-prompt`, `model-mismatch` (another width), `unsupported-adapter` (it holds more than a prompt), `not-finite`, and those
  *   of `openSafetensors`
  */
 export async function readPeftAdapter(
@@ -58,33 +79,9 @@ export async function readPeftAdapter(
   base: AdapterBase & { readonly path?: string },
   task = 0,
 ): Promise<ActivePrompt> {
-  const path = join(folder, 'adapter_config.json')
-  const wrong = (found: string, hint?: string) =>
-    new GradpromptError('not-a-prompt', `${folder} is not an adapter that can be used here`, {
-      found,
-      expected: 'an adapter of PROMPT_TUNING, P_TUNING, CPT, MULTITASK_PROMPT_TUNING, PREFIX_TUNING or ADAPTION_PROMPT',
-      ...(hint === undefined ? {} : { hint }),
-    })
-  let raw: unknown
-  try {
-    raw = JSON.parse(await readFile(path, 'utf8'))
-  } catch (cause) {
-    throw wrong(`adapter_config.json: ${cause instanceof Error ? cause.message : String(cause)}`)
-  }
-  const parsed = configSchema.safeParse(raw)
-  if (!parsed.success) {
-    const type = (raw as { peft_type?: unknown } | null)?.peft_type
-    if (typeof type === 'string' && parsed.error.issues[0]!.path[0] === 'peft_type')
-      throw wrong(
-        `peft_type ${JSON.stringify(type)}`,
-        'where it changes the weights of the model, as LoRA does, merge it in Python (merge_and_unload, then save_pretrained) and give that folder as the model',
-      )
-    throw wrong(type === undefined ? 'no peft_type' : `peft_type ${JSON.stringify(type)}: ${parsed.error.issues[0]!.message}`)
-  }
-  const config = parsed.data
-  const [weights, pickle] = [join(folder, 'adapter_model.safetensors'), join(folder, 'adapter_model.bin')]
-  if (!(await exists(weights)) && (await exists(pickle))) throw isPickle(folder, pickle, weights)
-  const file = await openSafetensors(weights)
+  const wrong = wrongIn(folder)
+  const config = await adapterConfig(folder)
+  const file = await openWeights(folder)
   const used = new Set<string>()
   const whole = async (prompt: ActivePrompt) => {
     await refuseChangedModel(folder, file, used, base.path)
@@ -101,7 +98,7 @@ export async function readPeftAdapter(
           expected: `[${shape.join(', ')}]`,
         })
       }
-      return file.read(name)
+      return finite(folder, file, name)
     }
     const { hiddenSize, numLayers, numKeyValueHeads, headDim } = base.config
     if (config.peft_type === 'PREFIX_TUNING') {
@@ -148,6 +145,50 @@ export async function readPeftAdapter(
 
 function active(type: string, options: object, parameters: Record<string, Float32Array>): ActivePrompt {
   return { method: promptMethods.get(type), config: { type, ...options }, parameters: new Map(Object.entries(parameters)) }
+}
+
+/** A tensor's numbers: with one that is none whatever a model says is none. @throws GradpromptError `not-finite` */
+async function finite(folder: string, file: SafetensorsFile, name: string): Promise<Float32Array> {
+  const data = await file.read(name)
+  if (data.every(Number.isFinite)) return data
+  throw new GradpromptError('not-finite', `the tensor "${name}" of the adapter in ${folder} holds numbers that are not finite`, {
+    expected: 'numbers: no NaN, no infinity',
+    hint: 'the file is damaged, or its training came apart: fetch it again, or take an earlier checkpoint',
+  })
+}
+
+const wrongIn = (folder: string) => (found: string, hint?: string) =>
+  new GradpromptError('not-a-prompt', `${folder} is not an adapter that can be used here`, {
+    found,
+    expected: 'an adapter of PROMPT_TUNING, P_TUNING, CPT, MULTITASK_PROMPT_TUNING, PREFIX_TUNING or ADAPTION_PROMPT',
+    ...(hint === undefined ? {} : { hint }),
+  })
+
+/** @throws GradpromptError `not-a-prompt` */
+async function adapterConfig(folder: string): Promise<AdapterConfig> {
+  const wrong = wrongIn(folder)
+  let raw: unknown
+  try {
+    raw = JSON.parse(await readFile(join(folder, 'adapter_config.json'), 'utf8'))
+  } catch (cause) {
+    throw wrong(`adapter_config.json: ${cause instanceof Error ? cause.message : String(cause)}`)
+  }
+  const parsed = configSchema.safeParse(raw)
+  if (parsed.success) return parsed.data
+  const type = (raw as { peft_type?: unknown } | null)?.peft_type
+  if (typeof type === 'string' && parsed.error.issues[0]!.path[0] === 'peft_type')
+    throw wrong(
+      `peft_type ${JSON.stringify(type)}`,
+      'where it changes the weights of the model, as LoRA does, merge it in Python (merge_and_unload, then save_pretrained) and give that folder as the model',
+    )
+  throw wrong(type === undefined ? 'no peft_type' : `peft_type ${JSON.stringify(type)}: ${parsed.error.issues[0]!.message}`)
+}
+
+/** @throws GradpromptError `unsupported-format`, and as `openSafetensors` does */
+async function openWeights(folder: string): Promise<SafetensorsFile> {
+  const [weights, pickle] = [join(folder, 'adapter_model.safetensors'), join(folder, 'adapter_model.bin')]
+  if (!(await exists(weights)) && (await exists(pickle))) throw isPickle(folder, pickle, weights)
+  return openSafetensors(weights)
 }
 
 const isPickle = (folder: string, pickle: string, weights: string) =>

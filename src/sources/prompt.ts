@@ -141,6 +141,10 @@ export function activeRows(
       expected: `[m, ${model.config.hiddenSize}]`,
     })
   }
+  if (!data.every(Number.isFinite))
+    throw new GradpromptError('not-finite', 'the soft prompt holds numbers that are not finite', {
+      expected: 'numbers: no NaN, no infinity',
+    })
   const type = 'prompt-tuning'
   const config = { type, numVirtualTokens, position }
   return { method: promptMethods.get(type), config, parameters: new Map([['prompt', data]]) }

@@ -93,6 +93,12 @@ describe('evaluations of a run', () => {
     expect(rowsFile).toBe(join(run.folder, 'evaluations', 'nothing.jsonl'))
   })
 
+  test('of a file that is not there say so before anything is opened, kept in the run or not', async () => {
+    for (const keep of [true, false])
+      for (const data of [at('no.tsv'), folder])
+        expect(await problemOf(evaluate({ prompt: run, data, keep }))).toMatchObject({ code: 'file-not-found' })
+  })
+
   test('of rows without labels say so, and where such rows are answered', async () => {
     writeFileSync(at('unlabelled.tsv'), 'text\nthe wine\non stone\n')
     writeFileSync(at('unlabelled.jsonl'), '{"text": "the wine"}\n{"text": "on stone"}\n')
@@ -257,6 +263,12 @@ describe('a run that is moved', () => {
       code: 'file-not-found',
       message: `the train rows of ${alone} cannot be found`,
       hint: `npx gradprompt resume ${alone} --train PATH says where it is now`,
+    })
+    const config = join(alone, 'config.yaml')
+    writeFileSync(config, readFileSync(config, 'utf8').replace(/^data:\n/m, 'data:\n  test: gone/test.tsv\n'))
+    expect(await problemOf(evaluate({ prompt: alone, keep: true }))).toMatchObject({
+      code: 'file-not-found',
+      hint: expect.stringContaining('--data FILE'),
     })
     const { result } = await resume(alone, { data: { train: at('elsewhere', 'rows.tsv') } })
     expect(result.steps).toBe(20)

@@ -137,6 +137,31 @@ describe('rows worth a label', () => {
     expect(await problemOf(labelNext({ model, prompt: found, data: rows, count: 0 }))).toMatchObject({ code: 'invalid-option' })
     const text = { model, prompt: { text: 'Say it.' }, data: rows.slice(0, 1) }
     expect(await problemOf(labelNext(text))).toMatchObject({ code: 'missing-option' })
+    const free = {
+      ...text,
+      template: '{text} -',
+      answer: ' {label}',
+      onProgress: (_done: number, _total: number, what: string) => expect(what).not.toBe('rows'),
+    }
+    expect(await problemOf(labelNext(free))).toMatchObject({ code: 'free-text' })
+  })
+
+  test('take texts and labels where the prompt has none; what is left out is not answered, and what is cut is said', async () => {
+    const { hiddenSize } = model.config
+    const vectors = { data: new Float32Array(2 * hiddenSize).fill(0.1), shape: [2, hiddenSize] as const }
+    const long = 'the wine of it '.repeat(200)
+    const labels = { '0': 'no', '1': 'yes' }
+    const asked = { model, prompt: vectors, template: '{text} -', answer: ' {label}', labels, count: 2, among: 2 }
+    const pool = [{ text: long, label: '1' }, ...rows.slice(0, 6).map(({ text }) => ({ text, label: '' }))]
+    const chosen = await labelNext({ ...asked, data: pool })
+    expect(chosen).toMatchObject({ labels: ['no', 'yes'], labelled: 1 })
+    expect(chosen.rows).toHaveLength(2)
+    const unlabelled = pool.map(({ text }, i) => ({ text: `${i} ${text}` }))
+    expect(await problemOf(labelNext({ ...asked, data: unlabelled }))).toMatchObject({ code: 'row-too-long' })
+    const codes: string[] = []
+    const onWarning = ({ code }: { code: string }) => codes.push(code)
+    await labelNext({ ...asked, data: unlabelled, count: 3, among: 3, truncate: true, onWarning })
+    expect(codes).toContain('long-texts')
   })
 
   test('are written by the command as a file to label', async () => {

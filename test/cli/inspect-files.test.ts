@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { temporaryFolder } from '../train/toy.js'
@@ -38,4 +38,28 @@ test('inspect says what it cannot make of a file: no format of data, columns wit
   const rows = [[turn('user'), turn('assistant')], [turn('user')]].map(messages => JSON.stringify({ messages }))
   const chat = await command(['inspect', at('chat.jsonl', `${rows.join('\n')}\n`)])
   expect(chat.stderr).toMatch(/warning\[missing-column\]: these rows cannot be made: .*chat\.jsonl:2 /)
+})
+
+test('inspect takes both answers of preferences for texts, however alike', async () => {
+  const rows = ['a', 'b', 'c', 'd'].map(prompt => JSON.stringify({ prompt, chosen: 'Thank you.', rejected: 'No.' }))
+  const path = join(folder, 'pairs.jsonl')
+  writeFileSync(path, `${rows.join('\n')}\n`)
+  const { code, lines, stderr } = await command(['inspect', path, '--json'])
+  expect({ code, stderr }).toEqual({ code: 0, stderr: expect.not.stringContaining('warning') })
+  expect(lines[0]).toMatchObject({ suggestion: { answerType: 'text', answer: '{chosen}' }, warnings: [] })
+  expect(lines[0]).toHaveProperty('data.parts.rows.rows', 4)
+  expect(lines[0]).not.toHaveProperty('data.parts.rows.classes')
+})
+
+test('inspect shows an adapter of PEFT, and says what a model is not', async () => {
+  const adapter = 'test/fixtures/prompt-methods/prompt-tuning'
+  const { code, lines } = await command(['inspect', adapter, '--json'])
+  expect(code).toBe(0)
+  expect(lines[0]).toMatchObject({ kind: 'adapter', type: 'PROMPT_TUNING', tensors: [{ name: 'prompt_embeddings' }] })
+  const asModel = await command(['generate', '--model', adapter, 'x'])
+  expect(asModel.stderr).toContain(`--prompt ${adapter} takes it`)
+  const odd = join(folder, 'lora')
+  mkdirSync(odd)
+  writeFileSync(join(odd, 'adapter_config.json'), '{"peft_type": "LORA"}')
+  expect((await command(['inspect', odd])).stderr).toContain('found: peft_type "LORA"')
 })

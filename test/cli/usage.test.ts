@@ -193,6 +193,8 @@ test('an error names the flag, or the file and the line, that says what is wrong
   expect(short.stderr).toContain('error[invalid-config]: command line: --batch-size is not valid')
   const dotted = await command(['tune', '--config', path, '--seed', '1', '--train.learning-rate', '-1', '--dry-run'])
   expect(dotted.stderr).toContain('command line: --train.learning-rate is not valid')
+  const twice = await command(['tune', '--config', path, '--seed', '1', '--steps', '3', '--train.steps', '4', '--dry-run'])
+  expect(twice).toMatchObject({ code: 2, stderr: expect.stringContaining('--steps and --train.steps are one option') })
   const unknown = configFile('unknown.yaml', { ...toyConfig(folder), sead: 1 })
   const named = await command(['tune', '--config', unknown, '--dry-run'])
   expect(named.stderr).toMatch(/unknown\.yaml:\d+: there is no option sead/)

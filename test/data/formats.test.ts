@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { readRecords } from '../../src/data/read.js'
+import { readRecords, readText } from '../../src/data/read.js'
 import { dataReaders, readerFor } from '../../src/data/readers/index.js'
 import { problem, problemOf } from '../support/problem.js'
 
@@ -64,6 +64,16 @@ describe('CSV as it comes', () => {
       expect([file.records, codes(file)]).toEqual([[{ text: 'good é', label: 'pos' }], ['encoding']])
     }
   })
+})
+
+test('a text that is no table may be UTF-16 as well, unless UTF-8 is to be written behind it', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'gradprompt-text-'))
+  const path = join(folder, 'plain.txt')
+  const bytes = Buffer.from('\ufeffgood é', 'utf16le')
+  await writeFile(path, bytes)
+  expect(await readText(path, bytes.length)).toBe('good é')
+  expect(await problemOf(readText(path, bytes.length, { isExtended: true }))).toMatchObject({ code: 'invalid-encoding' })
+  await rm(folder, { recursive: true })
 })
 
 describe('TSV with quotes', () => {

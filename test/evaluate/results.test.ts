@@ -70,7 +70,8 @@ describe('RowResultFile', () => {
         const path = file('')
         writeFileSync(path, whole)
         truncateSync(path, size)
-        const kept = ends.filter(end => end <= size).length
+        // A line that lacks its end alone is whole.
+        const kept = ends.filter(end => end - 1 <= size).length
         const opened = await RowResultFile.open(path)
         expect(opened.rows).toEqual(rows.slice(0, kept))
         opened.append(result(7, 'k'))
@@ -79,6 +80,19 @@ describe('RowResultFile', () => {
       }),
       { numRuns: 60 },
     )
+  })
+
+  test.each([
+    'notes without an end',
+    'Dear all\nnothing',
+    '{"a": 1}',
+    '{"index": 0, "score": 1}\n[1',
+    '{\n  "index"',
+    'x\u00e9\n\u00e9',
+  ])('a file of something else stays as it is: %j', async content => {
+    const path = file(content)
+    expect(await problemOf(RowResultFile.open(path))).toMatchObject({ code: 'invalid-results' })
+    expect(readFileSync(path, 'utf8')).toBe(content)
   })
 
   test('rows of other data stay as they are: the file is refused', async () => {

@@ -6,7 +6,7 @@ import { peftAdapter } from '../../src/export/peft-adapter.js'
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
-import { readPeftAdapter } from '../../src/sources/peft-adapter.js'
+import { readPeftAdapter, summarizeAdapter } from '../../src/sources/peft-adapter.js'
 import { problemOf } from '../support/problem.js'
 
 const fixtures = 'test/fixtures/prompt-methods'
@@ -122,6 +122,31 @@ test('an adapter of another width, of another kind, or none', async () => {
       found: 'peft_type "LORA"',
       hint: expect.stringContaining('merge_and_unload'),
     })
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('an adapter with a number that is none is refused with its tensor’s name, by inspection as well', async () => {
+  const { checkpoint } = await modelOf('test/fixtures/models/llama-gqa')
+  const whole = await openSafetensors(join(fixtures, 'prompt-tuning', 'adapter_model.safetensors'))
+  const data = await whole.read('prompt_embeddings')
+  const { shape } = whole.tensors.get('prompt_embeddings')!
+  await whole.close()
+  expect(await summarizeAdapter(join(fixtures, 'prompt-tuning'))).toMatchObject({
+    type: 'PROMPT_TUNING',
+    tensors: [{ name: 'prompt_embeddings', shape }],
+  })
+  const folder = mkdtempSync(join(tmpdir(), 'gradprompt-'))
+  try {
+    copyFileSync(join(fixtures, 'prompt-tuning', 'adapter_config.json'), join(folder, 'adapter_config.json'))
+    for (const value of [Number.NaN, Number.NEGATIVE_INFINITY]) {
+      const tensor = { name: 'prompt_embeddings', shape, data: data.with(data.length - 1, value) }
+      await writeSafetensors(join(folder, 'adapter_model.safetensors'), [tensor])
+      const refused = { code: 'not-finite', message: expect.stringContaining('"prompt_embeddings"') }
+      expect(await problemOf(readPeftAdapter(folder, checkpoint))).toMatchObject(refused)
+      expect(await problemOf(summarizeAdapter(folder))).toMatchObject(refused)
+    }
   } finally {
     rmSync(folder, { recursive: true })
   }

@@ -3,19 +3,17 @@ import { describe, expect, test } from 'vitest'
 import { makeSelfTest, type PromptedModel } from '../../src/export/self-test.js'
 
 const vocabSize = 6
-/** Likes the sum of the row's ids, modulo the vocabulary; second is the id after it. */
+/** Likes the sum of the ids up to a position, modulo the vocabulary; second is the id after it. */
 const model: PromptedModel = {
   vocabSize,
   logits: async rows =>
-    rows.map(row => {
-      const logits = new Float32Array(row.length * vocabSize).fill(99)
-      const last = logits.subarray((row.length - 1) * vocabSize)
-      const best = row.reduce((sum, id) => sum + id, 0) % vocabSize
-      last.forEach((_, id) => {
-        last[id] = -((id - best + vocabSize) % vocabSize) / row.length
-      })
-      return logits
-    }),
+    rows.map(row =>
+      Float32Array.from({ length: row.length * vocabSize }, (_, at) => {
+        const length = Math.floor(at / vocabSize) + 1
+        const best = row.slice(0, length).reduce((sum, id) => sum + id, 0) % vocabSize
+        return -(((at % vocabSize) - best + vocabSize) % vocabSize) / length
+      }),
+    ),
 }
 
 describe('makeSelfTest', () => {
@@ -37,8 +35,36 @@ describe('makeSelfTest', () => {
     expect(cases[1]).toMatchObject({ ids: [5], greedy: [5, 4, 2] })
   })
 
-  test('reads only the last position, and the lower id of equals', async () => {
-    const short: PromptedModel = { vocabSize: 3, logits: async rows => rows.map(() => Float32Array.of(1, 2, 2)) }
+  test('guesses save runs of the model, and change nothing else', async () => {
+    const inputs = [[1, 2], [5], [2, 2, 1]]
+    const runs: number[] = []
+    const counted: PromptedModel = {
+      vocabSize,
+      logits(rows, last) {
+        runs.push(rows.length)
+        return model.logits(rows, last)
+      },
+    }
+    const guessed = async (guesses: number[][]) => {
+      runs.length = 0
+      return { made: await makeSelfTest(counted, inputs, { newTokens: 6, guesses }), count: runs.length }
+    }
+    const plain = await guessed([])
+    const { cases } = plain.made
+    // Continued by hand: each token is the sum of all before it.
+    for (const { ids, greedy } of cases)
+      for (const [i, id] of greedy.entries())
+        expect(id).toBe([...ids, ...greedy.slice(0, i)].reduce((sum, other) => sum + other, 0) % vocabSize)
+    const right = await guessed(cases.map(({ greedy }) => [...greedy]))
+    expect(right.count).toBe(1)
+    const half = await guessed(cases.map(({ greedy }) => greedy.slice(0, 3)))
+    expect(half.count).toBeLessThan(6)
+    expect([right.made, half.made]).toEqual([plain.made, plain.made])
+  })
+
+  test('reads only the last positions, and the lower id of equals', async () => {
+    const repeated = (last: number) => Float32Array.from({ length: 3 * last }, (_, i) => (i % 3 === 0 ? 1 : 2))
+    const short: PromptedModel = { vocabSize: 3, logits: async (rows, last) => rows.map(() => repeated(last)) }
     const { cases } = await makeSelfTest(short, [[0]], { newTokens: 2 })
     expect(cases[0]).toEqual({
       ids: [0],
@@ -72,7 +98,7 @@ describe('makeSelfTest', () => {
   test('refuses an empty input and a wrong number of logits', async () => {
     await expect(makeSelfTest(model, [[]])).rejects.toThrow('at least one token')
     const wrong: PromptedModel = { vocabSize: 4, logits: async () => [new Float32Array(6)] }
-    await expect(makeSelfTest(wrong, [[1]])).rejects.toThrow('6 logits for a vocabulary of 4')
+    await expect(makeSelfTest(wrong, [[1]])).rejects.toThrow('6 logits for 8 positions of a vocabulary of 4')
     await expect(makeSelfTest({ vocabSize: 4, logits: async () => [] }, [[1]])).rejects.toThrow('no logits')
   })
 })

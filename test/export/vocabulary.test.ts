@@ -94,10 +94,6 @@ describe('a folder of Hugging Face', () => {
     const delta = await exportPrompt(run, { to: 'hf', out: `${out}-delta`, model, delta: true })
     expect(delta.files).toContain('merge.py')
     expect(delta.files).not.toContain('model.safetensors')
-    expect(await problemOf(exportPrompt(run, { to: 'gguf', out: `${out}-gguf`, model }))).toMatchObject({
-      code: 'not-exportable',
-    })
-    expect(existsSync(`${out}-gguf`)).toBe(false)
     await model.dispose()
     await holds(out, out, 1e-4)
   })

@@ -122,6 +122,29 @@ describe('packed weights', () => {
     expect(error.message + error.found).toContain(part)
   })
 
+  it('zero points that GPTQModel has lessened word by word are those of the format that stores them as meant', async () => {
+    const quantizer = { checkpoint_format: 'gptq', meta: { quantizer: ['gptqmodel:2.2.0'] } }
+    // Points of 0 beside others, and a whole word of them.
+    const meant = Array.from({ length: 4 }, () => [0, 0x10f0_3070, 0xffff_fff0, 0x1234_5670]).flat()
+    const read = async (quantization: Json, word: (word: number) => number) => {
+      const folder = changed('gptq', quantization)
+      const path = join(folder, 'model.safetensors')
+      const stored = await openSafetensors(path)
+      const { offset } = stored.locate(`${q}.qzeros`)
+      await stored.close()
+      const bytes = readFileSync(path)
+      for (const [i, value] of meant.entries()) bytes.writeUInt32LE(word(value) >>> 0, offset + 4 * i)
+      writeFileSync(path, bytes)
+      const { file } = await openCheckpoint(folder)
+      const values = await file.read(`${q}.weight`)
+      await file.close()
+      return values
+    }
+    const expected = await read({ checkpoint_format: 'gptq_v2' }, word => word)
+    expect(await read(quantizer, word => word - 0x1111_1111)).toEqual(expected)
+    expect(await read({}, word => word - 0x1111_1111)).not.toEqual(expected)
+  })
+
   it('a group that does not exist is refused when the weight is read', async () => {
     const folder = changed('gptq-act-order', {})
     const path = join(folder, 'model.safetensors')

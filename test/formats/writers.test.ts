@@ -67,6 +67,19 @@ test('blocks of 8 bits are off by half a step', () => {
   expect(problem(() => encode('Q6_K', numbers(256))).code).toBe('unsupported-dtype')
 })
 
+test('blocks are those of the package gguf, bit for bit', () => {
+  const bytes = readFileSync('test/fixtures/formats/encoded.bin')
+  const count = 96 * 32
+  const values = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + 4 * count))
+  let at = 4 * count
+  for (const dtype of ['Q8_0', 'Q4_0', 'Q4_1']) {
+    const found = encode(dtype, values)
+    expect([dtype, Buffer.from(found).equals(bytes.subarray(at, at + found.length))]).toEqual([dtype, true])
+    at += found.length
+  }
+  expect(at).toBe(bytes.length)
+})
+
 test('tensors of several types in shards, read again', async () => {
   const values = { a: numbers(40), b: numbers(50), c: numbers(60) }
   const out = mkdtempSync(join(folder, 'shards-'))

@@ -1,7 +1,7 @@
 import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ChoiceCursor, encodeChoices, writtenChoices } from '../../src/generate/choices.js'
 import { GenerationEngine } from '../../src/generate/engine.js'
+import { ChoiceCursor, encodeChoices, writtenChoices } from '../../src/generate/limits/choices.js'
 import { generate, type LanguageModel, loadModel, serve } from '../../src/index.js'
 import { command } from '../cli/command.js'
 import { problemOf } from '../support/problem.js'

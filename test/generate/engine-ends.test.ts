@@ -1,6 +1,7 @@
 import { getEventListeners } from 'node:events'
 import { describe, expect, test } from 'vitest'
 import type { GenerationRequest } from '../../src/generate/request.js'
+import { activeRows } from '../../src/sources/prompt.js'
 import { count, engines, failure, open, tiny } from './support/engines.js'
 
 describe('an answer ends', () => {
@@ -50,6 +51,25 @@ describe('an answer ends', () => {
     expect(late).toMatchObject({ finishReason: 'aborted', ids: [] })
     expect(engine.state).toMatchObject({ waiting: 0, running: 0, blocks: 0 })
     await engine.dispose()
+  })
+
+  test('with an error where what is computed is no number, and only that one does', async () => {
+    const model = await tiny
+    const rows = (value: number) => new Float32Array(2 * model.config.hiddenSize).fill(value)
+    const shape = [2, model.config.hiddenSize] as const
+    const usual = activeRows({ data: rows(0.1), shape }, model)
+    // What is read from files is refused before; what a method makes of it may be none all the same.
+    const unreal = { ...usual, parameters: new Map([['prompt', rows(Number.NaN)]]) }
+    const engine = await open(model, { prompts: { unreal, usual } })
+    const [failed, other] = await Promise.all([
+      failure(engine.generate({ ids: count(9), maxNewTokens: 3, prompt: 'unreal' })),
+      engine.generate({ ids: count(9), maxNewTokens: 3, prompt: 'usual' }),
+    ])
+    expect(failed).toMatchObject({ code: 'not-finite', exitCode: 1 })
+    expect(other.ids).toHaveLength(3)
+    expect(engine.state).toMatchObject({ waiting: 0, running: 0, blocks: 0 })
+    await engine.dispose()
+    expect(() => activeRows({ data: rows(Number.NaN), shape }, model)).toThrow(/not finite/)
   })
 
   test('when all are aborted by one signal, which is listened to once', async () => {

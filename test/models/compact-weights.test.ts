@@ -240,6 +240,19 @@ describe('what is kept how', () => {
     expect(refused.hint).toContain('--keep-weights compact')
   })
 
+  test('no more than 4 GB of float32, however much there is to use', async () => {
+    const checkpoint = await openCheckpoint(path)
+    await checkpoint.file.close()
+    const [{ parts }] = checkpoint.weights as [(typeof checkpoint.weights)[0]]
+    const keeping = (rows: number) => {
+      const shape = [rows, 1000]
+      const weights = [{ name: 'embedding', shape, parts: [{ source: parts[0]!.source, shape }] }]
+      return new MemoryPlan({ ...checkpoint, weights }, 1e12).keeping
+    }
+    expect(keeping(999_000)).toBe('fp32')
+    expect(keeping(1_001_000)).toBe('compact')
+  })
+
   test('a checkpoint of float32 has no smaller form', async () => {
     const checkpoint = await openCheckpoint('test/fixtures/models/llama-gqa')
     await checkpoint.file.close()

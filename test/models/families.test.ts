@@ -16,7 +16,8 @@ const folder = (name: string) => `test/fixtures/models/${name}`
 const FAMILIES =
   `qwen2 qwen2-window qwen3 qwen3-bias gemma gemma2 gemma3 gemma3-pattern phi3 phi3-longrope ministral smollm3 smollm3-nope4
    llama-yarn llama-yarn-mscale llama-linear llama-dynamic llama-longrope stablelm stablelm-parallel gpt-neox gpt-neox-sequential
-   opt olmo2 olmo3 granite falcon-7b falcon-40b falcon-sequential cohere starcoder2 starcoder2-window phi gpt2-erf`.split(/\s+/)
+   opt olmo2 olmo3 granite falcon-7b falcon-40b falcon-sequential cohere starcoder2 starcoder2-window phi gpt2-erf
+   cohere-norms stablelm-norms phi-norms`.split(/\s+/)
 
 /** Checkpoint, and the fixture that holds what transformers computes with it. */
 const CHECKPOINTS: [checkpoint: string, fixture: string][] = [

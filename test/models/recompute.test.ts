@@ -106,7 +106,7 @@ describe('what is kept for the backward pass', () => {
       .reduce((sum, id) => sum + values[id]!.shape.reduce<number>((a, b) => a * Number(b), 1), 0)
   }
 
-  test.each(['llama-gqa', 'gemma2', 'gemma3', 'olmo2', 'stablelm-parallel', 'gpt2', 'gpt2-erf', 'opt', 'cohere'])(
+  test.each(['llama-gqa', 'gemma2', 'gemma3', 'olmo2', 'stablelm-parallel', 'gpt2', 'gpt2-erf', 'opt', 'cohere', 'cohere-norms'])(
     '%s: a further layer adds what estimates say of it, or its input alone',
     async name => {
       const { family, config, file } = await openCheckpoint(`test/fixtures/models/${name}`)

@@ -95,10 +95,8 @@ describe('configurations', () => {
     ['gemma2', { use_bidirectional_attention: true }],
     ['smollm3', { no_rope_layers: [1, 2, 0] }],
     ['stablelm', { rope_parameters: { rope_theta: 1e4, partial_rotary_factor: 0.3 } }],
-    ['stablelm', { qk_layernorm: true }],
     ['granite', { embedding_multiplier: 0 }],
     ['falcon-7b', { alibi: true }],
-    ['cohere', { use_qk_norm: true }],
     ['opt', { do_layer_norm_before: false }],
     ['gpt2-erf', { scale_attn_by_inverse_layer_idx: true }],
   ])('%s with %j is refused', async (name, keys) => {

@@ -1,7 +1,8 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { load, onnxRuntime } from '../../src/program/runtime.js'
 import { problem } from '../support/problem.js'
@@ -16,6 +17,24 @@ const from = (name: string) => createRequire(join(folder, name, 'file.js'))
 test('ONNX Runtime is loaded once', () => {
   expect(onnxRuntime()).toBe(onnxRuntime())
   expect(onnxRuntime().InferenceSession).toBeDefined()
+})
+
+test('reports nothing to its makers, and leaves nothing in the folder of temporary files', () => {
+  const temporary = join(folder, 'temporary')
+  mkdirSync(temporary)
+  const model = resolve('test/fixtures/models/llama-gqa')
+  const program = `
+    import { loadModel } from ${JSON.stringify(resolve('dist/src/index.js'))}
+    const model = await loadModel(${JSON.stringify(model)})
+    await model.logits([[1, 2, 3]])
+    await model.dispose()`
+  const { ORT_DISABLE_TELEMETRY: _, ...env } = process.env
+  const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
+    env: { ...env, TMPDIR: temporary },
+    encoding: 'utf8',
+  })
+  expect(status, stderr).toBe(0)
+  expect(readdirSync(temporary)).toEqual([])
 })
 
 test('one that is not installed is named with the command that installs it, as the README has it', () => {

@@ -1,11 +1,15 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { parse } from 'yaml'
+import { refuseOther } from '../../src/cli/commands/sweeps/worker.js'
 import { engineOf, engineText, submit } from '../../src/cli/show/submitting.js'
 import { createOutput } from '../../src/cli/terminal/output.js'
+import { bullmq } from '../../src/sweep/engines/bullmq.js'
 import { kubernetes } from '../../src/sweep/engines/kubernetes.js'
+import { loadBullmq, putJobs, type QueueJob } from '../../src/sweep/engines/queue.js'
+import { ray } from '../../src/sweep/engines/ray.js'
 import { slurm } from '../../src/sweep/engines/slurm.js'
 import { problem, problemOf } from '../support/problem.js'
 import { temporaryFolder } from '../train/toy.js'
@@ -69,7 +73,15 @@ test('options of sbatch stand in the script; what would break out of it is refus
     '#SBATCH --gres="gpu:1"',
     '#SBATCH --exclusive',
   ])
-  for (const settings of [{ time: '1\nrm -rf' }, { time: '"' }, { array: '0-9' }, { 'a b': 'c' }])
+  for (const settings of [
+    { time: '3' },
+    { time: '3:59' },
+    { time: '0-0:3' },
+    { time: '1\nrm -rf' },
+    { time: '"' },
+    { array: '0-9' },
+    { 'a b': 'c' },
+  ])
     expect(
       problem(() => slurm.text({ ...request, settings })),
       JSON.stringify(settings),
@@ -101,8 +113,68 @@ test('the Job has a pod for each worker, on one volume that holds the sweep', ()
   expect(problem(() => kubernetes.text({ ...given, settings: { ...settings, imgae: 'x' } })).hint).toContain('image')
 })
 
+test.skipIf(process.platform === 'win32')('a job of Ray is the script that has handed it in', () => {
+  const settings = { address: 'http://head:8265', 'entrypoint-num-gpus': '1' }
+  const path = join(folder, 'a sweep')
+  mkdirSync(path)
+  const said = join(folder, 'ray.log')
+  writeFileSync(join(folder, 'ray'), `#!/bin/sh\nfor word; do printf '%s|' "$word"; done >> '${said}'\necho >> '${said}'\n`)
+  chmodSync(join(folder, 'ray'), 0o755)
+  const command = [process.execPath, '-e', 'console.log(process.cwd())']
+  writeFileSync(join(path, 'ray.sh'), ray.text({ ...request, folder: path, workers: 2, command, settings }))
+  const env = { ...process.env, PATH: folder + delimiter + process.env.PATH }
+  const { stdout, status } = spawnSync('bash', [join(path, 'ray.sh')], { env, encoding: 'utf8' })
+  expect(status).toBe(0)
+  const ids = stdout.trim().split('\n')
+  expect(new Set(ids).size).toBe(2)
+  expect(readFileSync(said, 'utf8').trim().split('\n')).toEqual(
+    ids.map(
+      id =>
+        `job|submit|--no-wait|--submission-id|${id}|--address|http://head:8265|--entrypoint-num-gpus|1|--|bash|${path}/ray.sh|worker|`,
+    ),
+  )
+  const worker = spawnSync('bash', [join(path, 'ray.sh'), 'worker'], { env, encoding: 'utf8' })
+  expect(worker.stdout.trim()).toBe(realpathSync(folder))
+  expect(problem(() => ray.text({ ...request, folder: '/a$b' })).code).toBe('invalid-option')
+  expect(problem(() => ray.text({ ...request, folder: '/a', settings: { 'working-dir': '.' } })).code).toBe('invalid-option')
+})
+
+test('the file of a queue has a job for each worker; nothing but a part in a sweep is begun by one', () => {
+  const command = ['gradprompt', 'sweep', '/data/s', '--quiet', '--trials', '60']
+  const file = JSON.parse(bullmq.text({ ...request, command, settings: { queue: 'night' } })) as {
+    jobs: QueueJob[]
+    queue: string
+  }
+  expect(file.queue).toBe('night')
+  expect(file.jobs).toHaveLength(4)
+  expect(file.jobs[0]).toEqual({ directory: folder, args: command.slice(1) })
+  refuseOther(file.jobs[0]!.args)
+  for (const args of [
+    ['tune', '/data/s'],
+    ['sweep'],
+    ['sweep', '--quiet'],
+    ['sweep', '/data/s', '--trials', '6; ls'],
+    ['sweep', '/data/s', '/x'],
+  ])
+    expect(problem(() => refuseOther(args)).code, args.join(' ')).toBe('invalid-job')
+  for (const settings of [{ queue: 'a:b' }, { attempts: '0' }, { qeue: 'x' }])
+    expect(problem(() => bullmq.text({ ...request, settings })).code).toBe('invalid-option')
+})
+
+test('without its package, and without a Redis, a queue is refused in words', async () => {
+  const missing = await problemOf(loadBullmq(() => Promise.reject(new Error("Cannot find package 'bullmq'"))))
+  expect(missing).toMatchObject({ code: 'package-missing', hint: 'npm install bullmq ioredis' })
+  process.env.REDIS_URL = 'redis://:secret@127.0.0.1:1'
+  try {
+    const away = await problemOf(putJobs('q', 'n', [], 1))
+    expect(away).toMatchObject({ code: 'queue-unreachable', message: 'no Redis answers at redis://127.0.0.1:1' })
+  } finally {
+    delete process.env.REDIS_URL
+  }
+})
+
 test('where the command of the engine is not there, the file is, and how it is handed in', async () => {
-  const options = { on: 'slurm', workers: 2, set: ['time=1:00'] }
+  const options = { on: 'slurm', workers: 2, set: ['time=1:00:00'] }
   const text = engineText(engineOf(options)!, folder, options, { trials: 60 })
   expect(text).toContain('--trials 60 &')
   const { PATH } = process.env

@@ -1,4 +1,4 @@
-import { appendFileSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
@@ -58,6 +58,22 @@ test('a torn line is taken away by the next who adds; a changed one is refused',
     code: 'sweep-corrupt',
     message: expect.stringContaining('line 3'),
   })
+})
+
+test('a journal that is replaced or deleted under a worker ends it in words', async () => {
+  const path = join(folder, 'replaced', 'journal.log')
+  const { journal } = opened('replaced/journal.log')
+  await adding(journal, begun(0), begun(1))
+  writeFileSync(path, readFileSync(path, 'utf8').split('\n')[0]!)
+  await expect(adding(journal, begun(2))).rejects.toMatchObject({
+    code: 'sweep-corrupt',
+    message: expect.stringContaining('replaced'),
+  })
+  rmSync(path)
+  await expect(journal.sync()).rejects.toMatchObject({ code: 'sweep-corrupt', found: 'no such file' })
+  rmSync(join(folder, 'replaced'), { recursive: true })
+  await expect(adding(journal, begun(2))).rejects.toMatchObject({ code: 'cannot-write' })
+  expect(existsSync(join(folder, 'replaced'))).toBe(false)
 })
 
 test('a lock whose process is gone is taken over; one of another machine after its time', async () => {

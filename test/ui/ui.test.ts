@@ -200,6 +200,16 @@ describe('what is done', () => {
     expect(await act('constructor', {})).toMatchObject({ status: 404 })
   })
 
+  test('an example is a text to start from, whose paths hold from this folder', async () => {
+    const { ask, folder } = opened
+    const { text } = await ask('/new?example=sst2/quickstart')
+    expect(text).toContain('<option selected>sst2/quickstart</option>')
+    const [, train] = /^ {2}train: (\S+)$/m.exec(text) ?? []
+    expect(existsSync(join(folder, train!)), train).toBe(true)
+    expect((await ask('/new?example=sweeps/sst2')).text).toContain('<option selected>sweep</option>')
+    expect((await ask('/new?example=../../package')).text).not.toContain('devDependencies')
+  })
+
   test('a file that is dropped takes a free name in data/, whatever it is called', async () => {
     const send = (name: string) =>
       opened.ask(`/upload?name=${encodeURIComponent(name)}`, {

@@ -13,6 +13,7 @@ import type { Choice, Evaluation, Metrics } from '../../evaluate/score.js'
 import type { OwnScorer } from '../../evaluate/scorer.js'
 import type { OwnTask } from '../../evaluate/tasks/index.js'
 import { type Verdict, verdictOf } from '../../evaluate/verdict.js'
+import type { LimitsAsked } from '../../generate/limits/asked.js'
 import type { Products } from '../../generate/programs.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
@@ -26,7 +27,7 @@ import type { Scored } from './subject.js'
  * judged (by likelihood, behind reasoning, as it is generated) is a file each in `evaluation/`.
  */
 
-export interface EvaluateOptions extends ModelSettings {
+export interface EvaluateOptions extends ModelSettings, LimitsAsked {
   /** A model or its name; by default that of the run. */
   readonly model?: LanguageModel | string | undefined
   /** A data file, or rows as an iterable of objects. By default the test or dev file of the run. */
@@ -72,7 +73,10 @@ export interface EvaluateOptions extends ModelSettings {
   readonly batchSize?: number | undefined
   /** Use a prompt that was learned on another model of the same width. */
   readonly force?: boolean | undefined
-  /** Score the base model, or the prompt that a search began with, on the same rows beside it. */
+  /**
+   * Score the base model, or the prompt that a search began with, on the same rows beside it; beside generated answers that are limited
+   * those that are not.
+   */
   readonly control?: boolean | undefined
   /** Generate an answer to each row and read it, instead of scoring its likelihood; so do the options below that belong to it. */
   readonly generate?: boolean | undefined
@@ -195,6 +199,10 @@ const names = {
   scorer: true,
   maxNewTokens: true,
   temperature: true,
+  choices: true,
+  regex: true,
+  jsonSchema: true,
+  rejectedMass: true,
   weights: true,
   rows: true,
   report: true,
@@ -210,7 +218,10 @@ const names = {
 } satisfies OptionNames<EvaluateOptions>
 
 /** Each of them asks for generated answers. */
-const generating = ['generate', 'task', 'examples', 'shots', 'scorer', 'maxNewTokens', 'temperature', 'weights'] as const
+const generating = [
+  ...(['generate', 'task', 'examples', 'shots', 'scorer', 'maxNewTokens', 'temperature', 'weights'] as const),
+  ...(['choices', 'regex', 'jsonSchema', 'rejectedMass'] as const),
+] as const
 
 /**
  * Scores a prompt, a plain instruction or the bare model. By default an answer is scored by its likelihood: of a closed set each

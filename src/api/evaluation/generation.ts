@@ -3,7 +3,8 @@ import { takeRows } from '../../data/memory-rows.js'
 import { evaluateByGeneration } from '../../evaluate/by-generation.js'
 import { RowResultFile } from '../../evaluate/row-results.js'
 import { loadScorer, type Scorer } from '../../evaluate/scorer.js'
-import { limitedToLabels } from '../../generate/choices.js'
+import { grammarAsked } from '../../generate/limits/asked.js'
+import { limitedToLabels } from '../../generate/limits/choices.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { EvaluateOptions } from './evaluate.js'
@@ -25,20 +26,33 @@ export async function byGeneration(
   const isLearned = typeof subject.answerEnd === 'object' || options.answerEnd !== undefined
   await warnOfOverlapIn(subject, options.onWarning)
   using results = place.rows === undefined ? undefined : await RowResultFile.open(place.rows, await place.earlier())
-  const { metrics, rows, seconds, unextracted, cut, rules, filters, errors, ...evaluated } = await evaluateByGeneration({
+  const grammar = grammarAsked(options)
+  const common = {
     ...{ model, data, template, answer, columns, labels, instruction, seed, batchSize },
     ...{ task, maxNewTokens, temperature, weights, limit, signal },
     prompt: await source.active(model),
-    choices: limitedTo(subject, options),
     end: task === undefined || isLearned ? endOf(subject, template ?? '', model.tokenizer) : undefined,
     examples:
       examples === undefined
         ? undefined
         : { file: typeof examples === 'string' ? examples : await takeRows(examples, 'examples'), shots },
     scorer: scorer === undefined ? undefined : await scorerOf(scorer),
-    results,
+  }
+  const named = options.choices ?? (grammar === undefined ? limitedTo(subject, options) : undefined)
+  const { metrics, rows, seconds, unextracted, cut, rules, filters, errors, ...evaluated } = await evaluateByGeneration({
+    ...common,
+    ...{ choices: named, grammar, rejectedMass: options.rejectedMass, results },
     onProgress: (done, total) => options.onProgress?.(done, total, 'rows'),
   })
+  // What the limit hides: how often the answer would have been right without it.
+  const isLimited = options.choices !== undefined || grammar !== undefined
+  const free =
+    isLimited && options.control === true
+      ? await evaluateByGeneration({
+          ...common,
+          onProgress: (done, total) => options.onProgress?.(done, total, 'rows, free answers'),
+        })
+      : undefined
   const { task: name, conventions, weights: width, generatedTokens, resumed } = evaluated
   return {
     result: {
@@ -47,6 +61,7 @@ export async function byGeneration(
       rows,
       weights: width,
       results: evaluated.results,
+      ...(free && { control: { name: 'free answer', metrics: free.metrics, instruction: null, results: free.results } }),
       seconds,
       rowsPerSecond: (rows - resumed) / Math.max(seconds, 1e-6),
       generated: {

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
+import { localFiles } from '../../data/hub-data.js'
 import type { DataRecord } from '../../data/readers/records.js'
+import { hashOfData } from '../../data/task.js'
 import {
   dropEvaluation,
   evaluationFile,
@@ -9,7 +11,6 @@ import {
   takeEvaluationName,
 } from '../../evaluate/kept-evaluations.js'
 import { hashOf, type RowResult, refuseOtherRows } from '../../evaluate/row-results.js'
-import { hashFile } from '../../files.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { PromptSource } from '../../sources/open.js'
 import type { EvaluateOptions, EvaluateResult } from './evaluate.js'
@@ -78,7 +79,7 @@ export async function keepsOthers(
 async function keyOf(subject: Subject, options: EvaluateOptions, model: LanguageModel): Promise<string> {
   const { source, data, template, answer, labels, aggregate, isFreeText, columns, instruction, seed } = subject
   const { answerType, calibrate, choose, limit, truncate, generate, task, examples, shots, scorer } = options
-  const { maxNewTokens, temperature, weights } = options
+  const { maxNewTokens, temperature, weights, choices, regex, jsonSchema, rejectedMass } = options
   const named = (given: unknown) =>
     typeof given === 'string'
       ? given
@@ -88,9 +89,10 @@ async function keyOf(subject: Subject, options: EvaluateOptions, model: Language
   return hashOf({
     model: model.hash,
     prompt: identityOf(source),
-    data: typeof data === 'string' ? await hashFile(data) : data.sha256,
+    data: typeof data === 'string' ? await hashOfData(await localFiles(data)) : data.sha256,
     ...{ template, answer, labels, aggregate, isFreeText, columns, instruction, seed },
     ...{ answerType, calibrate, choose, limit, truncate, generate, shots, maxNewTokens, temperature, weights },
+    ...{ choices, regex, jsonSchema, rejectedMass },
     ...{ task: named(task), scorer: named(scorer), examples: named(examples) ?? (examples === undefined ? undefined : 'rows') },
   })
 }

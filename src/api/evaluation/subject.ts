@@ -7,8 +7,9 @@ import {
   tableWithMeant,
   withMeant,
 } from '../../data/columns-given.js'
+import { isHubData } from '../../data/hub-data.js'
 import { inMemory, type MemoryRows, readMemoryRows, takeRows } from '../../data/memory-rows.js'
-import { type DataNotice, readRecords } from '../../data/read.js'
+import { type DataNotice, readRecords, sizeOf } from '../../data/read.js'
 import type { DataRecord } from '../../data/readers/records.js'
 import { namedColumns, requireTaskColumns, type TaskTexts } from '../../data/task-columns.js'
 import type { RunTask } from '../../data/task-config.js'
@@ -21,6 +22,7 @@ import { compileTemplate, type Template } from '../../data/texts/template.js'
 import type { Aggregate } from '../../data/texts/verbalizer.js'
 import { GradpromptError } from '../../errors.js'
 import { evaluationName } from '../../evaluate/by-generation.js'
+import { exists } from '../../files.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { ownCommand } from '../../own-command.js'
 import type { GeneratedAnswers } from '../../report/evaluation.js'
@@ -62,7 +64,7 @@ export interface Scored {
   readonly generated?: GeneratedAnswers | undefined
 }
 
-/** @throws GradpromptError `missing-option`, `invalid-option`, and as `openPrompt` and `parseConfig` do */
+/** @throws GradpromptError `missing-option`, `file-not-found`, `invalid-option`, and as `openPrompt` and `parseConfig` do */
 export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
   const source = await openPrompt(options.prompt, options)
   const { file, folder, kind, notice } = source
@@ -79,6 +81,7 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
       expected: '--data FILE, or data: a file or rows',
     })
   }
+  if (typeof data === 'string') await refuseAbsent(data, options.data === undefined ? folder : undefined)
   const dataName = typeof data === 'string' ? data : inMemory
   const name = evaluationName(dataName, typeof options.task === 'object' ? options.task.name : options.task).replaceAll(' ', '-')
   return {
@@ -100,6 +103,22 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
     batchSize: options.batchSize ?? config?.evaluate.batchSize,
     name,
   }
+}
+
+/**
+ * Before a model is opened for it.
+ * @param run whose own file it is, where no other was named
+ * @throws GradpromptError `file-not-found`
+ */
+async function refuseAbsent(data: string, run: string | undefined): Promise<void> {
+  if (isHubData(data)) return
+  if (run === undefined || (await exists(data))) await sizeOf(data)
+  else
+    throw new GradpromptError('file-not-found', `the rows that ${run} was to be scored on cannot be found`, {
+      found: `nothing at ${data}, nor where it was seen from the run`,
+      expected: 'the test or dev file that the run began with',
+      hint: `${ownCommand`evaluate ${run} --data FILE`} says where it is now, or names other rows`,
+    })
 }
 
 function endSaid(
@@ -169,6 +188,7 @@ export function settingsOf(
   options: EvaluateOptions,
 ): (readonly [name: string, value: string])[] {
   const { prompt, task, instruction, choose, limit, examples, shots, scorer, maxNewTokens, temperature } = options
+  const { choices, regex, jsonSchema } = options
   const texts = typeof template === 'string' ? template : template?.map(({ role, content }) => `${role}: ${content}`).join('\n')
   const named = (value: unknown) => (typeof value === 'string' ? value : value === undefined ? undefined : 'given by the program')
   const given: (readonly [string, unknown])[] = [
@@ -188,6 +208,9 @@ export function settingsOf(
     ['scorer', named(scorer)],
     ['maxNewTokens', maxNewTokens],
     ['temperature', temperature],
+    ['choices', choices?.join(', ')],
+    ['regex', regex],
+    ['JSON Schema', jsonSchema === undefined ? undefined : JSON.stringify(jsonSchema)],
   ]
   return given.flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)] as const]))
 }
@@ -201,8 +224,10 @@ export function missing(option: 'model' | 'template' | 'answer'): never {
   })
 }
 
-function refuseUnreadInstruction({ task, examples, shots, scorer, maxNewTokens, temperature, weights }: EvaluateOptions): void {
-  if ([task, examples, shots, scorer, maxNewTokens, temperature, weights].some(option => option !== undefined)) return
+function refuseUnreadInstruction(options: EvaluateOptions): void {
+  const { task, examples, shots, scorer, maxNewTokens, temperature, weights, choices, regex, jsonSchema } = options
+  const generated = [task, examples, shots, scorer, maxNewTokens, temperature, weights, choices, regex, jsonSchema]
+  if (generated.some(option => option !== undefined)) return
   throw new GradpromptError('invalid-option', 'an instruction beside a prompt of vectors is what the control is told', {
     found: 'instruction without control',
     expected: 'control: true, or no instruction',

@@ -12,9 +12,9 @@ import { readStandardInput, standardInput } from '../../data/record-stream.js'
 import { GradpromptError, refuseFullDisk } from '../../errors.js'
 import { exists } from '../../files.js'
 import { answerRows } from '../../generate/answer-rows.js'
-import { choicesOf } from '../../generate/choices.js'
 import { framed } from '../../generate/framing.js'
 import { askedLines, type InputRow, readAsked } from '../../generate/input.js'
+import { limitsOf } from '../../generate/limits/asked.js'
 import { acquireLock, type Lock } from '../../store/lock.js'
 import { type GeneratedFile, type GenerateFileOptions, once, openAnswering, sourceOf } from './generate.js'
 
@@ -34,8 +34,20 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
   const { engine, model, weights, prompt, settings, render } = opened
   const { active, frame } = prompt
   const hash = createHash('sha256').update(bytes)
-  const choices = choicesOf(options.choices, frame, prompt.labels, announce)
-  const decisive = { model: model.hash, weights, frame, method: active?.config, settings, maxNewTokens, render, choices, version }
+  const limits = limitsOf(options, frame, prompt.labels, announce)
+  const { choices, grammar, rejectedMass } = limits
+  const limited = { choices, grammar, rejectedMass: rejectedMass || undefined }
+  const decisive = {
+    model: model.hash,
+    weights,
+    frame,
+    method: active?.config,
+    settings,
+    maxNewTokens,
+    render,
+    ...limited,
+    version,
+  }
   hash.update(JSON.stringify(decisive))
   for (const [name, data] of active?.parameters ?? [])
     hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
@@ -47,7 +59,7 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
     settings,
     maxNewTokens,
     room: prompt.room,
-    choices,
+    limits,
     output,
     fingerprint: hash.digest('hex'),
     onProgress: (done, total) => onProgress?.(done, total, 'rows'),

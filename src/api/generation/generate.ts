@@ -3,9 +3,9 @@ import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { DataNotice } from '../../data/readers/reader.js'
 import type { Template } from '../../data/texts/template.js'
 import { GradpromptError } from '../../errors.js'
-import { choicesOf } from '../../generate/choices.js'
 import { type AskedInput, type Frame, framed, noFrame } from '../../generate/framing.js'
 import { type GenerationInput, type RenderOptions, renderInput } from '../../generate/input.js'
+import { grammarAsked, type LimitsAsked, limitsOf } from '../../generate/limits/asked.js'
 import type { Products } from '../../generate/programs.js'
 import type { Generation, GenerationRequest } from '../../generate/request.js'
 import { type GenerationSettings, requestFor, withEnds } from '../../generate/settings.js'
@@ -15,9 +15,9 @@ import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEng
 
 /** Answering texts, rows and conversations: the library's `generate`, as answers, as a stream of pieces, or as a file of rows. */
 
-type Sampling = Omit<GenerationSettings, 'prompt' | 'continuation'>
+type Sampling = Omit<GenerationSettings, 'prompt' | 'continuation' | 'rejectedMass'>
 
-export interface AnswerOptions extends EngineSettings, Partial<Sampling>, Omit<RenderOptions, 'chat'> {
+export interface AnswerOptions extends EngineSettings, Partial<Sampling>, LimitsAsked, Omit<RenderOptions, 'chat'> {
   /**
    * A run of either kind, its folder, a prompt file, a PEFT adapter's folder, or rows of vectors: answer under it. Inputs stand in the
    * template that it was learned or found in: columns by their names, a text as the only column. A text that has the template around it
@@ -37,11 +37,6 @@ export interface AnswerOptions extends EngineSettings, Partial<Sampling>, Omit<R
   readonly chat?: boolean | 'auto' | undefined
   /** Texts stand as they are, and not in the template of the prompt; words that a search has found stand in theirs all the same. */
   readonly raw?: boolean | undefined
-  /**
-   * The only answers that may be given. Each token is the likeliest (or drawn) among those that some of them go on with, so that an answer
-   * is made in a few steps; the likeliest of them as a whole is what `predict` finds. Under a run they stand in its `answer`.
-   */
-  readonly choices?: readonly string[] | undefined
   /** By default 256, or what the context has left; with `choices` as many as these need. */
   readonly maxNewTokens?: number | undefined
   readonly signal?: AbortSignal | undefined
@@ -115,6 +110,9 @@ const shared = {
   chat: true,
   raw: true,
   choices: true,
+  regex: true,
+  jsonSchema: true,
+  rejectedMass: true,
   system: true,
   variables: true,
   maxNewTokens: true,
@@ -249,6 +247,8 @@ export interface Answering extends UsedEngine {
 
 /** @throws GradpromptError as `openPrompt` does; `unknown-task`, `invalid-option` */
 export async function sourceOf(options: AnswerOptions): Promise<{ readonly source: PromptSource; readonly frame: Frame }> {
+  // Mistakes in what answers are limited to are told before a model is loaded.
+  grammarAsked(options)
   const source = await openPrompt(options.prompt, options)
   refuseInstruction(source)
   if (source.file) await loadPromptMethod(source.file)
@@ -280,17 +280,17 @@ export async function openAnswering(options: AnswerOptions, given?: Awaited<Retu
 
 function requestsOf(
   { prompt, settings, render }: Answering,
-  options: Pick<GenerateOptions, 'inputs' | 'maxNewTokens' | 'signal' | 'onWarning' | 'choices'>,
+  options: Pick<GenerateOptions, 'inputs' | 'maxNewTokens' | 'signal' | 'onWarning'> & LimitsAsked,
 ) {
   const { inputs, maxNewTokens, signal } = options
   const announce = once(options.onWarning)
-  const choices = choicesOf(options.choices, prompt.frame, prompt.labels, announce)
+  const limits = limitsOf(options, prompt.frame, prompt.labels, announce)
   return inputs.map((input, i): GenerationRequest => {
     const origin = `inputs[${i}]`
     const asked = framed(input as AskedInput, prompt.frame, origin, announce)
     const { text, addSpecialTokens } = renderInput(prompt.tokenizer, asked, render)
     const ids = prompt.tokenizer.encode(text, { addSpecialTokens })
-    const request = requestFor({ ...prompt, origin, choices }, text, ids, { settings, maxNewTokens, sample: i })
+    const request = requestFor({ ...prompt, origin, limits }, text, ids, { settings, maxNewTokens, sample: i })
     return { ...request, ...(signal && { signal }) }
   })
 }

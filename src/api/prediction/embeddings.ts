@@ -1,3 +1,4 @@
+import type { DataNotice } from '../../data/readers/reader.js'
 import { refuseAborted } from '../../errors.js'
 import type { LanguageModel } from '../../model/language-model.js'
 
@@ -13,16 +14,22 @@ export async function embeddings(
   {
     signal,
     onProgress,
+    onWarning,
   }: {
     readonly signal?: AbortSignal | undefined
     readonly onProgress?: ((done: number, total: number, what: string) => void) | undefined
+    readonly onWarning?: ((warning: DataNotice) => void) | undefined
   },
 ): Promise<Float32Array[]> {
   const { hiddenSize, maxPositionEmbeddings: most } = model.config
   const results: Float32Array[] = []
+  const length = Math.min(most, embeddedTokens)
+  let cut = 0
   for (const text of texts) {
     refuseAborted(signal)
-    const ids = model.tokenizer.encode(text, { addSpecialTokens: true }).slice(0, Math.min(most, embeddedTokens))
+    const whole = model.tokenizer.encode(text, { addSpecialTokens: true })
+    if (whole.length > length) cut++
+    const ids = whole.slice(0, length)
     const [pass] = await model.forward([ids], { hiddenStates: true })
     const last = pass!.hiddenStates!.at(-1)!
     const sum = new Float32Array(hiddenSize)
@@ -30,5 +37,10 @@ export async function embeddings(
     results.push(sum)
     onProgress?.(results.length, texts.length, 'comparing texts')
   }
+  if (cut > 0)
+    onWarning?.({
+      code: 'long-texts',
+      message: `${cut} of ${texts.length} texts are longer than ${length} tokens: by how far they are from each other only their beginnings say`,
+    })
   return results
 }

@@ -1,10 +1,11 @@
 import { defaultSeed, type OptionNames, refuseUnknown } from '../../config/call-options.js'
-import { type ColumnsGiven, columnsGiven, nameInData } from '../../data/columns-given.js'
+import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { Rows } from '../../data/memory-rows.js'
 import type { DataNotice } from '../../data/readers/reader.js'
 import { type DataRecord, isNull } from '../../data/readers/records.js'
+import type { LabelWords } from '../../data/texts/labels.js'
 import { compileMessages } from '../../data/texts/rendering.js'
-import { compileTemplate } from '../../data/texts/template.js'
+import { compileTemplate, type Template } from '../../data/texts/template.js'
 import { GradpromptError, unknownName } from '../../errors.js'
 import {
   type AcquisitionRule,
@@ -37,8 +38,16 @@ export interface LabelNextOptions extends ModelSettings {
   readonly among?: number | undefined
   /** A model or its name; by default that of the first prompt. */
   readonly model?: LanguageModel | string | undefined
+  /** Texts and labels, where the prompt brings none: by default its own. */
+  readonly template?: Template | undefined
+  readonly answer?: string | undefined
+  readonly labels?: LabelWords | undefined
   /** Names of the columns of a file without a header, or for a column of the template the one of the data. */
   readonly columns?: ColumnsGiven | undefined
+  /** Use a prompt of another model of the same width. */
+  readonly force?: boolean | undefined
+  /** Cut texts that are longer than the context. */
+  readonly truncate?: boolean | undefined
   readonly seed?: number | undefined
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((done: number, total: number, what: string) => void) | undefined
@@ -76,8 +85,9 @@ export interface RowsToLabel {
 }
 
 const names = {
-  prompt: true, data: true, count: true, by: true, among: true, model: true, columns: true, seed: true, signal: true, onProgress: true,
-  onWarning: true, device: true, threads: true, memory: true, keepWeights: true, precision: true, onColumns: true,
+  prompt: true, data: true, count: true, by: true, among: true, model: true, template: true, answer: true, labels: true, columns: true,
+  force: true, truncate: true, seed: true, signal: true, onProgress: true, onWarning: true, device: true, threads: true, memory: true,
+  keepWeights: true, precision: true, onColumns: true,
 } satisfies OptionNames<LabelNextOptions> // biome-ignore format: a list
 
 /**
@@ -96,58 +106,67 @@ export async function labelNext(options: LabelNextOptions): Promise<RowsToLabel>
       found: 'by: disagreement, and one prompt',
       expected: 'several prompts of one task, such as runs of several seeds',
     })
-  const subject = await subjectOf({ model: options.model, prompt: prompts[0], data: [] })
+  const { template: givenTemplate, answer: givenAnswer, labels, force, truncate } = options
+  const texts = { template: givenTemplate, answer: givenAnswer, labels, force }
+  const subject = await subjectOf({ model: options.model, prompt: prompts[0], data: [], ...texts })
+  const template = subject.template ?? missing('template')
+  const { columns: asked } = compileMessages(template)
+  const labelColumn = compileTemplate(subject.answer ?? missing('answer')).columns.find(name => !asked.includes(name))
+  const textOf = (record: DataRecord) => asked.map(name => record[name] ?? '')
+  const left = { labelled: 0, repeated: 0, empty: 0 }
+  const seen = new Set<string>()
+  const isCandidate = (record: DataRecord) => {
+    const said = textOf(record).map(text => text.trim())
+    const key = JSON.stringify(said)
+    if (labelColumn !== undefined && hasLabel(record, labelColumn)) left.labelled++
+    // Nobody can label a row that says nothing, of which a prompt is often the least sure.
+    else if (said.every(text => text === '')) left.empty++
+    else if (seen.has(key)) left.repeated++
+    else return seen.add(key) !== undefined
+    return false
+  }
   await using used = await useModel(subject.modelGiven, firstOf(options, subject.config))
   const { model } = used
+  let columns: readonly string[] = []
+  const onColumns = (known: readonly string[], labels: readonly string[] | undefined) => {
+    if (labels === undefined) throw freeText()
+    columns = known
+    options.onColumns?.(known)
+  }
+  const pool: DataRecord[] = []
+  const keep = (record: DataRecord) => isCandidate(record) && pool.push(record) > 0
   const answered: AnsweredRow[][] = []
   for (const [i, prompt] of prompts.entries()) {
     const before = answered[0]
-    const rows = predictRows({
-      prompt,
-      model,
-      data: before?.map(({ record }) => record) ?? options.data,
-      // What the first has read has names.
-      columns: before === undefined || !Array.isArray(options.columns) ? options.columns : undefined,
-      signal,
-      onProgress: (done, total, what) => onProgress?.(done, total, prompts.length > 1 ? `prompt ${i + 1}: ${what}` : what),
-      onWarning: before === undefined ? onWarning : undefined,
-    })
+    if (before?.length === 0) break
+    const rows = predictRows(
+      {
+        prompt,
+        model,
+        data: before?.map(({ record }) => record) ?? options.data,
+        // What the first has read has names.
+        columns: before === undefined || !Array.isArray(options.columns) ? options.columns : undefined,
+        ...texts,
+        truncate,
+        signal,
+        onProgress: (done, total, what) => onProgress?.(done, total, prompts.length > 1 ? `prompt ${i + 1}: ${what}` : what),
+        onWarning: before === undefined ? onWarning : undefined,
+      },
+      // Of rows that are left out no prompt is asked.
+      before === undefined ? { keep, onColumns } : undefined,
+    )
     const all: AnsweredRow[] = []
-    for await (const row of rows) {
-      if (i === 0 && all.length === 0) options.onColumns?.(row.columns)
-      all.push(row)
-    }
+    for await (const row of rows) all.push(row)
     answered.push(all)
   }
   const [own] = answered as [AnsweredRow[]]
-  const classes = classesOf(answered)
-  const template = subject.template ?? missing('template')
-  const { columns: needed } = compileMessages(template)
-  const given = columnsGiven(options.columns)
-  const asked = needed.map(name => nameInData(given, name))
-  const labelColumn = compileTemplate(subject.answer ?? missing('answer')).columns.find(name => !needed.includes(name))
-  const seen = new Set<string>()
-  let [labelled, repeated, empty] = [0, 0, 0]
-  const pool = [...own.keys()].filter(place => {
-    const { record } = own[place]!
-    if (labelColumn !== undefined && hasLabel(record, labelColumn)) {
-      labelled++
-      return false
-    }
-    const texts = asked.map(name => record[name]?.trim() ?? '')
-    const text = JSON.stringify(texts)
-    // Nobody can label a row that says nothing, of which a prompt is often the least sure.
-    if (texts.every(one => one === '')) empty++
-    else if (seen.has(text)) repeated++
-    else if (seen.add(text)) return true
-    return false
-  })
   if (pool.length === 0)
     throw new GradpromptError('nothing-to-label', 'no row of the data is without a label', {
-      found: `${labelled} rows with one in "${labelColumn}", ${empty} that say nothing`,
+      found: `${left.labelled} rows with one in "${labelColumn}", ${left.empty} that say nothing`,
       expected: 'rows with a text whose label is empty, or data without that column',
     })
-  const shares = pool.map(place => answered.map(rows => classes.map(name => rows[place]!.answered.probabilities![name]!)))
+  const classes = classesOf(answered)
+  const shares = own.map((_, place) => answered.map(rows => classes.map(name => rows[place]!.answered.probabilities![name]!)))
   const scores = unsureness(by, shares, { seed })
   // A random choice is what others are compared with: it is left as it falls.
   const wide = by === 'random' ? 1 : among
@@ -159,15 +178,15 @@ export async function labelNext(options: LabelNextOptions): Promise<RowsToLabel>
           centred(
             await embeddings(
               model,
-              shortlist.map(i => asked.map(name => own[pool[i]!]!.record[name] ?? '').join('\n')),
-              { signal, onProgress },
+              shortlist.map(i => textOf(pool[i]!).join('\n')),
+              { signal, onProgress, onWarning },
             ),
           ),
           count,
           { seed },
         ).map(i => shortlist[i]!)
   const rows = chosen.slice(0, count).map((i): RowToLabel => {
-    const { index, record, value } = own[pool[i]!]!
+    const { index, record, value } = own[i]!
     const means = meanShares(shares[i]!)
     const best = means.indexOf(Math.max(...means))
     return {
@@ -178,7 +197,7 @@ export async function labelNext(options: LabelNextOptions): Promise<RowsToLabel>
       unsure: scores[i]!,
     }
   })
-  return { by, rows, columns: own[0]!.columns, pool: pool.length, labels: classes, labelled, repeated, empty }
+  return { by, rows, columns, pool: pool.length, labels: classes, ...left }
 }
 
 const hasLabel = (record: DataRecord, column: string) =>
@@ -190,11 +209,7 @@ function classesOf(answered: readonly (readonly AnsweredRow[])[]): string[] {
   const [own] = classes
   if (own === undefined)
     throw new GradpromptError('no-rows', 'there are no rows to choose from', { found: '0 rows', expected: 'at least one' })
-  if (classes.some(names => names!.length === 0))
-    throw new GradpromptError('free-text', 'rows are chosen by the probabilities of classes', {
-      found: 'a prompt whose answers are free text',
-      expected: 'a prompt with labels',
-    })
+  if (classes.some(names => names!.length === 0)) throw freeText()
   const other = classes.find(names => names!.length !== own.length || !own.every(name => names!.includes(name)))
   if (other !== undefined)
     throw new GradpromptError('label-mismatch', 'the prompts choose between different classes', {
@@ -203,6 +218,13 @@ function classesOf(answered: readonly (readonly AnsweredRow[])[]): string[] {
     })
   return own
 }
+
+const freeText = () =>
+  new GradpromptError('free-text', 'rows are chosen by the probabilities of classes', {
+    found: 'a prompt whose answers are free text',
+    expected: 'a prompt with labels',
+    hint: 'of a prompt that brings none, such as an adapter, say what they are: labels (--labels)',
+  })
 
 function refuseBelowOne(given: Readonly<Record<string, number>>): void {
   for (const [name, value] of Object.entries(given))

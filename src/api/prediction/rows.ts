@@ -21,8 +21,19 @@ export interface AnsweredRow {
   readonly answered: Answered
 }
 
+/** What is told apart before a row is answered. */
+export interface RowChoice {
+  /** Rows for which it says no are neither answered nor handed on. */
+  keep(record: DataRecord): boolean
+  /** Hears the data's own columns and the classes that there are, once, before any row is answered; what it throws ends the answering. */
+  onColumns(columns: readonly string[], labels: readonly string[] | undefined): void
+}
+
 /** @throws GradpromptError as `predict` says */
-export async function* predictRows(options: PredictOptions): AsyncGenerator<AnsweredRow, PredictSummary, void> {
+export async function* predictRows(
+  options: PredictOptions,
+  choice?: RowChoice,
+): AsyncGenerator<AnsweredRow, PredictSummary, void> {
   const { data, signal, onProgress, onWarning } = options
   await using predictor = await openPredictor(options)
   const { needed, texts, model, weights, labels, task, usualColumns } = predictor
@@ -49,13 +60,17 @@ export async function* predictRows(options: PredictOptions): AsyncGenerator<Answ
     requireTexts(texts.map(inDataName), chunk, name)
     if (done === 0 && options.columns === undefined) refuseHeader(chunk.records, predictor, name)
     const columns = chunk.columns.filter(column => !isReached(column, inData, chunk.columns))
-    const answers = await predictor.predict({ records: withMeant(chunk.records, given, done) }, done, answered =>
-      onProgress?.(done + answered, chunk.total ?? 0, 'rows'),
-    )
+    if (done === 0) choice?.onColumns(columns, labels)
+    const meant = withMeant(chunk.records, given, done)
+    const places = [...meant.keys()].filter(i => choice === undefined || choice.keep(meant[i]!))
+    const kept = { records: places.map(i => meant[i]!) }
+    const told = (answered: number) => onProgress?.(done + answered, chunk.total ?? 0, 'rows')
+    const answers = places.length === 0 ? [] : await predictor.predict(kept, done, told)
     for (const [i, answered] of answers.entries()) {
-      yield { index: done + i, record: chunk.records[i]!, value: chunk.values[i]!, columns, answered }
+      const at = places[i]!
+      yield { index: done + at, record: chunk.records[at]!, value: chunk.values[at]!, columns, answered }
     }
-    done += answers.length
+    done += chunk.records.length
   }
   const seconds = (performance.now() - started) / 1000
   return { model, rows: done, ...(labels && { labels }), weights, seconds }

@@ -13,6 +13,7 @@ import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import type { Choice } from '../../evaluate/score.js'
 import type { AnswerRow } from '../../generate/finished-rows.js'
+import type { LimitsAsked } from '../../generate/limits/asked.js'
 import type { Products } from '../../generate/programs.js'
 import type { GenerationSettings } from '../../generate/settings.js'
 import type { WeightChoice } from '../../generate/width.js'
@@ -132,7 +133,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly report?: string | undefined
 }
 
-export interface GenerationSettingsOfEvaluation {
+export interface GenerationSettingsOfEvaluation extends LimitsAsked {
   readonly task?: string | undefined
   readonly examples?: string | undefined
   readonly shots?: number | undefined
@@ -164,7 +165,7 @@ export interface EngineRequest extends OwnFamilies {
   readonly precision?: Precision | undefined
 }
 
-export interface GenerateRequest extends EngineRequest {
+export interface GenerateRequest extends EngineRequest, LimitsAsked {
   /** A run folder, a prompt file or the folder of a PEFT adapter. */
   readonly prompt?: string | undefined
   /** Of a prompt of several tasks: which of them. */
@@ -175,8 +176,6 @@ export interface GenerateRequest extends EngineRequest {
     | { readonly input: string; readonly output: string; readonly columns?: ColumnsGiven | undefined }
   /** Through the chat template or not; by default as fits the model and the prompt. */
   readonly chat?: boolean | undefined
-  /** The only answers that may be given. */
-  readonly choices?: readonly string[] | undefined
   /** Not in the template of the prompt. */
   readonly raw?: boolean | undefined
   readonly system?: string | undefined

@@ -84,10 +84,10 @@ const unnamed: DataNotice = {
 
 /** The rows that a suggestion would make, or why it does not fit them. */
 async function rowsOf(path: string, suggestion: Suggestion): Promise<Made> {
-  const { template, answer } = suggestion
+  const { template, answer, answerType } = suggestion
   try {
     const { records } = await readRecords(path, { needed: namedColumns(suggestion) })
-    const { labels, notice } = decideLabels(answer, records, {})
+    const { labels, notice } = decideLabels(answer, records, { answerType })
     const measured = await measuring(suggestion, records, labels)
     const parts = { rows: records }
     return {

@@ -23,7 +23,7 @@ export function engineOf({ on, set }: OptionValues): Engine | undefined {
     ])
   if (set !== undefined)
     throw new GradpromptError('invalid-option', '--set is for workers elsewhere', {
-      expected: `--on ${engines.map(({ name }) => name).join(' or --on ')}`,
+      expected: engines.map(({ name }) => `--on ${name}`).join(' or '),
     })
   return undefined
 }
@@ -59,17 +59,26 @@ export function engineText(
   })
 }
 
-/** Writes the file into the sweep's folder and hands it in. @throws GradpromptError `engine-missing`, `engine-failed` */
+/**
+ * Writes the file into the sweep's folder and hands it in.
+ * @throws GradpromptError `engine-missing`, `engine-failed`; of a queue `package-missing`, `queue-unreachable`
+ */
 export async function submit(engine: Engine, folder: string, text: string, output: Output): Promise<void> {
   const path = join(resolve(folder), engine.file)
   await replaceText(path, text)
-  const [program, ...args] = engine.submit(path)
+  const job = engine.handIn ? await engine.handIn(text) : byCommand(engine, path)
+  output.object({ event: 'submitted', engine: engine.name, folder, file: path, job })
+  output.text(`${engine.name}: ${job}\nsweep: ${folder}`)
+}
+
+function byCommand({ name, submit }: Engine, path: string): string {
+  const [program, ...args] = submit!(path)
   const byHand = shellLine([program, ...args])
   const { error, status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' })
   if (error !== undefined)
     throw new GradpromptError('engine-missing', `${program} cannot be started here`, {
       found: error.message,
-      expected: `a machine that hands in work to ${engine.name}`,
+      expected: `a machine that hands in work to ${name}`,
       hint: `the file is written: there, ${byHand}`,
       exitCode: 1,
     })
@@ -79,7 +88,5 @@ export async function submit(engine: Engine, folder: string, text: string, outpu
       hint: `mend it and ${byHand}`,
       exitCode: 1,
     })
-  const job = stdout.trim()
-  output.object({ event: 'submitted', engine: engine.name, folder, file: path, job })
-  output.text(`${engine.name}: ${job}\nsweep: ${folder}`)
+  return stdout.trim()
 }

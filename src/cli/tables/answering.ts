@@ -7,6 +7,29 @@ const columns = {
   description: "names of a headless file's columns; or template=data pairs where names differ: text=review",
 } as const
 
+const texts = [
+  { name: 'template', value: 'text', description: "the text before the answer; by default the run's" },
+  { name: 'answer', value: 'text', description: "the answer, with {column} placeholders; by default the run's" },
+  { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
+] as const
+
+/** What answers are limited to. */
+const limits = [
+  {
+    name: 'choices',
+    value: 'a,b',
+    description:
+      'the only answers that may be given, or a JSON list of them: chosen token by token, where predict compares them as a whole',
+  },
+  { name: 'regex', value: 'pattern', description: 'a regular expression that each answer matches as a whole' },
+  {
+    name: 'json-schema',
+    value: 'file',
+    description: 'a JSON Schema, or a file with one, that each answer is JSON for; true for any JSON',
+  },
+  { name: 'rejected-mass', description: 'tell how likely each answer would have left such a limit without it' },
+] as const
+
 const promptNamed = 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter'
 
 /** Commands that answer rows and texts, under a prompt or none. It loads no command, so that help is quick. */
@@ -61,6 +84,7 @@ export const answering: readonly Command[] = [
       },
       { name: 'max-new-tokens', value: 'n', type: 'integer', description: "the longest answer; by default the task's" },
       { name: 'temperature', value: 'x', type: 'number', description: '0, the default, is greedy' },
+      ...limits,
       {
         name: 'weights',
         value: 'width',
@@ -94,9 +118,7 @@ export const answering: readonly Command[] = [
       columns,
       { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
       force,
-      { name: 'template', value: 'text', description: "the text before the answer; by default the run's" },
-      { name: 'answer', value: 'text', description: "the answer, with {column} placeholders; by default the run's" },
-      { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
+      ...texts,
       {
         name: 'choose',
         value: 'way',
@@ -159,6 +181,9 @@ export const answering: readonly Command[] = [
       { name: 'format', value: 'name', description: "csv or jsonl; by default as the output's name ends, else csv" },
       columns,
       { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
+      force,
+      ...texts,
+      { name: 'truncate', description: 'cut the text of rows that are longer than the context' },
       { name: 'seed', value: 'n', type: 'integer', description: 'draws the rows that are far from each other' },
       ...machine,
       json,
@@ -198,12 +223,7 @@ export const answering: readonly Command[] = [
           "a value for a column of the run's template, in place of TEXT, or a JSON object of them; beside --input, names of its columns as for predict",
       },
       { name: 'output', value: 'file', description: 'a row for each of the input: text, ids, finishReason' },
-      {
-        name: 'choices',
-        value: 'a,b',
-        description:
-          'the only answers that may be given, or a JSON list of them: chosen token by token, where predict compares them as a whole',
-      },
+      ...limits,
       {
         name: 'max-new-tokens',
         value: 'n',

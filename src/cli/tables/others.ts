@@ -73,7 +73,8 @@ export const others: readonly Command[] = [
       {
         name: 'dtype',
         value: 'type',
-        description: 'width of weights that are dequantised (hf): F32, F16 or BF16; F32 by default',
+        description:
+          'type of weights that are written anew: of a GGUF file in hf F32 (as by default), F16 or BF16; of a Hugging Face folder in gguf F16 (as by default), F32, BF16, Q8_0, Q4_0 or Q4_1',
       },
       { name: 'delta', description: 'write the changed tensors alone, and a script that merges them (hf)' },
       { name: 'model', value: 'name', description: 'the base model, when it is not where it was' },

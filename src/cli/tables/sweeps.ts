@@ -34,14 +34,16 @@ export const sweeps: readonly Command[] = [
         name: 'on',
         value: 'engine',
         description:
-          'where the workers run: local, the default; slurm (a job array) or kubernetes (an Indexed Job), which is written into the folder and handed in',
+          'where the workers run: local, the default; slurm (a job array), kubernetes (an Indexed Job), ray (jobs of a cluster) or bullmq (a queue on Redis), ' +
+          'for which a file is written into the folder and handed in',
       },
       {
         name: 'set',
         value: 'name=value',
         repeats: true,
         description:
-          'with --on: an option of sbatch (time=4:00:00), or of the Job (image, claim, mount, namespace, cpu, memory, gpu)',
+          'with --on: an option of sbatch (time=4:00:00) or of ray job submit (address=…), of the Job (image, claim, mount, namespace, cpu, memory, gpu), ' +
+          'of the queue (queue, attempts)',
       },
       {
         name: 'track',
@@ -67,6 +69,16 @@ export const sweeps: readonly Command[] = [
     ],
     example: 'gradprompt sweep examples/sweeps/sst2.yaml --trials 20',
     load: () => import('../commands/sweeps/sweep.js'),
+  },
+  {
+    name: 'worker',
+    summary: 'work on the sweeps that others put into a queue',
+    description:
+      'Takes jobs from a queue of BullMQ on Redis or Valkey (REDIS_URL, by default redis://127.0.0.1:6379) and works on the sweep that each names, until it is ' +
+      'stopped: what gradprompt sweep --on bullmq has handed in. The folder of the sweep has to be seen here by the same path. Needs the packages bullmq and ioredis.',
+    options: [{ name: 'queue', value: 'name', description: 'gradprompt by default' }, json, quiet],
+    example: 'gradprompt worker',
+    load: () => import('../commands/sweeps/worker.js'),
   },
   {
     name: 'ui',

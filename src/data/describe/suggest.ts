@@ -16,6 +16,8 @@ export interface Suggestion {
   readonly answer: string
   /** What the file is taken for. */
   readonly kind: string
+  /** Answers that are texts, however few different ones there are; without it they decide. */
+  readonly answerType?: 'text'
   /** Whether it is taken without being asked: the data leave no choice. */
   readonly certain: boolean
 }
@@ -26,12 +28,14 @@ const kinds: readonly {
   readonly has: readonly string[]
   readonly template: (has: (column: string) => boolean) => string
   readonly answer: string
+  readonly answerType?: 'text'
 }[] = [
   {
     kind: 'preferences (chosen and rejected answers), from both of which train.loss: { type: dpo } learns',
     has: [usualColumns.prompt, usualColumns.chosen, usualColumns.rejected],
     template: () => '{prompt}\n',
     answer: '{chosen}',
+    answerType: 'text',
   },
   {
     kind: 'instructions',
@@ -73,6 +77,7 @@ export function suggestTask({
       kind: `preferences in conversations ({${chosen}} and {${rejected}})`,
       template: [{ role: 'conversation', content: `{${asked}}` }],
       answer: `{${chosen}.answer}`,
+      answerType: 'text',
       certain: true,
     }
   }
@@ -87,7 +92,10 @@ export function suggestTask({
   // People write the names of columns as they like: `Text`, `LABEL`.
   const named = (name: string) => columns.find(column => column.trim().toLowerCase() === name)
   const known = kinds.find(kind => kind.has.every(has))
-  if (known !== undefined) return { kind: known.kind, template: known.template(has), answer: known.answer, certain: false }
+  if (known !== undefined) {
+    const { has: _, ...found } = known
+    return { ...found, template: known.template(has), certain: false }
+  }
   const label = firstOf(labelNames, named) ?? (columns.length === 2 ? columns[1] : undefined)
   if (label === undefined) return undefined
   const textNamed = (name: string) => (named(name) === label ? undefined : named(name))

@@ -72,8 +72,7 @@ function input(
     async text() {
       refuseLarge(name, size)
       const content = await bytes()
-      const [first, second] = content
-      const encoding = first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : 'utf-8'
+      const encoding = encodingOf(content)
       const text = decode(content, encoding, name, isFile)
       if (encoding !== 'utf-8')
         notices.push({ code: 'encoding', message: `${name} is UTF-16 by its byte order mark, and read as that` })
@@ -121,11 +120,25 @@ export async function sizeOf(path: string): Promise<number> {
   throw new GradpromptError('file-not-found', `the data file ${path} is not a file`, { expected: 'a file' })
 }
 
-/** A file's text in UTF-8. @throws GradpromptError `invalid-encoding`, `data-too-large` */
-export async function readText(path: string, size: number): Promise<string> {
+/**
+ * A file's text, in UTF-8 or as its byte order mark says.
+ * @param size of the whole file
+ * @param options.length of the beginning that is read, in bytes; by default all
+ * @param options.isExtended whether UTF-8 is to be written behind it: it is then read as that alone
+ * @throws GradpromptError `invalid-encoding`, `data-too-large`
+ */
+export async function readText(
+  path: string,
+  size: number,
+  { isExtended = false, length = size }: { readonly isExtended?: boolean; readonly length?: number } = {},
+): Promise<string> {
   refuseLarge(path, size)
-  return decode(await readFile(path), 'utf-8', path, true)
+  const bytes = (await readFile(path)).subarray(0, length)
+  return decode(bytes, isExtended ? 'utf-8' : encodingOf(bytes), path, true)
 }
+
+const encodingOf = ([first, second]: Uint8Array) =>
+  first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : 'utf-8'
 
 function refuseLarge(name: string, size: number): void {
   if (size > largestText) throw tooLarge(name, `${size} bytes`)

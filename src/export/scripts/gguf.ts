@@ -43,7 +43,9 @@ for (const { ids, greedy, top, margin, text } of cases) {
   const same = found.join() === greedy.join()
   const ok = read && (same || margin <= ${tolerance})
   passed &&= ok
-  console.log(JSON.stringify({ ok, text: read, same, logits: Math.max(...differences.map(Math.abs)), greedy: found }))
+  const off = differences.map(Math.abs)
+  const mean = off.reduce((sum, difference) => sum + difference, 0) / off.length
+  console.log(JSON.stringify({ ok, text: read, same, logits: Math.max(...off), mean, greedy: found }))
 }
 await llama.dispose()
 process.exit(passed ? 0 : 1)

@@ -158,7 +158,13 @@ export function checkpointTensors(
   return streams
 }
 
-async function* headValues(file: TensorFile, source: string, type: string, tableRows: number, repeated: number | undefined) {
+export async function* headValues(
+  file: TensorFile,
+  source: string,
+  type: string,
+  tableRows: number,
+  repeated: number | undefined,
+) {
   let last: Float32Array | undefined
   let row = 0
   let width = 1
@@ -175,7 +181,7 @@ async function* headValues(file: TensorFile, source: string, type: string, table
 }
 
 /** One stored tensor of a weight, from a checkpoint that may cut the weight otherwise. */
-async function* onePart(file: TensorFile, source: WeightSpec, target: WeightSpec, index: number, type: string) {
+export async function* onePart(file: TensorFile, source: WeightSpec, target: WeightSpec, index: number, type: string) {
   const size = ({ shape }: WeightPart) => elementCount(shape)
   const part = target.parts[index]!
   const alike = source.parts.length === target.parts.length && size(source.parts[index]!) === size(part)
@@ -191,8 +197,12 @@ async function* onePart(file: TensorFile, source: WeightSpec, target: WeightSpec
 }
 
 /** The inverse of `arranged`: numbers in the order that programs want, as a checkpoint stores them. */
-export function stored(data: Float32Array, { shape, transposed, permutedHeads, byKeyHead, added }: WeightPart): Float32Array {
+export function stored(
+  data: Float32Array,
+  { shape, transposed, permutedHeads, permutedColumns, byKeyHead, added }: WeightPart,
+): Float32Array {
   if (added) return data.map(x => x - added)
+  if (permutedColumns) return stored(data, { source: '', shape: [data.length], permutedHeads: shape[0]! })
   if (!transposed && !permutedHeads && !byKeyHead) return data
   // Where each number comes from is what `arranged` does to the numbers 0, 1, …; exact as float32 below 2^24, so rows are numbered.
   const [rows, columns] = [shape[0]!, data.length / shape[0]!]

@@ -1,6 +1,9 @@
 import { encode, encodedLength, isEncodable, rounded } from '../../formats/encode.js'
-import type { ActivePrompt } from '../../model/active-prompt.js'
+import { type ActivePrompt, plainPrompt } from '../../model/active-prompt.js'
+import type { LanguageModel } from '../../model/language-model.js'
+import { logSumExp } from '../../numbers.js'
 import { softParameter } from '../../prompts/soft-rows.js'
+import { isStatic } from '../../prompts/static.js'
 import type { ExportedPrompt, VocabularyRows } from './rows.js'
 
 /** What it costs a prompt to be stored in fewer bits, and the narrowest type of numbers that costs next to nothing. */
@@ -21,35 +24,48 @@ export interface Width {
  * The type of the embedding table with the prompt's rows in it. The table's own is taken where it moves the likelihood of the self-test's
  * texts and their continuations by less than `mostMoved`; then wider ones are tried, and the last is exact.
  *
- * @param own the type that the table has in the source
+ * @param stored.own the type that the table has in the source, or is to have
+ * @param stored.isRounded the table's rows are of that type already, so that 8 bits would round them a second time
  */
-export async function tableWidth(context: ExportedPrompt, rows: VocabularyRows, own: string): Promise<Width> {
-  const { model, active, selfTest } = context
+export async function tableWidth(
+  context: ExportedPrompt,
+  rows: VocabularyRows,
+  { own, isRounded }: { readonly own: string; readonly isRounded: boolean },
+): Promise<Width> {
+  const { model, selfTest } = context
   const { hiddenSize } = model.config
   const order = [...new Set([...(isEncodable(own) && rows.fold === undefined ? [own] : []), ...widths])]
-  const isWider = (type: string) => type === own || (type !== 'Q8_0' && bits(type) >= Math.min(16, bits(own)))
+  const isWider = (type: string) =>
+    type === own || (isRounded ? type !== 'Q8_0' && bits(type) >= Math.min(16, bits(own)) : bits(type) > bits(own))
   const texts = selfTest.cases.map(({ ids, greedy }) => [...ids, ...greedy])
-  const exact = await model.logProbabilities(texts, active)
+  const exact = await logProbabilities(model, texts, withRows(context, rows.rows))
   let last: Width = { dtype: 'F32', moved: 0 }
   for (const dtype of order.filter(isWider)) {
     if (dtype === 'F32') return { dtype, moved: 0 }
-    if (dtype === 'Q8_0' && hiddenSize % 32 !== 0) continue
+    if (dtype.startsWith('Q') && hiddenSize % 32 !== 0) continue
     const stored = rounded(
       dtype,
       rows.rows.map(x => x / rows.scale),
     ).map(x => x * rows.scale)
     if (!stored.every(Number.isFinite)) continue
-    const found = await model.logProbabilities(texts, withRows(active, stored, hiddenSize))
+    const found = await logProbabilities(model, texts, withRows(context, stored))
     last = { dtype, moved: meanDifference(exact, found) }
     if (last.moved < mostMoved) return last
   }
   return last
 }
 
-const bits = (type: string) => (type === 'F32' ? 32 : /F16$/.test(type) ? 16 : 8)
+const bits = (type: string) => (type === 'F32' ? 32 : /F16$/.test(type) ? 16 : type === 'Q8_0' ? 8 : 4)
 
-/** The same prompt with other rows in the places of its own: those of the template's soft tokens, then those in front. */
-function withRows({ method, config, parameters }: ActivePrompt, rows: Float32Array, hiddenSize: number): ActivePrompt {
+/**
+ * The prompt with some rows in the places of its own: those of the template's soft tokens, then those in front. One that is rows in front
+ * alone runs in the program that has computed the self-test.
+ */
+function withRows({ active, prompt: { position }, model }: ExportedPrompt, rows: Float32Array): ActivePrompt {
+  const { method, config, parameters } = active
+  const { hiddenSize } = model.config
+  if (isStatic(method, config))
+    return plainPrompt({ data: rows, shape: [rows.length / hiddenSize, hiddenSize], position }, model.config)
   const soft = parameters.get(softParameter)?.length ?? 0
   const own = rows.subarray(soft)
   const shape = [own.length / hiddenSize, hiddenSize]
@@ -68,16 +84,29 @@ function withRows({ method, config, parameters }: ActivePrompt, rows: Float32Arr
   return { method: replaced, config, parameters: changed }
 }
 
+/** Positions at the end of each text that are compared: so many logits are held at a time. */
+const mostCompared = 24
+
+/** Of each text's last tokens, in nats. */
+async function logProbabilities(
+  model: LanguageModel,
+  texts: readonly (readonly number[])[],
+  prompt: ActivePrompt,
+): Promise<Float32Array[]> {
+  const { vocabSize } = model.config
+  const logits = await model.logits(texts, prompt, { last: mostCompared + 1 })
+  return texts.map((ids, i) => {
+    const first = ids.length - logits[i]!.length / vocabSize
+    return Float32Array.from(ids.slice(first + 1), (id, j) => {
+      const position = logits[i]!.subarray(j * vocabSize, (j + 1) * vocabSize)
+      return position[id]! - logSumExp(position)
+    })
+  })
+}
+
 function meanDifference(some: readonly Float32Array[], others: readonly Float32Array[]): number {
-  let [sum, count] = [0, 0]
-  for (const [i, row] of some.entries())
-    for (const [j, value] of row.entries()) {
-      const difference = Math.abs(value - others[i]![j]!)
-      if (Number.isNaN(difference)) continue
-      sum += difference
-      count++
-    }
-  return count === 0 ? 0 : sum / count
+  const differences = some.flatMap((row, i) => Array.from(row, (value, j) => Math.abs(value - others[i]![j]!)))
+  return differences.reduce((sum, difference) => sum + difference, 0) / Math.max(1, differences.length)
 }
 
 /** The bytes of a table in a type. */

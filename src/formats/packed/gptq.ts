@@ -2,7 +2,8 @@
  * GPTQ: integers of 2, 4 or 8 bits under scales and zero points of groups of input columns, as AutoGPTQ and GPTQModel write them.
  * `qweight` [in / n, out] has n neighbouring inputs in a word, the first lowest; `qzeros` [groups, out / n] neighbouring outputs alike;
  * `scales` [groups, out]; `g_idx` [in] says which group an input is of, where columns were quantised in another order (`desc_act`).
- * In the format "gptq" a stored zero point is one less than meant, among `bits` bits; in "gptq_v2" it is as meant.
+ * In the format "gptq" a stored zero point is one less than meant, among `bits` bits; in "gptq_v2" it is as meant. GPTQModel takes the one
+ * from all points of a word in one subtraction, where a point of 0 borrows from its neighbour; it says so by its name (`meta.quantizer`).
  * Weights: Frantar et al. 2022, https://arxiv.org/abs/2210.17323. Values are exact in float32; AutoGPTQ rounds them to half precision.
  */
 import type { TensorFile } from '../tensor-file.js'
@@ -26,7 +27,8 @@ export const gptq: PackingScheme = {
         `gptq in the format ${config.is_marlin_format === true ? 'marlin' : String(format)}`,
         formats.join(' or '),
       )
-    const options = { bits, groupSize, zeroOffset: format === 'gptq' ? 1 : 0 }
+    const zeros = format === 'gptq_v2' ? 'meant' : isGptqModel(config.meta) ? 'less-by-word' : 'less-by-point'
+    const options = { bits, groupSize, zeros } as const
     return { weights: modulesWith(file, 'qweight').map(module => packedWeight(file, module, options)), beside: [] }
   },
 }
@@ -34,10 +36,29 @@ export const gptq: PackingScheme = {
 interface Options {
   readonly bits: number
   readonly groupSize: number
-  readonly zeroOffset: number
+  /** Stored zero points are as meant, or one less: each for itself, or all of a word at once. */
+  readonly zeros: 'meant' | 'less-by-point' | 'less-by-word'
 }
 
-function packedWeight(file: TensorFile, module: string, { bits, groupSize, zeroOffset }: Options): PackedWeight {
+/** Whether GPTQModel wrote it: `meta: { quantizer: ["gptqmodel:2.0.0"] }`, or the name alone. */
+function isGptqModel(meta: unknown): boolean {
+  const { quantizer } = (meta ?? {}) as { quantizer?: unknown }
+  return [quantizer].flat().some(name => typeof name === 'string' && name.startsWith('gptqmodel'))
+}
+
+/** The zero points that words of them mean, [groups, out]. */
+function zeroPoints(words: Int32Array, bits: number, zeros: Options['zeros']): Uint8Array {
+  const inWord = 32 / bits
+  const mask = 2 ** bits - 1
+  // A one in the place of each point.
+  const ones = Math.floor((2 ** 32 - 1) / mask)
+  return Uint8Array.from({ length: words.length * inWord }, (_, i) => {
+    const word = words[Math.floor(i / inWord)]! + (zeros === 'less-by-word' ? ones : 0)
+    return ((word >>> (bits * (i % inWord))) + (zeros === 'less-by-point' ? 1 : 0)) & mask
+  })
+}
+
+function packedWeight(file: TensorFile, module: string, { bits, groupSize, zeros: stored }: Options): PackedWeight {
   const inWord = 32 / bits
   const integers = partOf(file, `${module}.qweight`, ['I32'], 2)
   const [words, rows] = integers.shape as [number, number]
@@ -62,9 +83,7 @@ function packedWeight(file: TensorFile, module: string, { bits, groupSize, zeroO
       const factors = await file.read(scales.name)
       const groupOf = await readGroups(file, order?.name, columns, size, groups)
       const mask = 2 ** bits - 1
-      const points = new Uint8Array(groups * rows)
-      for (let i = 0; i < points.length; i++)
-        points[i] = ((packedZeros[Math.floor(i / inWord)]! >>> (bits * (i % inWord))) + zeroOffset) & mask
+      const points = zeroPoints(packedZeros, bits, stored)
       for (let word = 0; word < words; word++)
         for (let row = 0; row < rows; row++) {
           const value = packed[word * rows + row]!

@@ -3,7 +3,10 @@ import type { WeightPart } from '../../../models/blocks/family.js'
 /** Stored tensors in the order that programs want: the layouts that checkpoints have, undone. It knows nothing of files. */
 
 /** A stored tensor in the order that programs want. */
-export function arranged(data: Float32Array, { shape, transposed, permutedHeads, byKeyHead, added }: WeightPart): Float32Array {
+export function arranged(
+  data: Float32Array,
+  { shape, transposed, permutedHeads, permutedColumns, byKeyHead, added }: WeightPart,
+): Float32Array {
   if (added) return data.map(x => x + added)
   if (transposed) {
     const [rows, columns] = shape as [number, number]
@@ -12,6 +15,8 @@ export function arranged(data: Float32Array, { shape, transposed, permutedHeads,
       for (let column = 0; column < columns; column++) out[row * columns + column] = data[column * rows + row]!
     return out
   }
+  // Each of its rows is a head of one column.
+  if (permutedColumns) return arranged(data, { source: '', shape: [data.length], permutedHeads: shape[0]! })
   const rows = shape[0]!
   const width = data.length / rows
   const out = new Float32Array(data.length)

@@ -4,7 +4,7 @@ import { basename, join, resolve } from 'node:path'
 import { ConfigReader } from '../../../models/blocks/config-reader.js'
 import type { ModelConfig, ModelFamily, WeightPart, WeightSpec } from '../../../models/blocks/family.js'
 import { findFamily } from '../../../models/index.js'
-import { GradpromptError } from '../../errors.js'
+import { GradpromptError, shellWord } from '../../errors.js'
 import { type GgufFile, type GgufValue, openGguf } from '../../formats/gguf.js'
 import { ggufModels } from '../../formats/gguf-split.js'
 import { unpackedTensors } from '../../formats/packed/index.js'
@@ -54,7 +54,10 @@ export async function openCheckpoint(name: string, options: DownloadCaller = {})
         ? `${gguf.length} .gguf files: ${gguf.slice(0, 5).join(', ')}`
         : inside.slice(0, 8).join(', ') || 'an empty folder',
     expected: 'config.json with *.safetensors, or one .gguf file',
-    ...(gguf.length > 1 ? { hint: 'name the .gguf file itself' } : {}),
+    ...(gguf.length > 1 && { hint: 'name the .gguf file itself' }),
+    ...(inside.includes('adapter_config.json') && {
+      hint: `it is an adapter: --prompt ${shellWord(name)} takes it, beside the --model that it is for`,
+    }),
   })
 }
 

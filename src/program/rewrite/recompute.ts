@@ -1,4 +1,5 @@
-import { segmentAgainName, segmentGradientName, segmentInputName } from '../../../kernels/segment-input.js'
+import { againName } from '../../../kernels/again.js'
+import { segmentGradientName, segmentInputName } from '../../../kernels/segment-input.js'
 import type { Graph, GraphNode, GraphValue } from '../solve/symbolic-graph.js'
 
 /**
@@ -7,7 +8,7 @@ import type { Graph, GraphNode, GraphValue } from '../solve/symbolic-graph.js'
  * pass. These then end with the forward pass, and what stays are the inputs of the segments. The nodes are copies, so the numbers are the
  * same to the bit. A graph without marks stays as it is.
  *
- * The copies of a segment wait for the gradient that comes into it from behind (`SegmentAgain`): a runtime that follows needs alone might
+ * The copies of a segment wait for the gradient that comes into it from behind (`Again`): a runtime that follows needs alone might
  * otherwise compute all segments again as the backward pass begins. What that gradient needs itself reads the first values, and so does
  * the last segment, whose backward pass comes at once.
  */
@@ -125,7 +126,7 @@ class Recomputation {
     for (const [i, output] of node.outputs.entries()) this.#copies.set(output, copies[i]!)
     if (producer === start) {
       const after = this.#graph.nodes[gradient]!.outputs[0]!
-      this.#nodes.push({ operation: segmentAgainName, inputs: [id, after], attributes: {}, outputs: copies })
+      this.#nodes.push({ operation: againName, inputs: [id, after], attributes: {}, outputs: copies })
     } else {
       const isInside = (input: number) => input >= 0 && (this.#segmentOf(input) === segment || this.#producer[input] === start)
       const inputs = node.inputs.map(input => (isInside(input) ? this.#copy(input, segment) : input))

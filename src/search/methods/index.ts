@@ -22,6 +22,7 @@ import { miprov2, miprov2Schema } from './written/miprov2.js'
 import { opro, oproSchema } from './written/opro.js'
 import { pe2, pe2Schema } from './written/pe2.js'
 import { promptagent, promptagentSchema } from './written/promptagent.js'
+import { promst, promstSchema } from './written/promst.js'
 import { snippets, snippetsSchema } from './written/snippets.js'
 import { spo, spoSchema } from './written/spo.js'
 import { textgrad, textgradSchema } from './written/textgrad.js'
@@ -48,6 +49,7 @@ const builtIn = [
   [opro, oproSchema],
   [evoprompt, evopromptSchema],
   [promptagent, promptagentSchema],
+  [promst, promstSchema],
   [spo, spoSchema],
   [bootstrapDemos, bootstrapDemosSchema],
   [snippets, snippetsSchema],

@@ -71,6 +71,18 @@ export const metaAsks = {
     begin: BEGIN,
   }),
 
+  /** What mistakes of one kind have in common (PROMST). */
+  summarise: (text: string, kind: string, cases: readonly Case[]): Ask => ({
+    ask: `A language model was given this instruction:\n${fenced(text)}\n\nMistakes of one kind: ${kind}.\n\n${cases.map(shownCase).join('\n\n')}\n\nSay in one or two sentences what these mistakes have in common, and what would prevent them.`,
+    begin: '',
+  }),
+
+  /** A new text that heeds a summary of each kind of mistake (PROMST). */
+  mend: (text: string, summaries: readonly string[], ancestors: readonly string[]): Ask => ({
+    ask: `You improve an instruction for a language model.\n\nThe instruction now:\n${fenced(text)}\n\nWhat goes wrong under it:\n${summaries.map((summary, i) => `${i + 1}. ${summary}`).join('\n')}\n\n${ancestors.length === 0 ? '' : `It came from these, in this order:\n${ancestors.map(one => `- ${one}`).join('\n')}\n\n`}Write a new instruction under which none of this happens. ${PLACE}`,
+    begin: BEGIN,
+  }),
+
   /** A new text from answers and requirements alone (SPO). */
   refine: (text: string, answers: readonly { readonly input: string; readonly said: string }[], requirements: string): Ask => ({
     ask: `You improve an instruction for a language model.\n\nRequirements: ${requirements}\n\nThe instruction now:\n${fenced(text)}\n\nWhat the model answers:\n\n${answers.map(({ input, said }) => `Input: ${input}\nAnswer: ${said}`).join('\n\n')}\n\nThink of one thing that would let the answers meet the requirements better, and change the instruction so. ${PLACE}`,

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { writing } from '../../errors.js'
 import { replaceText } from '../../store/atomic.js'
 import { wholeLines } from '../../store/whole-lines.js'
-import type { WrittenEntry } from './engine-writer.js'
+import type { WrittenEntry } from './engine-role.js'
 
 /** `written.jsonl` in a run's folder: what the critic was asked and what it wrote, an answer a line. It is there to be read by people. */
 export class WrittenLog {

@@ -27,7 +27,9 @@ export interface Engine {
   /** Workers run where this installation is not, and have a `gradprompt` of their own. */
   readonly installedThere?: boolean
   /** The command that hands it in. */
-  submit(path: string): readonly [program: string, ...args: string[]]
+  readonly submit?: (path: string) => readonly [program: string, ...args: string[]]
+  /** Hands it in where no command does. @returns what it is called there */
+  readonly handIn?: (text: string) => Promise<string>
 }
 
 /** Words as a shell reads them. */

@@ -9,6 +9,8 @@ import { type Engine, shellLine } from './engine.js'
 
 /** From the signal to the end of the time: a trial of a large model writes its checkpoint within that. */
 const secondsBefore = 120
+/** Slurm looks at times once a minute, so that it may tell a task a minute earlier. */
+const leastMinutes = 4
 /** What the script says itself. */
 const own = new Set(['array', 'output', 'requeue', 'open-mode', 'signal', 'chdir', 'job-name', 'wrap', 'parsable'])
 
@@ -25,6 +27,12 @@ export const slurm: Engine = {
         })
       refuseOdd(`--set ${name}`, value)
     }
+    const minutes = minutesOf(settings.time)
+    if (minutes < leastMinutes)
+      throw new GradpromptError('invalid-option', '--set time leaves a worker no time to work', {
+        found: `${settings.time}: ${minutes} minutes, of which the last two or three are for the checkpoint`,
+        expected: `at least ${leastMinutes} minutes; 4:00:00 are four hours, 4:00 are four minutes`,
+      })
     refuseOdd('the folder of the sweep', folder)
     refuseOdd('the working directory', directory)
     const options = [
@@ -57,6 +65,15 @@ exit "$code"
 `
   },
   submit: path => ['sbatch', '--parsable', path],
+}
+
+/** `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours[:minutes[:seconds]]`; infinite for what Slurm itself has to judge. */
+function minutesOf(time: string | undefined): number {
+  const [, days, first = '', second, third] = /^(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?$/.exec(time ?? '') ?? []
+  if (first === '') return Number.POSITIVE_INFINITY
+  if (days !== undefined) return Number(days) * 1440 + Number(first) * 60 + Number(second ?? 0) + Number(third ?? 0) / 60
+  if (third !== undefined) return Number(first) * 60 + Number(second) + Number(third) / 60
+  return Number(first) + Number(second ?? 0) / 60
 }
 
 /** A directive is read by Slurm, which knows no escapes. */

@@ -42,7 +42,8 @@ export class Journal<Record extends object> {
    * @throws GradpromptError `sweep-corrupt`, `sweep-locked`, `disk-full`, `cannot-write`
    */
   async add<Result>(decide: () => { readonly records: readonly Record[]; readonly result: Result }): Promise<Result> {
-    await mkdir(dirname(this.path), { recursive: true })
+    // A folder that was there and is gone is not made anew: that is told.
+    if (this.#read === 0) await mkdir(dirname(this.path), { recursive: true })
     return withSharedLock(`${this.path}.lock`, async () => {
       await this.#readNew()
       const { records, result } = decide()
@@ -80,6 +81,7 @@ export class Journal<Record extends object> {
       const file = await open(this.path, 'r')
       try {
         const { size } = await file.stat()
+        if (size < this.#read) throw this.#shrunk(`${size} bytes`)
         text = Buffer.alloc(Math.max(0, size - this.#read))
         let length = 0
         while (length < text.length) {
@@ -92,7 +94,10 @@ export class Journal<Record extends object> {
         await file.close()
       }
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
+        if (this.#read === 0) return
+        throw this.#shrunk('no such file')
+      }
       throw readError(error, this.path)
     }
     for (;;) {
@@ -114,6 +119,15 @@ export class Journal<Record extends object> {
     if (sum === undefined || text === undefined) throw this.#corrupt(line.slice(0, 80))
     if (crc32(text).toString(16).padStart(8, '0') !== sum) throw this.#corrupt(`${line.slice(0, 60)}, whose checksum is another`)
     return JSON.parse(text) as Record
+  }
+
+  #shrunk(found: string): GradpromptError {
+    return new GradpromptError('sweep-corrupt', `${this.path} was deleted or replaced while it was worked on`, {
+      found,
+      expected: `at least the ${this.#read} bytes that were read`,
+      hint: 'restore the folder from a copy, or begin another sweep',
+      exitCode: 1,
+    })
   }
 
   #corrupt(found: string): GradpromptError {

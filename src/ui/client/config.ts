@@ -4,7 +4,7 @@
  */
 export const configScript = `
 function openConfig() {
-  const [form, yaml, command, find, said, dry, check, start] = ['form', 'yaml', 'command', 'find', 'said', 'dry', 'check', 'start'].map(id => document.getElementById(id))
+  const [form, yaml, command, find, said, dry, check, start, example] = ['form', 'yaml', 'command', 'find', 'said', 'dry', 'check', 'start', 'example'].map(id => document.getElementById(id))
   const given = new URLSearchParams(location.search)
   let [schema, config, shape] = [null, {}, '']
   const quoted = text => JSON.stringify(text)
@@ -91,6 +91,8 @@ function openConfig() {
   let timer
   yaml.addEventListener('input', () => { clearTimeout(timer); timer = setTimeout(update, 400) })
   command.addEventListener('change', () => { if (command.value === 'sweep' && !/^sweep:/m.test(yaml.value)) yaml.value += 'sweep:\\n  over:\\n    train.learningRate: { min: 0.001, max: 0.1, log: true }\\n  trials: 10\\n'; update() })
+  // A text of one's own stays within reach: the browser's way back has it.
+  example.addEventListener('change', () => { location.href = '/new' + (example.value === '' ? '' : '?example=' + encodeURIComponent(example.value)) })
   find.addEventListener('input', search)
   form.addEventListener('change', ({ target }) => { if (target.dataset.path) update({ option: target.dataset.path, value: target.value }) })
 

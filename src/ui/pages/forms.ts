@@ -1,5 +1,6 @@
 import { html } from '../../report/parts/html.js'
 import type { Page } from '../../report/parts/page.js'
+import type { Example } from '../parts/examples.js'
 
 /** Pages on which something is given: data, a config, a text. What is made of it their scripts ask for. */
 
@@ -23,7 +24,8 @@ export const dataPage = (): Page => ({
   ],
 })
 
-export const newPage = (): Page => ({
+/** @param examples to start from @param chosen the one that the text is */
+export const newPage = (examples: readonly Example[], chosen: Example | undefined): Page => ({
   kind: 'config',
   title: 'New run',
   lead: 'Every option stands in the form, and in the text beside it. Both are the same config; what is not given has its default.',
@@ -32,9 +34,9 @@ export const newPage = (): Page => ({
     {
       id: 'config',
       title: 'Config',
-      body: html`<div class="fields" role="group" aria-label="command"><label>command <select id="command"><option>tune</option><option>search</option><option>sweep</option></select></label><label>find an option <input id="find" type="search"></label><button type="button" id="check">Dry run</button><button type="button" id="start" class="strong">Start</button></div>
+      body: html`<div class="fields" role="group" aria-label="command"><label>start from <select id="example"><option value="">nothing</option>${examples.map(({ name }) => html`<option${name === chosen?.name && html` selected`}>${name}</option>`)}</select></label><label>command <select id="command">${['tune', 'search', 'sweep'].map(name => html`<option${name === chosen?.command && html` selected`}>${name}</option>`)}</select></label><label>find an option <input id="find" type="search"></label><button type="button" id="check">Dry run</button><button type="button" id="start" class="strong">Start</button></div>
 <div id="said" class="said" role="status" aria-live="polite"></div>
-<div class="beside"><form id="form" aria-label="options"></form><div><label for="yaml">config as YAML</label><textarea id="yaml" spellcheck="false" rows="30"></textarea></div></div>`,
+<div class="beside"><form id="form" aria-label="options"></form><div><label for="yaml">config as YAML</label><textarea id="yaml" spellcheck="false" rows="30">${chosen?.yaml ?? ''}</textarea></div></div>`,
     },
     {
       id: 'rows',

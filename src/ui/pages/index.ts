@@ -8,6 +8,7 @@ import { sweepPage } from '../../report/sweeps/page.js'
 import { EventLog } from '../../store/events.js'
 import type { Asked } from '../parts/asked.js'
 import { commands } from '../parts/config-text.js'
+import { exampleConfigs } from '../parts/examples.js'
 import type { Framed } from '../parts/frame.js'
 import { Refusal } from '../parts/guard.js'
 import type { Overview } from '../parts/overview.js'
@@ -34,7 +35,11 @@ export async function shownAt(asked: Asked): Promise<Shown> {
     const page = listPage({ folder: basename(places.root), runs, sweeps, left, jobs: jobs.all, curves: await curvesOf(runs) })
     return { page, at: '/', script: 'list', about: { live: '/live' } }
   }
-  if (pathname === '/new') return { page: newPage(), at: pathname, script: 'new', about: { commands } }
+  if (pathname === '/new') {
+    const examples = await exampleConfigs(places.root)
+    const chosen = examples.find(({ name }) => name === searchParams.get('example'))
+    return { page: newPage(examples, chosen), at: pathname, script: 'new', about: { commands } }
+  }
   if (pathname === '/data') return { page: dataPage(), at: pathname, script: 'data' }
   if (pathname === '/speak') {
     await overview.look()

@@ -48,7 +48,7 @@ export function listPage({ folder, runs, sweeps, left, curves, jobs }: ListOptio
         title: 'Runs',
         body:
           read.length === 0
-            ? html`<p>No runs yet. <a href="/new">Begin one</a>, or drop <a href="/data">data</a>.</p>`
+            ? html`<p>No runs yet. <a href="/new?example=sst2%2Fquickstart">Begin with an example</a>, write <a href="/new">a config of your own</a>, or drop <a href="/data">data</a>.</p>`
             : html`${runsTable(read)}${compareForm(read)}`,
       },
       sweeps.length > 0 ? { id: 'sweeps', title: 'Sweeps', body: sweepTable(sweeps) } : undefined,

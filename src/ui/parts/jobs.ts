@@ -83,15 +83,25 @@ export class Jobs {
     this.#jobs.set(job.id, job)
     this.#children.set(job.id, child)
     let text = ''
+    let isWithin = false
     child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
       text += chunk
-      const lines = text.split('\n')
+      // Looking for the ends of lines copies the whole text.
+      const lines = chunk.includes('\n') ? text.split('\n') : [text]
       text = lines.pop()!
-      if (text.length > longestLine) text = ''
+      // What is left of a line that was too long is no event.
+      if (isWithin && lines.length > 0) {
+        isWithin = false
+        lines.shift()
+      }
       for (const line of lines) hear(job, line)
+      if (text.length <= longestLine) return
+      if (!isWithin) note(job, tooLong)
+      isWithin = true
+      text = ''
     })
     child.stderr!.setEncoding('utf8').on('data', (chunk: string) => {
-      job.notes = (job.notes + chunk).slice(-longestNotes)
+      note(job, chunk)
       if (job.command === 'sweep') job.folder ??= /^sweep: (.+)$/m.exec(job.notes)?.[1]
     })
     let ended = false
@@ -104,7 +114,7 @@ export class Jobs {
       onEnd()
     }
     child.on('error', error => {
-      job.notes += error.message
+      note(job, error.message)
       end('failed')
     })
     child.on('close', (code, signal) => end(code === 0 ? 'done' : code === 130 || signal === 'SIGINT' ? 'stopped' : 'failed'))
@@ -137,6 +147,12 @@ export class Jobs {
     clearTimeout(timer)
     for (const child of this.#children.values()) child.kill('SIGKILL')
   }
+}
+
+const tooLong = `a line of more than ${longestLine / 2 ** 20} MiB is left out of what the command said: typed into a terminal, it says all of it\n`
+
+function note(job: Job, text: string): void {
+  job.notes = (job.notes + text).slice(-longestNotes)
 }
 
 /** Their events name the run. */

@@ -228,7 +228,7 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
     if (variants === 'first') return
     describe('a run', () => {
       const out = join(folder, name)
-      const { steps = 400, learningRate = 0.1, options } = expectation.copying ?? {}
+      const { steps = 160, learningRate = 0.1, options } = expectation.copying ?? {}
 
       test('learns to copy, and saves what it has learned to the bit', async () => {
         const losses: number[] = []

@@ -75,7 +75,7 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
       options: { numVirtualTokens, encoderReparameterizationType: 'lstm', encoderHiddenSize: 6, encoderNumLayers: 1 },
       parameters: ({ hiddenSize: d }) => 4 * d + 2 * 4 * 6 * (d + 6 + 2) + (12 + 1) * 12 + (12 + 1) * d,
       starts: 'own',
-      copying: { learningRate: 0.02 },
+      copying: { steps: 300, learningRate: 0.02 },
     },
   },
   mpt: {

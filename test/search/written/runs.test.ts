@@ -56,6 +56,7 @@ const small: Readonly<Record<string, Record<string, unknown>>> = {
   opro: { proposals: 2 },
   evoprompt: { population: 4 },
   promptagent: { width: 1, depth: 2, minDepth: 1, batch: 2 },
+  promst: { children: 2, selected: 1, kinds: 1 },
   spo: { samples: 2 },
   'bootstrap-demos': { sets: 2, labelled: 1, bootstrapped: 1 },
   snippets: { openers: ['', 'a'], closers: ['', 'of', 's'], cells: 3 },

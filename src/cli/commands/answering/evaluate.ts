@@ -9,6 +9,7 @@ import { compute } from '../../computing/computation.js'
 import type { EvaluateRequest, EvaluateResult } from '../../computing/messages.js'
 import { readColumns, readLabels } from '../../show/column-options.js'
 import { arithmetic, chosenDevice, oneOf } from '../../show/engine-options.js'
+import { limitNames, readLimits } from '../../show/limit-options.js'
 import type { CommandFunction, OptionValues } from '../../terminal/command.js'
 import { Interrupted } from '../../terminal/failure.js'
 import { confusionTable, metricsTable, verdictLines } from '../../terminal/figures.js'
@@ -95,13 +96,13 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     control: options['no-control'] !== true,
     rows: text('rows'),
     report: text('report'),
-    generation: generationOf(options),
+    generation: await generationOf(options),
   }
 }
 
 /** A task, or anything else that belongs to generated answers, asks for them. */
-function generationOf(options: OptionValues): EvaluateRequest['generation'] {
-  const own = ['generate', 'task', 'examples', 'shots', 'scorer', 'max-new-tokens', 'temperature', 'weights']
+async function generationOf(options: OptionValues): Promise<EvaluateRequest['generation']> {
+  const own = ['generate', 'task', 'examples', 'shots', 'scorer', 'max-new-tokens', 'temperature', 'weights', ...limitNames]
   if (own.every(name => options[name] === undefined)) return undefined
   return {
     task: options.task as string | undefined,
@@ -111,6 +112,7 @@ function generationOf(options: OptionValues): EvaluateRequest['generation'] {
     weights: oneOf(options, 'weights', weightChoices),
     maxNewTokens: options['max-new-tokens'] as number | undefined,
     temperature: options.temperature as number | undefined,
+    ...(await readLimits(options)),
   }
 }
 

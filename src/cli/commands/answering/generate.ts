@@ -5,8 +5,9 @@ import type { GenerationSettings } from '../../../generate/settings.js'
 import { ownCommand } from '../../../own-command.js'
 import { compute } from '../../computing/computation.js'
 import type { GenerateRequest, GenerateResult } from '../../computing/messages.js'
-import { namesOf, readColumns, readValues } from '../../show/column-options.js'
+import { readColumns, readValues } from '../../show/column-options.js'
 import { arithmetic, engineRequest, inexactNote, inRange } from '../../show/engine-options.js'
+import { readLimits } from '../../show/limit-options.js'
 import type { CommandFunction, OptionValues } from '../../terminal/command.js'
 import { Interrupted, plainText } from '../../terminal/failure.js'
 import { createOutput, type Output, plural, quoted, warningsTo } from '../../terminal/output.js'
@@ -119,31 +120,11 @@ export async function generateRequest(text: string | undefined, options: OptionV
     source,
     chat: options.chat === true ? true : options.raw === true ? false : undefined,
     raw: options.raw === true || undefined,
-    choices: readChoices(options.choices as string | undefined),
+    ...(await readLimits(options)),
     system,
     variables: readVariables((options.variable ?? []) as readonly string[]),
     maxNewTokens: inRange(options, 'max-new-tokens', { least: 1 }),
     settings: readSettings(options),
-  }
-}
-
-/** `positive,negative`, or a JSON list of texts. @throws GradpromptError `invalid-option` */
-function readChoices(text: string | undefined): readonly string[] | undefined {
-  if (text === undefined) return undefined
-  const choices = text.trimStart().startsWith('[') ? listOfTexts(text) : namesOf(text)
-  if (choices?.every(choice => choice !== '')) return choices
-  throw new GradpromptError('invalid-option', '--choices is not valid', {
-    found: text,
-    expected: 'texts divided by commas, or a JSON list of texts: --choices positive,negative',
-  })
-}
-
-function listOfTexts(text: string): string[] | undefined {
-  try {
-    const list: unknown = JSON.parse(text)
-    return Array.isArray(list) && list.every(choice => typeof choice === 'string') ? list : undefined
-  } catch {
-    return undefined
   }
 }
 

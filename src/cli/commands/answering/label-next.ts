@@ -3,7 +3,7 @@ import { GradpromptError } from '../../../errors.js'
 import { acquisitionRules } from '../../../evaluate/acquisition.js'
 import { compute } from '../../computing/computation.js'
 import type { LabelNextRequest, LabelNextResult } from '../../computing/messages.js'
-import { readColumns } from '../../show/column-options.js'
+import { readColumns, readLabels } from '../../show/column-options.js'
 import { inRange, machineRequest, oneOf } from '../../show/engine-options.js'
 import type { CommandFunction, OptionValues } from '../../terminal/command.js'
 import { createOutput, plural, warningsTo } from '../../terminal/output.js'
@@ -63,6 +63,11 @@ function labelRequest(prompt: string, data: string, options: OptionValues): Labe
     by: oneOf(options, 'by', acquisitionRules),
     among: inRange(options, 'among', { least: 1 }),
     columns: readColumns(options.columns as string | undefined),
+    template: options.template as string | undefined,
+    answer: options.answer as string | undefined,
+    labels: readLabels(options.labels as string | undefined),
+    force: options.force === true,
+    truncate: options.truncate === true || undefined,
     seed: inRange(options, 'seed', { least: 0, most: 0xffffffff }),
   }
 }

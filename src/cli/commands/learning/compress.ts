@@ -3,7 +3,7 @@ import type { CompressRequest, CompressResult } from '../../computing/messages.j
 import { inRange, machineRequest, oneOf } from '../../show/engine-options.js'
 import { learningReport } from '../../show/learning.js'
 import type { CommandFunction, OptionValues } from '../../terminal/command.js'
-import { count, createOutput, plural } from '../../terminal/output.js'
+import { createOutput, plural } from '../../terminal/output.js'
 
 /** `gradprompt compress FILE` */
 export const run: CommandFunction = async ({ argument, options }) => {
@@ -49,9 +49,11 @@ function describe({ textTokens, conversations, retained }: CompressResult): stri
       ? 'the text in the context does not make these answers likelier, so there is nothing to keep'
       : `kept of what the text gains: ${percent(share.value)} [${percent(share.low)}, ${percent(share.high)}]`
   const aside =
-    of === 'questions' ? 'questions that were given' : 'conversations that were set aside (--questions FILE measures by your own)'
+    of === 'questions'
+      ? `${plural(rows, 'question')} of those given`
+      : `${plural(rows, 'conversation')} set aside (--questions FILE measures by your own)`
   return [
-    `a text of ${plural(textTokens, 'token')}; log-likelihood of an answer, over ${count(rows)} ${aside}:`,
+    `a text of ${plural(textTokens, 'token')}; log-likelihood of an answer, over ${aside}:`,
     `  without the text ${without.toFixed(2)}, with it ${inContext.toFixed(2)}, compressed ${compressed.toFixed(2)}`,
     `  ${kept}`,
     `conversations: ${conversations}`,

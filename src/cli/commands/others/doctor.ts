@@ -5,7 +5,7 @@ import { installedVersion } from '../../../code-identity.js'
 import { GradpromptError } from '../../../errors.js'
 import { type Adapter, adapters } from '../../../model/devices/adapters.js'
 import { type TrialOutcome, tryDevice } from '../../../model/devices/isolated-trial.js'
-import { availableMemory, COMFORTABLY } from '../../../model/memory.js'
+import { availableMemory, comfortably } from '../../../model/memory.js'
 import { bundledModel } from '../../../package-root.js'
 import { cacheFolder } from '../../../program/cache.js'
 import { type DeviceName, deviceNames, deviceProfile } from '../../../program/devices.js'
@@ -34,7 +34,7 @@ export const run: CommandFunction = async ({ options }) => {
   found(
     'weights',
     true,
-    `in fp32 where they take ${bytes(COMFORTABLY * availableMemory())} at most, compact otherwise (--keep-weights)`,
+    `in fp32 where they take ${bytes(comfortably(availableMemory()))} at most, compact otherwise (--keep-weights)`,
   )
   found(
     'cache',

@@ -1,4 +1,5 @@
 import { GradpromptError } from '../../../errors.js'
+import { type WrittenType, writtenTypes } from '../../../export/target.js'
 import { ownCommand } from '../../../own-command.js'
 import { compute } from '../../computing/computation.js'
 import type { CommandFunction } from '../../terminal/command.js'
@@ -28,13 +29,11 @@ export const run: CommandFunction = async ({ argument, options }) => {
   return 0
 }
 
-const dtypes = ['F32', 'F16', 'BF16'] as const
-
-function dtypeOf(given: unknown): (typeof dtypes)[number] | undefined {
-  const known = dtypes.find(dtype => dtype === String(given).toUpperCase())
+function dtypeOf(given: unknown): WrittenType | undefined {
+  const known = writtenTypes.find(dtype => dtype === String(given).toUpperCase())
   if (given === undefined || known !== undefined) return known
   throw new GradpromptError('invalid-option', '--dtype is none that weights are written in', {
     found: String(given),
-    expected: `one of ${dtypes.join(', ')}`,
+    expected: `one of ${writtenTypes.join(', ')}`,
   })
 }

@@ -19,6 +19,7 @@ import { openRun, type Run } from '../../../store/run-folder.js'
 import type { Config } from '../../../train/config.js'
 import type { RunResult } from '../../../train/events.js'
 import { compute } from '../../computing/computation.js'
+import { inspectAdapter } from '../../show/adapter-inspection.js'
 import { inspectData } from '../../show/data-inspection.js'
 import { importedOf, inspectImported } from '../../show/imported-inspection.js'
 import { describeResult } from '../../show/learning.js'
@@ -48,6 +49,9 @@ export const run: CommandFunction = async ({ argument, options }) => {
     output.text(`wrote ${report}`)
   } else if (isRun) await inspectRun(path, output)
   else if (imported !== undefined) inspectImported(path, imported, output)
+  else if (await isFile(join(path, 'adapter_config.json'))) await inspectAdapter(path, output)
+  // What an export to gradprompt has written.
+  else if (await isFile(join(path, 'prompt.safetensors'))) await inspectPrompt(join(path, 'prompt.safetensors'), output)
   else if (found?.isFile() && path.endsWith('.safetensors')) await inspectPrompt(path, output)
   else if (isHubData(path) || (found?.isFile() && isDataName(path))) await inspectData(path, output)
   else if (found?.isFile() && !path.endsWith('.gguf')) throw unknownFile(path)

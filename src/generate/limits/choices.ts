@@ -1,9 +1,9 @@
-import type { DataNotice } from '../data/readers/reader.js'
-import { shorten } from '../data/readers/records.js'
-import { compileTemplate } from '../data/texts/template.js'
-import { GradpromptError } from '../errors.js'
-import type { Tokenizer } from '../formats/tokenizer.js'
-import type { Frame } from './framing.js'
+import type { DataNotice } from '../../data/readers/reader.js'
+import { shorten } from '../../data/readers/records.js'
+import { compileTemplate } from '../../data/texts/template.js'
+import { GradpromptError } from '../../errors.js'
+import type { Tokenizer } from '../../formats/tokenizer.js'
+import type { AnswerCursor } from './cursor.js'
 
 /**
  * Answers that are limited to a set: which tokens may come next. The choices stand in a prefix tree of their tokens; what is chosen
@@ -27,11 +27,21 @@ export interface WrittenChoice {
 
 /** @param answer of the prompt, in whose only column a choice stands as answers have stood there when it was learned */
 export function writtenChoices(choices: readonly string[] | undefined, answer: string | undefined): WrittenChoice[] | undefined {
-  if (choices === undefined) return undefined
+  const write = writtenIn(answer)
+  return choices?.map(text => ({ text, written: write(text) }))
+}
+
+/** How an answer is written: in the only column of the prompt's own, if it has one. */
+export function writtenIn(answer: string | undefined): (text: string) => string {
   const { columns, render } = compileTemplate(answer ?? '')
   const [column] = columns
-  const write = (text: string) => (columns.length === 1 ? render({ [column!]: text }) : text)
-  return choices.map(text => ({ text, written: write(text) }))
+  return text => (columns.length === 1 ? render({ [column!]: text }) : text)
+}
+
+/** Of a prompt: the template that its answers are written in, and whether it has one for what is asked. */
+export interface AnswerPlace {
+  readonly answer?: string | undefined
+  readonly template?: unknown
 }
 
 /**
@@ -40,7 +50,7 @@ export function writtenChoices(choices: readonly string[] | undefined, answer: s
  */
 export function choicesOf(
   named: readonly string[] | undefined,
-  { answer, template }: Pick<Frame, 'answer' | 'template'>,
+  { answer, template }: AnswerPlace,
   labels: readonly string[] | undefined,
   announce: (notice: DataNotice) => void,
 ): WrittenChoice[] | undefined {
@@ -102,7 +112,10 @@ interface Node {
 }
 
 /** A way through the tree: one for each answer. */
-export class ChoiceCursor {
+export class ChoiceCursor implements AnswerCursor {
+  /** A choice is told as a whole: what it reads as need not be what its tokens do. */
+  readonly readsAsTokens = false
+  readonly certainty = 1
   #node: Node
   readonly #endTokenIds: readonly number[]
 
@@ -149,6 +162,23 @@ export class ChoiceCursor {
       node = next
     }
     return ids
+  }
+
+  accepts(ids: readonly number[]): number {
+    let node: Node | undefined = this.#node
+    let count = 0
+    for (const id of ids) {
+      node = node.next.get(id)
+      if (node === undefined) break
+      count++
+    }
+    return count
+  }
+
+  async prepare(): Promise<void> {}
+
+  answerOf(text: string): string {
+    return this.choice?.text ?? text
   }
 }
 
