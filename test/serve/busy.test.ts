@@ -1,10 +1,15 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, test, vi } from 'vitest'
 import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
 import { bundledModel } from '../../src/package-root.js'
 import { TokenizingThread } from '../../src/serve/tokenizing.js'
 import { capital, serve, token } from './support/served.js'
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 describe('whatever one client sends, another is answered within half a second', () => {
   /** The longest that a second client has waited while the first one was answered: all of them are in this process, at times busy. */
@@ -109,7 +114,7 @@ describe('whatever one client sends, another is answered within half a second', 
           }),
         )
       await vi.waitFor(() => expect(server.active).toBe(0))
-      globalThis.gc?.()
+      collectGarbage()
       return process.memoryUsage().heapUsed
     }
     await many(200)
