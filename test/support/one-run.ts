@@ -4,7 +4,6 @@ import { join } from 'node:path'
 
 /** Where Linux keeps files in memory, and how much room there has to be for the tests' own. */
 const inMemory = '/dev/shm'
-const prefix = 'gradprompt-tests-'
 const roomBytes = 4 * 2 ** 30
 
 /**
@@ -13,11 +12,9 @@ const roomBytes = 4 * 2 ** 30
  * have one to themselves (`ownCache`). The folder is in memory where that has room: thousands of small files are written through to the
  * disk one by one, which took a fifth of the time of what compiles much.
  */
-export default function setup(): (() => void) | undefined {
-  // Of several projects the first makes it for all.
-  if (process.env.TMPDIR?.includes(prefix)) return
+export default function setup(): () => void {
   const parent = existsSync(inMemory) && freeBytes(inMemory) > roomBytes ? inMemory : tmpdir()
-  const folder = mkdtempSync(join(parent, prefix))
+  const folder = mkdtempSync(join(parent, 'gradprompt-tests-'))
   process.env.TMPDIR = folder
   // As many workers compute at once as there are cores.
   process.env.GRADPROMPT_THREADS = '1'
