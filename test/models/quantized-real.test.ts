@@ -22,7 +22,7 @@ function likeliest(logits: Float32Array, vocabSize: number): { token: number; lo
 }
 
 describe('the bundled model with weights in 8 bits', () => {
-  test('agrees with float32 but for the rounding of activations', { timeout: 60_000 }, async () => {
+  test('agrees with float32 but for the rounding of activations', async () => {
     const model = await LanguageModel.load('models/smollm2-135m-instruct')
     const texts = [
       'The capital of France is Paris, and the capital of Germany is Berlin. The capital of Italy is Rome.',

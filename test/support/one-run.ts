@@ -16,8 +16,6 @@ export default function setup(): () => void {
   const parent = existsSync(inMemory) && freeBytes(inMemory) > roomBytes ? inMemory : tmpdir()
   const folder = mkdtempSync(join(parent, 'gradprompt-tests-'))
   process.env.TMPDIR = folder
-  // As many workers compute at once as there are cores.
-  process.env.GRADPROMPT_THREADS = '1'
   process.env.GRADPROMPT_CACHE = join(folder, 'cache')
   return () => rmSync(folder, { recursive: true, force: true })
 }
