@@ -100,7 +100,7 @@ test('a benchmark brings its own prompt, stop strings and extraction', async () 
   expect(task).toBe('gsm8k')
   expect(results.map(({ answer }) => answer)).toEqual(['5', '8'])
   expect(results[0]!.prompt).toContain('Ann has 2 apples')
-}, 60_000)
+})
 
 test('what is missing is named', async () => {
   const { template: _, ...untold } = films

@@ -39,7 +39,7 @@ console.log(JSON.stringify({ y: [...(y as Float32Array)], failure }))
 beforeAll(async () => {
   ;({ folder, installed, packed } = await packedProject())
   writeFileSync(join(folder, 'use.ts'), source)
-}, 60_000)
+})
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 test('the package holds what runs, types, documents, examples and schemas, and nothing of how it is made', () => {

@@ -50,7 +50,7 @@ beforeAll(async () => {
   writeFileSync(join(folder, 'reviews.stanzas'), stanzas.join('\n\n'))
   writeFileSync(join(folder, 'sums.tsv'), 'a\tb\n1\t2\n3\t4\n')
   for (const { files } of sections.values()) for (const file of files) writeFileSync(join(folder, file.name), file.text)
-}, 60_000)
+})
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 /** Runs the commands of a section. @returns the last event of each */

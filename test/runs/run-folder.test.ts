@@ -185,7 +185,7 @@ describe('the lock', () => {
   test('is held by a living process and stale after its death', async () => {
     const run = await create(join(folder, 'run'))
     await run.close()
-    const child = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 60_000)'])
+    const child = spawn(process.execPath, ['-e', 'setTimeout(() => {})'])
     await new Promise(resolve => child.once('spawn', resolve))
     await writeFile(join(run.folder, 'run.lock'), JSON.stringify({ pid: child.pid }))
     await expect(openRun(run.folder, { write: true })).rejects.toThrow(code('run-locked'))
