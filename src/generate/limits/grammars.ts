@@ -72,7 +72,7 @@ export class Grammars {
     const ends = endTokenIds.length > 0 ? [...endTokenIds] : undefined
     const matcher =
       idle.pop() ??
-      (await compiled.instance.library.GrammarMatcher.createGrammarMatcher(compiled.grammar, ends, ends === undefined))
+      (await compiled.instance.exports.GrammarMatcher.createGrammarMatcher(compiled.grammar, ends, ends === undefined))
     const isJson = 'jsonSchema' in grammar
     const { before = '', after = '' } = grammar
     const within = isJson ? this.#ofOneLine(endTokenIds) : undefined
@@ -123,7 +123,7 @@ export class Grammars {
 
   async #open() {
     const instance = new XGrammarInstance()
-    const { TokenizerInfo, GrammarCompiler } = instance.library
+    const { TokenizerInfo, GrammarCompiler } = instance.exports
     const { specialTokenIds } = this.#tokenizer
     // A token without bytes is never allowed: special ones stand for no text.
     const bytes = Array.from({ length: this.#vocabSize }, (_, id) =>

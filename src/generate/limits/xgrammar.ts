@@ -13,7 +13,7 @@ export type { CompiledGrammar, GrammarCompiler, GrammarMatcher } from '@mlc-ai/w
 
 /** One instance of the library, with a memory of its own. */
 export class XGrammarInstance {
-  readonly library: XGrammar
+  readonly exports: XGrammar
   readonly #said: string[] = []
 
   constructor() {
@@ -25,7 +25,7 @@ export class XGrammarInstance {
     const module = { exports: {} as XGrammar }
     const evaluate = new Function('exports', 'module', 'require', '__filename', 'console', 'modules', source)
     evaluate(module.exports, module, require, path, { log: say, warn: say, error: say }, { createRequire })
-    this.library = module.exports
+    this.exports = module.exports
   }
 
   /**
@@ -35,7 +35,7 @@ export class XGrammarInstance {
   async attempt<Result>(work: (library: XGrammar) => Promise<Result>): Promise<{ result: Result } | { failure: string }> {
     this.#said.length = 0
     try {
-      return { result: await work(this.library) }
+      return { result: await work(this.exports) }
     } catch (error) {
       const said = this.#said.find(line => line.includes('[FATAL]')) ?? String(error)
       return {
