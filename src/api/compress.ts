@@ -9,7 +9,7 @@ import { readPredictions } from '../evaluate/predictions.js'
 import { hashOf } from '../evaluate/row-results.js'
 import { exists } from '../files.js'
 import type { LanguageModel } from '../model/language-model.js'
-import { firstOf, type ModelSettings, useModel } from '../model/with-model.js'
+import { firstOf, type ModelSettings, modelSettingNames, useModel } from '../model/with-model.js'
 import { bundledModel } from '../package-root.js'
 import { replaceText } from '../store/atomic.js'
 import { freeFolder, refuseOccupied } from '../store/run-folder.js'
@@ -76,10 +76,8 @@ export interface CompressedText extends TuneRun {
 }
 
 const names = {
-  file: true, model: true, as: true, tokens: true, conversations: true, maxNewTokens: true, questions: true, steps: true,
-  batchSize: true, learningRate: true, seed: true, out: true, device: true, threads: true, memory: true, keepWeights: true,
-  precision: true,
-  onEvent: true, onProgress: true, signal: true,
+  ...modelSettingNames, file: true, model: true, as: true, tokens: true, conversations: true, maxNewTokens: true, questions: true,
+  steps: true, batchSize: true, learningRate: true, seed: true, out: true, onEvent: true, onProgress: true, signal: true,
 } satisfies OptionNames<CompressOptions> // biome-ignore format: a list
 
 /** Tokens of a piece that a message is written about, at most, and of the message, which is no longer than an answer. */

@@ -1,13 +1,13 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
-import { defaultSeed, type OptionNames, refuseUnknown } from '../config/call-options.js'
-import { GradpromptError, refuseAborted, unknownName } from '../errors.js'
+import { defaultSeed, type OptionNames, refuseUnknown, requireCounts } from '../config/call-options.js'
+import { refuseAborted, unknownName } from '../errors.js'
 import { bootstrap, type MetricValue } from '../evaluate/intervals.js'
 import { GenerationEngine } from '../generate/engine.js'
 import { renderInput } from '../generate/input.js'
 import { tokenBudget } from '../generate/settings.js'
 import type { WeightChoice } from '../generate/width.js'
 import type { LanguageModel } from '../model/language-model.js'
-import { type ModelSettings, useModel } from '../model/with-model.js'
+import { type ModelSettings, modelSettingNames, useModel } from '../model/with-model.js'
 import { bundledModel } from '../package-root.js'
 import { randomGenerator, streams } from '../random.js'
 import { type ClimbStep, climb, scoreOf, type Tried } from '../search/environment/climb.js'
@@ -66,6 +66,7 @@ export interface SearchedEnvironment {
 }
 
 const names = {
+  ...modelSettingNames,
   model: true,
   environment: true,
   prompt: true,
@@ -84,11 +85,6 @@ const names = {
   weights: true,
   onStep: true,
   signal: true,
-  device: true,
-  threads: true,
-  memory: true,
-  keepWeights: true,
-  precision: true,
 } satisfies OptionNames<SearchEnvironmentOptions>
 
 /**
@@ -105,7 +101,8 @@ export async function searchEnvironment<State>(options: SearchEnvironmentOptions
   refuseUnknown('searchEnvironment', options, names)
   const environment = environmentOf(options.environment)
   const counted = { feedback: 16, select: 16, report: 32, children: 4, selected: 2, kinds: 3, shown: 5, steps: 4 }
-  for (const name of Object.keys(counted) as (keyof typeof counted)[]) counted[name] = whole(name, options[name] ?? counted[name])
+  for (const name of Object.keys(counted) as (keyof typeof counted)[]) counted[name] = options[name] ?? counted[name]
+  requireCounts(counted)
   const { feedback, select, report } = counted
   const { seed = defaultSeed, signal, prompt: start, onStep } = options
   const seeds = (from: number, count: number) =>
@@ -159,14 +156,6 @@ function environmentOf<State>(given: Environment<State> | string): Environment<S
   if (typeof given !== 'string') return given
   if (given === negotiation.name) return negotiation as unknown as Environment<State>
   throw unknownName('unknown-environment', 'There is no environment of this name', given, [negotiation.name])
-}
-
-function whole(name: string, value: number): number {
-  if (Number.isInteger(value) && value >= 1) return value
-  throw new GradpromptError('invalid-option', `${name} is not usable`, {
-    found: String(value),
-    expected: 'a whole number from 1',
-  })
 }
 
 /** A conversation as a text; of a model that knows no chat, as a play in which its part is next. */

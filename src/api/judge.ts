@@ -16,7 +16,7 @@ import {
 import type { RowResult } from '../evaluate/row-results.js'
 import { exists } from '../files.js'
 import { LanguageModel } from '../model/language-model.js'
-import { firstOf, type ModelSettings, useModel } from '../model/with-model.js'
+import { firstOf, type ModelSettings, modelSettingNames, useModel } from '../model/with-model.js'
 import { ownCommand } from '../own-command.js'
 import { shuffle, streams } from '../random.js'
 import { replaceText } from '../store/atomic.js'
@@ -62,8 +62,8 @@ export interface JudgedRuns {
 }
 
 const names = {
-  judges: true, instruction: true, evaluation: true, limit: true, seed: true, judgements: true, signal: true, onProgress: true,
-  onWarning: true, device: true, threads: true, memory: true, keepWeights: true, precision: true,
+  ...modelSettingNames, judges: true, instruction: true, evaluation: true, limit: true, seed: true, judgements: true, signal: true,
+  onProgress: true, onWarning: true,
 } satisfies OptionNames<JudgeOptions> // biome-ignore format: a list
 
 /** Rows whose first answer is shown twice, to see what the place does. */

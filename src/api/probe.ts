@@ -7,7 +7,7 @@ import { compareConditions, type PairedComparison } from '../evaluate/comparison
 import { type Interval, type MetricValue, wilsonInterval } from '../evaluate/intervals.js'
 import { forms, isRight, madeSentences, type Probe, type ProbeForm, probesOf } from '../evaluate/probing/probes.js'
 import type { LanguageModel } from '../model/language-model.js'
-import { firstOf, type ModelSettings, useModel } from '../model/with-model.js'
+import { firstOf, type ModelSettings, modelSettingNames, useModel } from '../model/with-model.js'
 import { shuffle, streams } from '../random.js'
 import { type LearnedRun, readLearnedRun } from '../sources/run.js'
 import { generate } from './generation/generate.js'
@@ -57,8 +57,8 @@ export interface Probed {
 }
 
 const names = {
-  run: true, model: true, data: true, limit: true, seed: true, signal: true, onProgress: true, onWarning: true, device: true, threads: true,
-  memory: true, keepWeights: true, precision: true,
+  ...modelSettingNames, run: true, model: true, data: true, limit: true, seed: true, signal: true, onProgress: true,
+  onWarning: true,
 } satisfies OptionNames<ProbeOptions> // biome-ignore format: a list
 
 /** Tokens of an answer: its first word is read. */

@@ -1,6 +1,7 @@
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { GradpromptError } from '../errors.js'
 import type { Products } from '../generate/programs.js'
+import { modelSettingNames } from '../model/with-model.js'
 import type { ServedModel } from '../serve/completions.js'
 import { isLoopback } from '../serve/loopback.js'
 import { type ServedRequest, startServer } from '../serve/server.js'
@@ -45,16 +46,12 @@ export interface Server extends AsyncDisposable {
 }
 
 const names = {
+  ...modelSettingNames,
   model: true,
   weights: true,
   batchSize: true,
   promptLookup: true,
   onWarning: true,
-  device: true,
-  threads: true,
-  memory: true,
-  keepWeights: true,
-  precision: true,
   prompts: true,
   host: true,
   port: true,

@@ -82,7 +82,7 @@ export class RowResultFile {
     const file = openForAppending(path)
     try {
       const { size } = fstatSync(file)
-      const { length, tail } = wholeLines(file, size)
+      const { length, tail } = wholeLines(file, size, path)
       const text = length === 0 ? '' : await readText(path, size, { isExtended: true, length })
       // Before anything is changed: what stands there may be somebody else's.
       const rows = parseRows(text + tornOrWhole(tail, path), path)
@@ -224,8 +224,8 @@ const cannotWrite = (path: string, cause: unknown) =>
     cause,
   })
 
-/** How many bytes of a file end with a line break, and what follows them. */
-function wholeLines(file: number, size: number): { readonly length: number; readonly tail: string } {
+/** How many bytes of a file end with a line break, and what follows them. @throws GradpromptError `invalid-results` */
+function wholeLines(file: number, size: number, path: string): { readonly length: number; readonly tail: string } {
   const chunk = Buffer.allocUnsafe(1 << 16)
   let length = 0
   for (let end = size; end > 0; ) {
@@ -238,7 +238,8 @@ function wholeLines(file: number, size: number): { readonly length: number; read
     }
     end = size - start > longestTail ? 0 : start
   }
-  const tail = Buffer.alloc(Math.min(size - length, longestTail))
+  if (size - length > longestTail) throw invalid(path, 'ends with what is no result', `${size - length} bytes without a line end`)
+  const tail = Buffer.alloc(size - length)
   readSync(file, tail, 0, tail.length, length)
   return { length, tail: tail.toString('utf8') }
 }

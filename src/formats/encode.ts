@@ -40,10 +40,13 @@ export function encode(type: string, values: Float32Array): Uint8Array {
   return out
 }
 
+/** A number and the half that it becomes: there are millions of blocks. */
+const [single, half] = [new Float32Array(1), new Uint16Array(1)]
+
 /** A number as a half, in two bytes. */
 function writeHalf(value: number, out: Uint8Array, at: number): void {
-  const half = new Uint16Array(1)
-  encodeFloat16(Float32Array.of(value), half)
+  single[0] = value
+  encodeFloat16(single, half)
   out[at] = half[0]! & 255
   out[at + 1] = half[0]! >> 8
 }

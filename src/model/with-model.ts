@@ -1,3 +1,4 @@
+import type { OptionNames } from '../config/call-options.js'
 import { defaultDevice } from '../program/devices.js'
 import { LanguageModel, type LoadOptions } from './language-model.js'
 
@@ -17,6 +18,15 @@ export interface ModelSettings {
   /** In which width products are computed (see `LoadOptions.precision`). */
   readonly precision?: LoadOptions['precision']
 }
+
+/** Their names, for calls that take them among their own. */
+export const modelSettingNames = {
+  device: true,
+  threads: true,
+  memory: true,
+  keepWeights: true,
+  precision: true,
+} satisfies OptionNames<ModelSettings>
 
 /** The same, with what only an opening knows. */
 export interface OpenSettings extends ModelSettings {

@@ -256,8 +256,8 @@ function parsedSchema(text: string): unknown {
 const mostRepeats = 128
 
 function refuseLongRepeats(grammar: string, param: string): void {
-  const bounds = [...grammar.matchAll(/\{\d*,?(\d+)\}|"(?:max|min)(?:Length|Items|Properties)":(\d+)/g)]
-  const most = Math.max(0, ...bounds.map(([, a, b]) => Number(a ?? b)))
+  const bounds = grammar.matchAll(/\{(\d+)(?:,(\d*))?\}|"(?:max|min)(?:Length|Items|Properties)":(\d+)/g)
+  const most = Math.max(0, ...[...bounds].flatMap(([, ...numbers]) => numbers.map(Number).filter(Number.isFinite)))
   if (most <= mostRepeats) return
   throw new ApiProblem(
     400,

@@ -1,11 +1,9 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { GradpromptError } from '../errors.js'
-import { isLoopback } from '../serve/loopback.js'
 import type { Asked } from './parts/asked.js'
-import { cookieName, Refusal, refuseStrangers, safeHeaders } from './parts/guard.js'
+import { Refusal } from './parts/guard.js'
 import { type CommandLine, Jobs } from './parts/jobs.js'
 import { Live } from './parts/live.js'
+import { listenOnLoopback } from './parts/loopback-server.js'
 import { Overview } from './parts/overview.js'
 import { Places } from './parts/places.js'
 import { Speaker } from './parts/speaker.js'
@@ -36,12 +34,6 @@ export interface Ui extends AsyncDisposable {
 
 /** @throws GradpromptError `invalid-option`, `file-not-found`, `port-in-use`, `cannot-listen` */
 export async function startUi({ folder, host, port, token, commandLine, onError }: UiOptions): Promise<Ui> {
-  if (!isLoopback(host))
-    throw new GradpromptError('invalid-option', 'the page is for this machine alone', {
-      found: `--host ${host}`,
-      expected: '127.0.0.1, ::1 or localhost',
-      hint: 'from another machine: ssh -L 8090:127.0.0.1:8090 THIS-MACHINE',
-    })
   const places = new Places(folder)
   await places.check()
   const overview = new Overview(places)
@@ -49,61 +41,23 @@ export async function startUi({ folder, host, port, token, commandLine, onError 
   const jobs = new Jobs(commandLine, places.root)
   const speaker = new Speaker(commandLine, places.root)
   const parts = { places, overview, live, jobs, speaker }
-  const server = createServer(
-    { requestTimeout: 300_000, headersTimeout: 20_000, keepAliveTimeout: 5000 },
-    (request, response) => {
-      response.on('error', () => {})
-      for (const [name, value] of Object.entries(safeHeaders)) response.setHeader(name, value)
-      void (async () => {
-        try {
-          const url = new URL(request.url ?? '/', 'http://localhost')
-          refuseStrangers(request, url, { host, port: bound(), token })
-          if (url.searchParams.has('token')) {
-            url.searchParams.delete('token')
-            const cookie = `${cookieName(bound())}=${token}; HttpOnly; SameSite=Strict; Path=/`
-            response.writeHead(303, { 'set-cookie': cookie, location: url.pathname + url.search }).end()
-            return
-          }
-          await answerTo({ ...parts, request, response, url } satisfies Asked)
-        } catch (error) {
-          fail(error, response, onError)
-        }
-      })()
+  const server = await listenOnLoopback(
+    { host, port, token },
+    {
+      answer: (request, url, response) => answerTo({ ...parts, request, response, url } satisfies Asked),
+      fail: (error, response) => fail(error, response, onError),
     },
+    { requestTimeout: 300_000, headersTimeout: 20_000, keepAliveTimeout: 5000 },
   )
-  const bound = () => (server.address() as AddressInfo).port
-  server.maxConnections = 256
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) =>
-      reject(
-        cause.code === 'EADDRINUSE'
-          ? new GradpromptError('port-in-use', `another program listens on port ${port}`, {
-              found: `${host}:${port}`,
-              hint: 'choose another with --port; 0 takes any that is free',
-              cause,
-            })
-          : new GradpromptError('cannot-listen', `cannot listen on ${host}:${port}`, { found: cause.message, cause }),
-      ),
-    )
-    server.listen(port, host.replace(/^\[|\]$/g, ''), resolve)
-  })
   // The list is being read before it is asked for.
   void overview.look().catch(onError ?? (() => {}))
-  const stop = async () => {
-    const closed = new Promise<void>(resolve => server.close(() => resolve()))
-    live.stop()
-    speaker.close()
-    await jobs.end()
-    server.closeAllConnections()
-    await closed
-  }
-  const name = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host
-  return {
-    port: bound(),
-    url: `http://${name}:${bound()}/?token=${token}`,
-    stop,
-    [Symbol.asyncDispose]: stop,
-  }
+  const stop = () =>
+    server.close(async () => {
+      live.stop()
+      speaker.close()
+      await jobs.end()
+    })
+  return { port: server.port, url: server.url, stop, [Symbol.asyncDispose]: stop }
 }
 
 function fail(error: unknown, response: Asked['response'], onError: UiOptions['onError']): void {

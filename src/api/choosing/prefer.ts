@@ -1,18 +1,22 @@
-import { appendFile, mkdir, readFile } from 'node:fs/promises'
+import { appendFile, mkdir, readFile, truncate } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { z } from 'zod'
-import { defaultSeed, type OptionNames, refuseUnknown } from '../../config/call-options.js'
+import { defaultSeed, type OptionNames, refuseUnknown, requireCounts } from '../../config/call-options.js'
 import { readRecords, readText, sizeOf } from '../../data/read.js'
+import type { DataNotice } from '../../data/readers/reader.js'
 import type { DataRecord } from '../../data/readers/records.js'
 import { fillPrompt, requirePlace } from '../../data/texts/prompt-place.js'
 import { compileTemplate, requireColumns } from '../../data/texts/template.js'
 import { GradpromptError } from '../../errors.js'
-import { bestShown, type Comparison, likingOf, nextPair } from '../../evaluate/choosing/bandit.js'
+import { type BanditOptions, bestShown, likingOf, nextPair } from '../../evaluate/choosing/bandit.js'
 import { pointsOf } from '../../evaluate/choosing/features.js'
 import { hashOf } from '../../evaluate/row-results.js'
-import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
+import { jsonOrUndefined } from '../../json.js'
+import { firstOf, type ModelSettings, modelSettingNames, type UsedModel, useModel } from '../../model/with-model.js'
 import { bundledModel } from '../../package-root.js'
 import { randomGenerator, shuffle, streams } from '../../random.js'
+import { replaceText } from '../../store/atomic.js'
+import { acquireLock } from '../../store/lock.js'
 import { generate } from '../generation/generate.js'
 import { embeddings } from '../prediction/embeddings.js'
 
@@ -40,6 +44,8 @@ export interface PreferOptions extends ModelSettings {
   readonly seed?: number | undefined
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((done: number, total: number, what: string) => void) | undefined
+  /** Hears of prompts that are so long that only their beginnings are compared. */
+  readonly onWarning?: ((warning: DataNotice) => void) | undefined
 }
 
 /** Two answers to one input, side by side. */
@@ -72,8 +78,8 @@ export interface PreferSession extends AsyncDisposable {
 }
 
 const names = {
-  prompts: true, data: true, template: true, model: true, journal: true, maxNewTokens: true, initial: true, nu: true, lambda: true, seed: true,
-  signal: true, onProgress: true, device: true, threads: true, memory: true, keepWeights: true, precision: true,
+  ...modelSettingNames, prompts: true, data: true, template: true, model: true, journal: true, maxNewTokens: true, initial: true,
+  nu: true, lambda: true, seed: true, signal: true, onProgress: true, onWarning: true,
 } satisfies OptionNames<PreferOptions> // biome-ignore format: a list
 
 const headSchema = z.object({ prompts: z.string(), seed: z.int() })
@@ -91,12 +97,16 @@ const mostSame = 20
 
 /**
  * Opens a session: prompts are embedded by the model, and what was answered before is read from the journal.
- * @throws GradpromptError `invalid-option`, `no-prompt-place`, `missing-column`, `no-rows`, `journal-mismatch` (a journal of other prompts), and
- *   as reading files and loading a model do
+ * @throws GradpromptError `invalid-option`, `no-prompt-place`, `missing-column`, `no-rows`, `journal-mismatch` (a journal of other prompts),
+ *   `run-locked` (another process asks by this journal), and as reading files and loading a model do
  */
 export async function prefer(options: PreferOptions): Promise<PreferSession> {
   refuseUnknown('prefer', options, names)
-  const { journal, seed = defaultSeed, maxNewTokens = 96, initial, nu, lambda, signal, onProgress } = options
+  const { journal, seed = defaultSeed, maxNewTokens = 96, initial = 5, nu, lambda, signal, onProgress, onWarning } = options
+  requireCounts({ maxNewTokens, initial })
+  for (const [name, value] of Object.entries({ nu, lambda }))
+    if (value !== undefined && !(value > 0 && value < Number.POSITIVE_INFINITY))
+      throw new GradpromptError('invalid-option', `${name} is not valid`, { found: String(value), expected: 'a number above 0' })
   const prompts = await promptsOf(options.prompts)
   const { records, columns } = await readRecords(options.data)
   if (records.length === 0) throw new GradpromptError('no-rows', 'there are no rows to answer', { found: options.data })
@@ -105,17 +115,20 @@ export async function prefer(options: PreferOptions): Promise<PreferSession> {
   const asked = compileTemplate(fillPrompt(template, '') as string)
   requireColumns(asked.columns, columns, '--template')
   const head = { prompts: hashOf(prompts), seed }
-  const lines = await readJournal(journal, head)
-  const used = await useModel(options.model ?? bundledModel, firstOf(options))
-  const { model } = used
+  await mkdir(dirname(journal), { recursive: true })
+  // Two of them would both answer the same question.
+  const lock = await acquireLock(`${journal}.lock`)
+  let used: UsedModel | undefined
+  const close = async () => {
+    await used?.[Symbol.asyncDispose]()
+    await lock.release()
+  }
   try {
-    const points = pointsOf(await embeddings(model, prompts, { signal, onProgress }))
-    if (lines === undefined) {
-      await mkdir(dirname(journal), { recursive: true })
-      await appendFile(journal, `${JSON.stringify(head)}\n`)
-    }
-    const answered: Line[] = [...(lines ?? [])]
-    const comparisons = (): Comparison[] => answered
+    const lines = await readJournal(journal, head)
+    used = await useModel(options.model ?? bundledModel, firstOf(options))
+    const { model } = used
+    const points = pointsOf(await embeddings(model, prompts, { signal, onProgress, onWarning }))
+    if (lines === undefined) await replaceText(journal, `${JSON.stringify(head)}\n`)
     const chat = model.tokenizer.chatTemplate !== undefined && options.template === undefined
     const said = new Map<string, string>()
     const answerOf = async (prompt: number, row: number): Promise<string> => {
@@ -127,67 +140,94 @@ export async function prefer(options: PreferOptions): Promise<PreferSession> {
       }
       return said.get(key)!
     }
-    const keep = async (line: Line) => {
-      await appendFile(journal, `${JSON.stringify(line)}\n`)
-      answered.push(line)
-    }
-    let open:
-      | Promise<{ readonly question: PreferQuestion; readonly pair: readonly [number, number]; readonly turned: boolean }>
-      | undefined
-    const make = async () => {
-      for (let same = 0; ; same++) {
-        const number = answered.length
-        const pair = nextPair(points, comparisons(), { lambda, nu, initial, seed })
-        const row = rowOf(records, seed, number)
-        const [one, other] = [await answerOf(pair[0], row), await answerOf(pair[1], row)]
-        if (one === other && same < mostSame) {
-          await keep({ question: number, first: pair[0], second: pair[1], chose: 0.5, same: true })
-          continue
-        }
-        // People take what stands on one side more often, whatever it is.
-        const turned = randomGenerator(seed, streams.choosing, 2, number).next() % 2 === 0
-        const input = asked.render(records[row]!, row).trim()
-        const [left, right] = turned ? [other, one] : [one, other]
-        return { question: { number, input, left, right }, pair, turned }
-      }
-    }
-    const current = () => {
-      open ??= make()
-      open.catch(() => {
-        open = undefined
-      })
-      return open
-    }
-    return {
-      model: model.name,
-      question: async () => (await current()).question,
-      async answer(number, side) {
-        const { question, pair, turned } = await current()
-        if (question.number !== number)
-          throw new GradpromptError('already-answered', 'this question has been answered', {
-            found: `question ${number + 1}`,
-            expected: `question ${question.number + 1}, which is the one at hand`,
-          })
-        const chose = side === 'neither' ? 0.5 : (side === 'left') !== turned ? 1 : 0
-        open = undefined
-        await keep({ question: number, first: pair[0], second: pair[1], chose })
-      },
-      standing() {
-        const { values } = likingOf(points, comparisons(), lambda)
-        const shown = [...new Set(answered.flatMap(({ first, second }) => [first, second]))]
-        const best = bestShown(points, comparisons(), { lambda })
-        const order = shown.sort((a, b) => Number(b === best) - Number(a === best) || values[b]! - values[a]!)
-        return {
-          answered: answered.length,
-          same: answered.filter(({ same }) => same).length,
-          prompts: order.map(place => ({ prompt: prompts[place]!, liking: values[place]! })),
-        }
-      },
-      [Symbol.asyncDispose]: () => used[Symbol.asyncDispose](),
-    }
+    const inputOf = (row: number) => asked.render(records[row]!, row).trim()
+    const own = { prompts, points, records, journal, answerOf, inputOf, bandit: { lambda, nu, initial, seed } }
+    return { model: model.name, ...questions(own, [...(lines ?? [])]), [Symbol.asyncDispose]: close }
   } catch (error) {
-    await used[Symbol.asyncDispose]()
+    await close()
     throw error
+  }
+}
+
+interface Asked {
+  readonly prompts: readonly string[]
+  readonly points: readonly Float64Array[]
+  readonly records: readonly DataRecord[]
+  readonly journal: string
+  readonly bandit: BanditOptions
+  answerOf(prompt: number, row: number): Promise<string>
+  inputOf(row: number): string
+}
+
+/** A question, and what it compares: `turned` where the second stands on the left. */
+interface Open {
+  readonly question: PreferQuestion
+  readonly pair: readonly [number, number]
+  readonly turned: boolean
+}
+
+/** Asks one question after the other. @param answered what was answered before; it grows */
+function questions(
+  { prompts, points, records, journal, bandit, answerOf, inputOf }: Asked,
+  answered: Line[],
+): Pick<PreferSession, 'question' | 'answer' | 'standing'> {
+  const { seed } = bandit
+  const keep = async (line: Line) => {
+    await appendFile(journal, `${JSON.stringify(line)}\n`)
+    answered.push(line)
+  }
+  const make = async (): Promise<Open> => {
+    for (let same = 0; ; same++) {
+      const number = answered.length
+      const pair = nextPair(points, answered, bandit)
+      const row = rowOf(records, seed, number)
+      const [one, other] = [await answerOf(pair[0], row), await answerOf(pair[1], row)]
+      if (one === other && same < mostSame) {
+        await keep({ question: number, first: pair[0], second: pair[1], chose: 0.5, same: true })
+        continue
+      }
+      // People take what stands on one side more often, whatever it is.
+      const turned = randomGenerator(seed, streams.choosing, 2, number).next() % 2 === 0
+      const [left, right] = turned ? [other, one] : [one, other]
+      return { question: { number, input: inputOf(row), left, right }, pair, turned }
+    }
+  }
+  let open: Promise<Open> | undefined
+  const begin = (making: Promise<Open>) => {
+    open = making
+    making.catch(() => {
+      if (open === making) open = undefined
+    })
+    return making
+  }
+  const current = () => open ?? begin(make())
+  return {
+    question: async () => (await current()).question,
+    async answer(number, side) {
+      const asked = current()
+      const { question, pair, turned } = await asked
+      // Of two answers to one question the first has begun the next.
+      if (question.number !== number || open !== asked)
+        throw new GradpromptError('already-answered', 'this question has been answered', {
+          found: `question ${number + 1}`,
+          expected: 'the one at hand',
+        })
+      const chose = side === 'neither' ? 0.5 : (side === 'left') !== turned ? 1 : 0
+      const kept = keep({ question: number, first: pair[0], second: pair[1], chose })
+      begin(kept.then(make))
+      await kept
+    },
+    standing() {
+      const { values } = likingOf(points, answered, bandit.lambda)
+      const shown = [...new Set(answered.flatMap(({ first, second }) => [first, second]))]
+      const best = bestShown(points, answered, bandit)
+      const order = shown.sort((a, b) => Number(b === best) - Number(a === best) || values[b]! - values[a]!)
+      return {
+        answered: answered.length,
+        same: answered.filter(({ same }) => same).length,
+        prompts: order.map(place => ({ prompt: prompts[place]!, liking: values[place]! })),
+      }
+    },
   }
 }
 
@@ -221,22 +261,15 @@ async function readJournal(path: string, head: z.output<typeof headSchema>): Pro
     })
   }
   const [first = '', ...others] = text.split('\n')
-  const kept = headSchema.safeParse(parsed(first))
+  const kept = headSchema.safeParse(jsonOrUndefined(first))
   if (!kept.success || kept.data.prompts !== head.prompts || kept.data.seed !== head.seed)
     refuse('other prompts, or another seed')
-  // The last line may have been cut off by whatever ended the one who wrote it.
-  const whole = text.endsWith('\n') ? others.filter(line => line !== '') : others.slice(0, -1)
-  return whole.map((line, i) => {
-    const found = lineSchema.safeParse(parsed(line))
+  // The last line may have been cut off by whatever ended the one who wrote it: the next one begins in its place.
+  const torn = others.pop() ?? ''
+  if (torn !== '') await truncate(path, Buffer.byteLength(text) - Buffer.byteLength(torn))
+  return others.map((line, i) => {
+    const found = lineSchema.safeParse(jsonOrUndefined(line))
     if (!found.success || found.data.question !== i) refuse(`line ${i + 2} is no answer`)
     return found.data!
   })
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }

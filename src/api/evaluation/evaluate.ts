@@ -17,7 +17,7 @@ import type { LimitsAsked } from '../../generate/limits/asked.js'
 import type { Products } from '../../generate/programs.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
-import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
+import { firstOf, type ModelSettings, modelSettingNames, useModel } from '../../model/with-model.js'
 import type { PromptGiven } from '../../sources/open.js'
 import type { ConfigInput } from '../../train/config.js'
 import type { Scored } from './subject.js'
@@ -171,6 +171,7 @@ export interface GeneratedFigures {
 }
 
 const names = {
+  ...modelSettingNames,
   model: true,
   data: true,
   prompt: true,
@@ -210,11 +211,6 @@ const names = {
   onProgress: true,
   onWarning: true,
   signal: true,
-  device: true,
-  threads: true,
-  memory: true,
-  keepWeights: true,
-  precision: true,
 } satisfies OptionNames<EvaluateOptions>
 
 /** Each of them asks for generated answers. */

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { defaultSeed, type OptionNames, refuseUnknown } from '../../config/call-options.js'
+import { defaultSeed, type OptionNames, refuseUnknown, requireCounts } from '../../config/call-options.js'
 import { readRecords, readText, sizeOf } from '../../data/read.js'
 import type { DataRecord } from '../../data/readers/records.js'
 import { readTask } from '../../data/task.js'
@@ -11,7 +11,7 @@ import { thresholdFor } from '../../evaluate/foreign/scores.js'
 import { hashOf } from '../../evaluate/row-results.js'
 import { exists } from '../../files.js'
 import type { LanguageModel } from '../../model/language-model.js'
-import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
+import { firstOf, type ModelSettings, modelSettingNames, useModel } from '../../model/with-model.js'
 import { shuffle, streams } from '../../random.js'
 import { replaceText } from '../../store/atomic.js'
 import { freeFolder, refuseOccupied } from '../../store/run-folder.js'
@@ -74,9 +74,9 @@ export interface RejectingRun extends TuneRun {
 }
 
 const names = {
-  run: true, model: true, labels: true, words: true, texts: true, knownTexts: true, maxNewTokens: true, groups: true, share: true, steps: true,
-  batchSize: true, learningRate: true, foreign: true, data: true, seed: true, out: true, device: true, threads: true, memory: true,
-  keepWeights: true, precision: true, onEvent: true, onProgress: true, signal: true,
+  ...modelSettingNames, run: true, model: true, labels: true, words: true, texts: true, knownTexts: true, maxNewTokens: true,
+  groups: true, share: true, steps: true, batchSize: true, learningRate: true, foreign: true, data: true, seed: true, out: true,
+  onEvent: true, onProgress: true, signal: true,
 } satisfies OptionNames<RejectOptions> // biome-ignore format: a list
 
 /** Known rows that are learned beside the written texts, at least; otherwise as many as there are of these. */
@@ -102,7 +102,9 @@ export async function reject(options: RejectOptions): Promise<RejectingRun> {
   refuseUnknown('reject', options, names)
   const { labels: count = 40, texts = 4, groups = 4, share = 0.95, maxNewTokens = 48, signal, onProgress, onEvent } = options
   const { knownTexts = texts, seed = defaultSeed } = options
-  refuseOutside({ labels: count, texts, groups, maxNewTokens }, knownTexts, share)
+  requireCounts({ labels: count, texts, groups, maxNewTokens })
+  requireCounts({ knownTexts }, 0)
+  requireShare(share)
   const run = await readTunedRun(options.run)
   const column = textColumn(run)
   const words = options.words === undefined ? topics : await wordsIn(options.words)
@@ -242,17 +244,10 @@ async function wordsIn(path: string): Promise<string[]> {
   return words
 }
 
-function refuseOutside(counts: Readonly<Record<string, number>>, knownTexts: number, share: number): void {
-  for (const [name, value] of Object.entries(counts))
-    if (!(Number.isInteger(value) && value >= 1))
-      throw new GradpromptError('invalid-option', `${name} is not valid`, { found: String(value), expected: 'at least 1' })
-  if (!(Number.isInteger(knownTexts) && knownTexts >= 0))
-    throw new GradpromptError('invalid-option', 'knownTexts is not valid', { found: String(knownTexts), expected: 'at least 0' })
-  if (!(share > 0 && share <= 1))
-    throw new GradpromptError('invalid-option', 'share is not valid', {
-      found: String(share),
-      expected: 'more than 0, at most 1',
-    })
+/** @throws GradpromptError `invalid-option` */
+function requireShare(share: number): void {
+  if (share > 0 && share <= 1) return
+  throw new GradpromptError('invalid-option', 'share is not valid', { found: String(share), expected: 'more than 0, at most 1' })
 }
 
 interface Written {

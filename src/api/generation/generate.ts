@@ -9,6 +9,7 @@ import { grammarAsked, type LimitsAsked, limitsOf } from '../../generate/limits/
 import type { Products } from '../../generate/programs.js'
 import type { Generation, GenerationRequest } from '../../generate/request.js'
 import { type GenerationSettings, requestFor, withEnds } from '../../generate/settings.js'
+import { modelSettingNames } from '../../model/with-model.js'
 import { openPrompt, type PromptGiven, type PromptSource } from '../../sources/open.js'
 import { loadPromptMethod, promptTask } from '../../sources/prompt.js'
 import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './opening.js'
@@ -93,16 +94,12 @@ export interface GeneratedFile {
 }
 
 const shared = {
+  ...modelSettingNames,
   model: true,
   weights: true,
   batchSize: true,
   promptLookup: true,
   onWarning: true,
-  device: true,
-  threads: true,
-  memory: true,
-  keepWeights: true,
-  precision: true,
   prompt: true,
   promptTask: true,
   force: true,

@@ -1,4 +1,4 @@
-import { defaultSeed, type OptionNames, refuseUnknown } from '../../config/call-options.js'
+import { defaultSeed, type OptionNames, refuseUnknown, requireCounts } from '../../config/call-options.js'
 import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { Rows } from '../../data/memory-rows.js'
 import type { DataNotice } from '../../data/readers/reader.js'
@@ -17,7 +17,7 @@ import {
   unsureness,
 } from '../../evaluate/acquisition.js'
 import type { LanguageModel } from '../../model/language-model.js'
-import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
+import { firstOf, type ModelSettings, modelSettingNames, useModel } from '../../model/with-model.js'
 import type { PromptGiven } from '../../sources/open.js'
 import { missing, subjectOf } from '../evaluation/subject.js'
 import { embeddings } from './embeddings.js'
@@ -85,9 +85,9 @@ export interface RowsToLabel {
 }
 
 const names = {
-  prompt: true, data: true, count: true, by: true, among: true, model: true, template: true, answer: true, labels: true, columns: true,
-  force: true, truncate: true, seed: true, signal: true, onProgress: true, onWarning: true, device: true, threads: true, memory: true,
-  keepWeights: true, precision: true, onColumns: true,
+  ...modelSettingNames, prompt: true, data: true, count: true, by: true, among: true, model: true, template: true, answer: true,
+  labels: true, columns: true, force: true, truncate: true, seed: true, signal: true, onProgress: true, onWarning: true,
+  onColumns: true,
 } satisfies OptionNames<LabelNextOptions> // biome-ignore format: a list
 
 /**
@@ -100,7 +100,7 @@ export async function labelNext(options: LabelNextOptions): Promise<RowsToLabel>
   const { count = 20, by = 'margin', among = 5, seed = defaultSeed, signal, onProgress, onWarning } = options
   const prompts = Array.isArray(options.prompt) ? (options.prompt as readonly PromptGiven[]) : [options.prompt as PromptGiven]
   if (!acquisitionRules.includes(by)) throw unknownName('invalid-option', 'by is not valid', String(by), acquisitionRules)
-  refuseBelowOne({ count, among })
+  requireCounts({ count, among })
   if (by === 'disagreement' && prompts.length < 2)
     throw new GradpromptError('invalid-option', 'one prompt cannot disagree with itself', {
       found: 'by: disagreement, and one prompt',
@@ -225,9 +225,3 @@ const freeText = () =>
     expected: 'a prompt with labels',
     hint: 'of a prompt that brings none, such as an adapter, say what they are: labels (--labels)',
   })
-
-function refuseBelowOne(given: Readonly<Record<string, number>>): void {
-  for (const [name, value] of Object.entries(given))
-    if (!(Number.isInteger(value) && value >= 1))
-      throw new GradpromptError('invalid-option', `${name} is not valid`, { found: String(value), expected: 'at least 1' })
-}

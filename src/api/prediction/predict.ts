@@ -11,6 +11,7 @@ import type { Products } from '../../generate/programs.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { ModelSettings } from '../../model/with-model.js'
+import { modelSettingNames } from '../../model/with-model.js'
 import type { PromptGiven } from '../../sources/open.js'
 import type { Answered } from './predictor.js'
 
@@ -99,6 +100,7 @@ export interface PredictedFile extends PredictSummary {
 }
 
 const shared = {
+  ...modelSettingNames,
   data: true,
   prompt: true,
   model: true,
@@ -121,11 +123,6 @@ const shared = {
   onProgress: true,
   onWarning: true,
   signal: true,
-  device: true,
-  threads: true,
-  memory: true,
-  keepWeights: true,
-  precision: true,
 } satisfies OptionNames<PredictOptions>
 const fileNames = { ...shared, output: true, format: true, keep: true } satisfies OptionNames<PredictFileOptions>
 

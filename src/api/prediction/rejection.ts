@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { GradpromptError } from '../../errors.js'
 import { groupedScore } from '../../evaluate/foreign/scores.js'
+import { isFile } from '../../files.js'
+import { jsonOrUndefined } from '../../json.js'
 import { ownCommand } from '../../own-command.js'
 import { replaceText } from '../../store/atomic.js'
 
@@ -38,22 +40,14 @@ export const writeRejection = (folder: string, rejection: Rejection): Promise<vo
  */
 export async function readRejection(folder: string | undefined): Promise<Rejection | undefined> {
   if (folder === undefined) return undefined
-  const text = await readFile(join(folder, fileName), 'utf8').catch(() => undefined)
-  if (text === undefined) return undefined
-  const found = rejectionSchema.safeParse(parsed(text))
+  const path = join(folder, fileName)
+  if (!(await isFile(path))) return undefined
+  const found = rejectionSchema.safeParse(jsonOrUndefined(await readFile(path, 'utf8')))
   if (found.success) return found.data
-  throw new GradpromptError('run-corrupt', `${join(folder, fileName)} is not what gradprompt reject wrote`, {
+  throw new GradpromptError('run-corrupt', `${path} is not what gradprompt reject wrote`, {
     found: found.error.issues[0]!.message,
     hint: `${ownCommand`reject RUN`} makes a run that has it`,
   })
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }
 
 /** The scores of the classes, in their order, and how sure it is that the row belongs to one of them, from 0 to 1. */

@@ -1,6 +1,6 @@
 import { columnsGiven, nameInData, refuseUnmeant, withMeant } from '../../data/columns-given.js'
 import { inMemory } from '../../data/memory-rows.js'
-import { type DataRecord, originOf } from '../../data/readers/records.js'
+import { type DataRecord, originOf, setOrigin } from '../../data/readers/records.js'
 import { streamRecords } from '../../data/record-stream.js'
 import { requireTexts } from '../../data/task-columns.js'
 import { pathOf } from '../../data/texts/paths.js'
@@ -63,6 +63,8 @@ export async function* predictRows(
     if (done === 0) choice?.onColumns(columns, labels)
     const meant = withMeant(chunk.records, given, done)
     const places = [...meant.keys()].filter(i => choice === undefined || choice.keep(meant[i]!))
+    // A row keeps its own name in messages, wherever it stands among those that are left.
+    if (choice !== undefined) for (const i of places) setOrigin(meant[i]!, originOf(meant[i]!, done + i))
     const kept = { records: places.map(i => meant[i]!) }
     const told = (answered: number) => onProgress?.(done + answered, chunk.total ?? 0, 'rows')
     const answers = places.length === 0 ? [] : await predictor.predict(kept, done, told)

@@ -259,7 +259,7 @@ export interface JudgeRequest extends OwnFamilies, Omit<JudgeOptions, 'judges' |
 }
 
 export type PreferRequest = OwnFamilies &
-  Omit<PreferOptions, 'prompts' | 'signal' | 'onProgress'> & {
+  Omit<PreferOptions, 'prompts' | 'signal' | 'onProgress' | 'onWarning'> & {
     readonly prompts: string
     readonly host: string
     readonly port: number

@@ -7,12 +7,13 @@ import type { Context } from './tasks.js'
 /** `gradprompt prefer`, in the computing process: the page stands until it is ended. */
 export async function prefer(
   { host, port, token, families: _, ...request }: PreferRequest,
-  { signal, onProgress, onNews }: Context<'prefer'>,
+  { signal, onProgress, onEvent, onNews }: Context<'prefer'>,
 ): Promise<never> {
   await using session = await preferByApi({
     ...request,
     signal,
     onProgress: (done, total, what) => onProgress({ what, done, total }),
+    onWarning: warning => onEvent({ event: 'warning', ...warning }),
   })
   await using page = await startPreferPage(session, { host, port, token })
   await onNews({ event: 'listening', url: page.url, port: page.port, model: session.model, ...session.standing() })

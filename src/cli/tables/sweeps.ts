@@ -1,5 +1,5 @@
 import type { Command } from '../terminal/command.js'
-import { json, machine, modelName, quiet } from './options.js'
+import { json, quiet } from './options.js'
 
 /** The commands over many runs. It loads no command, so that help is quick. */
 export const sweeps: readonly Command[] = [
@@ -95,36 +95,5 @@ export const sweeps: readonly Command[] = [
     ],
     example: 'gradprompt ui',
     load: () => import('../commands/sweeps/ui.js'),
-  },
-  {
-    name: 'prefer',
-    summary: 'the best of several prompts, by what you like',
-    description:
-      'Shows two answers side by side on a page of this machine, each under one of several prompts, and learns from what you take which prompt is liked ' +
-      'best: it asks about the best so far and the one that might be better still, so that few questions are enough. Sides are drawn anew in every question. ' +
-      'Answers stand in a journal as soon as they are given, and the same command goes on with it.',
-    argument: { name: 'PROMPTS', description: 'a prompt a line (\\n within one is a line end), at least two', required: true },
-    secondArgument: { name: 'DATA', description: 'rows to answer under them: .tsv .csv .jsonl .json .parquet', required: true },
-    options: [
-      { name: 'model', value: 'name', description: `${modelName}; by default the bundled one` },
-      {
-        name: 'template',
-        value: 'text',
-        description:
-          'where {prompt} and columns of the data stand, as plain text; by default the prompt, an empty line and the first column, as a chat',
-      },
-      { name: 'journal', value: 'file', description: 'where answers are kept; by default PROMPTS-preferred.jsonl' },
-      { name: 'max-new-tokens', value: 'n', type: 'integer', description: 'of an answer; 96 by default' },
-      { name: 'initial', value: 'n', type: 'integer', description: 'pairs at random at the beginning; 5 by default' },
-      { name: 'nu', value: 'x', type: 'number', description: 'how much what is not known counts for; 4 by default' },
-      { name: 'seed', value: 'n', type: 'integer', description: 'draws pairs, rows and sides' },
-      { name: 'host', value: 'address', description: '127.0.0.1 by default; only addresses of this machine alone are taken' },
-      { name: 'port', value: 'n', type: 'integer', description: '8091 by default; with 0 the system chooses a free one' },
-      ...machine,
-      json,
-      quiet,
-    ],
-    example: 'gradprompt prefer examples/prefer/prompts.txt examples/prefer/questions.jsonl',
-    load: () => import('../commands/answering/prefer.js'),
   },
 ]

@@ -15,6 +15,8 @@ export type WrittenGrammar = AnswerGrammar & { readonly before?: string; readonl
 
 /** Grammars that are kept compiled, at most. */
 const kept = 64
+/** Grammars that one instance of the library compiles, which frees none of them: then a new one takes its place. */
+const perInstance = 256
 /** Characters of a schema or a regular expression, at most. */
 const longest = 65_536
 
@@ -49,6 +51,8 @@ export class Grammars {
   readonly #vocabSize: number
   readonly #compiled = new Map<string, Promise<Compiled>>()
   #opened: Promise<{ readonly instance: XGrammarInstance; readonly compiler: GrammarCompiler }> | undefined
+  /** How many the open instance has compiled. */
+  #count = 0
   #lineTokens: TokenMask | undefined
 
   constructor(tokenizer: Tokenizer, vocabSize: number) {
@@ -104,7 +108,11 @@ export class Grammars {
 
   async #compileAnew(grammar: WrittenGrammar): Promise<Compiled> {
     checkGrammar(grammar)
-    this.#opened ??= this.#open()
+    if (this.#opened === undefined || this.#count >= perInstance) {
+      this.#opened = this.#open()
+      this.#count = 0
+    }
+    this.#count++
     const { instance, compiler } = await this.#opened
     const tag = JSON.stringify({ type: 'structural_tag', format: formatOf(grammar) })
     const isPlain = 'jsonSchema' in grammar && (grammar.before ?? '') === '' && (grammar.after ?? '') === ''

@@ -40,41 +40,39 @@ export function batches(records: readonly DataRecord[], { config, rows, builders
     bucket,
     lengths: bucket ? records.map((record, i) => rows.byteLength(record, i)) : undefined,
   })
-  const drawn = (step: number) =>
-    Array.from({ length: accumulate }, (_, i) => step * accumulate + i).flatMap(batch => {
-      const epoch = Math.floor(batch / order.batchesPerEpoch)
-      return order.at(batch).flatMap(row => {
-        const template = drawTemplate(builders.length / answers, { seed, epoch, row })
-        return Array.from({ length: answers }, (_, i): Place => ({ row, template: template * answers + i }))
-      })
-    })
-  return {
-    places: drawn,
-    training: step => drawn(step).map(({ row, template }) => builders[template]!.training(records[row]!, row)),
-    // What is scored of a record is one row, however many are learned.
-    scoring: step =>
-      drawn(step)
-        .filter(({ template }) => template % answers === 0)
-        .map(({ row, template }) => builders[template]!.scoring(records[row]!, row)),
-  }
+  return drawnBatches(records, { config, builders, answers }, step =>
+    Array.from({ length: accumulate }, (_, i) => step * accumulate + i).flatMap(batch =>
+      order.at(batch).map(row => ({ row, epoch: Math.floor(batch / order.batchesPerEpoch) })),
+    ),
+  )
 }
 
 /** The same where each record is in a step by chance (`privacy/secret.ts`): there may be none in it. */
 export function sampledBatches(
   records: readonly DataRecord[],
-  { config, builders, answers }: BatchOptions,
+  options: BatchOptions,
   sample: (step: number) => readonly number[],
 ): Batches {
-  const drawn = (step: number) =>
-    sample(step).flatMap(row => {
-      const template = drawTemplate(builders.length / answers, { seed: config.seed, epoch: step, row })
+  return drawnBatches(records, options, step => sample(step).map(row => ({ row, epoch: step })))
+}
+
+/** @param draw records of a step, and the epochs in which their templates are drawn */
+function drawnBatches(
+  records: readonly DataRecord[],
+  { config, builders, answers }: Omit<BatchOptions, 'rows'>,
+  draw: (step: number) => readonly { readonly row: number; readonly epoch: number }[],
+): Batches {
+  const places = (step: number) =>
+    draw(step).flatMap(({ row, epoch }) => {
+      const template = drawTemplate(builders.length / answers, { seed: config.seed, epoch, row })
       return Array.from({ length: answers }, (_, i): Place => ({ row, template: template * answers + i }))
     })
   return {
-    places: drawn,
-    training: step => drawn(step).map(({ row, template }) => builders[template]!.training(records[row]!, row)),
+    places,
+    training: step => places(step).map(({ row, template }) => builders[template]!.training(records[row]!, row)),
+    // What is scored of a record is one row, however many are learned.
     scoring: step =>
-      drawn(step)
+      places(step)
         .filter(({ template }) => template % answers === 0)
         .map(({ row, template }) => builders[template]!.scoring(records[row]!, row)),
   }

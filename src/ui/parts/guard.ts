@@ -51,7 +51,7 @@ export function refuseStrangers(request: IncomingMessage, url: URL, { host, port
     /^Bearer +(\S+) *$/i.exec(headers.authorization ?? '')?.[1],
   ]
   if (!given.some(one => one != null && timingSafeEqual(digest(one), digest(token))))
-    throw new Refusal(401, 'no-token', 'open the address that gradprompt ui has printed: it carries the token')
+    throw new Refusal(401, 'no-token', 'open the address that the command has printed: it carries the token')
 }
 
 function cookies(header: string | undefined, name: string): string[] {

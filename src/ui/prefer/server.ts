@@ -1,10 +1,9 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { z } from 'zod'
 import type { PreferSession } from '../../api/choosing/prefer.js'
 import { GradpromptError } from '../../errors.js'
-import { isLoopback } from '../../serve/loopback.js'
-import { cookieName, Refusal, refuseStrangers, safeHeaders } from '../parts/guard.js'
+import { Refusal } from '../parts/guard.js'
+import { type LoopbackAddress, listenOnLoopback } from '../parts/loopback-server.js'
 import { preferPage, preferScript } from './script.js'
 
 /** The page of `gradprompt prefer`: two answers side by side, for whoever started it on this machine. */
@@ -15,62 +14,17 @@ export interface PreferPage extends AsyncDisposable {
   readonly url: string
 }
 
-export interface PreferPageOptions {
-  readonly host: string
-  readonly port: number
-  readonly token: string
-}
-
 const answerSchema = z.strictObject({ number: z.int().min(0), side: z.enum(['left', 'right', 'neither']) })
 const mostBytes = 1000
 
-/** @throws GradpromptError `invalid-option`, `port-in-use`, `cannot-listen` */
-export async function startPreferPage(session: PreferSession, { host, port, token }: PreferPageOptions): Promise<PreferPage> {
-  if (!isLoopback(host))
-    throw new GradpromptError('invalid-option', 'the page is for this machine alone', {
-      found: `--host ${host}`,
-      expected: '127.0.0.1, ::1 or localhost',
-    })
-  const server = createServer({ requestTimeout: 600_000 }, (request, response) => {
-    response.on('error', () => {})
-    for (const [name, value] of Object.entries(safeHeaders)) response.setHeader(name, value)
-    void (async () => {
-      try {
-        const url = new URL(request.url ?? '/', 'http://localhost')
-        refuseStrangers(request, url, { host, port: bound(), token })
-        if (url.searchParams.has('token')) {
-          const cookie = `${cookieName(bound())}=${token}; HttpOnly; SameSite=Strict; Path=/`
-          response.writeHead(303, { 'set-cookie': cookie, location: '/' }).end()
-          return
-        }
-        await route(session, request, url.pathname, response)
-      } catch (error) {
-        fail(error, response)
-      }
-    })()
-  })
-  const bound = () => (server.address() as AddressInfo).port
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => {
-      const code = cause.code === 'EADDRINUSE' ? 'port-in-use' : 'cannot-listen'
-      reject(
-        new GradpromptError(code, `cannot listen on ${host}:${port}`, {
-          found: cause.message,
-          hint: '--port 0 takes any that is free',
-          cause,
-        }),
-      )
-    })
-    server.listen(port, host.replace(/^\[|\]$/g, ''), resolve)
-  })
-  return {
-    port: bound(),
-    url: `http://${host}:${bound()}/?token=${token}`,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections()
-      await new Promise<void>(resolve => server.close(() => resolve()))
-    },
-  }
+/** @throws GradpromptError as `listenOnLoopback` */
+export async function startPreferPage(session: PreferSession, address: LoopbackAddress): Promise<PreferPage> {
+  const { port, url, close } = await listenOnLoopback(
+    address,
+    { answer: (request, { pathname }, response) => route(session, request, pathname, response), fail },
+    { requestTimeout: 600_000 },
+  )
+  return { port, url, [Symbol.asyncDispose]: () => close() }
 }
 
 /** @throws Refusal, GradpromptError */

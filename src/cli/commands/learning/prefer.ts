@@ -3,7 +3,8 @@ import { compute } from '../../computing/computation.js'
 import type { PreferNews } from '../../computing/messages.js'
 import { inRange, machineRequest } from '../../show/engine-options.js'
 import type { CommandFunction } from '../../terminal/command.js'
-import { createOutput, type Output, plural } from '../../terminal/output.js'
+import { createOutput, type Output, plural, warningsTo } from '../../terminal/output.js'
+import { createActivity } from '../../terminal/progress.js'
 
 /** `gradprompt prefer PROMPTS DATA` */
 export const run: CommandFunction = async ({ argument, secondArgument, options }) => {
@@ -17,15 +18,28 @@ export const run: CommandFunction = async ({ argument, secondArgument, options }
     journal: text('journal') ?? `${argument!.replace(/\.[^./\\]*$/, '')}-preferred.jsonl`,
     maxNewTokens: inRange(options, 'max-new-tokens', { least: 1 }),
     initial: inRange(options, 'initial', { least: 1 }),
-    nu: inRange(options, 'nu', { least: 0 }),
+    nu: inRange(options, 'nu', { above: 0 }),
     seed: inRange(options, 'seed', { least: 0, most: 0xffffffff }),
     host: text('host') ?? '127.0.0.1',
     port: inRange(options, 'port', { least: 0, most: 65535 }) ?? defaultPort,
     token: randomBytes(24).toString('base64url'),
   }
-  output.note('loading …')
-  await compute('prefer', request, { onNews: news => tell(news, request.journal, output) })
-  return 0
+  const activity = createActivity()
+  try {
+    await compute('prefer', request, {
+      onEvent: warningsTo(output),
+      onProgress({ what, done, total }) {
+        if (!output.quiet) activity.show(what, done, total)
+      },
+      onNews(news) {
+        activity.clear()
+        tell(news, request.journal, output)
+      },
+    })
+    return 0
+  } finally {
+    activity.clear()
+  }
 }
 
 const defaultPort = 8091
