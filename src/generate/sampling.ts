@@ -54,9 +54,9 @@ export class Sampler {
   constructor(options: SamplingOptions) {
     this.#temperature = inRange('temperature', options.temperature ?? 0, 0, Number.MAX_VALUE)
     this.#topK = inRange('topK', options.topK ?? 0, 0, Number.MAX_SAFE_INTEGER, true)
-    this.#topP = inRange('topP', options.topP ?? 1, Number.MIN_VALUE, 1)
+    this.#topP = inRange('topP', options.topP ?? 1, aboveZero, 1)
     this.#minP = inRange('minP', options.minP ?? 0, 0, 1)
-    this.#penalty = inRange('repetitionPenalty', options.repetitionPenalty ?? 1, Number.MIN_VALUE, Number.MAX_VALUE)
+    this.#penalty = inRange('repetitionPenalty', options.repetitionPenalty ?? 1, aboveZero, Number.MAX_VALUE)
     this.#wantsLogProbability = options.logProbabilities ?? false
     this.#alternatives = inRange('alternatives', options.alternatives ?? 0, 0, 1000, true)
     this.#wantsAllowed = options.rejectedMass ?? false
@@ -116,13 +116,15 @@ export class Sampler {
   }
 }
 
+/** The least normal number: below it, once a program has run, the processor takes numbers for zero (`set_denormal_as_zero`). */
+const aboveZero = 2 ** -1022
+
 function inRange(name: string, value: number, least: number, most: number, whole = false): number {
   if (value >= least && value <= most && (!whole || Number.isInteger(value))) return value
   const upTo = most === Number.MAX_VALUE || most === Number.MAX_SAFE_INTEGER || most === 2 ** 53 ? '' : ` to ${most}`
   throw new GradpromptError('invalid-option', `${name} is not usable`, {
     found: String(value),
-    expected:
-      `a ${whole ? 'whole ' : ''}number ${least === Number.MIN_VALUE ? 'above 0' : least === 0 ? 'from 0' : ''}${upTo}`.trim(),
+    expected: `a ${whole ? 'whole ' : ''}number ${least === aboveZero ? 'above 0' : least === 0 ? 'from 0' : ''}${upTo}`.trim(),
   })
 }
 

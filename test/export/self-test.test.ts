@@ -82,7 +82,9 @@ describe('makeSelfTest', () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.float({ noNaN: true, noDefaultInfinity: true }), { minLength: 5, maxLength: 60 }),
-        async values => {
+        async drawn => {
+          // Where a program has run, the processor takes what is smaller for zero.
+          const values = drawn.map(x => (Math.abs(x) < 2 ** -126 ? 0 : x))
           const fixed: PromptedModel = {
             vocabSize: values.length,
             logits: async rows => rows.map(() => Float32Array.from(values)),

@@ -1,14 +1,20 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { resumeSearch, search } from '../../src/api/search.js'
 import { parseSearchConfig } from '../../src/search/config.js'
 import type { SearchEvent, SearchResult, SearchStepEvent } from '../../src/search/run/events.js'
 import { Objective } from '../../src/search/score/objective.js'
 import { unheardOf } from '../../src/search/score/reasoning.js'
 import { problem, problemOf } from '../support/problem.js'
-import { folder, opened, rows } from './support/reasoned.js'
+import { temporaryFolder } from '../train/toy.js'
+import { opened, rows } from './support/reasoned.js'
 import { toySearch } from './toy.js'
+
+let folder: string
+let remove: () => void
+beforeEach(() => ({ folder, remove } = temporaryFolder()))
+afterEach(() => remove())
 
 const timeless = ({ seconds: _, folder: __, peakMemory: ___, ...result }: SearchResult) => result
 const steps = (events: readonly SearchEvent[]) => events.filter((event): event is SearchStepEvent => event.event === 'step')

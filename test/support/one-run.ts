@@ -9,7 +9,8 @@ const roomBytes = 4 * 2 ** 30
 /**
  * One folder for all files that a whole run of the tests makes, empty at its start and removed at its end, and in it one cache: many files
  * ask for the same programs of the same tiny models, and nothing of the user's own cache is read or left changed. Files that look at a cache
- * have one to themselves (`ownCache`). The folder is in memory where that has room: thousands of small files are written through to the
+ * have one to themselves (`ownCache`). What several files share in memory (`test/generate/support/engines.ts`) is theirs until their
+ * process ends. The folder is in memory where that has room: thousands of small files are written through to the
  * disk one by one, which took a fifth of the time of what compiles much.
  */
 export default function setup(): () => void {

@@ -142,8 +142,7 @@ function parameterOf(name: string, entry: OverEntry, root: OptionSchema, source:
       })
     const scale = log ? Math.log : (x: number) => x
     const normal = { mean: scale(given.mean), deviation: scale(given.deviation) }
-    const reach = (end: number) =>
-      Math.abs((log ? Math.log(Math.max(end, Number.MIN_VALUE)) : end) - normal.mean) / normal.deviation
+    const reach = (end: number) => Math.abs((log ? Math.log(Math.max(end, 1e-300)) : end) - normal.mean) / normal.deviation
     if ((min > given.mean && reach(min) > 5) || (max < given.mean && reach(max) > 5))
       throw refuse('is as good as empty: its ends are more than five deviations from the mean', {
         found: `mean ${given.mean}, min ${min}, max ${max}`,

@@ -1,8 +1,6 @@
-import { readFileSync, writeFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll } from 'vitest'
 import { type GgufFile, openGguf } from '../../../src/formats/gguf.js'
 
 export const tinyPath = 'test/fixtures/formats/tiny.gguf'
@@ -13,13 +11,8 @@ export const written = JSON.parse(readFileSync('test/fixtures/formats/tiny.json'
   tensors: Record<string, { type: string; shape: number[]; values?: string }>
 }
 
-export let folder = ''
-export let scratch = ''
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'gradprompt-gguf-'))
-  scratch = join(folder, 'scratch.gguf')
-})
-afterAll(() => rm(folder, { recursive: true }))
+export const folder = mkdtempSync(join(tmpdir(), 'gradprompt-gguf-'))
+export const scratch = join(folder, 'scratch.gguf')
 
 export async function using<T>(path: string, work: (file: GgufFile) => T | Promise<T>): Promise<T> {
   const file = await openGguf(path)

@@ -1,7 +1,6 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll } from 'vitest'
 import type { GradpromptError } from '../../../src/errors.js'
 import { type EngineOptions, GenerationEngine } from '../../../src/generate/engine.js'
 import type { Generation } from '../../../src/generate/request.js'
@@ -19,11 +18,6 @@ export const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8
 writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, max_position_embeddings: 600 }))
 export const tiny = LanguageModel.load(folder, { threads: 1 })
 export const engines = tiny.then(model => open(model))
-afterAll(async () => {
-  await (await engines).dispose()
-  await (await tiny).dispose()
-  rmSync(folder, { recursive: true })
-})
 
 /** Greedy tokens by running the whole text anew for every one, up to where two logits tie. */
 export async function plainLoop(

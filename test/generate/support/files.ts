@@ -1,10 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll } from 'vitest'
 import { temporaryFolder } from '../../train/toy.js'
 
-export const { folder, remove } = temporaryFolder()
-afterAll(remove)
+export const { folder } = temporaryFolder()
 
 export let files = 0
 export const newPath = (name: string) => join(folder, `${files++}-${name}`)

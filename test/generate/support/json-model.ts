@@ -1,7 +1,6 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll } from 'vitest'
 import { LanguageModel } from '../../../src/model/language-model.js'
 import { FOLDER } from './engines.js'
 
@@ -19,7 +18,3 @@ const tokenizer = Object.entries(brackets).reduce(
 writeFileSync(at('tokenizer.json'), tokenizer)
 
 export const jsonModel = LanguageModel.load(jsonFolder, { threads: 1 })
-afterAll(async () => {
-  await (await jsonModel).dispose()
-  rmSync(jsonFolder, { recursive: true })
-})

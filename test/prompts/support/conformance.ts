@@ -38,8 +38,7 @@ const scored = ({ ids, labels }: Row) => {
   return { context: ids.slice(0, border), candidates: [{ ids: ids.slice(border) }] }
 }
 
-const { folder, remove } = temporaryFolder()
-afterAll(remove)
+const { folder } = temporaryFolder()
 /** Copying: the answer is the text's own letter, which only the text can tell. */
 const letters = ['k', 'q', 'Z']
 const copies = join(folder, 'copies.tsv')

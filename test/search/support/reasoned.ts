@@ -1,4 +1,3 @@
-import { afterAll, afterEach, beforeEach } from 'vitest'
 import { GenerationEngine } from '../../../src/generate/engine.js'
 import { LanguageModel } from '../../../src/model/language-model.js'
 import { Budget } from '../../../src/search/score/budget.js'
@@ -6,24 +5,12 @@ import { Objective } from '../../../src/search/score/objective.js'
 import { SearchPrograms } from '../../../src/search/score/programs.js'
 import { Reasoning } from '../../../src/search/score/reasoning.js'
 import type { SearchRow } from '../../../src/search/space/token-space.js'
-import { temporaryFolder } from '../../train/toy.js'
-
-export let folder: string
-export let remove: () => void
-beforeEach(() => ({ folder, remove } = temporaryFolder()))
-afterEach(() => remove())
 
 export const opened = LanguageModel.load('test/fixtures/models/llama-gqa', { threads: 1 }).then(async model => ({
   model,
   programs: new SearchPrograms(model),
   engine: await GenerationEngine.open(model, { weights: 'fp32', endTokenIds: [] }),
 }))
-afterAll(async () => {
-  const { model, programs, engine } = await opened
-  await engine.dispose()
-  await programs.dispose()
-  await model.dispose()
-})
 
 export const rows: SearchRow[] = [
   [
