@@ -6,6 +6,7 @@ const benchmarks: Record<string, () => Promise<{ run(args: readonly string[]): P
   gpu: () => import('./gpu.js'),
   methods: () => import('./methods.js'),
   search: () => import('./search.js'),
+  serve: () => import('./serve.js'),
   tune: () => import('./tune.js'),
 }
 

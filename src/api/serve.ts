@@ -86,7 +86,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const given = Object.entries(options.prompts ?? {})
   const sources = new Map<string, Awaited<ReturnType<typeof openPrompt>>>()
   for (const [name, prompt] of given) sources.set(name, await openPrompt(prompt))
-  const opened = await useEngine(options, sources, { onProgress: options.onProgress })
+  const opened = await useEngine(options, sources, { interactive: true, onProgress: options.onProgress })
   try {
     const { model, engine, weights, prompts } = opened
     if (prompts.has(model.name)) throw nameTaken(model.name)

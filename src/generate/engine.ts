@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
 import { disposedError, GradpromptError, unknownName } from '../errors.js'
 import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
@@ -30,6 +31,11 @@ export interface EngineOptions {
    * which changes with the number of rows in a run. By default true.
    */
   readonly promptLookup?: boolean
+  /**
+   * Whether others may ask while answers are under way, as clients of a server do: prompts are computed in shorter runs, and short ones
+   * do not wait for long ones that came before. Of a model of 135 million weights a prompt of 6,000 tokens, alone, takes a fifth longer.
+   */
+  readonly interactive?: boolean
   /** Tokens that end every answer, in place of the model's own. */
   readonly endTokenIds?: readonly number[]
 }
@@ -202,8 +208,10 @@ export class GenerationEngine implements Generator {
 
   async #loop(): Promise<void> {
     // Requests made in one turn of the event loop begin together.
-    await new Promise(resolve => setImmediate(resolve))
+    await setImmediate()
     for (;;) {
+      // A run holds the thread: in between, a connection is taken, its request read, and handed over.
+      if (this.#options.interactive) for (let turn = 0; turn < 4; turn++) await setImmediate()
       for (const lane of this.#lanes.values()) {
         for (const sequence of this.#free(lane.remove(sequence => this.#disposed || sequence.aborted))) sequence.abort()
       }
@@ -258,7 +266,8 @@ export class GenerationEngine implements Generator {
     if (known) return known
     const acting = key === '' ? undefined : named.prompt
     const guessing = this.#options.promptLookup === false ? undefined : this.width
-    const made = new Lane(this.#model, this.#prefixes, this.#programs, acting, this.#weights, guessing)
+    const { interactive = false } = this.#options
+    const made = new Lane(this.#model, this.#prefixes, this.#programs, acting, this.#weights, guessing, interactive)
     this.#lanes.set(key, made)
     return made
   }

@@ -9,14 +9,11 @@ import { BlockStore, type CachedPosition, type NewKeyValues } from './block-stor
 import { decodeInputs, planDecode, sampledRows } from './decode.js'
 import { LanePrograms } from './lane-programs.js'
 import { type PrefillPlan, planPrefill, prefillInputs, Staging } from './prefill.js'
+import { PrefillTurns } from './prefill-turns.js'
 import { type PrefixCache, type PrefixNode, rowsOf } from './prefix-cache.js'
 import { actsOnText, type WeightWidth } from './programs.js'
 import type { Sequence } from './sequence.js'
 
-/** Rows of one run of prefill: while others wait for their next token, and otherwise. */
-const PREFILL_ROWS = { beside: 256, alone: 1024 }
-/** Runs of prefill in a row while others wait, at most. */
-const PREFILL_RUNS = 4
 /** A shorter beginning is copied to each sequence: decoding from shared blocks costs some time of its own. */
 const SHARED_FROM = 64
 /** Of the sequences under way, the part that a beginning must have to be decoded from together. */
@@ -45,7 +42,7 @@ export class Lane {
   readonly #decoding: Sequence[] = []
   /** How many sequences decode from each shared part. */
   readonly #sharers = new Map<PrefixNode, number>()
-  #prefillRuns = 0
+  readonly #turns: PrefillTurns
 
   constructor(
     model: LanguageModel,
@@ -56,10 +53,12 @@ export class Lane {
     weights: GenerationWeights,
     /** The width of those weights, where tokens are guessed (see `PromptLookup`). */
     guessing: WeightWidth | undefined,
+    interactive: boolean,
   ) {
     this.#model = model
     this.#prefixes = prefixes
     this.#guessing = guessing
+    this.#turns = new PrefillTurns(model, interactive)
     this.#programs = new LanePrograms(model, programs, weights, acting)
     this.#own = new BlockStore(model.config)
     this.#shared = new BlockStore(model.config)
@@ -89,15 +88,8 @@ export class Lane {
   }
 
   /** One run for the sequences under way. @returns those that it has ended; they have left */
-  async step(): Promise<Sequence[]> {
-    const waiting = this.#decoding.length
-    const prefill = this.#entering.length > 0 && (waiting < this.#entering.length || this.#prefillRuns === 0)
-    if (prefill && (waiting === 0 || this.#prefillRuns < PREFILL_RUNS)) {
-      this.#prefillRuns++
-      return this.#prefill()
-    }
-    this.#prefillRuns = 0
-    return this.#decode()
+  step(): Promise<Sequence[]> {
+    return this.#turns.isDue(this.#entering.length, this.#decoding.length) ? this.#prefill() : this.#decode()
   }
 
   /** Takes sequences out that are to end: aborted ones, or all of them. */
@@ -115,7 +107,8 @@ export class Lane {
   async #prefill(): Promise<Sequence[]> {
     const { config } = this.#model
     this.#own.reserve([...this.#entering, ...this.#decoding].reduce((sum, { reserved }) => sum + reserved, 0))
-    const plan = planPrefill(this.#entering, PREFILL_ROWS[this.#decoding.length > 0 ? 'beside' : 'alone'], config)
+    const { sequences, rows } = this.#turns.next(this.#entering, this.#decoding.length > 0)
+    const plan = planPrefill(sequences, rows, config)
     const { inputs, reads } = prefillInputs(plan, this.#own, config, this.#staging)
     const sampled = [...reads].filter(([sequence]) => sequence.needsLogits()).map(([, place]) => place)
     const running = this.#programs.prefill(inputs, [...new Set(sampled)])

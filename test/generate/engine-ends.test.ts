@@ -178,3 +178,10 @@ test('memory does not grow with the number of requests', async () => {
   expect(engine.state.keptBytes).toBe(early.keptBytes)
   await engine.dispose()
 })
+
+test('a top-p of zero is refused also where a program has run, behind which the least numbers are zero', async () => {
+  const engine = await engines
+  await engine.generate({ ids: count(3), maxNewTokens: 1 })
+  const error = await failure(engine.generate({ ids: count(3), maxNewTokens: 1, topP: 0 }))
+  expect(error).toMatchObject({ code: 'invalid-option', found: '0', expected: 'a number above 0 to 1' })
+})

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { highest, Sampler, type SamplingOptions } from '../../src/generate/sampling.js'
 import { problem } from '../support/problem.js'
-import { count, engines } from './support/engines.js'
 
 /** Where sampling decides between equals, at its bounds, and what it says of options that are none. */
 
@@ -95,10 +94,4 @@ test.each<[SamplingOptions, string, string, string]>([
   const error = problem(() => new Sampler(options))
   expect(error).toMatchObject({ code: 'invalid-option', found, expected })
   expect(error.message).toContain(`${name} is not usable`)
-})
-
-test('what is zero is refused also where a program has run, behind which the least numbers are zero', async () => {
-  await (await engines).generate({ ids: count(3), maxNewTokens: 1 })
-  expect(problem(() => new Sampler({ topP: 0 }))).toMatchObject({ expected: 'a number above 0 to 1' })
-  expect(problem(() => new Sampler({ topK: 1.5 }))).toMatchObject({ expected: 'a whole number from 0' })
 })

@@ -63,13 +63,22 @@ export interface UsedEngine extends AsyncDisposable {
 /**
  * Opens a model and an engine on it.
  * @param prepared the prompt whose programs are opened at once; by default those of none
+ * @param interactive whether others may ask while answers are under way
  * @param onProgress told of weights that are written to the cache, in percent
  * @throws GradpromptError as loading a model, reading a prompt and `GenerationEngine.open` do
  */
 export async function useEngine(
   settings: EngineSettings,
   sources: ReadonlyMap<string, PromptSource>,
-  { prepared, onProgress }: { readonly prepared?: string; readonly onProgress?: ProgressFunction | undefined } = {},
+  {
+    prepared,
+    interactive = false,
+    onProgress,
+  }: {
+    readonly prepared?: string
+    readonly interactive?: boolean
+    readonly onProgress?: ProgressFunction | undefined
+  } = {},
 ): Promise<UsedEngine> {
   const { weights, batchSize, promptLookup, onWarning } = settings
   for (const { notice } of sources.values()) if (notice !== undefined) onWarning?.(notice)
@@ -105,7 +114,7 @@ export async function useEngine(
       ...(weights !== undefined && { weights }),
       ...(batchSize !== undefined && { batchSize }),
       ...(promptLookup !== undefined && { promptLookup }),
-      prompts: active,
+      ...{ interactive, prompts: active },
       ...(prepared !== undefined && prepared in active && { defaultPrompt: prepared }),
     })
     return {
