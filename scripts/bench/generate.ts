@@ -74,50 +74,52 @@ export async function run(args: readonly string[]): Promise<object> {
 }
 
 class Bench {
-  private readonly folder = mkdtempSync(join(tmpdir(), 'gradprompt-bench-'))
+  readonly #folder = mkdtempSync(join(tmpdir(), 'gradprompt-bench-'))
   /** Token ids of film reviews, one after the other: prompts are cut from it. */
-  private stream: readonly number[] = []
-  private endOfTurn = 0
-  private encode: (text: string) => number[] = () => []
-  private readonly sides: Side[]
+  #stream: readonly number[] = []
+  #endOfTurn = 0
+  #encode: (text: string) => number[] = () => []
+  readonly #sides: Side[]
+  readonly #promptLookup: boolean
 
   constructor(
     readonly rounds: number,
-    private readonly promptLookup: boolean,
+    promptLookup: boolean,
   ) {
-    this.sides = ['stored', 'fp32']
-    if (process.env.GRADPROMPT_BENCH_PYTHON) this.sides.push('transformers')
-    if (process.env.GRADPROMPT_BENCH_LLAMA) this.sides.push('llama.cpp')
+    this.#promptLookup = promptLookup
+    this.#sides = ['stored', 'fp32']
+    if (process.env.GRADPROMPT_BENCH_PYTHON) this.#sides.push('transformers')
+    if (process.env.GRADPROMPT_BENCH_LLAMA) this.#sides.push('llama.cpp')
   }
 
   async open(): Promise<void> {
     const model = await LanguageModel.load(modelFile())
     await model.dispose()
     const { tokenizer } = model
-    this.encode = text => tokenizer.encode(text)
-    this.stream = this.encode(
+    this.#encode = text => tokenizer.encode(text)
+    this.#stream = this.#encode(
       sst2('dev.tsv')
         .map(({ text }) => text)
         .join('. '),
     )
-    this.endOfTurn = tokenizer.eosTokenId!
+    this.#endOfTurn = tokenizer.eosTokenId!
   }
 
   close(): void {
-    rmSync(this.folder, { recursive: true, force: true })
+    rmSync(this.#folder, { recursive: true, force: true })
   }
 
   /** Tokens per second with the prompts, seconds to the first token, and our ratios to each peer. */
   async decode(rows: number): Promise<object> {
-    const runs = await this.inTurn(this.prompts(rows), NEW_TOKENS)
+    const runs = await this.#inTurn(this.#prompts(rows), NEW_TOKENS)
     const rate = ({ tokens, seconds }: Result) => tokens / Math.min(...seconds)
     const first = ({ prefillSeconds }: Result) => Math.min(...prefillSeconds)
-    return { tokensPerSecond: this.compare(runs, rate), firstTokenSeconds: this.compare(runs, first, true) }
+    return { tokensPerSecond: this.#compare(runs, rate), firstTokenSeconds: this.#compare(runs, first, true) }
   }
 
   /** Tokens per second of 16 answers that are limited to JSON, and of 16 that are not, in turn; as long as each other. */
   async limited(): Promise<object> {
-    const prompts = this.write('prompts', this.prompts(16))
+    const prompts = this.#write('prompts', this.#prompts(16))
     const properties = {
       film: { type: 'string' },
       review: { type: 'string' },
@@ -131,7 +133,7 @@ class Bench {
       for (let round = 0; round < this.rounds; round++)
         for (const kind of ['free', 'limited'] as const) {
           const options = { prompts, weights, newTokens: NEW_TOKENS, repeat: 2, ...(kind === 'limited' && { grammar }) }
-          const { tokens, seconds } = await this.ours(options)
+          const { tokens, seconds } = await this.#ours(options)
           rates[kind].push(tokens / Math.min(...seconds))
         }
       const [free, limited] = [median(rates.free), median(rates.limited)]
@@ -142,8 +144,8 @@ class Bench {
 
   /** Tokens of 16 prompts per second, of which some begin all of them. */
   async prefill(shared: number): Promise<object> {
-    const runs = await this.inTurn(this.prompts(16, shared), 1)
-    return { tokensPerSecond: this.compare(runs, ({ prefillSeconds }) => (16 * PROMPT_TOKENS) / Math.min(...prefillSeconds)) }
+    const runs = await this.#inTurn(this.#prompts(16, shared), 1)
+    return { tokensPerSecond: this.#compare(runs, ({ prefillSeconds }) => (16 * PROMPT_TOKENS) / Math.min(...prefillSeconds)) }
   }
 
   /** Wall time of 64 questions, chain of thought, at most 256 new tokens; transformers in batches of 16. */
@@ -155,14 +157,14 @@ class Bench {
       .slice(0, 64)
       .map(line => (JSON.parse(line) as { question: string }).question)
     const prompts = asked.map(question =>
-      this.encode(`<|im_start|>user\n${question} Think step by step.<|im_end|>\n<|im_start|>assistant\n`),
+      this.#encode(`<|im_start|>user\n${question} Think step by step.<|im_end|>\n<|im_start|>assistant\n`),
     )
-    const runs = await this.inTurn(prompts, 256, {
-      stop: [this.endOfTurn],
+    const runs = await this.#inTurn(prompts, 256, {
+      stop: [this.#endOfTurn],
       repeat: 1,
-      sides: this.sides.filter(side => side !== 'llama.cpp'),
+      sides: this.#sides.filter(side => side !== 'llama.cpp'),
     })
-    return { seconds: this.compare(runs, ({ seconds }) => Math.min(...seconds), true) }
+    return { seconds: this.#compare(runs, ({ seconds }) => Math.min(...seconds), true) }
   }
 
   /**
@@ -170,12 +172,12 @@ class Bench {
    * decides: a row counts as equal up to there if it differs from a token on that transformers prefers by less than `NEAR_TIE`.
    */
   async equal(): Promise<object> {
-    const prompts = this.write('prompts', this.prompts(64))
-    const [ids, margins] = [join(this.folder, 'ids.json'), join(this.folder, 'margins.json')]
-    await this.transformers(prompts, EQUAL_TOKENS, 1, ['--ids', ids, '--margins', margins, '--batch', '16'])
+    const prompts = this.#write('prompts', this.#prompts(64))
+    const [ids, margins] = [join(this.#folder, 'ids.json'), join(this.#folder, 'margins.json')]
+    await this.#transformers(prompts, EQUAL_TOKENS, 1, ['--ids', ids, '--margins', margins, '--batch', '16'])
     const read = (path: string) => JSON.parse(readFileSync(path, 'utf8')) as number[][]
     const [wanted, margin] = [read(ids), read(margins)]
-    const { answers } = await this.ours({ prompts, weights: 'fp32', newTokens: EQUAL_TOKENS, repeat: 1, answers: true })
+    const { answers } = await this.#ours({ prompts, weights: 'fp32', newTokens: EQUAL_TOKENS, repeat: 1, answers: true })
     const parted = wanted.flatMap((row, i) => {
       const at = row.findIndex((id, j) => id !== answers![i]![j])
       return at < 0 ? [] : [{ row: i, at, margin: margin[i]![at]! }]
@@ -193,22 +195,22 @@ class Bench {
       (country: string) => `Which continent is ${country} in?`,
       (country: string) => `What language is spoken in ${country}?`,
     ].flatMap(ask => countries.map(ask))
-    const asked = questions.map(text => this.encode(`<|im_start|>user\n${text}<|im_end|>\n<|im_start|>assistant\n`))
-    const prompts = this.write('prompts', asked)
-    const options = { prompts, newTokens: 32, repeat: 1, stop: [this.endOfTurn], batchSize: 8, answers: true }
-    const exact = (await this.ours({ ...options, weights: 'fp32' })).answers!
-    const stored = (await this.ours({ ...options, weights: 'stored' })).answers!
+    const asked = questions.map(text => this.#encode(`<|im_start|>user\n${text}<|im_end|>\n<|im_start|>assistant\n`))
+    const prompts = this.#write('prompts', asked)
+    const options = { prompts, newTokens: 32, repeat: 1, stop: [this.#endOfTurn], batchSize: 8, answers: true }
+    const exact = (await this.#ours({ ...options, weights: 'fp32' })).answers!
+    const stored = (await this.#ours({ ...options, weights: 'stored' })).answers!
     const changed = exact.flatMap((ids, i) => (ids.join() === stored[i]!.join() ? [] : [i]))
     return { questions: exact.length, changed: changed.length }
   }
 
   /** Mean difference of the log-probabilities of llama.cpp's greedy tokens, weights at their stored width on both sides. */
   async distance(): Promise<object> {
-    const rows = this.prompts(16)
-    const prompts = this.write('prompts', rows)
-    const theirs = await this.llama(prompts, 32, 1, { logProbabilities: true })
-    const score = this.write('answers', theirs.answers!)
-    const ours = await this.ours({ prompts, weights: 'stored', newTokens: 1, repeat: 1, score })
+    const rows = this.#prompts(16)
+    const prompts = this.#write('prompts', rows)
+    const theirs = await this.#llama(prompts, 32, 1, { logProbabilities: true })
+    const score = this.#write('answers', theirs.answers!)
+    const ours = await this.#ours({ prompts, weights: 'stored', newTokens: 1, repeat: 1, score })
     const differences = theirs.logProbabilities!.flatMap((row, i) =>
       row.map((x, j) => Math.abs(x - ours.logProbabilities![i]![j]!)),
     )
@@ -217,11 +219,11 @@ class Bench {
 
   /** Resident memory after 100 and after 10,000 short generations. */
   async memory(): Promise<object> {
-    const prompts = this.write(
+    const prompts = this.#write(
       'prompts',
-      this.prompts(64).map(ids => ids.slice(0, 12)),
+      this.#prompts(64).map(ids => ids.slice(0, 12)),
     )
-    const { memory } = await this.ours({ prompts, weights: 'stored', newTokens: 2, repeat: 1, requests: 10_000, batchSize: 10 })
+    const { memory } = await this.#ours({ prompts, weights: 'stored', newTokens: 2, repeat: 1, requests: 10_000, batchSize: 10 })
     // One sample every ten requests. The size swings by 5 % with what the collector has not yet freed: medians of twenty samples.
     const [early, late] = [median(memory!.slice(10, 30)), median(memory!.slice(-20))]
     const megabytes = (bytes: number) => round(bytes / 1e6)
@@ -234,30 +236,30 @@ class Bench {
   }
 
   /** Prompts that have nothing but the first `shared` tokens in common. */
-  private prompts(rows: number, shared = 0): number[][] {
+  #prompts(rows: number, shared = 0): number[][] {
     const own = PROMPT_TOKENS - shared
     return Array.from({ length: rows }, (_, i) => [
-      ...this.stream.slice(0, shared),
-      ...this.stream.slice(shared + i * own, shared + (i + 1) * own),
+      ...this.#stream.slice(0, shared),
+      ...this.#stream.slice(shared + i * own, shared + (i + 1) * own),
     ])
   }
 
-  private write(name: string, value: unknown): string {
-    const path = join(this.folder, `${name}.json`)
+  #write(name: string, value: unknown): string {
+    const path = join(this.#folder, `${name}.json`)
     writeFileSync(path, JSON.stringify(value))
     return path
   }
 
-  private async inTurn(
+  async #inTurn(
     rows: readonly number[][],
     newTokens: number,
     {
       stop = [],
       repeat = rows.length === 1 ? 5 : 2,
-      sides = this.sides,
+      sides = this.#sides,
     }: { stop?: number[]; repeat?: number; sides?: Side[] } = {},
   ): Promise<Map<Side, Result[]>> {
-    const prompts = this.write('prompts', rows)
+    const prompts = this.#write('prompts', rows)
     const runs = new Map<Side, Result[]>(sides.map(side => [side, []]))
     for (let round = 0; round < this.rounds; round++) {
       for (const side of sides) {
@@ -265,10 +267,10 @@ class Bench {
         const stopped = stop.length > 0 ? ['--stop', ...stop.map(String)] : []
         const result =
           side === 'transformers'
-            ? await this.transformers(prompts, newTokens, repeat, ['--batch', batch, ...stopped])
+            ? await this.#transformers(prompts, newTokens, repeat, ['--batch', batch, ...stopped])
             : side === 'llama.cpp'
-              ? await this.llama(prompts, newTokens, repeat)
-              : await this.ours({ prompts, weights: side, newTokens, repeat, stop })
+              ? await this.#llama(prompts, newTokens, repeat)
+              : await this.#ours({ prompts, weights: side, newTokens, repeat, stop })
         runs.get(side)!.push(result)
       }
     }
@@ -276,7 +278,7 @@ class Bench {
   }
 
   /** A figure of every side, and ours as a multiple of each peer's (`less`: less is better). */
-  private compare(runs: ReadonlyMap<Side, Result[]>, figure: (result: Result) => number, less = false): object {
+  #compare(runs: ReadonlyMap<Side, Result[]>, figure: (result: Result) => number, less = false): object {
     const figures = Object.fromEntries([...runs].map(([side, results]) => [side, round(median(results.map(figure)))]))
     const ratios = [...runs].flatMap(([side, results]) =>
       (['transformers', 'llama.cpp'] as const).flatMap(peer => {
@@ -289,10 +291,10 @@ class Bench {
     return { ...figures, ratios: Object.fromEntries(ratios) }
   }
 
-  private async ours(options: GenerateOursOptions): Promise<Result> {
+  async #ours(options: GenerateOursOptions): Promise<Result> {
     const { lines } = await measure(
       process.execPath,
-      ['dist/scripts/bench/generate-ours.js', JSON.stringify({ promptLookup: this.promptLookup, ...options })],
+      ['dist/scripts/bench/generate-ours.js', JSON.stringify({ promptLookup: this.#promptLookup, ...options })],
       {
         quiet: true,
       },
@@ -300,7 +302,7 @@ class Bench {
     return lines.at(-1) as unknown as Result
   }
 
-  private async transformers(prompts: string, newTokens: number, repeat: number, more: readonly string[] = []): Promise<Result> {
+  async #transformers(prompts: string, newTokens: number, repeat: number, more: readonly string[] = []): Promise<Result> {
     const command = [`${PEERS}/transformers_generate.py`, '--model', float32Folder(), '--prompts', prompts]
     const { lines } = await measure(
       python(),
@@ -310,7 +312,7 @@ class Bench {
     return lines.at(-1) as unknown as Result
   }
 
-  private async llama(prompts: string, newTokens: number, repeat: number, more: object = {}): Promise<Result> {
+  async #llama(prompts: string, newTokens: number, repeat: number, more: object = {}): Promise<Result> {
     if (!process.env.GRADPROMPT_BENCH_LLAMA) {
       throw new GradpromptError('peer-missing', 'The other side of the benchmark is not installed', {
         expected: 'node-llama-cpp in a folder of its own',

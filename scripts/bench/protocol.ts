@@ -17,28 +17,29 @@ export const sst2 = (name: string): { text: string; label: number }[] =>
     .map(line => ({ text: line.slice(0, line.lastIndexOf('\t')), label: Number(line.slice(line.lastIndexOf('\t') + 1)) }))
 
 export class Sst2Rows {
-  private readonly answers: readonly number[][]
+  readonly #model: LanguageModel
+  readonly #fixedLength: number
+  readonly #answers: readonly number[][]
 
-  constructor(
-    private readonly model: LanguageModel,
-    private readonly fixedLength = 0,
-  ) {
-    this.answers = ANSWERS.map(answer => model.tokenizer.encode(answer))
+  constructor(model: LanguageModel, fixedLength = 0) {
+    this.#model = model
+    this.#fixedLength = fixedLength
+    this.#answers = ANSWERS.map(answer => model.tokenizer.encode(answer))
   }
 
   context(text: string): number[] {
-    const ids = this.model.tokenizer.encode(`Review: ${text}\nSentiment:`)
-    return this.fixedLength ? Array.from({ length: this.fixedLength }, (_, i) => ids[i % ids.length]!) : ids
+    const ids = this.#model.tokenizer.encode(`Review: ${text}\nSentiment:`)
+    return this.#fixedLength ? Array.from({ length: this.#fixedLength }, (_, i) => ids[i % ids.length]!) : ids
   }
 
   training({ text, label }: { text: string; label: number }): LabelledRow {
     const context = this.context(text)
-    const answer = this.answers[label]!
+    const answer = this.#answers[label]!
     return { ids: [...context, ...answer], labels: [...context.map(() => -100), ...answer] }
   }
 
   scoring(text: string): { context: number[]; candidates: { ids: number[] }[] } {
-    return { context: this.context(text), candidates: this.answers.map(ids => ({ ids })) }
+    return { context: this.context(text), candidates: this.#answers.map(ids => ({ ids })) }
   }
 }
 

@@ -81,10 +81,10 @@ interface LossPair {
 }
 
 class SearchBench {
-  private readonly folder = mkdtempSync(join(tmpdir(), 'gradprompt-bench-'))
-  private files = 0
+  readonly #folder = mkdtempSync(join(tmpdir(), 'gradprompt-bench-'))
+  #files = 0
   /** The first is not timed: it opens the programs. */
-  private readonly reasoningSteps = 4
+  readonly #reasoningSteps = 4
 
   constructor(
     readonly rounds: number,
@@ -92,7 +92,7 @@ class SearchBench {
   ) {}
 
   close(): void {
-    rmSync(this.folder, { recursive: true, force: true })
+    rmSync(this.#folder, { recursive: true, force: true })
   }
 
   /** Seconds of a step, median over all but the first. */
@@ -100,8 +100,8 @@ class SearchBench {
     const seconds: { ours: number; peer: number }[] = []
     for (let round = 0; round < this.rounds; round++) {
       const problem = problems[round % problems.length]!
-      const peer = resultOf(await this.peer([problem], this.steps)).medianStep as number
-      seconds.push({ peer, ours: median(stepSeconds(await this.ours([problem], this.steps))) })
+      const peer = resultOf(await this.#peer([problem], this.steps)).medianStep as number
+      seconds.push({ peer, ours: median(stepSeconds(await this.#ours([problem], this.steps))) })
     }
     return {
       secondsPerStep: {
@@ -116,8 +116,8 @@ class SearchBench {
   async memory(): Promise<object> {
     const bytes: { ours: number; peer: number }[] = []
     for (let i = 0; i < this.rounds; i++) {
-      const peer = await this.peer([problems[0]!], 3, [], true)
-      const ours = await this.ours([problems[0]!], 3, true)
+      const peer = await this.#peer([problems[0]!], 3, [], true)
+      const ours = await this.#ours([problems[0]!], 3, true)
       bytes.push({ ours: ours.peakMemoryBytes, peer: peer.peakMemoryBytes })
     }
     return {
@@ -131,9 +131,9 @@ class SearchBench {
 
   /** Gradient scores of every allowed token at every position against the peer's, at the first state. */
   async gradient(): Promise<object> {
-    const out = join(this.folder, 'gradient.safetensors')
-    await this.peer([problems[0]!], 1, ['--gradient', out, '--width', '2'])
-    const config = parseSearchConfig(this.config([problems[0]!], 1))
+    const out = join(this.#folder, 'gradient.safetensors')
+    await this.#peer([problems[0]!], 1, ['--gradient', out, '--width', '2'])
+    const config = parseSearchConfig(this.#config([problems[0]!], 1))
     const model = await LanguageModel.load(config.model)
     const job = await prepareSearch(config, await readSearchTask(config), model)
     const { space, rows, programs, allowed } = job
@@ -169,8 +169,8 @@ class SearchBench {
       const { target } = problem
       const finished = known.find(line => line.target === target)
       if (finished === undefined) {
-        const peer = resultOf(await this.peer([problem], steps)).bestLosses as number[]
-        const own = (await this.ours([problem], steps)).lines.findLast(line => line.event === 'step') as {
+        const peer = resultOf(await this.#peer([problem], steps)).bestLosses as number[]
+        const own = (await this.#ours([problem], steps)).lines.findLast(line => line.event === 'step') as {
           best: { objective: number }
         }
         const line: LossPair = { target, width: WIDTH, steps, ours: own.best.objective, peer: peer[0]! }
@@ -185,7 +185,7 @@ class SearchBench {
 
   /** A step over the same questions from the same prompt: shortlist of 3, at most 256 tokens of reasoning. */
   async greater(questions: number, withoutRace: boolean): Promise<object> {
-    const data = join(this.folder, 'gsm8k.jsonl')
+    const data = join(this.#folder, 'gsm8k.jsonl')
     writeFileSync(data, `${readFileSync('examples/gsm8k/train.jsonl', 'utf8').split('\n').slice(0, questions).join('\n')}\n`)
     const rounds: { peer: Step; ours: Step; whole?: Step }[] = []
     for (let round = 0; round < this.rounds; round++) {
@@ -193,9 +193,9 @@ class SearchBench {
       const result = resultOf(await measure(python(), [`${PEERS}/greater_step.py`, ...args], { quiet: true }))
       const peer = { seconds: result.total_seconds as number, tokens: result.generated_tokens as number }
       console.error(`bench search: ${JSON.stringify({ peer: result })}`)
-      const ours = await this.oursOnReasoning(data, questions, {})
+      const ours = await this.#oursOnReasoning(data, questions, {})
       console.error(`bench search: ${JSON.stringify({ ours })}`)
-      const whole = withoutRace ? await this.oursOnReasoning(data, questions, { blocks: 1 }) : undefined
+      const whole = withoutRace ? await this.#oursOnReasoning(data, questions, { blocks: 1 }) : undefined
       rounds.push({ peer, ours, ...(whole && { whole }) })
     }
     const compared = (side: 'ours' | 'whole') => {
@@ -217,14 +217,14 @@ class SearchBench {
     }
   }
 
-  private async oursOnReasoning(data: string, questions: number, options: object): Promise<Step> {
-    const config = join(this.folder, `greater-${this.files++}.json`)
+  async #oursOnReasoning(data: string, questions: number, options: object): Promise<Step> {
+    const config = join(this.#folder, `greater-${this.#files++}.json`)
     const search = {
       ...{
         type: 'greater',
         extractor: '\nTherefore, the final answer is',
         questions,
-        steps: this.reasoningSteps,
+        steps: this.#reasoningSteps,
         mu: 3,
         topk: 10,
       },
@@ -246,8 +246,8 @@ class SearchBench {
     }
   }
 
-  private config(chosen: readonly Problem[], steps: number): SearchConfigInput {
-    const file = join(this.folder, `problems-${this.files++}.json`)
+  #config(chosen: readonly Problem[], steps: number): SearchConfigInput {
+    const file = join(this.#folder, `problems-${this.#files++}.json`)
     writeFileSync(file, JSON.stringify(chosen))
     return {
       data: { train: file },
@@ -259,9 +259,9 @@ class SearchBench {
     }
   }
 
-  private ours(chosen: readonly Problem[], steps: number, memory = false): Promise<Measured> {
-    const config = join(this.folder, `config-${this.files}.json`)
-    writeFileSync(config, JSON.stringify(this.config(chosen, steps)))
+  #ours(chosen: readonly Problem[], steps: number, memory = false): Promise<Measured> {
+    const config = join(this.#folder, `config-${this.#files}.json`)
+    writeFileSync(config, JSON.stringify(this.#config(chosen, steps)))
     const command = [
       'dist/src/cli/main.js',
       'search',
@@ -269,13 +269,13 @@ class SearchBench {
       config,
       '--json',
       '--out',
-      join(this.folder, `run-${this.files}`),
+      join(this.#folder, `run-${this.#files}`),
     ]
     return measure(process.execPath, command, { quiet: true, memory })
   }
 
-  private peer(chosen: readonly Problem[], steps: number, more: readonly string[] = [], memory = false): Promise<Measured> {
-    const file = join(this.folder, `peer-${this.files++}.json`)
+  #peer(chosen: readonly Problem[], steps: number, more: readonly string[] = [], memory = false): Promise<Measured> {
+    const file = join(this.#folder, `peer-${this.#files++}.json`)
     writeFileSync(file, JSON.stringify(chosen))
     const common = ['--model', float32Folder(), '--problems', file, '--steps', String(steps), '--init', FIRST]
     return measure(nanogcgPython(), [`${PEERS}/nanogcg_steps.py`, ...common, ...more], { quiet: true, memory })

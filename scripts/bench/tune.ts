@@ -50,27 +50,27 @@ export async function run(args: readonly string[]): Promise<object> {
 }
 
 class Bench {
-  private readonly folder = mkdtempSync(join(tmpdir(), 'gradprompt-bench-'))
-  private readonly order = join(this.folder, 'order.json')
+  readonly #folder = mkdtempSync(join(tmpdir(), 'gradprompt-bench-'))
+  readonly #order = join(this.#folder, 'order.json')
 
   constructor(
     readonly rounds: number,
     readonly steps: number,
   ) {
     const batches = batchOrder({ rows: sst2('train.tsv').length, batchSize: 16, seed: 13 })
-    writeFileSync(this.order, JSON.stringify(Array.from({ length: Math.max(steps, 50) }, (_, step) => batches.at(step))))
+    writeFileSync(this.#order, JSON.stringify(Array.from({ length: Math.max(steps, 50) }, (_, step) => batches.at(step))))
   }
 
   close(): void {
-    rmSync(this.folder, { recursive: true, force: true })
+    rmSync(this.#folder, { recursive: true, force: true })
   }
 
   /** Rows per second of training, both sides on the same batches, one after the other in every round. */
   async train({ peer = [], ours = {} }: { peer?: readonly string[]; ours?: Partial<OursOptions> } = {}): Promise<object> {
     const rates: { ours: number; peer: number }[] = []
     for (let round = 0; round < this.rounds; round++) {
-      const theirs = await this.peer(['--order', this.order, '--steps', String(this.steps), '--eval-rows', '16', ...peer])
-      const own = await this.ours({ mode: 'train', order: this.order, steps: this.steps, ...ours })
+      const theirs = await this.#peer(['--order', this.#order, '--steps', String(this.steps), '--eval-rows', '16', ...peer])
+      const own = await this.#ours({ mode: 'train', order: this.#order, steps: this.steps, ...ours })
       rates.push({ ours: resultOf(own).rowsPerSecond!, peer: 16 / resultOf(theirs).median_step! })
     }
     return {
@@ -83,8 +83,8 @@ class Bench {
   async evaluate(): Promise<object> {
     const rates: { ours: number; peer: number }[] = []
     for (let round = 0; round < this.rounds; round++) {
-      const theirs = resultOf(await this.peer(['--order', this.order, '--steps', '2']))
-      const own = resultOf(await this.ours({ mode: 'evaluate' }))
+      const theirs = resultOf(await this.#peer(['--order', this.#order, '--steps', '2']))
+      const own = resultOf(await this.#ours({ mode: 'evaluate' }))
       rates.push({ ours: own.rowsPerSecond!, peer: theirs.eval_rows_per_second! })
     }
     return { rowsPerSecond: medians(rates), ratio: round(median(rates.map(({ ours, peer }) => ours / peer))) }
@@ -92,7 +92,7 @@ class Bench {
 
   /** Peak memory of the whole process tree of `gradprompt tune`, beside the peer's process, for the same steps. */
   async memory(): Promise<object> {
-    const config = join(this.folder, 'memory.json')
+    const config = join(this.#folder, 'memory.json')
     const data = { train: 'examples/sst2/train.tsv', columns: ['text', 'label'], labels: { 0: 'negative', 1: 'positive' } }
     const method = { type: 'prompt-tuning', numVirtualTokens: VIRTUAL_TOKENS }
     writeFileSync(
@@ -108,10 +108,10 @@ class Bench {
     for (let i = 0; i < this.rounds; i++) {
       const own = await measure(
         process.execPath,
-        ['dist/src/cli/main.js', 'tune', '--config', config, '--json', '--out', join(this.folder, `run-${i}`)],
+        ['dist/src/cli/main.js', 'tune', '--config', config, '--json', '--out', join(this.#folder, `run-${i}`)],
         { quiet: true, memory: true },
       )
-      const theirs = await this.peer(['--order', this.order, '--steps', String(this.steps), '--eval-rows', '16'], true)
+      const theirs = await this.#peer(['--order', this.#order, '--steps', String(this.steps), '--eval-rows', '16'], true)
       values.push({ ours: own.peakMemoryBytes / 1e6, peer: theirs.peakMemoryBytes / 1e6 })
     }
     return { peakMemoryMB: medians(values), ratio: round(median(values.map(({ ours, peer }) => ours / peer))) }
@@ -123,12 +123,12 @@ class Bench {
     const cold: number[] = []
     const help: number[] = []
     const dryRun: number[] = []
-    await this.ours({ mode: 'ready' })
+    await this.#ours({ mode: 'ready' })
     for (let i = 0; i < this.rounds; i++) {
-      const cache = join(this.folder, `cache-${i}`)
-      cold.push(readyOf(await this.ours({ mode: 'ready' }, { GRADPROMPT_CACHE: cache })))
+      const cache = join(this.#folder, `cache-${i}`)
+      cold.push(readyOf(await this.#ours({ mode: 'ready' }, { GRADPROMPT_CACHE: cache })))
       rmSync(cache, { recursive: true, force: true })
-      warm.push(readyOf(await this.ours({ mode: 'ready' })))
+      warm.push(readyOf(await this.#ours({ mode: 'ready' })))
       const cli = (...args: string[]) => measure(process.execPath, ['dist/src/cli/main.js', ...args], { quiet: true })
       help.push((await cli('--help')).seconds)
       dryRun.push((await cli('tune', '--config', 'examples/sst2/quickstart.yaml', '--dry-run')).seconds)
@@ -148,7 +148,7 @@ class Bench {
   async accuracy(): Promise<object> {
     const model = await LanguageModel.load(modelFile())
     const prompt = await startingPrompt(model)
-    const start = join(this.folder, 'start.safetensors')
+    const start = join(this.#folder, 'start.safetensors')
     await writeSafetensors(start, [{ name: 'prompt', shape: [VIRTUAL_TOKENS, model.config.hiddenSize], data: prompt }])
     const texts = sst2('dev.tsv').slice(0, 75)
     const rows = texts.map(({ text, label }) => {
@@ -156,8 +156,8 @@ class Bench {
       const answer = model.tokenizer.encode(label ? ' positive' : ' negative')
       return { ids: [...context, ...answer], labels: [...context.map(() => -100), ...answer] }
     })
-    const rowsFile = join(this.folder, 'rows.json')
-    const out = join(this.folder, 'logits.safetensors')
+    const rowsFile = join(this.#folder, 'rows.json')
+    const out = join(this.#folder, 'logits.safetensors')
     writeFileSync(rowsFile, JSON.stringify(rows))
     await measure(python(), [
       `${PEERS}/logits.py`,
@@ -189,9 +189,20 @@ class Bench {
     const relative = norm(gradient.map((x, i) => x - torch[i]!)) / norm(torch)
     await expected.close()
     await model.dispose()
-    const losses = { ours: join(this.folder, 'ours.json'), peer: join(this.folder, 'peer.json') }
-    await this.ours({ mode: 'train', order: this.order, steps: 50, initFrom: start, losses: losses.ours })
-    await this.peer(['--order', this.order, '--steps', '50', '--eval-rows', '16', '--init-from', start, '--losses', losses.peer])
+    const losses = { ours: join(this.#folder, 'ours.json'), peer: join(this.#folder, 'peer.json') }
+    await this.#ours({ mode: 'train', order: this.#order, steps: 50, initFrom: start, losses: losses.ours })
+    await this.#peer([
+      '--order',
+      this.#order,
+      '--steps',
+      '50',
+      '--eval-rows',
+      '16',
+      '--init-from',
+      start,
+      '--losses',
+      losses.peer,
+    ])
     const [own, theirs] = [losses.ours, losses.peer].map(file => JSON.parse(readFileSync(file, 'utf8')) as number[]) as [
       number[],
       number[],
@@ -207,14 +218,14 @@ class Bench {
 
   /** Time by the row and memory as the batch grows. */
   async scaling(): Promise<object> {
-    const order = join(this.folder, 'large.json')
+    const order = join(this.#folder, 'large.json')
     const batches = batchOrder({ rows: sst2('train.tsv').length, batchSize: 64, seed: 13 })
     writeFileSync(order, JSON.stringify(Array.from({ length: 8 }, (_, step) => batches.at(step))))
     const results: object[] = []
     for (const batchSize of [4, 8, 16, 32, 64]) {
       const options: OursOptions = { mode: 'train', order, steps: 8, batchSize }
-      const { medianStep, tokenRows } = resultOf(await this.ours(options))
-      const { peakMemoryBytes } = await this.ours(options, {}, true)
+      const { medianStep, tokenRows } = resultOf(await this.#ours(options))
+      const { peakMemoryBytes } = await this.#ours(options, {}, true)
       results.push({
         batchSize,
         millisecondsPerRow: round((1000 * medianStep!) / batchSize),
@@ -225,11 +236,11 @@ class Bench {
     return { batches: results }
   }
 
-  private ours(options: OursOptions, env: NodeJS.ProcessEnv = {}, memory = false): Promise<Measured> {
+  #ours(options: OursOptions, env: NodeJS.ProcessEnv = {}, memory = false): Promise<Measured> {
     return measure(process.execPath, ['dist/scripts/bench/ours.js', JSON.stringify(options)], { env, quiet: true, memory })
   }
 
-  private peer(args: readonly string[], memory = false): Promise<Measured> {
+  #peer(args: readonly string[], memory = false): Promise<Measured> {
     const command = [`${PEERS}/peft_prompt_tuning.py`, '--model', float32Folder(), ...args]
     return measure(python(), command, { quiet: true, memory })
   }

@@ -3,11 +3,15 @@ import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 
 export class Chance {
-  constructor(private readonly generator: RandomGenerator) {}
+  readonly #generator: RandomGenerator
+
+  constructor(generator: RandomGenerator) {
+    this.#generator = generator
+  }
 
   /** From 0 to `count` - 1. */
   below(count: number): number {
-    return uniformInt(this.generator, 0, count - 1)
+    return uniformInt(this.#generator, 0, count - 1)
   }
 
   pick<T>(items: readonly T[]): T {
