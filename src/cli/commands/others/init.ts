@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError, refuseFullDisk, unknownName } from '../../../errors.js'
 import { exists } from '../../../files.js'
@@ -85,10 +85,17 @@ export const run: CommandFunction = async ({ argument, options }) => {
       hint: ownCommand`init another-folder`,
     })
   }
+  const begun: string[] = []
   try {
     await mkdir(folder, { recursive: true })
-    for (const [file, text] of files) await writeFile(file, text, { flag: 'wx' })
+    for (const [file, text] of files) {
+      await (await open(file, 'wx')).close()
+      begun.push(file)
+      await writeFile(file, text)
+    }
   } catch (cause) {
+    // What is left in parts would stand in the way of the next try.
+    for (const file of begun) await rm(file, { force: true })
     refuseFullDisk(cause, folder)
     throw new GradpromptError('cannot-write', `cannot write to ${folder}`, {
       found: cause instanceof Error ? cause.message : String(cause),
