@@ -163,6 +163,13 @@ async function sourceOf(text: string | undefined, options: OptionValues): Promis
       hint: 'a text stands in the only column of a template; of several each is given by its name',
     })
   }
+  if (text === '-') {
+    throw new GradpromptError('invalid-option', 'TEXT is -, which nobody asks', {
+      found: '-',
+      expected: 'a text; rows of standard input are answered by --input - --output FILE',
+      hint: 'a text from standard input: "$(cat)"',
+    })
+  }
   if (text !== undefined) return { asked: text }
   if (input === undefined && output === undefined && columns !== undefined) return { asked: readValues(columns) }
   if (input === undefined || output === undefined) {
