@@ -83,7 +83,7 @@ interface AskedFile {
 }
 
 /** JSON lines are read as they are; another data file is rows of columns. */
-async function askedIn({ input, columns }: GenerateFileOptions, { template }: Frame): Promise<AskedFile> {
+async function askedIn({ input, columns, onWarning }: GenerateFileOptions, { template }: Frame): Promise<AskedFile> {
   const given = input === standardInput ? await readStandardInput() : undefined
   const { names, meant } = columnsGiven(columns)
   const needed = template === undefined ? [] : compileMessages(template).columns.map(column => nameInData({ meant }, column))
@@ -94,7 +94,7 @@ async function askedIn({ input, columns }: GenerateFileOptions, { template }: Fr
   const lines = async () =>
     given === undefined ? readAsked(input) : askedLines(await (await openInput(given)).text(), given.name)
   const rows = async () => {
-    const { records } = await readRecords(given ?? input, { columns: names, needed, format: given?.reader })
+    const { records } = await readRecords(given ?? input, { columns: names, needed, format: given?.reader, onNotice: onWarning })
     return records.map((record, i) => ({ origin: originOf(record, i), value: record }))
   }
   const asked = isLines ? await lines() : await rows()
