@@ -94,6 +94,9 @@ function describe({ model, weights, seconds, tokens, answer }: GenerateResult, e
   return [
     `${plural(tokens, 'new token')} in ${formatDuration(seconds)}, ${(tokens / seconds).toFixed(1)} a second`,
     ...(by === undefined ? [] : [by]),
+    ...(answer?.rejectedMass === undefined
+      ? []
+      : [`left alone, the model would have left the limit with a probability of ${answer.rejectedMass.toPrecision(4)}`]),
     `${model}, ${arithmetic(weights)}`,
   ].join('; ')
 }
