@@ -105,7 +105,12 @@ export async function compress(options: CompressOptions): Promise<CompressedText
   if (text === '') throw new GradpromptError('empty-text', `${file} holds no text`, { expected: 'a text to learn' })
   // Hours of study later is too late to hear of it.
   if (questions !== undefined)
-    requireColumns(['question', 'answer'], (await readRecords(questions)).columns, `--questions ${questions}`)
+    requireColumns(
+      ['question', 'answer'],
+      (await readRecords(questions)).columns,
+      `${questions}: what measures it`,
+      () => 'rows with the columns question and answer',
+    )
   const out = options.out ?? (await freeFolder('runs', basename(file, extname(file))))
   await refuseOccupied(out)
   await using used = await useModel(options.model ?? bundledModel, firstOf(options))

@@ -2,6 +2,7 @@ import { defaultSeed, type OptionNames, refuseUnknown } from '../config/call-opt
 import { readRecords } from '../data/read.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import { compileMessages } from '../data/texts/rendering.js'
+import { requireColumns } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import { compareConditions, type PairedComparison } from '../evaluate/comparison.js'
 import { type Interval, type MetricValue, wilsonInterval } from '../evaluate/intervals.js'
@@ -132,7 +133,7 @@ export async function probed(
 
 /** Different texts of the template's first column, drawn by seed; undefined where there are no three. */
 async function ownTexts(
-  { data }: ProbeOptions,
+  { data, onWarning }: ProbeOptions,
   config: LearnedRun['config'],
   limit: number,
   seed: number,
@@ -140,9 +141,10 @@ async function ownTexts(
   const [column] = compileMessages(config.template).columns
   if (column === undefined) return undefined
   const path = data ?? config.data.dev ?? config.data.train
-  const read = () => readRecords(path, { columns: config.data.columns, needed: [column] })
+  const read = () => readRecords(path, { columns: config.data.columns, needed: [column], onNotice: onWarning })
   // Rows of a run may have been in memory, or are elsewhere now; what somebody names has to be there.
   const found = data === undefined ? await read().catch(() => undefined) : await read()
+  if (data !== undefined) requireColumns([column], found?.columns ?? [], `${data}: the template`)
   const texts = [...new Set(found?.records.flatMap(record => (record[column]?.trim() ? [record[column]!.trim()] : [])))]
   return texts.length < 3 ? undefined : shuffle(texts, seed, streams.probe, 2).slice(0, limit)
 }

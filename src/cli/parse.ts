@@ -61,7 +61,7 @@ function parser(version: string, write: (text: string) => void): Parser {
     .exitOverride()
     .configureOutput({ writeOut: write, writeErr: () => {} })
     .configureHelp({ helpWidth: Math.min(process.stdout.columns || 100, 120) })
-    .addHelpText('after', `\nExample:\n  $ ${ownCommand`tune --config examples/sst2/quickstart.yaml`}`)
+    .addHelpText('after', `\nExample:\n  $ ${ownCommand`init my-task`}`)
 }
 
 function subparser(program: Parser, command: Command, help: string | undefined): Parser {

@@ -50,11 +50,14 @@ export async function readRecords(
     task,
     needed = [],
     format,
+    onNotice,
   }: {
     columns?: readonly string[] | undefined
     task?: DataTask | undefined
     needed?: readonly string[] | undefined
     format?: string | DataReader | undefined
+    /** Hears of each of `notices`, once all is read. */
+    onNotice?: ((notice: DataNotice) => void) | undefined
   } = {},
 ): Promise<DataFile> {
   const sources = typeof given === 'string' ? await localFiles(given) : isList(given) ? given : [given]
@@ -74,6 +77,7 @@ export async function readRecords(
   }
   const read = tables.length === 1 ? tables[0]! : joined(tables, sources.map(String))
   const { task: meant, ...table } = completed(read, { task, needed })
+  for (const notice of notices) onNotice?.(notice)
   return {
     ...table,
     format: reader!.name,

@@ -1,8 +1,8 @@
 import { GradpromptError } from '../errors.js'
 import { valueOfText } from './readers/json-text.js'
-import type { DataRecord } from './readers/records.js'
+import { columnValue, type DataRecord } from './readers/records.js'
 import { isConversation } from './texts/conversation.js'
-import { pathsWithin } from './texts/paths.js'
+import { pathOf, pathsWithin } from './texts/paths.js'
 import type { Preferences } from './texts/preferences.js'
 import { compileMessages } from './texts/rendering.js'
 import { compileTemplate, requireColumns, type Template } from './texts/template.js'
@@ -46,6 +46,11 @@ export function requireTaskColumns(
   const asked = compileMessages(template)
   const answered = compileTemplate(answer)
   const other = compileTemplate(rejected)
+  // Where a column is there, and nothing at the end of the path in any row, its own message says so.
+  for (const column of [...asked.columns, ...answered.columns, ...other.columns]) {
+    const head = columns.includes(column) ? undefined : pathOf(column)?.head
+    if (head !== undefined && columns.includes(head) && records.length > 0) columnValue(records[0]!, column, 0)
+  }
   requireColumns(asked.columns, columns, `${path}: the template`)
   requireColumns(answered.columns, columns, `${path}: the answer`)
   requireColumns(other.columns, columns, `${path}: the rejected answer`)

@@ -2,6 +2,7 @@ import { basename } from 'node:path'
 import { type ColumnsGiven, columnsGiven, withMeant } from '../data/columns-given.js'
 import { type MemoryRows, readMemoryRows } from '../data/memory-rows.js'
 import { readRecords } from '../data/read.js'
+import type { DataNotice } from '../data/readers/reader.js'
 import { type DataRecord, originOf } from '../data/readers/records.js'
 import { taskIndex } from '../data/rows/rows.js'
 import { limitRecords } from '../data/split.js'
@@ -61,6 +62,8 @@ export interface GenerationEvaluation {
   /** Finished rows are taken from it, and new ones added. */
   readonly results?: RowResultFile | undefined
   readonly onProgress?: ((rows: number, total: number) => void) | undefined
+  /** Hears what was guessed about the files. */
+  readonly onWarning?: ((warning: DataNotice) => void) | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -92,7 +95,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const { model, data, seed, prompt, signal, onProgress, scorer, results: file } = options
   const weights = chooseWidth(options.weights ?? 'auto', model.memory)
   const adapter = options.task === undefined ? undefined : await loadTask(options.task)
-  const all = await recordsOf(data, options.columns, adapter?.columns)
+  const all = await recordsOf(data, options, adapter?.columns)
   const records = limitRecords(all, options.limit, seed)
   const places = new Map(all.map((record, i) => [record, i]))
   const task = adapter?.task({ path: nameOf(data), rows: records }) ?? plainTask(options, records)
@@ -226,7 +229,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
 /** @throws GradpromptError `invalid-option` where columns of a benchmark, which has its own, are to have other names */
 async function recordsOf(
   data: string | MemoryRows,
-  columns: ColumnsGiven | undefined,
+  { columns, onWarning }: Pick<GenerationEvaluation, 'columns' | 'onWarning'>,
   task: string | undefined,
 ): Promise<readonly DataRecord[]> {
   const given = columnsGiven(columns)
@@ -235,7 +238,7 @@ async function recordsOf(
       found: `columns for ${Object.keys(given.meant).join(', ')}`,
       hint: 'leave the columns out, or give template and answer in place of the task',
     })
-  const options = { columns: given.names, task }
+  const options = { columns: given.names, task, onNotice: onWarning }
   const { records } = await (typeof data === 'string' ? readRecords(data, options) : readMemoryRows(data, options))
   return withMeant(records, given)
 }
@@ -270,11 +273,11 @@ async function templateOf(
   columnsOf: string | undefined,
   scored: ReadonlySet<string>,
 ): Promise<Template> {
-  const { examples, instruction, columns, seed } = options
+  const { examples, instruction, seed } = options
   const shots = examples === undefined ? 0 : (examples.shots ?? task.shots)
   let shown: DataRecord[] = []
   if (examples !== undefined && shots > 0) {
-    const records = await recordsOf(examples.file, columns, columnsOf)
+    const records = await recordsOf(examples.file, options, columnsOf)
     const others = records.filter(record => !scored.has(hashOf(record)))
     if (others.length < shots) {
       throw new GradpromptError('not-enough-rows', `${basename(nameOf(examples.file))} has not enough rows to show`, {

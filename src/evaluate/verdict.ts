@@ -20,7 +20,7 @@ export interface Verdict {
   readonly measure: 'accuracy' | 'logLikelihood' | 'score'
   /** On the same rows, in pairs, with the bootstrap's 95 % interval. */
   readonly difference: MetricValue
-  /** `mcnemar`: the exact test decides at 5 %. `bootstrap`: the interval does, by whether it holds 0. */
+  /** `mcnemar`: the exact test decides at 5 %. `bootstrap`: the interval does, by whether it holds 0, from six rows on. */
   readonly test: 'mcnemar' | 'bootstrap'
   /** Of McNemar's test, two-sided. */
   readonly p?: number
@@ -46,13 +46,16 @@ export interface VerdictOptions {
 }
 
 const significance = 0.05
+/** Fewer rows that all differ one way do so by chance more often than that (2 / 2^rows): the bootstrap of so few knows no zero. */
+const leastRows = 6
 
 /** @returns nothing where the two were not scored on the same rows, or on none */
 export function verdictOf(judged: Judged, baseline: Judged, options: VerdictOptions): Verdict | undefined {
   const compared = pairedComparison({ before: baseline.rows, after: judged.rows }, options.seed)
   if (compared === undefined) return undefined
   const { difference, mcnemar } = compared
-  const differs = mcnemar === undefined ? difference.low > 0 || difference.high < 0 : mcnemar.p < significance
+  const isApart = judged.rows.length >= leastRows && (difference.low > 0 || difference.high < 0)
+  const differs = mcnemar === undefined ? isApart : mcnemar.p < significance
   const verdict = {
     outcome: !differs ? 'not distinguishable' : difference.value > 0 ? 'better' : 'worse',
     condition: judged.name,
@@ -104,11 +107,11 @@ function sentence(
   const unit = isShare ? ' points' : measure === 'logLikelihood' ? ' nats an answer' : ''
   const test =
     p === undefined
-      ? 'by the paired bootstrap, whose interval this is'
+      ? `by the paired bootstrap, whose interval this is${rows < leastRows ? `; fewer than ${leastRows} rows show no difference` : ''}`
       : `by McNemar's exact test, ${p < 0.0001 ? 'p < 0.0001' : `p = ${p.toFixed(4)}`}; the interval is the paired bootstrap's`
   const needed =
     outcome === 'not distinguishable' && rowsNeeded !== null
-      ? `; to tell a difference of this size takes about ${rowsNeeded.toLocaleString('en-US')} rows`
+      ? `; to tell a difference of this size takes about ${Math.max(leastRows, rowsNeeded).toLocaleString('en-US')} rows`
       : ''
   return (
     `${condition} is ${relations[outcome]} ${baseline}: ${digits(difference.value)}${unit} ` +

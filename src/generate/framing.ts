@@ -2,6 +2,7 @@ import { isObject } from '../data/readers/json-text.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import { type DataRecord, setOrigin } from '../data/readers/records.js'
 import { toTable } from '../data/readers/values.js'
+import { pathOf, withPaths } from '../data/texts/paths.js'
 import { type CompiledMessages, compileMessages } from '../data/texts/rendering.js'
 import { compileTemplate, type Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
@@ -41,9 +42,9 @@ export function framed(
   if (template === undefined || !isObject(asked)) return parseRow(asked, origin)
   const compiled = compileMessages(template)
   const { columns, conversations } = compiled
-  const isRow = columns.length > 0 && columns.every(column => Object.hasOwn(asked, column))
+  const isRow = columns.length > 0 && columns.every(column => Object.hasOwn(asked, column) || isReached(column, asked))
   if (isRow || !('prompt' in asked || 'messages' in asked)) {
-    const [record] = toTable([asked], [origin]).records
+    const [record] = withPaths(toTable([asked], [origin]), columns).records
     setOrigin(record!, origin)
     return filled(template, compiled, record!)
   }
@@ -71,6 +72,12 @@ export function framed(
     message: `a text that begins as the template does (${JSON.stringify(start)}) is completed as that goes on`,
   })
   return filled(template, compiled, { [column]: text.slice(start.length) })
+}
+
+/** Whether a column of a template is a path into a list or an object of the row. */
+function isReached(column: string, row: Readonly<Record<string, unknown>>): boolean {
+  const head = pathOf(column)?.head
+  return head !== undefined && Object.hasOwn(row, head) && typeof row[head] === 'object' && row[head] !== null
 }
 
 /** What is said where a conversation stands in a template for one text. */

@@ -66,13 +66,27 @@ export async function scoreControl(
     if (error instanceof GradpromptError && error.code === 'empty-context') return { metrics: {}, results: [] }
     throw error
   })
-  const control =
-    instruction === null ? plain : await score(prependInstruction(config.template, instruction) as Config['template'])
+  const told = async (instruction: string) => {
+    try {
+      return await score(prependInstruction(config.template, instruction) as Config['template'])
+    } catch (error) {
+      throw error instanceof GradpromptError && error.code === 'row-too-long' ? instructionTooLong(instruction, error) : error
+    }
+  }
+  const control = instruction === null ? plain : await told(instruction)
   return {
     scores: { metrics: control.metrics, plain: { metrics: plain.metrics } },
     rows: { control: control.results, plain: plain.results },
   }
 }
+
+const instructionTooLong = (instruction: string, cause: GradpromptError) =>
+  new GradpromptError('row-too-long', "the base model's instruction leaves no room for the rows it is held against", {
+    found: `${cause.found} with ${JSON.stringify(instruction.length > 100 ? `${instruction.slice(0, 99)}…` : instruction)}`,
+    ...(cause.expected !== undefined && { expected: cause.expected }),
+    hint: 'a shorter one: control.instruction (--control.instruction "…")',
+    cause,
+  })
 
 /** Keeps what the base model came to, for further runs on the same rows. */
 export interface ControlStore {

@@ -22,7 +22,7 @@ test('help names every command and ends with an example', async () => {
   const { code, stdout, stderr } = await command(['--help'])
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   for (const { name, summary } of commands) expect(stdout).toMatch(new RegExp(`^  ${name}.*${summary.slice(0, 20)}`, 'm'))
-  expect(stdout.trimEnd().split('\n').at(-1)).toBe('  $ npx gradprompt tune --config examples/sst2/quickstart.yaml')
+  expect(stdout.trimEnd().split('\n').at(-1)).toBe('  $ npx gradprompt init my-task')
 })
 
 test('the help of each command names its options and ends with its example', async () => {

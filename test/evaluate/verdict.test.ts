@@ -46,6 +46,17 @@ describe('a verdict', () => {
     expect(judge(likely(base.map((x, i) => x + (i % 2 ? 1 : -1))), likely(base))!.outcome).toBe('not distinguishable')
   })
 
+  test('of free text needs six rows as well, though the bootstrap of fewer has an interval without zero', () => {
+    const of = (count: number) => judge(likely(Array.from({ length: count }, (_, i) => i / 10)), likely(Array(count).fill(-5)))!
+    for (const count of [1, 2, 5]) {
+      expect(of(count)).toMatchObject({ outcome: 'not distinguishable', test: 'bootstrap' })
+      expect(of(count).text).toContain('fewer than 6 rows show no difference')
+      expect(of(count).text).not.toMatch(/takes about [1-5] rows/)
+    }
+    expect(of(6).outcome).toBe('better')
+    expect(of(6).text).not.toContain('fewer than')
+  })
+
   test('says a second sentence where another baseline is stronger, and none where it is not', () => {
     const own = { name: 'the tuned prompt', rows: rows(30) }
     const told = { name: 'the base model with its instruction', rows: rows(10) }

@@ -166,7 +166,20 @@ test('answers parse, and the schema holds for them', async () => {
 })
 
 test('answers match their regular expression as a whole', async () => {
-  const patterns = ['[a-f]+;', '(on|at) the [a-z]{3,6}', '\\d{2}(\\.\\d)?', 'a*b?c', 'no|yes|not', '[^a-z,]{1,4}', 'ing?|(ab){2}']
+  const patterns = [
+    '[a-f]+;',
+    '(on|at) the [a-z]{3,6}',
+    '\\d{2}(\\.\\d)?',
+    'a*b?c',
+    'no|yes|not',
+    '[^a-z,]{1,4}',
+    'ing?|(ab){2}',
+    '^(?:^on|it$)$',
+    '|ab',
+    '(a|)b',
+    '(|[a-c]\\.)d',
+    '^$|e',
+  ]
   for (const regex of patterns)
     for (const temperature of [0, 1]) {
       const { text, finishReason } = await engine.generate({ ...asked('on the stone'), grammar: { regex }, temperature, seed: 3 })
@@ -192,6 +205,9 @@ test('what is wrong with a grammar is said, and the next one is answered', async
     [{ regex: '[a' }, 'invalid-regex', /class/],
     [{ regex: '(?=a)a' }, 'unsupported-regex', /Lookahead/],
     [{ regex: '(a)\\1' }, 'unsupported-regex', /Backreference/],
+    [{ regex: 'a$b' }, 'unsupported-regex', /a\$b/],
+    [{ regex: '(a|^)b|c^' }, 'unsupported-regex', /c\^/],
+    [{ regex: '(a$|b)c' }, 'unsupported-regex', /a\$/],
     [{ jsonSchema: 3 }, 'invalid-schema', /3/],
     [{ jsonSchema: false }, 'invalid-schema', /false/],
     [{ jsonSchema: { type: 'text' } }, 'invalid-schema', /text/],

@@ -77,6 +77,11 @@ test('a halving over two seeds: runs that are left at a rung go on to the bits o
   expect(page).toContain('Options and outcome')
   expect(page.match(/<polyline/g)).toHaveLength(4)
   expect(sweepCsv(summary).split('\n')[1]).toMatch(/^0,stopped,\d+,0\.\d+,/)
+  const head = sweepCsv(summary).split('\n')[0]!.split(',')
+  // A table with two columns of one name is refused by what reads it.
+  expect(head.filter((name, i) => head.indexOf(name) !== i)).toEqual([])
+  expect(head).toEqual(expect.arrayContaining(['accuracy', 'accuracy.low', 'parameters']))
+  expect(head).not.toContain('parameters.low')
 })
 
 test('trials that fail are counted, others go on, and a run of failures ends the sweep', async () => {

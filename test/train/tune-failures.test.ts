@@ -92,6 +92,29 @@ describe('before anything is written', () => {
     })
   })
 
+  test('an instruction of the base model that leaves no room for a row, which is not the template', async () => {
+    const instruction = 'it stone '.repeat(60)
+    expect(await problemOf(tune(toyConfig(folder, { control: { instruction } })))).toMatchObject({
+      code: 'row-too-long',
+      message: expect.stringContaining("the base model's instruction"),
+      found: expect.stringContaining('it stone it stone'),
+      hint: expect.stringContaining('--control.instruction'),
+    })
+  })
+
+  test('conversations of which none has an answer, which is no matter of a header', async () => {
+    const path = join(folder, 'asked.jsonl')
+    const turns = [{ role: 'user', content: 'the wine' }]
+    writeFileSync(path, `${JSON.stringify({ messages: turns })}\n`.repeat(4))
+    const template = '{messages[0].content} -'
+    const config = { ...toyConfig(folder), data: { train: path }, template, answer: ' {messages.answer}' }
+    expect(await refused(config)).toMatchObject({
+      code: 'missing-column',
+      message: expect.stringContaining(':1 has nothing at {messages.answer}'),
+      hint: expect.stringContaining('last turn'),
+    })
+  })
+
   test('an unknown option, with the nearest', async () => {
     const config = { ...toyConfig(folder), train: { step: 10 } } as unknown as ConfigInput
     expect(await refused(config)).toMatchObject({ code: 'unknown-option', hint: 'did you mean train.steps?' })

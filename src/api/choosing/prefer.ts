@@ -2,6 +2,7 @@ import { appendFile, mkdir, readFile, truncate } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { z } from 'zod'
 import { defaultSeed, type OptionNames, refuseUnknown, requireCounts } from '../../config/call-options.js'
+import { textNotices } from '../../data/checks.js'
 import { readRecords, readText, sizeOf } from '../../data/read.js'
 import type { DataNotice } from '../../data/readers/reader.js'
 import type { DataRecord } from '../../data/readers/records.js'
@@ -82,7 +83,8 @@ const names = {
   nu: true, lambda: true, seed: true, signal: true, onProgress: true, onWarning: true,
 } satisfies OptionNames<PreferOptions> // biome-ignore format: a list
 
-const headSchema = z.object({ prompts: z.string(), seed: z.int() })
+/** `asked`: what is asked under the prompts, and of whom; journals of earlier versions do not say it. */
+const headSchema = z.object({ prompts: z.string(), seed: z.int(), asked: z.string().optional() })
 const lineSchema = z.object({
   question: z.int().min(0),
   first: z.int().min(0),
@@ -108,13 +110,21 @@ export async function prefer(options: PreferOptions): Promise<PreferSession> {
     if (value !== undefined && !(value > 0 && value < Number.POSITIVE_INFINITY))
       throw new GradpromptError('invalid-option', `${name} is not valid`, { found: String(value), expected: 'a number above 0' })
   const prompts = await promptsOf(options.prompts)
-  const { records, columns } = await readRecords(options.data)
+  const needed = options.template === undefined ? [] : compileTemplate(fillPrompt(options.template, '') as string).columns
+  const { records, columns } = await readRecords(options.data, { needed, onNotice: onWarning })
   if (records.length === 0) throw new GradpromptError('no-rows', 'there are no rows to answer', { found: options.data })
   const template = options.template ?? `{prompt}\n\n{${columns[0]}}`
   requirePlace(template)
   const asked = compileTemplate(fillPrompt(template, '') as string)
   requireColumns(asked.columns, columns, '--template')
-  const head = { prompts: hashOf(prompts), seed }
+  if (options.template === undefined && columns.length > 1)
+    onWarning?.({
+      code: 'first-column',
+      message: `of ${columns.map(name => JSON.stringify(name)).join(', ')} the first column is what is asked: a template says otherwise (--template '{prompt} {COLUMN}')`,
+    })
+  for (const notice of textNotices(asked.columns.map(name => `{${name}}`).join(''), { 'the data': records })) onWarning?.(notice)
+  const model = typeof options.model === 'string' ? options.model : bundledModel
+  const head = { prompts: hashOf(prompts), seed, asked: hashOf([model, template, maxNewTokens, records]) }
   await mkdir(dirname(journal), { recursive: true })
   // Two of them would both answer the same question.
   const lock = await acquireLock(`${journal}.lock`)
@@ -124,7 +134,13 @@ export async function prefer(options: PreferOptions): Promise<PreferSession> {
     await lock.release()
   }
   try {
-    const lines = await readJournal(journal, head)
+    const earlier = await readJournal(journal, head)
+    const lines = earlier?.lines
+    if (earlier?.asked !== undefined && earlier.asked !== head.asked)
+      onWarning?.({
+        code: 'other-questions',
+        message: `${journal} goes on from answers to other rows, by another template, length or model: what was liked there counts here as well`,
+      })
     used = await useModel(options.model ?? bundledModel, firstOf(options))
     const { model } = used
     const points = pointsOf(await embeddings(model, prompts, { signal, onProgress, onWarning }))
@@ -248,7 +264,10 @@ async function promptsOf(given: string | readonly string[]): Promise<string[]> {
 }
 
 /** @throws GradpromptError `journal-mismatch` */
-async function readJournal(path: string, head: z.output<typeof headSchema>): Promise<Line[] | undefined> {
+async function readJournal(
+  path: string,
+  head: z.output<typeof headSchema>,
+): Promise<{ readonly lines: Line[]; readonly asked: string | undefined } | undefined> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
     throw error
@@ -258,6 +277,7 @@ async function readJournal(path: string, head: z.output<typeof headSchema>): Pro
     throw new GradpromptError('journal-mismatch', `${path} is not a journal of these prompts`, {
       found,
       expected: 'what the same prompts and seed were compared by, or a new name',
+      hint: 'another journal: --journal FILE',
     })
   }
   const [first = '', ...others] = text.split('\n')
@@ -267,9 +287,10 @@ async function readJournal(path: string, head: z.output<typeof headSchema>): Pro
   // The last line may have been cut off by whatever ended the one who wrote it: the next one begins in its place.
   const torn = others.pop() ?? ''
   if (torn !== '') await truncate(path, Buffer.byteLength(text) - Buffer.byteLength(torn))
-  return others.map((line, i) => {
+  const lines = others.map((line, i) => {
     const found = lineSchema.safeParse(jsonOrUndefined(line))
     if (!found.success || found.data.question !== i) refuse(`line ${i + 2} is no answer`)
     return found.data!
   })
+  return { lines, asked: kept.data?.asked }
 }

@@ -41,7 +41,7 @@ export async function byGeneration(
   const named = options.choices ?? (grammar === undefined ? limitedTo(subject, options) : undefined)
   const { metrics, rows, seconds, unextracted, cut, rules, filters, errors, ...evaluated } = await evaluateByGeneration({
     ...common,
-    ...{ choices: named, grammar, rejectedMass: options.rejectedMass, results },
+    ...{ choices: named, grammar, rejectedMass: options.rejectedMass, results, onWarning: options.onWarning },
     onProgress: (done, total) => options.onProgress?.(done, total, 'rows'),
   })
   // What the limit hides: how often the answer would have been right without it.

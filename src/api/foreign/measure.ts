@@ -1,4 +1,3 @@
-import { readRecords } from '../../data/read.js'
 import { decideLabels } from '../../data/texts/labels.js'
 import { largestShare, negatedEnergy, type Separation, separations } from '../../evaluate/foreign/scores.js'
 import type { MetricValue } from '../../evaluate/intervals.js'
@@ -68,7 +67,8 @@ export interface MeasureOptions extends Progress {
   readonly before: string
   readonly after: string
   readonly rejection: Pick<Rejection, 'known' | 'groups' | 'seed'>
-  readonly foreign: string
+  /** Rows of none of the classes, and what they are called. */
+  readonly foreign: { readonly name: string; readonly records: readonly Readonly<Record<string, string>>[] }
   /** Rows of the classes. */
   readonly known: readonly Readonly<Record<string, string>>[]
   readonly column: string
@@ -78,12 +78,12 @@ export interface MeasureOptions extends Progress {
 /** Rows of each kind, at most. */
 const most = 500
 
-/** @throws GradpromptError `no-rows`, and as reading data does */
+/** @throws GradpromptError `no-rows`, and as scoring rows does */
 export async function measure(model: LanguageModel, options: MeasureOptions): Promise<Measured> {
   const { before, after, rejection, foreign, known, column, seed } = options
   const of = (records: readonly Readonly<Record<string, string>>[]) =>
     spaced(records, most).map(record => ({ [column]: record[column] ?? '' }))
-  const rows = { known: of(known), foreign: of((await readRecords(foreign, { needed: [column] })).records) }
+  const rows = { known: of(known), foreign: of(foreign.records) }
   const all = [...rows.known, ...rows.foreign]
   const [taught, plain] = [
     await labelScores(model, { prompt: after }, all, options),
@@ -101,7 +101,7 @@ export async function measure(model: LanguageModel, options: MeasureOptions): Pr
     },
     { seed },
   )
-  return { foreign, rows: { known: rows.known.length, foreign: rows.foreign.length }, scores, gains }
+  return { foreign: foreign.name, rows: { known: rows.known.length, foreign: rows.foreign.length }, scores, gains }
 }
 
 /** As many, spread over all. */

@@ -1,10 +1,13 @@
 import { readFile } from 'node:fs/promises'
 import { defaultSeed, type OptionNames, refuseUnknown, requireCounts } from '../../config/call-options.js'
+import { type ColumnsGiven, columnsGiven, nameInData, refuseUnmeant, withMeant } from '../../data/columns-given.js'
 import { readRecords, readText, sizeOf } from '../../data/read.js'
-import type { DataRecord } from '../../data/readers/records.js'
+import type { DataNotice } from '../../data/readers/reader.js'
+import { columnValue, type DataRecord } from '../../data/readers/records.js'
 import { readTask } from '../../data/task.js'
 import { compileMessages } from '../../data/texts/rendering.js'
-import { GradpromptError, refuseAborted } from '../../errors.js'
+import { requireColumns } from '../../data/texts/template.js'
+import { GradpromptError, refuseAborted, shellWord } from '../../errors.js'
 import { centred } from '../../evaluate/acquisition.js'
 import { farthestLabels } from '../../evaluate/foreign/labels.js'
 import { thresholdFor } from '../../evaluate/foreign/scores.js'
@@ -23,7 +26,7 @@ import { embeddings } from '../prediction/embeddings.js'
 import { type Rejection, writeRejection } from '../prediction/rejection.js'
 import { readTunedRun, type TunedRun } from '../runs/configs.js'
 import { type TuneRun, tune } from '../tune.js'
-import { labelScores, type Measured, measure } from './measure.js'
+import { labelScores, type Measured, type MeasureOptions, measure } from './measure.js'
 import { topics } from './topics.js'
 
 /** A classifier that learns what belongs to none of its classes (LAPT, arXiv 2407.08966): the library's `reject`. */
@@ -56,6 +59,8 @@ export interface RejectOptions extends Hearer<GradpromptEvent, RejectProgress>, 
   readonly learningRate?: number | undefined
   /** Files of foreign texts, of which nothing is learned: what is learned is measured by them, beside the run's own prompt. */
   readonly foreign?: readonly string[] | undefined
+  /** Names of the columns of `foreign` and `data`, where they have no header, or for a column of the template the one of the data. */
+  readonly columns?: ColumnsGiven | undefined
   /** Known rows to measure by; by default the run's test rows, or its dev rows. */
   readonly data?: string | undefined
   readonly seed?: number | undefined
@@ -75,7 +80,7 @@ export interface RejectingRun extends TuneRun {
 
 const names = {
   ...modelSettingNames, run: true, model: true, labels: true, words: true, texts: true, knownTexts: true, maxNewTokens: true,
-  groups: true, share: true, steps: true, batchSize: true, learningRate: true, foreign: true, data: true, seed: true, out: true,
+  groups: true, share: true, steps: true, batchSize: true, learningRate: true, foreign: true, data: true, columns: true, seed: true, out: true,
   onEvent: true, onProgress: true, signal: true,
 } satisfies OptionNames<RejectOptions> // biome-ignore format: a list
 
@@ -108,13 +113,21 @@ export async function reject(options: RejectOptions): Promise<RejectingRun> {
   const run = await readTunedRun(options.run)
   const column = textColumn(run)
   const words = options.words === undefined ? topics : await wordsIn(options.words)
-  for (const path of options.foreign ?? []) await readRecords(path, { needed: [column] })
+  const warn = (warning: DataNotice) => onEvent?.({ event: 'warning', ...warning })
+  const textsIn = (path: string, names?: readonly string[]) => rowsIn(path, column, { columns: options.columns ?? names, warn })
+  // Hours of learning later is too late to hear of it.
+  const foreign: MeasureOptions['foreign'][] = []
+  for (const path of options.foreign ?? []) foreign.push({ name: path, records: await textsIn(path) })
   const out = options.out ?? (await freeFolder('runs', 'rejecting'))
   await refuseOccupied(out)
   const task = await readTask(run.config)
   const known = task.labels!
   const tested =
-    options.data === undefined ? (task.test.length > 0 ? task.test : task.scored) : await rowsIn(options.data, run, column)
+    options.data === undefined
+      ? task.test.length > 0
+        ? task.test
+        : task.scored
+      : await textsIn(options.data, run.config.data.columns)
   if (known.verbalizer !== undefined)
     throw new GradpromptError('invalid-config', 'a class of the run has several words', {
       expected: 'one word for each class',
@@ -178,8 +191,8 @@ export async function reject(options: RejectOptions): Promise<RejectingRun> {
   )
   await writeRejection(out, { ...rejection, threshold })
   const measured: Measured[] = []
-  for (const file of options.foreign ?? [])
-    measured.push(await measure(model, { before: options.run, after: out, rejection, foreign: file, known: tested, column, seed, signal, onProgress: progress('rows') })) // biome-ignore format: one call
+  for (const rows of foreign)
+    measured.push(await measure(model, { before: options.run, after: out, rejection, foreign: rows, known: tested, column, seed, signal, onProgress: progress('rows') })) // biome-ignore format: one call
   return { ...rejecting, rejection: { ...rejection, threshold }, foreignLabels, texts: path('train'), measured }
 }
 
@@ -229,10 +242,24 @@ function textColumn({ config, prompt }: TunedRun): string {
   })
 }
 
-/** Rows of a file, as the run reads its own. */
-async function rowsIn(path: string, { config }: TunedRun, column: string): Promise<readonly DataRecord[]> {
-  return (await readRecords(path, { columns: config.data.columns, needed: [column] })).records
+/** Rows of a file that have the text that is asked about. @throws GradpromptError `missing-column`, and as reading data does */
+async function rowsIn(
+  path: string,
+  column: string,
+  { columns, warn }: { readonly columns: ColumnsGiven | undefined; readonly warn: (warning: DataNotice) => void },
+): Promise<readonly DataRecord[]> {
+  const given = columnsGiven(columns)
+  refuseUnmeant(given, [column])
+  const needed = [nameInData(given, column)]
+  const table = await readRecords(path, { columns: given.names, needed, onNotice: warn })
+  requireColumns(needed, table.columns, `${path}: the template`, () => otherName(column))
+  const records = withMeant(table.records, given)
+  for (const [i, record] of records.entries()) columnValue(record, column, i)
+  return records
 }
+
+const otherName = (column: string) =>
+  `say which column is meant: columns (--columns ${shellWord(`${column}=COLUMN`)}), or of a file without a header which there are (--columns ${column},label)`
 
 /** @throws GradpromptError `empty-text` */
 async function wordsIn(path: string): Promise<string[]> {

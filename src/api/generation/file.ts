@@ -2,17 +2,20 @@ import { createHash } from 'node:crypto'
 import { mkdir, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { installedVersion } from '../../code-identity.js'
-import { columnsGiven } from '../../data/columns-given.js'
+import { columnsGiven, nameInData } from '../../data/columns-given.js'
 import { readRecords } from '../../data/read.js'
 import { openInput } from '../../data/readers/input.js'
 import { jsonLinesReader } from '../../data/readers/json.js'
 import { isObject } from '../../data/readers/json-text.js'
 import { originOf } from '../../data/readers/records.js'
+import { toTable } from '../../data/readers/values.js'
 import { readStandardInput, standardInput } from '../../data/record-stream.js'
+import { withPaths } from '../../data/texts/paths.js'
+import { compileMessages } from '../../data/texts/rendering.js'
 import { GradpromptError, refuseFullDisk } from '../../errors.js'
 import { exists } from '../../files.js'
 import { answerRows } from '../../generate/answer-rows.js'
-import { framed } from '../../generate/framing.js'
+import { type Frame, framed } from '../../generate/framing.js'
 import { askedLines, type InputRow, readAsked } from '../../generate/input.js'
 import { limitsOf } from '../../generate/limits/asked.js'
 import { acquireLock, type Lock } from '../../store/lock.js'
@@ -27,7 +30,7 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
   // Mistakes in the rows are told before a model is loaded.
   const given = await sourceOf(options)
   const announce = once(options.onWarning)
-  const { bytes, asked } = await askedIn(options)
+  const { bytes, asked } = await askedIn(options, given.frame)
   const rows = asked.map(({ origin, value }): InputRow => ({ origin, input: framed(value, given.frame, origin, announce) }))
   await using _ = await lockOutput(output)
   await using opened = await openAnswering(options, given)
@@ -80,9 +83,10 @@ interface AskedFile {
 }
 
 /** JSON lines are read as they are; another data file is rows of columns. */
-async function askedIn({ input, columns }: GenerateFileOptions): Promise<AskedFile> {
+async function askedIn({ input, columns, onWarning }: GenerateFileOptions, { template }: Frame): Promise<AskedFile> {
   const given = input === standardInput ? await readStandardInput() : undefined
   const { names, meant } = columnsGiven(columns)
+  const needed = template === undefined ? [] : compileMessages(template).columns.map(column => nameInData({ meant }, column))
   const isLines =
     given === undefined
       ? /\.(jsonl|ndjson)$/i.test(input) || !/\.(tsv|csv|json|parquet)$/i.test(input)
@@ -90,21 +94,26 @@ async function askedIn({ input, columns }: GenerateFileOptions): Promise<AskedFi
   const lines = async () =>
     given === undefined ? readAsked(input) : askedLines(await (await openInput(given)).text(), given.name)
   const rows = async () => {
-    const { records } = await readRecords(given ?? input, { columns: names, format: given?.reader })
+    const { records } = await readRecords(given ?? input, { columns: names, needed, format: given?.reader, onNotice: onWarning })
     return records.map((record, i) => ({ origin: originOf(record, i), value: record }))
   }
   const asked = isLines ? await lines() : await rows()
   const bytes = given?.bytes ?? (await readFile(input))
   const renamed = ({ origin, value }: Asked) => ({
     origin,
-    value: isObject(value) ? { ...value, ...meantIn(value, meant) } : value,
+    value: isObject(value) ? { ...value, ...meantIn(value, meant, origin) } : value,
   })
   return { bytes, asked: Object.keys(meant).length === 0 ? asked : asked.map(renamed) }
 }
 
-/** The columns of a template, under whose names the data have them. */
-const meantIn = (row: Readonly<Record<string, unknown>>, meant: Readonly<Record<string, string>>) =>
-  Object.fromEntries(Object.entries(meant).flatMap(([name, column]) => (Object.hasOwn(row, column) ? [[name, row[column]]] : [])))
+/** The columns of a template, under whose names, or by whose paths, the data have them. */
+function meantIn(row: Readonly<Record<string, unknown>>, meant: Readonly<Record<string, string>>, origin: string) {
+  const [record] = withPaths(toTable([row], [origin]), Object.values(meant)).records
+  const valueIn = (column: string) => (Object.hasOwn(row, column) ? row[column] : record![column])
+  return Object.fromEntries(
+    Object.entries(meant).flatMap(([name, column]) => (valueIn(column) === undefined ? [] : [[name, valueIn(column)]])),
+  )
+}
 
 /** Versions whose answers to the same request may differ. */
 const version = installedVersion('onnxruntime-node')

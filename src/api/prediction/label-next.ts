@@ -191,7 +191,7 @@ export async function labelNext(options: LabelNextOptions): Promise<RowsToLabel>
     const best = means.indexOf(Math.max(...means))
     return {
       index,
-      row: (typeof options.data === 'string' ? record : value) as RowToLabel['row'],
+      row: (typeof options.data === 'string' ? ownOf(record, value) : value) as RowToLabel['row'],
       prediction: classes[best]!,
       probability: means[best]!,
       unsure: scores[i]!,
@@ -199,6 +199,10 @@ export async function labelNext(options: LabelNextOptions): Promise<RowsToLabel>
   })
   return { by, rows, columns, pool: pool.length, labels: classes, ...left }
 }
+
+/** The texts of a row of a file, without what paths have reached. */
+const ownOf = (record: DataRecord, value: object): DataRecord =>
+  Object.fromEntries(Object.entries(record).filter(([name]) => Object.hasOwn(value, name)))
 
 const hasLabel = (record: DataRecord, column: string) =>
   Object.hasOwn(record, column) && !isNull(record, column) && record[column]!.trim() !== ''

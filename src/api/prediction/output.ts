@@ -128,7 +128,9 @@ function written(
   { format, keepsAll }: { readonly format: RowFormat; readonly keepsAll: boolean },
 ): WrittenRow {
   const { prediction, probability, margin, known, probabilities, finishReason } = answered
-  const further = keepsAll ? Object.keys(format.isTable ? record : value).find(name => !own.includes(name)) : undefined
+  const further = keepsAll
+    ? Object.keys(value).find(name => !own.includes(name) && (!format.isTable || Object.hasOwn(record, name)))
+    : undefined
   if (further !== undefined && (format.isTable || further in answered))
     throw new GradpromptError('invalid-data', `${originOf(record, index)} has a column that the rows before it do not have`, {
       found: shorten(further),

@@ -59,7 +59,8 @@ export async function* predictRows(
     if (done === 0) requireColumns(inData, chunk.columns, `${name}: the template`, column => otherName(column, chunk.columns))
     requireTexts(texts.map(inDataName), chunk, name)
     if (done === 0 && options.columns === undefined) refuseHeader(chunk.records, predictor, name)
-    const columns = chunk.columns.filter(column => !isReached(column, inData, chunk.columns))
+    const reached = chunk.columns.filter(column => isReached(column, inData, chunk.columns))
+    const columns = chunk.columns.filter(column => !reached.includes(column))
     if (done === 0) choice?.onColumns(columns, labels)
     const meant = withMeant(chunk.records, given, done)
     const places = [...meant.keys()].filter(i => choice === undefined || choice.keep(meant[i]!))
@@ -70,7 +71,7 @@ export async function* predictRows(
     const answers = places.length === 0 ? [] : await predictor.predict(kept, done, told)
     for (const [i, answered] of answers.entries()) {
       const at = places[i]!
-      yield { index: done + at, record: chunk.records[at]!, value: chunk.values[at]!, columns, answered }
+      yield { index: done + at, record: chunk.records[at]!, value: without(chunk.values[at]!, reached), columns, answered }
     }
     done += chunk.records.length
   }
@@ -107,6 +108,10 @@ function refuseHeader(
     hint: `say which is which, --columns ${shellWord(meant)}, or that it is a row: --columns ${shellWord(columns.join(','))}`,
   })
 }
+
+/** A row as it was given: what paths have reached is none of its columns. */
+const without = (value: object, reached: readonly string[]): object =>
+  reached.length === 0 ? value : Object.fromEntries(Object.entries(value).filter(([name]) => !reached.includes(name)))
 
 /** Whether a column is a path that a template names, and none of the data's own. */
 const isReached = (column: string, named: readonly string[], there: readonly string[]) => {

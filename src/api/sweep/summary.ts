@@ -158,10 +158,17 @@ function paired(best: readonly RowResult[][], other: readonly RowResult[][]): Me
 const ownRows = (plan: Plan, folder: string): Promise<RowResult[] | undefined> =>
   plan.of === 'evaluate' ? readRowResults(join(folder, `${basename(folder)}.jsonl`)) : readPredictions(folder, 'dev', 'tuned')
 
-/** Trials as a table of comma-separated values: one line each, its options and its figures with the ends of their intervals. */
+/** Trials as a table of comma-separated values: one line each, its options and its figures, with the ends of their intervals where they have one. */
 export function sweepCsv({ folder, trials, parameters }: SweepSummary): string {
   const options = parameters.map(({ name }) => name)
-  const figures = [...new Set(trials.flatMap(({ figures }) => Object.keys(figures)))]
+  // The steps of a trial are a column of their own.
+  const figures = [...new Set(trials.flatMap(({ figures }) => Object.keys(figures)))].filter(name => name !== 'steps')
+  const isUncertain = (name: string) =>
+    trials.some(({ figures: { [name]: own } }) => own !== undefined && (own.low !== own.value || own.high !== own.value))
+  const columns = figures.flatMap((name): [string, 'value' | 'low' | 'high'][] => [
+    [name, 'value'],
+    ...(isUncertain(name) ? ([[name, 'low'], [name, 'high']] as [string, 'low' | 'high'][]) : []), // biome-ignore format: a pair
+  ])
   const cell = (value: unknown) => {
     const text = value === undefined ? '' : typeof value === 'string' ? value : JSON.stringify(value)
     // A text that a spreadsheet would compute is none.
@@ -173,13 +180,13 @@ export function sweepCsv({ folder, trials, parameters }: SweepSummary): string {
     'state',
     'steps',
     ...options,
-    ...figures.flatMap(name => [name, `${name}.low`, `${name}.high`]),
+    ...columns.map(([name, part]) => (part === 'value' ? name : `${name}.${part}`)),
     'error',
     'folder',
   ]
   const lines = trials.map(({ number, state, steps, values, figures: own, error, folders }) => [
     ...[number, state, steps, ...options.map(name => values[name])],
-    ...figures.flatMap(name => [own[name]?.value, own[name]?.low, own[name]?.high]),
+    ...columns.map(([name, part]) => own[name]?.[part]),
     ...[error && `${error.code}: ${error.message}`, folders.map(path => relative(folder, path)).join(' ')],
   ])
   return [head, ...lines].map(line => `${line.map(cell).join(',')}\n`).join('')

@@ -4,13 +4,14 @@ import { GradpromptError } from '../../errors.js'
 /** Columns and labels, as options of the command line write them. */
 
 /**
- * `text,label`: names of the columns of a file without a header; `text=review,topic=subject`: for a column of the template the one of
- * the data.
+ * `text,label`: names of the columns of a file without a header; `text=review,topic=subject`, or a JSON object: for a column of the template
+ * the one of the data.
  * @throws GradpromptError `invalid-option`
  */
 export function readColumns(text: string | undefined): ColumnsGiven | undefined {
   if (text === undefined) return undefined
-  return text.includes('=') ? pairsOf(text, 'columns', 'names, or column=column pairs: --columns text=review') : namesOf(text)
+  const isPairs = text.includes('=') || objectIn(text) !== undefined
+  return isPairs ? pairsOf(text, 'columns', 'names, or column=column pairs: --columns text=review') : namesOf(text)
 }
 
 export const namesOf = (text: string): string[] => text.split(',').map(name => name.trim())
@@ -20,7 +21,8 @@ export const namesOf = (text: string): string[] => text.split(',').map(name => n
  * @throws GradpromptError `invalid-option`
  */
 export function readValues(given: readonly string[]): Record<string, unknown> {
-  return Object.fromEntries(given.flatMap(text => Object.entries(objectIn(text) ?? pairIn(text))))
+  const pairs = given.flatMap(text => Object.entries(objectIn(text) ?? pairIn(text)))
+  return onceEach(pairs, 'columns', given.join(' '))
 }
 
 function objectIn(text: string): object | undefined {
@@ -41,23 +43,35 @@ function pairIn(text: string): Record<string, string> {
   })
 }
 
-/** `0=negative,1=positive` @throws GradpromptError `invalid-option` */
+/** `0=negative,1=positive`, or a JSON object @throws GradpromptError `invalid-option` */
 export const readLabels = (text: string | undefined): Record<string, string> | undefined =>
-  text === undefined
-    ? undefined
-    : pairsOf(
-        text,
-        'labels',
-        'value=word pairs: --labels 0=negative,1=positive',
-        'words that hold a comma can stand in a config: --config',
-      )
+  text === undefined ? undefined : pairsOf(text, 'labels', 'value=word pairs: --labels 0=negative,1=positive')
 
-function pairsOf(text: string, option: string, expected: string, hint?: string): Record<string, string> {
-  const pairs = text.split(',').map(pair => /^\s*([^=]*?)\s*=\s*(.*?)\s*$/s.exec(pair))
-  if (pairs.every(pair => pair !== null)) return Object.fromEntries(pairs.map(pair => [pair[1]!, pair[2]!]))
-  throw new GradpromptError('invalid-option', `--${option} is not valid`, {
-    found: text,
-    expected,
-    ...(hint !== undefined && { hint }),
+/** Spaces around a name and a value are left out; in a JSON object all stands as it is. */
+function pairsOf(text: string, option: string, expected: string): Record<string, string> {
+  const object = objectIn(text)
+  const pairs = object === undefined ? text.split(',').map(pairOf) : Object.entries(object)
+  if (pairs.every(pair => pair !== undefined && typeof pair[1] === 'string'))
+    return onceEach(pairs as [string, string][], option, text)
+  throw new GradpromptError('invalid-option', `--${option} is not valid`, { found: text, expected, hint: asObject(option) })
+}
+
+function pairOf(text: string): [string, string] | undefined {
+  const [, name, value] = /^\s*([^=]*?)\s*=\s*(.*?)\s*$/s.exec(text) ?? []
+  return name === undefined || value === undefined ? undefined : [name, value]
+}
+
+const asObject = (option: string) =>
+  `names and values with commas, = or spaces at their ends stand in a JSON object: --${option} '{"a ": "b, c"}'`
+
+/** @throws GradpromptError `invalid-option` where a name has two values, of which one would be lost */
+function onceEach<Value>(pairs: readonly (readonly [string, Value])[], option: string, found: string): Record<string, Value> {
+  const names = pairs.map(([name]) => name)
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice === undefined) return Object.fromEntries(pairs)
+  throw new GradpromptError('invalid-option', `--${option} names ${JSON.stringify(twice)} twice`, {
+    found,
+    expected: 'each name once',
+    hint: asObject(option),
   })
 }

@@ -100,7 +100,7 @@ function describe({ baseline, other, instruction, judges, agreement }: JudgedRun
     table([head, ...rows]),
     '',
     'each pair is judged in both orders, and is a tie where these differ; 50 % is even',
-    `answers of ${other} are ${Math.abs(longer).toFixed(0)} characters ${longer < 0 ? 'shorter' : 'longer'} on average; at equal length: by logistic regression`,
+    `answers of ${other} are ${plural(Math.round(Math.abs(longer)), 'character')} ${longer < 0 ? 'shorter' : 'longer'} on average; at equal length: by logistic regression`,
     ...(said ? ['agreement of judges on a pair:', ...said] : []),
     ...(path === undefined ? [] : [`judgements: ${path}`]),
   ].join('\n')

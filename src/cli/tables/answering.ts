@@ -10,7 +10,11 @@ const columns = {
 const texts = [
   { name: 'template', value: 'text', description: "the text before the answer; by default the run's" },
   { name: 'answer', value: 'text', description: "the answer, with {column} placeholders; by default the run's" },
-  { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
+  {
+    name: 'labels',
+    value: '0=no,1=yes',
+    description: 'value in the label column = word in the answer, or a JSON object of them',
+  },
 ] as const
 
 /** What answers are limited to. */
@@ -55,7 +59,11 @@ export const answering: readonly Command[] = [
         description: 'what ends an answer: a text, auto, or none; by default as it was learned',
       },
       columns,
-      { name: 'labels', value: '0=no,1=yes', description: 'value in the label column = word in the answer' },
+      {
+        name: 'labels',
+        value: '0=no,1=yes',
+        description: 'value in the label column = word in the answer, or a JSON object of them',
+      },
       { name: 'instruction', value: 'text', description: 'a plain instruction before the template, for the base model' },
       {
         name: 'choose',

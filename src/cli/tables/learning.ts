@@ -118,6 +118,12 @@ export const learning: readonly Command[] = [
         description: 'texts of no class, to measure by: nothing is learned of them',
       },
       { name: 'data', value: 'file', description: "known rows to measure by; by default the run's test rows, or its dev rows" },
+      {
+        name: 'columns',
+        value: 'a,b',
+        description:
+          "of --foreign and --data: names of a headless file's columns; or template=data pairs where names differ: text=review",
+      },
       { name: 'labels', value: 'n', type: 'integer', description: 'foreign labels; 40 by default' },
       { name: 'words', value: 'file', description: 'what these are chosen from, one a line; by default 300 common nouns' },
       {
@@ -144,7 +150,7 @@ export const learning: readonly Command[] = [
       json,
       quiet,
     ],
-    example: 'gradprompt reject runs/agnews --foreign examples/sst2/test.tsv --out runs/agnews-rejecting',
+    example: 'gradprompt reject runs/agnews --foreign examples/sst2/test.tsv --columns text,label --out runs/agnews-rejecting',
     load: () => import('../commands/learning/reject.js'),
   },
   {

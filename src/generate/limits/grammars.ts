@@ -1,7 +1,8 @@
 import { GradpromptError } from '../../errors.js'
 import type { Tokenizer } from '../../formats/tokenizer.js'
 import { GrammarCursor } from './grammar-cursor.js'
-import { checkRegex, checkSchema } from './schema-check.js'
+import { checkRegex, compilable } from './regex.js'
+import { checkSchema } from './schema-check.js'
 import { TokenMask } from './token-mask.js'
 import { type CompiledGrammar, type GrammarCompiler, type GrammarMatcher, XGrammarInstance } from './xgrammar.js'
 
@@ -158,7 +159,9 @@ export class Grammars {
 function formatOf(grammar: WrittenGrammar): object {
   const { before = '', after = '' } = grammar
   const own =
-    'regex' in grammar ? { type: 'regex', pattern: grammar.regex } : { type: 'json_schema', json_schema: grammar.jsonSchema }
+    'regex' in grammar
+      ? { type: 'regex', pattern: compilable(grammar.regex) }
+      : { type: 'json_schema', json_schema: grammar.jsonSchema }
   const text = (value: string) => (value === '' ? [] : [{ type: 'const_string', value }])
   const elements = [...text(before), own, ...text(after)]
   return elements.length === 1 ? own : { type: 'sequence', elements }

@@ -1,5 +1,6 @@
 import { isObject } from '../../data/readers/json-text.js'
 import { GradpromptError } from '../../errors.js'
+import { checkRegex } from './regex.js'
 
 /**
  * What a JSON Schema may say, where answers are limited to it. What the grammar would leave out of account is refused: an answer that
@@ -110,22 +111,6 @@ function checkRequired({ required, properties = {} }: Schema, path: string): voi
     throw invalid(`${path}.required`, shown(required), 'a list of names')
   const missing = required.find(name => isObject(properties) && !Object.hasOwn(properties, name))
   if (missing !== undefined) throw unsupported(`${path}.required`, `${missing}, which properties does not describe`)
-}
-
-/**
- * @param place names it in messages
- * @throws GradpromptError `invalid-regex`
- */
-export function checkRegex(pattern: string, place: string): void {
-  try {
-    new RegExp(pattern, 'u')
-  } catch (cause) {
-    throw new GradpromptError('invalid-regex', `${place} is no regular expression`, {
-      found: `${pattern.slice(0, 200)}: ${cause instanceof Error ? cause.message.replace(/^.*: /, '') : String(cause)}`,
-      expected: 'a regular expression as JavaScript has them, such as [0-9]{4}-[0-9]{2}',
-      cause,
-    })
-  }
 }
 
 const shown = (value: unknown) => (JSON.stringify(value) ?? 'nothing').slice(0, 120)

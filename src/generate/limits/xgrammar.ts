@@ -37,7 +37,8 @@ export class XGrammarInstance {
     try {
       return { result: await work(this.exports) }
     } catch (error) {
-      const said = this.#said.find(line => line.includes('[FATAL]')) ?? String(error)
+      const said =
+        this.#said.find(line => line.includes('[FATAL]')) ?? (error instanceof Error ? error.message : 'it cannot be compiled')
       return {
         failure: said
           .replace(/^\[FATAL\] \S+: /, '')

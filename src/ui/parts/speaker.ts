@@ -142,13 +142,16 @@ async function answerOf(
     : (choice!.logprobs?.tokens ?? []).map((token, i) => ({
         token,
         logProbability: choice!.logprobs!.token_logprobs![i]!,
-        others: Object.entries(choice!.logprobs!.top_logprobs![i] ?? {}).map(([token, logProbability]) => ({
-          token,
-          logProbability,
-        })),
+        others: likeliestFirst(choice!.logprobs!.top_logprobs![i] ?? {}),
       }))
   return { model, text: choice!.message?.content ?? choice!.text ?? '', tokens }
 }
+
+/** An object has keys such as "7" first, whatever they are worth. */
+export const likeliestFirst = (tokens: Readonly<Record<string, number>>): SpokenToken['others'] =>
+  Object.entries(tokens)
+    .map(([token, logProbability]) => ({ token, logProbability }))
+    .sort((a, b) => b.logProbability - a.logProbability)
 
 /** What of the endpoint's answers is read here. */
 interface Said {

@@ -94,6 +94,9 @@ function describe({ model, weights, seconds, tokens, answer }: GenerateResult, e
   return [
     `${plural(tokens, 'new token')} in ${formatDuration(seconds)}, ${(tokens / seconds).toFixed(1)} a second`,
     ...(by === undefined ? [] : [by]),
+    ...(answer?.rejectedMass === undefined
+      ? []
+      : [`left alone, the model would have left the limit with a probability of ${answer.rejectedMass.toPrecision(4)}`]),
     `${model}, ${arithmetic(weights)}`,
   ].join('; ')
 }
@@ -161,6 +164,13 @@ async function sourceOf(text: string | undefined, options: OptionValues): Promis
   if (text !== undefined && columns !== undefined) {
     throw new GradpromptError('invalid-option', 'TEXT and --columns exclude each other', {
       hint: 'a text stands in the only column of a template; of several each is given by its name',
+    })
+  }
+  if (text === '-') {
+    throw new GradpromptError('invalid-option', 'TEXT is -, which nobody asks', {
+      found: '-',
+      expected: 'a text; rows of standard input are answered by --input - --output FILE',
+      hint: 'a text from standard input: "$(cat)"',
     })
   }
   if (text !== undefined) return { asked: text }

@@ -2,6 +2,7 @@ import type { Measured } from '../../../api/foreign/measure.js'
 import type { MetricValue } from '../../../evaluate/intervals.js'
 import { compute } from '../../computing/computation.js'
 import type { RejectRequest, RejectResult } from '../../computing/messages.js'
+import { readColumns } from '../../show/column-options.js'
 import { inRange, machineRequest } from '../../show/engine-options.js'
 import { learningReport } from '../../show/learning.js'
 import type { CommandFunction, OptionValues } from '../../terminal/command.js'
@@ -32,6 +33,7 @@ function rejectRequest(run: string, options: OptionValues): RejectRequest {
     ...machineRequest(options),
     foreign: options.foreign as readonly string[] | undefined,
     data: options.data as string | undefined,
+    columns: readColumns(options.columns as string | undefined),
     labels: inRange(options, 'labels', { least: 1, most: 900 }),
     words: options.words as string | undefined,
     texts: inRange(options, 'texts', { least: 1 }),
