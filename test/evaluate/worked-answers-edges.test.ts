@@ -87,7 +87,8 @@ const cases: readonly (readonly [text: string, value?: string, rule?: string, fo
   ['1. He has 9.', '9', 'last-result', '9'],
 ]
 
-test.each(cases)('%j', (text, value, rule, found) => {
+test.each(cases)('%j', (...given) => {
+  const [text, value, rule, found] = given as (typeof cases)[number]
   const match = extractAnswer(text, gsm8k.filters[0].rules)
   expect(match?.value).toBe(value)
   if (match !== undefined) expect({ rule: match.rule, found: text.slice(match.start, match.end) }).toEqual({ rule, found })
