@@ -87,8 +87,7 @@ const cases: readonly (readonly [text: string, value?: string, rule?: string, fo
   ['1. He has 9.', '9', 'last-result', '9'],
 ]
 
-test.each(cases)('%j', (...given) => {
-  const [text, value, rule, found] = given as (typeof cases)[number]
+test.each(cases.map(([text, value, rule, found]) => ({ text, value, rule, found })))('$text', ({ text, value, rule, found }) => {
   const match = extractAnswer(text, gsm8k.filters[0].rules)
   expect(match?.value).toBe(value)
   if (match !== undefined) expect({ rule: match.rule, found: text.slice(match.start, match.end) }).toEqual({ rule, found })
