@@ -259,7 +259,7 @@ test('tasks and families', () => {
 test('rows that are none', async () => {
   expect(await problemOf(takeRows({ train: 'a.tsv' } as never, 'rows'))).toMatchObject({
     code: 'invalid-data',
-    message: 'rows are neither a file nor rows',
+    message: 'rows: neither a file nor rows',
     found: 'an object with train',
   })
 })
