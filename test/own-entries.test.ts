@@ -115,6 +115,13 @@ describe('methods', () => {
     expect(problem(() => method({ options: 5 }))).toMatchObject({ code: 'invalid-method', found: 'the number 5' })
   })
 
+  test("one that learns a template's soft tokens alone says so itself", () => {
+    promptMethods.add({ ...method({}), type: 'soft-alone', softTokensAlone: true })
+    const input = { model: 'm', data: { train: 'a.tsv' }, template: '{text}', answer: '{label}', method: { type: 'soft-alone' } }
+    expect(problem(() => parseConfig(input)).message).toContain('method.type: soft-alone needs soft tokens in template')
+    expect(() => parseConfig({ ...input, template: '{soft:2}{text}' })).not.toThrow()
+  })
+
   test('rows of another shape than the prompt has', async () => {
     await using model = await LanguageModel.load('test/fixtures/models/llama-gqa', { threads: 1 })
     const rows = [{ ids: [78, 80, 31, 14], labels: [-100, -100, -100, 14] }]

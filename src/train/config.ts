@@ -324,9 +324,9 @@ function checkTogether(config: Parsed, source: string): void {
       refuse('verbalizer.learningRate belongs to verbalizer.learned: true', 'leave it out, or learn the weights')
   }
   const isSoft = turnsOf(template).some(text => compileTemplate(text).soft.length > 0)
-  if (config.method.type === 'soft-template' && !isSoft)
+  if (promptMethods.get(config.method.type).softTokensAlone && !isSoft)
     refuse(
-      'method.type: soft-template needs soft tokens in template',
+      `method.type: ${config.method.type} needs soft tokens in template`,
       'write them where they are to stand: {soft:3} or {soft:"It was"}',
     )
   if (initOf(config.method)?.type === 'labels' && data.labels === undefined)
