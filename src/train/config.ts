@@ -8,6 +8,7 @@ import { aggregates } from '../data/texts/verbalizer.js'
 import { allLossSchemas, losses, lossSchemas } from '../losses/index.js'
 import type { Loss } from '../losses/loss.js'
 import type { ModulePath } from '../own-modules.js'
+import { defaultMethod } from '../prompts/default-method.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
 import type { PromptMethod } from '../prompts/method.js'
 import { allMethodSchemas, methodSchemas, promptMethods } from '../prompts/methods/index.js'
@@ -134,8 +135,6 @@ const train = z.strictObject({
 })
 
 const { evaluate, seed, device, threads, memory, keepWeights, precision, out, ...task } = taskShape
-
-const defaultMethod = { type: 'prompt-tuning' } as const
 
 export const configSchema = z.strictObject({
   ...task,
