@@ -259,7 +259,7 @@ describe('readers', () => {
 test('tasks and families', () => {
   const task = recordTasks.get(recordTasks.add({ name: 'sums', record: ({ a }: { a: string }) => ({ question: Number(a) }) }))
   expect(problem(() => task.record({ a: '1' }, 'x:1'))).toMatchObject({ code: 'invalid-task', found: 'question: the number 1' })
-  const family = families.get(families.add({ ...families.get('llama'), name: 'mine', parseConfig: fails }))
+  const family = families.get(families.add({ ...families.get('llama'), name: 'mine', modelTypes: ['mine'], parseConfig: fails }))
   expect(problem(() => family.parseConfig({} as never))).toMatchObject({ code: 'family-failed', exitCode: 1 })
 })
 
