@@ -9,6 +9,7 @@ const apart = [
   'test/search/screening.test.ts',
   // They add to a registry what others would then test, too.
   'test/api/examples.test.ts',
+  'test/own-entries.test.ts',
   'test/prompts/own-method.test.ts',
   'test/train/pairs.test.ts',
   // They measure the memory of their process.

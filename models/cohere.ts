@@ -34,6 +34,7 @@ export const cohere = declareCode(
 
     gguf: {
       architectures: ['command-r'],
+      headless: true,
       config: (get, _, has) => ({
         model_type: 'cohere',
         ...ggufSizes(get),

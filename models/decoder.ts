@@ -24,7 +24,7 @@ export interface DecoderFamily {
   /** Names in a folder of safetensors. */
   naming(config: DecoderConfig): DecoderNaming
   /** Undefined: no such files are known. */
-  readonly gguf?: Pick<GgufNaming, 'architectures' | 'config'> & {
+  readonly gguf?: Pick<GgufNaming, 'architectures' | 'config' | 'headless'> & {
     /** What is not as in most of these files. */
     naming?(architecture: string, config: DecoderConfig): Partial<DecoderNaming>
     /** llama.cpp computes windows here; elsewhere it sees all, and a model with windows is no such file. */
@@ -74,6 +74,7 @@ export function decoderFamily(family: DecoderFamily): ModelFamily<DecoderConfig>
     },
     gguf: {
       architectures: gguf?.architectures ?? [],
+      headless: gguf?.headless ?? false,
       config: (get, architecture, has) => gguf!.config(get, architecture, has),
       weights: (config, architecture) => decoderWeights(config, { ...ggufNaming, ...gguf?.naming?.(architecture, config) }),
       ...(gguf && { write: config => ggufForm(gguf, config), computesAlike }),

@@ -36,6 +36,7 @@ export const gemma = declareCode(
 
     gguf: {
       architectures: ['gemma'],
+      headless: true,
       config: get => ({
         model_type: 'gemma',
         ...ggufSizes(get),
@@ -80,6 +81,7 @@ export const gemma2 = declareCode(
 
     gguf: {
       architectures: ['gemma2'],
+      headless: true,
       windows: true,
       config: get => ({
         model_type: 'gemma2',

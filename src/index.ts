@@ -1,5 +1,6 @@
 import { type OptionNames, refuseUnknown } from './config/call-options.js'
 import { LanguageModel, type LoadOptions } from './model/language-model.js'
+import { requireModelName } from './model/with-model.js'
 
 /**
  * Opens a model: a folder with `config.json` and `*.safetensors`, a `.gguf` file or a folder with one, or a model of the Hugging Face
@@ -21,6 +22,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     onProgress: true,
     onDownload: true,
   } satisfies OptionNames<LoadOptions>)
+  requireModelName(name)
   return LanguageModel.load(name, options)
 }
 

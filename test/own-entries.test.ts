@@ -115,6 +115,13 @@ describe('methods', () => {
     expect(problem(() => method({ options: 5 }))).toMatchObject({ code: 'invalid-method', found: 'the number 5' })
   })
 
+  test("one that learns a template's soft tokens alone says so itself", () => {
+    promptMethods.add({ ...method({}), type: 'soft-alone', softTokensAlone: true })
+    const input = { model: 'm', data: { train: 'a.tsv' }, template: '{text}', answer: '{label}', method: { type: 'soft-alone' } }
+    expect(problem(() => parseConfig(input)).message).toContain('method.type: soft-alone needs soft tokens in template')
+    expect(() => parseConfig({ ...input, template: '{soft:2}{text}' })).not.toThrow()
+  })
+
   test('rows of another shape than the prompt has', async () => {
     await using model = await LanguageModel.load('test/fixtures/models/llama-gqa', { threads: 1 })
     const rows = [{ ids: [78, 80, 31, 14], labels: [-100, -100, -100, 14] }]
@@ -252,14 +259,14 @@ describe('readers', () => {
 test('tasks and families', () => {
   const task = recordTasks.get(recordTasks.add({ name: 'sums', record: ({ a }: { a: string }) => ({ question: Number(a) }) }))
   expect(problem(() => task.record({ a: '1' }, 'x:1'))).toMatchObject({ code: 'invalid-task', found: 'question: the number 1' })
-  const family = families.get(families.add({ ...families.get('llama'), name: 'mine', parseConfig: fails }))
+  const family = families.get(families.add({ ...families.get('llama'), name: 'mine', modelTypes: ['mine'], parseConfig: fails }))
   expect(problem(() => family.parseConfig({} as never))).toMatchObject({ code: 'family-failed', exitCode: 1 })
 })
 
 test('rows that are none', async () => {
   expect(await problemOf(takeRows({ train: 'a.tsv' } as never, 'rows'))).toMatchObject({
     code: 'invalid-data',
-    message: 'rows are neither a file nor rows',
+    message: 'rows: neither a file nor rows',
     found: 'an object with train',
   })
 })

@@ -55,6 +55,8 @@ export interface GgufNaming<Config extends ModelConfig = ModelConfig> {
   config(get: (key: string) => unknown, architecture: string, has: (tensor: string) => boolean): Record<string, unknown>
   /** The weights by the names and in the layout of this format. */
   weights(config: Config, architecture: string): WeightSpec[]
+  /** llama.cpp reads no head here and multiplies with the embedding table in its place: it loads no file with both. */
+  readonly headless?: boolean
   /** What a config comes to in such a file; a family without it is read alone. */
   write?(config: Config): GgufForm
   /** Whether a config that was read from such a file computes what the one does that it was written from. */

@@ -1,12 +1,15 @@
 import type { ModelFamily } from '../../models/blocks/family.js'
 import { families } from '../../models/index.js'
+import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { type DataReader, dataReaders } from '../data/readers/index.js'
+import { GradpromptError } from '../errors.js'
 import { type OwnScorer, scorers } from '../evaluate/scorer.js'
 import { loadTask, type OwnTask } from '../evaluate/tasks/index.js'
 import { exportTargets } from '../export/index.js'
 import type { ExportTarget } from '../export/target.js'
 import { losses } from '../losses/index.js'
 import type { Loss } from '../losses/loss.js'
+import { inWords } from '../own-calls.js'
 import type { PromptMethod } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { searchMethods } from '../search/methods/index.js'
@@ -27,13 +30,33 @@ export interface Extensions {
   readonly trackers?: readonly (string | Tracker)[]
 }
 
+const names = {
+  methods: true,
+  searches: true,
+  losses: true,
+  families: true,
+  targets: true,
+  scorers: true,
+  readers: true,
+  tasks: true,
+  trackers: true,
+} satisfies OptionNames<Extensions>
+
 /**
  * Makes entries of your own known by their names, as the built-in ones are: an object by its `type` or `name`, a module by its path as
  * it is written here. A config, or a call that takes an entry, may be given the object or the path itself and needs none of this; but
  * a run that was made with an object knows it by its name alone, and has to find it under that.
- * @throws GradpromptError `file-not-found`, `name-taken`, `invalid-method` and the like, naming the member that is missing
+ * @throws GradpromptError `unknown-option`, `invalid-option`, `file-not-found`, `name-taken`, `invalid-method` and the like, naming the member that is missing
  */
 export async function extend(given: Extensions): Promise<void> {
+  refuseUnknown('extend', given, names)
+  for (const [name, entries] of Object.entries(given)) {
+    if (entries === undefined || Array.isArray(entries)) continue
+    throw new GradpromptError('invalid-option', `extend: ${name} are no list`, {
+      found: inWords(entries),
+      expected: `${name}: [ … ]`,
+    })
+  }
   for (const method of given.methods ?? []) await promptMethods.load(method)
   for (const search of given.searches ?? []) await searchMethods.load(search)
   for (const loss of given.losses ?? []) await losses.load(loss)

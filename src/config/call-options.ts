@@ -1,21 +1,70 @@
 import { GradpromptError, unknownName } from '../errors.js'
+import { inWords, isRecord } from '../own-calls.js'
 
 /**
- * What every call of the library has for its own options: a name that nothing reads is a mistake, and never ignored. It knows no call.
+ * What every call of the library has for its own options: a name that nothing reads is a mistake, and never ignored, and so is a value
+ * that no call takes under a name. It knows no call.
  */
 
 /** The names of a call's options, each once: `satisfies OptionNames<Options>` keeps the list and the type the same. */
 export type OptionNames<Options> = { readonly [Name in keyof Required<Options>]: true }
 
+type Test = readonly [expected: string, isOne: (value: unknown) => boolean]
+
+const wholeFrom = (least: number): Test => [
+  `a whole number, at least ${least}`,
+  value => Number.isSafeInteger(value) && (value as number) >= least,
+]
+const aNumber: Test = ['a number', value => Number.isFinite(value)]
+const aFunction: Test = ['a function', value => typeof value === 'function']
+const aSignal: Test = ['the signal of an AbortController', value => isRecord(value) && typeof value.aborted === 'boolean']
+
+/** What a name means in every call that has it: all that some call takes passes, and the call itself may take less. */
+const tests: Readonly<Record<string, Test>> = {
+  batchSize: wholeFrom(1),
+  limit: wholeFrom(1),
+  maxNewTokens: wholeFrom(0),
+  seed: wholeFrom(0),
+  shots: wholeFrom(0),
+  threads: wholeFrom(1),
+  memory: ['a number above 0', value => Number.isFinite(value) && (value as number) > 0],
+  minP: aNumber,
+  repetitionPenalty: aNumber,
+  task: ['a text or an object', value => typeof value === 'string' || isRecord(value)],
+  temperature: aNumber,
+  topK: aNumber,
+  topP: aNumber,
+  onAnswer: aFunction,
+  onColumns: aFunction,
+  onDownload: aFunction,
+  onEvent: aFunction,
+  onOpened: aFunction,
+  onProgress: aFunction,
+  onRequest: aFunction,
+  onStep: aFunction,
+  onWarning: aFunction,
+  signal: aSignal,
+}
+
 /**
+ * Refuses options that a call has not, and values that no call takes under their names.
  * @param call what the message calls it: `evaluate`
- * @throws GradpromptError `unknown-option` with the nearest known one
+ * @throws GradpromptError `unknown-option` with the nearest known one; `invalid-option`
  */
-export function refuseUnknown(call: string, options: object | undefined, known: Readonly<Record<string, true>>): void {
+export function refuseUnknown(call: string, options: unknown, known: Readonly<Record<string, true>>): void {
   const names = Object.keys(known)
-  const unknown = Object.keys(options ?? {}).find(name => !Object.hasOwn(known, name))
-  if (unknown === undefined) return
-  throw unknownName('unknown-option', `${call} has no option ${unknown}`, unknown, names)
+  if (!isRecord(options))
+    throw new GradpromptError('invalid-option', `${call} takes its options as an object`, {
+      found: inWords(options),
+      expected: `an object of ${names.join(', ')}`,
+    })
+  const unknown = Object.keys(options).find(name => !Object.hasOwn(known, name))
+  if (unknown !== undefined) throw unknownName('unknown-option', `${call} has no option ${unknown}`, unknown, names)
+  for (const [name, value] of Object.entries(options)) {
+    const [expected, isOne] = (Object.hasOwn(tests, name) && tests[name]) || []
+    if (value === undefined || expected === undefined || isOne?.(value)) continue
+    throw new GradpromptError('invalid-option', `${call}: ${name} is not valid`, { found: inWords(value), expected })
+  }
 }
 
 /** @throws GradpromptError `invalid-option` for a number that is not whole, or below `least` */

@@ -30,11 +30,7 @@ export interface MemoryRows extends NamedBytes {
  * @throws GradpromptError `invalid-data` where there are none to be had, where one is no object of values, or cannot be written as JSON
  */
 export async function takeRows(rows: Rows, what: string): Promise<MemoryRows> {
-  if (!isRows(rows))
-    throw new GradpromptError('invalid-data', `${what} are neither a file nor rows`, {
-      found: inWords(rows),
-      expected: 'the path of a file, or an iterable of objects, such as a list of them',
-    })
+  requireRows(rows, what)
   const lines: string[] = []
   for await (const row of rows) {
     const origin = `${what}, row ${lines.length + 1},`
@@ -65,6 +61,15 @@ export async function takeRows(rows: Rows, what: string): Promise<MemoryRows> {
 /** Whether a value is rows and no path. */
 export const isRows = (value: unknown): value is Rows =>
   typeof value === 'object' && value !== null && (Symbol.iterator in value || Symbol.asyncIterator in value)
+
+/** @throws GradpromptError `invalid-data` */
+export function requireRows(given: unknown, what: string): void {
+  if (isRows(given)) return
+  throw new GradpromptError('invalid-data', `${what}: neither a file nor rows`, {
+    found: inWords(given),
+    expected: 'the path of a file, or an iterable of objects, such as a list of them',
+  })
+}
 
 /** As `readRecords`; messages name rows by their number. No rows at all are none, and no error. */
 export async function readMemoryRows(

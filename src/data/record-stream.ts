@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs'
 import { GradpromptError } from '../errors.js'
-import { inMemory, type Rows } from './memory-rows.js'
+import { inMemory, type Rows, requireRows } from './memory-rows.js'
 import { completed, type DataFile, readRecords } from './read.js'
 import { csvReader } from './readers/csv.js'
 import { notUtf8 } from './readers/encoding.js'
@@ -63,6 +63,7 @@ export async function* streamRecords(
   options: StreamOptions = {},
 ): AsyncGenerator<RecordChunk, void, void> {
   if (typeof source !== 'string') {
+    requireRows(source, 'the data')
     yield* inChunks(source, options, (rows, first) => {
       const origins = rows.map((_, i) => `${inMemory}, row ${first + i}`)
       return chunkOf(toTable(rows, origins, options.columns), rows, options)

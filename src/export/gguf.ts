@@ -58,7 +58,7 @@ export async function writePromptedGguf(context: ExportContext): Promise<Prompte
     const parts = await tokenizerParts(checkpoint.tokenizer)
     const described: GgufMetadata = source ?? wholeMetadata(checkpoint, model.name, parts, dtype)
     const architecture = String(described.metadata.get('general.architecture'))
-    if (headless.has(architecture)) throw hasNoHead(architecture)
+    if (checkpoint.family.gguf.headless) throw hasNoHead(architecture)
     const rows = await vocabularyRows(context, checkpoint.file)
     const { before } = frameOfParts(parts)
     const names = namesOf(parts)
@@ -114,9 +114,6 @@ async function asWritten({ model }: ExportContext, path: string, cases: readonly
     await written.dispose()
   }
 }
-
-/** Architectures for which llama.cpp reads no head, and multiplies with the embedding table in its place: it loads no file with both. */
-const headless = new Set(['gemma', 'gemma2', 'command-r', 'cohere2'])
 
 const hasNoHead = (architecture: string) =>
   new GradpromptError('not-exportable', 'llama.cpp reads no head beside the embedding table of this model', {

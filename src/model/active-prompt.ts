@@ -1,6 +1,7 @@
 import type { ModelConfig } from '../../models/blocks/family.js'
 import { declareCode } from '../code-identity.js'
 import { GradpromptError } from '../errors.js'
+import { inWords, isRecord } from '../own-calls.js'
 import type { ProgramInput } from '../program/program.js'
 import type { PromptMethod, PromptPlacement } from '../prompts/method.js'
 
@@ -50,8 +51,22 @@ export const sharedTokens = (prompt: ActivePrompt, model: ModelConfig): number =
 export const parameterInputs = (prompt: ActivePrompt | undefined): Record<string, ProgramInput> =>
   Object.fromEntries([...(prompt?.parameters ?? [])].map(([name, data]) => [`parameter:${name}`, data]))
 
+/**
+ * Rows that somebody hands over.
+ * @throws GradpromptError `shape-mismatch` where they are none
+ */
+export function requireRows(given: SoftPrompt): SoftPrompt {
+  const { data, shape } = isRecord(given) ? given : {}
+  if (data instanceof Float32Array && Array.isArray(shape) && shape.length === 2) return given
+  throw new GradpromptError('shape-mismatch', 'The soft prompt is not as rows are given', {
+    found: isRecord(given) && !ArrayBuffer.isView(given) ? `data: ${inWords(data)}, shape: ${inWords(shape)}` : inWords(given),
+    expected: '{ data: a Float32Array, shape: [rows, hidden size] }',
+  })
+}
+
 /** A soft prompt given as rows acts as prompt tuning's does. */
-export function plainPrompt({ data, shape, position = 'before-bos' }: SoftPrompt, model: ModelConfig): ActivePrompt {
+export function plainPrompt(given: SoftPrompt, model: ModelConfig): ActivePrompt {
+  const { data, shape, position = 'before-bos' } = requireRows(given)
   const [count, width] = shape
   if (width !== model.hiddenSize || data.length !== count * width || count < 1) {
     throw new GradpromptError('shape-mismatch', 'The soft prompt does not fit the model', {

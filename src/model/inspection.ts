@@ -2,14 +2,16 @@ import { tf } from '../../kernels/tf.js'
 import type { AttentionCall } from '../../models/blocks/family.js'
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import { GradpromptError } from '../errors.js'
+import { inWords } from '../own-calls.js'
 import type { OpenPrograms, ProgramRequest } from '../program/open-programs.js'
 import type { ProgramInput } from '../program/program.js'
+import { changedRows } from '../prompts/hook-results.js'
 import { tensorOptions } from '../prompts/method.js'
 import { type ActivePrompt, parameterInputs, placementOf, plainPrompt, type SoftPrompt } from './active-prompt.js'
 import { Forest, forestSpec, type Target } from './forest.js'
 import { forwardForest } from './forward.js'
 import type { LanguageModel } from './language-model.js'
-import { type LabelledRow, requireContext, requireIds } from './row.js'
+import { type LabelledRow, requireContext, requireIds, requireLists } from './row.js'
 import { gigabytes } from './weights/weight-file.js'
 
 /**
@@ -78,9 +80,15 @@ export class ModelInspection {
   async forward(rows: readonly (readonly number[])[], options: ForwardPassOptions = {}): Promise<ForwardPass[]> {
     this.#programs.refuseDisposed()
     refuseUnknown('forward', options, names)
+    if (options.hook !== undefined && typeof (options.hook as Partial<LayerHook>).rows !== 'function')
+      throw new GradpromptError('invalid-hook', 'the hook has no rows', {
+        found: inWords(options.hook),
+        expected: '{ rows: (layer, x, inputs) => the changed rows, or nothing }',
+      })
     const { config } = this.#model
     const prompt = options.prompt && ('method' in options.prompt ? options.prompt : plainPrompt(options.prompt, config))
     if (options.attentions === true) refuseHidden(prompt, this.#model)
+    requireLists(rows)
     requireIds(rows, config, prompt)
     requireContext(
       rows.map(({ length }) => length),
@@ -138,6 +146,7 @@ export class ModelInspection {
    */
   async tokenLogProbabilities(rows: readonly (readonly number[])[], soft?: SoftPrompt | ActivePrompt): Promise<Float32Array[]> {
     this.#programs.refuseDisposed()
+    requireLists(rows)
     const model = this.#model
     const { vocabSize } = model.config
     const prompt = soft && ('method' in soft ? soft : plainPrompt(soft, model.config))
@@ -266,7 +275,7 @@ function passSpec(
             parameters: Object.fromEntries(parameters.map(({ name }) => [name, given[`parameter:${name}`]!])),
           },
         }),
-        ...(hook && { changeRows: (layer, x) => hook.rows(layer, x as tf.Tensor2D, own) }),
+        ...(hook && { changeRows: (layer, x) => changedRows(hook.rows(layer, x as tf.Tensor2D, own), x) }),
         ...(hiddenStates && { onRows: (_, x) => taken.push(read(x)) }),
         ...(attentions && {
           onAttention: (call, key) => {

@@ -316,6 +316,11 @@ export class LanguageModel {
     await this.#programs.open(readingRequest(this, logitsReading, prompt))
   }
 
+  /** @throws GradpromptError `disposed` */
+  refuseDisposed(): void {
+    this.#programs.refuseDisposed()
+  }
+
   /** Frees programs and files. Every later call says `disposed`; a second dispose does nothing. */
   async dispose(): Promise<void> {
     await this.#programs.dispose()

@@ -5,7 +5,7 @@ import { Forest, type Sequence, type Target } from './forest.js'
 import { readingRequest } from './model-programs.js'
 import type { GradientModel } from './prompt-gradient.js'
 import { logitsReading, statesAndLogits, targetLogProbabilities } from './readings.js'
-import { type CandidateRow, type LabelledRow, labelPositions, requireContext, requireIds } from './row.js'
+import { type CandidateRow, type LabelledRow, labelPositions, requireContext, requireIds, requireLists } from './row.js'
 
 /** What a model says of rows under a prompt, by forward passes alone. What it is asked for is unknown here. */
 
@@ -23,6 +23,7 @@ export async function rowLogits(
   const { config, memory, programs } = model
   const { vocabSize } = config
   const results: Float32Array[] = []
+  requireLists(rows)
   const lengths = rows.map(ids => ids.length)
   const firstRead = ({ length }: readonly number[]) => Math.max(0, length - last)
   requireContext(lengths, config, prompt)

@@ -72,7 +72,7 @@ export async function promptGradient(
   const batch = batchOf(rows, groups)
   const { labelled, fed } = batch
   requireIds(
-    rows.map(row => row.ids),
+    rows.map((row, i) => [...row.ids, ...labelled[i]!.map(position => row.labels[position]!)]),
     config,
     prompt,
   )

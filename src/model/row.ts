@@ -1,5 +1,6 @@
 import type { ModelConfig } from '../../models/blocks/family.js'
 import { GradpromptError } from '../errors.js'
+import { inWords } from '../own-calls.js'
 import { numSoftTokens } from '../prompts/soft-rows.js'
 import { type ActivePrompt, placementOf } from './active-prompt.js'
 
@@ -25,7 +26,10 @@ export interface CandidateRow {
 /** Nothing is predicted from what stands behind the second-last label, so it is not computed. */
 export const fedIds = (row: LabelledRow) => row.ids.slice(0, labelPositions(row).at(-1) ?? 0)
 
-/** Positions of the labels of a row. */
+/**
+ * Positions of the labels of a row.
+ * @throws GradpromptError `shape-mismatch`
+ */
 export function labelPositions({ ids, labels }: LabelledRow): number[] {
   if (labels.length !== ids.length) {
     throw new GradpromptError('shape-mismatch', 'A row has not as many labels as ids', {
@@ -34,6 +38,18 @@ export function labelPositions({ ids, labels }: LabelledRow): number[] {
     })
   }
   return labels.flatMap((label, i) => (label === IGNORED ? [] : [i]))
+}
+
+/** @throws GradpromptError `invalid-rows` for what is no list of lists */
+export function requireLists(rows: unknown): void {
+  const other = Array.isArray(rows) ? rows.findIndex(ids => !Array.isArray(ids)) : undefined
+  if (other === -1) return
+  const found = other === undefined ? rows : (rows as unknown[])[other]
+  throw new GradpromptError('invalid-rows', other === undefined ? 'There are no rows' : `Row ${other} is none`, {
+    found: inWords(found),
+    expected: 'a list of rows, each a list of token ids',
+    ...(ArrayBuffer.isView(found) && { hint: '[...ids] makes a list of a typed array' }),
+  })
 }
 
 /**

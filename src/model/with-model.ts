@@ -1,4 +1,6 @@
 import type { OptionNames } from '../config/call-options.js'
+import { GradpromptError } from '../errors.js'
+import { inWords } from '../own-calls.js'
 import { defaultDevice } from '../program/devices.js'
 import { LanguageModel, type LoadOptions } from './language-model.js'
 
@@ -54,12 +56,25 @@ export interface UsedModel extends AsyncDisposable {
   readonly model: LanguageModel
 }
 
-/** @throws GradpromptError as `LanguageModel.load` does */
+/** @throws GradpromptError `invalid-option` */
+export function requireModelName(given: unknown): void {
+  if (typeof given === 'string') return
+  throw new GradpromptError('invalid-option', 'this is no model', {
+    found: inWords(given),
+    expected: 'a model that is open, or the name of one: a folder, a .gguf file, owner/name on the Hugging Face Hub',
+  })
+}
+
+/** @throws GradpromptError `disposed` of a model that was, `invalid-option` of what is none, and as `LanguageModel.load` does */
 export async function useModel(
   given: LanguageModel | string,
   { device = defaultDevice, threads, memory, memoryBytes, keepWeights, precision, onProgress }: OpenSettings = {},
 ): Promise<UsedModel> {
-  if (typeof given !== 'string') return { model: given, async [Symbol.asyncDispose]() {} }
+  if (given instanceof LanguageModel) {
+    given.refuseDisposed()
+    return { model: given, async [Symbol.asyncDispose]() {} }
+  }
+  requireModelName(given)
   const bytes = memory === undefined ? memoryBytes : memory * 1e9
   const model = await LanguageModel.load(given, {
     device,

@@ -1,5 +1,7 @@
 import type * as tf from '@tensorflow/tfjs'
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
+import { GradpromptError } from '../errors.js'
+import { inWords, isRecord } from '../own-calls.js'
 import type { Dimensions } from './operations/sizes.js'
 import { type CompileOptions, type InputSpec, Program } from './program.js'
 import { asynchronousFunction } from './trace/outputs.js'
@@ -60,7 +62,7 @@ type Names<Tensors> = Tensors extends unknown ? keyof Tensors & string : never
  *
  * @throws GradpromptError `unknown-option`, `unsupported-operation`, `unsolved-constant`, `size-branch`, `data-dependent`, `random-while-tracing`,
  *   `foreign-tensor`, `array-too-large`, `no-gradient`, `function-failed`, `asynchronous-function`, `invalid-output`, each with the line of
- *   the function where there is one; `unknown-dimension`, `invalid-dimension`, `invalid-size`, `unbound-dimension`, `device-unavailable`
+ *   the function where there is one; `invalid-declaration`, `unsupported-dtype`, `unknown-dimension`, `invalid-dimension`, `invalid-size`, `unbound-dimension`, `device-unavailable`
  */
 export async function compile<
   const Inputs extends Readonly<Record<string, InputSpec>>,
@@ -69,9 +71,38 @@ export async function compile<
   fn: (inputs: InputTensors<Inputs>) => Outputs,
   spec: CompileSpec<Inputs>,
 ): Promise<Program<keyof Inputs & string, Names<Outputs>>> {
+  if (typeof fn !== 'function') throw invalidDeclaration('What is compiled is no function', fn, 'a function of tensors by name')
   // It would begin to run, and go on when nothing is traced any more.
   if (Object.prototype.toString.call(fn) === '[object AsyncFunction]') throw asynchronousFunction()
   refuseUnknown('compile', spec, names)
+  requireDeclared(spec)
   const { inputs, dims = {}, name = fn.name || 'function', ...options } = spec
   return Program.compile({ name, inputs, dims, fn: given => fn(given as InputTensors<Inputs>) }, options)
 }
+
+const dtypes = ['float32', 'int32', 'bool']
+
+/**
+ * Refuses inputs and dimensions that are not declared as such, before anything reads them.
+ * @throws GradpromptError `invalid-declaration`, `unsupported-dtype`
+ */
+function requireDeclared({ inputs, dims = {} }: { readonly inputs: unknown; readonly dims?: unknown }): void {
+  if (!isRecord(inputs)) throw invalidDeclaration('The inputs are not declared', inputs, 'inputs: { x: { shape, dtype } }')
+  for (const [name, input] of Object.entries(inputs)) {
+    const { shape, dtype } = isRecord(input) ? input : {}
+    if (!Array.isArray(shape))
+      throw invalidDeclaration(`The input ${name} is not declared`, shape ?? input, "{ shape: ['R', 8], dtype: 'float32' }")
+    if (typeof dtype === 'string' && dtypes.includes(dtype)) continue
+    throw new GradpromptError('unsupported-dtype', `The input ${name} has no type that can be compiled`, {
+      found: inWords(dtype),
+      expected: dtypes.join(', '),
+    })
+  }
+  if (!isRecord(dims)) throw invalidDeclaration('The dimensions are not declared', dims, 'dims: { R: [1, 4096] }')
+  for (const [name, range] of Object.entries(dims))
+    if (!Array.isArray(range))
+      throw invalidDeclaration(`The dimension ${name} has no range`, range, `${name}: [1, 4096], both ends included`)
+}
+
+const invalidDeclaration = (message: string, found: unknown, expected: string) =>
+  new GradpromptError('invalid-declaration', message, { found: inWords(found), expected })

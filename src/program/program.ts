@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import type * as tf from '@tensorflow/tfjs'
 import { disposedError, GradpromptError, unknownName } from '../errors.js'
 import { elementCount } from '../numbers.js'
+import { inWords, isRecord } from '../own-calls.js'
 import type { WeightTensor } from './compact-weights.js'
 import { type Device, defaultDevice, deviceWords, isDevice } from './devices.js'
 import type { QuantizedTensor } from './lower.js'
@@ -147,7 +148,7 @@ export class Program<Inputs extends string = string, Outputs extends string = st
     inputs: Readonly<Record<Inputs, ProgramInput>>,
   ): Promise<Record<Outputs, { data: TypedArray; shape: readonly number[] }>> {
     if (this.#isDisposed) throw disposedError(`the program ${this.spec.name}`)
-    const known: Readonly<Record<string, ProgramInput>> = inputs
+    const known: Readonly<Record<string, ProgramInput>> = isRecord(inputs) ? inputs : {}
     const bound = [...this.#shapes].map(([name, sizes]) => ({ name, sizes, ...this.#given(name, known[name]) }))
     const values = this.#bind(bound)
     const data: Record<string, TypedArray> = {}
@@ -214,7 +215,7 @@ export class Program<Inputs extends string = string, Outputs extends string = st
     const wanted = ELEMENT[this.spec.inputs[name]!.dtype]
     if (!(data instanceof wanted)) {
       throw new GradpromptError('shape-mismatch', `The input ${name} of ${program} has the wrong type`, {
-        found: (data as object | undefined)?.constructor.name ?? typeof data,
+        found: inWords(data ?? input),
         expected: `${wanted.name}, or { data: ${wanted.name}, shape }`,
       })
     }

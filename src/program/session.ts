@@ -127,7 +127,9 @@ export class Session {
         found,
         hint:
           code === 'run-failed'
-            ? 'a run of a device that was lost goes on where one is, from its checkpoint'
+            ? /out of (data )?bounds|invalid ind(ex|ice)/i.test(found)
+              ? 'an index lies outside its tensor: below 0, or not below its size'
+              : 'a run of a device that was lost goes on where one is, from its checkpoint'
             : 'set a smaller --train.batch-size or a smaller memory budget',
         exitCode: 1,
         cause,

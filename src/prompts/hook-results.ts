@@ -54,3 +54,18 @@ export function prefixOf(
       tensorOf(method, `prefix (its ${part})`, layer?.[part], [undefined, virtual, undefined], 'Hkv, m, D')
   return given
 }
+
+/**
+ * What a hook of a caller has made of a layer's rows.
+ * @throws GradpromptError `invalid-hook`
+ */
+export function changedRows(given: tf.Tensor2D | undefined, { shape }: tf.Tensor): tf.Tensor2D | undefined {
+  if (given === undefined) return undefined
+  const own = isRecord(given) && Array.isArray(given.shape) ? given.shape : []
+  if (own.length === shape.length && shape.every((size, axis) => size === own[axis])) return given
+  throw new GradpromptError('invalid-hook', 'what the hook gives back is not usable', {
+    found: inWords(given),
+    expected: `a tensor of the shape of the rows, here [${shape.join(', ')}], or nothing: the layer is left as it is`,
+    hint: 'the function may not be async',
+  })
+}

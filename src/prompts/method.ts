@@ -134,6 +134,8 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
   readonly learningRate: number
   /** Its options beside `type`; without a declaration it has none. */
   readonly options?: OptionsDeclaration
+  /** It learns nothing beside the template's soft tokens: a template without any is refused. */
+  readonly softTokensAlone?: boolean
   /** How many virtual tokens there are and where they stand. */
   placement(config: Config, model: ModelConfig): PromptPlacement
   parameters(config: Config, model: ModelConfig): PromptParameter[]

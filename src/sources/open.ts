@@ -10,6 +10,7 @@ import { GradpromptError } from '../errors.js'
 import { exists } from '../files.js'
 import type { ActivePrompt, SoftPrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
+import { inWords, isRecord } from '../own-calls.js'
 import { isPromptFile, type PromptFile, readPrompt } from '../store/prompt-file.js'
 import { openRun } from '../store/run-folder.js'
 import { importedRows } from './imported-rows.js'
@@ -66,6 +67,13 @@ export interface OpenOptions {
 export async function openPrompt(given: PromptGiven, options: OpenOptions = {}): Promise<PromptSource> {
   if (given === undefined) return { kind: 'none', active: nothing }
   if (typeof given === 'string') return openPath(given, options)
+  const whole: unknown = given
+  if (!isRecord(whole) || !['text', 'data', 'result', 'folder', 'method'].some(member => member in whole))
+    throw new GradpromptError('not-a-prompt', 'this stands for no prompt', {
+      found: inWords(given),
+      expected:
+        'a run or its folder, the path of a prompt, { text }, or vectors as { data: a Float32Array, shape: [rows, hidden size] }',
+    })
   if ('text' in given) return { kind: 'text', text: given.text, active: nothing }
   if ('data' in given) return { kind: 'vectors', active: async model => activeRows(given, model) }
   if ('result' in given && 'prompt' in given.result && 'ids' in given.result) {

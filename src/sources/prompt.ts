@@ -2,6 +2,7 @@ import type { LabelSet } from '../data/texts/labels.js'
 import { classWords, wordParameter } from '../data/texts/verbalizer.js'
 import { GradpromptError, unknownName } from '../errors.js'
 import type { ActivePrompt, SoftPrompt } from '../model/active-prompt.js'
+import { requireRows } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import type { PromptMethod } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
@@ -130,10 +131,8 @@ export async function inputRowsOf(prompt: PromptFile): Promise<Required<SoftProm
  * Plain rows as a prompt that acts on a model.
  * @throws GradpromptError `model-mismatch` when the rows have another width than the model's
  */
-export function activeRows(
-  { data, shape, position = 'before-bos' }: SoftPrompt,
-  model: Pick<LanguageModel, 'config' | 'name'>,
-): ActivePrompt {
+export function activeRows(given: SoftPrompt, model: Pick<LanguageModel, 'config' | 'name'>): ActivePrompt {
+  const { data, shape, position = 'before-bos' } = requireRows(given)
   const [numVirtualTokens, width] = shape
   if (width !== model.config.hiddenSize || numVirtualTokens < 1 || data.length !== numVirtualTokens * width) {
     throw new GradpromptError('model-mismatch', `the soft prompt does not fit ${model.name}`, {

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError, refuseFullDisk } from '../errors.js'
 import { exists, isFile } from '../files.js'
+import { inWords } from '../own-calls.js'
 import { ownCommand } from '../own-command.js'
 import { isTemporary, replaceText } from './atomic.js'
 import { type Checkpoint, CheckpointStore } from './checkpoints.js'
@@ -209,6 +210,8 @@ export async function refuseOccupied(folder: string): Promise<void> {
  * @throws GradpromptError `not-a-run`, `run-corrupt`, `run-locked`
  */
 export async function openRun(folder: string, { write = false }: { write?: boolean } = {}): Promise<Run> {
+  if (typeof folder !== 'string')
+    throw new GradpromptError('not-a-run', 'this is no run', { found: inWords(folder), expected: 'the path of its folder' })
   const configPath = join(folder, configName)
   if (!(await isFile(configPath))) {
     throw new GradpromptError('not-a-run', `${folder} is not a run`, {

@@ -8,6 +8,7 @@ import { aggregates } from '../data/texts/verbalizer.js'
 import { allLossSchemas, losses, lossSchemas } from '../losses/index.js'
 import type { Loss } from '../losses/loss.js'
 import type { ModulePath } from '../own-modules.js'
+import { defaultMethod } from '../prompts/default-method.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
 import type { PromptMethod } from '../prompts/method.js'
 import { allMethodSchemas, methodSchemas, promptMethods } from '../prompts/methods/index.js'
@@ -134,8 +135,6 @@ const train = z.strictObject({
 })
 
 const { evaluate, seed, device, threads, memory, keepWeights, precision, out, ...task } = taskShape
-
-const defaultMethod = { type: 'prompt-tuning' } as const
 
 export const configSchema = z.strictObject({
   ...task,
@@ -324,9 +323,9 @@ function checkTogether(config: Parsed, source: string): void {
       refuse('verbalizer.learningRate belongs to verbalizer.learned: true', 'leave it out, or learn the weights')
   }
   const isSoft = turnsOf(template).some(text => compileTemplate(text).soft.length > 0)
-  if (config.method.type === 'soft-template' && !isSoft)
+  if (promptMethods.get(config.method.type).softTokensAlone && !isSoft)
     refuse(
-      'method.type: soft-template needs soft tokens in template',
+      `method.type: ${config.method.type} needs soft tokens in template`,
       'write them where they are to stand: {soft:3} or {soft:"It was"}',
     )
   if (initOf(config.method)?.type === 'labels' && data.labels === undefined)

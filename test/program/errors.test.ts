@@ -310,3 +310,35 @@ describe('a run that does not fit is refused', () => {
     }
   })
 })
+
+describe('what JavaScript hands over', () => {
+  const fn = ({ x }: Tensors) => ({ y: x! })
+  const x = { shape: ['R'], dtype: 'float32' }
+  test.each<[string, unknown, unknown, object]>([
+    ['no function', 5, R4, { code: 'invalid-declaration', found: 'the number 5' }],
+    ['no declaration', fn, undefined, { code: 'invalid-option' }],
+    ['no inputs', fn, { dims: {} }, { code: 'invalid-declaration', found: 'nothing' }],
+    ['an input that is null', fn, { inputs: { x: null } }, { code: 'invalid-declaration', found: 'null' }],
+    [
+      'a shape that is no list',
+      fn,
+      { inputs: { x: { ...x, shape: 'R' } } },
+      { code: 'invalid-declaration', found: 'the string R' },
+    ],
+    ['a type that there is not', fn, { inputs: { x: { ...x, dtype: 'float64' } } }, { code: 'unsupported-dtype' }],
+    ['a range that is none', fn, { inputs: { x }, dims: { R: 4 } }, { code: 'invalid-declaration', found: 'the number 4' }],
+  ])('%s', async (_, given, spec, error) => {
+    expect(await problemOf(compile(given as typeof fn, spec as typeof R4))).toMatchObject(error)
+  })
+
+  test('of a run', async () => {
+    await using program = await compile(({ x }) => ({ y: tf.gather(x as tf.Tensor1D, tf.tensor1d([-1], 'int32')) }), {
+      inputs: { x: float('R') },
+      dims: { R: [1, 9] },
+    })
+    const run = (inputs: unknown) => problemOf(program.run(inputs as { x: Float32Array }))
+    expect(await run(undefined)).toMatchObject({ code: 'missing-input', expected: 'x' })
+    expect(await run({ x: [1, 2] })).toMatchObject({ code: 'shape-mismatch', found: 'a list of 2' })
+    expect(await run({ x: Float32Array.of(1, 2) })).toMatchObject({ code: 'run-failed', hint: expect.stringContaining('index') })
+  })
+})

@@ -10,6 +10,7 @@ import type { Products } from '../../generate/programs.js'
 import type { Generation, GenerationRequest } from '../../generate/request.js'
 import { type GenerationSettings, requestFor, withEnds } from '../../generate/settings.js'
 import { modelSettingNames } from '../../model/with-model.js'
+import { inWords } from '../../own-calls.js'
 import { openPrompt, type PromptGiven, type PromptSource } from '../../sources/open.js'
 import { loadPromptMethod, promptTask } from '../../sources/prompt.js'
 import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './opening.js'
@@ -280,6 +281,11 @@ function requestsOf(
   options: Pick<GenerateOptions, 'inputs' | 'maxNewTokens' | 'signal' | 'onWarning'> & LimitsAsked,
 ) {
   const { inputs, maxNewTokens, signal } = options
+  if (!Array.isArray(inputs))
+    throw new GradpromptError('invalid-option', 'inputs are no list', {
+      found: inWords(inputs),
+      expected: 'a list of texts, conversations, or rows of columns',
+    })
   const announce = once(options.onWarning)
   const limits = limitsOf(options, prompt.frame, prompt.labels, announce)
   return inputs.map((input, i): GenerationRequest => {

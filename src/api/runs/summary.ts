@@ -6,6 +6,7 @@ import { keptEvaluations } from '../../evaluate/kept-evaluations.js'
 import type { Metrics } from '../../evaluate/score.js'
 import type { Verdict } from '../../evaluate/verdict.js'
 import { isFile } from '../../files.js'
+import { defaultMethod } from '../../prompts/default-method.js'
 import type { SearchResult } from '../../search/run/events.js'
 import { isRunning, openRun } from '../../store/run-folder.js'
 import type { RunResult } from '../../train/events.js'
@@ -82,7 +83,7 @@ export async function summarizeRun(folder: string): Promise<RunSummary> {
   const about = {
     model: model as unknown,
     data: data?.train,
-    method: run.isSearch ? search?.type : (method?.type ?? 'prompt-tuning'),
+    method: run.isSearch ? search?.type : (method?.type ?? defaultMethod.type),
   }
   for (const [name, value] of Object.entries(about))
     if (typeof value !== 'string')

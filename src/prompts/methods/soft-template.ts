@@ -17,6 +17,7 @@ export const softTemplate: PromptMethod<SoftTemplateConfig> = declareCode(import
   type: 'soft-template',
   paper: 'Ding et al. 2022, OpenPrompt: An Open-source Framework for Prompt-learning (arXiv 2111.01998)',
   learningRate: 0.01,
+  softTokensAlone: true,
   placement: () => ({ numVirtualTokens: 0, position: 'before-bos' }),
   parameters: () => [],
   initialise: () => Promise.resolve(new Map()),

@@ -1,6 +1,7 @@
 import { runPage } from '../../api/report.js'
 import { targetsOf } from '../../export/index.js'
 import { ownCommand } from '../../own-command.js'
+import { defaultMethod } from '../../prompts/default-method.js'
 import { promptMethods } from '../../prompts/methods/index.js'
 import { html, type Markup } from '../../report/parts/html.js'
 import type { Page, Section } from '../../report/parts/page.js'
@@ -39,13 +40,13 @@ async function actionsOf(run: Run, id: string, state: ShownRun['state']): Promis
   if (state === 'stopped')
     return html`<p class="fields">${button('resume', 'Go on')}</p>${typed(ownCommand`resume ${id}`)}${said}`
   const { method } = run.config as { readonly method?: { readonly type?: unknown } }
-  const type = typeof method?.type === 'string' ? method.type : 'prompt-tuning'
+  const type = typeof method?.type === 'string' ? method.type : defaultMethod.type
   // To look at a run loads no module that its config names.
   const targets = run.isSearch ? ['text'] : promptMethods.find(type) === undefined ? [] : await targetsOf(type)
   return html`${targets.length > 0 && html`<form class="fields" data-act="export" data-id="${id}"><label>export to <select name="to">${targets.map(target => html`<option>${target}</option>`)}</select></label><button>Export</button></form>`}
 <form class="fields" data-act="evaluate" data-id="${id}"><label>score on <input name="data" placeholder="test.tsv" required></label><button>Evaluate</button></form>
 <p class="fields"><a href="/speak?run=${encodeURIComponent(id)}">Speak with it</a></p>
-${typed(ownCommand`export ${id} --to ${targets[0] ?? 'peft'} --out exports`)}${said}`
+${targets[0] !== undefined && typed(ownCommand`export ${id} --to ${targets[0]} --out exports`)}${said}`
 }
 
 /** Where it is said what became of an action. */
