@@ -13,6 +13,7 @@ import type { TensorFile, TensorLocation } from '../../formats/tensor-file.js'
 import type { TokenizerSource } from '../../formats/tokenizer.js'
 import { parseHubName } from '../../hub/name.js'
 import type { DownloadCaller } from '../../hub/news.js'
+import { ownCommand } from '../../own-command.js'
 import { bundledModel, modelPackage, resolveModelPath } from '../../package-root.js'
 import { cachedModel, obtainModel } from './hub-model.js'
 
@@ -58,6 +59,7 @@ export async function openCheckpoint(name: string, options: DownloadCaller = {})
     ...(inside.includes('adapter_config.json') && {
       hint: `it is an adapter: --prompt ${shellWord(name)} takes it, beside the --model that it is for`,
     }),
+    ...(inside.includes('sweep.yaml') && { hint: `it is a sweep: ${ownCommand`sweep ${name} --show`}` }),
   })
 }
 
