@@ -237,8 +237,7 @@ describe('Parquet', () => {
         damaged[at] = value
         const outcome = await read('b.parquet', damaged).catch((error: unknown) => error)
         // Of the decoder's own variables nobody learns anything.
-        if (outcome instanceof GradpromptError)
-          expect(outcome.found).not.toMatch(/reading '|not a function|not iterable/)
+        if (outcome instanceof GradpromptError) expect(outcome.found).not.toMatch(/reading '|not a function|not iterable/)
         expect(outcome).toHaveProperty(outcome instanceof Error ? 'code' : 'records')
       }),
       { numRuns: 200 },
