@@ -100,6 +100,8 @@ describe('configurations', () => {
     ['falcon-7b', { alibi: true }],
     ['opt', { do_layer_norm_before: false }],
     ['gpt2-erf', { scale_attn_by_inverse_layer_idx: true }],
+    ['qwen2', { is_causal: false }],
+    ['gpt2-erf', { is_causal: false }],
   ])('%s with %j is refused', async (name, keys) => {
     const { code } = await failure(() => open(changed(name, keys)))
     expect(code).toBe('invalid-model-config')
@@ -272,6 +274,31 @@ describe('GGUF metadata', () => {
     const { code, found } = await failure(() => open(patched('qwen2-gguf', 'qwen2.rope.freq_base', 'qwen2.rope.freq_sway')))
     expect(code).toBe('unknown-config-key')
     expect(found).toContain('qwen2.rope.freq_sway')
+  })
+
+  test('attention that sees what is to come is refused', async () => {
+    const bytes = readFileSync(join(fixture('llama-gguf'), 'model.gguf'))
+    const text = (value: string) => {
+      const size = Buffer.alloc(8)
+      size.writeBigUInt64LE(BigInt(value.length))
+      return Buffer.concat([size, Buffer.from(value)])
+    }
+    for (const causal of [0, 1]) {
+      // Behind the 24 bytes of the beginning: a key, its type (7, a boolean), its value; and a text that fills what is left of 32 bytes.
+      const entry = Buffer.concat([text('llama.attention.causal'), Buffer.from([7, 0, 0, 0, causal])])
+      const filler = Buffer.concat([text('general.x'), Buffer.from([8, 0, 0, 0])])
+      const rest = (64 - ((entry.length + filler.length + 8) % 32)) % 32
+      const header = Buffer.from(bytes.subarray(0, 24))
+      header.writeBigUInt64LE(header.readBigUInt64LE(16) + 2n, 16)
+      const path = join(scratch, `causal-${causal}.gguf`)
+      writeFileSync(path, Buffer.concat([header, entry, filler, text('x'.repeat(rest)), bytes.subarray(24)]))
+      if (causal === 1) await open(path)
+      else
+        expect(await failure(() => open(path))).toMatchObject({
+          code: 'invalid-model-config',
+          message: expect.stringContaining('is_causal'),
+        })
+    }
   })
 
   test('an unknown rotation is refused', async () => {

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { planOf } from '../../src/api/sweep/plan.js'
@@ -6,8 +6,10 @@ import { summarizeSweep, sweepCsv } from '../../src/api/sweep/summary.js'
 import { addTrial, type SweepInput, sweep } from '../../src/api/sweep/sweep.js'
 import type { SweepEvent } from '../../src/api/sweep/worker.js'
 import { LanguageModel } from '../../src/model/language-model.js'
+import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
 import { pageHtml } from '../../src/report/parts/page.js'
 import { sweepPage } from '../../src/report/sweeps/page.js'
+import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
 
 const { folder, remove } = temporaryFolder()
@@ -32,6 +34,17 @@ const linesOf = (name: string) =>
     .split('\n')
     .map(line => JSON.parse(line.slice(9)) as Record<string, unknown>)
 
+test('one whose folder is deleted ends before the next trial, and does not make it anew', async () => {
+  const out = join(folder, 'deleted')
+  const ended = sweep(toySweep('deleted', { over: { 'train.learningRate': [0.01, 0.1] } }), {
+    onEvent: ({ event }) => {
+      if (event === 'trial') rmSync(out, { recursive: true })
+    },
+  })
+  await expect(ended).rejects.toMatchObject({ code: 'sweep-corrupt', exitCode: 1 })
+  expect(existsSync(out)).toBe(false)
+})
+
 test('a halving over two seeds: runs that are left at a rung go on to the bits of a run that never stopped', async () => {
   const over = { 'train.learningRate': [0.001, 0.01, 0.1, 0.2] }
   const stop = { type: 'halving', min: 4, factor: 2 }
@@ -53,6 +66,8 @@ test('a halving over two seeds: runs that are left at a rung go on to the bits o
   )
   expect(figure.value).toBeCloseTo((seeds[0]! + seeds[1]!) / 2, 12)
   expect(figure.high - figure.low).toBeGreaterThan(Math.abs(seeds[0]! - seeds[1]!) / 2)
+  const shown = await problemOf(openCheckpoint(join(folder, 'halving')))
+  expect(shown).toMatchObject({ code: 'not-a-model', hint: expect.stringContaining('--show') })
   // The base model was scored once for each seed, whatever the trials; each run has its rows all the same.
   expect(readdirSync(join(folder, 'halving', 'base'))).toHaveLength(4)
   expect(existsSync(join(best!.folders[0]!, 'predictions', 'test-plain.jsonl'))).toBe(true)

@@ -190,7 +190,7 @@ interface ModelKeeper extends AsyncDisposable {
 
 /** Does a trial up to its next rung. @returns what the journal is to say @throws what stops the whole sweep */
 async function attempt(
-  { folder, plan }: SweepFolder,
+  { folder, plan, journal }: SweepFolder,
   trial: Trial,
   models: ModelKeeper,
   { signal, onEvent, device }: WorkOptions,
@@ -206,6 +206,8 @@ async function attempt(
       refuseAborted(signal)
       const config = plan.configOf(trial.values, run.seed)
       const model = await models.for(config, plan.fixed('model') as string)
+      // To open a model takes a while. A folder that is gone by now would be made anew by the run, which would be nobody's.
+      await journal.sync()
       outcomes.push(
         await plan.kind.run(config, {
           ...{ folder: run.folder, model, until, signal, controls: controlsIn(folder) },

@@ -19,8 +19,10 @@ export const parquetReader: DataReader = {
     } catch (cause) {
       if (cause instanceof GradpromptError) throw cause
       throw new GradpromptError('invalid-data', `${input.name} cannot be read as Parquet`, {
-        found: cause instanceof Error ? cause.message : String(cause),
+        // What the decoder says of its own variables says nothing of the file.
+        found: cause instanceof Error && !(cause instanceof TypeError) ? cause.message : 'parts that do not fit together',
         expected: 'a Parquet file with Snappy, gzip, Brotli, Zstandard or LZ4 compression, or none',
+        hint: 'if it is one, it is damaged: copy or download it again',
         cause,
       })
     }

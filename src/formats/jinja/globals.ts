@@ -20,6 +20,7 @@ type Named = ReadonlyMap<string, Value>
 
 /** The sandbox of Jinja allows no longer ones. */
 export const maxRange = 100_000
+const stepsOfCode = 16
 
 export function globals(budget: Budget, now: () => Date): [string, Value][] {
   const named = (name: string, call: (args: readonly Value[], named: Named) => Value): [string, Value] => [
@@ -65,8 +66,11 @@ export function globals(budget: Budget, now: () => Date): [string, Value][] {
       throw new TemplateError(textOf(message, budget))
     }),
     named('strftime_now', ([format]) => {
-      const text = strftime(now(), textOf(format, budget))
-      if (text === undefined) throw new LacksError(`a code of strftime in "${textOf(format, budget)}"`)
+      const given = textOf(format, budget)
+      // A code is several operations, and becomes at most some twenty characters.
+      budget.steps(stepsOfCode * (given.split('%').length - 1))
+      const text = strftime(now(), given)
+      if (text === undefined) throw new LacksError(`a code of strftime in "${given.slice(0, 80)}"`)
       return text
     }),
   ]

@@ -13,6 +13,7 @@ import type { TensorFile, TensorLocation } from '../../formats/tensor-file.js'
 import type { TokenizerSource } from '../../formats/tokenizer.js'
 import { parseHubName } from '../../hub/name.js'
 import type { DownloadCaller } from '../../hub/news.js'
+import { ownCommand } from '../../own-command.js'
 import { bundledModel, modelPackage, resolveModelPath } from '../../package-root.js'
 import { cachedModel, obtainModel } from './hub-model.js'
 
@@ -58,6 +59,7 @@ export async function openCheckpoint(name: string, options: DownloadCaller = {})
     ...(inside.includes('adapter_config.json') && {
       hint: `it is an adapter: --prompt ${shellWord(name)} takes it, beside the --model that it is for`,
     }),
+    ...(inside.includes('sweep.yaml') && { hint: `it is a sweep: ${ownCommand`sweep ${name} --show`}` }),
   })
 }
 
@@ -104,6 +106,7 @@ async function openFolder(name: string, path: string): Promise<Checkpoint> {
     const file = unpackedTensors(stored, quantization ?? compression)
     const reader = new ConfigReader(model, source, file.tensors.size)
     let config = family.parseConfig(reader)
+    requireCausal(reader)
     reader.requireAllRead()
     if (await hasOtherHead(family, config, file)) config = { ...config, tieWordEmbeddings: false }
     const weights = family.weights(config)
@@ -205,6 +208,7 @@ async function openGgufCheckpoint(name: string, path: string): Promise<Checkpoin
     await readRotaryFactors(raw, file)
     const reader = new ConfigReader(raw, path, file.tensors.size)
     const config = family.parseConfig(reader)
+    requireCausal(reader)
     reader.requireAllRead()
     const weights = family.gguf.weights(config, architecture)
     return checked({ name, path, family, config, rawConfig: raw, file, tokenizer: { ggufMetadata: metadata }, weights }, path)
@@ -212,7 +216,11 @@ async function openGgufCheckpoint(name: string, path: string): Promise<Checkpoin
 }
 
 /** Keys of an architecture that say nothing about what it computes. */
-const HARMLESS_METADATA = /^(vocab_size|context_length|tensor_data_layout|rope\.scaling\.finetuned|attention\.causal)$/
+const HARMLESS_METADATA = /^(vocab_size|context_length|tensor_data_layout|rope\.scaling\.finetuned)$/
+
+/** A model of any family can be made one in which every token sees all others, to embed texts: nothing is predicted with it. */
+const requireCausal = (reader: ConfigReader): void =>
+  reader.requireValue('is_causal', true, 'a token sees those before it; what sees the others embeds texts, and writes none')
 
 /** The keys of config.json that a file's metadata come to. What the family leaves unread there is refused. */
 function ggufConfig(
@@ -228,7 +236,7 @@ function ggufConfig(
     const value = plain(metadata.get(`${architecture}.${key}`))
     return value ?? (key === 'vocab_size' && Array.isArray(tokens) ? tokens.length : undefined)
   }
-  const config = family.gguf.config(get, architecture, name => tensors.has(name))
+  const config = { ...family.gguf.config(get, architecture, name => tensors.has(name)), is_causal: get('attention.causal') }
   for (const [key, value] of metadata) {
     const own = key.startsWith(`${architecture}.`) ? key.slice(architecture.length + 1) : undefined
     if (own === undefined || read.has(own) || HARMLESS_METADATA.test(own) || value === false || Number(value) === 0) continue
