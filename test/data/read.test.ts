@@ -149,6 +149,9 @@ describe('JSON', () => {
       message: `${join(folder, 'd.jsonl')}:2 has no column "b"`,
       found: 'the columns "a", "bb"',
     })
+    // Only a file of lines may lack a header.
+    expect(await refused('d.jsonl', '{"a": 1}', ['a', 'question'])).toMatchObject({ hint: undefined })
+    expect(await refused('d.csv', 'a,a\n1,2')).toMatchObject({ hint: expect.stringContaining('--columns') })
   })
 
   test.each([
