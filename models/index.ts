@@ -1,4 +1,5 @@
 import { GradpromptError, nearest } from '../src/errors.js'
+import { anObject } from '../src/own-calls.js'
 import { Registry } from '../src/registry.js'
 import type { ModelFamily } from './blocks/family.js'
 import { cohere } from './cohere.js'
@@ -58,6 +59,10 @@ export const families = new Registry<ModelFamily>(
       embeddingSums: 'a function',
       hidden: 'a function',
       logits: 'a function',
+    },
+    calls: {
+      traced: ['embed', 'embeddingProducts', 'embeddingSums', 'hidden', 'logits'],
+      looks: { parseConfig: anObject('a ModelConfig') },
     },
     complete: given => (typeof given === 'object' && given !== null ? { ...simplest, ...given } : given),
   },

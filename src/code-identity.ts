@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { readFileSync, realpathSync, statSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, isAbsolute, join, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /**
@@ -68,7 +69,11 @@ export function codeOf(module: string, objects: readonly object[] = []): string 
   return hash.digest('hex').slice(0, 32)
 }
 
-/** What a module and all that it imports are: a hash of each file, a version of each package. */
+/**
+ * What a module and all that it imports are: a hash of each file, a version of each package. A package that is a link to a folder of
+ * one's own (`npm link`, a workspace) may be edited under the same version, and where a name of the package's own (`#part`) leads is for
+ * Node to say: whoever imports one of these has no known code.
+ */
 function reachedFrom(url: string, time: number): readonly string[] | undefined {
   if (!url.startsWith('file:')) return undefined
   const first = fileURLToPath(url.split(/[?#]/, 1)[0]!)
@@ -85,18 +90,26 @@ function reachedFrom(url: string, time: number): readonly string[] | undefined {
     // What a module imports may have been loaded as soon as the process began, and is not loaded again.
     if (source.modified > (path === first ? time : performance.timeOrigin)) return undefined
     reached.set(path, source.hash)
-    for (const name of source.imports) {
-      if (name.startsWith('.')) pending.push(fileOf(join(dirname(path), name)))
+    for (const { name, required } of source.imports) {
+      if (/^(\.|file:)/.test(name) || isAbsolute(name))
+        pending.push(required ? requiredFile(path, name) : fileOf(pathOf(path, name)))
       else if (isThisPackage(name)) pending.push(...entryPoints.map(fileOf))
+      else if (name.startsWith('#') || isLinked(name, dirname(path))) return undefined
       else if (!name.startsWith('node:')) reached.set(name, `${name} ${installedVersion(name, dirname(path))}`)
     }
   }
   return [...reached.values()]
 }
 
+/** What one module imports or requires, by the name that it writes. */
+interface Import {
+  readonly name: string
+  readonly required: boolean
+}
+
 interface Source {
   readonly hash: string
-  readonly imports: readonly string[]
+  readonly imports: readonly Import[]
   readonly modified: number
   readonly bytes: number
 }
@@ -116,14 +129,33 @@ function sourceOf(path: string): Source | undefined {
 }
 
 const IMPORTS = [
-  // import … from 'x', export … from 'x'; types are no code.
-  /\b(?:import|export)\s(?!type\b)[^'"`;()=]*?\bfrom\s*(['"])([^'"\n]+)\1/g,
+  // import … from 'x', export … from 'x', with or without spaces; types are no code.
+  /\b(?:import|export)(?!\s+type\s+(?!from\b))(?=[\s{*])[^'"`;()=]*?\bfrom\s*(['"])([^'"\n]+)\1/g,
   // import 'x', import('x')
-  /\bimport\s*\(?\s*(['"])([^'"\n]+)\1/g,
+  /\bimport\s*\(?\s*(['"`])([^'"`$\n]+)\1/g,
 ]
 
-function importsOf(text: string): string[] {
-  return IMPORTS.flatMap(pattern => [...text.matchAll(pattern)].map(([, , name]) => name!))
+const REQUIRES = [/\brequire\s*\(\s*(['"`])([^'"`$\n]+)\1/g]
+
+function importsOf(text: string): Import[] {
+  const all = (patterns: readonly RegExp[], required: boolean) =>
+    patterns.flatMap(pattern => [...text.matchAll(pattern)].map(([, , name]) => ({ name: name!, required })))
+  return [...all(IMPORTS, false), ...all(REQUIRES, true)]
+}
+
+/** Where an import leads; a URL may say more than the file. */
+function pathOf(from: string, name: string): string {
+  const [plain] = name.split(/[?#]/, 1)
+  return name.startsWith('file:') ? fileURLToPath(plain!) : resolve(dirname(from), plain!)
+}
+
+/** CommonJS may leave out how a file's name ends. What is not there is the path as it is written. */
+function requiredFile(from: string, name: string): string {
+  try {
+    return createRequire(from).resolve(name)
+  } catch {
+    return resolve(dirname(from), name)
+  }
 }
 
 /** Where a module stands: run from TypeScript, it imports files by the names that they have when they are built. */
@@ -134,25 +166,38 @@ const fileOf = (path: string): string =>
 const isThisPackage = (name: string): boolean => name === 'gradprompt' || name.startsWith('gradprompt/')
 const entryPoints = ['./index.js', './extend.js'].map(name => fileURLToPath(new URL(name, import.meta.url)))
 
+/** `@scope/name/path` without the path. */
+const packageOf = (name: string): string => name.split('/', name.startsWith('@') ? 2 : 1).join('/')
+
+/** What the first `node_modules` folder, from here up, that has a package says of it. @param look throws where it has not */
+function findPackage<Found>(name: string, from: string, look: (folder: string) => Found): Found | undefined {
+  for (let folder = from; ; folder = dirname(folder)) {
+    try {
+      return look(join(folder, 'node_modules', packageOf(name)))
+    } catch {
+      if (dirname(folder) === folder) return undefined
+    }
+  }
+}
+
+/** Whether a package is a link to a folder outside all `node_modules`. */
+function isLinked(name: string, from: string): boolean {
+  const folder = findPackage(name, from, path => realpathSync(path))
+  return folder !== undefined && !folder.includes(`${sep}node_modules${sep}`)
+}
+
 const versions = new Map<string, string>()
 
 /** Version of an installed package, read from its package.json: importing it would cost far more. */
 export function installedVersion(name: string, from = dirname(fileURLToPath(import.meta.url))): string {
-  // `@scope/name/path`
-  const packageName = name.split('/', name.startsWith('@') ? 2 : 1).join('/')
-  const key = `${from} ${packageName}`
+  const key = `${from} ${packageOf(name)}`
   const known = versions.get(key)
   if (known !== undefined) return known
-  let version = 'unknown'
-  for (let folder = from; ; folder = dirname(folder)) {
-    try {
-      const manifest = readFileSync(join(folder, 'node_modules', packageName, 'package.json'), 'utf8')
-      version = (JSON.parse(manifest) as { version: string }).version
-      break
-    } catch {
-      if (dirname(folder) === folder) break
-    }
-  }
+  const version =
+    findPackage(name, from, folder => {
+      const manifest = readFileSync(join(folder, 'package.json'), 'utf8')
+      return (JSON.parse(manifest) as { version: string }).version
+    }) ?? 'unknown'
   versions.set(key, version)
   return version
 }

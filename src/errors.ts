@@ -54,10 +54,14 @@ export const disposedError = (what: string): GradpromptError =>
 
 const full = new Set(['ENOSPC', 'EDQUOT', 'EFBIG'])
 
+/** Whether it is the system's word for a disk, or a share of one, that is full. */
+export const isFullDisk = (error: unknown): boolean =>
+  error instanceof Error && 'syscall' in error && full.has((error as NodeJS.ErrnoException).code ?? '')
+
 /** The typed error for what the system did not let be written: `disk-full` or `cannot-write`. Any other error stays as it is. */
 export function writeError(error: unknown, path: string): unknown {
   if (error instanceof GradpromptError || !(error instanceof Error) || !('syscall' in error)) return error
-  const isFull = full.has((error as NodeJS.ErrnoException).code ?? '')
+  const isFull = isFullDisk(error)
   return new GradpromptError(isFull ? 'disk-full' : 'cannot-write', `${path} cannot be written`, {
     found: error.message,
     expected: isFull ? 'room on the disk, and files of that size allowed' : 'a folder that is there and can be written',

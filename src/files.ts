@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
+import { open, rm, stat } from 'node:fs/promises'
+import { writeError } from './errors.js'
 
-/** What is asked of any file, whatever it holds. */
+/** What is asked of any file, or done with it, whatever it holds. */
 
 /** Whether there is a file, or what a link leads to is one. */
 export const isFile = (path: string): Promise<boolean> =>
@@ -17,6 +18,20 @@ export const exists = (path: string): Promise<boolean> =>
     () => true,
     () => false,
   )
+
+/**
+ * Makes a file that is not there yet. What cannot be written whole is taken away: nothing of it stands in the way of the next try.
+ * @throws GradpromptError `disk-full`, `cannot-write`; what opening it throws as it is, such as `EEXIST`
+ */
+export async function createFile(path: string, content: string | Uint8Array): Promise<void> {
+  const file = await open(path, 'wx')
+  try {
+    await file.writeFile(content).finally(() => file.close())
+  } catch (error) {
+    await rm(path, { force: true }).catch(() => {})
+    throw writeError(error, path)
+  }
+}
 
 /** SHA-256 of a file's bytes, 64 hexadecimal digits; read a part at a time. @throws what reading it throws */
 export async function hashFile(path: string): Promise<string> {

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
-import { isAbsolute, resolve } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { pathToFileURL } from 'node:url'
 import { copyCode, declareCode } from './code-identity.js'
 import { didYouMean, GradpromptError, unknownName } from './errors.js'
+import { type Calls, inWords, isPromise, isRecord, watched } from './own-calls.js'
+import { exported, importModule, isModulePath, readModule } from './own-modules.js'
 
 /**
  * Named entries of one kind (soft-prompt methods, searches, exporters, …): those that are built in, and people's own, which come as
@@ -11,7 +11,16 @@ import { didYouMean, GradpromptError, unknownName } from './errors.js'
  */
 
 /** What a member of an entry has to be. */
-type Member = 'a function' | 'a text' | 'a number' | 'a list' | 'an object' | 'a text or a list'
+type Member =
+  | 'a function'
+  | 'a text'
+  | 'a number'
+  | 'a number above 0'
+  | 'a whole number from 1'
+  | 'a list'
+  | 'an object'
+  | 'a text or a list'
+  | 'an object or a function'
 
 /** One kind of entry. */
 export interface Kind<Entry> {
@@ -20,12 +29,16 @@ export interface Kind<Entry> {
   /** The named exports under which a module may have its entry, beside the default one. */
   readonly exports: readonly string[]
   readonly requires: Readonly<Record<string, Member>>
+  /** Members that may be left out. */
+  readonly may?: Readonly<Record<string, Member>>
   /** At least one of these has to be there, as a function. */
   readonly oneOf?: readonly string[]
   /** The member that an entry given as an object is named by. */
   readonly name: 'name' | 'type'
   /** Fills in what people may leave out, or makes an object of what may stand for one, such as a function. */
   readonly complete?: (given: unknown) => unknown
+  /** What the functions of an entry of people's own have to give back; left out where whoever calls them takes whatever comes. */
+  readonly calls?: Calls
   /**
    * What becomes of an entry of people's own, once its members are checked, before it is used.
    * @param source hash of its file, where it came from one
@@ -103,10 +116,7 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
     if (typeof given !== 'string') return this.add(given)
     if (this.#builtIn.has(given) || !isModulePath(given)) return given
     const { word } = this.#kind
-    const path = given.startsWith('file:') ? fileURLToPath(given) : resolve(given)
-    const text = await readFile(path).catch((cause: unknown) => {
-      throw missingFile(word, given, neededBy, cause)
-    })
+    const { path, text } = await readModule(word, given, neededBy)
     const source = createHash('sha256').update(text).digest('hex')
     if (this.#own.get(given)?.origin === source) return given
     const module = await importModule(path, source, given, word)
@@ -119,11 +129,11 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
 
   /** Takes in an object. @returns its name @throws GradpromptError `invalid-…`, `name-taken` */
   add(given: unknown): string {
-    const { word, name: key, complete } = this.#kind
-    const whole = complete?.(given) ?? given
-    const name = isObject(whole) ? whole[key] : undefined
+    const { word, name: key } = this.#kind
+    const whole = this.#whole(given)
+    const name = isRecord(whole) ? whole[key] : undefined
     if (typeof name !== 'string' || name === '')
-      throw this.#invalid(`a ${word} of your own has no ${key}`, describe(given), `${key}: a text`)
+      throw this.#invalid(`a ${word} of your own has no ${key}`, inWords(given), `${key}: a text`)
     if (this.#own.get(name)?.origin === given) return name
     if (this.#builtIn.has(name))
       throw new GradpromptError('name-taken', `there is a built-in ${word} of the name ${name}`, {
@@ -141,13 +151,26 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
     this.#version++
   }
 
+  /** What was given with the members that may be left out. */
+  #whole(given: unknown): unknown {
+    const flat = isRecord(given) ? membersOf(given) : given
+    return this.#kind.complete?.(flat) ?? flat
+  }
+
   #checked(given: unknown, name: string, what: string, module?: { readonly url: string; readonly source: string }): Entry {
-    const { word, complete, requires, oneOf = [], name: key, prepare } = this.#kind
-    const found = complete?.(given) ?? given
-    if (!isObject(found)) throw this.#invalid(`${what} is no ${word}`, describe(found), `an object with ${names(requires)}`)
-    const entry: Record<string, unknown> = { ...membersOf(found), [key]: name }
-    if (module === undefined) copyCode(found, entry)
-    else declareCode(module.url, entry)
+    const { word, complete, requires, may = {}, oneOf = [], name: key, calls, prepare } = this.#kind
+    const found = this.#whole(given)
+    if (isPromise(given))
+      throw this.#invalid(
+        `${what} is no ${word}`,
+        'a promise',
+        'the object itself',
+        'export default await …, or wait before the call',
+      )
+    if (!isRecord(found)) throw this.#invalid(`${what} is no ${word}`, inWords(found), `an object with ${names(requires)}`)
+    const entry: Record<string, unknown> = { ...found, [key]: name }
+    if (module !== undefined) declareCode(module.url, entry)
+    else if (complete === undefined && isRecord(given)) copyCode(given, entry)
     for (const [member, expected] of Object.entries(requires)) {
       if (isA(entry[member], expected)) continue
       const value = entry[member]
@@ -162,10 +185,13 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
             other => `${member} by ${other}`,
           ),
         )
-      throw this.#invalid(`${what}: ${member} is not usable`, describe(value), expected)
+      throw this.#invalid(`${what}: ${member} is not usable`, inWords(value), expected)
     }
     if (oneOf.length > 0 && !oneOf.some(member => typeof entry[member] === 'function'))
       throw this.#invalid(`${what} does nothing`, `the members ${Object.keys(entry).join(', ')}`, `one of ${oneOf.join(', ')}`)
+    const [other] = Object.entries(may).filter(([member, type]) => !(entry[member] === undefined || isA(entry[member], type)))
+    if (other !== undefined) throw this.#invalid(`${what}: ${other[0]} is not usable`, inWords(entry[other[0]]), other[1])
+    if (calls !== undefined) Object.assign(entry, watched(entry, { what, word }, calls))
     // Its members are what the kind asks for; what they do shows when they are called.
     const checked = entry as unknown as Entry
     return prepare?.(checked, module?.source) ?? checked
@@ -185,79 +211,17 @@ const sources = new WeakMap<object, string>()
 /** The hash of the file that an entry of people's own came from; what that file imports does not count. */
 export const sourceOf = (entry: object): string | undefined => sources.get(entry)
 
-/** The path of a module, relative to the working directory where it is relative. */
-export type ModulePath = `./${string}` | `../${string}` | `/${string}` | `file:${string}`
-
-/** Whether a name is meant as the path of a module. */
-export const isModulePath = (name: string): boolean =>
-  name.startsWith('file:') || isAbsolute(name) || /^\.{1,2}[\\/]/.test(name) || /\.[cm]?[jt]s$/.test(name)
-
-function missingFile(word: string, path: string, neededBy: string | undefined, cause: unknown): GradpromptError {
-  const code = (cause as NodeJS.ErrnoException).code
-  return new GradpromptError('file-not-found', `there is no ${word} at ${path}`, {
-    found: code === 'ENOENT' ? `nothing at ${resolve(path)}` : messageOf(cause),
-    expected: neededBy === undefined ? 'a JavaScript file' : `the file of the ${word} that ${neededBy} was made with`,
-    hint:
-      neededBy === undefined
-        ? 'paths are relative to the working directory'
-        : `bring it to ${path}, relative to the working directory, or work where ${neededBy} was made`,
-    cause,
-  })
-}
-
-/** A module, evaluated anew when its file has changed. */
-async function importModule(
-  path: string,
-  source: string,
-  name: string,
-  word: string,
-): Promise<Readonly<Record<string, unknown>>> {
-  const url = pathToFileURL(path)
-  url.searchParams.set('source', source.slice(0, 16))
-  try {
-    return await inTime(import(url.href) as Promise<Record<string, unknown>>, name)
-  } catch (cause) {
-    const isTypeScript = (cause as NodeJS.ErrnoException).code === 'ERR_UNKNOWN_FILE_EXTENSION'
-    throw new GradpromptError(`invalid-${word}`, `${name} cannot be loaded`, {
-      found: isTypeScript ? `a file that Node ${process.versions.node} cannot read` : messageOf(cause),
-      expected: `a module that exports a ${word}`,
-      ...(isTypeScript && { hint: 'compile it to JavaScript, or use Node 22.18 or newer, which reads TypeScript' }),
-      cause,
-    })
+/** An object's own members, and those of its class, whose functions stay functions of the object: what is private in it is not a copy's. */
+function membersOf(given: object, from: object = given): Record<string, unknown> {
+  const above: unknown = Object.getPrototypeOf(from)
+  const inherited = isRecord(above) && above !== Object.prototype ? membersOf(given, above) : {}
+  const own = Object.getOwnPropertyNames(from).filter(name => name !== 'constructor')
+  const isOfClass = from !== given
+  const member = (name: string): unknown => {
+    const value: unknown = Reflect.get(from, name, given)
+    return isOfClass && typeof value === 'function' ? value.bind(given) : value
   }
-}
-
-/** What a module waits for before it is there. */
-const mostLoadingSeconds = 30
-
-/** @throws Error when a module waits for what never comes */
-async function inTime<T>(loading: Promise<T>, name: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    const text = `${name} has not come to its end in ${mostLoadingSeconds} s: it waits for something`
-    timer = setTimeout(() => reject(new Error(text)), 1000 * mostLoadingSeconds)
-  })
-  return Promise.race([loading, late]).finally(() => clearTimeout(timer))
-}
-
-function exported<Entry>(module: Readonly<Record<string, unknown>>, { word, exports }: Kind<Entry>, path: string): unknown {
-  for (const name of ['default', ...exports]) if (module[name] !== undefined) return module[name]
-  throw new GradpromptError(`invalid-${word}`, `${path} does not export a ${word}`, {
-    found: `the exports ${Object.keys(module).join(', ') || '(none)'}`,
-    expected: ['export default', ...exports.map(name => `export const ${name}`)].join(', or '),
-    hint: 'docs/extending.md shows one of each kind',
-  })
-}
-
-const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
-/** An object's own members, and those of its class. */
-function membersOf(given: object): Record<string, unknown> {
-  const above: unknown = Object.getPrototypeOf(given)
-  const inherited = isObject(above) && above !== Object.prototype ? membersOf(above) : {}
-  const own = Object.getOwnPropertyNames(given).filter(name => name !== 'constructor')
-  return { ...inherited, ...Object.fromEntries(own.map(name => [name, Reflect.get(given, name) as unknown])) }
+  return { ...inherited, ...Object.fromEntries(own.map(name => [name, member(name)])) }
 }
 
 function isA(value: unknown, expected: Member): boolean {
@@ -267,27 +231,19 @@ function isA(value: unknown, expected: Member): boolean {
     case 'a text':
       return typeof value === 'string'
     case 'a number':
-      return typeof value === 'number' && Number.isFinite(value)
+    case 'a number above 0':
+      return typeof value === 'number' && Number.isFinite(value) && (expected === 'a number' || value > 0)
+    case 'a whole number from 1':
+      return Number.isSafeInteger(value) && (value as number) > 0
     case 'a list':
       return Array.isArray(value)
     case 'a text or a list':
       return typeof value === 'string' || Array.isArray(value)
     case 'an object':
-      return isObject(value)
+      return isRecord(value)
+    case 'an object or a function':
+      return isRecord(value) || typeof value === 'function'
   }
 }
 
 const names = (requires: Readonly<Record<string, Member>>) => Object.keys(requires).join(', ')
-
-const describe = (value: unknown): string =>
-  value === undefined
-    ? 'nothing'
-    : Array.isArray(value)
-      ? 'a list'
-      : isObject(value)
-        ? `an object with ${Object.keys(value).join(', ') || 'no members'}`
-        : typeof value === 'function'
-          ? 'a function'
-          : `the ${typeof value} ${String(value).slice(0, 80)}`
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

@@ -23,6 +23,7 @@ const shapes = () =>
       exports: ['shape'],
       name: 'name',
       requires: { sides: 'a number', area: 'a function' },
+      may: { label: 'a function' },
       complete: given => (typeof given === 'function' ? { name: given.name, sides: 0, area: given } : given),
     },
     [['square', { name: 'square', sides: 4, area: size => size * size }]],
@@ -84,6 +85,32 @@ describe('modules', () => {
     expect(sourceOf(registry.get(path))).toMatch(/^[0-9a-f]{64}$/)
   })
 
+  test.each([
+    ['module.exports = { sides: 3, area: size => size * 3 }'],
+    ['exports.shape = { sides: 3, area: size => size * 3 }'],
+    ['exports.__esModule = true\nexports.default = { sides: 3, area: size => size * 3 }'],
+    ['exports.__esModule = true\nexports.shape = { sides: 3, area: size => size * 3 }'],
+  ])('CommonJS: %s, and what it has changed to', async text => {
+    const [registry, path] = [shapes(), file(text, `shape-${files++}.cjs`)]
+    await registry.load(path)
+    expect(registry.get(path).area(2)).toBe(6)
+    writeFileSync(path, text.replace('size * 3', 'size * 4'))
+    await registry.load(path)
+    expect(registry.get(path).area(2)).toBe(8)
+  })
+
+  test('what is private in an object stays within its reach', async () => {
+    const text = `class Shape {
+      #sides = 3
+      get sides() { return this.#sides }
+      area(size) { return size * this.#sides++ }
+    }
+    export default new Shape()`
+    const [registry, path] = [shapes(), file(text)]
+    await registry.load(path)
+    expect([registry.get(path).sides, registry.get(path).area(2), registry.get(path).area(2)]).toEqual([3, 6, 8])
+  })
+
   test('a function stands for an entry where the kind says so; a URL is a path', async () => {
     const [registry, path] = [shapes(), file('export default size => size')]
     const url = pathToFileURL(path).href
@@ -114,6 +141,8 @@ describe('modules', () => {
     ['export default { sides: 3 }', { message: 'has no area', found: 'the members sides, name', expected: 'area: a function' }],
     ['export default { sides: 3, aera: () => 1 }', { message: 'has no area', hint: 'did you mean area by aera?' }],
     ['export default { sides: "3", area: () => 1 }', { message: 'sides is not usable', expected: 'a number' }],
+    ['export default Promise.resolve({})', { message: 'is no shape', found: 'a promise' }],
+    ['export default { sides: 3, area: () => 1, label: 5 }', { message: 'label is not usable', found: 'the number 5' }],
     ['throw new Error("no such luck")', { message: 'cannot be loaded', found: 'no such luck' }],
     ['import "./absent.mjs"', { message: 'cannot be loaded', found: expect.stringContaining('absent.mjs') }],
   ])('%s is refused', async (text, { message, ...details }) => {
@@ -134,6 +163,7 @@ describe('modules', () => {
       expected: 'the file of the shape that runs/a was made with',
       hint: 'bring it to ./absent.js, relative to the working directory, or work where runs/a was made',
     })
+    expect((await problemOf(shapes().load('file://elsewhere/absent.js'))).code).toBe('file-not-found')
     mkdirSync(join(folder, 'folder.js'))
     expect((await problemOf(shapes().load(join(folder, 'folder.js')))).code).toBe('file-not-found')
   })

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { inWords, isPromise, isRecord } from '../own-calls.js'
 
 /**
  * Options of whatever is chosen by a `type`: as an entry of a registry declares them, and as a config's schema takes them. It knows no
@@ -35,7 +36,7 @@ export function typedOptions(type: string, declared: unknown, description: strin
     const entries = Object.entries(given)
     const theirs = Object.fromEntries(entries.filter(entry => !isOurs(entry)))
     try {
-      return { ...(check(declared, theirs) as object), ...Object.fromEntries(entries.filter(isOurs)) }
+      return { ...checkedOptions(declared, theirs), ...Object.fromEntries(entries.filter(isOurs)) }
     } catch (error) {
       context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) })
       return z.NEVER
@@ -48,6 +49,13 @@ export function typedOptions(type: string, declared: unknown, description: strin
 function check(declared: unknown, given: Readonly<Record<string, unknown>>): unknown {
   if (parses(declared)) return declared.parse(given)
   return (declared as (given: Readonly<Record<string, unknown>>) => unknown)(given)
+}
+
+/** @throws Error what is wrong with the options, or with what the declaration makes of them */
+function checkedOptions(declared: unknown, given: Readonly<Record<string, unknown>>): object {
+  const made = check(declared, given)
+  if (isRecord(made) && !isPromise(made)) return made
+  throw new Error(`an object of options from the function that declares them, which gave back ${inWords(made)}`)
 }
 
 const parses = (value: unknown): value is { parse(given: unknown): unknown } =>

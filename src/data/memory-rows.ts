@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { GradpromptError } from '../errors.js'
+import { inWords } from '../own-calls.js'
 import { readRecords } from './read.js'
 import type { NamedBytes } from './readers/input.js'
 import { type DataRecord, setOrigin } from './readers/records.js'
@@ -26,9 +27,14 @@ export interface MemoryRows extends NamedBytes {
 /**
  * Takes all rows.
  * @param what names them in messages: `train`
- * @throws GradpromptError `invalid-data` where one is no object of values, or cannot be written as JSON
+ * @throws GradpromptError `invalid-data` where there are none to be had, where one is no object of values, or cannot be written as JSON
  */
 export async function takeRows(rows: Rows, what: string): Promise<MemoryRows> {
+  if (!isRows(rows))
+    throw new GradpromptError('invalid-data', `${what} are neither a file nor rows`, {
+      found: inWords(rows),
+      expected: 'the path of a file, or an iterable of objects, such as a list of them',
+    })
   const lines: string[] = []
   for await (const row of rows) {
     const origin = `${what}, row ${lines.length + 1},`

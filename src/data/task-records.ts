@@ -1,4 +1,5 @@
 import { GradpromptError } from '../errors.js'
+import { inWords, isRecord, type Look } from '../own-calls.js'
 import { Registry } from '../registry.js'
 import type { Table } from './readers/reader.js'
 import { type DataRecord, missingColumn, shorten } from './readers/records.js'
@@ -63,9 +64,22 @@ const gsm8k: RecordTask = {
 /** Every benchmark that is built in. */
 const builtIn: readonly RecordTask[] = [bbh, gsm8k]
 
+const aRecord: Look = given =>
+  isRecord(given) && Object.values(given).every(value => typeof value === 'string')
+    ? undefined
+    : {
+        found: isRecord(given)
+          ? Object.entries(given)
+              .map(([name, value]) => `${name}: ${inWords(value)}`)
+              .join(', ')
+          : inWords(given),
+        expected: 'an object of texts by the names of their columns',
+        hint: 'String(value) makes a text of a number',
+      }
+
 /** Benchmarks by the name of `data.task`; people's own join in. */
 export const recordTasks = new Registry<RecordTask>(
-  { word: 'task', exports: ['task'], name: 'name', requires: { record: 'a function' } },
+  { word: 'task', exports: ['task'], name: 'name', requires: { record: 'a function' }, calls: { looks: { record: aRecord } } },
   builtIn.map((task): [string, RecordTask] => [task.name, task]),
 )
 

@@ -1,6 +1,6 @@
-import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { exists } from '../files.js'
+import { createFile, exists } from '../files.js'
 import { replaceText } from '../store/atomic.js'
 import { type RowResult, readRowResults } from './row-results.js'
 import type { Metrics } from './score.js'
@@ -58,7 +58,7 @@ export async function takeEvaluationName(run: string, about: Omit<KeptEvaluation
     // Results without a word of what they are of are those of an earlier version.
     if (known !== undefined || (await exists(evaluationFile(run, name, '.jsonl')))) continue
     try {
-      await writeFile(path, json({ ...about, name }), { flag: 'wx' })
+      await createFile(path, json({ ...about, name }))
       return name
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error

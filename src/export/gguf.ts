@@ -91,7 +91,8 @@ export async function writePromptedGguf(context: ExportContext): Promise<Prompte
       await requireSame(join(folder, fileName), checkpoint, model.tokenizer, context.selfTest.cases)
       await writeSelfTest(folder, isCoarse ? await asWritten(context, join(folder, fileName), cases) : cases)
     }
-    await writeFile(join(folder, 'self-test.mjs'), llamaSelfTest(fileName, isCoarse ? 0.25 : 0.05))
+    // Of a model of 1.5 billion weights in 4 bits, llama.cpp's logits are up to 0.19 off, and two of them count.
+    await writeFile(join(folder, 'self-test.mjs'), llamaSelfTest(fileName, isCoarse ? 0.4 : 0.05))
     await writeFile(join(folder, 'README.md'), await readmeOf(context, made, width, source ? undefined : dtype))
     return made
   } finally {

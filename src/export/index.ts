@@ -1,4 +1,5 @@
 import { GradpromptError } from '../errors.js'
+import { inWords, type Look, textOrNothing } from '../own-calls.js'
 import type { PromptMethod } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { numSoftTokens } from '../prompts/soft-rows.js'
@@ -18,6 +19,8 @@ import { text } from './text.js'
 /** Every target that is built in. A new one is a file beside `peft.ts`, and a word here. */
 const builtIn: readonly ExportTarget[] = [peft, hf, gguf, ollama, onnx, kv, embeds, text, js, gradprompt]
 
+const yesOrNo: Look = given => (typeof given === 'boolean' ? undefined : { found: inWords(given), expected: 'true or false' })
+
 /** Every target by its name; people's own join in. */
 export const exportTargets = new Registry<ExportTarget>(
   {
@@ -25,6 +28,8 @@ export const exportTargets = new Registry<ExportTarget>(
     exports: ['target'],
     name: 'name',
     requires: { description: 'a text', holds: 'a function', write: 'a function' },
+    may: { form: 'a function', reason: 'a function', writeFound: 'a function', takes: 'a list' },
+    calls: { later: ['write', 'writeFound'], looks: { holds: yesOrNo, form: textOrNothing, reason: textOrNothing } },
   },
   builtIn.map((target): [string, ExportTarget] => [target.name, target]),
 )
@@ -44,14 +49,14 @@ export async function targetsOf(type: string, { elsewhere = false }: { elsewhere
  */
 export function refuseUnheld(target: ExportTarget, method: PromptMethod, config: { readonly type: string }): void {
   const { type } = method
-  const others = [...exportTargets]
-    .filter(([, other]) => other.holds(method) && !other.needsGradprompt && !other.inexact)
-    .map(([name]) => name)
-  const instead =
-    others.length > 0
-      ? `${others.join(', ')} can: --to ${others[0]}`
-      : 'no other tool can run it: gradprompt serve does, and --to gradprompt keeps it in one file'
   if (!target.holds(method)) {
+    const others = [...exportTargets]
+      .filter(([, other]) => other.holds(method) && !other.needsGradprompt && !other.inexact)
+      .map(([name]) => name)
+    const instead =
+      others.length > 0
+        ? `${others.join(', ')} can: --to ${others[0]}`
+        : 'no other tool can run it: gradprompt serve does, and --to gradprompt keeps it in one file'
     const held = [...promptMethods].filter(([, other]) => target.holds(other)).map(([name]) => name)
     const reason = target.reason?.(method) ?? 'what it computes depends on the text, so no fixed files come to the same'
     throw new GradpromptError('not-exportable', `${target.name} cannot hold a prompt of ${type}: ${reason}`, {

@@ -35,7 +35,7 @@ export function ggufTokenizer(parts: TokenizerParts): GgufTokenizer {
     names.set(id, content)
     types.set(id, special ? tokenType.control : tokenType.userDefined)
   }
-  const count = Math.max(...names.keys()) + 1
+  const count = [...names.keys()].reduce((most, id) => Math.max(most, id), -1) + 1
   const ids = Array.from({ length: count }, (_, id) => id)
   const idOf = new Map(addedTokens.map(({ content, id }) => [content, id]))
   const frame = frameOf(definition.postProcessor, token => idOf.get(token) ?? bpe.vocab.get(token))

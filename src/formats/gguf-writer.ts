@@ -38,7 +38,8 @@ export const ggufEntry = {
   int32s: (key: string, values: Int32Array): GgufEntry => entry(key, 9, uint32(5), uint64(values.length), view(values)),
   float32s: (key: string, values: Float32Array): GgufEntry => entry(key, 9, uint32(6), uint64(values.length), view(values)),
   strings: (key: string, values: readonly string[]): GgufEntry =>
-    entry(key, 9, uint32(8), uint64(values.length), ...values.map(text)),
+    // Joined first: a vocabulary has more texts than a call may have arguments.
+    entry(key, 9, uint32(8), uint64(values.length), Buffer.concat(values.map(text))),
 }
 
 /**

@@ -64,32 +64,47 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   })
 }
 
-/** `shards`: the tensors wanted of each file, or all of them where that is undefined. */
+/** `shards`: the tensors that the index places in each file; undefined where there is no index. */
 async function openShards(path: string, shards: ReadonlyMap<string, readonly string[] | undefined>): Promise<SafetensorsFile> {
   const sources: SourceFile[] = []
   const entries = new Map<string, TensorEntry>()
   const metadata = new Map<string, string>()
+  // A shard may hold more than the index names of it; what the index places elsewhere is read there.
+  const indexed = new Set([...shards.values()].flatMap(names => names ?? []))
   try {
     for (const [file, names] of shards) {
-      const source = await SourceFile.open(file)
+      const source = names === undefined ? await SourceFile.open(file) : await openShard(file, names)
       sources.push(source)
       const header = await readHeader(source)
       for (const [key, value] of header.metadata) if (!metadata.has(key)) metadata.set(key, value)
-      for (const name of names ?? header.entries.keys()) {
-        const entry = header.entries.get(name)
-        if (entry === undefined) {
-          throw invalid(file, `the index places tensor "${name}" in it`, {
-            found: `${header.entries.size} other tensors`,
-            expected: `"${name}"`,
-          })
-        }
-        entries.set(name, entry)
+      for (const name of names ?? []) {
+        if (header.entries.has(name)) continue
+        throw invalid(file, `the index places tensor "${name}" in it`, {
+          found: `${header.entries.size} other tensors`,
+          expected: `"${name}"`,
+        })
       }
+      const here = new Set(names)
+      for (const [name, entry] of header.entries) if (here.has(name) || !indexed.has(name)) entries.set(name, entry)
     }
     return new SafetensorsFile(path, entries, sources, metadata)
   } catch (error) {
     await Promise.all(sources.map(source => source.close()))
     throw error
+  }
+}
+
+async function openShard(path: string, names: readonly string[]): Promise<SourceFile> {
+  try {
+    return await SourceFile.open(path)
+  } catch (error) {
+    if (!(error instanceof GradpromptError) || error.code !== 'file-not-found') throw error
+    throw new GradpromptError('file-not-found', `There is no file ${path}, which ${indexFile} names`, {
+      found: 'nothing',
+      expected: `the shard of tensor "${names[0]}"${names.length > 1 ? ` and ${names.length - 1} more` : ''}`,
+      hint: 'Not all of the model is here: copy or download what is missing.',
+      cause: error,
+    })
   }
 }
 

@@ -298,6 +298,7 @@ export class GenerationEngine implements Generator {
       throw new GradpromptError('invalid-token-id', 'The prompt holds an id outside the vocabulary', {
         found: String(bad),
         expected: `0 to ${limit - 1}`,
+        hint: 'a tokenizer of more tokens than the model has embeddings for may be of another model',
       })
     }
     if (ids.length <= (afterFirst ? 1 : 0)) {

@@ -4,10 +4,11 @@
  */
 import { createHash, type Hash, randomUUID } from 'node:crypto'
 import { createReadStream, readFileSync, statSync } from 'node:fs'
-import { type FileHandle, mkdir, open, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rename, rm, stat, utimes } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { GradpromptError, refuseAborted } from '../errors.js'
+import { createFile } from '../files.js'
 import { isAlive } from '../processes.js'
 import { blobPath, type Repository } from './cache.js'
 import { request } from './client.js'
@@ -209,10 +210,11 @@ async function lock(path: string, signal: AbortSignal | undefined): Promise<() =
     // Before anything is awaited: of this process one alone tries.
     held.add(path)
     try {
-      await writeFile(path, String(process.pid), { flag: 'wx' })
+      await createFile(path, String(process.pid))
       break
     } catch (cause) {
       held.delete(path)
+      if (cause instanceof GradpromptError) throw cause
       if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw unwritable(path, cause)
     }
     if (isHeld(path)) await wait()
@@ -247,7 +249,7 @@ function isHeld(path: string): boolean {
 }
 
 const isDiskError = (cause: unknown): boolean =>
-  ['ENOSPC', 'EDQUOT', 'EACCES', 'EROFS', 'EIO'].includes(String((cause as NodeJS.ErrnoException).code))
+  ['ENOSPC', 'EDQUOT', 'EFBIG', 'EACCES', 'EROFS', 'EIO'].includes(String((cause as NodeJS.ErrnoException).code))
 
 const unwritable = (path: string, cause: unknown): GradpromptError =>
   new GradpromptError('unwritable-file', `${path} cannot be written`, {

@@ -6,6 +6,7 @@ import { contextDistillation, contextDistillationSchema } from './context-distil
 import { crossEntropy, crossEntropySchema } from './cross-entropy.js'
 import { kto, ktoSchema } from './kto.js'
 import type { ActiveLoss, Loss } from './loss.js'
+import { lossCalls } from './loss-calls.js'
 import { mellowmax, mellowmaxSchema } from './mellowmax.js'
 import { negatedLogits, negatedLogitsSchema } from './negated-logits.js'
 import { preferenceLosses } from './preferences.js'
@@ -32,7 +33,25 @@ export type LossOptions = z.output<(typeof lossSchemas)[number]>
 
 /** Every loss by its `type`. People's own join in. */
 export const losses = new Registry<Loss>(
-  { word: 'loss', exports: ['loss'], name: 'type', requires: { paper: 'a text', compute: 'a function' } },
+  {
+    word: 'loss',
+    exports: ['loss'],
+    name: 'type',
+    requires: { paper: 'a text', compute: 'a function' },
+    may: {
+      options: 'an object or a function',
+      dims: 'an object',
+      inputs: 'a function',
+      feed: 'a function',
+      figures: 'a function',
+      answers: 'a function',
+      reference: 'a function',
+      reward: 'a function',
+      ofClasses: 'a function',
+      data: 'a function',
+    },
+    calls: lossCalls,
+  },
   builtIn.map(([loss]): [string, Loss] => [loss.type, loss as unknown as Loss]),
 )
 

@@ -3,6 +3,7 @@ import type { TokenTargets } from '../../kernels/token-cross-entropy.js'
 import type { ModelConfig } from '../../models/blocks/family.js'
 import type { OptionsDeclaration } from '../config/typed-options.js'
 import { GradpromptError } from '../errors.js'
+import { inWords, isRecord } from '../own-calls.js'
 import type { Dimensions } from '../program/operations/sizes.js'
 import type { InputSpec, ProgramInput } from '../program/program.js'
 
@@ -215,13 +216,33 @@ export function totalLoss(
     const own = Object.fromEntries(names.map(name => [name, given[inputName(place, name)]!]))
     // Logits stay unasked for where nothing reads them.
     const rows = { hidden: read.hidden, targets: read.targets, given: own, get logits() { return read.logits } } // biome-ignore format: one object
-    return loss.compute(options, rows)
+    return scalars(loss, loss.compute(options, rows))
   })
   const [first, ...others] = values.map(({ loss }) => loss)
   return {
     loss: others.reduce<tf.Scalar>((sum, loss) => tf.add(sum, loss), first!),
     figures: Object.assign({}, ...values.map(({ figures }) => figures ?? {})),
   }
+}
+
+/**
+ * What a loss has computed. Anything but a scalar would be learned as the sum of its numbers, and reported as the first of them.
+ * @throws GradpromptError `invalid-loss`
+ */
+function scalars({ type }: Loss, value: LossValue): LossValue {
+  const isScalar = (given: unknown) => isRecord(given) && Array.isArray(given.shape) && given.shape.length === 0
+  const wrong = (found: string) =>
+    new GradpromptError('invalid-loss', `what compute of the loss ${type} gives back is not usable`, {
+      found,
+      expected: '{ loss: a scalar tensor, figures: scalar tensors by name, where there are some }',
+      hint: 'tf.sum adds up the numbers of a tensor; the function may not be async',
+    })
+  if (!isRecord(value) || !isRecord(value.loss)) throw wrong(inWords(value))
+  const { loss, figures = {} } = value
+  if (!isScalar(loss)) throw wrong(`loss: ${inWords(loss)}`)
+  const other = Object.entries(figures).find(([, figure]) => !isScalar(figure))
+  if (other !== undefined) throw wrong(`figures.${other[0]}: ${inWords(other[1])}`)
+  return value
 }
 
 /**

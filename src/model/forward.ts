@@ -4,6 +4,7 @@ import { segmentInput } from '../../kernels/segment-input.js'
 import { tf } from '../../kernels/tf.js'
 import type { TokenTargets } from '../../kernels/token-cross-entropy.js'
 import type { AttentionCall, ModelConfig, ModelFamily } from '../../models/blocks/family.js'
+import { prefixOf, tensorOf } from '../prompts/hook-results.js'
 import {
   type LayerRows,
   type Parameters,
@@ -158,14 +159,33 @@ function boundPrompt({ prompt, config: model }: ForwardOptions) {
   const { method, parameters } = prompt
   const config = tensorOptions(prompt.config)
   const { inputRows, sequenceRows, offset, layerRows, prefix, attention } = method
+  const placement = method.placement(prompt.config, model)
+  const [m, d] = [placement.numVirtualTokens, model.hiddenSize]
   return {
-    placement: method.placement(prompt.config, model),
-    inputRows: inputRows && (() => inputRows.call(method, config, parameters)),
-    sequenceRows: sequenceRows && ((rows: SequenceRows) => sequenceRows.call(method, config, parameters, rows)),
-    offset: offset && ((text: TextRows) => offset.call(method, config, parameters, text)),
-    layerRows: layerRows && ((rows: LayerRows) => layerRows.call(method, config, parameters, rows)),
-    prefix: prefix && (() => prefix.call(method, config, parameters, model)),
-    attention: attention && ((call: AttentionCall) => attention.call(method, config, parameters, call, model)),
+    placement,
+    inputRows: inputRows && (() => tensorOf(method, 'inputRows', inputRows.call(method, config, parameters), [m, d], 'm, d')),
+    sequenceRows:
+      sequenceRows &&
+      ((rows: SequenceRows) =>
+        tensorOf(method, 'sequenceRows', sequenceRows.call(method, config, parameters, rows), [undefined, d], 'B m, d')),
+    offset:
+      offset &&
+      ((text: TextRows) =>
+        tensorOf(method, 'offset', offset.call(method, config, parameters, text), text.embedded.shape, 'N, d')),
+    layerRows:
+      layerRows &&
+      ((rows: LayerRows) => {
+        const made = layerRows.call(method, config, parameters, rows)
+        return made && tensorOf(method, 'layerRows', made, [placement.perSequence ? undefined : m, d], 'm, d')
+      }),
+    prefix:
+      prefix && (() => prefixOf(method, prefix.call(method, config, parameters, model), { layers: model.numLayers, virtual: m })),
+    attention:
+      attention &&
+      ((call: AttentionCall) => {
+        const made = attention.call(method, config, parameters, call, model)
+        return made && tensorOf(method, 'attention', made, [undefined, undefined, model.headDim], 'H, R, D')
+      }),
   }
 }
 

@@ -52,6 +52,7 @@ export function requireIds(
       throw new GradpromptError('invalid-token-id', `Row ${i} holds an id outside the vocabulary`, {
         found: String(bad),
         expected: `0 to ${limit - 1}`,
+        hint: 'a tokenizer of more tokens than the model has embeddings for may be of another model',
       })
     }
   }

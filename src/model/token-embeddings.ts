@@ -30,6 +30,7 @@ export class TokenEmbeddings {
       throw new GradpromptError('invalid-token-id', 'A token id lies outside the vocabulary', {
         found: String(wrong),
         expected: `0 to ${vocabSize - 1}`,
+        hint: 'a tokenizer of more tokens than the model has embeddings for may be of another model',
       })
     const rows = new Float32Array(ids.length * hiddenSize)
     for (let start = 0; start < ids.length; start += MOST_TOKENS) {

@@ -118,7 +118,6 @@ export class Program<Inputs extends string = string, Outputs extends string = st
       threads: options.threads ?? defaultThreads(),
       pack: options.pack ?? spec.weights?.quantized !== undefined,
       optimize: !spec.weights,
-      pool: !isCompact(spec.weights),
       ...(options.profile ? { profile: options.profile } : {}),
     }
     const openSession = async () => {
@@ -288,12 +287,6 @@ function bindAxis(values: Record<string, number>, size: Size, value: number): vo
   const rest = new SizeExpression(size.terms.filter(term => term !== open[0]))
   if (rest.names().every(name => name in values)) values[factors[0]!] = (value - rest.evaluate(values)) / coefficient
 }
-
-/** Whether weights are kept smaller than float32 to spare memory. */
-const isCompact = (weights: WeightFile | undefined): boolean =>
-  weights !== undefined &&
-  weights.precision === undefined &&
-  [...weights.tensors.values()].some(({ dtype }) => dtype !== 'float32' && dtype !== 'int32')
 
 const parseSize = (size: number | string): Size => {
   if (typeof size === 'number') return size

@@ -16,11 +16,6 @@ export interface SessionOptions {
   readonly pack?: boolean
   /** ONNX Runtime's own graph optimisations. Programs of models are lowered to what these would arrive at, and open twice as fast without. */
   readonly optimize?: boolean
-  /**
-   * ONNX Runtime's pool of buffers, which grows by doubling and gives nothing back while the session is open. It spares a few page faults a
-   * run, and costs as much memory again as the weights of a large model; by default there is one.
-   */
-  readonly pool?: boolean
   /** Writes a profile of every run to this file prefix when the session is released. */
   readonly profile?: string
 }
@@ -69,7 +64,6 @@ export class Session {
         graphOptimizationLevel: opensAsWritten && options.optimize === false ? 'disabled' : 'all',
         // Sizes differ from run to run, so a memory pattern remembered for one shape serves no other.
         enableMemPattern: false,
-        enableCpuMemArena: options.pool ?? true,
         logSeverityLevel: 3,
         ...(options.profile ? { enableProfiling: true, profileFilePrefix: options.profile } : {}),
         // Numbers that are no longer normal cost a hundred times as much. ONNX Runtime also sets this for the thread that calls it, whose own

@@ -5,7 +5,7 @@ import { type ConfigSource, configProblem, invalidConfig, sourceName } from '../
 import { typedOptions } from '../config/typed-options.js'
 import { checkTask, type TaskConfig, taskShape } from '../data/task-config.js'
 import { fillPrompt, requirePlace } from '../data/texts/prompt-place.js'
-import type { ModulePath } from '../registry.js'
+import type { ModulePath } from '../own-modules.js'
 import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
 import { trackers, trackOption } from '../track/index.js'
 import { searchMethods, searchSchemas } from './methods/index.js'

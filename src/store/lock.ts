@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { link, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { GradpromptError, readError } from '../errors.js'
+import { GradpromptError, readError, refuseFullDisk } from '../errors.js'
 import { isAlive } from '../processes.js'
 import { temporaryName, temporaryOwner } from './atomic.js'
 
@@ -13,16 +13,19 @@ export interface Lock extends AsyncDisposable {
 /**
  * Makes this process the only writer of a folder. The lock is a file with the process's id; it is stale, and taken over,
  * once that process is dead.
- * @throws GradpromptError `run-locked` when a living process holds it.
+ * @throws GradpromptError `run-locked` when a living process holds it, `disk-full`
  */
 export async function acquireLock(path: string): Promise<Lock> {
   const mine = JSON.stringify({ pid: process.pid, started: processStart(process.pid), token: crypto.randomUUID() })
   const temporary = temporaryName(path)
-  await writeFile(temporary, mine, { flag: 'wx' })
   try {
+    await writeFile(temporary, mine, { flag: 'wx' })
     // A link, unlike an exclusive open, appears with its content: no one can read a lock that is still empty.
     while (!(await linked(temporary, path))) await removeStale(path)
     await removeLeftovers(path)
+  } catch (error) {
+    refuseFullDisk(error, path)
+    throw error
   } finally {
     await rm(temporary, { force: true })
   }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { isModulePath, Registry } from '../registry.js'
+import { isModulePath } from '../own-modules.js'
+import { Registry } from '../registry.js'
 import { csv } from './csv.js'
 import { mlflow } from './mlflow.js'
 import { tensorboard } from './tensorboard.js'

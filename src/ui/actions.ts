@@ -4,6 +4,7 @@ import { basename, join } from 'node:path'
 import { z } from 'zod'
 import { isDataName } from '../data/readers/index.js'
 import { GradpromptError } from '../errors.js'
+import { createFile } from '../files.js'
 import { html } from '../report/parts/html.js'
 import { freeFolder, openRun } from '../store/run-folder.js'
 import { answersMarkup, jobMarkup } from './pages/fragments.js'
@@ -169,7 +170,7 @@ async function upload(asked: Asked): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     const free = attempt === 1 ? name : `${name.slice(0, dot)}-${attempt}${name.slice(dot)}`
     try {
-      await writeFile(join(places.root, 'data', free), bytes, { flag: 'wx' })
+      await createFile(join(places.root, 'data', free), bytes)
       response.writeHead(200, { 'content-type': 'application/json; charset=utf-8' }).end(JSON.stringify({ path: `data/${free}` }))
       return
     } catch (error) {

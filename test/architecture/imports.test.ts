@@ -9,7 +9,7 @@ const files = roots.flatMap(root => sources(root))
 const mostLines = 350
 const mostFiles = 20
 /** What stands below everything else. */
-const lowest = ['src/errors.ts', 'src/code-identity.ts', 'src/registry.ts']
+const lowest = ['src/errors.ts', 'src/code-identity.ts', 'src/own-calls.ts', 'src/registry.ts']
 
 function sources(folder: string): string[] {
   return readdirSync(folder, { withFileTypes: true }).flatMap(entry => {

@@ -21,6 +21,8 @@ export interface CommandOptions {
   readonly input?: string
   /** A file that standard output goes to, instead of being heard. */
   readonly stdout?: string
+  /** The most KiB that a file may come to (`ulimit -f`). */
+  readonly largestFile?: number
   /** Hears of the process when there is one. */
   readonly onStart?: (child: ChildProcess) => void
   /** Hears of each line of JSON as it comes. */
@@ -30,11 +32,14 @@ export interface CommandOptions {
 /** Runs the built command line to its end. */
 export function command(
   args: readonly string[],
-  { cwd, env, input, stdout: file, onStart, onLine }: CommandOptions = {},
+  { cwd, env, input, stdout: file, largestFile, onStart, onLine }: CommandOptions = {},
 ): Promise<Outcome> {
   return new Promise((done, fail) => {
     const output = file === undefined ? 'pipe' : openSync(file, 'w')
-    const child = spawn(process.execPath, [program, ...args], {
+    const node = [process.execPath, program, ...args] as const
+    const [run, ...given] =
+      largestFile === undefined ? node : (['bash', '-c', `ulimit -f ${largestFile}; exec "$0" "$@"`, ...node] as const)
+    const child = spawn(run, given, {
       stdio: [input === undefined ? 'ignore' : 'pipe', output, 'pipe'],
       // As `npx` calls it, wherever the tests run.
       env: { ...process.env, NO_COLOR: '1', npm_config_user_agent: 'npm/11', ...env },

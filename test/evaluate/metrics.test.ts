@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { classificationMetrics, type ScoredRow } from '../../src/evaluate/metrics.js'
+import { calibrationBin, classificationMetrics, type ScoredRow } from '../../src/evaluate/metrics.js'
 
 const labels = ['negative', 'neutral', 'positive']
 const log = Math.log
@@ -109,4 +109,8 @@ describe('classificationMetrics', () => {
     classificationMetrics(rows, labels, { seed: 1 })
     expect(performance.now() - start).toBeLessThan(2000)
   })
+})
+
+test('what is certain falls into the last bin', () => {
+  expect([0, 0.0999, 0.1, 0.95, 1].map(calibrationBin)).toEqual([0, 0, 1, 9, 9])
 })

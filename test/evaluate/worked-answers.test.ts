@@ -5,7 +5,11 @@ import { gsm8k, sameNumber } from '../../src/evaluate/tasks/gsm8k.js'
 
 interface Worked {
   readonly text: string
+  /** What a reader takes from it. */
   readonly answer: string
+  /** The rule that reads it, and where it stands. */
+  readonly rule: string
+  readonly found: string
 }
 
 const textsOf = (name: string): Worked[] =>
@@ -19,13 +23,18 @@ const read = (text: string) => extractAnswer(text, gsm8k.filters[0].rules)
 describe('the number that a worked solution comes to', () => {
   // The rule was made with the first set in view. The second was written before it was read with the rule, and the rule left as it was.
   test.each([
-    ['worked-answers', 172],
-    ['worked-answers-held-out', 88],
-  ])('%s: a reader would agree on 95 % of the texts', (name, count) => {
+    ['worked-answers', 172, []],
+    // The reader's is 9.
+    ['worked-answers-held-out', 88, [' I think the answer is 8, I mean 9.']],
+  ])('%s: a reader agrees on all of the texts but these', (name, count, misread) => {
     const texts = textsOf(name)
     expect(texts).toHaveLength(count)
     const wrong = texts.filter(({ text, answer }) => read(text)?.value !== normalNumber(answer))
-    expect(wrong.length / count, wrong.map(({ text }) => text).join('\n')).toBeLessThanOrEqual(0.05)
+    expect(wrong.map(({ text }) => text)).toEqual(misread)
+    for (const { text, rule, found } of texts) {
+      const match = read(text)!
+      expect({ text, rule: match.rule, found: text.slice(match.start, match.end) }).toEqual({ text, rule, found })
+    }
   })
 
   test.each([

@@ -216,6 +216,22 @@ describe('a folder of shards', () => {
   })
 })
 
+it('names a shard that is missing with what it holds, and reads all of one that holds more than the index says', async () => {
+  const path = join(fixtures, 'sharded')
+  const index = JSON.parse(readFileSync(join(path, 'model.safetensors.index.json'), 'utf8'))
+  const names = Object.keys(index.weight_map)
+  const copy = await mkdtemp(join(folder, 'sharded-'))
+  await cp(path, copy, { recursive: true })
+  delete index.weight_map.first
+  writeFileSync(join(copy, 'model.safetensors.index.json'), JSON.stringify(index))
+  await using(copy, opened => expect([...opened.tensors.keys()].sort()).toEqual(names.sort()))
+  await rm(join(copy, 'model-00002-of-00002.safetensors'))
+  const { code, message, expected } = await failure(() => openSafetensors(copy))
+  expect(code).toBe('file-not-found')
+  expect(message).toMatch(/model-00002-of-00002\.safetensors, which model\.safetensors\.index\.json names$/)
+  expect(expected).toBe('the shard of tensor "third"')
+})
+
 describe('writeSafetensors', () => {
   it('gives the bytes of the reference, whatever the order', async () => {
     const path = join(fixtures, 'plain.safetensors')

@@ -146,3 +146,12 @@ test('interrupted at any piece, no file has the name of a whole one', async () =
   }
   expect(readFileSync(join(folder, 'made.gguf')).length).toBeGreaterThan(0)
 })
+
+test('a vocabulary may have more texts than a call may have arguments', async () => {
+  const path = join(folder, 'vocabulary.gguf')
+  const tokens = Array.from({ length: 300_000 }, (_, id) => `t${id}`)
+  await writeGguf(path, { entries: [ggufEntry.strings('tokenizer.ggml.tokens', tokens)], tensors: [], alignment: 32 })
+  const file = await openGguf(path)
+  expect(file.metadata.get('tokenizer.ggml.tokens')).toEqual(tokens)
+  await file.close()
+})

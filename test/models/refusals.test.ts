@@ -7,6 +7,7 @@ import { GradpromptError } from '../../src/errors.js'
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
+import { command } from '../cli/command.js'
 import { failure } from '../formats/failure.js'
 
 const fixture = (name: string) => `test/fixtures/models/${name}`
@@ -127,6 +128,49 @@ describe('configurations', () => {
       { seed: 3, numRuns: 500 },
     )
   })
+})
+
+test('a weight of a name that is not known, or that is missing, comes with the nearest', async () => {
+  const renamed = async (from: string, to: string, isKept: boolean) => {
+    const folder = changed('qwen2', {})
+    const file = await openSafetensors(fixture('qwen2'))
+    const tensors = await Promise.all(
+      [...file.tensors.values()].map(async ({ name, shape }) => ({ name, shape: [...shape], data: await file.read(name) })),
+    )
+    await file.close()
+    const other = { ...tensors.find(({ name }) => name === from)!, name: to }
+    await writeSafetensors(
+      join(folder, 'model.safetensors'),
+      [...tensors.filter(({ name }) => isKept || name !== from), other],
+      {},
+    )
+    return failure(() => open(folder))
+  }
+  const known = 'model.layers.1.self_attn.q_proj.weight'
+  const more = await renamed(known, known.replace('q_proj', 'qq_proj'), true)
+  expect(more.code).toBe('unknown-weight')
+  expect(more.message).toContain('model.safetensors: ')
+  expect(more.found).toContain('layers.1.self_attn.qq_proj.weight [')
+  expect(more.hint).toContain('layers.1.self_attn.q_proj.weight')
+  const less = await renamed(known, known.replace('q_proj', 'qq_proj'), false)
+  expect(less.code).toBe('missing-weight')
+  expect(less.found).toContain('layers.1.self_attn.q_proj.weight')
+  expect(less.hint).toContain('model.layers.1.self_attn.qq_proj.weight')
+})
+
+test('a token without an embedding is told by inspect, and refused where a text holds it', async () => {
+  const folder = changed('qwen2', {})
+  const path = join(folder, 'tokenizer.json')
+  const tokenizer = JSON.parse(readFileSync(path, 'utf8'))
+  const size = Math.max(...Object.values<number>(tokenizer.model.vocab)) + 1
+  const { vocab_size: embeddings } = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'))
+  for (let id = size; id <= embeddings; id++)
+    tokenizer.added_tokens.push({ ...tokenizer.added_tokens[0], id, content: `<more-${id}>` })
+  writeFileSync(path, JSON.stringify(tokenizer))
+  expect((await command(['inspect', folder])).stdout).toContain('the last 1 of them without an embedding')
+  const { code, stderr } = await command(['generate', '--model', folder, `a <more-${embeddings}>`, '--max-new-tokens', '1'])
+  expect(code).toBe(2)
+  expect(stderr).toMatch(/error\[invalid-token-id\].*hint: a tokenizer of more tokens/s)
 })
 
 describe('heads', () => {

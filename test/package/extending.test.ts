@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -141,6 +141,23 @@ describe.sequential('in a project of its own', () => {
     const [scored] = await follow('A task')
     expect(scored).toMatchObject({ rows: 2, generated: { task: './my-task.js' } })
     expect(read('sums.jsonl')).toContain('What is 1 + 2?\\nAnswer:')
+  })
+
+  test('a folder as npm init makes it: what has to be said for its modules', async () => {
+    const text = readFileSync(join(folder, 'my-method.js'), 'utf8')
+    mkdirSync(join(folder, 'of commonjs'))
+    writeFileSync(join(folder, 'of commonjs', 'package.json'), '{"type":"commonjs"}')
+    const given = (name: string) => {
+      writeFileSync(join(folder, 'of commonjs', name), text)
+      const args = ['tune', '--config', 'task.yaml', '--method', `./of commonjs/${name}`, '--dry-run', '--json']
+      return run(process.execPath, [program, ...args], { cwd: folder })
+    }
+    await given('my-method.mjs')
+    const failed = (await given('my-method.js').catch((error: unknown) => error)) as { readonly stdout: string }
+    expect(JSON.parse(failed.stdout.trim().split('\n').at(-1)!)).toMatchObject({
+      code: 'invalid-method',
+      hint: 'Node takes it for CommonJS: end its name in .mjs, or write "type": "module" into the package.json of its folder',
+    })
   })
 
   test('objects, from the library', async () => {

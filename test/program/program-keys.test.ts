@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -135,6 +135,42 @@ describe('code', () => {
     write('method.mjs', "import { half } from './part.mjs'\nexport const method = { half, other: 1 }\n")
     expect(here()).not.toBe(second)
     expect(here()).toBeDefined()
+  })
+
+  test.each([
+    ['a.cjs', "const { half } = require('./PART.cjs')", 'cjs'],
+    ['b.cjs', "const { half } = require('./PART')", 'js'],
+    ['d.mjs', "const require = createRequire(import.meta.url)\nconst { half } = require( './PART.cjs')", 'cjs'],
+    ['e.mjs', 'import{half}from"./PART.mjs"', 'mjs'],
+    ['f.mjs', 'import*as a from"./PART.mjs"', 'mjs'],
+    ['g.mjs', 'const { half } = await import(`./PART.mjs`)', 'mjs'],
+    ['h.mjs', "import type from './PART.mjs'", 'mjs'],
+    ['i.mjs', "import { half } from './PART.mjs?again'", 'mjs'],
+    ['j.mjs', "import { half } from 'FOLDER/PART.mjs'", 'mjs'],
+    ['k.mjs', "import { half } from 'file://FOLDER/PART.mjs'", 'mjs'],
+  ])('of %s changes with what it has by %s', (name, text, ending) => {
+    const part = `part-of-${name[0]}`
+    const at = name.startsWith('k') ? pathToFileURL(folder).pathname : folder
+    const url = write(name, `${text.replace('PART', part).replace('FOLDER', at)}\n`)
+    const method = declareCode(url, {})
+    write(`${part}.${ending}`, '1\n')
+    const first = codeOf(url, [method])
+    expect(first).toBeDefined()
+    write(`${part}.${ending}`, '2\n')
+    expect(codeOf(url, [method])).not.toBe(first)
+  })
+
+  test('is not known of what imports a linked package, or a name that its own package gives', () => {
+    const known = (name: string) => codeOf(write('asks.mjs', `import '${name}'\n`), [])
+    for (const place of ['node_modules/installed', 'workspace']) {
+      mkdirSync(join(folder, place), { recursive: true })
+      writeFileSync(join(folder, place, 'package.json'), '{"version":"1.0.0"}')
+    }
+    symlinkSync(join(folder, 'workspace'), join(folder, 'node_modules/linked'), 'junction')
+    expect(known('installed')).toBeDefined()
+    expect(known('linked')).toBeUndefined()
+    expect(known('linked/part.js')).toBeUndefined()
+    expect(known('#part')).toBeUndefined()
   })
 
   test('is not known of a copy, of what wraps an undeclared object, nor of a module that was edited after it was loaded', () => {

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -44,6 +44,44 @@ describe('a run that cannot go on ends in words', () => {
     expect(writeError(new GradpromptError('other', ''), 'a file')).toMatchObject({ code: 'other' })
     expect(writeError(new RangeError('ours'), 'a file')).toBeInstanceOf(RangeError)
   })
+
+  test.runIf(process.platform === 'linux')(
+    'no byte may be written: every command says so, and leaves nothing in parts',
+    async () => {
+      const runs = join(folder, 'runs')
+      const made = await createRun(join(runs, 'one'), { config: {}, name: 'one' })
+      await made[Symbol.asyncDispose]()
+      const rows = join(folder, 'rows.jsonl')
+      writeFileSync(rows, '{"prompt":"a"}\n')
+      const at = (name: string) => join(folder, 'full-disk', name)
+      const model = ['--model', 'test/fixtures/models/llama-gqa', '--threads', '1']
+      for (const args of [
+        ['runs', runs, '--html'],
+        ['init', at('started')],
+        ['tune', '--config', configFile(join(folder, 'tuned')), '--out', at('tuned')],
+        ['generate', ...model, '--input', rows, '--output', at('rows.jsonl')],
+      ]) {
+        const { code, stderr } = await command(args, { largestFile: 0 })
+        expect([args[0], code, stderr]).toEqual([args[0], 1, expect.stringContaining('error[disk-full]')])
+        expect(stderr).not.toContain('what was computed')
+      }
+      const kept = join(folder, 'evaluated')
+      const short = join(folder, 'short.json')
+      writeFileSync(short, JSON.stringify(toyConfig(folder, { train: { steps: 1, batchSize: 4 }, out: kept, threads: 1 })))
+      expect((await command(['tune', '--config', short])).code).toBe(0)
+      const scored = join(folder, 'scored.tsv')
+      writeFileSync(scored, 'the wine\t0\n')
+      const before = readdirSync(kept, { recursive: true }).sort()
+      const { code, stderr } = await command(['evaluate', kept, '--data', scored, '--threads', '1'], { largestFile: 0 })
+      expect([code, stderr]).toEqual([1, expect.stringMatching(/disk-full\]: .*evaluated.* cannot be written/)])
+      expect(readdirSync(kept, { recursive: true }).sort()).toEqual([...before, 'evaluations'].sort())
+      const left = readdirSync(at(''), { recursive: true, withFileTypes: true }).filter(entry => entry.isFile())
+      expect(left).toEqual([])
+      expect(readdirSync(runs)).toEqual(['one'])
+      const again = await command(['init', at('started')])
+      expect([again.code, again.stderr]).toEqual([0, ''])
+    },
+  )
 
   test.runIf(process.platform === 'linux')('standard output is full', async () => {
     const out = join(folder, 'full')

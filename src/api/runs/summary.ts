@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
-import { GradpromptError } from '../../errors.js'
+import { GradpromptError, refuseFullDisk } from '../../errors.js'
 import type { MetricValue } from '../../evaluate/intervals.js'
 import { keptEvaluations } from '../../evaluate/kept-evaluations.js'
 import type { Metrics } from '../../evaluate/score.js'
@@ -56,7 +56,7 @@ export async function summarizeRuns(parent = 'runs'): Promise<RunSummaries> {
   return { runs: runs.sort((a, b) => (b.began ?? '').localeCompare(a.began ?? '')), unreadable }
 }
 
-/** Writes `runs.html` beside the runs. @returns its path @throws GradpromptError `cannot-write` */
+/** Writes `runs.html` beside the runs. @returns its path @throws GradpromptError `disk-full`, `cannot-write` */
 export async function writeRunsPage(parent: string, summaries: RunSummaries): Promise<string> {
   const { runsPage } = await import('../../report/runs.js')
   const { writePage } = await import('../../report/parts/page.js')
@@ -65,6 +65,7 @@ export async function writeRunsPage(parent: string, summaries: RunSummaries): Pr
     await writePage(path, runsPage({ name: basename(resolve(parent)), ...summaries }))
     return path
   } catch (cause) {
+    refuseFullDisk(cause, path)
     throw new GradpromptError('cannot-write', `the page cannot be written to ${path}`, {
       found: cause instanceof Error ? cause.message : String(cause),
       expected: 'a folder that can be written',

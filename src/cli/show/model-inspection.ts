@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises'
+import type { ModelConfig } from '../../../models/blocks/family.js'
 import { targetsOf } from '../../export/index.js'
 import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer.js'
 import { type MemoryNeeds, memoryNeeds, type ParameterCounts, parameterCounts } from '../../model/known-models.js'
@@ -70,7 +71,7 @@ export async function inspectModel(name: string, output: Output): Promise<void> 
         `${bytes(memory.weights)} of weights, shared by all programs (${keptText(memory)}); a text of 512 tokens ${bytes(memory.oneText)} in all, a training step of ` +
           `16 rows of 64 tokens ${bytes(memory.trainingStep)} (${bytes(plan.bytesPerRow(true))} a token), or ${bytes(memory.recomputedStep)} with \`train.recompute\`; ${bytes(memory.budget)} to use`,
       ],
-      ['tokenizer', `${plural(tokenizer.vocabSize, 'token')}; ${specialText(special)}`],
+      ['tokenizer', `${plural(tokenizer.vocabSize, 'token')}${withoutEmbedding(tokenizer, config)}; ${specialText(special)}`],
       ['chat', chat.shown],
       [
         'methods',
@@ -78,6 +79,12 @@ export async function inspectModel(name: string, output: Output): Promise<void> 
       ],
     ]),
   )
+}
+
+/** Tokens that no text may hold, for the model computes nothing of them: one or two are published so, many belong to another model. */
+function withoutEmbedding(tokenizer: Tokenizer, { vocabSize }: ModelConfig): string {
+  const more = tokenizer.vocabSize - vocabSize
+  return more > 0 ? `, the last ${more} of them without an embedding: a text that holds one is refused` : ''
 }
 
 /** How weights are kept here, and what the other form would take. */

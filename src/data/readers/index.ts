@@ -1,10 +1,12 @@
 import { didYouMean, GradpromptError } from '../../errors.js'
+import { inWords } from '../../own-calls.js'
 import { Registry } from '../../registry.js'
 import { csvReader } from './csv.js'
 import { isPacked } from './input.js'
 import { jsonLinesReader, jsonReader } from './json.js'
 import { parquetReader } from './parquet.js'
 import type { DataReader } from './reader.js'
+import { readerCalls } from './reader-calls.js'
 import { tsvReader } from './tsv.js'
 
 /** The registry of data readers: which format a file has by its name, and who reads it. Open to people's own. */
@@ -21,6 +23,15 @@ export const dataReaders = new Registry<DataReader>(
     exports: ['reader'],
     name: 'name',
     requires: { extensions: 'a list', read: 'a function' },
+    calls: readerCalls,
+    prepare: reader => {
+      const other = reader.extensions.find(ending => typeof ending !== 'string' || !/^[^.\s/\\A-Z]+$/.test(ending))
+      if (other === undefined && reader.extensions.length > 0) return reader
+      throw new GradpromptError('invalid-reader', `the reader ${reader.name} reads no file`, {
+        found: `extensions: ${reader.extensions.length === 0 ? 'an empty list' : inWords(other)}`,
+        expected: 'endings of file names without the dot, in lower case, such as stanzas',
+      })
+    },
     complete: given => (typeof given === 'object' && given !== null ? { description: 'a format of your own', ...given } : given),
   },
   builtIn.map((reader): [string, DataReader] => [reader.name, reader]),

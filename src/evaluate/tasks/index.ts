@@ -73,6 +73,7 @@ export const taskAdapters = new Registry<TaskAdapter>(
     exports: ['task'],
     name: 'name',
     requires: { template: 'a text or a list', filters: 'a list', question: 'a function', reference: 'a function' },
+    calls: {},
     complete: given => (typeof given === 'object' && given !== null ? { ...defaults, ...given } : given),
     // What is checked are the members of the task itself.
     prepare: (own, version = randomUUID()) => ({

@@ -165,5 +165,5 @@ async function firstPiece<T>(pieces: AsyncGenerator<T>): Promise<[T | undefined]
 export async function headRow({ selfTest, model, active }: ExportedPrompt): Promise<number | undefined> {
   if (selfTest.cases.every(({ top }) => top.at(-1)!.logit > 0)) return undefined
   const [last] = await model.logits([[...selfTest.cases[0]!.ids]], active, { last: 1 })
-  return last!.indexOf(Math.min(...last!))
+  return last!.reduce((least, logit, id) => (logit < last![least]! ? id : least), 0)
 }

@@ -1,4 +1,5 @@
 /** Filters of numbers. */
+import { rounded } from './decimals.js'
 import type { Filter } from './tests.js'
 import { wholeOf } from './text.js'
 import { Float, numberOf, TemplateError, typeName } from './values.js'
@@ -6,11 +7,14 @@ import { Float, numberOf, TemplateError, typeName } from './values.js'
 export const round: Filter = (_, value, args, named) => {
   const number = numberOf(value)
   if (number === undefined) throw new TemplateError(`round takes a number, not ${typeName(value)}`)
-  const scale = 10 ** wholeOf(named.get('precision') ?? args[0] ?? 0, 'round')
+  const precision = wholeOf(named.get('precision') ?? args[0] ?? 0, 'round')
   const method = named.get('method') ?? args[1] ?? 'common'
-  const scaled = number * scale
-  const even = Math.abs(scaled % 1) === 0.5 ? 2 * Math.round(scaled / 2) : Math.round(scaled)
-  return new Float((method === 'ceil' ? Math.ceil(scaled) : method === 'floor' ? Math.floor(scaled) : even) / scale)
+  if (method !== 'ceil' && method !== 'floor') {
+    const nearest = Math.sign(number) * rounded(Math.abs(number), precision)
+    return value instanceof Float ? new Float(nearest) : nearest
+  }
+  const scale = 10 ** precision
+  return new Float((method === 'ceil' ? Math.ceil(number * scale) : Math.floor(number * scale)) / scale)
 }
 
 export const toInt: Filter = (_, value, args, named) => {

@@ -1,4 +1,5 @@
 /** Methods of texts and dictionaries, and the two ways of Python to fill in values: `'%s' % x` and `'{}'.format(x)`. */
+import { exponential, fixed } from './decimals.js'
 import {
   type Budget,
   Callable,
@@ -296,9 +297,9 @@ function converted(value: Value, kind: string, precision: number | undefined, fl
       )
     case 'f':
     case 'F':
-      return sign + size.toFixed(digits)
+      return sign + fixed(size, digits)
     case 'e':
-      return sign + size.toExponential(digits).replace(/e([+-])(\d)$/, 'e$10$2')
+      return sign + exponential(size, digits)
     case 'x':
       return sign + BigInt(Math.trunc(size)).toString(16)
     case 'X':
@@ -326,7 +327,7 @@ function braceFormat(text: string, args: Args, named: Named, budget: Budget): st
     const number = numberOf(value)
     let body = textOf(value, budget)
     if (number !== undefined && (kind === 'f' || precision !== undefined))
-      body = number.toFixed(Math.min(Number(precision ?? 6), mostDigits))
+      body = `${number < 0 ? '-' : ''}${fixed(Math.abs(number), Math.min(Number(precision ?? 6), mostDigits))}`
     if (comma !== undefined) body = body.replace(/^-?\d+/, whole => whole.replace(/\B(?=(\d{3})+$)/g, ','))
     const zero = /^0\d/.test(width)
     const side = align === '<' ? 'left' : align === '^' ? 'center' : align === '>' || number !== undefined ? 'right' : 'left'

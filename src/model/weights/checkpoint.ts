@@ -4,7 +4,7 @@ import { basename, join, resolve } from 'node:path'
 import { ConfigReader } from '../../../models/blocks/config-reader.js'
 import type { ModelConfig, ModelFamily, WeightPart, WeightSpec } from '../../../models/blocks/family.js'
 import { findFamily } from '../../../models/index.js'
-import { GradpromptError, shellWord } from '../../errors.js'
+import { GradpromptError, nearest, shellWord } from '../../errors.js'
 import { type GgufFile, type GgufValue, openGguf } from '../../formats/gguf.js'
 import { ggufModels } from '../../formats/gguf-split.js'
 import { unpackedTensors } from '../../formats/packed/index.js'
@@ -271,13 +271,21 @@ function checked(checkpoint: Omit<Checkpoint, 'files'>, source: string): Checkpo
   const used = new Set<string>()
   const untied = config.tieWordEmbeddings ? family.weights({ ...config, tieWordEmbeddings: false }) : []
   const tiedHead = new Set(untied.flatMap(({ parts }) => parts.map(({ source }) => source)))
+  const known = () => new Set([...checkpoint.weights.flatMap(({ parts }) => parts.map(({ source }) => source)), ...tiedHead])
   const resolve = (part: WeightPart): WeightPart => {
     const tensor = stored.get(part.source)
     if (!tensor) {
+      const near = nearest(
+        part.source,
+        [...stored.keys()].filter(name => !known().has(name)),
+      )
       throw new GradpromptError('missing-weight', `${source}: the checkpoint lacks a weight of the ${family.name} family`, {
         found: `no tensor named ${part.source}`,
         expected: `${part.source} of shape [${part.shape}]`,
-        hint: 'the checkpoint may be incomplete, or be of another architecture than it says',
+        hint:
+          near === undefined
+            ? 'the checkpoint may be incomplete, or be of another architecture than it says'
+            : `of those that the family does not know, ${stored.get(near)!.name} is the nearest: it may be misnamed, or of another architecture`,
       })
     }
     const expected = part.transposed ? [...part.shape].reverse() : part.shape
@@ -300,12 +308,14 @@ function checked(checkpoint: Omit<Checkpoint, 'files'>, source: string): Checkpo
     if (used.has(name) || family.ignored.test(name)) continue
     // A tied head may be stored a second time.
     if (tiedHead.has(name)) continue
+    const near = nearest(name, [...known()])
     throw new GradpromptError(
       'unknown-weight',
-      `${source}: the checkpoint holds a weight that the ${family.name} family does not know`,
+      `${file.locate(tensor.name).path}: the checkpoint holds a weight that the ${family.name} family does not know`,
       {
         found: `${tensor.name} [${tensor.shape}]`,
         expected: 'only weights that the computation uses: leaving one out would change the results',
+        ...(near !== undefined && { hint: `of those that the family knows, ${near} is the nearest` }),
       },
     )
   }

@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url'
+import { framesOf, lineIn } from '../../stack-lines.js'
 
 /** Where in somebody's function a call was made: what errors of the compiler name. It knows stacks, and nothing of tensors. */
 
@@ -29,13 +30,8 @@ export class Origin {
 
   /** The first frame outside TF.js and this package's compiler and kernels: the line of the user's function. */
   describe(): string {
-    for (const frame of this.#frames()) {
-      if (TENSORFLOW.test(frame) || /node:internal|\(<anonymous>\)/.test(frame)) continue
-      if (OWN_FOLDERS.some(folder => frame.includes(folder))) continue
-      const at = /\(?([^()\s]+:\d+:\d+)\)?$/.exec(frame)
-      if (at) return at[1]!.replace(/^file:\/\//, '').replace(`${process.cwd()}/`, '')
-    }
-    return 'an unknown line'
+    const isNotTheirs = (frame: string) => TENSORFLOW.test(frame) || OWN_FOLDERS.some(folder => frame.includes(folder))
+    return lineIn(this.#frames(), isNotTheirs) ?? 'an unknown line'
   }
 
   /** Name of the TF.js operation that the function called; nothing where it called none. */
@@ -55,10 +51,7 @@ export class Origin {
   }
 
   #frames(): string[] {
-    return (this.#holder.stack ?? '')
-      .split('\n')
-      .slice(1)
-      .map(frame => frame.trim())
+    return framesOf(this.#holder.stack)
   }
 }
 

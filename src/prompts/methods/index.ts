@@ -1,6 +1,7 @@
 import { type TypedOptions, typedOptions } from '../../config/typed-options.js'
 import { Registry } from '../../registry.js'
 import type { PromptMethod } from '../method.js'
+import { methodCalls } from '../method-calls.js'
 import { withSoftTokens } from '../soft-rows.js'
 import { adaptionPrompt, adaptionPromptSchema } from './adaption-prompt.js'
 import { adept, adeptSchema } from './adept.js'
@@ -48,12 +49,31 @@ export const promptMethods = new Registry<PromptMethod>(
     name: 'type',
     requires: {
       paper: 'a text',
-      learningRate: 'a number',
+      learningRate: 'a number above 0',
       placement: 'a function',
       parameters: 'a function',
       initialise: 'a function',
     },
+    may: {
+      options: 'an object or a function',
+      check: 'a function',
+      examples: 'a function',
+      textLimit: 'a function',
+      resolve: 'a function',
+      constrain: 'a function',
+      frozenLayers: 'a function',
+      ownTargets: 'a function',
+      tasks: 'a function',
+      forTask: 'a function',
+      inputRows: 'a function',
+      sequenceRows: 'a function',
+      offset: 'a function',
+      layerRows: 'a function',
+      prefix: 'a function',
+      attention: 'a function',
+    },
     oneOf: ['inputRows', 'sequenceRows', 'offset', 'layerRows', 'prefix', 'attention'],
+    calls: methodCalls,
     prepare: withSoftTokens,
   },
   builtIn.map(([method, options]): [string, PromptMethod] => [

@@ -11,6 +11,7 @@ import { pez, pezSchema } from './pez.js'
 import { promptquine, promptquineSchema } from './promptquine.js'
 import { randomShortlist, randomShortlistSchema } from './random-shortlist.js'
 import { rlprompt, rlpromptSchema } from './rlprompt.js'
+import { searchCalls } from './search-calls.js'
 import { ape, apeSchema } from './written/ape.js'
 import { apo, apoSchema } from './written/apo.js'
 import { bestOfN, bestOfNSchema } from './written/best-of-n.js'
@@ -70,7 +71,15 @@ export const searchMethods = new Registry<SearchMethod>(
     word: 'search',
     exports: ['search'],
     name: 'type',
-    requires: { paper: 'a text', steps: 'a number', start: 'a function', step: 'a function' },
+    requires: { paper: 'a text', steps: 'a whole number from 1', start: 'a function', step: 'a function' },
+    may: {
+      options: 'an object or a function',
+      defaults: 'an object or a function',
+      forecast: 'a function',
+      needs: 'a function',
+      objective: 'a function',
+    },
+    calls: searchCalls,
   },
   builtIn.map(([method, options]): [string, SearchMethod] => [method.type, { ...method, options } as unknown as SearchMethod]),
 )

@@ -1,4 +1,5 @@
 import { GradpromptError } from '../../errors.js'
+import { Ending } from '../../own-calls.js'
 
 /** What a search may spend, each part without a limit where it is not given. */
 export interface BudgetLimits {
@@ -29,7 +30,7 @@ export interface RoleSpending {
 }
 
 /** Thrown between two batches when there is nothing left: the step under way is given up. */
-export class BudgetSpent extends Error {}
+export class BudgetSpent extends Ending {}
 
 /**
  * What a search has spent. It is asked before every batch, so a limit is passed by less than one batch; what a batch costs is added

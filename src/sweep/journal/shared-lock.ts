@@ -2,6 +2,7 @@ import { link, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
 import { GradpromptError, writeError } from '../../errors.js'
+import { createFile } from '../../files.js'
 import { isAlive } from '../../processes.js'
 import { temporaryName } from '../../store/atomic.js'
 import { processStart } from '../../store/lock.js'
@@ -37,7 +38,7 @@ export async function withSharedLock<Result>(path: string, work: () => Promise<R
   const temporary = temporaryName(path)
   const mine = JSON.stringify({ ...thisProcess(), token: crypto.randomUUID() })
   try {
-    await writeFile(temporary, mine, { flag: 'wx' })
+    await createFile(temporary, mine)
   } catch (error) {
     throw writeError(error, path)
   }

@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeError } from '../../errors.js'
+import { createFile } from '../../files.js'
 import { livesHere, type Owner, thisProcess } from './shared-lock.js'
 
 /**
@@ -24,7 +25,7 @@ export async function joinWorkers(folder: string): Promise<Worker> {
   const path = (worker: string) => join(folder, `${worker}.json`)
   try {
     await mkdir(folder, { recursive: true })
-    await writeFile(path(id), JSON.stringify(own), { flag: 'wx' })
+    await createFile(path(id), JSON.stringify(own))
   } catch (error) {
     throw writeError(error, path(id))
   }

@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 import { type RunSummary, summarizeRun } from '../../api/runs/summary.js'
 import { type SweepSummary, summarizeSweep } from '../../api/sweep/summary.js'
 import { parseYaml } from '../../config/yaml.js'
-import { isModulePath } from '../../registry.js'
+import { isModulePath } from '../../own-modules.js'
 import { isRunning } from '../../store/run-folder.js'
 import { address, type Place, type Places } from './places.js'
 

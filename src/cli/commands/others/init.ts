@@ -1,7 +1,7 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError, refuseFullDisk, unknownName } from '../../../errors.js'
-import { exists } from '../../../files.js'
+import { createFile, exists } from '../../../files.js'
 import { ownCommand } from '../../../own-command.js'
 import { bundledModel, packageRoot } from '../../../package-root.js'
 import { schemaComment } from '../../show/schema-comment.js'
@@ -85,10 +85,16 @@ export const run: CommandFunction = async ({ argument, options }) => {
       hint: ownCommand`init another-folder`,
     })
   }
+  const made: string[] = []
   try {
     await mkdir(folder, { recursive: true })
-    for (const [file, text] of files) await writeFile(file, text, { flag: 'wx' })
+    for (const [file, text] of files) {
+      await createFile(file, text)
+      made.push(file)
+    }
   } catch (cause) {
+    // Some of the files would stand in the way of the next try.
+    for (const file of made) await rm(file, { force: true })
     refuseFullDisk(cause, folder)
     throw new GradpromptError('cannot-write', `cannot write to ${folder}`, {
       found: cause instanceof Error ? cause.message : String(cause),
