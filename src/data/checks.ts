@@ -15,16 +15,31 @@ const listed = (texts: readonly string[]) =>
   texts.slice(0, shown).join(', ') + (texts.length > shown ? `, and ${texts.length - shown} more` : '')
 const rowsOf = (count: number) => `${count} ${count === 1 ? 'row' : 'rows'}`
 
+/** Whether every column of a template is there and empty, so that the row asks nothing. */
+export const asksNothing = (columns: readonly string[], record: DataRecord): boolean =>
+  columns.length > 0 && columns.every(column => Object.hasOwn(record, column) && record[column]!.trim() === '')
+
 /** Rows in which every column of the template is empty, so that they ask nothing. */
 export function textNotices(template: Template, parts: Parts): DataNotice[] {
   const { columns } = compileMessages(template)
-  if (columns.length === 0) return []
-  const asksNothing = (record: DataRecord) =>
-    columns.every(column => Object.hasOwn(record, column) && record[column]!.trim() === '')
-  const empty = Object.entries(parts).flatMap(([part, records]) => {
-    const found = records.flatMap((record, i) => (asksNothing(record) ? [originOf(record, i)] : []))
-    return found.length === 0 ? [] : [`${found.length} of ${rowsOf(records.length)} in ${part} (${listed(found)})`]
-  })
+  return emptyTexts(
+    columns,
+    Object.entries(parts).map(([part, records]) => ({
+      part,
+      rows: records.length,
+      found: records.flatMap((record, i) => (asksNothing(columns, record) ? [originOf(record, i)] : [])),
+    })),
+  )
+}
+
+/** The same of rows that were counted as they came. @param parts how many there are, and where those stand that ask nothing */
+export function emptyTexts(
+  columns: readonly string[],
+  parts: readonly { readonly part: string; readonly rows: number; readonly found: readonly string[] }[],
+): DataNotice[] {
+  const empty = parts.flatMap(({ part, rows, found }) =>
+    found.length === 0 ? [] : [`${found.length} of ${rowsOf(rows)} in ${part} (${listed(found)})`],
+  )
   if (empty.length === 0) return []
   const named = columns.map(column => `{${column}}`).join(', ')
   return [{ code: 'empty-texts', message: `${named} ${columns.length === 1 ? 'is' : 'are'} empty in ${empty.join(', ')}` }]

@@ -46,7 +46,7 @@ export interface StreamOptions {
 
 /** What stands for standard input in the place of a path, and what messages call it. */
 export const standardInput = '-'
-const standardInputName = 'standard input'
+export const standardInputName = 'standard input'
 
 const usualSize = 256
 /** Bytes that decide how a file is read. */

@@ -73,6 +73,22 @@ describe('a delimiter that had to be recognised', () => {
   })
 })
 
+describe('rows that ask nothing', () => {
+  test('are counted by what scores or answers them, and labels that no row has are named', async () => {
+    const gaps = write('gaps.csv', 'text,label\nthe wine,0\n,0\n" ",0\n')
+    const of = async (act: (onWarning: (notice: DataNotice) => void) => Promise<unknown>) => {
+      const told: DataNotice[] = []
+      await act(notice => told.push(notice))
+      return told.filter(({ code }) => code === 'empty-texts').map(({ message }) => message)
+    }
+    const found = expect.stringMatching(/^\{text\} is empty in 2 of 3 rows in .*gaps\.csv:3, .*gaps\.csv:4\)$/)
+    expect(await of(onWarning => evaluate({ model, prompt: run, data: gaps, onWarning }))).toEqual([found])
+    const output = at('gaps-answered.csv')
+    expect(await of(onWarning => predict.toFile({ model, prompt: run, data: gaps, output, onWarning }))).toEqual([found])
+    expect(await heard(onWarning => evaluate({ model, prompt: run, data: gaps, onWarning }))).toContain('absent-labels')
+  })
+})
+
 describe('foreign rows', () => {
   test('of a file without the column are refused before anything is written, and found by its name', async () => {
     const headless = write('headless.tsv', 'in hand\t0\nat it\t1\n')

@@ -81,6 +81,9 @@ describe('a template with paths', () => {
     const asked = ['generate', '--model', toyModel, '--threads', '1', '--prompt', run.folder, '--quiet']
     const { stdout } = await command([...asked, '--columns', '{"input": {"body": "it stone"}}'])
     expect(stdout.trim()).toBe(answers[1]!.trim())
+    // The same as a TEXT is a text.
+    const { stderr } = await command([...asked.slice(0, -1), '{"input": {"body": "it stone"}}'])
+    expect(stderr).toContain('warning[object-as-text]')
   })
 
   test('names rows worth a label by their own columns', async () => {

@@ -78,7 +78,11 @@ describe('the page', () => {
       })
     const html = await ask('/')
     expect(html.headers.get('content-security-policy')).toContain("script-src 'self'")
-    expect(await html.text()).toContain('prefer.js')
+    const text = await html.text()
+    expect(text).toContain('prefer.js')
+    // A browser asks for an icon, and the model takes seconds: neither is nothing.
+    expect(text).toContain('rel="icon"')
+    expect(await (await ask('/prefer.js')).text()).toContain('the model answers …')
     expect(await (await ask('/question')).json()).toMatchObject({ question: { number: 0, left: '<b>one</b>' } })
     expect(await (await ask('/answer', { number: 0, side: 'left' })).json()).toMatchObject({ question: { number: 1 } })
     // Two people with one page: who answers later hears of it, and nothing is counted twice.

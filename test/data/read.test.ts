@@ -117,6 +117,23 @@ describe('CSV', () => {
       message: expect.stringContaining('c.csv:2 is not CSV'),
     })
   })
+
+  test('a field that goes on to the end is told by the line in which it begins', async () => {
+    const long = `a,b\n"x ""y""\nz",1\nc,"he said ""no\n${'d,2\n'.repeat(50)}`
+    expect(await refused('c.csv', long)).toMatchObject({
+      message: expect.stringContaining('c.csv:4 is not CSV'),
+      found: 'a field that a quote opens, and none closes',
+    })
+    expect(await refused('c.csv', 'a,b\nx "y",1\n')).toMatchObject({ found: expect.stringContaining('a quote within a field') })
+  })
+
+  test('too few names for a file of semicolons are too few, and its quotes are none of the matter', async () => {
+    const text = 'the first;"a; b";0\nthe second;"c; d";1\n'
+    expect(await refused('c.csv', text, ['text', 'label'])).toMatchObject({
+      message: expect.stringContaining('c.csv:1 has a wrong number of fields'),
+      found: '3 fields',
+    })
+  })
 })
 
 describe('JSON', () => {
@@ -150,6 +167,9 @@ describe('JSON', () => {
       message: `${join(folder, 'd.jsonl')}:2 has no column "b"`,
       found: 'the columns "a", "bb"',
     })
+    // Only a file of lines may lack a header.
+    expect(await refused('d.jsonl', '{"a": 1}', ['a', 'question'])).toMatchObject({ hint: undefined })
+    expect(await refused('d.csv', 'a,a\n1,2')).toMatchObject({ hint: expect.stringContaining('--columns') })
   })
 
   test.each([

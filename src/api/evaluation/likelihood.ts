@@ -1,3 +1,4 @@
+import { labelNotices, textNotices } from '../../data/checks.js'
 import type { DataRecord } from '../../data/readers/records.js'
 import { RowBuilder } from '../../data/rows/rows.js'
 import { limitRecords } from '../../data/split.js'
@@ -45,7 +46,9 @@ export async function byLikelihood(
           aggregate: subject.aggregate,
         })
   if (options.onWarning !== undefined) {
-    if (notice !== undefined) options.onWarning(notice)
+    const parts = { 'the data': all }
+    const notices = [...(notice ? [notice] : []), ...textNotices(template, parts), ...labelNotices(answer, labels, parts)]
+    for (const one of notices) options.onWarning(one)
     await warnOfOverlap(subject, all, { template, answer }, options.onWarning)
   }
   const places = new Map(all.map((record, i) => [record, i]))

@@ -1,7 +1,8 @@
+import { asksNothing, emptyTexts } from '../../data/checks.js'
 import { columnsGiven, nameInData, refuseUnmeant, withMeant } from '../../data/columns-given.js'
 import { inMemory } from '../../data/memory-rows.js'
 import { type DataRecord, originOf, setOrigin } from '../../data/readers/records.js'
-import { streamRecords } from '../../data/record-stream.js'
+import { standardInput, standardInputName, streamRecords } from '../../data/record-stream.js'
 import { requireTexts } from '../../data/task-columns.js'
 import { pathOf } from '../../data/texts/paths.js'
 import { requireColumns } from '../../data/texts/template.js'
@@ -37,7 +38,7 @@ export async function* predictRows(
   const { data, signal, onProgress, onWarning } = options
   await using predictor = await openPredictor(options)
   const { needed, texts, model, weights, labels, task, usualColumns } = predictor
-  const name = typeof data === 'string' ? data : inMemory
+  const name = data === standardInput ? standardInputName : typeof data === 'string' ? data : inMemory
   const given = columnsGiven(options.columns)
   const inDataName = (name: string) => nameInData(given, name)
   refuseUnmeant(given, needed)
@@ -53,6 +54,7 @@ export async function* predictRows(
   })
   const started = performance.now()
   let done = 0
+  const silent: string[] = []
   for await (const chunk of chunks) {
     refuseAborted(signal)
     // What only some rows lack is told with the row.
@@ -67,6 +69,7 @@ export async function* predictRows(
     // A row keeps its own name in messages, wherever it stands among those that are left.
     if (choice !== undefined) for (const i of places) setOrigin(meant[i]!, originOf(meant[i]!, done + i))
     const kept = { records: places.map(i => meant[i]!) }
+    for (const [i, record] of meant.entries()) if (asksNothing(needed, record)) silent.push(originOf(chunk.records[i]!, done + i))
     const told = (answered: number) => onProgress?.(done + answered, chunk.total ?? 0, 'rows')
     const answers = places.length === 0 ? [] : await predictor.predict(kept, done, told)
     for (const [i, answered] of answers.entries()) {
@@ -75,6 +78,9 @@ export async function* predictRows(
     }
     done += chunk.records.length
   }
+  // A row without a text has a label like every other, and often a sure one.
+  if (choice === undefined)
+    for (const notice of emptyTexts(needed, [{ part: name, rows: done, found: silent }])) onWarning?.(notice)
   const seconds = (performance.now() - started) / 1000
   return { model, rows: done, ...(labels && { labels }), weights, seconds }
 }

@@ -25,7 +25,8 @@ export function readValues(given: readonly string[]): Record<string, unknown> {
   return onceEach(pairs, 'columns', given.join(' '))
 }
 
-function objectIn(text: string): object | undefined {
+/** The JSON object that a text is, where it is one. */
+export function objectIn(text: string): object | undefined {
   try {
     const value: unknown = JSON.parse(text)
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined

@@ -1,7 +1,7 @@
 import { type CsvError, parse } from 'csv-parse/sync'
 import { GradpromptError } from '../../errors.js'
 import { type Line, toRecords } from './delimited.js'
-import { type Dialect, dialectOf } from './dialect.js'
+import { type Dialect, dialectOf, openQuoteLine } from './dialect.js'
 import type { DataReader } from './reader.js'
 
 /** CSV after RFC 4180, with whatever delimiter and line ends a file is found to have. Blank lines are skipped. */
@@ -14,6 +14,12 @@ export const csvReader: DataReader = {
     const dialect = dialectOf(await input.text(), ',', input, columns?.length)
     return toRecords(quotedLines(dialect, input.name), input.name, columns)
   },
+}
+
+const said: Readonly<Record<string, string>> = {
+  CSV_QUOTE_NOT_CLOSED: 'a field that a quote opens, and none closes',
+  INVALID_OPENING_QUOTE: 'a quote within a field that does not begin with one',
+  CSV_INVALID_CLOSING_QUOTE: 'more behind the quote that closes a field',
 }
 
 interface CsvRecord {
@@ -41,9 +47,11 @@ export function quotedLines({ text, skippedLines, delimiter, lineEnd }: Dialect,
     }
     parsed = parse(bytes, options) as unknown as CsvRecord[]
   } catch (cause) {
-    const { lines, message } = cause as CsvError & { lines?: number }
-    throw new GradpromptError('invalid-data', `${path}:${(lines ?? 1) + skippedLines} is not CSV`, {
-      found: message,
+    const { lines = 1, message, code } = cause as CsvError & { lines?: number }
+    // The parser names the last line, to which the field goes on.
+    const line = code === 'CSV_QUOTE_NOT_CLOSED' ? openQuoteLine(text, delimiter) : lines
+    throw new GradpromptError('invalid-data', `${path}:${line + skippedLines} is not CSV`, {
+      found: said[code] ?? message,
       expected: 'fields in double quotes where they hold a delimiter, a quote or a line break; "" for a quote',
       cause,
     })

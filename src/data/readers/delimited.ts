@@ -1,6 +1,6 @@
 import { GradpromptError } from '../../errors.js'
 import type { Table } from './reader.js'
-import { shorten } from './records.js'
+import { headerHint, shorten } from './records.js'
 
 /** Lines of fields as records under the names of their columns. It knows nothing of delimiters and quotes. */
 
@@ -20,7 +20,7 @@ export function toRecords(lines: readonly Line[], path: string, columns?: readon
     throw new GradpromptError('invalid-data', `${path}:${first.number}: two columns have the same name`, {
       found: shorten(repeated),
       expected: 'a header of names that differ',
-      hint: 'if the file has no header, name its columns in order with data.columns',
+      hint: headerHint,
     })
   const rows = hasHeader ? lines.slice(1) : lines
   const records = rows.map(({ number, fields }) => {

@@ -46,18 +46,36 @@ export function dialectOf(
     })
     return { text: whole.slice(line.length), skippedLines: 1, delimiter, lineEnd }
   }
-  const agrees = (delimiter: string) => {
+  const agrees = (delimiter: string, fields: number | undefined) => {
     const counts = fieldCounts(whole, delimiter, lineEnd)
     const [first = 0] = counts
     return first >= 2 && (fields === undefined || first === fields) && counts.every(count => count === first)
   }
-  const found = agrees(usual) ? usual : delimiters.find(delimiter => delimiter !== usual && agrees(delimiter))
+  const fitting = (fields?: number) =>
+    agrees(usual, fields) ? usual : delimiters.find(delimiter => delimiter !== usual && agrees(delimiter, fields))
+  // Where the file has another number of fields than was said, that is what is wrong with it.
+  const found = fitting(fields) ?? (fields !== undefined && fields >= 2 ? fitting() : undefined)
   if (found !== undefined && found !== usual)
     input.announce({
       code: 'delimiter',
       message: `${input.name}: fields are divided by ${named(found)}: its first records have equally many fields by these, and not by ${named(usual)}`,
     })
   return { text: whole, skippedLines: 0, delimiter: found ?? usual, lineEnd }
+}
+
+/** The line, counted from 1, in which a quote opens a field and none closes it. */
+export function openQuoteLine(text: string, delimiter: string): number {
+  let [line, began, isOpen, startsField] = [1, 0, false, true]
+  for (let i = 0; i < text.length; i++) {
+    const unit = text[i]!
+    if (unit === '\n' || (unit === '\r' && text[i + 1] !== '\n')) line++
+    if (isOpen) isOpen = unit !== '"'
+    else if (unit === '"' && startsField) [isOpen, began] = [true, line]
+    // The second of a doubled pair goes on with the field.
+    else if (unit === '"' && text[i - 1] === '"') isOpen = true
+    startsField = !isOpen && (unit === '\n' || unit === '\r' || unit === delimiter)
+  }
+  return began
 }
 
 const named = (delimiter: string) => names[delimiter] ?? JSON.stringify(delimiter)

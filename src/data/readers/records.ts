@@ -66,13 +66,20 @@ const nullValue = (column: string, origin: string) =>
   })
 
 export function missingColumn(column: string, there: readonly string[], origin: string): GradpromptError {
+  const hint = didYouMean(column, there, name => `"${name}"`) ?? (mayLackHeader(origin) ? headerHint : undefined)
   return new GradpromptError('missing-column', `${origin} has no column "${column}"`, {
     found: there.length === 0 ? 'no columns' : `the columns ${there.map(shorten).join(', ')}`,
     expected: `a column "${column}"`,
-    hint:
-      didYouMean(column, there, name => `"${name}"`) ?? 'if the file has no header, name its columns in order with data.columns',
+    ...(hint !== undefined && { hint }),
   })
 }
+
+/** Whether what a message is about may be a file of lines, whose header may be missing. @param where what it is called: `train.tsv:17` */
+export const mayLackHeader = (where: string): boolean => !/\.(jsonl|ndjson|json|parquet)\b|^(inputs\[|rows? )/i.test(where)
+
+/** How the columns of a file without a header are named. */
+export const headerHint =
+  'if the file has no header, name its columns in order: data.columns, or --columns of evaluate, predict and generate'
 
 /** A value in quotes, cut to what fits a message. */
 export function shorten(text: string): string {

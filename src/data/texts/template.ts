@@ -1,5 +1,5 @@
 import { didYouMean, GradpromptError } from '../../errors.js'
-import { columnValue, type DataRecord, shorten } from '../readers/records.js'
+import { columnValue, type DataRecord, headerHint, mayLackHeader, shorten } from '../readers/records.js'
 
 // A type, not an interface: it then fits where a message may have further fields.
 export type ChatMessage = {
@@ -122,7 +122,7 @@ export function requireColumns(
       hint:
         hint(column) ??
         didYouMean(column, there, name => `{${name}}`) ??
-        'if the file has no header, name its columns in order with data.columns; {{ and }} are braces',
+        (mayLackHeader(what) ? `${headerHint}; {{ and }} are braces` : '{{ and }} are braces'),
     })
   }
 }

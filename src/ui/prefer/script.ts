@@ -28,6 +28,7 @@ async function turn(act) {
   if (busy) return
   busy = true
   document.body.classList.add('busy')
+  say('the model answers …')
   try { show(await act()); say('') } catch (error) {
     say(error.message)
     try { show(await ask('/question')) } catch {}
@@ -47,11 +48,11 @@ turn(() => ask('/question'))
 `
 
 export const preferPage = `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Which is better?</title><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8"><title>Which is better?</title><meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem } .pair div, #input { white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid #8886; border-radius: 8px; padding: .8rem 1rem }
-button { font: inherit; padding: .4rem 1rem; margin: .8rem .4rem 0 0 } .busy .pair { opacity: .4 } #said { color: #b3261e; min-height: 1.5em } h2 { font-size: 1rem }
+button { font: inherit; padding: .4rem 1rem; margin: .8rem .4rem 0 0 } .busy .pair { opacity: .4 } #said { color: #b3261e; min-height: 1.5em } .busy #said { color: inherit } h2 { font-size: 1rem }
 @media (max-width: 640px) { .pair { grid-template-columns: 1fr } } @media (prefers-color-scheme: dark) { body { background: #111; color: #eee } }
 </style></head><body>
 <h1>Which answer is better?</h1><p id="count"></p><div id="input"></div>

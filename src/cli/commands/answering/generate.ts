@@ -5,7 +5,7 @@ import type { GenerationSettings } from '../../../generate/settings.js'
 import { ownCommand } from '../../../own-command.js'
 import { compute } from '../../computing/computation.js'
 import type { GenerateRequest, GenerateResult } from '../../computing/messages.js'
-import { readColumns, readValues } from '../../show/column-options.js'
+import { objectIn, readColumns, readValues } from '../../show/column-options.js'
 import { arithmetic, engineRequest, inexactNote, inRange } from '../../show/engine-options.js'
 import { readLimits } from '../../show/limit-options.js'
 import type { CommandFunction, OptionValues } from '../../terminal/command.js'
@@ -17,9 +17,17 @@ import { createActivity, formatDuration } from '../../terminal/progress.js'
 export const run: CommandFunction = async ({ argument, options }) => {
   const output = createOutput(options)
   const request = await generateRequest(argument, options)
+  if (argument !== undefined && request.prompt !== undefined && request.raw !== true && objectIn(argument) !== undefined)
+    warningsTo(output)(objectAsText)
   if ('asked' in request.source) await answerText(request, output)
   else await answerFile(request, request.source.output, output)
   return 0
+}
+
+const objectAsText = {
+  event: 'warning',
+  code: 'object-as-text',
+  message: 'TEXT is a JSON object, and stands in the template as it is written: as values of columns it is given by --columns',
 }
 
 async function answerText(request: GenerateRequest, output: Output): Promise<void> {
