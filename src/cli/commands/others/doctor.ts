@@ -48,6 +48,8 @@ export const run: CommandFunction = async ({ options }) => {
   await checkModel(found)
   const graphics = await adapters()
   found('graphics adapters', graphics.length > 0, graphics.map(described).join('; ') || 'the system names none')
+  const here = deviceNames.filter(name => deviceProfile(name).platforms.includes(process.platform))
+  output.note(`trying ${here.join(', ')}: every kernel and a small training step …`)
   for (const name of deviceNames) {
     const { platforms } = deviceProfile(name)
     if (!platforms.includes(process.platform)) {
