@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { TokenMask } from '../../src/generate/limits/token-mask.js'
 import { highest, Sampler, type SamplingOptions } from '../../src/generate/sampling.js'
+import { logSumExp } from '../../src/numbers.js'
 import { problem } from '../support/problem.js'
 
 /** Where sampling decides between equals, at its bounds, and what it says of options that are none. */
@@ -9,6 +11,47 @@ const tokens = (logits: readonly number[], options: SamplingOptions, count = 60)
   return Array.from({ length: count }, () => sampler.choose(Float32Array.from(logits), []).token)
 }
 const drawn = (logits: readonly number[], options: SamplingOptions) => [...new Set(tokens(logits, options))].sort()
+
+describe('of what is allowed', () => {
+  const logits = Float32Array.of(1, 4, 2, 3, -1)
+  const ways = [
+    ['a list', [4, 2, 0]],
+    ['a mask', TokenMask.of(5, [0, 2, 4])],
+  ] as const
+  const mass = logSumExp([1, 2, -1]) - logSumExp(logits)
+
+  test.each(ways)('%s: the likeliest is taken, whatever is likelier', (_, allowed) => {
+    expect(new Sampler({}).choose(logits, [], allowed)).toMatchObject({ token: 2, logProbability: Number.NaN, alternatives: [] })
+    expect(new Sampler({}).choose(logits, [], allowed)).not.toHaveProperty('allowedLogProbability')
+    const told = new Sampler({ logProbabilities: true }).choose(logits, [], allowed)
+    expect(told.logProbability).toBeCloseTo(2 - logSumExp(logits), 5)
+    expect(told).not.toHaveProperty('allowedLogProbability')
+  })
+
+  test.each(ways)('%s: the mass of all that is allowed is told where it is wanted', (_, allowed) => {
+    const choice = new Sampler({ rejectedMass: true }).choose(logits, [], allowed)
+    expect(choice.allowedLogProbability).toBeCloseTo(mass, 5)
+    expect(choice.logProbability).toBeNaN()
+    expect(new Sampler({ rejectedMass: true }).choose(logits, [])).not.toHaveProperty('allowedLogProbability')
+    const all = allowed instanceof TokenMask ? TokenMask.of(5, [0, 1, 2, 3, 4]) : [0, 1, 2, 3, 4]
+    expect(new Sampler({ rejectedMass: true }).choose(logits, [], all).allowedLogProbability).toBeCloseTo(0, 6)
+  })
+
+  test.each(ways)('%s: nothing else is drawn, and options cut within it', (_, allowed) => {
+    const seen = (options: SamplingOptions) => {
+      const sampler = new Sampler({ temperature: 1, seed: 3, ...options })
+      return [...new Set(Array.from({ length: 200 }, () => sampler.choose(logits, [], allowed).token))].sort()
+    }
+    expect(seen({})).toEqual([0, 2, 4])
+    expect(seen({ topK: 2 })).toEqual([0, 2])
+    expect(seen({ topP: 0.5 })).toEqual([2])
+    expect(seen({ topK: 2, topP: 0.99 })).toEqual([0, 2])
+  })
+})
+
+test('no alternatives are told where none are wanted', () => {
+  expect(new Sampler({ logProbabilities: true }).choose(Float32Array.of(1, 2), []).alternatives).toEqual([])
+})
 
 test('the likeliest token is the first of equals', () => {
   expect(highest(Float32Array.of(1, 3, 2, 3))).toBe(1)
