@@ -14,8 +14,8 @@ const apart = [
   'test/train/pairs.test.ts',
   // They measure the memory of their process.
   'test/serve/busy.test.ts',
-  // Its smallest numbers are zero where a program has run (`set_denormal_as_zero`).
-  'test/formats/dequantize.test.ts',
+  // Their smallest numbers are zero where a program has run (`set_denormal_as_zero`).
+  'test/formats/**/*.test.ts',
   // They install packages, and lose devices.
   'test/package/**/*.test.ts',
   'test/devices/**/*.test.ts',
