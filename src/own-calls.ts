@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { GradpromptError, isFullDisk } from './errors.js'
+import { isRecord } from './json.js'
 import { framesOf, lineIn } from './stack-lines.js'
 
 /**
@@ -132,9 +133,6 @@ export function inWords(value: unknown): string {
   }
   return `the ${typeof value} ${String(value).slice(0, 80)}`
 }
-
-export const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** That something is an object, and what it has to have. */
 export const anObject =

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module'
 import { isAbsolute, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { GradpromptError } from './errors.js'
-import { isRecord } from './own-calls.js'
+import { isRecord } from './json.js'
 
 /** Modules of people's own, by their paths: finding, loading and loading anew. What they export is for the registry to look at. */
 

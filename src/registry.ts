@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto'
 import { pathToFileURL } from 'node:url'
 import { copyCode, declareCode } from './code-identity.js'
 import { didYouMean, GradpromptError, unknownName } from './errors.js'
-import { type Calls, inWords, isPromise, isRecord, watched } from './own-calls.js'
+import { isRecord } from './json.js'
+import { type Calls, inWords, isPromise, watched } from './own-calls.js'
 import { exported, importModule, isModulePath, readModule } from './own-modules.js'
 
 /**

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { setTimeout } from 'node:timers/promises'
@@ -13,6 +13,11 @@ How long a client waits for one token behind a short text while another sends a 
 
 const reviews = sst2('dev.tsv').map(({ text }) => text)
 
+async function ended(server: ChildProcess): Promise<void> {
+  server.kill('SIGTERM')
+  if (server.exitCode === null && server.signalCode === null) await once(server, 'exit')
+}
+
 export async function run(args: readonly string[]): Promise<object> {
   const option = (name: string, fallback: number) => (args.includes(name) ? Number(args[args.indexOf(name) + 1]) : fallback)
   const tokens = option('--tokens', 6000)
@@ -21,6 +26,7 @@ export async function run(args: readonly string[]): Promise<object> {
   // A process of its own: a run holds its thread, and a client's clock must not wait with it.
   const command = ['dist/src/cli/main.js', 'serve', '--model', modelFile(), '--port', '0', '--no-token', '--json']
   const server = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'inherit'] })
+  await using _ = { [Symbol.asyncDispose]: () => ended(server) }
   const [line] = (await once(createInterface(server.stdout), 'line')) as [string]
   const { url, models } = JSON.parse(line) as { url: string; models: string[] }
   const ask = async (prompt: string) => {
@@ -40,19 +46,17 @@ export async function run(args: readonly string[]): Promise<object> {
   await ask('A first one.')
   const alone = median([await ask(reviews[0]!), await ask(reviews[1]!), await ask(reviews[2]!)])
   const longAlone = await ask(long(0))
-  let ended = false
+  let isOver = false
   const other = (async () => {
-    for (let i = 1; !ended; i++) await ask(long(i))
+    for (let i = 1; !isOver; i++) await ask(long(i))
   })()
   const waits: number[] = []
   for (let i = 0; i < requests; i++) {
     await setTimeout(300 + 170 * (i % 7))
     waits.push(await ask(reviews[10 + i]!))
   }
-  ended = true
+  isOver = true
   await other
-  server.kill('SIGTERM')
-  await once(server, 'exit')
   return {
     ...{ tokens, alone: round(alone), longAlone: round(longAlone), requests },
     ...{ median: round(median(waits)), longest: round(Math.max(...waits)) },

@@ -1,6 +1,7 @@
 import { inMemory, isRows, type MemoryRows, type Rows, takeRows } from '../data/memory-rows.js'
 import { type Part, parts, type TaskRows } from '../data/task.js'
 import { GradpromptError } from '../errors.js'
+import { isRecord } from '../json.js'
 import { LanguageModel } from '../model/language-model.js'
 
 /**
@@ -32,11 +33,11 @@ interface Separated {
 
 /** @throws GradpromptError `invalid-option` where a config says how to open a model that is open; `invalid-data` */
 export async function separate(given: unknown): Promise<Separated> {
-  if (!isObject(given)) return { input: given, rows: {} }
+  if (!isRecord(given)) return { input: given, rows: {} }
   const { model, data } = given
-  const rows = isObject(data) ? await takeParts(data) : {}
+  const rows = isRecord(data) ? await takeParts(data) : {}
   const named = Object.fromEntries(Object.keys(rows).map(part => [part, inMemory]))
-  const input = { ...given, ...(isObject(data) && { data: { ...data, ...named } }) }
+  const input = { ...given, ...(isRecord(data) && { data: { ...data, ...named } }) }
   if (!(model instanceof LanguageModel)) return { input, rows }
   return { input: { ...input, ...placeOf(model, given) }, model, rows }
 }
@@ -64,6 +65,3 @@ function placeOf(model: LanguageModel, given: Readonly<Record<string, unknown>>)
   const { checkpoint, device, threads, memory } = model
   return { model: checkpoint.name, device, threads, ...memory.opening }
 }
-
-const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)

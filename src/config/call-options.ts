@@ -1,5 +1,6 @@
 import { GradpromptError, unknownName } from '../errors.js'
-import { inWords, isRecord } from '../own-calls.js'
+import { isRecord } from '../json.js'
+import { inWords } from '../own-calls.js'
 
 /**
  * What every call of the library has for its own options: a name that nothing reads is a mistake, and never ignored, and so is a value
@@ -69,12 +70,9 @@ export function refuseUnknown(call: string, options: unknown, known: Readonly<Re
 
 /** @throws GradpromptError `invalid-option` for a number that is not whole, or below `least` */
 export function requireCounts(given: Readonly<Record<string, number>>, least = 1): void {
+  const [expected, isOne] = wholeFrom(least)
   for (const [name, value] of Object.entries(given))
-    if (!(Number.isInteger(value) && value >= least))
-      throw new GradpromptError('invalid-option', `${name} is not valid`, {
-        found: String(value),
-        expected: `a whole number, at least ${least}`,
-      })
+    if (!isOne(value)) throw new GradpromptError('invalid-option', `${name} is not valid`, { found: String(value), expected })
 }
 
 /** Decides every random choice where nothing else does. */

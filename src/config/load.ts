@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { parse as parseValue } from 'yaml'
 import { GradpromptError } from '../errors.js'
+import { isRecord } from '../json.js'
 import { alternatives, type OptionPath, type OptionSchema, schemasAt } from './options.js'
 import { type ConfigOrigin, unknownOption } from './problems.js'
 import { parseYaml } from './yaml.js'
@@ -39,7 +40,7 @@ export async function loadConfigFile(path: string): Promise<Mapping> {
     throw invalid(`${place}: ${message}`, { expected: 'YAML or JSON', cause })
   }
   const { value } = parsed
-  if (!isMapping(value))
+  if (!isRecord(value))
     throw invalid(`${path} is not a config`, {
       found:
         value === null || value === undefined
@@ -163,7 +164,7 @@ function assign(config: Mapping, path: readonly string[], value: unknown): Mappi
     return { ...kept, [key]: value }
   }
   const below = Object.hasOwn(config, key) ? config[key] : undefined
-  return { ...config, [key]: assign(isMapping(below) ? below : {}, rest, value) }
+  return { ...config, [key]: assign(isRecord(below) ? below : {}, rest, value) }
 }
 
 /** A copy without what stands at `path`. */
@@ -171,11 +172,9 @@ function without(config: Mapping, path: readonly string[]): Mapping {
   const [key, ...rest] = path
   if (key === undefined || !Object.hasOwn(config, key)) return config
   const below = config[key]
-  if (rest.length > 0) return isMapping(below) ? { ...config, [key]: without(below, rest) } : config
+  if (rest.length > 0) return isRecord(below) ? { ...config, [key]: without(below, rest) } : config
   return Object.fromEntries(Object.entries(config).filter(([name]) => name !== key))
 }
-
-const isMapping = (value: unknown): value is Mapping => typeof value === 'object' && value !== null && !Array.isArray(value)
 
 const invalid = (message: string, details: { found?: string; expected?: string; hint?: string; cause?: unknown }) =>
   new GradpromptError('invalid-config', message, details)

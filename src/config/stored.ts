@@ -1,14 +1,13 @@
+import { isRecord } from '../json.js'
+
 /**
  * Configs of run folders that earlier versions wrote. An option that did not exist then is missing there, and means what those versions
  * did, not today's default.
  */
 
-type Mapping = Readonly<Record<string, unknown>>
-const isMapping = (value: unknown): value is Mapping => typeof value === 'object' && value !== null && !Array.isArray(value)
-
 /** A run's config as it was resolved, with what it left unsaid. Anything that is no config is returned as it is. */
 export function storedConfig(config: unknown): unknown {
-  if (!isMapping(config) || !isMapping(config.data)) return config
+  if (!isRecord(config) || !isRecord(config.data)) return config
   const { data } = config
   return {
     ...config,

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { inWords, isPromise, isRecord } from '../own-calls.js'
+import { isRecord } from '../json.js'
+import { inWords, isPromise } from '../own-calls.js'
 
 /**
  * Options of whatever is chosen by a `type`: as an entry of a registry declares them, and as a config's schema takes them. It knows no

@@ -1,5 +1,6 @@
 import { GradpromptError } from '../errors.js'
-import { inWords, isRecord, type Look } from '../own-calls.js'
+import { isRecord } from '../json.js'
+import { inWords, type Look } from '../own-calls.js'
 import { Registry } from '../registry.js'
 import type { Table } from './readers/reader.js'
 import { type DataRecord, missingColumn, shorten } from './readers/records.js'

@@ -5,6 +5,7 @@ import { dirname } from 'node:path'
 import { readText, sizeOf } from '../data/read.js'
 import { shorten } from '../data/readers/records.js'
 import { GradpromptError, refuseFullDisk, writing } from '../errors.js'
+import { isRecord } from '../json.js'
 import { replaceText } from '../store/atomic.js'
 
 /** What became of one row of an evaluation: a line of `evaluations/NAME.jsonl`. */
@@ -202,7 +203,7 @@ export const resultKey = ({ model, prompt, row, settings = null }: ResultKey): s
 /** Of a value as JSON prints it, whatever the order of its keys: 64 hexadecimal digits (SHA-256). */
 export const hashOf = (value: unknown): string =>
   createHash('sha256')
-    .update(JSON.stringify(value, (_, part: unknown) => (isObject(part) ? sorted(part) : part)))
+    .update(JSON.stringify(value, (_, part: unknown) => (isRecord(part) ? sorted(part) : part)))
     .digest('hex')
 
 const sorted = (value: Record<string, unknown>) =>
@@ -282,7 +283,7 @@ function parseRows(text: string, path: string): RowResult[] {
 }
 
 function toRow(value: unknown, place: string): RowResult {
-  if (!isObject(value)) throw invalid(place, 'is not a result', shorten(JSON.stringify(value)))
+  if (!isRecord(value)) throw invalid(place, 'is not a result', shorten(JSON.stringify(value)))
   const index = value.index ?? value.row
   if (!Number.isSafeInteger(index) || (index as number) < 0)
     throw invalid(place, 'does not say which row it is', `index: ${shorten(JSON.stringify(index) ?? 'nothing')}`)
@@ -292,7 +293,7 @@ function toRow(value: unknown, place: string): RowResult {
   const score = value.score ?? (correct === undefined ? undefined : Number(correct))
   if (typeof score !== 'number' || !Number.isFinite(score))
     throw invalid(place, 'has no score', `score: ${shorten(JSON.stringify(score) ?? 'nothing')}`)
-  const row = isObject(value) && typeof value.row === 'string' ? { row: value.row } : {}
+  const row = isRecord(value) && typeof value.row === 'string' ? { row: value.row } : {}
   const texts = textFields.flatMap(name => (typeof value[name] === 'string' ? [[name, value[name]]] : []))
   return {
     index: index as number,
@@ -311,12 +312,9 @@ function toRow(value: unknown, place: string): RowResult {
 
 const textFields = ['input', 'prompt', 'text', 'extracted', 'rule', 'answer', 'error', 'textKey', 'key'] as const
 
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
 const isTokens = (value: unknown): value is AnswerToken[] =>
   Array.isArray(value) &&
-  value.every(one => isObject(one) && typeof one.token === 'string' && typeof one.logProbability === 'number')
+  value.every(one => isRecord(one) && typeof one.token === 'string' && typeof one.logProbability === 'number')
 
 const isShare = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value <= 1
 
@@ -324,7 +322,7 @@ const isSpan = (value: unknown): value is [number, number] =>
   Array.isArray(value) && value.length === 2 && value.every(place => Number.isSafeInteger(place))
 
 const isScores = (value: unknown): value is Record<string, number> =>
-  isObject(value) && Object.values(value).every(score => Number.isFinite(score))
+  isRecord(value) && Object.values(value).every(score => Number.isFinite(score))
 
 const invalid = (place: string, what: string, found: string) =>
   new GradpromptError('invalid-results', `${place} ${what}`, {

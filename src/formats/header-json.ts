@@ -1,3 +1,5 @@
+import { isRecord } from '../json.js'
+
 /** The JSON of a safetensors header or index: measured before it is parsed, for it may claim anything. */
 
 /** Makes the error for a header that is `what`. */
@@ -21,7 +23,7 @@ export function parseHeader(bytes: Uint8Array, maxDepth: number, invalid: Refusa
   } catch (cause) {
     throw invalid('its JSON cannot be parsed', { found: (cause as Error).message, expected: 'a JSON object in UTF-8' })
   }
-  if (!isObject(parsed)) throw invalid('its JSON is not an object', { found: describe(parsed), expected: 'an object' })
+  if (!isRecord(parsed)) throw invalid('its JSON is not an object', { found: describe(parsed), expected: 'an object' })
   if (countKeys(parsed) !== keys) {
     throw invalid('its JSON has a key twice', { found: `${keys} keys`, expected: `${countKeys(parsed)} distinct ones` })
   }
@@ -53,10 +55,6 @@ function countKeys(value: unknown): number {
   if (typeof value !== 'object' || value === null) return 0
   const own = Array.isArray(value) ? 0 : Object.keys(value).length
   return Object.values(value).reduce<number>((sum, inner) => sum + countKeys(inner), own)
-}
-
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 export function describe(value: unknown): string {

@@ -1,7 +1,8 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError } from '../errors.js'
-import { describe, isObject, parseHeader } from './header-json.js'
+import { isRecord } from '../json.js'
+import { describe, parseHeader } from './header-json.js'
 import { isSizes, maxHeaderBytes } from './safetensors-writer.js'
 import { SourceFile, SourceTensors, type TensorEntry, truncated } from './tensor-file.js'
 
@@ -116,7 +117,7 @@ async function readIndex(folder: string, file: string): Promise<Map<string, stri
     const bytes = new Uint8Array(source.size)
     await source.read(bytes, 0)
     const { weight_map: weightMap } = parseHeader(bytes, 4, (what, details) => invalid(file, what, details))
-    if (!isObject(weightMap)) {
+    if (!isRecord(weightMap)) {
       throw invalid(file, 'it has no weight_map', { found: describe(weightMap), expected: 'an object from tensor to shard' })
     }
     const shards = new Map<string, string[]>()
@@ -171,7 +172,7 @@ async function readHeader(source: SourceFile): Promise<{ entries: Map<string, Te
 }
 
 function readEntry(source: SourceFile, dataStart: number, name: string, info: unknown): TensorEntry {
-  const { dtype, shape, data_offsets: offsets, ...rest } = isObject(info) ? info : {}
+  const { dtype, shape, data_offsets: offsets, ...rest } = isRecord(info) ? info : {}
   const wellFormed = typeof dtype === 'string' && isSizes(shape) && isSizes(offsets) && offsets.length === 2
   if (!wellFormed || Object.keys(rest).length > 0) {
     throw invalid(source.path, `the entry of tensor "${name}" is malformed`, {
@@ -196,7 +197,7 @@ function readEntry(source: SourceFile, dataStart: number, name: string, info: un
 function readMetadata(path: string, metadata: unknown): Map<string, string> {
   const texts = new Map<string, string>()
   if (metadata === undefined || metadata === null) return texts
-  for (const [key, value] of Object.entries(isObject(metadata) ? metadata : { __metadata__: null })) {
+  for (const [key, value] of Object.entries(isRecord(metadata) ? metadata : { __metadata__: null })) {
     if (typeof value !== 'string') {
       throw invalid(path, 'its __metadata__ is malformed', { found: describe(metadata), expected: 'an object of texts' })
     }

@@ -2,9 +2,11 @@
  * The tokenizer of a Hugging Face folder: what its files say, put together with the precedence of `transformers` 5. How text is cut is
  * decided elsewhere; which tokens are special and what ends a text, here.
  */
+
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError } from '../errors.js'
+import { isRecord } from '../json.js'
 import type { SpecialIds, TokenizerParts } from './gguf-tokenizer.js'
 import {
   type AddedToken,
@@ -92,7 +94,7 @@ export async function tokenizerFromFolder(folder: string): Promise<TokenizerPart
     pad: specialId('pad'),
     unk: names.unk_token === undefined ? undefined : idOf(names.unk_token),
   }
-  const configs = [generationConfig, modelConfig, isObject(modelConfig.text_config) ? modelConfig.text_config : {}]
+  const configs = [generationConfig, modelConfig, isRecord(modelConfig.text_config) ? modelConfig.text_config : {}]
   const postProcessor = built?.dropsPostProcessor === true ? null : stepOf(tokenizer.post_processor, 'post-processor')
   const cleansBpe = config.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output === true
   return {
@@ -181,7 +183,7 @@ function readModel(tokenizer: Json): Pick<TokenizerDefinition, 'model' | 'bpe'> 
 function vocabularyOf(model: Json): [string, number][] {
   const { vocab } = model
   if (Array.isArray(vocab)) return vocab.map((entry: unknown, id) => [String(Array.isArray(entry) ? entry[0] : entry), id])
-  return Object.entries(isObject(vocab) ? vocab : {}).map(([token, id]) => [token, checkId(id, token)])
+  return Object.entries(isRecord(vocab) ? vocab : {}).map(([token, id]) => [token, checkId(id, token)])
 }
 
 function readToken(entry: unknown, key: number | undefined): AddedToken {
@@ -223,12 +225,8 @@ function idsIn(files: readonly Json[], key: string): number[] {
     .filter((id): id is number => typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < maxTokenId)
 }
 
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 function object(value: unknown, name: string): Json {
-  if (isObject(value)) return value
+  if (isRecord(value)) return value
   throw invalid(`The tokenizer's ${name} cannot be read`, JSON.stringify(value)?.slice(0, 80) ?? 'nothing', 'a JSON object')
 }
 
@@ -276,7 +274,7 @@ function parseObject(path: string, text: string): Json {
   } catch (cause) {
     throw invalid(`${path} is not valid JSON`, (cause as Error).message, 'JSON', { cause })
   }
-  if (isObject(value)) return value
+  if (isRecord(value)) return value
   throw invalid(`${path} cannot be used`, Array.isArray(value) ? 'a list' : describe(value), 'a JSON object')
 }
 

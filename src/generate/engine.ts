@@ -3,6 +3,7 @@ import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
 import { disposedError, GradpromptError, unknownName } from '../errors.js'
 import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
 import type { GenerationWeights, LanguageModel } from '../model/language-model.js'
+import { outsideVocabulary } from '../model/row.js'
 import { gigabytes } from '../model/weights/weight-file.js'
 import { OpenPrograms } from '../program/open-programs.js'
 import { numSoftTokens } from '../prompts/soft-rows.js'
@@ -294,13 +295,7 @@ export class GenerationEngine implements Generator {
     const limit = vocabSize + (prompt ? numSoftTokens(prompt.config) : 0)
     const within = (end: number) => (id: number) => Number.isInteger(id) && id >= 0 && id < end
     const bad = ids.find(id => !within(limit)(id)) ?? continuation?.ids.find(id => !within(vocabSize)(id))
-    if (bad !== undefined) {
-      throw new GradpromptError('invalid-token-id', 'The prompt holds an id outside the vocabulary', {
-        found: String(bad),
-        expected: `0 to ${limit - 1}`,
-        hint: 'a tokenizer of more tokens than the model has embeddings for may be of another model',
-      })
-    }
+    if (bad !== undefined) throw outsideVocabulary('The prompt holds an id outside the vocabulary', bad, limit)
     if (ids.length <= (afterFirst ? 1 : 0)) {
       throw new GradpromptError('empty-prompt', 'There is nothing to go on from', {
         found: ids.length === 0 ? 'no tokens' : 'nothing behind the soft prompt',

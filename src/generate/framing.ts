@@ -1,4 +1,3 @@
-import { isObject } from '../data/readers/json-text.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import { type DataRecord, setOrigin } from '../data/readers/records.js'
 import { toTable } from '../data/readers/values.js'
@@ -6,6 +5,7 @@ import { pathOf, withPaths } from '../data/texts/paths.js'
 import { type CompiledMessages, compileMessages } from '../data/texts/rendering.js'
 import { compileTemplate, type Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
+import { isRecord } from '../json.js'
 import { type Conversation, type GenerationInput, parseRow } from './input.js'
 
 /**
@@ -39,7 +39,7 @@ export function framed(
   announce: (notice: DataNotice) => void = () => {},
 ): GenerationInput {
   const asked = typeof given === 'string' ? { prompt: given } : given
-  if (template === undefined || !isObject(asked)) return parseRow(asked, origin)
+  if (template === undefined || !isRecord(asked)) return parseRow(asked, origin)
   const compiled = compileMessages(template)
   const { columns, conversations } = compiled
   const isRow = columns.length > 0 && columns.every(column => Object.hasOwn(asked, column) || isReached(column, asked))

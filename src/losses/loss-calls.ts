@@ -1,4 +1,5 @@
-import { anObject, type Calls, type Complaint, inWords, isRecord, type Look } from '../own-calls.js'
+import { isRecord } from '../json.js'
+import { anObject, type Calls, type Complaint, inWords, type Look } from '../own-calls.js'
 
 /** What the functions of a loss have to give back, for losses of people's own. What `compute` gives is looked at wherever losses are added up. */
 

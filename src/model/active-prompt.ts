@@ -1,7 +1,8 @@
 import type { ModelConfig } from '../../models/blocks/family.js'
 import { declareCode } from '../code-identity.js'
 import { GradpromptError } from '../errors.js'
-import { inWords, isRecord } from '../own-calls.js'
+import { isRecord } from '../json.js'
+import { inWords } from '../own-calls.js'
 import type { ProgramInput } from '../program/program.js'
 import type { PromptMethod, PromptPlacement } from '../prompts/method.js'
 

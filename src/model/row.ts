@@ -64,15 +64,17 @@ export function requireIds(
   const limit = model.vocabSize + (prompt ? numSoftTokens(prompt.config) : 0)
   for (const [i, ids] of rows.entries()) {
     const bad = ids.find(id => !(Number.isInteger(id) && id >= 0 && id < limit))
-    if (bad !== undefined) {
-      throw new GradpromptError('invalid-token-id', `Row ${i} holds an id outside the vocabulary`, {
-        found: String(bad),
-        expected: `0 to ${limit - 1}`,
-        hint: 'a tokenizer of more tokens than the model has embeddings for may be of another model',
-      })
-    }
+    if (bad !== undefined) throw outsideVocabulary(`Row ${i} holds an id outside the vocabulary`, bad, limit)
   }
 }
+
+/** @param limit how many ids there are */
+export const outsideVocabulary = (message: string, id: number, limit: number): GradpromptError =>
+  new GradpromptError('invalid-token-id', message, {
+    found: String(id),
+    expected: `0 to ${limit - 1}`,
+    hint: 'a tokenizer of more tokens than the model has embeddings for may be of another model',
+  })
 
 /**
  * Beyond its positions a model computes numbers that mean nothing, or none.

@@ -1,6 +1,6 @@
-import { GradpromptError } from '../errors.js'
 import { Program } from '../program/program.js'
 import type { ProgramModel } from './model-programs.js'
+import { outsideVocabulary } from './row.js'
 
 /** Tokens of one run. */
 const MOST_TOKENS = 4096
@@ -26,12 +26,7 @@ export class TokenEmbeddings {
   async rows(ids: readonly number[]): Promise<Float32Array> {
     const { hiddenSize, vocabSize } = this.#model.checkpoint.config
     const wrong = ids.find(id => !(Number.isInteger(id) && id >= 0 && id < vocabSize))
-    if (wrong !== undefined)
-      throw new GradpromptError('invalid-token-id', 'A token id lies outside the vocabulary', {
-        found: String(wrong),
-        expected: `0 to ${vocabSize - 1}`,
-        hint: 'a tokenizer of more tokens than the model has embeddings for may be of another model',
-      })
+    if (wrong !== undefined) throw outsideVocabulary('A token id lies outside the vocabulary', wrong, vocabSize)
     const rows = new Float32Array(ids.length * hiddenSize)
     for (let start = 0; start < ids.length; start += MOST_TOKENS) {
       const { embedded } = await (await this.#open()).run({ ids: Int32Array.from(ids.slice(start, start + MOST_TOKENS)) })

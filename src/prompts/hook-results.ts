@@ -1,6 +1,7 @@
 import type { tf } from '../../kernels/tf.js'
 import { GradpromptError } from '../errors.js'
-import { inWords, isRecord } from '../own-calls.js'
+import { isRecord } from '../json.js'
+import { inWords } from '../own-calls.js'
 import type { LayerPrefix, PromptMethod } from './method.js'
 
 /** What hooks of methods have to give back: tensors of these shapes. Of another shape they would fail far from the hook, or act where they should not. */

@@ -1,6 +1,7 @@
 import { nearest } from '../errors.js'
+import { isRecord } from '../json.js'
 import { elementCount } from '../numbers.js'
-import { anObject, type Calls, type Complaint, inWords, isRecord, type Look, textOrNothing } from '../own-calls.js'
+import { anObject, type Calls, type Complaint, inWords, type Look, textOrNothing } from '../own-calls.js'
 import type { PromptMethod, PromptParameter } from './method.js'
 import { softParameter } from './soft-rows.js'
 

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { type PreferSession, prefer } from '../../src/api/choosing/prefer.js'
 import { GradpromptError } from '../../src/errors.js'
+import { LanguageModel } from '../../src/model/language-model.js'
 import { startPreferPage } from '../../src/ui/prefer/server.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyModel } from '../train/toy.js'
@@ -44,11 +45,46 @@ test('a session asks, keeps answers at once, and goes on with them', async () =>
   const again = await prefer(options)
   expect(again.standing()).toEqual(standing)
   expect(await again.question()).toEqual(upcoming)
+  // The next one begins in its place.
+  await again.answer(upcoming.number, 'right')
+  const lines = readFileSync(journal, 'utf8').trimEnd().split('\n')
+  expect(lines.slice(1).map(line => (JSON.parse(line) as { question: number }).question)).toEqual(
+    Array.from({ length: lines.length - 1 }, (_, i) => i),
+  )
   await again[Symbol.asyncDispose]()
   expect(await problemOf(prefer({ ...options, prompts: ['other', 'prompts'] }))).toMatchObject({ code: 'journal-mismatch' })
   expect(await problemOf(prefer({ ...options, prompts: ['one'] }))).toMatchObject({ code: 'invalid-option' })
   expect(await problemOf(prefer({ ...options, template: '{question}' }))).toMatchObject({ code: 'no-prompt-place' })
   expect(await problemOf(prefer({ ...options, template: '{prompt} {other}' }))).toMatchObject({ code: 'missing-column' })
+})
+
+test('a journal is one session’s, and a question counts once', async () => {
+  const journal = join(folder, 'shared.jsonl')
+  const warnings: string[] = []
+  const options = {
+    ...{ prompts, data, model: toyModel, template: '{prompt} {question}', journal, maxNewTokens: 3, initial: 1, threads: 1 },
+    onWarning: ({ code }: { readonly code: string }) => warnings.push(code),
+  }
+  const session = await prefer(options)
+  expect(await problemOf(prefer(options))).toMatchObject({ code: 'run-locked' })
+  const { number } = await session.question()
+  const both = await Promise.allSettled([session.answer(number, 'left'), session.answer(number, 'right')])
+  expect(both.map(({ status }) => status)).toEqual(['fulfilled', 'rejected'])
+  const own = readFileSync(journal, 'utf8')
+    .split('\n')
+    .filter(line => line.includes(`"question":${number},`))
+  expect(own).toHaveLength(1)
+  await session[Symbol.asyncDispose]()
+  // A model is known by what it holds, open or by its name.
+  const { threads: _, ...others } = options
+  for (const [name, expected] of [
+    [toyModel, []],
+    ['test/fixtures/models/llama3-rope', ['other-questions']],
+  ] as const) {
+    await using model = await LanguageModel.load(name, { threads: 1 })
+    await (await prefer({ ...others, model }))[Symbol.asyncDispose]()
+    expect(warnings.splice(0)).toEqual(expected)
+  }
 })
 
 describe('the page', () => {

@@ -13,6 +13,7 @@ import { type BanditOptions, bestShown, likingOf, nextPair } from '../../evaluat
 import { pointsOf } from '../../evaluate/choosing/features.js'
 import { hashOf } from '../../evaluate/row-results.js'
 import { jsonOrUndefined } from '../../json.js'
+import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, modelSettingNames, type UsedModel, useModel } from '../../model/with-model.js'
 import { bundledModel } from '../../package-root.js'
 import { randomGenerator, shuffle, streams } from '../../random.js'
@@ -31,7 +32,7 @@ export interface PreferOptions extends ModelSettings {
   /** Where a prompt and columns of the data stand; by default `{prompt}`, an empty line, and the first column. */
   readonly template?: string | undefined
   /** A model's name; by default the bundled one. */
-  readonly model?: string | undefined
+  readonly model?: LanguageModel | string | undefined
   /** What was answered, a line each; the same call goes on with it. */
   readonly journal: string
   /** Of an answer; by default 96. */
@@ -45,7 +46,7 @@ export interface PreferOptions extends ModelSettings {
   readonly seed?: number | undefined
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((done: number, total: number, what: string) => void) | undefined
-  /** Hears of prompts that are so long that only their beginnings are compared. */
+  /** Hears what was guessed about the rows, of rows that ask nothing, of a journal of other questions, and of prompts that are compared by their beginnings. */
   readonly onWarning?: ((warning: DataNotice) => void) | undefined
 }
 
@@ -123,8 +124,7 @@ export async function prefer(options: PreferOptions): Promise<PreferSession> {
       message: `of ${columns.map(name => JSON.stringify(name)).join(', ')} the first column is what is asked: a template says otherwise (--template '{prompt} {COLUMN}')`,
     })
   for (const notice of textNotices(asked.columns.map(name => `{${name}}`).join(''), { 'the data': records })) onWarning?.(notice)
-  const model = typeof options.model === 'string' ? options.model : bundledModel
-  const head = { prompts: hashOf(prompts), seed, asked: hashOf([model, template, maxNewTokens, records]) }
+  const compared = { prompts: hashOf(prompts), seed }
   await mkdir(dirname(journal), { recursive: true })
   // Two of them would both answer the same question.
   const lock = await acquireLock(`${journal}.lock`)
@@ -134,17 +134,18 @@ export async function prefer(options: PreferOptions): Promise<PreferSession> {
     await lock.release()
   }
   try {
-    const earlier = await readJournal(journal, head)
-    const lines = earlier?.lines
+    // Before a model is opened.
+    const earlier = await readJournal(journal, compared)
+    used = await useModel(options.model ?? bundledModel, firstOf(options))
+    const { model } = used
+    const head = { ...compared, asked: hashOf([model.hash, template, maxNewTokens, records]) }
     if (earlier?.asked !== undefined && earlier.asked !== head.asked)
       onWarning?.({
         code: 'other-questions',
         message: `${journal} goes on from answers to other rows, by another template, length or model: what was liked there counts here as well`,
       })
-    used = await useModel(options.model ?? bundledModel, firstOf(options))
-    const { model } = used
     const points = pointsOf(await embeddings(model, prompts, { signal, onProgress, onWarning }))
-    if (lines === undefined) await replaceText(journal, `${JSON.stringify(head)}\n`)
+    if (earlier === undefined) await replaceText(journal, `${JSON.stringify(head)}\n`)
     const chat = model.tokenizer.chatTemplate !== undefined && options.template === undefined
     const said = new Map<string, string>()
     const answerOf = async (prompt: number, row: number): Promise<string> => {
@@ -158,7 +159,7 @@ export async function prefer(options: PreferOptions): Promise<PreferSession> {
     }
     const inputOf = (row: number) => asked.render(records[row]!, row).trim()
     const own = { prompts, points, records, journal, answerOf, inputOf, bandit: { lambda, nu, initial, seed } }
-    return { model: model.name, ...questions(own, [...(lines ?? [])]), [Symbol.asyncDispose]: close }
+    return { model: model.name, ...questions(own, [...(earlier?.lines ?? [])]), [Symbol.asyncDispose]: close }
   } catch (error) {
     await close()
     throw error
@@ -266,7 +267,7 @@ async function promptsOf(given: string | readonly string[]): Promise<string[]> {
 /** @throws GradpromptError `journal-mismatch` */
 async function readJournal(
   path: string,
-  head: z.output<typeof headSchema>,
+  head: Pick<z.output<typeof headSchema>, 'prompts' | 'seed'>,
 ): Promise<{ readonly lines: Line[]; readonly asked: string | undefined } | undefined> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined

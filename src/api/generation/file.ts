@@ -6,7 +6,6 @@ import { columnsGiven, nameInData } from '../../data/columns-given.js'
 import { readRecords } from '../../data/read.js'
 import { openInput } from '../../data/readers/input.js'
 import { jsonLinesReader } from '../../data/readers/json.js'
-import { isObject } from '../../data/readers/json-text.js'
 import { originOf } from '../../data/readers/records.js'
 import { toTable } from '../../data/readers/values.js'
 import { readStandardInput, standardInput } from '../../data/record-stream.js'
@@ -18,6 +17,7 @@ import { answerRows } from '../../generate/answer-rows.js'
 import { type Frame, framed } from '../../generate/framing.js'
 import { askedLines, type InputRow, readAsked } from '../../generate/input.js'
 import { limitsOf } from '../../generate/limits/asked.js'
+import { isRecord } from '../../json.js'
 import { acquireLock, type Lock } from '../../store/lock.js'
 import { type GeneratedFile, type GenerateFileOptions, once, openAnswering, sourceOf } from './generate.js'
 
@@ -101,7 +101,7 @@ async function askedIn({ input, columns, onWarning }: GenerateFileOptions, { tem
   const bytes = given?.bytes ?? (await readFile(input))
   const renamed = ({ origin, value }: Asked) => ({
     origin,
-    value: isObject(value) ? { ...value, ...meantIn(value, meant, origin) } : value,
+    value: isRecord(value) ? { ...value, ...meantIn(value, meant, origin) } : value,
   })
   return { bytes, asked: Object.keys(meant).length === 0 ? asked : asked.map(renamed) }
 }

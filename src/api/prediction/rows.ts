@@ -69,7 +69,9 @@ export async function* predictRows(
     // A row keeps its own name in messages, wherever it stands among those that are left.
     if (choice !== undefined) for (const i of places) setOrigin(meant[i]!, originOf(meant[i]!, done + i))
     const kept = { records: places.map(i => meant[i]!) }
-    for (const [i, record] of meant.entries()) if (asksNothing(needed, record)) silent.push(originOf(chunk.records[i]!, done + i))
+    if (choice === undefined)
+      for (const [i, record] of meant.entries())
+        if (asksNothing(needed, record)) silent.push(originOf(chunk.records[i]!, done + i))
     const told = (answered: number) => onProgress?.(done + answered, chunk.total ?? 0, 'rows')
     const answers = places.length === 0 ? [] : await predictor.predict(kept, done, told)
     for (const [i, answered] of answers.entries()) {
@@ -79,8 +81,7 @@ export async function* predictRows(
     done += chunk.records.length
   }
   // A row without a text has a label like every other, and often a sure one.
-  if (choice === undefined)
-    for (const notice of emptyTexts(needed, [{ part: name, rows: done, found: silent }])) onWarning?.(notice)
+  for (const notice of emptyTexts(needed, [{ part: name, rows: done, found: silent }])) onWarning?.(notice)
   const seconds = (performance.now() - started) / 1000
   return { model, rows: done, ...(labels && { labels }), weights, seconds }
 }

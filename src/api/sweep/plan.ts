@@ -6,6 +6,7 @@ import { type ConfigSource, invalidConfig, sourceName } from '../../config/probl
 import { parseYaml } from '../../config/yaml.js'
 import { GradpromptError, writeError } from '../../errors.js'
 import { isFile } from '../../files.js'
+import { isRecord } from '../../json.js'
 import { ownCommand } from '../../own-command.js'
 import { randomGenerator, streams } from '../../random.js'
 import { replaceText } from '../../store/atomic.js'
@@ -52,14 +53,14 @@ export function sweepConfigSchema(of: Plan['of']): OptionSchema {
 }
 
 export const kindOf = (input: Readonly<Record<string, unknown>>): Plan['of'] => {
-  const given = isMapping(input.sweep) ? input.sweep.of : undefined
+  const given = isRecord(input.sweep) ? input.sweep.of : undefined
   return given === 'tune' || given === 'search' || given === 'evaluate' ? given : 'search' in input ? 'search' : 'tune'
 }
 
 /** @throws GradpromptError `invalid-config`, `unknown-option`, `invalid-constraint`, `no-trials`, and what is wrong with a trial's config */
 export async function planOf(input: unknown, source: ConfigSource): Promise<Plan> {
   const name = sourceName(source)
-  if (!isMapping(input) || input.sweep === undefined)
+  if (!isRecord(input) || input.sweep === undefined)
     throw invalidConfig(name, 'sweep is missing', {
       found: 'a config without it',
       expected: 'sweep: { over: { train.learningRate: { min: 0.001, max: 0.1, log: true } } }',
@@ -190,7 +191,7 @@ async function firstConfig(
 export function valueAt(config: unknown, option: string): unknown {
   let value = config
   for (const key of option.split('.')) {
-    if (!isMapping(value) || !Object.hasOwn(value, key)) return undefined
+    if (!isRecord(value) || !Object.hasOwn(value, key)) return undefined
     value = value[key]
   }
   return value
@@ -201,11 +202,8 @@ function assign(config: Record<string, unknown>, option: string, value: unknown)
   const [key, ...rest] = option.split('.') as [string, ...string[]]
   if (rest.length === 0) return { ...config, [key]: value }
   const below = config[key]
-  return { ...config, [key]: assign(isMapping(below) ? below : {}, rest.join('.'), value) }
+  return { ...config, [key]: assign(isRecord(below) ? below : {}, rest.join('.'), value) }
 }
-
-const isMapping = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 // --- the folder --------------------------------------------------------------------------------------------------------------
 

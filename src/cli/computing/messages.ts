@@ -259,8 +259,9 @@ export interface JudgeRequest extends OwnFamilies, Omit<JudgeOptions, 'judges' |
 }
 
 export type PreferRequest = OwnFamilies &
-  Omit<PreferOptions, 'prompts' | 'signal' | 'onProgress' | 'onWarning'> & {
+  Omit<PreferOptions, 'prompts' | 'model' | 'signal' | 'onProgress' | 'onWarning'> & {
     readonly prompts: string
+    readonly model?: string | undefined
     readonly host: string
     readonly port: number
     readonly token: string

@@ -7,14 +7,16 @@ const columns = {
   description: "names of a headless file's columns; or template=data pairs where names differ: text=review",
 } as const
 
+const labels = {
+  name: 'labels',
+  value: '0=no,1=yes',
+  description: 'value in the label column = word in the answer, or a JSON object of them',
+} as const
+
 const texts = [
   { name: 'template', value: 'text', description: "the text before the answer; by default the run's" },
   { name: 'answer', value: 'text', description: "the answer, with {column} placeholders; by default the run's" },
-  {
-    name: 'labels',
-    value: '0=no,1=yes',
-    description: 'value in the label column = word in the answer, or a JSON object of them',
-  },
+  labels,
 ] as const
 
 /** What answers are limited to. */
@@ -59,11 +61,7 @@ export const answering: readonly Command[] = [
         description: 'what ends an answer: a text, auto, or none; by default as it was learned',
       },
       columns,
-      {
-        name: 'labels',
-        value: '0=no,1=yes',
-        description: 'value in the label column = word in the answer, or a JSON object of them',
-      },
+      labels,
       { name: 'instruction', value: 'text', description: 'a plain instruction before the template, for the base model' },
       {
         name: 'choose',

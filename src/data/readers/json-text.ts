@@ -91,9 +91,6 @@ export function valueOfText(text: string): unknown {
   }
 }
 
-export const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
 /** A value in a few words, for messages. */
 export function describeValue(value: unknown): string {
   if (value === null) return 'null'

@@ -1,5 +1,6 @@
 import { GradpromptError } from '../../errors.js'
-import { describeValue, isObject, parseExactly } from './json-text.js'
+import { isRecord } from '../../json.js'
+import { describeValue, parseExactly } from './json-text.js'
 import type { DataInput, DataReader, ReadOptions, Table } from './reader.js'
 import { toTable } from './values.js'
 
@@ -87,10 +88,10 @@ const usualKey = 'examples'
 
 function rowsOf(value: unknown, input: DataInput): { rows: readonly unknown[]; key?: string } {
   if (Array.isArray(value)) return { rows: value as unknown[] }
-  if (isObject(value)) {
+  if (isRecord(value)) {
     if (Array.isArray(value[usualKey])) return { rows: value[usualKey] as unknown[] }
     const lists = Object.entries(value).filter(
-      (entry): entry is [string, unknown[]] => Array.isArray(entry[1]) && entry[1].every(isObject),
+      (entry): entry is [string, unknown[]] => Array.isArray(entry[1]) && entry[1].every(isRecord),
     )
     const [list] = lists
     if (lists.length === 1 && list !== undefined) {
@@ -119,7 +120,7 @@ function rowsOfColumns(value: Record<string, unknown>): Record<string, unknown>[
   const [first] = entries
   if (first === undefined) return undefined
   const isList = Array.isArray(first[1])
-  if (!entries.every(([, column]) => (isList ? Array.isArray(column) : isObject(column)))) return undefined
+  if (!entries.every(([, column]) => (isList ? Array.isArray(column) : isRecord(column)))) return undefined
   const keys = Object.keys(first[1] as object)
   if (keys.length === 0) return undefined
   const columns = entries.map(([name, column]) => [name, column as Record<string, unknown>] as const)

@@ -1,4 +1,5 @@
-import { type Calls, type Complaint, inWords, isRecord, type Look } from '../../own-calls.js'
+import { isRecord } from '../../json.js'
+import { type Calls, type Complaint, inWords, type Look } from '../../own-calls.js'
 
 /** What a data reader has to give back, for readers of people's own. */
 

@@ -1,5 +1,6 @@
 import { GradpromptError } from '../../errors.js'
-import { describeValue, isObject, printValue } from './json-text.js'
+import { isRecord } from '../../json.js'
+import { describeValue, printValue } from './json-text.js'
 import type { Table } from './reader.js'
 import { type DataRecord, missingColumn } from './records.js'
 
@@ -14,7 +15,7 @@ export function toTable(values: readonly unknown[], origins: readonly string[], 
   const nulls: string[][] = []
   const records = values.map((value, i): DataRecord => {
     const origin = origins[i]!
-    if (!isObject(value))
+    if (!isRecord(value))
       throw new GradpromptError('invalid-data', `${origin} is not an object`, {
         found: describeValue(value),
         expected: 'an object of columns',

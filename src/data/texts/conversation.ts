@@ -1,5 +1,6 @@
 import { GradpromptError } from '../../errors.js'
-import { describeValue, isObject, valueOfText } from '../readers/json-text.js'
+import { isRecord } from '../../json.js'
+import { describeValue, valueOfText } from '../readers/json-text.js'
 import { shorten } from '../readers/records.js'
 import type { ChatMessage } from './template.js'
 
@@ -30,7 +31,7 @@ const contentOf = (turn: Readonly<Record<string, unknown>>) => turn.content ?? t
 export const isConversation = (value: unknown): value is readonly Readonly<Record<string, unknown>>[] =>
   Array.isArray(value) &&
   value.length > 0 &&
-  value.every(turn => isObject(turn) && typeof roleOf(turn) === 'string' && contentOf(turn) !== undefined)
+  value.every(turn => isRecord(turn) && typeof roleOf(turn) === 'string' && contentOf(turn) !== undefined)
 
 /** The text of the last turn, when it is the assistant's. */
 export function answerOf(value: unknown): string | undefined {
@@ -43,7 +44,7 @@ export function answerOf(value: unknown): string | undefined {
 function textOf(content: unknown): string | undefined {
   if (typeof content === 'string') return content
   if (!Array.isArray(content)) return undefined
-  const parts = content.map(part => (isObject(part) && (part.type === undefined || part.type === 'text') ? part.text : part))
+  const parts = content.map(part => (isRecord(part) && (part.type === undefined || part.type === 'text') ? part.text : part))
   return parts.every(part => typeof part === 'string') ? parts.join('') : undefined
 }
 

@@ -1,4 +1,5 @@
-import { isObject, printValue, valueOfText } from '../readers/json-text.js'
+import { isRecord } from '../../json.js'
+import { printValue, valueOfText } from '../readers/json-text.js'
 import type { Table } from '../readers/reader.js'
 import { changedRecord, type DataRecord, originOf } from '../readers/records.js'
 import { answerOf } from './conversation.js'
@@ -30,7 +31,7 @@ export function pathsWithin(value: unknown, prefix: string, most = 4): string[] 
   for (let depth = 0; depth < 4 && found.length < most; depth++) {
     const below = level.flatMap(([path, inner]): [string, unknown][] => {
       if (Array.isArray(inner)) return inner.length > 0 ? [[`${path}[0]`, inner[0]]] : []
-      return isObject(inner) ? Object.entries(inner).map(([key, field]) => [`${path}.${key}`, field]) : []
+      return isRecord(inner) ? Object.entries(inner).map(([key, field]) => [`${path}.${key}`, field]) : []
     })
     found.push(...below.filter(([, inner]) => typeof inner !== 'object').map(([path]) => path))
     level = below.filter(([, inner]) => typeof inner === 'object' && inner !== null)
@@ -42,7 +43,7 @@ function walk(value: unknown, steps: Path['steps']): unknown {
   let inner = value
   for (const step of steps) {
     if (typeof step === 'number') inner = Array.isArray(inner) ? inner.at(step) : undefined
-    else if (isObject(inner)) inner = Object.hasOwn(inner, step) ? inner[step] : undefined
+    else if (isRecord(inner)) inner = Object.hasOwn(inner, step) ? inner[step] : undefined
     else inner = step === 'answer' ? answerOf(inner) : undefined
     if (inner === undefined || inner === null) return undefined
   }

@@ -1,5 +1,6 @@
 import { GradpromptError } from '../../errors.js'
-import { isObject, valueOfText } from '../readers/json-text.js'
+import { isRecord } from '../../json.js'
+import { valueOfText } from '../readers/json-text.js'
 import type { DataNotice } from '../readers/reader.js'
 import { columnValue, type DataRecord, originOf, shorten } from '../readers/records.js'
 import { conversationTurns, isConversation } from './conversation.js'
@@ -125,7 +126,7 @@ function requireSides(record: DataRecord, index: number, sides: readonly (readon
       if (
         isPath &&
         !Object.hasOwn(record, column) &&
-        !isObject(valueOfText(record[head]!)) &&
+        !isRecord(valueOfText(record[head]!)) &&
         !record[head]!.trimStart().startsWith('[')
       )
         throw new GradpromptError('mixed-formats', `${originOf(record, index)} has a text where other rows have conversations`, {

@@ -4,7 +4,7 @@
  * symmetric, `weight_zero_point`, of groups of input columns, of blocks, of rows, or of all. Activations stay as they are.
  * Format: https://github.com/vllm-project/compressed-tensors
  */
-import { isObject } from '../header-json.js'
+import { isRecord } from '../../json.js'
 import type { StoredTensor, TensorFile } from '../tensor-file.js'
 import { activationScale, float8Types, scaledWeights } from './float8.js'
 import type { PackedWeight, PackingScheme } from './packed-tensors.js'
@@ -39,16 +39,16 @@ export const compressedTensors: PackingScheme = {
 
 function refuseOthers(file: TensorFile, config: Readonly<Record<string, unknown>>): void {
   const { format, quantization_status: status, sparsity_config: sparsity, transform_config: transform } = config
-  const groups = isObject(config.config_groups) ? Object.values(config.config_groups) : []
-  const named = [format, ...groups.map(group => (isObject(group) ? group.format : undefined))]
+  const groups = isRecord(config.config_groups) ? Object.values(config.config_groups) : []
+  const named = [format, ...groups.map(group => (isRecord(group) ? group.format : undefined))]
   const other = named.find(name => name !== undefined && name !== null && !formats.includes(String(name)))
   if (other !== undefined) throw unreadPacking(file, `compressed-tensors in the format ${String(other)}`, expected)
   if (status !== undefined && status !== null && status !== 'compressed')
     throw unreadPacking(file, `compressed-tensors whose status is ${String(status)}`, 'quantization_status: compressed')
-  if (isObject(sparsity) && sparsity.format !== undefined && sparsity.format !== 'dense')
+  if (isRecord(sparsity) && sparsity.format !== undefined && sparsity.format !== 'dense')
     throw unreadPacking(file, `compressed-tensors with ${String(sparsity.format)} sparsity`, 'weights without gaps')
   if (
-    isObject(transform) &&
+    isRecord(transform) &&
     Object.keys(transform).length > 0 &&
     Object.keys((transform.config_groups as object) ?? {}).length > 0
   )
@@ -57,10 +57,10 @@ function refuseOthers(file: TensorFile, config: Readonly<Record<string, unknown>
 
 /** The distinct schemes of `config_groups`: which a module has, its tensors' shapes say. */
 function weightSchemes(file: TensorFile, config: Readonly<Record<string, unknown>>): WeightScheme[] {
-  const groups = isObject(config.config_groups) ? Object.values(config.config_groups) : []
+  const groups = isRecord(config.config_groups) ? Object.values(config.config_groups) : []
   return groups.flatMap((group): WeightScheme[] => {
-    const weights = isObject(group) ? group.weights : undefined
-    if (!isObject(weights)) return []
+    const weights = isRecord(group) ? group.weights : undefined
+    if (!isRecord(weights)) return []
     const { strategy, block_structure: structure } = weights
     const bits = integerOf(weights, ['num_bits']) ?? 0
     const size = integerOf(weights, ['group_size']) ?? 0

@@ -2,7 +2,7 @@
  * Checkpoints whose weights another tool has packed: `quantization_config` of config.json says how. A scheme is one file beside this one
  * and an entry here; what no entry names is refused by its name.
  */
-import { isObject } from '../header-json.js'
+import { isRecord } from '../../json.js'
 import type { TensorFile } from '../tensor-file.js'
 import { awq } from './awq.js'
 import { compressedTensors } from './compressed-tensors.js'
@@ -19,7 +19,7 @@ const schemes: readonly PackingScheme[] = [awq, compressedTensors, float8, gptq]
  */
 export function unpackedTensors(file: TensorFile, quantization: unknown): TensorFile {
   if (quantization === undefined || quantization === null) return file
-  const config = isObject(quantization) ? quantization : {}
+  const config = isRecord(quantization) ? quantization : {}
   const { quant_method: method, format } = config
   const scheme = schemes.find(({ methods }) => typeof method === 'string' && methods.includes(method))
   if (scheme === undefined) {

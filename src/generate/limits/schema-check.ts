@@ -1,5 +1,5 @@
-import { isObject } from '../../data/readers/json-text.js'
 import { GradpromptError } from '../../errors.js'
+import { isRecord } from '../../json.js'
 import { checkRegex } from './regex.js'
 
 /**
@@ -37,7 +37,7 @@ const alone = ['$ref', 'anyOf', 'oneOf', 'allOf', 'enum', 'const']
 export function checkSchema(schema: unknown, path = 'schema'): void {
   if (schema === true) return
   if (schema === false) throw invalid(path, 'false, which nothing is valid under', 'a schema that some answer is valid under')
-  if (!isObject(schema)) throw invalid(path, shown(schema), 'an object such as { "type": "object", "properties": { … } }')
+  if (!isRecord(schema)) throw invalid(path, shown(schema), 'an object such as { "type": "object", "properties": { … } }')
   for (const name of Object.keys(schema)) if (!known.has(name)) throw unsupported(`${path}.${name}`, name)
   checkTypes(schema, path)
   checkCombination(schema, path)
@@ -58,7 +58,7 @@ export function checkSchema(schema: unknown, path = 'schema'): void {
   for (const name of nested.named) {
     const named = schema[name]
     if (named === undefined) continue
-    if (!isObject(named)) throw invalid(`${path}.${name}`, shown(named), 'an object of schemas by their names')
+    if (!isRecord(named)) throw invalid(`${path}.${name}`, shown(named), 'an object of schemas by their names')
     for (const [key, one] of Object.entries(named)) checkSchema(one, `${path}.${name}.${key}`)
   }
 }
@@ -109,7 +109,7 @@ function checkRequired({ required, properties = {} }: Schema, path: string): voi
   if (required === undefined) return
   if (!Array.isArray(required) || !required.every(name => typeof name === 'string'))
     throw invalid(`${path}.required`, shown(required), 'a list of names')
-  const missing = required.find(name => isObject(properties) && !Object.hasOwn(properties, name))
+  const missing = required.find(name => isRecord(properties) && !Object.hasOwn(properties, name))
   if (missing !== undefined) throw unsupported(`${path}.required`, `${missing}, which properties does not describe`)
 }
 

@@ -283,9 +283,10 @@ function checked(checkpoint: Omit<Checkpoint, 'files'>, source: string): Checkpo
   const resolve = (part: WeightPart): WeightPart => {
     const tensor = stored.get(part.source)
     if (!tensor) {
+      const ours = known()
       const near = nearest(
         part.source,
-        [...stored.keys()].filter(name => !known().has(name)),
+        [...stored.keys()].filter(name => !ours.has(name)),
       )
       throw new GradpromptError('missing-weight', `${source}: the checkpoint lacks a weight of the ${family.name} family`, {
         found: `no tensor named ${part.source}`,

@@ -1,4 +1,5 @@
-import { anObject, type Calls, type Complaint, inWords, isRecord, type Look } from '../../own-calls.js'
+import { isRecord } from '../../json.js'
+import { anObject, type Calls, type Complaint, inWords, type Look } from '../../own-calls.js'
 import type { SearchContext } from '../moves/method.js'
 
 /** What the functions of a search have to give back, for searches of people's own: looked at whenever one is called. */

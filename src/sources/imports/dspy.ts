@@ -1,6 +1,7 @@
+import { isRecord } from '../../json.js'
 import type { PromptReader } from './imported.js'
 import { notAPrompt } from './rows.js'
-import { isObject, textOf, wholeObject } from './texts.js'
+import { textOf, wholeObject } from './texts.js'
 
 interface Found {
   readonly name: string
@@ -37,8 +38,8 @@ export const dspy: PromptReader = {
 
 function predictors(value: Readonly<Record<string, unknown>>, name: string, depth: number): Found[] {
   const { signature, demos } = value
-  if (isObject(signature) && typeof signature.instructions === 'string')
+  if (isRecord(signature) && typeof signature.instructions === 'string')
     return [{ name, instructions: signature.instructions, demos: Array.isArray(demos) ? demos.length : 0 }]
   if (depth === deepest) return []
-  return Object.entries(value).flatMap(([key, inner]) => (isObject(inner) ? predictors(inner, key, depth + 1) : []))
+  return Object.entries(value).flatMap(([key, inner]) => (isRecord(inner) ? predictors(inner, key, depth + 1) : []))
 }

@@ -1,7 +1,8 @@
 import type { Template } from '../../data/texts/template.js'
+import { isRecord } from '../../json.js'
 import type { PromptReader } from './imported.js'
 import { notAPrompt } from './rows.js'
-import { fromMustache, isObject, messages, textOf, wholeObject } from './texts.js'
+import { fromMustache, messages, textOf, wholeObject } from './texts.js'
 
 /** A prompt template of LangChain: as `dumps` of `langchain_core.load` writes it, or as `prompt.save` does. */
 export const langchain: PromptReader = {
@@ -16,7 +17,7 @@ export const langchain: PromptReader = {
     if (!Array.isArray(turns)) return textOf(path, templateOf(path, rest))
     const given = (turns as unknown[]).map(turn => {
       const { prompt, content } = fieldsOf(turn)
-      const role = /(System|Human|AI)Message/.exec(JSON.stringify(isObject(turn) ? (turn.id ?? '') : ''))?.[1]?.toLowerCase()
+      const role = /(System|Human|AI)Message/.exec(JSON.stringify(isRecord(turn) ? (turn.id ?? '') : ''))?.[1]?.toLowerCase()
       return {
         role,
         content:
@@ -32,7 +33,7 @@ export const langchain: PromptReader = {
 
 /** What `dumps` puts into `kwargs`, or the object itself. */
 const fieldsOf = (value: unknown): Readonly<Record<string, unknown>> =>
-  !isObject(value) ? {} : isObject(value.kwargs) ? value.kwargs : value
+  !isRecord(value) ? {} : isRecord(value.kwargs) ? value.kwargs : value
 
 function templateOf(
   path: string,

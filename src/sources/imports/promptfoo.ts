@@ -1,8 +1,9 @@
 import { realpath } from 'node:fs/promises'
 import { dirname, join, sep } from 'node:path'
+import { isRecord } from '../../json.js'
 import type { ImportedText, PromptReader } from './imported.js'
 import { notAPrompt } from './rows.js'
-import { fromMustache, isObject, messages, textOf, wholeObject, wholeText } from './texts.js'
+import { fromMustache, messages, textOf, wholeObject, wholeText } from './texts.js'
 
 /** A promptfoo config: its prompt, with `{{ name }}` for values. Its providers and tests are left to promptfoo. */
 export const promptfoo: PromptReader = {
@@ -15,7 +16,7 @@ export const promptfoo: PromptReader = {
     const given = Array.isArray(prompts) ? (prompts as unknown[]) : [prompts]
     if (given.length !== 1) throw notAPrompt(path, `${given.length} prompts`, 'one', 'write the others to configs of their own')
     const [first] = given
-    const raw = isObject(first) ? (first.raw ?? first.id) : first
+    const raw = isRecord(first) ? (first.raw ?? first.id) : first
     if (typeof raw !== 'string' || raw === '')
       throw notAPrompt(path, JSON.stringify(first)?.slice(0, 200) ?? 'nothing', 'a text, or file:// and the name of one')
     const text = raw.startsWith('file://') ? await besideIt(path, raw.slice('file://'.length)) : raw

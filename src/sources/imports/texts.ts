@@ -1,5 +1,6 @@
 import { parseYaml } from '../../config/yaml.js'
 import { compileTemplate, type Template } from '../../data/texts/template.js'
+import { isRecord } from '../../json.js'
 import type { ImportedText } from './imported.js'
 import { notAPrompt, wholeFile } from './rows.js'
 
@@ -23,12 +24,9 @@ export async function wholeText(path: string): Promise<string> {
 export async function wholeObject(path: string): Promise<Readonly<Record<string, unknown>>> {
   const parsed = parseYaml(await wholeText(path))
   if ('problem' in parsed) throw notAPrompt(path, parsed.problem.message, 'JSON or YAML that can be read')
-  if (isObject(parsed.value)) return parsed.value
+  if (isRecord(parsed.value)) return parsed.value
   throw notAPrompt(path, 'no object at the top', 'promptfoo, DSPy or LangChain files')
 }
-
-export const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 const braces = (text: string) => text.replaceAll('{', '{{').replaceAll('}', '}}')
 
@@ -84,7 +82,7 @@ const roles: Readonly<Record<string, 'system' | 'user' | 'assistant'>> = {
 /** Chat messages of another tool. @throws GradpromptError `not-a-prompt` */
 export function messages(path: string, given: readonly unknown[], read: (text: string) => string): Template {
   return given.map(message => {
-    const { role, content } = isObject(message) ? message : {}
+    const { role, content } = isRecord(message) ? message : {}
     const known = typeof role === 'string' ? roles[role] : undefined
     if (known === undefined || typeof content !== 'string')
       throw notAPrompt(

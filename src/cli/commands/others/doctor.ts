@@ -51,8 +51,7 @@ export const run: CommandFunction = async ({ options }) => {
   const here = deviceNames.filter(name => deviceProfile(name).platforms.includes(process.platform))
   output.note(`trying ${here.join(', ')}: every kernel and a small training step …`)
   for (const name of deviceNames) {
-    const { platforms } = deviceProfile(name)
-    if (!platforms.includes(process.platform)) {
+    if (!here.includes(name)) {
       found(`device ${name}`, false, `not on ${process.platform}`)
       continue
     }
