@@ -1,8 +1,11 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
+import { serve } from '../../src/api/serve.js'
+import { GenerationEngine } from '../../src/generate/engine.js'
 import { PrefillTurns } from '../../src/generate/prefill-turns.js'
 import type { Sequence } from '../../src/generate/sequence.js'
 import type { LanguageModel } from '../../src/model/language-model.js'
 import { count, open, tiny } from './support/engines.js'
+import { jsonModel } from './support/json-model.js'
 
 /** 135 million weights in the shapes of SmolLM2. */
 const model = {
@@ -57,6 +60,26 @@ test('prompts come before next tokens where more wait for them, four runs in a r
   expect([due(0, 3), due(1, 3), due(1, 3), due(1, 3)]).toEqual([false, true, false, true])
   expect([due(0, 1), ...Array.from({ length: 6 }, () => due(5, 1))]).toEqual([false, true, true, true, true, false, true])
   expect(Array.from({ length: 6 }, () => due(1, 0))).toEqual(Array(6).fill(true))
+})
+
+test('a server’s engine answers a short text before the long ones that came first', async () => {
+  const model = await jsonModel
+  const order = async (engine: GenerationEngine) => {
+    const done: string[] = []
+    const ask = async (name: string, length: number, step: number) => {
+      await engine.generate({ ids: count(length, step), maxNewTokens: 1 })
+      done.push(name)
+    }
+    await Promise.all([ask('first', 1100, 7), ask('second', 1100, 11), ask('short', 10, 13)])
+    return done
+  }
+  await using plain = await GenerationEngine.open(model, { weights: 'fp32' })
+  expect((await order(plain))[0]).toBe('first')
+  const opened = vi.spyOn(GenerationEngine, 'open')
+  await using _ = await serve({ model, port: 0 })
+  const engine = (await opened.mock.results[0]!.value) as GenerationEngine
+  opened.mockRestore()
+  expect((await order(engine))[0]).toBe('short')
 })
 
 test('an interactive engine writes what another one writes', async () => {

@@ -31,7 +31,7 @@ export interface PreferOptions extends ModelSettings {
   readonly data: string
   /** Where a prompt and columns of the data stand; by default `{prompt}`, an empty line, and the first column. */
   readonly template?: string | undefined
-  /** A model's name; by default the bundled one. */
+  /** A model or its name; by default the bundled one. */
   readonly model?: LanguageModel | string | undefined
   /** What was answered, a line each; the same call goes on with it. */
   readonly journal: string
