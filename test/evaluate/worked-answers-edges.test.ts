@@ -85,10 +85,65 @@ const cases: readonly (readonly [text: string, value?: string, rule?: string, fo
   ['She sold half of 8, that is 4.', '4', 'last-result', '4'],
   ['Step 3: 12 left', '12', 'last-result', '12'],
   ['1. He has 9.', '9', 'last-result', '9'],
+  ['\\boxed{\\frac{3}{4}}', '0.75', 'answer-result', '\\frac{3}{4}'],
+  ['Answer:'],
+  ['He waits for the check of 20 dollars. The rest is about the trip.', '20', 'last-result', '20'],
+  ['She eats 5 apples. It was fun!! She has seven left?!', '5', 'last-result', '5'],
+  ['She has (5 of which are red) marbles, 12 that is (plus 3)', '12', 'last-result', '12'],
+  ['The answer is 2h 5min, i.e. 125 minutes', '125', 'answer-result', '125'],
+  ['The answer is 3dozen, which is only 36', '36', 'answer-result', '36'],
+  ['The answer is 3 big dozens, that is 36', '3', 'answer-result', '3'],
+  ['In the 2nd year he had 12 on page 5', '12', 'last-result', '12'],
+  ['He paid €12 to 5 men', '12', 'last-result', '12'],
+  ['He paid 12€ to 5 men', '12', 'last-result', '12'],
+  ['He is 5 years older and has 12 cats, 9 earlier', '12', 'last-result', '12'],
+  ['The answer is $12/5$ of it', '2.4', 'answer-result', '12/5'],
+  ['The answer is 10  1/20', '10.05', 'answer-result', '10  1/20'],
+  ['\\frac{10}{4} it is', '2.5', 'last-result', '\\frac{10}{4}'],
+  ['\\dfrac{1}{16}', '0.0625', 'last-result', '\\dfrac{1}{16}'],
+  ['The answer is 1/0', '0', 'answer-result', '0'],
+  ['The answer is 3/4.5', '0.666666667', 'answer-result', '3/4.5'],
+  ['The answer is 3/4 = 0.75', '0.75', 'answer-result', '0.75'],
+  ['y = 3 + 4 for 5 days', '7', 'last-result', '3 + 4'],
+  ['3 \\cdot 4 \\times 5', '60', 'last-result', '3 \\cdot 4 \\times 5'],
+  ['*12* of 20 *is it*', '12', 'last-result', '12'],
+  ['All 3 boxes equal 12 cans, 5 more', '12', 'last-result', '12'],
+  ['All 3 boxes give 12 cans, 5 more', '12', 'last-result', '12'],
+  ['All 3 boxes get 12 cans, 5 more', '12', 'last-result', '12'],
+  ['All 3 boxes make 12 cans, 5 more', '12', 'last-result', '12'],
+  ['All 3 boxes comes to 12 cans, 5 more', '12', 'last-result', '12'],
+  ['All 3 boxes leave 12 cans, 5 more', '12', 'last-result', '12'],
+  ['With 3 boxes, so we need 12 cans, 5 more', '12', 'last-result', '12'],
+  ['He takes 3, that is, 12 cans, 5 more', '12', 'last-result', '12'],
+  ['If 4 more come, they will need 12 chairs, 5 more', '12', 'last-result', '12'],
+  ['7 plus 8 equal 15', '15', 'last-result', '15'],
+  ['7 plus 8 make 15', '15', 'last-result', '15'],
+  ['7 times 8 give 56', '56', 'last-result', '56'],
+  ['9 minus 3 leave 6', '6', 'last-result', '6'],
+  ['7*8 is 56, 5 more', '56', 'last-result', '56'],
+  ['It is 12 and not green, so 5 remain', '5', 'last-result', '5'],
+  ["It is 15, it isn't 20", '15', 'last-result', '15'],
+  ['It is 12, not € 5', '12', 'last-result', '12'],
+  ['The answer is 2 hours and 5 minutes, that is long, but 3 were planned', '2', 'answer-result', '2'],
+  ['Red, or blue, he has 3 and buys 5', '5', 'last-result', '5'],
+  ['From 3 fields that makes 1234567890123456789 grains', '1234567890123456789', 'last-result', '1234567890123456789'],
+  ['x = about 12, 5 more', '12', 'last-result', '12'],
+  ['Answer: ~\nHe has 9\nSo 5 are left', '5', 'answer-result', '5'],
+  ['The answer is: “$ about” 12 and 20', '12', 'answer-result', '12'],
+  ['Answer: He has so 4.\n--- Thus nine.\nThen 4 more', '4', 'answer-result', '4'],
+  ['It is \\boxed{42', '42', 'last-result', '42'],
+  ['<<5+7=12>>12 of <<3>>20', '12', 'last-result', '12'],
+  ['They need 3 hours, or about 180 minutes, 5 times', '3', 'last-result', '3'],
 ]
 
 test.each(cases.map(([text, value, rule, found]) => ({ text, value, rule, found })))('$text', ({ text, value, rule, found }) => {
-  const match = extractAnswer(text, gsm8k.filters[0].rules)
-  expect(match?.value).toBe(value)
-  if (match !== undefined) expect({ rule: match.rule, found: text.slice(match.start, match.end) }).toEqual({ rule, found })
+  for (const spaced of [text, text.replaceAll(' ', '  '), text.replaceAll(' ', ' \t')]) {
+    const match = extractAnswer(spaced, gsm8k.filters[0].rules)
+    expect(match?.value).toBe(value)
+    if (match === undefined) continue
+    expect({ rule: match.rule, found: spaced.slice(match.start, match.end).replaceAll(/\s+/g, ' ') }).toEqual({
+      rule,
+      found: found!.replaceAll(/\s+/g, ' '),
+    })
+  }
 })

@@ -34,6 +34,8 @@ describe('the number that a worked solution comes to', () => {
     for (const { text, rule, found } of texts) {
       const match = read(text)!
       expect({ text, rule: match.rule, found: text.slice(match.start, match.end) }).toEqual({ text, rule, found })
+      // White space decides nothing.
+      expect(read(text.replaceAll(' ', '  '))).toMatchObject({ value: match.value, rule })
     }
   })
 
