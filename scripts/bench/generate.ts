@@ -6,7 +6,7 @@ import { LanguageModel } from '../../src/model/language-model.js'
 import { packageRoot } from '../../src/package-root.js'
 import type { GenerateOursOptions } from './generate-ours.js'
 import { chooseModel, float32Folder, modelFile, PEERS, python } from './peer.js'
-import { measure, median, round } from './processes.js'
+import { measure, measurePart, median, round } from './processes.js'
 import { sst2 } from './protocol.js'
 
 export const usage = `npm run bench -- generate [--model FILE.gguf] [--rounds 3] [--rows 1,16,64] [--only decode,limited,prefill,shared,gsm8k,equal,changed,distance,memory] [--questions GSM8K.jsonl] [--no-prompt-lookup]
@@ -49,8 +49,7 @@ export async function run(args: readonly string[]): Promise<object> {
   }
   const part = async (name: string, measured: () => Promise<object>) => {
     if (only.length > 0 && !only.includes(name)) return
-    console.error(`bench generate: ${name}`)
-    results[name] = await measured()
+    results[name] = await measurePart(`generate: ${name}`, measured)
   }
   try {
     await bench.open()

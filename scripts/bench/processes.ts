@@ -89,3 +89,11 @@ export const median = (values: readonly number[]): number => {
 }
 
 export const round = (value: number, digits = 3): number => Number(value.toPrecision(digits))
+
+/** Measures a part of a benchmark, and prints its figures at once: parts take minutes, and one that fails must not take the others' with it. */
+export async function measurePart(name: string, measured: () => Promise<object>): Promise<object> {
+  console.error(`bench ${name}`)
+  const figures = await measured()
+  console.error(JSON.stringify({ [name]: figures }))
+  return figures
+}

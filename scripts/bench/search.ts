@@ -17,7 +17,7 @@ import { rowsOf, substituted, substitutionScores } from '../../src/search/space/
 import { appendLine, readLines } from '../study/lines.js'
 import { pairedMean } from '../study/paired.js'
 import { float32Folder, PEERS, python } from './peer.js'
-import { type Measured, measure, median, round } from './processes.js'
+import { type Measured, measure, measurePart, median, round } from './processes.js'
 import { type Problem, problems } from './search-problems.js'
 
 export const usage = `npm run bench -- search [--rounds 3] [--steps 6] [--only step,memory,gradient,losses,greater] [--problems 10] [--loss-steps 50] [--questions 18] [--without-race]
@@ -56,8 +56,7 @@ export async function run(args: readonly string[]): Promise<object> {
       const part = parts[name]
       if (part === undefined)
         throw new GradpromptError('unknown-option', `there is no part ${name}`, { expected: Object.keys(parts).join(', ') })
-      console.error(`bench search: ${name}`)
-      results[name] = await part()
+      results[name] = await measurePart(`search: ${name}`, part)
     }
     return results
   } finally {

@@ -7,7 +7,7 @@ import { LanguageModel } from '../../src/model/language-model.js'
 import { packageRoot } from '../../src/package-root.js'
 import type { OursOptions } from './ours.js'
 import { chooseModel, float32Folder, modelFile, PEERS, python } from './peer.js'
-import { type Measured, measure, median, round } from './processes.js'
+import { type Measured, measure, measurePart, median, round } from './processes.js'
 import { sst2, startingPrompt, VIRTUAL_TOKENS } from './protocol.js'
 
 export const usage = `npm run bench -- tune [--model FILE.gguf] [--rounds 3] [--steps 12] [--only train,bf16,fixed,evaluate,memory,ready,products,accuracy,scaling]
@@ -30,8 +30,7 @@ export async function run(args: readonly string[]): Promise<object> {
   }
   const part = async (name: string, measured: () => Promise<object>) => {
     if (!wanted(name)) return
-    console.error(`bench tune: ${name}`)
-    results[name] = await measured()
+    results[name] = await measurePart(`tune: ${name}`, measured)
   }
   try {
     await part('train', () => bench.train())

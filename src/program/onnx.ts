@@ -105,12 +105,12 @@ function bodyGraph({ inputs, outputs, nodes }: Body): object {
   }
 }
 
+/** Values as ONNX stores them. A table may hold more numbers than a list can: typed arrays are copied as they are. */
 export function bytesOf(dtype: OnnxType, values: ArrayLike<number>): Uint8Array {
-  const list = Array.from(values)
-  if (dtype === 'int64') return new Uint8Array(BigInt64Array.from(list, value => BigInt(value)).buffer)
-  if (dtype === 'float32') return new Uint8Array(Float32Array.from(list).buffer)
-  if (dtype === 'int32') return new Uint8Array(Int32Array.from(list).buffer)
-  return Uint8Array.from(list)
+  if (dtype === 'int64') return new Uint8Array(BigInt64Array.from({ length: values.length }, (_, i) => BigInt(values[i]!)).buffer)
+  if (dtype === 'float32') return new Uint8Array(new Float32Array(values).buffer)
+  if (dtype === 'int32') return new Uint8Array(new Int32Array(values).buffer)
+  return new Uint8Array(values)
 }
 
 function tensor(name: string, dims: readonly number[], dtype: OnnxType, rawData: Uint8Array): object {
