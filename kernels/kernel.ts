@@ -69,6 +69,20 @@ export interface LoweredRowQuantization {
 /** What multiplies with a weight as integers, by their form. */
 export const quantizedOperators = { blocks: 'MatMulNBits', rows: 'MatMulIntegerToFloat' } as const
 
+/** A loop over an axis, as ONNX's Scan. Its steps may read what stands outside. */
+export interface LoweredScan {
+  /** What a step hands on to the next one: what the first one takes. */
+  readonly states: readonly { readonly name: string; readonly dtype: LoweredType }[]
+  /** What a step takes a slice of. */
+  readonly over: readonly { readonly name: string; readonly dtype: LoweredType; readonly axis: number }[]
+  /** Of what each step makes beside its states: the axis that steps are laid along. */
+  readonly outputs: readonly { readonly dtype: LoweredType; readonly axis: number }[]
+  /** From the end to the beginning. */
+  readonly reverse?: boolean
+  /** Adds the nodes of a step with `emit`. @returns names of its states, then of its outputs */
+  step(emit: Lowering['emit'], states: readonly string[], slices: readonly string[]): readonly string[]
+}
+
 /** What a lowering writes with: the inputs, and a few ways to add ONNX nodes. Sizes may be symbolic. */
 export interface Lowering {
   /** The inputs in the order that the kernel declares; an optional input that was left out is `undefined`. */
@@ -84,6 +98,8 @@ export interface Lowering {
   emit(operator: string, inputs: readonly string[], attributes?: Attributes, domain?: string): string
   /** Adds a node with several outputs. */
   emitMany(operator: string, inputs: readonly string[], count: number, attributes?: Attributes, domain?: string): string[]
+  /** Adds a loop over an axis of tensors. @returns the states behind the last step, then what the steps have made */
+  scan(loop: LoweredScan): string[]
   /** A float32 constant: a scalar, or a vector. */
   float(values: number | readonly number[]): string
   /** An int32 scalar. */

@@ -1,7 +1,7 @@
 /** How close a training step comes to the machine: its matrix products' floating-point operations against ONNX Runtime's best rate for each. */
 import { linear } from '../../kernels/linear.js'
 import { tf } from '../../kernels/tf.js'
-import { Forest } from '../../src/model/forest.js'
+import { Forest } from '../../src/model/forest/forest.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { compile } from '../../src/program/compile.js'
 import type { Program } from '../../src/program/program.js'

@@ -1,4 +1,4 @@
-import { BLOCK_LENGTH, EMPTY_POSITION } from '../../kernels/cached-attention.js'
+import { BLOCK_LENGTH, EMPTY_POSITION } from '../../kernels/attention/cached.js'
 import type { ModelConfig } from '../../models/blocks/family.js'
 import type { ProgramInput } from '../program/program.js'
 import type { BlockStore } from './block-store.js'

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import { BLOCK_LENGTH } from '../../kernels/cached-attention.js'
+import { BLOCK_LENGTH } from '../../kernels/attention/cached.js'
 import { disposedError, GradpromptError, unknownName } from '../errors.js'
 import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
 import type { GenerationWeights, LanguageModel } from '../model/language-model.js'

@@ -1,5 +1,5 @@
 import { type ActivePrompt, parameterInputs } from '../model/active-prompt.js'
-import type { Forest } from '../model/forest.js'
+import type { Forest } from '../model/forest/forest.js'
 import type { GenerationWeights, LanguageModel } from '../model/language-model.js'
 import type { OpenPrograms } from '../program/open-programs.js'
 import type { ProgramInput } from '../program/program.js'

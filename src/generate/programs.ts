@@ -1,9 +1,9 @@
-import { BLOCK_LENGTH, type CacheSection, cachedAttention, EMPTY_POSITION } from '../../kernels/cached-attention.js'
-import { type AttentionLayout, causalAttention } from '../../kernels/causal-attention.js'
+import { BLOCK_LENGTH, type CacheSection, cachedAttention, EMPTY_POSITION } from '../../kernels/attention/cached.js'
+import { type AttentionLayout, causalAttention } from '../../kernels/attention/causal.js'
 import { tf } from '../../kernels/tf.js'
 import type { AttentionCall, ModelConfig } from '../../models/blocks/family.js'
 import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
-import { forestSpec, MAX_ROWS } from '../model/forest.js'
+import { forestSpec, MAX_ROWS } from '../model/forest/spec.js'
 import { forwardForest } from '../model/forward.js'
 import type { LanguageModel } from '../model/language-model.js'
 import type { ProgramRequest } from '../program/open-programs.js'
@@ -277,7 +277,7 @@ export function promptKeysRequest(model: LanguageModel, prompt: Prompt, weights:
       options: { config, prompt: { options: tensorOptions(prompt.config), parameters, placement }, weights: weights.hash },
     },
     spec: () => {
-      const { inputs, dims } = forestSpec({ placement, children: true })
+      const { inputs, dims } = forestSpec({ placement, layout: 'overlapping' })
       return {
         inputs: {
           ...inputs,

@@ -1,4 +1,4 @@
-import { type AttentionLayout, causalAttention } from '../../kernels/causal-attention.js'
+import { type AttentionLayout, causalAttention } from '../../kernels/attention/causal.js'
 import { gatherRows } from '../../kernels/gather-rows.js'
 import { segmentInput } from '../../kernels/segment-input.js'
 import { tf } from '../../kernels/tf.js'
@@ -14,7 +14,7 @@ import {
   tensorOptions,
 } from '../prompts/method.js'
 import { embedTokens, numSoftTokens, softParameter } from '../prompts/soft-rows.js'
-import { BEYOND } from './forest.js'
+import { BEYOND } from './forest/forest.js'
 
 interface Prompt {
   readonly method: PromptMethod
@@ -230,7 +230,8 @@ function layoutsOf(given: Readonly<Record<string, tf.Tensor>>): Layouts {
       queryMask: at('queryMask'),
       querySlot: at('querySlot'),
       keyIndex: at('keyIndex'),
-      ...(given.keySlot ? { keySlot: given.keySlot } : {}),
+      ...(given.keySlot && { keySlot: given.keySlot }),
+      ...(given.keyCount && { keyCount: given.keyCount }),
     },
     read: {
       keyPositions: at('positions'),
@@ -240,7 +241,8 @@ function layoutsOf(given: Readonly<Record<string, tf.Tensor>>): Layouts {
       queryMask: at('readQueryMask'),
       querySlot: at('readQuerySlot'),
       keyIndex: at('readKeyIndex'),
-      ...(given.readKeySlot ? { keySlot: given.readKeySlot } : {}),
+      ...(given.readKeySlot && { keySlot: given.readKeySlot }),
+      ...(given.readKeyCount && { keyCount: given.readKeyCount }),
     },
   }
 }

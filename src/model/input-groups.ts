@@ -3,7 +3,8 @@ import type { tf } from '../../kernels/tf.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { type CompileOptions, Program, type ProgramSpec } from '../program/program.js'
 import { placementOf } from './active-prompt.js'
-import { Forest, forestSpec } from './forest.js'
+import { Forest } from './forest/forest.js'
+import { forestSpec } from './forest/spec.js'
 import { forwardForest } from './forward.js'
 import type { ProgramModel } from './model-programs.js'
 
@@ -63,7 +64,7 @@ type Taker = Pick<InputGroup, 'names' | 'ofLogits'>
 function inputsSpec({ checkpoint: { family, config }, weights }: ProgramModel, takers: Taker[]): ProgramSpec {
   return {
     name: `${family.name} inputs of linear layers`,
-    ...forestSpec({ placement: placementOf(undefined, config), children: false }),
+    ...forestSpec({ placement: placementOf(undefined, config) }),
     weights,
     fn: (given, weight) => {
       const nameOf = new Map<tf.Tensor, string>()

@@ -8,7 +8,8 @@ import type { ProgramInput } from '../program/program.js'
 import { changedRows } from '../prompts/hook-results.js'
 import { tensorOptions } from '../prompts/method.js'
 import { type ActivePrompt, parameterInputs, placementOf, plainPrompt, type SoftPrompt } from './active-prompt.js'
-import { Forest, forestSpec, type Target } from './forest.js'
+import { Forest, type Target } from './forest/forest.js'
+import { forestSpec } from './forest/spec.js'
 import { forwardForest } from './forward.js'
 import type { LanguageModel } from './language-model.js'
 import { type LabelledRow, requireContext, requireIds, requireLists } from './row.js'
@@ -242,7 +243,7 @@ function passSpec(
 ): ReturnType<ProgramRequest['spec']> {
   const { checkpoint, weights } = model
   const { family, config } = checkpoint
-  const { inputs, dims } = forestSpec({ placement: placementOf(prompt, config), children: false })
+  const { inputs, dims } = forestSpec({ placement: placementOf(prompt, config) })
   const parameters = prompt?.method.parameters(prompt.config, config) ?? []
   const float32 = (name: string, shape: readonly number[]) => [name, { shape, dtype: 'float32' as const }] as const
   return {

@@ -12,7 +12,7 @@ import { hubSettings } from '../hub/settings.js'
 import { elementCount } from '../numbers.js'
 import { bundledModel, resolveModelPath } from '../package-root.js'
 import type { WeightKeeping } from '../program/keeping.js'
-import { MemoryPlan } from './memory.js'
+import { comparedPairs, MemoryPlan } from './memory.js'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.js'
 import { wholeModel } from './weights/hub-model.js'
 
@@ -87,9 +87,9 @@ export function memoryNeeds(plan: MemoryPlan): MemoryNeeds {
     weights: plan.weights,
     keeping: plan.keeping,
     kept: { fp32: plan.float32Weights, compact: plan.compactWeights },
-    oneText: plan.estimate(512, 1, false, 512 * 512),
-    trainingStep: plan.estimate(16 * 64, 16, true, 16 * 64 * 64),
-    recomputedStep: plan.estimate(16 * 64, 16, true, 16 * 64 * 64, true),
+    oneText: plan.estimate(512, 1, false, comparedPairs(1, 512)),
+    trainingStep: plan.estimate(16 * 64, 16, true, comparedPairs(16, 64)),
+    recomputedStep: plan.estimate(16 * 64, 16, true, comparedPairs(16, 64), true),
     budget: plan.budget,
   }
 }

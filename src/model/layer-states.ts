@@ -3,7 +3,8 @@ import type { Device } from '../program/devices.js'
 import { Program, type ProgramSpec } from '../program/program.js'
 import type { LayerState, PromptPlacement } from '../prompts/method.js'
 import { type ActivePrompt, parameterInputs, placementOf, plainPrompt } from './active-prompt.js'
-import { Forest, forestSpec } from './forest.js'
+import { Forest } from './forest/forest.js'
+import { forestSpec } from './forest/spec.js'
 import { forwardForest } from './forward.js'
 import type { ProgramModel } from './model-programs.js'
 
@@ -48,7 +49,7 @@ function statesSpec(
   placement: PromptPlacement,
 ): ProgramSpec {
   const { numVirtualTokens: count } = placement
-  const { inputs, dims } = forestSpec({ placement, children: false })
+  const { inputs, dims } = forestSpec({ placement })
   return {
     name: `${family.name} states`,
     inputs: { ...inputs, 'parameter:prompt': { shape: [count, config.hiddenSize], dtype: 'float32' } },

@@ -4,6 +4,7 @@ import { GradpromptError, unknownName } from '../errors.js'
 import { type Device, defaultDevice, deviceProfile } from '../program/devices.js'
 import { type KeepingChoice, keepingChoices, type WeightKeeping } from '../program/keeping.js'
 import { type HalfPrecision, isHalf, type Precision, precisions } from '../program/precision.js'
+import { PAIRS_AT_ONCE, PART } from './forest/groups.js'
 import type { Checkpoint } from './weights/checkpoint.js'
 import { gigabytes, transientBytes, weightBytes } from './weights/weight-file.js'
 
@@ -17,6 +18,9 @@ const CASTS = 1.5
 const PREFERRED_ROWS = { training: 1024, forward: 2048 }
 /** Logits of one run, at most. */
 const LOGITS = 256e6
+
+/** Tables of scores that a step over one group has at a time: scores, probabilities, their gradients, and what lies between. */
+const IN_TURN = 5
 
 /** Layers' worth of values that a forward pass holds at a time. */
 const FORWARD_LAYERS = 2
@@ -141,11 +145,11 @@ export class MemoryPlan {
    * @param run what is computed at a time, in the words of `estimate`, and what it is, for the message
    * @throws GradpromptError `not-enough-memory`, with what would fit
    */
-  requireTrainingRun(run: { what: string; rows: number; headRows: number; pairs: number }, recompute: boolean): void {
-    const { what, rows, headRows, pairs } = run
-    const needed = this.estimate(rows, headRows, true, pairs, recompute)
+  requireTrainingRun(run: { what: string; rows: number; headRows: number; compared: ComparedPairs }, recompute: boolean): void {
+    const { what, rows, headRows, compared } = run
+    const needed = this.estimate(rows, headRows, true, compared, recompute)
     if (needed <= this.budget) return
-    const again = this.estimate(rows, headRows, true, pairs, true)
+    const again = this.estimate(rows, headRows, true, compared, true)
     const fits = !recompute && again <= this.budget
     throw new GradpromptError('not-enough-memory', `A training step does not fit into memory, though it is of one row: ${what}`, {
       found: `${gigabytes(this.budget)} to use`,
@@ -186,16 +190,19 @@ export class MemoryPlan {
   /**
    * Bytes of a run over so many rows, of which `headRows` go through the language-model head.
    *
-   * @param pairs of a query and a key that attention compares (`comparedPairs`)
+   * @param compared what attention compares (`comparedPairs`)
    * @param recompute layers are computed again in the backward pass
    */
-  estimate(rows: number, headRows: number, training: boolean, pairs = 0, recompute = false): number {
+  estimate(rows: number, headRows: number, training: boolean, compared = NO_PAIRS, recompute = false): number {
     const { vocabSize, numAttentionHeads, numLayers } = this.#checkpoint.config
     const { pair } = this.#kept
-    // A backward pass has of the layer at hand the gradients of scores and probabilities besides.
-    const layers = training ? (recompute ? 1 : numLayers - 1) * pair + 2 : 3
+    const { pairs, atOnce } = compared
+    // A backward pass has of the layer at hand the gradients of scores and probabilities besides. Where groups are computed one after the
+    // other it makes those of one group again.
+    const kept = training ? (recompute ? 1 : numLayers - 1) * pair + 2 : 3
+    const layers = atOnce < pairs ? IN_TURN : kept
     const computed =
-      rows * this.bytesPerRow(training, recompute) + 4 * numAttentionHeads * pairs * layers + 4 * headRows * vocabSize * 3
+      rows * this.bytesPerRow(training, recompute) + 4 * numAttentionHeads * atOnce * layers + 4 * headRows * vocabSize * 3
     return BASE + this.#resident + this.#transient + ARENA * (isHalf(this.keeping) ? CASTS : 1) * computed
   }
 
@@ -245,9 +252,9 @@ export class MemoryPlan {
     let heads = 0
     let longest = 0
     for (const [i, length] of lengths.entries()) {
-      const pairs = comparedPairs(i - start + 1, Math.max(longest, length), shared)
+      const compared = comparedPairs(i - start + 1, Math.max(longest, length), shared)
       const fits =
-        this.estimate(shared + rows + length, heads + headRows[i]!, training, pairs, recompute) <= this.budget &&
+        this.estimate(shared + rows + length, heads + headRows[i]!, training, compared, recompute) <= this.budget &&
         rows + length <= (training ? this.#mostRows : PREFERRED_ROWS.forward) &&
         (heads + headRows[i]!) * this.#checkpoint.config.vocabSize * 4 <= LOGITS
       if (!fits && i > start) {
@@ -266,12 +273,23 @@ export class MemoryPlan {
   }
 }
 
+/** Pairs of a query and a key that attention compares: all of a batch's, and those that it has in memory at a time. */
+export interface ComparedPairs {
+  readonly pairs: number
+  readonly atOnce: number
+}
+
+const NO_PAIRS: ComparedPairs = { pairs: 0, atOnce: 0 }
+
 /**
- * Pairs of a query and a key in a batch: attention lays its rows out in groups that are as long as the longest of them, and sees what
- * the rows share beside each.
+ * Of a batch: attention lays its rows out in groups that are as long as the longest of them, and sees what the rows share beside each.
  * @param shared virtual tokens that all rows share, and that are not among those of the longest
  */
-export const comparedPairs = (rows: number, longest: number, shared = 0): number => rows * (longest + shared) ** 2
+export function comparedPairs(rows: number, longest: number, shared = 0): ComparedPairs {
+  const seen = longest + shared
+  const pairs = rows * seen ** 2
+  return { pairs, atOnce: pairs > PAIRS_AT_ONCE ? Math.min(seen, PART) * seen : pairs }
+}
 
 /** The table of embeddings as if it were all. */
 const tableOf = (checkpoint: Checkpoint): Checkpoint => ({

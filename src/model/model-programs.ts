@@ -4,7 +4,8 @@ import type { ProgramRequest } from '../program/open-programs.js'
 import type { InputSpec, WeightFile } from '../program/program.js'
 import { tensorOptions } from '../prompts/method.js'
 import { type ActivePrompt, placementOf } from './active-prompt.js'
-import { forestSpec } from './forest.js'
+import type { ForestLayout } from './forest/groups.js'
+import { forestSpec } from './forest/spec.js'
 import { forwardForest, frozenLayers, targetsOf } from './forward.js'
 import type { Checkpoint } from './weights/checkpoint.js'
 
@@ -61,13 +62,13 @@ function promptOf({ checkpoint: { config } }: ProgramModel, prompt: ProgramPromp
 
 /**
  * What the model says of a forest's read rows.
- * @param options.children rows branch: several texts go on from one (see `Forest`)
+ * @param options.layout of the forests that it takes
  */
 export function readingRequest(
   model: ProgramModel,
   reading: Reading,
   prompt: ProgramPrompt | undefined,
-  { children = false }: { readonly children?: boolean } = {},
+  { layout = 'distinct' }: { readonly layout?: ForestLayout } = {},
 ): ProgramRequest {
   const { checkpoint, weights } = model
   const { family, config } = checkpoint
@@ -77,10 +78,10 @@ export function readingRequest(
     origin: {
       module: import.meta.url,
       parts: [family, prompt?.method, reading],
-      options: { config, prompt: own.key, children, weights: weights.hash },
+      options: { config, prompt: own.key, layout, weights: weights.hash },
     },
     spec: () => {
-      const { inputs, dims } = forestSpec({ placement: own.placement, children })
+      const { inputs, dims } = forestSpec({ placement: own.placement, layout })
       return {
         inputs: { ...inputs, ...own.inputs },
         dims,
@@ -115,12 +116,17 @@ export const scaled = (loss: tf.Scalar, given: Readonly<Record<string, tf.Tensor
  *
  * @param options.frozen takes what the layers that nothing learned reaches make of the text, as an input of that name
  * @param options.recompute keeps of the forward pass what each layer takes, and no more
+ * @param options.layout of the forests that it takes
  */
 export function gradientRequest(
   model: ProgramModel,
   losses: readonly ActiveLoss[],
   prompt: ProgramPrompt | undefined,
-  { frozen = false, recompute = false }: { readonly frozen?: boolean; readonly recompute?: boolean } = {},
+  {
+    frozen = false,
+    recompute = false,
+    layout = 'distinct',
+  }: { readonly frozen?: boolean; readonly recompute?: boolean; readonly layout?: ForestLayout } = {},
 ): ProgramRequest {
   const { checkpoint, weights } = model
   const { family, config } = checkpoint
@@ -136,11 +142,12 @@ export function gradientRequest(
         losses: losses.map(({ options }) => options),
         from: frozen ? frozenLayers(prompt, config) : 0,
         ...(recompute && { recompute }),
+        layout,
         weights: weights.hash,
       },
     },
     spec: () => {
-      const { inputs, dims } = forestSpec({ placement: own.placement, children: false })
+      const { inputs, dims } = forestSpec({ placement: own.placement, layout })
       const { inputs: ofLosses, dims: dimsOfLosses } = lossInputs(losses, config, Object.keys(dims))
       const below: Record<string, InputSpec> = frozen
         ? { frozen: { shape: [inputs.tokenIds!.shape[0]!, config.hiddenSize], dtype: 'float32' } }
@@ -173,7 +180,11 @@ export function gradientRequest(
 }
 
 /** What the layers below all that is learned make of a text. */
-export function frozenRequest(model: ProgramModel, { method, config: options }: ProgramPrompt): ProgramRequest {
+export function frozenRequest(
+  model: ProgramModel,
+  { method, config: options }: ProgramPrompt,
+  layout: ForestLayout = 'distinct',
+): ProgramRequest {
   const { checkpoint, weights } = model
   const { family, config } = checkpoint
   const prompt = { method, config: options, parameters: {} }
@@ -182,9 +193,9 @@ export function frozenRequest(model: ProgramModel, { method, config: options }: 
   return {
     name: `${family.name} frozen layers`,
     // No hook acts below, so that the method is no part of it, and none of its parameters is needed.
-    origin: { module: import.meta.url, parts: [family], options: { config, placement, to, weights: weights.hash } },
+    origin: { module: import.meta.url, parts: [family], options: { config, placement, to, layout, weights: weights.hash } },
     spec: () => ({
-      ...forestSpec({ placement, children: false }),
+      ...forestSpec({ placement, layout }),
       weights,
       fn: (given, weight) => ({ hidden: forwardForest({ family, config, weight, given, prompt, to }) }),
     }),

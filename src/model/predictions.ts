@@ -1,7 +1,7 @@
 import { GradpromptError } from '../errors.js'
 import { logSumExp } from '../numbers.js'
 import { type ActivePrompt, ownTokens, parameterInputs, placementOf, tasksOf } from './active-prompt.js'
-import { Forest, type Sequence, type Target } from './forest.js'
+import { Forest, type Sequence, type Target } from './forest/forest.js'
 import { readingRequest } from './model-programs.js'
 import type { GradientModel } from './prompt-gradient.js'
 import { logitsReading, statesAndLogits, targetLogProbabilities } from './readings.js'
@@ -33,6 +33,7 @@ export async function rowLogits(
     const forest = new Forest(
       part.map(ids => ({ ids })),
       placementOf(prompt, config),
+      { inTurn: true },
     )
     const targets = part.flatMap((ids, i) =>
       ids.slice(firstRead(ids)).map((_, j): Target => ({ row: forest.rowOf(i, firstRead(ids) + j)!, id: 0, weight: 0 })),
@@ -42,7 +43,7 @@ export async function rowLogits(
       continue
     }
     const { inputs, readRows } = forest.inputs(targets)
-    const program = await programs.open(readingRequest(model, logitsReading, prompt, { children: forest.hasChildren }))
+    const program = await programs.open(readingRequest(model, logitsReading, prompt, { layout: forest.layout }))
     const { logits } = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as { logits: Float32Array }
     const place = new Map(readRows.map((row, i) => [row, i]))
     let target = 0
@@ -87,7 +88,7 @@ export async function labelOutputs(
   requireContext([positions.at(-1)!], config, prompt)
   const active = prompt && tasksOf(prompt, [row])[0]!.active
   const ids = row.ids.slice(0, positions.at(-1))
-  const forest = new Forest([{ ids, instructionLength: positions[0]! }], placementOf(active, config))
+  const forest = new Forest([{ ids, instructionLength: positions[0]! }], placementOf(active, config), { inTurn: true })
   const targets = positions.map((position): Target => {
     const at = forest.rowOf(0, position - 1)
     if (at === undefined)
@@ -98,7 +99,9 @@ export async function labelOutputs(
     return { row: at, id: 0, weight: 0 }
   })
   const { inputs, readRows } = forest.inputs(targets)
-  const program = await programs.open(readingRequest(model, withHidden ? statesAndLogits : logitsReading, active))
+  const program = await programs.open(
+    readingRequest(model, withHidden ? statesAndLogits : logitsReading, active, { layout: forest.layout }),
+  )
   const outputs = (await program.run({ ...inputs, ...parameterInputs(active) })) as Record<string, Float32Array>
   const rowOf = (name: string, place: number, width: number) => outputs[name]!.subarray(place * width, (place + 1) * width)
   for (const [i, { row: at }] of targets.entries()) {
@@ -161,7 +164,7 @@ export async function tokenLogProbabilities(
     const sequences = part.map(
       (row): Sequence => ({ ids: row.context, children: row.candidates.map(({ ids }) => ids.slice(0, -1)) }),
     )
-    const forest = new Forest(sequences, placementOf(prompt, config))
+    const forest = new Forest(sequences, placementOf(prompt, config), { inTurn: true })
     const targets = part.flatMap((row, i) =>
       row.candidates.flatMap(({ ids }, j) =>
         ids.map((id, k): Target => {
@@ -173,7 +176,7 @@ export async function tokenLogProbabilities(
       ),
     )
     const { inputs } = forest.inputs(targets)
-    const program = await programs.open(readingRequest(model, targetLogProbabilities, prompt, { children: forest.hasChildren }))
+    const program = await programs.open(readingRequest(model, targetLogProbabilities, prompt, { layout: forest.layout }))
     const { logProbabilities } = (await program.run({ ...inputs, ...parameterInputs(prompt) })) as {
       logProbabilities: Float32Array
     }

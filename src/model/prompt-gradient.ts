@@ -5,7 +5,7 @@ import { type LossPart, type LossTerm, logitRows, lossFeeds, lossFigures } from 
 import { elementCount } from '../numbers.js'
 import type { OpenPrograms } from '../program/open-programs.js'
 import { type ActivePrompt, ownTokens, parameterInputs, placementOf, sharedTokens, tasksOf } from './active-prompt.js'
-import { Forest, type Target } from './forest.js'
+import { Forest, type Target } from './forest/forest.js'
 import type { LossScale } from './loss-scale.js'
 import type { MemoryPlan } from './memory.js'
 import { frozenRequest, gradientRequest, type ProgramModel, scaleFeed } from './model-programs.js'
@@ -81,7 +81,6 @@ export async function promptGradient(
     config,
     prompt,
   )
-  const program = await programs.open(gradientRequest(model, losses, prompt, { frozen: frozen !== undefined, recompute }))
   const headRows = logitRows(losses, config)
   // The prompt's own targets count in every row that has a label.
   const own = prompt.method.ownTargets?.(prompt.config) ?? []
@@ -114,6 +113,7 @@ export async function promptGradient(
         const forest = new Forest(
           part.map(i => ({ ids: fed[i]!, instructionLength: labelled[i]![0] ?? fed[i]!.length })),
           placementOf(prompt, config),
+          { inTurn: true },
         )
         const targets = targetsOf(forest, part, batch, 1 / counted)
         if (targets.length === 0) continue
@@ -132,6 +132,8 @@ export async function promptGradient(
           ),
         }
         running = { rows: forest.rows, groups: together(part, batch)?.length ?? part.length }
+        const options = { frozen: frozen !== undefined, recompute, layout: forest.layout }
+        const program = await programs.open(gradientRequest(model, losses, prompt, options))
         const outputs = (await program.run({
           ...inputs,
           ...lossFeeds(losses, partOf(part, batch, { targets, targetCount: all.length, readRows }, config)),
@@ -276,9 +278,10 @@ export async function frozenRows(
     const forest = new Forest(
       part.map(ids => ({ ids })),
       placementOf(prompt, config),
+      { inTurn: true },
     )
     const { inputs } = forest.inputs([{ row: forest.rows - 1, id: 0, weight: 0 }])
-    const program = await programs.open(frozenRequest(model, prompt))
+    const program = await programs.open(frozenRequest(model, prompt, forest.layout))
     const { hidden } = (await program.run(inputs)) as { hidden: Float32Array }
     for (const [i, ids] of part.entries()) {
       const own = new Float32Array(ids.length * hiddenSize)

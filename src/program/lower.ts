@@ -14,6 +14,7 @@ import { bytesOf, DATA_TYPE, ModelBuilder, type OnnxType } from './onnx.js'
 import { operations } from './operations/index.js'
 import type { OperationLowering } from './operations/operation.js'
 import { type Size, SizeExpression, sameSize } from './operations/sizes.js'
+import { writeScan } from './scan.js'
 import type { Graph, GraphNode, GraphValue } from './solve/symbolic-graph.js'
 
 /** Where a weight's bytes stand: in a file beside the model, mapped by every program that uses it. */
@@ -197,9 +198,8 @@ class Lowerer {
   }
 
   #uniform(numerator: Size, denominator: Size, shape: readonly Size[], dtype: OnnxType): string {
-    if (typeof numerator === 'number' && typeof denominator === 'number') {
+    if (typeof numerator === 'number' && typeof denominator === 'number')
       return this.#emit('ConstantOfShape', [this.#int64(shape)], { value: { dtype, values: [numerator / denominator] } })
-    }
     const cast = (size: Size) =>
       typeof size === 'number'
         ? this.builder.constant('float32', [1], bytesOf('float32', [size]))
@@ -218,6 +218,7 @@ class Lowerer {
       isCoarse: operator => this.#device.coarse.has(operator),
       emit: (operator, names, attributes, domain) => this.#emit(operator, names, attributes, domain),
       emitMany: (operator, names, count, attributes, domain) => this.#emitMany(operator, names, count, attributes, domain),
+      scan: loop => writeScan(loop, this.builder),
       float: values => {
         if (values instanceof SizeExpression)
           return this.#emit('Squeeze', [this.#emit('Cast', [this.#size(values)], { to: DATA_TYPE.float32 }), this.#int64([0])])

@@ -90,16 +90,35 @@ const sizeAsOption = (name: string, value: unknown) =>
 interface Body {
   readonly inputs: readonly { name: string; dtype: OnnxType }[]
   readonly outputs: readonly { name: string; dtype: OnnxType }[]
-  readonly nodes: readonly { operator: string; inputs: readonly string[]; outputs: readonly string[] }[]
+  readonly nodes: readonly BodyNode[]
+}
+
+export interface BodyNode {
+  readonly operator: string
+  readonly inputs: readonly string[]
+  readonly outputs: readonly string[]
+  readonly attributes: Attributes
+  readonly domain: string
 }
 
 const isBody = (value: unknown): value is Body => typeof value === 'object' && value !== null && 'nodes' in value
+
+function encodedNode({ operator, inputs, outputs, attributes, domain }: BodyNode): object {
+  const listed = Object.entries(attributes).filter(([, value]) => value !== undefined)
+  return {
+    opType: operator,
+    input: inputs,
+    output: outputs,
+    domain,
+    attribute: listed.map(([name, value]) => attribute(name, value)),
+  }
+}
 
 function bodyGraph({ inputs, outputs, nodes }: Body): object {
   const typed = ({ name, dtype }: Body['inputs'][0]) => ({ name, type: { tensorType: { elemType: DATA_TYPE[dtype] } } })
   return {
     name: 'body',
-    node: nodes.map(({ operator, inputs, outputs }) => ({ opType: operator, input: inputs, output: outputs })),
+    node: nodes.map(encodedNode),
     input: inputs.map(typed),
     output: outputs.map(typed),
   }
@@ -134,7 +153,7 @@ export class ModelBuilder {
   }
 
   node(operator: string, inputs: readonly string[], outputs: readonly string[], attributes: Attributes = {}, domain = ''): void {
-    this.#nodes.push(this.#encoded(operator, inputs, outputs, attributes, domain))
+    this.#nodes.push(this.#encoded({ operator, inputs, outputs, attributes, domain }))
   }
 
   /**
@@ -142,25 +161,11 @@ export class ModelBuilder {
    * depends on weights alone is made just before it is read, and not when a run begins.
    */
   lateNode(operator: string, inputs: readonly string[], outputs: readonly string[], attributes: Attributes = {}): void {
-    this.#first.push(this.#encoded(operator, inputs, outputs, attributes, ''))
+    this.#first.push(this.#encoded({ operator, inputs, outputs, attributes, domain: '' }))
   }
 
-  #encoded(
-    operator: string,
-    inputs: readonly string[],
-    outputs: readonly string[],
-    attributes: Attributes,
-    domain: string,
-  ): object {
-    const listed = Object.entries(attributes).filter(([, value]) => value !== undefined)
-    return {
-      opType: operator,
-      name: `${operator}_${this.nodeCount}`,
-      input: inputs,
-      output: outputs,
-      domain,
-      attribute: listed.map(([name, value]) => attribute(name, value)),
-    }
+  #encoded(node: BodyNode): object {
+    return { ...encodedNode(node), name: `${node.operator}_${this.nodeCount}` }
   }
 
   /** An initializer whose bytes stand in the model. Equal ones are written once. */

@@ -180,7 +180,7 @@ export function refuseOversizedRows(
         what: `the longest training row, ${Math.max(...lengths)} tokens (${originOf(record, index)})`,
         rows: numVirtualTokens + lengths.reduce((a, b) => a + b, 0),
         headRows: rows.reduce((sum, { labels }) => sum + labels.filter(label => label !== -100).length, 0),
-        pairs: comparedPairs(rows.length, Math.max(...lengths), numVirtualTokens),
+        compared: comparedPairs(rows.length, Math.max(...lengths), numVirtualTokens),
       }
     }),
   )

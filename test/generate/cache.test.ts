@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { BLOCK_LENGTH, EMPTY_POSITION } from '../../kernels/cached-attention.js'
+import { BLOCK_LENGTH, EMPTY_POSITION } from '../../kernels/attention/cached.js'
 import { type BlockOwner, BlockStore, type NewKeyValues } from '../../src/generate/block-store.js'
 import { PrefixCache, type PrefixNode, rowsOf } from '../../src/generate/prefix-cache.js'
 

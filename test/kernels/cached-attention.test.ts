@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
-import { type CacheSection, cachedAttention, EMPTY_POSITION, BLOCK_LENGTH as W } from '../../kernels/cached-attention.js'
+import { type CacheSection, cachedAttention, EMPTY_POSITION, BLOCK_LENGTH as W } from '../../kernels/attention/cached.js'
 import type { tf } from '../../kernels/tf.js'
 import type { InputSpec } from '../../src/program/program.js'
 import { random, type Values } from '../support/numbers.js'

@@ -1,9 +1,17 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
-import { causalAttention } from '../../kernels/causal-attention.js'
+import { causalAttention } from '../../kernels/attention/causal.js'
 import { kernels } from '../../kernels/kernel.js'
 import { tf } from '../../kernels/tf.js'
-import { attentionArrays, LAYOUT_DIMENSIONS, layoutInputs, layoutOf, rowsOf, type Segment } from '../support/attention-layout.js'
+import {
+  attentionArrays,
+  LAYOUT_DIMENSIONS,
+  type LayoutKind,
+  layoutInputs,
+  layoutOf,
+  rowsOf,
+  type Segment,
+} from '../support/attention-layout.js'
 import { kernelCases } from '../support/kernel-fixtures.js'
 import { difference, random, type Values } from '../support/numbers.js'
 import { Compared } from '../support/programs.js'
@@ -22,8 +30,8 @@ type Floats = Values & { data: Float32Array }
 /** One program for each number of heads, window and kind of layout; rows stand first in every tensor: [R, H, D]. */
 const programs = new Map<string, Compared>()
 
-function programOf(heads: number, keyHeads: number, window: number, overlapping: boolean, softCap = 0): Compared {
-  const key = [heads, keyHeads, window, overlapping, softCap].join()
+function programOf(heads: number, keyHeads: number, window: number, kind: LayoutKind, softCap = 0): Compared {
+  const key = [heads, keyHeads, window, kind, softCap].join()
   const known = programs.get(key)
   if (known) return known
   const float = (rows: string, count: number) => ({ shape: [rows, count, D], dtype: 'float32' as const })
@@ -35,7 +43,7 @@ function programOf(heads: number, keyHeads: number, window: number, overlapping:
       k: float('P+S', keyHeads),
       v: float('P+S', keyHeads),
       cotangent: float('Q', heads),
-      ...layoutInputs(overlapping),
+      ...layoutInputs(kind),
     },
     dims: LAYOUT_DIMENSIONS,
     compute: ({ q, k, v, ...layout }) =>
@@ -65,8 +73,12 @@ function restored(data: Float32Array, rows: readonly number[], total: number): F
 }
 
 /** q, k, v [R, H, D] and a cotangent over a forest, as the kernel's inputs. */
-function arrange(segments: readonly Segment[], { q, k, v, cotangent }: Record<string, Floats>, read?: readonly number[]) {
-  const { inputs, rows, queries, overlapping } = attentionArrays(segments, read)
+function arrange(
+  segments: readonly Segment[],
+  { q, k, v, cotangent }: Record<string, Floats>,
+  { read, inTurn = false }: { readonly read?: readonly number[]; readonly inTurn?: boolean } = {},
+) {
+  const { inputs, rows, queries, kind } = attentionArrays(segments, read, inTurn)
   return {
     inputs: {
       q: ordered(q!, queries),
@@ -77,7 +89,7 @@ function arrange(segments: readonly Segment[], { q, k, v, cotangent }: Record<st
     },
     rows,
     queries,
-    overlapping,
+    kind,
   }
 }
 
@@ -97,19 +109,24 @@ describe.each(fixtures)('$name equals torch', ({ segments, heads, keyValueHeads,
   }
   const total = rowsOf(segments).length
 
-  test.each(['compiled', 'eager'] as const)('%s', async way => {
-    const { inputs, rows, queries, overlapping } = arrange(segments, values)
-    const results = await programOf(heads, keyValueHeads, window ?? 0, overlapping)[way](inputs)
+  test.each([
+    ['compiled', false],
+    ['eager', false],
+    ['compiled', true],
+    ['eager', true],
+  ] as const)('%s, in turn: %s', async (way, inTurn) => {
+    const { inputs, rows, queries, kind } = arrange(segments, values, { inTurn })
+    const results = await programOf(heads, keyValueHeads, window ?? 0, kind)[way](inputs)
     for (const [name, order] of Object.entries({ output: queries, 'grad.q': queries, 'grad.k': rows, 'grad.v': rows })) {
       const found = restored(results[name]!.data as Float32Array, order, total)
       expect(difference(found, tensors[name]!.data, 1), name).toBeLessThan(2e-6)
     }
   })
 
-  test('a part of the rows alone, as the last layer reads them', async () => {
+  test.each([false, true])('a part of the rows alone, as the last layer reads them, in turn: %s', async inTurn => {
     const read = Array.from({ length: total }, (_, row) => row).filter(row => row % 3 === 2 || row === total - 1)
-    const { inputs, queries, overlapping } = arrange(segments, values, read)
-    const program = programOf(heads, keyValueHeads, window ?? 0, overlapping)
+    const { inputs, queries, kind } = arrange(segments, values, { read, inTurn })
+    const program = programOf(heads, keyValueHeads, window ?? 0, kind)
     const { output } = await program.compiled(inputs)
     const found = restored(output!.data as Float32Array, queries, total)
     const size = found.length / total
@@ -162,13 +179,21 @@ test.each(Object.entries(EDGES))(
       [2, 0],
       [0, 1.5],
     ] as const) {
-      const { inputs, overlapping } = arrange(segments, sample(segments, 4, 2))
-      const program = programOf(4, 2, window, overlapping, softCap)
-      expect(await program.disagreement(inputs, 1)).toBeLessThan(2e-6)
-      expect(await program.finiteDifferenceError(inputs)).toBeLessThan(1e-3)
+      for (const inTurn of [false, true]) {
+        const { inputs, kind } = arrange(segments, sample(segments, 4, 2), { inTurn })
+        const program = programOf(4, 2, window, kind, softCap)
+        expect(await program.disagreement(inputs, 1)).toBeLessThan(2e-6)
+        expect(await program.finiteDifferenceError(inputs)).toBeLessThan(1e-3)
+      }
     }
   },
 )
+
+const KERNELS: Record<LayoutKind, string> = {
+  distinct: 'CausalAttention',
+  overlapping: 'CausalAttentionOverlapping',
+  'in turn': 'CausalAttentionInTurn',
+}
 
 /** Forests of two levels below the shared root. */
 const forests = fc
@@ -195,11 +220,12 @@ test('blocks, reference and program agree on random forests', async () => {
       fc.constantFrom(0, 1, 3),
       fc.constantFrom(0, 1.5),
       fc.constantFrom([4, 2], [2, 2], [3, 1]),
-      async (segments, window, softCap, heads) => {
-        const { inputs, overlapping } = arrange(segments, sample(segments, heads[0]!, heads[1]!))
-        const program = programOf(heads[0]!, heads[1]!, window, overlapping, softCap)
+      fc.boolean(),
+      async (segments, window, softCap, heads, inTurn) => {
+        const { inputs, kind } = arrange(segments, sample(segments, heads[0]!, heads[1]!), { inTurn })
+        const program = programOf(heads[0]!, heads[1]!, window, kind, softCap)
         const { output } = await program.compiled(inputs)
-        const kernel = kernels.get(overlapping ? 'CausalAttentionOverlapping' : 'CausalAttention')!
+        const kernel = kernels.get(KERNELS[kind])!
         const run = (form: 'reference' | 'expand') =>
           tf.tidy(() => {
             const given = Object.fromEntries(

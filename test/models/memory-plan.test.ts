@@ -41,17 +41,24 @@ test('bytes of a run: rows, what attention compares, and logits', () => {
   const [rows, heads, pairs] = [50, 7, 900]
   const logits = heads * 1000 * 4 * 3
   const score = 4 * 4 * pairs
+  const all = { pairs, atOnce: pairs }
   const computed = (numbers: number) => BASE + WEIGHTS + ARENA * numbers
-  expect(plan.estimate(rows, heads, true, pairs)).toBe(computed(rows * LAYER * 10 + score * (9 + 2) + logits))
-  expect(plan.estimate(rows, heads, true, pairs, true)).toBe(
-    computed(rows * (4 * 100 * 10 + LAYER * 3) + score * (1 + 2) + logits),
-  )
-  expect(plan.estimate(rows, heads, false, pairs)).toBe(computed(rows * LAYER * 2 + score * 3 + logits))
+  expect(plan.estimate(rows, heads, true, all)).toBe(computed(rows * LAYER * 10 + score * (9 + 2) + logits))
+  expect(plan.estimate(rows, heads, true, all, true)).toBe(computed(rows * (4 * 100 * 10 + LAYER * 3) + score * (1 + 2) + logits))
+  expect(plan.estimate(rows, heads, false, all)).toBe(computed(rows * LAYER * 2 + score * 3 + logits))
+  // Groups that are computed one after the other keep nothing of what they compare.
+  const inTurn = { pairs, atOnce: 90 }
+  for (const recompute of [false, true]) expect(plan.estimate(0, 0, true, inTurn, recompute)).toBe(computed((score / 10) * 5))
+  expect(plan.estimate(0, 0, false, inTurn)).toBe(computed((score / 10) * 5))
 })
 
 test('attention compares rows as long as the longest, with what they share beside each', () => {
-  expect(comparedPairs(3, 10)).toBe(300)
-  expect(comparedPairs(3, 10, 2)).toBe(3 * 144)
+  expect(comparedPairs(3, 10)).toEqual({ pairs: 300, atOnce: 300 })
+  expect(comparedPairs(3, 10, 2)).toEqual({ pairs: 3 * 144, atOnce: 3 * 144 })
+  // Many are computed group after group, long groups in parts of 256 queries.
+  expect(comparedPairs(1, 1024)).toEqual({ pairs: 1 << 20, atOnce: 1 << 20 })
+  expect(comparedPairs(1, 1000, 25)).toEqual({ pairs: 1025 ** 2, atOnce: 256 * 1025 })
+  expect(comparedPairs(100, 200)).toEqual({ pairs: 4_000_000, atOnce: 200 * 200 })
 })
 
 test('a table of embeddings beside a head of its own is not read whole', () => {
@@ -80,8 +87,8 @@ test('what is spare lies beside a training run of 1,024 rows, all of which are r
 })
 
 test('a row that is too long is refused with what would fit, at the byte', () => {
-  const run = { what: 'a long row', rows: 500, headRows: 1, pairs: 500 ** 2 }
-  const needs = (recompute: boolean) => new MemoryPlan(checkpoint(), 1e9).estimate(500, 1, true, 500 ** 2, recompute)
+  const run = { what: 'a long row', rows: 500, headRows: 1, compared: comparedPairs(1, 500) }
+  const needs = (recompute: boolean) => new MemoryPlan(checkpoint(), 1e9).estimate(500, 1, true, comparedPairs(1, 500), recompute)
   const refusal = (budget: number, recompute = false) =>
     problem(() => new MemoryPlan(checkpoint(), budget).requireTrainingRun(run, recompute))
   expect(() => new MemoryPlan(checkpoint(), needs(false)).requireTrainingRun(run, false)).not.toThrow()
@@ -135,7 +142,7 @@ describe('a batch is cut', () => {
 
   test.each([true, false])('where the budget ends (training: %s), at the byte', training => {
     const plan = new MemoryPlan(checkpoint(), big)
-    const two = plan.estimate(60, 5, training, 2 * 40 ** 2)
+    const two = plan.estimate(60, 5, training, comparedPairs(2, 40))
     const options = { headRows: [2, 3, 5, 1], training }
     expect(split([40, 20, 30, 5], { ...options, budget: two })).toEqual([
       [0, 2],

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { placementOf } from '../../src/model/active-prompt.js'
-import { Forest } from '../../src/model/forest.js'
+import { Forest } from '../../src/model/forest/forest.js'
 import { integerWeights } from '../../src/model/integer-weights.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { readingRequest } from '../../src/model/model-programs.js'
@@ -37,7 +37,7 @@ describe('the bundled model with weights in 8 bits', () => {
     const { inputs } = forest.inputs(targets)
     const run = async (weights: WeightFile) => {
       const program = await Program.compile({
-        ...specOf(readingRequest(model, logitsReading, undefined, { children: forest.hasChildren })),
+        ...specOf(readingRequest(model, logitsReading, undefined, { layout: forest.layout })),
         weights,
       })
       const { logits } = await program.run(inputs)

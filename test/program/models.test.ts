@@ -2,7 +2,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { crossEntropy } from '../../src/losses/cross-entropy.js'
 import { lossTerm } from '../../src/losses/loss.js'
 import type { ActivePrompt } from '../../src/model/active-prompt.js'
-import { Forest, type Sequence, type Target } from '../../src/model/forest.js'
+import { Forest, type Sequence, type Target } from '../../src/model/forest/forest.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { gradientRequest, readingRequest } from '../../src/model/model-programs.js'
 import { logitsReading, targetLogProbabilities } from '../../src/model/readings.js'
@@ -79,7 +79,7 @@ describe.each(['llama-gqa', 'mistral-window', 'gpt2', 'gemma2'])('programs of %s
       const spec = specOf(
         kind === 'gradient'
           ? gradientRequest(model, smoothed, prompt)
-          : readingRequest(model, reading, prompt, { children: forest.hasChildren }),
+          : readingRequest(model, reading, prompt, { layout: forest.layout }),
       )
       const parameters = position && { 'parameter:prompt': random(4, [NUM_VIRTUAL_TOKENS, model.config.hiddenSize]) }
       const inputs = { ...(forest.inputs(targets).inputs as Record<string, Values>), ...parameters }

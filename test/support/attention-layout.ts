@@ -1,4 +1,4 @@
-import type { AttentionLayout } from '../../kernels/causal-attention.js'
+import type { AttentionLayout } from '../../kernels/attention/causal.js'
 import type { tf } from '../../kernels/tf.js'
 import type { InputSpec } from '../../src/program/program.js'
 import { integers, type Values } from './numbers.js'
@@ -9,6 +9,9 @@ export interface Segment {
   readonly length: number
 }
 
+/** Every key row in one group, in several, or groups that are computed one after the other. */
+export type LayoutKind = 'distinct' | 'overlapping' | 'in turn'
+
 /** A position that no other row reaches. */
 const BEYOND = 2 ** 30 - 1
 
@@ -18,12 +21,14 @@ const BEYOND = 2 ** 30 - 1
  *
  * @param read rows of the forest whose queries are wanted, in their order; by default all
  * @returns the layout's inputs; for each row of keys, and each of queries, the row of the forest that it holds (-1: the placeholder);
- *   whether a row is a key of several groups
+ *   which inputs these are
+ * @param inTurn groups are to be computed one after the other
  */
 export function attentionArrays(
   segments: readonly Segment[],
   read?: readonly number[],
-): { inputs: Record<string, Values>; rows: number[]; queries: number[]; overlapping: boolean } {
+  inTurn = false,
+): { inputs: Record<string, Values>; rows: number[]; queries: number[]; kind: LayoutKind } {
   const forest = rowsOf(segments)
   const path = (segment: number): number[] => (segment < 0 ? [] : [...path(segments[segment]!.parent), segment])
   const all = segments.map((_, i) => i)
@@ -62,6 +67,7 @@ export function attentionArrays(
   }
   const shape = [used.length, length]
   const overlapping = new Set(used.flatMap(({ keys }) => keys)).size < used.flatMap(({ keys }) => keys).length
+  const kind: LayoutKind = inTurn ? 'in turn' : overlapping ? 'overlapping' : 'distinct'
   const inputs: Record<string, Values> = {
     keyPositions: integers(rows.map(row => (row < 0 ? 0 : masking(row)))),
     sharedPositions: integers(sharedRows.map(masking)),
@@ -70,9 +76,10 @@ export function attentionArrays(
     queryMask: { data: Float32Array.from(padded(used.map(group => group.queries.map(() => 1)), length)), shape },
     querySlot: integers(queries.map(row => slot(row, 'queries', length))),
     keyIndex: integers(padded(used.map(({ keys }) => keys.map(keyRow)), width), [used.length, width]),
-    ...(overlapping ? {} : { keySlot: integers(rows.slice(sharedRows.length).map(row => slot(row, 'keys', width))) }),
+    ...(kind === 'distinct' && { keySlot: integers(rows.slice(sharedRows.length).map(row => slot(row, 'keys', width))) }),
+    ...(kind === 'in turn' && { keyCount: integers(used.map(({ keys }) => keys.length)) }),
   } // biome-ignore format: one line for each
-  return { inputs, rows, queries, overlapping }
+  return { inputs, rows, queries, kind }
 }
 
 /** Rows of a forest, segment after segment. */
@@ -88,7 +95,7 @@ export function rowsOf(segments: readonly Segment[]): { segment: number; positio
 const int = (...shape: string[]): InputSpec => ({ shape, dtype: 'int32' })
 
 /** The inputs of a program that takes a layout: Q queries, P + S keys. */
-export const layoutInputs = (overlapping: boolean): Record<string, InputSpec> => ({
+export const layoutInputs = (kind: LayoutKind): Record<string, InputSpec> => ({
   keyPositions: int('P+S'),
   sharedPositions: int('P'),
   queryIndex: int('G', 'T'),
@@ -96,7 +103,8 @@ export const layoutInputs = (overlapping: boolean): Record<string, InputSpec> =>
   queryMask: { shape: ['G', 'T'], dtype: 'float32' },
   querySlot: int('Q'),
   keyIndex: int('G', 'K'),
-  ...(overlapping ? {} : { keySlot: int('S') }),
+  ...(kind === 'distinct' && { keySlot: int('S') }),
+  ...(kind === 'in turn' && { keyCount: int('G') }),
 })
 
 export const LAYOUT_DIMENSIONS = Object.fromEntries(['P', 'S', 'Q', 'G', 'T', 'K'].map(name => [name, [1, 128] as const]))

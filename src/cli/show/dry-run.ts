@@ -78,8 +78,8 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const labelTokens = (row: TrainingRow) => row.labels.filter(label => label !== -100).length
   const lengths = batch.map(row => row.ids.length)
   refuseOversizedRows(memory, { records: task.train, builders, together: learned.length, numVirtualTokens, recompute })
-  const pairs = comparedPairs(lengths.length, Math.max(...lengths), numVirtualTokens)
-  const needed = memory.estimate(numVirtualTokens + sum(lengths), sum(batch.map(labelTokens)), true, pairs, recompute)
+  const compared = comparedPairs(lengths.length, Math.max(...lengths), numVirtualTokens)
+  const needed = memory.estimate(numVirtualTokens + sum(lengths), sum(batch.map(labelTokens)), true, compared, recompute)
   const together = Array.from({ length: batch.length / learned.length }, () => learned.length)
   const parts = memory.split(lengths, { headRows: batch.map(labelTokens), training: true, recompute, together })
 

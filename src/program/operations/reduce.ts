@@ -61,24 +61,17 @@ const cumulative = (lower: Operation['lower'], dtype: (x: TensorMeta) => TensorM
 function cumulativeProduct(l: OperationLowering): string {
   const { axis, exclusive, reverse } = l.attributes as Record<string, number>
   const { shape, dtype } = l.outputs[0]!
-  const [so, next, at, out] = ['so far', 'next', 'at', 'out'] as const
-  const body = {
-    inputs: [so, at].map(name => ({ name, dtype })),
-    outputs: [next, out].map(name => ({ name, dtype })),
-    nodes: [
-      { operator: 'Mul', inputs: [so, at], outputs: [next] },
-      { operator: 'Identity', inputs: [exclusive ? so : next], outputs: [out] },
-    ],
-  }
   const first = l.emit('ConstantOfShape', [l.int64(shape.toSpliced(axis!, 1))], { value: { dtype, values: [1] } })
   const x = l.inputs[0]!.dtype === dtype ? name(l) : cast(l, name(l), dtype)
-  const [, products] = l.emitMany('Scan', [first, x], 2, {
-    body,
-    num_scan_inputs: 1,
-    scan_input_axes: [axis],
-    scan_input_directions: [reverse],
-    scan_output_axes: [axis],
-    scan_output_directions: [reverse],
+  const [, products] = l.scan({
+    states: [{ name: first, dtype }],
+    over: [{ name: x, dtype, axis: axis! }],
+    outputs: [{ dtype, axis: axis! }],
+    reverse: reverse === 1,
+    step: (emit, [before], [at]) => {
+      const next = emit('Mul', [before!, at!])
+      return [next, exclusive ? before! : next]
+    },
   })
   return products!
 }

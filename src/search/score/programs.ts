@@ -2,7 +2,8 @@ import { tf } from '../../../kernels/tf.js'
 import { declareCode } from '../../code-identity.js'
 import { crossEntropy } from '../../losses/cross-entropy.js'
 import { type ActiveLoss, totalLoss } from '../../losses/loss.js'
-import { forestSpec, MAX_ROWS } from '../../model/forest.js'
+import type { ForestLayout } from '../../model/forest/groups.js'
+import { forestSpec, MAX_ROWS } from '../../model/forest/spec.js'
 import { forwardForest } from '../../model/forward.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { type Reading, readingRequest, readRows, scaled, scaleFeed, scaleInput } from '../../model/model-programs.js'
@@ -79,10 +80,16 @@ export class SearchPrograms {
    * @param loss one without inputs of its own
    * @param inputs besides, `logitScale` [Q]: what the logits behind each read row are multiplied by
    * @param offset what is added to the embedded rows, [R, d]
+   * @param layout the forest's
    * @returns gradient [R, d]
    */
-  async gradient(loss: ActiveLoss, inputs: Inputs, offset: Float32Array): Promise<{ loss: number; gradient: Float32Array }> {
-    const program = await this.#programs.open(this.#gradientRequest(loss))
+  async gradient(
+    loss: ActiveLoss,
+    inputs: Inputs,
+    offset: Float32Array,
+    layout: ForestLayout,
+  ): Promise<{ loss: number; gradient: Float32Array }> {
+    const program = await this.#programs.open(this.#gradientRequest(loss, layout))
     const compute = async (scale?: number) => {
       const { loss: value, gradient } = await program.run({ ...inputs, offset, ...scaleFeed(scale) })
       return { loss: (value as Float32Array)[0]!, gradient: gradient as Float32Array, scaled: [gradient as Float32Array] }
@@ -135,7 +142,9 @@ export class SearchPrograms {
 
   async #read(reading: Reading, inputs: Inputs, weights = this.#model.weights) {
     const { checkpoint } = this.#model
-    const program = await this.#programs.open(readingRequest({ checkpoint, weights }, reading, undefined, { children: true }))
+    const program = await this.#programs.open(
+      readingRequest({ checkpoint, weights }, reading, undefined, { layout: 'overlapping' }),
+    )
     return program.run(inputs)
   }
 
@@ -150,7 +159,7 @@ export class SearchPrograms {
     return program.run(inputs)
   }
 
-  #gradientRequest(loss: ActiveLoss): ProgramRequest {
+  #gradientRequest(loss: ActiveLoss, layout: ForestLayout): ProgramRequest {
     const { checkpoint, weights } = this.#model
     const { family, config } = checkpoint
     return {
@@ -158,10 +167,10 @@ export class SearchPrograms {
       origin: {
         module: import.meta.url,
         parts: [family, loss.loss],
-        options: { config, loss: loss.options, weights: weights.hash },
+        options: { config, loss: loss.options, layout, weights: weights.hash },
       },
       spec: () => {
-        const forest = forestSpec({ placement: moved.placement({ type: '' }, config), children: false })
+        const forest = forestSpec({ placement: moved.placement({ type: '' }, config), layout })
         return {
           dims: forest.dims,
           inputs: {

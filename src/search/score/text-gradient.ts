@@ -2,7 +2,7 @@ import { fluencyWeight } from '../../losses/fluency.js'
 import { meanCrossEntropy } from '../../losses/index.js'
 import type { ActiveLoss, Loss } from '../../losses/loss.js'
 import { negatedLogits } from '../../losses/negated-logits.js'
-import { Forest, type Target } from '../../model/forest.js'
+import { Forest, type Target } from '../../model/forest/forest.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { SearchRow } from '../space/token-space.js'
 import { fedLength, type ReadSequence } from '../space/token-tree.js'
@@ -66,6 +66,7 @@ export async function textGradient(
     const forest = new Forest(
       part.map(sequence => ({ ids: sequence.ids.slice(0, fedLength(sequence)) })),
       { numVirtualTokens: 0, position: 'before-bos' },
+      { inTurn: true },
     )
     const targets = (isAnswer: boolean) =>
       part.flatMap(({ reads }, i): Target[] => {
@@ -103,7 +104,7 @@ export async function textGradient(
       const scaled = new Map(answers.map(({ row }) => [row, 1 / temperature]))
       const readIndex = inputs.readIndex as { data: Int32Array }
       const logitScale = Float32Array.from(readIndex.data, row => scaled.get(row) ?? 1)
-      const result = await programs.gradient(kind, { ...inputs, logitScale }, offset)
+      const result = await programs.gradient(kind, { ...inputs, logitScale }, offset, forest.layout)
       loss += result.loss
       for (const [row, { position }] of places)
         for (let k = 0; k < hiddenSize; k++) gradient[position * hiddenSize + k]! += result.gradient[row * hiddenSize + k]!

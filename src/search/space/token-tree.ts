@@ -1,5 +1,5 @@
-import { type Group, groupInputs, vector } from '../../model/attention-groups.js'
-import { BEYOND } from '../../model/forest.js'
+import { BEYOND } from '../../model/forest/forest.js'
+import { type Group, groupInputs, vector } from '../../model/forest/groups.js'
 import type { ProgramInput } from '../../program/program.js'
 
 /** A token of a sequence that is read: what predicts it stands one place before. */
@@ -104,6 +104,7 @@ export class TokenTree {
     if (this.#placeholder) masking[0] = BEYOND
     const targets = this.#sequences.flatMap(({ reads }) => reads)
     const reading = this.#groups(row => place.has(row))
+    const layout = 'overlapping'
     return {
       readRows: readRows.length,
       inputs: {
@@ -118,8 +119,8 @@ export class TokenTree {
         targetId: vector(Int32Array.from(targets, ({ id }) => id)),
         targetWeight: vector(new Float32Array(targets.length)),
         rowWeight: vector(new Float32Array(readRows.length)),
-        ...groupInputs({ name: '', groups: this.#groups(), masking, place: row => row, count: this.rows }),
-        ...groupInputs({ name: 'read', groups: reading, masking, place: row => place.get(row)!, count: readRows.length }),
+        ...groupInputs({ name: '', layout, groups: this.#groups(), masking, place: row => row, count: this.rows }),
+        ...groupInputs({ name: 'read', layout, groups: reading, masking, place: row => place.get(row)!, count: readRows.length }),
       },
     }
   }

@@ -1,10 +1,17 @@
-import { GradpromptError } from '../errors.js'
-import type { InputSpec, ProgramInput } from '../program/program.js'
-import type { PromptPlacement } from '../prompts/method.js'
-import { type Group, type GroupLayout, groupInputs, keySlots, vector } from './attention-groups.js'
-
-/** A row limit that no batch on a machine of today reaches, so that one program serves all of them. */
-export const MAX_ROWS = 1 << 17
+import { GradpromptError } from '../../errors.js'
+import type { ProgramInput } from '../../program/program.js'
+import type { PromptPlacement } from '../../prompts/method.js'
+import {
+  type ForestLayout,
+  type Group,
+  type GroupLayout,
+  groupInputs,
+  inParts,
+  keySlots,
+  PAIRS_AT_ONCE,
+  pairsOf,
+  vector,
+} from './groups.js'
 
 /**
  * A batch of token sequences as a forest: what all of them begin with stands once (the shared rows), then each sequence's own rows,
@@ -61,10 +68,17 @@ export class Forest {
   readonly #children: Segment[][] = []
   readonly #instructions: number[] = []
   readonly #placeholder: boolean
-
   readonly #placement: PromptPlacement
+  readonly #groups: readonly Group[]
+  /** The kind of its groups, which programs over it are made for (`forestSpec`). */
+  readonly layout: ForestLayout
 
-  constructor(sequences: readonly Sequence[], placement: PromptPlacement) {
+  /** @param options.inTurn where attention has much to compare, groups are computed one after the other */
+  constructor(
+    sequences: readonly Sequence[],
+    placement: PromptPlacement,
+    { inTurn = false }: { readonly inTurn?: boolean } = {},
+  ) {
     this.#placement = placement
     const { numVirtualTokens, position, perSequence = false } = placement
     const afterFirst = numVirtualTokens > 0 && position === 'after-bos'
@@ -110,15 +124,20 @@ export class Forest {
         }),
       )
     }
+    const groups = this.#grouped()
+    const isLarge = inTurn && pairsOf(groups, this.shared) > PAIRS_AT_ONCE
+    const hasChildren = this.#children.some(segments => segments.some(({ length }) => length > 0))
+    this.#groups = isLarge ? inParts(groups, this.positions) : groups
+    this.layout = isLarge ? 'in turn' : hasChildren ? 'overlapping' : 'distinct'
   }
 
   get rows(): number {
     return this.positions.length
   }
 
-  /** Whether a row is a key of several groups: its own and its children's. */
-  get hasChildren(): boolean {
-    return this.#children.some(segments => segments.some(({ length }) => length > 0))
+  /** Rows before this one are keys without hidden states. */
+  get #firstQuery(): number {
+    return this.#placement.as === 'keys' ? this.#firstText : 0
   }
 
   #push(id: number, position: number, textIndex = 0, answer = false): void {
@@ -182,22 +201,21 @@ export class Forest {
 
   /** The inputs of a program over this forest that reads the targets' rows. */
   inputs(targets: readonly Target[]): { inputs: Record<string, ProgramInput>; readRows: number[] } {
-    const { as, perSequence } = this.#placement
+    const { perSequence } = this.#placement
     const readRows = [...new Set(targets.map(({ row }) => row))].sort((a, b) => a - b)
     const place = new Map(readRows.map((row, i) => [row, i]))
     const rowWeight = new Float32Array(readRows.length)
     for (const { row, weight } of targets) rowWeight[place.get(row)!]! += weight
-    // Rows before this one are keys without hidden states.
-    const first = as === 'keys' ? this.#firstText : 0
+    const first = this.#firstQuery
     const readInverse = new Int32Array(this.rows - first).fill(readRows.length)
     for (const [row, i] of place) readInverse[row - first] = i
     const masking = Int32Array.from(this.positions)
     if (this.#placeholder) masking[0] = BEYOND
-    const groups = this.#groups(first)
-    // Groups of shared rows that nobody reads go; one with keys of its own stays, since every key row has its slot.
+    const groups = this.#groups
+    // Groups that nobody reads go, but for those with keys of their own where every key row has its slot.
     const readGroups = groups
       .map(({ queries, keys }) => ({ keys, queries: queries.filter(row => place.has(row)) }))
-      .filter(({ queries, keys }) => queries.length + keys.length > 0)
+      .filter(({ queries, keys }) => queries.length + (this.layout === 'in turn' ? 0 : keys.length) > 0)
     const inputs = {
       tokenIds: vector(Int32Array.from(this.tokenIds)),
       textIndex: vector(Int32Array.from(this.#textIndex)),
@@ -217,9 +235,9 @@ export class Forest {
     return { inputs, readRows }
   }
 
-  /** Where children see their parents' keys a row is the key of several groups, and nothing is differentiated. */
-  #layout(layout: GroupLayout): Record<string, ProgramInput> {
-    return { ...groupInputs(layout), ...(this.hasChildren ? {} : keySlots(layout, this.shared, this.rows)) }
+  #layout(given: Omit<GroupLayout, 'layout'>): Record<string, ProgramInput> {
+    const layout = { ...given, layout: this.layout }
+    return { ...groupInputs(layout), ...(this.layout === 'distinct' && keySlots(layout, this.shared, this.rows)) }
   }
 
   /** Where the instruction of each sequence stands among the text rows. */
@@ -244,8 +262,8 @@ export class Forest {
     }
   }
 
-  /** @param first the first row that queries */
-  #groups(first: number): Group[] {
+  #grouped(): Group[] {
+    const first = this.#firstQuery
     const groups: Group[] = []
     const { perSequence, as, numVirtualTokens } = this.#placement
     const virtual = (sequence: number) =>
@@ -293,55 +311,4 @@ function commonPrefix(lists: readonly (readonly number[])[]): number {
     length = i
   }
   return length
-}
-
-/** Ranges of the sizes of a forest, and the declared inputs of a program over one. */
-export function forestSpec(options: { placement: PromptPlacement; children: boolean }): {
-  inputs: Record<string, InputSpec>
-  dims: Record<string, readonly [number, number]>
-} {
-  const { placement, children } = options
-  const { numVirtualTokens: m, as = 'rows', perSequence = false } = placement
-  // P shared rows and S others; where sequences share nothing, a placeholder, m virtual rows for each of B, and W text rows.
-  const own = perSequence ? `W+${m}*B` : 'S'
-  const all = perSequence ? `${own}+1` : 'P+S'
-  const text = perSequence ? 'W' : m > 0 ? `P+S-${m}` : 'P+S'
-  const hidden = as === 'keys' ? text : all
-  const size: readonly [number, number] = [1, MAX_ROWS]
-  const int32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'int32' })
-  const float32 = (...shape: (number | string)[]): InputSpec => ({ shape, dtype: 'float32' })
-  const inputs = {
-    tokenIds: int32(text),
-    textIndex: int32(text),
-    answerMask: float32(text),
-    positions: int32(all),
-    sharedPositions: int32(perSequence ? 1 : 'P'),
-    readIndex: int32('Q'),
-    readInverse: int32(hidden),
-    targetRow: int32('N'),
-    targetId: int32('N'),
-    targetWeight: float32('N'),
-    rowWeight: float32('Q'),
-    queryIndex: int32('G', 'T'),
-    queryPositions: int32('G', 'T'),
-    queryMask: float32('G', 'T'),
-    querySlot: int32(hidden),
-    keyIndex: int32('G', 'K'),
-    readQueryIndex: int32('H', 'U'),
-    readQueryPositions: int32('H', 'U'),
-    readQueryMask: float32('H', 'U'),
-    readQuerySlot: int32('Q'),
-    readKeyIndex: int32('H', 'J'),
-    ...(children ? {} : { keySlot: int32(own), readKeySlot: int32(own) }),
-    ...(perSequence
-      ? {
-          instructionIndex: int32('B', 'I'),
-          instructionMask: float32('B', 'I'),
-          instructionInverse: int32(text),
-        }
-      : {}),
-  }
-  const names = ['Q', 'N', 'G', 'T', 'K', 'H', 'U', 'J', ...(perSequence ? ['W', 'B', 'I'] : ['S'])]
-  const dims = Object.fromEntries(names.map(name => [name, size]))
-  return { inputs, dims: perSequence ? dims : { P: [Math.max(1, m), MAX_ROWS], ...dims } }
 }

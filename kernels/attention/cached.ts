@@ -1,6 +1,6 @@
-import { capScores } from './causal-attention.js'
-import { type Attributes, defineKernel } from './kernel.js'
-import { tf } from './tf.js'
+import { type Attributes, defineKernel } from '../kernel.js'
+import { tf } from '../tf.js'
+import { capScores, NEVER } from './scores.js'
 
 /** Positions in one block of cached keys. */
 export const BLOCK_LENGTH = 32
@@ -57,7 +57,6 @@ interface Inputs extends NewTokens {
   readonly sections: readonly CacheSection[]
 }
 
-const NEVER = 1e9
 const int = (value: number) => tf.scalar(value, 'int32')
 const flat = (x: tf.Tensor) => tf.reshape(x, [-1]) as tf.Tensor1D
 const upTo = (count: number) => tf.range(0, count, 1, 'int32')

@@ -1,5 +1,7 @@
-import { type Attributes, defineKernel } from './kernel.js'
-import { tf } from './tf.js'
+import { type Attributes, defineKernel } from '../kernel.js'
+import { tf } from '../tf.js'
+import { attentionInTurn, attentionInTurnGradients } from './in-turn.js'
+import { capScores, NEVER, upTo } from './scores.js'
 
 /**
  * Causal attention over token sequences that share their beginnings.
@@ -28,6 +30,11 @@ export interface AttentionLayout {
   readonly keyIndex: tf.Tensor
   /** For each row that is not shared its slot among G K, [R - P] int32. Absent when a row is a key of several groups. */
   readonly keySlot?: tf.Tensor
+  /**
+   * How many key rows of its own each group has, [G] int32; they stand at the left. Where it is given, groups are computed one after the
+   * other (`in-turn.ts`), and `keySlot` is not read.
+   */
+  readonly keyCount?: tf.Tensor
 }
 
 interface Inputs extends AttentionLayout {
@@ -36,12 +43,10 @@ interface Inputs extends AttentionLayout {
   readonly v: tf.Tensor
 }
 
-const NEVER = 1e9
 /** A position that no query reaches. */
 const NO_POSITION = 2 ** 30
 const int = (value: number) => tf.scalar(value, 'int32')
 const flat = (x: tf.Tensor) => tf.reshape(x, [-1]) as tf.Tensor1D
-const upTo = (count: number) => tf.range(0, count, 1, 'int32')
 
 /** 0 where the query sees the key, -1e9 elsewhere; positions broadcast. `window`: how far back, the query's own position included. */
 function mask(queryPositions: tf.Tensor, keyPositions: tf.Tensor, window: number): tf.Tensor {
@@ -49,10 +54,6 @@ function mask(queryPositions: tf.Tensor, keyPositions: tf.Tensor, window: number
   if (window > 0) visible = tf.logicalAnd(visible, tf.greater(keyPositions, tf.sub(queryPositions, int(window))))
   return tf.mul(tf.sub(tf.cast(visible, 'float32'), 1), NEVER)
 }
-
-/** Scores kept between -softCap and softCap: `softCap * tanh(s / softCap)` (Gemma 2); as they are where it is 0. */
-export const capScores = (scores: tf.Tensor, softCap: number): tf.Tensor =>
-  softCap === 0 ? scores : tf.mul(tf.tanh(tf.div(scores, softCap)), softCap)
 
 /**
  * The grouped form: what a forward pass computes and the backward pass needs again. What several parts need is computed once for an
@@ -179,8 +180,22 @@ class Groups {
     return this.#once('probabilities', () => tf.softmax(tf.add(capScores(this.#scores(), this.#softCap), this.#mask())))
   }
 
+  /** [Hkv, G, repeat T, D] */
   #sums(): tf.Tensor {
-    return tf.matMul(this.#probabilities(), this.#keyed('v')) // [Hkv, G, repeat T, D]
+    return this.#once('sums', () => {
+      const inTurn = this.#inTurn()
+      return inTurn ? attentionInTurn(inTurn, this.#options()) : tf.matMul(this.#probabilities(), this.#keyed('v'))
+    })
+  }
+
+  /** What is computed group after group, where it is. */
+  #inTurn() {
+    const { queryIndex, queryMask, querySlot, keySlot, keyCount, q, ...rest } = this.#inputs
+    return keyCount && { ...rest, keyCount, queries: this.#scaledQueries() }
+  }
+
+  #options() {
+    return { window: this.#window, softCap: this.#softCap }
   }
 
   output(): tf.Tensor {
@@ -196,6 +211,11 @@ class Groups {
   /** Gradients of queries, keys and values. What they share is computed now, in the scope of the whole backward pass. */
   gradients(dy: tf.Tensor): Record<'q' | 'k' | 'v', () => tf.Tensor> {
     const d = this.#slotGradient(dy)
+    const inTurn = this.#inTurn()
+    if (inTurn) {
+      const { queries, k, v } = attentionInTurnGradients(inTurn, this.#sums(), d, this.#options())
+      return { q: () => tf.mul(this.#ungrouped(queries), this.#scale), k: () => k, v: () => v }
+    }
     const probabilities = this.#probabilities()
     const [keys, values, queries] = [this.#keyed('k'), this.#keyed('v'), this.#scaledQueries()]
     // sum(dP P) = sum(dy y), which is the shorter sum.
@@ -248,7 +268,7 @@ const NAMES = [
   'keySlot',
 ]
 
-/** Two kernels, with and without `keySlot`, because a TF.js gradient names the inputs that it saves. */
+/** A kernel for each set of inputs, because a TF.js gradient names those that it saves. */
 function define(name: string, names: readonly string[]) {
   const read = (inputs: Record<string, tf.Tensor>) => inputs as unknown as Inputs
   const numbers = ({ scale, window, softCap }: Attributes) =>
@@ -271,6 +291,7 @@ function define(name: string, names: readonly string[]) {
 
 const distinct = define('CausalAttention', NAMES)
 const overlapping = define('CausalAttentionOverlapping', NAMES.slice(0, -1))
+const inTurn = define('CausalAttentionInTurn', [...NAMES.slice(0, -1), 'keyCount'])
 
 /**
  * Grouped-query causal attention over sequences that share their beginnings (see `AttentionLayout`).
@@ -289,9 +310,9 @@ export function causalAttention(
   layout: AttentionLayout,
   options: { readonly scale: number; readonly window?: number; readonly softCap?: number },
 ): tf.Tensor3D {
-  const { keySlot, ...rest } = layout
+  const { keySlot, keyCount, ...rest } = layout
   const attributes = { scale: options.scale, window: options.window ?? 0, softCap: options.softCap ?? 0 }
-  return (
-    keySlot ? distinct({ q, k, v, ...rest, keySlot }, attributes) : overlapping({ q, k, v, ...rest }, attributes)
-  ) as tf.Tensor3D
+  const inputs = { q, k, v, ...rest }
+  if (keyCount) return inTurn({ ...inputs, keyCount }, attributes) as tf.Tensor3D
+  return (keySlot ? distinct({ ...inputs, keySlot }, attributes) : overlapping(inputs, attributes)) as tf.Tensor3D
 }
