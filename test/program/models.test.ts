@@ -47,23 +47,23 @@ describe.each(['llama-gqa', 'mistral-window', 'gpt2', 'gemma2'])('programs of %s
 
   describe.each(Object.entries(BATCHES))('%s', (_, sequences) => {
     test.each([
-      ['logits', 'before-bos'],
-      ['logits', undefined],
-      ['logProbabilities', 'after-bos'],
-      ['logProbabilities', undefined],
-      ['gradient', 'before-bos'],
-      ['gradient', 'after-bos'],
-    ] as const)('%s, prompt %s', async (kind, position) => {
+      ['logits', 'before-bos', 'at once'],
+      ['logits', undefined, 'at once'],
+      ['logProbabilities', 'after-bos', 'at once'],
+      ['logProbabilities', undefined, 'at once'],
+      ['logProbabilities', 'before-bos', 'in turn'],
+      ['gradient', 'before-bos', 'at once'],
+      ['gradient', 'after-bos', 'at once'],
+      ['gradient', 'after-bos', 'in turn'],
+    ] as const)('%s, prompt %s, groups %s', async (kind, position, way) => {
       const model = await loaded
       // A prompt behind the first token wants that all begin with the same one.
       const batch =
         position === 'after-bos' ? sequences.map(({ ids, children = [] }) => ({ ids: [5, ...ids], children })) : sequences
       // Training batches have no children.
       const trees = kind === 'gradient' ? batch.map(({ ids }) => ({ ids })) : batch
-      const forest = new Forest(trees, {
-        numVirtualTokens: position ? NUM_VIRTUAL_TOKENS : 0,
-        position: position ?? 'before-bos',
-      })
+      const placement = { numVirtualTokens: position ? NUM_VIRTUAL_TOKENS : 0, position: position ?? 'before-bos' } as const
+      const forest = new Forest(trees, placement, way === 'in turn' ? { pairsAtOnce: 0 } : {})
       const targets = trees.flatMap(({ ids, children = [] }: Sequence, i) => [
         ...ids.map((id, j): Target => ({ row: forest.rowOf(i, j)!, id: (id * 7 + j) % 90, weight: 0.1 + 0.05 * j })),
         ...children.flatMap((child, c) => child.map((id, j): Target => ({ row: forest.childRow(i, c, j), id, weight: 0 }))),
@@ -78,7 +78,7 @@ describe.each(['llama-gqa', 'mistral-window', 'gpt2', 'gemma2'])('programs of %s
       const reading = kind === 'logits' ? logitsReading : targetLogProbabilities
       const spec = specOf(
         kind === 'gradient'
-          ? gradientRequest(model, smoothed, prompt)
+          ? gradientRequest(model, smoothed, prompt, { layout: forest.layout })
           : readingRequest(model, reading, prompt, { layout: forest.layout }),
       )
       const parameters = position && { 'parameter:prompt': random(4, [NUM_VIRTUAL_TOKENS, model.config.hiddenSize]) }

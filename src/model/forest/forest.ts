@@ -1,17 +1,7 @@
 import { GradpromptError } from '../../errors.js'
 import type { ProgramInput } from '../../program/program.js'
 import type { PromptPlacement } from '../../prompts/method.js'
-import {
-  type ForestLayout,
-  type Group,
-  type GroupLayout,
-  groupInputs,
-  inParts,
-  keySlots,
-  PAIRS_AT_ONCE,
-  pairsOf,
-  vector,
-} from './groups.js'
+import { type ForestLayout, type Group, type GroupLayout, groupInputs, inParts, keySlots, pairsOf, vector } from './groups.js'
 
 /**
  * A batch of token sequences as a forest: what all of them begin with stands once (the shared rows), then each sequence's own rows,
@@ -73,11 +63,11 @@ export class Forest {
   /** The kind of its groups, which programs over it are made for (`forestSpec`). */
   readonly layout: ForestLayout
 
-  /** @param options.inTurn where attention has much to compare, groups are computed one after the other */
+  /** @param options.pairsAtOnce where attention compares more pairs, groups are computed one after the other; by default never */
   constructor(
     sequences: readonly Sequence[],
     placement: PromptPlacement,
-    { inTurn = false }: { readonly inTurn?: boolean } = {},
+    { pairsAtOnce = Number.POSITIVE_INFINITY }: { readonly pairsAtOnce?: number } = {},
   ) {
     this.#placement = placement
     const { numVirtualTokens, position, perSequence = false } = placement
@@ -125,7 +115,7 @@ export class Forest {
       )
     }
     const groups = this.#grouped()
-    const isLarge = inTurn && pairsOf(groups, this.shared) > PAIRS_AT_ONCE
+    const isLarge = pairsOf(groups, this.shared) > pairsAtOnce
     const hasChildren = this.#children.some(segments => segments.some(({ length }) => length > 0))
     this.#groups = isLarge ? inParts(groups, this.positions) : groups
     this.layout = isLarge ? 'in turn' : hasChildren ? 'overlapping' : 'distinct'
