@@ -9,6 +9,7 @@ const run = promisify(execFile)
 
 const program = `
 import { loadModel } from ${JSON.stringify(resolve('dist/src/index.js'))}
+import { comparedPairs } from ${JSON.stringify(resolve('dist/src/model/memory.js'))}
 const [job, count, length, keepWeights, recompute] =
   [process.argv[1], Number(process.argv[2]), Number(process.argv[3]), process.argv[4], process.argv[5] === 'again']
 const model = await loadModel('models/smollm2-135m-instruct', { threads: 2, keepWeights })
@@ -19,7 +20,9 @@ const rows = Array.from({ length: count }, (_, i) => {
 const d = model.config.hiddenSize
 if (job === 'train') await model.lossAndGradient({ softPrompt: { data: new Float32Array(20 * d).fill(0.01), shape: [20, d] }, rows, recompute })
 else await model.logLikelihoods(undefined, rows.map(({ ids }) => ({ context: ids.slice(0, -2), candidates: [{ ids: ids.slice(-2) }] })))
-const estimate = model.memory.estimate(count * length + (job === 'train' ? 20 : 0), 2 * count, job === 'train', count * (length + (job === 'train' ? 20 : 0)) ** 2, recompute)
+const shared = job === 'train' ? 20 : 0
+const compared = comparedPairs(count, length, shared)
+const estimate = model.memory.estimate(count * length + shared, 2 * count, job === 'train', compared, recompute)
 console.log(JSON.stringify({ estimate, peak: process.resourceUsage().maxRSS * 1024 }))
 process.exit(0)
 `
@@ -29,7 +32,9 @@ describe('the estimate of a batch lies near the measured peak', () => {
     ['train', 16, 60, 'fp32', 'kept'],
     ['train', 16, 60, 'compact', 'kept'],
     ['train', 1, 600, 'fp32', 'again'],
+    ['train', 1, 1500, 'fp32', 'kept'],
     ['score', 1, 900, 'fp32', 'kept'],
+    ['score', 1, 2000, 'fp32', 'kept'],
   ])('%s: %i rows of %i tokens, weights in %s, layers %s', { timeout: 240_000 }, async (job, count, length, keeping, layers) => {
     const { stdout } = await run(process.execPath, [
       '--input-type=module',
