@@ -179,7 +179,9 @@ describe('a finished run', () => {
     expect(elsewhere.lines[0]).toMatchObject({ rows: 4, report: at('page.html') })
     expect(elsewhere.lines[0]).not.toHaveProperty('replaced')
     const again = await command(['compare', finished, other])
-    expect(again.stdout).toContain(`report: ${join(folder, 'compare.html')} (in place of the page that stood there; --report FILE`)
+    expect(again.stdout).toContain(
+      `report: ${join(folder, 'compare.html')} (in place of the page that stood there; --report FILE`,
+    )
     const none = await command(['compare', finished, other, '--no-report', '--json'])
     expect(none.lines[0]).not.toHaveProperty('report')
   })
