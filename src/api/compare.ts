@@ -30,6 +30,8 @@ export interface CompareOptions {
 export interface RunComparison extends Comparison {
   /** Where the page was written. */
   readonly report?: string | undefined
+  /** A file that stood there, such as the page of an earlier comparison, gave way to the page. */
+  readonly replaced?: true | undefined
 }
 
 const names = { evaluation: true, seed: true, report: true } satisfies OptionNames<CompareOptions>
@@ -50,8 +52,10 @@ export async function compareRuns(runs: readonly Compared[], options: CompareOpt
   if (options.report === undefined || options.report === false) return (await comparisonOf(runs, options)).comparison
   const { sources, ...compared } = await comparisonOf(runs, options)
   const path = options.report === true ? defaultReport(sources) : options.report
-  const report = await writeReport(path, await compared.report())
-  return { ...compared.comparison, report }
+  const page = await compared.report()
+  const replaced = await exists(path)
+  const report = await writeReport(path, page)
+  return { ...compared.comparison, report, ...(replaced && { replaced }) }
 }
 
 /** A comparison, and all that its page shows. @throws GradpromptError as `compareRuns` does */

@@ -136,7 +136,8 @@ const tuning: Learning<
     if (checkpoint !== undefined) restoreLearning(job.state, job.shapes, checkpoint)
     return job
   },
-  noticesOf: (config, { task, model: { tokenizer }, rows }) => [
+  noticesOf: (config, { task, model: { tokenizer }, rows, notices }) => [
+    ...notices,
     ...answerSpaceNotices(answerSpace(config, task.train[0]!, tokenizer), config.answer),
     ...answerEndNotices(config, resolveAnswerEnd(config, tokenizer), rows.overlap),
     ...referenceNotices(chosenLoss(config.train)),

@@ -72,7 +72,12 @@ function subparser(program: Parser, command: Command, help: string | undefined):
   for (const { name, value, description, repeats } of command.options) {
     const flags = value === undefined ? `--${name}` : `--${name} <${value}>`
     if (repeats) sub.option(flags, description, (given: string, before: string[] = []) => [...before, given])
-    else sub.option(flags, description)
+    else if (value === undefined) sub.option(flags, description)
+    else
+      sub.option(flags, description, (given: string, before: string | undefined) => {
+        if (before !== undefined) throw givenTwice(`--${name}`, [before, given])
+        return given
+      })
   }
   if (help !== undefined) sub.addHelpText('after', `\n${help}`)
   sub.addHelpText('after', `\nExample:\n  $ ${asCalled(command.example)}`)
@@ -92,11 +97,13 @@ function takeConfigFlags(argv: readonly string[]): { flags: Record<string, strin
       rest.push(argument)
       continue
     }
-    const [, name, value] = /^--([^=]*)(?:=([\s\S]*))?$/.exec(argument)!
+    const [, name, attached] = /^--([^=]*)(?:=([\s\S]*))?$/.exec(argument)!
     const next = argv[i + 1]
-    if (value !== undefined) flags[name!] = value
-    else if (next !== undefined && !next.startsWith('--')) flags[name!] = argv[++i]!
-    else flags[name!] = true
+    const value = attached ?? (next !== undefined && !next.startsWith('--') ? argv[++i]! : true)
+    const earlier = Object.keys(flags).find(flag => plain(flag) === plain(name!))
+    if (earlier !== undefined && (value !== true || flags[earlier] !== true))
+      throw givenTwice(`--${name}`, [flags[earlier]!, value], `--${earlier}`)
+    flags[name!] = value
   }
   return { flags, rest }
 }
@@ -122,13 +129,22 @@ function readOptions(
   return { options, flags, flagNames }
 }
 
+/** How a dotted name is told from others: `train.learning-rate` is `train.learningRate`. */
+const plain = (flag: string) => flag.replaceAll('-', '').toLowerCase()
+
+/** Of an option that is no list neither value is the meant one. */
+const givenTwice = (name: string, [first, second]: readonly [string | boolean, string | boolean], earlier = name) =>
+  new GradpromptError('invalid-option', `${name} is given twice`, {
+    found: `${earlier} ${first}, ${name} ${second}`,
+    expected: 'one of them',
+  })
+
 /** One option under both of its names: neither value is the meant one. @throws GradpromptError `invalid-option` */
 function refuseTwoValues(
   { name, config }: CommandOption,
   value: string | boolean,
   dotted: Readonly<Record<string, string | boolean>>,
 ): void {
-  const plain = (text: string) => text.replaceAll('-', '').toLowerCase()
   const other = Object.entries(dotted).find(([flag, given]) => plain(flag) === plain(config!) && given !== value)
   if (other === undefined) return
   throw new GradpromptError('invalid-option', `--${name} and --${other[0]} are one option`, {

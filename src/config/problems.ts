@@ -30,9 +30,9 @@ export function configProblem(
   root: OptionSchema,
   source: ConfigSource,
 ): GradpromptError {
-  const issue = issues.map(issue => relevant(issue, input)).sort((a, b) => rank(a) - rank(b))[0]
+  const issue = firstIssue(issues, input)
   if (issue === undefined) return invalidConfig(sourceName(source), 'not a config', {})
-  const path = issue.path.map(key => (typeof key === 'number' ? key : String(key)))
+  const path = pathOf(issue)
   if (issue.code === 'unrecognized_keys') {
     const [unknown = ''] = issue.keys
     return unknownOption(unknown, path, root, input, placeOf(source, [...path, unknown]).source)
@@ -51,6 +51,36 @@ export function configProblem(
   const what = path.length === 0 ? 'not a config' : value === undefined ? `${name} is missing` : `${name} is not valid`
   return invalidConfig(place, what, details)
 }
+
+/** What a schema refuses of a value that is no config, such as the body of a request. */
+export interface ValueProblem {
+  /** `messages[0].role`; empty where the value as a whole is meant. */
+  readonly name: string
+  readonly isMissing: boolean
+  readonly found: string
+  readonly expected: string
+  /** All of it. */
+  readonly message: string
+}
+
+/** The one problem of a value to mend first, in the words that configs have. */
+export function valueProblem(issues: readonly Issue[], input: unknown): ValueProblem {
+  const issue = firstIssue(issues, input)!
+  const path = [...pathOf(issue), ...(issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [])]
+  const value = valueAt(input, path)
+  const name = printPath(path)
+  const isMissing = value === undefined
+  const expected = issue.code === 'unrecognized_keys' ? 'nothing of this name' : expectation(issue)
+  const found = unsecret(path, value)
+  const message = `${name || 'this'} ${isMissing ? 'is missing:' : `is not valid: found ${found},`} expected ${expected}`
+  return { name, isMissing, found, expected, message }
+}
+
+function firstIssue(issues: readonly Issue[], input: unknown): Issue | undefined {
+  return issues.map(issue => relevant(issue, input)).sort((a, b) => rank(a) - rank(b))[0]
+}
+
+const pathOf = (issue: Issue) => issue.path.map(key => (typeof key === 'number' ? key : String(key)))
 
 /** A value as a message shows it: a key that stands where the name of one belongs, or in an address, is not repeated. */
 const unsecret = (path: readonly (string | number)[], value: unknown): string =>
@@ -99,7 +129,7 @@ const rank = (issue: Issue) => (issue.code === 'unrecognized_keys' ? 0 : 1)
 
 /** Of a union, the problem within the member that was meant, when one member has the right type. */
 function relevant(issue: Issue, input: unknown): Issue {
-  if (issue.code !== 'invalid_union') return issue
+  if (issue.code !== 'invalid_union' || ownWords(issue) !== undefined) return issue
   const typed = issue.errors.filter(member => !member.some(inner => inner.code === 'invalid_type' && inner.path.length === 0))
   const inner = typed.length === 1 ? typed[0]?.[0] : undefined
   return inner === undefined ? issue : relevant({ ...inner, path: [...issue.path, ...inner.path] }, input)
@@ -116,7 +146,15 @@ const typeNames: Record<string, string> = {
   null: 'null',
 }
 
+/** What a schema says itself of what it expects, and not its library. */
+const ownWords = (issue: Issue): string | undefined =>
+  /^(?:Invalid \w|Too (?:big|small): |Unrecognized key)/.test(issue.message)
+    ? undefined
+    : issue.message
+
 function expectation(issue: Issue): string {
+  const own = ownWords(issue)
+  if (own !== undefined) return own
   switch (issue.code) {
     case 'invalid_type':
       return typeNames[issue.expected] ?? issue.expected

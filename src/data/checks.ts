@@ -45,6 +45,10 @@ export function emptyTexts(
   return [{ code: 'empty-texts', message: `${named} ${columns.length === 1 ? 'is' : 'are'} empty in ${empty.join(', ')}` }]
 }
 
+/** Rows whose text was longer than the context. @param where what else took room there, or that it is another reader's context */
+export const cutNotices = (cut: number, where = ''): DataNotice[] =>
+  cut === 0 ? [] : [{ code: 'rows-truncated', message: `the text of ${rowsOf(cut)} was cut to fit the context${where}` }]
+
 /** Labels that are empty, that differ in case or spaces alone, and classes that a part lacks. */
 export function labelNotices(answer: string, labels: LabelSet | undefined, parts: Parts): DataNotice[] {
   const columns = labels === undefined ? compileTemplate(answer).columns : [labels.column]

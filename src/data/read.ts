@@ -22,6 +22,8 @@ export interface DataFile {
   readonly task?: DataTask
   /** Columns in which some row holds a list or an object, as JSON text. */
   readonly structured: readonly string[]
+  /** `values[i]`: the row that `records[i]` was made of, where the format has values of more kinds than text. */
+  readonly values?: readonly object[]
   /** What was guessed while it was read. */
   readonly notices: readonly DataNotice[]
 }
@@ -103,6 +105,7 @@ function joined(tables: readonly Table[], names: readonly string[]): Table {
     records: tables.flatMap(({ records }) => records),
     origins: tables.flatMap(({ origins }) => origins),
     structured: [...new Set(tables.flatMap(({ structured }) => structured ?? []))],
+    ...(tables.every(({ values }) => values) && { values: tables.flatMap(({ values }) => values!) }),
     nulls: tables.flatMap(({ records, nulls }) => nulls ?? records.map(() => [])),
   }
 }
@@ -111,11 +114,16 @@ function joined(tables: readonly Table[], names: readonly string[]): Table {
 export function completed(
   read: Table,
   { task, needed = [] }: { task?: DataTask | undefined; needed?: readonly string[] | undefined },
-): Pick<DataFile, 'records' | 'columns' | 'structured' | 'task'> {
+): Pick<DataFile, 'records' | 'columns' | 'structured' | 'values' | 'task'> {
   const meant = task ?? guessTask(read, needed)
   const table = meant === undefined ? read : taskTable(read, meant)
   remember(table)
-  return { ...withPaths(table, needed), structured: table.structured ?? [], ...(meant && { task: meant }) }
+  return {
+    ...withPaths(table, needed),
+    structured: table.structured ?? [],
+    ...(table.values && { values: table.values }),
+    ...(meant && { task: meant }),
+  }
 }
 
 /**

@@ -66,7 +66,7 @@ export async function* streamRecords(
     requireRows(source, 'the data')
     yield* inChunks(source, options, (rows, first) => {
       const origins = rows.map((_, i) => `${inMemory}, row ${first + i}`)
-      return chunkOf(toTable(rows, origins, options.columns), rows, options)
+      return chunkOf(toTable(rows, origins, options.columns), options)
     })
     return
   }
@@ -85,8 +85,8 @@ export async function* streamRecords(
   }
   let any = false
   const chunks = inChunks(linesOf(rest, name), options, (some, first) => {
-    const { table, values } = linesTable(some, name, { columns: options.columns, first })
-    return table.records.length === 0 ? undefined : chunkOf(table, values, options)
+    const table = linesTable(some, name, { columns: options.columns, first })
+    return table.records.length === 0 ? undefined : chunkOf(table, options)
   })
   for await (const chunk of chunks) {
     any = true
@@ -119,11 +119,15 @@ async function* inChunks<Item>(
 }
 
 /** A row may be what a benchmark needs already: its answer, which nobody needs here, may be missing. */
-function chunkOf(table: Table, values: readonly unknown[], { task, needed = [] }: StreamOptions): RecordChunk {
+function chunkOf(table: Table, { task, needed = [] }: StreamOptions): RecordChunk {
   const plain = completed(table, { needed })
-  const { records, columns, structured } =
-    lacks(plain.columns, needed) && task !== undefined ? completed(table, { task, needed }) : plain
-  return { records, columns, structured, values: values as readonly object[] }
+  const {
+    records,
+    columns,
+    structured,
+    values = records,
+  } = lacks(plain.columns, needed) && task !== undefined ? completed(table, { task, needed }) : plain
+  return { records, columns, structured, values }
 }
 
 async function wholeFile(
@@ -164,10 +168,11 @@ async function firstThatFits(
 
 const lacks = (columns: readonly string[], needed: readonly string[]) => needed.some(name => !columns.includes(name))
 
-function* sliced({ records, columns, structured }: DataFile, { size = usualSize }: StreamOptions): Generator<RecordChunk> {
+function* sliced(file: DataFile, { size = usualSize }: StreamOptions): Generator<RecordChunk> {
+  const { records, columns, structured, values = records } = file
   for (let start = 0; start < records.length; start += size) {
     const some = records.slice(start, start + size)
-    yield { records: some, values: some, columns, structured, total: records.length }
+    yield { records: some, values: values.slice(start, start + size), columns, structured, total: records.length }
   }
 }
 

@@ -165,17 +165,14 @@ export function taskRows(
   const builder = texts[0] === answer ? builders[0]! : builderOf(config.template, answer)
   const answerColumns = [...compileTemplate(answer).columns, ...compileTemplate(rejected ?? '').columns]
   const markup = specialTokens(tokenizer)
-  const room = contextLength - numVirtualTokens
   let truncated = 0
   const check = (builder: RowBuilder, records: readonly DataRecord[]) => {
     for (const [i, record] of records.entries()) {
-      builder.check(record, i)
-      // What else can be wrong with a row shows when it is tokenised, and few rows can be wrong: only these are tokenised now. A
-      // token takes at least a byte, so most rows are also known to need no cutting.
+      if (builder.check(record, i)) truncated++
+      // What else can be wrong with a row shows when it is tokenised, and few rows can be wrong: only these are tokenised now.
       const suspicious =
         builder.columns.some(column => markup?.test(record[column]!)) || answerColumns.some(column => record[column] === '')
-      const long = truncate && builder.byteLength(record, i) > room / 2
-      if ((suspicious || long) && builder.training(record, i).truncated) truncated++
+      if (suspicious) builder.training(record, i)
     }
   }
   for (const records of [task.train, task.dev, task.test]) check(builder, records)

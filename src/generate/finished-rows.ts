@@ -2,7 +2,7 @@ import { closeSync, ftruncateSync, mkdirSync, openSync, readSync, writeSync } fr
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { GradpromptError, refuseFullDisk, writeError, writing } from '../errors.js'
-import { synchronizeFolder, temporaryName } from '../store/atomic.js'
+import { removeLeftovers, synchronizeFolder, temporaryName } from '../store/atomic.js'
 
 const format = 'gradprompt-answers'
 /** How a file of ours begins. */
@@ -90,6 +90,7 @@ export class FinishedRows {
   async publish(output: string, total: number): Promise<void> {
     const temporary = temporaryName(output)
     try {
+      await removeLeftovers(output)
       const file = await open(temporary, 'wx')
       try {
         for (let index = 0; index < total; index++) {

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { valueProblem } from '../config/problems.js'
 import { readText, sizeOf } from '../data/read.js'
 import { parseJson } from '../data/readers/json-text.js'
 import { shorten } from '../data/readers/records.js'
@@ -122,20 +123,17 @@ export function parseRow(value: unknown, origin: string): GenerationInput {
   }
   if (own !== undefined && (typeof own !== 'object' || own === null || Array.isArray(own)))
     throw invalidRow(origin, 'has chat_template_kwargs that are no variables', show(own), 'an object')
-  const parsed = z.array(messageSchema, 'a list of messages').min(1, 'at least one message').safeParse(messages)
+  const parsed = conversationSchema.safeParse({ messages })
   if (!parsed.success) {
-    const { path, message } = parsed.error.issues[0]!
-    const place = path.map(key => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`)).join('')
-    throw invalidRow(origin, `has messages that are not valid`, foundAt(messages, path, `messages${place}`), message)
+    const { name, isMissing, found, expected } = valueProblem(parsed.error.issues, { messages })
+    throw invalidRow(origin, `has messages that are not valid`, isMissing ? `no ${name}` : `${name}: ${found}`, expected)
   }
-  return { messages: parsed.data, variables: { ...variables, ...own } }
+  return { messages: parsed.data.messages, variables: { ...variables, ...own } }
 }
 
-function foundAt(value: unknown, path: readonly PropertyKey[], name: string): string {
-  let at = value
-  for (const key of path) at = typeof at === 'object' && at !== null ? (at as Record<PropertyKey, unknown>)[key] : undefined
-  return at === undefined ? `no ${name}` : `${name}: ${show(at)}`
-}
+const conversationSchema = z.object({
+  messages: z.array(messageSchema, 'a list of messages').min(1, 'at least one message'),
+})
 
 const show = (value: unknown): string => {
   const text = JSON.stringify(value)

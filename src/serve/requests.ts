@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { printPath } from '../config/problems.js'
+import { valueProblem } from '../config/problems.js'
 import { didYouMean } from '../errors.js'
 import { messageSchema } from '../generate/input.js'
 import type { LimitsAsked } from '../generate/limits/asked.js'
@@ -61,11 +61,8 @@ const common = {
 }
 
 const chatMessage = messageSchema.extend({
-  role: z.enum(
-    ['system', 'developer', 'user', 'assistant'],
-    'the role must be system, developer, user or assistant: tools are not supported',
-  ),
-  tool_calls: z.array(z.never()).max(0, 'tool calls are not supported').optional(),
+  role: z.enum(['system', 'developer', 'user', 'assistant'], 'system, developer, user or assistant: tools are not supported'),
+  tool_calls: z.array(z.never()).max(0, 'an empty list: tool calls are not supported').optional(),
 })
 
 const chatSchema = z.object({
@@ -174,11 +171,8 @@ function parse<Schema extends z.ZodObject>(schema: Schema, body: unknown): z.inf
   }
   const parsed = schema.safeParse(given)
   if (parsed.success) return parsed.data
-  const { path, message } = parsed.error.issues[0]!
-  const param = printPath(path.map(key => (typeof key === 'number' ? key : String(key))))
-  if (path.length === 1 && !(param in given))
-    throw new ApiProblem(400, 'missing_required_parameter', `${param} is missing`, { param })
-  throw new ApiProblem(400, 'invalid_value', `${param}: ${message}`, { param })
+  const { name, isMissing, message } = valueProblem(parsed.error.issues, given)
+  throw new ApiProblem(400, isMissing ? 'missing_required_parameter' : 'invalid_value', message, { param: name })
 }
 
 /** What a schema looks at one by one, numbers left out: that takes far longer than reading them. */

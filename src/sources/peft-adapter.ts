@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { ModelConfig, ModelFamily } from '../../models/blocks/family.js'
+import { valueProblem } from '../config/problems.js'
 import { GradpromptError, shellWord } from '../errors.js'
 import { exists } from '../files.js'
 import { openSafetensors, type SafetensorsFile } from '../formats/safetensors.js'
@@ -181,7 +182,9 @@ async function adapterConfig(folder: string): Promise<AdapterConfig> {
       `peft_type ${JSON.stringify(type)}`,
       'where it changes the weights of the model, as LoRA does, merge it in Python (merge_and_unload, then save_pretrained) and give that folder as the model',
     )
-  throw wrong(type === undefined ? 'no peft_type' : `peft_type ${JSON.stringify(type)}: ${parsed.error.issues[0]!.message}`)
+  throw wrong(
+    type === undefined ? 'no peft_type' : `peft_type ${JSON.stringify(type)}: ${valueProblem(parsed.error.issues, raw).message}`,
+  )
 }
 
 /** @throws GradpromptError `unsupported-format`, and as `openSafetensors` does */

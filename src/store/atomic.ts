@@ -1,6 +1,7 @@
-import { open, rename, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { open, readdir, rename, rm } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { writeError } from '../errors.js'
+import { isAlive } from '../processes.js'
 
 const suffix = '.tmp'
 let written = 0
@@ -11,10 +12,16 @@ export const isTemporary = (name: string): boolean => name.endsWith(suffix)
 /** A new name beside `path`, so that renaming it there is atomic. */
 export const temporaryName = (path: string): string => `${path}.${process.pid}-${written++}${suffix}`
 
-/** The process that made a name with `temporaryName`. */
-export function temporaryOwner(name: string): number | undefined {
-  const pid = /\.(\d{1,10})-\d+\.tmp$/.exec(name)?.[1]
-  return pid === undefined ? undefined : Number(pid)
+/**
+ * Takes away what killed processes left beside `path` under a `temporaryName` of it, or of a name that begins so.
+ * @throws what reading the folder throws
+ */
+export async function removeLeftovers(path: string): Promise<void> {
+  const folder = dirname(path)
+  for (const name of await readdir(folder)) {
+    const pid = name.startsWith(`${basename(path)}.`) ? /\.(\d{1,10})-\d+\.tmp$/.exec(name)?.[1] : undefined
+    if (pid !== undefined && !isAlive(Number(pid))) await rm(join(folder, name), { force: true })
+  }
 }
 
 /**

@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs'
-import { link, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { link, readFile, rm, writeFile } from 'node:fs/promises'
 import { GradpromptError, readError, refuseFullDisk } from '../errors.js'
 import { isAlive } from '../processes.js'
-import { temporaryName, temporaryOwner } from './atomic.js'
+import { removeLeftovers, temporaryName } from './atomic.js'
 
 /** Held until released, or until its process is gone. */
 export interface Lock extends AsyncDisposable {
@@ -22,6 +21,7 @@ export async function acquireLock(path: string): Promise<Lock> {
     await writeFile(temporary, mine, { flag: 'wx' })
     // A link, unlike an exclusive open, appears with its content: no one can read a lock that is still empty.
     while (!(await linked(temporary, path))) await removeStale(path)
+    // Of processes that were killed on the way to the lock.
     await removeLeftovers(path)
   } catch (error) {
     refuseFullDisk(error, path)
@@ -45,15 +45,6 @@ async function removeStale(path: string): Promise<void> {
   refuseIfHeld(path, content)
   await using _ = await acquireLock(`${path}.takeover`)
   if ((await contentOf(path)) === content) await rm(path, { force: true })
-}
-
-/** What processes wrote that were killed on the way to the lock. */
-async function removeLeftovers(path: string): Promise<void> {
-  const folder = dirname(path)
-  for (const name of await readdir(folder)) {
-    const pid = name.startsWith(`${basename(path)}.`) ? temporaryOwner(name) : undefined
-    if (pid !== undefined && !isAlive(pid)) await rm(join(folder, name), { force: true })
-  }
 }
 
 function refuseIfHeld(path: string, content: string): void {

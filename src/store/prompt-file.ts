@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { valueProblem } from '../config/problems.js'
 import type { AnswerEnd } from '../data/texts/answer-end.js'
 import { aggregates, type Verbalizer } from '../data/texts/verbalizer.js'
 import { GradpromptError } from '../errors.js'
@@ -25,8 +26,8 @@ const byName = <T>(value: z.ZodType<T>) =>
     .custom<Record<string, T>>(given => typeof given === 'object' && given !== null && !Array.isArray(given), 'no values by name')
     .superRefine((given, context) => {
       for (const [name, one] of Object.entries(given)) {
-        const issue = value.safeParse(one).error?.issues[0]
-        if (issue !== undefined) context.addIssue({ code: 'custom', path: [name], message: issue.message })
+        const { error } = value.safeParse(one)
+        if (error) context.addIssue({ code: 'custom', path: [name], message: valueProblem(error.issues, one).expected })
       }
     })
 
@@ -188,7 +189,7 @@ function parseHeader(path: string, metadata: ReadonlyMap<string, string>): Omit<
       throw notAPrompt(path, `${key} is not JSON`)
     }
   }
-  const parsed = headerSchema.safeParse({
+  const header = {
     method: json('methodConfig'),
     model: { name: text('modelName'), hash: text('modelHash') },
     hiddenSize: json('hiddenSize'),
@@ -201,10 +202,10 @@ function parseHeader(path: string, metadata: ReadonlyMap<string, string>): Omit<
     ...(metadata.has('verbalizer') && { verbalizer: json('verbalizer') }),
     seed: json('seed'),
     ...(metadata.has('privacy') && { privacy: json('privacy') }),
-  })
+  }
+  const parsed = headerSchema.safeParse(header)
   if (!parsed.success) {
-    const issue = parsed.error.issues[0]!
-    throw notAPrompt(path, `${issue.path.join('.')}: ${issue.message}`)
+    throw notAPrompt(path, valueProblem(parsed.error.issues, header).message)
   }
   return parsed.data
 }

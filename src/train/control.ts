@@ -1,13 +1,16 @@
 import { createHash } from 'node:crypto'
+import { cutNotices } from '../data/checks.js'
+import type { DataNotice } from '../data/readers/reader.js'
 import type { DataRecord } from '../data/readers/records.js'
 import { RowBuilder } from '../data/rows/rows.js'
 import { sideOf, type Task } from '../data/task.js'
 import { resolveAnswerEnd } from '../data/texts/answer-end.js'
-import { prependInstruction } from '../data/texts/template.js'
+import { prependInstruction, type Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import { contentFreeRow, type Metrics, type ScoreOptions, scoreRows } from '../evaluate/score.js'
+import type { Tokenizer } from '../formats/tokenizer.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import type { Config } from './config.js'
@@ -22,16 +25,50 @@ export function controlInstruction(config: Config, task: Pick<Task, 'labels'>): 
   return `Classify the text. Answer with one word: ${listed}.`
 }
 
+/** What rows are made with. */
+interface Reader {
+  readonly tokenizer: Tokenizer
+  readonly contextLength: number
+}
+
+/** An instruction takes room, so here a text that no longer fits is cut. */
+const controlRows = (config: Config, labels: Task['labels'], template: Template, { tokenizer, contextLength }: Reader) =>
+  new RowBuilder(tokenizer, {
+    template,
+    answer: config.answer,
+    labels,
+    contextLength,
+    numVirtualTokens: 0,
+    truncate: true,
+    end: resolveAnswerEnd(config, tokenizer),
+    // The base model chooses among the same labels.
+    tasks: promptMethods.find(config.method.type)?.tasks?.(config.method),
+    ...sideOf(config),
+  })
+
+/**
+ * Whether the base model can read the rows behind its instruction, and how many of them not as a whole.
+ * @throws GradpromptError `row-too-long` where the instruction leaves no room
+ */
+export function controlNotices(config: Config, task: Pick<Task, 'labels' | 'scored' | 'test'>, reader: Reader): DataNotice[] {
+  const instruction = controlInstruction(config, task)
+  if (instruction === null) return []
+  const builder = controlRows(config, task.labels, prependInstruction(config.template, instruction), reader)
+  try {
+    const cut = [task.scored, task.test].flatMap(records => records.filter((record, i) => builder.check(record, i)))
+    return cutNotices(cut.length, ' where the base model is told its instruction')
+  } catch (error) {
+    throw error instanceof GradpromptError && error.code === 'row-too-long' ? instructionTooLong(instruction, error) : error
+  }
+}
+
 /** The base model's figures, and what became of each row. */
 export interface ScoredControl {
   readonly scores: ControlScores
   readonly rows: { readonly control: readonly RowResult[]; readonly plain: readonly RowResult[] }
 }
 
-/**
- * Scores the base model on the rows that the prompt is scored on: with an instruction before the template, and without.
- * An instruction takes room, so here a text that no longer fits is cut.
- */
+/** Scores the base model on the rows that the prompt is scored on: with an instruction before the template, and without. */
 export async function scoreControl(
   model: LanguageModel,
   config: Config,
@@ -40,20 +77,9 @@ export async function scoreControl(
   options: ScoreOptions,
 ): Promise<ScoredControl> {
   const instruction = controlInstruction(config, task)
-  const end = resolveAnswerEnd(config, model.tokenizer)
-  const score = async (template: Config['template']): Promise<{ metrics: Metrics; results: readonly RowResult[] }> => {
-    const builder = new RowBuilder(model.tokenizer, {
-      template,
-      answer: config.answer,
-      labels: task.labels,
-      contextLength: model.config.maxPositionEmbeddings,
-      numVirtualTokens: 0,
-      truncate: true,
-      end,
-      // The base model chooses among the same labels.
-      tasks: promptMethods.find(config.method.type)?.tasks?.(config.method),
-      ...sideOf(config),
-    })
+  const reader = { tokenizer: model.tokenizer, contextLength: model.config.maxPositionEmbeddings }
+  const score = async (template: Template): Promise<{ metrics: Metrics; results: readonly RowResult[] }> => {
+    const builder = controlRows(config, task.labels, template, reader)
     const rows = records.map((record, i) => builder.scoring(record, i))
     const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
     const scored = await scoreRows(model, undefined, rows, task.labels, { ...options, contentFree, seed: config.seed })
@@ -66,14 +92,7 @@ export async function scoreControl(
     if (error instanceof GradpromptError && error.code === 'empty-context') return { metrics: {}, results: [] }
     throw error
   })
-  const told = async (instruction: string) => {
-    try {
-      return await score(prependInstruction(config.template, instruction) as Config['template'])
-    } catch (error) {
-      throw error instanceof GradpromptError && error.code === 'row-too-long' ? instructionTooLong(instruction, error) : error
-    }
-  }
-  const control = instruction === null ? plain : await told(instruction)
+  const control = instruction === null ? plain : await score(prependInstruction(config.template, instruction))
   return {
     scores: { metrics: control.metrics, plain: { metrics: plain.metrics } },
     rows: { control: control.results, plain: plain.results },

@@ -1,4 +1,6 @@
 import { join } from 'node:path'
+import { cutNotices } from '../data/checks.js'
+import type { DataNotice } from '../data/readers/reader.js'
 import type { DataRecord } from '../data/readers/records.js'
 import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows/rows.js'
 import { exampleRows, type Task, taskRows } from '../data/task.js'
@@ -20,7 +22,7 @@ import { type PromptFile, writePrompt } from '../store/prompt-file.js'
 import { startName } from '../store/run-folder.js'
 import type { RunSession } from '../store/run-session.js'
 import type { Config } from './config.js'
-import { type ControlStore, controlInstruction, keptControl, type ScoredControl } from './control.js'
+import { type ControlStore, controlInstruction, controlNotices, keptControl, type ScoredControl } from './control.js'
 import { refuseOversizedRows } from './data-limits.js'
 import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf } from './frozen-rows.js'
@@ -67,6 +69,8 @@ export interface Job {
   readonly answers: number
   /** With `train.privacy`: what its steps do. */
   readonly privacy: Privacy | undefined
+  /** What there is to say of the rows before the first step. */
+  readonly notices: readonly DataNotice[]
   /** Where what the base model comes to is kept for further runs. */
   readonly controls?: ControlStore | undefined
 }
@@ -92,6 +96,7 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     tasks: method.tasks?.(resolved),
     soft: softVocabulary(resolved, model.config),
   })
+  const notices = controlNotices(config, task, { tokenizer, contextLength })
   const { recompute } = config.train
   refuseOversizedRows(model.memory, { records: task.train, builders, together: answers.length, numVirtualTokens, recompute })
   const parameters = await method.initialise(resolved, {
@@ -133,6 +138,7 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
     builders,
     contentFree,
     truncated,
+    notices,
     prompt,
     shapes,
     state,
@@ -200,8 +206,7 @@ async function learnAndScore(job: Job, session: TuneSession) {
     folder,
     seconds: session.sitting(),
   })
-  if (job.truncated > 0)
-    emit({ event: 'warning', code: 'rows-truncated', message: `the text of ${job.truncated} rows was cut to fit the context` })
+  for (const notice of cutNotices(job.truncated)) emit({ event: 'warning', ...notice })
   // What the vectors read as before the first step is shown beside what they come to; and it says what checkpoints are of.
   if (state.step === 0) await writePrompt(join(folder, startName), learnedPrompt(job))
   const control = await devControl(job, session, keepControl, scoring('base model'))

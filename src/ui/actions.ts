@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { z } from 'zod'
+import { valueProblem } from '../config/problems.js'
 import { isDataName } from '../data/readers/index.js'
 import { GradpromptError } from '../errors.js'
 import { createFile } from '../files.js'
@@ -27,8 +28,7 @@ const action =
   (asked, body) => {
     const parsed = schema.safeParse(body)
     if (parsed.success) return run(asked, parsed.data)
-    const [issue] = parsed.error.issues
-    throw new Refusal(400, 'invalid-request', `${issue?.path.join('.')}: ${issue?.message}`)
+    throw new Refusal(400, 'invalid-request', valueProblem(parsed.error.issues, body).message)
   }
 
 const actions: Readonly<Record<string, Action>> = {

@@ -89,6 +89,27 @@ describe('rows that ask nothing', () => {
   })
 })
 
+describe('texts that do not fit the context', () => {
+  test('are counted where they are cut: under the prompt, beside the instruction of the base model, and where rows are answered', async () => {
+    const long = write('long.csv', `text,label\nthe wine,0\n${'wine '.repeat(30)},0\n${'stone '.repeat(80)},1\n`)
+    const of = async (act: (onWarning: (notice: DataNotice) => void) => Promise<unknown>) => {
+      const told: DataNotice[] = []
+      await act(notice => told.push(notice))
+      return told.filter(({ code }) => code === 'rows-truncated').map(({ message }) => message)
+    }
+    const scored = { model, prompt: run, data: long, truncate: true, control: true }
+    expect(await of(onWarning => evaluate({ ...scored, onWarning }))).toEqual([
+      'the text of 1 row was cut to fit the context',
+      'the text of 2 rows was cut to fit the context (base model)',
+    ])
+    const output = at('long-answered.csv')
+    const answered = { model, prompt: run, data: long, truncate: true, output }
+    expect(await of(onWarning => predict.toFile({ ...answered, onWarning }))).toEqual([
+      'the text of 1 row was cut to fit the context',
+    ])
+  })
+})
+
 describe('foreign rows', () => {
   test('of a file without the column are refused before anything is written, and found by its name', async () => {
     const headless = write('headless.tsv', 'in hand\t0\nat it\t1\n')

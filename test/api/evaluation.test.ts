@@ -175,6 +175,7 @@ describe('runs', () => {
     expect({ rows, names: comparisons.map(({ name }) => name) }).toEqual({ rows: 4, names: ['second'] })
     expect(report).toBe(page)
     expect(existsSync(page)).toBe(true)
+    expect(await compareRuns([run, other.folder], { report: page })).toMatchObject({ report: page, replaced: true })
     const seeds = await compareRuns([run, { name: 'both', paths: [run.folder, other.folder] }])
     expect(seeds.conditions[1]).toMatchObject({ name: 'both', seeds: 2 })
     expect(await problemOf(compareRuns([run]))).toMatchObject({ code: 'missing-argument' })

@@ -58,7 +58,23 @@ describe('a template with paths', () => {
         .trim()
         .split('\n')
       expect(Object.keys(JSON.parse(lines[0]!)).slice(0, 4)).toEqual([...own, 'prediction'])
+      expect(lines.map(line => JSON.parse(line))).toMatchObject(rows)
     }
+  })
+
+  test('predicts of a Parquet file with the values that it holds, also integers of 64 bits', async () => {
+    const output = at('typed.jsonl')
+    await predict.toFile({
+      model,
+      prompt: run,
+      template: '{text} -',
+      force: true,
+      data: 'test/fixtures/data/nested.parquet',
+      output,
+    })
+    const [first, second] = readFileSync(output, 'utf8').split('\n')
+    expect(first).toContain('"ids":[9007199254740993,3],"meta":{"id":9007199254740995,"tags":["x"]},')
+    expect(second).toContain('"ids":[-1152921504606846977],"meta":{"id":4,"tags":[]},')
   })
 
   test('is filled by rows and columns that are nested as its data are', async () => {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parquetReadObjects } from 'hyparquet'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -276,6 +276,15 @@ describe('a file', () => {
     await predict.toFile({ model, prompt: run, data: late, output, keep: [] })
     expect(readFileSync(output, 'utf8').split('\n')).toHaveLength(203)
     expect(await problemOf(predict.toFile({ model, prompt: run, data: rows, output }))).toMatchObject({ code: 'file-exists' })
+  })
+
+  test('takes away what a killed process left of it, and nothing of one that lives', async () => {
+    const place = join(folder, 'killed')
+    mkdirSync(place)
+    const [left, living] = [`out.csv.2000000000-0.tmp`, `out.csv.${process.ppid}-0.tmp`]
+    for (const name of [left, living]) writeFileSync(join(place, name), 'prediction')
+    await predict.toFile({ model, prompt: run, data: rows, output: join(place, 'out.csv') })
+    expect(readdirSync(place)).toEqual(['out.csv', living])
   })
 
   test('or standard output, from a file or from standard input', async () => {

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { reject } from '../../src/api/foreign/reject.js'
@@ -71,4 +71,13 @@ test('a run that was not taught, free text and what is out of range are refused 
   writeFileSync(empty, '\n')
   expect(await of({ words: empty })).toMatchObject({ code: 'empty-text' })
   expect(existsSync(out)).toBe(false)
+  // The instruction of the base model names every label, and the toy's context has 128 tokens.
+  const many = join(folder, 'many.txt')
+  writeFileSync(many, Array.from({ length: 60 }, (_, i) => `hand ${i}`).join('\n'))
+  expect(await of({ words: many, labels: 60 })).toMatchObject({
+    code: 'row-too-long',
+    message: expect.stringContaining('it names all labels'),
+    hint: 'fewer foreign labels: labels (--labels N)',
+  })
+  expect(readdirSync(folder).filter(name => name.startsWith('none'))).toEqual([])
 })

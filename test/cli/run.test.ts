@@ -173,10 +173,15 @@ describe('a finished run', () => {
     const { code, stdout } = await command(['compare', `long=${finished}`, `short=${other}`])
     expect(code).toBe(0)
     expect(stdout).toContain('4 rows [95 % interval]')
-    expect(stdout).toContain(`report: ${join(folder, 'compare.html')}`)
+    expect(stdout).toContain(`report: ${join(folder, 'compare.html')}\n`)
     expect(readFileSync(join(folder, 'compare.html'), 'utf8')).toContain('<code>train.steps</code>')
     const elsewhere = await command(['compare', finished, other, '--report', at('page.html'), '--json'])
     expect(elsewhere.lines[0]).toMatchObject({ rows: 4, report: at('page.html') })
+    expect(elsewhere.lines[0]).not.toHaveProperty('replaced')
+    const again = await command(['compare', finished, other])
+    expect(again.stdout).toContain(
+      `report: ${join(folder, 'compare.html')} (in place of the page that stood there; --report FILE`,
+    )
     const none = await command(['compare', finished, other, '--no-report', '--json'])
     expect(none.lines[0]).not.toHaveProperty('report')
   })

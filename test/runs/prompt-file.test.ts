@@ -84,14 +84,22 @@ describe('the prompt file', () => {
   test.each<[string, Record<string, string | undefined>, string]>([
     ['another format', { format: 'pt' }, 'a file of format "pt"'],
     ['no format', { format: undefined }, 'no format in its metadata'],
-    ['no answer', { answer: undefined }, 'answer: '],
-    ['a position that is unknown', { position: 'middle' }, 'position: '],
-    ['a size that is no number', { hiddenSize: '"3"' }, 'hiddenSize: '],
+    ['no answer', { answer: undefined }, 'answer is missing: expected a text'],
+    [
+      'a position that is unknown',
+      { position: 'middle' },
+      'position is not valid: found "middle", expected one of before-bos, after-bos',
+    ],
+    ['a size that is no number', { hiddenSize: '"3"' }, 'hiddenSize is not valid: found "3", expected a number'],
     ['a size that is not that of the prompt', { hiddenSize: '4' }, 'prompt has shape [2, 3], not [2, 4]'],
     ['options that are not JSON', { methodConfig: '{' }, 'methodConfig is not JSON'],
-    ['options without a type', { methodConfig: '{}' }, 'method.type: '],
-    ['soft tokens that are no list', { methodConfig: '{"type":"soft-template","softTokens":3}' }, 'method.softTokens: '],
-    ['labels that are not words', { labels: '{"0":1}' }, 'labels.0: '],
+    ['options without a type', { methodConfig: '{}' }, 'method.type is missing: expected a text'],
+    [
+      'soft tokens that are no list',
+      { methodConfig: '{"type":"soft-template","softTokens":3}' },
+      'method.softTokens is not valid: found 3, expected a list',
+    ],
+    ['labels that are not words', { labels: '{"0":1}' }, 'labels.0 is not valid: found 1, expected a text'],
   ])('with %s is refused', async (_, change, found) => {
     await expect(readPrompt(await changed(change))).rejects.toThrow(
       expect.objectContaining({ code: 'not-a-prompt', found: expect.stringContaining(found) }),

@@ -82,7 +82,7 @@ describe('before anything is written', () => {
     const config = withData({ train, split: undefined }, { train: { steps: 2, batchSize: 10, truncate: true } })
     await tune(config, { onEvent: event => events.push(event) })
     expect(events.filter(({ event }) => event === 'warning')).toEqual([
-      { event: 'warning', code: 'rows-truncated', message: 'the text of 1 rows was cut to fit the context' },
+      { event: 'warning', code: 'rows-truncated', message: 'the text of 1 row was cut to fit the context' },
     ])
   })
 
@@ -94,12 +94,31 @@ describe('before anything is written', () => {
 
   test('an instruction of the base model that leaves no room for a row, which is not the template', async () => {
     const instruction = 'it stone '.repeat(60)
-    expect(await problemOf(tune(toyConfig(folder, { control: { instruction } })))).toMatchObject({
+    expect(await refused(toyConfig(folder, { control: { instruction } }))).toMatchObject({
       code: 'row-too-long',
       message: expect.stringContaining("the base model's instruction"),
       found: expect.stringContaining('it stone it stone'),
       hint: expect.stringContaining('--control.instruction'),
     })
+    // The template fits alone, and not behind the instruction that is made of the labels.
+    expect(await refused(toyConfig(folder, { template: `${'it '.repeat(45)}{text} -` }))).toMatchObject({
+      code: 'row-too-long',
+      found: expect.stringContaining('Answer with one word: the or of.'),
+    })
+  })
+
+  test('rows that the base model reads cut beside its instruction are counted', async () => {
+    const events: GradpromptEvent[] = []
+    const rows = toyRows(9).join('\n')
+    const dev = file('dev.tsv', `${rows}\n${'wine '.repeat(30)}\t0\n`)
+    const config = withData({ train: file('train.tsv', rows), dev, split: undefined }, { train: { steps: 1 } })
+    const { folder: run } = await tune(config, { onEvent: event => events.push(event) })
+    const cut = {
+      code: 'rows-truncated',
+      message: 'the text of 1 row was cut to fit the context where the base model is told its instruction',
+    }
+    expect(events.filter(({ event }) => event === 'warning')).toContainEqual({ event: 'warning', ...cut })
+    expect(readFileSync(join(run, 'report.html'), 'utf8')).toContain(cut.message)
   })
 
   test('conversations of which none has an answer, which is no matter of a header', async () => {

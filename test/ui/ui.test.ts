@@ -232,7 +232,13 @@ describe('what is done', () => {
     expect(html).toContain('./runs/a')
     expect(html).toContain('75.0 %')
     expect(html).not.toContain('<i>')
-    expect(await act('speak', { ...question, maxNewTokens: 1e9 })).toMatchObject({ status: 400 })
+    expect(await act('speak', { ...question, maxNewTokens: 1e9 })).toMatchObject({
+      status: 400,
+      error: { code: 'invalid-request', message: 'maxNewTokens is not valid: found 1000000000, expected at most 1024' },
+    })
+    expect(await act('speak', { ...question, text: 7 })).toMatchObject({
+      error: { message: 'text is not valid: found 7, expected a text' },
+    })
   })
 })
 

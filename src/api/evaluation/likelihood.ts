@@ -1,4 +1,4 @@
-import { labelNotices, textNotices } from '../../data/checks.js'
+import { cutNotices, labelNotices, textNotices } from '../../data/checks.js'
 import type { DataRecord } from '../../data/readers/records.js'
 import { RowBuilder } from '../../data/rows/rows.js'
 import { limitRecords } from '../../data/split.js'
@@ -59,7 +59,7 @@ export async function byLikelihood(
   const rows: Rows = { model, answer, labels, records, places, subject, options }
   const isVectors = source.kind === 'vectors'
   const words = isVectors ? undefined : instruction
-  const main = await score(rows, { prompt, template: told(template, words), truncate: options.truncate, what: 'rows' })
+  const main = await score(rows, { prompt, template: told(template, words), truncate: options.truncate, beside: undefined })
   const initial = source.found?.initial
   const first = initial && fillPrompt(source.found!.config.template, initial.prompt)
   // Beside a prompt the base model with a plain instruction; beside an instruction the base model without; beside a found prompt the one
@@ -71,7 +71,7 @@ export async function byLikelihood(
         prompt: undefined,
         template: told(first ?? template, controlWords ?? undefined),
         truncate: true,
-        what: first === undefined ? 'rows, base model' : 'rows, first prompt',
+        beside: first === undefined ? 'base model' : 'first prompt',
       })
     : undefined
   return {
@@ -155,26 +155,29 @@ async function score(
     readonly prompt: ActivePrompt | undefined
     readonly template: Template
     readonly truncate: boolean | undefined
-    readonly what: string
+    /** Of the control, what it is. */
+    readonly beside: string | undefined
   },
 ): Promise<ScoredCondition> {
   const { source, config, seed, batchSize } = subject
-  const { prompt, template, truncate, what } = condition
+  const { prompt, template, truncate, beside } = condition
   const end = endOf(subject, subject.template!, model.tokenizer)
   const side = sideOf({ answer, ...preferencesOf(subject, options) })
   const texts = { template, answer, labels, end, ...side }
   const builder = rowBuilderOf(model, prompt, { ...texts, truncate: truncate ?? config?.train?.truncate })
-  if (what === 'rows' && options.onWarning !== undefined) {
+  if (beside === undefined && options.onWarning !== undefined) {
     const answerEnd = typeof subject.answerEnd === 'string' ? subject.answerEnd : 'none'
     for (const warning of answerEndNotices({ answerEnd }, end, builder.overlap)) options.onWarning(warning)
   }
   for (const record of records) builder.check(record, places.get(record)!)
   const rows = records.map(record => builder.scoring(record, places.get(record)!))
+  const cut = rows.filter(({ truncated }) => truncated).length
+  for (const notice of cutNotices(cut, beside && ` (${beside})`)) options.onWarning?.(notice)
   const started = performance.now()
   const scored = await scoreRows(model, prompt, rows, labels, {
     batchSize,
     signal: options.signal,
-    onProgress: (done, total) => options.onProgress?.(done, total, what),
+    onProgress: (done, total) => options.onProgress?.(done, total, beside === undefined ? 'rows' : `rows, ${beside}`),
     seed,
     weights: prompt && source.file && labels && promptWordWeights(source.file, labels),
     contentFree: contentFreeRow(calibrationOf(options, subject), builder, labels),

@@ -27,6 +27,7 @@ import { type Rejection, writeRejection } from '../prediction/rejection.js'
 import { readTunedRun, type TunedRun } from '../runs/configs.js'
 import { type TuneRun, tune } from '../tune.js'
 import { labelScores, type Measured, type MeasureOptions, measure } from './measure.js'
+import { refuseWithoutRoom } from './room.js'
 import { topics } from './topics.js'
 
 /** A classifier that learns what belongs to none of its classes (LAPT, arXiv 2407.08966): the library's `reject`. */
@@ -144,6 +145,10 @@ export async function reject(options: RejectOptions): Promise<RejectingRun> {
   const embedded = all.map((label, i) => ({ label, embedding: points[i]! }))
   const candidates = embedded.slice(0, -known.candidates.length)
   const foreignLabels = farthestLabels(candidates, embedded.slice(-known.candidates.length), count)
+  const labelWords = { ...classes, ...Object.fromEntries(foreignLabels.map(label => [label, label])) }
+  const { train, dev } = knownParts(task, seed)
+  const held = shuffle(dev, seed, streams.foreign, 3).slice(0, mostDevRows)
+  refuseWithoutRoom(run.config, labelWords, held, model)
 
   const decisive = [model.hash, run.config, foreignLabels, texts, knownTexts, maxNewTokens, seed]
   const path = (part: string) => `${out}-${part}-${hashOf(decisive).slice(0, 8)}.jsonl`
@@ -156,9 +161,7 @@ export async function reject(options: RejectOptions): Promise<RejectingRun> {
   const own = ({ [column]: text, [known.column]: label }: DataRecord) => ({ [column]: text!, [known.column]: label! })
   const mixed = shuffle(written, seed, streams.foreign, 1)
   const aside = Math.ceil(mixed.length / 8)
-  const { train, dev } = knownParts(task, seed)
   const learned = shuffle(train, seed, streams.foreign, 2).slice(0, Math.max(leastKnownRows, written.length))
-  const held = shuffle(dev, seed, streams.foreign, 3).slice(0, mostDevRows)
   await replaceText(path('train'), lines([...learned.map(own), ...mixed.slice(aside).map(asRow)]))
   await replaceText(path('dev'), lines([...held.map(own), ...mixed.slice(0, aside).map(asRow)]))
 
@@ -169,7 +172,7 @@ export async function reject(options: RejectOptions): Promise<RejectingRun> {
       data: {
         train: path('train'),
         dev: path('dev'),
-        labels: { ...classes, ...Object.fromEntries(foreignLabels.map(label => [label, label])) },
+        labels: labelWords,
       },
       train: {
         steps: options.steps ?? 100,

@@ -11,7 +11,7 @@ import {
   type WrittenRow,
 } from '../../data/writers/index.js'
 import { GradpromptError, refuseFullDisk, unknownName } from '../../errors.js'
-import { synchronizeFolder, temporaryName } from '../../store/atomic.js'
+import { removeLeftovers, synchronizeFolder, temporaryName } from '../../store/atomic.js'
 import type { PredictedFile, PredictFileOptions, PredictOptions, PredictSummary } from './predict.js'
 import { type AnsweredRow, predictRows } from './rows.js'
 
@@ -28,6 +28,7 @@ export async function predictFile({ output, format, keep, ...options }: PredictF
       throw cannotWrite(output, cause)
     })
   await writing(mkdir(dirname(output), { recursive: true }))
+  await writing(removeLeftovers(output))
   const file = await writing(open(temporary, 'wx'))
   try {
     const sink: Sink = {

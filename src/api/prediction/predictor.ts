@@ -47,6 +47,8 @@ export interface Predictor extends AsyncDisposable {
    * @throws GradpromptError naming the row
    */
   predict(chunk: Pick<RecordChunk, 'records'>, first: number, onDone: (rows: number) => void): Promise<Answered[]>
+  /** How many rows so far had a text that did not fit the context whole. */
+  cut(): number
 }
 
 /** The answer to one row. */
@@ -104,7 +106,7 @@ export async function openPredictor(options: PredictOptions): Promise<Predictor>
   return { ...common, labels: opened.classes ?? labels?.candidates, known, ...opened }
 }
 
-type Opened = Pick<Predictor, 'model' | 'weights' | 'predict' | typeof Symbol.asyncDispose> & {
+type Opened = Pick<Predictor, 'model' | 'weights' | 'predict' | 'cut' | typeof Symbol.asyncDispose> & {
   /** Where not all labels are classes. */
   readonly classes?: readonly string[] | undefined
 }
@@ -139,13 +141,16 @@ async function openScoring(
       contentFree: contentFreeRow(calibrationOf(options, subject), builder, labels),
       perByte: options.choose === 'length',
     }
+    let cut = 0
     return {
       model: model.name,
       weights: productsOf(model, 'fp32'),
+      cut: () => cut,
       classes: rejecting?.rejection.known && labels.candidates.filter(word => rejecting.rejection.known.includes(word)),
       async predict({ records }, first, onProgress) {
         const unlabelled = records.map((record, i) => withoutLabel(record, first + i, labels.column, builder.columns))
         const rows = unlabelled.map((record, i) => builder.scoring(record, first + i))
+        cut += rows.filter(({ truncated }) => truncated).length
         const scored = await scoreClasses(model, prompt, rows, labels, { ...decision, onProgress })
         return scored.map(({ logLikelihoods, scores = logLikelihoods }, i) => {
           const origin = originOf(records[i]!, first + i)
@@ -208,6 +213,8 @@ async function openGenerating(options: PredictOptions, subject: Subject, templat
   return {
     model: opened.model.name,
     weights: opened.weights,
+    // What is answered in words is never cut, but refused.
+    cut: () => 0,
     async predict({ records }, first, onDone) {
       const requests = records.map((record, i) => {
         const origin = originOf(record, first + i)

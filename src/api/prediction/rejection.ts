@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { valueProblem } from '../../config/problems.js'
 import { GradpromptError } from '../../errors.js'
 import { groupedScore } from '../../evaluate/foreign/scores.js'
 import { isFile } from '../../files.js'
@@ -42,10 +43,11 @@ export async function readRejection(folder: string | undefined): Promise<Rejecti
   if (folder === undefined) return undefined
   const path = join(folder, fileName)
   if (!(await isFile(path))) return undefined
-  const found = rejectionSchema.safeParse(jsonOrUndefined(await readFile(path, 'utf8')))
+  const written = jsonOrUndefined(await readFile(path, 'utf8'))
+  const found = rejectionSchema.safeParse(written)
   if (found.success) return found.data
   throw new GradpromptError('run-corrupt', `${path} is not what gradprompt reject wrote`, {
-    found: found.error.issues[0]!.message,
+    found: valueProblem(found.error.issues, written).message,
     hint: `${ownCommand`reject RUN`} makes a run that has it`,
   })
 }

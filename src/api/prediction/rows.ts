@@ -1,4 +1,4 @@
-import { asksNothing, emptyTexts } from '../../data/checks.js'
+import { asksNothing, cutNotices, emptyTexts } from '../../data/checks.js'
 import { columnsGiven, nameInData, refuseUnmeant, withMeant } from '../../data/columns-given.js'
 import { inMemory } from '../../data/memory-rows.js'
 import { type DataRecord, originOf, setOrigin } from '../../data/readers/records.js'
@@ -82,6 +82,7 @@ export async function* predictRows(
   }
   // A row without a text has a label like every other, and often a sure one.
   for (const notice of emptyTexts(needed, [{ part: name, rows: done, found: silent }])) onWarning?.(notice)
+  for (const notice of cutNotices(predictor.cut())) onWarning?.(notice)
   const seconds = (performance.now() - started) / 1000
   return { model, rows: done, ...(labels && { labels }), weights, seconds }
 }

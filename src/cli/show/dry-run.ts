@@ -17,6 +17,7 @@ import { promptMethods } from '../../prompts/methods/index.js'
 import { numSoftTokens, softVocabulary } from '../../prompts/soft-rows.js'
 import { refuseOccupied } from '../../store/run-folder.js'
 import { checkMethod, learnedNumbers } from '../../train/check-method.js'
+import { controlNotices } from '../../train/control.js'
 import { refuseOversizedRows, refuseUnfitData } from '../../train/data-limits.js'
 import { checkTeachers } from '../../train/distillation.js'
 import { chosenLoss, learnedAnswers } from '../../train/losses.js'
@@ -109,6 +110,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     answerEnd: builder.learnedEnd ?? null,
     data: { ...data, answerSpace: space },
     warnings: [
+      ...controlNotices(config, task, { tokenizer, contextLength }),
       ...referenceNotices(chosenLoss(config.train)),
       ...task.notices,
       ...answerSpaceNotices(space, config.answer),

@@ -53,24 +53,23 @@ function isLines(text: string): boolean {
 
 function readLines(text: string, path: string, { columns }: ReadOptions): Table {
   const lines = text.split(text.includes('\n') ? '\n' : '\r')
-  return linesTable(lines, path, { columns }).table
+  return linesTable(lines, path, { columns })
 }
 
 /**
  * Some of the lines of a file, each an object; blank ones are skipped.
  * @param first the number of the first of them, counted from 1
- * @returns the rows, and the values that they were made of
  * @throws GradpromptError `invalid-data` with the line
  */
 export function linesTable(
   lines: readonly string[],
   path: string,
   { columns, first = 1 }: ReadOptions & { readonly first?: number },
-): { readonly table: Table; readonly values: readonly unknown[] } {
+): Table {
   const filled = lines.map((line, i) => ({ number: first + i, text: line.trim() })).filter(line => line.text !== '')
   const values = filled.map(line => parseExactly(line.text, path, line.number))
   const origins = filled.map(line => `${path}:${line.number}`)
-  return { table: toTable(values, origins, columns), values }
+  return toTable(values, origins, columns)
 }
 
 function readDocument(text: string, input: DataInput, { columns }: ReadOptions): Table {

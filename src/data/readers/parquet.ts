@@ -1,6 +1,7 @@
 import * as zlib from 'node:zlib'
 import type { AsyncBuffer, Compressors, FileMetaData, SchemaTree } from 'hyparquet'
 import { GradpromptError } from '../../errors.js'
+import { isRecord } from '../../json.js'
 import type { DataInput, DataReader, ReadOptions, Table } from './reader.js'
 import { missingColumn } from './records.js'
 import { toTable } from './values.js'
@@ -57,12 +58,20 @@ async function readTable(input: DataInput, { columns }: ReadOptions): Promise<Ta
   const wanted = columns === undefined ? {} : { columns: [...columns] }
   const options = { file, compressors: await loadCompressors() }
   await checkPages(metadata, columns ?? there, options)
-  const values = await parquetReadObjects({ ...options, metadata, ...wanted })
+  const values = (await parquetReadObjects({ ...options, metadata, ...wanted })).map(withNumbers)
   return toTable(
     values,
     values.map((_, i) => `${input.name} row ${i + 1}`),
     columns,
   )
+}
+
+/** Integers of 64 bits come as bigints, which JSON does not have: those that a number holds are numbers, as in a file of JSON. */
+function withNumbers(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value
+  if (Array.isArray(value)) return value.map(withNumbers)
+  if (!isRecord(value) || Object.getPrototypeOf(value) !== Object.prototype) return value
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, withNumbers(inner)]))
 }
 
 /**

@@ -39,6 +39,8 @@ export interface Table {
   readonly origins: readonly string[]
   /** Columns in which some row holds a list or an object; their text is JSON. */
   readonly structured?: readonly string[]
+  /** `values[i]`: the row that `records[i]` was made of, where the format has values of more kinds than text. */
+  readonly values?: readonly object[]
   /** `nulls[i]`: the columns of `records[i]` that the file gives as null, and that it therefore lacks. */
   readonly nulls?: readonly (readonly string[])[]
 }

@@ -36,5 +36,6 @@ export function toTable(values: readonly unknown[], origins: readonly string[], 
     if (columns === undefined) return record
     return Object.fromEntries(columns.flatMap(column => (Object.hasOwn(record, column) ? [[column, record[column]!]] : [])))
   })
-  return { columns: [...(columns ?? seen)], records, origins, structured: [...structured], nulls }
+  // Whatever is no object was refused above.
+  return { columns: [...(columns ?? seen)], records, origins, structured: [...structured], values: values as object[], nulls }
 }

@@ -158,7 +158,7 @@ export class RowBuilder {
 
   #scored(record: DataRecord, index: number): ScoringRow {
     const { labels, tasks } = this.#options
-    const { record: fitted } = this.#fit(record, index)
+    const { record: fitted, truncated } = this.#fit(record, index)
     const end = labels === undefined || this.overlap !== undefined ? this.#options.end : undefined
     const { answers, contextIds, texts, border } = this.#candidates(fitted, index)
     requireBorder(border, texts, originOf(fitted, index), this.#options)
@@ -170,6 +170,7 @@ export class RowBuilder {
       context: contextIds.slice(0, border),
       candidates: joints.map((ids, i) => candidateOf(words?.[i] ?? answers[i]!, ids.slice(border), tasks)),
       target: labels === undefined ? 0 : word === undefined ? -1 : labels.candidates.indexOf(word),
+      truncated,
     }
   }
 
@@ -217,11 +218,11 @@ export class RowBuilder {
     }
   }
 
-  /** Throws what `training` would for a row that is too long or has an unknown label; tokenises only rows that could be too long. */
-  check(record: DataRecord, index: number): void {
+  /** Throws what `training` would for a row too long or with an unknown label; tokenises few rows. @returns whether text is cut */
+  check(record: DataRecord, index: number): boolean {
     this.#ownAnswer(record, index)
     this.#task(record, index)
-    this.#fit(record, index)
+    return this.#fit(record, index).truncated
   }
 
   /** The UTF-8 bytes of a row's text, and the tokens of its end: grows with its tokens, and costs no tokenisation. */

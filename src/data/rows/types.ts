@@ -42,6 +42,8 @@ export interface ScoringRow {
   readonly candidates: { readonly label: string; readonly ids: number[]; readonly task?: number }[]
   /** Index into the label set's candidates; -1 when the row has no label. */
   readonly target: number
+  /** Whether text was cut to fit the context. */
+  readonly truncated: boolean
   /** The label set's candidates that the row's task has, by their index; undefined: all. */
   readonly among?: readonly number[]
   /** Index of its task, where a column tells tasks apart. */

@@ -24,13 +24,14 @@ export const run: CommandFunction = async ({ argument, options }) => {
     return judge(await Promise.all(given.map(readSource)), options, output)
   }
   refuseWithoutJudge(options)
-  const { report, ...comparison } = await compareRuns(await Promise.all(given.map(readSource)), {
+  const { report, replaced, ...comparison } = await compareRuns(await Promise.all(given.map(readSource)), {
     evaluation: options.evaluation as string | undefined,
     seed: options.seed as number | undefined,
     report: options['no-report'] !== true && ((options.report as string | undefined) ?? true),
   })
-  output.object({ event: 'result', ...comparison, ...(report !== undefined && { report }) })
-  output.text(describe(comparison) + (report === undefined ? '' : `\n\nreport: ${report}`))
+  output.object({ event: 'result', ...comparison, ...(report !== undefined && { report }), ...(replaced && { replaced }) })
+  const place = replaced ? ' (in place of the page that stood there; --report FILE writes elsewhere)' : ''
+  output.text(describe(comparison) + (report === undefined ? '' : `\n\nreport: ${report}${place}`))
   return 0
 }
 
