@@ -139,12 +139,8 @@ function printFlag(path: readonly (string | number)[]): string {
 
 function readFlag(root: OptionSchema, flag: string, path: readonly string[], value: unknown): unknown {
   if (typeof value !== 'string') return value
-  const schemas = schemasAt(root, path).flatMap(schema => alternatives(schema))
-  const takes = (type: string) => schemas.some(schema => schema.type === type)
-  if (takes('string') || schemas.some(schema => schema.const !== undefined || schema.enum !== undefined)) return value
-  if (takes('array') && !value.trimStart().startsWith('[')) return value.split(',').map(part => part.trim())
   try {
-    return parseValue(value, { maxAliasCount: 0 })
+    return readText(schemasAt(root, path), value)
   } catch (cause) {
     throw invalid(`command line: ${printFlag(path)} cannot be read`, {
       found: value,
@@ -153,6 +149,24 @@ function readFlag(root: OptionSchema, flag: string, path: readonly string[], val
       cause,
     })
   }
+}
+
+/** A text as the first of what an option may be: a text, a number or a switch, one of several words, a list, or whatever YAML says. */
+function readText(given: readonly OptionSchema[], text: string): unknown {
+  const schemas = given.flatMap(schema => alternatives(schema))
+  const isWord = (schema: OptionSchema) => schema.const !== undefined || schema.enum !== undefined
+  const takes = (type: string) => schemas.some(schema => schema.type === type && !isWord(schema))
+  if (takes('string')) return text
+  const isPlain = /^(true|false|null|[-+]?\.?\d[\w.+-]*)$/.test(text.trim())
+  const plain: unknown = isPlain ? parseValue(text) : undefined
+  if (typeof plain === 'number' ? takes('number') || takes('integer') : plain === null ? takes('null') : takes(typeof plain))
+    return plain
+  if (schemas.some(isWord)) return text
+  if (takes('array') && !text.trimStart().startsWith('[')) {
+    const items = schemas.flatMap(schema => schemasAt(schema, [0]))
+    return text.split(',').map(part => (items.length > 0 ? readText(items, part.trim()) : part.trim()))
+  }
+  return parseValue(text, { maxAliasCount: 0 })
 }
 
 /** A copy with `value` at `path`. */

@@ -3,7 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { sweepConfigSchema } from '../../src/api/sweep/plan.js'
 import { loadConfigFile, mergeFlags } from '../../src/config/load.js'
+import { alternatives, listOptions, type OptionSchema, schemasAt } from '../../src/config/options.js'
+import { searchConfigJsonSchema } from '../../src/search/config.js'
 import { configJsonSchema, parseConfig } from '../../src/train/config.js'
 import { problem, problemOf } from '../support/problem.js'
 
@@ -106,6 +109,40 @@ describe('flags', () => {
       method: { numVirtualTokens: 5 },
       seed: 7,
     })
+  })
+
+  const schemas: Readonly<Record<string, () => OptionSchema>> = {
+    tune: configJsonSchema,
+    search: searchConfigJsonSchema,
+    sweep: () => sweepConfigSchema('tune'),
+  }
+  test.each(Object.keys(schemas))('every number and switch of %s can be given, also beside a word or a list', name => {
+    const root = schemas[name]!()
+    const read = (path: string, text: string) =>
+      path
+        .split('.')
+        .reduce<unknown>((value, key) => (value as Record<string, unknown>)[key], mergeFlags({}, { [path]: text }, root))
+    const checked = { numbers: 0, beside: 0, lists: 0 }
+    for (const { path } of listOptions(root)) {
+      const kinds = schemasAt(root, path.split('.')).flatMap(schema => alternatives(schema))
+      const types = kinds.flatMap(kind => ((kind.const ?? kind.enum) === undefined ? kind.type : []))
+      if (types.includes('string')) continue
+      if (types.includes('integer') || types.includes('number')) {
+        expect(read(path, '3'), path).toBe(3)
+        checked.numbers++
+        if (kinds.length > 1) checked.beside++
+      }
+      if (types.includes('boolean')) expect(read(path, 'true'), path).toBe(true)
+      for (const { const: word, enum: words = [word] } of kinds)
+        for (const one of words) if (typeof one === 'string') expect(read(path, one), path).toBe(one)
+      const items = kinds.flatMap(kind => schemasAt(kind, [0])).flatMap(schema => alternatives(schema))
+      if (!items.some(({ type }) => type === 'integer' || type === 'number')) continue
+      expect(read(path, '3,5'), path).toEqual([3, 5])
+      checked.lists++
+    }
+    expect(checked.numbers).toBeGreaterThan(10)
+    expect(checked.beside).toBeGreaterThan(0)
+    if (name === 'sweep') expect(checked.lists).toBeGreaterThan(0)
   })
 
   test('take out what they contradict', () => {

@@ -12,6 +12,10 @@ const defaultPort = 8090
 export const run: CommandFunction = async ({ argument, options }) => {
   const output = createOutput(options)
   const token = randomBytes(24).toString('base64url')
+  // Whoever has read the address may end the page at once.
+  const stopped = new Promise<'SIGINT' | 'SIGTERM' | 'SIGHUP'>(resolve => {
+    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => resolve(name))
+  })
   const ui = await startUi({
     folder: argument ?? '.',
     host: (options.host as string | undefined) ?? '127.0.0.1',
@@ -25,9 +29,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
   output.note(
     'open this address in a browser of this machine; Ctrl-C ends the page, and stops with a checkpoint what it has started',
   )
-  const signal = await new Promise<'SIGINT' | 'SIGTERM' | 'SIGHUP'>(resolve => {
-    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => resolve(name))
-  })
+  const signal = await stopped
   await ui.stop()
   return { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }[signal]
 }
