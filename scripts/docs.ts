@@ -48,8 +48,11 @@ can. A template's soft tokens go to ${namesOf(({ softTokens }) => softTokens)}; 
   what no greedy decoding picks. \`--delta\` writes the changed rows alone, and \`merge.py\` puts them into the base model.
 - **gguf** and **ollama** are made of the GGUF file that the prompt was tuned on, whose other tensors are copied byte for byte; or of a Hugging
   Face folder, whose weights are written anew (\`--dtype\` F16, as by default, F32, BF16, Q8_0, Q4_0 or Q4_1). Such a file is read again and held
-  against the folder, its config and how it cuts texts, before it gets its name: what GGUF cannot say (other tokenizers than byte-level BPE,
+  against the folder, its config and how it cuts texts, before it gets its name: what GGUF cannot say (tokenizers that are not BPE,
   windows of attention where llama.cpp computes none, LongRoPE) is refused. Of block types the self-test holds what the written weights compute.
+  Of a tokenizer of SentencePiece's kind (Llama 1 and 2, Mistral, Gemma) the scores are those that its merges come to, and merges that no
+  scores come to are refused. llama.cpp puts a space in front of a text and behind every special token, or nowhere; where the tokenizer does
+  neither, what reads the prompt's own texts as they were learned is written, and a template that both read otherwise is refused.
   The embedding table takes the narrowest type, from its own upwards, that moves the likelihood of the self-test's texts by less than
   0.01 nats per token; the README says which, and by how much.
 - **onnx** is one graph that knows the prompt: its keys and values are constants in it, and offsets by position are computed there, so that a

@@ -32,7 +32,9 @@ const { values } = parseArgs({
 const root = packageRoot()
 process.chdir(root)
 const fixtures = join('test', 'fixtures', 'models')
-const models = values.model ?? ['llama-gguf', 'qwen2-gguf', 'gemma-gguf', 'llama-gqa', 'gpt2'].map(name => join(fixtures, name))
+const models =
+  values.model ??
+  ['llama-gguf', 'qwen2-gguf', 'gemma-gguf', 'llama-gqa', 'llama-sentencepiece', 'gpt2'].map(name => join(fixtures, name))
 const packages = ['torch==2.13.0', 'transformers==5.18.0', 'peft==0.21.0', 'safetensors', 'numpy', 'onnxruntime-genai']
 const python = findPython()
 const llama = process.env.GRADPROMPT_BENCH_LLAMA

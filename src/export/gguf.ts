@@ -15,6 +15,7 @@ import type { ExportContext, ExportTarget } from './target.js'
 import { headPieces, tablePieces, tableSources } from './vocabulary/checkpoint-tensors.js'
 import { copiedTable, tableBytes, tableWidth, type Width } from './vocabulary/likelihood.js'
 import { hasVocabularyRows, headRow, type VocabularyRows, vocabularyRows } from './vocabulary/rows.js'
+import { type PromptedText, spacePrefix } from './vocabulary/space-prefix.js'
 import { frameOfParts, namesOf, promptedChatTemplate, tokenizerParts } from './vocabulary/tokenizer-files.js'
 import { type GgufMetadata, requireSame, wholeMetadata, wholeTensors } from './vocabulary/whole-gguf.js'
 
@@ -56,9 +57,7 @@ export async function writePromptedGguf(context: ExportContext): Promise<Prompte
     if (source && options.dtype) throw noWidth(options.dtype)
     const dtype = options.dtype ?? 'F16'
     const parts = await tokenizerParts(checkpoint.tokenizer)
-    const described: GgufMetadata = source ?? wholeMetadata(checkpoint, model.name, parts, dtype)
-    const architecture = String(described.metadata.get('general.architecture'))
-    if (checkpoint.family.gguf.headless) throw hasNoHead(architecture)
+    if (checkpoint.family.gguf.headless) throw hasNoHead(checkpoint.family.name)
     const rows = await vocabularyRows(context, checkpoint.file)
     const { before } = frameOfParts(parts)
     const names = namesOf(parts)
@@ -67,10 +66,14 @@ export async function writePromptedGguf(context: ExportContext): Promise<Prompte
     const bos = bringsBos ? before.map(id => names.get(id)!).join('') : ''
     const promptText = rows.promptTokens.join('')
     const beginning = prompt.position === 'after-bos' && before.length === 0 ? '' : promptText + bos
+    const first = prompt.position === 'after-bos' ? names.get(context.selfTest.cases[0]!.ids[0]!) : undefined
+    const addedIds = bringsBos ? 0 : before.length
+    const prefixed =
+      !source && spacePrefix(parts, rows, promptedTexts(context, rows, { beginning, first: first ?? '', addedIds }))
+    const described: GgufMetadata = source ?? wholeMetadata(checkpoint, model.name, { parts, dtype, prefixed })
     const stored = source?.tensors.get(tableSources(checkpoint).embedding)?.dtype ?? dtype
     const width = await tableWidth(context, rows, { own: stored, isRounded: source !== undefined })
     const fileName = `${basename(model.name)}-prompted.gguf`
-    const first = prompt.position === 'after-bos' ? names.get(context.selfTest.cases[0]!.ids[0]!) : undefined
     const chatTemplate =
       typeof prompt.template === 'string' || parts.chatTemplate === undefined
         ? undefined
@@ -88,7 +91,7 @@ export async function writePromptedGguf(context: ExportContext): Promise<Prompte
     const made = { fileName, rows, beginning }
     if (source) await writeSelfTest(folder, cases)
     else {
-      await requireSame(join(folder, fileName), checkpoint, model.tokenizer, context.selfTest.cases)
+      await requireSame(join(folder, fileName), checkpoint, { own: model.tokenizer, parts, prefixed }, context.selfTest.cases)
       await writeSelfTest(folder, isCoarse ? await asWritten(context, join(folder, fileName), cases) : cases)
     }
     // Of a model of 1.5 billion weights in 4 bits, llama.cpp's logits are up to 0.19 off, and two of them count.
@@ -115,9 +118,23 @@ async function asWritten({ model }: ExportContext, path: string, cases: readonly
   }
 }
 
-const hasNoHead = (architecture: string) =>
+/** The texts of the self-test with the prompt in writing, and the ids that llama.cpp must make of each, without those that it adds. */
+function promptedTexts(
+  { selfTest }: ExportContext,
+  rows: VocabularyRows,
+  { beginning, first, addedIds }: { readonly beginning: string; readonly first: string; readonly addedIds: number },
+): PromptedText[] {
+  return selfTest.cases.flatMap(({ text, ids, addSpecialTokens }): PromptedText[] => {
+    if (text === undefined || (addSpecialTokens && beginning === '')) return []
+    if (addSpecialTokens) return [{ text: beginning + rows.written(text), ids: rows.fed(ids).slice(addedIds) }]
+    const written = first + rows.promptTokens.join('') + rows.written(text.slice(first.length))
+    return [{ text: written, ids: rows.fed(ids) }]
+  })
+}
+
+const hasNoHead = (family: string) =>
   new GradpromptError('not-exportable', 'llama.cpp reads no head beside the embedding table of this model', {
-    found: `general.architecture: ${architecture}`,
+    found: `the ${family} family`,
     expected: 'a head that can stand apart from the table, so that no token of the prompt is ever an answer',
     hint: 'export to hf, or to onnx',
   })

@@ -1,11 +1,13 @@
 import { GradpromptError } from '../../errors.js'
 import { encodedLength } from '../../formats/encode.js'
 import type { GgufValue } from '../../formats/gguf.js'
-import type { TokenizerParts } from '../../formats/gguf-tokenizer.js'
+import { type TokenizerParts, tokenizerFromGguf } from '../../formats/gguf-tokenizer.js'
 import { ggufTokenizer } from '../../formats/gguf-tokenizer-writer.js'
 import { type GgufEntry, ggufEntry } from '../../formats/gguf-writer.js'
 import type { TensorStream } from '../../formats/safetensors-writer.js'
-import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer.js'
+import { asLlamaReads, isSentencePiece } from '../../formats/tokenize/sentencepiece.js'
+import type { Tokenizer } from '../../formats/tokenizer.js'
+import { createTokenizerCore } from '../../formats/tokenizer-core.js'
 import { type Checkpoint, openCheckpoint } from '../../model/weights/checkpoint.js'
 import { elementCount } from '../../numbers.js'
 import { headValues, onePart, tablePieces, tableSources } from './checkpoint-tensors.js'
@@ -26,8 +28,15 @@ export interface GgufMetadata {
 /** Types that weights can be written in, and llama.cpp's number of a file that is of them. */
 export const wholeTypes: Readonly<Record<string, number>> = { F32: 0, F16: 1, BF16: 32, Q8_0: 7, Q4_0: 2, Q4_1: 3 }
 
-/** @throws GradpromptError `not-exportable`, `unsupported-tokenizer` */
-export function wholeMetadata(checkpoint: Checkpoint, name: string, parts: TokenizerParts, dtype: string): GgufMetadata {
+/**
+ * @param prefixed whether llama.cpp puts a space in front of texts
+ * @throws GradpromptError `not-exportable`, `unsupported-tokenizer`
+ */
+export function wholeMetadata(
+  checkpoint: Checkpoint,
+  name: string,
+  { parts, dtype, prefixed }: { readonly parts: TokenizerParts; readonly dtype: string; readonly prefixed: boolean },
+): GgufMetadata {
   const { architecture, values } = formOf(checkpoint)
   const entries = new Map<string, { readonly value: GgufValue; readonly bytes: GgufEntry }>()
   const add = (key: string, value: GgufValue, bytes: GgufEntry) => entries.set(key, { value, bytes })
@@ -43,10 +52,11 @@ export function wholeMetadata(checkpoint: Checkpoint, name: string, parts: Token
     else if (scalar.type === 'boolean') add(key, scalar.value, ggufEntry.boolean(key, scalar.value))
     else add(key, scalar.value, ggufEntry[scalar.type](key, scalar.value))
   }
-  const tokenizer = ggufTokenizer(parts)
+  const tokenizer = ggufTokenizer(parts, prefixed)
   for (const [key, value] of tokenizer.string) text(key, value)
   for (const [key, value] of tokenizer.strings) add(key, value, ggufEntry.strings(key, value))
   for (const [key, value] of tokenizer.int32s) add(key, value, ggufEntry.int32s(key, value))
+  for (const [key, value] of tokenizer.float32s) add(key, value, ggufEntry.float32s(key, value))
   for (const [key, value] of tokenizer.uint32) whole(key, value)
   for (const [key, value] of tokenizer.boolean) add(key, value, ggufEntry.boolean(key, value))
   return {
@@ -128,7 +138,7 @@ const probes = ["It's 12345 OK?!", ' two  spaces\n\n\tand a tab ', 'naïve Ελ�
 export async function requireSame(
   path: string,
   source: Checkpoint,
-  tokenizer: Tokenizer,
+  tokenizer: { readonly own: Tokenizer; readonly parts: TokenizerParts; readonly prefixed: boolean },
   cases: readonly { readonly text?: string }[],
 ): Promise<void> {
   const written = await openCheckpoint(path)
@@ -141,9 +151,23 @@ export async function requireSame(
     })
   if (source.family.gguf.computesAlike?.(source.config, written.config) !== true)
     throw refused(`${source.path}, which the file says otherwise`, 'a config that the metadata of GGUF have keys for')
-  const other = await loadTokenizer(written.tokenizer)
-  const ids = (one: Tokenizer, text: string) => one.encode(text, { addSpecialTokens: false }).join()
-  for (const text of [...probes, ...cases.flatMap(({ text: own }) => (own === undefined ? [] : [own]))])
-    if (ids(tokenizer, text) !== ids(other, text))
-      throw refused(`${JSON.stringify(text)} as ${ids(other, text)}`, ids(tokenizer, text))
+  if (!('ggufMetadata' in written.tokenizer)) throw new RangeError(`${path} is no GGUF file`)
+  const ids = encodersOf(tokenizer, tokenizerFromGguf(written.tokenizer.ggufMetadata))
+  for (const text of [...probes, ...cases.flatMap(({ text: own }) => (own === undefined ? [] : [own]))]) {
+    const [own, other] = ids.map(encode => encode(text).join())
+    if (own !== other) throw refused(`${JSON.stringify(text)} as ${other}`, own!)
+  }
+}
+
+/** How texts are cut by a tokenizer, and by what was written of it. llama.cpp's own prefix of spaces is settled elsewhere: both have it. */
+function encodersOf(
+  { own, parts, prefixed }: { readonly own: Tokenizer; readonly parts: TokenizerParts; readonly prefixed: boolean },
+  written: TokenizerParts,
+): ((text: string) => number[])[] {
+  const read = ({ definition }: TokenizerParts) => {
+    const { encode } = createTokenizerCore(asLlamaReads(definition, prefixed))
+    return (text: string) => encode(text, false)
+  }
+  const isOwn = !isSentencePiece(parts.definition)
+  return [isOwn ? text => own.encode(text, { addSpecialTokens: false }) : read(parts), read(written)]
 }
