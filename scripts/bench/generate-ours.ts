@@ -1,6 +1,6 @@
 /** gradprompt's side of the `generate` benchmark: one process, one JSON line, as the peers print them. Options are JSON on the command line. */
 import { readFileSync } from 'node:fs'
-import { GenerationEngine } from '../../src/generate/engine.js'
+import { GenerationEngine } from '../../src/generate/engine/engine.js'
 import type { WrittenGrammar } from '../../src/generate/limits/grammars.js'
 import type { WeightWidth } from '../../src/generate/programs.js'
 import { LanguageModel } from '../../src/model/language-model.js'

@@ -1,6 +1,6 @@
 /** gradprompt's side of the `gpu` benchmark: one process, one JSON line, as the peer prints it. Options are JSON on the command line. */
 import { GradpromptError } from '../../src/errors.js'
-import { GenerationEngine } from '../../src/generate/engine.js'
+import { GenerationEngine } from '../../src/generate/engine/engine.js'
 import { adapters } from '../../src/model/devices/adapters.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import type { DeviceChoice } from '../../src/program/devices.js'

@@ -4,8 +4,8 @@ import { type DataSource, type Part, parts } from '../data/task.js'
 import type { AnswerEnd } from '../data/texts/answer-end.js'
 import { GradpromptError } from '../errors.js'
 import type { LanguageModel } from '../model/language-model.js'
-import type { WarningEvent } from '../store/events.js'
 import { currentEnvironment, type Environment, environmentDifferences } from './environment.js'
+import type { WarningEvent } from './events.js'
 
 /** A model as a run remembers it. */
 export interface KnownModel {

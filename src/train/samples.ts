@@ -1,7 +1,7 @@
 import { originOf } from '../data/readers/records.js'
 import { compileTemplate } from '../data/texts/template.js'
 import { inputs } from '../evaluate/likelihood-results.js'
-import { GenerationEngine } from '../generate/engine.js'
+import { GenerationEngine } from '../generate/engine/engine.js'
 import { generationRequest } from '../generate/settings.js'
 import { promptsByTask } from '../sources/prompt.js'
 import type { Sample } from './events.js'

@@ -1,6 +1,6 @@
 import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { GenerationEngine } from '../../src/generate/engine.js'
+import { GenerationEngine } from '../../src/generate/engine/engine.js'
 import { ChoiceCursor, encodeChoices, writtenChoices } from '../../src/generate/limits/choices.js'
 import { generate, type LanguageModel, loadModel, serve } from '../../src/index.js'
 import { command } from '../cli/command.js'

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import type { GradpromptError } from '../../src/errors.js'
-import { GenerationEngine } from '../../src/generate/engine.js'
+import { GenerationEngine } from '../../src/generate/engine/engine.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 
 const opened = LanguageModel.load('test/fixtures/models/llama-gqa', { threads: 1 })

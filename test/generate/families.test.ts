@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest'
-import { GenerationEngine } from '../../src/generate/engine.js'
+import { GenerationEngine } from '../../src/generate/engine/engine.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 
 // A window and capped scores; two rotations; layers that do not turn; parts of heads; norms behind alone; learned positions.

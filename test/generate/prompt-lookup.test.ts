@@ -1,10 +1,10 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, test, vi } from 'vitest'
-import { planDecode } from '../../src/generate/decode.js'
-import { type EngineOptions, GenerationEngine } from '../../src/generate/engine.js'
+import { planDecode } from '../../src/generate/engine/decode.js'
+import { type EngineOptions, GenerationEngine } from '../../src/generate/engine/engine.js'
+import type { Sequence } from '../../src/generate/engine/sequence.js'
 import { PromptLookup } from '../../src/generate/prompt-lookup.js'
 import type { GenerationRequest } from '../../src/generate/request.js'
-import type { Sequence } from '../../src/generate/sequence.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { Program } from '../../src/program/program.js'
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { GenerationEngine } from '../../src/generate/engine.js'
+import { GenerationEngine } from '../../src/generate/engine/engine.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 
 test('greedy tokens of the bundled model are those of running the whole text for each; stored weights are near', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from 'vitest'
 import { rotationOf } from '../../kernels/linear-integer.js'
-import { GenerationEngine } from '../../src/generate/engine.js'
+import { GenerationEngine } from '../../src/generate/engine/engine.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { multipliesBytes } from '../../src/program/byte-products.js'
 import { ownCache } from '../support/cache.js'

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { GenerationEngine } from '../../src/generate/engine.js'
+import { GenerationEngine } from '../../src/generate/engine/engine.js'
 import { chooseWidth } from '../../src/generate/width.js'
 import { evaluate, type LanguageModel, loadModel } from '../../src/index.js'
 import { problemOf } from '../support/problem.js'

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import type { ModelConfig } from '../../models/blocks/family.js'
-import { GenerationEngine } from '../../src/generate/engine.js'
+import { GenerationEngine } from '../../src/generate/engine/engine.js'
 import { meanCrossEntropy } from '../../src/losses/index.js'
 import { gradientRequest, readingRequest } from '../../src/model/model-programs.js'
 import { targetLogProbabilities } from '../../src/model/readings.js'

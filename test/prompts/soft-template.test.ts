@@ -8,7 +8,7 @@ import { compileTemplate, type Template } from '../../src/data/texts/template.js
 import { evaluateByGeneration } from '../../src/evaluate/by-generation.js'
 import { nearestTokens } from '../../src/evaluate/nearest-tokens.js'
 import { peftAdapter } from '../../src/export/peft-adapter.js'
-import { GenerationEngine } from '../../src/generate/engine.js'
+import { GenerationEngine } from '../../src/generate/engine/engine.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
 import { softParameter } from '../../src/prompts/soft-rows.js'
 import { activePrompt, softPromptOf } from '../../src/sources/prompt.js'

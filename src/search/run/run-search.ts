@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { DataRecord } from '../../data/readers/records.js'
 import { scoreRows, summary } from '../../evaluate/score.js'
-import { GenerationEngine } from '../../generate/engine.js'
+import { GenerationEngine } from '../../generate/engine/engine.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { ownCommand } from '../../own-command.js'
 import { replaceText } from '../../store/atomic.js'

@@ -1,5 +1,5 @@
 import type { DataNotice } from '../../data/readers/reader.js'
-import { GenerationEngine } from '../../generate/engine.js'
+import { GenerationEngine } from '../../generate/engine/engine.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { SearchConfig } from '../config.js'
 import { searchMethods } from '../methods/index.js'

@@ -1,6 +1,6 @@
 import { refuseAborted } from '../../errors.js'
 import type { Tokenizer } from '../../formats/tokenizer.js'
-import type { GenerationEngine } from '../../generate/engine.js'
+import type { GenerationEngine } from '../../generate/engine/engine.js'
 import type { Reasoned } from '../space/row-sequence.js'
 import type { SearchRow } from '../space/token-space.js'
 import type { Budget } from './budget.js'

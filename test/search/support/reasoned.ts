@@ -1,4 +1,4 @@
-import { GenerationEngine } from '../../../src/generate/engine.js'
+import { GenerationEngine } from '../../../src/generate/engine/engine.js'
 import { LanguageModel } from '../../../src/model/language-model.js'
 import { Budget } from '../../../src/search/score/budget.js'
 import { Objective } from '../../../src/search/score/objective.js'

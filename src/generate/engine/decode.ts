@@ -1,8 +1,8 @@
-import { BLOCK_LENGTH, EMPTY_POSITION } from '../../kernels/attention/cached.js'
-import type { ModelConfig } from '../../models/blocks/family.js'
-import type { ProgramInput } from '../program/program.js'
+import { BLOCK_LENGTH, EMPTY_POSITION } from '../../../kernels/attention/cached.js'
+import type { ModelConfig } from '../../../models/blocks/family.js'
+import type { ProgramInput } from '../../program/program.js'
+import { layerInput, ownPart, sharedPart, type WeightWidth } from '../programs.js'
 import type { BlockStore } from './block-store.js'
-import { layerInput, ownPart, sharedPart, type WeightWidth } from './programs.js'
 import type { Sequence } from './sequence.js'
 
 /** One run of decoding: the next token of each sequence, and behind it what is guessed to follow. */

@@ -1,9 +1,9 @@
-import { BLOCK_LENGTH, EMPTY_POSITION } from '../../kernels/attention/cached.js'
-import type { ModelConfig } from '../../models/blocks/family.js'
-import type { ProgramInput } from '../program/program.js'
+import { BLOCK_LENGTH, EMPTY_POSITION } from '../../../kernels/attention/cached.js'
+import type { ModelConfig } from '../../../models/blocks/family.js'
+import type { ProgramInput } from '../../program/program.js'
+import { layerInput } from '../programs.js'
 import type { BlockStore } from './block-store.js'
 import type { PrefixNode } from './prefix-cache.js'
-import { layerInput } from './programs.js'
 import type { Sequence } from './sequence.js'
 
 /** Query rows of one group, at most: longer stretches are cut, so that short ones beside them are not padded to their length. */

@@ -1,5 +1,5 @@
-import { BLOCK_LENGTH, EMPTY_POSITION } from '../../kernels/attention/cached.js'
-import type { ModelConfig } from '../../models/blocks/family.js'
+import { BLOCK_LENGTH, EMPTY_POSITION } from '../../../kernels/attention/cached.js'
+import type { ModelConfig } from '../../../models/blocks/family.js'
 
 /** What decides how large a position's keys and values are. */
 export type CacheShape = Pick<ModelConfig, 'numLayers' | 'numKeyValueHeads' | 'headDim'>

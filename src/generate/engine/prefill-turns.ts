@@ -1,4 +1,4 @@
-import type { LanguageModel } from '../model/language-model.js'
+import type { LanguageModel } from '../../model/language-model.js'
 import type { Sequence } from './sequence.js'
 
 /** Rows of one run of prefill: while others wait for their next token, and otherwise. */

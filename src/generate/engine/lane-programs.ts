@@ -1,10 +1,10 @@
-import { type ActivePrompt, parameterInputs } from '../model/active-prompt.js'
-import type { Forest } from '../model/forest/forest.js'
-import type { GenerationWeights, LanguageModel } from '../model/language-model.js'
-import type { OpenPrograms } from '../program/open-programs.js'
-import type { ProgramInput } from '../program/program.js'
+import { type ActivePrompt, parameterInputs } from '../../model/active-prompt.js'
+import type { Forest } from '../../model/forest/forest.js'
+import type { GenerationWeights, LanguageModel } from '../../model/language-model.js'
+import type { OpenPrograms } from '../../program/open-programs.js'
+import type { ProgramInput } from '../../program/program.js'
+import { decodeRequest, prefillRequest, promptKeysRequest } from '../programs.js'
 import type { NewKeyValues } from './block-store.js'
-import { decodeRequest, prefillRequest, promptKeysRequest } from './programs.js'
 
 /** What a run over new tokens says. */
 export interface NewTokens {

@@ -1,4 +1,4 @@
-import { BLOCK_LENGTH } from '../../kernels/attention/cached.js'
+import { BLOCK_LENGTH } from '../../../kernels/attention/cached.js'
 import type { BlockOwner, CachedPosition, NewKeyValues } from './block-store.js'
 
 /** What a beginning's tokens came to: keys and values of its last part, and the part before. */
