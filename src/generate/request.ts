@@ -1,3 +1,4 @@
+import type { ContrastAsked } from './contrast.js'
 import type { AnswerChoice } from './limits/choices.js'
 import type { WrittenGrammar } from './limits/grammars.js'
 
@@ -32,6 +33,8 @@ export interface GenerationRequest {
   readonly continuation?: Continuation
   /** A prompt of another name than the default one, registered with the engine. */
   readonly prompt?: string
+  /** Tokens are chosen against what the model makes of the text under another prompt; at a strength of 0 they are not. */
+  readonly contrast?: ContrastAsked
   readonly signal?: AbortSignal
   /** Called with each piece of text as soon as no stop string can begin in it. */
   readonly onText?: (piece: string) => void

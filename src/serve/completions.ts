@@ -1,34 +1,18 @@
 import { randomInt, randomUUID } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
-import type { AnswerStops } from '../data/texts/answer-end.js'
 import { GradpromptError } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
-import { type Frame, framed, noFrame } from '../generate/framing.js'
+import { framed, noFrame } from '../generate/framing.js'
 import { renderInput } from '../generate/input.js'
 import { limitsOf } from '../generate/limits/asked.js'
 import type { WrittenChoice } from '../generate/limits/choices.js'
 import type { Generation, GenerationRequest, Generator } from '../generate/request.js'
 import { generationRequest, requestFor, withEnds } from '../generate/settings.js'
+import { contrastIn, modelNamed, type ServedModel } from './models.js'
 import { ApiProblem } from './problem.js'
 import { type ChatBody, type CompletionBody, guidedIn, settingsOf } from './requests.js'
 import { chatFormat, type Envelope, type ResponseFormat, textFormat, type Usage } from './responses.js'
 import { longText, type TokenizingThread } from './tokenizing.js'
-
-/** A model as clients name it: the base model, or a soft prompt on it. */
-export interface ServedModel {
-  readonly id: string
-  /** The name by which the generator knows the soft prompt. */
-  readonly prompt?: string
-  readonly numVirtualTokens: number
-  /** Reads what texts to it hold; by default the backend's. */
-  readonly tokenizer?: Pick<Tokenizer, 'encode'>
-  /** The template that it was learned or found in: what is asked stands in it. */
-  readonly frame?: Frame
-  /** What ends an answer under its prompt. */
-  readonly ends?: AnswerStops
-  /** The only answers under its prompt, where a request names none. */
-  readonly labels?: readonly string[] | undefined
-}
 
 /** What answers requests. */
 export interface Backend {
@@ -87,7 +71,7 @@ export async function chatJob(backend: Backend, body: ChatBody): Promise<Job> {
     ...(reasoning_effort !== undefined && { reasoning_effort }),
     ...chat_template_kwargs,
   }
-  const { frame } = modelNamed(backend, body.model)
+  const { frame } = modelNamed(backend.models, body.model)
   const notices: string[] = []
   const announce = ({ message }: { readonly message: string }) => notices.push(message)
   const input = frame === undefined ? { messages, variables } : framed({ messages }, frame, 'the request', announce)
@@ -108,7 +92,7 @@ export async function completionJob(backend: Backend, body: CompletionBody): Pro
   const several = askedIn(body)
   refuseUnanswerable(backend, several.length * (body.n ?? 1))
   for (const one of several) if (typeof one === 'string') refuseTooLong(backend, [one.length])
-  const { frame } = modelNamed(backend, body.model)
+  const { frame } = modelNamed(backend.models, body.model)
   const notices: string[] = []
   const announce = ({ message }: { readonly message: string }) => notices.push(message)
   const asked = async (one: Asked): Promise<AskedText> => {
@@ -150,7 +134,7 @@ async function encoded(
   text: string,
   addSpecialTokens = true,
 ): Promise<readonly number[]> {
-  const { tokenizer = backend.tokenizer } = modelNamed(backend, model)
+  const { tokenizer = backend.tokenizer } = modelNamed(backend.models, model)
   if (text.length < longText || tokenizer !== backend.tokenizer || backend.encodeLong === undefined)
     return tokenizer.encode(text, { addSpecialTokens })
   return backend.encodeLong(text, { addSpecialTokens })
@@ -216,11 +200,11 @@ async function job(
     alternatives: number
   },
 ): Promise<Job> {
-  const model = modelNamed(backend, body.model)
+  const model = modelNamed(backend.models, body.model)
   const samples = body.n ?? 1
   const isRun = model.prompt !== undefined || model.frame !== undefined
   const own = settingsOf(body, { prompt: model.prompt, isRun, seed: randomInt(2 ** 31), ...scores })
-  const settings = withEnds(own, model.ends)
+  const settings = withEnds({ ...own, contrast: contrastIn(backend.models, body) }, model.ends)
   const room = { contextLength: backend.contextLength, numVirtualTokens: model.numVirtualTokens }
   const notices = notice === undefined ? [] : [notice]
   // Tokens that were given go on as they are, and stand in no template.
@@ -265,15 +249,6 @@ function refuseTooManyChoices(choices: readonly WrittenChoice[], prompts: number
   const found = `${choices.length} choices behind ${prompts === 1 ? 'a prompt' : `${prompts} prompts`}`
   const text = `guided_choice: ${found} are too much for one request: ask for fewer or shorter ones, or for fewer prompts at a time`
   throw new ApiProblem(400, 'invalid_value', text, { param: 'guided_choice' })
-}
-
-export function modelNamed({ models }: Backend, id: string): ServedModel {
-  const found = models.find(model => model.id === id)
-  if (found !== undefined) return found
-  const names = models.map(model => model.id).join(', ')
-  throw new ApiProblem(404, 'model_not_found', `there is no model ${JSON.stringify(id.slice(0, 200))} here, but ${names}`, {
-    param: 'model',
-  })
 }
 
 /**

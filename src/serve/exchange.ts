@@ -1,18 +1,9 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { didYouMean } from '../errors.js'
-import {
-  answer,
-  type Backend,
-  chatJob,
-  completionJob,
-  type Job,
-  modelNamed,
-  type Reply,
-  type ServedModel,
-  usualPending,
-} from './completions.js'
+import { answer, type Backend, chatJob, completionJob, type Job, type Reply, usualPending } from './completions.js'
 import { isLoopback } from './loopback.js'
+import { modelNamed, type ServedModel } from './models.js'
 import { ApiProblem, problemOf } from './problem.js'
 import { parseChat, parseCompletion, refuseManyValues } from './requests.js'
 import type { Usage } from './responses.js'
@@ -174,7 +165,7 @@ export class Exchange {
     } catch {
       // Then no model is called so.
     }
-    this.#json(describeModel(modelNamed(this.#options, id), this.#options.weights))
+    this.#json(describeModel(modelNamed(this.#options.models, id), this.#options.weights))
   }
 
   async #generate(jobOf: (body: unknown) => Promise<Job>): Promise<void> {

@@ -47,6 +47,9 @@ const common = {
   top_k: count.optional(),
   min_p: z.number().min(0).max(1).optional(),
   repetition_penalty: z.number().gt(0).max(10).optional(),
+  /** A served prompt to answer against, and how much: see `ContrastAsked`. */
+  against: z.string().min(1).optional(),
+  contrast: z.number().min(0).max(10).optional(),
   /** The only answers that may be given. */
   guided_choice: z.array(z.string().min(1).max(1000)).min(1).max(mostGuided).optional(),
   /** A regular expression that the answer matches as a whole. */

@@ -19,6 +19,7 @@ import { askedLines, type InputRow, readAsked } from '../../generate/input.js'
 import { limitsOf } from '../../generate/limits/asked.js'
 import { isRecord } from '../../json.js'
 import { acquireLock, type Lock } from '../../store/lock.js'
+import { otherName } from './contrast.js'
 import { type GeneratedFile, type GenerateFileOptions, once, openAnswering, sourceOf } from './generate.js'
 
 /** The rows of a file, answered into another: `generate.toFile`. */
@@ -52,7 +53,10 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
     version,
   }
   hash.update(JSON.stringify(decisive))
-  for (const [name, data] of active?.parameters ?? [])
+  const others = [...(opened.prompts.get(otherName)?.active?.parameters ?? [])].map(
+    ([name, data]) => [`${otherName} ${name}`, data] as const,
+  )
+  for (const [name, data] of [...(active?.parameters ?? []), ...others])
     hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
   const started = performance.now()
   const { resumed, tokens } = await answerRows(rows, {

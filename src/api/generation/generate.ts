@@ -3,6 +3,7 @@ import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { DataNotice } from '../../data/readers/reader.js'
 import type { Template } from '../../data/texts/template.js'
 import { GradpromptError } from '../../errors.js'
+import { contrastOf } from '../../generate/contrast.js'
 import { type AskedInput, type Frame, framed, noFrame } from '../../generate/framing.js'
 import { type GenerationInput, type RenderOptions, renderInput } from '../../generate/input.js'
 import { grammarAsked, type LimitsAsked, limitsOf } from '../../generate/limits/asked.js'
@@ -13,13 +14,19 @@ import { modelSettingNames } from '../../model/with-model.js'
 import { inWords } from '../../own-calls.js'
 import { openPrompt, type PromptGiven, type PromptSource } from '../../sources/open.js'
 import { loadPromptMethod, promptTask } from '../../sources/prompt.js'
+import { type ContrastOptions, otherName, otherSource } from './contrast.js'
 import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './opening.js'
 
 /** Answering texts, rows and conversations: the library's `generate`, as answers, as a stream of pieces, or as a file of rows. */
 
-type Sampling = Omit<GenerationSettings, 'prompt' | 'continuation' | 'rejectedMass'>
+type Sampling = Omit<GenerationSettings, 'prompt' | 'continuation' | 'rejectedMass' | 'contrast'>
 
-export interface AnswerOptions extends EngineSettings, Partial<Sampling>, LimitsAsked, Omit<RenderOptions, 'chat'> {
+export interface AnswerOptions
+  extends EngineSettings,
+    Partial<Sampling>,
+    LimitsAsked,
+    ContrastOptions,
+    Omit<RenderOptions, 'chat'> {
   /**
    * A run of either kind, its folder, a prompt file, a PEFT adapter's folder, or rows of vectors: answer under it. Inputs stand in the
    * template that it was learned or found in: columns by their names, a text as the only column. A text that has the template around it
@@ -104,6 +111,8 @@ const shared = {
   prompt: true,
   promptTask: true,
   force: true,
+  against: true,
+  contrast: true,
   template: true,
   chat: true,
   raw: true,
@@ -260,7 +269,9 @@ export async function sourceOf(options: AnswerOptions): Promise<{ readonly sourc
 export async function openAnswering(options: AnswerOptions, given?: Awaited<ReturnType<typeof sourceOf>>): Promise<Answering> {
   const { source, frame } = given ?? (await sourceOf(options))
   const { promptTask: task } = options
-  const opened = await useEngine(options, new Map([[ownName, source]]), {
+  const other = await otherSource(options)
+  const sources = new Map([[ownName, source], ...(other === undefined ? [] : [[otherName, other] as const])])
+  const opened = await useEngine(options, sources, {
     prepared: task === undefined ? ownName : `${ownName}/${task}`,
     onProgress: options.onProgress,
   })
@@ -269,7 +280,14 @@ export async function openAnswering(options: AnswerOptions, given?: Awaited<Retu
     if (task !== undefined) promptTask(prompt.active?.config ?? { type: '' }, task, 'promptTask')
     options.onOpened?.(opened.model.name, opened.weights)
     const name = prompt.active === undefined ? undefined : task === undefined ? ownName : `${ownName}/${task}`
-    return { ...opened, prompt, settings: withEnds(settingsOf(options, name), prompt.ends), render: renderOf(options, prompt) }
+    const beside = opened.prompts.get(otherName)
+    const contrast = contrastOf(
+      options.contrast,
+      { name, template: opened.prompts.get(ownName)!.frame.template },
+      beside && { name: otherName, template: beside.frame.template },
+    )
+    const settings = { ...settingsOf(options, name), contrast }
+    return { ...opened, prompt, settings: withEnds(settings, prompt.ends), render: renderOf(options, prompt) }
   } catch (error) {
     await opened[Symbol.asyncDispose]()
     throw error
@@ -308,7 +326,7 @@ export function once(onWarning: AnswerOptions['onWarning']): (warning: DataNotic
 }
 
 /** Who says how to sample wants to: without a temperature it is then 1, otherwise 0, the likeliest token. */
-function settingsOf(options: AnswerOptions, prompt: string | undefined): GenerationSettings {
+function settingsOf(options: AnswerOptions, prompt: string | undefined): Omit<GenerationSettings, 'contrast'> {
   const { temperature, topK, topP, minP, repetitionPenalty, seed = defaultSeed } = options
   const { stop, stopTokenIds, logProbabilities, alternatives } = options
   const samples = topK !== undefined || topP !== undefined || minP !== undefined

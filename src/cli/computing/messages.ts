@@ -170,6 +170,9 @@ export interface GenerateRequest extends EngineRequest, LimitsAsked {
   readonly prompt?: string | undefined
   /** Of a prompt of several tasks: which of them. */
   readonly promptTask?: string | undefined
+  /** A prompt to answer against, and how much. */
+  readonly against?: string | undefined
+  readonly contrast?: number | undefined
   /** A text, or columns of the template, to answer; or a file of rows and where their answers go. */
   readonly source:
     | { readonly asked: string | Readonly<Record<string, unknown>> }

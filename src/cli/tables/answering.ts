@@ -216,6 +216,17 @@ export const answering: readonly Command[] = [
       },
       { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks: which; by default what they share' },
       {
+        name: 'against',
+        value: 'path',
+        description: 'a run learned on what answers should not be: each token is chosen by --prompt against it',
+      },
+      {
+        name: 'contrast',
+        value: 'g',
+        type: 'number',
+        description: 'how much, from 0; 0.5 with --against, which by default is the model alone',
+      },
+      {
         name: 'input',
         value: 'file',
         description:

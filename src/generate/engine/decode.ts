@@ -65,12 +65,12 @@ export function sampledRows({ sequences, guesses, firstRows }: DecodePlan): numb
 /**
  * The inputs of `decodeRequest` for a plan.
  * @param stores blocks of the sequences' own, and those that several see, where any are seen so
- * @param entering sequences whose prompts are done in part: their blocks are out of sight
+ * @param others sequences that have no row: their blocks are out of sight
  */
 export function decodeInputs(
   plan: DecodePlan,
   stores: { readonly own: BlockStore; readonly shared: BlockStore | undefined },
-  entering: readonly Sequence[],
+  others: readonly Sequence[],
   config: ModelConfig,
 ): Record<string, ProgramInput> {
   const { sequences, guesses, firstRows, rows } = plan
@@ -103,7 +103,7 @@ export function decodeInputs(
     firstPositions: Int32Array.from(firstRows, row => positions[row]!),
     queryIndex: { data: queryIndex, shape: [sequences.length, length] },
     querySlot,
-    ...section(stores.own, ownPart, config, inSight(sequences, entering)),
+    ...section(stores.own, ownPart, config, inSight(sequences, others)),
     [ownPart('users')]: users,
     [ownPart('sequenceBlocks')]: table(
       sequences.map(({ blocks }) => blocks),
@@ -113,9 +113,9 @@ export function decodeInputs(
   }
 }
 
-/** Places of the sequences that decode. Blocks of one whose prompt is done in part have no row yet, and no other may see them. */
-function inSight(sequences: readonly Sequence[], entering: readonly Sequence[]): (positions: Int32Array) => Int32Array {
-  if (entering.every(({ blocks }) => blocks.length === 0)) return positions => positions
+/** Places of the sequences that decode. Blocks of one that has no row, as its prompt is done in part, no other may see. */
+function inSight(sequences: readonly Sequence[], others: readonly Sequence[]): (positions: Int32Array) => Int32Array {
+  if (others.every(({ blocks }) => blocks.length === 0)) return positions => positions
   return positions => {
     const seen = new Int32Array(positions.length).fill(EMPTY_POSITION)
     for (const { blocks } of sequences) {

@@ -3,18 +3,18 @@ import { BLOCK_LENGTH } from '../../../kernels/attention/cached.js'
 import { disposedError, GradpromptError, unknownName } from '../../errors.js'
 import { type ActivePrompt, placementOf } from '../../model/active-prompt.js'
 import type { GenerationWeights, LanguageModel } from '../../model/language-model.js'
-import { outsideVocabulary } from '../../model/row.js'
 import { gigabytes } from '../../model/weights/weight-file.js'
 import { OpenPrograms } from '../../program/open-programs.js'
-import { numSoftTokens } from '../../prompts/soft-rows.js'
 import { Grammars } from '../limits/grammars.js'
 import type { WeightWidth } from '../programs.js'
 import type { Generation, GenerationRequest, Generator } from '../request.js'
 import { chooseWidth, type WeightChoice } from '../width.js'
 import { BlockStore } from './block-store.js'
+import { Contrast } from './contrast.js'
 import { Lane, laneOf, type NamedPrompt } from './lane.js'
 import { PrefixCache } from './prefix-cache.js'
-import { type Placement, Sequence } from './sequence.js'
+import { requireContrast, requirePositions } from './request-check.js'
+import { Sequence, type Settle } from './sequence.js'
 
 export interface EngineOptions {
   /** Width of the linear layers' weights; by default `auto` (see `chooseWidth`). */
@@ -45,6 +45,9 @@ interface Waiting {
   readonly sequence: Sequence
   readonly named: NamedPrompt
 }
+
+/** Whoever hears of a sequence that only runs beside an answer. */
+const nobody: Settle = { resolve: () => {}, reject: () => {} }
 
 /** Name of having no soft prompt, which no registered prompt can have. */
 const PLAIN = ''
@@ -133,24 +136,19 @@ export class GenerationEngine implements Generator {
    */
   async generate(request: GenerationRequest): Promise<Generation> {
     if (this.#disposed) throw disposedError('the engine')
-    const named = this.#named(request.prompt ?? this.#options.defaultPrompt)
-    const { numVirtualTokens, position } = placementOf(named.prompt, this.#model.config)
-    const placement = { numVirtualTokens, afterFirst: position === 'after-bos' && numVirtualTokens > 0 }
-    const blocks = this.#check(request, placement, named.prompt)
     const { signal, logProbabilities } = request
-    let settle: { resolve(generation: Generation): void; reject(error: unknown): void } | undefined
+    let settle: Settle | undefined
     const settled = new Promise<Generation>((resolve, reject) => {
       settle = { resolve, reject }
     })
-    const sequence = new Sequence(request, placement, this.#model.tokenizer, this.#endTokenIds, settle!)
-    sequence.reserved = blocks
-    using _ = request.grammar && (await sequence.limitTo(request.grammar, this.#grammars))
+    const sequences = this.#sequences(request, settle!)
+    using _ = request.grammar && (await sequences[0]!.sequence.limitTo(request.grammar, this.#grammars))
     if (this.#disposed) throw disposedError('the engine')
     if ((request.maxNewTokens === 0 && request.continuation === undefined) || signal?.aborted) {
       const finishReason = signal?.aborted ? 'aborted' : 'length'
       return { ids: [], text: '', finishReason, promptTokens: request.ids.length, ...(logProbabilities ? { logProbabilities: [] } : {}) } // biome-ignore format: nothing to do
     }
-    this.#waiting.push({ sequence, named })
+    this.#waiting.push(...sequences)
     this.#work ??= this.#loop()
     const forgetSignal = signal && this.#hear(signal)
     try {
@@ -234,8 +232,10 @@ export class GenerationEngine implements Generator {
 
   /** Lets requests in, first come first, as long as there are places and blocks. */
   async #admit(): Promise<void> {
-    while (this.#waiting.length > 0 && this.state.running < this.#batchSize) {
+    while (this.#waiting.length > 0) {
       const { sequence, named } = this.#waiting[0]!
+      // One whose answer is under way already is let in beside it.
+      if (this.state.running >= this.#batchSize && !sequence.isBeside) return
       if (this.#reserved + sequence.reserved > this.#capacity) return
       this.#waiting.shift()
       this.#reserved += sequence.reserved
@@ -284,57 +284,33 @@ export class GenerationEngine implements Generator {
     })
   }
 
-  /** @returns the blocks that a request may come to */
-  #check(
-    { ids, maxNewTokens, stop, continuation }: GenerationRequest,
-    { numVirtualTokens, afterFirst }: Placement,
-    prompt: ActivePrompt | undefined,
-  ): number {
-    const { vocabSize, maxPositionEmbeddings } = this.#model.config
-    // Behind the vocabulary are the prompt's soft tokens, which nothing predicts.
-    const limit = vocabSize + (prompt ? numSoftTokens(prompt.config) : 0)
-    const within = (end: number) => (id: number) => Number.isInteger(id) && id >= 0 && id < end
-    const bad = ids.find(id => !within(limit)(id)) ?? continuation?.ids.find(id => !within(vocabSize)(id))
-    if (bad !== undefined) throw outsideVocabulary('The prompt holds an id outside the vocabulary', bad, limit)
-    if (ids.length <= (afterFirst ? 1 : 0)) {
-      throw new GradpromptError('empty-prompt', 'There is nothing to go on from', {
-        found: ids.length === 0 ? 'no tokens' : 'nothing behind the soft prompt',
-        expected: afterFirst
-          ? 'the BOS, which the soft prompt stands behind, and one token at least'
-          : 'one token at least, be it the BOS',
-      })
-    }
-    if (!(Number.isInteger(maxNewTokens) && maxNewTokens >= 0)) {
-      throw new GradpromptError('invalid-option', 'maxNewTokens is not usable', {
-        found: String(maxNewTokens),
-        expected: 'a whole number from 0',
-      })
-    }
-    if (stop?.includes('')) {
-      throw new GradpromptError('invalid-option', 'A stop string is empty', { expected: 'strings of one character or more' })
-    }
-    const total = numVirtualTokens + ids.length + maxNewTokens + (continuation?.ids.length ?? 0)
-    if (total > maxPositionEmbeddings) {
-      const virtual = numVirtualTokens > 0 ? `${numVirtualTokens} virtual tokens + ` : ''
-      throw new GradpromptError('context-exceeded', "The prompt and the new tokens do not fit into the model's context", {
-        found: `${virtual}${ids.length} prompt tokens + ${maxNewTokens} new tokens${continuation === undefined ? '' : ` + ${continuation.ids.length} behind them`} = ${total}`,
-        expected: `${maxPositionEmbeddings} at most`,
-        hint:
-          numVirtualTokens + ids.length < maxPositionEmbeddings
-            ? `maxNewTokens can be ${Math.max(0, maxPositionEmbeddings - total + maxNewTokens)} here`
-            : 'shorten the prompt',
-      })
-    }
-    const blocks = Math.ceil(total / BLOCK_LENGTH)
-    if (blocks > this.#capacity) {
-      const bytes = BlockStore.bytes(this.#model.config)
-      throw new GradpromptError('not-enough-memory', 'The keys and values of this request do not fit into the cache', {
-        found: `${total} positions: ${gigabytes(blocks * bytes)}`,
-        expected: `${gigabytes(this.#capacity * bytes)} at most`,
-        hint: 'raise the memory budget, or ask for fewer tokens',
-      })
-    }
-    return blocks
+  /**
+   * The sequences of a request: one, and with a contrast a second under the other prompt.
+   * @throws GradpromptError as `generate` does
+   */
+  #sequences(request: GenerationRequest, settle: Settle): Waiting[] {
+    const { config, tokenizer } = this.#model
+    const { contrast } = request
+    if (contrast !== undefined) requireContrast(request, contrast)
+    const against = contrast !== undefined && contrast.strength > 0 ? [this.#named(contrast.against)] : []
+    const all = [this.#named(request.prompt ?? this.#options.defaultPrompt), ...against].map((named, i) => {
+      const { numVirtualTokens, position } = placementOf(named.prompt, config)
+      const placement = { numVirtualTokens, afterFirst: position === 'after-bos' && numVirtualTokens > 0 }
+      const blocks = Math.ceil(requirePositions(request, placement, named.prompt, config) / BLOCK_LENGTH)
+      const sequence = new Sequence(request, placement, tokenizer, this.#endTokenIds, i === 0 ? settle : nobody)
+      sequence.reserved = blocks
+      return { sequence, named }
+    })
+    const [answering, beside] = all.map(({ sequence }) => sequence)
+    if (beside !== undefined) new Contrast(contrast!.strength, answering!, beside)
+    const blocks = all.reduce((sum, { sequence }) => sum + sequence.reserved, 0)
+    if (blocks <= this.#capacity) return all
+    const bytes = BlockStore.bytes(config)
+    throw new GradpromptError('not-enough-memory', 'The keys and values of this request do not fit into the cache', {
+      found: `${blocks * BLOCK_LENGTH} positions: ${gigabytes(blocks * bytes)}`,
+      expected: `${gigabytes(this.#capacity * bytes)} at most`,
+      hint: 'raise the memory budget, or ask for fewer tokens',
+    })
   }
 }
 

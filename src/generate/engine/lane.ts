@@ -89,7 +89,12 @@ export class Lane {
 
   /** One run for the sequences under way. @returns those that it has ended; they have left */
   step(): Promise<Sequence[]> {
-    return this.#turns.isDue(this.#entering.length, this.#decoding.length) ? this.#prefill() : this.#decode()
+    return this.#turns.isDue(this.#entering.length, this.#ready.length) ? this.#prefill() : this.#decode()
+  }
+
+  /** Sequences whose next token is known. */
+  get #ready(): Sequence[] {
+    return this.#decoding.filter(({ waits }) => !waits)
   }
 
   /** Takes sequences out that are to end: aborted ones, or all of them. */
@@ -144,12 +149,14 @@ export class Lane {
 
   async #decode(): Promise<Sequence[]> {
     // Sequences that are left: a run before may have ended all of them.
-    if (this.#decoding.length === 0) return []
-    for (const sequence of this.#decoding) this.#makeRoom(sequence)
-    const plan = planDecode([...this.#decoding], this.#guessing)
+    const ready = this.#ready
+    if (ready.length === 0) return []
+    for (const sequence of ready) this.#makeRoom(sequence)
+    const plan = planDecode(ready, this.#guessing)
+    const others = [...this.#entering, ...this.#decoding.filter(({ waits }) => waits)]
     const sharing = this.#sharers.size > 0
     const stores = { own: this.#own, shared: sharing ? this.#shared : undefined }
-    const inputs = decodeInputs(plan, stores, this.#entering, this.#model.config)
+    const inputs = decodeInputs(plan, stores, others, this.#model.config)
     const running = this.#programs.decode(inputs, { sharing, sampled: sampledRows(plan) })
     const prepared = plan.sequences.map((sequence, i) => sequence.prepare(plan.guesses[i]))
     const [results] = await Promise.all([running, ...prepared])

@@ -9,7 +9,14 @@ import type { Alternative, ContinuationScore, Generation, GenerationRequest } fr
 import { type Choice, Sampler } from '../sampling.js'
 import { splitStops, TextStream } from '../text-stream.js'
 import type { BlockOwner } from './block-store.js'
+import type { Contrast } from './contrast.js'
 import type { PrefixNode } from './prefix-cache.js'
+
+/** Hears how a request has ended. */
+export interface Settle {
+  resolve(generation: Generation): void
+  reject(error: unknown): void
+}
 
 /** Where the virtual tokens of a request's prompt stand. */
 export interface Placement {
@@ -33,6 +40,10 @@ export class Sequence implements BlockOwner {
   done = 0
   /** Blocks that are set aside for it. */
   reserved = 0
+  /** What ties it to a sequence under another prompt. */
+  contrast: Contrast | undefined
+  /** Whether a sequence that it was tied to has ended it: it is to leave. */
+  isOver = false
   readonly #sampler: Sampler
   readonly #lookup = new PromptLookup()
   /** Whether the last guesses were looked up, and not known from what the answer is limited to. */
@@ -51,14 +62,14 @@ export class Sequence implements BlockOwner {
   /** How the answer ended, while the tokens behind it are put in. */
   #ending: Ending | undefined
 
-  readonly #settle: { resolve(generation: Generation): void; reject(error: unknown): void }
+  readonly #settle: Settle
 
   constructor(
     readonly request: GenerationRequest,
     readonly placement: Placement,
     tokenizer: Tokenizer,
     endTokenIds: Iterable<number>,
-    settle: { resolve(generation: Generation): void; reject(error: unknown): void },
+    settle: Settle,
   ) {
     this.#settle = settle
     this.ids = [...request.ids]
@@ -103,7 +114,7 @@ export class Sequence implements BlockOwner {
    */
   needsLogits(ahead = 0): boolean {
     const { continuation } = this.request
-    const chooses = this.#sampler.needsLogits || this.#limit !== undefined
+    const chooses = this.#sampler.needsLogits || this.#limit !== undefined || this.contrast !== undefined
     if (continuation === undefined) return chooses
     const unscored = continuation.ids.length - continuation.scored
     // An answer's end is not known before it is there: then its first logits may be those of a scored token.
@@ -118,6 +129,8 @@ export class Sequence implements BlockOwner {
    * @param worth the least chance of being taken that is of use
    */
   guess(most: number, worth: number): Guess[] {
+    // The other sequence has not seen them.
+    if (this.contrast !== undefined) return []
     const { continuation, maxNewTokens } = this.request
     // What goes on behind the answer is known.
     if (this.#ending !== undefined) {
@@ -140,18 +153,34 @@ export class Sequence implements BlockOwner {
     if (this.#ending === undefined) await this.#limit?.prepare(guesses)
   }
 
+  /** Whether it is to leave before its own end. */
   get aborted(): boolean {
-    return this.request.signal?.aborted ?? false
+    return this.isOver || (this.request.signal?.aborted ?? false)
+  }
+
+  /** Whether it only runs beside an answer, under another prompt. */
+  get isBeside(): boolean {
+    return this.contrast?.isBeside(this) ?? false
+  }
+
+  /** Whether its next token is not known yet, though its keys and values are there. */
+  get waits(): boolean {
+    return this.contrast?.waits(this) ?? false
   }
 
   /**
-   * Takes the next token.
+   * Takes the next token, or waits for the sequence that it is tied to.
    *
    * @param likeliest the token of the highest logit
    * @param logits [V], where `needsLogits`
    * @returns whether the answer ends here; then the request is settled
    */
   accept(likeliest: number, logits: Float32Array | undefined): boolean {
+    return this.contrast === undefined ? this.take(likeliest, logits) : this.contrast.take(this, logits!)
+  }
+
+  /** Takes the next token. @returns whether the answer ends here; then the request is settled */
+  take(likeliest: number, logits: Float32Array | undefined): boolean {
     if (this.#ending !== undefined) return this.#goOn(this.#ending, likeliest, logits)
     // Without an answer the continuation follows the prompt.
     if (this.request.maxNewTokens === 0) return this.#end('length', undefined, { likeliest, logits })
@@ -212,6 +241,7 @@ export class Sequence implements BlockOwner {
 
   /** Ends the answer with what there is. */
   abort(): void {
+    if (this.isOver) return
     try {
       this.#stream.finish()
       this.#resolve('aborted')
@@ -221,6 +251,11 @@ export class Sequence implements BlockOwner {
   }
 
   fail(error: unknown): void {
+    this.contrast?.fail(error)
+    this.reject(error)
+  }
+
+  reject(error: unknown): void {
     this.#settle.reject(error)
   }
 

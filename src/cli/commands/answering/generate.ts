@@ -128,6 +128,8 @@ export async function generateRequest(text: string | undefined, options: OptionV
     ...engineRequest(options),
     prompt: options.prompt as string | undefined,
     promptTask,
+    against: options.against as string | undefined,
+    contrast: inRange(options, 'contrast', { least: 0 }),
     source,
     chat: options.chat === true ? true : options.raw === true ? false : undefined,
     raw: options.raw === true || undefined,
