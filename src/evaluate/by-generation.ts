@@ -50,6 +50,8 @@ export interface GenerationEvaluation {
   readonly rejectedMass?: boolean | undefined
   readonly instruction?: string | undefined
   readonly prompt?: ActivePrompt | undefined
+  /** How much answers are chosen against those of another prompt, or of the model alone. */
+  readonly contrast?: { readonly strength: number; readonly against: ActivePrompt | undefined } | undefined
   /** Rows to show before the question: so many, of this file, drawn by seed. By default as many as are usual for the task. */
   readonly examples?: { readonly file: string | MemoryRows; readonly shots?: number | undefined } | undefined
   readonly scorer?: Scorer | undefined
@@ -85,6 +87,15 @@ export interface GenerationEvaluationResult extends GenerationMetrics {
   readonly seconds: number
 }
 
+/** Names of prompts in an engine. */
+const [promptName, otherName] = ['prompt', 'against']
+
+/** What of a prompt decides answers. */
+const decisiveOf = (prompt: ActivePrompt | undefined) => ({
+  method: prompt?.config,
+  parameters: [...(prompt?.parameters ?? [])].map(([name, values]) => [name, Buffer.from(values.buffer).toString('base64')]),
+})
+
 /**
  * Generates an answer to each row, reads it by the task's rules and scores it. A row that is finished is never done again: with
  * `results`, not even after the process was killed.
@@ -109,11 +120,9 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const stop = [...new Set([...task.stop, ...ends.stop])]
   const stopTokenIds = ends.stopTokenIds.filter(id => !model.tokenizer.endTokenIds.includes(id))
   const products = productsOf(model, weights)
-  const promptHash = hashOf({
-    template,
-    method: prompt?.config,
-    parameters: [...(prompt?.parameters ?? [])].map(([name, values]) => [name, Buffer.from(values.buffer).toString('base64')]),
-  })
+  const promptHash = hashOf({ template, ...decisiveOf(prompt) })
+  const { against, strength = 0 } = options.contrast ?? {}
+  const contrast = strength > 0 && { contrast: { strength, ...(against && { against: otherName }) } }
   const choices = writtenChoices(options.choices, options.answer)
   const grammar = options.grammar && writtenGrammar(options.grammar, options.answer)
   const isLimited = choices !== undefined || grammar !== undefined
@@ -137,6 +146,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
         ...(choices && { choices: choices.map(({ written }) => written) }),
         ...(grammar && { grammar }),
         ...(mass && { rejectedMass: true }),
+        ...(contrast && { contrast: hashOf({ strength, ...decisiveOf(against) }) }),
       },
     })
     const key = hashOf([textKey, scorer?.name ?? null, scorer?.version ?? null, ...(adapter?.version ? [adapter.version] : [])])
@@ -175,14 +185,17 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
     await using engine = await GenerationEngine.open(model, {
       weights,
       ...(options.batchSize !== undefined && { batchSize: options.batchSize }),
-      ...(prompt && { prompts: promptsByTask('prompt', prompt), defaultPrompt: 'prompt' }),
+      prompts: { ...(prompt && promptsByTask(promptName, prompt)), ...(against && { [otherName]: against }) },
+      ...(prompt && { defaultPrompt: promptName }),
     })
     await Promise.all(
       rows
         .filter(({ index }) => !done.has(index))
         .map(async row => {
           const { record, index, ids, choices, maxNewTokens, sample } = row
-          const ofTask = tasks?.column !== undefined && { prompt: `prompt/${tasks.names[taskIndex(record, index, tasks)]}` }
+          const ofTask = tasks?.column !== undefined && {
+            prompt: `${promptName}/${tasks.names[taskIndex(record, index, tasks)]}`,
+          }
           const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop, stopTokenIds } as never, sample)
           const {
             text,
@@ -194,6 +207,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
             ...(choices && { choices }),
             ...(grammar && { grammar }),
             ...(mass && { rejectedMass: true }),
+            ...contrast,
             ...(signal && { signal }),
           })
           if (finishReason === 'aborted') return

@@ -1,5 +1,4 @@
 import { GradpromptError } from '../errors.js'
-import type { Frame } from './framing.js'
 
 /** Answers that are chosen against those under another prompt: what is asked, and when it cannot be done. `engine/contrast.ts` does it. */
 
@@ -14,7 +13,7 @@ export interface ContrastAsked {
 /** A prompt as the engine knows it, and the template that it was learned in. */
 interface Side {
   readonly name: string | undefined
-  readonly template: Frame['template']
+  readonly template: unknown
 }
 
 const usualStrength = 0.5

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { evaluate } from '../../src/api/evaluation/evaluate.js'
 import { generate } from '../../src/api/generation/generate.js'
 import { contrasted } from '../../src/generate/engine/contrast.js'
 import type { ActivePrompt } from '../../src/model/active-prompt.js'
@@ -134,6 +135,35 @@ describe('an engine', () => {
     expect(engine.state).toMatchObject({ waiting: 0, running: 0, blocks: 0 })
     await engine.dispose()
   })
+})
+
+test('evaluations of generated answers take it as well', async () => {
+  const model = await tiny
+  const rows = (seed: number) => ({
+    data: random(seed, [3, model.config.hiddenSize]).data,
+    shape: [3, model.config.hiddenSize] as const,
+  })
+  const texts = ['a b c', 'b c d']
+  const common = { model, prompt: rows(1), maxNewTokens: 6, weights: 'fp32' as const }
+  const evaluated = async (more: object) =>
+    (
+      await evaluate({
+        ...common,
+        data: texts.map(q => ({ q, a: 'x' })),
+        template: '{q}',
+        answer: ' {a}',
+        answerType: 'text',
+        generate: true,
+        scorer: () => true,
+        answerEnd: 'none',
+        ...more,
+      })
+    ).results!.map(({ text }) => text)
+  const generated = async (more: object) => (await generate({ ...common, inputs: texts, ...more })).map(({ text }) => text)
+  const asked = { against: rows(2), contrast: 2 }
+  expect(await evaluated(asked)).toEqual(await generated(asked))
+  expect(await evaluated({})).toEqual(await generated({}))
+  expect(await generated(asked)).not.toEqual(await generated({}))
 })
 
 test('the library takes any soft prompts, and refuses what cannot be held against one another', async () => {

@@ -121,6 +121,20 @@ describe('the openai client', () => {
     expect(generator.requests[0]).toMatchObject({ prompt: 'sst2' })
   })
 
+  test('answers under one prompt against another, or against the model alone', async () => {
+    const { client, generator } = await serve()
+    const ask = (more: object) => client.completions.create({ model: 'sst2', prompt: 'Review: fine', ...more })
+    await ask({ against: 'base', contrast: 1.5 })
+    await ask({ contrast: 1 })
+    await ask({ against: 'base' })
+    expect(generator.requests.map(({ contrast }) => contrast)).toEqual([1.5, 1, 0.5].map(strength => ({ strength })))
+    await client.completions.create({ model: 'base', prompt: 'Review: fine', ...{ against: 'sst2' } })
+    expect(generator.requests[3]).toMatchObject({ contrast: { strength: 0.5, against: 'sst2' } })
+    await expect(ask({ against: 'other' })).rejects.toMatchObject({ status: 404 })
+    await expect(ask({ against: 'sst2' })).rejects.toMatchObject({ status: 400 })
+    await expect(ask({ contrast: -1 })).rejects.toMatchObject({ status: 400 })
+  })
+
   test('passes on what decides an answer', async () => {
     const { client, generator } = await serve()
     await client.chat.completions.create({

@@ -20,6 +20,7 @@ import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, modelSettingNames, useModel } from '../../model/with-model.js'
 import type { PromptGiven } from '../../sources/open.js'
 import type { ConfigInput } from '../../train/config.js'
+import type { ContrastOptions } from '../generation/contrast.js'
 import type { Scored } from './subject.js'
 
 /**
@@ -27,7 +28,7 @@ import type { Scored } from './subject.js'
  * judged (by likelihood, behind reasoning, as it is generated) is a file each in `evaluation/`.
  */
 
-export interface EvaluateOptions extends ModelSettings, LimitsAsked {
+export interface EvaluateOptions extends ModelSettings, LimitsAsked, ContrastOptions {
   /** A model or its name; by default that of the run. */
   readonly model?: LanguageModel | string | undefined
   /** A data file, or rows as an iterable of objects. By default the test or dev file of the run. */
@@ -200,6 +201,8 @@ const names = {
   scorer: true,
   maxNewTokens: true,
   temperature: true,
+  against: true,
+  contrast: true,
   choices: true,
   regex: true,
   jsonSchema: true,
@@ -216,7 +219,7 @@ const names = {
 /** Each of them asks for generated answers. */
 const generating = [
   ...(['generate', 'task', 'examples', 'shots', 'scorer', 'maxNewTokens', 'temperature', 'weights'] as const),
-  ...(['choices', 'regex', 'jsonSchema', 'rejectedMass'] as const),
+  ...(['choices', 'regex', 'jsonSchema', 'rejectedMass', 'against', 'contrast'] as const),
 ] as const
 
 /**

@@ -3,10 +3,12 @@ import { takeRows } from '../../data/memory-rows.js'
 import { evaluateByGeneration } from '../../evaluate/by-generation.js'
 import { RowResultFile } from '../../evaluate/row-results.js'
 import { loadScorer, type Scorer } from '../../evaluate/scorer.js'
+import { contrastOf } from '../../generate/contrast.js'
 import { grammarAsked } from '../../generate/limits/asked.js'
 import { limitedToLabels } from '../../generate/limits/choices.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
+import { otherName, otherSource } from '../generation/contrast.js'
 import type { EvaluateOptions } from './evaluate.js'
 import { warnOfOverlapIn } from './overlap.js'
 import type { Place } from './place.js'
@@ -27,6 +29,12 @@ export async function byGeneration(
   await warnOfOverlapIn(subject, options.onWarning)
   using results = place.rows === undefined ? undefined : await RowResultFile.open(place.rows, await place.earlier())
   const grammar = grammarAsked(options)
+  const other = await otherSource(options)
+  const asked = contrastOf(
+    options.contrast,
+    { name: source.kind === 'vectors' ? 'prompt' : undefined, template: source.file?.template },
+    other && { name: otherName, template: other.file?.template },
+  )
   const common = {
     ...{ model, data, template, answer, columns, labels, instruction, seed, batchSize },
     ...{ task, maxNewTokens, temperature, weights, limit, signal },
@@ -37,6 +45,7 @@ export async function byGeneration(
         ? undefined
         : { file: typeof examples === 'string' ? examples : await takeRows(examples, 'examples'), shots },
     scorer: scorer === undefined ? undefined : await scorerOf(scorer),
+    contrast: asked && { strength: asked.strength, against: await other?.active(model) },
   }
   const named = options.choices ?? (grammar === undefined ? limitedTo(subject, options) : undefined)
   const { metrics, rows, seconds, unextracted, cut, rules, filters, errors, ...evaluated } = await evaluateByGeneration({

@@ -141,6 +141,8 @@ export interface GenerationSettingsOfEvaluation extends LimitsAsked {
   readonly weights?: WeightChoice | undefined
   readonly maxNewTokens?: number | undefined
   readonly temperature?: number | undefined
+  readonly against?: string | undefined
+  readonly contrast?: number | undefined
 }
 
 /** What is printed of an evaluation: of its rows the file's path alone. */

@@ -36,6 +36,21 @@ const limits = [
   { name: 'rejected-mass', description: 'tell how likely each answer would have left such a limit without it' },
 ] as const
 
+/** Answers that are chosen against those of another prompt. */
+const contrast = [
+  {
+    name: 'against',
+    value: 'path',
+    description: 'a run learned on what answers should not be: each token is chosen under --prompt against it',
+  },
+  {
+    name: 'contrast',
+    value: 'g',
+    type: 'number',
+    description: 'how much, from 0; 0.5 with --against, without it against the model alone',
+  },
+] as const
+
 const promptNamed = 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter'
 
 /** Commands that answer rows and texts, under a prompt or none. It loads no command, so that help is quick. */
@@ -91,6 +106,7 @@ export const answering: readonly Command[] = [
       { name: 'max-new-tokens', value: 'n', type: 'integer', description: "the longest answer; by default the task's" },
       { name: 'temperature', value: 'x', type: 'number', description: '0, the default, is greedy' },
       ...limits,
+      ...contrast,
       {
         name: 'weights',
         value: 'width',
@@ -215,17 +231,7 @@ export const answering: readonly Command[] = [
         description: 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter: answer under it',
       },
       { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks: which; by default what they share' },
-      {
-        name: 'against',
-        value: 'path',
-        description: 'a run learned on what answers should not be: each token is chosen by --prompt against it',
-      },
-      {
-        name: 'contrast',
-        value: 'g',
-        type: 'number',
-        description: 'how much, from 0; 0.5 with --against, which by default is the model alone',
-      },
+      ...contrast,
       {
         name: 'input',
         value: 'file',

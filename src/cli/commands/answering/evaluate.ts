@@ -8,7 +8,7 @@ import { precisions } from '../../../program/precision.js'
 import { compute } from '../../computing/computation.js'
 import type { EvaluateRequest, EvaluateResult } from '../../computing/messages.js'
 import { readColumns, readLabels } from '../../show/column-options.js'
-import { arithmetic, chosenDevice, oneOf } from '../../show/engine-options.js'
+import { arithmetic, chosenDevice, inRange, oneOf } from '../../show/engine-options.js'
 import { limitNames, readLimits } from '../../show/limit-options.js'
 import type { CommandFunction, OptionValues } from '../../terminal/command.js'
 import { Interrupted } from '../../terminal/failure.js'
@@ -102,7 +102,19 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
 
 /** A task, or anything else that belongs to generated answers, asks for them. */
 async function generationOf(options: OptionValues): Promise<EvaluateRequest['generation']> {
-  const own = ['generate', 'task', 'examples', 'shots', 'scorer', 'max-new-tokens', 'temperature', 'weights', ...limitNames]
+  const own = [
+    'generate',
+    'task',
+    'examples',
+    'shots',
+    'scorer',
+    'max-new-tokens',
+    'temperature',
+    'weights',
+    ...limitNames,
+    'against',
+    'contrast',
+  ]
   if (own.every(name => options[name] === undefined)) return undefined
   return {
     task: options.task as string | undefined,
@@ -113,6 +125,8 @@ async function generationOf(options: OptionValues): Promise<EvaluateRequest['gen
     maxNewTokens: options['max-new-tokens'] as number | undefined,
     temperature: options.temperature as number | undefined,
     ...(await readLimits(options)),
+    against: options.against as string | undefined,
+    contrast: inRange(options, 'contrast', { least: 0 }),
   }
 }
 
