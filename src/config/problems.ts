@@ -148,9 +148,7 @@ const typeNames: Record<string, string> = {
 
 /** What a schema says itself of what it expects, and not its library. */
 const ownWords = (issue: Issue): string | undefined =>
-  /^(?:Invalid \w|Too (?:big|small): |Unrecognized key)/.test(issue.message)
-    ? undefined
-    : issue.message
+  /^(?:Invalid \w|Too (?:big|small): |Unrecognized key)/.test(issue.message) ? undefined : issue.message
 
 function expectation(issue: Issue): string {
   const own = ownWords(issue)
