@@ -14,26 +14,54 @@ export type ModulePath = `./${string}` | `../${string}` | `/${string}` | `file:$
 export const isModulePath = (name: string): boolean =>
   name.startsWith('file:') || isAbsolute(name) || /^\.{1,2}[\\/]/.test(name) || /\.[cm]?[jt]s$/.test(name)
 
+/** The file that a path of a module names from here. */
+export const moduleFile = (given: string): string => (given.startsWith('file:') ? fileURLToPath(given) : resolve(given))
+
+/** What was made with modules, and may have moved since. */
+export interface MadeWithModules {
+  /** What messages call it: a run's folder. */
+  readonly name: string
+  /** Where the module of a path stands seen from there. */
+  placeOf?(given: string): string | undefined
+}
+
 /**
- * What a path of a module names.
+ * What a path of a module names: the file at it, or else the one that stands where it stood seen from what was made with it.
+ * @param before where it was read the last time
  * @throws GradpromptError `file-not-found`
  */
-export async function readModule(word: string, given: string, neededBy?: string): Promise<{ path: string; text: Buffer }> {
+export async function readModule(
+  word: string,
+  given: string,
+  madeWith?: MadeWithModules,
+  before?: string,
+): Promise<{ path: string; text: Buffer }> {
+  const moved = madeWith?.placeOf?.(given)
   try {
-    const path = given.startsWith('file:') ? fileURLToPath(given) : resolve(given)
+    const path = moduleFile(given)
     return { path, text: await readFile(path) }
   } catch (cause) {
-    throw missingFile(word, given, neededBy, cause)
+    for (const path of [moved, before]) {
+      const text = path === undefined ? undefined : await readFile(path).catch(() => undefined)
+      if (text !== undefined) return { path: path!, text }
+    }
+    throw missingFile(word, given, { neededBy: madeWith?.name, moved }, cause)
   }
 }
 
 /** Whether a file's name leaves it to its package which kind of module it is. */
 const isCommonJs = (path: string): boolean => /\.c?[jt]s$/.test(path)
 
-function missingFile(word: string, path: string, neededBy: string | undefined, cause: unknown): GradpromptError {
+function missingFile(
+  word: string,
+  path: string,
+  { neededBy, moved }: { readonly neededBy: string | undefined; readonly moved: string | undefined },
+  cause: unknown,
+): GradpromptError {
   const code = (cause as NodeJS.ErrnoException).code
+  const elsewhere = moved === undefined ? '' : `, nor at ${moved}, where it stood seen from the run`
   return new GradpromptError('file-not-found', `there is no ${word} at ${path}`, {
-    found: code === 'ENOENT' ? `nothing at ${resolve(path)}` : messageOf(cause),
+    found: code === 'ENOENT' ? `nothing at ${resolve(path)}${elsewhere}` : messageOf(cause),
     expected: neededBy === undefined ? 'a JavaScript file' : `the file of the ${word} that ${neededBy} was made with`,
     hint:
       neededBy === undefined

@@ -4,7 +4,7 @@ import { copyCode, declareCode } from './code-identity.js'
 import { didYouMean, GradpromptError, unknownName } from './errors.js'
 import { isRecord } from './json.js'
 import { type Calls, inWords, isPromise, watched } from './own-calls.js'
-import { exported, importModule, isModulePath, readModule } from './own-modules.js'
+import { exported, importModule, isModulePath, type MadeWithModules, readModule } from './own-modules.js'
 
 /**
  * Named entries of one kind (soft-prompt methods, searches, exporters, …): those that are built in, and people's own, which come as
@@ -51,6 +51,8 @@ interface Own<Entry> {
   readonly entry: Entry
   /** The object that was given, or the hash of the file. */
   readonly origin: unknown
+  /** Of a module: its file. */
+  readonly path?: string | undefined
 }
 
 export class Registry<Entry extends object> implements Iterable<readonly [string, Entry]> {
@@ -109,22 +111,22 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
   /**
    * Takes in an object, or the module of a file. A name that is no path is left as it is. An object is known by its own name from then
    * on, a module by its path as it was written; whichever is given last under a name counts.
-   * @param neededBy what was made with it, for the message when its file is missing
+   * @param madeWith what was made with it, where its file is looked for as well
    * @returns the name to `get` it by
    * @throws GradpromptError `file-not-found`, `invalid-…` (the import throws, there is no such export, a member is missing), `name-taken`
    */
-  async load(given: unknown, neededBy?: string): Promise<string> {
+  async load(given: unknown, madeWith?: MadeWithModules): Promise<string> {
     if (typeof given !== 'string') return this.add(given)
     if (this.#builtIn.has(given) || !isModulePath(given)) return given
     const { word } = this.#kind
-    const { path, text } = await readModule(word, given, neededBy)
+    const { path, text } = await readModule(word, given, madeWith, this.#own.get(given)?.path)
     const source = createHash('sha256').update(text).digest('hex')
     if (this.#own.get(given)?.origin === source) return given
     const module = await importModule(path, source, given, word)
     const found = exported(module, this.#kind, given)
     const entry = this.#checked(found, given, given, { url: pathToFileURL(path).href, source })
     sources.set(entry, source)
-    this.#put(given, entry, source)
+    this.#put(given, entry, source, path)
     return given
   }
 
@@ -145,10 +147,10 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
     return name
   }
 
-  #put(name: string, entry: Entry, origin: unknown): void {
+  #put(name: string, entry: Entry, origin: unknown, path?: string): void {
     // Deleted first, so that it stands last.
     this.#own.delete(name)
-    this.#own.set(name, { entry, origin })
+    this.#own.set(name, { entry, origin, path })
     this.#version++
   }
 

@@ -159,7 +159,7 @@ describe('modules', () => {
       message: 'there is no shape at ./absent.js',
       hint: 'paths are relative to the working directory',
     })
-    expect(await problemOf(shapes().load('./absent.js', 'runs/a'))).toMatchObject({
+    expect(await problemOf(shapes().load('./absent.js', { name: 'runs/a' }))).toMatchObject({
       expected: 'the file of the shape that runs/a was made with',
       hint: 'bring it to ./absent.js, relative to the working directory, or work where runs/a was made',
     })

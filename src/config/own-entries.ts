@@ -1,3 +1,4 @@
+import type { MadeWithModules } from '../own-modules.js'
 import { sourceOf } from '../registry.js'
 
 /**
@@ -7,7 +8,7 @@ import { sourceOf } from '../registry.js'
 
 /** What takes an entry in and says by which name it is known from then on. */
 interface Open {
-  load(given: unknown, neededBy?: string): Promise<string>
+  load(given: unknown, madeWith?: MadeWithModules): Promise<string>
   find(name: string): object | undefined
 }
 
@@ -16,12 +17,16 @@ export type OpenOption = readonly [path: string, registry: Open]
 
 /**
  * A config whose own entries are loaded, so that its schema knows them; they then stand in it by their names.
- * @param neededBy what was made with them, for the message when a file is missing
+ * @param madeWith what was made with them
  * @throws GradpromptError as `Registry.load` does
  */
-export async function withOwnEntries<Input>(input: Input, options: readonly OpenOption[], neededBy?: string): Promise<Input> {
+export async function withOwnEntries<Input>(
+  input: Input,
+  options: readonly OpenOption[],
+  madeWith?: MadeWithModules,
+): Promise<Input> {
   let named: unknown = input
-  for (const [path, registry] of options) named = await replaced(named, path.split('.'), given => registry.load(given, neededBy))
+  for (const [path, registry] of options) named = await replaced(named, path.split('.'), given => registry.load(given, madeWith))
   // Only names stand where objects stood.
   return named as Input
 }

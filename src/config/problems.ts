@@ -200,9 +200,15 @@ function valueAt(input: unknown, path: OptionPath): unknown {
   return value
 }
 
+const mostShown = 80
+
+/** What is shown of a value at most, whose whole may be a million tokens. */
+const beginning = (value: unknown): unknown =>
+  typeof value === 'string' || Array.isArray(value) ? value.slice(0, mostShown) : value
+
 function printValue(value: unknown): string {
   if (value === undefined) return 'nothing'
   if (typeof value === 'number') return String(value)
-  const text = JSON.stringify(value) ?? String(value)
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text
+  const text = JSON.stringify(value, (_, inner: unknown) => beginning(inner)) ?? String(value)
+  return text.length > mostShown ? `${text.slice(0, mostShown - 3)}...` : text
 }

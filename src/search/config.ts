@@ -5,7 +5,7 @@ import { type ConfigSource, configProblem, invalidConfig, sourceName } from '../
 import { typedOptions } from '../config/typed-options.js'
 import { checkTask, type TaskConfig, taskShape } from '../data/task-config.js'
 import { fillPrompt, requirePlace } from '../data/texts/prompt-place.js'
-import type { ModulePath } from '../own-modules.js'
+import type { MadeWithModules, ModulePath } from '../own-modules.js'
 import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
 import { trackers, trackOption } from '../track/index.js'
 import { searchMethods, searchSchemas } from './methods/index.js'
@@ -171,9 +171,10 @@ const openOptions: readonly OpenOption[] = [...taskOpenOptions, ['search.type', 
 
 /**
  * A config whose own entries are loaded: `parseSearchConfig` then knows them and their options.
- * @param run the run that the config is of, for the message when a file is missing
+ * @param run the run that the config is of
  */
-export const loadSearchEntries = <Given>(input: Given, run?: string): Promise<Given> => withOwnEntries(input, openOptions, run)
+export const loadSearchEntries = <Given>(input: Given, run?: MadeWithModules): Promise<Given> =>
+  withOwnEntries(input, openOptions, run)
 
 /** The modules that a config names, with the hashes of their files. */
 export const searchSources = (config: SearchConfig): Record<string, string> => ownSources(config, openOptions)

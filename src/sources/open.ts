@@ -80,7 +80,7 @@ export async function openPrompt(given: PromptGiven, options: OpenOptions = {}):
   if ('result' in given && 'prompt' in given.result && 'ids' in given.result) {
     const { folder, config, result } = given
     const { prompt, ids, initial, verdict } = result
-    return foundSource({ folder, config, prompt, ids, initial, verdict: verdict?.text })
+    return foundSource({ folder, config, modules: { name: folder }, prompt, ids, initial, verdict: verdict?.text })
   }
   if ('folder' in given) return learnedSource(given as LearnedRun, options)
   return { kind: 'vectors', file: given as PromptFile, active: model => loadPrompt(given as PromptFile, model, options) }

@@ -76,7 +76,7 @@ export function promptsByTask(name: string, prompt: ActivePrompt): Record<string
  * @throws GradpromptError `unknown-method`, `file-not-found` where its file is not where it was
  */
 export async function loadPromptMethod({ method }: Pick<PromptFile, 'method'>): Promise<PromptMethod> {
-  await promptMethods.load(method.type, 'the prompt')
+  await promptMethods.load(method.type, { name: 'the prompt' })
   return promptMethod({ method })
 }
 

@@ -6,6 +6,8 @@ import { parseRunTask, type RunTask } from '../data/task-config.js'
 import { GradpromptError } from '../errors.js'
 import { exists } from '../files.js'
 import { ownCommand } from '../own-command.js'
+import type { MadeWithModules } from '../own-modules.js'
+import { promptMethods } from '../prompts/methods/index.js'
 import { type PromptFile, readPrompt } from '../store/prompt-file.js'
 import { openRun, type Run } from '../store/run-folder.js'
 import { checkpointPrompt } from './checkpoint-prompt.js'
@@ -36,6 +38,8 @@ export interface FoundRun extends FoundPrompt {
   readonly initial?: FoundPrompt | undefined
   /** How it compares with that, in a sentence. */
   readonly verdict?: string | undefined
+  /** Where the modules of its config are looked for. */
+  readonly modules: MadeWithModules
   /** What is to be said of it: that it has not ended. */
   readonly notice?: DataNotice | undefined
 }
@@ -52,11 +56,16 @@ export async function readLearnedRun(
   const run = await openRun(folder)
   refuseSearch(run)
   const config = await taskOf(run)
+  const learned = async (prompt: PromptFile, notice?: DataNotice) => {
+    // From then on it is known by its path, wherever its file stands.
+    await promptMethods.load(prompt.method.type, run.modules)
+    return { folder, config, prompt, notice }
+  }
   if (takesUnfinished && (await run.readResult()) === undefined) {
     const found = await checkpointPrompt(run)
-    if (found !== undefined) return { folder, config, prompt: found.prompt, notice: unfinished(run, found) }
+    if (found !== undefined) return learned(found.prompt, unfinished(run, found))
   }
-  return { folder, config, prompt: await learnedPrompt(run) }
+  return learned(await learnedPrompt(run))
 }
 
 /** @throws GradpromptError `run-not-finished`, and as `readPrompt` */
@@ -66,8 +75,10 @@ export async function learnedPrompt({ folder, promptPath }: Pick<Run, 'folder' |
 }
 
 /** @throws GradpromptError `run-not-finished`, `run-corrupt`, `unknown-option`, `invalid-config` */
-export async function readFoundRun(run: Pick<Run, 'folder' | 'config' | 'isSearch' | 'readResult'>): Promise<FoundRun> {
-  const { folder } = run
+export async function readFoundRun(
+  run: Pick<Run, 'folder' | 'config' | 'isSearch' | 'modules' | 'readResult'>,
+): Promise<FoundRun> {
+  const { folder, modules } = run
   const config = await taskOf(run)
   const path = join(folder, 'prompt.json')
   const text = await readFile(path, 'utf8').catch(() => undefined)
@@ -75,7 +86,7 @@ export async function readFoundRun(run: Pick<Run, 'folder' | 'config' | 'isSearc
   const result = (await run.readResult()) as { initial?: FoundPrompt; verdict?: { text?: string } } | undefined
   const { step, ...found } = foundIn(text, path)
   const notice = result === undefined ? unfinished(run, { step, isBest: true }) : undefined
-  return { folder, config, ...found, initial: result?.initial, verdict: result?.verdict?.text, notice }
+  return { folder, config, modules, ...found, initial: result?.initial, verdict: result?.verdict?.text, notice }
 }
 
 /** @throws GradpromptError `not-a-soft-prompt` where a run has searched for words */
@@ -88,8 +99,8 @@ export function refuseSearch({ folder, isSearch }: Pick<Run, 'folder' | 'isSearc
   })
 }
 
-const taskOf = async ({ folder, config }: Pick<Run, 'folder' | 'config'>) =>
-  parseRunTask(await loadTaskEntries(storedConfig(config), folder), join(folder, 'config.yaml'))
+const taskOf = async ({ folder, config, modules }: Pick<Run, 'folder' | 'config' | 'modules'>) =>
+  parseRunTask(await loadTaskEntries(storedConfig(config), modules), join(folder, 'config.yaml'))
 
 /** A run that was stopped, or is under way, is used all the same; but never without a word. */
 function unfinished(

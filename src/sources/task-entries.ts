@@ -3,6 +3,7 @@ import { families } from '../../models/index.js'
 import { type OpenOption, withOwnEntries } from '../config/own-entries.js'
 import { type DataReader, dataReaders } from '../data/readers/index.js'
 import { type RecordTask, recordTasks } from '../data/task-records.js'
+import type { MadeWithModules } from '../own-modules.js'
 
 /** A config as a user writes it: what its schema takes, and people's own entries as objects. */
 export type OpenInput<Input extends { data: object; families?: unknown }> = Omit<Input, 'data' | 'families'> & {
@@ -20,8 +21,6 @@ export const taskOpenOptions: readonly OpenOption[] = [
   ['families', families],
 ]
 
-/**
- * The config of a run with its own entries loaded, but for those of its method.
- * @param run the run's folder, for the message when a file is missing
- */
-export const loadTaskEntries = <Given>(config: Given, run: string): Promise<Given> => withOwnEntries(config, taskOpenOptions, run)
+/** The config of a run with its own entries loaded, but for those of its method. */
+export const loadTaskEntries = <Given>(config: Given, run: MadeWithModules): Promise<Given> =>
+  withOwnEntries(config, taskOpenOptions, run)

@@ -13,12 +13,12 @@ export const isTemporary = (name: string): boolean => name.endsWith(suffix)
 export const temporaryName = (path: string): string => `${path}.${process.pid}-${written++}${suffix}`
 
 /**
- * Takes away what killed processes left beside `path` under a `temporaryName` of it, or of a name that begins so.
- * @throws what reading the folder throws
+ * Takes away what killed processes left beside `path` under a `temporaryName` of it, or of a name that begins so. A folder that may be
+ * written but not read keeps it.
  */
 export async function removeLeftovers(path: string): Promise<void> {
   const folder = dirname(path)
-  for (const name of await readdir(folder)) {
+  for (const name of await readdir(folder).catch(() => [])) {
     const pid = name.startsWith(`${basename(path)}.`) ? /\.(\d{1,10})-\d+\.tmp$/.exec(name)?.[1] : undefined
     if (pid !== undefined && !isAlive(Number(pid))) await rm(join(folder, name), { force: true })
   }

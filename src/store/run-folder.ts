@@ -4,11 +4,12 @@ import { GradpromptError, refuseFullDisk } from '../errors.js'
 import { exists, isFile } from '../files.js'
 import { inWords } from '../own-calls.js'
 import { ownCommand } from '../own-command.js'
+import type { MadeWithModules } from '../own-modules.js'
 import { isTemporary, replaceText } from './atomic.js'
 import { type Checkpoint, CheckpointStore } from './checkpoints.js'
 import { EventLog, type RunEvent, type StoredEvent } from './events.js'
 import { acquireLock, type Lock, lockHolder } from './lock.js'
-import { pathsFrom, withFoundPaths } from './run-paths.js'
+import { modulePlace, pathsFrom, withFoundPaths } from './run-paths.js'
 
 const configName = 'config.yaml'
 const detailsName = 'run.json'
@@ -60,6 +61,12 @@ export class Run {
   /** Whether it searches for a text prompt; otherwise it learns a soft one. */
   get isSearch(): boolean {
     return typeof this.config === 'object' && this.config !== null && 'search' in this.config
+  }
+
+  /** Where the modules of its config are looked for, that may have moved with it. */
+  get modules(): MadeWithModules {
+    const { folder, details } = this
+    return { name: folder, placeOf: given => modulePlace(given, folder, details) }
   }
 
   get promptPath(): string {
@@ -160,7 +167,7 @@ export async function createRun(
     await refuseOccupied(folder)
     mine = isNew
     await mkdir(join(folder, checkpointsName), { recursive: true })
-    const paths = await pathsFrom(folder, config)
+    const paths = await pathsFrom(folder, config, details)
     const known = { ...details, ...(Object.keys(paths).length > 0 && { paths }) }
     await replaceText(join(folder, detailsName), `${JSON.stringify(known, null, 2)}\n`)
     // The config comes last: with it the folder is a run.

@@ -1,5 +1,6 @@
 import { join, relative, resolve, sep } from 'node:path'
 import { exists } from '../files.js'
+import { moduleFile } from '../own-modules.js'
 
 /**
  * The files that a run's config names, wherever the run and they have gone since. A config has them as they were written, relative to the
@@ -11,19 +12,27 @@ import { exists } from '../files.js'
 export const pathOptions = ['model', 'data.train', 'data.dev', 'data.test'] as const
 export type PathOption = (typeof pathOptions)[number]
 
-export type RunPaths = Readonly<Partial<Record<PathOption, string>>>
+/** By the option that names the file, or of a module of people's own by its path as the config has it. */
+export type RunPaths = Readonly<Record<string, string>>
 
 /** Where the files of a config are, seen from a run's folder; what is no path (an id, rows in memory) is left out. */
-export async function pathsFrom(folder: string, config: unknown): Promise<RunPaths> {
+export async function pathsFrom(folder: string, config: unknown, details: unknown): Promise<RunPaths> {
+  const fromRun = (path: string) => relative(resolve(folder), path).split(sep).join('/')
+  const { modules } = (details ?? {}) as { readonly modules?: Readonly<Record<string, string>> }
+  const own = Object.keys(modules ?? {}).map(name => [name, fromRun(moduleFile(name))] as const)
   const found = await Promise.all(
     pathOptions.map(async option => {
       const path = valueAt(config, option)
-      return path !== undefined && (await exists(resolve(path)))
-        ? [[option, relative(resolve(folder), resolve(path)).split(sep).join('/')] as const]
-        : []
+      return path !== undefined && (await exists(resolve(path))) ? [[option, fromRun(resolve(path))] as const] : []
     }),
   )
-  return Object.fromEntries(found.flat())
+  return Object.fromEntries([...own, ...found.flat()])
+}
+
+/** Where a module of people's own stood when the run began, seen from the run's folder. */
+export function modulePlace(given: string, folder: string, details: unknown): string | undefined {
+  const fromRun = pathsIn(details)[given]
+  return typeof fromRun === 'string' ? resolve(folder, fromRun) : undefined
 }
 
 /** A config whose files are where they are now: as it says, or else where they are seen from the run's folder. */

@@ -7,7 +7,7 @@ import { compileTemplate } from '../data/texts/template.js'
 import { aggregates } from '../data/texts/verbalizer.js'
 import { allLossSchemas, losses, lossSchemas } from '../losses/index.js'
 import type { Loss } from '../losses/loss.js'
-import type { ModulePath } from '../own-modules.js'
+import type { MadeWithModules, ModulePath } from '../own-modules.js'
 import { defaultMethod } from '../prompts/default-method.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
 import type { PromptMethod } from '../prompts/method.js'
@@ -205,9 +205,10 @@ const openOptions: readonly OpenOption[] = [
 
 /**
  * A config whose own entries are loaded: `parseConfig` then knows them and their options.
- * @param run the run that the config is of, for the message when a file is missing
+ * @param run the run that the config is of
  */
-export const loadConfigEntries = <Given>(input: Given, run?: string): Promise<Given> => withOwnEntries(input, openOptions, run)
+export const loadConfigEntries = <Given>(input: Given, run?: MadeWithModules): Promise<Given> =>
+  withOwnEntries(input, openOptions, run)
 
 /** The modules that a config names, with the hashes of their files. */
 export const configSources = (config: Config): Record<string, string> => ownSources(config, openOptions)

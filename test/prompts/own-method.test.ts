@@ -1,5 +1,7 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join, relative, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { afterAll, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { z } from 'zod'
@@ -120,6 +122,33 @@ test('two methods with equal options share no program, in memory or on disk', as
   const [one, ten, again] = [await lossOf(1), await lossOf(10), await lossOf(1)]
   expect(Math.abs(one - ten)).toBeGreaterThan(0.01)
   expect(again).toBe(one)
+})
+
+test('a module that moves with its run is found beside it, by the run and by its prompt, and is told where it was looked for', async () => {
+  const project = join(folder, 'project')
+  mkdirSync(project)
+  writeFileSync(join(project, 'own.mjs'), asModule(3))
+  const given = relative('.', join(project, 'own.mjs'))
+  const type = (given.startsWith('.') ? given : `./${given}`) as `./${string}`
+  const { folder: run } = await tune({ ...config({ type }, { steps: 1 }), out: join(project, 'run') })
+  const moved = join(folder, 'elsewhere')
+  renameSync(project, moved)
+  const rows = [{ text: 'the wine', label: '0' }]
+  const script = `const { evaluate, resume } = await import(${JSON.stringify(pathToFileURL(resolve('dist/src/index.js')).href)})
+    const run = ${JSON.stringify(join(moved, 'run'))}
+    await evaluate({ data: ${JSON.stringify(rows)}, prompt: run })
+    const { result } = await resume(run, { steps: 2 })
+    console.log(result.steps)`
+  // Another process: this one has the module already.
+  const said = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' })
+  expect(said.stderr).not.toContain('Error')
+  expect(said.stdout.trim()).toBe('2')
+  rmSync(join(moved, 'own.mjs'))
+  expect(await problemOf(resume(join(moved, 'run'), { steps: 3 }))).toMatchObject({
+    code: 'file-not-found',
+    found: `nothing at ${resolve(type)}, nor at ${join(moved, 'own.mjs')}, where it stood seen from the run`,
+  })
+  expect(run).toBe(join(project, 'run'))
 })
 
 test('a module that changes gives another program; a run that goes on says so; without it the run cannot', async () => {

@@ -19,8 +19,8 @@ export async function byReasoning(
 ): Promise<Scored> {
   refuseUnread(options)
   const { seed, batchSize } = subject
-  const { folder, config: stored, prompt, ids, initial } = subject.source.found!
-  const config = await searchConfigOf({ folder, config: stored })
+  const { prompt, ids, initial, ...run } = subject.source.found!
+  const config = await searchConfigOf(run)
   const texts = taskConfig(config, prompt)
   const all = await recordsOf(subject, texts, options.onWarning)
   await warnOfOverlap(subject, all, texts, options.onWarning)

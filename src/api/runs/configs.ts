@@ -19,12 +19,16 @@ export async function readTunedRun(folder: string): Promise<TunedRun> {
 }
 
 /** @throws GradpromptError `not-a-soft-prompt` for a search, `unknown-option`, `invalid-config` */
-export async function tuneConfigOf(run: Pick<Run, 'folder' | 'config' | 'isSearch'>): Promise<Config> {
+export async function tuneConfigOf(run: Pick<Run, 'folder' | 'config' | 'isSearch' | 'modules'>): Promise<Config> {
   refuseSearch(run)
-  const config = await loadConfigEntries(storedConfig(run.config), run.folder)
+  const config = await loadConfigEntries(storedConfig(run.config), run.modules)
   return parseConfig(config, { source: join(run.folder, 'config.yaml') })
 }
 
 /** @throws GradpromptError `unknown-option`, `invalid-config` */
-export const searchConfigOf = async ({ folder, config }: Pick<Run, 'folder' | 'config'>): Promise<SearchConfig> =>
-  parseSearchConfig(await loadSearchEntries(storedConfig(config), folder), { source: join(folder, 'config.yaml') })
+export const searchConfigOf = async ({
+  folder,
+  config,
+  modules = { name: folder },
+}: Pick<Run, 'folder' | 'config'> & Partial<Pick<Run, 'modules'>>): Promise<SearchConfig> =>
+  parseSearchConfig(await loadSearchEntries(storedConfig(config), modules), { source: join(folder, 'config.yaml') })
