@@ -9,6 +9,7 @@ import { LanguageModel } from '../../src/model/language-model.js'
 import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
 import { pageHtml } from '../../src/report/parts/page.js'
 import { sweepPage } from '../../src/report/sweeps/page.js'
+import { gridOf } from '../../src/sweep/samplers/grid.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
 
@@ -114,6 +115,16 @@ test('trials that fail are counted, others go on, and a run of failures ends the
   })
   const { trials: begun } = await summarizeSweep(join(folder, 'all-fail'))
   expect(begun.map(({ state }) => state)).toEqual(['failed', 'failed'])
+  const few = { over: { 'train.learningRate': [1e38, 2e38] } }
+  await expect(sweep(toySweep('few-fail', few))).rejects.toMatchObject({ code: 'sweep-failing', message: 'all 2 trials failed' })
+})
+
+test('a sweep for a figure that its trials do not have ends behind the first of them', async () => {
+  const given = { over: { 'train.learningRate': [0.01, 0.1] }, objective: 'acuracy' }
+  const ended = { code: 'no-objective', found: expect.stringContaining('a trial has accuracy, '), exitCode: 1 }
+  await expect(sweep(toySweep('no-figure', given))).rejects.toMatchObject(ended)
+  await expect(sweep(join(folder, 'no-figure'), { model })).rejects.toMatchObject(ended)
+  expect(linesOf('no-figure').filter(({ type }) => type === 'begun')).toHaveLength(1)
 })
 
 test('a trial that was added is done beside those that are chosen; a stopped sweep goes on', async () => {
@@ -158,6 +169,33 @@ test('an evaluation may be swept as well, by a process whose device is there', a
   expect(existsSync(join(best!.folders[0]!, 'report.html'))).toBe(true)
 })
 
+test('conditions and constraints on a part of what varies as a whole are of the trial, not of the config', async () => {
+  const {
+    model: _,
+    out: _out,
+    ...input
+  } = toySweep('parts', {
+    over: {
+      method: [
+        { type: 'prompt-tuning', numVirtualTokens: 2 },
+        { type: 'prompt-tuning', numVirtualTokens: 4 },
+        { type: 'prompt-tuning', numVirtualTokens: 6 },
+      ],
+      'train.learningRate': { values: [0.1, 0.2], when: { 'method.numVirtualTokens': [4, 6] } },
+    },
+    constraints: ['method.numVirtualTokens < 6'],
+  }) as Record<string, unknown>
+  const { space, fixed, allowed, options } = await planOf({ ...input, model: toyModel }, 'sweep.yaml')
+  const points = gridOf({ space, fixed, allowed, seed: options.seed })
+  expect(
+    points.map(values => [(values.method as { numVirtualTokens: number }).numVirtualTokens, values['train.learningRate']]).sort(),
+  ).toEqual([
+    [2, undefined],
+    [4, 0.1],
+    [4, 0.2],
+  ])
+})
+
 test('what cannot be swept is refused before anything is computed', async () => {
   const rate = { 'train.learningRate': { min: 0.001, max: 0.1 } }
   const refused = async (options: object, changes = {}) => {
@@ -176,6 +214,15 @@ test('what cannot be swept is refused before anything is computed', async () => 
   expect(await refused({ over: rate, constraints: ['train.learningRate > 1', 'train.learningRate < 1'] })).toMatchObject({
     code: 'no-trials',
     text: expect.stringContaining('"train.learningRate > 1" refuses 200 of 200'),
+  })
+  expect(await refused({ over: rate, constraints: ['train.bachSize > 8'] })).toMatchObject({
+    code: 'unknown-option',
+    text: expect.stringContaining('did you mean train.batchSize'),
+  })
+  const beta = { values: [0.9], when: { 'train.optimizer': 'adafactor' } }
+  expect(await refused({ over: { ...rate, 'train.beta2': beta } })).toMatchObject({
+    code: 'invalid-config',
+    text: expect.stringContaining('expected: adamw, which the config says, or train.optimizer among what varies'),
   })
   expect(await refused({ over: { 'train.batchSize': [4, 0] } })).toMatchObject({
     code: 'invalid-config',
