@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { planOf } from '../../src/api/sweep/plan.js'
+import { planHash, planOf, readPlan, sweepFolder } from '../../src/api/sweep/plan.js'
 import { summarizeSweep, sweepCsv } from '../../src/api/sweep/summary.js'
 import { addTrial, type SweepInput, sweep } from '../../src/api/sweep/sweep.js'
 import type { SweepEvent } from '../../src/api/sweep/worker.js'
@@ -194,6 +194,29 @@ test('conditions and constraints on a part of what varies as a whole are of the 
     [4, 0.1],
     [4, 0.2],
   ])
+})
+
+test('of several different sweeps that begin in one folder at once one does; without a folder each takes its own', async () => {
+  const plans = await Promise.all(
+    [0.1, 0.2, 0.3, 0.4].map(rate => {
+      const {
+        model: _,
+        out: _out,
+        ...input
+      } = toySweep('x', { over: { 'train.learningRate': [0.05, rate] } }) as Record<string, unknown>
+      return planOf({ ...input, model: toyModel }, 'sweep.yaml')
+    }),
+  )
+  const out = join(folder, 'at-once')
+  const begun = await Promise.allSettled(plans.map(plan => sweepFolder(plan, out)))
+  const isHere = (i: number) => begun[i]!.status === 'fulfilled'
+  expect(plans.filter((_, i) => isHere(i))).toHaveLength(1)
+  const mine = plans.findIndex((_, i) => isHere(i))
+  expect(planHash(await readPlan(out))).toBe(planHash(plans[mine]!))
+  for (const one of begun) if (one.status === 'rejected') expect(one.reason).toMatchObject({ code: 'other-sweep' })
+  expect(readdirSync(out)).toEqual(['sweep.yaml'])
+  const own = await Promise.all(plans.map(plan => sweepFolder(plan, undefined, join(folder, 'sweeps'))))
+  expect(new Set(own).size).toBe(4)
 })
 
 test('what cannot be swept is refused before anything is computed', async () => {

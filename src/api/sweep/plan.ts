@@ -9,7 +9,7 @@ import { isFile } from '../../files.js'
 import { isRecord } from '../../json.js'
 import { ownCommand } from '../../own-command.js'
 import { randomGenerator, streams } from '../../random.js'
-import { replaceText } from '../../store/atomic.js'
+import { createText } from '../../store/atomic.js'
 import { parseSweepOptions, type SweepOptions, sweepJsonSchema } from '../../sweep/config.js'
 import { gridOf } from '../../sweep/samplers/grid.js'
 import { drawValues, random } from '../../sweep/samplers/random.js'
@@ -276,7 +276,9 @@ export async function sweepFolder(plan: Plan, out: string | undefined, parent = 
     const { stringify } = await import('yaml')
     await mkdir(folder, { recursive: true })
     const { config, options } = plan
-    await replaceText(join(folder, planName), stringify({ ...config, sweep: options }))
+    // Another process may have begun one here since the folder was looked at.
+    const isMine = await createText(join(folder, planName), stringify({ ...config, sweep: options }))
+    if (!isMine) return sweepFolder(plan, out, parent)
   } catch (error) {
     throw writeError(error, folder)
   }
