@@ -8,6 +8,7 @@ const benchmarks: Record<string, () => Promise<{ run(args: readonly string[]): P
   search: () => import('./search.js'),
   serve: () => import('./serve.js'),
   tune: () => import('./tune.js'),
+  ui: () => import('./ui.js'),
 }
 
 const [name, ...args] = process.argv.slice(2)

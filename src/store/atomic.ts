@@ -1,4 +1,4 @@
-import { open, readdir, rename, rm } from 'node:fs/promises'
+import { link, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { writeError } from '../errors.js'
 import { isAlive } from '../processes.js'
@@ -29,8 +29,24 @@ export async function removeLeftovers(path: string): Promise<void> {
  * name. Killed at any moment, a reader sees the old bytes or the new ones.
  * @throws GradpromptError `disk-full`, `cannot-write`
  */
-export async function replaceText(path: string, text: string): Promise<void> {
+export const replaceText = (path: string, text: string): Promise<void> =>
+  writeBeside(path, text, temporary => rename(temporary, path))
+
+/**
+ * The same where nothing has the name yet: of several processes that try, also on several machines that share the folder, one succeeds.
+ * @returns whether this one has
+ * @throws GradpromptError `disk-full`, `cannot-write`
+ */
+export const createText = (path: string, text: string): Promise<boolean> =>
+  writeBeside(path, text, async temporary => {
+    const isMine = await linked(temporary, path)
+    await rm(temporary, { force: true })
+    return isMine
+  })
+
+async function writeBeside<Result>(path: string, text: string, name: (temporary: string) => Promise<Result>): Promise<Result> {
   const temporary = temporaryName(path)
+  let result: Result
   try {
     const file = await open(temporary, 'wx')
     try {
@@ -39,12 +55,28 @@ export async function replaceText(path: string, text: string): Promise<void> {
     } finally {
       await file.close()
     }
-    await rename(temporary, path)
+    result = await name(temporary)
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {})
     throw writeError(error, path)
   }
   await synchronizeFolder(dirname(path))
+  return result
+}
+
+/**
+ * Gives a file a further name that nothing has yet. A network file system makes a hard link for one process alone (NFS does not promise that of an
+ * exclusive open), and may lose the answer to one that was made: the file's links say whether it was.
+ * @returns whether it has the name
+ */
+export async function linked(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw writeError(error, to)
+    return (await stat(from)).nlink === 2
+  }
 }
 
 /** Makes the names in a folder durable, where the system can open a folder at all. */

@@ -5,7 +5,7 @@ import { act } from './actions.js'
 import { uiScript } from './client/script.js'
 import { uiStyle } from './client/style.js'
 import { type Shown, shownAt } from './pages/index.js'
-import type { Asked } from './parts/asked.js'
+import { type Asked, isPart } from './parts/asked.js'
 import { sendFile } from './parts/files.js'
 import { content, framed, problemPage } from './parts/frame.js'
 import { Refusal } from './parts/guard.js'
@@ -30,7 +30,6 @@ export async function answerTo(asked: Asked): Promise<void> {
     }
     return sendFile(await places.path(id), id, response)
   }
-  const part = request.headers['x-part'] === 'page'
   let shown: Shown
   let status = 200
   try {
@@ -46,7 +45,7 @@ export async function answerTo(asked: Asked): Promise<void> {
           : message
     shown = { page: problemPage('This cannot be shown', text), at: '/', script: 'plain' }
   }
-  const text = part ? content(shown.page).text : framed(shown)
+  const text = isPart(request) ? content(shown.page).text : framed(shown)
   response.writeHead(status, { 'content-type': 'text/html; charset=utf-8' }).end(text)
 }
 

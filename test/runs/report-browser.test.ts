@@ -1,18 +1,15 @@
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { chromiumArguments, chromiumPath } from '../../scripts/bench/chromium.js'
 import { writePage } from '../../src/report/parts/page.js'
 import { temporaryFolder } from '../train/toy.js'
 import { pages } from './report-data.js'
 
-const places = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome']
-const executablePath = process.env.GRADPROMPT_CHROMIUM ?? places.find(path => existsSync(path))
+const executablePath = chromiumPath()
 if (executablePath === undefined)
-  console.warn(
-    `reports are not tried in a browser: there is no Chromium (looked for ${places.join(', ')}; GRADPROMPT_CHROMIUM names another)`,
-  )
+  console.warn('reports are not tried in a browser: there is no Chromium (GRADPROMPT_CHROMIUM names one)')
 
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
@@ -22,8 +19,7 @@ describe.skipIf(executablePath === undefined)('in a browser', () => {
   let browser: Browser
   beforeAll(async () => {
     const { chromium } = await import('playwright-core')
-    // A container has no user that the sandbox of Chromium could be set up by.
-    browser = await chromium.launch({ executablePath: executablePath!, args: ['--no-sandbox'] })
+    browser = await chromium.launch({ executablePath: executablePath!, args: chromiumArguments })
     for (const [name, page] of Object.entries(pages)) await writePage(join(folder, `${name}.html`), page)
   })
   afterAll(() => browser?.close())

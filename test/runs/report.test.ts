@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { wilsonInterval } from '../../src/evaluate/intervals.js'
 import { reliabilityBins } from '../../src/report/parts/calibration.js'
 import { classFigures } from '../../src/report/parts/confusion.js'
+import { explorer, rowsAtOnce } from '../../src/report/parts/explorer.js'
 import { html, trusted } from '../../src/report/parts/html.js'
 import { pageHtml } from '../../src/report/parts/page.js'
 import { difference } from '../../src/report/searches/timeline.js'
@@ -146,4 +147,17 @@ test('a prompt that came of another is shown word by word', () => {
   expect(difference('', 'a <b>').text).toBe('a &lt;b&gt;')
   const long = 'word '.repeat(2000)
   expect(difference(long, `${long}more`).text).toBe(`${long}more`)
+})
+
+test('of many rows those that are chosen first are shown, a hundred of them; without scripts all are', () => {
+  const rows = Array.from({ length: 300 }, (_, i) => ({ tags: [i % 2 === 0 ? 'even' : 'odd'], cells: [{ content: String(i) }] }))
+  const filters = [
+    { tag: 'even', name: 'even' },
+    { tag: 'odd', name: 'odd' },
+  ]
+  const table = explorer({ id: 'numbers', heads: ['number'], rows, filters, chosen: 'odd', search: 'numbers' }).text
+  const shown = [...table.matchAll(/<tr data-tags="odd"><td data-name="number">(\d+)/g)].map(([, number]) => Number(number))
+  expect(shown).toEqual(Array.from({ length: rowsAtOnce }, (_, i) => 2 * i + 1))
+  expect(table.match(/<tr data-tags="\w+" hidden>/g)).toHaveLength(300 - rowsAtOnce)
+  expect(table).toContain('<noscript>')
 })

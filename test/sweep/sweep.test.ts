@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { planOf } from '../../src/api/sweep/plan.js'
+import { planHash, planOf, readPlan, sweepFolder } from '../../src/api/sweep/plan.js'
 import { summarizeSweep, sweepCsv } from '../../src/api/sweep/summary.js'
 import { addTrial, type SweepInput, sweep } from '../../src/api/sweep/sweep.js'
 import type { SweepEvent } from '../../src/api/sweep/worker.js'
@@ -9,6 +9,7 @@ import { LanguageModel } from '../../src/model/language-model.js'
 import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
 import { pageHtml } from '../../src/report/parts/page.js'
 import { sweepPage } from '../../src/report/sweeps/page.js'
+import { gridOf } from '../../src/sweep/samplers/grid.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
 
@@ -114,6 +115,16 @@ test('trials that fail are counted, others go on, and a run of failures ends the
   })
   const { trials: begun } = await summarizeSweep(join(folder, 'all-fail'))
   expect(begun.map(({ state }) => state)).toEqual(['failed', 'failed'])
+  const few = { over: { 'train.learningRate': [1e38, 2e38] } }
+  await expect(sweep(toySweep('few-fail', few))).rejects.toMatchObject({ code: 'sweep-failing', message: 'all 2 trials failed' })
+})
+
+test('a sweep for a figure that its trials do not have ends behind the first of them', async () => {
+  const given = { over: { 'train.learningRate': [0.01, 0.1] }, objective: 'acuracy' }
+  const ended = { code: 'no-objective', found: expect.stringContaining('a trial has accuracy, '), exitCode: 1 }
+  await expect(sweep(toySweep('no-figure', given))).rejects.toMatchObject(ended)
+  await expect(sweep(join(folder, 'no-figure'), { model })).rejects.toMatchObject(ended)
+  expect(linesOf('no-figure').filter(({ type }) => type === 'begun')).toHaveLength(1)
 })
 
 test('a trial that was added is done beside those that are chosen; a stopped sweep goes on', async () => {
@@ -158,6 +169,56 @@ test('an evaluation may be swept as well, by a process whose device is there', a
   expect(existsSync(join(best!.folders[0]!, 'report.html'))).toBe(true)
 })
 
+test('conditions and constraints on a part of what varies as a whole are of the trial, not of the config', async () => {
+  const {
+    model: _,
+    out: _out,
+    ...input
+  } = toySweep('parts', {
+    over: {
+      method: [
+        { type: 'prompt-tuning', numVirtualTokens: 2 },
+        { type: 'prompt-tuning', numVirtualTokens: 4 },
+        { type: 'prompt-tuning', numVirtualTokens: 6 },
+      ],
+      'train.learningRate': { values: [0.1, 0.2], when: { 'method.numVirtualTokens': [4, 6] } },
+    },
+    constraints: ['method.numVirtualTokens < 6'],
+  }) as Record<string, unknown>
+  const { space, fixed, allowed, options } = await planOf({ ...input, model: toyModel }, 'sweep.yaml')
+  const points = gridOf({ space, fixed, allowed, seed: options.seed })
+  expect(
+    points.map(values => [(values.method as { numVirtualTokens: number }).numVirtualTokens, values['train.learningRate']]).sort(),
+  ).toEqual([
+    [2, undefined],
+    [4, 0.1],
+    [4, 0.2],
+  ])
+})
+
+test('of several different sweeps that begin in one folder at once one does; without a folder each takes its own', async () => {
+  const plans = await Promise.all(
+    [0.1, 0.2, 0.3, 0.4].map(rate => {
+      const {
+        model: _,
+        out: _out,
+        ...input
+      } = toySweep('x', { over: { 'train.learningRate': [0.05, rate] } }) as Record<string, unknown>
+      return planOf({ ...input, model: toyModel }, 'sweep.yaml')
+    }),
+  )
+  const out = join(folder, 'at-once')
+  const begun = await Promise.allSettled(plans.map(plan => sweepFolder(plan, out)))
+  const isHere = (i: number) => begun[i]!.status === 'fulfilled'
+  expect(plans.filter((_, i) => isHere(i))).toHaveLength(1)
+  const mine = plans.findIndex((_, i) => isHere(i))
+  expect(planHash(await readPlan(out))).toBe(planHash(plans[mine]!))
+  for (const one of begun) if (one.status === 'rejected') expect(one.reason).toMatchObject({ code: 'other-sweep' })
+  expect(readdirSync(out)).toEqual(['sweep.yaml'])
+  const own = await Promise.all(plans.map(plan => sweepFolder(plan, undefined, join(folder, 'sweeps'))))
+  expect(new Set(own).size).toBe(4)
+})
+
 test('what cannot be swept is refused before anything is computed', async () => {
   const rate = { 'train.learningRate': { min: 0.001, max: 0.1 } }
   const refused = async (options: object, changes = {}) => {
@@ -176,6 +237,15 @@ test('what cannot be swept is refused before anything is computed', async () => 
   expect(await refused({ over: rate, constraints: ['train.learningRate > 1', 'train.learningRate < 1'] })).toMatchObject({
     code: 'no-trials',
     text: expect.stringContaining('"train.learningRate > 1" refuses 200 of 200'),
+  })
+  expect(await refused({ over: rate, constraints: ['train.bachSize > 8'] })).toMatchObject({
+    code: 'unknown-option',
+    text: expect.stringContaining('did you mean train.batchSize'),
+  })
+  const beta = { values: [0.9], when: { 'train.optimizer': 'adafactor' } }
+  expect(await refused({ over: { ...rate, 'train.beta2': beta } })).toMatchObject({
+    code: 'invalid-config',
+    text: expect.stringContaining('expected: adamw, which the config says, or train.optimizer among what varies'),
   })
   expect(await refused({ over: { 'train.batchSize': [4, 0] } })).toMatchObject({
     code: 'invalid-config',

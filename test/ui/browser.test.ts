@@ -1,20 +1,19 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { chromiumArguments, chromiumPath } from '../../scripts/bench/chromium.js'
 import { openedUi, writeRun } from './support/opened.js'
 
-const places = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome']
-const executablePath = process.env.GRADPROMPT_CHROMIUM ?? places.find(path => existsSync(path))
+const executablePath = chromiumPath()
 
 describe.skipIf(executablePath === undefined)('in a browser', () => {
   let browser: Browser
   let opened: Awaited<ReturnType<typeof openedUi>>
   beforeAll(async () => {
     const { chromium } = await import('playwright-core')
-    // A container has no user that the sandbox of Chromium could be set up by.
-    browser = await chromium.launch({ executablePath: executablePath!, args: ['--no-sandbox'] })
+    browser = await chromium.launch({ executablePath: executablePath!, args: chromiumArguments })
     opened = await openedUi()
     writeRun(join(opened.folder, 'runs', 'a'))
     writeRun(join(opened.folder, 'runs', 'b'), { finished: false })

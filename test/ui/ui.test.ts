@@ -2,7 +2,10 @@ import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, symli
 import { get } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { acquireLock } from '../../src/store/lock.js'
 import { readConfigText, withOption } from '../../src/ui/parts/config-text.js'
+import { Overview } from '../../src/ui/parts/overview.js'
+import { Places } from '../../src/ui/parts/places.js'
 import { startUi } from '../../src/ui/server.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder } from '../train/toy.js'
@@ -174,6 +177,25 @@ describe('pages', () => {
     expect((await opened.ask('/at/runs/live/')).text).toContain('loss over 3 steps')
     stream.destroy()
   })
+})
+
+test('runs under way are looked at by themselves, so that their curves need not wait for a look at all others', async () => {
+  const { folder, remove } = temporaryFolder()
+  for (const name of ['ended', 'under-way']) writeRun(join(folder, 'runs', name), { finished: name === 'ended' })
+  const log = (name: string) => join(folder, 'runs', name, 'events.jsonl')
+  await using _lock = await acquireLock(join(folder, 'runs', 'under-way', 'run.lock'))
+  const overview = new Overview(new Places(folder))
+  await overview.look()
+  const steps = () => Object.fromEntries(overview.runs.map(({ id, summary }) => [id, summary!.steps]))
+  const known = steps()
+  const { version } = overview
+  await overview.glance()
+  expect(overview.version).toBe(version)
+  for (const name of ['ended', 'under-way']) appendFileSync(log(name), '{"event":"step","step":9,"loss":1}\n')
+  await overview.glance()
+  expect(overview.version).toBe(version + 1)
+  expect(steps()).toEqual({ ...known, 'runs/under-way': 9 })
+  remove()
 })
 
 describe('what is done', () => {

@@ -7,8 +7,9 @@ import { Journal } from '../../sweep/journal/journal.js'
 import { type SweepRecord, type Trial, Trials } from '../../sweep/journal/records.js'
 import type { Seen } from '../../sweep/samplers/sampler.js'
 import { lossOf } from '../../sweep/space/objectives.js'
+import { optionIn } from '../../sweep/space/space.js'
 import type { ControlStore, ScoredControl } from '../../train/control.js'
-import { type Plan, valueAt } from './plan.js'
+import type { Plan } from './plan.js'
 
 /** A sweep's folder, opened: its journal, and what the plan says of the trials in it. */
 
@@ -54,9 +55,7 @@ export const seenOf = (plan: Plan, { trials }: Trials): Seen[] =>
 /** Steps of a whole run of a trial; infinite where only its data say. */
 export function stepsOf({ of, fixed }: Plan, values: Trial['values']): number {
   const option = of === 'search' ? 'search.steps' : 'train.steps'
-  const steps = Object.hasOwn(values, option)
-    ? values[option]
-    : (valueAt(values[option.split('.')[0]!], 'steps') ?? fixed(option))
+  const steps = optionIn(values, option, fixed)
   return typeof steps === 'number' ? steps : Number.POSITIVE_INFINITY
 }
 

@@ -9,13 +9,25 @@ import { isFile } from '../../files.js'
 import { isRecord } from '../../json.js'
 import { ownCommand } from '../../own-command.js'
 import { randomGenerator, streams } from '../../random.js'
-import { replaceText } from '../../store/atomic.js'
+import { createText } from '../../store/atomic.js'
 import { parseSweepOptions, type SweepOptions, sweepJsonSchema } from '../../sweep/config.js'
 import { gridOf } from '../../sweep/samplers/grid.js'
 import { drawValues, random } from '../../sweep/samplers/random.js'
 import { type Constraint, parseConstraint } from '../../sweep/space/constraints.js'
 import { type Objective, objectivesOf } from '../../sweep/space/objectives.js'
-import { isActive, type Parameter, parseSpace, type Values, valuesText } from '../../sweep/space/space.js'
+import {
+  holds,
+  isActive,
+  neverGiven,
+  optionAt,
+  optionIn,
+  type Parameter,
+  parseSpace,
+  refuseUnknownOption,
+  type Values,
+  valuesText,
+  valueText,
+} from '../../sweep/space/space.js'
 import { trialKinds } from './trials/index.js'
 import type { TrialConfig, TrialKind } from './trials/trial-kind.js'
 
@@ -73,11 +85,13 @@ export async function planOf(input: unknown, source: ConfigSource): Promise<Plan
   const config = (await kind.load(given)) as Record<string, unknown>
   const space = parseSpace(options.over, kind.schema(), `${name}: sweep.over`)
   const constraints = (options.constraints ?? []).map(parseConstraint)
+  for (const option of constraints.flatMap(({ names }) => names))
+    refuseUnknownOption(option, kind.schema(), `${name}: sweep.constraints`)
   const first = await firstConfig(kind, config, space, name)
-  const fixed = (option: string) => valueAt(first.resolved, option)
-  const valueIn = (values: Values) => (option: string) =>
-    Object.hasOwn(values, option) ? values[option] : space.some(({ name }) => name === option) ? undefined : fixed(option)
-  const allowed = (values: Values) => constraints.every(constraint => constraint.holds(valueIn(values)))
+  const isVaried = (option: string) => space.some(({ name }) => option === name || option.startsWith(`${name}.`))
+  const fixed = (option: string) => (isVaried(option) ? undefined : optionAt(first.resolved, option))
+  refuseNever(space, isVaried, fixed, `${name}: sweep.over`)
+  const allowed = (values: Values) => constraints.every(constraint => constraint.holds(option => optionIn(values, option, fixed)))
   const isGrid = space.every(({ domain }) => domain.kind === 'list')
   const strategy = options.strategy ?? (isGrid ? 'grid' : 'tpe')
   const points = strategy === 'grid' ? gridOf({ space, fixed, allowed, seed: options.seed }).length : undefined
@@ -96,7 +110,7 @@ export async function planOf(input: unknown, source: ConfigSource): Promise<Plan
     configOf(values, seed) {
       let made: Record<string, unknown> = { ...config, seed }
       // Rungs are dev scores: these have to stand there.
-      if (stop && every !== undefined && valueAt(made, every) === undefined) made = assign(made, every, stop.min)
+      if (stop && every !== undefined && optionAt(made, every) === undefined) made = assign(made, every, stop.min)
       for (const [option, value] of Object.entries(values)) made = assign(made, option, value)
       return made
     },
@@ -110,6 +124,22 @@ export async function planOf(input: unknown, source: ConfigSource): Promise<Plan
   return plan
 }
 
+/** Conditions on what does not vary: one that does not hold now never will. */
+function refuseNever(
+  space: readonly Parameter[],
+  isVaried: (option: string) => boolean,
+  fixed: Plan['fixed'],
+  source: string,
+): void {
+  for (const { name, when } of space)
+    for (const condition of when) {
+      const value = fixed(condition.name)
+      if (isVaried(condition.name) || holds(condition, value)) continue
+      const said = value === undefined ? '' : `${valueText(value)}, which the config says, or `
+      throw neverGiven(name, condition, `${said}${condition.name} among what varies`, source)
+    }
+}
+
 /** Values of lists one by one, ends of ranges, and draws of all together: what cannot be is known before anything is computed. */
 async function check(plan: Plan, source: string): Promise<void> {
   const { space, fixed, allowed, kind, options, strategy, constraints } = plan
@@ -120,9 +150,7 @@ async function check(plan: Plan, source: string): Promise<void> {
     const generator = randomGenerator(options.seed, streams.sweep)
     const draws = Array.from({ length: 200 }, () => drawValues(space, fixed, generator))
     const refusing = constraints.map(constraint => {
-      const refused = draws.filter(
-        values => !constraint.holds(option => (Object.hasOwn(values, option) ? values[option] : fixed(option))),
-      )
+      const refused = draws.filter(values => !constraint.holds(option => optionIn(values, option, fixed)))
       return `"${constraint.text}" refuses ${refused.length} of ${draws.length}`
     })
     throw new GradpromptError('no-trials', `${source}: no values fulfil all of sweep.constraints`, {
@@ -181,20 +209,11 @@ async function firstConfig(
   source: string,
 ): Promise<TrialConfig> {
   const generator = randomGenerator(13, streams.sweep, -2)
-  const known = (option: string) => valueAt(config, option)
+  const known = (option: string) => optionAt(config, option)
   let made: Record<string, unknown> = { ...config }
   const values = drawValues(space, known, generator)
   for (const [option, value] of Object.entries(values)) made = assign(made, option, value)
   return parsedWith(kind, made, values, source)
-}
-
-export function valueAt(config: unknown, option: string): unknown {
-  let value = config
-  for (const key of option.split('.')) {
-    if (!isRecord(value) || !Object.hasOwn(value, key)) return undefined
-    value = value[key]
-  }
-  return value
 }
 
 /** A copy with another value of an option. */
@@ -257,7 +276,9 @@ export async function sweepFolder(plan: Plan, out: string | undefined, parent = 
     const { stringify } = await import('yaml')
     await mkdir(folder, { recursive: true })
     const { config, options } = plan
-    await replaceText(join(folder, planName), stringify({ ...config, sweep: options }))
+    // Another process may have begun one here since the folder was looked at.
+    const isMine = await createText(join(folder, planName), stringify({ ...config, sweep: options }))
+    if (!isMine) return sweepFolder(plan, out, parent)
   } catch (error) {
     throw writeError(error, folder)
   }

@@ -58,7 +58,8 @@ const names = {
  * ```
  *
  * @throws GradpromptError `invalid-config`, `unknown-option`, `invalid-constraint`, `no-trials`, `grid-too-large`, `other-sweep`,
- *   `folder-not-empty`, `not-a-sweep`, `sweep-corrupt`; `sweep-failing` after `sweep.maxFailures` trials in a row; `disk-full`; `aborted`:
+ *   `folder-not-empty`, `not-a-sweep`, `sweep-corrupt`; `sweep-failing` after `sweep.maxFailures` trials in a row, or where all have failed;
+ *   `no-objective` where the first have no such figure; `disk-full`; `aborted`:
  *   called with the folder, it goes on
  */
 export async function sweep(given: SweepInput | string, options: SweepCallOptions = {}): Promise<SweepSummary> {

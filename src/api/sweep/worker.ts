@@ -61,6 +61,9 @@ const everybodys = new Set([
   'computation-died',
 ])
 
+/** Of a trial that has come to its end without the figure that the sweep is for. */
+const noObjective = 'no-objective'
+
 type Next = { readonly trial: number } | 'wait' | 'done'
 
 /** @returns when no trial is left @throws GradpromptError `sweep-failing`, `aborted`, and what is wrong with the folder */
@@ -80,7 +83,10 @@ export async function work(sweep: SweepFolder, { signal, onEvent, model: given, 
   for (;;) {
     refuseSweep(sweep, signal)
     const next = await takeNext(sweep, worker)
-    if (next === 'done') return
+    if (next === 'done') {
+      refuseNothing(sweep)
+      return
+    }
     if (next === 'wait') {
       await setTimeout(lookMilliseconds, undefined, { signal }).catch(() => {})
       continue
@@ -126,14 +132,39 @@ function refuseSweep({ folder, plan, trials }: SweepFolder, signal: AbortSignal 
       exitCode: 1,
     })
   const { maxFailures } = plan.options
-  if (trials.failuresInRow < maxFailures) return
   const last = trials.trials.findLast(({ state }) => state === 'failed')
+  // What no trial has had so far is no figure of any: the rest would be for nothing.
+  if (last?.error?.code === noObjective && trials.trials.every(({ state }) => state !== 'finished'))
+    throw new GradpromptError(noObjective, `the sweep is for a figure that its trials do not have`, {
+      found: last.error.message,
+      expected: 'sweep.objective: one of the figures of a trial',
+      hint: 'begin a new sweep with one of them',
+      exitCode: 1,
+    })
+  if (trials.failuresInRow < maxFailures) return
   throw new GradpromptError('sweep-failing', `${trials.failuresInRow} trials failed one after the other`, {
     found: `${last?.error?.code}: ${last?.error?.message}`,
     expected: `fewer than sweep.maxFailures (${maxFailures}) in a row`,
     hint: `mend what the error says in a new sweep; with a higher --max-failures this one goes on`,
     exitCode: 1,
   })
+}
+
+/** A sweep all of whose trials have failed has come to nothing, however few they were. */
+function refuseNothing({ trials }: SweepFolder): void {
+  const failed = trials.trials.filter(({ state }) => state === 'failed')
+  const last = failed.at(-1)
+  if (last === undefined || failed.length < trials.trials.length) return
+  throw new GradpromptError(
+    'sweep-failing',
+    failed.length === 1 ? 'the only trial failed' : `all ${failed.length} trials failed`,
+    {
+      found: `${last.error?.code}: ${last.error?.message}`,
+      expected: 'a trial that comes to its end',
+      hint: 'mend what the error says in a new sweep',
+      exitCode: 1,
+    },
+  )
 }
 
 /** What is to be done next, taken before anybody else can. */
@@ -222,7 +253,7 @@ async function attempt(
     )
     if (missing !== undefined) {
       const message = `there is no figure ${missing.metric}: a trial has ${Object.keys(figures).join(', ')}`
-      return { type: 'failed', trial: number, code: 'no-objective', message }
+      return { type: 'failed', trial: number, code: noObjective, message }
     }
     if (until !== undefined) return { type: 'reached', trial: number, rung: trial.rung, step: steps, figures }
     return { type: 'finished', trial: number, figures, steps, seconds: outcomes.reduce((sum, { seconds }) => sum + seconds, 0) }

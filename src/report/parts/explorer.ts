@@ -34,6 +34,9 @@ export interface ExplorerOptions {
   readonly data?: readonly Readonly<Record<string, unknown>>[] | undefined
 }
 
+/** Rows that are shown at once. The others are there, and hidden from the first moment on: a browser would otherwise lay out thousands only to hide them. */
+export const rowsAtOnce = 100
+
 /** Buttons that save rows, which stand as JSON in the element of an id, or the curve of one. */
 export const downloads = (id: string): Markup =>
   html`<span class="downloads">${['csv', 'json'].map(kind => html`<button type="button" data-save="${id}" data-kind="${kind}" aria-label="save as ${kind.toUpperCase()}">${kind.toUpperCase()}</button>`)}</span>`
@@ -47,10 +50,16 @@ export function explorer({ id, heads, rows, filters, chosen = '', search, sorts 
     html`<button type="button" data-tag="${tag}" aria-pressed="${tag === first ? 'true' : 'false'}">${name} <span>${count}</span></button>`
   const cell = ({ content, kind, sort }: Cell, i: number) =>
     html`<td${kind !== undefined && html` class="${kind}"`}${sort !== undefined && html` data-sort="${sort}"`} data-name="${heads[i]!}">${content}</td>`
-  return html`<div class="explorer" id="${id}">
+  let shown = 0
+  const line = ({ tags, cells }: ExplorerRow) => {
+    const isShown = (first === '' || tags.includes(first)) && shown++ < rowsAtOnce
+    return html`<tr data-tags="${tags.join(' ')}"${!isShown && html` hidden`}>${cells.map(cell)}</tr>\n`
+  }
+  const whole = html`<noscript><style>.explorer tr[hidden] { display: table-row !important }</style></noscript>`
+  return html`<div class="explorer" id="${id}">${rows.length > rowsAtOnce && whole}
 <div class="controls" role="group" aria-label="which rows are shown">${button({ tag: '', name: 'all', count: rows.length })}${there.map(button)}<button type="button" class="clear" hidden></button>
 <label><span class="visually-hidden">search ${search}</span><input type="search" placeholder="search ${search}"></label>${data.length > 0 && downloads(`${id}-data`)}<output aria-live="polite"></output></div>
 <div class="wide" tabindex="0"><table class="stacks"><thead><tr>${heads.map((head, i) => html`<th${rows[0]?.cells[i]?.kind === 'number' && html` class="number"`}>${sorts ? html`<button type="button" class="sort">${head}</button>` : head}</th>`)}</tr></thead>
-<tbody>${rows.map(({ tags, cells }) => html`<tr data-tags="${tags.join(' ')}">${cells.map(cell)}</tr>\n`)}</tbody></table>
+<tbody>${rows.map(line)}</tbody></table>
 <button type="button" class="more" hidden>show more</button></div>${data.length > 0 && html`<script type="application/json" id="${id}-data">${inScript(data)}</script>`}</div>`
 }

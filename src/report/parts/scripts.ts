@@ -1,3 +1,5 @@
+import { rowsAtOnce } from './explorer.js'
+
 /** Draws every chart of `charts`, again when the window or the colour scheme changes. Needs uPlot. */
 export const chartScript = `const css = name => getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim()
 const drawn = new Map()
@@ -30,7 +32,7 @@ export const explorerScript = `document.querySelectorAll('.explorer').forEach(ex
   const rows = [...explorer.querySelectorAll('tbody tr')].map(row => ({ row, tags: (row.dataset.tags || '').split(' '), text: row.textContent.toLowerCase() }))
   const buttons = [...explorer.querySelectorAll('.controls button[data-tag]')]
   const [input, output, clear, more] = ['input', 'output', '.clear', '.more'].map(name => explorer.querySelector(name))
-  const page = 100
+  const page = ${rowsAtOnce}
   let [tag, cell, limit] = [buttons.find(button => button.getAttribute('aria-pressed') === 'true')?.dataset.tag ?? '', null, page]
   const show = () => {
     const words = input.value.toLowerCase().split(/\\s+/).filter(word => word !== '')

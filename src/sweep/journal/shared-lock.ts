@@ -4,7 +4,7 @@ import { setTimeout } from 'node:timers/promises'
 import { GradpromptError, writeError } from '../../errors.js'
 import { createFile } from '../../files.js'
 import { isAlive } from '../../processes.js'
-import { temporaryName } from '../../store/atomic.js'
+import { linked, temporaryName } from '../../store/atomic.js'
 import { processStart } from '../../store/lock.js'
 
 /**
@@ -63,17 +63,6 @@ export async function withSharedLock<Result>(path: string, work: () => Promise<R
     return await work()
   } finally {
     if ((await readFile(path, 'utf8').catch(() => '')) === mine) await rm(path, { force: true })
-  }
-}
-
-/** A network file system may lose the answer to a link that was made: the file's links say whether it was. */
-async function linked(from: string, to: string): Promise<boolean> {
-  try {
-    await link(from, to)
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw writeError(error, to)
-    return (await stat(from)).nlink === 2
   }
 }
 

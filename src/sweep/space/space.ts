@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { alternatives, type OptionSchema, schemasAt } from '../../config/options.js'
 import { invalidConfig, unknownOption } from '../../config/problems.js'
+import { isRecord } from '../../json.js'
 import type { OverEntry } from './entries.js'
 
 /**
@@ -12,8 +13,13 @@ export interface Parameter {
   /** The dotted name: `train.learningRate`. */
   readonly name: string
   /** Values of other options that it is given with; of each one of a list. */
-  readonly when: readonly { readonly name: string; readonly values: readonly unknown[] }[]
+  readonly when: readonly Condition[]
   readonly domain: Domain
+}
+
+export interface Condition {
+  readonly name: string
+  readonly values: readonly unknown[]
 }
 
 export type Domain = ListDomain | NumberDomain
@@ -59,16 +65,20 @@ export function parseSpace(over: Readonly<Record<string, OverEntry>>, root: Opti
       refuseUnknownOption(condition.name, root, source)
       const other = space.find(({ name }) => name === condition.name)
       const lost =
-        other?.domain.kind === 'list' &&
-        !condition.values.some(value => (other.domain as ListDomain).values.some(known => isDeepStrictEqual(known, value)))
-      if (lost)
-        throw invalidConfig(source, `${name} is never given: its condition cannot hold`, {
-          found: `when: ${condition.name} is ${condition.values.map(valueText).join(' or ')}`,
-          expected: `one of ${(other.domain as ListDomain).values.map(valueText).join(', ')}`,
-        })
+        other?.domain.kind === 'list' && !other.domain.values.some(value => holds(condition, value)) && other.domain.values
+      if (lost) throw neverGiven(name, condition, `one of ${lost.map(valueText).join(', ')}`, source)
     }
   return inOrder(space, source)
 }
+
+/** Whether a condition holds where its option has a value. */
+export const holds = ({ values }: Condition, value: unknown): boolean => values.some(one => isDeepStrictEqual(one, value))
+
+export const neverGiven = (name: string, condition: Condition, expected: string, source: string) =>
+  invalidConfig(source, `${name} is never given: its condition cannot hold`, {
+    found: `when: ${condition.name} is ${condition.values.map(valueText).join(' or ')}`,
+    expected,
+  })
 
 /** Conditions stand before what hangs on them. */
 function inOrder(space: readonly Parameter[], source: string): Parameter[] {
@@ -86,7 +96,8 @@ function inOrder(space: readonly Parameter[], source: string): Parameter[] {
   return placed
 }
 
-function refuseUnknownOption(name: string, root: OptionSchema, source: string): void {
+/** @throws GradpromptError `unknown-option` */
+export function refuseUnknownOption(name: string, root: OptionSchema, source: string): void {
   const path = name.split('.')
   if (schemasAt(root, path).length > 0) return
   const known = path.findIndex((_, i) => schemasAt(root, path.slice(0, i + 1)).length === 0)
@@ -164,12 +175,26 @@ function parameterOf(name: string, entry: OverEntry, root: OptionSchema, source:
   }
 }
 
+/** The value of an option in a config. */
+export function optionAt(config: unknown, option: string): unknown {
+  let value = config
+  for (const key of option.split('.')) {
+    if (!isRecord(value) || !Object.hasOwn(value, key)) return undefined
+    value = value[key]
+  }
+  return value
+}
+
+/** The value of an option in a trial: one of its own, also as a part of what varies as a whole, or that of the config. */
+export function optionIn(values: Values, option: string, fixed: (name: string) => unknown): unknown {
+  if (Object.hasOwn(values, option)) return values[option]
+  const whole = Object.keys(values).find(name => option.startsWith(`${name}.`))
+  return whole === undefined ? fixed(option) : optionAt(values[whole], option.slice(whole.length + 1))
+}
+
 /** Whether an option is given, beside what the options before it have. */
 export const isActive = ({ when }: Parameter, values: Values, fixed: (name: string) => unknown): boolean =>
-  when.every(({ name, values: wanted }) => {
-    const value = Object.hasOwn(values, name) ? values[name] : fixed(name)
-    return wanted.some(one => isDeepStrictEqual(one, value))
-  })
+  when.every(condition => holds(condition, optionIn(values, condition.name, fixed)))
 
 /** Where a value stands on the scale of its option: between 0 and 1 in a range; a place in a list. Undefined where it does not. */
 export function placeOf({ domain }: Parameter, value: unknown): number | undefined {

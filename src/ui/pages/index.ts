@@ -6,7 +6,7 @@ import type { Chart } from '../../report/parts/charts.js'
 import { learningCurves } from '../../report/parts/learning.js'
 import { sweepPage } from '../../report/sweeps/page.js'
 import { EventLog } from '../../store/events.js'
-import type { Asked } from '../parts/asked.js'
+import { type Asked, isPart } from '../parts/asked.js'
 import { commands } from '../parts/config-text.js'
 import { exampleConfigs } from '../parts/examples.js'
 import type { Framed } from '../parts/frame.js'
@@ -22,15 +22,17 @@ import { withActions } from './sweep.js'
 
 export type Shown = Framed
 
-/** As long as people wait gladly: what is not read by then comes into the page when it is. */
-const patienceMilliseconds = 300
+/** What is not read by then comes into the page when it is: people rather see the newest runs at once. */
+const patienceMilliseconds = 150
 
 /** @throws Refusal `not-found`, GradpromptError of what cannot be read */
 export async function shownAt(asked: Asked): Promise<Shown> {
-  const { url, places, overview, jobs } = asked
+  const { url, places, overview, jobs, request } = asked
   const { pathname, searchParams } = url
   if (pathname === '/') {
-    await Promise.race([overview.look(), new Promise(resolve => setTimeout(resolve, patienceMilliseconds).unref())])
+    // Of an open page what has changed has been looked at: it has been told of it.
+    if (!isPart(request))
+      await Promise.race([overview.look(), new Promise(resolve => setTimeout(resolve, patienceMilliseconds).unref())])
     const { runs, sweeps, left } = overview
     const page = listPage({ folder: basename(places.root), runs, sweeps, left, jobs: jobs.all, curves: await curvesOf(runs) })
     return { page, at: '/', script: 'list', about: { live: '/live' } }

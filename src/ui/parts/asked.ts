@@ -16,3 +16,6 @@ export interface Asked {
   readonly response: ServerResponse
   readonly url: URL
 }
+
+/** Whether a page that is open asks for what it shows anew, and not for the frame around it. */
+export const isPart = ({ headers }: IncomingMessage): boolean => headers['x-part'] === 'page'

@@ -74,10 +74,13 @@ export class Live {
   async #tick(): Promise<void> {
     const isListTurn = this.#turn++ % listEvery === 0
     const listeners = [...this.#listeners]
+    const isListed = listeners.some(({ id }) => id === undefined)
+    // A look at every folder is not waited for; one at those under way is short, and their curves are followed.
+    if (isListed && isListTurn) void this.#overview.look().catch(() => {})
+    else if (isListed) await this.#overview.glance().catch(() => {})
     const ids = new Set(listeners.map(({ id }) => id))
     const states = new Map<string | undefined, string>()
     for (const id of ids) states.set(id, await this.#state(id))
-    if (isListTurn && listeners.some(({ id }) => id === undefined)) void this.#overview.look().catch(() => {})
     for (const listener of listeners) {
       const now = states.get(listener.id)!
       if (now !== listener.seen) {

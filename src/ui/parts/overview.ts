@@ -32,6 +32,7 @@ export class Overview {
   readonly #places: Places
   readonly #kept = new Map<string, Kept>()
   #reading: Promise<void> | undefined
+  #glancing: Promise<void> | undefined
   #left = 0
   /** Counts what has changed. */
   version = 0
@@ -63,10 +64,27 @@ export class Overview {
     return this.#reading
   }
 
+  /** Looks at the runs under way alone, which is little work however many others there are. */
+  glance(): Promise<void> {
+    const running = () =>
+      this.runs.flatMap(({ summary, id, kind, folder }) => (summary?.state === 'running' ? { id, kind, folder } : []))
+    // Beside a look: what both read is the same.
+    this.#glancing ??= this.#readChanged(running(), () => {}).finally(() => {
+      this.#glancing = undefined
+    })
+    return this.#glancing
+  }
+
   async #look(): Promise<void> {
     const places = await this.#places.list()
     const there = new Set(places.map(({ id }) => id))
     for (const id of this.#kept.keys()) if (!there.has(id) && this.#kept.delete(id)) this.version++
+    await this.#readChanged(places, left => {
+      this.#left = left
+    })
+  }
+
+  async #readChanged(places: readonly Place[], hear: (left: number) => void): Promise<void> {
     const signed: { place: Place; signature: string; time: number }[] = []
     for (let i = 0; i < places.length; i += atOnce)
       for (const one of await Promise.all(
@@ -74,11 +92,10 @@ export class Overview {
       ))
         if (this.#kept.get(one.place.id)?.signature !== one.signature) signed.push(one)
     signed.sort((a, b) => b.time - a.time)
-    this.#left = signed.length
-    for (const { place, signature } of signed) {
+    for (const [i, { place, signature }] of signed.entries()) {
+      hear(signed.length - i)
       this.#kept.set(place.id, { signature, known: await this.#read(place) })
       this.version++
-      this.#left--
       // Requests come first.
       await setImmediate()
     }
