@@ -52,7 +52,7 @@ export async function bars({ models, python, llama, run, chosen }: BarsOptions):
   /** What a consumer says of an export; nothing where its script breaks down. */
   const consumed = (target: string, place: string, base: string): Line[] | undefined => {
     const scripts: Readonly<Record<string, readonly string[]>> = {
-      peft: [join('scripts', 'check', 'peft_self_test.py'), '--base', base, '--adapter', place],
+      peft: [join('scripts', 'check', 'peft_self_test.py'), '--base', base, '--adapter', place, '--forward'],
       hf: [join(place, 'self_test.py')],
       onnx: [join(place, 'self_test.py')],
       kv: [join(place, 'self_test.py'), '--base', base],
