@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { exportPrompt } from '../../src/api/export.js'
+import { generate } from '../../src/api/generation/generate.js'
 import { readRecords } from '../../src/data/read.js'
 import { exportTargets } from '../../src/export/index.js'
 import type { SelfTest } from '../../src/export/self-test.js'
@@ -51,7 +52,7 @@ export async function bars({ models, python, llama, run, chosen }: BarsOptions):
   /** What a consumer says of an export; nothing where its script breaks down. */
   const consumed = (target: string, place: string, base: string): Line[] | undefined => {
     const scripts: Readonly<Record<string, readonly string[]>> = {
-      peft: [join('scripts', 'check', 'peft_self_test.py'), '--base', base, '--adapter', place],
+      peft: [join('scripts', 'check', 'peft_self_test.py'), '--base', base, '--adapter', place, '--forward'],
       hf: [join(place, 'self_test.py')],
       onnx: [join(place, 'self_test.py')],
       kv: [join(place, 'self_test.py'), '--base', base],
@@ -88,10 +89,14 @@ export async function bars({ models, python, llama, run, chosen }: BarsOptions):
         const base = join(folder, 'base')
         rmSync(base, { recursive: true, force: true })
         await exportPrompt(plain, { to: 'hf', out: base, model })
-        for (const [type, method] of promptMethods)
-          for (const target of targets) {
-            if (!exportTargets.get(target).holds(method) || !chosen(`${name}, ${type}: ${target}`)) continue
-            const place = await made(type, target, await learnedRun(model, name, type, { data }), { rows, tokens })
+        for (const [type, method] of promptMethods) {
+          const holding = targets.filter(
+            target => exportTargets.get(target).holds(method) && chosen(`${name}, ${type}: ${target}`),
+          )
+          if (holding.length === 0) continue
+          const run = await continued(await learnedRun(model, name, type, { data }), model)
+          for (const target of holding) {
+            const place = await made(type, target, run, { rows, tokens })
             const lines = consumed(target, place, base)
             if (lines === undefined) continue
             const same = lines.filter(line => line.same).length
@@ -101,6 +106,7 @@ export async function bars({ models, python, llama, run, chosen }: BarsOptions):
             console.log(`| ${model.name} | \`${type}\` | \`${target}\` | ${same} of ${lines.length} | ${figure} |`)
             rmSync(place, { recursive: true, force: true })
           }
+        }
         if (run !== undefined) await answers(run, model, base)
       } finally {
         await model.dispose()
@@ -110,6 +116,18 @@ export async function bars({ models, python, llama, run, chosen }: BarsOptions):
     rmSync(folder, { recursive: true, force: true })
   }
   return ran
+
+  /** The run with its own continuations for answers: an export that guesses them runs the model a few times, and not once for each token. */
+  async function continued(run: LearnedRun, model: LanguageModel): Promise<LearnedRun> {
+    const { records } = await readRecords(texts, { columns: ['text', 'label'], task: undefined, needed: ['text'] })
+    const inputs = records.slice(0, rows).map(({ text }) => ({ text: String(text) }))
+    // Without labels, none of which an answer ends with.
+    const prompt = { ...run, prompt: { ...run.prompt, labels: undefined } }
+    const answers = await generate({ model, prompt, inputs, maxNewTokens: tokens })
+    const train = join(folder, 'continued.jsonl')
+    writeFileSync(train, inputs.map(({ text }, i) => `${JSON.stringify({ text, label: answers[i]!.text })}\n`).join(''))
+    return { ...run, config: { ...run.config, data: { ...run.config.data, train, columns: undefined }, answer: '{label}' } }
+  }
 
   /** A run's answers: the first token that is generated is the answer's, or not. */
   async function answers(given: string, model: LanguageModel, base: string): Promise<void> {

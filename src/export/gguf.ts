@@ -1,7 +1,7 @@
 import { stat, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { GradpromptError } from '../errors.js'
-import { type GgufFile, openGguf } from '../formats/gguf.js'
+import { GgufFile } from '../formats/gguf.js'
 import { tokenType } from '../formats/gguf-tokenizer-writer.js'
 import { type GgufEntry, ggufEntry, writeGguf } from '../formats/gguf-writer.js'
 import type { TensorStream } from '../formats/safetensors-writer.js'
@@ -51,9 +51,8 @@ export interface PromptedGguf {
 export async function writePromptedGguf(context: ExportContext): Promise<PromptedGguf> {
   const { model, prompt, folder, options } = context
   const checkpoint = await openCheckpoint(model.checkpoint.path)
-  let source: GgufFile | undefined
+  const source = checkpoint.file instanceof GgufFile ? checkpoint.file : undefined
   try {
-    if ('ggufMetadata' in checkpoint.tokenizer) source = await openGguf(model.checkpoint.path)
     if (source && options.dtype) throw noWidth(options.dtype)
     const dtype = options.dtype ?? 'F16'
     const parts = await tokenizerParts(checkpoint.tokenizer)
@@ -99,7 +98,6 @@ export async function writePromptedGguf(context: ExportContext): Promise<Prompte
     await writeFile(join(folder, 'README.md'), await readmeOf(context, made, width, source ? undefined : dtype))
     return made
   } finally {
-    await source?.close()
     await checkpoint.file.close()
   }
 }

@@ -148,6 +148,7 @@ import onnxruntime_genai as genai   # pip install onnxruntime-genai
 
 model = genai.Model(".")
 tokenizer = genai.Tokenizer(model)
+tokenizer.update_options(add_special_tokens="${isText}")   # by default it leaves BOS out
 parameters = genai.GeneratorParams(model)
 parameters.set_search_options(max_length=${Math.min(512, context.model.config.maxPositionEmbeddings)})
 generator = genai.Generator(model, parameters)

@@ -27,7 +27,20 @@ export function encodedLength(type: string, count: number): number {
  * @param values whole blocks of the type
  * @throws GradpromptError `unsupported-dtype`
  */
-export function encode(type: string, values: Float32Array): Uint8Array {
+export const encode = (type: string, values: Float32Array): Uint8Array =>
+  encodeInto(type, values, new Uint8Array(encodedLength(type, values.length)))
+
+/** Encodes the pieces of one tensor into the same memory: each is valid until the next. @throws GradpromptError as `encode` does */
+export function pieceEncoder(type: string): (values: Float32Array) => Uint8Array {
+  let buffer = new Uint8Array()
+  return values => {
+    const length = encodedLength(type, values.length)
+    if (buffer.length < length) buffer = new Uint8Array(length)
+    return encodeInto(type, values, buffer.subarray(0, length))
+  }
+}
+
+function encodeInto(type: string, values: Float32Array, out: Uint8Array): Uint8Array {
   const encoder = Object.hasOwn(encoders, type) ? encoders[type] : undefined
   if (encoder === undefined) {
     throw new GradpromptError('unsupported-dtype', 'Numbers are not written in this type', {
@@ -35,7 +48,6 @@ export function encode(type: string, values: Float32Array): Uint8Array {
       expected: `one of ${Object.keys(encoders).join(', ')}`,
     })
   }
-  const out = new Uint8Array(encodedLength(type, values.length))
   encoder(values, out)
   return out
 }

@@ -14,6 +14,19 @@ const text = (value: string) => {
   return Buffer.concat([uint64(bytes.length), bytes])
 }
 
+/** Texts one behind another, each with its length: in one buffer, for a vocabulary has hundreds of thousands. */
+function texts(values: readonly string[]): Buffer {
+  const lengths = values.map(value => Buffer.byteLength(value))
+  const bytes = Buffer.alloc(lengths.reduce((sum, length) => sum + 8 + length, 0))
+  let at = 0
+  for (const [i, value] of values.entries()) {
+    bytes.writeUInt32LE(lengths[i]!, at)
+    bytes.write(value, at + 8)
+    at += 8 + lengths[i]!
+  }
+  return bytes
+}
+
 const uint32 = (value: number) => {
   const bytes = Buffer.alloc(4)
   bytes.writeUInt32LE(value)
@@ -37,9 +50,7 @@ export const ggufEntry = {
   string: (key: string, value: string): GgufEntry => entry(key, 8, text(value)),
   int32s: (key: string, values: Int32Array): GgufEntry => entry(key, 9, uint32(5), uint64(values.length), view(values)),
   float32s: (key: string, values: Float32Array): GgufEntry => entry(key, 9, uint32(6), uint64(values.length), view(values)),
-  strings: (key: string, values: readonly string[]): GgufEntry =>
-    // Joined first: a vocabulary has more texts than a call may have arguments.
-    entry(key, 9, uint32(8), uint64(values.length), Buffer.concat(values.map(text))),
+  strings: (key: string, values: readonly string[]): GgufEntry => entry(key, 9, uint32(8), uint64(values.length), texts(values)),
 }
 
 /**

@@ -149,9 +149,11 @@ export class SourceTensors implements TensorFile {
     const { blockSize, bytesPerBlock } = blockLayout(dtype, name)
     const rows = shape[0] ?? 1
     const rowBytes = byteLength / rows
-    const most = Math.max(1, Math.floor(pieceBytes / rowBytes))
+    const rowValues = (rowBytes / bytesPerBlock) * blockSize
+    // As float32, what was read of a few bits is eight times as large.
+    const most = Math.max(1, Math.floor(pieceBytes / (4 * rowValues)))
     const bytes = new Uint8Array(most * rowBytes)
-    const values = new Float32Array((bytes.length / bytesPerBlock) * blockSize)
+    const values = new Float32Array(most * rowValues)
     for (let row = 0; row < rows; row += most) {
       const piece = bytes.subarray(0, Math.min(most, rows - row) * rowBytes)
       await source.read(piece, offset + row * rowBytes)

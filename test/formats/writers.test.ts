@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { float16Values } from '../../src/formats/blocks/half.js'
-import { encode, rounded } from '../../src/formats/encode.js'
+import { encode, pieceEncoder, rounded } from '../../src/formats/encode.js'
 import { openGguf } from '../../src/formats/gguf.js'
 import { ggufEntry, writeGguf } from '../../src/formats/gguf-writer.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
@@ -121,6 +121,35 @@ test('a GGUF file is read as it was written', async () => {
   expect(await file.read('one')).toEqual(numbers(7))
   expect(await file.read('two')).toEqual(rounded('Q8_0', numbers(64)))
   await file.close()
+})
+
+test('a tensor in pieces is never in memory whole, of few bits neither, and nor are the bytes that are made of it', async () => {
+  const path = join(folder, 'pieces.gguf')
+  const row = rounded('Q4_0', numbers(4096))
+  const bytes = encode('Q4_0', row)
+  const rows = 700
+  const whole: TensorStream = {
+    name: 'table',
+    dtype: 'Q4_0',
+    shape: [rows, 4096],
+    byteLength: bytes.length * rows,
+    async *pieces() {
+      for (let i = 0; i < rows; i++) yield bytes
+    },
+  }
+  await writeGguf(path, { entries: [], tensors: [whole], alignment: 32 })
+  const file = await openGguf(path)
+  const encoded = pieceEncoder('Q8_0')
+  const memory = new Set<ArrayBufferLike>()
+  let count = 0
+  for await (const values of file.valuePieces('table')) {
+    expect(values.byteLength).toBeLessThanOrEqual(2 ** 22)
+    expect(values.subarray(-4096)).toEqual(row)
+    memory.add(values.buffer).add(encoded(values).buffer)
+    count += values.length / 4096
+  }
+  await file.close()
+  expect([count, memory.size]).toEqual([rows, 2])
 })
 
 test('interrupted at any piece, no file has the name of a whole one', async () => {

@@ -87,6 +87,7 @@ for case in cases:
         if len(greedy) < count:
             generator.append_tokens(numpy.array([greedy[-1:]], dtype=numpy.int32))
     difference = max(abs(float(logits[entry["id"]]) - entry["logit"]) for entry in case["top"])
+    tokenizer.update_options(add_special_tokens=str(case.get("addSpecialTokens", False)).lower())
     read = "text" not in case or list(tokenizer.encode(case["text"])) == ids
     same = greedy == case["greedy"]
     ok = read and difference <= tolerance and (same or case["margin"] <= tolerance)

@@ -1,5 +1,5 @@
 import type { WeightPart, WeightSpec } from '../../../models/blocks/family.js'
-import { encode, encodedLength } from '../../formats/encode.js'
+import { encode, encodedLength, pieceEncoder } from '../../formats/encode.js'
 import type { TensorStream } from '../../formats/safetensors-writer.js'
 import type { TensorFile } from '../../formats/tensor-file.js'
 import { arranged } from '../../model/weights/arrange.js'
@@ -35,12 +35,13 @@ export function tableSources({ family, config, weights }: Checkpoint): { embeddi
 export async function* tablePieces(file: TensorFile, source: string, { dtype, width }: LongerTable, added: VocabularyRows) {
   const { firstId, rows, scale, fold, tableRows } = added
   const stored = scale === 1 ? rows : rows.map(x => x / scale)
+  const encoded = pieceEncoder(dtype)
   let row = 0
   for await (const values of file.valuePieces(source)) {
-    const piece = fold === undefined ? values.slice() : await fold(values.slice())
+    const piece = fold === undefined ? values : await fold(values)
     overlay(piece, row, width, stored, firstId)
     row += piece.length / width
-    yield encode(dtype, piece)
+    yield encoded(piece)
   }
   if (row === tableRows) return
   const rest = new Float32Array((tableRows - row) * width)
@@ -165,17 +166,16 @@ export async function* headValues(
   tableRows: number,
   repeated: number | undefined,
 ) {
+  const encoded = pieceEncoder(type)
   let last: Float32Array | undefined
   let row = 0
-  let width = 1
-  const { shape } = file.tensors.get(source)!
-  width = shape[1] ?? 1
+  const width = file.tensors.get(source)!.shape[1] ?? 1
   for await (const piece of file.valuePieces(source)) {
     const rows = piece.length / width
     if (repeated !== undefined && repeated >= row && repeated < row + rows)
       last = piece.slice((repeated - row) * width, (repeated - row + 1) * width)
     row += rows
-    yield encode(type, piece)
+    yield encoded(piece)
   }
   for (; row < tableRows; row++) yield encode(type, last ?? new Float32Array(width))
 }
@@ -185,6 +185,11 @@ export async function* onePart(file: TensorFile, source: WeightSpec, target: Wei
   const size = ({ shape }: WeightPart) => elementCount(shape)
   const part = target.parts[index]!
   const alike = source.parts.length === target.parts.length && size(source.parts[index]!) === size(part)
+  if (alike && layoutOf(source.parts[index]!) === layoutOf(part)) {
+    const encoded = pieceEncoder(type)
+    for await (const values of file.valuePieces(source.parts[index]!.source)) yield encoded(values)
+    return
+  }
   const parts = alike ? [source.parts[index]!] : source.parts
   const start = alike ? 0 : target.parts.slice(0, index).reduce((sum, before) => sum + size(before), 0)
   const values = new Float32Array(parts.reduce((sum, own) => sum + size(own), 0))
@@ -195,6 +200,10 @@ export async function* onePart(file: TensorFile, source: WeightSpec, target: Wei
   }
   yield encode(type, stored(values.subarray(start, start + size(part)), part))
 }
+
+/** How numbers lie in a checkpoint: where two lie alike, nothing has to be laid out anew. */
+const layoutOf = ({ transposed, permutedHeads, permutedColumns, byKeyHead, added }: WeightPart) =>
+  JSON.stringify([transposed, permutedHeads, permutedColumns, byKeyHead?.repeat, byKeyHead?.headDim, added])
 
 /** The inverse of `arranged`: numbers in the order that programs want, as a checkpoint stores them. */
 export function stored(
