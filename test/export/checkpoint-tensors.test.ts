@@ -18,7 +18,7 @@ const file = (isReadWhole: boolean) =>
   }) as unknown as TensorFile
 
 async function written(source: object, target: object, isReadWhole: boolean): Promise<number[]> {
-  const weight = (part: object) => ({ name: 'w', parts: [{ source: 'own', shape: [4, 3], ...part }] })
+  const weight = (part: object) => ({ name: 'w', shape: [4, 3], parts: [{ source: 'own', shape: [4, 3], ...part }] })
   const bytes: number[] = []
   for await (const piece of onePart(file(isReadWhole), weight(source), weight(target), 0, 'F32')) bytes.push(...piece)
   return [...new Float32Array(Uint8Array.from(bytes).buffer)]

@@ -3,12 +3,11 @@ import { takeRows } from '../../data/memory-rows.js'
 import { evaluateByGeneration } from '../../evaluate/by-generation.js'
 import { RowResultFile } from '../../evaluate/row-results.js'
 import { loadScorer, type Scorer } from '../../evaluate/scorer.js'
-import { contrastOf } from '../../generate/contrast.js'
 import { grammarAsked } from '../../generate/limits/asked.js'
 import { limitedToLabels } from '../../generate/limits/choices.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
-import { otherName, otherSource } from '../generation/contrast.js'
+import { contrastIn, otherSource } from '../generation/contrast.js'
 import type { EvaluateOptions } from './evaluate.js'
 import { warnOfOverlapIn } from './overlap.js'
 import type { Place } from './place.js'
@@ -30,11 +29,7 @@ export async function byGeneration(
   using results = place.rows === undefined ? undefined : await RowResultFile.open(place.rows, await place.earlier())
   const grammar = grammarAsked(options)
   const other = await otherSource(options)
-  const asked = contrastOf(
-    options.contrast,
-    { name: source.kind === 'vectors' ? 'prompt' : undefined, template: source.file?.template },
-    other && { name: otherName, template: other.file?.template },
-  )
+  const asked = contrastIn(options, { name: source.kind === 'vectors' ? 'prompt' : undefined, source }, other)
   const common = {
     ...{ model, data, template, answer, columns, labels, instruction, seed, batchSize },
     ...{ task, maxNewTokens, temperature, weights, limit, signal },

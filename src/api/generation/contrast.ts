@@ -1,4 +1,5 @@
 import { GradpromptError } from '../../errors.js'
+import { type ContrastAsked, contrastOf } from '../../generate/contrast.js'
 import { openPrompt, type PromptGiven, type PromptSource } from '../../sources/open.js'
 
 /** The other prompt of a contrast, as callers give it. */
@@ -28,3 +29,15 @@ export async function otherSource({
     expected: 'a run of tune, a prompt file, an adapter, or rows of vectors',
   })
 }
+
+/**
+ * What the options ask for.
+ * @param own the prompt to answer under, and the name by which the engine knows it
+ * @throws GradpromptError as `contrastOf` does
+ */
+export const contrastIn = (
+  { contrast }: ContrastOptions,
+  { name, source }: { readonly name: string | undefined; readonly source: PromptSource },
+  other: PromptSource | undefined,
+): ContrastAsked | undefined =>
+  contrastOf(contrast, { name, template: source.file?.template }, other && { name: otherName, template: other.file?.template })

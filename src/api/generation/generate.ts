@@ -3,7 +3,6 @@ import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { DataNotice } from '../../data/readers/reader.js'
 import type { Template } from '../../data/texts/template.js'
 import { GradpromptError } from '../../errors.js'
-import { contrastOf } from '../../generate/contrast.js'
 import { type AskedInput, type Frame, framed, noFrame } from '../../generate/framing.js'
 import { type GenerationInput, type RenderOptions, renderInput } from '../../generate/input.js'
 import { grammarAsked, type LimitsAsked, limitsOf } from '../../generate/limits/asked.js'
@@ -14,7 +13,7 @@ import { modelSettingNames } from '../../model/with-model.js'
 import { inWords } from '../../own-calls.js'
 import { openPrompt, type PromptGiven, type PromptSource } from '../../sources/open.js'
 import { loadPromptMethod, promptTask } from '../../sources/prompt.js'
-import { type ContrastOptions, otherName, otherSource } from './contrast.js'
+import { type ContrastOptions, contrastIn, otherName, otherSource } from './contrast.js'
 import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './opening.js'
 
 /** Answering texts, rows and conversations: the library's `generate`, as answers, as a stream of pieces, or as a file of rows. */
@@ -280,12 +279,7 @@ export async function openAnswering(options: AnswerOptions, given?: Awaited<Retu
     if (task !== undefined) promptTask(prompt.active?.config ?? { type: '' }, task, 'promptTask')
     options.onOpened?.(opened.model.name, opened.weights)
     const name = prompt.active === undefined ? undefined : task === undefined ? ownName : `${ownName}/${task}`
-    const beside = opened.prompts.get(otherName)
-    const contrast = contrastOf(
-      options.contrast,
-      { name, template: opened.prompts.get(ownName)!.frame.template },
-      beside && { name: otherName, template: beside.frame.template },
-    )
+    const contrast = contrastIn(options, { name, source }, other)
     const settings = { ...settingsOf(options, name), contrast }
     return { ...opened, prompt, settings: withEnds(settings, prompt.ends), render: renderOf(options, prompt) }
   } catch (error) {

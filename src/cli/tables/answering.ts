@@ -1,5 +1,5 @@
 import type { Command } from '../terminal/command.js'
-import { force, json, machine, modelName, noPromptLookup, quiet, weightsDescription } from './options.js'
+import { contrast, force, json, limits, machine, modelName, noPromptLookup, quiet, weightsDescription } from './options.js'
 
 const columns = {
   name: 'columns',
@@ -17,38 +17,6 @@ const texts = [
   { name: 'template', value: 'text', description: "the text before the answer; by default the run's" },
   { name: 'answer', value: 'text', description: "the answer, with {column} placeholders; by default the run's" },
   labels,
-] as const
-
-/** What answers are limited to. */
-const limits = [
-  {
-    name: 'choices',
-    value: 'a,b',
-    description:
-      'the only answers that may be given, or a JSON list of them: chosen token by token, where predict compares them as a whole',
-  },
-  { name: 'regex', value: 'pattern', description: 'a regular expression that each answer matches as a whole' },
-  {
-    name: 'json-schema',
-    value: 'file',
-    description: 'a JSON Schema, or a file with one, that each answer is JSON for; true for any JSON',
-  },
-  { name: 'rejected-mass', description: 'tell how likely each answer would have left such a limit without it' },
-] as const
-
-/** Answers that are chosen against those of another prompt. */
-const contrast = [
-  {
-    name: 'against',
-    value: 'path',
-    description: 'a run learned on what answers should not be: each token is chosen under --prompt against it',
-  },
-  {
-    name: 'contrast',
-    value: 'g',
-    type: 'number',
-    description: 'how much, from 0; 0.5 with --against, without it against the model alone',
-  },
 ] as const
 
 const promptNamed = 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter'

@@ -97,3 +97,35 @@ export const noPromptLookup: CommandOption = {
 export const weightsDescription =
   'of the products that write: auto, the default, is exact (fp32) wherever that fits comfortably; stored (8 bits or less) is faster, ' +
   'and a third of short greedy answers come out otherwise'
+
+/** What answers are limited to. */
+export const limits = [
+  {
+    name: 'choices',
+    value: 'a,b',
+    description:
+      'the only answers that may be given, or a JSON list of them: chosen token by token, where predict compares them as a whole',
+  },
+  { name: 'regex', value: 'pattern', description: 'a regular expression that each answer matches as a whole' },
+  {
+    name: 'json-schema',
+    value: 'file',
+    description: 'a JSON Schema, or a file with one, that each answer is JSON for; true for any JSON',
+  },
+  { name: 'rejected-mass', description: 'tell how likely each answer would have left such a limit without it' },
+] as const
+
+/** Answers that are chosen against those of another prompt. */
+export const contrast = [
+  {
+    name: 'against',
+    value: 'path',
+    description: 'a run learned on what answers should not be: each token is chosen under --prompt against it',
+  },
+  {
+    name: 'contrast',
+    value: 'g',
+    type: 'number',
+    description: 'how much, from 0; 0.5 with --against, without it against the model alone',
+  },
+] as const

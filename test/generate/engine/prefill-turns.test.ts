@@ -1,11 +1,11 @@
 import { describe, expect, test, vi } from 'vitest'
-import { serve } from '../../src/api/serve.js'
-import { GenerationEngine } from '../../src/generate/engine/engine.js'
-import { PrefillTurns } from '../../src/generate/engine/prefill-turns.js'
-import type { Sequence } from '../../src/generate/engine/sequence.js'
-import type { LanguageModel } from '../../src/model/language-model.js'
-import { count, open, tiny } from './support/engines.js'
-import { jsonModel } from './support/json-model.js'
+import { serve } from '../../../src/api/serve.js'
+import { GenerationEngine } from '../../../src/generate/engine/engine.js'
+import { PrefillTurns } from '../../../src/generate/engine/prefill-turns.js'
+import type { Sequence } from '../../../src/generate/engine/sequence.js'
+import type { LanguageModel } from '../../../src/model/language-model.js'
+import { count, open, tiny } from '../support/engines.js'
+import { jsonModel } from '../support/json-model.js'
 
 /** 135 million weights in the shapes of SmolLM2. */
 const model = {

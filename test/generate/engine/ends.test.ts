@@ -1,8 +1,8 @@
 import { getEventListeners } from 'node:events'
 import { describe, expect, test } from 'vitest'
-import type { GenerationRequest } from '../../src/generate/request.js'
-import { activeRows } from '../../src/sources/prompt.js'
-import { count, engines, failure, open, tiny } from './support/engines.js'
+import type { GenerationRequest } from '../../../src/generate/request.js'
+import { activeRows } from '../../../src/sources/prompt.js'
+import { count, engines, failure, open, tiny } from '../support/engines.js'
 
 describe('an answer ends', () => {
   test('at the end token, which is not part of it', async () => {

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { evaluate } from '../../src/api/evaluation/evaluate.js'
-import { generate } from '../../src/api/generation/generate.js'
-import { contrasted } from '../../src/generate/engine/contrast.js'
-import type { ActivePrompt } from '../../src/model/active-prompt.js'
-import { activeRows } from '../../src/sources/prompt.js'
-import { random } from '../support/numbers.js'
-import { problemOf } from '../support/problem.js'
-import { count, failure, open, tiny } from './support/engines.js'
+import { evaluate } from '../../../src/api/evaluation/evaluate.js'
+import { generate } from '../../../src/api/generation/generate.js'
+import { contrasted } from '../../../src/generate/engine/contrast.js'
+import type { ActivePrompt } from '../../../src/model/active-prompt.js'
+import { activeRows } from '../../../src/sources/prompt.js'
+import { random } from '../../support/numbers.js'
+import { problemOf } from '../../support/problem.js'
+import { count, failure, open, tiny } from '../support/engines.js'
 
 /** Answers that are chosen under one prompt against another. */
 

@@ -1,14 +1,14 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
-import { tf } from '../../kernels/tf.js'
-import type { GenerationRequest } from '../../src/generate/request.js'
-import type { ActivePrompt } from '../../src/model/active-prompt.js'
-import { LanguageModel } from '../../src/model/language-model.js'
-import type { PromptMethod } from '../../src/prompts/method.js'
-import { dept, deptSchema } from '../../src/prompts/methods/dept.js'
-import { promptTuning, promptTuningSchema } from '../../src/prompts/methods/prompt-tuning.js'
-import { random } from '../support/numbers.js'
-import { count, engines, FOLDER, failure, likelihood, open, plainLoop, tiny, total } from './support/engines.js'
+import { tf } from '../../../kernels/tf.js'
+import type { GenerationRequest } from '../../../src/generate/request.js'
+import type { ActivePrompt } from '../../../src/model/active-prompt.js'
+import { LanguageModel } from '../../../src/model/language-model.js'
+import type { PromptMethod } from '../../../src/prompts/method.js'
+import { dept, deptSchema } from '../../../src/prompts/methods/dept.js'
+import { promptTuning, promptTuningSchema } from '../../../src/prompts/methods/prompt-tuning.js'
+import { random } from '../../support/numbers.js'
+import { count, engines, FOLDER, failure, likelihood, open, plainLoop, tiny, total } from '../support/engines.js'
 
 describe.each(['llama-gqa', 'llama-untied-bias', 'llama3-rope', 'mistral-window', 'gpt2'])('%s', name => {
   const opened = LanguageModel.load(`${FOLDER}/${name}`, { threads: 1 })

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { BLOCK_LENGTH, EMPTY_POSITION } from '../../kernels/attention/cached.js'
-import { type BlockOwner, BlockStore, type NewKeyValues } from '../../src/generate/engine/block-store.js'
-import { PrefixCache, type PrefixNode, rowsOf } from '../../src/generate/engine/prefix-cache.js'
+import { BLOCK_LENGTH, EMPTY_POSITION } from '../../../kernels/attention/cached.js'
+import { type BlockOwner, BlockStore, type NewKeyValues } from '../../../src/generate/engine/block-store.js'
+import { PrefixCache, type PrefixNode, rowsOf } from '../../../src/generate/engine/prefix-cache.js'
 
 const SHAPE = { numLayers: 2, numKeyValueHeads: 2, headDim: 4 }
 const NUMBERS = 2 * SHAPE.numLayers * SHAPE.numKeyValueHeads
