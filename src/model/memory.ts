@@ -4,7 +4,7 @@ import { GradpromptError, unknownName } from '../errors.js'
 import { type Device, defaultDevice, deviceProfile } from '../program/devices.js'
 import { type KeepingChoice, keepingChoices, type WeightKeeping } from '../program/keeping.js'
 import { type HalfPrecision, isHalf, type Precision, precisions } from '../program/precision.js'
-import { PAIRS_AT_ONCE, PART } from './forest/groups.js'
+import { isInTurn, PART } from './forest/groups.js'
 import type { Checkpoint } from './weights/checkpoint.js'
 import { gigabytes, transientBytes, weightBytes } from './weights/weight-file.js'
 
@@ -288,7 +288,7 @@ const NO_PAIRS: ComparedPairs = { pairs: 0, atOnce: 0 }
 export function comparedPairs(rows: number, longest: number, shared = 0): ComparedPairs {
   const seen = longest + shared
   const pairs = rows * seen ** 2
-  return { pairs, atOnce: pairs > PAIRS_AT_ONCE ? Math.min(seen, PART) * seen : pairs }
+  return { pairs, atOnce: isInTurn(pairs, rows) ? Math.min(seen, PART) * seen : pairs }
 }
 
 /** The table of embeddings as if it were all. */

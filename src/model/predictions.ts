@@ -2,7 +2,7 @@ import { GradpromptError } from '../errors.js'
 import { logSumExp } from '../numbers.js'
 import { type ActivePrompt, ownTokens, parameterInputs, placementOf, tasksOf } from './active-prompt.js'
 import { Forest, type Sequence, type Target } from './forest/forest.js'
-import { PAIRS_AT_ONCE } from './forest/groups.js'
+import { isInTurn } from './forest/groups.js'
 import { readingRequest } from './model-programs.js'
 import type { GradientModel } from './prompt-gradient.js'
 import { logitsReading, statesAndLogits, targetLogProbabilities } from './readings.js'
@@ -34,7 +34,7 @@ export async function rowLogits(
     const forest = new Forest(
       part.map(ids => ({ ids })),
       placementOf(prompt, config),
-      { pairsAtOnce: PAIRS_AT_ONCE },
+      { inTurn: isInTurn },
     )
     const targets = part.flatMap((ids, i) =>
       ids.slice(firstRead(ids)).map((_, j): Target => ({ row: forest.rowOf(i, firstRead(ids) + j)!, id: 0, weight: 0 })),
@@ -90,7 +90,7 @@ export async function labelOutputs(
   const active = prompt && tasksOf(prompt, [row])[0]!.active
   const ids = row.ids.slice(0, positions.at(-1))
   const forest = new Forest([{ ids, instructionLength: positions[0]! }], placementOf(active, config), {
-    pairsAtOnce: PAIRS_AT_ONCE,
+    inTurn: isInTurn,
   })
   const targets = positions.map((position): Target => {
     const at = forest.rowOf(0, position - 1)
@@ -167,7 +167,7 @@ export async function tokenLogProbabilities(
     const sequences = part.map(
       (row): Sequence => ({ ids: row.context, children: row.candidates.map(({ ids }) => ids.slice(0, -1)) }),
     )
-    const forest = new Forest(sequences, placementOf(prompt, config), { pairsAtOnce: PAIRS_AT_ONCE })
+    const forest = new Forest(sequences, placementOf(prompt, config), { inTurn: isInTurn })
     const targets = part.flatMap((row, i) =>
       row.candidates.flatMap(({ ids }, j) =>
         ids.map((id, k): Target => {

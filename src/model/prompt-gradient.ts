@@ -6,7 +6,7 @@ import { elementCount } from '../numbers.js'
 import type { OpenPrograms } from '../program/open-programs.js'
 import { type ActivePrompt, ownTokens, parameterInputs, placementOf, sharedTokens, tasksOf } from './active-prompt.js'
 import { Forest, type Target } from './forest/forest.js'
-import { PAIRS_AT_ONCE } from './forest/groups.js'
+import { isInTurn } from './forest/groups.js'
 import type { LossScale } from './loss-scale.js'
 import type { MemoryPlan } from './memory.js'
 import { frozenRequest, gradientRequest, type ProgramModel, scaleFeed } from './model-programs.js'
@@ -114,7 +114,7 @@ export async function promptGradient(
         const forest = new Forest(
           part.map(i => ({ ids: fed[i]!, instructionLength: labelled[i]![0] ?? fed[i]!.length })),
           placementOf(prompt, config),
-          { pairsAtOnce: PAIRS_AT_ONCE },
+          { inTurn: isInTurn },
         )
         const targets = targetsOf(forest, part, batch, 1 / counted)
         if (targets.length === 0) continue
@@ -279,7 +279,7 @@ export async function frozenRows(
     const forest = new Forest(
       part.map(ids => ({ ids })),
       placementOf(prompt, config),
-      { pairsAtOnce: PAIRS_AT_ONCE },
+      { inTurn: isInTurn },
     )
     const { inputs } = forest.inputs([{ row: forest.rows - 1, id: 0, weight: 0 }])
     const program = await programs.open(frozenRequest(model, prompt, forest.layout))

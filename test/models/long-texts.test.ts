@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'vitest'
 import { meanCrossEntropy } from '../../src/losses/index.js'
 import { Forest, type Target } from '../../src/model/forest/forest.js'
-import { PAIRS_AT_ONCE, PART } from '../../src/model/forest/groups.js'
+import { isInTurn, PART } from '../../src/model/forest/groups.js'
 import { gradientRequest } from '../../src/model/model-programs.js'
 import { specOf } from '../../src/program/open-programs.js'
 import { Program } from '../../src/program/program.js'
@@ -21,9 +21,12 @@ test('long texts are in parts, whose queries see the keys up to themselves; shor
     new Forest(
       lengths.map((length, i) => ({ ids: ids(length, i) })),
       placement,
-      { pairsAtOnce: PAIRS_AT_ONCE },
+      { inTurn: isInTurn },
     )
   expect(layout([900]).layout).toBe('distinct')
+  // Many short groups would take longer one by one.
+  expect(layout(Array.from({ length: 100 }, () => 120)).layout).toBe('distinct')
+  expect(layout(Array.from({ length: 20 }, () => 250)).layout).toBe('in turn')
   const long = layout([1100])
   expect(long.layout).toBe('in turn')
   const inputs = long.inputs([{ row: 1102, id: 1, weight: 1 }]).inputs as Record<string, Values>
@@ -50,8 +53,8 @@ test.each([
   const lengths = name === 'gpt2' ? [120, 9] : [PART + 80, 40, PART + 3]
   const texts = lengths.map((length, i) => ({ ids: ids(length, i), instructionLength: length - 5 }))
   const results = []
-  for (const pairsAtOnce of [Number.POSITIVE_INFINITY, 0]) {
-    const forest = new Forest(texts, place, { pairsAtOnce })
+  for (const isLong of [false, true]) {
+    const forest = new Forest(texts, place, { inTurn: () => isLong })
     const targets = texts.flatMap(({ ids, instructionLength }, i) =>
       ids.slice(instructionLength).map((id, j): Target => ({ row: forest.rowOf(i, instructionLength + j)!, id, weight: 0.1 })),
     )

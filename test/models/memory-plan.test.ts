@@ -59,6 +59,8 @@ test('attention compares rows as long as the longest, with what they share besid
   expect(comparedPairs(1, 1024)).toEqual({ pairs: 1 << 20, atOnce: 1 << 20 })
   expect(comparedPairs(1, 1000, 25)).toEqual({ pairs: 1025 ** 2, atOnce: 256 * 1025 })
   expect(comparedPairs(100, 200)).toEqual({ pairs: 4_000_000, atOnce: 200 * 200 })
+  // Short groups are computed at once, however many.
+  expect(comparedPairs(100, 180)).toEqual({ pairs: 3_240_000, atOnce: 3_240_000 })
 })
 
 test('a table of embeddings beside a head of its own is not read whole', () => {

@@ -63,7 +63,7 @@ describe.each(['llama-gqa', 'mistral-window', 'gpt2', 'gemma2'])('programs of %s
       // Training batches have no children.
       const trees = kind === 'gradient' ? batch.map(({ ids }) => ({ ids })) : batch
       const placement = { numVirtualTokens: position ? NUM_VIRTUAL_TOKENS : 0, position: position ?? 'before-bos' } as const
-      const forest = new Forest(trees, placement, way === 'in turn' ? { pairsAtOnce: 0 } : {})
+      const forest = new Forest(trees, placement, way === 'in turn' ? { inTurn: () => true } : {})
       const targets = trees.flatMap(({ ids, children = [] }: Sequence, i) => [
         ...ids.map((id, j): Target => ({ row: forest.rowOf(i, j)!, id: (id * 7 + j) % 90, weight: 0.1 + 0.05 * j })),
         ...children.flatMap((child, c) => child.map((id, j): Target => ({ row: forest.childRow(i, c, j), id, weight: 0 }))),

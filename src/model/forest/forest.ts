@@ -63,11 +63,11 @@ export class Forest {
   /** The kind of its groups, which programs over it are made for (`forestSpec`). */
   readonly layout: ForestLayout
 
-  /** @param options.pairsAtOnce where attention compares more pairs, groups are computed one after the other; by default never */
+  /** @param options.inTurn whether groups are computed one after the other, by what attention compares (`pairsOf`) and how many they are; by default never */
   constructor(
     sequences: readonly Sequence[],
     placement: PromptPlacement,
-    { pairsAtOnce = Number.POSITIVE_INFINITY }: { readonly pairsAtOnce?: number } = {},
+    { inTurn = () => false }: { readonly inTurn?: (pairs: number, groups: number) => boolean } = {},
   ) {
     this.#placement = placement
     const { numVirtualTokens, position, perSequence = false } = placement
@@ -115,7 +115,7 @@ export class Forest {
       )
     }
     const groups = this.#grouped()
-    const isLarge = pairsOf(groups, this.shared) > pairsAtOnce
+    const isLarge = inTurn(pairsOf(groups, this.shared), groups.length)
     const hasChildren = this.#children.some(segments => segments.some(({ length }) => length > 0))
     this.#groups = isLarge ? inParts(groups, this.positions) : groups
     this.layout = isLarge ? 'in turn' : hasChildren ? 'overlapping' : 'distinct'

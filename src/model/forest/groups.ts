@@ -6,11 +6,17 @@ export interface Group {
   readonly keys: readonly number[]
 }
 
+/** Pairs of a query and a key that attention compares at once. */
+const PAIRS_AT_ONCE = 1 << 20
+/** Groups of fewer pairs each are computed at once however many they are: a turn of the loop would cost as much as their products. */
+const PAIRS_OF_A_TURN = 1 << 15
+
 /**
- * Pairs of a query and a key that attention compares at once. Beyond, groups are computed one after the other, and long ones in parts: what
- * stands in memory then grows with a text's length, not with its square.
+ * Whether groups are computed one after the other, and long ones in parts: what stands in memory then grows with a text's length, not with
+ * its square.
  */
-export const PAIRS_AT_ONCE = 1 << 20
+export const isInTurn = (pairs: number, groups: number): boolean => pairs > PAIRS_AT_ONCE && pairs > PAIRS_OF_A_TURN * groups
+
 /** Queries of a part. */
 export const PART = 256
 

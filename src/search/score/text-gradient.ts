@@ -3,7 +3,7 @@ import { meanCrossEntropy } from '../../losses/index.js'
 import type { ActiveLoss, Loss } from '../../losses/loss.js'
 import { negatedLogits } from '../../losses/negated-logits.js'
 import { Forest, type Target } from '../../model/forest/forest.js'
-import { PAIRS_AT_ONCE } from '../../model/forest/groups.js'
+import { isInTurn } from '../../model/forest/groups.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { SearchRow } from '../space/token-space.js'
 import { fedLength, type ReadSequence } from '../space/token-tree.js'
@@ -67,7 +67,7 @@ export async function textGradient(
     const forest = new Forest(
       part.map(sequence => ({ ids: sequence.ids.slice(0, fedLength(sequence)) })),
       { numVirtualTokens: 0, position: 'before-bos' },
-      { pairsAtOnce: PAIRS_AT_ONCE },
+      { inTurn: isInTurn },
     )
     const targets = (isAnswer: boolean) =>
       part.flatMap(({ reads }, i): Target[] => {
