@@ -7,6 +7,7 @@ const benchmarks: Record<string, () => Promise<{ run(args: readonly string[]): P
   methods: () => import('./methods.js'),
   search: () => import('./search.js'),
   serve: () => import('./serve.js'),
+  sweep: () => import('./sweep.js'),
   tune: () => import('./tune.js'),
   ui: () => import('./ui.js'),
 }

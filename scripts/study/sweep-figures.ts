@@ -1,64 +1,19 @@
-import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { stringify } from 'yaml'
 import { loadModel, sweep } from '../../src/index.js'
-import { packageRoot } from '../../src/package-root.js'
 import { Journal } from '../../src/sweep/journal/journal.js'
 import { type SweepRecord, Trials } from '../../src/sweep/journal/records.js'
 
 /**
- * The figures of docs/sweeps.md: `node dist/scripts/study/sweep-figures.js time [TRIALS]`, a sweep of TRIALS (10) trials of 20 steps on 16 reviews a class
- * against as many `tune`, in turn; `halving`, what it spends and finds against whole runs; `journal`, ten thousand trials opened, and one added.
+ * Figures of docs/sweeps.md: `node dist/scripts/study/sweep-figures.js halving`, what it spends and finds against whole runs; `journal`, ten thousand
+ * trials opened, and one added. `npm run bench -- sweep` has what a sweep takes beside as many `tune`.
  */
 
 const { positionals } = parseArgs({ allowPositionals: true })
-const [what, count = '10'] = positionals
+const [what] = positionals
 const folder = mkdtempSync(join(tmpdir(), 'gradprompt-figures-'))
-const main = join(packageRoot(), 'dist/src/cli/main.js')
-
-/** Wall time and processor time of a command, in seconds. */
-function timed(...args: string[]): { wall: number; processor: number } {
-  const { status, stderr } = spawnSync('bash', ['-c', 'time -p "$0" "$@"', process.execPath, main, ...args], { encoding: 'utf8' })
-  if (status !== 0) throw new Error(stderr)
-  const of = (name: string) => Number(new RegExp(`^${name} ([\\d.]+)$`, 'm').exec(stderr)![1])
-  return { wall: of('real'), processor: of('user') + of('sys') }
-}
-
-function time(trials: number): void {
-  const shots = 'examples/sst2/16-shot/seed-13'
-  const config = {
-    model: 'models/smollm2-135m-instruct',
-    data: { train: `${shots}/train.tsv`, dev: `${shots}/dev.tsv`, labels: { 0: 'negative', 1: 'positive' } },
-    ...{ template: 'Review: {sentence}\nSentiment:', answer: ' {label}', threads: 1, seed: 13 },
-    method: { type: 'prompt-tuning', numVirtualTokens: 20 },
-    train: { steps: 20, batchSize: 8 },
-  }
-  const rates = Array.from({ length: trials }, (_, i) => Number((0.001 * 100 ** (i / (trials - 1))).toPrecision(3)))
-  writeFileSync(join(folder, 'tune.yaml'), stringify(config))
-  writeFileSync(join(folder, 'sweep.yaml'), stringify({ ...config, sweep: { over: { 'train.learningRate': rates } } }))
-  // Programs and weights are in the cache before anything is measured, as they are from the second run on.
-  timed('tune', '--config', join(folder, 'tune.yaml'), '--out', join(folder, 'first'), '--quiet')
-  const apart = { wall: 0, processor: 0 }
-  const tune = (rate: number, i: number) => {
-    const out = join(folder, `tune-${i}`)
-    const { wall, processor } = timed(
-      ...['tune', '--config', join(folder, 'tune.yaml'), '--learning-rate', String(rate), '--out', out, '--quiet'],
-    )
-    apart.wall += wall
-    apart.processor += processor
-  }
-  const half = Math.ceil(trials / 2)
-  for (const [i, rate] of rates.slice(0, half).entries()) tune(rate, i)
-  const together = timed('sweep', join(folder, 'sweep.yaml'), '--out', join(folder, 'sweep'), '--quiet')
-  for (const [i, rate] of rates.slice(half).entries()) tune(rate, half + i)
-  for (const kind of ['wall', 'processor'] as const) {
-    const [one, other] = [together[kind], apart[kind]]
-    console.log(`${kind} time: sweep ${one.toFixed(1)} s, ${trials} tune ${other.toFixed(1)} s: ${(one / other).toFixed(2)}`)
-  }
-}
 
 async function halving(): Promise<void> {
   const openings = ['the', 'on', 'at', 'it']
@@ -134,11 +89,10 @@ async function journal(): Promise<void> {
 }
 
 try {
-  if (what === 'time') time(Number(count))
-  else if (what === 'halving') await halving()
+  if (what === 'halving') await halving()
   else if (what === 'journal') await journal()
   else {
-    console.error(`found ${what ?? 'nothing'}, expected time, halving or journal`)
+    console.error(`found ${what ?? 'nothing'}, expected halving or journal`)
     process.exitCode = 2
   }
 } finally {

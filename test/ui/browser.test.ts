@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { chromiumArguments, chromiumPath } from '../../scripts/bench/chromium.js'
-import { openedUi, writeRun } from './support/opened.js'
+import { startUi } from '../../src/ui/server.js'
+import { openedUi, token, writeRun } from './support/opened.js'
 
 const executablePath = chromiumPath()
 
@@ -73,6 +74,25 @@ describe.skipIf(executablePath === undefined)('in a browser', () => {
     expect(await input.inputValue()).toBe('test.tsv')
     expect(problems).toEqual([])
     await page.close()
+  })
+
+  test('a page whose connection was cut for a while says so, and then shows what has come meanwhile', async () => {
+    const { ui, folder, commandLine } = await openedUi()
+    writeRun(join(folder, 'runs', 'b'), { finished: false })
+    const page = await browser.newPage({ bypassCSP: true })
+    await page.goto(ui.url)
+    await page.goto(new URL('/at/runs/b/', ui.url).href)
+    const [steps, said] = [() => page.evaluate('charts.loss.data[0].length'), () => page.locator('#connection').textContent()]
+    expect(await steps()).toBe(3)
+    await ui.stop()
+    await expect.poll(said, { timeout: 10_000 }).toBe('not connected')
+    const log = join(folder, 'runs/b/events.jsonl')
+    writeFileSync(log, `${readFileSync(log, 'utf8')}{"event":"step","step":4,"loss":1}\n`)
+    const again = await startUi({ folder, host: '127.0.0.1', port: ui.port, token, commandLine })
+    await expect.poll(steps, { timeout: 10_000 }).toBe(4)
+    expect(await said()).toBe('')
+    await page.close()
+    await again.stop()
   })
 
   test('the form and the text of a config are one, with the keyboard alone', async () => {

@@ -20,7 +20,7 @@ export async function openedUi() {
     await ui.stop()
     remove()
   }
-  return { ui, folder, errors, close, ask: asking(ui.port) }
+  return { ui, folder, commandLine, errors, close, ask: asking(ui.port) }
 }
 
 const config = 'model: base\ndata: { train: train.tsv }\ntemplate: "{text}"\nanswer: " {label}"\n'
