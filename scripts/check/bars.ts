@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { exportPrompt } from '../../src/api/export.js'
@@ -84,11 +84,13 @@ export async function bars({ models, python, llama, run, chosen }: BarsOptions):
           await exportPrompt(run, { to: target, out, model, selfTest })
           return out
         }
-        const plain = await learnedRun(model, name, 'prompt-tuning', { data })
-        // The exported checkpoint has the base model's rows, and more: it serves as one for the others.
+        // An exported checkpoint has the base model's rows, and more: it serves as one for what is exported beside it.
         const base = join(folder, 'base')
         rmSync(base, { recursive: true, force: true })
-        await exportPrompt(plain, { to: 'hf', out: base, model })
+        const basedOn = async (target: string) => {
+          if (!['peft', 'kv', 'embeds'].includes(target) || existsSync(base)) return
+          await exportPrompt(await learnedRun(model, name, 'prompt-tuning', { data }), { to: 'hf', out: base, model })
+        }
         for (const [type, method] of promptMethods) {
           const holding = targets.filter(
             target => exportTargets.get(target).holds(method) && chosen(`${name}, ${type}: ${target}`),
@@ -97,6 +99,7 @@ export async function bars({ models, python, llama, run, chosen }: BarsOptions):
           const run = await continued(await learnedRun(model, name, type, { data }), model)
           for (const target of holding) {
             const place = await made(type, target, run, { rows, tokens })
+            await basedOn(target)
             const lines = consumed(target, place, base)
             if (lines === undefined) continue
             const same = lines.filter(line => line.same).length
@@ -107,7 +110,7 @@ export async function bars({ models, python, llama, run, chosen }: BarsOptions):
             rmSync(place, { recursive: true, force: true })
           }
         }
-        if (run !== undefined) await answers(run, model, base)
+        if (run !== undefined) await answers(run, model, { base, basedOn })
       } finally {
         await model.dispose()
       }
@@ -130,7 +133,11 @@ export async function bars({ models, python, llama, run, chosen }: BarsOptions):
   }
 
   /** A run's answers: the first token that is generated is the answer's, or not. */
-  async function answers(given: string, model: LanguageModel, base: string): Promise<void> {
+  async function answers(
+    given: string,
+    model: LanguageModel,
+    { base, basedOn }: { readonly base: string; readonly basedOn: (target: string) => Promise<void> },
+  ): Promise<void> {
     const { config: task, prompt } = await readLearnedRun(given)
     if (prompt.model.hash !== model.hash) return
     const test = task.data.test ?? task.data.dev ?? task.data.train
@@ -148,6 +155,7 @@ export async function bars({ models, python, llama, run, chosen }: BarsOptions):
       const place = join(folder, `answers-${target}`)
       const run = { folder: given, config, prompt }
       await exportPrompt(run, { to: target, out: place, model, selfTest: { rows: answered, tokens: 1 } })
+      await basedOn(target)
       const lines = consumed(target, place, base)
       const cases = casesOf(place)
       const right = (all: readonly { readonly greedy: readonly number[] }[]) =>

@@ -19,8 +19,11 @@ export interface WeightTensor extends ExternalTensor<'float32' | 'int32' | 'floa
   readonly offsets?: ExternalTensor<'float32'>
 }
 
-/** Float32 of one run of rows takes so many bytes at most: what is unpacked stands beside the weights for as long as it is read. */
-export const UNPACKED_BYTES = 32 * 2 ** 20
+/**
+ * Float32 of one run of rows takes so many bytes at most: what is unpacked stands beside the weights for as long as it is read, and ONNX Runtime
+ * keeps some ten times as much as it once had.
+ */
+export const UNPACKED_BYTES = 8 * 2 ** 20
 
 /** What is written with. */
 interface Writer {

@@ -7,11 +7,11 @@ export const llamaSelfTest = (
   tolerance: number,
 ): string => `// Computes with llama.cpp what self-test.json expects of the GGUF file in this folder.
 //
-//     npm install node-llama-cpp && node self-test.mjs
+//     npm install node-llama-cpp && node self-test.mjs [--float32-cache]
 //
 // Prints a JSON line for each case and exits with 1 when one differs. NODE_LLAMA_CPP may name a folder in which it is installed.
-// Greedy tokens count where the margin between the two largest logits is above ${tolerance}: llama.cpp rounds what it keeps and, of
-// quantised weights, what it multiplies.
+// Greedy tokens count where the margin between the two largest logits is above ${tolerance}: llama.cpp keeps keys and values in 16 bits, but
+// with --float32-cache, and rounds what it multiplies with quantised weights to 8.
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -24,7 +24,9 @@ const { cases } = JSON.parse(readFileSync(join(folder, 'self-test.json'), 'utf8'
 const llama = await getLlama({ gpu: false, build: 'never', logLevel: LlamaLogLevel.error, maxThreads: 2 })
 const model = await llama.loadModel({ modelPath: join(folder, ${JSON.stringify(fileName)}) })
 const longest = Math.max(...cases.map(({ ids, greedy }) => ids.length + greedy.length))
-const context = await model.createContext({ contextSize: longest + 8, threads: 2 })
+const exact = { flashAttention: false, experimentalKvCacheKeyType: 'F32', experimentalKvCacheValueType: 'F32' }
+const cache = process.argv.includes('--float32-cache') ? exact : {}
+const context = await model.createContext({ contextSize: longest + 8, threads: 2, ...cache })
 const sequence = context.getSequence()
 let passed = cases.length > 0
 for (const { ids, greedy, top, margin, text } of cases) {
