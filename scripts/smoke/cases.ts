@@ -138,6 +138,11 @@ const evaluateValues = (teacher: string): Readonly<Record<string, readonly (read
   examples: [[sst2('train'), '--shots', '1']],
   shots: [['1', '--examples', sst2('train')]],
   scorer: [['exact-match', '--answer', ' {label}']],
+  // What limits answers that are generated.
+  choices: [['negative,positive', '--generate']],
+  regex: [['negative|positive', '--generate']],
+  'json-schema': [['true', '--generate', '--max-new-tokens', '8']],
+  'rejected-mass': [['--choices', 'negative,positive', '--generate']],
   weights: [['stored'], ['fp32']],
   device: [['cpu']],
   precision: [['fp16']],

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { topics } from '../../src/api/foreign/topics.js'
+import { shownThreshold } from '../../src/cli/commands/learning/reject.js'
 import { farthestLabels, percentile } from '../../src/evaluate/foreign/labels.js'
 import {
   areaUnderCurve,
@@ -80,6 +81,11 @@ describe('how well a score tells rows apart', () => {
     expect(gains.same).toEqual({ value: 0, low: 0, high: 0 })
     expect(problem(() => separations({ one: { known, foreign: [] } }, { seed: 1 }))).toMatchObject({ code: 'no-rows' })
   })
+})
+
+test('a threshold near 1 is shown with the digits that tell it from 1', () => {
+  const shown = [0.123456, 0.5, 0.99738, 0.999961, 1].map(shownThreshold)
+  expect(shown).toEqual(['0.123', '0.500', '0.99738', '0.9999610', '1.00'])
 })
 
 describe('foreign labels', () => {

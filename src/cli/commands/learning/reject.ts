@@ -1,5 +1,6 @@
 import type { Measured } from '../../../api/foreign/measure.js'
 import type { MetricValue } from '../../../evaluate/intervals.js'
+import { ownCommand } from '../../../own-command.js'
 import { compute } from '../../computing/computation.js'
 import type { RejectRequest, RejectResult } from '../../computing/messages.js'
 import { readColumns } from '../../show/column-options.js'
@@ -55,14 +56,21 @@ const scoreNames = {
   energy: 'the run before: energy',
 } as const
 
-function describe({ rejection, foreignLabels, texts, measured }: RejectResult): string {
+function describe({ rejection, foreignLabels, texts, measured, result }: RejectResult): string {
   const shown = foreignLabels.slice(0, 8).join(', ')
   return [
     `${plural(foreignLabels.length, 'foreign label')}: ${shown}${foreignLabels.length > 8 ? ', …' : ''}`,
-    `a text is none of these below ${rejection.threshold.toPrecision(3)}, which ${(100 * rejection.share).toFixed(0)} % of ${plural(rejection.rows, 'held-out row')} reach`,
+    `a text is none of these below ${shownThreshold(rejection.threshold)}, which ${(100 * rejection.share).toFixed(0)} % of ${plural(rejection.rows, 'held-out row')} reach`,
     ...measured.map(describeMeasured),
     `rows that were learned from: ${texts}`,
+    `next  ${ownCommand`predict ${result.folder} FILE --reject`}`,
   ].join('\n')
+}
+
+/** Scores crowd below 1, where a threshold of three digits is that of other rows. */
+export const shownThreshold = (threshold: number): string => {
+  if (threshold < 0.9 || threshold >= 1) return threshold.toPrecision(3)
+  return threshold.toFixed(Math.min(15, 2 - Math.floor(Math.log10(1 - threshold))))
 }
 
 function describeMeasured({ foreign, rows, scores, gains }: Measured): string {
