@@ -66,6 +66,11 @@ const trainValues = (teacher: string): KnownValues => ({
   'train.loss.context': ['Say whether the review is positive or negative.\n'],
 })
 
+/** Of `train.privacy` one of two options has to be given: what else is tried of it stands beside one. */
+const trainNeeds: Readonly<Record<string, (value: object) => object>> = {
+  privacy: value => ('epsilon' in value ? {} : { noise: 1 }),
+}
+
 /** So small that two steps take seconds. A search that is not here runs with its own sizes. */
 const small: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   gcg: { searchWidth: 8, topk: 8 },
@@ -171,13 +176,14 @@ export function smokeCases(teacher: string): SmokeCase[] {
       const title = `${path} = ${JSON.stringify(value)}`
       if (value === undefined) return { name: title, kind: 'unknown' }
       const { steps, ...rest } = learning.train
+      const whole = trainNeeds[name] ? { ...trainNeeds[name](value as object), ...(value as object) } : value
       const isOverPairs = name === 'loss' && losses.find((value as { type?: string }).type ?? '')?.preferences !== undefined
       return {
         name: title,
         kind: 'tune',
         config: {
           ...{ ...learning, ...(isOverPairs && pairTask) },
-          train: { ...rest, ...(name !== 'epochs' && { steps }), [name]: value },
+          train: { ...rest, ...(name !== 'epochs' && { steps }), [name]: whole },
         },
         ...(isOverPairs && { test: pairs('test') }),
       }
