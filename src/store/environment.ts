@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
@@ -38,8 +38,15 @@ export function currentEnvironment({ device, threads }: { device: string; thread
   }
 }
 
-/** The most memory that this process has held, in bytes. */
-export const peakMemory = (): number => process.resourceUsage().maxRSS * 1024
+/**
+ * The most memory that this process has held, in bytes. Of its usage Linux tells the most that it or the process that began it has held; its
+ * status is of itself alone.
+ */
+export function peakMemory(): number {
+  const status = existsSync('/proc/self/status') ? readFileSync('/proc/self/status', 'utf8') : ''
+  const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]
+  return 1024 * (kilobytes === undefined ? process.resourceUsage().maxRSS : Number(kilobytes))
+}
 
 /**
  * Where two environments differ, a line each: a resumed run reaches the same bits only where there is none. What is not an
