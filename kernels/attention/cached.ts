@@ -1,6 +1,6 @@
 import { type Attributes, defineKernel } from '../kernel.js'
 import { tf } from '../tf.js'
-import { capScores, NEVER } from './scores.js'
+import { capScores, NEVER, upTo } from './scores.js'
 
 /** Positions in one block of cached keys. */
 export const BLOCK_LENGTH = 32
@@ -59,7 +59,6 @@ interface Inputs extends NewTokens {
 
 const int = (value: number) => tf.scalar(value, 'int32')
 const flat = (x: tf.Tensor) => tf.reshape(x, [-1]) as tf.Tensor1D
-const upTo = (count: number) => tf.range(0, count, 1, 'int32')
 /** 0 where something is visible, -1e9 elsewhere. */
 const barred = (visible: tf.Tensor) => tf.mul(tf.sub(tf.cast(visible, 'float32'), 1), NEVER)
 

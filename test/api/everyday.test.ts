@@ -81,6 +81,12 @@ describe('evaluations of a run', () => {
     const data = file('generated.tsv', 6)
     const one = await evaluate({ prompt: run, model, data, keep: true, limit: 4, generate: true, maxNewTokens: 2 })
     const all = await evaluate({ prompt: run, model, data, keep: true, generate: true, maxNewTokens: 2 })
+    // Answers against another prompt, or another strength of it, are another evaluation.
+    const against = { prompt: run, model, data, keep: true, limit: 4, maxNewTokens: 2, against: run }
+    const opposed = [await evaluate({ ...against, contrast: 1 }), await evaluate({ ...against, contrast: 2 })]
+    expect(new Set([one, ...opposed].map(({ rowsFile }) => rowsFile)).size).toBe(3)
+    expect(opposed.map(({ generated }) => generated!.resumed)).toEqual([0, 0])
+    expect(readFileSync(opposed[0]!.report as string, 'utf8')).toContain('contrast')
     expect(all.rowsFile).not.toBe(one.rowsFile)
     expect([one.generated!.resumed, all.generated!.resumed, all.rows]).toEqual([0, 4, 6])
   })

@@ -56,6 +56,12 @@ describe('the number that a worked solution comes to', () => {
     if (match !== undefined) expect(text.slice(match.start, match.end).trim()).toBe(span)
   })
 
+  test('is found in long hostile texts without delay', () => {
+    const started = performance.now()
+    expect(read(`\\boxed{${'.'.repeat(300_000)} 5}`)?.value).toBe('5')
+    expect(performance.now() - started).toBeLessThan(3000)
+  })
+
   test('is how GSM8K is read', () => {
     const [filter] = gsm8k.filters
     const extracted = extractAnswer(' 16 - 3 - 4 = <<16-3-4=9>>9 eggs. She makes 9 * 2 = $18.', filter.rules)!

@@ -7,7 +7,7 @@ import { grammarAsked } from '../../generate/limits/asked.js'
 import { limitedToLabels } from '../../generate/limits/choices.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
-import { contrastIn, otherSource } from '../generation/contrast.js'
+import { contrastIn } from '../generation/contrast.js'
 import type { EvaluateOptions } from './evaluate.js'
 import { warnOfOverlapIn } from './overlap.js'
 import type { Place } from './place.js'
@@ -28,8 +28,7 @@ export async function byGeneration(
   await warnOfOverlapIn(subject, options.onWarning)
   using results = place.rows === undefined ? undefined : await RowResultFile.open(place.rows, await place.earlier())
   const grammar = grammarAsked(options)
-  const other = await otherSource(options)
-  const asked = contrastIn(options, { name: source.kind === 'vectors' ? 'prompt' : undefined, source }, other)
+  const asked = contrastIn(options, { name: source.kind === 'vectors' ? 'prompt' : undefined, source }, subject.against)
   const common = {
     ...{ model, data, template, answer, columns, labels, instruction, seed, batchSize },
     ...{ task, maxNewTokens, temperature, weights, limit, signal },
@@ -40,7 +39,7 @@ export async function byGeneration(
         ? undefined
         : { file: typeof examples === 'string' ? examples : await takeRows(examples, 'examples'), shots },
     scorer: scorer === undefined ? undefined : await scorerOf(scorer),
-    contrast: asked && { strength: asked.strength, against: await other?.active(model) },
+    contrast: asked && { strength: asked.strength, against: await subject.against?.active(model) },
   }
   const named = options.choices ?? (grammar === undefined ? limitedTo(subject, options) : undefined)
   const { metrics, rows, seconds, unextracted, cut, rules, filters, errors, ...evaluated } = await evaluateByGeneration({

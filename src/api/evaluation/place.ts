@@ -77,9 +77,9 @@ export async function keepsOthers(
 
 /** A hash of all that decides which rows are scored and what becomes of them. */
 async function keyOf(subject: Subject, options: EvaluateOptions, model: LanguageModel): Promise<string> {
-  const { source, data, template, answer, labels, aggregate, isFreeText, columns, instruction, seed } = subject
+  const { source, against, data, template, answer, labels, aggregate, isFreeText, columns, instruction, seed } = subject
   const { answerType, calibrate, choose, limit, truncate, generate, task, examples, shots, scorer } = options
-  const { maxNewTokens, temperature, weights, choices, regex, jsonSchema, rejectedMass } = options
+  const { maxNewTokens, temperature, weights, choices, regex, jsonSchema, rejectedMass, contrast } = options
   const named = (given: unknown) =>
     typeof given === 'string'
       ? given
@@ -92,7 +92,8 @@ async function keyOf(subject: Subject, options: EvaluateOptions, model: Language
     data: typeof data === 'string' ? await hashOfData(await localFiles(data)) : data.sha256,
     ...{ template, answer, labels, aggregate, isFreeText, columns, instruction, seed },
     ...{ answerType, calibrate, choose, limit, truncate, generate, shots, maxNewTokens, temperature, weights },
-    ...{ choices, regex, jsonSchema, rejectedMass },
+    ...{ choices, regex, jsonSchema, rejectedMass, contrast },
+    ...(against && { against: [identityOf(against), named(options.against)] }),
     ...{ task: named(task), scorer: named(scorer), examples: named(examples) ?? (examples === undefined ? undefined : 'rows') },
   })
 }

@@ -28,6 +28,7 @@ import { ownCommand } from '../../own-command.js'
 import type { GeneratedAnswers } from '../../report/evaluation.js'
 import { openPrompt, type PromptSource } from '../../sources/open.js'
 import { loadConfigEntries, parseConfig } from '../../train/config.js'
+import { otherSource } from '../generation/contrast.js'
 import type { EvaluateOptions, EvaluateResult } from './evaluate.js'
 
 /**
@@ -36,6 +37,8 @@ import type { EvaluateOptions, EvaluateResult } from './evaluate.js'
  */
 export interface Subject {
   readonly source: PromptSource
+  /** The prompt that answers are chosen against. */
+  readonly against: PromptSource | undefined
   readonly config: RunTask | undefined
   readonly modelGiven: LanguageModel | string
   readonly data: string | MemoryRows
@@ -67,8 +70,9 @@ export interface Scored {
 /** @throws GradpromptError `missing-option`, `file-not-found`, `invalid-option`, and as `openPrompt` and `parseConfig` do */
 export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
   const source = await openPrompt(options.prompt, options)
-  const { file, folder, kind, notice } = source
-  if (notice !== undefined) options.onWarning?.(notice)
+  const against = await otherSource(options)
+  for (const notice of [source.notice, against?.notice]) if (notice !== undefined) options.onWarning?.(notice)
+  const { file, folder, kind } = source
   const isGiven = options.config !== undefined && kind !== 'found'
   const given = isGiven ? parseConfig(await loadConfigEntries(options.config)) : undefined
   const config: RunTask | undefined = given ?? source.task
@@ -86,6 +90,7 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
   const name = evaluationName(dataName, typeof options.task === 'object' ? options.task.name : options.task).replaceAll(' ', '-')
   return {
     source,
+    against,
     config,
     modelGiven: options.model ?? config?.model ?? source.base ?? missing('model'),
     data: typeof data === 'string' ? data : await takeRows(data, 'rows'),
@@ -188,7 +193,7 @@ export function settingsOf(
   options: EvaluateOptions,
 ): (readonly [name: string, value: string])[] {
   const { prompt, task, instruction, choose, limit, examples, shots, scorer, maxNewTokens, temperature } = options
-  const { choices, regex, jsonSchema } = options
+  const { against, contrast, choices, regex, jsonSchema } = options
   const texts = typeof template === 'string' ? template : template?.map(({ role, content }) => `${role}: ${content}`).join('\n')
   const named = (value: unknown) => (typeof value === 'string' ? value : value === undefined ? undefined : 'given by the program')
   const given: (readonly [string, unknown])[] = [
@@ -208,6 +213,8 @@ export function settingsOf(
     ['scorer', named(scorer)],
     ['maxNewTokens', maxNewTokens],
     ['temperature', temperature],
+    ['against', named(against)],
+    ['contrast', contrast],
     ['choices', choices?.join(', ')],
     ['regex', regex],
     ['JSON Schema', jsonSchema === undefined ? undefined : JSON.stringify(jsonSchema)],

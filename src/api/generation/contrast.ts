@@ -1,6 +1,7 @@
 import { GradpromptError } from '../../errors.js'
 import { type ContrastAsked, contrastOf } from '../../generate/contrast.js'
 import { openPrompt, type PromptGiven, type PromptSource } from '../../sources/open.js'
+import { loadPromptMethod } from '../../sources/prompt.js'
 
 /** The other prompt of a contrast, as callers give it. */
 export interface ContrastOptions {
@@ -23,6 +24,7 @@ export async function otherSource({
 }: ContrastOptions & { readonly force?: boolean | undefined }): Promise<PromptSource | undefined> {
   if (against === undefined) return undefined
   const source = await openPrompt(against, { force })
+  if (source.file) await loadPromptMethod(source.file)
   if (source.kind === 'vectors') return source
   throw new GradpromptError('invalid-option', 'against is no soft prompt', {
     found: 'a prompt in words',

@@ -37,6 +37,7 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
   await using opened = await openAnswering(options, given)
   const { engine, model, weights, prompt, settings, render } = opened
   const { active, frame } = prompt
+  const other = opened.prompts.get(otherName)?.active
   const hash = createHash('sha256').update(bytes)
   const limits = limitsOf(options, frame, prompt.labels, announce)
   const { choices, grammar, rejectedMass } = limits
@@ -46,6 +47,7 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
     weights,
     frame,
     method: active?.config,
+    ...(other && { against: other.config }),
     settings,
     maxNewTokens,
     render,
@@ -53,10 +55,7 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
     version,
   }
   hash.update(JSON.stringify(decisive))
-  const others = [...(opened.prompts.get(otherName)?.active?.parameters ?? [])].map(
-    ([name, data]) => [`${otherName} ${name}`, data] as const,
-  )
-  for (const [name, data] of [...(active?.parameters ?? []), ...others])
+  for (const [name, data] of [...(active?.parameters ?? []), ...(other?.parameters ?? [])])
     hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
   const started = performance.now()
   const { resumed, tokens } = await answerRows(rows, {

@@ -14,7 +14,7 @@ const graceSeconds = 10
 /** `gradprompt generate`: one text whose answer is told as it comes, or the rows of a file. */
 export async function generate(request: GenerateRequest, context: Context<'generate'>): Promise<GenerateResult> {
   const { source, settings, chat, families: ___, ...options } = request
-  const { prompt: _, continuation: __, contrast: ____, ...sampling } = settings
+  const { prompt: _, continuation: __, ...sampling } = settings
   const { signal } = context
   const common = { ...options, ...sampling, signal, onProgress: progressOf(context), onWarning: warningOf(context) }
   if ('input' in source) {

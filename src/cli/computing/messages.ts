@@ -186,7 +186,7 @@ export interface GenerateRequest extends EngineRequest, LimitsAsked {
   readonly system?: string | undefined
   readonly variables: Readonly<Record<string, unknown>>
   readonly maxNewTokens?: number | undefined
-  readonly settings: GenerationSettings
+  readonly settings: Omit<GenerationSettings, 'contrast'>
 }
 
 export interface GenerateResult {

@@ -72,6 +72,23 @@ describe('an engine', () => {
     await engine.dispose()
   })
 
+  test('answers the same to many that begin alike, whose beginning is decoded from together', async () => {
+    const { good, bad } = await prompts()
+    const beginning = count(130, 11)
+    const contrast = { against: 'bad', strength: 1 }
+    const asked = [1, 2, 3, 4, 5].map(id => ({ ids: [...beginning, id], prompt: 'good', contrast, maxNewTokens: 4 }))
+    const engine = await open(await tiny, { prompts: { good, bad } })
+    // The second round finds the beginnings of the first.
+    for (let round = 0; round < 2; round++) {
+      const answers = await Promise.all(asked.map(each => engine.generate(each)))
+      for (const [i, { ids }] of asked.entries()) {
+        const expected = await slowly(ids, 4, 1, good, bad)
+        expect(answers[i]!.ids.slice(0, expected.length)).toEqual(expected)
+      }
+    }
+    await engine.dispose()
+  })
+
   test('samples by its seed, is limited to choices, and ends, in a place for one', async () => {
     const { good, bad } = await prompts()
     const engine = await open(await tiny, { prompts: { good, bad }, batchSize: 1 })

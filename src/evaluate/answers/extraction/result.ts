@@ -61,7 +61,8 @@ function hashPlaces({ text }: PlainText): Span[] {
 
 function* answerPlaces({ text, plain }: PlainText, source: string): Generator<Span> {
   const box = source.lastIndexOf('\\boxed{')
-  if (box !== -1) yield* sentencesOf(text.slice(0, plain(closingBrace(source, box))), plain(box))
+  const boxed = box === -1 ? undefined : { start: plain(box), end: plain(closingBrace(source, box)) }
+  if (boxed !== undefined && boxed.end > boxed.start) yield boxed
   const from = Math.max(0, text.length - longest)
   const phrase = [...text.slice(from).matchAll(announced)].at(-1)
   if (phrase === undefined) return
