@@ -58,7 +58,7 @@ describe('the number that a worked solution comes to', () => {
 
   test('is found in long hostile texts without delay', () => {
     const started = performance.now()
-    expect(read(`\\boxed{${'.'.repeat(300_000)} 5}`)?.value).toBe('5')
+    expect(read(`\\boxed{${'.'.repeat(200_000)}x 5}`)?.value).toBe('5')
     expect(performance.now() - started).toBeLessThan(3000)
   })
 
