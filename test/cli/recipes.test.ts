@@ -1,5 +1,5 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { commands } from '../../src/cli/commands.js'
 import { temporaryFolder, toyModel } from '../train/toy.js'
@@ -14,7 +14,8 @@ const { folder, remove } = temporaryFolder()
 afterAll(remove)
 
 beforeAll(() => {
-  symlinkSync(resolve('examples'), join(folder, 'examples'), 'junction')
+  // A copy: `prefer` keeps its journal beside the prompts.
+  cpSync('examples', join(folder, 'examples'), { recursive: true })
   const model = join(folder, 'models', 'smollm2-135m-instruct')
   mkdirSync(join(folder, 'models'))
   cpSync(toyModel, model, { recursive: true })
