@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { commands } from '../../src/cli/commands.js'
@@ -16,6 +16,9 @@ afterAll(remove)
 beforeAll(() => {
   // A copy: `prefer` keeps its journal beside the prompts.
   cpSync('examples', join(folder, 'examples'), { recursive: true })
+  // What an own method imports, as where the package is installed.
+  mkdirSync(join(folder, 'node_modules'))
+  symlinkSync(process.cwd(), join(folder, 'node_modules', 'gradprompt'))
   const model = join(folder, 'models', 'smollm2-135m-instruct')
   mkdirSync(join(folder, 'models'))
   cpSync(toyModel, model, { recursive: true })
