@@ -27,8 +27,11 @@ export default defineConfig({
     globalSetup: './test/support/one-run.ts',
     testTimeout: 600_000,
     hookTimeout: 600_000,
-    // Two cores: each file may hold a model and two threads of ONNX Runtime.
     maxWorkers: 2,
+    // Tiny models gain nothing by a second thread, which waits for its part by spinning: on two cores, in the other process's time.
+    env: { GRADPROMPT_THREADS: '1' },
+    // Compiling makes much that is thrown away at once.
+    execArgv: ['--max-semi-space-size=64'],
     pool: 'forks',
     projects: [
       // The others share two processes: what one has compiled, and what the engine has learned of the code, serves the next, which takes a

@@ -94,8 +94,9 @@ function reachedFrom(url: string, time: number): readonly string[] | undefined {
       if (/^(\.|file:)/.test(name) || isAbsolute(name))
         pending.push(required ? requiredFile(path, name) : fileOf(pathOf(path, name)))
       else if (isThisPackage(name)) pending.push(...entryPoints.map(fileOf))
+      else if (name.startsWith('node:')) continue
       else if (name.startsWith('#') || isLinked(name, dirname(path))) return undefined
-      else if (!name.startsWith('node:')) reached.set(name, `${name} ${installedVersion(name, dirname(path))}`)
+      else reached.set(name, `${name} ${installedVersion(name, dirname(path))}`)
     }
   }
   return [...reached.values()]
@@ -180,10 +181,18 @@ function findPackage<Found>(name: string, from: string, look: (folder: string) =
   }
 }
 
+const links = new Map<string, boolean>()
+
 /** Whether a package is a link to a folder outside all `node_modules`. */
 function isLinked(name: string, from: string): boolean {
-  const folder = findPackage(name, from, path => realpathSync(path))
-  return folder !== undefined && !folder.includes(`${sep}node_modules${sep}`)
+  const key = `${from} ${packageOf(name)}`
+  let known = links.get(key)
+  if (known === undefined) {
+    const folder = findPackage(name, from, path => realpathSync(path))
+    known = folder !== undefined && !folder.includes(`${sep}node_modules${sep}`)
+    links.set(key, known)
+  }
+  return known
 }
 
 const versions = new Map<string, string>()

@@ -14,8 +14,12 @@ const { folder, remove } = temporaryFolder()
 afterAll(remove)
 
 beforeAll(() => {
-  // A copy: `prefer` keeps its journal beside the prompts.
+  // A copy: `prefer` keeps its journal beside the prompts; and of long files the beginning is enough.
   cpSync('examples', join(folder, 'examples'), { recursive: true })
+  for (const name of ['sst2/train.tsv', 'sst2/dev.tsv', 'sst2/test.tsv', 'agnews/test.tsv']) {
+    const path = join(folder, 'examples', name)
+    writeFileSync(path, `${readFileSync(path, 'utf8').split('\n').slice(0, 101).join('\n')}\n`)
+  }
   // What an own method imports, as where the package is installed.
   mkdirSync(join(folder, 'node_modules'))
   symlinkSync(process.cwd(), join(folder, 'node_modules', 'gradprompt'))

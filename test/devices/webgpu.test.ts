@@ -15,15 +15,14 @@ if (adapter === undefined)
   console.log('skipped: no Vulkan driver in software (it comes with Chromium), so no program runs by WebGPU')
 
 /** Steps, dev scores and result of a short run. */
-async function learned(device: string, model: string, type: 'prompt-tuning' | 'prefix-tuning'): Promise<Line[]> {
+async function learned(device: string): Promise<Line[]> {
   const config = toyConfig(folder, {
-    model: `test/fixtures/models/${model}`,
-    method: { type, numVirtualTokens: 4 },
+    method: { type: 'prefix-tuning', numVirtualTokens: 4 },
     train: { steps: 2, batchSize: 4, learningRate: 0.05 },
     threads: 1,
-    out: join(folder, `${model}-${device}`),
+    out: join(folder, device),
   })
-  const path = join(folder, `${model}-${device}.json`)
+  const path = join(folder, `${device}.json`)
   writeFileSync(path, JSON.stringify(config))
   const { code, lines, stderr } = await command(['tune', '--config', path, '--device', device, '--json'], { env: { ...adapter } })
   expect(code, stderr).toBe(0)
@@ -33,11 +32,8 @@ async function learned(device: string, model: string, type: 'prompt-tuning' | 'p
 const losses = (lines: readonly Line[]) => lines.flatMap(line => (line.event === 'step' ? [line.loss as number] : []))
 
 describe.skipIf(adapter === undefined)('by WebGPU', () => {
-  test.each([
-    ['gpt2', 'prompt-tuning'],
-    ['llama-gqa', 'prefix-tuning'],
-  ] as const)('%s learns by %s as on the processor', { timeout: 240_000 }, async (model, type) => {
-    const [device, processor] = [await learned('webgpu', model, type), await learned('cpu', model, type)]
+  test('a model learns as on the processor', { timeout: 240_000 }, async () => {
+    const [device, processor] = [await learned('webgpu'), await learned('cpu')]
     expect(losses(device)).toHaveLength(2)
     for (const [i, loss] of losses(processor).entries()) expect(Math.abs(losses(device)[i]! / loss - 1)).toBeLessThan(1e-5)
     const scores = (lines: readonly Line[]) => (lines.at(-1)!.metrics as Record<string, { value: number }>).logLikelihood!.value
