@@ -178,12 +178,13 @@ export function classesOf(
   const deciding = (score: number, j: number) =>
     (score - (bias?.[j] ?? 0)) / (perByte ? Math.max(1, Buffer.byteLength(candidates[j]!.label)) : 1)
   const chosen = bias || perByte ? classScores(labels, words.map(deciding), weights) : undefined
-  // What another task answers cannot be the answer of this one.
-  const scores = among
-    ? (chosen ?? logLikelihoods).map((score, j) => (among.includes(j) ? score : Number.NEGATIVE_INFINITY))
-    : chosen
+  const scores = among ? scoresAmong({ among }, chosen ?? logLikelihoods) : chosen
   return { logLikelihoods, ...(scores && { scores }) }
 }
+
+/** What another task answers cannot be the answer of this one. */
+export const scoresAmong = ({ among }: Pick<ScoringRow, 'among'>, scores: readonly number[]): readonly number[] =>
+  among === undefined ? scores : scores.map((score, j) => (among.includes(j) ? score : Number.NEGATIVE_INFINITY))
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0)
 

@@ -1,6 +1,7 @@
 import type { DataRecord } from '../../data/readers/records.js'
 import type { RowBuilder, ScoringRow } from '../../data/rows/rows.js'
 import type { LabelSet } from '../../data/texts/labels.js'
+import { GradpromptError } from '../../errors.js'
 import type { ClassScores } from '../../evaluate/score.js'
 import type { TestTimeScores } from '../../evaluate/test-time-scores.js'
 import { logMean } from '../../losses/view-entropy.js'
@@ -32,7 +33,7 @@ export interface AnsweredRow {
   readonly figures: TestTimeScores
 }
 
-/** @throws GradpromptError `nothing-to-tune`, and as opening an engine for paraphrases does */
+/** @throws GradpromptError `nothing-to-tune`, `no-views`, and as opening an engine for paraphrases does */
 export async function openTestTime(
   model: LanguageModel,
   prompt: ActivePrompt,
@@ -58,6 +59,7 @@ export async function openTestTime(
 ): Promise<TestTime> {
   const tuner = new TestTimeTuner(model, prompt, { ...options, labels, weights, signal })
   const { batch, paraphrases: count } = options
+  if (batch === undefined && columns.length === 0 && builders.length === 1 && options.views > 1) throw noViews()
   const paraphraser = batch === undefined && count > 0 ? await openParaphraser(model, { count, signal }) : undefined
   const dispose = async () => paraphraser?.[Symbol.asyncDispose]()
   if (batch !== undefined)
@@ -98,3 +100,9 @@ const answered = (row: ScoringRow, { before, after, views, kept, losses }: Tuned
     loss: losses[0]!,
   },
 })
+
+const noViews = () =>
+  new GradpromptError('no-views', 'there is nothing that views of a row could be made of', {
+    found: 'a template without a column of text',
+    expected: 'a column of text, further templates, or rows that are tuned on together (testTime.batch)',
+  })

@@ -2,6 +2,7 @@ import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import { changedRecord, columnValue, type DataRecord } from '../../data/readers/records.js'
 import type { RowBuilder, ScoringRow } from '../../data/rows/rows.js'
+import { GradpromptError } from '../../errors.js'
 import { hashOf } from '../../evaluate/row-results.js'
 import { randomGenerator, streams } from '../../random.js'
 import type { TestTimeOptions } from './options.js'
@@ -41,7 +42,8 @@ export async function viewsOf(record: DataRecord, index: number, source: ViewSou
   const add = (changed: Readonly<Record<string, string>>) => {
     if (seen.has(keyOf(changed))) return
     seen.add(keyOf(changed))
-    rows.push(builders[0]!.scoring(changedRecord(record, index, changed), index))
+    const row = fitting(builders[0]!, changedRecord(record, index, changed), index)
+    if (row !== undefined) rows.push(row)
   }
   const longest = columns.reduce<string | undefined>(
     (most, column) => (most === undefined || texts[column]!.length > texts[most]!.length ? column : most),
@@ -57,6 +59,18 @@ export async function viewsOf(record: DataRecord, index: number, source: ViewSou
     add(Object.fromEntries(parted.map(([column, text]) => [column, withoutWords(text, options.dropout, random)])))
   return rows
 }
+
+/** What is too long in other words, or spells a special token, is no view. */
+function fitting(builder: RowBuilder, record: DataRecord, index: number): ScoringRow | undefined {
+  try {
+    return builder.scoring(record, index)
+  } catch (error) {
+    if (error instanceof GradpromptError && unfit.has(error.code)) return undefined
+    throw error
+  }
+}
+
+const unfit = new Set(['row-too-long', 'special-token-in-data'])
 
 const keyOf = (texts: Readonly<Record<string, string>>) => JSON.stringify(Object.values(texts))
 

@@ -22,6 +22,7 @@ import { slopeGradient } from '../../../src/train/steps/class-gradient.js'
 import { TestTimeTuner } from '../../../src/train/test-time/tuner.js'
 import { eagerDisagreement, executionsOf } from '../../prompts/support/watch.js'
 import { dot, random } from '../../support/numbers.js'
+import { problem } from '../../support/problem.js'
 import { methodConfig } from '../../support/prompt-fixtures.js'
 import { toyModel } from '../toy.js'
 
@@ -192,4 +193,11 @@ test('a batch is tuned on together, and comes to the same in any order of batche
   const { losses } = first[0]!
   expect(losses[2]).toBeLessThan(losses[0]!)
   expect(first).toHaveLength(3)
+})
+
+test('a prompt of which nothing is learned is refused', async () => {
+  const { method, ...prompt } = promptOf('prompt-tuning')
+  const frozen = { ...method, parameters: (...given: Parameters<typeof method.parameters>) => method.parameters(...given).map(one => ({ ...one, frozen: true })) } // biome-ignore format: a method
+  const { code } = problem(() => new TestTimeTuner(model, { ...prompt, method: frozen }, options))
+  expect(code).toBe('nothing-to-tune')
 })
