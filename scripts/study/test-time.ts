@@ -63,7 +63,8 @@ const said = new Map(Object.keys(conditions).map(name => [name, [] as Said[]]))
 let seconds = 0
 for (const run of runs) {
   const result = await evaluate({
-    ...{ model, prompt: run, data: values.data, testTime, keep: true },
+    // The same rows and views in all runs.
+    ...{ model, prompt: run, data: values.data, testTime, keep: true, seed: 13 },
     ...(values.limit !== undefined && { limit: Number(values.limit) }),
     onProgress: (done, total) => done % 16 === 0 && console.error(`${run}: ${done}/${total}`),
   })
