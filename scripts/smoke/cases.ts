@@ -122,6 +122,7 @@ const searchNeeds: Readonly<Record<string, Readonly<Record<string, unknown>>>> =
   maxNewTokens: { extractor: '\nSo it is' },
   weights: { extractor: '\nSo it is', maxNewTokens: 4 },
   extractor: { maxNewTokens: 4 },
+  preflight: { extractor: '\nSo it is', maxNewTokens: 4 },
 }
 
 const evaluateValues = (teacher: string): Readonly<Record<string, readonly (readonly string[])[]>> => ({
