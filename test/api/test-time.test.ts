@@ -11,10 +11,11 @@ const { folder, remove } = temporaryFolder()
 afterAll(remove)
 let model: LanguageModel
 let run: TuneRun
-const train = { steps: 10, templates: ['It is {text} -'] }
+const train = { steps: 3, templates: ['It is {text} -'] }
+const data = { train: join(folder, 'toy.tsv'), columns: ['text', 'label'], labels: { 0: 'the', 1: 'of' } }
 beforeAll(async () => {
   model = await loadModel(toyModel, { threads: 1 })
-  run = await tune({ ...toyConfig(folder, { train, threads: 1 }), out: join(folder, 'tuned') })
+  run = await tune({ ...toyConfig(folder, { data, train, threads: 1 }), out: join(folder, 'tuned') })
 })
 afterAll(() => model.dispose())
 
@@ -138,6 +139,8 @@ describe('is refused', () => {
     ['generated answers', { generate: true }, 'invalid-option'],
     ['likelihood by byte', { choose: 'length' }, 'invalid-option'],
     ['less its own without the text', { choose: 'unconditional' }, 'invalid-option'],
+    ['rows at once', { batchSize: 4 }, 'invalid-option'],
+    ['an instruction for the base model', { instruction: 'Say it.' }, 'invalid-option'],
     ['calibrated scores', { calibrate: true }, 'invalid-option'],
     ['views that there is no room for', { testTime: { views: 2, paraphrases: 2 } }, 'invalid-option'],
     ['views of a batch', { testTime: { batch: 4, views: 8 } }, 'invalid-option'],

@@ -251,7 +251,7 @@ const askedToGenerate = (options: EvaluateOptions) =>
  * Scores a prompt, a plain instruction or the bare model. By default an answer is scored by its likelihood: of a closed set each
  * candidate's whole answer; of free text the row's own, its log-likelihood and perplexity. With `generate`, or an option that belongs to
  * it, answers are generated, read by the task's rules and scored. What a search over reasoning has found is judged as that does it: the
- * model reasons, and the answer has to follow the extractor.
+ * model reasons, and the answer has to follow the extractor. With `testTime` the prompt is tuned on each row before it answers it.
  *
  * ```ts
  * const { metrics, control } = await evaluate({ prompt: 'runs/sst2', data: 'test.tsv', control: true })
@@ -260,7 +260,7 @@ const askedToGenerate = (options: EvaluateOptions) =>
  * ```
  *
  * @throws GradpromptError `unknown-option`, `model-mismatch` (the prompt was learned on another model), `missing-option`,
- *   `unknown-metric`, `unknown-task`, `unknown-scorer`, `not-a-prompt`, `run-not-finished`, `aborted`, and as reading data, loading a
+ *   `unknown-metric`, `not-tunable` and `no-views` (`testTime`), `unknown-task`, `unknown-scorer`, `not-a-prompt`, `run-not-finished`, `aborted`, and as reading data, loading a
  *   model and building rows do
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {

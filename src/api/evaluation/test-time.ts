@@ -190,7 +190,7 @@ export function textColumns(
  */
 export function refuseUntunable(
   subject: Subject,
-  { choose, calibrate }: Pick<EvaluateOptions, 'choose' | 'calibrate'>,
+  { choose, calibrate, batchSize, instruction }: Pick<EvaluateOptions, 'choose' | 'calibrate' | 'batchSize' | 'instruction'>,
   generating?: string | undefined,
 ): void {
   const { source, isFreeText, labels, config, answer } = subject
@@ -225,6 +225,15 @@ export function refuseUntunable(
     throw new GradpromptError('invalid-option', 'a prompt is tuned at test time by plain likelihoods', {
       found: by,
       expected: "choose: 'plain' (--choose plain)",
+    })
+  const [unread] = Object.entries({ batchSize, instruction }).filter(([, value]) => value !== undefined)
+  if (unread !== undefined)
+    throw new GradpromptError('invalid-option', `${unread[0]} has no effect beside testTime`, {
+      found: String(unread[1]),
+      expected:
+        unread[0] === 'batchSize'
+          ? 'neither: each row is tuned on by itself, or with those of testTime.batch'
+          : 'neither: the control is the prompt as it was learned',
     })
 }
 
