@@ -60,15 +60,18 @@ const given = {
 const testTime = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
 const model = await loadModel('models/smollm2-135m-instruct')
 const said = new Map(Object.keys(conditions).map(name => [name, [] as Said[]]))
-let seconds = 0
+let [processor, computed] = [0, 0]
 for (const run of runs) {
+  const before = process.cpuUsage()
   const result = await evaluate({
     // The same rows and views in all runs.
     ...{ model, prompt: run, data: values.data, testTime, keep: true, seed: 13 },
     ...(values.limit !== undefined && { limit: Number(values.limit) }),
     onProgress: (done, total) => done % 16 === 0 && console.error(`${run}: ${done}/${total}`),
   })
-  seconds += result.testTime!.resumed === 0 ? result.seconds / result.rows : Number.NaN
+  const { user, system } = process.cpuUsage(before)
+  processor += (user + system) / 1e6
+  computed += result.rows - result.testTime!.resumed
   const { labels, predictions, results } = result
   console.error(`${run}: ${result.testTime!.how}, ${result.testTime!.views.toFixed(1)} views of a row`)
   for (const [name, sharesOf] of Object.entries(conditions)) {
@@ -135,4 +138,5 @@ for (const [name, own] of said) {
   const by = own.map(one => (100 * figures.accuracy(one)(Int32Array.from({ length: rows }, (_, i) => i))).toFixed(1))
   console.log(`${name}: accuracy by run ${by.join(', ')}`)
 }
-if (Number.isFinite(seconds)) console.log(`${(seconds / runs.length).toFixed(2)} s a row`)
+if (computed > 0)
+  console.log(`${(processor / computed).toFixed(2)} processor seconds a row, with opening the programs, of ${computed} rows`)
