@@ -160,6 +160,11 @@ describe('is refused', () => {
     cpSync(run.folder, join(folder, 'rejects'), { recursive: true })
     const rejection = { known: ['the'], groups: 1, seed: 1, threshold: 0.5, share: 1, rows: 1 }
     writeFileSync(join(folder, 'rejects', 'rejection.json'), JSON.stringify(rejection))
+    const vectors = { data: run.prompt.tensors[0]!.data, shape: [4, 64] as const }
+    const texts = { template: '{text} -', answer: ' {label}' }
+    expect(await problemOf(predict({ model, prompt: vectors, ...texts, data: rows, testTime }).next())).toMatchObject({
+      code: 'not-tunable',
+    })
     const answer = predict({ model, prompt: join(folder, 'rejects'), data: rows, testTime }).next()
     expect(await problemOf(answer)).toMatchObject({ code: 'not-tunable', message: /rejects/ })
   })

@@ -240,7 +240,7 @@ export function refuseUntunable(
 const notTunable = (message: string, found: string) =>
   new GradpromptError('not-tunable', message, { found, expected: 'a run of gradprompt tune whose answers are classes' })
 
-const notClasses = () =>
+export const notClasses = (): GradpromptError =>
   new GradpromptError(
     'not-tunable',
     'a prompt is tuned at test time on how likely each class is, and answers here are free text',

@@ -15,7 +15,7 @@ import { promptWordWeights } from '../../sources/prompt.js'
 import { openTestTime, type TestTime } from '../../train/test-time/test-time.js'
 import { calibrationOf, rowBuilderOf } from '../evaluation/likelihood.js'
 import { endOf, missing, type Subject, subjectOf } from '../evaluation/subject.js'
-import { textColumns } from '../evaluation/test-time.js'
+import { notClasses, refuseUntunable, textColumns } from '../evaluation/test-time.js'
 import { openAnswering } from '../generation/generate.js'
 import { classified, labelsOf, withoutLabel } from './classes.js'
 import type { PredictOptions } from './predict.js'
@@ -84,15 +84,14 @@ export async function openPredictor(options: PredictOptions): Promise<Predictor>
     testTime: options.testTime,
     data: [],
   })
-  if (subject.testTime !== undefined) {
-    const { refuseUntunable } = await import('../evaluation/test-time.js')
+  if (subject.testTime !== undefined)
     refuseUntunable(subject, options, options.answerType === 'text' ? 'answerType: text' : undefined)
-  }
   if (subject.source.found?.config.search?.extractor !== undefined) throw reasons()
   const answer = subject.answer ?? missing('answer')
   const given = subject.template ?? missing('template')
   const template = subject.instruction === undefined ? given : prependInstruction(given, subject.instruction)
   const labels = await labelsOf(subject, answer, options)
+  if (subject.testTime !== undefined && labels === undefined) throw notClasses()
   const { columns: needed, conversations } = compileMessages(template)
   const { columns, task } = subject.config?.data ?? {}
   const answered = compileTemplate(answer).columns
