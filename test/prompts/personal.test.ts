@@ -78,8 +78,10 @@ test('a person who is not known is refused, and so are names that are given twic
     code: 'unknown-task',
     hint: 'did you mean ben?',
   })
-  const twice = tune(config({ method: { ...method, users: ['ada', 'ada'] }, out: join(folder, 'twice') }))
-  expect(await problemOf(twice)).toMatchObject({ code: 'invalid-config' })
+  const refused = (options: object) => problemOf(tune(config({ method: { ...method, ...options }, out: join(folder, 'none') })))
+  expect(await refused({ users: ['ada', 'ada'] })).toMatchObject({ code: 'invalid-config' })
+  expect(await refused({ users: [] })).toMatchObject({ message: expect.stringContaining('method.users is empty') })
+  expect(await refused({ clusters: 3 })).toMatchObject({ message: expect.stringContaining('beyond the number of people (2)') })
 })
 
 test('people start alike, as nobody does; kinds of people have shares that sum to one', async () => {

@@ -18,9 +18,9 @@ export const personalSchema = z.strictObject({
   init: initSchema.prefault({ type: 'vocabulary' }).describe('what the shared rows start from: a run, to make it personal'),
   users: z
     .array(z.string().min(1))
-    .min(1)
     .max(10_000)
     .refine(names => new Set(names).size === names.length, 'a list of names that differ')
+    .default([])
     .describe('the people, as the column method.userColumn names them'),
   userColumn: z.string().min(1).default('user').describe("the column that names a row's person; empty: nobody that is known"),
   userTokens: z.int().min(1).max(1000).default(1).describe('rows of each person'),
@@ -47,6 +47,13 @@ export const personal: PromptMethod<PersonalConfig> = declareCode(import.meta.ur
     numVirtualTokens: userTokens + numVirtualTokens,
     position: 'before-bos',
   }),
+
+  check({ users, clusters = 0, userColumn }) {
+    if (users.length === 0) return `method.users is empty: name the people, as the column ${userColumn} does`
+    return clusters > users.length
+      ? `method.clusters (${clusters}) is beyond the number of people (${users.length}): take 2 to ${users.length}, or none`
+      : undefined
+  },
 
   parameters(config, { hiddenSize }) {
     const { numVirtualTokens, userTokens, users, clusters, shared } = config
