@@ -54,6 +54,7 @@ const pairTask = {
 
 /** What methods need beside their type. */
 export const methodNeeds: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  personal: { method: { type: 'personal', users: ['0', '1'], userColumn: 'label' } },
   'soft-template': { template: 'Review: {text}{soft:3}\nSentiment:' },
 }
 
