@@ -206,7 +206,7 @@ export function refuseUntunable(
       'invalid-option',
       'a prompt is tuned at test time by the likelihoods of classes, not by generated answers',
       {
-        found: `testTime beside ${generating}`,
+        found: `testTime (--test-time) beside ${generating}`,
         expected: 'one of the two',
       },
     )
