@@ -56,6 +56,7 @@ export {
   evaluate,
   type GeneratedFigures,
   type Prediction,
+  type TestTimeFigures,
 } from './api/evaluation/evaluate.js'
 export { type ExportOptions, exportPrompt } from './api/export.js'
 export { type Extensions, extend } from './api/extend.js'
@@ -111,6 +112,7 @@ export type { Metrics } from './evaluate/score.js'
 export type { OwnScorer, Scorer, ScorerFunction, ScorerResult } from './evaluate/scorer.js'
 export type { OwnTask } from './evaluate/tasks/index.js'
 export type { Filter, GenerationTask } from './evaluate/tasks/task.js'
+export type { TestTimeScores } from './evaluate/test-time-scores.js'
 export type { Verdict } from './evaluate/verdict.js'
 export type { SelfTest } from './export/self-test.js'
 export type { ExportContext, ExportTarget } from './export/target.js'

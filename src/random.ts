@@ -53,6 +53,8 @@ export const streams = {
   foreign: 0xf02e16,
   /** Which rows are to be labelled next. */
   acquisition: 0xac915,
+  /** The views of a row that a prompt is tuned on when it is answered. */
+  view: 0x71e35,
 } as const
 
 /**

@@ -136,7 +136,7 @@ export const calibrationBin = (confidence: number): number =>
   Math.min(calibrationBins - 1, Math.floor(confidence * calibrationBins))
 
 /** Naeini et al. 2015: the mean over bins, weighted by their rows, of |accuracy - mean confidence|. */
-function calibrationError(targets: Int32Array, predictions: Int32Array, confidences: Float64Array): Statistic {
+export function calibrationError(targets: Int32Array, predictions: Int32Array, confidences: Float64Array): Statistic {
   const bins = Int32Array.from(confidences, calibrationBin)
   // A bin's |hits - sum of confidences| is the sum of its rows' gaps.
   const gaps = confidences.map((value, i) => (targets[i] === predictions[i] ? 1 : 0) - value)

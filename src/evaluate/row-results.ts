@@ -7,6 +7,7 @@ import { shorten } from '../data/readers/records.js'
 import { GradpromptError, refuseFullDisk, writing } from '../errors.js'
 import { isRecord } from '../json.js'
 import { replaceText } from '../store/atomic.js'
+import { isTestTime, type TestTimeScores } from './test-time-scores.js'
 
 /** What became of one row of an evaluation: a line of `evaluations/NAME.jsonl`. */
 export interface RowResult {
@@ -39,6 +40,8 @@ export interface RowResult {
   readonly tokens?: readonly AnswerToken[]
   /** Of a likeliest answer: the share of the candidates' probability that it has. */
   readonly confidence?: number
+  /** Of a prompt that was tuned on the row itself. */
+  readonly testTime?: TestTimeScores
   /** Why the row could not be scored. */
   readonly error?: string
   /** Hash of the row, by which results over other data are told apart. */
@@ -306,6 +309,7 @@ function toRow(value: unknown, place: string): RowResult {
     ...(typeof value.logProbability === 'number' && { logProbability: value.logProbability }),
     ...(isTokens(value.tokens) && { tokens: value.tokens }),
     ...(isShare(value.confidence) && { confidence: value.confidence }),
+    ...(isTestTime(value.testTime) && { testTime: value.testTime }),
     ...row,
   }
 }

@@ -161,20 +161,31 @@ export async function scoreClasses(
 ): Promise<ClassScores[]> {
   const tokens = await rowTokens(model, prompt, rows, options)
   const prejudice = contentFree && (await prejudices(model, prompt, rows, contentFree))
-  return rows.map(({ task, among, candidates }, i) => {
-    const words = tokens[i]!.map(sum)
-    const logLikelihoods = classScores(labels, words, weights)
-    const bias = prejudice?.get(task)
-    const deciding = (score: number, j: number) =>
-      (score - (bias?.[j] ?? 0)) / (perByte ? Math.max(1, Buffer.byteLength(candidates[j]!.label)) : 1)
-    const chosen = bias || perByte ? classScores(labels, words.map(deciding), weights) : undefined
-    // What another task answers cannot be the answer of this one.
-    const scores = among
-      ? (chosen ?? logLikelihoods).map((score, j) => (among.includes(j) ? score : Number.NEGATIVE_INFINITY))
-      : chosen
-    return { logLikelihoods, ...(scores && { scores }) }
-  })
+  return rows.map((row, i) => classesOf(row, tokens[i]!.map(sum), labels, { weights, bias: prejudice?.get(row.task), perByte }))
 }
+
+/**
+ * The scores of a row's classes from those of their words.
+ * @param words log-likelihoods of all words, class after class, in nats
+ * @param bias of the words, which is subtracted before they decide
+ */
+export function classesOf(
+  { among, candidates }: Pick<ScoringRow, 'among' | 'candidates'>,
+  words: readonly number[],
+  labels: LabelSet,
+  { weights, bias, perByte }: Pick<DecisionOptions, 'weights' | 'perByte'> & { readonly bias?: readonly number[] | undefined },
+): ClassScores {
+  const logLikelihoods = classScores(labels, words, weights)
+  const deciding = (score: number, j: number) =>
+    (score - (bias?.[j] ?? 0)) / (perByte ? Math.max(1, Buffer.byteLength(candidates[j]!.label)) : 1)
+  const chosen = bias || perByte ? classScores(labels, words.map(deciding), weights) : undefined
+  const scores = among ? scoresAmong({ among }, chosen ?? logLikelihoods) : chosen
+  return { logLikelihoods, ...(scores && { scores }) }
+}
+
+/** What another task answers cannot be the answer of this one. */
+export const scoresAmong = ({ among }: Pick<ScoringRow, 'among'>, scores: readonly number[]): readonly number[] =>
+  among === undefined ? scores : scores.map((score, j) => (among.includes(j) ? score : Number.NEGATIVE_INFINITY))
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0)
 

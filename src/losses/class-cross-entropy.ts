@@ -1,9 +1,8 @@
 import { z } from 'zod'
-import { tf } from '../../kernels/tf.js'
 import { declareCode } from '../code-identity.js'
 import { logSumExp } from '../numbers.js'
 import type { Loss } from './loss.js'
-import { sequenceDims, sequenceFeeds, sequenceInputs, sequenceLogProbabilities } from './sequences.js'
+import { type Slopes, weighedLikelihoods } from './weighed-likelihoods.js'
 
 /**
  * The cross entropy of a row's class among all classes, whose scores are the log-likelihoods of their whole answers: what a choice between
@@ -21,24 +20,13 @@ export const classCrossEntropySchema = z.strictObject({
 
 export type ClassCrossEntropyOptions = z.output<typeof classCrossEntropySchema>
 
-/** How the loss changes with the log-likelihood of each row's answer. */
-export interface Slopes {
-  readonly slopes: readonly number[]
-}
-
 /** What programs compute: the sum of log-likelihoods, weighed by their slopes. */
 export const classCrossEntropy: Loss<ClassCrossEntropyOptions, Slopes> = declareCode(import.meta.url, {
   type: 'class-cross-entropy',
   paper:
     'Zhang et al. 2024, LAPT (arXiv 2407.08966), of which it is the loss; among the words of a verbalizer, Schick and Schütze 2021 (arXiv 2001.07676)',
   ofClasses: ({ labelSmoothing }, scores, target) => classLoss(scores, target, labelSmoothing),
-  dims: sequenceDims,
-  inputs: () => ({ ...sequenceInputs, slope: { shape: ['C'], dtype: 'float32' } }),
-  compute: (_, read) => ({ loss: tf.sum(tf.mul(sequenceLogProbabilities(read), read.given.slope!)) }),
-  feed: (_, { slopes }, part) => ({
-    ...sequenceFeeds(part),
-    slope: { data: Float32Array.from(part.sequences, row => slopes[row]!), shape: [part.sequences.length] },
-  }),
+  ...weighedLikelihoods,
 })
 
 /**

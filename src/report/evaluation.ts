@@ -26,6 +26,8 @@ export interface EvaluationReport {
   /** What it is called, beside a control. */
   readonly condition: string
   readonly control?: { readonly name: string; readonly metrics: Metrics; readonly rows: readonly RowResult[] } | undefined
+  /** A further condition over the same rows, of which there are figures alone. */
+  readonly beside?: { readonly name: string; readonly metrics: Metrics } | undefined
   /** Against the control. */
   readonly verdict?: Verdict | undefined
   /** Where answers were generated. */
@@ -72,6 +74,7 @@ export function evaluationPage(report: EvaluationReport): Page {
         body: [
           outcomeTable(`${count(rows.length)} rows`, [
             ...(control ? [{ name: control.name, metrics: control.metrics }] : []),
+            ...(report.beside ? [report.beside] : []),
             { name: condition, metrics, main: true },
           ]),
           difference,

@@ -50,6 +50,7 @@ function table(kept: readonly KeptEvaluation[]): Markup {
 const shown = new Set([
   'instruction',
   'chosen by',
+  'test-time tuning',
   'rows at most',
   'seed',
   'examples',

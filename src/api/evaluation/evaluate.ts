@@ -20,8 +20,9 @@ import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, modelSettingNames, useModel } from '../../model/with-model.js'
 import type { PromptGiven } from '../../sources/open.js'
 import type { ConfigInput } from '../../train/config.js'
+import type { TestTimeInput } from '../../train/test-time/options.js'
 import type { ContrastOptions } from '../generation/contrast.js'
-import type { Scored } from './subject.js'
+import type { Scored, Subject } from './subject.js'
 
 /**
  * Scoring a prompt, a plain instruction or the bare model: the library's `evaluate`, which the command line calls. How an answer is
@@ -79,6 +80,11 @@ export interface EvaluateOptions extends ModelSettings, LimitsAsked, ContrastOpt
    * those that are not.
    */
   readonly control?: boolean | undefined
+  /**
+   * Tune the prompt on each row before it answers it, without the label, and from the prompt as it was learned every time: true, or how. The
+   * control is then the prompt as it was learned.
+   */
+  readonly testTime?: boolean | TestTimeInput | undefined
   /** Generate an answer to each row and read it, instead of scoring its likelihood; so do the options below that belong to it. */
   readonly generate?: boolean | undefined
   /** A benchmark with its own prompts and rules: `gsm8k`, `bbh`, `lm-eval/gsm8k`, … Its answers are generated. */
@@ -138,6 +144,8 @@ export interface EvaluateResult extends Evaluation {
   readonly verdict?: Verdict | undefined
   /** Where answers were generated. */
   readonly generated?: GeneratedFigures | undefined
+  /** Where the prompt was tuned on the rows that it answered. */
+  readonly testTime?: TestTimeFigures | undefined
   /** Where each row's result was written. */
   readonly rowsFile?: string | undefined
   /** Where the page was written. */
@@ -171,6 +179,18 @@ export interface GeneratedFigures {
   readonly errors: readonly { readonly index: number; readonly message: string }[]
 }
 
+/** What tuning on the rows adds to a result. */
+export interface TestTimeFigures {
+  /** How, in a line. */
+  readonly how: string
+  /** Views of a row, in the mean. */
+  readonly views: number
+  /** The same views without tuning, by the mean of their shares. Rows that are tuned on together have none. */
+  readonly averaged?: { readonly name: string; readonly metrics: Metrics }
+  /** Rows taken from earlier results. */
+  readonly resumed: number
+}
+
 const names = {
   ...modelSettingNames,
   model: true,
@@ -194,6 +214,7 @@ const names = {
   batchSize: true,
   force: true,
   control: true,
+  testTime: true,
   generate: true,
   task: true,
   examples: true,
@@ -222,11 +243,15 @@ const generating = [
   ...(['choices', 'regex', 'jsonSchema', 'rejectedMass', 'against', 'contrast'] as const),
 ] as const
 
+/** The first option that does. */
+const askedToGenerate = (options: EvaluateOptions) =>
+  generating.find(name => options[name] !== undefined && options[name] !== false)
+
 /**
  * Scores a prompt, a plain instruction or the bare model. By default an answer is scored by its likelihood: of a closed set each
  * candidate's whole answer; of free text the row's own, its log-likelihood and perplexity. With `generate`, or an option that belongs to
  * it, answers are generated, read by the task's rules and scored. What a search over reasoning has found is judged as that does it: the
- * model reasons, and the answer has to follow the extractor.
+ * model reasons, and the answer has to follow the extractor. With `testTime` the prompt is tuned on each row before it answers it.
  *
  * ```ts
  * const { metrics, control } = await evaluate({ prompt: 'runs/sst2', data: 'test.tsv', control: true })
@@ -235,7 +260,7 @@ const generating = [
  * ```
  *
  * @throws GradpromptError `unknown-option`, `model-mismatch` (the prompt was learned on another model), `missing-option`,
- *   `unknown-metric`, `unknown-task`, `unknown-scorer`, `not-a-prompt`, `run-not-finished`, `aborted`, and as reading data, loading a
+ *   `unknown-metric`, `not-tunable` and `no-views` (`testTime`), `unknown-task`, `unknown-scorer`, `not-a-prompt`, `run-not-finished`, `aborted`, and as reading data, loading a
  *   model and building rows do
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
@@ -243,11 +268,12 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   const { subjectOf } = await import('./subject.js')
   const subject = await subjectOf(options)
   const { config, modelGiven } = subject
+  if (subject.testTime !== undefined) (await import('./test-time.js')).refuseUntunable(subject, options, askedToGenerate(options))
   await using used = await useModel(modelGiven, {
     ...firstOf(options, config),
     onProgress: share => options.onProgress?.(Math.floor(99 * share), 100, 'weights'),
   })
-  const judge = await judgeOf(options, subject.source.found?.config.search?.extractor !== undefined)
+  const judge = await judgeOf(options, subject)
   const { placeOf } = await import('./place.js')
   const place = await placeOf(subject, options, used.model)
   let scored: Scored
@@ -278,13 +304,20 @@ function withVerdict(scored: Scored, seed: number): Scored {
   return verdict === undefined ? scored : { ...scored, result: { ...scored.result, verdict } }
 }
 
-/** A condition as a sentence calls it. */
-const spoken = (condition: string): string =>
-  condition === 'tuned' ? 'the tuned prompt' : `the ${condition.replace(/, instructed$/, ' with its instruction')}`
+/** Conditions as a sentence calls them, where that is not by their names. */
+const sentences: Readonly<Record<string, string>> = {
+  tuned: 'the tuned prompt',
+  'tuned at test time': 'the prompt tuned at test time',
+  'as learned': 'the prompt as it was learned',
+}
 
-async function judgeOf(options: EvaluateOptions, reasons: boolean) {
-  if (generating.some(name => options[name] !== undefined && options[name] !== false))
-    return (await import('./generation.js')).byGeneration
+const spoken = (condition: string): string =>
+  sentences[condition] ?? `the ${condition.replace(/, instructed$/, ' with its instruction')}`
+
+async function judgeOf(options: EvaluateOptions, { source, testTime }: Subject) {
+  if (testTime !== undefined) return (await import('./test-time.js')).byTestTime
+  if (askedToGenerate(options) !== undefined) return (await import('./generation.js')).byGeneration
+  const reasons = source.found?.config.search?.extractor !== undefined
   return reasons ? (await import('./reasoning.js')).byReasoning : (await import('./likelihood.js')).byLikelihood
 }
 

@@ -31,32 +31,10 @@ export async function byLikelihood(
   options: EvaluateOptions,
   place: Place,
 ): Promise<Scored> {
-  const { source, config, seed, instruction } = subject
-  const template = subject.template ?? missing('template')
-  const answer = subject.answer ?? missing('answer')
-  const preferences = preferencesOf(subject, options)
-  const all = await recordsOf(subject, { template, answer, ...preferences }, options.onWarning)
-  const isPreference = preferences.rejected !== undefined || preferences.thumbs !== undefined
-  const { labels, notice } =
-    subject.isFreeText || isPreference
-      ? { labels: undefined }
-      : decideLabels(answer, all, {
-          labels: subject.labels,
-          answerType: options.answerType ?? (config ? config.answerType : 'auto'),
-          aggregate: subject.aggregate,
-        })
-  if (options.onWarning !== undefined) {
-    const parts = { 'the data': all }
-    const notices = [...(notice ? [notice] : []), ...textNotices(template, parts), ...labelNotices(answer, labels, parts)]
-    for (const one of notices) options.onWarning(one)
-    await warnOfOverlap(subject, all, { template, answer }, options.onWarning)
-  }
-  const places = new Map(all.map((record, i) => [record, i]))
-  const records = limitRecords(all, options.limit, seed)
-  refuseAborted(options.signal)
-  await keepsOthers(place, all, records)
+  const { source, config, instruction } = subject
+  const rows = await rowsOf(model, subject, options, place)
+  const { template, labels, records } = rows
   const prompt = await source.active(model)
-  const rows: Rows = { model, answer, labels, records, places, subject, options }
   const isVectors = source.kind === 'vectors'
   const words = isVectors ? undefined : instruction
   const main = await score(rows, { prompt, template: told(template, words), truncate: options.truncate, beside: undefined })
@@ -95,6 +73,38 @@ export async function byLikelihood(
   }
 }
 
+/**
+ * The rows of an evaluation by likelihood, with what is to be said of them said.
+ * @throws GradpromptError `missing-option`, `file-exists`, and as reading data and deciding labels do
+ */
+export async function rowsOf(model: LanguageModel, subject: Subject, options: EvaluateOptions, place: Place): Promise<Rows> {
+  const { config, seed } = subject
+  const template = subject.template ?? missing('template')
+  const answer = subject.answer ?? missing('answer')
+  const preferences = preferencesOf(subject, options)
+  const all = await recordsOf(subject, { template, answer, ...preferences }, options.onWarning)
+  const isPreference = preferences.rejected !== undefined || preferences.thumbs !== undefined
+  const { labels, notice } =
+    subject.isFreeText || isPreference
+      ? { labels: undefined }
+      : decideLabels(answer, all, {
+          labels: subject.labels,
+          answerType: options.answerType ?? (config ? config.answerType : 'auto'),
+          aggregate: subject.aggregate,
+        })
+  if (options.onWarning !== undefined) {
+    const parts = { 'the data': all }
+    const notices = [...(notice ? [notice] : []), ...textNotices(template, parts), ...labelNotices(answer, labels, parts)]
+    for (const one of notices) options.onWarning(one)
+    await warnOfOverlap(subject, all, { template, answer }, options.onWarning)
+  }
+  const places = new Map(all.map((record, i) => [record, i]))
+  const records = limitRecords(all, options.limit, seed)
+  refuseAborted(options.signal)
+  await keepsOthers(place, all, records)
+  return { model, template, answer, labels, records, places, subject, options }
+}
+
 /** What is scored, in a word. */
 export const conditionOf = ({ source, instruction }: Pick<Subject, 'source' | 'instruction'>): string =>
   source.kind === 'found'
@@ -105,8 +115,9 @@ export const conditionOf = ({ source, instruction }: Pick<Subject, 'source' | 'i
         ? 'base model'
         : 'base model, instructed'
 
-interface Rows {
+export interface Rows {
   readonly model: LanguageModel
+  readonly template: Template
   readonly answer: string
   readonly labels: LabelSet | undefined
   readonly records: readonly DataRecord[]
@@ -150,29 +161,17 @@ export function rowBuilderOf(
 }
 
 async function score(
-  { model, answer, labels, records, places, subject, options }: Rows,
-  condition: {
-    readonly prompt: ActivePrompt | undefined
-    readonly template: Template
-    readonly truncate: boolean | undefined
+  of: Rows,
+  condition: Told & {
     /** Of the control, what it is. */
     readonly beside: string | undefined
   },
 ): Promise<ScoredCondition> {
-  const { source, config, seed, batchSize } = subject
-  const { prompt, template, truncate, beside } = condition
-  const end = endOf(subject, subject.template!, model.tokenizer)
-  const side = sideOf({ answer, ...preferencesOf(subject, options) })
-  const texts = { template, answer, labels, end, ...side }
-  const builder = rowBuilderOf(model, prompt, { ...texts, truncate: truncate ?? config?.train?.truncate })
-  if (beside === undefined && options.onWarning !== undefined) {
-    const answerEnd = typeof subject.answerEnd === 'string' ? subject.answerEnd : 'none'
-    for (const warning of answerEndNotices({ answerEnd }, end, builder.overlap)) options.onWarning(warning)
-  }
-  for (const record of records) builder.check(record, places.get(record)!)
+  const { model, answer, labels, records, places, subject, options } = of
+  const { source, seed, batchSize } = subject
+  const { prompt, template, beside } = condition
+  const builder = builderFor(of, condition)
   const rows = records.map(record => builder.scoring(record, places.get(record)!))
-  const cut = rows.filter(({ truncated }) => truncated).length
-  for (const notice of cutNotices(cut, beside && ` (${beside})`)) options.onWarning?.(notice)
   const started = performance.now()
   const scored = await scoreRows(model, prompt, rows, labels, {
     batchSize,
@@ -188,7 +187,39 @@ async function score(
   return { scored, results, targets: rows, seconds }
 }
 
-const predictionsOf = ({ labels, records }: Rows, { scored, targets }: ScoredCondition) =>
+/** What stands before each row. */
+interface Told {
+  readonly prompt: ActivePrompt | undefined
+  readonly template: Template
+  readonly truncate: boolean | undefined
+}
+
+/**
+ * Makes the rows of a condition, each of which has been looked at; what is to be said of them is said.
+ * @param beside what it is, where it is not what is evaluated
+ * @throws GradpromptError as making the row does
+ */
+export function builderFor(
+  { model, answer, labels, records, places, subject, options }: Rows,
+  { prompt, template, truncate, beside }: Told & { readonly beside: string | undefined },
+): RowBuilder {
+  const end = endOf(subject, subject.template!, model.tokenizer)
+  const side = sideOf({ answer, ...preferencesOf(subject, options) })
+  const texts = { template, answer, labels, end, ...side }
+  const builder = rowBuilderOf(model, prompt, { ...texts, truncate: truncate ?? subject.config?.train?.truncate })
+  if (beside === undefined && options.onWarning !== undefined) {
+    const answerEnd = typeof subject.answerEnd === 'string' ? subject.answerEnd : 'none'
+    for (const warning of answerEndNotices({ answerEnd }, end, builder.overlap)) options.onWarning(warning)
+  }
+  const cut = records.filter(record => builder.check(record, places.get(record)!)).length
+  for (const notice of cutNotices(cut, beside && ` (${beside})`)) options.onWarning?.(notice)
+  return builder
+}
+
+export const predictionsOf = (
+  { labels, records }: Pick<Rows, 'labels' | 'records'>,
+  { scored, targets }: Pick<ScoredCondition, 'targets'> & { readonly scored: Pick<ScoredRows, 'predictions' | 'logLikelihoods'> },
+) =>
   targets.map(({ index, target }, i) => ({
     index,
     label: labels!.candidates[target]!,

@@ -28,12 +28,13 @@ export async function finish(
   if (place.rows !== undefined && generated === undefined) await writeRowResults(place.rows, result.results)
   await place.keep(result)
   if (place.report === undefined) return undefined
-  const { metrics, results: rows, labels, confusion, condition, control, verdict, seconds } = result
+  const { metrics, results: rows, labels, confusion, condition, control, verdict, seconds, testTime } = result
   await mkdir(dirname(resolve(place.report)), { recursive: true })
   const page = evaluationPage({
     name: source.folder === undefined ? name : `${basename(resolve(source.folder))} · ${name}`,
     ...{ model: model.name, data, metrics, rows, labels, confusion, condition, verdict, generated, seconds },
     control: control && { ...control, rows: control.results },
+    beside: testTime?.averaged,
     settings: settingsOf(subject, options),
     peakMemory: peakMemory(),
   })

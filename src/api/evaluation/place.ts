@@ -77,7 +77,7 @@ export async function keepsOthers(
 
 /** A hash of all that decides which rows are scored and what becomes of them. */
 async function keyOf(subject: Subject, options: EvaluateOptions, model: LanguageModel): Promise<string> {
-  const { source, against, data, template, answer, labels, aggregate, isFreeText, columns, instruction, seed } = subject
+  const { source, against, data, template, answer, labels, aggregate, isFreeText, columns, instruction, seed, testTime } = subject
   const { answerType, calibrate, choose, limit, truncate, generate, task, examples, shots, scorer } = options
   const { maxNewTokens, temperature, weights, choices, regex, jsonSchema, rejectedMass, contrast } = options
   const named = (given: unknown) =>
@@ -92,13 +92,14 @@ async function keyOf(subject: Subject, options: EvaluateOptions, model: Language
     data: typeof data === 'string' ? await hashOfData(await localFiles(data)) : data.sha256,
     ...{ template, answer, labels, aggregate, isFreeText, columns, instruction, seed },
     ...{ answerType, calibrate, choose, limit, truncate, generate, shots, maxNewTokens, temperature, weights },
-    ...{ choices, regex, jsonSchema, rejectedMass, contrast },
+    ...{ choices, regex, jsonSchema, rejectedMass, contrast, testTime },
     ...(against && { against: [identityOf(against), named(options.against)] }),
     ...{ task: named(task), scorer: named(scorer), examples: named(examples) ?? (examples === undefined ? undefined : 'rows') },
   })
 }
 
-function identityOf({ file, found }: PromptSource): unknown {
+/** What tells a prompt apart. */
+export function identityOf({ file, found }: PromptSource): unknown {
   if (found !== undefined) return found.ids
   if (file === undefined) return null
   const hash = createHash('sha256')

@@ -28,6 +28,7 @@ import { ownCommand } from '../../own-command.js'
 import type { GeneratedAnswers } from '../../report/evaluation.js'
 import { openPrompt, type PromptSource } from '../../sources/open.js'
 import { loadConfigEntries, parseConfig } from '../../train/config.js'
+import { describeTestTime, type TestTimeOptions, testTimeOptions } from '../../train/test-time/options.js'
 import { otherSource } from '../generation/contrast.js'
 import type { EvaluateOptions, EvaluateResult } from './evaluate.js'
 
@@ -58,6 +59,8 @@ export interface Subject {
   readonly batchSize: number | undefined
   /** What the evaluation is called. */
   readonly name: string
+  /** How the prompt is tuned on the rows that it answers, where it is. */
+  readonly testTime: TestTimeOptions | undefined
 }
 
 /** What a way of judging comes to. */
@@ -107,6 +110,7 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
     seed: options.seed ?? file?.seed ?? config?.seed ?? defaultSeed,
     batchSize: options.batchSize ?? config?.evaluate.batchSize,
     name,
+    testTime: testTimeOptions(options.testTime, config?.train?.templates),
   }
 }
 
@@ -189,7 +193,7 @@ async function refuseUnlabelled(path: string, texts: { readonly template: Templa
 
 /** What a call has set, and what of the run's own decides, by name. */
 export function settingsOf(
-  { source, template, answer, answerEnd, seed }: Subject,
+  { source, template, answer, answerEnd, seed, testTime }: Subject,
   options: EvaluateOptions,
 ): (readonly [name: string, value: string])[] {
   const { prompt, task, instruction, choose, limit, examples, shots, scorer, maxNewTokens, temperature } = options
@@ -215,6 +219,7 @@ export function settingsOf(
     ['temperature', temperature],
     ['against', named(against)],
     ['contrast', contrast],
+    ['test-time tuning', testTime && describeTestTime(testTime)],
     ['choices', choices?.join(', ')],
     ['regex', regex],
     ['JSON Schema', jsonSchema === undefined ? undefined : JSON.stringify(jsonSchema)],

@@ -12,6 +12,7 @@ import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { type ModelSettings, modelSettingNames } from '../../model/with-model.js'
 import type { PromptGiven } from '../../sources/open.js'
+import type { TestTimeInput } from '../../train/test-time/options.js'
 import type { Answered } from './predictor.js'
 
 /** Answers for rows whose answers nobody knows: the library's `predict`, as a loop over rows or as a file. */
@@ -42,6 +43,11 @@ export interface PredictOptions extends ModelSettings {
    * reject (`reject`), or below a number of your own, from 0 to 1. Such a run says of every row how sure it is that it is of a class (`known`).
    */
   readonly reject?: boolean | number | undefined
+  /**
+   * Tune the prompt on each row before it answers it, from the prompt as it was learned every time: true, or how. Rows that are tuned on
+   * together (`batch`) are those in turn.
+   */
+  readonly testTime?: boolean | TestTimeInput | undefined
   /** Names of the columns of a file without a header, or for a column of the template the one of the data: `{ text: 'review' }`. */
   readonly columns?: ColumnsGiven | undefined
   /** Cut the text of a row that is longer than the context; by default as the run did. */
@@ -111,6 +117,7 @@ const shared = {
   calibrate: true,
   choose: true,
   reject: true,
+  testTime: true,
   columns: true,
   truncate: true,
   batchSize: true,

@@ -1,11 +1,10 @@
-import { type DataRecord, isNull, originOf, setNulls, setOrigin } from '../../data/readers/records.js'
+import { type DataRecord, originOf } from '../../data/readers/records.js'
 import type { RecordChunk } from '../../data/record-stream.js'
-import { readTask } from '../../data/task.js'
-import { decideLabels, type LabelSet } from '../../data/texts/labels.js'
+import type { LabelSet } from '../../data/texts/labels.js'
 import { compileMessages } from '../../data/texts/rendering.js'
 import { compileTemplate, prependInstruction, type Template } from '../../data/texts/template.js'
 import { GradpromptError, refuseAborted } from '../../errors.js'
-import { contentFreeRow, scoreClasses } from '../../evaluate/score.js'
+import { type ClassScores, contentFreeRow, type ScoreOptions, scoreClasses } from '../../evaluate/score.js'
 import { framed } from '../../generate/framing.js'
 import { renderInput } from '../../generate/input.js'
 import { type Products, productsOf } from '../../generate/programs.js'
@@ -13,9 +12,12 @@ import { generationRequest, tokenBudget } from '../../generate/settings.js'
 import { firstOf, useModel } from '../../model/with-model.js'
 import { ownCommand } from '../../own-command.js'
 import { promptWordWeights } from '../../sources/prompt.js'
+import { openTestTime, type TestTime } from '../../train/test-time/test-time.js'
 import { calibrationOf, rowBuilderOf } from '../evaluation/likelihood.js'
 import { endOf, missing, type Subject, subjectOf } from '../evaluation/subject.js'
+import { notClasses, refuseUntunable, textColumns } from '../evaluation/test-time.js'
 import { openAnswering } from '../generation/generate.js'
+import { classified, labelsOf, withoutLabel } from './classes.js'
 import type { PredictOptions } from './predict.js'
 import { knownScores, noneOfThese, readRejection, requireRejection } from './rejection.js'
 
@@ -79,13 +81,17 @@ export async function openPredictor(options: PredictOptions): Promise<Predictor>
     labels: words,
     aggregate,
     batchSize,
+    testTime: options.testTime,
     data: [],
   })
+  if (subject.testTime !== undefined)
+    refuseUntunable(subject, options, options.answerType === 'text' ? 'answerType: text' : undefined)
   if (subject.source.found?.config.search?.extractor !== undefined) throw reasons()
   const answer = subject.answer ?? missing('answer')
   const given = subject.template ?? missing('template')
   const template = subject.instruction === undefined ? given : prependInstruction(given, subject.instruction)
   const labels = await labelsOf(subject, answer, options)
+  if (subject.testTime !== undefined && labels === undefined) throw notClasses()
   const { columns: needed, conversations } = compileMessages(template)
   const { columns, task } = subject.config?.data ?? {}
   const answered = compileTemplate(answer).columns
@@ -95,7 +101,7 @@ export async function openPredictor(options: PredictOptions): Promise<Predictor>
     task,
     usualColumns:
       columns === undefined ? [] : [columns, columns.filter(name => needed.includes(name) || !answered.includes(name))],
-    size: labels === undefined ? 256 : 128,
+    size: subject.testTime === undefined ? (labels === undefined ? 256 : 128) : (subject.testTime.batch ?? fewRows),
   }
   const opened =
     labels === undefined
@@ -105,6 +111,9 @@ export async function openPredictor(options: PredictOptions): Promise<Predictor>
   const known = labels && { column: labels.column, values: new Set(labels.words.keys()) }
   return { ...common, labels: opened.classes ?? labels?.candidates, known, ...opened }
 }
+
+/** Rows that are each tuned on take a second and more: they are handed on a few at a time. */
+const fewRows = 8
 
 type Opened = Pick<Predictor, 'model' | 'weights' | 'predict' | 'cut' | typeof Symbol.asyncDispose> & {
   /** Where not all labels are classes. */
@@ -118,6 +127,7 @@ async function openScoring(
 ): Promise<Opened> {
   refuseUnreadByScoring(options)
   const rejecting = await rejectingBy(options, subject.source.folder)
+  if (rejecting !== undefined && subject.testTime !== undefined) throw rejectsPlainly()
   const { source, config, batchSize } = subject
   const used = await useModel(subject.modelGiven, {
     ...firstOf(options, config),
@@ -127,17 +137,20 @@ async function openScoring(
   try {
     const prompt = await source.active(model)
     const truncate = options.truncate ?? config?.train?.truncate
-    const builder = rowBuilderOf(model, prompt, {
-      template,
-      answer,
-      labels,
-      truncate,
-      end: endOf(subject, template, model.tokenizer),
-    })
+    const texts = { answer, labels, truncate, end: endOf(subject, template, model.tokenizer) }
+    const builder = rowBuilderOf(model, prompt, { ...texts, template })
+    const weights = prompt && source.file && promptWordWeights(source.file, labels)
+    const tuned =
+      subject.testTime &&
+      (await openTestTime(model, prompt!, {
+        builders: [builder, ...subject.testTime.templates.map(own => rowBuilderOf(model, prompt, { ...texts, template: own }))],
+        columns: textColumns(template, labels, prompt!),
+        ...{ labels, weights, options: subject.testTime, seed: subject.seed, signal: options.signal },
+      }))
     const decision = {
       batchSize,
       signal: options.signal,
-      weights: prompt && source.file && promptWordWeights(source.file, labels),
+      weights,
       contentFree: contentFreeRow(calibrationOf(options, subject), builder, labels),
       perByte: options.choose === 'length',
     }
@@ -151,7 +164,10 @@ async function openScoring(
         const unlabelled = records.map((record, i) => withoutLabel(record, first + i, labels.column, builder.columns))
         const rows = unlabelled.map((record, i) => builder.scoring(record, first + i))
         cut += rows.filter(({ truncated }) => truncated).length
-        const scored = await scoreClasses(model, prompt, rows, labels, { ...decision, onProgress })
+        const scored =
+          tuned === undefined
+            ? await scoreClasses(model, prompt, rows, labels, { ...decision, onProgress })
+            : await tunedScores(tuned, unlabelled, first, { signal: options.signal, onProgress })
         return scored.map(({ logLikelihoods, scores = logLikelihoods }, i) => {
           const origin = originOf(records[i]!, first + i)
           if (rejecting === undefined) return classified(labels.candidates, scores, origin)
@@ -160,12 +176,33 @@ async function openScoring(
           return known < rejecting.below ? { ...answer, prediction: noneOfThese } : answer
         })
       },
-      [Symbol.asyncDispose]: () => used[Symbol.asyncDispose](),
+      async [Symbol.asyncDispose]() {
+        await tuned?.[Symbol.asyncDispose]()
+        await used[Symbol.asyncDispose]()
+      },
     }
   } catch (error) {
     await used[Symbol.asyncDispose]()
     throw error
   }
+}
+
+/** The classes of rows under a prompt that is tuned on them. */
+async function tunedScores(
+  tuned: TestTime,
+  records: readonly DataRecord[],
+  first: number,
+  { signal, onProgress }: Pick<ScoreOptions, 'signal'> & { readonly onProgress: (rows: number) => void },
+): Promise<ClassScores[]> {
+  const scores: ClassScores[] = []
+  for (let start = 0; start < records.length; start += tuned.size) {
+    refuseAborted(signal)
+    const part = records.slice(start, start + tuned.size)
+    const answered = await tuned.answer(part, [...part.keys()].map(i => first + start + i)) // biome-ignore format: a call
+    scores.push(...answered.map(one => one.scores))
+    onProgress(scores.length)
+  }
+  return scores
 }
 
 /** What a run knows of foreign rows, and below which score a row is one. @throws GradpromptError `cannot-reject`, `invalid-option` */
@@ -275,30 +312,10 @@ function refuseUnread(options: object, because: string, expected: string): void 
   })
 }
 
-/** The classes of the prompt, of the call, or those that a search read from its training rows. @throws GradpromptError `missing-option` */
-async function labelsOf(
-  { isFreeText, labels, aggregate, config, source }: Subject,
-  answer: string,
-  { answerType }: PredictOptions,
-): Promise<LabelSet | undefined> {
-  if (isFreeText || answerType === 'text') return undefined
-  if (labels !== undefined) return decideLabels(answer, [], { labels, aggregate }).labels
-  if (source.file !== undefined || config === undefined || config.answerType === 'text') {
-    if (answerType === 'classes') throw noClasses()
-    return undefined
-  }
-  try {
-    return (await readTask(config)).labels
-  } catch (cause) {
-    throw noClasses(cause)
-  }
-}
-
-const noClasses = (cause?: unknown) =>
-  new GradpromptError('missing-option', 'it is not known which answers there are', {
-    found: cause instanceof Error ? `no labels; of the training rows that have them: ${cause.message}` : 'no labels',
-    expected: 'labels: value in the data -> word in the answer (--labels 0=negative,1=positive)',
-    ...(cause !== undefined && { cause }),
+const rejectsPlainly = () =>
+  new GradpromptError('not-tunable', 'what a run rejects is decided by its prompt as it was learned', {
+    found: 'testTime with a run of gradprompt reject, whose threshold is of that prompt',
+    expected: 'predict without testTime',
   })
 
 const reasons = () =>
@@ -307,37 +324,3 @@ const reasons = () =>
     expected: 'a prompt that is followed by the answer',
     hint: `${ownCommand`evaluate RUN --data FILE --rows ROWS.jsonl`} writes what the model reasons for each row, and its answer`,
   })
-
-/** What stands in the column of labels is not asked for, and need not be one of them. */
-function withoutLabel(record: DataRecord, index: number, label: string, columns: readonly string[]): DataRecord {
-  if (!Object.hasOwn(record, label)) return record
-  const { [label]: _, ...others } = record
-  setOrigin(others, originOf(record, index))
-  setNulls(
-    others,
-    columns.filter(column => isNull(record, column)),
-  )
-  return others
-}
-
-/** @throws GradpromptError `not-finite` */
-function classified(classes: readonly string[], scores: readonly number[], origin: string): Answered {
-  const most = Math.max(...scores)
-  const weights = scores.map(score => Math.exp(score - most))
-  const total = weights.reduce((sum, weight) => sum + weight, 0)
-  if (!Number.isFinite(most) || !Number.isFinite(total))
-    throw new GradpromptError('not-finite', `${origin}: the likelihood of an answer is not a finite number`, {
-      found: scores.join(', '),
-      hint: 'the prompt or the weights hold numbers that are too large',
-      exitCode: 1,
-    })
-  const probabilities = weights.map(weight => weight / total)
-  const best = scores.indexOf(most)
-  const second = Math.max(0, ...probabilities.filter((_, i) => i !== best))
-  return {
-    prediction: classes[best]!,
-    probability: probabilities[best]!,
-    margin: probabilities[best]! - second,
-    probabilities: Object.fromEntries(classes.map((name, i) => [name, probabilities[i]!])),
-  }
-}

@@ -25,6 +25,7 @@ import type { Precision } from '../../program/precision.js'
 import type { SearchEvent, SearchResult } from '../../search/run/events.js'
 import type { ServedRequest } from '../../serve/server.js'
 import type { GradpromptEvent, RunResult } from '../../train/events.js'
+import type { TestTimeInput } from '../../train/test-time/options.js'
 
 /** What the computing process can be asked for: each task's request and result. */
 export interface Tasks {
@@ -113,6 +114,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly labels?: Readonly<Record<string, string>> | undefined
   readonly instruction?: string | undefined
   readonly choose?: Choice | undefined
+  readonly testTime?: boolean | TestTimeInput | undefined
   readonly limit?: number | undefined
   readonly seed?: number | undefined
   readonly batchSize?: number | undefined
@@ -224,6 +226,7 @@ export interface PredictRequest extends OwnFamilies {
   readonly choose?: Choice | undefined
   /** Below the run's own threshold, or below this number. */
   readonly reject?: boolean | number | undefined
+  readonly testTime?: boolean | TestTimeInput | undefined
   readonly truncate?: boolean | undefined
   readonly force?: boolean | undefined
   readonly promptTask?: string | undefined

@@ -1,5 +1,16 @@
 import type { Command } from '../terminal/command.js'
-import { contrast, force, json, limits, machine, modelName, noPromptLookup, quiet, weightsDescription } from './options.js'
+import {
+  contrast,
+  force,
+  json,
+  limits,
+  machine,
+  modelName,
+  noPromptLookup,
+  quiet,
+  testTime,
+  weightsDescription,
+} from './options.js'
 
 const columns = {
   name: 'columns',
@@ -28,7 +39,7 @@ export const answering: readonly Command[] = [
     summary: 'score a run, a prompt, or a plain model',
     description:
       'Scores rows by the likelihood of each whole answer. Of a run, template, answer, labels and columns are taken as it was trained; ' +
-      'flags win. The base model without the prompt is scored beside it.',
+      'flags win. The base model without the prompt is scored beside it; with --test-time the prompt as it was learned.',
     argument: { name: 'RUN', description: 'a run folder', required: false },
     options: [
       { name: 'config', value: 'file', description: 'takes model, template, answer, labels and columns from a config' },
@@ -58,6 +69,7 @@ export const answering: readonly Command[] = [
       { name: 'no-control', description: 'do not score the base model beside it' },
       { name: 'rows', value: 'file', description: "where each row's result is written (.jsonl); by default into the run" },
       { name: 'report', value: 'file', description: 'where the report is written (.html); by default into the run' },
+      ...testTime,
       { name: 'generate', description: 'generate the answers and read them, instead of scoring given ones' },
       {
         name: 'task',
@@ -116,6 +128,7 @@ export const answering: readonly Command[] = [
       },
       { name: 'reject', description: 'call rows below the threshold of a run of gradprompt reject none of these' },
       { name: 'reject-below', value: 'x', type: 'number', description: 'the same, below a number from 0 to 1' },
+      ...testTime,
       { name: 'truncate', description: 'cut the text of rows that are longer than the context' },
       { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks that generates: which' },
       {

@@ -129,3 +129,45 @@ export const contrast = [
     description: 'how much, from 0; 0.5 with --against, without it against the model alone',
   },
 ] as const
+
+/** A prompt that is tuned on the rows that it answers. */
+export const testTime = [
+  {
+    name: 'test-time',
+    description: 'tune the prompt on views of each row before it answers it, without its label, and forget it behind it',
+  },
+  { name: 'test-time-views', value: 'n', type: 'integer', description: 'views of a row, with the row itself; 16 by default' },
+  {
+    name: 'test-time-dropout',
+    value: 'x',
+    type: 'number',
+    description: 'chance of each word to be left out of a view; 0.15 by default',
+  },
+  {
+    name: 'test-time-template',
+    value: 'text',
+    repeats: true,
+    description: "a further template, under which a row is seen as well; by default the run's train.templates",
+  },
+  { name: 'test-time-paraphrases', value: 'n', type: 'integer', description: 'views that the model writes in other words' },
+  {
+    name: 'test-time-similar',
+    value: 'x',
+    type: 'number',
+    description: 'share of the views that is looked at, the most similar ones; 0.8 with paraphrases, otherwise 1',
+  },
+  {
+    name: 'test-time-keep',
+    value: 'x',
+    type: 'number',
+    description: 'share of them that is tuned on, the surest ones; 0.25 by default',
+  },
+  { name: 'test-time-steps', value: 'n', type: 'integer', description: 'steps for each row; 1 by default' },
+  { name: 'test-time-rate', value: 'x', type: 'number', description: 'learning rate of these steps; 0.005 by default' },
+  {
+    name: 'test-time-batch',
+    value: 'n',
+    type: 'integer',
+    description: 'tune on so many rows together, in place of views of each',
+  },
+] as const

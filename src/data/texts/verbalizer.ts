@@ -52,6 +52,31 @@ export function classScores(labels: LabelSet, scores: readonly number[], weights
 }
 
 /**
+ * How a loss changes with the score of each word, from how it changes with those of the classes.
+ * @param scores of the words and `weights` as `classScores` takes them
+ * @param slopes by the score of each class
+ * @returns one for each word; of equally likely words under `max` the first's
+ */
+export function wordSlopes(
+  labels: LabelSet,
+  scores: readonly number[],
+  slopes: readonly number[],
+  weights?: Float32Array,
+): number[] {
+  const { aggregate = 'mean' } = labels.verbalizer ?? {}
+  let start = 0
+  return classWords(labels).flatMap(({ length }, i) => {
+    const own = scores.slice(start, start + length)
+    const shares = weights && softmax(Array.from(weights.subarray(start, start + length)))
+    start += length
+    const slope = slopes[i]!
+    if (length === 1) return [slope]
+    if (aggregate === 'max') return own.map((_, j) => (j === own.indexOf(Math.max(...own)) ? slope : 0))
+    return (aggregate === 'sum' ? softmax(own) : (shares ?? own.map(() => 1 / length))).map(share => slope * share)
+  })
+}
+
+/**
  * The gradient of the learned weights: of the mean cross entropy of the classes, whose scores are the weighted means of their words'.
  *
  * @param rows the words' scores of each row, and the index of its class

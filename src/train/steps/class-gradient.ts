@@ -27,17 +27,39 @@ export async function classGradient(
   { recompute }: { readonly recompute: boolean },
 ): Promise<PromptGradient> {
   const scores = await model.logLikelihoods(prompt, rows)
-  const shapes = prompt.method.parameters(prompt.config, model.config).filter(({ frozen }) => !frozen)
-  const gradients = new Map(shapes.map(({ name, shape }) => [name, new Float32Array(elementCount(shape))]))
-  let [total, right, computed] = [0, 0, 0]
-  for (const [i, row] of rows.entries()) {
+  let [total, right] = [0, 0]
+  const slopes = rows.map((row, i) => {
     const own = scores[i]!
     if (!(row.target >= 0))
       throw new GradpromptError('unknown-label', 'a row that is learned from has no class', { found: `row ${row.index + 1}` })
     const said = loss.ofClasses!(options, own, row.target)
     total += said.loss / rows.length
     right += own.every((score, j) => j === row.target || score < own[row.target]!) ? 1 : 0
-    const taken = said.slopes.flatMap((slope, j) => (Math.abs(slope) > least ? [{ slope: slope / rows.length, place: j }] : []))
+    return said.slopes.map(slope => slope / rows.length)
+  })
+  const { gradients, computed } = await slopeGradient(model, prompt, rows, slopes, { loss, options }, { recompute })
+  return { loss: total, figures: { batchAccuracy: right / rows.length }, gradients, rows: computed }
+}
+
+/**
+ * The gradient of the log-likelihoods of rows' candidates, each weighed by its slope, with respect to what is learned of a prompt.
+ * @param slopes of each row's candidates, in their order
+ * @param active what its programs are of: a loss over weighed likelihoods
+ * @returns gradients by the names of parameters, and the token rows that were computed
+ */
+export async function slopeGradient(
+  model: LanguageModel,
+  prompt: ActivePrompt,
+  rows: readonly ScoringRow[],
+  slopes: readonly (readonly number[])[],
+  { loss, options }: ActiveLoss,
+  { recompute }: { readonly recompute: boolean },
+): Promise<{ readonly gradients: Map<string, Float32Array>; readonly computed: number }> {
+  const shapes = prompt.method.parameters(prompt.config, model.config).filter(({ frozen }) => !frozen)
+  const gradients = new Map(shapes.map(({ name, shape }) => [name, new Float32Array(elementCount(shape))]))
+  let computed = 0
+  for (const [i, row] of rows.entries()) {
+    const taken = slopes[i]!.flatMap((slope, j) => (Math.abs(slope) * rows.length > least ? [{ slope, place: j }] : []))
     if (taken.length === 0) continue
     const answers = taken.map(({ place }) => labelled(row, place))
     const data = { slopes: taken.map(({ slope }) => slope) }
@@ -48,7 +70,7 @@ export async function classGradient(
       for (let k = 0; k < sum.length; k++) sum[k]! += values[k]!
     }
   }
-  return { loss: total, figures: { batchAccuracy: right / rows.length }, gradients, rows: computed }
+  return { gradients, computed }
 }
 
 /** A row with one of its candidates behind it. */

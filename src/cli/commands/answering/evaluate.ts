@@ -1,4 +1,4 @@
-import type { GeneratedFigures } from '../../../api/evaluation/evaluate.js'
+import type { GeneratedFigures, TestTimeFigures } from '../../../api/evaluation/evaluate.js'
 import { GradpromptError } from '../../../errors.js'
 import { choices } from '../../../evaluate/score.js'
 import { exists } from '../../../files.js'
@@ -10,6 +10,7 @@ import type { EvaluateRequest, EvaluateResult } from '../../computing/messages.j
 import { readColumns, readLabels } from '../../show/column-options.js'
 import { arithmetic, chosenDevice, inRange, oneOf } from '../../show/engine-options.js'
 import { limitNames, readLimits } from '../../show/limit-options.js'
+import { readTestTime } from '../../show/test-time-options.js'
 import type { CommandFunction, OptionValues } from '../../terminal/command.js'
 import { Interrupted } from '../../terminal/failure.js'
 import { confusionTable, metricsTable, verdictLines } from '../../terminal/figures.js'
@@ -20,7 +21,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const output = createOutput(options)
   const request = await requestOf(argument, options)
   // Rows that were answered stand in a file as soon as they are scored; likelihoods are written together.
-  const isKept = request.generation !== undefined && (request.rows ?? argument) !== undefined
+  const isKept = (request.generation ?? request.testTime) !== undefined && (request.rows ?? argument) !== undefined
   const goOn = 'finished rows are kept: the same command goes on'
   let shownAt = performance.now()
   const evaluating = compute('evaluate', request, {
@@ -84,6 +85,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     labels: readLabels(text('labels')),
     instruction: text('instruction'),
     choose: oneOf(options, 'choose', choices),
+    testTime: readTestTime(options),
     limit: number('limit'),
     seed: number('seed'),
     batchSize: number('batch-size'),
@@ -148,12 +150,14 @@ function describe({ prompt, instruction }: EvaluateRequest, result: EvaluateResu
     `${result.data}, ${plural(result.rows, 'row')} on ${result.model}${pace} [95 % interval]`,
     metricsTable([
       ...(control === undefined ? [] : [{ name: control.name, metrics: control.metrics }]),
+      ...(result.testTime?.averaged ? [result.testTime.averaged] : []),
       { name: result.condition, metrics: result.metrics },
     ]),
     ...(result.verdict ? ['', ...verdictLines(result.verdict)] : []),
     ...(result.confusion && result.labels ? ['', confusionTable(result.confusion, result.labels)] : []),
     ...(typeof words === 'string' ? ['', `instruction: ${quoted(words, 120)}`] : []),
     '',
+    ...(result.testTime ? [tunedLine(result.testTime)] : []),
     ...(result.generated ? generatedLines(result.generated) : [arithmetic(result.weights)]),
     ...(result.results || result.report ? [''] : []),
     ...(result.results ? [`rows: ${result.results}`] : []),
@@ -161,6 +165,9 @@ function describe({ prompt, instruction }: EvaluateRequest, result: EvaluateResu
   ]
   return sections.join('\n')
 }
+
+const tunedLine = ({ how, views, resumed }: TestTimeFigures) =>
+  `tuned at test time: ${how}; ${views.toFixed(1)} views of a row${resumed > 0 ? `, ${plural(resumed, 'row')} from before` : ''}`
 
 function generatedLines({
   task,

@@ -10,6 +10,7 @@ import { compute } from '../../computing/computation.js'
 import type { PredictRequest, PredictResult } from '../../computing/messages.js'
 import { readColumns, readLabels } from '../../show/column-options.js'
 import { arithmetic, chosenDevice, inexactNote, inRange, oneOf } from '../../show/engine-options.js'
+import { readTestTime } from '../../show/test-time-options.js'
 import type { CommandFunction, OptionValues } from '../../terminal/command.js'
 import { createOutput, plural } from '../../terminal/output.js'
 import { createActivity, formatDuration } from '../../terminal/progress.js'
@@ -106,6 +107,7 @@ export async function predictRequest(prompt: string, data: string, options: Opti
     columns: readColumns(text('columns')),
     choose: oneOf(options, 'choose', choices),
     reject: inRange(options, 'reject-below', { least: 0, most: 1 }) ?? (options.reject === true || undefined),
+    testTime: readTestTime(options),
     truncate: options.truncate === true || undefined,
     force: options.force === true,
     promptTask: text('prompt-task'),
