@@ -82,6 +82,8 @@ async function runner(
     seed: 13,
     labelWords: [],
     exampleRows: () => [],
+    answerPairs: () => [],
+    layerOutputs: (texts, layer) => model.layerOutputs(texts, layer),
     learnedPrompts: (from: readonly string[], count: number) =>
       readSources(from, { name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize }, count),
   })

@@ -20,9 +20,9 @@ import { LossScale } from './loss-scale.js'
 import { keepingOn, MemoryPlan } from './memory.js'
 import { gradientRequest, readingRequest } from './model-programs.js'
 import { type LabelOutputs, labelOutputs, rowLogits, tokenLogProbabilities } from './predictions.js'
-import { frozenRows, type GradientOptions, type PromptGradient, promptGradient } from './prompt-gradient.js'
+import { frozenRows, type GradientOptions, layerRows, type PromptGradient, promptGradient } from './prompt-gradient.js'
 import { logitsReading } from './readings.js'
-import type { CandidateRow, LabelledRow } from './row.js'
+import { type CandidateRow, type LabelledRow, requireContext, requireIds } from './row.js'
 import { TokenEmbeddings } from './token-embeddings.js'
 import { type Checkpoint, openCheckpoint, shortName } from './weights/checkpoint.js'
 import { quantizedWeights } from './weights/quantized-weights.js'
@@ -164,6 +164,17 @@ export class LanguageModel {
    */
   keysAndValues(rows: Float32Array): Promise<LayerState[]> {
     return layerStates(this, rows, this)
+  }
+
+  /**
+   * What a layer gives out at every token of texts, under no prompt: [tokens * hiddenSize] for each.
+   * @param layer from 0; the last one's rows are nowhere whole
+   */
+  async layerOutputs(texts: readonly { readonly ids: readonly number[] }[], layer: number): Promise<Float32Array[]> {
+    const rows = texts.map(({ ids }) => ids)
+    requireContext(rows.map(({ length }) => length), this.config, undefined)
+    requireIds(rows, this.config, undefined)
+    return layerRows(this.#computing, rows, { to: layer + 1 })
   }
 
   /**

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { cutNotices } from '../data/checks.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import type { DataRecord } from '../data/readers/records.js'
+import { answerPairs } from '../data/rows/answer-pairs.js'
 import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows/rows.js'
 import { exampleRows, type Task, taskRows } from '../data/task.js'
 import { countWords, weightGradient, wordParameter } from '../data/texts/verbalizer.js'
@@ -116,6 +117,8 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
         count,
       ),
     exampleRows: examples,
+    answerPairs: answerPairs(config, task, { tokenizer, contextLength }),
+    layerOutputs: (texts, layer) => model.layerOutputs(texts, layer),
   })
   const prompt = { method, config: resolved, parameters }
   const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)

@@ -194,5 +194,7 @@ async function startOf() {
     learnedPrompts: (from: readonly string[], count: number) =>
       readSources(from, { name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize }, count),
     exampleRows: () => [],
+    answerPairs: () => [],
+    layerOutputs: (texts: readonly { readonly ids: readonly number[] }[], layer: number) => model.layerOutputs(texts, layer),
   }
 }

@@ -57,6 +57,8 @@ async function context(): Promise<InitialisationContext> {
     learnedPrompts: (from: readonly string[], count: number) =>
       readSources(from, { name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize }, count),
     exampleRows: () => [{ ids: [5, 6, 7, 8], kinds: ['template', 'input', 'input', 'label'] }],
+    answerPairs: () => [],
+    layerOutputs: (texts, layer) => model.layerOutputs(texts, layer),
   }
 }
 

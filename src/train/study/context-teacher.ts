@@ -68,6 +68,8 @@ async function textAsPrompt(model: LanguageModel, text: string): Promise<ActiveP
     labelWords: [],
     learnedPrompts: () => Promise.resolve([]),
     exampleRows: () => [],
+    answerPairs: () => [],
+    layerOutputs: (texts, layer) => model.layerOutputs(texts, layer),
   })
   return { method, config, parameters }
 }

@@ -210,4 +210,26 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
       copying: manyRows,
     },
   },
+  loreft: {
+    // Of the tiny models' three layers; contexts of three tokens have one at each end.
+    plain: {
+      options: { rank: 3, firstTokens: 2, lastTokens: 2 },
+      parameters: ({ hiddenSize: d, numLayers }) => numLayers * (2 * 3 * d + 3),
+      starts: 'nothing',
+      copying: { learningRate: 0.02 },
+    },
+    'DiReFT in one layer': {
+      options: { rank: 2, layers: 1, firstTokens: 0, lastTokens: 3, variant: 'direft' },
+      parameters: ({ hiddenSize: d }) => 2 * 2 * d + 2,
+      starts: 'nothing',
+      copying: { learningRate: 0.05 },
+    },
+  },
+  steering: {
+    'every layer': {
+      options: { layers: [0, 1, 2] },
+      parameters: ({ hiddenSize: d, numLayers }) => numLayers * d,
+      starts: 'nothing',
+    },
+  },
 }
