@@ -172,7 +172,11 @@ export class LanguageModel {
    */
   async layerOutputs(texts: readonly { readonly ids: readonly number[] }[], layer: number): Promise<Float32Array[]> {
     const rows = texts.map(({ ids }) => ids)
-    requireContext(rows.map(({ length }) => length), this.config, undefined)
+    requireContext(
+      rows.map(({ length }) => length),
+      this.config,
+      undefined,
+    )
     requireIds(rows, this.config, undefined)
     return layerRows(this.#computing, rows, { to: layer + 1 })
   }

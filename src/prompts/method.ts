@@ -227,11 +227,7 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
    * The parameters as they act at a strength: 1 is as they were learned, and at 0 the model computes what it does alone, to the bit. A
    * method without it has no such slider.
    */
-  atStrength?(
-    config: Config,
-    parameters: ReadonlyMap<string, Float32Array>,
-    strength: number,
-  ): ReadonlyMap<string, Float32Array>
+  atStrength?(config: Config, parameters: ReadonlyMap<string, Float32Array>, strength: number): ReadonlyMap<string, Float32Array>
 }
 
 /**

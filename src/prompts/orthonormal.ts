@@ -17,7 +17,10 @@ export function orthonormalise(rows: Float32Array, count: number): void {
   if (!rows.every(Number.isFinite)) return
   const products = multiplied(count, (i, j) => dot(rows, i, j, width))
   const inverse = inverseRoot(products, count)
-  if (inverse === undefined) return independentRows(rows, count)
+  if (inverse === undefined) {
+    independentRows(rows, count)
+    return
+  }
   const given = Float64Array.from(rows)
   for (let i = 0; i < count; i++) {
     for (let k = 0; k < width; k++) {

@@ -27,6 +27,7 @@ import { type ControlStore, controlInstruction, controlNotices, keptControl, typ
 import { refuseOversizedRows } from './data-limits.js'
 import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf } from './frozen-rows.js'
+import { layerOutputsOf } from './layer-outputs.js'
 import { learnedPrompt } from './learned-prompt.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
 import { chosenLoss, learnedAnswers, runLosses, termsOf } from './losses.js'
@@ -78,9 +79,15 @@ export interface Job {
 
 /**
  * Checks every row, makes the first prompt and compiles what a step needs.
+ * @param onProgress told of texts that the first prompt is made from
  * @throws GradpromptError as `taskRows`, and as the method and the compiler do
  */
-export async function prepareJob(config: Config, task: Task, model: LanguageModel): Promise<Job> {
+export async function prepareJob(
+  config: Config,
+  task: Task,
+  model: LanguageModel,
+  onProgress?: (progress: ScoringProgress) => unknown,
+): Promise<Job> {
   const method = promptMethods.get(config.method.type)
   const { tokenizer } = model
   const contextLength = model.config.maxPositionEmbeddings
@@ -118,7 +125,7 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
       ),
     exampleRows: examples,
     answerPairs: answerPairs(config, task, { tokenizer, contextLength }),
-    layerOutputs: (texts, layer) => model.layerOutputs(texts, layer),
+    layerOutputs: layerOutputsOf(model, onProgress),
   })
   const prompt = { method, config: resolved, parameters }
   const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
@@ -129,7 +136,7 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   const frozen = ofClasses
     ? undefined
     : frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
-  await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined, recompute })
+  if (steps > 0) await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined, recompute })
   const reference = createReference(prompt, model)
   const losses = await termsOf(config.train, reference, model, { answers: answers.length, exampleRows: examples })
   const state = startLearning(parameters, shapes, config.train, steps)

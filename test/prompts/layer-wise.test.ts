@@ -205,6 +205,7 @@ describe('options that contradict the model or each other are refused by name', 
   })
 
   test('the defaults fit', () => {
-    for (const type of ['lpt', 'idpg', 'iapt', 'adaption-prompt', 'prefix-tuning', 'loreft', 'steering']) expect(problemOf({ type })).toBeUndefined()
+    for (const type of ['lpt', 'idpg', 'iapt', 'adaption-prompt', 'prefix-tuning', 'loreft', 'steering'])
+      expect(problemOf({ type })).toBeUndefined()
   })
 })

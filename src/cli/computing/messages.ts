@@ -118,6 +118,8 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly batchSize?: number | undefined
   /** A prompt of another model of the same width is used all the same. */
   readonly force?: boolean | undefined
+  /** How strongly a prompt with a slider acts. */
+  readonly strength?: number | undefined
   readonly device?: DeviceChoice | undefined
   readonly threads?: number | undefined
   /** GB. */
@@ -172,6 +174,8 @@ export interface GenerateRequest extends EngineRequest, LimitsAsked {
   readonly prompt?: string | undefined
   /** Of a prompt of several tasks: which of them. */
   readonly promptTask?: string | undefined
+  /** How strongly a prompt with a slider acts. */
+  readonly strength?: number | undefined
   /** A prompt to answer against, and how much. */
   readonly against?: string | undefined
   readonly contrast?: number | undefined
@@ -226,6 +230,8 @@ export interface PredictRequest extends OwnFamilies {
   readonly reject?: boolean | number | undefined
   readonly truncate?: boolean | undefined
   readonly force?: boolean | undefined
+  /** How strongly a prompt with a slider acts. */
+  readonly strength?: number | undefined
   readonly promptTask?: string | undefined
   readonly maxNewTokens?: number | undefined
   readonly weights?: WeightChoice | undefined
@@ -277,6 +283,8 @@ export type PreferNews =
   | ({ readonly event: 'stopping' } & PreferStanding)
 
 export interface ServeRequest extends EngineRequest {
+  /** How strongly prompts with a slider act. */
+  readonly strength?: number | undefined
   readonly prompts: readonly { readonly name?: string | undefined; readonly path: string }[]
   readonly host: string
   readonly port: number

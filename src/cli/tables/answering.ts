@@ -1,5 +1,16 @@
 import type { Command } from '../terminal/command.js'
-import { contrast, force, json, limits, machine, modelName, noPromptLookup, quiet, weightsDescription } from './options.js'
+import {
+  contrast,
+  force,
+  json,
+  limits,
+  machine,
+  modelName,
+  noPromptLookup,
+  quiet,
+  strength,
+  weightsDescription,
+} from './options.js'
 
 const columns = {
   name: 'columns',
@@ -36,6 +47,7 @@ export const answering: readonly Command[] = [
       { name: 'data', value: 'file', description: "rows to score; by default the run's test file, or its dev file" },
       { name: 'prompt', value: 'path', description: 'a run folder, a prompt.safetensors, or the folder of a PEFT adapter' },
       force,
+      strength,
       { name: 'template', value: 'text', description: 'the text before the answer, with {column} placeholders' },
       { name: 'answer', value: 'text', description: 'the answer, with {column} placeholders' },
       {
@@ -108,6 +120,7 @@ export const answering: readonly Command[] = [
       columns,
       { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
       force,
+      strength,
       ...texts,
       {
         name: 'choose',
@@ -199,6 +212,7 @@ export const answering: readonly Command[] = [
         description: 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter: answer under it',
       },
       { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks: which; by default what they share' },
+      strength,
       ...contrast,
       {
         name: 'input',
@@ -297,6 +311,7 @@ export const answering: readonly Command[] = [
         description:
           'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter to serve; may be given several times',
       },
+      strength,
       { name: 'host', value: 'address', description: 'the address to listen on; by default 127.0.0.1' },
       {
         name: 'port',

@@ -1,5 +1,5 @@
 import { GradpromptError } from '../../errors.js'
-import { type Task, sideOf } from '../task.js'
+import { sideOf, type Task } from '../task.js'
 import type { TaskConfig } from '../task-config.js'
 import { drawExamples } from './examples.js'
 import { RowBuilder, type RowOptions } from './rows.js'
@@ -26,7 +26,10 @@ export interface AnswerPair {
 export function answerPairs(
   config: Pick<TaskConfig, 'template' | 'answer' | 'rejected' | 'train' | 'seed'>,
   { train }: Pick<Task, 'train'>,
-  { tokenizer, contextLength }: Pick<RowOptions, 'contextLength'> & { readonly tokenizer: ConstructorParameters<typeof RowBuilder>[0] },
+  {
+    tokenizer,
+    contextLength,
+  }: Pick<RowOptions, 'contextLength'> & { readonly tokenizer: ConstructorParameters<typeof RowBuilder>[0] },
 ): (count: number) => AnswerPair[] {
   return count => {
     const { template, answer, rejected, seed } = config

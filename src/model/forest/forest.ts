@@ -117,7 +117,8 @@ export class Forest {
       this.#children.push(
         (children ?? []).map(tokens => {
           const start = this.positions.length
-          for (const [i, id] of tokens.entries()) this.#push(id, this.#positionOf(ids.length + i), ids.length + i, { answer: true })
+          for (const [i, id] of tokens.entries())
+            this.#push(id, this.#positionOf(ids.length + i), ids.length + i, { answer: true })
           return { start, length: tokens.length }
         }),
       )

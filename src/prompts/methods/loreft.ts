@@ -31,7 +31,9 @@ export const loreftSchema = z.strictObject({
   variant: z
     .enum(['loreft', 'direft'])
     .default('loreft')
-    .describe("direft: without the difference from what stands there, and R is no rotation: fewer products, and the authors' ablation"),
+    .describe(
+      "direft: without the difference from what stands there, and R is no rotation: fewer products, and the authors' ablation",
+    ),
 })
 
 export type LoreftConfig = z.output<typeof loreftSchema>
@@ -53,8 +55,7 @@ export const loreft: PromptMethod<LoreftConfig> = declareCode(import.meta.url, {
     const { rank, firstTokens, lastTokens } = config
     if (rank > model.hiddenSize)
       return `method.rank (${rank}) is beyond the model's width (${model.hiddenSize}): take 1 to ${model.hiddenSize}`
-    if (firstTokens + lastTokens === 0)
-      return 'method.firstTokens and method.lastTokens are both 0: no token would be changed'
+    if (firstTokens + lastTokens === 0) return 'method.firstTokens and method.lastTokens are both 0: no token would be changed'
     return layersProblem('method.layers', layersOf(config, model), model.numLayers - 1)
   },
 

@@ -13,7 +13,9 @@ import type { InitialisationContext, PromptMethod } from '../method.js'
  * (contrastive activation addition, Rimsky et al. 2024, arXiv 2312.06681, eq. 1), which needs no step.
  */
 export const steeringSchema = z.strictObject({
-  type: z.literal('steering').describe('a vector that is added to what a layer gives out, with a strength that is chosen at inference'),
+  type: z
+    .literal('steering')
+    .describe('a vector that is added to what a layer gives out, with a strength that is chosen at inference'),
   layers: layersSchema
     .optional()
     .describe('the layer, from 0, that it is added to, or a list, each with a vector of its own; by default the middle one'),
@@ -23,12 +25,14 @@ export const steeringSchema = z.strictObject({
       z.strictObject({
         type: z
           .literal('pairs')
-          .describe('start from the mean difference of chosen and rejected answers in that layer; with train.steps: 0 that is all'),
+          .describe(
+            'start from the mean difference of chosen and rejected answers in that layer; with train.steps: 0 that is all',
+          ),
         count: z.int().min(1).max(1_000_000).default(200).describe('pairs, drawn by seed, or as many as there are'),
         tokens: z
           .enum(['last', 'answer'])
           .default('last')
-          .describe("what of an answer counts: its last token, as in CAA, or the mean of all of its tokens"),
+          .describe('what of an answer counts: its last token, as in CAA, or the mean of all of its tokens'),
       }),
     ])
     .prefault({ type: 'zero' })
@@ -96,8 +100,7 @@ async function meanDifference(
     for (const [i, text] of texts.entries()) {
       const counted = countedTokens(text, tokens)
       const share = sign / (pairs.length * counted.length)
-      for (const token of counted)
-        for (let k = 0; k < hiddenSize; k++) sum[k]! += share * states[i]![token * hiddenSize + k]!
+      for (const token of counted) for (let k = 0; k < hiddenSize; k++) sum[k]! += share * states[i]![token * hiddenSize + k]!
     }
   }
   return sum

@@ -108,6 +108,7 @@ export async function predictRequest(prompt: string, data: string, options: Opti
     reject: inRange(options, 'reject-below', { least: 0, most: 1 }) ?? (options.reject === true || undefined),
     truncate: options.truncate === true || undefined,
     force: options.force === true,
+    strength: options.strength as number | undefined,
     promptTask: text('prompt-task'),
     maxNewTokens: inRange(options, 'max-new-tokens', { least: 1 }),
     weights: oneOf(options, 'weights', weightChoices),
