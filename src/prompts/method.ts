@@ -1,7 +1,7 @@
 import type { tf } from '../../kernels/tf.js'
 import type { AttentionCall, ModelConfig } from '../../models/blocks/family.js'
 import type { OptionsDeclaration } from '../config/typed-options.js'
-import type { AnsweredText, AnswerPair } from '../data/rows/answer-pairs.js'
+import type { AnsweredText, AnswerPair } from '../data/answer-pairs.js'
 import type { ExampleRow } from '../data/rows/examples.js'
 import type { RowTasks } from '../data/rows/rows.js'
 import type { Template } from '../data/texts/template.js'

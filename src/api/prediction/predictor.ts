@@ -71,16 +71,8 @@ export interface Answered {
 export async function openPredictor(options: PredictOptions): Promise<Predictor> {
   const { model, prompt, template: own, force, strength, labels: words, aggregate, batchSize } = options
   const subject = await subjectOf({
-    model,
-    prompt,
-    template: own,
-    answer: options.answer,
-    force,
-    strength,
-    labels: words,
-    aggregate,
-    batchSize,
-    data: [],
+    ...{ model, prompt, force, strength, aggregate, batchSize },
+    ...{ template: own, answer: options.answer, labels: words, data: [] },
   })
   if (subject.source.found?.config.search?.extractor !== undefined) throw reasons()
   const answer = subject.answer ?? missing('answer')

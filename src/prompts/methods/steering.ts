@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
 import type { ModelConfig } from '../../../models/blocks/family.js'
 import { declareCode } from '../../code-identity.js'
-import type { AnsweredText, AnswerPair } from '../../data/rows/answer-pairs.js'
+import type { AnsweredText, AnswerPair } from '../../data/answer-pairs.js'
 import { layersProblem, layersSchema, listed, unstacked } from '../layers.js'
 import type { InitialisationContext, PromptMethod } from '../method.js'
 

@@ -1,5 +1,5 @@
-import type { LanguageModel } from '../model/language-model.js'
 import type { InitialisationContext } from '../prompts/method.js'
+import type { LanguageModel } from './language-model.js'
 
 /** What a layer makes of many texts, a few at a time: for prompts that start from it. */
 

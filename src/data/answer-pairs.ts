@@ -1,8 +1,8 @@
-import { GradpromptError } from '../../errors.js'
-import { sideOf, type Task } from '../task.js'
-import type { TaskConfig } from '../task-config.js'
-import { drawExamples } from './examples.js'
-import { RowBuilder, type RowOptions } from './rows.js'
+import { GradpromptError } from '../errors.js'
+import { drawExamples } from './rows/examples.js'
+import { RowBuilder, type RowOptions } from './rows/rows.js'
+import { sideOf, type Task } from './task.js'
+import type { TaskConfig } from './task-config.js'
 
 /** Pairs of answers as a model reads them: for methods that start from what it makes of both. */
 
