@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { evaluate, exportPrompt, generate, loadModel, predict, serve, type TuneRun, tune } from '../../src/index.js'
+import { evaluate, exportPrompt, generate, loadModel, predict, resume, serve, type TuneRun, tune } from '../../src/index.js'
 import type { LanguageModel } from '../../src/model/language-model.js'
 import { parseConfig } from '../../src/train/config.js'
 import { problemOf } from '../support/problem.js'
@@ -65,6 +65,12 @@ test('a run of no steps is scored once, and keeps what it started as', () => {
   const events = readFileSync(join(run.folder, 'events.jsonl'), 'utf8')
   expect(events).toContain('"event":"dev"')
   expect(events).not.toContain('"event":"step"')
+})
+
+test('a run of no steps goes on where there are some to do', async () => {
+  const first = await tune({ ...config(), out: join(folder, 'further') })
+  const further = await resume(first.folder, { steps: 3 })
+  expect(further.result).toMatchObject({ steps: 3 })
 })
 
 test('other tokens of an answer count where that is asked for', async () => {

@@ -76,12 +76,10 @@ describe('published numbers', () => {
   })
 
   test('one r = 4 layer of a 7B model has 32,772 parameters', () => {
-    const shapes = promptMethods
-      .get('loreft')
-      .parameters(methodConfig({ type: 'loreft', rank: 4, layers: 3 } as never), {
-        numLayers: 32,
-        hiddenSize: 4096,
-      } as ModelConfig)
+    const shapes = promptMethods.get('loreft').parameters(methodConfig({ type: 'loreft', rank: 4, layers: 3 } as never), {
+      numLayers: 32,
+      hiddenSize: 4096,
+    } as ModelConfig)
     expect(shapes.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)).toBe(32_772)
   })
 })
@@ -165,6 +163,23 @@ async function anyPrompt(options: { readonly type: string }) {
     .map(({ name, shape }, i) => [name, random(i + 1, shape, 0.4).data] as const)
   return { model, prompt: { method, config, parameters: new Map(parameters) } satisfies ActivePrompt }
 }
+
+test('texts with one beginning and other ends are scored, and learned from, beside each other as alone', async () => {
+  const { model, prompt } = await anyPrompt({ type: 'loreft', rank: 3, firstTokens: 2, lastTokens: 2 } as never)
+  const start = [5, 6, 7, 8, 9, 10]
+  const rows = [start, [...start, 11, 12], start.slice(0, 3)].map(context => ({
+    context,
+    candidates: [{ ids: [40, 41] }, { ids: [9] }],
+  }))
+  const alone = await Promise.all(rows.map(async row => (await model.logLikelihoods(prompt, [row]))[0]!))
+  const together = await model.logLikelihoods(prompt, rows)
+  for (const [i, scores] of together.entries())
+    for (const [j, score] of scores.entries()) expect(score).toBeCloseTo(alone[i]![j]!, 5)
+  const labelled = rows.map(({ context }) => ({ ids: [...context, 40, 41], labels: [...context.map(() => -100), 40, 41] }))
+  const { loss } = await model.promptGradient(prompt, labelled)
+  const sum = alone.reduce((total, [score]) => total + score!, 0)
+  expect(loss).toBeCloseTo(-sum / 6, 5)
+})
 
 test('texts with one beginning and other ends are answered as they are scored', async () => {
   const { model, prompt } = await anyPrompt({ type: 'loreft', rank: 3, firstTokens: 2, lastTokens: 3 } as never)
