@@ -195,7 +195,7 @@ export function layersRequest(
   const prompt = given && { method: given.method, config: given.config, parameters: {} }
   const placement = placementOf(given, config)
   return {
-    name: `${family.name} layers`,
+    name: `${family.name} layers below`,
     // No hook acts below, so that the method is no part of it, and none of its parameters is needed.
     origin: { module: import.meta.url, parts: [family], options: { config, placement, to, layout, weights: weights.hash } },
     spec: () => ({
