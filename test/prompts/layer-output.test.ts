@@ -181,6 +181,22 @@ test('texts with one beginning and other ends are scored, and learned from, besi
   expect(loss).toBeCloseTo(-sum / 6, 5)
 })
 
+test('a backward pass that computes layers again has the same gradient to the bit', async () => {
+  for (const options of [
+    { type: 'loreft', rank: 3 },
+    { type: 'steering', layers: [0, 2] },
+  ]) {
+    const { model, prompt } = await anyPrompt(options)
+    const rows = [{ ids: [5, 6, 7, 8, 40], labels: [-100, -100, -100, -100, 40] }]
+    const [kept, again] = [
+      await model.promptGradient(prompt, rows),
+      await model.promptGradient(prompt, rows, { recompute: true }),
+    ]
+    expect(again.loss).toBe(kept.loss)
+    expect(again.gradients).toEqual(kept.gradients)
+  }
+})
+
 test('texts with one beginning and other ends are answered as they are scored', async () => {
   const { model, prompt } = await anyPrompt({ type: 'loreft', rank: 3, firstTokens: 2, lastTokens: 3 } as never)
   const engine = await GenerationEngine.open(model, {
