@@ -39,7 +39,8 @@ computes these there. A folder that exists is left alone; one that is made appea
 ${exportTable()}
 
 A cell names the form, which is exact (the same numbers as here, but for rounding) everywhere but under \`text\`. \`-\` is refused, with the reason and the targets that
-can. A template's soft tokens go to ${namesOf(({ softTokens }) => softTokens)}; a prompt of several tasks to ${namesOf(({ severalTasks }) => severalTasks)}.
+can. A template's soft tokens go to ${namesOf(({ softTokens }) => softTokens)}; a prompt of several tasks to ${namesOf(({ severalTasks }) => severalTasks === true)}, one of \`mpt\` to
+peft as well; \`--prompt-task NAME\` exports one task, which then is rows that any target takes.
 
 ## What to know
 

@@ -23,6 +23,8 @@ export const streams = {
   template: 6,
   /** Which rows a stratified split sets aside. */
   stratified: 7,
+  /** Which rows of a step are learned as of no task. */
+  generic: 8,
   /** Where a soft prompt starts. */
   initialisation: 0x1417,
   /** The questions of a race among candidates. */

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { cpus } from 'node:os'
 import { GradpromptError, unknownName } from '../../src/errors.js'
 import { adapters } from '../../src/model/devices/adapters.js'
-import { chooseDevice } from '../../src/model/devices/choose.js'
+import { chooseDevices } from '../../src/model/devices/choose.js'
 import { packageRoot } from '../../src/package-root.js'
 import { type Device, deviceProfile, deviceWords, isDeviceChoice } from '../../src/program/devices.js'
 import { type Precision, precisions } from '../../src/program/precision.js'
@@ -38,7 +38,7 @@ export async function run(args: readonly string[]): Promise<object> {
   for (const name of names)
     if (!Object.hasOwn(shapes, name)) throw unknownName('invalid-option', '--shapes is not valid', name, Object.keys(shapes))
   const rounds = count('--rounds', 3)
-  const device = await chooseDevice(choice, 0)
+  const [device] = await chooseDevices(choice, 0)
   const precision = precisionOf(device, args.includes('--precision') ? option('--precision', '') : undefined)
   const hasPeer = !args.includes('--no-peer')
   if (hasPeer) requirePeer()

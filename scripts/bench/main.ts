@@ -5,6 +5,7 @@ const benchmarks: Record<string, () => Promise<{ run(args: readonly string[]): P
   generate: () => import('./generate.js'),
   gpu: () => import('./gpu.js'),
   methods: () => import('./methods.js'),
+  preferences: () => import('./preferences.js'),
   search: () => import('./search.js'),
   serve: () => import('./serve.js'),
   sweep: () => import('./sweep.js'),

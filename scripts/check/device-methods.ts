@@ -23,14 +23,16 @@ import { methodNeeds } from '../smoke/cases.js'
 /** Shares of the right values' length that rounding may make of a gradient: of float32, and of products of 11 and of 8 binary digits. */
 const tolerances: Readonly<Record<Precision, number>> = { fp32: 1e-5, fp16: 1e-2, bf16: 3e-1 }
 
-/** What fits a model of 32 columns and three layers. */
+const letters = ['k', 'q', 'Z']
+
+/** What fits a model of 32 columns and three layers, and these letters. */
 const small: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   dept: { rank: 2, maxTextLength: 16 },
   idpg: { bottleneck: 8 },
+  personal: { users: letters, userColumn: 'label' },
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'gradprompt-device-'))
-const letters = ['k', 'q', 'Z']
 
 try {
   process.exitCode = await main()
@@ -60,11 +62,11 @@ async function main(): Promise<number> {
   const chosen = [...promptMethods.keys()].filter(type => new RegExp(pattern).test(type))
   let failed = 0
   for (const type of chosen) {
-    const { template = '{text}-', ...needed } = { ...methodNeeds[type] }
+    const { template = '{text}-' } = { ...methodNeeds[type] }
     const config = parseConfig({
       ...{ model: path, template, answer: '{label}', answerEnd: 'none', threads: 1 },
       data: { train: data, columns: ['text', 'label'], labels: Object.fromEntries(letters.map(letter => [letter, letter])) },
-      method: { type, ...small[type], ...needed } as never,
+      method: { type, ...small[type] } as never,
       train: { batchSize: 6, steps: 8 },
     })
     await checkMethod(config.method, wanted.checkpoint)

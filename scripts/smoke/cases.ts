@@ -54,6 +54,7 @@ const pairTask = {
 
 /** What methods need beside their type. */
 export const methodNeeds: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  personal: { method: { type: 'personal', users: ['0', '1'], userColumn: 'label' } },
   'soft-template': { template: 'Review: {text}{soft:3}\nSentiment:' },
 }
 
@@ -122,6 +123,7 @@ const searchNeeds: Readonly<Record<string, Readonly<Record<string, unknown>>>> =
   maxNewTokens: { extractor: '\nSo it is' },
   weights: { extractor: '\nSo it is', maxNewTokens: 4 },
   extractor: { maxNewTokens: 4 },
+  preflight: { extractor: '\nSo it is', maxNewTokens: 4 },
 }
 
 const evaluateValues = (teacher: string): Readonly<Record<string, readonly (readonly string[])[]>> => ({

@@ -18,10 +18,11 @@ import { type ActivePrompt, plainPrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { withModel } from '../model/with-model.js'
 import { ownCommand } from '../own-command.js'
+import { promptTuningSchema } from '../prompts/methods/prompt-tuning.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { isStatic, staticRows } from '../prompts/static.js'
 import { openPrompt, type PromptGiven } from '../sources/open.js'
-import { loadPrompt, loadPromptMethod } from '../sources/prompt.js'
+import { loadPrompt, loadPromptMethod, promptTask } from '../sources/prompt.js'
 import type { FoundRun } from '../sources/run.js'
 import type { PromptFile } from '../store/prompt-file.js'
 
@@ -35,6 +36,8 @@ export interface ExportOptions extends TargetOptions {
   readonly out: string
   /** The model or its name; by default that of the run. */
   readonly model?: LanguageModel | string | undefined
+  /** Of a prompt of several tasks (or people) the one to export, as rows: any target then takes them. */
+  readonly promptTask?: string | undefined
   /** Export a prompt that was learned on another model of the same width. */
   readonly force?: boolean | undefined
   /** How many rows the self-test has at most (3 by default), and how many greedy tokens each (8). */
@@ -52,6 +55,7 @@ const names = {
   to: true,
   out: true,
   model: true,
+  promptTask: true,
   force: true,
   dtype: true,
   delta: true,
@@ -69,28 +73,30 @@ const mostTestRows = 50
  */
 export async function exportPrompt(run: Exported, options: ExportOptions): Promise<{ folder: string; files: string[] }> {
   refuseUnknown('exportPrompt', options, names)
-  const { to, out, model: given, force, onWarning, selfTest: size = {}, ...others } = options
+  const { to, out, model: given, promptTask: task, force, onWarning, selfTest: size = {}, ...others } = options
   const { rows: count = 3, tokens: newTokens = 8 } = size
   const target = exportTargets.get(await exportTargets.load(to))
   const source = await openPrompt(run, { force })
   const { found, task: config, file, notice } = source
   if (notice !== undefined) onWarning?.(notice)
   const taken = takenOptions(target, others)
+  if (task !== undefined) promptTask(file?.method ?? { type: 'text' }, task, 'promptTask')
   if (found !== undefined) {
     await writeFolder(out, folder => writeWords(target, found, folder))
     return { folder: out, files: (await readdir(out)).sort() }
   }
   if (source.kind !== 'vectors') throw notARun(run)
-  if (file !== undefined) refuseUnheld(target, await loadPromptMethod(file), file.method)
+  if (file !== undefined && task === undefined) refuseUnheld(target, await loadPromptMethod(file), file.method)
   // Before a model is loaded; whoever makes the folder meanwhile is met when it gets its name.
   await refuseOccupied(out)
   const baseModel = config?.model ?? source.base ?? given ?? missingModel()
   // What the file is to come to elsewhere is said in float32.
   await withModel(given ?? baseModel, { ...config, precision: 'fp32' }, async model => {
-    const whole = file === undefined ? (await source.active(model))! : await loadPrompt(file, model, { force })
+    const one = file && task !== undefined ? await ofTask(file, await loadPrompt(file, model, { force }), task, model) : file
+    const whole = one === undefined ? (await source.active(model))! : await loadPrompt(one, model, { force })
     refuseUnheld(target, whole.method, whole.config)
     const active = ofFirstTask(whole)
-    const prompt = file ?? fileOf(whole, model)
+    const prompt = one ?? fileOf(whole, model)
     const inputs = await selfTestInputs(config, model, prompt, { count, newTokens })
     const { vocabSize } = model.config
     const tested = await asRows(active, prompt, model)
@@ -187,6 +193,28 @@ async function asRows(active: ActivePrompt, { position }: PromptFile, { config }
     shapes.map(({ name, shape }) => ({ name, shape, data: active.parameters.get(name)! })),
   )
   return plainPrompt({ data, shape: [data.length / config.hiddenSize, config.hiddenSize], position }, config)
+}
+
+/** One task of a prompt as a prompt of its own: the rows that it comes to. @throws GradpromptError `not-exportable`, `unknown-task` */
+async function ofTask(
+  file: PromptFile,
+  whole: ActivePrompt,
+  task: string,
+  { config: sizes }: LanguageModel,
+): Promise<PromptFile> {
+  const { method, config } = whole
+  const index = promptTask(config, task, 'promptTask')
+  if (!isStatic(method, config))
+    throw new GradpromptError('not-exportable', `One task of a prompt of ${method.type} cannot be exported by itself here`, {
+      found: `promptTask: ${task}, of a prompt that is more than rows before the text`,
+      expected: 'a prompt that comes to rows before the text for each task',
+    })
+  const parameters = method.forTask!(config, whole.parameters, index)
+  const tensors = method.parameters(config, sizes).map(({ name, shape }) => ({ name, shape, data: parameters.get(name)! }))
+  const data = await staticRows(method, config, tensors)
+  const { numVirtualTokens } = file
+  const plain = promptTuningSchema.parse({ type: 'prompt-tuning', numVirtualTokens, position: file.position })
+  return { ...file, method: plain, tensors: [{ name: 'prompt', shape: [numVirtualTokens, sizes.hiddenSize], data }] }
 }
 
 /** A prompt of several tasks is tested as its first. */

@@ -62,6 +62,6 @@ function placeOf(model: LanguageModel, given: Readonly<Record<string, unknown>>)
       hint: `loadModel(name, { ${said} }) opens it so`,
     })
   }
-  const { checkpoint, device, threads, memory } = model
-  return { model: checkpoint.name, device, threads, ...memory.opening }
+  const { checkpoint, devices, threads, memory } = model
+  return { model: checkpoint.name, device: devices.join(','), threads, ...memory.opening }
 }

@@ -1,13 +1,14 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { typedError } from '../error-message.js'
 import { GradpromptError, writeError } from '../errors.js'
 import { callAs } from '../own-command.js'
 import { packageRoot } from '../package-root.js'
 import { commands } from './commands.js'
 import { parseArguments, programHelp } from './parse.js'
 import { commandCalled } from './terminal/called-as.js'
-import { describeError, errorEvent, Interrupted, typedError } from './terminal/failure.js'
+import { describeError, errorEvent, Interrupted } from './terminal/failure.js'
 
 // Where files may not grow beyond a limit, a write says so, which is told; the signal would end the process without a word.
 process.on('SIGXFSZ', () => {})

@@ -155,7 +155,7 @@ export const taskShape = {
   device: deviceChoice
     .default(defaultDevice)
     .describe(
-      'where the model runs, cuda:1 for the second of several; auto: on the fastest device that computes as the processor does and has room for the weights, which is said',
+      'where the model runs, cuda:1 for the second of several, cuda:0,cuda:1 for two at once; auto: on the fastest device that computes as the processor does and has room for the weights, which is said',
     ),
   threads: z.int().min(1).max(1024).optional().describe('CPU threads; by default one a core'),
   memory: z.number().positive().optional().describe('memory budget in GB; by default what the machine has free'),

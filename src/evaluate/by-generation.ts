@@ -4,7 +4,7 @@ import { type MemoryRows, readMemoryRows } from '../data/memory-rows.js'
 import { readRecords } from '../data/read.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import { type DataRecord, originOf } from '../data/readers/records.js'
-import { taskIndex } from '../data/rows/rows.js'
+import { isOfNone, taskIndex } from '../data/rows/rows.js'
 import { limitRecords } from '../data/split.js'
 import { type AnswerEnd, stopsOf } from '../data/texts/answer-end.js'
 import { findLabels, type LabelWords, labelWord } from '../data/texts/labels.js'
@@ -193,9 +193,10 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
         .filter(({ index }) => !done.has(index))
         .map(async row => {
           const { record, index, ids, choices, maxNewTokens, sample } = row
-          const ofTask = tasks?.column !== undefined && {
-            prompt: `${promptName}/${tasks.names[taskIndex(record, index, tasks)]}`,
-          }
+          const ofTask = tasks?.column !== undefined &&
+            !isOfNone(record, index, tasks) && {
+              prompt: `${promptName}/${tasks.names[taskIndex(record, index, tasks)]}`,
+            }
           const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop, stopTokenIds } as never, sample)
           const {
             text,

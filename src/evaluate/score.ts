@@ -4,6 +4,7 @@ import { classScores } from '../data/texts/verbalizer.js'
 import { GradpromptError, refuseAborted } from '../errors.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
+import { inOrder } from '../program/runtime/in-order.js'
 import { answerMetrics } from './answer-metrics.js'
 import type { MetricValue } from './intervals.js'
 import { classificationMetrics } from './metrics.js'
@@ -219,20 +220,27 @@ async function rowTokens(
   const lengths = rows.map(({ context, candidates }) => candidates.reduce((sum, { ids }) => sum + ids.length - 1, context.length))
   const order = [...rows.keys()].sort((a, b) => lengths[a]! - lengths[b]! || a - b)
   const results: number[][][] = new Array(rows.length)
+  function* batches() {
+    for (let start = 0; start < order.length; ) {
+      refuseAborted(signal)
+      const end = nextBatch(order, lengths, start, batchSize)
+      const batch = order.slice(start, end)
+      start = end
+      yield async () => ({
+        batch,
+        scores: await model.tokenLogProbabilities(
+          prompt,
+          batch.map(i => rows[i]!),
+        ),
+      })
+    }
+  }
   let done = 0
-  while (done < order.length) {
-    refuseAborted(signal)
-    const batch = order.slice(done, nextBatch(order, lengths, done, batchSize))
-    const scores = await model.tokenLogProbabilities(
-      prompt,
-      batch.map(i => rows[i]!),
-    )
-    batch.forEach((row, i) => {
-      results[row] = scores[i]!
-    })
+  await inOrder(batches(), model.atOnce, ({ batch, scores }) => {
+    for (const [i, row] of batch.entries()) results[row] = scores[i]!
     done += batch.length
     onProgress?.(done, order.length)
-  }
+  })
   return results
 }
 

@@ -68,14 +68,16 @@ export function refuseUnheld(target: ExportTarget, method: PromptMethod, config:
   const tasks = method.tasks?.(config)?.names ?? []
   // What stands in front of a text then hangs on the answer that is asked about, which no other tool knows.
   const byAnswer = method.tasks?.(config)?.ofAnswer !== undefined
-  if (tasks.length > 1 && !(byAnswer ? target.needsGradprompt : target.severalTasks)) {
+  const takesSeveral = ({ severalTasks = false }: ExportTarget) =>
+    typeof severalTasks === 'function' ? severalTasks(method) : severalTasks
+  if (tasks.length > 1 && !(byAnswer ? target.needsGradprompt : takesSeveral(target))) {
     throw new GradpromptError('not-exportable', `${target.name} holds one prompt, and this one is of several tasks`, {
       found: `tasks ${tasks.join(', ')}`,
       expected: 'a prompt of one task',
       hint: `${[...exportTargets]
-        .filter(([, other]) => (byAnswer ? other.needsGradprompt : other.severalTasks))
+        .filter(([, other]) => (byAnswer ? other.needsGradprompt : takesSeveral(other)))
         .map(([name]) => name)
-        .join(', ')} can hold several`,
+        .join(', ')} can hold several${byAnswer ? '' : '; --prompt-task NAME exports one of them'}`,
     })
   }
   if (numSoftTokens(config) > 0 && !target.softTokens) {

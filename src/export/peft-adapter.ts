@@ -34,6 +34,9 @@ function writersOf(method: PromptMethod): readonly Writer[] {
 /** Whether PEFT can hold the prompts of a method. */
 export const hasPeftAdapter = (method: PromptMethod): boolean => writersOf(method).length > 0
 
+/** Whether PEFT has a type for a method's prompts of several tasks. */
+export const hasTaskFactors = ({ type }: PromptMethod): boolean => ownTypes.get(type) === multitaskAdapter
+
 /** What PEFT calls a method's prompts. */
 export const peftType = (method: PromptMethod): string =>
   ownNames.get(method.type) ?? (isStatic(method) ? 'PROMPT_TUNING' : 'PREFIX_TUNING')

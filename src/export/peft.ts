@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { GradpromptError } from '../errors.js'
 import { writeSafetensors } from '../formats/safetensors.js'
 import { endingOf } from './ending.js'
-import { hasPeftAdapter, type PeftAdapter, peftAdapter, peftType } from './peft-adapter.js'
+import { hasPeftAdapter, hasTaskFactors, type PeftAdapter, peftAdapter, peftType } from './peft-adapter.js'
 import { type CardOptions, modelCard } from './peft-card.js'
 import type { ExportTarget } from './target.js'
 
@@ -17,7 +17,7 @@ export const peft: ExportTarget = {
     method.layerOutput
       ? 'it changes what layers give out, and PEFT has no adapter of that kind'
       : 'what it computes depends on the text, so no fixed files come to the same',
-  severalTasks: true,
+  severalTasks: hasTaskFactors,
   async write({ prompt, model, baseModel, folder, out }) {
     const adapter = await peftAdapter(prompt, model.checkpoint)
     const { path: basePath } = model.checkpoint

@@ -74,8 +74,8 @@ export interface ExportTarget {
   readonly inexact?: boolean
   /** Has a place for soft tokens inside a template. */
   readonly softTokens?: boolean
-  /** Takes a prompt of several tasks whole; others take none. */
-  readonly severalTasks?: boolean
+  /** Takes a prompt of several tasks whole: of every method that has them, or of some; others take none. */
+  readonly severalTasks?: boolean | ((method: PromptMethod) => boolean)
   /** @throws GradpromptError `not-exportable` where this prompt cannot be written, though its method's prompts can */
   write(context: ExportContext): Promise<void>
   /** Writes words that a search has found; a target without it takes soft prompts alone. */

@@ -9,10 +9,10 @@ import { type Device, type DeviceChoice, defaultDevice, deviceProfile } from '..
 import type { KeepingChoice } from '../program/keeping.js'
 import { OpenPrograms } from '../program/open-programs.js'
 import type { Precision } from '../program/precision.js'
-import { defaultThreads, type WeightFile } from '../program/program.js'
+import type { WeightFile } from '../program/program.js'
 import type { LayerState } from '../prompts/method.js'
 import { type ActivePrompt, plainPrompt, type SoftPrompt } from './active-prompt.js'
-import { chooseDevice } from './devices/choose.js'
+import { chooseDevices, threadsOf } from './devices/choose.js'
 import { type ForwardPass, type ForwardPassOptions, ModelInspection, type RowGradient } from './inspection.js'
 import { integerWeights } from './integer-weights.js'
 import { layerStates } from './layer-states.js'
@@ -20,17 +20,21 @@ import { LossScale } from './loss-scale.js'
 import { keepingOn, MemoryPlan } from './memory.js'
 import { gradientRequest, readingRequest } from './model-programs.js'
 import { type LabelOutputs, labelOutputs, rowLogits, tokenLogProbabilities } from './predictions.js'
-import { frozenRows, type GradientOptions, layerRows, type PromptGradient, promptGradient } from './prompt-gradient.js'
+import { frozenRows, type GradientOptions, type PromptGradient, promptGradient } from './prompt-gradient.js'
 import { logitsReading } from './readings.js'
-import { type CandidateRow, type LabelledRow, requireContext, requireIds } from './row.js'
+import type { CandidateRow, LabelledRow } from './row.js'
 import { TokenEmbeddings } from './token-embeddings.js'
 import { type Checkpoint, openCheckpoint, shortName } from './weights/checkpoint.js'
 import { quantizedWeights } from './weights/quantized-weights.js'
 import { hashModel, weightBytes, weightFile } from './weights/weight-file.js'
 
 export interface LoadOptions {
-  /** Where it runs; `auto`: on the fastest device that computes rightly and has room for the weights, which is said as a warning. */
+  /**
+   * Where it runs; `auto`: on the fastest device that computes rightly and has room for the weights, which is said as a warning. On several
+   * (`cuda:0,cuda:1`; one named twice has two processes) the parts of batches are computed at once, with the bits that one device has.
+   */
   readonly device?: DeviceChoice
+  /** CPU threads, of each process; by default one a core. */
   readonly threads?: number
   /** Memory budget in bytes; by default what the machine has free. */
   readonly memory?: number
@@ -74,12 +78,12 @@ export class LanguageModel {
     readonly hash: string,
     /** The weights as every program of this model maps them. */
     readonly weights: WeightFile,
-    readonly device: Device,
+    readonly devices: readonly [Device, ...Device[]],
     readonly threads: number,
     readonly memory: MemoryPlan,
     onProgress?: (fraction: number) => void,
   ) {
-    this.#programs = new OpenPrograms(this, `the model ${checkpoint.name}`)
+    this.#programs = new OpenPrograms(this, `the model ${checkpoint.name}`, devices.slice(1))
     this.#inspection = new ModelInspection(this, this.#programs)
     this.#embeddings = new TokenEmbeddings(this, this)
     this.lossScale = weights.precision === 'fp16' ? new LossScale() : undefined
@@ -91,8 +95,9 @@ export class LanguageModel {
     for (const family of options.families ?? []) await families.load(family)
     const checkpoint = await openCheckpoint(name, { onDownload: options.onDownload })
     try {
-      const device = await chooseDevice(options.device ?? defaultDevice, weightBytes(checkpoint))
-      const memory = new MemoryPlan(checkpoint, options.memory, keepingOn(device, options.keepWeights, options.precision), device)
+      const devices = await chooseDevices(options.device ?? defaultDevice, weightBytes(checkpoint))
+      const keeping = keepingOn(devices[0], options.keepWeights, options.precision)
+      const memory = new MemoryPlan(checkpoint, options.memory, keeping, devices)
       memory.requireWeights()
       const [tokenizer, hash] = await Promise.all([loadTokenizer(checkpoint.tokenizer), hashModel(checkpoint.files)])
       const weights = await weightFile(checkpoint, hash, { keeping: memory.keeping, onProgress: options.onProgress })
@@ -101,8 +106,8 @@ export class LanguageModel {
         tokenizer,
         hash,
         weights,
-        device,
-        options.threads ?? defaultThreads(),
+        devices,
+        options.threads ?? threadsOf(devices),
         memory,
         options.onProgress,
       )
@@ -113,6 +118,11 @@ export class LanguageModel {
 
   get config(): ModelConfig {
     return this.checkpoint.config
+  }
+
+  /** The first of the devices, where everything is computed that is not shared out. */
+  get device(): Device {
+    return this.devices[0]
   }
 
   /**
@@ -137,6 +147,11 @@ export class LanguageModel {
       return { prompts: weights, decoding: weights }
     }
     return { prompts: this.weights, decoding: await quantizedWeights(this.checkpoint, this.weights, { onProgress }) }
+  }
+
+  /** How many calls may as well be made at once, for all devices to have something to compute. */
+  get atOnce(): number {
+    return this.#programs.atOnce
   }
 
   /** Short name: of the folder or file. */
@@ -164,21 +179,6 @@ export class LanguageModel {
    */
   keysAndValues(rows: Float32Array): Promise<LayerState[]> {
     return layerStates(this, rows, this)
-  }
-
-  /**
-   * What a layer gives out at every token of texts, under no prompt: [tokens * hiddenSize] for each.
-   * @param layer from 0; the last one's rows are nowhere whole
-   */
-  async layerOutputs(texts: readonly { readonly ids: readonly number[] }[], layer: number): Promise<Float32Array[]> {
-    const rows = texts.map(({ ids }) => ids)
-    requireContext(
-      rows.map(({ length }) => length),
-      this.config,
-      undefined,
-    )
-    requireIds(rows, this.config, undefined)
-    return layerRows(this.#computing, rows, { to: layer + 1 })
   }
 
   /**

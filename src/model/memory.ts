@@ -89,13 +89,15 @@ export class MemoryPlan {
   readonly #resident: number
   /** Bytes of what programs unpack of compact weights. */
   readonly #transient: number
+  /** Processes that compute at once in the same memory. */
+  readonly #sharers: number
 
   constructor(
     checkpoint: Checkpoint,
     budget?: number,
     choice: KeepingChoice | HalfPrecision = 'auto',
     /** Where it is computed. */
-    device: Device = defaultDevice,
+    devices: readonly [Device, ...Device[]] = [defaultDevice],
   ) {
     this.#checkpoint = checkpoint
     this.budget = budget ?? availableMemory()
@@ -104,7 +106,8 @@ export class MemoryPlan {
     this.keeping = choice === 'auto' ? this.#chosen() : choice
     this.weights = this.keeping === 'fp32' ? this.float32Weights : weightBytes(checkpoint, this.keeping)
     this.#resident = this.weights - (checkpoint.config.tieWordEmbeddings ? 0 : weightBytes(tableOf(checkpoint), this.keeping))
-    this.#transient = this.#unpacked(device)
+    this.#transient = this.#unpacked(devices[0])
+    this.#sharers = devices.filter(device => device === devices[0]).length
   }
 
   #unpacked(device: Device): number {
@@ -203,7 +206,8 @@ export class MemoryPlan {
     const layers = atOnce < pairs ? IN_TURN : kept
     const computed =
       rows * this.bytesPerRow(training, recompute) + 4 * numAttentionHeads * atOnce * layers + 4 * headRows * vocabSize * 3
-    return BASE + this.#resident + this.#transient + ARENA * (isHalf(this.keeping) ? CASTS : 1) * computed
+    // All of them map the same weights.
+    return this.#resident + this.#sharers * (BASE + this.#transient + ARENA * (isHalf(this.keeping) ? CASTS : 1) * computed)
   }
 
   /** Training runs of half as many tokens as one that was too large for its device. @returns how many that are */

@@ -4,6 +4,7 @@ import { meanCrossEntropy } from '../losses/index.js'
 import { type LossPart, type LossTerm, logitRows, lossFeeds, lossFigures } from '../losses/loss.js'
 import { elementCount } from '../numbers.js'
 import type { OpenPrograms } from '../program/open-programs.js'
+import { inOrder } from '../program/runtime/in-order.js'
 import { type ActivePrompt, ownTokens, parameterInputs, placementOf, sharedTokens, tasksOf } from './active-prompt.js'
 import { Forest, type Target } from './forest/forest.js'
 import { isInTurn } from './forest/groups.js'
@@ -87,8 +88,8 @@ export async function promptGradient(
   // The prompt's own targets count in every row that has a label.
   const own = prompt.method.ownTargets?.(prompt.config) ?? []
   const counted = batch.counts.labels + own.length * batch.counts.sequences
-  /** What runs, or has failed. */
-  let running = { rows: 0, groups: 0 }
+  /** What has failed. */
+  let failed = { rows: 0, groups: 0 }
   const compute = async (scale?: number) => {
     const gradients = new Map(
       prompt.method
@@ -99,59 +100,69 @@ export async function promptGradient(
     const figures: Record<string, number> = {}
     let loss = 0
     let computed = 0
-    for (const { active, members } of tasksOf(prompt, rows)) {
-      const parts = memory.split(
-        members.map(i => fed[i]!.length + ownTokens(active, config)),
-        {
-          headRows: members.map(i => labelled[i]!.length * headRows),
-          training: true,
-          recompute,
-          shared: sharedTokens(active, config),
-          together: together(members, batch),
-        },
+    const runPart = async (active: ActivePrompt, part: readonly number[]) => {
+      const forest = new Forest(
+        part.map(i => ({ ids: fed[i]!, instructionLength: labelled[i]![0] ?? fed[i]!.length })),
+        placementOf(prompt, config),
+        { inTurn: isInTurn },
       )
-      for (const [start, end] of parts) {
-        const part = members.slice(start, end)
-        const forest = new Forest(
-          part.map(i => ({ ids: fed[i]!, instructionLength: labelled[i]![0] ?? fed[i]!.length })),
-          placementOf(prompt, config),
-          { inTurn: isInTurn },
-        )
-        const targets = targetsOf(forest, part, batch, 1 / counted)
-        if (targets.length === 0) continue
-        const copies = part.filter(i => labelled[i]!.length > 0).length
-        const ownTargets = own.map(({ row, id, weight }) => ({
-          row: forest.virtualRow(0, row),
-          id,
-          weight: (weight * copies) / counted,
-        }))
-        const all = [...targets, ...ownTargets]
-        const { inputs, readRows } = forest.inputs(all)
-        const below = frozen && {
-          frozen: forest.textRows(
-            part.map(i => frozenRow(frozen, i, fed[i]!.length * config.hiddenSize)),
-            config.hiddenSize,
-          ),
-        }
-        running = { rows: forest.rows, groups: together(part, batch)?.length ?? part.length }
-        const options = { frozen: frozen !== undefined, recompute, layout: forest.layout }
-        const program = await programs.open(gradientRequest(model, losses, prompt, options))
-        const outputs = (await program.run({
+      const targets = targetsOf(forest, part, batch, 1 / counted)
+      if (targets.length === 0) return undefined
+      const copies = part.filter(i => labelled[i]!.length > 0).length
+      const ownTargets = own.map(({ row, id, weight }) => ({
+        row: forest.virtualRow(0, row),
+        id,
+        weight: (weight * copies) / counted,
+      }))
+      const all = [...targets, ...ownTargets]
+      const { inputs, readRows } = forest.inputs(all)
+      const below = frozen && {
+        frozen: forest.textRows(
+          part.map(i => frozenRow(frozen, i, fed[i]!.length * config.hiddenSize)),
+          config.hiddenSize,
+        ),
+      }
+      const options = { frozen: frozen !== undefined, recompute, layout: forest.layout }
+      const program = await programs.open(gradientRequest(model, losses, prompt, options))
+      const outputs = await program
+        .run({
           ...inputs,
           ...lossFeeds(losses, partOf(part, batch, { targets, targetCount: all.length, readRows }, config)),
           ...below,
           ...parameterInputs(active),
           ...scaleFeed(scale),
-        })) as Record<string, Float32Array>
-        computed += forest.rows
-        for (const [name, values] of Object.entries(outputs)) {
-          const sum = name.startsWith(GRADIENT) ? gradients.get(name.slice(GRADIENT.length)) : undefined
-          if (sum) for (let i = 0; i < sum.length; i++) sum[i]! += values[i]!
-          else if (name === 'loss') loss += values[0]!
-          else figures[name] = (figures[name] ?? 0) + values[0]!
-        }
+        })
+        .catch((error: unknown) => {
+          failed = { rows: forest.rows, groups: together(part, batch)?.length ?? part.length }
+          throw error
+        })
+      return { rows: forest.rows, outputs: outputs as Record<string, Float32Array> }
+    }
+    function* parts() {
+      for (const { active, members } of tasksOf(prompt, rows)) {
+        const cuts = memory.split(
+          members.map(i => fed[i]!.length + ownTokens(active, config)),
+          {
+            headRows: members.map(i => labelled[i]!.length * headRows),
+            training: true,
+            recompute,
+            shared: sharedTokens(active, config),
+            together: together(members, batch),
+          },
+        )
+        for (const [start, end] of cuts) yield () => runPart(active, members.slice(start, end))
       }
     }
+    await inOrder(parts(), programs.atOnce, part => {
+      if (part === undefined) return
+      computed += part.rows
+      for (const [name, values] of Object.entries(part.outputs)) {
+        const sum = name.startsWith(GRADIENT) ? gradients.get(name.slice(GRADIENT.length)) : undefined
+        if (sum) for (let i = 0; i < sum.length; i++) sum[i]! += values[i]!
+        else if (name === 'loss') loss += values[0]!
+        else figures[name] = (figures[name] ?? 0) + values[0]!
+      }
+    })
     return { loss, figures: lossFigures(losses, figures), gradients, rows: computed, scaled: [...gradients.values()] }
   }
   for (;;) {
@@ -159,10 +170,10 @@ export async function promptGradient(
       const { scaled: _, ...result } = await (lossScale === undefined ? compute() : lossScale.gradients(compute))
       return result
     } catch (error) {
-      if (!(error instanceof GradpromptError) || error.code !== 'memory-exhausted' || running.groups < 2) throw error
-      const most = memory.halveRows(running.rows)
+      if (!(error instanceof GradpromptError) || error.code !== 'memory-exhausted' || failed.groups < 2) throw error
+      const most = memory.halveRows(failed.rows)
       process.emitWarning(
-        `the memory was too small for ${running.rows} tokens at once: batches are computed in parts of ${most} from now on`,
+        `the memory was too small for ${failed.rows} tokens at once: batches are computed in parts of ${most} from now on`,
         { type: 'GradpromptWarning', code: 'smaller-parts' },
       )
     }

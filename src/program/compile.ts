@@ -8,7 +8,7 @@ import { type CompileOptions, type InputSpec, Program } from './program.js'
 import { asynchronousFunction } from './trace/outputs.js'
 
 export interface CompileSpec<Inputs extends Readonly<Record<string, InputSpec>> = Readonly<Record<string, InputSpec>>>
-  extends CompileOptions {
+  extends Omit<CompileOptions, 'elsewhere'> {
   /** Shapes may name dimensions: `{ x: { shape: ['R', 576], dtype: 'float32' } }`. */
   readonly inputs: Inputs
   /** Every named dimension with its inclusive range. */

@@ -4,6 +4,7 @@
  * names alone, so that options and help know the devices without loading a runtime.
  */
 
+import { GradpromptError } from '../errors.js'
 import type { HalfArithmetic, HalfPrecision } from './precision.js'
 
 export interface DeviceProfile {
@@ -84,8 +85,8 @@ export type DeviceName = (typeof profiles)[number]['name']
 /** A device, and which of several: `cuda`, `cuda:1`. */
 export type Device = DeviceName | `${DeviceName}:${number}`
 
-/** A device, or the choice left to what this machine turns out to have. */
-export type DeviceChoice = Device | 'auto'
+/** A device, several with commas between them (`cuda:0,cuda:1`), or the choice left to what this machine turns out to have. */
+export type DeviceChoice = Device | 'auto' | `${Device},${string}`
 
 export const deviceNames: readonly DeviceName[] = profiles.map(({ name }) => name)
 
@@ -100,7 +101,7 @@ export const deviceWords: readonly string[] = [
 
 const byName = new Map<string, DeviceProfile>(profiles.map(profile => [profile.name, profile]))
 
-export const isDevice = (text: unknown): text is Device => isDeviceChoice(text) && text !== 'auto'
+export const isDevice = (text: unknown): text is Device => typeof text === 'string' && onePattern.test(text)
 
 /** A device as it was named: its profile, and its number where one was given. */
 function parsed(device: Device): { profile: DeviceProfile; number: number | undefined } {
@@ -108,12 +109,28 @@ function parsed(device: Device): { profile: DeviceProfile; number: number | unde
   return { profile: byName.get(name)!, number: number === undefined ? undefined : Number(number) }
 }
 
+const one = `(${profiles.map(({ name, numbered }: DeviceProfile) => (numbered ? `${name}(:\\d{1,2})?` : name)).join('|')})`
+const onePattern = new RegExp(`^${one}$`)
+
 /** What a choice looks like. */
-export const devicePattern = new RegExp(
-  `^(${['auto', ...profiles.map(({ name, numbered }: DeviceProfile) => (numbered ? `${name}(:\\d{1,2})?` : name))].join('|')})$`,
-)
+export const devicePattern = new RegExp(`^(auto|${one}(,${one})*)$`)
 
 export const isDeviceChoice = (text: unknown): text is DeviceChoice => typeof text === 'string' && devicePattern.test(text)
+
+/**
+ * The devices of a choice, in its order.
+ * @throws GradpromptError `invalid-option` where they are of several kinds: programs are made for one, and so are their bits
+ */
+export function devicesOf(choice: Exclude<DeviceChoice, 'auto'>): readonly [Device, ...Device[]] {
+  const devices = choice.split(',') as [Device, ...Device[]]
+  const kinds = new Set(devices.map(device => deviceProfile(device).name))
+  if (kinds.size === 1) return devices
+  throw new GradpromptError('invalid-option', 'A model runs on devices of one kind', {
+    found: choice,
+    expected: `${devices[0]} and others like it`,
+    hint: 'a sweep uses devices of several kinds: gradprompt sweep CONFIG --devices',
+  })
+}
 
 export const deviceProfile = (device: Device): DeviceProfile => parsed(device).profile
 

@@ -1,6 +1,8 @@
 import { disposedError } from '../errors.js'
+import type { Device } from './devices.js'
 import { type CompileOptions, Program, type ProgramSpec } from './program.js'
 import { memoryKey, type ProgramOrigin } from './program-key.js'
+import { DeviceProcesses } from './runtime/device-processes.js'
 
 /** A program that is asked for by what makes it; the rest of its specification is written when it is not open yet. */
 export interface ProgramRequest {
@@ -26,14 +28,28 @@ const OPEN = 24
  */
 export class OpenPrograms {
   readonly #programs = new Map<string, Promise<Program>>()
-  readonly #options: Pick<CompileOptions, 'device' | 'threads'>
+  readonly #options: Pick<CompileOptions, 'device' | 'threads' | 'elsewhere'>
+  readonly #elsewhere: DeviceProcesses | undefined
   readonly #owner: string
   #isDisposed = false
 
-  /** @param owner what a message says was disposed of */
-  constructor({ device, threads }: Pick<CompileOptions, 'device' | 'threads'>, owner: string) {
+  /**
+   * @param owner what a message says was disposed of
+   * @param further devices that run what is asked for at once
+   */
+  constructor({ device, threads }: Pick<CompileOptions, 'device' | 'threads'>, owner: string, further: readonly Device[] = []) {
     this.#owner = owner
-    this.#options = { ...(device !== undefined && { device }), ...(threads !== undefined && { threads }) }
+    this.#elsewhere = further.length > 0 ? new DeviceProcesses(further) : undefined
+    this.#options = {
+      ...(device !== undefined && { device }),
+      ...(threads !== undefined && { threads }),
+      ...(this.#elsewhere && { elsewhere: this.#elsewhere }),
+    }
+  }
+
+  /** How many runs may as well be asked for at once (`inOrder`). */
+  get atOnce(): number {
+    return this.#elsewhere?.atOnce ?? 1
   }
 
   /** @throws GradpromptError `disposed`, and whatever compiling throws; a failed program is compiled anew the next time */
@@ -70,5 +86,6 @@ export class OpenPrograms {
     const programs = await Promise.allSettled(this.#programs.values())
     this.#programs.clear()
     for (const program of programs) if (program.status === 'fulfilled') await program.value.dispose()
+    this.#elsewhere?.dispose()
   }
 }

@@ -12,6 +12,7 @@ import { type Dimensions, type DimensionValues, type Size, SizeExpression } from
 import type { HalfPrecision } from './precision.js'
 import { programFile } from './program-file.js'
 import type { ProgramOrigin } from './program-key.js'
+import type { DeviceProcesses } from './runtime/device-processes.js'
 import { Session, type SessionOptions, type TypedArray } from './session.js'
 
 export type Dtype = 'float32' | 'int32' | 'bool'
@@ -56,6 +57,8 @@ export interface CompileOptions {
    */
   readonly pack?: boolean
   readonly profile?: string
+  /** Further devices, which take runs that are asked for at once. */
+  readonly elsewhere?: DeviceProcesses
 }
 
 export type ProgramInput = TypedArray | { readonly data: TypedArray; readonly shape: readonly number[] }
@@ -80,6 +83,8 @@ export class Program<Inputs extends string = string, Outputs extends string = st
   /** Whether it was found in the cache. */
   readonly cached: boolean
   readonly #openSession: () => Promise<Session>
+  readonly #sessionOptions: SessionOptions
+  readonly #elsewhere: DeviceProcesses | undefined
   readonly #shapes: ReadonlyMap<string, readonly Size[]>
   #session: Promise<Session> | undefined
   /** Runs that have begun and not ended. */
@@ -92,13 +97,24 @@ export class Program<Inputs extends string = string, Outputs extends string = st
       path,
       cached,
       openSession,
+      sessionOptions,
+      elsewhere,
       shapes,
-    }: { path: string; cached: boolean; openSession: () => Promise<Session>; shapes: ReadonlyMap<string, readonly Size[]> },
+    }: {
+      path: string
+      cached: boolean
+      openSession: () => Promise<Session>
+      sessionOptions: SessionOptions
+      elsewhere: DeviceProcesses | undefined
+      shapes: ReadonlyMap<string, readonly Size[]>
+    },
   ) {
     this.spec = spec
     this.path = path
     this.cached = cached
     this.#openSession = openSession
+    this.#sessionOptions = sessionOptions
+    this.#elsewhere = elsewhere
     this.#shapes = shapes
   }
 
@@ -127,7 +143,8 @@ export class Program<Inputs extends string = string, Outputs extends string = st
       if (!existsSync(path)) await programFile(spec, device, shapes)
       return Session.open(path, sessionOptions)
     }
-    const program = new Program(spec, { path, cached, openSession, shapes })
+    const { elsewhere } = options
+    const program = new Program(spec, { path, cached, openSession, sessionOptions, elsewhere, shapes })
     await program.#opened()
     return program
   }
@@ -167,7 +184,10 @@ export class Program<Inputs extends string = string, Outputs extends string = st
     }
     this.#running++
     try {
-      const results = await (await this.#opened()).run(data, shapes)
+      const session = await this.#opened()
+      const { path } = this
+      const results = await (this.#elsewhere?.run(session, { path, options: this.#sessionOptions }, data, shapes) ??
+        session.run(data, shapes))
       return results as Record<Outputs, { data: TypedArray; shape: readonly number[] }>
     } finally {
       this.#running--
@@ -179,12 +199,14 @@ export class Program<Inputs extends string = string, Outputs extends string = st
     if (this.#running > 0) return
     const session = this.#session
     this.#session = undefined
+    this.#elsewhere?.release(this.path)
     await (await session)?.release()
   }
 
   /** Frees the program, once runs that have begun have ended. A second call does no more. */
   async dispose(): Promise<void> {
     this.#isDisposed = true
+    this.#elsewhere?.release(this.path)
     // Whoever runs it hears of a session that cannot be opened.
     const session = await this.#session?.catch(() => undefined)
     await session?.release()

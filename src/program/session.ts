@@ -3,11 +3,12 @@ import type * as ort from 'onnxruntime-node'
 import { GradpromptError } from '../errors.js'
 import { ownCommand } from '../own-command.js'
 import { type Device, defaultDevice, deviceNumber, deviceProfile } from './devices.js'
-import { onnxRuntime } from './runtime.js'
+import type { TypedArray } from './runtime/messages.js'
+import { onnxRuntime } from './runtime/onnx-runtime.js'
 
-/** The only file that knows ONNX Runtime; `runtime.ts` loads it. */
+/** The only file that knows ONNX Runtime; `runtime/onnx-runtime.ts` loads it. */
 
-export type TypedArray = Float32Array | Int32Array | Uint8Array | BigInt64Array
+export type { TypedArray }
 
 export interface SessionOptions {
   readonly device: Device

@@ -69,6 +69,8 @@ export interface Job {
   readonly reference: Reference
   /** Rows that each record makes, which belong together. */
   readonly answers: number
+  /** Which share of a step's rows is learned as of no task. */
+  readonly genericShare: number | undefined
   /** With `train.privacy`: what its steps do. */
   readonly privacy: Privacy | undefined
   /** What there is to say of the rows before the first step. */
@@ -157,6 +159,7 @@ export async function prepareJob(
     losses,
     reference,
     answers: answers.length,
+    genericShare: method.tasks?.(resolved)?.genericShare,
     privacy:
       config.train.privacy &&
       privacyOf(config.train.privacy, { records: task.train.length, batchSize: config.train.batchSize, steps }),

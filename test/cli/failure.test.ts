@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { describeError, packError, plainText, unpackError } from '../../src/cli/terminal/failure.js'
+import { describeError, plainText } from '../../src/cli/terminal/failure.js'
+import { packError, unpackError } from '../../src/error-message.js'
 import { GradpromptError } from '../../src/errors.js'
 
 test('an error is the same after its way between processes', () => {

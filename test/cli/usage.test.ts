@@ -48,7 +48,7 @@ test('help loads nothing but the tables and the parser', async () => {
   )
   expect(loaded.size).toBeGreaterThan(3)
   for (const module of loaded)
-    expect(module).toMatch(/^(src\/(cli|errors|own-command|package-root|program\/devices)|commander\/)/)
+    expect(module).toMatch(/^(src\/(cli|errors|error-message|own-command|package-root|program\/devices)|commander\/)/)
 })
 
 test('no command at all: help, and exit 2', async () => {

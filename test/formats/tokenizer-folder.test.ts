@@ -107,6 +107,12 @@ describe('a folder', () => {
     ],
     ['a vocabulary that is a list', value => Object.assign(value.model!, { vocab: ['a'] }), 'invalid-tokenizer'],
     ['an id that is a word', value => Object.assign(value.model!.vocab!, { a: 'one' }), 'invalid-tokenizer'],
+    [
+      'a prefix at every character',
+      value => Object.assign(value.model!, { continuing_subword_prefix: 'a'.repeat(65) }),
+      'invalid-tokenizer',
+    ],
+    ['a suffix that is a list', value => Object.assign(value.model!, { end_of_word_suffix: [] }), 'invalid-tokenizer'],
     ['a huge id', value => Object.assign(value.model!.vocab!, { a: 2 ** 31 }), 'invalid-tokenizer'],
     ['a negative id', value => Object.assign(value, { added_tokens: [{ id: -1, content: 'x' }] }), 'invalid-tokenizer'],
     ['an added token without content', value => Object.assign(value, { added_tokens: [{ id: 1 }] }), 'invalid-tokenizer'],

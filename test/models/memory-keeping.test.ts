@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { comfortably, keepingOn, MemoryPlan } from '../../src/model/memory.js'
 import type { Checkpoint } from '../../src/model/weights/checkpoint.js'
+import type { Device } from '../../src/program/devices.js'
 import type { KeepingChoice } from '../../src/program/keeping.js'
 import type { Precision } from '../../src/program/precision.js'
 import { problem } from '../support/problem.js'
@@ -54,8 +55,8 @@ describe('by what fits', () => {
   })
 
   test('what programs unpack of compact weights counts, and what a half precision casts', () => {
-    const base = (choice: 'fp32' | 'compact' | 'fp16', device?: string) => {
-      const plan = new MemoryPlan(checkpoint('F16'), 1e9, choice, device as 'cpu')
+    const base = (choice: 'fp32' | 'compact' | 'fp16', device: Device = 'cpu') => {
+      const plan = new MemoryPlan(checkpoint('F16'), 1e9, choice, [device])
       return plan.estimate(0, 0, true) - plan.weights
     }
     const plain = base('fp32')

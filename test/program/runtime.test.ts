@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { load, onnxRuntime } from '../../src/program/runtime.js'
+import { load, onnxRuntime } from '../../src/program/runtime/onnx-runtime.js'
 import { problem } from '../support/problem.js'
 
 let folder: string

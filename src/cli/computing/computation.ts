@@ -1,10 +1,11 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { type ErrorMessage, unpackError } from '../../error-message.js'
 import { GradpromptError } from '../../errors.js'
 import { downloadLines } from '../../hub/news.js'
 import { calledAs } from '../../own-command.js'
 import type { GradpromptEvent } from '../../train/events.js'
-import { type ErrorMessage, Interrupted, plainText, unpackError } from '../terminal/failure.js'
+import { Interrupted, plainText } from '../terminal/failure.js'
 import type { FromWorker, News, Progress, TaskName, Tasks, ToWorker } from './messages.js'
 
 export interface ComputationOptions {

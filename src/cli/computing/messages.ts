@@ -10,6 +10,7 @@ import type { PredictSummary } from '../../api/prediction/predict.js'
 import type { Probed, ProbeOptions } from '../../api/probe.js'
 import type { SweepEvent } from '../../api/sweep/worker.js'
 import type { ColumnsGiven } from '../../data/columns-given.js'
+import type { ErrorMessage } from '../../error-message.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import type { Choice } from '../../evaluate/score.js'
 import type { AnswerRow } from '../../generate/finished-rows.js'
@@ -24,7 +25,6 @@ import type { Precision } from '../../program/precision.js'
 import type { SearchEvent, SearchResult } from '../../search/run/events.js'
 import type { ServedRequest } from '../../serve/server.js'
 import type { GradpromptEvent, RunResult } from '../../train/events.js'
-import type { ErrorMessage } from '../terminal/failure.js'
 
 /** What the computing process can be asked for: each task's request and result. */
 export interface Tasks {

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads'
+import { packError } from '../../error-message.js'
 import { hearDownloads } from '../../hub/news.js'
 import { callAs } from '../../own-command.js'
-import { packError } from '../terminal/failure.js'
 import type { FromWorker, ToWorker } from './messages.js'
 
 /** The process that computes: it takes one task, reports events, and ends with a result or an error. See computation.ts. */

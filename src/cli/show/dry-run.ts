@@ -8,7 +8,7 @@ import { exampleRows, readTask, taskRows } from '../../data/task.js'
 import { type AnswerEnd, answerEndNotices, resolveAnswerEnd } from '../../data/texts/answer-end.js'
 import { softName } from '../../data/texts/soft-tokens.js'
 import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer.js'
-import { chooseDevice } from '../../model/devices/choose.js'
+import { chooseDevices } from '../../model/devices/choose.js'
 import { comparedPairs, keepingOn, MemoryPlan } from '../../model/memory.js'
 import { type Checkpoint, openCheckpoint, shortName } from '../../model/weights/checkpoint.js'
 import { weightBytes } from '../../model/weights/weight-file.js'
@@ -68,12 +68,12 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const { batchSize, accumulate, bucket, recompute } = config.train
   const order = batchOrder({ rows: task.train.length, batchSize, seed: config.seed, bucket: false })
   const batch = order.at(0).flatMap(i => builders.slice(0, learned.length).map(one => one.training(task.train[i]!, i)))
-  const device = await chooseDevice(config.device, weightBytes(checkpoint))
+  const devices = await chooseDevices(config.device, weightBytes(checkpoint))
   const memory = new MemoryPlan(
     checkpoint,
     config.memory === undefined ? undefined : config.memory * 1e9,
-    keepingOn(device, config.keepWeights, config.precision),
-    device,
+    keepingOn(devices[0], config.keepWeights, config.precision),
+    devices,
   )
   const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0)
   const labelTokens = (row: TrainingRow) => row.labels.filter(label => label !== -100).length

@@ -77,6 +77,7 @@ export const others: readonly Command[] = [
           'type of weights that are written anew: of a GGUF file in hf F32 (as by default), F16 or BF16; of a Hugging Face folder in gguf F16 (as by default), F32, BF16, Q8_0, Q4_0 or Q4_1',
       },
       { name: 'delta', description: 'write the changed tensors alone, and a script that merges them (hf)' },
+      { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks or people: the one to export, as rows' },
       { name: 'model', value: 'name', description: 'the base model, when it is not where it was' },
       json,
     ],

@@ -1,5 +1,5 @@
 import { didYouMean, GradpromptError } from '../../errors.js'
-import { columnValue, type DataRecord, originOf, shorten } from '../readers/records.js'
+import { columnValue, type DataRecord, isNull, originOf, shorten } from '../readers/records.js'
 import type { AnswerEnd } from '../texts/answer-end.js'
 import { type LabelSet, labelWord } from '../texts/labels.js'
 import type { SoftVocabulary } from '../texts/soft-tokens.js'
@@ -86,6 +86,8 @@ export interface RowTasks {
   /** Which task a label word belongs to: each candidate of a row is then scored under its own. */
   readonly ofAnswer?: ((word: string) => number) | undefined
   readonly names: readonly string[]
+  /** Rows whose column is empty are of no task, and so is this share of the rows of a step, drawn anew each time that they are learned from. */
+  readonly genericShare?: number | undefined
   /** Of a task the labels that its rows are scored among; by default all. */
   readonly labels?: Readonly<Record<string, readonly string[]>> | undefined
 }
@@ -100,9 +102,16 @@ export function rowTask(
   { tasks, labels }: Pick<RowOptions, 'tasks' | 'labels'>,
 ): { readonly task?: number } {
   if (tasks === undefined) return {}
-  if (tasks.ofAnswer === undefined) return { task: taskIndex(record, index, tasks) }
+  if (tasks.ofAnswer === undefined) {
+    return isOfNone(record, index, tasks) ? {} : { task: taskIndex(record, index, tasks) }
+  }
   const word = labels && labelWord(labels, record, index)
   return word === undefined ? {} : { task: tasks.ofAnswer(word) }
+}
+
+/** Whether a row says that it belongs to no task, where rows may. */
+export function isOfNone(record: DataRecord, index: number, { column = '', genericShare }: RowTasks): boolean {
+  return genericShare !== undefined && (isNull(record, column) || columnValue(record, column, index) === '')
 }
 
 /**

@@ -3,7 +3,7 @@
  * of all pairs that have a rule the lowest rank is merged first, from the left.
  */
 import { byteToken } from './bytes.js'
-import { describe, invalid, type TokenizerDefinition, unsupported } from './definition.js'
+import { affix, describe, invalid, type TokenizerDefinition, unsupported } from './definition.js'
 
 /** What a model makes of one piece, and the vocabulary behind it. */
 export interface TokenModel {
@@ -21,16 +21,11 @@ export function bpeOf(
     if (typeof value === 'boolean') return value
     throw invalid(`The tokenizer's model cannot be read: ${name}`, describe(value), 'true or false')
   }
-  const text = (name: string) => {
-    const value = options[name] ?? ''
-    if (typeof value === 'string') return value
-    throw invalid(`The tokenizer's model cannot be read: ${name}`, describe(value), 'a text')
-  }
   const ignoreMerges = flag('ignore_merges')
   const fuseUnknown = flag('fuse_unk')
   const fallsBack = flag('byte_fallback')
-  const prefix = text('continuing_subword_prefix')
-  const suffix = text('end_of_word_suffix')
+  const prefix = affix('continuing_subword_prefix', options.continuing_subword_prefix ?? '')
+  const suffix = affix('end_of_word_suffix', options.end_of_word_suffix ?? '')
   if (options.dropout != null && options.dropout !== 0) {
     throw unsupported('The tokenizer leaves out merges by chance', `dropout ${describe(options.dropout)}`, 'no dropout')
   }

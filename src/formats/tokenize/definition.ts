@@ -139,6 +139,19 @@ export function checkDepth(depth: number, part: string): void {
     throw invalid(`The tokenizer's ${part} is nested too deep`, `${depth} levels`, `at most ${maxStepDepth}`)
 }
 
+/** What stands before or behind the parts of a word is written at every character, and looked up with it. */
+const mostAffixCharacters = 64
+
+/**
+ * A text that a model puts before or behind the parts of a word.
+ * @throws GradpromptError `invalid-tokenizer`
+ */
+export function affix(name: string, value: unknown): string {
+  if (typeof value !== 'string') throw invalid(`The tokenizer's model cannot be read: ${name}`, describe(value), 'a text')
+  if (value.length <= mostAffixCharacters) return value
+  throw invalid(`${name} of the tokenizer is too long`, `${value.length} characters`, `at most ${mostAffixCharacters}`)
+}
+
 export function describe(value: unknown): string {
   return value === undefined ? 'nothing' : typeof value === 'bigint' ? String(value) : cut(JSON.stringify(value) ?? typeof value)
 }

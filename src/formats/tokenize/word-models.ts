@@ -2,7 +2,7 @@
 import type { TokenModel } from './bpe.js'
 import { unknownId } from './bpe.js'
 import { byteToken } from './bytes.js'
-import { checkId, describe, invalid, unsupported } from './definition.js'
+import { affix, checkId, describe, invalid, unsupported } from './definition.js'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -135,15 +135,17 @@ function unigram(model: Json): TokenModel {
 // --- WordPiece ----------------------------------------------------------------------------------------------------------
 
 function wordPiece(model: Json, vocab: ReadonlyMap<string, number>): TokenModel {
-  const { continuing_subword_prefix: prefix = '##', max_input_chars_per_word: most = 100 } = model
+  const { continuing_subword_prefix = '##', max_input_chars_per_word: most = 100 } = model
+  const prefix = affix('continuing_subword_prefix', continuing_subword_prefix)
   const unknown = unknownId(model.unk_token ?? '[UNK]', vocab)!
-  if (typeof prefix !== 'string' || typeof most !== 'number') {
+  // No longer part of a word can be in the vocabulary.
+  const longest = [...vocab.keys()].reduce((length, piece) => Math.max(length, piece.length), 0)
+  if (typeof most !== 'number')
     throw invalid(
-      "The tokenizer's model cannot be read",
-      describe({ prefix, most }),
-      'a prefix, and the most characters of a word',
+      "The tokenizer's model cannot be read: max_input_chars_per_word",
+      describe(most),
+      'the most characters of a word',
     )
-  }
   return {
     vocab,
     encode: piece => {
@@ -151,7 +153,7 @@ function wordPiece(model: Json, vocab: ReadonlyMap<string, number>): TokenModel 
       if (characters.length > most) return [unknown]
       const ids: number[] = []
       for (let start = 0; start < characters.length; ) {
-        let end = characters.length
+        let end = Math.min(characters.length, start + longest)
         let found: number | undefined
         for (; end > start && found === undefined; end--) {
           found = vocab.get((start > 0 ? prefix : '') + characters.slice(start, end).join(''))

@@ -8,9 +8,11 @@ import {
   defaultDevice,
   deviceNames,
   deviceProfile,
+  devicesOf,
   deviceWords,
   isDeviceChoice,
 } from '../../program/devices.js'
+import { defaultThreads } from '../../program/program.js'
 import { adapters, freeMemory } from './adapters.js'
 import { type Trial, type TrialOutcome, tryDevice } from './isolated-trial.js'
 
@@ -31,19 +33,23 @@ export interface Tried {
 }
 
 /**
- * The device to use.
+ * The devices to use, of one kind.
  *
  * @param needed bytes that the weights take
  * @returns of `auto` the processor where no other device will do; which it is is a warning of the process, `device-chosen`
  * @throws GradpromptError `invalid-option`
  */
-export async function chooseDevice(choice: DeviceChoice, needed: number): Promise<Device> {
+export async function chooseDevices(choice: DeviceChoice, needed: number): Promise<readonly [Device, ...Device[]]> {
   if (!isDeviceChoice(choice)) throw unknownName('invalid-option', 'device is not valid', String(choice), deviceWords)
-  if (choice !== 'auto') return choice
+  if (choice !== 'auto') return devicesOf(choice)
   const { device, why } = best(await triedDevices(), needed)
   process.emitWarning(`device: ${device} (${why})`, { type: 'GradpromptWarning', code: 'device-chosen' })
-  return device
+  return [device]
 }
+
+/** A thread a core; where several processes compute on one processor, they share its cores. */
+export const threadsOf = (devices: readonly Device[]): number =>
+  Math.max(1, Math.floor(defaultThreads() / devices.filter(device => device === devices[0]).length))
 
 /** The fastest of the devices that will do, and the reason in words. */
 export function best(tried: readonly Tried[], needed: number): { device: Device; why: string } {

@@ -14,6 +14,7 @@ import { loreft, loreftSchema } from './loreft.js'
 import { lpt, lptSchema } from './lpt.js'
 import { mpt, mptSchema } from './mpt.js'
 import { pTuning, pTuningSchema } from './p-tuning.js'
+import { personal, personalSchema } from './personal.js'
 import { prefixTuning, prefixTuningSchema } from './prefix-tuning.js'
 import { promptTuning, promptTuningSchema } from './prompt-tuning.js'
 import { softTemplate, softTemplateSchema } from './soft-template.js'
@@ -25,6 +26,7 @@ const builtIn = [
   [softTemplate, softTemplateSchema],
   [pTuning, pTuningSchema],
   [mpt, mptSchema],
+  [personal, personalSchema],
   [lapt, laptSchema],
   [cpt, cptSchema],
   [dept, deptSchema],

@@ -46,7 +46,8 @@ const layersOf = ({ layers }: SteeringConfig, { numLayers }: ModelConfig) => lis
 export const steering: PromptMethod<SteeringConfig> = declareCode(import.meta.url, {
   type: 'steering',
   paper: 'Rimsky et al. 2024, Steering Llama 2 via Contrastive Activation Addition (arXiv 2312.06681)',
-  learningRate: 0.02,
+  // On dev 0.02 was still learning after 48 steps (scripts/study).
+  learningRate: 0.2,
   placement: () => ({ numVirtualTokens: 0, position: 'before-bos' }),
 
   check(config, model) {

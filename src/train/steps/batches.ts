@@ -1,8 +1,10 @@
+import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64'
 import { batchOrder } from '../../data/batches.js'
 import type { DataRecord } from '../../data/readers/records.js'
 import type { RowBuilder, ScoringRow, TrainingRow } from '../../data/rows/rows.js'
 import { splitRecords } from '../../data/split.js'
 import { drawTemplate, type Task } from '../../data/task.js'
+import { randomGenerator, streams } from '../../random.js'
 
 /** Which rows a step learns from. */
 
@@ -10,6 +12,8 @@ import { drawTemplate, type Task } from '../../data/task.js'
 interface Place {
   readonly row: number
   readonly template: number
+  /** It is learned as of no task. */
+  readonly isGeneric: boolean
 }
 
 export interface BatchOptions {
@@ -21,6 +25,8 @@ export interface BatchOptions {
   readonly builders: readonly RowBuilder[]
   /** Rows that each record makes. */
   readonly answers: number
+  /** Which share of the rows is learned as of no task (`RowTasks.genericShare`). */
+  readonly genericShare?: number | undefined
 }
 
 export interface Batches {
@@ -30,7 +36,10 @@ export interface Batches {
 }
 
 /** The rows of each step. */
-export function batches(records: readonly DataRecord[], { config, rows, builders, answers }: BatchOptions): Batches {
+export function batches(
+  records: readonly DataRecord[],
+  { config, rows, builders, answers, genericShare }: BatchOptions,
+): Batches {
   const { batchSize, bucket, accumulate } = config.train
   const { seed } = config
   const order = batchOrder({
@@ -40,7 +49,7 @@ export function batches(records: readonly DataRecord[], { config, rows, builders
     bucket,
     lengths: bucket ? records.map((record, i) => rows.byteLength(record, i)) : undefined,
   })
-  return drawnBatches(records, { config, builders, answers }, step =>
+  return drawnBatches(records, { config, builders, answers, genericShare }, step =>
     Array.from({ length: accumulate }, (_, i) => step * accumulate + i).flatMap(batch =>
       order.at(batch).map(row => ({ row, epoch: Math.floor(batch / order.batchesPerEpoch) })),
     ),
@@ -59,23 +68,34 @@ export function sampledBatches(
 /** @param draw records of a step, and the epochs in which their templates are drawn */
 function drawnBatches(
   records: readonly DataRecord[],
-  { config, builders, answers }: Omit<BatchOptions, 'rows'>,
+  { config, builders, answers, genericShare = 0 }: Omit<BatchOptions, 'rows'>,
   draw: (step: number) => readonly { readonly row: number; readonly epoch: number }[],
 ): Batches {
   const places = (step: number) =>
     draw(step).flatMap(({ row, epoch }) => {
       const template = drawTemplate(builders.length / answers, { seed: config.seed, epoch, row })
-      return Array.from({ length: answers }, (_, i): Place => ({ row, template: template * answers + i }))
+      const isGeneric =
+        genericShare > 0 && uniformFloat64(randomGenerator(config.seed, streams.generic, epoch, row)) < genericShare
+      return Array.from({ length: answers }, (_, i): Place => ({ row, template: template * answers + i, isGeneric }))
     })
+
   return {
     places,
-    training: step => places(step).map(({ row, template }) => builders[template]!.training(records[row]!, row)),
+    training: step =>
+      places(step).map(({ row, template, isGeneric }) => ofNone(builders[template]!.training(records[row]!, row), isGeneric)),
     // What is scored of a record is one row, however many are learned.
     scoring: step =>
       places(step)
         .filter(({ template }) => template % answers === 0)
-        .map(({ row, template }) => builders[template]!.scoring(records[row]!, row)),
+        .map(({ row, template, isGeneric }) => ofNone(builders[template]!.scoring(records[row]!, row), isGeneric)),
   }
+}
+
+/** A row as it is, or as of no task. */
+function ofNone<Row extends { readonly task?: number | undefined }>(row: Row, isGeneric: boolean): Row {
+  if (!isGeneric) return row
+  const { task: _, ...others } = row
+  return others as Row
 }
 
 /** Of the training rows without a dev set, the share on which held-out parameters are learned. */

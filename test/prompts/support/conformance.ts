@@ -42,7 +42,7 @@ const { folder } = temporaryFolder()
 /** Copying: the answer is the text's own letter, which only the text can tell. */
 const letters = ['k', 'q', 'Z']
 const copies = join(folder, 'copies.tsv')
-writeFileSync(copies, letters.flatMap(letter => Array(4).fill(`${letter}\t${letter}\n`)).join(''))
+writeFileSync(copies, letters.flatMap(letter => Array(4).fill(`${letter}\t${letter}\tada\n`)).join(''))
 
 /**
  * What every soft-prompt method has to do: a method is covered by being registered. What the suite cannot know of a method stands in
@@ -67,7 +67,11 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
     const path = `test/fixtures/models/${family}`
     const config = (train: ConfigInput['train'] = {}, options: object = {}): ConfigInput => ({
       model: path,
-      data: { train: copies, columns: ['text', 'label'], labels: Object.fromEntries(letters.map(letter => [letter, letter])) },
+      data: {
+        train: copies,
+        columns: ['text', 'label', 'user'],
+        labels: Object.fromEntries(letters.map(letter => [letter, letter])),
+      },
       template: expectation.template ?? '{text}-',
       answer: '{label}',
       answerEnd: 'none',

@@ -87,6 +87,20 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
       starts: 'text',
     },
   },
+  personal: {
+    // Rows that name nobody have the shared rows behind one that is nobody's in particular.
+    people: {
+      options: { numVirtualTokens, init, users: ['ada', 'ben'] },
+      parameters: ({ hiddenSize: d }) => 4 * d + d + 2 * d,
+      starts: 'own',
+    },
+    'kinds of people': {
+      options: { numVirtualTokens, init, users: ['ada', 'ben', 'cleo'], clusters: 2, userTokens: 2, shared: 'frozen' },
+      parameters: ({ hiddenSize: d }) => 2 * d + 2 * 2 * d + 3 * 2,
+      starts: 'own',
+      copying: { learningRate: 0.3, steps: 300 },
+    },
+  },
   lapt: {
     // Without labels a row has the mean of both prompts.
     'two prompts': {

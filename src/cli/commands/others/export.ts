@@ -18,10 +18,11 @@ export const run: CommandFunction = async ({ argument, options }) => {
     })
   }
   const model = options.model as string | undefined
+  const promptTask = options['prompt-task'] as string | undefined
   const force = options.force === true
   const delta = options.delta === true
   const dtype = dtypeOf(options.dtype)
-  const request = { folder: argument!, to: given('to'), out: given('out'), model, force, dtype, delta }
+  const request = { folder: argument!, to: given('to'), out: given('out'), model, promptTask, force, dtype, delta }
   output.note('loading the model, and computing what the self-test expects …')
   const { folder, files } = await compute('export', request, { onEvent: warningsTo(output) })
   output.object({ event: 'result', folder, files })

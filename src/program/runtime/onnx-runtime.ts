@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type * as ort from 'onnxruntime-node'
-import { GradpromptError } from '../errors.js'
-import { packageRoot } from '../package-root.js'
+import { GradpromptError } from '../../errors.js'
+import { packageRoot } from '../../package-root.js'
 
 /**
  * Loads ONNX Runtime when it is first needed. It is an optional dependency, so that an install script of its own that fails does not
