@@ -103,7 +103,7 @@ const multiplied = (x: tf.Tensor, by: number) => (by === 1 ? x : tf.mul(x, by))
 const capped = (x: tf.Tensor, cap: number) => (cap === 0 ? x : tf.mul(tf.tanh(tf.div(x, cap)), cap))
 
 function hiddenStates(config: DecoderConfig, inputs: HiddenInputs, besideOutput: boolean): tf.Tensor {
-  const { weight, from = 0, to, read, attend, attendBeside, onNeurons, beforeLayer } = inputs
+  const { weight, from = 0, to, read, attend, attendBeside, onNeurons, beforeLayer, afterLayer } = inputs
   const { numAttentionHeads: heads, headDim, numLayers, norm, attention, layers, rotaries } = config
   const { parallel, before, after, multiplier } = config.residual
   const tablesOf = (at: tf.Tensor) => rotaries.map(rotary => rotaryTables(rotary, at))
@@ -147,6 +147,7 @@ function hiddenStates(config: DecoderConfig, inputs: HiddenInputs, besideOutput:
     const m = before === 'own' ? normalise(norm, w, 'mlpNorm', parallel ? residual : x) : before === 'shared' ? kept(h) : x
     const made = mlp(config.mlp, w, m, onNeurons && (neurons => onNeurons(layer, neurons)))
     x = tf.add(x, added(made, 'afterMlpNorm'))
+    if (afterLayer) x = afterLayer(layer, x)
   }
   return normalise(norm, weight, 'norm', x)
 }

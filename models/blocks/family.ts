@@ -111,6 +111,8 @@ export interface HiddenInputs {
   onNeurons?(layer: number, inner: tf.Tensor): void
   /** The rows that a layer takes, [R, d], and their positions, [R], where they are not what the layer before made. */
   beforeLayer?(layer: number, x: tf.Tensor): { readonly x: tf.Tensor; readonly positions: tf.Tensor } | undefined
+  /** What a layer gives out in the place of what it has made, [R, d]; in the last layer, before the last norm, [Q, d]. */
+  afterLayer?(layer: number, x: tf.Tensor): tf.Tensor
 }
 
 /** Numbers of one layer that its backward pass reads again. */

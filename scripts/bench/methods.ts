@@ -1,4 +1,5 @@
 import { LanguageModel } from '../../src/model/language-model.js'
+import { layerOutputsOf } from '../../src/model/layer-outputs.js'
 import { methodSchemas, promptMethods } from '../../src/prompts/methods/index.js'
 import { readSources } from '../../src/sources/initial-prompts.js'
 import { createOptimizer } from '../../src/train/optimizers.js'
@@ -82,6 +83,8 @@ async function runner(
     seed: 13,
     labelWords: [],
     exampleRows: () => [],
+    answerPairs: () => [],
+    layerOutputs: layerOutputsOf(model),
     learnedPrompts: (from: readonly string[], count: number) =>
       readSources(from, { name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize }, count),
   })

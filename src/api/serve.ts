@@ -53,6 +53,7 @@ const names = {
   promptLookup: true,
   onWarning: true,
   prompts: true,
+  strength: true,
   host: true,
   port: true,
   token: true,
@@ -85,7 +86,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     })
   const given = Object.entries(options.prompts ?? {})
   const sources = new Map<string, Awaited<ReturnType<typeof openPrompt>>>()
-  for (const [name, prompt] of given) sources.set(name, await openPrompt(prompt))
+  for (const [name, prompt] of given) sources.set(name, await openPrompt(prompt, { strength: options.strength }))
   const opened = await useEngine(options, sources, { interactive: true, onProgress: options.onProgress })
   try {
     const { model, engine, weights, prompts } = opened

@@ -50,7 +50,14 @@ export interface Learning<
   readTask(config: Config, rows: TaskRows): Promise<Task>
   /** Refuses, before a model is read, what does not fit it. */
   check?(config: Config, task: Task): Promise<void>
-  prepare(config: Config, task: Task, model: LanguageModel, checkpoint: Checkpoint | undefined): Promise<Job>
+  /** @param onProgress hears how far a long part of it has come */
+  prepare(
+    config: Config,
+    task: Task,
+    model: LanguageModel,
+    checkpoint: Checkpoint | undefined,
+    onProgress?: (activity: Activity) => unknown,
+  ): Promise<Job>
   /** What else is to be said before the first step. */
   noticesOf?(config: Config, job: Job): readonly DataNotice[]
   /** What the job has opened beside the model. */
@@ -111,7 +118,7 @@ export async function beginRun<
   await using used = await useModel(given ?? asked.model, asked)
   const { config, notices } = (await learning.settled?.(asked, task, used.model)) ?? { config: asked, notices: [] }
   await tell(notices)
-  const job = await learning.prepare(config, task, used.model, undefined)
+  const job = await learning.prepare(config, task, used.model, undefined, listening.onProgress)
   await using _ = disposing(learning, job)
   await tell(learning.noticesOf?.(config, job) ?? [])
   refuseAborted(signal)
@@ -189,7 +196,7 @@ export async function resumeRun<
   const { model } = used
   refuseOtherModel(details?.model, model)
   warnings.push(...environmentWarnings(details, model), ...moduleWarnings(details, learning.modulesOf(config)))
-  const job = await learning.prepare(config, task, model, checkpoint)
+  const job = await learning.prepare(config, task, model, checkpoint, listening.onProgress)
   await using _ = disposing(learning, job)
   learning.checkDetails?.(details, job)
   await run.rewind(done)

@@ -131,8 +131,8 @@ const tuning: Learning<
     await checkTeachers(config.train.distillation, checkpoint)
     await refuseUnfitData(config, task, checkpoint, () => loadTokenizer(checkpoint.tokenizer))
   },
-  async prepare(config, task, model, checkpoint) {
-    const job = await prepareJob(config, task, model)
+  async prepare(config, task, model, checkpoint, onProgress) {
+    const job = await prepareJob(config, task, model, onProgress)
     if (checkpoint !== undefined) restoreLearning(job.state, job.shapes, checkpoint)
     return job
   },

@@ -19,7 +19,7 @@ export const embeds: ExportTarget = {
   holds: method => isStatic(method),
   form: () => 'rows for inputs_embeds',
   reason: method =>
-    method.prefix || method.attention
+    method.prefix || method.attention || method.layerOutput
       ? 'it acts within the layers, and rows at the input do not'
       : method.offset
         ? 'it changes the embeddings of generated tokens as well, which no client can send'

@@ -75,9 +75,11 @@ export const hf: ExportTarget = {
 }
 
 /** Why a method's prompts are no rows of a vocabulary. */
-export function vocabularyReason({ prefix, attention, offsetBy }: Parameters<NonNullable<ExportTarget['reason']>>[0]): string {
+export function vocabularyReason(method: Parameters<NonNullable<ExportTarget['reason']>>[0]): string {
+  const { prefix, attention, layerOutput, offsetBy } = method
   if (prefix) return 'its keys and values are in every layer, and no token has such'
   if (attention) return 'it acts within the attention of its layers, where no token does'
+  if (layerOutput) return 'it changes what layers give out, and a token of the vocabulary changes what they take'
   if (offsetBy === 'position') return 'its offset depends on where a token stands, and a table of tokens cannot know that'
   return 'its rows are made of each text, or stand in later layers, so that no fixed tokens come to the same'
 }

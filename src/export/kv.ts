@@ -19,16 +19,19 @@ import { hasVocabularyRows } from './vocabulary/rows.js'
 export const kv: ExportTarget = {
   name: 'kv',
   description: 'past keys and values for DynamicCache, and as a PREFIX_TUNING adapter of PEFT',
-  holds: method => isStatic(method) || (method.prefix !== undefined && !method.offset && !method.attention),
+  holds: method =>
+    isStatic(method) || (method.prefix !== undefined && !method.offset && !method.attention && !method.layerOutput),
   form: method => (method.prefix ? 'its keys and values' : 'the keys and values of its rows'),
   reason: method =>
     method.offset
       ? 'it changes the embeddings of the text, which past keys and values do not'
       : method.attention
         ? 'it acts within the attention of its layers'
-        : hasVocabularyRows(method)
-          ? 'its rows stand within the text, not before it'
-          : 'what it computes depends on the text, so no fixed keys and values come to the same',
+        : method.layerOutput
+          ? 'it changes what layers give out at the tokens of the text'
+          : hasVocabularyRows(method)
+            ? 'its rows stand within the text, not before it'
+            : 'what it computes depends on the text, so no fixed keys and values come to the same',
   async write(context) {
     const { model, folder, out, prompt, selfTest, baseModel } = context
     const { numLayers, numKeyValueHeads, headDim } = model.config

@@ -24,15 +24,17 @@ import { frameOfParts, tokenizerParts, writeTokenizer } from './vocabulary/token
 export const onnx: ExportTarget = {
   name: 'onnx',
   description: 'the model with its prompt as an ONNX graph, for ONNX Runtime GenAI and transformers.js',
-  holds: method => !method.sequenceRows && !method.layerRows,
+  holds: method => !method.sequenceRows && !method.layerRows && !method.layerOutput,
   form: method =>
     method.offset
       ? 'its keys and values, the offset computed in the graph'
       : method.attention
         ? 'its term of the attention, in the graph'
         : 'its keys and values, in the graph',
-  reason: () =>
-    'it reads the whole instruction before every answer, and a graph that is fed token by token has seen a part of it',
+  reason: method =>
+    method.layerOutput
+      ? 'it changes what layers give out, and the graph has no place for that between its layers'
+      : 'it reads the whole instruction before every answer, and a graph that is fed token by token has seen a part of it',
   softTokens: true,
   async write(context) {
     const { model, active, prompt, folder, selfTest } = context

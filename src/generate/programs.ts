@@ -4,7 +4,7 @@ import { tf } from '../../kernels/tf.js'
 import type { AttentionCall, ModelConfig } from '../../models/blocks/family.js'
 import { type ActivePrompt, placementOf } from '../model/active-prompt.js'
 import { forestSpec, MAX_ROWS } from '../model/forest/spec.js'
-import { forwardForest } from '../model/forward.js'
+import { boundOutput, changedText, forwardForest } from '../model/forward.js'
 import type { LanguageModel } from '../model/language-model.js'
 import type { ProgramRequest } from '../program/open-programs.js'
 import type { HalfPrecision } from '../program/precision.js'
@@ -31,7 +31,13 @@ const upTo = (count: number) => tf.range(0, count, 1, 'int32') as tf.Tensor1D
 
 /** Whether a prompt acts on text rows as well as by its virtual tokens, so that rows under other prompts need another program. */
 export const actsOnText = (prompt: Prompt, model: ModelConfig): boolean =>
-  Boolean(prompt.method.offset || prompt.method.attention || numSoftTokens(prompt.config) > 0 || blindLayers(prompt, model) > 0)
+  Boolean(
+    prompt.method.offset ||
+      prompt.method.attention ||
+      prompt.method.layerOutput ||
+      numSoftTokens(prompt.config) > 0 ||
+      blindLayers(prompt, model) > 0,
+  )
 
 /** The number of layers in which text does not see the virtual tokens. */
 export const blindLayers = (prompt: Prompt | undefined, model: ModelConfig): number =>
@@ -65,9 +71,11 @@ function extension(
   const { name, weights, rows, read, pack } = options
   // A prompt that acts by its virtual tokens alone is in the cache, and no part of the program.
   const prompt = options.prompt && actsOnText(options.prompt, config) ? options.prompt : undefined
-  const { offset, attention } = prompt?.method ?? {}
+  const { offset, attention, layerOutput } = prompt?.method ?? {}
+  const { edges } = placementOf(prompt, config)
   const hasSoft = prompt !== undefined && numSoftTokens(prompt.config) > 0
-  const parameters = prompt && (offset || attention || hasSoft) ? prompt.method.parameters(prompt.config, config) : []
+  const parameters =
+    prompt && (offset || attention || layerOutput || hasSoft) ? prompt.method.parameters(prompt.config, config) : []
   return {
     name: `${family.name} ${name}`,
     origin: {
@@ -85,7 +93,8 @@ function extension(
       inputs: {
         tokenIds: int32(rows),
         positions: int32(rows),
-        ...(offset ? { textIndex: int32(rows), answerMask: float32(rows) } : {}),
+        ...(offset || layerOutput ? { textIndex: int32(rows), answerMask: float32(rows) } : {}),
+        ...(layerOutput && edges ? { edgeMask: float32(rows) } : {}),
         sampled: int32('S'),
         ...options.inputs(),
         ...Object.fromEntries(parameters.map(parameter => [`parameter:${parameter.name}`, float32(...parameter.shape)])),
@@ -96,11 +105,14 @@ function extension(
         const values = Object.fromEntries(parameters.map(parameter => [parameter.name, given[`parameter:${parameter.name}`]!]))
         let x = embedTokens({ family, config, weight }, given.tokenIds!, values[softParameter]) // [R, d]
         if (prompt && offset) {
-          const text = { embedded: x, textIndex: given.textIndex!, answerMask: given.answerMask! }
-          x = tf.add(x, offset.call(prompt.method, tensorOptions(prompt.config), values, text))
+          const rows = { embedded: x, textIndex: given.textIndex!, answerMask: given.answerMask! }
+          x = tf.add(x, offset.call(prompt.method, tensorOptions(prompt.config), values, rows))
         }
         const made: tf.Tensor[] = []
         const index = options.readIndex(given)
+        const output = prompt && boundOutput({ ...prompt, parameters: values })
+        const { textIndex, answerMask, edgeMask } = given
+        const text = { textIndex, answerMask, ...(edgeMask && { edgeMask }), readIndex: index } as Tensors
         const hidden = family.hidden(config, {
           weight,
           x,
@@ -114,6 +126,7 @@ function extension(
           ...(prompt && attention
             ? { attendBeside: call => attention.call(prompt.method, tensorOptions(prompt.config), values, call, config) }
             : {}),
+          ...(output ? { afterLayer: (layer, hidden) => changedText({ config, given: text, layer, hidden }, output) } : {}),
         })
         const logits = family.logits(config, weight, hidden) // [Q, V]
         return {

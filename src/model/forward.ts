@@ -7,6 +7,7 @@ import type { AttentionCall, ModelConfig, ModelFamily } from '../../models/block
 import { prefixOf, tensorOf } from '../prompts/hook-results.js'
 import {
   type LayerRows,
+  type OutputRows,
   type Parameters,
   type PromptMethod,
   type SequenceRows,
@@ -114,6 +115,9 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
     return changed || options.recompute ? { x: changed ?? made?.x ?? hidden, positions } : made
   }
 
+  const afterLayer = (layer: number, hidden: tf.Tensor) =>
+    changedText({ config, given, layer, hidden }, rows => prompt!.layerOutput!(rows))
+
   const prefix = prompt?.prefix?.()
   const attend = (call: AttentionCall) => {
     let { key, value } = call
@@ -143,7 +147,52 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
     ...(prompt?.layerRows || options.onRows || options.changeRows || options.recompute ? { beforeLayer } : {}),
     ...(options.onNeurons ? { onNeurons: options.onNeurons } : {}),
     ...(prompt?.attention ? { attendBeside: prompt.attention } : {}),
+    ...(prompt?.layerOutput ? { afterLayer } : {}),
   })
+}
+
+/**
+ * Rows that a layer has made, of which a method changes those of the text: [R, d], or of a layer that virtual tokens have not joined yet
+ * [N, d]; in the last layer the rows that are read, [Q, d].
+ */
+export function changedText(
+  {
+    config,
+    given,
+    layer,
+    hidden,
+  }: {
+    readonly config: ModelConfig
+    readonly given: Readonly<Record<string, tf.Tensor>>
+    readonly layer: number
+    readonly hidden: tf.Tensor
+  },
+  change: (rows: OutputRows) => tf.Tensor | undefined,
+): tf.Tensor {
+  const { textIndex, answerMask, edgeMask = tf.zerosLike(answerMask!) } = given as Record<string, tf.Tensor>
+  const last = layer === config.numLayers - 1
+  const [texts] = textIndex!.shape as [number]
+  // In the last layer all rows have joined; where none is numbered by a gradient's inverse, none is virtual.
+  const ahead = (last ? (given.readInverse?.shape[0] ?? texts) : hidden.shape[0]!) - texts
+  const read = given.readIndex as tf.Tensor1D
+  const places = (of: tf.Tensor) => {
+    const all = last && ahead > 0 ? tf.concat([tf.zeros([ahead], of.dtype), of] as tf.Tensor1D[]) : of
+    return last ? tf.gather(all, read) : all
+  }
+  const text = !last && ahead > 0 ? tf.slice(hidden as tf.Tensor2D, [ahead, 0], [-1, -1]) : hidden
+  const changed = change({
+    layer,
+    model: config,
+    hidden: text,
+    textIndex: places(textIndex!),
+    answerMask: places(answerMask!),
+    edgeMask: places(edgeMask),
+  })
+  if (!changed) return hidden
+  if (ahead === 0) return changed
+  if (!last) return tf.concat([tf.slice(hidden as tf.Tensor2D, [0, 0], [ahead, -1]), changed as tf.Tensor2D], 0)
+  const isText = tf.expandDims(places(tf.onesLike(answerMask!)), 1) // [Q, 1]
+  return tf.add(tf.mul(changed, isText), tf.mul(hidden, tf.sub(1, isText)))
 }
 
 /** How many layers, from the first, make the same of a text whatever is learned. */
@@ -159,6 +208,7 @@ function boundPrompt({ prompt, config: model }: ForwardOptions) {
   const { method, parameters } = prompt
   const config = tensorOptions(prompt.config)
   const { inputRows, sequenceRows, offset, layerRows, prefix, attention } = method
+  const layerOutput = boundOutput(prompt)
   const placement = method.placement(prompt.config, model)
   const [m, d] = [placement.numVirtualTokens, model.hiddenSize]
   return {
@@ -186,7 +236,21 @@ function boundPrompt({ prompt, config: model }: ForwardOptions) {
         const made = attention.call(method, config, parameters, call, model)
         return made && tensorOf(method, 'attention', made, [undefined, undefined, model.headDim], 'H, R, D')
       }),
+    layerOutput,
   }
+}
+
+/** A method's hook for what layers give out, with its configuration and parameters filled in. */
+export function boundOutput({ method, config, parameters }: Prompt): ((rows: OutputRows) => tf.Tensor | undefined) | undefined {
+  const { layerOutput } = method
+  const options = tensorOptions(config)
+  return (
+    layerOutput &&
+    (rows => {
+      const made = layerOutput.call(method, options, parameters, rows)
+      return made && tensorOf(method, 'layerOutput', made, rows.hidden.shape, 'N, d')
+    })
+  )
 }
 
 /** The layouts of layers that are computed over the text rows alone: queries are numbered among those, keys among all rows. */

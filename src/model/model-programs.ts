@@ -179,25 +179,29 @@ export function gradientRequest(
   }
 }
 
-/** What the layers below all that is learned make of a text. */
-export function frozenRequest(
+/**
+ * What the layers below one make of a text.
+ * @param prompt what stands where; none of its hooks may act below
+ * @param to the layer whose rows are wanted, as it takes them
+ */
+export function layersRequest(
   model: ProgramModel,
-  { method, config: options }: ProgramPrompt,
+  given: ProgramPrompt | undefined,
+  to: number,
   layout: ForestLayout = 'distinct',
 ): ProgramRequest {
   const { checkpoint, weights } = model
   const { family, config } = checkpoint
-  const prompt = { method, config: options, parameters: {} }
-  const placement = placementOf(prompt, config)
-  const to = frozenLayers(prompt, config)
+  const prompt = given && { method: given.method, config: given.config, parameters: {} }
+  const placement = placementOf(given, config)
   return {
-    name: `${family.name} frozen layers`,
+    name: `${family.name} layers below`,
     // No hook acts below, so that the method is no part of it, and none of its parameters is needed.
     origin: { module: import.meta.url, parts: [family], options: { config, placement, to, layout, weights: weights.hash } },
     spec: () => ({
       ...forestSpec({ placement, layout }),
       weights,
-      fn: (given, weight) => ({ hidden: forwardForest({ family, config, weight, given, prompt, to }) }),
+      fn: (given, weight) => ({ hidden: forwardForest({ family, config, weight, given, ...(prompt && { prompt }), to }) }),
     }),
   }
 }

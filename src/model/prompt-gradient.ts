@@ -8,9 +8,10 @@ import { inOrder } from '../program/runtime/in-order.js'
 import { type ActivePrompt, ownTokens, parameterInputs, placementOf, sharedTokens, tasksOf } from './active-prompt.js'
 import { Forest, type Target } from './forest/forest.js'
 import { isInTurn } from './forest/groups.js'
+import { frozenLayers } from './forward.js'
 import type { LossScale } from './loss-scale.js'
 import type { MemoryPlan } from './memory.js'
-import { frozenRequest, gradientRequest, type ProgramModel, scaleFeed } from './model-programs.js'
+import { gradientRequest, layersRequest, type ProgramModel, scaleFeed } from './model-programs.js'
 import { fedIds, type LabelledRow, labelPositions, requireContext, requireIds } from './row.js'
 
 /** Losses of batches and their gradients with respect to a prompt. What the losses are, and what becomes of gradients, is unknown here. */
@@ -272,14 +273,28 @@ export async function frozenRows(
   prompt: ActivePrompt,
   rows: readonly LabelledRow[],
 ): Promise<Float32Array[]> {
-  const { config, memory, programs } = model
-  const { hiddenSize } = config
+  const fed = rows.map(fedIds)
   requireIds(
     rows.map(row => row.ids),
-    config,
+    model.config,
     prompt,
   )
-  const fed = rows.map(fedIds)
+  return layerRows(model, fed, { prompt, to: frozenLayers(prompt, model.config) })
+}
+
+/**
+ * What the layers below one make of texts.
+ * @param fed token ids
+ * @param options.prompt what the texts stand under, none of whose hooks acts below
+ * @param options.to the layer whose rows are wanted, as it takes them
+ * @returns for each text [tokens * hiddenSize]
+ */
+export async function layerRows(
+  { config, memory, programs, ...model }: GradientModel,
+  fed: readonly (readonly number[])[],
+  { prompt, to }: { readonly prompt?: ActivePrompt; readonly to: number },
+): Promise<Float32Array[]> {
+  const { hiddenSize } = config
   const results: Float32Array[] = []
   const parts = memory.split(
     fed.map(ids => ids.length + ownTokens(prompt, config)),
@@ -293,7 +308,7 @@ export async function frozenRows(
       { inTurn: isInTurn },
     )
     const { inputs } = forest.inputs([{ row: forest.rows - 1, id: 0, weight: 0 }])
-    const program = await programs.open(frozenRequest(model, prompt, forest.layout))
+    const program = await programs.open(layersRequest(model, prompt, to, forest.layout))
     const { hidden } = (await program.run(inputs)) as { hidden: Float32Array }
     for (const [i, ids] of part.entries()) {
       const own = new Float32Array(ids.length * hiddenSize)

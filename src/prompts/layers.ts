@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import { tf } from '../../kernels/tf.js'
 
 const known = new WeakMap<tf.Tensor, readonly tf.Tensor[]>()
@@ -15,4 +16,21 @@ export function unstacked(stack: tf.Tensor): readonly tf.Tensor[] {
   const slices = parts.map(slice => tf.reshape(slice, shape))
   known.set(stack, slices)
   return slices
+}
+
+/** Layers that a method acts in, by their numbers from 0: one, or a list. */
+export const layersSchema = z.union([z.int().min(0), z.array(z.int().min(0)).min(1).max(10_000)])
+
+/** The same as a list. */
+export const listed = (layers: number | readonly number[]): readonly number[] => (typeof layers === 'number' ? [layers] : layers)
+
+/**
+ * What is wrong with such an option, in words.
+ * @param last the last layer that may be named
+ */
+export function layersProblem(option: string, layers: readonly number[], last: number): string | undefined {
+  const beyond = layers.find(layer => layer > last)
+  if (beyond !== undefined) return `${option} names layer ${beyond}, which does not exist here: take 0 to ${last}`
+  const twice = layers.find((layer, i) => layers.indexOf(layer) !== i)
+  return twice === undefined ? undefined : `${option} names layer ${twice} twice`
 }

@@ -1,6 +1,7 @@
 import type { tf } from '../../kernels/tf.js'
 import type { AttentionCall, ModelConfig } from '../../models/blocks/family.js'
 import type { OptionsDeclaration } from '../config/typed-options.js'
+import type { AnsweredText, AnswerPair } from '../data/answer-pairs.js'
 import type { ExampleRow } from '../data/rows/examples.js'
 import type { RowTasks } from '../data/rows/rows.js'
 import type { Template } from '../data/texts/template.js'
@@ -19,6 +20,14 @@ export interface PromptPlacement {
   readonly answersApart?: boolean
   /** The layer before which the virtual tokens join the text; by default 0. */
   readonly insertionLayer?: number
+  /** The method treats the first and the last tokens of an instruction otherwise than those between: a row is shared by texts that it is alike for. */
+  readonly edges?: InstructionEdges
+}
+
+/** How many tokens at the beginning and at the end of an instruction, at most; of a short one `isEdge` says which. */
+export interface InstructionEdges {
+  readonly first: number
+  readonly last: number
 }
 
 /** A tensor of a method. */
@@ -77,6 +86,13 @@ export interface InitialisationContext {
   readonly learnedPrompts: (from: readonly string[], count: number) => Promise<readonly SourcePrompt[]>
   /** Training rows to show, drawn by seed: so many, or as many as there are. */
   readonly exampleRows: (count: number) => readonly ExampleRow[]
+  /**
+   * Training pairs, drawn by seed: so many, or as many as there are.
+   * @throws GradpromptError `no-pairs` where the task has none
+   */
+  readonly answerPairs: (count: number) => readonly AnswerPair[]
+  /** What a layer, not the last one, gives out at every token of texts under no prompt: for each text [ids.length * hiddenSize]. */
+  readonly layerOutputs: (texts: readonly Pick<AnsweredText, 'ids'>[], layer: number) => Promise<readonly Float32Array[]>
 }
 
 /** A token of the prompt itself that is learned to be predicted, beside the rows' labels. */
@@ -117,6 +133,20 @@ export interface LayerRows extends SequenceRows {
   readonly layer: number
 }
 
+/** The text rows of a batch as a layer gives them out. Virtual tokens are not among them. */
+export interface OutputRows {
+  readonly layer: number
+  readonly model: ModelConfig
+  /** What the layer has made, before any norm, [N, d]; in the last layer of the rows that are read alone, [Q, d]. */
+  readonly hidden: tf.Tensor
+  /** As in `TextRows`, of these rows, [N] int32. */
+  readonly textIndex: tf.Tensor
+  /** As in `TextRows`, of these rows, [N]. */
+  readonly answerMask: tf.Tensor
+  /** 1 for the tokens that the placement's `edges` name, 0 for others and for all of an answer, [N]. */
+  readonly edgeMask: tf.Tensor
+}
+
 /** Keys and values of the virtual tokens in a layer, positions applied: two of [Hkv, numVirtualTokens, D]. */
 export interface LayerPrefix {
   readonly key: tf.Tensor
@@ -125,7 +155,7 @@ export interface LayerPrefix {
 
 /**
  * A way of learning a soft prompt. A method is one file: what it learns, how that starts, and where it acts; the training loop, the
- * compiler and the exporters ask it for nothing else. It acts through one or several of the six hooks.
+ * compiler and the exporters ask it for nothing else. It acts through one or several of the seven hooks.
  */
 export interface PromptMethod<Config extends { readonly type: string } = { readonly type: string }> {
   readonly type: Config['type']
@@ -188,6 +218,16 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
   prefix?(config: Config, parameters: Parameters, model: ModelConfig): readonly LayerPrefix[]
   /** What is added to a layer's attention, [H, R, D] (in the last layer [H, Q, D]); undefined: nothing in this layer. */
   attention?(config: Config, parameters: Parameters, call: AttentionCall, model: ModelConfig): tf.Tensor | undefined
+  /**
+   * What a layer gives out at the text's rows, in the place of what it has made, [N, d]; undefined: nothing changes in this layer.
+   * Generated tokens are changed as well, but where the method leaves them out.
+   */
+  layerOutput?(config: Config, parameters: Parameters, rows: OutputRows): tf.Tensor | undefined
+  /**
+   * The parameters as they act at a strength: 1 is as they were learned, and at 0 the model computes what it does alone, to the bit. A
+   * method without it has no such slider.
+   */
+  atStrength?(config: Config, parameters: ReadonlyMap<string, Float32Array>, strength: number): ReadonlyMap<string, Float32Array>
 }
 
 /**

@@ -8,9 +8,9 @@ type Config = { readonly type: string }
 
 /** Whether a method comes to rows that are the same for every text and stand before it alone: with these options, where they are given. */
 export function isStatic(method: PromptMethod, config?: Config): boolean {
-  const { inputRows, sequenceRows, offset, layerRows, prefix, attention } = method
+  const { inputRows, sequenceRows, offset, layerRows, prefix, attention, layerOutput } = method
   if (config && numSoftTokens(config) > 0) return false
-  return inputRows !== undefined && !sequenceRows && !offset && !layerRows && !prefix && !attention
+  return inputRows !== undefined && !sequenceRows && !offset && !layerRows && !prefix && !attention && !layerOutput
 }
 
 /**

@@ -18,6 +18,7 @@ import { importedRows } from './imported-rows.js'
 import type { ImportedRows, ImportedText } from './imports/imported.js'
 import { activeRows, loadPrompt } from './prompt.js'
 import { type FoundPrompt, type FoundRun, type LearnedRun, readFoundRun, readLearnedRun } from './run.js'
+import { atStrength } from './strength.js'
 
 /**
  * Everything that may stand for a prompt: a run of either kind, its folder, a prompt file, the folder of a PEFT adapter, rows of
@@ -62,10 +63,20 @@ export interface PromptSource {
 export interface OpenOptions {
   /** Use a prompt that was learned on another model of the same width. */
   readonly force?: boolean | undefined
+  /** How strongly it acts, of a method with a slider: 1, the default, is as it was learned, 0 the model alone. */
+  readonly strength?: number | undefined
 }
 
-/** @throws GradpromptError `file-not-found`, `not-a-prompt`, `run-not-finished`, `run-corrupt`, `invalid-config` */
+/**
+ * @throws GradpromptError `file-not-found`, `not-a-prompt`, `run-not-finished`, `run-corrupt`, `invalid-config`; `invalid-option` as
+ *   `atStrength`
+ */
 export async function openPrompt(given: PromptGiven, options: OpenOptions = {}): Promise<PromptSource> {
+  const source = await openGiven(given, options)
+  return options.strength === undefined ? source : atStrength(source, options.strength, options)
+}
+
+async function openGiven(given: PromptGiven, options: OpenOptions): Promise<PromptSource> {
   if (given === undefined) return { kind: 'none', active: nothing }
   if (typeof given === 'string') return openPath(given, options)
   const whole: unknown = given
@@ -95,7 +106,7 @@ async function openPath(path: string, options: OpenOptions): Promise<PromptSourc
   }
   if (!found.isDirectory()) {
     const imported = await importedAt(path)
-    return imported === undefined ? openPrompt(await readFileOfPrompt(path), options) : importedSource(path, imported)
+    return imported === undefined ? openGiven(await readFileOfPrompt(path), options) : importedSource(path, imported)
   }
   if (await exists(join(path, 'adapter_config.json'))) {
     const { adapterBase, readPeftAdapter } = await import('./peft-adapter.js')
@@ -103,7 +114,7 @@ async function openPath(path: string, options: OpenOptions): Promise<PromptSourc
     return { kind: 'vectors', base: await adapterBase(path), active: model => readPeftAdapter(path, model.checkpoint) }
   }
   const container = await containerIn(path)
-  if (container !== undefined) return openPrompt(await readPrompt(container), options)
+  if (container !== undefined) return openGiven(await readPrompt(container), options)
   const run = await openRun(path)
   return run.isSearch
     ? foundSource(await readFoundRun(run))

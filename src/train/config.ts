@@ -63,7 +63,7 @@ const earlyStopping = z.strictObject({
 })
 
 const train = z.strictObject({
-  steps: count.optional().describe('optimiser steps; excludes train.epochs'),
+  steps: z.int().min(0).optional().describe('optimiser steps; excludes train.epochs; 0: the prompt stays as it starts'),
   epochs: z.number().positive().optional().describe('passes over the training rows (1 when train.steps is not given either)'),
   batchSize: count.default(16).describe('rows of a batch'),
   learningRate: z.number().positive().optional().describe("the schedule's highest learning rate; by default the method's own"),
@@ -331,6 +331,11 @@ function checkTogether(config: Parsed, source: string): void {
     )
   if (initOf(config.method)?.type === 'labels' && data.labels === undefined)
     refuse('method.init.type: labels needs data.labels', 'give the label words: data.labels: { "0": negative, "1": positive }')
+  if (initOf(config.method)?.type === 'pairs' && config.rejected === undefined)
+    refuse(
+      'method.init.type: pairs needs pairs of answers',
+      'name the other one of each: rejected: " {rejected}" beside answer: " {chosen}"',
+    )
   for (const [i, one] of (train.templates ?? []).entries()) checkTurns(one, `train.templates.${i}`, source)
 }
 

@@ -125,6 +125,8 @@ function refuseUnprivate(
   if (precision === 'fp16') refuse('precision: fp16', 'which steps are left out would depend on the records', 'take bf16 or fp32')
   if (init?.type === 'runs')
     refuse('method.init.type: runs', 'what an earlier run learned of the same records is not accounted for', 'start from a text')
+  if (init?.type === 'pairs')
+    refuse('method.init.type: pairs', 'the vectors begin as means of training records, without noise', 'start from zero')
   if (train.distillation)
     refuse('train.distillation', 'what a teacher learned of the same records is not accounted for', 'leave it out')
   if (own.examples?.(method) !== undefined)

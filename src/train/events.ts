@@ -126,7 +126,8 @@ export type GradpromptEvent =
 
 /** How far a scoring of rows has come. */
 export interface ScoringProgress {
-  readonly what: 'base model' | 'dev' | 'test' | 'base model on test'
+  /** `texts`: what the prompt starts from is read. */
+  readonly what: 'texts' | 'base model' | 'dev' | 'test' | 'base model on test'
   readonly done: number
   readonly total: number
 }

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { answerPairs } from '../data/answer-pairs.js'
 import { cutNotices } from '../data/checks.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import type { DataRecord } from '../data/readers/records.js'
@@ -12,6 +13,7 @@ import { contentFreeRow, type Evaluation, type ScoreOptions, scoreRows, summary 
 import type { LossTerm } from '../losses/loss.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
+import { layerOutputsOf } from '../model/layer-outputs.js'
 import { ownCommand } from '../own-command.js'
 import type { PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
@@ -79,9 +81,15 @@ export interface Job {
 
 /**
  * Checks every row, makes the first prompt and compiles what a step needs.
+ * @param onProgress told of texts that the first prompt is made from
  * @throws GradpromptError as `taskRows`, and as the method and the compiler do
  */
-export async function prepareJob(config: Config, task: Task, model: LanguageModel): Promise<Job> {
+export async function prepareJob(
+  config: Config,
+  task: Task,
+  model: LanguageModel,
+  onProgress?: (progress: ScoringProgress) => unknown,
+): Promise<Job> {
   const method = promptMethods.get(config.method.type)
   const { tokenizer } = model
   const contextLength = model.config.maxPositionEmbeddings
@@ -118,6 +126,8 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
         count,
       ),
     exampleRows: examples,
+    answerPairs: answerPairs(config, task, { tokenizer, contextLength }),
+    layerOutputs: layerOutputsOf(model, onProgress),
   })
   const prompt = { method, config: resolved, parameters }
   const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
@@ -128,7 +138,7 @@ export async function prepareJob(config: Config, task: Task, model: LanguageMode
   const frozen = ofClasses
     ? undefined
     : frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
-  await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined, recompute })
+  if (steps > 0) await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined, recompute })
   const reference = createReference(prompt, model)
   const losses = await termsOf(config.train, reference, model, { answers: answers.length, exampleRows: examples })
   const state = startLearning(parameters, shapes, config.train, steps)

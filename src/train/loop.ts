@@ -183,6 +183,8 @@ export async function learn(state: LearningState, options: LearningOptions): Pro
     })
     if (improved) await save(current())
   }
+  // A prompt that stays as it starts is scored once.
+  if (steps === 0 && state.last === null && options.evaluate !== undefined) await evaluateDev(state, options)
   await save(current())
 }
 

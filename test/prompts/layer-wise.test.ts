@@ -90,6 +90,16 @@ describe('layer-wise methods compute what torch and PEFT compute', () => {
     const config = methodConfig({ ...fixture.method, normalize: false })
     await expectParity(fixture, config, given(fixture, 'down', 'downBias', 'up', 'upBias'))
   })
+
+  test.each(['loreft', 'direft-gpt2'])('%s', async name => {
+    const fixture = await promptFixture(name)
+    await expectParity(fixture, methodConfig(fixture.method), given(fixture, 'rotation', 'source', 'bias'))
+  })
+
+  test.each(['steering', 'steering-gpt2'])('%s', async name => {
+    const fixture = await promptFixture(name)
+    await expectParity(fixture, methodConfig(fixture.method), given(fixture, 'vector'))
+  })
 })
 
 /** A method somewhere: every parameter is noise. */
@@ -112,6 +122,9 @@ describe('generation goes on as scoring says', () => {
     { type: 'lpt', family: 'llama-gqa' },
     { type: 'lpt', generator: 'mean', bottleneck: 5, family: 'llama-gqa' },
     { type: 'idpg', bottleneck: 5, family: 'gpt2' },
+    { type: 'loreft', rank: 3, firstTokens: 2, lastTokens: 2, family: 'llama-gqa' },
+    { type: 'loreft', rank: 3, variant: 'direft', layers: 2, family: 'gpt2' },
+    { type: 'steering', layers: [0, 2], family: 'gpt2' },
   ])('$type on $family', async ({ family, ...options }) => {
     const { model, prompt } = await anyPrompt(options, family)
     const engine = await GenerationEngine.open(model, {
@@ -177,6 +190,12 @@ describe('options that contradict the model or each other are refused by name', 
     [{ type: 'iapt', sharing: 31 }, "method.sharing (31) is more than the model's layers (30)"],
     [{ type: 'iapt', bilevel: true, activation: 'gelu' }, /method\.bilevel: true .* method\.activation: gelu/],
     [{ type: 'adaption-prompt', adapterLayers: 31 }, "method.adapterLayers (31) is more than the model's layers (30)"],
+    [{ type: 'loreft', layers: [3, 30] }, 'method.layers names layer 30, which does not exist here: take 0 to 29'],
+    [{ type: 'loreft', rank: 577 }, "method.rank (577) is beyond the model's width (576)"],
+    [{ type: 'loreft', firstTokens: 0, lastTokens: 0 }, /method\.firstTokens and method\.lastTokens are both 0/],
+    [{ type: 'steering', layers: 30 }, 'method.layers names layer 30, which does not exist here: take 0 to 29'],
+    [{ type: 'steering', layers: [4, 4] }, 'method.layers names layer 4 twice'],
+    [{ type: 'steering', layers: 29, init: { type: 'pairs' } }, /none behind layer 29: take 0 to 28/],
     [{ type: 'prefix-tuning', projection: true, init: { type: 'zero' } }, /method\.init\.type: zero .* method\.projection: true/],
     [{ type: 'prefix-tuning', frozenTokens: 1, projection: true }, /method\.frozenTokens \(1\) and method\.projection: true/],
     [{ type: 'prefix-tuning', frozenTokens: 2, numVirtualTokens: 2 }, /method\.frozenTokens \(2\) leaves nothing to learn/],
@@ -186,6 +205,7 @@ describe('options that contradict the model or each other are refused by name', 
   })
 
   test('the defaults fit', () => {
-    for (const type of ['lpt', 'idpg', 'iapt', 'adaption-prompt', 'prefix-tuning']) expect(problemOf({ type })).toBeUndefined()
+    for (const type of ['lpt', 'idpg', 'iapt', 'adaption-prompt', 'prefix-tuning', 'loreft', 'steering'])
+      expect(problemOf({ type })).toBeUndefined()
   })
 })

@@ -7,6 +7,7 @@ import { generate } from '../../src/api/generation/generate.js'
 import { tune } from '../../src/api/tune.js'
 import { evaluateByGeneration } from '../../src/evaluate/by-generation.js'
 import { LanguageModel } from '../../src/model/language-model.js'
+import { layerOutputsOf } from '../../src/model/layer-outputs.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
 import { readSources } from '../../src/sources/initial-prompts.js'
 import { readPeftAdapter } from '../../src/sources/peft-adapter.js'
@@ -194,5 +195,7 @@ async function startOf() {
     learnedPrompts: (from: readonly string[], count: number) =>
       readSources(from, { name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize }, count),
     exampleRows: () => [],
+    answerPairs: () => [],
+    layerOutputs: layerOutputsOf(model),
   }
 }

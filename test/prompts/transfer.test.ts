@@ -4,6 +4,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { tune } from '../../src/api/tune.js'
 import { openSafetensors } from '../../src/formats/safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
+import { layerOutputsOf } from '../../src/model/layer-outputs.js'
 import { initSchema } from '../../src/prompts/initialisation.js'
 import type { InitialisationContext } from '../../src/prompts/method.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
@@ -57,6 +58,8 @@ async function context(): Promise<InitialisationContext> {
     learnedPrompts: (from: readonly string[], count: number) =>
       readSources(from, { name: model.name, hash: model.hash, hiddenSize: model.config.hiddenSize }, count),
     exampleRows: () => [{ ids: [5, 6, 7, 8], kinds: ['template', 'input', 'input', 'label'] }],
+    answerPairs: () => [],
+    layerOutputs: layerOutputsOf(model),
   }
 }
 

@@ -21,7 +21,7 @@ const config = (train: ConfigInput['train'] = {}, method: ConfigInput['method'] 
 /** Names of the programs that a run has run to learn (scoring left out), in order. */
 async function programsOf(input: ConfigInput): Promise<string[]> {
   const runs = await executionsOf(() => tune(input))
-  return runs.map(({ spec }) => spec.name).filter(name => /gradient|frozen/.test(name))
+  return runs.map(({ spec }) => spec.name).filter(name => /gradient|layers/.test(name))
 }
 
 describe('rows below a late method', () => {
@@ -39,7 +39,7 @@ describe('rows below a late method', () => {
   test('are computed once a run', async () => {
     const names = await programsOf(config())
     // 32 training rows in blocks of 16.
-    expect(names.filter(name => name === 'llama frozen layers')).toHaveLength(2)
+    expect(names.filter(name => name === 'llama layers below')).toHaveLength(2)
     expect(names.filter(name => name === 'llama gradientFromFrozen')).toHaveLength(16)
     expect(names.filter(name => name === 'llama gradient')).toHaveLength(0)
   })

@@ -159,6 +159,13 @@ describe('a run', () => {
     expect(await of({}, { data: data as never, answerType: 'classes' })).toMatchObject(broken)
     expect(await of({}, { method: { type: 'cpt', examples: 2 } as never })).toMatchObject(broken)
     expect(await of({}, { method: { type: 'iapt', numVirtualTokens: 4, bilevel: true } as never })).toMatchObject(broken)
+    const pairs = {
+      method: { type: 'steering', init: { type: 'pairs' } } as never,
+      rejected: ' at',
+      data: data as never,
+      answerType: 'text' as const,
+    }
+    expect(await of({}, pairs)).toMatchObject({ ...broken, found: 'method.init.type: pairs' })
     expect(await of({ privacy: { epsilon: 1e-9, delta: 1e-9 } })).toMatchObject({ code: 'privacy-unreachable' })
     expect(await of({ privacy: { epsilon: 1, noise: 1 } })).toMatchObject({ code: 'invalid-config' })
     expect(await of({ privacy: {} })).toMatchObject({ code: 'invalid-config' })

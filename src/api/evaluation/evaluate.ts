@@ -18,7 +18,7 @@ import type { Products } from '../../generate/programs.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, modelSettingNames, useModel } from '../../model/with-model.js'
-import type { PromptGiven } from '../../sources/open.js'
+import type { OpenOptions, PromptGiven } from '../../sources/open.js'
 import type { ConfigInput } from '../../train/config.js'
 import type { TestTimeInput } from '../../train/test-time/options.js'
 import type { ContrastOptions } from '../generation/contrast.js'
@@ -29,7 +29,7 @@ import type { Scored, Subject } from './subject.js'
  * judged (by likelihood, behind reasoning, as it is generated) is a file each in `evaluation/`.
  */
 
-export interface EvaluateOptions extends ModelSettings, LimitsAsked, ContrastOptions {
+export interface EvaluateOptions extends ModelSettings, LimitsAsked, ContrastOptions, Pick<OpenOptions, 'strength'> {
   /** A model or its name; by default that of the run. */
   readonly model?: LanguageModel | string | undefined
   /** A data file, or rows as an iterable of objects. By default the test or dev file of the run. */
@@ -213,6 +213,7 @@ const names = {
   truncate: true,
   batchSize: true,
   force: true,
+  strength: true,
   control: true,
   testTime: true,
   generate: true,

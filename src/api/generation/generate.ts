@@ -28,8 +28,7 @@ export interface AnswerOptions
     Omit<RenderOptions, 'chat'> {
   /**
    * A run of either kind, its folder, a prompt file, a PEFT adapter's folder, or rows of vectors: answer under it. Inputs stand in the
-   * template that it was learned or found in: columns by their names, a text as the only column. A text that has the template around it
-   * already stays as it is.
+   * template that it was learned or found in: columns by their names, a text as the only column; a text that has it around it stays.
    */
   readonly prompt?: PromptGiven
   /** Of a prompt of several tasks: which of them; by default what they share. */
@@ -110,6 +109,7 @@ const shared = {
   prompt: true,
   promptTask: true,
   force: true,
+  strength: true,
   against: true,
   contrast: true,
   template: true,

@@ -12,7 +12,7 @@ import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, useModel } from '../../model/with-model.js'
 import { bundledModel } from '../../package-root.js'
 import { softVocabulary } from '../../prompts/soft-rows.js'
-import { answerEndOf, type PromptSource } from '../../sources/open.js'
+import { answerEndOf, type OpenOptions, type PromptSource } from '../../sources/open.js'
 import { promptsByTask } from '../../sources/prompt.js'
 
 /**
@@ -22,7 +22,7 @@ import { promptsByTask } from '../../sources/prompt.js'
 
 type ProgressFunction = (done: number, total: number, what: string) => void
 
-export interface EngineSettings extends ModelSettings {
+export interface EngineSettings extends ModelSettings, Pick<OpenOptions, 'strength'> {
   /** A model or its name; by default that of the first prompt's run, that which an adapter names, or the bundled one. */
   readonly model?: LanguageModel | string | undefined
   /** `auto`, the default: exact (`fp32`) wherever that fits comfortably. `stored` is 8 bits or less: faster, and some answers differ. */

@@ -11,13 +11,13 @@ import type { Products } from '../../generate/programs.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { type ModelSettings, modelSettingNames } from '../../model/with-model.js'
-import type { PromptGiven } from '../../sources/open.js'
+import type { OpenOptions, PromptGiven } from '../../sources/open.js'
 import type { TestTimeInput } from '../../train/test-time/options.js'
 import type { Answered } from './predictor.js'
 
 /** Answers for rows whose answers nobody knows: the library's `predict`, as a loop over rows or as a file. */
 
-export interface PredictOptions extends ModelSettings {
+export interface PredictOptions extends ModelSettings, Pick<OpenOptions, 'strength'> {
   /** A data file, `-` for standard input, or rows as an iterable of objects, which may be asynchronous. Labels are not needed. */
   readonly data: string | Rows
   /** A run of either kind, its folder, a prompt file, a PEFT adapter's folder, rows of vectors, a plain instruction, or nothing. */
@@ -122,6 +122,7 @@ const shared = {
   truncate: true,
   batchSize: true,
   force: true,
+  strength: true,
   promptTask: true,
   maxNewTokens: true,
   weights: true,

@@ -71,18 +71,10 @@ export interface Answered {
 
 /** @throws GradpromptError as `predict` says */
 export async function openPredictor(options: PredictOptions): Promise<Predictor> {
-  const { model, prompt, template: own, force, labels: words, aggregate, batchSize } = options
+  const { model, prompt, template: own, force, strength, labels: words, aggregate, batchSize } = options
   const subject = await subjectOf({
-    model,
-    prompt,
-    template: own,
-    answer: options.answer,
-    force,
-    labels: words,
-    aggregate,
-    batchSize,
-    testTime: options.testTime,
-    data: [],
+    ...{ model, prompt, force, strength, aggregate, batchSize },
+    ...{ template: own, answer: options.answer, labels: words, data: [], testTime: options.testTime },
   })
   if (subject.testTime !== undefined)
     refuseUntunable(subject, options, options.answerType === 'text' ? 'answerType: text' : undefined)
@@ -223,8 +215,20 @@ async function rejectingBy({ reject, choose, calibrate }: PredictOptions, folder
 
 async function openGenerating(options: PredictOptions, subject: Subject, template: Template): Promise<Opened> {
   refuseUnreadByGenerating(options)
-  const { promptTask, force, weights, maxNewTokens, signal, device, threads, memory, keepWeights, precision, onProgress } =
-    options
+  const {
+    promptTask,
+    force,
+    strength,
+    weights,
+    maxNewTokens,
+    signal,
+    device,
+    threads,
+    memory,
+    keepWeights,
+    precision,
+    onProgress,
+  } = options
   const { modelGiven: model, batchSize } = subject
   // An instruction stands in the template already.
   const prompt = subject.source.kind === 'text' ? undefined : options.prompt
@@ -234,6 +238,7 @@ async function openGenerating(options: PredictOptions, subject: Subject, templat
       prompt,
       promptTask,
       force,
+      strength,
       template,
       weights,
       batchSize,

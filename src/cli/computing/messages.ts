@@ -120,6 +120,8 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly batchSize?: number | undefined
   /** A prompt of another model of the same width is used all the same. */
   readonly force?: boolean | undefined
+  /** How strongly a prompt with a slider acts. */
+  readonly strength?: number | undefined
   readonly device?: DeviceChoice | undefined
   readonly threads?: number | undefined
   /** GB. */
@@ -174,6 +176,8 @@ export interface GenerateRequest extends EngineRequest, LimitsAsked {
   readonly prompt?: string | undefined
   /** Of a prompt of several tasks: which of them. */
   readonly promptTask?: string | undefined
+  /** How strongly a prompt with a slider acts. */
+  readonly strength?: number | undefined
   /** A prompt to answer against, and how much. */
   readonly against?: string | undefined
   readonly contrast?: number | undefined
@@ -229,6 +233,8 @@ export interface PredictRequest extends OwnFamilies {
   readonly testTime?: boolean | TestTimeInput | undefined
   readonly truncate?: boolean | undefined
   readonly force?: boolean | undefined
+  /** How strongly a prompt with a slider acts. */
+  readonly strength?: number | undefined
   readonly promptTask?: string | undefined
   readonly maxNewTokens?: number | undefined
   readonly weights?: WeightChoice | undefined
@@ -280,6 +286,8 @@ export type PreferNews =
   | ({ readonly event: 'stopping' } & PreferStanding)
 
 export interface ServeRequest extends EngineRequest {
+  /** How strongly prompts with a slider act. */
+  readonly strength?: number | undefined
   readonly prompts: readonly { readonly name?: string | undefined; readonly path: string }[]
   readonly host: string
   readonly port: number

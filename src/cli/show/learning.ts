@@ -58,7 +58,7 @@ export function learningReport(output: Output, knownFolder?: string): LearningRe
       // While steps are made the bar stands; scoring dev is a short part of that.
       if (output.quiet || (progress !== undefined && what === 'dev')) return
       progress?.end()
-      activity.show(`scoring ${what}`, done, total)
+      activity.show(what === 'texts' ? 'reading texts' : `scoring ${what}`, done, total)
     },
     onStopping() {
       note('stopping at the next step, with a checkpoint; Ctrl-C again stops at once')

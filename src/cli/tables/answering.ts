@@ -8,6 +8,7 @@ import {
   modelName,
   noPromptLookup,
   quiet,
+  strength,
   testTime,
   weightsDescription,
 } from './options.js'
@@ -47,6 +48,7 @@ export const answering: readonly Command[] = [
       { name: 'data', value: 'file', description: "rows to score; by default the run's test file, or its dev file" },
       { name: 'prompt', value: 'path', description: 'a run folder, a prompt.safetensors, or the folder of a PEFT adapter' },
       force,
+      strength,
       { name: 'template', value: 'text', description: 'the text before the answer, with {column} placeholders' },
       { name: 'answer', value: 'text', description: 'the answer, with {column} placeholders' },
       {
@@ -120,6 +122,7 @@ export const answering: readonly Command[] = [
       columns,
       { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
       force,
+      strength,
       ...texts,
       {
         name: 'choose',
@@ -212,6 +215,7 @@ export const answering: readonly Command[] = [
         description: 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter: answer under it',
       },
       { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks: which; by default what they share' },
+      strength,
       ...contrast,
       {
         name: 'input',
@@ -310,6 +314,7 @@ export const answering: readonly Command[] = [
         description:
           'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter to serve; may be given several times',
       },
+      strength,
       { name: 'host', value: 'address', description: 'the address to listen on; by default 127.0.0.1' },
       {
         name: 'port',

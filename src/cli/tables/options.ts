@@ -8,6 +8,13 @@ export const json: CommandOption = {
   description: 'one JSON object a line on standard output; text for people on standard error',
 }
 export const force: CommandOption = { name: 'force', description: 'use a prompt of another model, if the width is the same' }
+export const strength: CommandOption = {
+  name: 'strength',
+  value: 'x',
+  type: 'number',
+  description:
+    'how strongly a prompt with a slider acts, such as a steering vector: 1 as learned, 0 the model alone, -1 the other way',
+}
 export const quiet: CommandOption = { name: 'quiet', description: 'no progress, results only' }
 
 const devices = `${deviceWords.slice(0, -1).join(', ')} or ${deviceWords.at(-1)}`

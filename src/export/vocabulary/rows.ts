@@ -48,8 +48,9 @@ export interface VocabularyRows {
 }
 
 /** Whether prompts of a method come to rows of tokens: at the input, and the same for every text. */
-export function hasVocabularyRows({ sequenceRows, layerRows, prefix, attention, offset, offsetBy }: PromptMethod): boolean {
-  return !sequenceRows && !layerRows && !prefix && !attention && (!offset || offsetBy === 'token')
+export function hasVocabularyRows(method: PromptMethod): boolean {
+  const { sequenceRows, layerRows, prefix, attention, layerOutput, offset, offsetBy } = method
+  return !sequenceRows && !layerRows && !prefix && !attention && !layerOutput && (!offset || offsetBy === 'token')
 }
 
 /**

@@ -100,6 +100,7 @@ export function decodeInputs(
     positions,
     textIndex,
     answerMask: new Float32Array(rows).fill(1),
+    edgeMask: new Float32Array(rows),
     firstPositions: Int32Array.from(firstRows, row => positions[row]!),
     queryIndex: { data: queryIndex, shape: [sequences.length, length] },
     querySlot,

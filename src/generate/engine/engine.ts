@@ -294,8 +294,8 @@ export class GenerationEngine implements Generator {
     if (contrast !== undefined) requireContrast(request, contrast)
     const against = contrast !== undefined && contrast.strength > 0 ? [this.#named(contrast.against)] : []
     const all = [this.#named(request.prompt ?? this.#options.defaultPrompt), ...against].map((named, i) => {
-      const { numVirtualTokens, position } = placementOf(named.prompt, config)
-      const placement = { numVirtualTokens, afterFirst: position === 'after-bos' && numVirtualTokens > 0 }
+      const { numVirtualTokens, position, edges } = placementOf(named.prompt, config)
+      const placement = { numVirtualTokens, afterFirst: position === 'after-bos' && numVirtualTokens > 0, edges }
       const blocks = Math.ceil(requirePositions(request, placement, named.prompt, config) / BLOCK_LENGTH)
       const sequence = new Sequence(request, placement, tokenizer, this.#endTokenIds, i === 0 ? settle : nobody)
       sequence.reserved = blocks

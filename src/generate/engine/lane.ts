@@ -79,8 +79,8 @@ export class Lane {
   async enter(sequence: Sequence, { name, prompt }: NamedPrompt): Promise<void> {
     if (prompt && placementOf(prompt, this.#model.config).perSequence) await this.#wholeText(sequence, prompt)
     else {
-      const root = prompt ? await this.#promptRoot(name, prompt, sequence.ids) : this.#prefixes.root(name)
-      sequence.prefix = this.#prefixes.find(root, sequence.ids)
+      const root = prompt ? await this.#promptRoot(name, prompt, sequence) : this.#prefixes.root(name)
+      sequence.prefix = this.#prefixes.find(root, sequence.beginning)
       sequence.done = sequence.prefix.tokens
       this.#prefixes.hold(sequence.prefix)
     }
@@ -207,13 +207,13 @@ export class Lane {
     source: NewKeyValues,
     end: number,
   ): void {
-    const { ids } = sequence
+    const { beginning } = sequence
     const first = sequence.done
     let node = sequence.prefix!
     while (node.tokens + BLOCK_LENGTH <= end) {
       const part = rows.slice(node.tokens - first, node.tokens - first + BLOCK_LENGTH)
-      const known = this.#prefixes.part(node, ids) !== undefined || part.every(({ alone }) => !alone)
-      const next = this.#prefixes.see(node, ids)!
+      const known = this.#prefixes.part(node, beginning) !== undefined || part.every(({ alone }) => !alone)
+      const next = this.#prefixes.see(node, beginning)!
       if (!known) break
       if (!next.keyValues) {
         const positions = part.map((_, i): CachedPosition => ({ position: sequence.positionOf(node.tokens + i), virtual: false }))
@@ -307,14 +307,14 @@ export class Lane {
   }
 
   /** Where texts under a prompt begin: its virtual tokens, and the first token where they stand behind it. */
-  async #promptRoot(name: string, prompt: ActivePrompt, ids: readonly number[]): Promise<PrefixNode> {
+  async #promptRoot(name: string, prompt: ActivePrompt, { ids, beginning, promptLength }: Sequence): Promise<PrefixNode> {
     const placement = placementOf(prompt, this.#model.config)
     const afterFirst = placement.position === 'after-bos' && placement.numVirtualTokens > 0
     const root = this.#prefixes.root(name)
-    const node = afterFirst ? this.#prefixes.see(root, ids, 1)! : root
+    const node = afterFirst ? this.#prefixes.see(root, beginning, 1)! : root
     if (node.keyValues || placement.numVirtualTokens === 0) return node
     const text = afterFirst ? ids.slice(0, 1) : []
-    const forest = new Forest([{ ids: text }], placement)
+    const forest = new Forest([{ ids: text, instructionLength: promptLength }], placement)
     const source = await this.#programs.promptKeys(prompt, forest)
     const virtual = Array.from({ length: placement.numVirtualTokens }, (_, i) => i)
     const rows = [...virtual, ...text.map((_, i) => virtual.length + i)]

@@ -1,6 +1,7 @@
 import { BLOCK_LENGTH, EMPTY_POSITION } from '../../../kernels/attention/cached.js'
 import type { ModelConfig } from '../../../models/blocks/family.js'
 import type { ProgramInput } from '../../program/program.js'
+import { isEdge } from '../../prompts/edges.js'
 import { layerInput } from '../programs.js'
 import type { BlockStore } from './block-store.js'
 import type { PrefixNode } from './prefix-cache.js'
@@ -71,7 +72,7 @@ class Planner {
     if (end < alike) return
     const branches = new Map<number, Sequence[]>()
     for (const sequence of sequences) {
-      const next = sequence.ids[end]
+      const next = sequence.beginning[end]
       if (next !== undefined) branches.set(next, [...(branches.get(next) ?? []), sequence])
     }
     for (const branch of branches.values()) this.#add(branch, end, last)
@@ -81,9 +82,9 @@ class Planner {
 function commonEnd(sequences: readonly Sequence[], start: number): number {
   const [first, ...others] = sequences
   let end = Math.min(...sequences.map(({ ids }) => ids.length))
-  for (const { ids } of others) {
+  for (const { beginning } of others) {
     let i = start
-    while (i < end && ids[i] === first!.ids[i]) i++
+    while (i < end && beginning[i] === first!.beginning[i]) i++
     end = i
   }
   return end
@@ -150,12 +151,15 @@ export function prefillInputs(
   const tokenIds = new Int32Array(rows)
   const positions = new Int32Array(rows)
   const textIndex = new Int32Array(rows)
+  const edgeMask = new Float32Array(rows)
   for (const { sequences, start, end, row } of stretches) {
+    const { edges } = sequences[0]!.placement
     for (let i = start; i < end; i++) {
       const at = row + i - start
       tokenIds[at] = sequences[0]!.ids[i]!
       positions[at] = sequences[0]!.positionOf(i)
       textIndex[at] = i
+      if (edges !== undefined && isEdge(edges, i, sequences[0]!.promptLength)) edgeMask[at] = 1
     }
   }
   keyPositions.set(positions, count)
@@ -204,6 +208,7 @@ export function prefillInputs(
       positions,
       textIndex,
       answerMask: new Float32Array(rows),
+      edgeMask,
       keyPositions,
       blindKeyPositions,
       queryIndex: { data: queryIndex, shape: [groups.length, length] },

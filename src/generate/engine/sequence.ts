@@ -1,5 +1,7 @@
 import type { Tokenizer } from '../../formats/tokenizer.js'
 import { logSumExp } from '../../numbers.js'
+import { withEdges } from '../../prompts/edges.js'
+import type { InstructionEdges } from '../../prompts/method.js'
 import { ChoiceCursor } from '../limits/choices.js'
 import type { AnswerCursor } from '../limits/cursor.js'
 import type { Grammars, WrittenGrammar } from '../limits/grammars.js'
@@ -22,6 +24,8 @@ export interface Settle {
 export interface Placement {
   readonly numVirtualTokens: number
   readonly afterFirst: boolean
+  /** Tokens at both ends of the prompt's text that the soft prompt treats otherwise. */
+  readonly edges?: InstructionEdges | undefined
 }
 
 /** One request under way: its tokens, and what of them is in the cache. */
@@ -29,6 +33,8 @@ export class Sequence implements BlockOwner {
   /** Tokens of the prompt, then those that were generated. */
   readonly ids: number[]
   readonly promptLength: number
+  /** Of the prompt, by which other sequences are known to begin alike. */
+  readonly beginning: readonly number[]
   /** Its own blocks in the cache, and how many positions of them are filled. */
   readonly blocks: number[] = []
   ownLength = 0
@@ -74,6 +80,7 @@ export class Sequence implements BlockOwner {
     this.#settle = settle
     this.ids = [...request.ids]
     this.promptLength = request.ids.length
+    this.beginning = withEdges(placement.edges, request.ids)
     this.#sampler = new Sampler(request)
     // A soft token has no text.
     this.#words = request.ids.filter(id => id < tokenizer.vocabSize)

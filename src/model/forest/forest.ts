@@ -1,5 +1,6 @@
 import { GradpromptError } from '../../errors.js'
 import type { ProgramInput } from '../../program/program.js'
+import { edgesAlike, isEdge } from '../../prompts/edges.js'
 import type { PromptPlacement } from '../../prompts/method.js'
 import { type ForestLayout, type Group, type GroupLayout, groupInputs, inParts, keySlots, pairsOf, vector } from './groups.js'
 
@@ -46,6 +47,8 @@ export class Forest {
   /** Place of each token in its text, and whether it belongs to an answer. */
   readonly #textIndex: number[] = []
   readonly #answerMask: number[] = []
+  /** Whether it is one of the instruction's first or last tokens that the placement names. */
+  readonly #edgeMask: number[] = []
   /** Position of each row. */
   readonly positions: number[] = []
   /** Number of shared rows. */
@@ -87,7 +90,9 @@ export class Forest {
     // Each sequence keeps a row of its own; one that is alone shares nothing.
     const limit = ({ ids, instructionLength }: Sequence) =>
       Math.min(ids.length - 1, (placement.answersApart ? instructionLength : undefined) ?? ids.length)
-    const most = Math.min(...sequences.map(limit))
+    const lengths = sequences.map(({ ids, instructionLength = ids.length }) => instructionLength)
+    const within = Math.min(...sequences.map(limit))
+    const most = placement.edges === undefined ? within : edgesAlike(placement.edges, lengths, within)
     const alike = lists.length === 1 || perSequence ? 0 : Math.min(commonPrefix(lists), most)
     this.#prefix = Math.max(alike, afterFirst ? 1 : 0)
     this.#placeholder = perSequence || numVirtualTokens + this.#prefix <= 0
@@ -96,11 +101,14 @@ export class Forest {
       for (let i = 0; i < numVirtualTokens; i++) this.positions.push(afterFirst ? i + 1 : i)
     this.#firstText = this.positions.length
     if (this.#placeholder && !perSequence) this.#push(PADDING_TOKEN, 0)
-    for (let i = 0; i < this.#prefix; i++) this.#push(lists[0]![i] ?? PADDING_TOKEN, this.#positionOf(i), i)
+    const edge = (i: number, length: number) => placement.edges !== undefined && isEdge(placement.edges, i, length)
+    for (let i = 0; i < this.#prefix; i++)
+      this.#push(lists[0]![i] ?? PADDING_TOKEN, this.#positionOf(i), i, { edge: edge(i, lengths[0]!) })
     this.shared = perSequence ? 1 : this.positions.length
     for (const { ids, instructionLength = ids.length } of sequences) {
       const start = this.positions.length
-      for (let i = this.#prefix; i < ids.length; i++) this.#push(ids[i]!, this.#positionOf(i), i, i >= instructionLength)
+      for (let i = this.#prefix; i < ids.length; i++)
+        this.#push(ids[i]!, this.#positionOf(i), i, { answer: i >= instructionLength, edge: edge(i, instructionLength) })
       if (this.positions.length === start) this.#push(PADDING_TOKEN, this.#positionOf(this.#prefix))
       this.#own.push({ start, length: this.positions.length - start })
       this.#instructions.push(Math.min(instructionLength, ids.length))
@@ -109,7 +117,8 @@ export class Forest {
       this.#children.push(
         (children ?? []).map(tokens => {
           const start = this.positions.length
-          for (const [i, id] of tokens.entries()) this.#push(id, this.#positionOf(ids.length + i), ids.length + i, true)
+          for (const [i, id] of tokens.entries())
+            this.#push(id, this.#positionOf(ids.length + i), ids.length + i, { answer: true })
           return { start, length: tokens.length }
         }),
       )
@@ -130,11 +139,12 @@ export class Forest {
     return this.#placement.as === 'keys' ? this.#firstText : 0
   }
 
-  #push(id: number, position: number, textIndex = 0, answer = false): void {
+  #push(id: number, position: number, textIndex = 0, { answer = false, edge = false } = {}): void {
     this.tokenIds.push(id)
     this.positions.push(position)
     this.#textIndex.push(textIndex)
     this.#answerMask.push(answer ? 1 : 0)
+    this.#edgeMask.push(edge ? 1 : 0)
   }
 
   /** Position of a sequence's token by its place among the ids. */
@@ -210,6 +220,7 @@ export class Forest {
       tokenIds: vector(Int32Array.from(this.tokenIds)),
       textIndex: vector(Int32Array.from(this.#textIndex)),
       answerMask: vector(Float32Array.from(this.#answerMask)),
+      ...(this.#placement.edges && { edgeMask: vector(Float32Array.from(this.#edgeMask)) }),
       positions: vector(Int32Array.from(this.positions)),
       sharedPositions: vector(masking.slice(0, this.shared)),
       readIndex: vector(Int32Array.from(readRows, row => row - first)),

@@ -12,7 +12,7 @@ export function forestSpec({ placement, layout = 'distinct' }: { placement: Prom
   inputs: Record<string, InputSpec>
   dims: Record<string, readonly [number, number]>
 } {
-  const { numVirtualTokens: m, as = 'rows', perSequence = false } = placement
+  const { numVirtualTokens: m, as = 'rows', perSequence = false, edges } = placement
   // P shared rows and S others; where sequences share nothing, a placeholder, m virtual rows for each of B, and W text rows.
   const own = perSequence ? `W+${m}*B` : 'S'
   const all = perSequence ? `${own}+1` : 'P+S'
@@ -25,6 +25,7 @@ export function forestSpec({ placement, layout = 'distinct' }: { placement: Prom
     tokenIds: int32(text),
     textIndex: int32(text),
     answerMask: float32(text),
+    ...(edges && { edgeMask: float32(text) }),
     positions: int32(all),
     sharedPositions: int32(perSequence ? 1 : 'P'),
     readIndex: int32('Q'),

@@ -10,6 +10,7 @@ import { dept, deptSchema } from './dept.js'
 import { iapt, iaptSchema } from './iapt.js'
 import { idpg, idpgSchema } from './idpg.js'
 import { lapt, laptSchema } from './lapt.js'
+import { loreft, loreftSchema } from './loreft.js'
 import { lpt, lptSchema } from './lpt.js'
 import { mpt, mptSchema } from './mpt.js'
 import { pTuning, pTuningSchema } from './p-tuning.js'
@@ -17,6 +18,7 @@ import { personal, personalSchema } from './personal.js'
 import { prefixTuning, prefixTuningSchema } from './prefix-tuning.js'
 import { promptTuning, promptTuningSchema } from './prompt-tuning.js'
 import { softTemplate, softTemplateSchema } from './soft-template.js'
+import { steering, steeringSchema } from './steering.js'
 
 /** Every method that is built in, with its options. A new one is a file beside `prompt-tuning.ts`, and a line here. */
 const builtIn = [
@@ -34,6 +36,8 @@ const builtIn = [
   [iapt, iaptSchema],
   [lpt, lptSchema],
   [idpg, idpgSchema],
+  [loreft, loreftSchema],
+  [steering, steeringSchema],
 ] as const
 
 type SchemasOf<Entries> = {
@@ -73,8 +77,10 @@ export const promptMethods = new Registry<PromptMethod>(
       layerRows: 'a function',
       prefix: 'a function',
       attention: 'a function',
+      layerOutput: 'a function',
+      atStrength: 'a function',
     },
-    oneOf: ['inputRows', 'sequenceRows', 'offset', 'layerRows', 'prefix', 'attention'],
+    oneOf: ['inputRows', 'sequenceRows', 'offset', 'layerRows', 'prefix', 'attention', 'layerOutput'],
     calls: methodCalls,
     prepare: withSoftTokens,
   },

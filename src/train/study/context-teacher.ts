@@ -3,6 +3,7 @@ import { GradpromptError } from '../../errors.js'
 import type { LossContext, TopTokens } from '../../losses/loss.js'
 import type { ActivePrompt } from '../../model/active-prompt.js'
 import type { LanguageModel } from '../../model/language-model.js'
+import { layerOutputsOf } from '../../model/layer-outputs.js'
 import type { LabelledRow } from '../../model/row.js'
 import { promptMethods } from '../../prompts/methods/index.js'
 
@@ -68,6 +69,8 @@ async function textAsPrompt(model: LanguageModel, text: string): Promise<ActiveP
     labelWords: [],
     learnedPrompts: () => Promise.resolve([]),
     exampleRows: () => [],
+    answerPairs: () => [],
+    layerOutputs: layerOutputsOf(model),
   })
   return { method, config, parameters }
 }

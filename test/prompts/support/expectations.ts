@@ -18,6 +18,8 @@ export interface Expectation {
     readonly steps?: number
     readonly learningRate?: number
     readonly options?: Readonly<Record<string, unknown>>
+    /** What the loss comes to, of a method that cannot copy. */
+    readonly below?: number
   }
 }
 
@@ -222,6 +224,30 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
       parameters: ({ hiddenSize: d }) => (d + 1) * 6 + (6 + 1) * 4 * d,
       starts: 'own',
       copying: manyRows,
+    },
+  },
+  loreft: {
+    // Of the tiny models' three layers; contexts of three tokens have one at each end.
+    plain: {
+      options: { rank: 3, firstTokens: 2, lastTokens: 2 },
+      parameters: ({ hiddenSize: d, numLayers }) => numLayers * (2 * 3 * d + 3),
+      starts: 'nothing',
+      copying: { learningRate: 0.02 },
+    },
+    'DiReFT in one layer': {
+      options: { rank: 2, layers: 1, firstTokens: 0, lastTokens: 3, variant: 'direft' },
+      parameters: ({ hiddenSize: d }) => 2 * 2 * d + 2,
+      starts: 'nothing',
+      copying: { learningRate: 0.05 },
+    },
+  },
+  steering: {
+    // A vector is the same for every text: it says which letters there are, and not which one stands in the text.
+    'every layer': {
+      options: { layers: [0, 1, 2] },
+      parameters: ({ hiddenSize: d, numLayers }) => numLayers * d,
+      starts: 'nothing',
+      copying: { steps: 300, learningRate: 0.3, below: 1.3 },
     },
   },
 }

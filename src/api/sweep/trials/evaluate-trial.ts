@@ -36,7 +36,7 @@ const schema: OptionSchema = {
       seed: whole,
     },
     ...{ batchSize: whole, truncate: flag, force: flag, control: flag, generate: flag, task: text, examples: text, shots: whole },
-    ...{ scorer: text, maxNewTokens: whole, temperature: { type: 'number' }, weights: text },
+    ...{ scorer: text, maxNewTokens: whole, temperature: { type: 'number' }, weights: text, strength: { type: 'number' } },
     ...{ device: text, threads: whole, memory: { type: 'number' }, keepWeights: text, precision: text, families: list },
   },
 }

@@ -90,6 +90,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     seed: number('seed'),
     batchSize: number('batch-size'),
     force: options.force === true,
+    strength: number('strength'),
     device,
     threads: number('threads'),
     memory: number('memory'),

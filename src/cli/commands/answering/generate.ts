@@ -128,6 +128,7 @@ export async function generateRequest(text: string | undefined, options: OptionV
     ...engineRequest(options),
     prompt: options.prompt as string | undefined,
     promptTask,
+    strength: options.strength as number | undefined,
     against: options.against as string | undefined,
     contrast: inRange(options, 'contrast', { least: 0 }),
     source,

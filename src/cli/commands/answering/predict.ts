@@ -110,6 +110,7 @@ export async function predictRequest(prompt: string, data: string, options: Opti
     testTime: readTestTime(options),
     truncate: options.truncate === true || undefined,
     force: options.force === true,
+    strength: options.strength as number | undefined,
     promptTask: text('prompt-task'),
     maxNewTokens: inRange(options, 'max-new-tokens', { least: 1 }),
     weights: oneOf(options, 'weights', weightChoices),

@@ -34,6 +34,7 @@ export function serveRequest(run: string | undefined, options: OptionValues): Se
   const prompts = ((options.prompt ?? []) as readonly string[]).map(readPrompt)
   return {
     ...engineRequest(options),
+    strength: options.strength as number | undefined,
     prompts: run === undefined ? prompts : [{ path: run }, ...prompts],
     host,
     port: inRange(options, 'port', { least: 0, most: 65535 }) ?? defaultPort,
