@@ -256,25 +256,22 @@ test('a strength of 0 is the model alone to the bit, -1 takes away what 1 adds',
   expect(await answers(at(0))).toEqual(await answers(undefined))
 })
 
-// Norms behind alone and in front, attention and MLP side by side, learned positions, multiplied residuals.
-test.each(['gemma2', 'falcon-7b', 'opt', 'granite', 'olmo2'])(
-  '%s: what a layer gives out is what the next one takes',
-  async family => {
-    const model = await tinyModel(family)
-    const config = methodConfig({ type: 'steering', layers: 0 } as never)
-    const method = promptMethods.get('steering')
-    const { hiddenSize } = model.config
-    const vector = random(3, [hiddenSize], 0.4)
-    const prompt: ActivePrompt = { method, config, parameters: new Map([['vector', vector.data]]) }
-    const ids = [5, 9, 30, 7, 12]
-    const [steered] = await model.logits([ids], prompt)
-    const hook = {
-      inputs: { shift: { data: vector.data, shape: [hiddenSize] } },
-      rows: (layer: number, x: tf.Tensor2D, own: Readonly<Record<string, tf.Tensor>>) =>
-        layer === 1 ? (tf.add(x, own.shift!) as tf.Tensor2D) : undefined,
-    }
-    const [{ logits }] = (await model.forward([ids], { hook })) as [{ logits: Float32Array }]
-    expect(difference(steered!, logits)).toBeLessThan(1e-5)
-    expect(difference(steered!, (await model.logits([ids]))[0]!)).toBeGreaterThan(1e-3)
-  },
-)
+// Norms behind as well, attention and MLP side by side, learned positions.
+test.each(['gemma2', 'falcon-7b', 'opt'])('%s: what a layer gives out is what the next one takes', async family => {
+  const model = await tinyModel(family)
+  const config = methodConfig({ type: 'steering', layers: 0 } as never)
+  const method = promptMethods.get('steering')
+  const { hiddenSize } = model.config
+  const vector = random(3, [hiddenSize], 0.4)
+  const prompt: ActivePrompt = { method, config, parameters: new Map([['vector', vector.data]]) }
+  const ids = [5, 9, 30, 7, 12]
+  const [steered] = await model.logits([ids], prompt)
+  const hook = {
+    inputs: { shift: { data: vector.data, shape: [hiddenSize] } },
+    rows: (layer: number, x: tf.Tensor2D, own: Readonly<Record<string, tf.Tensor>>) =>
+      layer === 1 ? (tf.add(x, own.shift!) as tf.Tensor2D) : undefined,
+  }
+  const [{ logits }] = (await model.forward([ids], { hook })) as [{ logits: Float32Array }]
+  expect(difference(steered!, logits)).toBeLessThan(1e-5)
+  expect(difference(steered!, (await model.logits([ids]))[0]!)).toBeGreaterThan(1e-3)
+})
