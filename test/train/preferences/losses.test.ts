@@ -10,7 +10,7 @@ import { expectations } from '../../prompts/support/expectations.js'
 import { eagerDisagreement, executionsOf } from '../../prompts/support/watch.js'
 import { dot, random, relativeError } from '../../support/numbers.js'
 import { temporaryFolder, toyModel } from '../toy.js'
-import { pairsFile } from './data.js'
+import { pairRows, rowsFile } from './data.js'
 
 /** Every loss over preferences with one method, and every method with one of them: what a step computes. */
 
@@ -43,7 +43,13 @@ describe.each(cases)('$loss with $method', ({ loss, method }) => {
   test('starts at its value, has a gradient, the same in parts, compiled and eager', async () => {
     const config = parseConfig({
       model: toyModel,
-      data: { train: pairsFile(folder, 6) },
+      // One method tells people apart.
+      data: {
+        train: rowsFile(
+          folder,
+          pairRows(6).map(row => ({ ...row, user: 'ada' })),
+        ),
+      },
       template: expectation!.template ?? '{text}-',
       answer: ' {chosen}',
       method: { type: method, ...expectation!.options } as ConfigInput['method'],
