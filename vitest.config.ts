@@ -21,7 +21,7 @@ const apart = [
   'test/devices/**/*.test.ts',
 ]
 
-export default defineConfig({
+export default defineConfig(({ mode }) => ({
   test: {
     reporters: ['default', './test/support/count-reporter.ts'],
     globalSetup: './test/support/one-run.ts',
@@ -29,7 +29,8 @@ export default defineConfig({
     hookTimeout: 600_000,
     maxWorkers: 2,
     // Tiny models gain nothing by a second thread, which waits for its part by spinning: on two cores, in the other process's time.
-    env: { GRADPROMPT_THREADS: '1' },
+    // `npm run test:whole` has besides what takes minutes: further sizes, the large steps of the bundled model, the examples' own commands.
+    env: { GRADPROMPT_THREADS: '1', GRADPROMPT_TEST_WHOLE: mode === 'whole' ? '1' : '' },
     // Compiling makes much that is thrown away at once.
     execArgv: ['--max-semi-space-size=64'],
     pool: 'forks',
@@ -43,4 +44,4 @@ export default defineConfig({
       { extends: true, test: { name: 'apart', include: apart, sequence: { groupOrder: 1 } } },
     ],
   },
-})
+}))

@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url'
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { randomGenerator } from '../../src/random.js'
+import { isWhole } from '../support/whole.js'
 import { temporaryFolder, toyConfig } from './toy.js'
 
 // The built package, as its users run it: a process of its own that can be killed.
@@ -61,14 +62,16 @@ function learn(path: string, kill?: { events: number; milliseconds: number }): P
 
 const bytesOf = (out: string) => readFileSync(join(out, 'prompt.safetensors'))
 
-test('a run that is killed at 8 random moments ends in the same bits as one that is not', async () => {
+const most = isWhole ? 8 : 3
+
+test(`a run that is killed at ${most} random moments ends in the same bits as one that is not`, async () => {
   const whole = newRun()
   await learn(whole.path)
   const expected = bytesOf(whole.out)
   const random = randomGenerator(Date.now() >>> 0)
   let kills = 0
   let run = newRun()
-  while (kills < 8) {
+  while (kills < most) {
     // Some while it starts, most while it learns, at any point of a step, a checkpoint or an evaluation.
     const events = uniformInt(random, 0, 45)
     const milliseconds = uniformInt(random, 0, events === 0 ? 500 : 15)
