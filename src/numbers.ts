@@ -18,3 +18,6 @@ export function mean(values: ArrayLike<number>): number {
 
 /** How many numbers a tensor of this shape holds; 1 for a scalar's empty shape. */
 export const elementCount = (shape: readonly number[]): number => shape.reduce((count, size) => count * size, 1)
+
+/** The least normal number: below it, once a program has run, the processor takes numbers for zero (`set_denormal_as_zero`). */
+export const aboveZero = 2 ** -1022

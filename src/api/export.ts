@@ -36,7 +36,7 @@ export interface ExportOptions extends TargetOptions {
   readonly out: string
   /** The model or its name; by default that of the run. */
   readonly model?: LanguageModel | string | undefined
-  /** Of a prompt of several tasks (or people) the one to export, as rows: any target then takes them. */
+  /** Of a prompt of several tasks the one to export: it then is rows, which every target with a place for prompt tuning holds. */
   readonly promptTask?: string | undefined
   /** Export a prompt that was learned on another model of the same width. */
   readonly force?: boolean | undefined

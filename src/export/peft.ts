@@ -13,10 +13,7 @@ export const peft: ExportTarget = {
   description: 'an adapter folder for PeftModel.from_pretrained',
   holds: hasPeftAdapter,
   form: peftType,
-  reason: method =>
-    method.layerOutput
-      ? 'it changes what layers give out, and PEFT has no adapter of that kind'
-      : 'what it computes depends on the text, so no fixed files come to the same',
+  reason: method => method.layerOutput && 'it changes what layers give out, and PEFT has no adapter of that kind',
   severalTasks: hasTaskFactors,
   async write({ prompt, model, baseModel, folder, out }) {
     const adapter = await peftAdapter(prompt, model.checkpoint)

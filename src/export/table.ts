@@ -19,9 +19,10 @@ export function exportTable(): string {
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
   const head = ['method', ...targets.map(([name]) => `\`${name}\``)]
   const reasons = methods.flatMap(([type, method]) =>
-    targets.flatMap(([name, target]) =>
-      target.holds(method) || !target.reason ? [] : [{ type, name, why: target.reason(method) }],
-    ),
+    targets.flatMap(([name, target]) => {
+      const why = target.holds(method) ? undefined : target.reason?.(method)
+      return why === undefined ? [] : [{ type, name, why }]
+    }),
   )
   const whys = groups(reasons)
   return [

@@ -65,7 +65,7 @@ export interface ExportTarget {
   /** How it holds a method's prompts, in a few words, for the table of `docs/exports.md`; undefined: exactly, in its one form. */
   form?(method: PromptMethod): string | undefined
   /** Why it cannot hold those of a method, in words. */
-  reason?(method: PromptMethod): string
+  reason?(method: PromptMethod): string | undefined
   /** Options that it takes. */
   readonly takes?: readonly (keyof TargetOptions)[]
   /** What it writes needs gradprompt, or an endpoint that has the prompt already: no other tool runs the prompt by it. */

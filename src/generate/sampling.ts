@@ -1,7 +1,7 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import { GradpromptError } from '../errors.js'
-import { logSumExp } from '../numbers.js'
+import { aboveZero, logSumExp } from '../numbers.js'
 import { randomGenerator, streams } from '../random.js'
 import { TokenMask } from './limits/token-mask.js'
 import type { Alternative } from './request.js'
@@ -115,9 +115,6 @@ export class Sampler {
     return last !== undefined && weights[last] !== 0 ? last : highest(scores)
   }
 }
-
-/** The least normal number: below it, once a program has run, the processor takes numbers for zero (`set_denormal_as_zero`). */
-const aboveZero = 2 ** -1022
 
 function inRange(name: string, value: number, least: number, most: number, whole = false): number {
   if (value >= least && value <= most && (!whole || Number.isInteger(value))) return value

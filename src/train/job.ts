@@ -4,6 +4,7 @@ import { cutNotices } from '../data/checks.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import type { DataRecord } from '../data/readers/records.js'
 import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows/rows.js'
+import { taskNotices } from '../data/rows/tasks.js'
 import { exampleRows, type Task, taskRows } from '../data/task.js'
 import { countWords, weightGradient, wordParameter } from '../data/texts/verbalizer.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
@@ -106,7 +107,10 @@ export async function prepareJob(
     tasks: method.tasks?.(resolved),
     soft: softVocabulary(resolved, model.config),
   })
-  const notices = controlNotices(config, task, { tokenizer, contextLength })
+  const notices = [
+    ...taskNotices(method.tasks?.(resolved), task.train),
+    ...controlNotices(config, task, { tokenizer, contextLength }),
+  ]
   const { recompute } = config.train
   refuseOversizedRows(model.memory, { records: task.train, builders, together: answers.length, numVirtualTokens, recompute })
   const parameters = await method.initialise(resolved, {

@@ -11,7 +11,9 @@ import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
 /** A run on several devices: the processor named more than once has as many processes. */
 
 // The process of a further device is the built one.
-const { tune, resume }: typeof import('../../src/index.js') = await import(pathToFileURL(resolve('dist/src/index.js')).href)
+const { generate, loadModel, tune, resume }: typeof import('../../src/index.js') = await import(
+  pathToFileURL(resolve('dist/src/index.js')).href
+)
 
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
@@ -76,6 +78,20 @@ test.runIf(process.platform === 'linux')('goes on from its checkpoint when a pro
   })
   await resume(out, { device: 'cpu' })
   expect(bits(out, 'prompt.safetensors')).toBe(bits(join(folder, 'cpu'), 'prompt.safetensors'))
+})
+
+test('a model says once what its further devices have no share in', async () => {
+  const told: string[] = []
+  const listen = ({ message, name }: Error) => name === 'GradpromptWarning' && told.push(message)
+  process.on('warning', listen)
+  for (const device of ['cpu', 'cpu,cpu'] as const) {
+    await using model = await loadModel(toyModel, { device, threads: 1 })
+    for (let i = 0; i < 2; i++) await generate({ model, inputs: ['the'], raw: true, maxNewTokens: 1 })
+  }
+  await expect
+    .poll(() => told)
+    .toEqual(['texts that the model writes are computed on cpu alone, the first of the devices cpu, cpu, with 1 thread'])
+  process.off('warning', listen)
 })
 
 test('is of one kind, and what its processes take together is planned', async () => {

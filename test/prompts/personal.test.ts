@@ -70,6 +70,17 @@ async function evaluateOne(model: LanguageModel, adapter: string, row: Parameter
   return scores!
 }
 
+test('people of whom there are no rows, and rows of nobody, are told of', async () => {
+  const events: string[] = []
+  await tune(config({ method: { ...method, users: ['ada', 'ben', 'cleo'] }, out: join(folder, 'three'), train: { steps: 1 } }), {
+    onEvent: event => {
+      if (event.event === 'warning') events.push(`${event.code}: ${event.message}`)
+    },
+  })
+  expect(events).toContain('tasks-without-rows: no training row has user: "cleo"; nothing of their own is learned')
+  expect(events).toContain('rows-of-no-task: 6 of 18 training rows have nothing as user')
+})
+
 test('a person who is not known is refused, and so are names that are given twice', async () => {
   const strangers = join(folder, 'strangers.jsonl')
   writeFileSync(strangers, `${JSON.stringify({ text: 'the wine', label: '0', user: 'bem' })}\n`)

@@ -13,6 +13,7 @@ import type { TestTimeScores } from '../../evaluate/test-time-scores.js'
 import { productsOf } from '../../generate/programs.js'
 import type { ActivePrompt } from '../../model/active-prompt.js'
 import type { LanguageModel } from '../../model/language-model.js'
+import { aboveZero } from '../../numbers.js'
 import { promptWordWeights } from '../../sources/prompt.js'
 import { describeTestTime } from '../../train/test-time/options.js'
 import { openTestTime } from '../../train/test-time/test-time.js'
@@ -83,7 +84,7 @@ export async function byTestTime(
 }
 
 /** A share that is nothing in numbers is all but that. */
-const logShare = (share: number) => Math.log(Math.max(share, Number.MIN_VALUE))
+const logShare = (share: number) => Math.log(Math.max(share, aboveZero))
 
 interface Answered {
   readonly row: ScoringRow

@@ -4,6 +4,7 @@ import { type DataDescription, describeData } from '../../data/describe/describe
 import type { DataNotice } from '../../data/readers/reader.js'
 import { originOf } from '../../data/readers/records.js'
 import type { Segment, TrainingRow } from '../../data/rows/rows.js'
+import { taskNotices } from '../../data/rows/tasks.js'
 import { exampleRows, readTask, taskRows } from '../../data/task.js'
 import { type AnswerEnd, answerEndNotices, resolveAnswerEnd } from '../../data/texts/answer-end.js'
 import { softName } from '../../data/texts/soft-tokens.js'
@@ -110,6 +111,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     answerEnd: builder.learnedEnd ?? null,
     data: { ...data, answerSpace: space },
     warnings: [
+      ...taskNotices(tasks, task.train),
       ...controlNotices(config, task, { tokenizer, contextLength }),
       ...referenceNotices(chosenLoss(config.train)),
       ...task.notices,
@@ -130,12 +132,13 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     },
     examples: task.train.slice(0, SHOWN_ROWS).flatMap((record, i) =>
       builders.slice(0, learned.length).map(one => {
-        const { ids, segments, truncated, liked } = one.training(record, i)
+        const { ids, segments, truncated, liked, task: number } = one.training(record, i)
         return {
           origin: originOf(record, i),
           tokens: ids.length,
           truncated,
           ...(liked !== undefined && { liked }),
+          ...(number !== undefined && tasks !== undefined && { task: tasks.names[number] }),
           segments: segments.map(segment => ({
             ...segment,
             pieces: segment.ids.map(id => (id < model.vocabSize ? tokenizer.token(id) : softName(id - model.vocabSize))),
@@ -216,6 +219,7 @@ interface Summary {
     truncated: boolean
     /** Where the data have preferences. */
     liked?: boolean
+    task?: string | undefined
     segments: readonly (Segment & { pieces: readonly string[] })[]
   }[]
 }
@@ -246,15 +250,16 @@ function describe(summary: Summary, tokenizer: Tokenizer): string {
     ],
   ])
   const about = `data\n${dataTable(summary.data)}`
-  const examples = summary.examples.map(({ origin, tokens, truncated, liked, segments }) => {
+  const examples = summary.examples.map(({ origin, tokens, truncated, liked, task, segments }) => {
     const { bosTokenId } = tokenizer
     const lines = segments.flatMap(segment => {
       const begins = segment.role === 'context' && bosTokenId !== undefined && segment.ids[0] === bosTokenId
       return pieceLines(segment, 'context'.length, begins ? ' (BOS first)' : '')
     })
     const cut = truncated ? ', text cut to fit' : ''
+    const of = task === undefined ? '' : `, of ${task}`
     const side = liked === undefined ? '' : liked ? ', preferred' : ', not preferred'
-    return [`${origin}${side}: ${numVirtualTokens} virtual + ${plural(tokens, 'token')}${cut}`, ...lines].join('\n')
+    return [`${origin}${of}${side}: ${numVirtualTokens} virtual + ${plural(tokens, 'token')}${cut}`, ...lines].join('\n')
   })
   return [head, about, ...examples].join('\n\n')
 }

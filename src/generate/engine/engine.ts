@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import { BLOCK_LENGTH } from '../../../kernels/attention/cached.js'
 import { disposedError, GradpromptError, unknownName } from '../../errors.js'
 import { type ActivePrompt, placementOf } from '../../model/active-prompt.js'
+import { tellFirstAlone } from '../../model/devices/first-alone.js'
 import type { GenerationWeights, LanguageModel } from '../../model/language-model.js'
 import { gigabytes } from '../../model/weights/weight-file.js'
 import { OpenPrograms } from '../../program/open-programs.js'
@@ -106,6 +107,7 @@ export class GenerationEngine implements Generator {
 
   /** Opens the programs, so that the first answer is as fast as the others. @throws GradpromptError as compiling does, `invalid-option` */
   static async open(model: LanguageModel, options: EngineOptions = {}): Promise<GenerationEngine> {
+    tellFirstAlone(model, 'texts that the model writes')
     const width = chooseWidth(options.weights ?? 'auto', model.memory)
     const fp32 = { prompts: model.weights, decoding: model.weights }
     const engine = new GenerationEngine(model, width === 'fp32' ? fp32 : await model.storedWeights(), width, options)

@@ -2,6 +2,7 @@ import { tf } from '../../../kernels/tf.js'
 import { declareCode } from '../../code-identity.js'
 import { crossEntropy } from '../../losses/cross-entropy.js'
 import { type ActiveLoss, totalLoss } from '../../losses/loss.js'
+import { tellFirstAlone } from '../../model/devices/first-alone.js'
 import type { ForestLayout } from '../../model/forest/groups.js'
 import { forestSpec, MAX_ROWS } from '../../model/forest/spec.js'
 import { forwardForest } from '../../model/forward.js'
@@ -41,6 +42,7 @@ export class SearchPrograms {
   readonly #programs: OpenPrograms
 
   constructor(model: LanguageModel) {
+    tellFirstAlone(model, 'the steps of a search')
     this.#model = model
     this.#programs = new OpenPrograms(model, `the search on ${model.name}`)
   }
