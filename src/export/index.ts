@@ -43,6 +43,10 @@ export async function targetsOf(type: string, { elsewhere = false }: { elsewhere
   return fitting.map(([name]) => name)
 }
 
+/** Why a target cannot hold what a method learns. */
+export const reasonOf = ({ reason }: ExportTarget, method: PromptMethod): string =>
+  reason?.(method) ?? 'what it computes depends on the text, so no fixed files come to the same'
+
 /**
  * Refuses what a target cannot hold, before any model is loaded.
  * @throws GradpromptError `not-exportable` with the nearest target that can
@@ -58,8 +62,7 @@ export function refuseUnheld(target: ExportTarget, method: PromptMethod, config:
         ? `${others.join(', ')} can: --to ${others[0]}`
         : 'no other tool can run it: gradprompt serve does, and --to gradprompt keeps it in one file'
     const held = [...promptMethods].filter(([, other]) => target.holds(other)).map(([name]) => name)
-    const reason = target.reason?.(method) ?? 'what it computes depends on the text, so no fixed files come to the same'
-    throw new GradpromptError('not-exportable', `${target.name} cannot hold a prompt of ${type}: ${reason}`, {
+    throw new GradpromptError('not-exportable', `${target.name} cannot hold a prompt of ${type}: ${reasonOf(target, method)}`, {
       found: `method.type: ${type}`,
       expected: held.length > 0 ? `one of ${held.join(', ')}` : 'a run of gradprompt search',
       hint: instead,

@@ -1,5 +1,5 @@
 import { promptMethods } from '../prompts/methods/index.js'
-import { exportTargets } from './index.js'
+import { exportTargets, reasonOf } from './index.js'
 
 /** The table of what reaches what, as `docs/exports.md` has it: a line a method, a column a target. Made of what targets declare. */
 export function exportTable(): string {
@@ -19,10 +19,7 @@ export function exportTable(): string {
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
   const head = ['method', ...targets.map(([name]) => `\`${name}\``)]
   const reasons = methods.flatMap(([type, method]) =>
-    targets.flatMap(([name, target]) => {
-      const why = target.holds(method) ? undefined : target.reason?.(method)
-      return why === undefined ? [] : [{ type, name, why }]
-    }),
+    targets.flatMap(([name, target]) => (target.holds(method) ? [] : [{ type, name, why: reasonOf(target, method) }])),
   )
   const whys = groups(reasons)
   return [
