@@ -4,7 +4,6 @@ import { type MemoryRows, readMemoryRows } from '../data/memory-rows.js'
 import { readRecords } from '../data/read.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import { type DataRecord, originOf } from '../data/readers/records.js'
-import { isOfNone, taskIndex } from '../data/rows/rows.js'
 import { limitRecords } from '../data/split.js'
 import { type AnswerEnd, stopsOf } from '../data/texts/answer-end.js'
 import { findLabels, type LabelWords, labelWord } from '../data/texts/labels.js'
@@ -24,7 +23,7 @@ import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { shuffle } from '../random.js'
-import { promptsByTask } from '../sources/prompt.js'
+import { promptNameOf, promptsByTask } from '../sources/prompt.js'
 import { type GenerationMetrics, generationMetrics, scoreGeneration } from './generations.js'
 import { hashOf, type RowResult, type RowResultFile, resultKey } from './row-results.js'
 import type { Scorer } from './scorer.js'
@@ -112,7 +111,6 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const task = adapter?.task({ path: nameOf(data), rows: records }) ?? plainTask(options, records)
   const template = await templateOf(options, task, adapter?.columns, new Set(records.map(record => hashOf(record))))
   const numVirtualTokens = prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0
-  const tasks = prompt?.method.tasks?.(prompt.config)
   const soft = softVocabulary(prompt?.config, model.config)
   const tokenizer = soft ? softEncoder(model.tokenizer, soft) : model.tokenizer
   const settings = { temperature: options.temperature, seed }
@@ -193,10 +191,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
         .filter(({ index }) => !done.has(index))
         .map(async row => {
           const { record, index, ids, choices, maxNewTokens, sample } = row
-          const ofTask = tasks?.column !== undefined &&
-            !isOfNone(record, index, tasks) && {
-              prompt: `${promptName}/${tasks.names[taskIndex(record, index, tasks)]}`,
-            }
+          const ofTask = prompt && { prompt: promptNameOf(promptName, prompt, record, index) }
           const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop, stopTokenIds } as never, sample)
           const {
             text,

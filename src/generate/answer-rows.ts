@@ -95,7 +95,8 @@ function answer(row: InputRow, index: number, options: AnswerOptions, signal: Ab
   const { text, addSpecialTokens } = renderInput(tokenizer, row.input, render)
   const ids = tokenizer.encode(text, { addSpecialTokens })
   const asked = { origin: row.origin, tokenizer, room, limits }
-  return generator.generate({ ...requestFor(asked, text, ids, { settings, maxNewTokens, sample: index }), signal })
+  const own = row.prompt === undefined ? settings : { ...settings, prompt: row.prompt }
+  return generator.generate({ ...requestFor(asked, text, ids, { settings: own, maxNewTokens, sample: index }), signal })
 }
 
 /** Refuses a row that cannot be answered; tokenises only those that could be too long. */

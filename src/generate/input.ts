@@ -21,6 +21,8 @@ export interface InputRow {
   /** For messages: `questions.jsonl:17`. */
   readonly origin: string
   readonly input: GenerationInput
+  /** The prompt that it is answered under, where that is not the one of all. */
+  readonly prompt?: string | undefined
 }
 
 export interface RenderOptions {

@@ -1,6 +1,9 @@
+import { type DataRecord, setOrigin } from '../data/readers/records.js'
+import { isOfNone, taskIndex } from '../data/rows/types.js'
 import type { LabelSet } from '../data/texts/labels.js'
 import { classWords, wordParameter } from '../data/texts/verbalizer.js'
 import { GradpromptError, unknownName } from '../errors.js'
+import { isRecord } from '../json.js'
 import { type ActivePrompt, requireRows, type SoftPrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import type { PromptMethod } from '../prompts/method.js'
@@ -69,6 +72,25 @@ export function promptsByTask(name: string, prompt: ActivePrompt): Record<string
     (task, i) => [`${name}/${task}`, { ...prompt, parameters: method.forTask!(config, parameters, i) }] as const,
   )
   return Object.fromEntries([[name, prompt], ...each])
+}
+
+/**
+ * The name under which `promptsByTask` has the prompt of a row: that of the task which the row's column names, or the prompt's own.
+ * @throws GradpromptError `unknown-task`, `missing-column`
+ */
+export function promptNameOf(name: string, prompt: ActivePrompt | undefined, record: DataRecord, index: number): string {
+  const tasks = prompt?.method.tasks?.(prompt.config)
+  if (tasks?.column === undefined || isOfNone(record, index, tasks)) return name
+  return `${name}/${tasks.names[taskIndex(record, index, tasks)]}`
+}
+
+/** The same of what somebody asks: a text, or a row that does not say its task, is answered under the prompt's own. */
+export function promptNameAsked(name: string, prompt: ActivePrompt, asked: unknown, origin: string): string {
+  const column = prompt.method.tasks?.(prompt.config)?.column
+  if (column === undefined || !isRecord(asked) || (asked[column] ?? '') === '') return name
+  const record = { [column]: String(asked[column]) }
+  setOrigin(record, origin)
+  return promptNameOf(name, prompt, record, 0)
 }
 
 /**

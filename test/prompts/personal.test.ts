@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { evaluate } from '../../src/api/evaluation/evaluate.js'
 import { exportPrompt } from '../../src/api/export.js'
+import { generate } from '../../src/api/generation/generate.js'
+import { predict } from '../../src/api/prediction/predict.js'
 import { tune } from '../../src/api/tune.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
@@ -81,6 +83,37 @@ test('people of whom there are no rows, and rows of nobody, are told of', async 
   expect(events).toContain('rows-of-no-task: 6 of 18 training rows have nothing as user')
 })
 
+test('what is generated for a row is for the person whom it names, in memory, in a file and in predictions', async () => {
+  const { folder: path } = await run
+  const one = async (promptTask?: string) =>
+    (await generate({ prompt: path, promptTask, inputs: [{ text: 'the wine' }], maxNewTokens: 1 }))[0]!.text.trim()
+  const [ada, ben, nobody] = [await one('ada'), await one('ben'), await one()]
+  // Of one text they want opposite answers; nobody wants the one of both that half of the rows say.
+  expect(ada).not.toBe(ben)
+  const asked = [
+    { text: 'the wine', user: 'ben' },
+    { text: 'the wine', user: 'ada' },
+    { text: 'the wine', user: '' },
+    { text: 'the wine' },
+  ]
+  const wanted = [ben, ada, nobody, nobody]
+  const answers = await generate({ prompt: path, inputs: asked, maxNewTokens: 1 })
+  expect(answers.map(({ text }) => text.trim())).toEqual(wanted)
+  const fixed = await generate({ prompt: path, promptTask: 'ada', inputs: asked.slice(0, 1), maxNewTokens: 1 })
+  expect(fixed[0]!.text.trim()).toBe(ada)
+  const [input, output] = [join(folder, 'asked.jsonl'), join(folder, 'answered.jsonl')]
+  writeFileSync(input, asked.map(row => `${JSON.stringify(row)}\n`).join(''))
+  await generate.toFile({ prompt: path, input, output, maxNewTokens: 1 })
+  const lines = readFileSync(output, 'utf8').trim().split('\n')
+  expect(lines.map(line => JSON.parse(line).text.trim())).toEqual(wanted)
+  const predictions: string[] = []
+  for await (const { prediction } of predict({ prompt: path, data: asked, answerType: 'text', maxNewTokens: 1 }))
+    predictions.push(prediction.trim())
+  expect(predictions).toEqual(wanted)
+  const stranger = generate({ prompt: path, inputs: [{ text: 'the wine', user: 'bem' }] })
+  expect(await problemOf(stranger)).toMatchObject({ code: 'unknown-task', hint: 'did you mean ben?' })
+})
+
 test('a person who is not known is refused, and so are names that are given twice', async () => {
   const strangers = join(folder, 'strangers.jsonl')
   writeFileSync(strangers, `${JSON.stringify({ text: 'the wine', label: '0', user: 'bem' })}\n`)
@@ -92,6 +125,7 @@ test('a person who is not known is refused, and so are names that are given twic
   const refused = (options: object) => problemOf(tune(config({ method: { ...method, ...options }, out: join(folder, 'none') })))
   expect(await refused({ users: ['ada', 'ada'] })).toMatchObject({ code: 'invalid-config' })
   expect(await refused({ users: [] })).toMatchObject({ message: expect.stringContaining('method.users is empty') })
+  expect(await refused({ userColumn: 'users' })).toMatchObject({ code: 'no-task-rows', found: 'no column users' })
   expect(await refused({ clusters: 3 })).toMatchObject({ message: expect.stringContaining('beyond the number of people (2)') })
 })
 

@@ -35,8 +35,10 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
   const rows = asked.map(({ origin, value }): InputRow => ({ origin, input: framed(value, given.frame, origin, announce) }))
   await using _ = await lockOutput(output)
   await using opened = await openAnswering(options, given)
-  const { engine, model, weights, prompt, settings, render } = opened
+  const { engine, model, weights, prompt, settings, settingsFor, render } = opened
   const { active, frame } = prompt
+  const underOwn = rows.map((row, i) => ({ ...row, prompt: settingsFor(asked[i]!.value, row.origin).prompt }))
+  const byTask = underOwn.some(row => row.prompt !== settings.prompt) || undefined
   const other = opened.prompts.get(otherName)?.active
   const hash = createHash('sha256').update(bytes)
   const limits = limitsOf(options, frame, prompt.labels, announce)
@@ -52,13 +54,14 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
     maxNewTokens,
     render,
     ...limited,
+    byTask,
     version,
   }
   hash.update(JSON.stringify(decisive))
   for (const [name, data] of [...(active?.parameters ?? []), ...(other?.parameters ?? [])])
     hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
   const started = performance.now()
-  const { resumed, tokens } = await answerRows(rows, {
+  const { resumed, tokens } = await answerRows(underOwn, {
     generator: engine,
     tokenizer: prompt.tokenizer,
     render,

@@ -1,4 +1,4 @@
-import { defaultSeed, type OptionNames, refuseUnknown } from '../../config/call-options.js'
+import { type OptionNames, refuseUnknown } from '../../config/call-options.js'
 import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { DataNotice } from '../../data/readers/reader.js'
 import type { Template } from '../../data/texts/template.js'
@@ -12,7 +12,8 @@ import { type GenerationSettings, requestFor, withEnds } from '../../generate/se
 import { modelSettingNames } from '../../model/with-model.js'
 import { inWords } from '../../own-calls.js'
 import { openPrompt, type PromptGiven, type PromptSource } from '../../sources/open.js'
-import { loadPromptMethod, promptTask } from '../../sources/prompt.js'
+import { loadPromptMethod, promptNameAsked, promptTask } from '../../sources/prompt.js'
+import { renderOf, settingsOf } from './asked.js'
 import { type ContrastOptions, contrastIn, otherName, otherSource } from './contrast.js'
 import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './opening.js'
 
@@ -248,6 +249,8 @@ const ownName = 'prompt'
 export interface Answering extends UsedEngine {
   readonly prompt: NamedPrompt
   readonly settings: GenerationSettings
+  /** Of one input: a row may name its task. */
+  settingsFor(asked: unknown, origin: string): GenerationSettings
   readonly render: RenderOptions
 }
 
@@ -280,8 +283,10 @@ export async function openAnswering(options: AnswerOptions, given?: Awaited<Retu
     options.onOpened?.(opened.model.name, opened.weights)
     const name = prompt.active === undefined ? undefined : task === undefined ? ownName : `${ownName}/${task}`
     const contrast = contrastIn(options, { name, source }, other)
-    const settings = { ...settingsOf(options, name), contrast }
-    return { ...opened, prompt, settings: withEnds(settings, prompt.ends), render: renderOf(options, prompt) }
+    const settings = withEnds({ ...settingsOf(options, name), contrast }, prompt.ends)
+    const settingsFor = (asked: unknown, origin: string) =>
+      name === ownName ? { ...settings, prompt: promptNameAsked(ownName, prompt.active!, asked, origin) } : settings
+    return { ...opened, prompt, settings, settingsFor, render: renderOf(options, prompt) }
   } catch (error) {
     await opened[Symbol.asyncDispose]()
     throw error
@@ -289,7 +294,7 @@ export async function openAnswering(options: AnswerOptions, given?: Awaited<Retu
 }
 
 function requestsOf(
-  { prompt, settings, render }: Answering,
+  { prompt, settingsFor, render }: Answering,
   options: Pick<GenerateOptions, 'inputs' | 'maxNewTokens' | 'signal' | 'onWarning'> & LimitsAsked,
 ) {
   const { inputs, maxNewTokens, signal } = options
@@ -305,7 +310,9 @@ function requestsOf(
     const asked = framed(input as AskedInput, prompt.frame, origin, announce)
     const { text, addSpecialTokens } = renderInput(prompt.tokenizer, asked, render)
     const ids = prompt.tokenizer.encode(text, { addSpecialTokens })
-    const request = requestFor({ ...prompt, origin, limits }, text, ids, { settings, maxNewTokens, sample: i })
+    const request = requestFor({ ...prompt, origin, limits }, text, ids, {
+      ...{ settings: settingsFor(input, origin), maxNewTokens, sample: i },
+    })
     return { ...request, ...(signal && { signal }) }
   })
 }
@@ -317,25 +324,6 @@ export function once(onWarning: AnswerOptions['onWarning']): (warning: DataNotic
     if (!said.has(warning.code)) onWarning?.(warning)
     said.add(warning.code)
   }
-}
-
-/** Who says how to sample wants to: without a temperature it is then 1, otherwise 0, the likeliest token. */
-function settingsOf(options: AnswerOptions, prompt: string | undefined): Omit<GenerationSettings, 'contrast'> {
-  const { temperature, topK, topP, minP, repetitionPenalty, seed = defaultSeed } = options
-  const { stop, stopTokenIds, logProbabilities, alternatives } = options
-  const samples = topK !== undefined || topP !== undefined || minP !== undefined
-  return {
-    ...{ topK, topP, minP, repetitionPenalty, seed, stop, stopTokenIds, logProbabilities, alternatives, prompt },
-    temperature: temperature ?? (samples ? 1 : 0),
-    continuation: undefined,
-  }
-}
-
-/** What was tuned or found for plain text knows nothing of turns. */
-function renderOf({ system, chat, variables }: AnswerOptions, { source, frame, tokenizer }: NamedPrompt): RenderOptions {
-  const isPlain = source.kind !== 'none' && (frame.template === undefined || typeof frame.template === 'string')
-  const auto = system !== undefined || (tokenizer.chatTemplate !== undefined && !isPlain)
-  return { system, variables, chat: chat === 'auto' ? auto : chat }
 }
 
 function refuseInstruction({ kind, template }: PromptSource): void {

@@ -11,7 +11,7 @@ import { type Products, productsOf } from '../../generate/programs.js'
 import { generationRequest, tokenBudget } from '../../generate/settings.js'
 import { firstOf, useModel } from '../../model/with-model.js'
 import { ownCommand } from '../../own-command.js'
-import { promptWordWeights } from '../../sources/prompt.js'
+import { promptNameOf, promptWordWeights } from '../../sources/prompt.js'
 import { openTestTime, type TestTime } from '../../train/test-time/test-time.js'
 import { calibrationOf, rowBuilderOf } from '../evaluation/likelihood.js'
 import { endOf, missing, type Subject, subjectOf } from '../evaluation/subject.js'
@@ -252,6 +252,11 @@ async function openGenerating(options: PredictOptions, subject: Subject, templat
     ...{ temperature: 0, logProbabilities: true, onProgress },
   })
   const { engine, prompt: named, settings, render } = opened
+  // By its own name a prompt is what its tasks share.
+  const nameOfRow = (record: DataRecord, index: number) =>
+    promptTask === undefined && settings.prompt !== undefined
+      ? { prompt: promptNameOf(settings.prompt, named.active, record, index) }
+      : {}
   return {
     model: opened.model.name,
     weights: opened.weights,
@@ -262,7 +267,12 @@ async function openGenerating(options: PredictOptions, subject: Subject, templat
         const origin = originOf(record, first + i)
         const { text, addSpecialTokens } = renderInput(named.tokenizer, framed(record, named.frame, origin), render)
         const ids = named.tokenizer.encode(text, { addSpecialTokens })
-        return generationRequest(ids, tokenBudget(origin, ids.length, named.room, maxNewTokens), settings, first + i)
+        return generationRequest(
+          ids,
+          tokenBudget(origin, ids.length, named.room, maxNewTokens),
+          { ...settings, ...nameOfRow(record, first + i) },
+          first + i,
+        )
       })
       let done = 0
       const answerOf = async (request: (typeof requests)[number]) => {

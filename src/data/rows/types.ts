@@ -111,7 +111,8 @@ export function rowTask(
 
 /** Whether a row says that it belongs to no task, where rows may. */
 export function isOfNone(record: DataRecord, index: number, { column = '', genericShare }: RowTasks): boolean {
-  return genericShare !== undefined && (isNull(record, column) || columnValue(record, column, index) === '')
+  if (genericShare === undefined) return false
+  return !Object.hasOwn(record, column) || isNull(record, column) || columnValue(record, column, index) === ''
 }
 
 /**
@@ -126,7 +127,7 @@ export function taskIndex(record: DataRecord, index: number, tasks: RowTasks): n
   const hint = didYouMean(name, tasks.names)
   throw new GradpromptError('unknown-task', `${originOf(record, index)} belongs to a task that the prompt does not know`, {
     found: `${column}: ${shorten(name)}`,
-    expected: `one of ${tasks.names.map(shorten).join(', ')} (method.tasks)`,
+    expected: `one of ${tasks.names.map(shorten).join(', ')}`,
     ...(hint !== undefined && { hint }),
   })
 }

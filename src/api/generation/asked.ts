@@ -1,0 +1,26 @@
+import { defaultSeed } from '../../config/call-options.js'
+import type { RenderOptions } from '../../generate/input.js'
+import type { GenerationSettings } from '../../generate/settings.js'
+import type { AnswerOptions } from './generate.js'
+import type { NamedPrompt } from './opening.js'
+
+/** What a call asks for as the engine and the template take it. */
+
+/** Who says how to sample wants to: without a temperature it is then 1, otherwise 0, the likeliest token. */
+export function settingsOf(options: AnswerOptions, prompt: string | undefined): Omit<GenerationSettings, 'contrast'> {
+  const { temperature, topK, topP, minP, repetitionPenalty, seed = defaultSeed } = options
+  const { stop, stopTokenIds, logProbabilities, alternatives } = options
+  const samples = topK !== undefined || topP !== undefined || minP !== undefined
+  return {
+    ...{ topK, topP, minP, repetitionPenalty, seed, stop, stopTokenIds, logProbabilities, alternatives, prompt },
+    temperature: temperature ?? (samples ? 1 : 0),
+    continuation: undefined,
+  }
+}
+
+/** What was tuned or found for plain text knows nothing of turns. */
+export function renderOf({ system, chat, variables }: AnswerOptions, { source, frame, tokenizer }: NamedPrompt): RenderOptions {
+  const isPlain = source.kind !== 'none' && (frame.template === undefined || typeof frame.template === 'string')
+  const auto = system !== undefined || (tokenizer.chatTemplate !== undefined && !isPlain)
+  return { system, variables, chat: chat === 'auto' ? auto : chat }
+}
