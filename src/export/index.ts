@@ -43,6 +43,23 @@ export async function targetsOf(type: string, { elsewhere = false }: { elsewhere
   return fitting.map(([name]) => name)
 }
 
+/** Whether a target takes a prompt of several tasks whole. */
+const takesSeveral = ({ severalTasks = false }: ExportTarget, method: PromptMethod): boolean =>
+  typeof severalTasks === 'function' ? severalTasks(method) : severalTasks
+
+/** Where other tools can be given what was learned, and as which of several tasks where a tool takes no more than one. */
+export async function exportsElsewhere(config: {
+  readonly type: string
+}): Promise<readonly { readonly target: string; readonly task: string | undefined }[]> {
+  const targets = await targetsOf(config.type, { elsewhere: true })
+  const method = promptMethods.get(config.type)
+  const { names = [], ofAnswer } = method.tasks?.(config) ?? {}
+  // What stands in front of a text then hangs on the answer, which no other tool knows.
+  if (names.length > 1 && ofAnswer !== undefined) return []
+  const isOne = (target: string) => names.length < 2 || takesSeveral(exportTargets.get(target), method)
+  return targets.map(target => ({ target, task: isOne(target) ? undefined : names[0] }))
+}
+
 /** Why a target cannot hold what a method learns. */
 export const reasonOf = ({ reason }: ExportTarget, method: PromptMethod): string =>
   reason?.(method) ?? 'what it computes depends on the text, so no fixed files come to the same'
@@ -71,14 +88,12 @@ export function refuseUnheld(target: ExportTarget, method: PromptMethod, config:
   const tasks = method.tasks?.(config)?.names ?? []
   // What stands in front of a text then hangs on the answer that is asked about, which no other tool knows.
   const byAnswer = method.tasks?.(config)?.ofAnswer !== undefined
-  const takesSeveral = ({ severalTasks = false }: ExportTarget) =>
-    typeof severalTasks === 'function' ? severalTasks(method) : severalTasks
-  if (tasks.length > 1 && !(byAnswer ? target.needsGradprompt : takesSeveral(target))) {
+  if (tasks.length > 1 && !(byAnswer ? target.needsGradprompt : takesSeveral(target, method))) {
     throw new GradpromptError('not-exportable', `${target.name} holds one prompt, and this one is of several tasks`, {
       found: `tasks ${tasks.join(', ')}`,
       expected: 'a prompt of one task',
       hint: `${[...exportTargets]
-        .filter(([, other]) => (byAnswer ? other.needsGradprompt : takesSeveral(other)))
+        .filter(([, other]) => (byAnswer ? other.needsGradprompt : takesSeveral(other, method)))
         .map(([name]) => name)
         .join(', ')} can hold several${byAnswer ? '' : '; --prompt-task NAME exports one of them'}`,
     })

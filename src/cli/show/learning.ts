@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { Metrics } from '../../evaluate/score.js'
+import type { exportsElsewhere } from '../../export/index.js'
 import { ownCommand } from '../../own-command.js'
 import { smooth } from '../../report/parts/presentation.js'
 import { EventLog } from '../../store/events.js'
@@ -81,8 +82,8 @@ export function learningReport(output: Output, knownFolder?: string): LearningRe
       const events = await new EventLog(join(result.folder, 'events.jsonl')).read()
       const losses = events.flatMap(event => (event.event === 'step' && typeof event.loss === 'number' ? [event.loss] : []))
       const { config } = await openRun(result.folder)
-      const { targetsOf } = await import('../../export/index.js')
-      output.text(describeResult(result, losses, await targetsOf((config as Config).method.type, { elsewhere: true })))
+      const { exportsElsewhere: elsewhere } = await import('../../export/index.js')
+      output.text(describeResult(result, losses, await elsewhere((config as Config).method)))
       return 0
     },
   }
@@ -110,7 +111,11 @@ function describeControl({ metrics, plain, instruction, rows }: Extract<Gradprom
 }
 
 /** The end of a run: before and after, the course of the loss, and what to do next. */
-export function describeResult(result: RunResult, losses: readonly number[], exports: readonly string[]): string {
+export function describeResult(
+  result: RunResult,
+  losses: readonly number[],
+  exports: Awaited<ReturnType<typeof exportsElsewhere>>,
+): string {
   const { control, folder } = result
   const conditions = (tuned: Metrics, { metrics, plain }: Partial<ControlScores>) =>
     metricsTable([
@@ -145,8 +150,25 @@ export function describeResult(result: RunResult, losses: readonly number[], exp
       ['run', `${folder} (${formatDuration(result.seconds)}; report.html shows it in a browser)`],
       ['next', ownCommand`inspect ${folder}`],
       ['', ownCommand`evaluate ${folder} --data FILE`],
-      ...exports.slice(0, 1).map(to => ['', ownCommand`export ${folder} --to ${to} --out ${join(folder, to)}`]),
-      ...(exports.length > 1 ? [['', `(other tools: --to ${exports.slice(1).join(', ')})`]] : []),
+      ...exports.slice(0, 1).map(({ target, task }) => {
+        const out = join(folder, target)
+        const command =
+          task === undefined
+            ? ownCommand`export ${folder} --to ${target} --out ${out}`
+            : ownCommand`export ${folder} --to ${target} --prompt-task ${task} --out ${out}`
+        return ['', command]
+      }),
+      ...(exports.length > 1
+        ? [
+            [
+              '',
+              `(other tools: --to ${exports
+                .slice(1)
+                .map(({ target }) => target)
+                .join(', ')})`,
+            ],
+          ]
+        : []),
     ]),
   )
   return `\n${sections.join('\n\n')}`

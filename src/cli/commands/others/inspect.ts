@@ -8,7 +8,7 @@ import { isDataName, knownExtensions } from '../../../data/readers/index.js'
 import { parseRunTask } from '../../../data/task-config.js'
 import { GradpromptError } from '../../../errors.js'
 import type { NearestTokens } from '../../../evaluate/nearest-tokens.js'
-import { targetsOf } from '../../../export/index.js'
+import { exportsElsewhere } from '../../../export/index.js'
 import { isFile } from '../../../files.js'
 import { ownCommand } from '../../../own-command.js'
 import { bundledModel } from '../../../package-root.js'
@@ -144,7 +144,7 @@ async function inspectRun(folder: string, output: Output): Promise<void> {
     ...(nearest.length > 0 ? [`the vectors read as (nearest tokens, with their cosine)\n${nearestTable(nearest)}`] : []),
     ...(result === undefined
       ? []
-      : [describeResult({ ...result, folder }, losses, await targetsOf(config.method.type, { elsewhere: true })).trimStart()]),
+      : [describeResult({ ...result, folder }, losses, await exportsElsewhere(config.method)).trimStart()]),
   ]
   output.text(sections.join('\n\n'))
 }
