@@ -9,3 +9,14 @@ export function isAlive(pid: number): boolean {
     return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
+
+const tailLength = 300
+
+/** Hears a stream of text; what it gives back tells the last line so far, which is where a process that fails says why. */
+export function lastLineOf(stream: NodeJS.ReadableStream): () => string | undefined {
+  let printed = ''
+  stream.setEncoding('utf8').on('data', (text: string) => {
+    printed = (printed + text).slice(-tailLength)
+  })
+  return () => printed.trim().split('\n').at(-1) || undefined
+}

@@ -1,5 +1,6 @@
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { lastLineOf } from '../../processes.js'
 import type { Device } from '../../program/devices.js'
 
 /**
@@ -29,17 +30,13 @@ export interface Trial {
 export type TrialOutcome = { readonly trial: Trial } | { readonly reason: string; readonly tooLong?: true }
 
 const mostSeconds = 180
-const tailLength = 300
 
 export function tryDevice(device: Device, timeoutSeconds = mostSeconds): Promise<TrialOutcome> {
   const child = fork(fileURLToPath(new URL('../trial/process.js', import.meta.url)), [device], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   })
   let outcome: TrialOutcome | undefined
-  let printed = ''
-  child.stderr!.setEncoding('utf8').on('data', (text: string) => {
-    printed = (printed + text).slice(-tailLength)
-  })
+  const lastLine = lastLineOf(child.stderr!)
   child.on('message', message => {
     outcome = message as TrialOutcome
   })
@@ -52,7 +49,7 @@ export function tryDevice(device: Device, timeoutSeconds = mostSeconds): Promise
     child.on('error', ({ message }) => end(message))
     child.on('close', (code, signal) => {
       const how = signal === 'SIGKILL' ? `it took more than ${timeoutSeconds} s` : `its process ended with ${signal ?? code}`
-      const last = printed.trim().split('\n').at(-1)
+      const last = lastLine()
       end(last ? `${how}: ${last}` : how, signal === 'SIGKILL')
     })
   })

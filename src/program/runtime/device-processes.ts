@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { unpackError } from '../../error-message.js'
 import { GradpromptError } from '../../errors.js'
+import { lastLineOf } from '../../processes.js'
 import type { FromDevice, Inputs, Outputs, ProgramOnDisk, Shapes, ToDevice } from './messages.js'
 
 /**
@@ -12,7 +13,6 @@ import type { FromDevice, Inputs, Outputs, ProgramOnDisk, Shapes, ToDevice } fro
 
 /** Runs that a device has been given beyond the one that it is at: the next is there when one has ended. */
 const AHEAD = 1
-const tailLength = 300
 
 interface Waiting {
   readonly resolve: (outputs: Outputs) => void
@@ -69,10 +69,7 @@ class Place {
       serialization: 'advanced',
     })
     this.#child = child
-    let printed = ''
-    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
-      printed = (printed + text).slice(-tailLength)
-    })
+    const lastLine = lastLineOf(child.stderr!)
     child.on('message', (message: FromDevice) => {
       const waiting = this.#waiting.get(message.run)
       this.#waiting.delete(message.run)
@@ -81,7 +78,7 @@ class Place {
       else waiting?.reject(unpackError(message.error))
     })
     const gone = (how: string) => {
-      const last = printed.trim().split('\n').at(-1)
+      const last = lastLine()
       this.#gone ??= last ? `${how}: ${last}` : how
       for (const { reject } of this.#waiting.values()) reject(lost(this.#device, this.#gone))
       this.#waiting.clear()
