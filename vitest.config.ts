@@ -21,16 +21,15 @@ const apart = [
   'test/devices/**/*.test.ts',
 ]
 
-export default defineConfig(({ mode }) => ({
+export default defineConfig({
   test: {
-    reporters: ['default', './test/support/count-reporter.ts'],
+    reporters: ['default', './test/support/count-reporter.ts', './test/support/stall-reporter.ts'],
     globalSetup: './test/support/one-run.ts',
-    testTimeout: 600_000,
-    hookTimeout: 600_000,
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
     maxWorkers: 2,
     // Tiny models gain nothing by a second thread, which waits for its part by spinning: on two cores, in the other process's time.
-    // `npm run test:whole` has besides what takes minutes: further sizes, the large steps of the bundled model, the examples' own commands.
-    env: { GRADPROMPT_THREADS: '1', GRADPROMPT_TEST_WHOLE: mode === 'whole' ? '1' : '' },
+    env: { GRADPROMPT_THREADS: '1' },
     // Compiling makes much that is thrown away at once.
     execArgv: ['--max-semi-space-size=64'],
     pool: 'forks',
@@ -44,4 +43,4 @@ export default defineConfig(({ mode }) => ({
       { extends: true, test: { name: 'apart', include: apart, sequence: { groupOrder: 1 } } },
     ],
   },
-}))
+})

@@ -229,6 +229,7 @@ describe('plots', () => {
           expect(sparkline(values)).toHaveLength(values.length)
         },
       ),
+      { examples: [[[-1.7976931348623157e308, -1.797693134862302e308], 4, 1]] },
     )
   })
 })

@@ -9,8 +9,12 @@ import { hashOf } from '../../src/program/cache.js'
 import type { BlockQuantizedTensor, ExternalTensor } from '../../src/program/lower.js'
 import { Program, type WeightFile } from '../../src/program/program.js'
 import { sealedLength } from '../../src/program/seals.js'
+import { ownCache } from '../support/cache.js'
 import { difference, random } from '../support/numbers.js'
 import { float32, opened, productOf, wholeNumbers } from './support/quantized.js'
+
+// Another file may have written what is looked for here.
+ownCache()
 
 describe('the file of quantised weights', () => {
   const inFolder = ({ folder }: WeightFile) => readdirSync(folder).filter(file => /^quantized-.*\.bin$/.test(file))

@@ -291,6 +291,12 @@ function rangeOf(values: readonly number[]): [number, number] {
   return low <= high ? [low, high] : [0, 0]
 }
 
-/** Where a value lies in a range, from 0 to 1; in the middle of an empty one. Halved, since the range of two numbers may overflow. */
-const scale = (value: number, low: number, high: number): number =>
-  high > low ? (value / 2 - low / 2) / (high / 2 - low / 2) : 0.5
+/**
+ * Where a value lies in a range, from 0 to 1; in the middle of an empty one. Halved, since the range of two numbers may overflow; and never
+ * beyond, since a value between two neighbours may be rounded out of a narrow range, and since where numbers below the normal ones are
+ * zero (`set_denormal_as_zero`), both halves may be zero.
+ */
+function scale(value: number, low: number, high: number): number {
+  const part = (value / 2 - low / 2) / (high / 2 - low / 2)
+  return Number.isNaN(part) ? 0.5 : Math.min(1, Math.max(0, part))
+}
