@@ -1,8 +1,10 @@
+import { randomUUID } from 'node:crypto'
 import type { DataRecord } from '../data/readers/records.js'
 import type { GenerationInput } from '../generate/input.js'
 import { sourceOf } from '../registry.js'
 import { type ActiveStrategy, type AskingOptions, answerBy } from '../strategies/asking.js'
-import { extractAnswer } from './answers/extraction.js'
+import { strategies } from '../strategies/index.js'
+import { plainAnswer } from './answers/agreement.js'
 import { hashOf, type RowResult } from './row-results.js'
 import { cutAtStop, type GenerationTask } from './tasks/task.js'
 
@@ -26,10 +28,7 @@ export async function byStrategy(
   asking: AskingOptions,
 ): Promise<Said> {
   const question = task.question(record)
-  const read = (text: string) => {
-    const found = extractAnswer(cutAtStop(text, task.stop), task.filters[0].rules, question)
-    return found && plainly(found.value)
-  }
+  const read = (text: string) => plainAnswer(cutAtStop(text, task.stop), task.filters[0].rules, question)
   const { answer, answers, figures, spent } = await answerBy(active, { input, question: question.trim(), read }, asking)
   return {
     text: answer.text,
@@ -40,14 +39,6 @@ export async function byStrategy(
   }
 }
 
-/** Answers that differ in case, thousands marks or a full stop alone are one. */
-const plainly = (answer: string): string =>
-  answer
-    .trim()
-    .toLowerCase()
-    .replaceAll(/(?<=\d),(?=\d{3})/g, '')
-    .replace(/^\$|\.$/g, '')
-
 /** What further calls have changed: whether the first answer counted, was mended, or spoiled. */
 export const figuresOf = (first: number, score: number): Readonly<Record<string, number>> => ({
   'first answer': first,
@@ -55,5 +46,8 @@ export const figuresOf = (first: number, score: number): Readonly<Record<string,
   spoiled: Number(score < first),
 })
 
-/** All that decides what a strategy does. */
-export const strategyKey = ({ strategy, options }: ActiveStrategy): string => hashOf([options, sourceOf(strategy) ?? null])
+/** All that decides what a strategy does. Of an object of people's own it is not known: rows of another call are not its. */
+export function strategyKey({ strategy, options }: ActiveStrategy): string {
+  const isObject = strategies.own.some(([, entry]) => entry === strategy) && sourceOf(strategy) === undefined
+  return hashOf([options, isObject ? randomUUID() : (sourceOf(strategy) ?? null)])
+}

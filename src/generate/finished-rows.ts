@@ -3,6 +3,7 @@ import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { GradpromptError, refuseFullDisk, writeError, writing } from '../errors.js'
 import { removeLeftovers, synchronizeFolder, temporaryName } from '../store/atomic.js'
+import type { Generation } from './request.js'
 
 const format = 'gradprompt-answers'
 /** How a file of ours begins. */
@@ -24,6 +25,8 @@ export interface AnswerRow {
   readonly logprobs?: readonly number[]
   /** The probability that the model would have left the limit of its answer without it. */
   readonly rejectedMass?: number
+  /** What several calls for it took. */
+  readonly severally?: Generation['severally']
 }
 
 interface Place {

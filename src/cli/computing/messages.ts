@@ -180,6 +180,8 @@ export interface GenerateRequest extends EngineRequest, LimitsAsked {
   readonly promptTask?: string | undefined
   /** How strongly a prompt with a slider acts. */
   readonly strength?: number | undefined
+  /** Several calls for each answer. */
+  readonly strategy?: StrategyGiven | undefined
   /** A prompt to answer against, and how much. */
   readonly against?: string | undefined
   readonly contrast?: number | undefined
@@ -291,6 +293,8 @@ export interface ServeRequest extends EngineRequest {
   /** How strongly prompts with a slider act. */
   readonly strength?: number | undefined
   readonly prompts: readonly { readonly name?: string | undefined; readonly path: string }[]
+  /** Several calls for each answer. */
+  readonly strategy?: StrategyGiven | undefined
   readonly host: string
   readonly port: number
   readonly token: string | undefined
