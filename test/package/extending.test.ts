@@ -80,7 +80,7 @@ function gainOf(result: unknown): number {
 
 test('every module is at most forty lines', () => {
   const modules = [...sections.values()].flatMap(({ files }) => files.filter(({ name }) => name.endsWith('.js')))
-  expect(modules.map(({ name }) => name)).toHaveLength(9)
+  expect(modules.map(({ name }) => name)).toHaveLength(10)
   for (const module of modules) expect([module.name, module.text.split('\n').length <= 41]).toEqual([module.name, true])
 })
 
@@ -141,6 +141,20 @@ describe.sequential('in a project of its own', () => {
     const [scored] = await follow('A task')
     expect(scored).toMatchObject({ rows: 2, generated: { task: './my-task.js' } })
     expect(read('sums.jsonl')).toContain('What is 1 + 2?\\nAnswer:')
+  })
+
+  test('a strategy answers with several calls, with figures of its own', async () => {
+    const [scored] = await follow('A strategy')
+    expect(scored!.condition).toBe('base model by ./my-strategy.js')
+    const rows = read('agreed.jsonl')
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line) as { scores: Record<string, number> })
+    for (const { scores } of rows) {
+      expect(scores.calls).toBeGreaterThanOrEqual(2)
+      expect(scores.calls).toBeLessThanOrEqual(3)
+      expect([0, 1]).toContain(scores.agreed)
+    }
   })
 
   test('a folder as npm init makes it: what has to be said for its modules', async () => {
