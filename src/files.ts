@@ -29,13 +29,13 @@ export function refuseEndless(found: Stats, path: string): void {
 }
 
 /** The text of a file that is to be read to its end. @throws what reading it throws; an error as the system's for a pipe or a device */
-export async function readText(path: string): Promise<string> {
+export async function textOfFile(path: string): Promise<string> {
   refuseEndless(await stat(path), path)
   return readFile(path, 'utf8')
 }
 
 /** The same at once. */
-export function readTextSync(path: string): string {
+export function textOfFileSync(path: string): string {
   refuseEndless(statSync(path), path)
   return readFileSync(path, 'utf8')
 }
