@@ -138,6 +138,8 @@ export type { SearchContext, SearchMethod, SearchNeeds, SearchState, StepOutcome
 export type { SearchEvent, SearchResult } from './search/run/events.js'
 export type { PromptGiven } from './sources/open.js'
 export type { PromptFile } from './store/prompt-file.js'
+export type { OwnStrategy, StrategyGiven } from './strategies/index.js'
+export type * from './strategies/strategy.js'
 export type { Scalar, TrackedRun, Tracker, Tracking } from './track/tracker.js'
 export type { Config, ConfigInput, OwnLoss, OwnMethod } from './train/config.js'
 export type * from './train/events.js'

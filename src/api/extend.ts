@@ -14,6 +14,7 @@ import type { PromptMethod } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { searchMethods } from '../search/methods/index.js'
 import type { SearchMethod } from '../search/moves/method.js'
+import { type OwnStrategy, strategies } from '../strategies/index.js'
 import { trackers } from '../track/index.js'
 import type { Tracker } from '../track/tracker.js'
 
@@ -27,6 +28,7 @@ export interface Extensions {
   readonly scorers?: readonly (string | OwnScorer)[]
   readonly readers?: readonly (string | DataReader)[]
   readonly tasks?: readonly (string | OwnTask)[]
+  readonly strategies?: readonly (string | OwnStrategy)[]
   readonly trackers?: readonly (string | Tracker)[]
 }
 
@@ -39,6 +41,7 @@ const names = {
   scorers: true,
   readers: true,
   tasks: true,
+  strategies: true,
   trackers: true,
 } satisfies OptionNames<Extensions>
 
@@ -65,5 +68,6 @@ export async function extend(given: Extensions): Promise<void> {
   for (const scorer of given.scorers ?? []) await scorers.load(scorer)
   for (const reader of given.readers ?? []) await dataReaders.load(reader)
   for (const task of given.tasks ?? []) await loadTask(task)
+  for (const strategy of given.strategies ?? []) await strategies.load(strategy)
   for (const tracker of given.trackers ?? []) await trackers.load(tracker)
 }

@@ -7,6 +7,9 @@ import type { ServedModel } from '../serve/models.js'
 import { type ServedRequest, startServer } from '../serve/server.js'
 import { TokenizingThread } from '../serve/tokenizing.js'
 import { openPrompt, type PromptGiven } from '../sources/open.js'
+import { type StrategyGiven, strategyOf } from '../strategies/index.js'
+import { type Reading, severalCalls } from '../strategies/several-calls.js'
+import { readingOf } from './generation/asked.js'
 import { type EngineSettings, useEngine } from './generation/opening.js'
 
 /** An OpenAI-compatible endpoint over a model and prompts on it: the library's `serve`, which the command line calls. */
@@ -25,6 +28,8 @@ export interface ServeOptions extends EngineSettings {
   readonly token?: string | undefined
   /** Of a chat request that does not say how many; by default 512. */
   readonly maxNewTokens?: number | undefined
+  /** Answer every request with several calls: `self-consistency`, `retries`, … or that with its options. */
+  readonly strategy?: StrategyGiven | undefined
   /** Hears of each request when it has ended. */
   readonly onRequest?: ((request: ServedRequest) => void) | undefined
   /** Hears of weights that are written to the cache, in percent. */
@@ -58,6 +63,7 @@ const names = {
   port: true,
   token: true,
   maxNewTokens: true,
+  strategy: true,
   onRequest: true,
   onProgress: true,
 } satisfies OptionNames<ServeOptions>
@@ -84,6 +90,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
       found: `host: ${host}`,
       expected: 'a token, where others can reach the server',
     })
+  const strategy = await strategyOf(options.strategy)
   const given = Object.entries(options.prompts ?? {})
   const sources = new Map<string, Awaited<ReturnType<typeof openPrompt>>>()
   for (const [name, prompt] of given) sources.set(name, await openPrompt(prompt, { strength: options.strength }))
@@ -98,9 +105,12 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
       for (const id of names) models.push({ id, prompt: id, numVirtualTokens, tokenizer, ends, labels, ...own })
       if (frame.always) models.push({ id: name, numVirtualTokens, frame, ends })
     }
+    const room = { contextLength: model.config.maxPositionEmbeddings, numVirtualTokens: 0 }
+    const plain = readingOf({ tokenizer: model.tokenizer, room, labels: undefined })
+    const readings = new Map([...prompts.values()].flatMap(prompt => prompt.names.map((name): [string | undefined, Reading] => [name, readingOf(prompt)]))) // biome-ignore format: one line
     const thread = new TokenizingThread(model.checkpoint.tokenizer)
     const running = await startServer({
-      generator: engine,
+      generator: strategy === undefined ? engine : severalCalls(engine, strategy, ({ prompt }) => readings.get(prompt) ?? plain),
       tokenizer: model.tokenizer,
       encodeLong: (text, options) => thread.encode(text, options),
       contextLength: model.config.maxPositionEmbeddings,

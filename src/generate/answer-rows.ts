@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import { GradpromptError } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { type AnswerRow, FinishedRows } from './finished-rows.js'
-import { type InputRow, type RenderOptions, renderInput } from './input.js'
+import { type InputRow, type RenderOptions, renderInput, wholeInput } from './input.js'
 import type { Limits } from './limits/asked.js'
 import type { Generation, Generator } from './request.js'
 import { type GenerationSettings, type Room, requestFor, tokenBudget } from './settings.js'
@@ -70,7 +70,7 @@ export async function answerRows(rows: readonly InputRow[], options: AnswerOptio
         const generation = await named(row.origin, () => answer(row, index, options, stopping))
         if (generation.finishReason === 'aborted') return
         finished.add(index, answerRow(generation))
-        tokens += generation.ids.length
+        tokens += generation.severally?.tokens ?? generation.ids.length
         onProgress?.(finished.size, rows.length)
       }
     }
@@ -96,7 +96,8 @@ function answer(row: InputRow, index: number, options: AnswerOptions, signal: Ab
   const ids = tokenizer.encode(text, { addSpecialTokens })
   const asked = { origin: row.origin, tokenizer, room, limits }
   const own = row.prompt === undefined ? settings : { ...settings, prompt: row.prompt }
-  return generator.generate({ ...requestFor(asked, text, ids, { settings: own, maxNewTokens, sample: index }), signal })
+  const request = requestFor(asked, text, ids, { settings: own, maxNewTokens, sample: index })
+  return generator.generate({ ...request, asked: wholeInput(row.input, render), signal })
 }
 
 /** Refuses a row that cannot be answered; tokenises only those that could be too long. */
@@ -136,7 +137,15 @@ const aborted = (finished: number, total: number): GradpromptError =>
   new GradpromptError('aborted', `stopped after ${finished} of ${total} rows`, { exitCode: 1 })
 
 /** A row of the output. */
-export function answerRow({ text, ids, finishReason, stoppedBy, logProbabilities, rejectedMass }: Generation): AnswerRow {
+export function answerRow({
+  text,
+  ids,
+  finishReason,
+  stoppedBy,
+  logProbabilities,
+  rejectedMass,
+  severally,
+}: Generation): AnswerRow {
   if (finishReason === 'aborted') throw new GradpromptError('aborted', 'stopped', { exitCode: 1 })
   return {
     text,
@@ -145,5 +154,6 @@ export function answerRow({ text, ids, finishReason, stoppedBy, logProbabilities
     ...(stoppedBy !== undefined && { stoppedBy }),
     ...(logProbabilities !== undefined && { logprobs: logProbabilities }),
     ...(rejectedMass !== undefined && { rejectedMass }),
+    ...(severally !== undefined && { severally }),
   }
 }

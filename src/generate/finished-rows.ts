@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import { GradpromptError, refuseFullDisk, writeError, writing } from '../errors.js'
 import { removeFile } from '../files.js'
 import { removeLeftovers, synchronizeFolder, temporaryName } from '../store/atomic.js'
+import type { Generation } from './request.js'
 
 const format = 'gradprompt-answers'
 /** How a file of ours begins. */
@@ -25,6 +26,8 @@ export interface AnswerRow {
   readonly logprobs?: readonly number[]
   /** The probability that the model would have left the limit of its answer without it. */
   readonly rejectedMass?: number
+  /** What several calls for it took. */
+  readonly severally?: Generation['severally']
 }
 
 interface Place {

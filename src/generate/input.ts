@@ -54,17 +54,23 @@ export const messageSchema = z.looseObject({
 export function renderInput(
   tokenizer: Pick<Tokenizer, 'applyChatTemplate'>,
   input: GenerationInput,
-  { system, chat = system !== undefined, variables }: RenderOptions = {},
+  render: RenderOptions = {},
 ): RenderedInput {
-  if ('prompt' in input && !chat) return { text: input.prompt, addSpecialTokens: true }
+  const whole = wholeInput(input, render)
+  if ('prompt' in whole) return { text: whole.prompt, addSpecialTokens: true }
+  const text = tokenizer.applyChatTemplate(whole.messages, { ...whole.variables, addGenerationPrompt: true })
+  return { text, addSpecialTokens: false }
+}
+
+/** An input with all that is asked of its rendering in it. */
+export function wholeInput(
+  input: GenerationInput,
+  { system, chat = system !== undefined, variables }: RenderOptions = {},
+): GenerationInput {
+  if ('prompt' in input && !chat) return input
   const conversation: Conversation = 'prompt' in input ? { messages: [{ role: 'user', content: input.prompt }] } : input
   const messages = system === undefined ? conversation.messages : withSystem(conversation.messages, system)
-  const text = tokenizer.applyChatTemplate(messages, {
-    ...variables,
-    ...conversation.variables,
-    addGenerationPrompt: true,
-  })
-  return { text, addSpecialTokens: false }
+  return { messages, variables: { ...variables, ...conversation.variables } }
 }
 
 function withSystem(messages: readonly ChatMessage[], content: string): ChatMessage[] {

@@ -1,4 +1,5 @@
 import type { ContrastAsked } from './contrast.js'
+import type { GenerationInput } from './input.js'
 import type { AnswerChoice } from './limits/choices.js'
 import type { WrittenGrammar } from './limits/grammars.js'
 
@@ -6,6 +7,8 @@ import type { WrittenGrammar } from './limits/grammars.js'
 export interface GenerationRequest {
   /** Prompt token ids (a soft prompt is not among them). */
   readonly ids: readonly number[]
+  /** What these are made of, for whoever answers with several calls. */
+  readonly asked?: GenerationInput
   /** At most this many new tokens. */
   readonly maxNewTokens: number
   /** 0: greedy. */
@@ -68,6 +71,8 @@ export interface Generation {
   /** Of each generated token, the likeliest in its place, downwards. */
   readonly alternatives?: readonly (readonly Alternative[])[]
   readonly promptTokens: number
+  /** Where several calls were made for it: how many, the tokens that they have generated, and what else there is to say in numbers. */
+  readonly severally?: { readonly calls: number; readonly tokens: number; readonly figures?: Readonly<Record<string, number>> }
   /**
    * The probability that the model, without a limit, would have left it somewhere along this answer: 1 less the product, over its tokens,
    * of the probability of all tokens that were allowed in the place; its end is counted where it could have gone on.

@@ -11,7 +11,7 @@ import type { GenerationRequest } from './request.js'
 export type GenerationSettings = {
   readonly [Name in keyof Omit<
     GenerationRequest,
-    'ids' | 'maxNewTokens' | 'choices' | 'grammar' | 'rejectedMass' | 'signal' | 'onText'
+    'ids' | 'asked' | 'maxNewTokens' | 'choices' | 'grammar' | 'rejectedMass' | 'signal' | 'onText'
   >]: GenerationRequest[Name] | undefined
 }
 

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises'
 import { GradpromptError } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { framed, noFrame } from '../generate/framing.js'
-import { renderInput } from '../generate/input.js'
+import { type GenerationInput, renderInput, wholeInput } from '../generate/input.js'
 import { limitsOf } from '../generate/limits/asked.js'
 import type { WrittenChoice } from '../generate/limits/choices.js'
 import type { Generation, GenerationRequest, Generator } from '../generate/request.js'
@@ -78,7 +78,7 @@ export async function chatJob(backend: Backend, body: ChatBody): Promise<Job> {
   const { text, addSpecialTokens } = renderInput(backend.tokenizer, input, { variables })
   const ids = await encoded(backend, body, text, addSpecialTokens)
   const wanted = body.max_completion_tokens ?? body.max_tokens
-  return job(backend, body, chatFormat, [{ text, ids }], {
+  return job(backend, body, chatFormat, [{ text, ids, input: wholeInput(input, { variables }) }], {
     wanted,
     usual: backend.maxNewTokens,
     logProbabilities: body.logprobs === true,
@@ -103,11 +103,12 @@ export async function completionJob(backend: Backend, body: CompletionBody): Pro
       })
     }
     if (frame !== undefined) {
-      const { text, addSpecialTokens } = renderInput(backend.tokenizer, framed(one, frame, 'the request', announce))
+      const input = framed(one, frame, 'the request', announce)
+      const { text, addSpecialTokens } = renderInput(backend.tokenizer, input)
       refuseTooLong(backend, [text.length])
-      return { text, ids: await encoded(backend, body, text, addSpecialTokens) }
+      return { text, ids: await encoded(backend, body, text, addSpecialTokens), input }
     }
-    if (typeof one === 'string') return { text: one, ids: await encoded(backend, body, one) }
+    if (typeof one === 'string') return { text: one, ids: await encoded(backend, body, one), input: { prompt: one } }
     throw new ApiProblem(400, 'invalid_value', 'columns: this model has no template for them', { param: 'columns' })
   }
   const prompts: AskedText[] = []
@@ -178,6 +179,7 @@ function askedIn({ prompt, columns }: CompletionBody): readonly Asked[] {
 interface AskedText {
   readonly text: string
   readonly ids: readonly number[]
+  readonly input?: GenerationInput
 }
 
 const isIds = (prompt: Exclude<CompletionBody['prompt'], string | undefined>): prompt is number[] => typeof prompt[0] === 'number'
@@ -216,8 +218,9 @@ async function job(
   const asked = { origin: 'the prompt', tokenizer: model.tokenizer ?? backend.tokenizer, room, limits }
   if (choices !== undefined) refuseTooManyChoices(choices, prompts.length)
   const requests: GenerationRequest[] = []
-  for (const [i, { text, ids }] of prompts.entries()) {
-    const first = requestFor(asked, text, ids, { settings, maxNewTokens: wanted, usual })
+  for (const [i, { text, ids, input }] of prompts.entries()) {
+    const asks = requestFor(asked, text, ids, { settings, maxNewTokens: wanted, usual })
+    const first = { ...asks, ...(input && { asked: input }) }
     for (let j = 0; j < samples; j++)
       requests.push({ ...first, ...generationRequest(first.ids, first.maxNewTokens, settings, i * samples + j) })
     // Choices are tokenised behind each prompt: others have their turn in between.
@@ -315,6 +318,6 @@ export async function answer(backend: Backend, job: Job, reply: Reply, signal: A
 function usageOf(generations: readonly Generation[], samples: number): Usage {
   const prompts = generations.filter((_, i) => i % samples === 0)
   const prompt_tokens = prompts.reduce((sum, { promptTokens }) => sum + promptTokens, 0)
-  const completion_tokens = generations.reduce((sum, { ids }) => sum + ids.length, 0)
+  const completion_tokens = generations.reduce((sum, { ids, severally }) => sum + (severally?.tokens ?? ids.length), 0)
   return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
 }

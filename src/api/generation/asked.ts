@@ -1,6 +1,9 @@
 import { defaultSeed } from '../../config/call-options.js'
+import { plainAnswer } from '../../evaluate/answers/agreement.js'
+import { rules } from '../../evaluate/answers/extraction.js'
 import type { RenderOptions } from '../../generate/input.js'
 import type { GenerationSettings } from '../../generate/settings.js'
+import type { Reading } from '../../strategies/several-calls.js'
 import type { AnswerOptions } from './generate.js'
 import type { NamedPrompt } from './opening.js'
 
@@ -16,6 +19,16 @@ export function settingsOf(options: AnswerOptions, prompt: string | undefined): 
     temperature: temperature ?? (samples ? 1 : 0),
     continuation: undefined,
   }
+}
+
+/** What a strategy reads of an answer: one of a closed set as it stands, otherwise what is said to be the answer, or all of it. */
+export function readingOf(
+  { tokenizer, room, labels }: Pick<NamedPrompt, 'tokenizer' | 'room' | 'labels'>,
+  { choices }: Pick<AnswerOptions, 'choices'> = {},
+): Reading {
+  const isClosed = (choices ?? labels) !== undefined
+  const ways = isClosed ? [rules.wholeText] : [rules.hashNumber, rules.answerResult, rules.afterPhrase, rules.wholeText]
+  return { tokenizer, room, read: text => plainAnswer(text, ways) }
 }
 
 /** What was tuned or found for plain text knows nothing of turns. */

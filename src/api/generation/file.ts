@@ -35,7 +35,7 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
   const rows = asked.map(({ origin, value }): InputRow => ({ origin, input: framed(value, given.frame, origin, announce) }))
   await using _ = await lockOutput(output)
   await using opened = await openAnswering(options, given)
-  const { engine, model, weights, prompt, settings, settingsFor, render } = opened
+  const { generator, model, weights, prompt, settings, settingsFor, render } = opened
   const { active, frame } = prompt
   const underOwn = rows.map((row, i) => ({ ...row, prompt: settingsFor(asked[i]!.value, row.origin).prompt }))
   const byTask = underOwn.some(row => row.prompt !== settings.prompt) || undefined
@@ -55,6 +55,7 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
     render,
     ...limited,
     byTask,
+    strategy: options.strategy,
     version,
   }
   hash.update(JSON.stringify(decisive))
@@ -62,7 +63,7 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
     hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
   const started = performance.now()
   const { resumed, tokens } = await answerRows(underOwn, {
-    generator: engine,
+    generator,
     tokenizer: prompt.tokenizer,
     render,
     settings,

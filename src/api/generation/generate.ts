@@ -4,16 +4,18 @@ import type { DataNotice } from '../../data/readers/reader.js'
 import type { Template } from '../../data/texts/template.js'
 import { GradpromptError } from '../../errors.js'
 import { type AskedInput, type Frame, framed, noFrame } from '../../generate/framing.js'
-import { type GenerationInput, type RenderOptions, renderInput } from '../../generate/input.js'
+import { type GenerationInput, type RenderOptions, renderInput, wholeInput } from '../../generate/input.js'
 import { grammarAsked, type LimitsAsked, limitsOf } from '../../generate/limits/asked.js'
 import type { Products } from '../../generate/programs.js'
-import type { Generation, GenerationRequest } from '../../generate/request.js'
+import type { Generation, GenerationRequest, Generator } from '../../generate/request.js'
 import { type GenerationSettings, requestFor, withEnds } from '../../generate/settings.js'
 import { modelSettingNames } from '../../model/with-model.js'
 import { inWords } from '../../own-calls.js'
 import { openPrompt, type PromptGiven, type PromptSource } from '../../sources/open.js'
 import { loadPromptMethod, promptNameAsked, promptTask } from '../../sources/prompt.js'
-import { renderOf, settingsOf } from './asked.js'
+import { type StrategyGiven, strategyOf } from '../../strategies/index.js'
+import { severalCalls } from '../../strategies/several-calls.js'
+import { readingOf, renderOf, settingsOf } from './asked.js'
 import { type ContrastOptions, contrastIn, otherName, otherSource } from './contrast.js'
 import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './opening.js'
 
@@ -47,6 +49,8 @@ export interface AnswerOptions
   readonly raw?: boolean | undefined
   /** By default 256, or what the context has left; with `choices` as many as these need. */
   readonly maxNewTokens?: number | undefined
+  /** Answer with several calls: `self-consistency`, `retries`, … or that with its options. The answer comes at once, when it is taken. */
+  readonly strategy?: StrategyGiven | undefined
   readonly signal?: AbortSignal | undefined
   /** Hears once of what was taken for granted about the inputs. */
   readonly onWarning?: ((warning: DataNotice) => void) | undefined
@@ -123,6 +127,7 @@ const shared = {
   system: true,
   variables: true,
   maxNewTokens: true,
+  strategy: true,
   signal: true,
   onOpened: true,
   onProgress: true,
@@ -167,7 +172,7 @@ async function answer(options: GenerateOptions): Promise<GeneratedAnswer[]> {
   const requests = requestsOf(opened, options)
   const answers = await Promise.all(
     requests.map(async (request, i) => {
-      const answer = { ...(await opened.engine.generate(request)), weights: opened.weights }
+      const answer = { ...(await opened.generator.generate(request)), weights: opened.weights }
       options.onAnswer?.(answer, i)
       return answer
     }),
@@ -198,7 +203,7 @@ async function* stream(options: Omit<GenerateOptions, 'onAnswer'>): AsyncGenerat
       told += text.length
       if (text !== '') push({ index, text })
     }
-    const answer = { ...(await opened.engine.generate({ ...request, signal, onText })), weights: opened.weights }
+    const answer = { ...(await opened.generator.generate({ ...request, signal, onText })), weights: opened.weights }
     if (answer.finishReason === 'aborted') throw aborted()
     push({ index, text: answer.text.slice(told), answer })
   })
@@ -247,6 +252,8 @@ export const generate: typeof answer & {
 const ownName = 'prompt'
 
 export interface Answering extends UsedEngine {
+  /** The engine, or a strategy over it. */
+  readonly generator: Generator
   readonly prompt: NamedPrompt
   readonly settings: GenerationSettings
   /** Of one input: a row may name its task. */
@@ -273,8 +280,10 @@ export async function openAnswering(options: AnswerOptions, given?: Awaited<Retu
   const { promptTask: task } = options
   const other = await otherSource(options)
   const sources = new Map([[ownName, source], ...(other === undefined ? [] : [[otherName, other] as const])])
+  const strategy = await strategyOf(options.strategy)
   const opened = await useEngine(options, sources, {
-    prepared: task === undefined ? ownName : `${ownName}/${task}`,
+    // Several calls are not all under the prompt.
+    ...(strategy === undefined && { prepared: task === undefined ? ownName : `${ownName}/${task}` }),
     onProgress: options.onProgress,
   })
   try {
@@ -286,7 +295,9 @@ export async function openAnswering(options: AnswerOptions, given?: Awaited<Retu
     const settings = withEnds({ ...settingsOf(options, name), contrast }, prompt.ends)
     const settingsFor = (asked: unknown, origin: string) =>
       name === ownName ? { ...settings, prompt: promptNameAsked(ownName, prompt.active!, asked, origin) } : settings
-    return { ...opened, prompt, settings, settingsFor, render: renderOf(options, prompt) }
+    const generator =
+      strategy === undefined ? opened.engine : severalCalls(opened.engine, strategy, () => readingOf(prompt, options))
+    return { ...opened, generator, prompt, settings, settingsFor, render: renderOf(options, prompt) }
   } catch (error) {
     await opened[Symbol.asyncDispose]()
     throw error
@@ -313,7 +324,7 @@ function requestsOf(
     const request = requestFor({ ...prompt, origin, limits }, text, ids, {
       ...{ settings: settingsFor(input, origin), maxNewTokens, sample: i },
     })
-    return { ...request, ...(signal && { signal }) }
+    return { ...request, asked: wholeInput(asked, render), ...(signal && { signal }) }
   })
 }
 

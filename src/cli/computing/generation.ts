@@ -39,7 +39,7 @@ export async function generate(request: GenerateRequest, context: Context<'gener
       model: loaded.model,
       weights,
       seconds: (performance.now() - loaded.at) / 1000,
-      tokens: told.ids.length,
+      tokens: told.severally?.tokens ?? told.ids.length,
       answer: told,
     }
   }

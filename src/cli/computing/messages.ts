@@ -24,6 +24,7 @@ import type { KeepingChoice } from '../../program/keeping.js'
 import type { Precision } from '../../program/precision.js'
 import type { SearchEvent, SearchResult } from '../../search/run/events.js'
 import type { ServedRequest } from '../../serve/server.js'
+import type { StrategyGiven } from '../../strategies/index.js'
 import type { GradpromptEvent, RunResult } from '../../train/events.js'
 import type { TestTimeInput } from '../../train/test-time/options.js'
 
@@ -145,6 +146,7 @@ export interface GenerationSettingsOfEvaluation extends LimitsAsked {
   readonly weights?: WeightChoice | undefined
   readonly maxNewTokens?: number | undefined
   readonly temperature?: number | undefined
+  readonly strategy?: StrategyGiven | undefined
   readonly against?: string | undefined
   readonly contrast?: number | undefined
 }
@@ -178,6 +180,8 @@ export interface GenerateRequest extends EngineRequest, LimitsAsked {
   readonly promptTask?: string | undefined
   /** How strongly a prompt with a slider acts. */
   readonly strength?: number | undefined
+  /** Several calls for each answer. */
+  readonly strategy?: StrategyGiven | undefined
   /** A prompt to answer against, and how much. */
   readonly against?: string | undefined
   readonly contrast?: number | undefined
@@ -289,6 +293,8 @@ export interface ServeRequest extends EngineRequest {
   /** How strongly prompts with a slider act. */
   readonly strength?: number | undefined
   readonly prompts: readonly { readonly name?: string | undefined; readonly path: string }[]
+  /** Several calls for each answer. */
+  readonly strategy?: StrategyGiven | undefined
   readonly host: string
   readonly port: number
   readonly token: string | undefined

@@ -8,6 +8,7 @@ import {
   modelName,
   noPromptLookup,
   quiet,
+  strategy,
   strength,
   testTime,
   weightsDescription,
@@ -87,6 +88,7 @@ export const answering: readonly Command[] = [
       },
       { name: 'max-new-tokens', value: 'n', type: 'integer', description: "the longest answer; by default the task's" },
       { name: 'temperature', value: 'x', type: 'number', description: '0, the default, is greedy' },
+      ...strategy,
       ...limits,
       ...contrast,
       {
@@ -216,6 +218,7 @@ export const answering: readonly Command[] = [
       },
       { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks: which; by default what they share' },
       strength,
+      ...strategy,
       ...contrast,
       {
         name: 'input',
@@ -314,6 +317,7 @@ export const answering: readonly Command[] = [
         description:
           'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter to serve; may be given several times',
       },
+      ...strategy,
       strength,
       { name: 'host', value: 'address', description: 'the address to listen on; by default 127.0.0.1' },
       {

@@ -8,6 +8,7 @@ import type { GenerateRequest, GenerateResult } from '../../computing/messages.j
 import { objectIn, readColumns, readValues } from '../../show/column-options.js'
 import { arithmetic, engineRequest, inexactNote, inRange } from '../../show/engine-options.js'
 import { readLimits } from '../../show/limit-options.js'
+import { readStrategy } from '../../show/strategy-options.js'
 import type { CommandFunction, OptionValues } from '../../terminal/command.js'
 import { Interrupted, plainText } from '../../terminal/failure.js'
 import { createOutput, type Output, plural, quoted, warningsTo } from '../../terminal/output.js'
@@ -101,6 +102,7 @@ function describe({ model, weights, seconds, tokens, answer }: GenerateResult, e
   const by = typeof answer?.stoppedBy === 'string' ? `stopped by ${quoted(answer.stoppedBy, 40)}` : ending
   return [
     `${plural(tokens, 'new token')} in ${formatDuration(seconds)}, ${(tokens / seconds).toFixed(1)} a second`,
+    ...(answer?.severally ? [plural(answer.severally.calls, 'call')] : []),
     ...(by === undefined ? [] : [by]),
     ...(answer?.rejectedMass === undefined
       ? []
@@ -131,6 +133,7 @@ export async function generateRequest(text: string | undefined, options: OptionV
     strength: options.strength as number | undefined,
     against: options.against as string | undefined,
     contrast: inRange(options, 'contrast', { least: 0 }),
+    strategy: readStrategy(options),
     source,
     chat: options.chat === true ? true : options.raw === true ? false : undefined,
     raw: options.raw === true || undefined,

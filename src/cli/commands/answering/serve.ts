@@ -4,6 +4,7 @@ import { isLoopback } from '../../../serve/loopback.js'
 import { compute } from '../../computing/computation.js'
 import type { ServeNews, ServeRequest } from '../../computing/messages.js'
 import { arithmetic, engineRequest, inexactNote, inRange } from '../../show/engine-options.js'
+import { readStrategy } from '../../show/strategy-options.js'
 import type { CommandFunction, OptionValues } from '../../terminal/command.js'
 import { createOutput, type Output, plural, warningsTo } from '../../terminal/output.js'
 import { formatDuration } from '../../terminal/progress.js'
@@ -35,6 +36,7 @@ export function serveRequest(run: string | undefined, options: OptionValues): Se
   return {
     ...engineRequest(options),
     strength: options.strength as number | undefined,
+    strategy: readStrategy(options),
     prompts: run === undefined ? prompts : [{ path: run }, ...prompts],
     host,
     port: inRange(options, 'port', { least: 0, most: 65535 }) ?? defaultPort,

@@ -1,0 +1,53 @@
+import { randomUUID } from 'node:crypto'
+import type { DataRecord } from '../data/readers/records.js'
+import type { GenerationInput } from '../generate/input.js'
+import { sourceOf } from '../registry.js'
+import { type ActiveStrategy, type AskingOptions, answerBy } from '../strategies/asking.js'
+import { strategies } from '../strategies/index.js'
+import { plainAnswer } from './answers/agreement.js'
+import { hashOf, type RowResult } from './row-results.js'
+import { cutAtStop, type GenerationTask } from './tasks/task.js'
+
+/** Rows that are answered with several calls: what a row's result says beside its text. */
+
+/** What was generated for a row. */
+export interface Said {
+  readonly text: string
+  readonly finishReason?: RowResult['finishReason']
+  readonly scores?: RowResult['scores']
+  /** Of several calls: the answer that one of them alone would have been. */
+  readonly first?: string | undefined
+  /** Generated in all. */
+  readonly tokens: number
+}
+
+/** @throws GradpromptError as the calls do */
+export async function byStrategy(
+  active: ActiveStrategy,
+  { task, record, input }: { readonly task: GenerationTask; readonly record: DataRecord; readonly input: GenerationInput },
+  asking: AskingOptions,
+): Promise<Said> {
+  const question = task.question(record)
+  const read = (text: string) => plainAnswer(cutAtStop(text, task.stop), task.filters[0].rules, question)
+  const { answer, answers, figures, spent } = await answerBy(active, { input, question: question.trim(), read }, asking)
+  return {
+    text: answer.text,
+    finishReason: answer.finishReason as 'stop' | 'length',
+    scores: { ...figures, calls: spent.calls, tokens: spent.tokens },
+    first: answers.length > 1 ? answers[0]!.text : undefined,
+    tokens: spent.tokens,
+  }
+}
+
+/** What further calls have changed: whether the first answer counted, was mended, or spoiled. */
+export const figuresOf = (first: number, score: number): Readonly<Record<string, number>> => ({
+  'first answer': first,
+  mended: Number(score > first),
+  spoiled: Number(score < first),
+})
+
+/** All that decides what a strategy does. Of an object of people's own it is not known: rows of another call are not its. */
+export function strategyKey({ strategy, options }: ActiveStrategy): string {
+  const isObject = strategies.own.some(([, entry]) => entry === strategy) && sourceOf(strategy) === undefined
+  return hashOf([options, isObject ? randomUUID() : (sourceOf(strategy) ?? null)])
+}

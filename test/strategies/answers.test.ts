@@ -1,0 +1,89 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { generate, loadModel, serve } from '../../src/index.js'
+import type { LanguageModel } from '../../src/model/language-model.js'
+import { problemOf } from '../support/problem.js'
+import { temporaryFolder, toyModel } from '../train/toy.js'
+
+/** Texts, files and requests that are answered with several calls of a tiny model. */
+
+const { folder, remove } = temporaryFolder()
+let model: LanguageModel
+beforeAll(async () => {
+  model = await loadModel(toyModel, { threads: 1 })
+})
+afterAll(async () => {
+  await model.dispose()
+  remove()
+})
+
+const inputs = ['the wine', 'on stone']
+const strategy = { type: 'self-consistency', samples: 3, temperature: 0.9 }
+const own = { maxNewTokens: 4, seed: 3 }
+
+test('answers say what they took, and come out the same in a list, a stream, a file and over HTTP', async () => {
+  const options = { ...own, model, strategy }
+  const answers = await generate({ ...options, inputs })
+  for (const { severally } of answers) expect(severally).toMatchObject({ calls: 3, tokens: 12 })
+  // One sample is the answer at that temperature with that seed.
+  const alone = await generate({ ...own, model, inputs, temperature: 0.9 })
+  const one = await generate({ ...options, strategy: { ...strategy, samples: 1 }, inputs })
+  expect(one.map(({ text }) => text)).toEqual(alone.map(({ text }) => text))
+
+  const pieces: { readonly index: number; readonly text: string }[] = []
+  for await (const piece of generate.stream({ ...options, inputs })) pieces.push(piece)
+  const told = inputs.map((_, i) =>
+    pieces
+      .filter(({ index }) => index === i)
+      .map(({ text }) => text)
+      .join(''),
+  )
+  expect(told).toEqual(answers.map(({ text }) => text))
+
+  const [input, output] = ['asked.jsonl', 'answers.jsonl'].map(name => join(folder, name)) as [string, string]
+  writeFileSync(input, inputs.map(prompt => JSON.stringify({ prompt })).join('\n'))
+  const file = await generate.toFile({ ...options, input, output })
+  expect(file.tokens).toBe(24)
+  const lines = readFileSync(output, 'utf8')
+    .trim()
+    .split('\n')
+    .map(line => JSON.parse(line))
+  expect(lines.map(({ text }) => text)).toEqual(answers.map(({ text }) => text))
+  expect(lines[0].severally.calls).toBe(3)
+
+  await using server = await serve({ model, port: 0, strategy })
+  const asked = { model: server.models[0], prompt: inputs[0], max_tokens: 4, seed: 3, temperature: 0 }
+  const post = (body: object) => fetch(`${server.url}/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }) // biome-ignore format: one line
+  const reply = (await (await post(asked)).json()) as { choices: { text: string }[]; usage: object }
+  expect(reply.choices[0]!.text).toBe(answers[0]!.text)
+  expect(reply.usage).toMatchObject({ completion_tokens: 12 })
+  const streamed = await (await post({ ...asked, stream: true })).text()
+  const texts = [...streamed.matchAll(/^data: (\{.*)$/gm)].flatMap(([, json]) =>
+    (JSON.parse(json!) as typeof reply).choices.map(({ text }) => text),
+  )
+  expect(texts.join('')).toBe(answers[0]!.text)
+  // Tokens alone say nothing that could be asked otherwise.
+  const ids = (await (await post({ ...asked, prompt: model.tokenizer.encode(inputs[0]!) })).json()) as typeof reply
+  expect(ids.usage).toMatchObject({ completion_tokens: 4 })
+})
+
+test('an end that is asked for ends it', async () => {
+  const stopping = new AbortController()
+  const answering = generate({
+    ...own,
+    model,
+    inputs,
+    strategy: { type: 'retries', turns: 50 },
+    maxNewTokens: 8,
+    signal: stopping.signal,
+  })
+  setTimeout(() => stopping.abort(), 50)
+  expect((await problemOf(answering)).code).toBe('aborted')
+})
+
+test('mistakes are refused wherever it is asked for', async () => {
+  const code = async (call: Promise<unknown>) => (await problemOf(call)).code
+  expect(await code(generate({ ...own, model, inputs, strategy: 'retris' }))).toBe('unknown-strategy')
+  expect(await code(serve({ model, port: 0, strategy: { type: 'retries', turns: -1 } }))).toBe('invalid-option')
+})
