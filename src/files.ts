@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import { open, rm, stat } from 'node:fs/promises'
+import { createReadStream, readFileSync, type Stats, statSync } from 'node:fs'
+import { open, readFile, rm, stat } from 'node:fs/promises'
 import { writeError } from './errors.js'
 
 /** What is asked of any file, or done with it, whatever it holds. */
@@ -18,6 +18,36 @@ export const exists = (path: string): Promise<boolean> =>
     () => true,
     () => false,
   )
+
+/**
+ * Refuses a pipe or a device where a file should be: who opened it would wait without end, and could not even be ended. A folder is left
+ * to the system, which refuses it at once.
+ */
+export function refuseEndless(found: Stats, path: string): void {
+  if (found.isFile() || found.isDirectory()) return
+  throw Object.assign(new Error(`a pipe or a device, and no file, at ${path}`), { syscall: 'open' })
+}
+
+/** The text of a file that is to be read to its end. @throws what reading it throws; an error as the system's for a pipe or a device */
+export async function textOfFile(path: string): Promise<string> {
+  refuseEndless(await stat(path), path)
+  return readFile(path, 'utf8')
+}
+
+/** The same at once. */
+export function textOfFileSync(path: string): string {
+  refuseEndless(statSync(path), path)
+  return readFileSync(path, 'utf8')
+}
+
+/** Takes a file away, if there is one. @throws GradpromptError `cannot-write` where something else stands */
+export async function removeFile(path: string): Promise<void> {
+  try {
+    await rm(path, { force: true })
+  } catch (error) {
+    throw writeError(error, path)
+  }
+}
 
 /**
  * Makes a file that is not there yet. What cannot be written whole is taken away: nothing of it stands in the way of the next try.

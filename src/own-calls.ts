@@ -97,7 +97,17 @@ export const isPromise = (value: unknown): value is Promise<unknown> =>
   typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
 
 /** What people's code has thrown, as theirs. Typed errors, those that end something and those of a full disk stay what they are. */
-function failure(error: unknown, { what, word }: Owner, name: string): unknown {
+function failure(error: unknown, owner: Owner, name: string): unknown {
+  try {
+    return known(error, owner, name)
+  } catch {
+    // What was thrown throws itself where it is asked.
+    const { what, word } = owner
+    return new GradpromptError(`${word}-failed`, `${what} failed in ${name}: ${thrown(error)}`, { exitCode: 1 })
+  }
+}
+
+function known(error: unknown, { what, word }: Owner, name: string): unknown {
   if (error instanceof GradpromptError || error instanceof Ending || isFullDisk(error)) return error
   if (error instanceof Error && error.name === 'AbortError') return error
   const line = error instanceof Error ? lineIn(framesOf(error.stack), isOurs) : undefined
@@ -108,10 +118,10 @@ function failure(error: unknown, { what, word }: Owner, name: string): unknown {
   })
 }
 
-/** What was thrown in words, whatever it is. */
-function thrown(error: unknown): string {
+/** What was thrown in words, whatever it is: what is asked of it may throw as well. */
+export function thrown(error: unknown): string {
   try {
-    return error instanceof Error ? error.message : String(error)
+    return String(error instanceof Error ? error.message : error)
   } catch {
     return `a thrown ${typeof error}`
   }
@@ -119,6 +129,14 @@ function thrown(error: unknown): string {
 
 /** Something that was given, in a few words. */
 export function inWords(value: unknown): string {
+  try {
+    return words(value)
+  } catch {
+    return `a ${typeof value} that cannot be looked at`
+  }
+}
+
+function words(value: unknown): string {
   if (value === undefined) return 'nothing'
   if (value === null) return 'null'
   if (typeof value === 'function') return 'a function'

@@ -4,6 +4,7 @@ import { isAbsolute, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { GradpromptError } from './errors.js'
 import { isRecord } from './json.js'
+import { thrown } from './own-calls.js'
 
 /** Modules of people's own, by their paths: finding, loading and loading anew. What they export is for the registry to look at. */
 
@@ -58,10 +59,10 @@ function missingFile(
   { neededBy, moved }: { readonly neededBy: string | undefined; readonly moved: string | undefined },
   cause: unknown,
 ): GradpromptError {
-  const code = (cause as NodeJS.ErrnoException).code
+  const code = codeOf(cause)
   const elsewhere = moved === undefined ? '' : `, nor at ${moved}, where it stood seen from the run`
   return new GradpromptError('file-not-found', `there is no ${word} at ${path}`, {
-    found: code === 'ENOENT' ? `nothing at ${resolve(path)}${elsewhere}` : messageOf(cause),
+    found: code === 'ENOENT' ? `nothing at ${resolve(path)}${elsewhere}` : thrown(cause),
     expected: neededBy === undefined ? 'a JavaScript file' : `the file of the ${word} that ${neededBy} was made with`,
     hint:
       neededBy === undefined
@@ -90,14 +91,14 @@ export async function importModule(
   try {
     return await inTime(import(url.href) as Promise<Record<string, unknown>>, name)
   } catch (cause) {
-    const isTypeScript = (cause as NodeJS.ErrnoException).code === 'ERR_UNKNOWN_FILE_EXTENSION'
+    const isTypeScript = codeOf(cause) === 'ERR_UNKNOWN_FILE_EXTENSION'
     const hint = isTypeScript
       ? 'compile it to JavaScript, or use Node 22.18 or newer, which reads TypeScript'
-      : cause instanceof SyntaxError && isCommonJs(path) && /\bimport\b|\bexport\b/.test(cause.message)
+      : cause instanceof SyntaxError && isCommonJs(path) && /\bimport\b|\bexport\b/.test(thrown(cause))
         ? `Node takes it for CommonJS: end its name in .mjs, or write "type": "module" into the package.json of its folder`
         : undefined
     throw new GradpromptError(`invalid-${word}`, `${name} cannot be loaded`, {
-      found: isTypeScript ? `a file that Node ${process.versions.node} cannot read` : messageOf(cause),
+      found: isTypeScript ? `a file that Node ${process.versions.node} cannot read` : thrown(cause),
       expected: `a module that exports a ${word}`,
       ...(hint !== undefined && { hint }),
       cause,
@@ -146,4 +147,11 @@ export function exported(
   })
 }
 
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+/** The system's word for what went wrong; what a module has thrown may throw itself where it is asked. */
+function codeOf(error: unknown): unknown {
+  try {
+    return (error as Partial<NodeJS.ErrnoException> | null | undefined)?.code
+  } catch {
+    return undefined
+  }
+}

@@ -3,7 +3,7 @@ import { pathToFileURL } from 'node:url'
 import { copyCode, declareCode } from './code-identity.js'
 import { didYouMean, GradpromptError, unknownName } from './errors.js'
 import { isRecord } from './json.js'
-import { type Calls, inWords, isPromise, watched } from './own-calls.js'
+import { type Calls, inWords, isPromise, thrown, watched } from './own-calls.js'
 import { exported, importModule, isModulePath, type MadeWithModules, readModule } from './own-modules.js'
 
 /**
@@ -124,7 +124,7 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
     const source = createHash('sha256').update(text).digest('hex')
     if (this.#own.get(given)?.origin === source) return given
     const module = await importModule(path, source, given, word)
-    const found = exported(module, this.#kind, given)
+    const found = this.#looked(given, () => exported(module, this.#kind, given))
     const entry = this.#checked(found, given, given, { url: pathToFileURL(path).href, source })
     sources.set(entry, source)
     this.#put(given, entry, source, path)
@@ -134,7 +134,7 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
   /** Takes in an object. @returns its name @throws GradpromptError `invalid-…`, `name-taken` */
   add(given: unknown): string {
     const { word, name: key } = this.#kind
-    const whole = this.#whole(given)
+    const whole = this.#whole(given, `a ${word} of your own`)
     const name = isRecord(whole) ? whole[key] : undefined
     if (typeof name !== 'string' || name === '')
       throw this.#invalid(`a ${word} of your own has no ${key}`, inWords(given), `${key}: a text`)
@@ -156,14 +156,24 @@ export class Registry<Entry extends object> implements Iterable<readonly [string
   }
 
   /** What was given with the members that may be left out. */
-  #whole(given: unknown): unknown {
-    const flat = isRecord(given) ? membersOf(given) : given
+  #whole(given: unknown, what: string): unknown {
+    const flat = this.#looked(what, () => (isRecord(given) ? membersOf(given) : given))
     return this.#kind.complete?.(flat) ?? flat
+  }
+
+  /** What looking at people's objects throws, as theirs: a member may be computed where it is read. */
+  #looked<T>(what: string, look: () => T): T {
+    try {
+      return look()
+    } catch (error) {
+      if (error instanceof GradpromptError) throw error
+      throw this.#invalid(`${what} cannot be looked at`, thrown(error), `a ${this.#kind.word} whose members can be read`)
+    }
   }
 
   #checked(given: unknown, name: string, what: string, module?: { readonly url: string; readonly source: string }): Entry {
     const { word, complete, requires, may = {}, oneOf = [], name: key, calls, prepare } = this.#kind
-    const found = this.#whole(given)
+    const found = this.#whole(given, what)
     if (isPromise(given))
       throw this.#invalid(
         `${what} is no ${word}`,

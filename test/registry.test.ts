@@ -143,6 +143,14 @@ describe('modules', () => {
     ['export default { sides: "3", area: () => 1 }', { message: 'sides is not usable', expected: 'a number' }],
     ['export default Promise.resolve({})', { message: 'is no shape', found: 'a promise' }],
     ['export default { sides: 3, area: () => 1, label: 5 }', { message: 'label is not usable', found: 'the number 5' }],
+    ['export default new Proxy({}, { get() { throw undefined }, ownKeys() { throw 1 } })', { message: 'cannot be looked at' }],
+    ['export default { get sides() { throw Symbol("x") } }', { message: 'cannot be looked at', found: 'Symbol(x)' }],
+    ['throw Symbol("evil")', { message: 'cannot be loaded', found: 'Symbol(evil)' }],
+    ['throw { get code() { throw 3 }, toString() { throw 1 } }', { message: 'cannot be loaded', found: 'a thrown object' }],
+    [
+      'const e = new Error(""); Object.defineProperty(e, "message", { get() { throw 2 } }); throw e',
+      { message: 'cannot be loaded', found: 'a thrown object' },
+    ],
     ['throw new Error("no such luck")', { message: 'cannot be loaded', found: 'no such luck' }],
     ['import "./absent.mjs"', { message: 'cannot be loaded', found: expect.stringContaining('absent.mjs') }],
   ])('%s is refused', async (text, { message, ...details }) => {

@@ -34,7 +34,22 @@ for (const stream of [process.stdout, process.stderr])
 process.on('disconnect', leave)
 process.channel?.unref()
 
+// A module of people's own that ends the process has not done what was asked for.
+const early = (code: number) => {
+  if (hasLeft || code !== 0) return
+  say(
+    new GradpromptError('ended-early', 'the command was ended before it was done', {
+      found: 'a call of process.exit',
+      hint: 'a module of your own may not end the process',
+      exitCode: 1,
+    }),
+    process.argv.slice(2),
+  )
+  process.exitCode = 1
+}
+process.on('exit', early)
 process.exitCode = await main(process.argv.slice(2))
+process.off('exit', early)
 
 async function main(argv: readonly string[]): Promise<number> {
   const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string }
@@ -53,10 +68,14 @@ async function main(argv: readonly string[]): Promise<number> {
   } catch (given) {
     if (given instanceof Interrupted) return hasLeft ? 0 : given.exitCode
     const error = typedError(given)
-    if (wantsJson(argv)) process.stdout.write(`${JSON.stringify(errorEvent(error))}\n`)
-    process.stderr.write(`${describeError(error)}\n`)
+    say(error, argv)
     return error instanceof GradpromptError ? error.exitCode : 1
   }
+}
+
+function say(error: unknown, argv: readonly string[]): void {
+  if (wantsJson(argv)) process.stdout.write(`${JSON.stringify(errorEvent(error))}\n`)
+  process.stderr.write(`${describeError(error)}\n`)
 }
 
 /** Also of arguments that cannot be read: what stands behind `--` is none. */

@@ -31,15 +31,16 @@ export function parseYaml(text: string): ParsedYaml | { readonly problem: YamlPr
     document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
   } catch (cause) {
     // Lists within lists without end.
-    return { problem: { message: cause instanceof Error ? cause.message : String(cause), cause } }
+    return { problem: { message: said(cause), cause } }
   }
   const [first] = document.errors
   if (first !== undefined) {
     const { line, col } = lines.linePos(first.pos[0])
-    return { problem: { message: first.message, line, column: col, cause: first } }
+    return { problem: { message: said(first), line, column: col, cause: first } }
   }
   try {
     const value: unknown = document.toJS({ maxAliasCount: mostAliases })
+    if (holdsItself(value)) return { problem: { message: 'an alias names what it stands in' } }
     return {
       value,
       lineOf(path) {
@@ -48,8 +49,26 @@ export function parseYaml(text: string): ParsedYaml | { readonly problem: YamlPr
       },
     }
   } catch (cause) {
-    return { problem: { message: cause instanceof Error ? cause.message : String(cause), cause } }
+    return { problem: { message: said(cause), cause } }
   }
+}
+
+/** The parser calls itself at every level, and says of a stack that is full what the engine says. */
+function said(cause: unknown): string {
+  const message = cause instanceof Error ? cause.message : String(cause)
+  return message.includes('call stack') ? 'it is nested too deeply' : message
+}
+
+/** Whether a part of a value is the whole of one that it is in; every part is looked at once, however often aliases name it. */
+function holdsItself(value: unknown, around = new Set<object>(), seen = new Set<object>()): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  if (around.has(value)) return true
+  if (seen.has(value)) return false
+  seen.add(value)
+  around.add(value)
+  const found = Object.values(value).some(part => holdsItself(part, around, seen))
+  around.delete(value)
+  return found
 }
 
 const marks = new Set([...'\n,[]{}:?-!&*'].map(mark => mark.charCodeAt(0)))

@@ -1,6 +1,6 @@
-import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createFile, exists } from '../files.js'
+import { createFile, exists, removeFile } from '../files.js'
 import { replaceText } from '../store/atomic.js'
 import { type RowResult, readRowResults } from './row-results.js'
 import type { Metrics } from './score.js'
@@ -72,7 +72,7 @@ export async function dropEvaluation(run: string, name: string): Promise<void> {
   const rows = evaluationFile(run, name, '.jsonl')
   const size = (await stat(rows).catch(() => undefined))?.size ?? 0
   if (size > 0 || (await readKept(evaluationFile(run, name, '.json')))?.outcome !== undefined) return
-  for (const extension of ['.json', '.jsonl'] as const) await rm(evaluationFile(run, name, extension), { force: true })
+  for (const extension of ['.json', '.jsonl'] as const) await removeFile(evaluationFile(run, name, extension))
 }
 
 /** Keeps what an evaluation came to. */

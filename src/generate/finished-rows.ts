@@ -2,6 +2,7 @@ import { closeSync, ftruncateSync, mkdirSync, openSync, readSync, writeSync } fr
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { GradpromptError, refuseFullDisk, writeError, writing } from '../errors.js'
+import { removeFile } from '../files.js'
 import { removeLeftovers, synchronizeFolder, temporaryName } from '../store/atomic.js'
 import type { Generation } from './request.js'
 
@@ -110,7 +111,7 @@ export class FinishedRows {
       throw writeError(error, output)
     }
     await synchronizeFolder(dirname(output))
-    await rm(this.path, { force: true })
+    await removeFile(this.path)
   }
 
   close(): void {

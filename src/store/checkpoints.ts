@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, rm } from 'node:fs/promises'
+import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError, readError, writeError } from '../errors.js'
+import { removeFile } from '../files.js'
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js'
 import { ownCommand } from '../own-command.js'
 import { synchronizeFolder } from './atomic.js'
@@ -124,13 +125,13 @@ export class CheckpointStore {
 
   /** Deletes what is newer than a step. */
   async discardAfter(step: number): Promise<void> {
-    for (const later of await this.steps()) if (later > step) await rm(this.path(later), { force: true })
+    for (const later of await this.steps()) if (later > step) await removeFile(this.path(later))
   }
 
   async #keep(bestStep: number | undefined): Promise<void> {
     const steps = await this.steps()
     for (const step of steps.slice(0, -keptCheckpoints)) {
-      if (step !== bestStep) await rm(this.path(step), { force: true })
+      if (step !== bestStep) await removeFile(this.path(step))
     }
   }
 }

@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, writeSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { GradpromptError, readError, writing } from '../errors.js'
+import { textOfFile } from '../files.js'
 import { replaceText } from './atomic.js'
 
 /** A line of `events.jsonl`. `step` counts from 1; an event without one belongs to the step before it. */
@@ -51,7 +51,7 @@ export class EventLog {
   async read(): Promise<StoredEvent[]> {
     let text: string
     try {
-      text = await readFile(this.path, 'utf8')
+      text = await textOfFile(this.path)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
       throw readError(error, this.path)

@@ -1,6 +1,6 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { GradpromptError, readError } from '../errors.js'
+import { textOfFile } from '../files.js'
 import { replaceText } from './atomic.js'
 
 /** What a run's starting prompt said of its rows: a file that grows by a line as soon as a row is known. It knows no prompt. */
@@ -70,7 +70,7 @@ const isNumbers = (value: unknown): value is number[] => Array.isArray(value) &&
 async function linesOf(path: string): Promise<Line[]> {
   let text: string
   try {
-    text = await readFile(path, 'utf8')
+    text = await textOfFile(path)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
     throw readError(error, path)

@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError, refuseFullDisk } from '../errors.js'
-import { exists, isFile } from '../files.js'
+import { exists, isFile, removeFile } from '../files.js'
 import { inWords } from '../own-calls.js'
 import { ownCommand } from '../own-command.js'
 import type { MadeWithModules } from '../own-modules.js'
@@ -90,7 +90,7 @@ export class Run {
    */
   async rewind(step: number): Promise<void> {
     this.#forWriting()
-    await rm(join(this.folder, resultName), { force: true })
+    await removeFile(join(this.folder, resultName))
     await this.#checkpoints.discardAfter(step)
     await this.#events.truncate(step)
   }

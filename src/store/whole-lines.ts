@@ -1,5 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { readError } from '../errors.js'
+import { textOfFileSync } from '../files.js'
 
 /**
  * The whole lines of a file that grows by lines; none where there is no file. What a kill has torn is no line.
@@ -8,7 +9,7 @@ import { readError } from '../errors.js'
 export function wholeLines(path: string): string[] {
   if (!existsSync(path)) return []
   try {
-    return readFileSync(path, 'utf8').split('\n').slice(0, -1)
+    return textOfFileSync(path).split('\n').slice(0, -1)
   } catch (error) {
     throw readError(error, path)
   }

@@ -53,6 +53,7 @@ test('a session asks, keeps answers at once, and goes on with them', async () =>
   )
   await again[Symbol.asyncDispose]()
   expect(await problemOf(prefer({ ...options, prompts: ['other', 'prompts'] }))).toMatchObject({ code: 'journal-mismatch' })
+  expect(await problemOf(prefer({ ...options, journal: folder }))).toMatchObject({ code: 'run-corrupt' })
   expect(await problemOf(prefer({ ...options, prompts: ['one'] }))).toMatchObject({ code: 'invalid-option' })
   expect(await problemOf(prefer({ ...options, template: '{question}' }))).toMatchObject({ code: 'no-prompt-place' })
   expect(await problemOf(prefer({ ...options, template: '{prompt} {other}' }))).toMatchObject({ code: 'missing-column' })

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import { temporaryFolder } from '../train/toy.js'
+import { temporaryFolder, toyModel } from '../train/toy.js'
 import { command } from './command.js'
 
 const { folder, remove } = temporaryFolder()
@@ -62,4 +62,12 @@ test('inspect shows an adapter of PEFT, and says what a model is not', async () 
   mkdirSync(odd)
   writeFileSync(join(odd, 'adapter_config.json'), '{"peft_type": "LORA"}')
   expect((await command(['inspect', odd])).stderr).toContain('found: peft_type "LORA"')
+})
+
+test('a module that ends the process has not done what was asked for', async () => {
+  const path = join(folder, 'exits.mjs')
+  writeFileSync(path, 'process.exit(0)')
+  const { code, stderr, lines } = await command(['inspect', toyModel, '--family', path, '--json'])
+  expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining('error[ended-early]') })
+  expect(lines).toEqual([expect.objectContaining({ event: 'error', code: 'ended-early', exitCode: 1 })])
 })

@@ -79,6 +79,19 @@ train: { steps: 400, batchSize: 16, learningRate: 1e-2 }
     expect(error.code).toBe('invalid-config')
   })
 
+  test.each([
+    ['model: &m { a: [*m] }', 'an alias names what it stands in'],
+    ['&all\nmodel: *all', 'an alias names what it stands in'],
+    [`model: ${'['.repeat(50_000)}`, 'it is nested too deeply'],
+  ])('%# one that has no end is refused', async (text, message) => {
+    const error = await problemOf(loadConfigFile(await file('e.yaml', text)))
+    expect(error).toMatchObject({ code: 'invalid-config', message: expect.stringContaining(message) })
+  })
+
+  test('one part may be named twice', async () => {
+    expect(await loadConfigFile(await file('f.yaml', 'a: &a [1]\nb: { c: *a, d: *a }'))).toMatchObject({ b: { c: [1], d: [1] } })
+  })
+
   test('a missing file', async () => {
     expect(await problemOf(loadConfigFile(join(folder, 'none.yaml')))).toMatchObject({ code: 'file-not-found', exitCode: 2 })
   })

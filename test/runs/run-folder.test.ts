@@ -143,6 +143,24 @@ describe('openRun', () => {
     },
   )
 
+  test.skipIf(process.platform === 'win32')('refuses a pipe in the place of its log, and does not wait for it', async () => {
+    const run = await create(join(folder, 'run'))
+    await run.close()
+    await rm(join(run.folder, 'events.jsonl'), { force: true })
+    spawnSync('mkfifo', [join(run.folder, 'events.jsonl')])
+    const opened = await openRun(run.folder)
+    await expect(opened.readEvents()).rejects.toThrow(code('run-corrupt'))
+  })
+
+  test.each(['result.json', 'checkpoints/step-000001.safetensors'])(
+    'says that a folder stands at %s where it is to go',
+    async name => {
+      const run = await create(join(folder, 'run'))
+      await mkdir(join(run.folder, name), { recursive: true })
+      await expect(run.rewind(0)).rejects.toThrow(code('cannot-write'))
+    },
+  )
+
   test('does not expand a YAML bomb', async () => {
     const run = await create(join(folder, 'run'))
     const lines = ['a0: &a0 [x, x, x, x, x, x, x, x, x, x]']

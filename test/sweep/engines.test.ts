@@ -11,8 +11,9 @@ import { kubernetes } from '../../src/sweep/engines/kubernetes.js'
 import { loadBullmq, putJobs, type QueueJob } from '../../src/sweep/engines/queue.js'
 import { ray } from '../../src/sweep/engines/ray.js'
 import { slurm } from '../../src/sweep/engines/slurm.js'
+import { command } from '../cli/command.js'
 import { problem, problemOf } from '../support/problem.js'
-import { temporaryFolder } from '../train/toy.js'
+import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
 
 const { folder, remove } = temporaryFolder()
 afterAll(remove)
@@ -188,4 +189,15 @@ test('where the command of the engine is not there, the file is, and how it is h
   expect(readFileSync(join(folder, 'slurm.sh'), 'utf8')).toBe(text)
   expect(problem(() => engineOf({ on: 'slrum' })).hint).toContain('slurm')
   expect(problem(() => engineOf({ set: ['a=b'] })).code).toBe('invalid-option')
+})
+
+test('a sweep stands where its config says, or its flag', async () => {
+  const { model: _, ...config } = toyConfig(folder, { out: join(folder, 'in-config') })
+  const path = join(folder, 'placed.json')
+  writeFileSync(path, JSON.stringify({ ...config, model: toyModel, sweep: { over: { seed: [1, 2] } } }))
+  const asked = ['sweep', path, '--on', 'slurm', '--workers', '1', '--dry-run']
+  expect((await command(asked)).stdout).toContain('in-config')
+  const flagged = (await command([...asked, '--out', join(folder, 'in-flag')])).stdout
+  expect(flagged).toContain('in-flag')
+  expect(flagged).not.toContain('in-config')
 })

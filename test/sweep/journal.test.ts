@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
@@ -5,6 +6,7 @@ import { afterAll, expect, test } from 'vitest'
 import { Journal } from '../../src/sweep/journal/journal.js'
 import { type SweepRecord, Trials } from '../../src/sweep/journal/records.js'
 import { joinWorkers } from '../../src/sweep/journal/workers.js'
+import { problemOf } from '../support/problem.js'
 import { temporaryFolder } from '../train/toy.js'
 
 const { folder, remove } = temporaryFolder()
@@ -58,6 +60,26 @@ test('a torn line is taken away by the next who adds; a changed one is refused',
     code: 'sweep-corrupt',
     message: expect.stringContaining('line 3'),
   })
+})
+
+test('a line that is missing among the others is refused, with the next one', async () => {
+  const { journal, path } = opened('missing.log')
+  await adding(journal, begun(0), begun(1), { type: 'left', trial: 1 })
+  const lines = readFileSync(path, 'utf8').split('\n')
+  for (const [missing, line, found] of [
+    [0, 1, 'trial 1 is begun where trial 0 would be the next'],
+    [1, 2, 'trial 1 was never begun'],
+  ] as const) {
+    writeFileSync(path, lines.toSpliced(missing, 1).join('\n'))
+    const error = await problemOf(opened('missing.log').journal.sync())
+    expect(error).toMatchObject({ code: 'sweep-corrupt', message: expect.stringContaining(`line ${line} `), found })
+  }
+})
+
+test.skipIf(process.platform === 'win32')('a pipe in the place of a journal is refused, not waited for', async () => {
+  const { journal, path } = opened('pipe.log')
+  execFileSync('mkfifo', [path])
+  expect(await problemOf(journal.sync())).toMatchObject({ code: 'run-corrupt', found: expect.stringContaining('a pipe') })
 })
 
 test('a journal that is replaced or deleted under a worker ends it in words', async () => {

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { controlsIn } from '../../src/api/sweep/folder.js'
 import { planHash, planOf, readPlan, sweepFolder } from '../../src/api/sweep/plan.js'
 import { summarizeSweep, sweepCsv } from '../../src/api/sweep/summary.js'
 import { addTrial, type SweepInput, sweep } from '../../src/api/sweep/sweep.js'
@@ -10,6 +11,7 @@ import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
 import { pageHtml } from '../../src/report/parts/page.js'
 import { sweepPage } from '../../src/report/sweeps/page.js'
 import { gridOf } from '../../src/sweep/samplers/grid.js'
+import type { ScoredControl } from '../../src/train/control.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
 
@@ -268,4 +270,17 @@ test('what cannot be swept is refused before anything is computed', async () => 
   await expect(sweep(toySweep('full', { over: rate }))).rejects.toMatchObject({ code: 'folder-not-empty' })
   await expect(sweep(toySweep('halving', { over: rate }))).rejects.toMatchObject({ code: 'other-sweep' })
   await expect(sweep(folder)).rejects.toMatchObject({ code: 'not-a-sweep' })
+})
+
+test('what the base model came to is computed anew where it is not as it was written', async () => {
+  const controls = controlsIn(join(folder, 'controls'))
+  const control = { rows: [{ label: 1 }], metrics: { accuracy: { value: 0.5 } } } as unknown as ScoredControl
+  await controls.write('a', control)
+  expect(await controls.read('a')).toEqual(control)
+  const path = join(folder, 'controls', 'base', 'a.json')
+  const whole = readFileSync(path, 'utf8')
+  for (const text of [whole.slice(0, -9), whole.replace('0.5', '0.7'), 'null', '']) {
+    writeFileSync(path, text)
+    expect(await controls.read('a')).toBeUndefined()
+  }
 })

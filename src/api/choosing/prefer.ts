@@ -1,4 +1,4 @@
-import { appendFile, mkdir, readFile, truncate } from 'node:fs/promises'
+import { appendFile, mkdir, truncate } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { z } from 'zod'
 import { defaultSeed, type OptionNames, refuseUnknown, requireCounts } from '../../config/call-options.js'
@@ -8,10 +8,11 @@ import type { DataNotice } from '../../data/readers/reader.js'
 import type { DataRecord } from '../../data/readers/records.js'
 import { fillPrompt, requirePlace } from '../../data/texts/prompt-place.js'
 import { compileTemplate, requireColumns } from '../../data/texts/template.js'
-import { GradpromptError } from '../../errors.js'
+import { GradpromptError, readError } from '../../errors.js'
 import { type BanditOptions, bestShown, likingOf, nextPair } from '../../evaluate/choosing/bandit.js'
 import { pointsOf } from '../../evaluate/choosing/features.js'
 import { hashOf } from '../../evaluate/row-results.js'
+import { textOfFile } from '../../files.js'
 import { jsonOrUndefined } from '../../json.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, modelSettingNames, type UsedModel, useModel } from '../../model/with-model.js'
@@ -264,14 +265,14 @@ async function promptsOf(given: string | readonly string[]): Promise<string[]> {
   })
 }
 
-/** @throws GradpromptError `journal-mismatch` */
+/** @throws GradpromptError `journal-mismatch`, `run-corrupt` */
 async function readJournal(
   path: string,
   head: Pick<z.output<typeof headSchema>, 'prompts' | 'seed'>,
 ): Promise<{ readonly lines: Line[]; readonly asked: string | undefined } | undefined> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+  const text = await textOfFile(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
-    throw error
+    throw readError(error, path)
   })
   if (text === undefined) return undefined
   const refuse = (found: string): never => {

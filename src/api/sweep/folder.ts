@@ -1,6 +1,8 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
 import { isFile } from '../../files.js'
+import { isRecord, jsonOrUndefined } from '../../json.js'
 import { replaceText } from '../../store/atomic.js'
 import { promoted, type Runner, stageOf } from '../../sweep/halving.js'
 import { Journal } from '../../sweep/journal/journal.js'
@@ -78,16 +80,21 @@ export function nextPromoted(plan: Plan, { trials }: Trials): Trial | undefined 
   return found && trials[found.number]
 }
 
+const sumOf = (control: unknown): number => crc32(JSON.stringify(control) ?? '')
+
 /** What the base model came to, in files that all workers of a sweep share. */
 export function controlsIn(folder: string): ControlStore {
   const path = (key: string) => join(folder, 'base', `${key}.json`)
   return {
     async read(key) {
-      return (await isFile(path(key))) ? (JSON.parse(await readFile(path(key), 'utf8')) as ScoredControl) : undefined
+      if (!(await isFile(path(key)))) return undefined
+      // What is not as it was written is computed anew.
+      const kept = jsonOrUndefined(await readFile(path(key), 'utf8'))
+      return isRecord(kept) && kept.sum === sumOf(kept.control) ? (kept.control as unknown as ScoredControl) : undefined
     },
     async write(key, control) {
       await mkdir(join(folder, 'base'), { recursive: true })
-      await replaceText(path(key), JSON.stringify(control))
+      await replaceText(path(key), JSON.stringify({ sum: sumOf(control), control }))
     },
   }
 }

@@ -22,7 +22,11 @@ export const sweeps: readonly Command[] = [
         description: 'what is best, of the dev rows: accuracy, macroF1, logLikelihood, …',
       },
       { name: 'seeds', value: 'n', config: 'sweep.seeds', description: 'runs of each trial, which then counts as their mean' },
-      { name: 'out', value: 'folder', description: "the sweep's folder; by default a new name under sweeps/" },
+      {
+        name: 'out',
+        value: 'folder',
+        description: "the sweep's folder; by default out of the config, or a new name under sweeps/",
+      },
       { name: 'workers', value: 'n', type: 'integer', description: 'processes that share the work; each opens the model' },
       {
         name: 'devices',

@@ -1,7 +1,8 @@
-import { mkdir, open } from 'node:fs/promises'
+import { mkdir, open, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { GradpromptError, readError, writeError } from '../../errors.js'
+import { refuseEndless } from '../../files.js'
 import { withSharedLock } from './shared-lock.js'
 
 /**
@@ -20,13 +21,13 @@ const longestLine = 1 << 20
 
 export class Journal<Record extends object> {
   readonly path: string
-  readonly #onRecord: (record: Record) => void
+  readonly #onRecord: (record: Record) => string | undefined
   /** Bytes that are read. */
   #read = 0
   #lines = 0
 
-  /** @param onRecord hears of every line, in their order, once */
-  constructor(path: string, onRecord: (record: Record) => void) {
+  /** @param onRecord hears of every line, in their order, once; it says what is wrong with one that cannot stand behind those before it */
+  constructor(path: string, onRecord: (record: Record) => string | undefined) {
     this.path = path
     this.#onRecord = onRecord
   }
@@ -78,6 +79,7 @@ export class Journal<Record extends object> {
   async #readNew(): Promise<void> {
     let text: Buffer
     try {
+      refuseEndless(await stat(this.path), this.path)
       const file = await open(this.path, 'r')
       try {
         const { size } = await file.stat()
@@ -107,10 +109,11 @@ export class Journal<Record extends object> {
         return
       }
       const record = this.#parsed(text.subarray(0, end).toString('utf8'))
+      const wrong = this.#onRecord(record)
+      if (wrong !== undefined) throw this.#corrupt(wrong)
       this.#lines++
       this.#read += end + 1
       text = text.subarray(end + 1)
-      this.#onRecord(record)
     }
   }
 
@@ -133,7 +136,7 @@ export class Journal<Record extends object> {
   #corrupt(found: string): GradpromptError {
     return new GradpromptError('sweep-corrupt', `line ${this.#lines + 1} of ${this.path} is not as it was written`, {
       found,
-      expected: 'lines that begin with their checksum',
+      expected: 'lines that begin with their checksum, all of them in their order',
       hint: 'restore the file from a copy, or delete the lines from that one on: the trials in them are done again',
     })
   }

@@ -65,7 +65,12 @@ export class Trials {
   /** Trials that failed one after the other, up to now. */
   failuresInRow = 0
 
-  hear(record: SweepRecord): void {
+  /** @returns what is wrong where a line before this one is missing: nothing is changed then */
+  hear(record: SweepRecord): string | undefined {
+    const { length } = this.trials
+    if (record.type === 'begun' && record.trial !== length)
+      return `trial ${record.trial} is begun where trial ${length} would be the next`
+    if ('trial' in record && record.type !== 'begun' && !(record.trial < length)) return `trial ${record.trial} was never begun`
     if (record.type === 'sweep') this.plan ??= record.plan
     else if (record.type === 'trials') this.wanted = record.count
     else if (record.type === 'add') this.added.push(record.values)
@@ -77,6 +82,7 @@ export class Trials {
         ...{ seconds: undefined, error: undefined },
       }
     } else this.#change(record)
+    return undefined
   }
 
   #change(record: Exclude<SweepRecord, { type: 'sweep' | 'trials' | 'add' | 'begun' }>): void {

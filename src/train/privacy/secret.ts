@@ -1,7 +1,8 @@
 import { createCipheriv, randomBytes } from 'node:crypto'
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GradpromptError } from '../../errors.js'
+import { removeFile } from '../../files.js'
 
 /**
  * Noise that nobody can compute again. A run's seed stands in its folder, so whoever has that could take noise drawn by it away: which
@@ -31,7 +32,7 @@ export async function privacyKey(folder: string, stepsDone: number): Promise<Uin
 }
 
 /** Forgets the key, once nothing is drawn by it any more. */
-export const forgetKey = (folder: string): Promise<void> => rm(join(folder, fileName), { force: true })
+export const forgetKey = (folder: string): Promise<void> => removeFile(join(folder, fileName))
 
 /** What a step draws: which records are in it, and its noise. */
 const purposes = { sample: 0, noise: 1 } as const

@@ -1,8 +1,8 @@
 import { afterAll, expect, test } from 'vitest'
+import { readPrompt } from '../../../src/data/texts/reply.js'
 import { LanguageModel } from '../../../src/model/language-model.js'
 import type { SearchContext } from '../../../src/search/moves/method.js'
 import { TokenSpace } from '../../../src/search/space/token-space.js'
-import { readPrompt } from '../../../src/data/texts/reply.js'
 import { promptsOf } from '../../../src/search/writing/written-prompts.js'
 import { toyModel } from '../../train/toy.js'
 

@@ -4,6 +4,7 @@ import { knownNames, type OptionSchema } from '../../../config/options.js'
 import { invalidConfig, unknownOption } from '../../../config/problems.js'
 import { choices } from '../../../evaluate/score.js'
 import { isFile } from '../../../files.js'
+import { isRecord, jsonOrUndefined } from '../../../json.js'
 import { bundledModel } from '../../../package-root.js'
 import { replaceText } from '../../../store/atomic.js'
 import { nameOfData } from '../../../store/run-details.js'
@@ -61,7 +62,9 @@ export const evaluateTrial: TrialKind = {
   },
   async run(given, { folder, model, signal, onEvent }) {
     const path = join(folder, 'evaluation.json')
-    if (await isFile(path)) return JSON.parse(await readFile(path, 'utf8')) as TrialOutcome
+    const known = (await isFile(path)) ? jsonOrUndefined(await readFile(path, 'utf8')) : undefined
+    // One that is not whole is made anew.
+    if (isRecord(known) && isRecord(known.figures)) return known as unknown as TrialOutcome
     await mkdir(folder, { recursive: true })
     const config = withoutPlace(given) as EvaluateOptions
     const { metrics, seconds } = await evaluate({

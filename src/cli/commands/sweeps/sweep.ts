@@ -33,9 +33,11 @@ export const run: CommandFunction = async invocation => {
       expected: 'one of both',
     })
   if (options['dry-run'] === true) {
-    const plan = isConfig ? await newPlan(invocation, 1) : await folderPlan(invocation)
+    const { plan, out } = isConfig
+      ? await newPlan(invocation, 1)
+      : { plan: await folderPlan(invocation), out: invocation.argument! }
     if (engine !== undefined) {
-      const text = engineText(engine, isConfig ? plannedFolder(plan, options) : invocation.argument!, options)
+      const text = engineText(engine, plannedFolder(plan, out), options)
       output.object({ event: 'dry-run', engine: engine.name, file: text })
       output.text(text)
       return 0
@@ -49,10 +51,10 @@ export const run: CommandFunction = async invocation => {
   let folder = invocation.argument!
   let trials = number('trials')
   if (isConfig) {
-    const plan = await newPlan(invocation, engine === undefined ? workers : 1)
+    const { plan, out } = await newPlan(invocation, engine === undefined ? workers : 1)
     // What cannot be handed in is told before there is a folder.
-    if (engine !== undefined) engineText(engine, plannedFolder(plan, options), options)
-    folder = await sweepFolder(plan, options.out as string | undefined)
+    if (engine !== undefined) engineText(engine, plannedFolder(plan, out), options)
+    folder = await sweepFolder(plan, out)
     trials = plan.trials
     output.note(`sweep: ${folder}`)
   } else await folderPlan(invocation)
@@ -75,7 +77,7 @@ export const run: CommandFunction = async invocation => {
 }
 
 /** Where a sweep will be, as far as that is known before its folder is made. */
-const plannedFolder = ({ name }: Plan, { out }: Invocation['options']) => (out as string | undefined) ?? join('sweeps', name)
+const plannedFolder = ({ name }: Plan, out: string | undefined) => out ?? join('sweeps', name)
 
 async function show(summary: SweepSummary, { html, csv }: Invocation['options'], output: Output): Promise<void> {
   output.object({ event: 'result', ...summary, parameters: summary.parameters.map(({ name }) => name) })
@@ -93,8 +95,11 @@ async function show(summary: SweepSummary, { html, csv }: Invocation['options'],
   }
 }
 
-/** The plan of a config with its flags. */
-async function newPlan({ argument, options, flags, flagNames }: Invocation, workers: number): Promise<Plan> {
+/** The plan of a config with its flags, and the folder that they name. */
+async function newPlan(
+  { argument, options, flags, flagNames }: Invocation,
+  workers: number,
+): Promise<{ readonly plan: Plan; readonly out: string | undefined }> {
   const path = argument!
   const file = { path, config: await loadConfigFile(path) }
   const root = sweepConfigSchema(kindOf(file.config))
@@ -113,7 +118,10 @@ async function newPlan({ argument, options, flags, flagNames }: Invocation, work
   // Processes of one machine share its cores.
   const threads =
     workers > 1 && input.threads === undefined ? { threads: Math.max(1, Math.floor(availableParallelism() / workers)) } : {}
-  return planOf({ ...input, ...threads }, origin)
+  const out = options.out ?? input.out
+  if (out !== undefined && (typeof out !== 'string' || out === ''))
+    throw new GradpromptError('invalid-config', `${path}: out is not valid`, { found: JSON.stringify(out), expected: 'a folder' })
+  return { plan: await planOf({ ...input, ...threads }, origin), out }
 }
 
 async function folderPlan({ argument, flags, options }: Invocation): Promise<Plan> {
