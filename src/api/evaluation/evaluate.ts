@@ -42,7 +42,7 @@ export interface EvaluateOptions extends ModelSettings, LimitsAsked, ContrastOpt
   readonly template?: Template | undefined
   /** By default the prompt's own. */
   readonly answer?: string | undefined
-  /** Value in the data -> word in the answer, or several. By default the prompt's own; without a prompt the values themselves, when they are few. */
+  /** Value in the data -> word in the answer, or several. By default the prompt's own, without a prompt those of the config's training rows, else the values themselves, when they are few. */
   readonly labels?: LabelWords | undefined
   /** Whether answers are classes or free text, where no prompt and no `labels` say it; by default judged by the rows, and said. */
   readonly answerType?: AnswerType | undefined
