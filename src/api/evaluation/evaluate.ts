@@ -13,6 +13,7 @@ import type { Choice, Evaluation, Metrics } from '../../evaluate/score.js'
 import type { OwnScorer } from '../../evaluate/scorer.js'
 import type { OwnTask } from '../../evaluate/tasks/index.js'
 import { type Verdict, verdictOf } from '../../evaluate/verdict.js'
+import { lineEndings, pageEndings, requireEnding } from '../../files.js'
 import type { LimitsAsked } from '../../generate/limits/asked.js'
 import type { Products } from '../../generate/programs.js'
 import type { WeightChoice } from '../../generate/width.js'
@@ -261,11 +262,13 @@ const askedToGenerate = (options: EvaluateOptions) =>
  * ```
  *
  * @throws GradpromptError `unknown-option`, `model-mismatch` (the prompt was learned on another model), `missing-option`,
- *   `unknown-metric`, `not-tunable` and `no-views` (`testTime`), `unknown-task`, `unknown-scorer`, `not-a-prompt`, `run-not-finished`, `aborted`, and as reading data, loading a
+ *   `unknown-metric`, `unknown-format` (what `rows` and `report` are called), `not-tunable` and `no-views` (`testTime`), `unknown-task`, `unknown-scorer`, `not-a-prompt`, `run-not-finished`, `aborted`, and as reading data, loading a
  *   model and building rows do
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
   refuseUnknown('evaluate', options, names)
+  if (options.rows !== undefined) requireEnding(options.rows, lineEndings, 'rows are written as JSON lines')
+  if (options.report !== undefined) requireEnding(options.report, pageEndings, 'the page is HTML')
   const { subjectOf } = await import('./subject.js')
   const subject = await subjectOf(options)
   const { config, modelGiven } = subject
