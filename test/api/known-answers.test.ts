@@ -49,6 +49,13 @@ describe('a search that read its classes from its training rows', () => {
     }
   })
 
+  test('says where the rows that were set aside have been scored', async () => {
+    expect(await problemOf(evaluate({ model, prompt: found.folder }))).toMatchObject({
+      code: 'missing-option',
+      hint: expect.stringContaining(`inspect ${found.folder}`),
+    })
+  })
+
   test('refuses a class that it does not know', async () => {
     const data = [...rows, { text: 'wine', label: '2' }, { text: 'ale', label: '2' }]
     expect(await problemOf(evaluate({ model, prompt: found, data }))).toMatchObject({

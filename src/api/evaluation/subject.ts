@@ -89,6 +89,11 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
     throw new GradpromptError('missing-option', 'there are no rows to score', {
       found: folder === undefined ? 'no data' : 'no data, and the run has no test or dev file',
       expected: '--data FILE, or data: a file or rows',
+      // Rows that were set aside are no file; the run has scored them already.
+      ...(folder !== undefined &&
+        config?.data.split !== undefined && {
+          hint: `the rows that data.split set aside were scored when ${folder} ended: ${ownCommand`inspect ${folder}`}, and report.html in it, show what they came to`,
+        }),
     })
   }
   if (typeof data === 'string') await refuseAbsent(data, options.data === undefined ? folder : undefined)
