@@ -17,6 +17,7 @@ type Member =
   | 'a text'
   | 'a number'
   | 'a number above 0'
+  | 'a boolean'
   | 'a whole number from 1'
   | 'a list'
   | 'an object'
@@ -238,6 +239,8 @@ function isA(value: unknown, expected: Member): boolean {
       return typeof value === 'number' && Number.isFinite(value) && (expected === 'a number' || value > 0)
     case 'a whole number from 1':
       return Number.isSafeInteger(value) && (value as number) > 0
+    case 'a boolean':
+      return typeof value === 'boolean'
     case 'a list':
       return Array.isArray(value)
     case 'a text or a list':

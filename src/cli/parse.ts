@@ -15,7 +15,7 @@ const description = 'Tunes prompts with gradients on language models that run on
  * Reads the arguments of the process.
  * @param help text below a command's help
  * @returns nothing when help or the version was asked for: it is then written
- * @throws GradpromptError `unknown-command`, `unknown-option`, `missing-argument`, `invalid-option`
+ * @throws GradpromptError `unknown-command`, `unknown-option`, `missing-argument`, `unexpected-argument`, `invalid-option`
  */
 export function parseArguments(
   argv: readonly string[],
@@ -31,6 +31,7 @@ export function parseArguments(
       const given = [command.argument, command.secondArgument].map((known, i) =>
         known ? (values[i] as string | undefined) : undefined,
       )
+      refuseExcess(command, sub.args)
       const [argument, secondArgument] = given
       parsed = { command, invocation: { argument, secondArgument, ...readOptions(command, sub.opts(), flags) } }
     })
@@ -65,7 +66,7 @@ function parser(version: string, write: (text: string) => void): Parser {
 }
 
 function subparser(program: Parser, command: Command, help: string | undefined): Parser {
-  const sub = program.command(command.name).summary(command.summary).description(command.description)
+  const sub = program.command(command.name).summary(command.summary).description(command.description).allowExcessArguments()
   for (const argument of [command.argument, command.secondArgument])
     if (argument !== undefined)
       sub.argument(argument.required ? `<${argument.name}>` : `[${argument.name}]`, argument.description)
@@ -82,6 +83,19 @@ function subparser(program: Parser, command: Command, help: string | undefined):
   if (help !== undefined) sub.addHelpText('after', `\n${help}`)
   sub.addHelpText('after', `\nExample:\n  $ ${asCalled(command.example)}`)
   return sub
+}
+
+/** @throws GradpromptError `unexpected-argument` */
+function refuseExcess(command: Command, args: readonly string[]): void {
+  const known = [command.argument, command.secondArgument].flatMap(argument => (argument === undefined ? [] : [argument.name]))
+  const beyond = args.slice(known.length)
+  if (beyond.length === 0) return
+  const config = command.takesConfig ? beyond.find(text => /\.(ya?ml|json)$/i.test(text)) : undefined
+  throw new GradpromptError('unexpected-argument', `too many arguments for gradprompt ${command.name}`, {
+    found: beyond.join(' '),
+    expected: known.length === 0 ? 'options alone' : `${known.join(' and ')}, and options`,
+    hint: config === undefined ? asCalled(`gradprompt ${command.name} --help`) : ownCommand`${command.name} --config ${config}`,
+  })
 }
 
 const isDotted = (argument: string) => /^--[A-Za-z][\w-]*\./.test(argument)
@@ -205,11 +219,6 @@ function problem(error: CommanderError, command: Command | undefined): Gradpromp
         hint: command === undefined ? help : asCalled(command.example),
       })
     }
-    case 'commander.excessArguments':
-      return new GradpromptError('unexpected-argument', `too many arguments for gradprompt ${command?.name ?? ''}`.trim(), {
-        found: error.message.replace(/^error: too many arguments[^.]*\. /, ''),
-        hint: help,
-      })
     default:
       return new GradpromptError('invalid-option', error.message.replace(/^error: /, ''), { hint: help })
   }

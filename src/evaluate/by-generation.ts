@@ -13,18 +13,21 @@ import { readableText, type SoftVocabulary, softEncoder, softTexts } from '../da
 import { compileTemplate, prependInstruction, type Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import { GenerationEngine } from '../generate/engine/engine.js'
-import { renderInput } from '../generate/input.js'
+import { type GenerationInput, type RenderedInput, renderInput } from '../generate/input.js'
 import { writtenGrammar } from '../generate/limits/asked.js'
 import { encodeChoices, tokensOfChoices, writtenChoices } from '../generate/limits/choices.js'
 import type { AnswerGrammar } from '../generate/limits/grammars.js'
 import { type Products, productsOf } from '../generate/programs.js'
-import { generationRequest, tokenBudget } from '../generate/settings.js'
+import { generationRequest, sampleSeed, tokenBudget } from '../generate/settings.js'
 import { chooseWidth, type WeightChoice } from '../generate/width.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { shuffle } from '../random.js'
 import { promptNameOf, promptsByTask } from '../sources/prompt.js'
+import type { ActiveStrategy } from '../strategies/asking.js'
+import type { AnswerCall } from '../strategies/strategy.js'
+import { byStrategy, figuresOf, type Said, strategyKey } from './by-strategy.js'
 import { type GenerationMetrics, generationMetrics, scoreGeneration } from './generations.js'
 import { hashOf, type RowResult, type RowResultFile, resultKey } from './row-results.js'
 import type { Scorer } from './scorer.js'
@@ -54,6 +57,8 @@ export interface GenerationEvaluation {
   readonly prompt?: ActivePrompt | undefined
   /** How much answers are chosen against those of another prompt, or of the model alone. */
   readonly contrast?: { readonly strength: number; readonly against: ActivePrompt | undefined } | undefined
+  /** Several calls for an answer; where it depends on the row, by its place in the data. */
+  readonly strategy?: ActiveStrategy | ((index: number) => ActiveStrategy) | undefined
   /** Rows to show before the question: so many, of this file, drawn by seed. By default as many as are usual for the task. */
   readonly examples?: { readonly file: string | MemoryRows; readonly shots?: number | undefined } | undefined
   readonly scorer?: Scorer | undefined
@@ -105,7 +110,8 @@ const decisiveOf = (prompt: ActivePrompt | undefined) => ({
  * @throws GradpromptError `missing-option`, `unknown-task`, `context-exceeded` naming the row, `aborted`, and those of reading data
  */
 export async function evaluateByGeneration(options: GenerationEvaluation): Promise<GenerationEvaluationResult> {
-  const { model, data, seed, prompt, signal, onProgress, scorer, results: file } = options
+  const { model, data, seed, prompt, signal, onProgress, scorer, results: file, strategy } = options
+  const strategyAt = (index: number) => (typeof strategy === 'function' ? strategy(index) : strategy!)
   const weights = chooseWidth(options.weights ?? 'auto', model.memory)
   const adapter = options.task === undefined ? undefined : await loadTask(options.task)
   const all = await recordsOf(data, options, adapter?.columns)
@@ -131,14 +137,18 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const isLimited = choices !== undefined || grammar !== undefined
   const mass = isLimited && options.rejectedMass === true
   const room = { contextLength: model.config.maxPositionEmbeddings, numVirtualTokens }
-  const rows = records.map((record, i) => {
-    const index = places.get(record)!
-    const text = render(template, record, index, { model, soft })
-    const plain = tokenizer.encode(text.text, { addSpecialTokens: text.addSpecialTokens })
-    const limited = choices && encodeChoices(tokenizer, text.text, plain, choices)
+  const encode = ({ text, addSpecialTokens }: RenderedInput, origin: string) => {
+    const plain = tokenizer.encode(text, { addSpecialTokens })
+    const limited = choices && encodeChoices(tokenizer, text, plain, choices)
     const { ids } = limited ?? { ids: plain }
     const usual = limited === undefined ? task.maxNewTokens : tokensOfChoices(limited.choices)
-    const maxNewTokens = tokenBudget(originOf(record, index), ids.length, room, options.maxNewTokens, usual)
+    return { ids, choices: limited?.choices, maxNewTokens: tokenBudget(origin, ids.length, room, options.maxNewTokens, usual) }
+  }
+  const rows = records.map((record, i) => {
+    const index = places.get(record)!
+    const rendered = render(template, record, index, { model, soft })
+    const encoded = encode(rendered, originOf(record, index))
+    const { maxNewTokens } = encoded
     const textKey = resultKey({
       model: model.hash,
       prompt: promptHash,
@@ -150,24 +160,22 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
         ...(grammar && { grammar }),
         ...(mass && { rejectedMass: true }),
         ...(contrast && { contrast: hashOf({ strength, ...decisiveOf(against) }) }),
+        ...(strategy && { strategy: strategyKey(strategyAt(index)) }),
       },
     })
     const key = hashOf([textKey, scorer?.name ?? null, scorer?.version ?? null, ...(adapter?.version ? [adapter.version] : [])])
-    const readable = soft ? readableText(text.text, soft) : text.text
-    return { record, index, ids, choices: limited?.choices, maxNewTokens, textKey, key, sample: i, text: readable }
+    const readable = soft ? readableText(rendered.text, soft) : rendered.text
+    return { record, index, input: rendered.input, encoded, textKey, key, sample: i, text: readable }
   })
   file?.requireOnly(({ index, row }) => index < all.length && (row === undefined || row === hashOf(all[index])))
   const done = new Map<number, RowResult>()
-  const finish = async (
-    row: (typeof rows)[number],
-    said: Pick<RowResult, 'finishReason' | 'scores'> & { readonly text: string },
-  ) => {
+  const finish = async (row: (typeof rows)[number], { text, finishReason, scores: told, first }: Omit<Said, 'tokens'>) => {
     const { record, index, textKey, key } = row
-    const { text, finishReason } = said
     const generated = { record, index, text, ...(finishReason && { finishReason }) }
     const scored = await scoreGeneration(task, generated, scorer)
-    const { rejectedMass } = said.scores ?? {}
-    const scores = { ...scored.scores, ...(rejectedMass !== undefined && { rejectedMass }) }
+    const one =
+      first === undefined || first === text ? scored : await scoreGeneration(task, { record, index, text: first }, scorer)
+    const scores = { ...scored.scores, ...told, ...(first !== undefined && figuresOf(one.score, scored.score)) }
     const result = { ...scored, ...(Object.keys(scores).length > 0 && { scores }), prompt: row.text, textKey, key }
     file?.append(result)
     done.set(index, result)
@@ -176,9 +184,12 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
     const known = file?.finished(row.index, row.key)
     if (known) done.set(row.index, known)
     else {
-      // Another scorer, or the same one after a change, needs no new text.
-      const said = file?.generated(row.index, row.textKey)
-      if (said?.text !== undefined) await finish(row, { ...said, text: said.text })
+      // Another scorer, or the same one after a change, needs no new text; of several calls it would have to see each.
+      const said = strategy === undefined ? file?.generated(row.index, row.textKey) : undefined
+      const { rejectedMass } = said?.scores ?? {}
+      const scores = rejectedMass === undefined ? {} : { scores: { rejectedMass } }
+      if (said?.text !== undefined)
+        await finish(row, { text: said.text, ...(said.finishReason && { finishReason: said.finishReason }), ...scores })
     }
   }
   const resumed = done.size
@@ -189,31 +200,47 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
       weights,
       ...(options.batchSize !== undefined && { batchSize: options.batchSize }),
       prompts: { ...(prompt && promptsByTask(promptName, prompt)), ...(against && { [otherName]: against }) },
-      ...(prompt && { defaultPrompt: promptName }),
+      // Several calls are not all under the prompt.
+      ...(prompt && strategy === undefined && { defaultPrompt: promptName }),
     })
+    type Row = (typeof rows)[number]
+    const requestOf = ({ record, index, sample }: Row, { ids, choices, maxNewTokens }: Row['encoded'], call: AnswerCall = {}) => {
+      const ofTask = prompt && { prompt: promptNameOf(promptName, prompt, record, index) }
+      const { temperature = settings.temperature } = call
+      const own = { temperature, seed: sampleSeed(seed, sample), ...ofTask, stop, stopTokenIds }
+      return {
+        ...generationRequest(ids, maxNewTokens, own as never, call.sample),
+        ...(choices && { choices }),
+        ...(grammar && { grammar }),
+        ...(mass && { rejectedMass: true }),
+        ...contrast,
+        ...(signal && { signal }),
+      }
+    }
+    const answer = async (row: Row): Promise<Said | undefined> => {
+      const { text, finishReason, ids, rejectedMass } = await engine.generate(requestOf(row, row.encoded))
+      if (finishReason === 'aborted') return undefined
+      return { text, finishReason, ...(rejectedMass !== undefined && { scores: { rejectedMass } }), tokens: ids.length }
+    }
+    const severally = (row: Row): Promise<Said | undefined> => {
+      const { record, index, input } = row
+      const origin = originOf(record, index)
+      const request = (input: GenerationInput, call: AnswerCall) =>
+        requestOf(row, encode(renderInput(model.tokenizer, input), origin), call)
+      const asking = { engine, tokenizer: model.tokenizer, room, origin, seed: sampleSeed(seed, row.sample), request, signal }
+      return byStrategy(strategyAt(index), { task, record, input }, asking).catch(error => {
+        if (signal?.aborted) return undefined
+        throw error
+      })
+    }
     await Promise.all(
       rows
         .filter(({ index }) => !done.has(index))
         .map(async row => {
-          const { record, index, ids, choices, maxNewTokens, sample } = row
-          const ofTask = prompt && { prompt: promptNameOf(promptName, prompt, record, index) }
-          const request = generationRequest(ids, maxNewTokens, { ...settings, ...ofTask, stop, stopTokenIds } as never, sample)
-          const {
-            text,
-            finishReason,
-            ids: generated,
-            rejectedMass,
-          } = await engine.generate({
-            ...request,
-            ...(choices && { choices }),
-            ...(grammar && { grammar }),
-            ...(mass && { rejectedMass: true }),
-            ...contrast,
-            ...(signal && { signal }),
-          })
-          if (finishReason === 'aborted') return
-          await finish(row, { text, finishReason, ...(rejectedMass !== undefined && { scores: { rejectedMass } }) })
-          generatedTokens += generated.length
+          const said = await (strategy === undefined ? answer(row) : severally(row))
+          if (said === undefined) return
+          await finish(row, said)
+          generatedTokens += said.tokens
           onProgress?.(done.size, rows.length)
         }),
     )
@@ -330,9 +357,8 @@ function render(
   { model, soft }: { model: LanguageModel; soft: SoftVocabulary | undefined },
 ) {
   const rendered = compileMessages(template).render(record, index, soft && softTexts(template, soft))
-  return typeof rendered === 'string'
-    ? renderInput(model.tokenizer, { prompt: rendered }, { chat: false })
-    : renderInput(model.tokenizer, { messages: rendered })
+  const input = typeof rendered === 'string' ? { prompt: rendered } : { messages: rendered }
+  return { input, ...renderInput(model.tokenizer, input) }
 }
 
 /** The name of an evaluation's file: of its data, and of the task. */

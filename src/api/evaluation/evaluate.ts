@@ -20,6 +20,7 @@ import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, modelSettingNames, useModel } from '../../model/with-model.js'
 import type { OpenOptions, PromptGiven } from '../../sources/open.js'
+import type { StrategyGiven } from '../../strategies/index.js'
 import type { ConfigInput } from '../../train/config.js'
 import type { TestTimeInput } from '../../train/test-time/options.js'
 import type { ContrastOptions } from '../generation/contrast.js'
@@ -88,6 +89,11 @@ export interface EvaluateOptions extends ModelSettings, LimitsAsked, ContrastOpt
   readonly testTime?: boolean | TestTimeInput | undefined
   /** Generate an answer to each row and read it, instead of scoring its likelihood; so do the options below that belong to it. */
   readonly generate?: boolean | undefined
+  /**
+   * Answer each row with several calls: `self-consistency`, `retries`, … or that with its options. The control is then one answer, or as many
+   * as the same tokens buy.
+   */
+  readonly strategy?: StrategyGiven | undefined
   /** A benchmark with its own prompts and rules: `gsm8k`, `bbh`, `lm-eval/gsm8k`, … Its answers are generated. */
   readonly task?: string | OwnTask | undefined
   /** Rows to show before each question, drawn by seed; none of them is scored. */
@@ -218,6 +224,7 @@ const names = {
   control: true,
   testTime: true,
   generate: true,
+  strategy: true,
   task: true,
   examples: true,
   shots: true,
@@ -242,7 +249,7 @@ const names = {
 /** Each of them asks for generated answers. */
 const generating = [
   ...(['generate', 'task', 'examples', 'shots', 'scorer', 'maxNewTokens', 'temperature', 'weights'] as const),
-  ...(['choices', 'regex', 'jsonSchema', 'rejectedMass', 'against', 'contrast'] as const),
+  ...(['choices', 'regex', 'jsonSchema', 'rejectedMass', 'against', 'contrast', 'strategy'] as const),
 ] as const
 
 /** The first option that does. */
@@ -271,6 +278,8 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   if (options.report !== undefined) requireEnding(options.report, pageEndings, 'the page is HTML')
   const { subjectOf } = await import('./subject.js')
   const subject = await subjectOf(options)
+  // Mistakes in it are told before a model is loaded.
+  if (options.strategy !== undefined) await (await import('../../strategies/index.js')).strategyOf(options.strategy)
   const { config, modelGiven } = subject
   if (subject.testTime !== undefined) (await import('./test-time.js')).refuseUntunable(subject, options, askedToGenerate(options))
   await using used = await useModel(modelGiven, {
@@ -315,8 +324,11 @@ const sentences: Readonly<Record<string, string>> = {
   'as learned': 'the prompt as it was learned',
 }
 
-const spoken = (condition: string): string =>
-  sentences[condition] ?? `the ${condition.replace(/, instructed$/, ' with its instruction')}`
+function spoken(condition: string): string {
+  const [what, how] = condition.split(' by ')
+  const whole = sentences[what!] ?? `the ${what!.replace(/, instructed$/, ' with its instruction')}`
+  return how === undefined ? whole : `${whole} by ${how}`
+}
 
 async function judgeOf(options: EvaluateOptions, { source, testTime }: Subject) {
   if (testTime !== undefined) return (await import('./test-time.js')).byTestTime

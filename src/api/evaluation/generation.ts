@@ -1,14 +1,17 @@
 import { createHash } from 'node:crypto'
 import { takeRows } from '../../data/memory-rows.js'
-import { evaluateByGeneration } from '../../evaluate/by-generation.js'
-import { RowResultFile } from '../../evaluate/row-results.js'
+import { evaluateByGeneration, type GenerationEvaluation } from '../../evaluate/by-generation.js'
+import { type RowResult, RowResultFile } from '../../evaluate/row-results.js'
 import { loadScorer, type Scorer } from '../../evaluate/scorer.js'
 import { grammarAsked } from '../../generate/limits/asked.js'
 import { limitedToLabels } from '../../generate/limits/choices.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
+import type { ActiveStrategy } from '../../strategies/asking.js'
+import { strategyOf } from '../../strategies/index.js'
+import { resampled } from '../../strategies/resampled.js'
 import { contrastIn } from '../generation/contrast.js'
-import type { EvaluateOptions } from './evaluate.js'
+import type { EvaluatedControl, EvaluateOptions } from './evaluate.js'
 import { warnOfOverlapIn } from './overlap.js'
 import type { Place } from './place.js'
 import { endOf, type Scored, type Subject } from './subject.js'
@@ -43,29 +46,30 @@ export async function byGeneration(
     contrast: asked && { strength: asked.strength, against: await subject.against?.active(model) },
   }
   const named = options.choices ?? (grammar === undefined ? limitedTo(subject, options) : undefined)
+  const condition = source.kind === 'vectors' ? 'tuned' : source.kind === 'found' ? 'found prompt' : 'base model'
+  const strategy = await strategyOf(options.strategy)
   const { metrics, rows, seconds, unextracted, cut, rules, filters, errors, ...evaluated } = await evaluateByGeneration({
     ...common,
-    ...{ choices: named, grammar, rejectedMass: options.rejectedMass, results, onWarning: options.onWarning },
+    ...{ choices: named, grammar, rejectedMass: options.rejectedMass, strategy, results, onWarning: options.onWarning },
     onProgress: (done, total) => options.onProgress?.(done, total, 'rows'),
   })
-  // What the limit hides: how often the answer would have been right without it.
   const isLimited = options.choices !== undefined || grammar !== undefined
-  const free =
-    isLimited && options.control === true
-      ? await evaluateByGeneration({
-          ...common,
-          onProgress: (done, total) => options.onProgress?.(done, total, 'rows, free answers'),
-        })
-      : undefined
+  const limits = { choices: named, grammar }
+  const besides = () => {
+    if (strategy !== undefined) return besideStrategy(strategy, { ...common, ...limits }, evaluated.results, options)
+    // What the limit hides: how often the answer would have been right without it.
+    return isLimited ? controlOf('free answer', common, options) : undefined
+  }
+  const control = options.control === true ? await besides() : undefined
   const { task: name, conventions, weights: width, generatedTokens, resumed } = evaluated
   return {
     result: {
-      condition: source.kind === 'vectors' ? 'tuned' : source.kind === 'found' ? 'found prompt' : 'base model',
+      condition: `${condition}${strategy === undefined ? '' : ` by ${strategy.options.type}`}`,
       metrics,
       rows,
       weights: width,
       results: evaluated.results,
-      ...(free && { control: { name: 'free answer', metrics: free.metrics, instruction: null, results: free.results } }),
+      ...(control && { control }),
       seconds,
       rowsPerSecond: (rows - resumed) / Math.max(seconds, 1e-6),
       generated: {
@@ -75,6 +79,25 @@ export async function byGeneration(
     },
     generated: { task: name, conventions, filters, weights: width, generatedTokens, resumed },
   }
+}
+
+/** The same rows answered otherwise. */
+async function controlOf(name: string, given: GenerationEvaluation, { onProgress }: EvaluateOptions): Promise<EvaluatedControl> {
+  const onRows = (done: number, total: number) => onProgress?.(done, total, `rows, ${name}`)
+  const { metrics, results } = await evaluateByGeneration({ ...given, onProgress: onRows })
+  return { name, metrics, instruction: null, results }
+}
+
+/** What several calls are held against: one answer, or as many as the tokens of each row buy. */
+function besideStrategy(
+  { strategy }: ActiveStrategy,
+  given: GenerationEvaluation,
+  results: readonly RowResult[],
+  options: EvaluateOptions,
+): Promise<EvaluatedControl> {
+  if (strategy.samplesAlone === true) return controlOf('one answer', given, options)
+  const tokens = new Map(results.map(({ index, scores }) => [index, scores?.tokens ?? 0]))
+  return controlOf('samples of as many tokens', { ...given, strategy: index => resampled(tokens.get(index) ?? 0) }, options)
 }
 
 /** What was learned without an end stops at none: its answers are its labels, as those of `generate` are. */

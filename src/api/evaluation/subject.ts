@@ -204,7 +204,7 @@ export function settingsOf(
   options: EvaluateOptions,
 ): (readonly [name: string, value: string])[] {
   const { prompt, task, instruction, choose, limit, examples, shots, scorer, maxNewTokens, temperature } = options
-  const { strength, against, contrast, choices, regex, jsonSchema } = options
+  const { strength, against, contrast, strategy, choices, regex, jsonSchema } = options
   const texts = typeof template === 'string' ? template : template?.map(({ role, content }) => `${role}: ${content}`).join('\n')
   const named = (value: unknown) => (typeof value === 'string' ? value : value === undefined ? undefined : 'given by the program')
   const given: (readonly [string, unknown])[] = [
@@ -227,6 +227,7 @@ export function settingsOf(
     ['strength', strength],
     ['against', named(against)],
     ['contrast', contrast],
+    ['strategy', typeof strategy === 'object' ? JSON.stringify(strategy) : strategy],
     ['test-time tuning', testTime && describeTestTime(testTime)],
     ['choices', choices?.join(', ')],
     ['regex', regex],

@@ -25,6 +25,7 @@ import type { KeepingChoice } from '../../program/keeping.js'
 import type { Precision } from '../../program/precision.js'
 import type { SearchEvent, SearchResult } from '../../search/run/events.js'
 import type { ServedRequest } from '../../serve/server.js'
+import type { StrategyGiven } from '../../strategies/index.js'
 import type { GradpromptEvent, RunResult } from '../../train/events.js'
 import type { TestTimeInput } from '../../train/test-time/options.js'
 
@@ -147,6 +148,7 @@ export interface GenerationSettingsOfEvaluation extends LimitsAsked {
   readonly weights?: WeightChoice | undefined
   readonly maxNewTokens?: number | undefined
   readonly temperature?: number | undefined
+  readonly strategy?: StrategyGiven | undefined
   readonly against?: string | undefined
   readonly contrast?: number | undefined
 }

@@ -11,6 +11,7 @@ import {
   modelName,
   noPromptLookup,
   quiet,
+  strategy,
   strength,
   testTime,
   texts,
@@ -74,6 +75,7 @@ export const answering: readonly Command[] = [
       },
       { name: 'max-new-tokens', value: 'n', type: 'integer', description: "the longest answer; by default the task's" },
       { name: 'temperature', value: 'x', type: 'number', description: '0, the default, is greedy' },
+      ...strategy,
       ...limits,
       ...contrast,
       {

@@ -145,6 +145,21 @@ export const contrast = [
   },
 ] as const
 
+/** Several calls for an answer. */
+export const strategy = [
+  {
+    name: 'strategy',
+    value: 'name',
+    description: 'several calls for an answer: self-consistency, retries, …, or the path of a module (docs/strategies.md)',
+  },
+  {
+    name: 'strategy-option',
+    value: 'name=value',
+    repeats: true,
+    description: 'an option of it: samples=8, turns=3, …',
+  },
+] as const
+
 /** A prompt that is tuned on the rows that it answers. */
 export const testTime = [
   {

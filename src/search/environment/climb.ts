@@ -1,7 +1,7 @@
+import { readReply } from '../../data/texts/reply.js'
 import { mean } from '../../numbers.js'
 import { shuffle } from '../../random.js'
 import { metaAsks } from '../writing/meta-asks.js'
-import { readReply } from '../writing/reply.js'
 import { type Environment, type Episode, play, type Speak } from './environment.js'
 
 /** PROMST over an environment: failed episodes are gathered by their kind, summarised, and a rewrite heeds all summaries. */

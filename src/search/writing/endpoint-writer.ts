@@ -1,9 +1,9 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
+import { readReply } from '../../data/texts/reply.js'
 import type { Endpoint } from '../../endpoint/client.js'
 import { randomGenerator, streams } from '../../random.js'
 import type { Ask, Judge, Writer, WritingOptions } from '../moves/writer.js'
 import type { WrittenEntry } from './engine-role.js'
-import { readReply } from './reply.js'
 
 export interface EndpointWriterOptions {
   readonly seed: number

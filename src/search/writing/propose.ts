@@ -1,6 +1,6 @@
+import { readReply } from '../../data/texts/reply.js'
 import type { SearchContext } from '../moves/method.js'
 import type { Ask, WritingOptions } from '../moves/writer.js'
-import { readReply } from './reply.js'
 import { beginnings } from './written-prompts.js'
 
 /** What became of replies: how many of what was asked could not be used, and why. */

@@ -1,6 +1,6 @@
+import { readPrompt } from '../../data/texts/reply.js'
 import type { SearchContext } from '../moves/method.js'
 import type { Candidate, Swap } from '../space/candidates.js'
-import { readPrompt } from './reply.js'
 
 /** What became of a critic's answers. */
 export type ReplyFigures = {

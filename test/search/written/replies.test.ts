@@ -2,7 +2,7 @@ import { afterAll, expect, test } from 'vitest'
 import { LanguageModel } from '../../../src/model/language-model.js'
 import type { SearchContext } from '../../../src/search/moves/method.js'
 import { TokenSpace } from '../../../src/search/space/token-space.js'
-import { readPrompt } from '../../../src/search/writing/reply.js'
+import { readPrompt } from '../../../src/data/texts/reply.js'
 import { promptsOf } from '../../../src/search/writing/written-prompts.js'
 import { toyModel } from '../../train/toy.js'
 

@@ -11,6 +11,7 @@ import type { EvaluateRequest, EvaluateResult } from '../../computing/messages.j
 import { readColumns, readLabels } from '../../show/column-options.js'
 import { arithmetic, chosenDevice, inRange, oneOf } from '../../show/engine-options.js'
 import { limitNames, readLimits } from '../../show/limit-options.js'
+import { readStrategy } from '../../show/strategy-options.js'
 import { readTestTime } from '../../show/test-time-options.js'
 import type { CommandFunction, OptionValues } from '../../terminal/command.js'
 import { Interrupted } from '../../terminal/failure.js'
@@ -119,6 +120,8 @@ async function generationOf(options: OptionValues): Promise<EvaluateRequest['gen
     ...limitNames,
     'against',
     'contrast',
+    'strategy',
+    'strategy-option',
   ]
   if (own.every(name => options[name] === undefined)) return undefined
   return {
@@ -132,6 +135,7 @@ async function generationOf(options: OptionValues): Promise<EvaluateRequest['gen
     ...(await readLimits(options)),
     against: options.against as string | undefined,
     contrast: inRange(options, 'contrast', { least: 0 }),
+    strategy: readStrategy(options),
   }
 }
 

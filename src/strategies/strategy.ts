@@ -1,0 +1,61 @@
+import type { OptionsDeclaration } from '../config/typed-options.js'
+import type { GenerationInput } from '../generate/input.js'
+import type { Generation } from '../generate/request.js'
+
+/**
+ * Ways to answer one input with several calls of a model, chosen when it answers and not when a prompt is learned. A strategy knows what it
+ * asks and which answer it takes; who asks, under which prompt, and how answers are read and scored is unknown to it.
+ */
+
+export interface Strategy<Options = never> {
+  readonly type: string
+  /** What it does, and where it comes from, in a line. */
+  readonly paper: string
+  readonly options?: OptionsDeclaration<Options>
+  /** It does nothing but answer several times: what it is held against is one answer, and not the same tokens spent so. */
+  readonly samplesAlone?: boolean
+  answer(asked: Asked, model: Asking, options: Options): Promise<Answered>
+}
+
+/** What is to be answered. */
+export interface Asked {
+  readonly input: GenerationInput
+  /** The part of it that differs from input to input: a row's own text, the last message of a user, or all of it. */
+  readonly question: string
+  /** The answer in a text, by which texts agree or differ; undefined where there is none. */
+  read(text: string): string | undefined
+}
+
+export interface AnswerCall {
+  /** Which of several answers under one seed, from 0. */
+  readonly sample?: number
+  /** By default as the caller asks for. */
+  readonly temperature?: number
+}
+
+export interface InstructCall extends AnswerCall {
+  readonly maxNewTokens: number
+}
+
+/** The model, as a strategy may call it. What the calls cost is counted there. */
+export interface Asking {
+  /**
+   * An answer as the caller wants it: under its prompt, its limits and its ends.
+   * @throws GradpromptError `context-exceeded`, `aborted`
+   */
+  answer(input: GenerationInput, call?: AnswerCall): Promise<Generation>
+  /** What the model alone says to an instruction; of a model that knows chat, as a user's message. @throws as `answer` does */
+  instruct(text: string, call: InstructCall): Promise<string>
+  /** The mean of the digits 1 to 9 by the probability that the model alone gives them behind an instruction. */
+  rate(text: string): Promise<number>
+  /** The mean log-probability of the tokens of a text behind an input and its answer, in nats. */
+  likelihood(input: GenerationInput, text: string): Promise<number>
+}
+
+export interface Answered {
+  readonly answer: Generation
+  /** The answers on the way, in their order: the first is what one call would have given. */
+  readonly answers: readonly Generation[]
+  /** What there is to say of it in numbers, by name: `agreement`, `turns`, … */
+  readonly figures?: Readonly<Record<string, number>>
+}
