@@ -7,10 +7,10 @@ import { type DataRecord, originOf } from '../data/readers/records.js'
 import { limitRecords } from '../data/split.js'
 import { type AnswerEnd, stopsOf } from '../data/texts/answer-end.js'
 import type { AnswerType } from '../data/texts/answer-type.js'
-import { decideLabels, type LabelSet, type LabelWords, labelWord } from '../data/texts/labels.js'
+import { type LabelSet, type LabelWords, labelWord } from '../data/texts/labels.js'
 import { compileMessages } from '../data/texts/rendering.js'
 import { readableText, type SoftVocabulary, softEncoder, softTexts } from '../data/texts/soft-tokens.js'
-import { compileTemplate, prependInstruction, type Template } from '../data/texts/template.js'
+import { prependInstruction, type Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import { GenerationEngine } from '../generate/engine/engine.js'
 import { type GenerationInput, type RenderedInput, renderInput } from '../generate/input.js'
@@ -31,7 +31,8 @@ import { byStrategy, figuresOf, type Said, strategyKey } from './by-strategy.js'
 import { type GenerationMetrics, generationMetrics, scoreGeneration } from './generations.js'
 import { hashOf, type RowResult, type RowResultFile, resultKey } from './row-results.js'
 import type { Scorer } from './scorer.js'
-import { classification, freeText, type GenerationTask, loadTask, type OwnTask, promptTemplate } from './tasks/index.js'
+import { type GenerationTask, loadTask, type OwnTask, promptTemplate } from './tasks/index.js'
+import { labelsIn, plainTask } from './tasks/plain-task.js'
 
 export interface GenerationEvaluation {
   readonly model: LanguageModel
@@ -286,38 +287,6 @@ async function recordsOf(
 }
 
 const nameOf = (data: string | MemoryRows) => (typeof data === 'string' ? data : data.name)
-
-/** The classes, where answers are of them; where all rows had to say it, that is told. A benchmark has none but those that are given. */
-function labelsIn(
-  { answer, labels, answerType, onWarning }: GenerationEvaluation,
-  all: readonly DataRecord[],
-  isBenchmark: boolean,
-): LabelSet | undefined {
-  if (answer === undefined) return undefined
-  const decided = decideLabels(answer, all, { labels, answerType: isBenchmark ? 'text' : answerType })
-  if (decided.notice !== undefined) onWarning?.(decided.notice)
-  return decided.labels
-}
-
-/** What template and answer ask for, where no task does. */
-function plainTask(options: GenerationEvaluation, labels: LabelSet | undefined): GenerationTask {
-  const { template, answer } = options
-  if (template === undefined || answer === undefined) {
-    throw new GradpromptError('missing-option', 'there is nothing to say what is asked and what is right', {
-      found: 'neither a task nor template and answer',
-      expected: '--task NAME, a run, or --template and --answer',
-    })
-  }
-  if (labels !== undefined) return classification(labels, { template, answer })
-  const [column] = compileTemplate(answer).columns
-  if (column === undefined) {
-    throw new GradpromptError('invalid-option', 'the answer names no column', {
-      found: answer,
-      expected: 'an answer with a {column} in it, such as " {answer}"',
-    })
-  }
-  return freeText({ template, answer, answerColumn: column })
-}
 
 /** What stands before an answer. Rows that are scored are never among the examples. */
 async function templateOf(
