@@ -40,6 +40,12 @@ export class GradpromptError extends Error {
 export const shellWord = (text: string): string =>
   /^[\w@%+=:,./-]+$/.test(text) && !text.startsWith('-') ? text : `'${text.replaceAll("'", `'\\''`)}'`
 
+/** Names as one word of a command, for an option that takes `a,b` or a JSON list. */
+export function listWord(names: readonly string[]): string {
+  const isPlain = names.every(name => name !== '' && name === name.trim() && !/,|^\[/.test(name))
+  return shellWord(isPlain ? names.join(',') : JSON.stringify(names))
+}
+
 /** @throws GradpromptError `aborted` */
 export function refuseAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new GradpromptError('aborted', 'stopped', { exitCode: 1 })

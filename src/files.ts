@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, readFileSync, type Stats, statSync } from 'node:fs'
 import { open, readFile, rm, stat } from 'node:fs/promises'
-import { writeError } from './errors.js'
+import { extname } from 'node:path'
+import { GradpromptError, writeError } from './errors.js'
 
 /** What is asked of any file, or done with it, whatever it holds. */
 
@@ -50,6 +51,21 @@ export async function removeFile(path: string): Promise<void> {
 }
 
 /**
+ * Refuses a name by which a file would be taken for something else than what is written there, as data of people's own have; one
+ * without an ending says nothing.
+ * @param what what is written, as in `the page is HTML`
+ * @throws GradpromptError `unknown-format`
+ */
+export function requireEnding(path: string, endings: readonly string[], what: string): void {
+  const ending = extname(path).toLowerCase()
+  if (ending === '' || endings.includes(ending)) return
+  throw new GradpromptError('unknown-format', `${what}, and ${path} is called something else`, {
+    found: ending,
+    expected: `a name that ends in ${endings.join(' or ')}`,
+  })
+}
+
+/**
  * Makes a file that is not there yet. What cannot be written whole is taken away: nothing of it stands in the way of the next try.
  * @throws GradpromptError `disk-full`, `cannot-write`; what opening it throws as it is, such as `EEXIST`
  */
@@ -69,3 +85,7 @@ export async function hashFile(path: string): Promise<string> {
   for await (const chunk of createReadStream(path, { highWaterMark: 4 << 20 })) hash.update(chunk as Uint8Array)
   return hash.digest('hex')
 }
+
+/** Names of pages, and of rows a line of JSON each. */
+export const pageEndings = ['.html', '.htm'] as const
+export const lineEndings = ['.jsonl', '.ndjson'] as const

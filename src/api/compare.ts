@@ -5,7 +5,7 @@ import { GradpromptError, refuseFullDisk, unknownName } from '../errors.js'
 import { type Comparison, type Condition, compareConditions } from '../evaluate/comparison.js'
 import { predictionsPath } from '../evaluate/predictions.js'
 import { readRowResults } from '../evaluate/row-results.js'
-import { exists } from '../files.js'
+import { exists, pageEndings, requireEnding } from '../files.js'
 import { ownCommand } from '../own-command.js'
 import type { ComparedRun, ComparisonReport } from '../report/comparison.js'
 import { openRun } from '../store/run-folder.js'
@@ -45,11 +45,12 @@ const names = { evaluation: true, seed: true, report: true } satisfies OptionNam
  * ```
  *
  * @throws GradpromptError `unknown-option`, `file-not-found`, `not-a-run`, `no-results`, `missing-option`, `unknown-evaluation`,
- *   `different-rows`, `invalid-results`, `cannot-write`
+ *   `different-rows`, `invalid-results`, `unknown-format` (what `report` is called), `cannot-write`
  */
 export async function compareRuns(runs: readonly Compared[], options: CompareOptions = {}): Promise<RunComparison> {
   refuseUnknown('compareRuns', options, names)
   if (options.report === undefined || options.report === false) return (await comparisonOf(runs, options)).comparison
+  if (options.report !== true) requireEnding(options.report, pageEndings, 'the page is HTML')
   const { sources, ...compared } = await comparisonOf(runs, options)
   const path = options.report === true ? defaultReport(sources) : options.report
   const page = await compared.report()

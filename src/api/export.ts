@@ -138,8 +138,9 @@ async function writeWords(target: ExportTarget, found: FoundRun, folder: string)
     })
   }
   const { template, answer, data } = found.config
+  const classes = data.labels ?? found.labels ?? undefined
   // Of several words of a class the first is the answer.
-  const labels = data.labels && Object.values(data.labels).map(words => (typeof words === 'string' ? words : words[0]!))
+  const labels = classes && Object.values(classes).map(words => (typeof words === 'string' ? words : words[0]!))
   const rows = await answeredRows(found.config)
   await target.writeFound({ found, template: fillPrompt(template, found.prompt), answer, labels, rows, folder })
 }

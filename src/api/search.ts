@@ -1,6 +1,7 @@
 import { type OptionNames, refuseUnknown } from '../config/call-options.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import type { TaskRows } from '../data/task.js'
+import { type LabelWords, labelWordsOf } from '../data/texts/labels.js'
 import { requireReachable } from '../endpoint/client.js'
 import type { LanguageModel } from '../model/language-model.js'
 import {
@@ -45,6 +46,8 @@ export interface SearchRun {
 
 /** What `run.json` holds of a search. */
 interface SearchDetails extends RunDetails {
+  /** The classes, as its training rows had them; null where answers are free text. */
+  readonly labels: LabelWords | null
   /** The smaller model that scores candidates, where there is one. */
   readonly draft?: KnownModel
   /** The model that writes prompts, where it is another. */
@@ -117,6 +120,7 @@ const searching: Learning<SearchConfig, SearchTask, SearchJob, SearchEvent, Sear
     const known = ({ name, hash }: LanguageModel) => ({ name, hash })
     return {
       ...runDetails(config.model, model, task.sources, searchSources(config), space.end),
+      labels: task.labels ? labelWordsOf(task.labels) : null,
       ...(draft && { draft: known(draft.model) }),
       ...(optimizer && { optimizer: known(optimizer) }),
       ...(judge && { judge: known(judge) }),

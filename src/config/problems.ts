@@ -46,7 +46,7 @@ export function configProblem(
   }
   const hint = typeof value === 'string' ? didYouMean(value, choices(issue)) : undefined
   if (hint !== undefined) details.hint = hint
-  else if (wantsQuotes(details.expected, value)) details.hint = `put it in quotes: "${printValue(value)}"`
+  else if (wantsQuotes(details.expected, value)) details.hint = `put it in quotes: "${bracedText(value) ?? printValue(value)}"`
   else if (described !== undefined) details.hint = `${printPath(described)}: ${description(root, described, input)}`
   const what = path.length === 0 ? 'not a config' : value === undefined ? `${name} is missing` : `${name} is not valid`
   return invalidConfig(place, what, details)
@@ -89,6 +89,13 @@ const unsecret = (path: readonly (string | number)[], value: unknown): string =>
 function placeOf(source: ConfigSource, path: OptionPath): { source: string; option: string } {
   const found = typeof source === 'string' ? undefined : source.at(path)
   return { source: found?.source ?? sourceName(source), option: found?.option ?? printPath(path) }
+}
+
+/** The text that was written where YAML has read `{column}` as a mapping. */
+const bracedText = (value: unknown): string | undefined => {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
+  const [[column, nothing] = [], ...others] = Object.entries(value)
+  return nothing === null && others.length === 0 ? `{${column}}` : undefined
 }
 
 /** A number or a word that YAML reads as something else, where a text may stand. */

@@ -1,6 +1,6 @@
 import type { DataNotice } from './readers/reader.js'
 import { type DataRecord, originOf, shorten } from './readers/records.js'
-import type { LabelSet } from './texts/labels.js'
+import { type LabelSet, seenLabel, shownLabel } from './texts/labels.js'
 import { type Preferences, usualColumns } from './texts/preferences.js'
 import { compileMessages } from './texts/rendering.js'
 import { compileTemplate, type Template } from './texts/template.js'
@@ -49,7 +49,7 @@ export function emptyTexts(
 export const cutNotices = (cut: number, where = ''): DataNotice[] =>
   cut === 0 ? [] : [{ code: 'rows-truncated', message: `the text of ${rowsOf(cut)} was cut to fit the context${where}` }]
 
-/** Labels that are empty, that differ in case or spaces alone, and classes that a part lacks. */
+/** Labels that are empty, that look alike, or bring spaces of their own, and classes that a part lacks. */
 export function labelNotices(answer: string, labels: LabelSet | undefined, parts: Parts): DataNotice[] {
   const columns = labels === undefined ? compileTemplate(answer).columns : [labels.column]
   const filled = Object.entries(parts).filter(([, records]) => records.length > 0)
@@ -65,6 +65,7 @@ export function labelNotices(answer: string, labels: LabelSet | undefined, parts
         message: `"${column}" is empty in ${empty.join(', ')}${labels?.words.has('') ? ', and the empty text is learned as a class of its own' : ''}`,
       })
   }
+  notices.push(...spacedLabels(answer, labels, filled))
   if (labels === undefined) return notices
   const counts = new Map<string, number>()
   for (const [, records] of filled)
@@ -74,7 +75,7 @@ export function labelNotices(answer: string, labels: LabelSet | undefined, parts
     }
   const variants = new Map<string, string[]>()
   for (const value of counts.keys()) {
-    const plain = value.trim().replaceAll(/\s+/g, ' ').toLowerCase()
+    const plain = seenLabel(value)
     if (plain !== '') variants.set(plain, [...(variants.get(plain) ?? []), value])
   }
   // Values that are given the same word are one class already.
@@ -84,7 +85,7 @@ export function labelNotices(answer: string, labels: LabelSet | undefined, parts
   for (const values of different)
     notices.push({
       code: 'similar-labels',
-      message: `labels differ in case or spaces alone, and are classes of their own: ${values.map(value => `${shorten(value)} (${rowsOf(counts.get(value)!)})`).join(', ')}. data.labels, in which each value has its word, makes them one`,
+      message: `labels differ in case, spaces or how characters are written alone, and are classes of their own: ${values.map(value => `${shownLabel(value)} (${rowsOf(counts.get(value)!)})`).join(', ')}. data.labels, in which each value has its word, makes them one`,
     })
   for (const [part, records] of filled) {
     const there = new Set(
@@ -99,6 +100,35 @@ export function labelNotices(answer: string, labels: LabelSet | undefined, parts
       })
   }
   return notices
+}
+
+/**
+ * Answers that have, in most rows, a space at an end that the text around them has already, or that nobody would write: columns of a file
+ * with spaces behind its commas.
+ */
+function spacedLabels(
+  answer: string,
+  labels: LabelSet | undefined,
+  parts: readonly (readonly [string, readonly DataRecord[]])[],
+) {
+  const spaced: DataNotice[] = []
+  for (const [, before = '', column] of answer.matchAll(/(\s?)\{([^{}]+)\}/g)) {
+    const isSpaced = (record: DataRecord) => {
+      const value = Object.hasOwn(record, column!) ? record[column!]! : ''
+      const word = labels?.column === column ? (labels?.words.get(value) ?? value) : value
+      return word.trim() !== '' && ((before !== '' && /^\s/.test(word)) || /[^\S\n]$/.test(word))
+    }
+    const found = parts.flatMap(([part, records]) => {
+      const count = records.filter(isSpaced).length
+      return 2 * count > records.length ? [`${count} of ${rowsOf(records.length)} in ${part}`] : []
+    })
+    if (found.length > 0)
+      spaced.push({
+        code: 'spaced-labels',
+        message: `"${column}" begins or ends with a space of its own, which is learned with it, in ${found.join(', ')}: answers then have two spaces, or one at their end`,
+      })
+  }
+  return spaced
 }
 
 /** Rows of two parts whose inputs are alike. */

@@ -3,7 +3,7 @@ import { GradpromptError } from '../errors.js'
 import { inMemory, type Rows, requireRows } from './memory-rows.js'
 import { completed, type DataFile, readRecords } from './read.js'
 import { csvReader } from './readers/csv.js'
-import { notUtf8 } from './readers/encoding.js'
+import { notUtf8, wideEncoding } from './readers/encoding.js'
 import { readerFor } from './readers/index.js'
 import { isPacked, unreadable } from './readers/input.js'
 import { jsonLinesReader, jsonReader, linesTable } from './readers/json.js'
@@ -216,6 +216,7 @@ async function headOf(stream: AsyncIterable<Buffer>, name: string): Promise<{ he
 
 /** UTF-8 with one value a line, as far as the beginning shows; otherwise the whole file has to be seen. */
 const startsAsLines = (head: Buffer) =>
+  wideEncoding(head) === undefined &&
   !(head[0] === 0xff && head[1] === 0xfe) &&
   !(head[0] === 0xfe && head[1] === 0xff) &&
   !(head.includes(13) && !head.includes(10)) &&

@@ -57,34 +57,10 @@ export type TaskRows = Readonly<Partial<Record<Part, MemoryRows>>>
  *   `structured-column`, `split-too-large`, `invalid-template`, `too-many-classes`
  */
 export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}): Promise<Task> {
-  const { data, seed, answer, template, rejected, thumbs } = config
-  const templates = templatesOf(config)
-  const needed = [...new Set(templates.flatMap(template => namedColumns({ template, answer, rejected, thumbs })))]
-  const read = async (part: Part) => {
-    const path = data[part]
-    if (path === undefined) return undefined
-    const given = inMemoryRows[part]
-    if (path === inMemory && given === undefined) throw rowsNeeded(part)
-    if (given?.count === 0) throw noRows(part)
-    const local = given ? [path] : await localFiles(path)
-    const [file, sha256] = await Promise.all([
-      readRecords(given ?? local, { columns: data.columns, task: data.task, needed }),
-      given?.sha256 ?? hashOfData(local),
-    ])
-    // Scoring has the first template alone.
-    for (const template of part === 'train' ? templates : templates.slice(0, 1))
-      requireTaskColumns({ template, answer, rejected, thumbs }, file, path)
-    const { records, notices } = usablePreferences(file.records, config, path, { both: part === 'train' })
-    return {
-      ...file,
-      records,
-      notices: [...file.notices, ...notices],
-      source: { path, sha256, ...(given && { rows: given.count }) },
-    }
-  }
-  const train = (await read('train'))!
-  const dev = await read('dev')
-  const test = await read('test')
+  const { data, seed, answer, template } = config
+  const train = (await readPart(config, 'train', inMemoryRows))!
+  const dev = await readPart(config, 'dev', inMemoryRows)
+  const test = await readPart(config, 'test', inMemoryRows)
   const { labels, notice } = taskLabels(config, train.records)
   const drawnBy = data.splitSeed ?? seed
   const classOf = (record: DataRecord) => (labels === undefined ? undefined : record[labels.column])
@@ -114,6 +90,38 @@ export async function readTask(config: TaskConfig, inMemoryRows: TaskRows = {}):
       ...overlapNotices(findOverlaps(rows, rowKeys(template, answer)), rows),
     ],
   }
+}
+
+async function readPart(config: TaskConfig, part: Part, inMemoryRows: TaskRows) {
+  const { data, answer, rejected, thumbs } = config
+  const path = data[part]
+  if (path === undefined) return undefined
+  const templates = templatesOf(config)
+  const needed = [...new Set(templates.flatMap(template => namedColumns({ template, answer, rejected, thumbs })))]
+  const given = inMemoryRows[part]
+  if (path === inMemory && given === undefined) throw rowsNeeded(part)
+  if (given?.count === 0) throw noRows(part)
+  const local = given ? [path] : await localFiles(path)
+  const [file, sha256] = await Promise.all([
+    readRecords(given ?? local, { columns: data.columns, task: data.task, needed }),
+    given?.sha256 ?? hashOfData(local),
+  ])
+  // Scoring has the first template alone.
+  for (const template of part === 'train' ? templates : templates.slice(0, 1))
+    requireTaskColumns({ template, answer, rejected, thumbs }, file, path)
+  const { records, notices } = usablePreferences(file.records, config, path, { both: part === 'train' })
+  return {
+    ...file,
+    records,
+    notices: [...file.notices, ...notices],
+    source: { path, sha256, ...(given && { rows: given.count }) },
+  }
+}
+
+/** The label set of a task, of whose files the training rows alone are read. @throws GradpromptError as `readTask` does */
+export async function readLabels(config: TaskConfig): Promise<LabelSet | undefined> {
+  const train = await readPart(config, 'train', {})
+  return taskLabels(config, train!.records).labels
 }
 
 /** As `decideLabels`; the candidates stand in the order in which a prompt file gives them back. */

@@ -6,10 +6,11 @@ import type { DataNotice } from '../data/readers/reader.js'
 import { type DataRecord, originOf } from '../data/readers/records.js'
 import { limitRecords } from '../data/split.js'
 import { type AnswerEnd, stopsOf } from '../data/texts/answer-end.js'
-import { findLabels, type LabelWords, labelWord } from '../data/texts/labels.js'
+import type { AnswerType } from '../data/texts/answer-type.js'
+import { type LabelSet, type LabelWords, labelWord } from '../data/texts/labels.js'
 import { compileMessages } from '../data/texts/rendering.js'
 import { readableText, type SoftVocabulary, softEncoder, softTexts } from '../data/texts/soft-tokens.js'
-import { compileTemplate, prependInstruction, type Template } from '../data/texts/template.js'
+import { prependInstruction, type Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import { GenerationEngine } from '../generate/engine/engine.js'
 import { type GenerationInput, type RenderedInput, renderInput } from '../generate/input.js'
@@ -30,7 +31,8 @@ import { byStrategy, figuresOf, type Said, strategyKey } from './by-strategy.js'
 import { type GenerationMetrics, generationMetrics, scoreGeneration } from './generations.js'
 import { hashOf, type RowResult, type RowResultFile, resultKey } from './row-results.js'
 import type { Scorer } from './scorer.js'
-import { classification, freeText, type GenerationTask, loadTask, type OwnTask, promptTemplate } from './tasks/index.js'
+import { type GenerationTask, loadTask, type OwnTask, promptTemplate } from './tasks/index.js'
+import { labelsIn, plainTask } from './tasks/plain-task.js'
 
 export interface GenerationEvaluation {
   readonly model: LanguageModel
@@ -42,6 +44,8 @@ export interface GenerationEvaluation {
   readonly answer?: string | undefined
   readonly columns?: ColumnsGiven | undefined
   readonly labels?: LabelWords | undefined
+  /** Whether answers are classes or free text, where no labels say it; null as versions without the option judged it. */
+  readonly answerType?: AnswerType | null | undefined
   /** What ends an answer, beside the task's stop strings and the model's own end tokens. */
   readonly end?: AnswerEnd | undefined
   /** Words of labels, or other texts, to which answers are limited. */
@@ -114,8 +118,10 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const all = await recordsOf(data, options, adapter?.columns)
   const records = limitRecords(all, options.limit, seed)
   const places = new Map(all.map((record, i) => [record, i]))
-  const task = adapter?.task({ path: nameOf(data), rows: records }) ?? plainTask(options, records)
-  const template = await templateOf(options, task, adapter?.columns, new Set(records.map(record => hashOf(record))))
+  const labels = labelsIn(options, all, adapter !== undefined)
+  const task = adapter?.task({ path: nameOf(data), rows: records }) ?? plainTask(options, labels)
+  const shown = { columnsOf: adapter?.columns, labels, scored: new Set(records.map(record => hashOf(record))) }
+  const template = await templateOf(options, task, shown)
   const numVirtualTokens = prompt?.method.placement(prompt.config, model.config).numVirtualTokens ?? 0
   const soft = softVocabulary(prompt?.config, model.config)
   const tokenizer = soft ? softEncoder(model.tokenizer, soft) : model.tokenizer
@@ -282,33 +288,15 @@ async function recordsOf(
 
 const nameOf = (data: string | MemoryRows) => (typeof data === 'string' ? data : data.name)
 
-/** What template and answer ask for, where no task does. */
-function plainTask(options: GenerationEvaluation, records: readonly DataRecord[]): GenerationTask {
-  const { template, answer } = options
-  if (template === undefined || answer === undefined) {
-    throw new GradpromptError('missing-option', 'there is nothing to say what is asked and what is right', {
-      found: 'neither a task nor template and answer',
-      expected: '--task NAME, a run, or --template and --answer',
-    })
-  }
-  const labels = findLabels(answer, options.labels, records)
-  if (labels !== undefined) return classification(labels, { template, answer })
-  const [column] = compileTemplate(answer).columns
-  if (column === undefined) {
-    throw new GradpromptError('invalid-option', 'the answer names no column', {
-      found: answer,
-      expected: 'an answer with a {column} in it, such as " {answer}"',
-    })
-  }
-  return freeText({ template, answer, answerColumn: column })
-}
-
 /** What stands before an answer. Rows that are scored are never among the examples. */
 async function templateOf(
   options: GenerationEvaluation,
   task: GenerationTask,
-  columnsOf: string | undefined,
-  scored: ReadonlySet<string>,
+  {
+    columnsOf,
+    labels,
+    scored,
+  }: { readonly columnsOf: string | undefined; readonly labels: LabelSet | undefined; readonly scored: ReadonlySet<string> },
 ): Promise<Template> {
   const { examples, instruction, seed } = options
   const shots = examples === undefined ? 0 : (examples.shots ?? task.shots)
@@ -324,7 +312,6 @@ async function templateOf(
     }
     shown = shuffle(others, seed).slice(0, shots)
     // Examples answer in words, as rows that are learned from do.
-    const labels = options.answer === undefined ? undefined : findLabels(options.answer, options.labels, records)
     if (labels !== undefined)
       shown = shown.map((record, i) => ({ ...record, [labels.column]: labelWord(labels, record, i) ?? record[labels.column]! }))
   }

@@ -312,7 +312,10 @@ function vocabulary(tokens: readonly string[]): Map<string, number> {
 }
 
 function mergeRules(metadata: Metadata): readonly string[] {
-  const merges = strings(metadata, 'tokenizer.ggml.merges')
+  const key = 'tokenizer.ggml.merges'
+  const found = metadata.get(key)
+  // A tokenizer of bytes alone merges nothing.
+  const merges = Array.isArray(found) && found.length === 0 ? [] : strings(metadata, key)
   for (const merge of merges) {
     const space = merge.indexOf(' ')
     if (space <= 0 || space === merge.length - 1 || merge.indexOf(' ', space + 1) !== -1) {

@@ -4,7 +4,7 @@ import { toTable } from '../data/readers/values.js'
 import { pathOf, withPaths } from '../data/texts/paths.js'
 import { type CompiledMessages, compileMessages } from '../data/texts/rendering.js'
 import { compileTemplate, type Template } from '../data/texts/template.js'
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, shellWord } from '../errors.js'
 import { isRecord } from '../json.js'
 import { type Conversation, type GenerationInput, parseRow } from './input.js'
 
@@ -130,6 +130,9 @@ const noPlace = (columns: readonly string[], origin: string, found: string) =>
     expected: columns.length === 1 ? 'a text, or a message of the user' : `a value for each of ${columns.join(', ') || 'none'}`,
     hint:
       columns.length > 1
-        ? `give them by name: {"${columns[0]}": "…", "${columns[1]}": "…"}, or --columns ${columns[0]}=… --columns ${columns[1]}=…`
+        ? `give them by name: ${JSON.stringify({ [columns[0]!]: '…', [columns[1]!]: '…' })}, or ${columns
+            .slice(0, 2)
+            .map(column => `--columns ${shellWord(`${column}=…`)}`)
+            .join(' ')}`
         : 'a template needs a column for what is asked',
   })

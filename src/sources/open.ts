@@ -17,7 +17,7 @@ import { openRun } from '../store/run-folder.js'
 import { importedRows } from './imported-rows.js'
 import type { ImportedRows, ImportedText } from './imports/imported.js'
 import { activeRows, loadPrompt } from './prompt.js'
-import { type FoundPrompt, type FoundRun, type LearnedRun, readFoundRun, readLearnedRun } from './run.js'
+import { classesIn, type FoundPrompt, type FoundRun, type LearnedRun, readFoundRun, readLearnedRun } from './run.js'
 import { atStrength } from './strength.js'
 
 /**
@@ -91,7 +91,9 @@ async function openGiven(given: PromptGiven, options: OpenOptions): Promise<Prom
   if ('result' in given && 'prompt' in given.result && 'ids' in given.result) {
     const { folder, config, result } = given
     const { prompt, ids, initial, verdict } = result
-    return foundSource({ folder, config, modules: { name: folder }, prompt, ids, initial, verdict: verdict?.text })
+    const details = await openRun(folder).then(run => run.details, nothing)
+    const found = { prompt, ids, initial, verdict: verdict?.text, labels: classesIn(details) }
+    return foundSource({ folder, config, modules: { name: folder }, ...found })
   }
   if ('folder' in given) return learnedSource(given as LearnedRun, options)
   return { kind: 'vectors', file: given as PromptFile, active: model => loadPrompt(given as PromptFile, model, options) }

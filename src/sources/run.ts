@@ -3,8 +3,10 @@ import { join } from 'node:path'
 import { storedConfig } from '../config/stored.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import { parseRunTask, type RunTask } from '../data/task-config.js'
+import type { LabelWords } from '../data/texts/labels.js'
 import { GradpromptError } from '../errors.js'
 import { exists } from '../files.js'
+import { isRecord } from '../json.js'
 import { ownCommand } from '../own-command.js'
 import type { MadeWithModules } from '../own-modules.js'
 import { promptMethods } from '../prompts/methods/index.js'
@@ -34,6 +36,8 @@ export interface FoundPrompt {
 export interface FoundRun extends FoundPrompt {
   readonly folder: string
   readonly config: RunTask
+  /** The classes that it chose between; null where answers are free text, absent where its folder does not say. */
+  readonly labels?: LabelWords | null | undefined
   /** What the search began with; absent before it has ended. */
   readonly initial?: FoundPrompt | undefined
   /** How it compares with that, in a sentence. */
@@ -76,7 +80,7 @@ export async function learnedPrompt({ folder, promptPath }: Pick<Run, 'folder' |
 
 /** @throws GradpromptError `run-not-finished`, `run-corrupt`, `unknown-option`, `invalid-config` */
 export async function readFoundRun(
-  run: Pick<Run, 'folder' | 'config' | 'isSearch' | 'modules' | 'readResult'>,
+  run: Pick<Run, 'folder' | 'config' | 'details' | 'isSearch' | 'modules' | 'readResult'>,
 ): Promise<FoundRun> {
   const { folder, modules } = run
   const config = await taskOf(run)
@@ -86,7 +90,18 @@ export async function readFoundRun(
   const result = (await run.readResult()) as { initial?: FoundPrompt; verdict?: { text?: string } } | undefined
   const { step, ...found } = foundIn(text, path)
   const notice = result === undefined ? unfinished(run, { step, isBest: true }) : undefined
-  return { folder, config, modules, ...found, initial: result?.initial, verdict: result?.verdict?.text, notice }
+  const told = { initial: result?.initial, verdict: result?.verdict?.text, notice }
+  return { folder, config, modules, ...found, labels: classesIn(run.details), ...told }
+}
+
+/** The classes that `run.json` of a search holds. */
+export function classesIn(details: unknown): LabelWords | null | undefined {
+  const labels = isRecord(details) ? details.labels : undefined
+  const isWord = (given: unknown) => typeof given === 'string'
+  const areWords = (given: unknown) => isWord(given) || (Array.isArray(given) && given.length > 0 && given.every(isWord))
+  return labels === null || (isRecord(labels) && Object.values(labels).every(areWords))
+    ? (labels as LabelWords | null)
+    : undefined
 }
 
 /** @throws GradpromptError `not-a-soft-prompt` where a run has searched for words */

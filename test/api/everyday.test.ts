@@ -2,6 +2,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeF
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
+  compareRuns,
   type DataNotice,
   evaluate,
   exportPrompt,
@@ -56,6 +57,20 @@ const file = (name: string, count: number, from = 0) => {
   )
   return at(name)
 }
+
+test('a file is never written under a name that says something else', async () => {
+  const data = file('named.tsv', 8)
+  const before = readFileSync(data, 'utf8')
+  const asked = { model, prompt: run, data }
+  const refused = [
+    evaluate({ ...asked, report: data }),
+    evaluate({ ...asked, rows: at('rows.csv') }),
+    compareRuns([run, run], { report: data }),
+    generate.toFile({ model, prompt: run, input: data, output: at('answers.csv') }),
+  ]
+  for (const one of refused) expect(await problemOf(one)).toMatchObject({ code: 'unknown-format' })
+  expect(readFileSync(data, 'utf8')).toBe(before)
+})
 
 describe('evaluations of a run', () => {
   test('stand side by side, and the page of the run lists them all', async () => {
@@ -126,8 +141,8 @@ describe('evaluations of a run', () => {
     expect(await problemOf(evaluate({ prompt: run, model, data: at('a.tsv'), limit: 2, rows }))).toMatchObject({
       code: 'file-exists',
     })
-    writeFileSync(at('letter.txt'), 'Dear all\nnothing\n')
-    const foreign = evaluate({ prompt: run, model, data: at('a.tsv'), rows: at('letter.txt') })
+    writeFileSync(at('letter.jsonl'), 'Dear all\nnothing\n')
+    const foreign = evaluate({ prompt: run, model, data: at('a.tsv'), rows: at('letter.jsonl') })
     expect(await problemOf(foreign)).toMatchObject({ code: 'invalid-results' })
     expect(readFileSync(rows)).toEqual(before)
   })

@@ -265,9 +265,13 @@ describe('a file', () => {
     )
     expect(await problemOf(predict.toFile({ model, prompt: run, data: bad, output }))).toMatchObject({ code: 'missing-column' })
     expect(readdirSync(join(folder, 'partial'))).toEqual([])
-    const taken = rows.map(row => ({ ...row, prediction: 'x' }))
+    const taken = rows.map(row => ({ ...row, prediction: 'x', margin: 1 }))
     const problem = await problemOf(predict.toFile({ model, prompt: run, data: taken, output }))
-    expect(problem).toMatchObject({ code: 'column-taken', hint: expect.stringContaining('--keep id,text') })
+    expect(problem).toMatchObject({ code: 'column-taken', hint: expect.stringMatching(/--keep id,text$/) })
+    const odd = rows.map(row => ({ ...row, 'of two, parts': 'y', prediction: 'x' }))
+    expect(await problemOf(predict.toFile({ model, prompt: run, data: odd, output }))).toMatchObject({
+      hint: expect.stringContaining(`--keep '["id","text","of two, parts"]'`),
+    })
     const late = [...Array.from({ length: 200 }, () => ({ text: 'a' })), { text: 'a', more: 'b' }]
     expect(await problemOf(predict.toFile({ model, prompt: run, data: late, output }))).toMatchObject({ code: 'invalid-data' })
     expect(await problemOf(predict.toFile({ model, prompt: run, data: rows, output: `${folder}/x.txt` }))).toMatchObject({

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { readColumns, readLabels, readValues } from '../../src/cli/show/column-options.js'
+import { namesOf, readColumns, readLabels, readValues } from '../../src/cli/show/column-options.js'
 import { command } from './command.js'
 
 const problem = expect.objectContaining({ code: 'invalid-option', hint: expect.stringContaining('JSON object') })
@@ -11,6 +11,9 @@ describe('labels and columns of the command line', () => {
     expect(readColumns('text=review')).toEqual({ text: 'review' })
     expect(readColumns('{"text": "the review, in full"}')).toEqual({ text: 'the review, in full' })
     expect(readColumns('text, label')).toEqual(['text', 'label'])
+    expect(readColumns('["text, long", "x=y"]')).toEqual(['text, long', 'x=y'])
+    expect(readColumns('[a],b')).toEqual(['[a]', 'b'])
+    expect(() => namesOf('["a", 1]', 'keep')).toThrow(expect.objectContaining({ code: 'invalid-option' }))
     expect(readValues(['text=a=b', '{"label": 1}'])).toEqual({ text: 'a=b', label: 1 })
   })
 

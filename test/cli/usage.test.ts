@@ -6,6 +6,8 @@ import { afterAll, expect, test } from 'vitest'
 import { parse, stringify } from 'yaml'
 import { cliReference } from '../../scripts/docs.js'
 import { commands } from '../../src/cli/commands.js'
+import { configOptions } from '../../src/cli/show/config-help.js'
+import { searchConfigJsonSchema } from '../../src/search/config.js'
 import { temporaryFolder, toyConfig } from '../train/toy.js'
 import { command, program } from './command.js'
 
@@ -327,6 +329,17 @@ test('models lists what is at hand, and why something cannot be read', async () 
   expect(stdout).toMatch(/^models\/smollm2-135m-instruct +llama +135 M +98\.4 MB/m)
   expect(stdout).toMatch(/some\/encoder@a+ +no .*the architecture is not known: bert$/m)
   expect(stderr).toContain(join(home, 'hub'))
+})
+
+test('every option of a config has a flag, dotted or not', () => {
+  for (const [name, root] of [
+    ['tune', undefined],
+    ['search', searchConfigJsonSchema()],
+  ] as const) {
+    const flags = new Set(commands.find(command => command.name === name)!.options.map(({ config }) => config))
+    const without = configOptions(root).filter(({ path }) => !path.includes('.') && !flags.has(path))
+    expect(without.map(({ path }) => path)).toEqual([])
+  }
 })
 
 test('docs/cli.md is what the tables say', async () => {

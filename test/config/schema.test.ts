@@ -200,6 +200,8 @@ describe('invalid values', () => {
     expect(refused({ ...least, train: { schedule: 'cosin' } }).hint).toBe('did you mean cosine?')
     expect(refused({ ...least, seed: -1 }).hint).toBe('seed: decides every random choice')
     expect(refused({ ...least, data: { train: 'a', labels: { a: 1 } } }).hint).toBe('put it in quotes: "1"')
+    // `answer: {label}` without quotes is a mapping.
+    expect(refused({ ...least, answer: { label: null } }).hint).toBe('put it in quotes: "{label}"')
   })
 })
 

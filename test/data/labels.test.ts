@@ -5,7 +5,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { storedConfig } from '../../src/config/stored.js'
 import { findOverlaps, labelNotices, rowKeys, textNotices } from '../../src/data/checks.js'
 import { readTask } from '../../src/data/task.js'
-import { decideLabels, findLabels } from '../../src/data/texts/labels.js'
+import { decideLabels, findLabels, labelWord } from '../../src/data/texts/labels.js'
 import { type ConfigInput, parseConfig } from '../../src/train/config.js'
 import { problem, problemOf } from '../support/problem.js'
 
@@ -104,10 +104,56 @@ describe('what is said about labels', () => {
       {
         code: 'similar-labels',
         message:
-          'labels differ in case or spaces alone, and are classes of their own: "Yes" (1 row), "yes " (1 row), "yes" (2 rows). data.labels, in which each value has its word, makes them one',
+          'labels differ in case, spaces or how characters are written alone, and are classes of their own: "Yes" (1 row), "yes " (1 row), "yes" (2 rows). data.labels, in which each value has its word, makes them one',
       },
       { code: 'absent-labels', message: 'dev has no row of 3 of 5 classes: "", "Yes", "yes "' },
     ])
+  })
+
+  test('those that look alike, with what nobody sees by its code', () => {
+    const values = [
+      'gr\u00fcn',
+      'gru\u0308n',
+      'rot',
+      'rot\u00a0',
+      'rot\u200b',
+      '❤',
+      '❤\ufe0f',
+      '１',
+      '1',
+      'ja',
+      'ja\x1a',
+      'नहीं',
+      'हाँ',
+    ]
+    const train = rowsOf(values, 2)
+    const labels = findLabels('{label}', undefined, train, 'mean', 'classes')
+    const messages = labelNotices('{label}', labels, { train }).map(({ message }) => message)
+    const written = messages.map(message => message.match(/alone, and are classes of their own: (.*)\. data/)?.[1])
+    expect(written.filter(found => found !== undefined)).toEqual([
+      '"grün" (2 rows), "gru\\u0308n" (2 rows)',
+      '"rot" (2 rows), "rot\\u00A0" (2 rows), "rot\\u200B" (2 rows)',
+      '"❤" (2 rows), "❤\\uFE0F" (2 rows)',
+      '"１" (2 rows), "1" (2 rows)',
+      '"ja" (2 rows), "ja\\u001a" (2 rows)',
+    ])
+    const known = findLabels('{label}', { 'gr\u00fcn': 'green', rot: 'red' }, [])!
+    const refused = () => labelWord(known, { label: 'gru\u0308n' }, 0)
+    expect(refused).toThrow(
+      expect.objectContaining({ found: 'label: "gru\\u0308n"', hint: expect.stringContaining('it is "grün" but for case') }),
+    )
+  })
+
+  test('spaces of their own at the ends of most answers', () => {
+    const train = rowsOf([' no', ' yes'], 3)
+    const codes = (answer: string, records: ReturnType<typeof rowsOf>, given?: Record<string, string>) =>
+      labelNotices(answer, findLabels(answer, given, records, 'mean', 'classes'), { train: records }).map(({ code }) => code)
+    expect(codes(' {label}', train)).toEqual(['spaced-labels'])
+    // The space that stands before an answer may be the label's.
+    expect(codes('{label}', train)).toEqual([])
+    expect(codes('{label}', rowsOf(['no ', 'yes\t'], 3))).toEqual(['spaced-labels'])
+    expect(codes(' {label}', train, { ' no': 'no', ' yes': 'yes' })).toEqual([])
+    expect(labelNotices(' {label}', undefined, { train })).toMatchObject([{ code: 'spaced-labels' }])
   })
 
   test('nothing, where nothing is wrong', () => {

@@ -17,6 +17,12 @@ test('rows that are longer by far are refused, or cut, without tokenising all of
     code: 'row-too-long',
     found: '100001 characters, and 4 virtual tokens',
   })
+  // What no text could fit beside is not the text's to mend.
+  for (const truncate of [false, true])
+    expect(problem(() => new RowBuilder(told, { ...task, numVirtualTokens: 60, truncate }).training(huge, 7))).toMatchObject({
+      code: 'row-too-long',
+      hint: expect.stringContaining('method.numVirtualTokens'),
+    })
   const cut = new RowBuilder(told, { ...task, truncate: true }).training(huge, 0)
   expect(cut.truncated).toBe(true)
   expect(cut.ids).toEqual(new RowBuilder(plain, { ...task, truncate: true }).training(huge, 0).ids)

@@ -310,28 +310,4 @@ describe('mistakes', () => {
   test('two columns of one name', async () => {
     expect(await refused('a.tsv', 'a\ta\n1\t2\n')).toMatchObject({ code: 'invalid-data', found: '"a"' })
   })
-
-  test('text that is not UTF-8', async () => {
-    expect((await refused('a.tsv', Uint8Array.of(0x61, 0xe9, 0x0a, 0x61))).code).toBe('invalid-encoding')
-    expect((await refused('a.tsv', Buffer.from('a\tb\né\n', 'utf16le'))).code).toBe('invalid-encoding')
-    expect((await refused('a.tsv', Uint8Array.of(0xff, 0xfe, 0x00, 0xd8))).code).toBe('invalid-encoding')
-  })
-
-  test.each([
-    ['latin1', 'a,b\nx,1\nun été,2\n', 'the byte 0xE9 at byte 4 of line 3', 'ISO-8859-1'],
-    ['latin1', 'é', 'the byte 0xE9 at byte 1 of line 1', 'ISO-8859-1'],
-    ['latin1', 'a\n\x93quoted\x94\n', 'the byte 0x93 at byte 1 of line 2', 'WINDOWS-1252'],
-    ['cut within a character', `a\n${'日本\n'.repeat(400_000)}語`, 'the byte 0xE8 at byte 1 of line 400002', 'UTF-8'],
-  ])('%s: the line, the byte and the command that converts it', async (encoding, text, place, name) => {
-    const bytes = encoding === 'latin1' ? Buffer.from(text, 'latin1') : Buffer.from(text).subarray(0, -1)
-    for (const file of ['a b.csv', 'lines.jsonl']) {
-      const { found, hint } = await refused(file, bytes)
-      expect(found).toContain(place)
-      expect(hint).toMatch(
-        new RegExp(
-          `iconv (-c )?-f ${name} -t UTF-8 \\S*('.*a b\\.csv' > '.*a b\\.utf8\\.csv'|lines.jsonl > \\S*lines.utf8.jsonl) (makes|leaves)`,
-        ),
-      )
-    }
-  })
 })

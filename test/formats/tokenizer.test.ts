@@ -176,6 +176,10 @@ describe('a GGUF file that leaves things out', () => {
     expect((await open(['tokenizer.ggml.pre', pre])).encode('hey')).toEqual(ids)
   })
 
+  test('merges, where there are none', async () => {
+    expect((await open(['tokenizer.ggml.pre', 'qwen2'], ['tokenizer.ggml.merges', []])).encode('hey')).toEqual([4, 5, 6])
+  })
+
   test('BOS is what the file says where it says it', async () => {
     const without = await open(['tokenizer.ggml.pre', 'llama-bpe'], ['tokenizer.ggml.add_bos_token', false])
     expect(without.encode('hey')).toEqual([9])

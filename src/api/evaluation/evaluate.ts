@@ -13,6 +13,7 @@ import type { Choice, Evaluation, Metrics } from '../../evaluate/score.js'
 import type { OwnScorer } from '../../evaluate/scorer.js'
 import type { OwnTask } from '../../evaluate/tasks/index.js'
 import { type Verdict, verdictOf } from '../../evaluate/verdict.js'
+import { lineEndings, pageEndings, requireEnding } from '../../files.js'
 import type { LimitsAsked } from '../../generate/limits/asked.js'
 import type { Products } from '../../generate/programs.js'
 import type { WeightChoice } from '../../generate/width.js'
@@ -43,7 +44,7 @@ export interface EvaluateOptions extends ModelSettings, LimitsAsked, ContrastOpt
   readonly template?: Template | undefined
   /** By default the prompt's own. */
   readonly answer?: string | undefined
-  /** Value in the data -> word in the answer, or several. By default the prompt's own; without a prompt the values themselves, when they are few. */
+  /** Value in the data -> word in the answer, or several. By default the prompt's own, without a prompt those of the config's training rows, else the values themselves, when they are few. */
   readonly labels?: LabelWords | undefined
   /** Whether answers are classes or free text, where no prompt and no `labels` say it; by default judged by the rows, and said. */
   readonly answerType?: AnswerType | undefined
@@ -268,11 +269,13 @@ const askedToGenerate = (options: EvaluateOptions) =>
  * ```
  *
  * @throws GradpromptError `unknown-option`, `model-mismatch` (the prompt was learned on another model), `missing-option`,
- *   `unknown-metric`, `not-tunable` and `no-views` (`testTime`), `unknown-task`, `unknown-scorer`, `not-a-prompt`, `run-not-finished`, `aborted`, and as reading data, loading a
+ *   `unknown-metric`, `unknown-format` (what `rows` and `report` are called), `not-tunable` and `no-views` (`testTime`), `unknown-task`, `unknown-scorer`, `not-a-prompt`, `run-not-finished`, `aborted`, and as reading data, loading a
  *   model and building rows do
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
   refuseUnknown('evaluate', options, names)
+  if (options.rows !== undefined) requireEnding(options.rows, lineEndings, 'rows are written as JSON lines')
+  if (options.report !== undefined) requireEnding(options.report, pageEndings, 'the page is HTML')
   const { subjectOf } = await import('./subject.js')
   const subject = await subjectOf(options)
   // Mistakes in it are told before a model is loaded.

@@ -34,6 +34,7 @@ export async function byGeneration(
   const asked = contrastIn(options, { name: source.kind === 'vectors' ? 'prompt' : undefined, source }, subject.against)
   const common = {
     ...{ model, data, template, answer, columns, labels, instruction, seed, batchSize },
+    answerType: subject.isFreeText ? 'text' : (options.answerType ?? subject.config?.answerType),
     ...{ task, maxNewTokens, temperature, weights, limit, signal },
     prompt: await source.active(model),
     end: task === undefined || isLearned ? endOf(subject, template ?? '', model.tokenizer) : undefined,

@@ -15,7 +15,7 @@ import { namedColumns, requireTaskColumns, type TaskTexts } from '../../data/tas
 import type { RunTask } from '../../data/task-config.js'
 import { type AnswerEnd, resolveAnswerEnd } from '../../data/texts/answer-end.js'
 import type { Encoder } from '../../data/texts/encoder.js'
-import { type LabelWords, promptLabels } from '../../data/texts/labels.js'
+import type { LabelWords } from '../../data/texts/labels.js'
 import { usablePreferences } from '../../data/texts/preferences.js'
 import { compileMessages } from '../../data/texts/rendering.js'
 import { compileTemplate, type Template } from '../../data/texts/template.js'
@@ -30,6 +30,7 @@ import { openPrompt, type PromptSource } from '../../sources/open.js'
 import { loadConfigEntries, parseConfig } from '../../train/config.js'
 import { describeTestTime, type TestTimeOptions, testTimeOptions } from '../../train/test-time/options.js'
 import { otherSource } from '../generation/contrast.js'
+import { knownAnswers } from './answers.js'
 import type { EvaluateOptions, EvaluateResult } from './evaluate.js'
 
 /**
@@ -51,6 +52,8 @@ export interface Subject {
   readonly aggregate: Aggregate | undefined
   /** Answers are free text, however few there are at hand. */
   readonly isFreeText: boolean
+  /** Why the training rows, which would have said what the answers are, did not. */
+  readonly unread?: unknown
   /** What `answerEnd` says, or what the prompt was learned with. */
   readonly answerEnd: string | { readonly learned: AnswerEnd | undefined }
   readonly columns: ColumnsGiven | undefined
@@ -86,6 +89,11 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
     throw new GradpromptError('missing-option', 'there are no rows to score', {
       found: folder === undefined ? 'no data' : 'no data, and the run has no test or dev file',
       expected: '--data FILE, or data: a file or rows',
+      // Rows that were set aside are no file; the run has scored them already.
+      ...(folder !== undefined &&
+        config?.data.split !== undefined && {
+          hint: `the rows that data.split set aside were scored when ${folder} ended: ${ownCommand`inspect ${folder}`}, and report.html in it, show what they came to`,
+        }),
     })
   }
   if (typeof data === 'string') await refuseAbsent(data, options.data === undefined ? folder : undefined)
@@ -100,9 +108,8 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
     dataName,
     template: options.template ?? source.template ?? (file?.template as Template | undefined) ?? config?.template,
     answer: options.answer ?? file?.answer ?? config?.answer,
-    labels: options.labels ?? (file ? promptLabels(file) : config?.data.labels),
+    ...(await knownAnswers(options, source, config)),
     aggregate: options.aggregate ?? file?.verbalizer?.aggregate ?? config?.verbalizer?.aggregate,
-    isFreeText: options.labels === undefined && file !== undefined && file.labels === undefined,
     answerEnd: endSaid(options, source, config),
     columns: options.columns ?? config?.data.columns,
     // Words with places for values are the template itself.

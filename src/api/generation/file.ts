@@ -12,7 +12,7 @@ import { readStandardInput, standardInput } from '../../data/record-stream.js'
 import { withPaths } from '../../data/texts/paths.js'
 import { compileMessages } from '../../data/texts/rendering.js'
 import { GradpromptError, refuseFullDisk } from '../../errors.js'
-import { exists } from '../../files.js'
+import { exists, lineEndings, requireEnding } from '../../files.js'
 import { answerRows } from '../../generate/answer-rows.js'
 import { type Frame, framed } from '../../generate/framing.js'
 import { askedLines, type InputRow, readAsked } from '../../generate/input.js'
@@ -27,6 +27,7 @@ import { type GeneratedFile, type GenerateFileOptions, once, openAnswering, sour
 /** @throws GradpromptError as `generate.toFile` says */
 export async function answerFile(options: GenerateFileOptions): Promise<GeneratedFile> {
   const { output, maxNewTokens, signal, onProgress } = options
+  requireEnding(output, lineEndings, 'answers are written as JSON lines')
   await refuseExisting(output)
   // Mistakes in the rows are told before a model is loaded.
   const given = await sourceOf(options)

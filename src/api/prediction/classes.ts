@@ -1,5 +1,4 @@
 import { type DataRecord, isNull, originOf, setNulls, setOrigin } from '../../data/readers/records.js'
-import { readTask } from '../../data/task.js'
 import { decideLabels, type LabelSet } from '../../data/texts/labels.js'
 import { GradpromptError } from '../../errors.js'
 import type { Subject } from '../evaluation/subject.js'
@@ -9,22 +8,15 @@ import type { Answered } from './predictor.js'
 /** Which classes there are, rows without theirs, and what the scores of classes say of a row. */
 
 /** The classes of the prompt, of the call, or those that a search read from its training rows. @throws GradpromptError `missing-option` */
-export async function labelsOf(
-  { isFreeText, labels, aggregate, config, source }: Subject,
+export function labelsOf(
+  { isFreeText, labels, aggregate, unread }: Subject,
   answer: string,
   { answerType }: PredictOptions,
-): Promise<LabelSet | undefined> {
+): LabelSet | undefined {
   if (isFreeText || answerType === 'text') return undefined
   if (labels !== undefined) return decideLabels(answer, [], { labels, aggregate }).labels
-  if (source.file !== undefined || config === undefined || config.answerType === 'text') {
-    if (answerType === 'classes') throw noClasses()
-    return undefined
-  }
-  try {
-    return (await readTask(config)).labels
-  } catch (cause) {
-    throw noClasses(cause)
-  }
+  if (unread !== undefined || answerType === 'classes') throw noClasses(unread)
+  return undefined
 }
 
 const noClasses = (cause?: unknown) =>

@@ -10,7 +10,7 @@ import {
   type Sink,
   type WrittenRow,
 } from '../../data/writers/index.js'
-import { GradpromptError, refuseFullDisk, unknownName } from '../../errors.js'
+import { GradpromptError, listWord, refuseFullDisk, unknownName } from '../../errors.js'
 import { removeLeftovers, synchronizeFolder, temporaryName } from '../../store/atomic.js'
 import type { PredictedFile, PredictFileOptions, PredictOptions, PredictSummary } from './predict.js'
 import { type AnsweredRow, predictRows } from './rows.js'
@@ -101,7 +101,7 @@ interface Layout {
 
 /** What a table is made of is known by its first row. @throws GradpromptError `column-taken`, `missing-column` */
 function layoutOf({ columns: there, answered }: AnsweredRow, keep: readonly string[] | undefined): Layout {
-  const own = keep ?? there
+  const own = [...new Set(keep ?? there)]
   const unknown = own.find(name => !there.includes(name))
   if (unknown !== undefined) throw unknownName('missing-column', 'there is no such column to keep', unknown, there)
   const classes = Object.keys(answered.probabilities ?? {})
@@ -113,15 +113,17 @@ function layoutOf({ columns: there, answered }: AnsweredRow, keep: readonly stri
     ...classes.map(name => ({ name: `p:${name}`, type: 'number' as const })),
     ...(answered.finishReason === undefined ? [] : [{ name: 'finishReason', type: 'text' as const }]),
   ]
-  const taken = own.find(name => name === 'probabilities' || added.some(column => column.name === name))
-  if (taken !== undefined)
-    throw new GradpromptError('column-taken', `the data have a column that the answers have as well`, {
-      found: shorten(taken),
+  const taken = own.filter(name => name === 'probabilities' || added.some(column => column.name === name))
+  if (taken.length > 0)
+    throw new GradpromptError('column-taken', 'the data have columns that the answers have as well', {
+      found: taken.map(shorten).join(', '),
       expected: 'other names',
-      hint: `keep only some columns of the data: --keep ${own.filter(name => name !== taken).join(',') || 'none'}`,
+      hint: `keep only some columns of the data: --keep ${kept(own.filter(name => !taken.includes(name)))}`,
     })
   return { own, classes, columns: [...own.map(name => ({ name, type: 'text' as const })), ...added] }
 }
+
+const kept = (names: readonly string[]) => (names.length === 0 ? 'none' : listWord(names))
 
 function written(
   { index, record, value, answered }: AnsweredRow,
@@ -136,7 +138,7 @@ function written(
     throw new GradpromptError('invalid-data', `${originOf(record, index)} has a column that the rows before it do not have`, {
       found: shorten(further),
       expected: own.map(shorten).join(', '),
-      hint: `keep the columns that you need: --keep ${own.join(',') || 'none'}`,
+      hint: `keep the columns that you need: --keep ${kept(own)}`,
     })
   const fields = Object.entries(value).filter(([name]) => keepsAll || own.includes(name))
   return {

@@ -74,7 +74,14 @@ export async function openPredictor(options: PredictOptions): Promise<Predictor>
   const { model, prompt, template: own, force, strength, labels: words, aggregate, batchSize } = options
   const subject = await subjectOf({
     ...{ model, prompt, force, strength, aggregate, batchSize },
-    ...{ template: own, answer: options.answer, labels: words, data: [], testTime: options.testTime },
+    ...{
+      template: own,
+      answer: options.answer,
+      labels: words,
+      answerType: options.answerType,
+      data: [],
+      testTime: options.testTime,
+    },
   })
   if (subject.testTime !== undefined)
     refuseUntunable(subject, options, options.answerType === 'text' ? 'answerType: text' : undefined)
@@ -82,7 +89,7 @@ export async function openPredictor(options: PredictOptions): Promise<Predictor>
   const answer = subject.answer ?? missing('answer')
   const given = subject.template ?? missing('template')
   const template = subject.instruction === undefined ? given : prependInstruction(given, subject.instruction)
-  const labels = await labelsOf(subject, answer, options)
+  const labels = labelsOf(subject, answer, options)
   if (subject.testTime !== undefined && labels === undefined) throw notClasses()
   const { columns: needed, conversations } = compileMessages(template)
   const { columns, task } = subject.config?.data ?? {}

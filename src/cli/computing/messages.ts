@@ -10,6 +10,7 @@ import type { PredictSummary } from '../../api/prediction/predict.js'
 import type { Probed, ProbeOptions } from '../../api/probe.js'
 import type { SweepEvent } from '../../api/sweep/worker.js'
 import type { ColumnsGiven } from '../../data/columns-given.js'
+import type { AnswerType } from '../../data/texts/answer-type.js'
 import type { ErrorMessage } from '../../error-message.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import type { Choice } from '../../evaluate/score.js'
@@ -113,6 +114,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly answerEnd?: string | undefined
   readonly columns?: ColumnsGiven | undefined
   readonly labels?: Readonly<Record<string, string>> | undefined
+  readonly answerType?: AnswerType | undefined
   readonly instruction?: string | undefined
   readonly choose?: Choice | undefined
   readonly testTime?: boolean | TestTimeInput | undefined
@@ -230,6 +232,7 @@ export interface PredictRequest extends OwnFamilies {
   readonly template?: string | undefined
   readonly answer?: string | undefined
   readonly labels?: Readonly<Record<string, string>> | undefined
+  readonly answerType?: AnswerType | undefined
   readonly columns?: ColumnsGiven | undefined
   readonly choose?: Choice | undefined
   /** Below the run's own threshold, or below this number. */

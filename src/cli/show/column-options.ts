@@ -10,11 +10,32 @@ import { GradpromptError } from '../../errors.js'
  */
 export function readColumns(text: string | undefined): ColumnsGiven | undefined {
   if (text === undefined) return undefined
-  const isPairs = text.includes('=') || objectIn(text) !== undefined
-  return isPairs ? pairsOf(text, 'columns', 'names, or column=column pairs: --columns text=review') : namesOf(text)
+  const isPairs = !isList(text) && (text.includes('=') || objectIn(text) !== undefined)
+  return isPairs ? pairsOf(text, 'columns', 'names, or column=column pairs: --columns text=review') : namesOf(text, 'columns')
 }
 
-export const namesOf = (text: string): string[] => text.split(',').map(name => name.trim())
+/** `a,b`, or a JSON list, in which a name may have a comma. @throws GradpromptError `invalid-option` */
+export function namesOf(text: string, option: string): string[] {
+  const names = isList(text) ? textsIn(text) : text.split(',').map(name => name.trim())
+  if (names !== undefined) return names
+  throw new GradpromptError('invalid-option', `--${option} is not valid`, {
+    found: text,
+    expected: `names divided by commas, or a JSON list of them: --${option} '["a, b","c"]'`,
+  })
+}
+
+/** Names may begin with a bracket: what is meant for a list ends in one too, and quotes its texts. */
+const isList = (text: string) => /^\s*\[\s*(?:"[\s\S]*)?\]\s*$/.test(text)
+
+/** The texts of a JSON list, where it is one. */
+export function textsIn(json: string): string[] | undefined {
+  try {
+    const list: unknown = JSON.parse(json)
+    return Array.isArray(list) && list.every(text => typeof text === 'string') ? list : undefined
+  } catch {
+    return undefined
+  }
+}
 
 /**
  * `text=a delight`, several of them, or `{"text": "a delight"}`: values for the columns of a template.

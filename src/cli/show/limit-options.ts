@@ -3,7 +3,7 @@ import { GradpromptError } from '../../errors.js'
 import { exists } from '../../files.js'
 import { grammarAsked, type LimitsAsked } from '../../generate/limits/asked.js'
 import type { OptionValues } from '../terminal/command.js'
-import { namesOf } from './column-options.js'
+import { namesOf, textsIn } from './column-options.js'
 
 /** What answers are limited to, as flags say it. */
 
@@ -24,21 +24,12 @@ export async function readLimits(options: OptionValues): Promise<LimitsAsked> {
 /** `positive,negative`, or a JSON list of texts. @throws GradpromptError `invalid-option` */
 function readChoices(text: string | undefined): readonly string[] | undefined {
   if (text === undefined) return undefined
-  const choices = text.trimStart().startsWith('[') ? listOfTexts(text) : namesOf(text)
+  const choices = text.trimStart().startsWith('[') ? textsIn(text) : namesOf(text, 'choices')
   if (choices?.every(choice => choice !== '')) return choices
   throw new GradpromptError('invalid-option', '--choices is not valid', {
     found: text,
     expected: 'texts divided by commas, or a JSON list of texts: --choices positive,negative',
   })
-}
-
-function listOfTexts(text: string): string[] | undefined {
-  try {
-    const list: unknown = JSON.parse(text)
-    return Array.isArray(list) && list.every(choice => typeof choice === 'string') ? list : undefined
-  } catch {
-    return undefined
-  }
 }
 
 /** A file, or the schema itself. @throws GradpromptError `invalid-schema` */

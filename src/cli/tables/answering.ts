@@ -1,8 +1,11 @@
 import type { Command } from '../terminal/command.js'
 import {
+  answerType,
+  columns,
   contrast,
   force,
   json,
+  labels,
   limits,
   machine,
   modelName,
@@ -11,26 +14,9 @@ import {
   strategy,
   strength,
   testTime,
+  texts,
   weightsDescription,
 } from './options.js'
-
-const columns = {
-  name: 'columns',
-  value: 'a,b',
-  description: "names of a headless file's columns; or template=data pairs where names differ: text=review",
-} as const
-
-const labels = {
-  name: 'labels',
-  value: '0=no,1=yes',
-  description: 'value in the label column = word in the answer, or a JSON object of them',
-} as const
-
-const texts = [
-  { name: 'template', value: 'text', description: "the text before the answer; by default the run's" },
-  { name: 'answer', value: 'text', description: "the answer, with {column} placeholders; by default the run's" },
-  labels,
-] as const
 
 const promptNamed = 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter'
 
@@ -59,6 +45,7 @@ export const answering: readonly Command[] = [
       },
       columns,
       labels,
+      answerType,
       { name: 'instruction', value: 'text', description: 'a plain instruction before the template, for the base model' },
       {
         name: 'choose',
@@ -120,12 +107,17 @@ export const answering: readonly Command[] = [
     options: [
       { name: 'output', value: 'file', description: 'where the rows go: .csv, .jsonl or .parquet; by default standard output' },
       { name: 'format', value: 'name', description: "csv, jsonl or parquet; by default as the output's name ends, else csv" },
-      { name: 'keep', value: 'a,b', description: 'own columns of the rows that are written: all (the default), none, or names' },
+      {
+        name: 'keep',
+        value: 'a,b',
+        description: 'own columns of the rows that are written: all (the default), none, or names (also as a JSON list)',
+      },
       columns,
       { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
       force,
       strength,
       ...texts,
+      answerType,
       {
         name: 'choose',
         value: 'way',
@@ -233,7 +225,11 @@ export const answering: readonly Command[] = [
         description:
           "a value for a column of the run's template, in place of TEXT, or a JSON object of them; beside --input, names of its columns as for predict",
       },
-      { name: 'output', value: 'file', description: 'a row for each of the input: text, ids, finishReason' },
+      {
+        name: 'output',
+        value: 'file',
+        description: 'a row for each of the input, as JSON lines (.jsonl): text, ids, finishReason',
+      },
       ...limits,
       {
         name: 'max-new-tokens',

@@ -59,6 +59,14 @@ export const config: readonly CommandOption[] = [
     description: "what ends an answer: a text such as '###', auto (the default: the model's own end), or none",
   },
   {
+    name: 'answer-type',
+    value: 'name',
+    config: 'answerType',
+    description: 'whether answers are classes or text; auto, the default: judged by the training rows, and said',
+  },
+  { name: 'rejected', value: 'text', config: 'rejected', description: 'the answer that people did not choose, as --answer' },
+  { name: 'thumbs', value: 'column', config: 'thumbs', description: 'the column that says whether people liked the answer' },
+  {
     name: 'method',
     value: 'name',
     config: 'method.type',
@@ -86,7 +94,7 @@ export const config: readonly CommandOption[] = [
 
 /** Of `tune`, what a search has as well; the rest is its own. */
 export const searchConfig: readonly CommandOption[] = [
-  ...config.filter(({ config: path = '' }) => !/^(?:template|answer|method|train)(?:\.|$)/.test(path)),
+  ...config.filter(({ config: path = '' }) => !/^(?:template|answer|rejected|thumbs|method|train)(?:\.|$)/.test(path)),
   { name: 'template', value: 'text', config: 'template', description: 'the text before the answer, with {prompt} and {column}s' },
   { name: 'answer', value: 'text', config: 'answer', description: 'the text that the prompt is to bring about' },
   { name: 'method', value: 'name', config: 'search.type', description: 'how it is searched; or the path of a module' },
@@ -192,4 +200,29 @@ export const testTime = [
     type: 'integer',
     description: 'tune on so many rows together, in place of views of each',
   },
+] as const
+
+export const columns = {
+  name: 'columns',
+  value: 'a,b',
+  description: "names of a headless file's columns; or template=data pairs where names differ: text=review",
+} as const
+
+export const labels = {
+  name: 'labels',
+  value: '0=no,1=yes',
+  description: 'value in the label column = word in the answer, or a JSON object of them',
+} as const
+
+export const answerType = {
+  name: 'answer-type',
+  value: 'name',
+  description: 'whether answers are classes or text, where neither the prompt nor --labels says it; auto: judged, and said',
+} as const
+
+/** What the texts of rows are, where the prompt does not say it. */
+export const texts = [
+  { name: 'template', value: 'text', description: "the text before the answer; by default the run's" },
+  { name: 'answer', value: 'text', description: "the answer, with {column} placeholders; by default the run's" },
+  labels,
 ] as const

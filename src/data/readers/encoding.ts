@@ -42,6 +42,42 @@ export function notUtf8(
   })
 }
 
+/** Bytes at the beginning that are looked at. */
+const headBytes = 4096
+
+/**
+ * What bytes are that have units of two or four bytes, and no byte order mark of UTF-16 that says so: most characters of a table or of
+ * JSON are ASCII, whose other bytes are zeros, all on one side.
+ */
+export function wideEncoding(bytes: Uint8Array): 'UTF-16LE' | 'UTF-16BE' | 'UTF-32LE' | 'UTF-32BE' | undefined {
+  const [a, b, c, d] = bytes
+  if (a === 0xfe && b === 0xff) return undefined
+  if (a === 0xff && b === 0xfe) return c === 0 && d === 0 ? 'UTF-32LE' : undefined
+  if (a === 0 && b === 0) return (c === 0xfe && d === 0xff) || (c === 0 && d !== 0) ? 'UTF-32BE' : undefined
+  const zeros = [0, 0, 0, 0]
+  const head = bytes.subarray(0, headBytes)
+  for (const [i, byte] of head.entries()) if (byte === 0) zeros[i % 4]!++
+  const [first, second, third, fourth] = zeros as [number, number, number, number]
+  const few = Math.max(Math.min(8, head.length / 8), head.length / 40)
+  if (first === 0 && third > few && fourth > few) return 'UTF-32LE'
+  if (first + third === 0 && second + fourth >= few) return 'UTF-16LE'
+  return second + fourth === 0 && first + third >= few ? 'UTF-16BE' : undefined
+}
+
+/** The error for a file in one of these. */
+export function wideText(name: string, encoding: NonNullable<ReturnType<typeof wideEncoding>>, isFile: boolean): GradpromptError {
+  const [options, mark] = [
+    `-f ${encoding} -t UTF-8`,
+    encoding.startsWith('UTF-16') ? ', without the byte order mark that says so' : '',
+  ]
+  const command = isFile ? `iconv ${options} ${shellWord(name)} > ${shellWord(converted(name))}` : `iconv ${options}`
+  return new GradpromptError('invalid-encoding', `${name} is not UTF-8`, {
+    found: `zeros in most characters: it looks like ${encoding}${mark}`,
+    expected: 'UTF-8, with or without a byte order mark, or UTF-16 with one',
+    hint: `${command} makes UTF-8 of it; so does saving it anew as UTF-8`,
+  })
+}
+
 /** `reviews.csv` to `reviews.utf8.csv`. */
 const converted = (name: string) => name.replace(/(\.\w+)?$/, '.utf8$1')
 

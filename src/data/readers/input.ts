@@ -1,7 +1,7 @@
 import { open, readFile, stat } from 'node:fs/promises'
 import { gunzipSync } from 'node:zlib'
 import { GradpromptError } from '../../errors.js'
-import { notUtf8 } from './encoding.js'
+import { notUtf8, wideEncoding, wideText } from './encoding.js'
 import type { DataInput, DataNotice } from './reader.js'
 
 /** Files and bytes as data readers are given them: unpacked, decoded, with their size checked first. It knows no format. */
@@ -82,6 +82,8 @@ function input(
 }
 
 function decode(bytes: Uint8Array, encoding: string, name: string, isFile: boolean): string {
+  const wide = wideEncoding(bytes)
+  if (wide !== undefined) throw wideText(name, wide, isFile)
   try {
     return new TextDecoder(encoding, { fatal: true }).decode(bytes)
   } catch (cause) {

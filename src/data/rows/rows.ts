@@ -31,6 +31,8 @@ interface Fitted {
 // A tokenizer gives at most one id a byte; besides, it may add BOS, EOS and a leading space.
 const addedIds = 4
 
+const noRoom = 'the virtual tokens alone leave no room for a text: have fewer of them (method.numVirtualTokens)'
+
 /**
  * Makes rows of token ids from records, when they are asked for.
  *
@@ -320,24 +322,15 @@ export class RowBuilder {
   }
 
   #cut(record: DataRecord, index: number, size: string, room: number, most: number): Fitted {
-    if (!this.#options.truncate)
-      throw rowTooLong(
-        originOf(record, index),
-        size,
-        this.#options.contextLength,
-        'cut the text with train.truncate (--truncate), or drop the row',
-      )
+    const refused = (hint: string) =>
+      rowTooLong(originOf(record, index), size, this.#options.contextLength, room > 0 ? hint : noRoom)
+    if (!this.#options.truncate) throw refused('cut the text with train.truncate (--truncate), or drop the row')
     const answered = [...this.#answer.columns, ...(this.#other?.columns ?? [])]
     const columns = this.columns.filter(column => !answered.includes(column))
     const shortening = shorteningOf(record, index, columns, this.#template.conversations)
     const fits = (kept: number) => this.#length(shortening!.to(kept), index) <= room
     if (shortening === undefined || !fits(0))
-      throw rowTooLong(
-        originOf(record, index),
-        size,
-        this.#options.contextLength,
-        'the template and the answer leave no room for the text: shorten them',
-      )
+      throw refused('the template and the answer leave no room for the text: shorten them')
     return { record: shortening.to(largestFit(Math.min(shortening.size, most), fits)), truncated: true }
   }
 

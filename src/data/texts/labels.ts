@@ -1,4 +1,4 @@
-import { GradpromptError } from '../../errors.js'
+import { GradpromptError, shellWord } from '../../errors.js'
 import type { DataNotice } from '../readers/reader.js'
 import { type DataRecord, originOf, shorten } from '../readers/records.js'
 import { type AnswerType, countValues, judgeAnswers, judgeAsBefore } from './answer-type.js'
@@ -103,6 +103,27 @@ function givenLabels(
   }
 }
 
+/**
+ * What a reader sees of a label: without case and spaces at its ends, and however its characters are written. Composed letters and their
+ * parts are one, as are full and half width; what shows nothing (zero width, variation selectors, control characters) is none.
+ */
+export const seenLabel = (value: string): string =>
+  value
+    .normalize('NFKC')
+    .replaceAll(/\s+/g, ' ')
+    .replaceAll(/[\p{Default_Ignorable_Code_Point}\p{Cc}]/gu, '')
+    .trim()
+    .toLowerCase()
+
+/** A value in quotes, in which what nobody sees stands by its code. */
+export function shownLabel(value: string): string {
+  const isPlain = value === value.normalize('NFC')
+  const unseen = isPlain ? /[\p{Default_Ignorable_Code_Point}\p{Z}]/gu : /[\p{Default_Ignorable_Code_Point}\p{Z}\p{M}]/gu
+  const code = (character: string) =>
+    character === ' ' ? ' ' : `\\u${character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0')}`
+  return shorten(value).replaceAll(unseen, code)
+}
+
 /** What `findLabels` would make the same set of. */
 export const labelWordsOf = ({ words, verbalizer }: Pick<LabelSet, 'words' | 'verbalizer'>): LabelWords =>
   Object.fromEntries([...words].map(([value, name]) => [value, verbalizer?.words[name] ?? name]))
@@ -146,13 +167,20 @@ export function labelWord(labels: LabelSet, record: DataRecord, index: number): 
   if (value === undefined) return undefined
   const word = labels.words.get(value)
   if (word !== undefined) return word
-  throw new GradpromptError('unknown-label', `${originOf(record, index)} has a label outside the set`, {
-    found: `${labels.column}: ${shorten(value)}`,
-    expected: `one of ${[...labels.words.keys()].map(shorten).join(', ')}`,
-    // Only the first line of a file is mistaken for a row.
-    hint: `add it to data.labels, or mend the row${index === 0 ? `; where that line is a header, ${headerHint(labels.column)}` : ''}`,
+  const origin = originOf(record, index)
+  const known = [...labels.words.keys()]
+  const alike = known.find(other => seenLabel(other) === seenLabel(value))
+  const add = 'add it to data.labels, or mend the row'
+  throw new GradpromptError('unknown-label', `${origin} has a label outside the set`, {
+    found: `${labels.column}: ${shownLabel(value)}`,
+    expected: `one of ${known.map(shownLabel).join(', ')}`,
+    hint:
+      alike !== undefined
+        ? `it is ${shownLabel(alike)} but for case, spaces, or how its characters are written: ${add}`
+        : // Only the first line of a file is mistaken for a row.
+          `${add}${index === 0 && /:1$/.test(origin) ? `; where that line is a header, ${headerHint(labels.column)}` : ''}`,
   })
 }
 
 const headerHint = (column: string) =>
-  `leave data.columns out, or say which of its columns are meant (evaluate --columns ${column}=NAME, with the others)`
+  `leave data.columns out, or say which of its columns are meant (evaluate --columns ${shellWord(`${column}=NAME`)}, with the others)`

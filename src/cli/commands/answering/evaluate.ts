@@ -1,4 +1,5 @@
 import type { GeneratedFigures, TestTimeFigures } from '../../../api/evaluation/evaluate.js'
+import { answerTypes } from '../../../data/texts/answer-type.js'
 import { GradpromptError } from '../../../errors.js'
 import { choices } from '../../../evaluate/score.js'
 import { exists } from '../../../files.js'
@@ -84,6 +85,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     answerEnd: text('answer-end'),
     columns: readColumns(text('columns')),
     labels: readLabels(text('labels')),
+    answerType: oneOf(options, 'answer-type', answerTypes),
     instruction: text('instruction'),
     choose: oneOf(options, 'choose', choices),
     testTime: readTestTime(options),

@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises'
+import { answerTypes } from '../../../data/texts/answer-type.js'
 import { rowFormatFor, rowFormatNamed } from '../../../data/writers/index.js'
 import { GradpromptError } from '../../../errors.js'
 import { choices } from '../../../evaluate/score.js'
@@ -8,7 +9,7 @@ import { keepingChoices } from '../../../program/keeping.js'
 import { precisions } from '../../../program/precision.js'
 import { compute } from '../../computing/computation.js'
 import type { PredictRequest, PredictResult } from '../../computing/messages.js'
-import { readColumns, readLabels } from '../../show/column-options.js'
+import { namesOf, readColumns, readLabels } from '../../show/column-options.js'
 import { arithmetic, chosenDevice, inexactNote, inRange, oneOf } from '../../show/engine-options.js'
 import { readTestTime } from '../../show/test-time-options.js'
 import type { CommandFunction, OptionValues } from '../../terminal/command.js'
@@ -98,12 +99,13 @@ export async function predictRequest(prompt: string, data: string, options: Opti
     data,
     output,
     format: format.name,
-    keep: keep === undefined || keep === 'all' ? undefined : keep === 'none' ? [] : keep.split(',').map(name => name.trim()),
+    keep: keep === undefined || keep === 'all' ? undefined : keep === 'none' ? [] : namesOf(keep, 'keep'),
     model: text('model'),
     families: options.family as readonly string[] | undefined,
     template: text('template'),
     answer: text('answer'),
     labels: readLabels(text('labels')),
+    answerType: oneOf(options, 'answer-type', answerTypes),
     columns: readColumns(text('columns')),
     choose: oneOf(options, 'choose', choices),
     reject: inRange(options, 'reject-below', { least: 0, most: 1 }) ?? (options.reject === true || undefined),

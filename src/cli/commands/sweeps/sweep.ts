@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { parse as parseValue } from 'yaml'
@@ -6,7 +7,7 @@ import { type SweepSummary, summarizeSweep, sweepCsv } from '../../../api/sweep/
 import { addTrial } from '../../../api/sweep/sweep.js'
 import { configOrigin, loadConfigFile, mergeFlags } from '../../../config/load.js'
 import { GradpromptError } from '../../../errors.js'
-import { isFile } from '../../../files.js'
+import { isFile, requireEnding } from '../../../files.js'
 import { ownCommand } from '../../../own-command.js'
 import { replaceText } from '../../../store/atomic.js'
 import { compute } from '../../computing/computation.js'
@@ -26,6 +27,7 @@ export const run: CommandFunction = async invocation => {
     if (number(name) === 0)
       throw new GradpromptError('invalid-option', `--${name} is not valid`, { found: '0', expected: 'at least 1' })
   if (isConfig) refuseWithConfig(invocation)
+  if (typeof options.csv === 'string') await refuseOtherTable(options.csv)
   const engine = engineOf(options)
   if (engine !== undefined && options.show === true)
     throw new GradpromptError('invalid-option', '--show hands nothing in', {
@@ -74,6 +76,16 @@ export const run: CommandFunction = async invocation => {
   const summary = await summarizeSweep(folder)
   await show(summary, options, output)
   return 0
+}
+
+/** A table of data that stands where the trials are to be written is not ours to replace; told before anything is computed. */
+async function refuseOtherTable(path: string): Promise<void> {
+  requireEnding(path, ['.csv'], 'trials are written as comma-separated values')
+  if (!(await isFile(path)) || (await readFile(path, 'utf8')).startsWith('trial,state,steps')) return
+  throw new GradpromptError('file-exists', `there is already a file ${path}`, {
+    found: 'a file that is no table of trials',
+    expected: 'a new name, or an earlier table of trials',
+  })
 }
 
 /** Where a sweep will be, as far as that is known before its folder is made. */
