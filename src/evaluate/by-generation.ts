@@ -210,7 +210,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
       const { temperature = settings.temperature } = call
       const own = { temperature, seed: sampleSeed(seed, sample), ...ofTask, stop, stopTokenIds }
       return {
-        ...generationRequest(ids, maxNewTokens, own as never, call.sample),
+        ...generationRequest(ids, Math.min(maxNewTokens, call.maxNewTokens ?? maxNewTokens), own as never, call.sample),
         ...(choices && { choices }),
         ...(grammar && { grammar }),
         ...(mass && { rejectedMass: true }),

@@ -33,7 +33,10 @@ export async function byStrategy(
   return {
     text: answer.text,
     finishReason: answer.finishReason as 'stop' | 'length',
-    scores: { ...figures, calls: spent.calls, tokens: spent.tokens },
+    scores: {
+      ...(answer.rejectedMass !== undefined && { rejectedMass: answer.rejectedMass }),
+      ...{ ...figures, calls: spent.calls, tokens: spent.tokens },
+    },
     first: answers.length > 1 ? answers[0]!.text : undefined,
     tokens: spent.tokens,
   }

@@ -1,4 +1,4 @@
-import { GradpromptError } from '../errors.js'
+import { GradpromptError, refuseAborted } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { type GenerationInput, renderInput } from '../generate/input.js'
 import type { Generation, GenerationRequest, Generator } from '../generate/request.js'
@@ -43,14 +43,54 @@ export async function answerBy(
   given: AskingOptions,
 ): Promise<StrategyAnswer> {
   const spent = { calls: 0, tokens: 0 }
-  const answered = await strategy.answer(asked, askingOf(given, spent), options as never)
+  const answered = await untilAborted(given.signal, () =>
+    strategy.answer(asked, askingOf(given, asked.input, strategy.type, spent), options as never),
+  )
   return { ...answered, spent }
+}
+
+/** What is done, or that it was stopped: a strategy of people's own may wait for something that never comes. */
+async function untilAborted<T>(signal: AbortSignal | undefined, run: () => Promise<T>): Promise<T> {
+  refuseAborted(signal)
+  if (signal === undefined) return run()
+  let stop = (): void => {}
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(new GradpromptError('aborted', 'stopped', { exitCode: 1 }))
+    signal.addEventListener('abort', stop)
+  })
+  try {
+    return await Promise.race([run(), aborted])
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
+}
+
+/** A call whose text is not the user's own, but what a strategy has made of it: where it has no room, it says whose words these are. */
+async function inWordsOf<T>(what: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    if (!(error instanceof GradpromptError) || error.code !== 'context-exceeded') throw error
+    const { found, expected } = error
+    throw new GradpromptError('context-exceeded', `${what} does not fit into the model's context`, {
+      ...(found !== undefined && { found }),
+      ...(expected !== undefined && { expected }),
+      hint: 'shorten the prompt, or answer it with one call (no strategy)',
+    })
+  }
 }
 
 /** The digits a rating may be, each of them one token in every vocabulary at hand. */
 const digits = '123456789'
 
-function askingOf({ engine, tokenizer, room, origin, seed, request, signal }: AskingOptions, spent: Spent): Asking {
+function askingOf(
+  { engine, tokenizer, room, origin, seed, request, signal }: AskingOptions,
+  own: GenerationInput,
+  type: string,
+  spent: Spent,
+): Asking {
+  const told = `${origin} with what ${type} adds to it`
+  const instruction = `what ${type} asks about ${origin}`
   const call = async (given: GenerationRequest): Promise<Generation> => {
     const answer = await engine.generate({ ...given, ...(signal && { signal }) })
     if (answer.finishReason === 'aborted') throw new GradpromptError('aborted', 'stopped', { exitCode: 1 })
@@ -69,13 +109,17 @@ function askingOf({ engine, tokenizer, room, origin, seed, request, signal }: As
     return { ids, maxNewTokens: tokenBudget(origin, ids.length, { ...room, numVirtualTokens: 0 }, undefined, maxNewTokens) }
   }
   return {
-    answer: (input, asked = {}) => call(request(input, asked)),
+    answer: async (input, asked = {}) => {
+      const answer = () => call(request(input, asked))
+      return input === own ? answer() : inWordsOf(told, answer)
+    },
     async instruct(text, { maxNewTokens, temperature, sample = 0 }: InstructCall) {
       const sampled = temperature === undefined ? {} : { temperature, seed: sampleSeed(seed ?? 0, sample) }
-      return (await call({ ...plain(text, maxNewTokens), ...sampled })).text
+      return (await inWordsOf(instruction, async () => call({ ...plain(text, maxNewTokens), ...sampled }))).text
     },
     async rate(text) {
-      const { alternatives } = await call({ ...plain(text, 1), logProbabilities: true, alternatives: 20 })
+      const asked = { logProbabilities: true, alternatives: 20 }
+      const { alternatives } = await inWordsOf(instruction, async () => call({ ...plain(text, 1), ...asked }))
       let [mass, sum] = [0, 0]
       for (const { id, logProbability } of alternatives?.[0] ?? []) {
         const digit = tokenizer.decode([id]).trim()
@@ -87,7 +131,13 @@ function askingOf({ engine, tokenizer, room, origin, seed, request, signal }: As
     },
     async likelihood(input, text) {
       const ids = tokenizer.encode(text, { addSpecialTokens: false })
-      const { continuation } = await call({ ids: encoded(input), maxNewTokens: 0, continuation: { ids, scored: ids.length } })
+      if (ids.length === 0)
+        throw new GradpromptError('invalid-option', `${type} asks for the likelihood of a text without tokens`, {
+          found: JSON.stringify(text),
+          expected: 'a text of one token at least',
+        })
+      const asked = { maxNewTokens: 0, continuation: { ids, scored: ids.length } }
+      const { continuation } = await inWordsOf(told, async () => call({ ids: encoded(input), ...asked }))
       return continuation!.logProbabilities.reduce((sum, value) => sum + value, 0) / ids.length
     },
   }

@@ -1,12 +1,14 @@
 import { z } from 'zod'
 import { shownBefore, withQuestion } from './inputs.js'
 import { rewritten } from './rewritten.js'
+import { unlessRoom, withRoom } from './room.js'
 import type { Strategy } from './strategy.js'
 
 const options = z.strictObject({
   prompts: z
     .int()
     .min(1)
+    .max(1000)
     .default(1)
     .describe('derived questions, of which the one is shown behind whose answer the own question is likeliest'),
   temperature: z.number().min(0).max(10).default(0.7).describe('they are written at, where there are several'),
@@ -30,20 +32,35 @@ export const derived: Strategy<z.output<typeof options>> = {
   async answer({ input, question }, model, { prompts, temperature, maxWrittenTokens }) {
     const replies = await Promise.all(
       Array.from({ length: prompts }, (_, sample) =>
-        model.instruct(ask(question), { maxNewTokens: maxWrittenTokens, sample, ...(prompts > 1 && { temperature }) }),
+        withRoom(() =>
+          model.instruct(ask(question), { maxNewTokens: maxWrittenTokens, sample, ...(prompts > 1 && { temperature }) }),
+        ),
       ),
     )
-    const texts = [...new Set(replies.flatMap(reply => rewritten(reply, question) ?? []))]
-    const figures = { derived: texts.length }
-    if (texts.length === 0) {
-      const answer = await model.answer(input)
-      return { answer, answers: [answer], figures }
+    const texts = [...new Set(replies.flatMap(reply => (reply === undefined ? [] : (rewritten(reply, question) ?? []))))]
+    const answered = await Promise.all(
+      texts.map(async text => {
+        const other = withQuestion(input, question, text)
+        return { other, answer: await withRoom(() => model.answer(other)) }
+      }),
+    )
+    const shown = answered.flatMap(({ other, answer }) => (answer === undefined ? [] : [{ other, answer }]))
+    // Where the question is nothing, one is as good as another.
+    const isAlone = shown.length === 1 || question === ''
+    const likely = await Promise.all(
+      shown.map(async ({ other, answer }) =>
+        isAlone
+          ? 0
+          : ((await withRoom(() => model.likelihood(shownBefore({ prompt: '' }, other, answer.text), question))) ?? -Infinity),
+      ),
+    )
+    const best = shown[likely.indexOf(Math.max(...likely))]
+    const last = best && (await withRoom(() => model.answer(shownBefore(input, best.other, best.answer.text))))
+    const answer = last ?? (await model.answer(input))
+    const isFull = replies.includes(undefined) || shown.length < answered.length || (best !== undefined && last === undefined)
+    return {
+      ...{ answer, answers: [...shown.map(({ answer }) => answer), answer] },
+      figures: { derived: texts.length, ...unlessRoom(!isFull) },
     }
-    const others = texts.map(text => withQuestion(input, question, text))
-    const first = await Promise.all(others.map(other => model.answer(other)))
-    const likely = texts.length === 1 ? [0] : await Promise.all(others.map((other, i) => model.likelihood(shownBefore({ prompt: '' }, other, first[i]!.text), question))) // biome-ignore format: one line
-    const best = likely.indexOf(Math.max(...likely))
-    const answer = await model.answer(shownBefore(input, others[best]!, first[best]!.text))
-    return { answer, answers: [...first, answer], figures }
   },
 }

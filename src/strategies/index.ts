@@ -11,16 +11,31 @@ import { recursive } from './recursive.js'
 import { retries } from './retries.js'
 import { rewriting } from './rewriting.js'
 import { selfConsistency } from './self-consistency.js'
-import type { Strategy } from './strategy.js'
+import { ownFigures, type Strategy } from './strategy.js'
 import { treeSearch } from './tree-search.js'
 
-const answered: Look = given =>
-  isRecord(given) && isRecord(given.answer) && typeof given.answer.text === 'string' && Array.isArray(given.answers)
-    ? undefined
-    : {
-        found: inWords(given),
-        expected: '{ answer, answers }: one of the answers that model.answer gave, and all of them in their order',
-      }
+const isAnswer = (given: unknown): boolean =>
+  isRecord(given) && typeof given.text === 'string' && Array.isArray(given.ids) && typeof given.finishReason === 'string'
+
+const expectedAnswers = '{ answer, answers }: one of the answers that model.answer gave, and all of them in their order'
+
+const answered: Look = given => {
+  if (!isRecord(given)) return { found: inWords(given), expected: expectedAnswers }
+  const { answer, answers, figures } = given
+  if (!isAnswer(answer)) return { found: `answer: ${inWords(answer)}`, expected: expectedAnswers }
+  if (!Array.isArray(answers) || answers.length === 0) return { found: `answers: ${inWords(answers)}`, expected: expectedAnswers }
+  const other = answers.findIndex(entry => !isAnswer(entry))
+  if (other >= 0) return { found: `answers[${other}]: ${inWords(answers[other])}`, expected: expectedAnswers }
+  if (figures === undefined) return undefined
+  const expected = 'figures: numbers by name, such as { turns: 3 }'
+  if (!isRecord(figures) || Array.isArray(figures)) return { found: `figures: ${inWords(figures)}`, expected }
+  for (const [name, value] of Object.entries(figures)) {
+    if (!Number.isFinite(value)) return { found: `figures.${name}: ${inWords(value)}`, expected }
+    if ((ownFigures as readonly string[]).includes(name))
+      return { found: `figures.${name}`, expected: `another name: rows have ${ownFigures.join(', ')} of themselves` }
+  }
+  return undefined
+}
 
 /** Every strategy by its `type`. A new one is a file beside `retries.ts`, and a line here; people's own join in. */
 const builtIn = [selfConsistency, retries, rewriting, derived, recursive, treeSearch] as const

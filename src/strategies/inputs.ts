@@ -6,7 +6,13 @@ import type { Conversation, GenerationInput } from '../generate/input.js'
 /** What is asked, where nobody says which part of the input it is. */
 export function questionOf(input: GenerationInput): string {
   if ('prompt' in input) return input.prompt
-  return input.messages.findLast(({ role }) => role === 'user')?.content ?? input.messages.at(-1)!.content
+  return input.messages[askedIn(input)]!.content
+}
+
+/** The turn that asks: the last of a user, or of anybody. */
+function askedIn({ messages }: Conversation): number {
+  const last = messages.findLastIndex(({ role }) => role === 'user')
+  return last < 0 ? messages.length - 1 : last
 }
 
 /** The input with another question in the place of its own: the last place in which that stands, so that examples before it stay. */
@@ -16,7 +22,7 @@ export function withQuestion(input: GenerationInput, own: string, other: string)
     return at < 0 ? undefined : text.slice(0, at) + other + text.slice(at + own.length)
   }
   if ('prompt' in input) return { prompt: replaced(input.prompt) ?? other }
-  const last = input.messages.findLastIndex(({ role }) => role === 'user')
+  const last = askedIn(input)
   const at = input.messages.findLastIndex(({ content }) => own !== '' && content.includes(own))
   return withMessage(input, at < 0 ? last : at, ({ content }) => (at < 0 ? other : replaced(content)!))
 }
@@ -34,16 +40,21 @@ export function shownBefore(input: GenerationInput, other: GenerationInput, answ
     const [before, own] = [other, input].map(given => ('prompt' in given ? given.prompt : questionOf(given)))
     return { prompt: `${before}${answer}\n\n${own}` }
   }
-  const head = input.messages.findIndex(({ role }) => role !== 'system')
-  const asked = other.messages.slice(other.messages.findIndex(({ role }) => role !== 'system'))
+  const head = systemTurns(input)
+  const asked = other.messages.slice(systemTurns(other))
   return { ...input, messages: [...input.messages.slice(0, head), ...asked, assistant(answer), ...input.messages.slice(head)] }
+}
+
+/** How many turns come before a conversation's first own one. */
+function systemTurns({ messages }: Conversation): number {
+  const first = messages.findIndex(({ role }) => role !== 'system')
+  return first < 0 ? messages.length : first
 }
 
 /** The input with something to be heeded before the question. */
 export function told(input: GenerationInput, text: string): GenerationInput {
   if ('prompt' in input) return { prompt: `${text}\n\n${input.prompt}` }
-  const last = input.messages.findLastIndex(({ role }) => role === 'user')
-  return withMessage(input, last, ({ content }) => `${text}\n\n${content}`)
+  return withMessage(input, askedIn(input), ({ content }) => `${text}\n\n${content}`)
 }
 
 const assistant = (content: string): ChatMessage => ({ role: 'assistant', content })

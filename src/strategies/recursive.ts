@@ -1,11 +1,12 @@
 import { z } from 'zod'
 import { told } from './inputs.js'
+import { unlessRoom, withRoom } from './room.js'
 import type { Asking, Strategy } from './strategy.js'
 
 const options = z.strictObject({
   threshold: z.number().min(0).max(9).default(2).describe('a question rated so, from 1 to 9, or less is answered at once'),
-  depth: z.int().min(1).default(2).describe('how often parts are parted again, at most'),
-  nodes: z.int().min(1).default(8).describe('questions and parts in all, at most'),
+  depth: z.int().min(1).max(1000).default(2).describe('how often parts are parted again, at most'),
+  nodes: z.int().min(1).max(1000).default(8).describe('questions and parts in all, at most'),
   maxWrittenTokens: z.int().min(8).default(128).describe('of a plan, and of the answer to a part'),
 })
 
@@ -26,11 +27,26 @@ export const recursive: Strategy<Options> = {
   paper: 'a question is parted as far as it is rated hard (Prompt Recursive Search, 2024, arXiv 2408.01423)',
   options,
   async answer({ input, question }, model, options) {
-    const tree = { nodes: 1, depth: 0 }
+    const tree: Tree = { nodes: 1, depth: 0, hasRoom: true }
     const known = await parts(question, model, options, tree, 0, [])
-    const answer = await model.answer(known.length === 0 ? input : told(input, `What is known:\n${known.join('\n')}`))
-    return { answer, answers: [answer], figures: { nodes: tree.nodes, depth: tree.depth } }
+    const informed =
+      known.length > 0 && (await inRoom(tree, () => model.answer(told(input, `What is known:\n${known.join('\n')}`))))
+    const answer = informed || (await model.answer(input))
+    return { answer, answers: [answer], figures: { nodes: tree.nodes, depth: tree.depth, ...unlessRoom(tree.hasRoom) } }
   },
+}
+
+interface Tree {
+  nodes: number
+  depth: number
+  /** Nothing was left out that would not have fitted into the context. */
+  hasRoom: boolean
+}
+
+async function inRoom<T>(tree: Tree, call: () => Promise<T>): Promise<T | undefined> {
+  const found = await withRoom(call)
+  if (found === undefined) tree.hasRoom = false
+  return found
 }
 
 /** What the parts of a question have come to, a line each; none where it is easy, or there is no place for parts. */
@@ -38,15 +54,16 @@ async function parts(
   question: string,
   model: Asking,
   options: Options,
-  tree: { nodes: number; depth: number },
+  tree: Tree,
   depth: number,
   known: readonly string[],
 ): Promise<string[]> {
-  const hardness = await model.rate(rating(question))
+  const hardness = await inRoom(tree, () => model.rate(rating(question)))
   const room = options.nodes - tree.nodes
-  if (hardness <= options.threshold || depth >= options.depth || room <= 0) return []
+  if (hardness === undefined || hardness <= options.threshold || depth >= options.depth || room <= 0) return []
   const wanted = Math.min(room, Math.max(1, Math.round(hardness / 2)))
-  const written = await model.instruct(plan(question, wanted), { maxNewTokens: options.maxWrittenTokens })
+  const budget = { maxNewTokens: options.maxWrittenTokens }
+  const written = (await inRoom(tree, () => model.instruct(plan(question, wanted), budget))) ?? ''
   const steps = linesOf(written).slice(0, wanted)
   tree.nodes += steps.length
   if (steps.length > 0) tree.depth = Math.max(tree.depth, depth + 1)
@@ -54,7 +71,8 @@ async function parts(
   for (const step of steps) {
     const before = [...known, ...found]
     const below = await parts(step, model, options, tree, depth + 1, before)
-    const answer = await model.instruct(part(step, [...before, ...below]), { maxNewTokens: options.maxWrittenTokens })
+    const answer = await inRoom(tree, () => model.instruct(part(step, [...before, ...below]), budget))
+    if (answer === undefined) break
     found.push(`${step} ${answer.trim().split('\n')[0]!}`)
   }
   return found

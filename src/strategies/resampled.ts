@@ -11,8 +11,12 @@ const resampling: Strategy<{ readonly tokens: number }> = {
   async answer({ input, read }, model, { tokens }) {
     const answers: [Generation, ...Generation[]] = [await model.answer(input, { temperature })]
     let spent = answers[0].ids.length
-    while (spent + answers.at(-1)!.ids.length <= tokens) {
-      const next = await model.answer(input, { sample: answers.length, temperature })
+    while (spent + Math.max(1, answers.at(-1)!.ids.length) <= tokens) {
+      const left = tokens - spent
+      const next = await model.answer(input, { sample: answers.length, temperature, maxNewTokens: left })
+      // What the caller's own limit ends is an answer; what has used up the tokens is none.
+      const limit = answers.find(({ finishReason }) => finishReason === 'length')?.ids.length
+      if (next.finishReason === 'length' && next.ids.length === left && left !== limit) break
       answers.push(next)
       spent += Math.max(1, next.ids.length)
     }
@@ -22,7 +26,7 @@ const resampling: Strategy<{ readonly tokens: number }> = {
 }
 
 /**
- * What a strategy is held against: the same tokens spent on answers that know nothing of one another.
+ * What a strategy is held against: no more tokens, spent on answers that know nothing of one another. There is one at least, however long.
  * @param tokens that the strategy has generated for the input
  */
 export const resampled = (tokens: number): ActiveStrategy => ({

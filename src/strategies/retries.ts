@@ -1,12 +1,12 @@
 import { z } from 'zod'
-import { GradpromptError } from '../errors.js'
 import type { Generation } from '../generate/request.js'
 import { goneOn } from './inputs.js'
+import { withRoom } from './room.js'
 import type { Strategy } from './strategy.js'
 import { majority } from './votes.js'
 
 const options = z.strictObject({
-  turns: z.int().min(1).default(3).describe('answers, the first among them'),
+  turns: z.int().min(1).max(1000).default(3).describe('answers, the first among them'),
   say: z
     .string()
     .min(1)
@@ -28,13 +28,9 @@ export const retries: Strategy<z.output<typeof options>> = {
     let at = input
     while (answers.length < turns) {
       at = goneOn(at, answers.at(-1)!.text, say, input)
-      try {
-        answers.push(await model.answer(at, { sample: answers.length }))
-      } catch (error) {
-        // What was answered until then counts where the next turn has no room.
-        if (!(error instanceof GradpromptError) || error.code !== 'context-exceeded') throw error
-        break
-      }
+      const next = await withRoom(() => model.answer(at, { sample: answers.length }))
+      if (next === undefined) break
+      answers.push(next)
     }
     const index = take === 'last' ? answers.length - 1 : majority(answers.map(({ text }) => read(text))).index
     return { answer: answers[index]!, answers, figures: { turns: answers.length } }

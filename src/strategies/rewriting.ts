@@ -2,10 +2,11 @@ import { z } from 'zod'
 import type { Generation } from '../generate/request.js'
 import { withQuestion } from './inputs.js'
 import { rewritten } from './rewritten.js'
+import { unlessRoom, withRoom } from './room.js'
 import type { Strategy } from './strategy.js'
 
 const options = z.strictObject({
-  rounds: z.int().min(1).default(3).describe('rewrites at most'),
+  rounds: z.int().min(1).max(1000).default(3).describe('rewrites at most'),
   maxWrittenTokens: z.int().min(8).default(256).describe('of a verdict with its rewrite'),
 })
 
@@ -42,17 +43,28 @@ export const rewriting: Strategy<z.output<typeof options>> = {
     const answers: [Generation, ...Generation[]] = [await model.answer(input)]
     let now = question
     let rejected = 0
+    let hasRoom = true
     for (let round = 1; round <= rounds; round++) {
-      const verdict = await model.instruct(ask(now, answers.at(-1)!.text.trim()), { maxNewTokens: maxWrittenTokens })
+      const asking = ask(now, answers.at(-1)!.text.trim())
+      const verdict = await withRoom(() => model.instruct(asking, { maxNewTokens: maxWrittenTokens }))
+      if (verdict === undefined) {
+        hasRoom = false
+        break
+      }
       if (/^\W*good\b/iu.test(verdict)) break
       const next = rewritten(verdict, question)
       if (next === undefined || next === now) {
         rejected = 1
         break
       }
+      const answer = await withRoom(() => model.answer(withQuestion(input, question, next)))
+      if (answer === undefined) {
+        hasRoom = false
+        break
+      }
       now = next
-      answers.push(await model.answer(withQuestion(input, question, now)))
+      answers.push(answer)
     }
-    return { answer: answers.at(-1)!, answers, figures: { rewrites: answers.length - 1, rejected } }
+    return { answer: answers.at(-1)!, answers, figures: { rewrites: answers.length - 1, rejected, ...unlessRoom(hasRoom) } }
   },
 }

@@ -3,7 +3,7 @@ import type { Strategy } from './strategy.js'
 import { majority } from './votes.js'
 
 const options = z.strictObject({
-  samples: z.int().min(1).default(8).describe('answers that vote'),
+  samples: z.int().min(1).max(1000).default(8).describe('answers that vote'),
   temperature: z.number().min(0).max(10).default(0.7).describe('they are sampled at'),
 })
 

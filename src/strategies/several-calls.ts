@@ -1,5 +1,6 @@
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { renderInput } from '../generate/input.js'
+import { encodeChoices, tokensOfChoices } from '../generate/limits/choices.js'
 import type { Generation, GenerationRequest, Generator } from '../generate/request.js'
 import { type Room, sampleSeed, tokenBudget } from '../generate/settings.js'
 import { type ActiveStrategy, answerBy } from './asking.js'
@@ -35,12 +36,16 @@ export function severalCalls(
         { input: asked, question: questionOf(asked), read },
         {
           ...{ engine, tokenizer, room, origin, seed: own.seed, signal },
-          request: (input, { sample = 0, temperature }: AnswerCall) => {
+          request: (input, { sample = 0, temperature, maxNewTokens: most = own.maxNewTokens }: AnswerCall) => {
             const { text, addSpecialTokens } = renderInput(tokenizer, input)
-            const ids = tokenizer.encode(text, { addSpecialTokens })
-            const maxNewTokens = tokenBudget(origin, ids.length, room, undefined, own.maxNewTokens)
+            const plain = tokenizer.encode(text, { addSpecialTokens })
+            const written = own.choices?.map(({ text, written = text }) => ({ text, written })) ?? []
+            const { ids, choices } = encodeChoices(tokenizer, text, plain, written)
+            const needed = own.choices && tokensOfChoices(choices)
+            const maxNewTokens = tokenBudget(origin, ids.length, room, undefined, needed ?? Math.min(own.maxNewTokens, most))
             const seed = own.seed === undefined ? {} : { seed: sampleSeed(own.seed, sample) }
-            return { ...own, ...seed, ids, maxNewTokens, ...(temperature !== undefined && { temperature }) }
+            const limits = { ...(own.choices && { choices }), maxNewTokens }
+            return { ...own, ...seed, ids, ...limits, ...(temperature !== undefined && { temperature }) }
           },
         },
       ).catch((error: unknown) => {

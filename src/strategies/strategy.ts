@@ -31,6 +31,8 @@ export interface AnswerCall {
   readonly sample?: number
   /** By default as the caller asks for. */
   readonly temperature?: number
+  /** At most so many, where the caller would have more. */
+  readonly maxNewTokens?: number
 }
 
 export interface InstructCall extends AnswerCall {
@@ -48,7 +50,10 @@ export interface Asking {
   instruct(text: string, call: InstructCall): Promise<string>
   /** The mean of the digits 1 to 9 by the probability that the model alone gives them behind an instruction. */
   rate(text: string): Promise<number>
-  /** The mean log-probability of the tokens of a text behind an input and its answer, in nats. */
+  /**
+   * The mean log-probability of the tokens of a text behind an input and its answer, in nats.
+   * @throws GradpromptError `invalid-option` where the text has no tokens, and as `answer` does
+   */
   likelihood(input: GenerationInput, text: string): Promise<number>
 }
 
@@ -56,6 +61,9 @@ export interface Answered {
   readonly answer: Generation
   /** The answers on the way, in their order: the first is what one call would have given. */
   readonly answers: readonly Generation[]
-  /** What there is to say of it in numbers, by name: `agreement`, `turns`, … */
+  /** What there is to say of it in numbers, by name: `agreement`, `turns`, …; none of the names that rows have of themselves (`ownFigures`). */
   readonly figures?: Readonly<Record<string, number>>
 }
+
+/** What is said of every row that is answered with several calls. */
+export const ownFigures = ['calls', 'tokens', 'first answer', 'mended', 'spoiled'] as const

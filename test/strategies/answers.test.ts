@@ -18,6 +18,27 @@ afterAll(async () => {
   remove()
 })
 
+test('what waits for ever ends with the signal', async () => {
+  const waits = { type: 'waits', paper: 'none', answer: () => new Promise<never>(() => {}) }
+  const stop = new AbortController()
+  const answers = generate({ model, inputs: ['the wine'], strategy: { type: waits }, signal: stop.signal, maxNewTokens: 2 })
+  setTimeout(() => stop.abort(), 100)
+  expect((await problemOf(answers)).code).toBe('aborted')
+})
+
+test('choices get their tokens anew behind each text', async () => {
+  const options = { model, inputs: ['the wine '], choices: ['a', 'the'], logProbabilities: true, seed: 3 }
+  const [alone] = await generate(options)
+  const [voted] = await generate({ ...options, strategy: { type: 'retries', turns: 1 } })
+  expect(voted).toMatchObject({ text: alone!.text, ids: alone!.ids, logProbabilities: alone!.logProbabilities })
+})
+
+test('a text without tokens has no likelihood', async () => {
+  const strategy = { type: 'likely', paper: 'none', answer: async ({ input }: { input: never }, asked: { likelihood(input: never, text: string): Promise<number> }) => asked.likelihood(input, '') } // biome-ignore format: one line
+  const problem = await problemOf(generate({ model, inputs: ['it'], strategy: { type: strategy as never } }))
+  expect(problem.message).toContain('the likelihood of a text without tokens')
+})
+
 const inputs = ['the wine', 'on stone']
 const strategy = { type: 'self-consistency', samples: 3, temperature: 0.9 }
 const own = { maxNewTokens: 4, seed: 3 }

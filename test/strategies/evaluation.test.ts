@@ -43,6 +43,16 @@ test('every row says what it took; one answer, or samples of as many tokens, is 
   expect(again.results).toEqual(retried.results)
 })
 
+test('what a strategy adds is named where it has no room, and what limits reject is kept', async () => {
+  const long = { type: 'long', paper: 'none', answer: async (_: unknown, asked: { answer(input: object): Promise<unknown> }) => asked.answer({ prompt: 'the '.repeat(5000) }) } // biome-ignore format: one line
+  const problem = await problemOf(evaluate({ model, ...base, strategy: { type: long as never } }))
+  expect([problem.code, problem.message]).toEqual(['context-exceeded', expect.stringContaining('adds to it does not fit')])
+  const limits = { choices: ['a', 'the'], rejectedMass: true }
+  const voted = await evaluate({ model, ...base, ...limits, strategy: { type: 'retries', turns: 1 } })
+  const plain = await evaluate({ model, ...base, ...limits })
+  expect(voted.metrics.rejectedMass).toEqual(plain.metrics.rejectedMass)
+})
+
 test('finished rows are not done again; other options are another evaluation', async () => {
   const rows = join(folder, 'rows.jsonl')
   const strategy = { type: 'self-consistency', samples: 2 }

@@ -2,13 +2,13 @@ import { describe, expect, test } from 'vitest'
 import { GradpromptError } from '../../src/errors.js'
 import type { Conversation } from '../../src/generate/input.js'
 import { strategies, strategyOf } from '../../src/strategies/index.js'
-import { questionOf, shownBefore, withQuestion } from '../../src/strategies/inputs.js'
+import { questionOf, shownBefore, told, withQuestion } from '../../src/strategies/inputs.js'
 import { resampled } from '../../src/strategies/resampled.js'
 import { rewritten } from '../../src/strategies/rewritten.js'
 import type { Asked } from '../../src/strategies/strategy.js'
 import { majority } from '../../src/strategies/votes.js'
 import { problemOf } from '../support/problem.js'
-import { type Script, scripted } from './scripted.js'
+import { generation, type Script, scripted } from './scripted.js'
 
 const question = 'How many are 2 and 3?'
 const chat = { messages: [{ role: 'user', content: question }] }
@@ -182,6 +182,79 @@ test('a search as a tree is asked for before the question, and its trace is coun
   expect(questionOf(heard.answer[0]!.input)).toMatch(new RegExp(`level by level[\\s\\S]*${question.replace('?', '\\?')}$`))
 })
 
+describe('a context that is too short', () => {
+  const full = (): never => {
+    throw new GradpromptError('context-exceeded', 'too long')
+  }
+  const runIn = async (type: string, script: Script, overrides: object) => {
+    const { strategy, options } = (await strategyOf(type))!
+    const { model } = scripted(script)
+    return strategy.answer(asked, { ...model, ...overrides }, options as never)
+  }
+
+  test.each([
+    ['rewriting', { rewrites: 0, rejected: 0, noRoom: 1 }],
+    ['derived', { derived: 0, noRoom: 1 }],
+    ['recursive', { nodes: 1, depth: 0, noRoom: 1 }],
+  ])('%s: what was answered until then counts where instructions have no room', async (type, figures) => {
+    const answered = await runIn(type, { answers: ['a'] }, { instruct: async () => full(), rate: async () => full() })
+    expect([answered.answer.text, answered.figures]).toEqual(['a', figures])
+  })
+
+  test.each([
+    ['rewriting', { answers: ['a'], instructed: ['bad <prompt>Add 2 and 3.</prompt>'] }],
+    ['derived', { answers: ['a'], instructed: ['<prompt>Add 2 and 3.</prompt>'] }],
+    ['recursive', { answers: ['a'], rates: [4, 1, 1], instructed: ['What is 2?', 'Two.'] }],
+  ])('%s: so does the question itself where what was made of it has none', async (type, script) => {
+    const { model } = scripted(script)
+    const answer = async (input: never) => (input === asked.input ? model.answer(input) : full())
+    const answered = await runIn(type, script, { ...model, answer })
+    expect([answered.answer.text, answered.figures!.noRoom]).toEqual(['a', 1])
+  })
+})
+
+test('numbers of calls have an end, which is told', async () => {
+  const far = [['self-consistency', 'samples'], ['retries', 'turns'], ['rewriting', 'rounds'], ['derived', 'prompts'], ['recursive', 'nodes']] as const // biome-ignore format: one line
+  for (const [type, name] of far) {
+    const problem = await problemOf(strategyOf({ type, [name]: 1e9 }))
+    expect([problem.code, problem.message, problem.expected]).toEqual(['invalid-option', `strategy.${name} is not valid`, 'at most 1000']) // biome-ignore format: one line
+  }
+})
+
+describe('what a strategy of people’s own gives back', () => {
+  const answer = generation('5')
+  test.each([
+    [{ answer: { text: 'hi' }, answers: [answer] }, 'answer: an object with text'],
+    [{ answer, answers: [] }, 'answers: an empty list'],
+    [{ answer, answers: [answer, null] }, 'answers[1]: null'],
+    [{ answer, answers: [answer], figures: 'abc' }, 'figures: the string abc'],
+    [{ answer, answers: [answer], figures: { turns: Number.NaN } }, 'figures.turns: the number NaN'],
+    [{ answer, answers: [answer], figures: { turns: 1n } }, 'figures.turns: the bigint 1'],
+    [{ answer, answers: [answer], figures: { 'first answer': 1 } }, 'figures.first answer'],
+  ])('is looked at: %#', async (given, found) => {
+    const own = { type: 'own', paper: 'none', answer: async () => given } as never
+    const { strategy, options } = (await strategyOf({ type: own }))!
+    const problem = await problemOf(strategy.answer(asked, scripted({}).model, options as never))
+    expect([problem.code, problem.found]).toEqual(['invalid-strategy', found])
+  })
+})
+
+test('samples beside a strategy end with its tokens: what these cut off has no vote', async () => {
+  const { strategy, options } = resampled(10)
+  const texts = ['is 5', 'is really 6', 'is 6']
+  const calls: unknown[] = []
+  const model = {
+    ...scripted({}).model,
+    answer: async (_: unknown, call: { maxNewTokens?: number } = {}) => {
+      const whole = generation(texts[calls.push(call.maxNewTokens) - 1]!)
+      const { maxNewTokens: most = Number.POSITIVE_INFINITY } = call
+      return whole.ids.length <= most ? whole : { ...whole, ids: whole.ids.slice(0, most), finishReason: 'length' as const }
+    },
+  }
+  const { answers } = await strategy.answer(asked, model, options as never)
+  expect([answers.map(({ text }) => text), calls]).toEqual([['is 5'], [undefined, 6]])
+})
+
 test('as many samples as the tokens of a strategy buy', async () => {
   const { strategy, options } = resampled(10)
   const { model, heard } = scripted({ answers: ['is 5', 'is 6', 'is 6'] })
@@ -191,6 +264,16 @@ test('as many samples as the tokens of a strategy buy', async () => {
 })
 
 describe('inputs', () => {
+  test('conversations without a turn of a user, or of anybody, keep what they have', () => {
+    const system = { role: 'system', content: 'Be brief.' }
+    expect(told({ messages: [system] }, 'Heed this.')).toEqual({
+      messages: [{ role: 'system', content: 'Heed this.\n\nBe brief.' }],
+    })
+    expect(shownBefore({ messages: [system] }, chat, '5')).toEqual({
+      messages: [system, ...chat.messages, { role: 'assistant', content: '5' }],
+    })
+  })
+
   test('the question is replaced where it stands last, so that examples stay', () => {
     expect(withQuestion({ prompt: 'Q: a\nA: 1\n\nQ: a\nA:' }, 'a', 'b')).toEqual({ prompt: 'Q: a\nA: 1\n\nQ: b\nA:' })
     expect(withQuestion({ prompt: 'nothing of it' }, 'Q', 'b')).toEqual({ prompt: 'b' })
@@ -225,6 +308,7 @@ describe('what is asked for', () => {
   test('defaults are filled in, and every strategy says where it comes from', async () => {
     expect((await strategyOf('retries'))!.options).toMatchObject({ type: 'retries', turns: 3, take: 'majority' })
     expect(await strategyOf(undefined)).toBeUndefined()
-    for (const { paper } of strategies.values()) expect(paper).toMatch(/arXiv \d{4}\.\d{5}/)
+    const own = strategies.own.map(([name]) => name)
+    for (const { type, paper } of strategies.values()) if (!own.includes(type)) expect(paper).toMatch(/arXiv \d{4}\.\d{5}/)
   })
 })

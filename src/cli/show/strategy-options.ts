@@ -38,6 +38,11 @@ export function readStrategy(options: OptionValues): StrategyGiven | undefined {
       found: given.join(' '),
       expected: 'one of them',
     })
+  if (pairs.some(([name]) => name === 'type'))
+    throw new GradpromptError('invalid-option', '--strategy says which strategy it is', {
+      found: `--strategy ${type}, and ${given.find(text => text.trim().startsWith('type'))!}`,
+      expected: 'one of them',
+    })
   return pairs.length === 0 ? type : { type, ...Object.fromEntries(pairs) }
 }
 

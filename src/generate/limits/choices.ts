@@ -17,6 +17,8 @@ export interface AnswerChoice {
   readonly text: string
   /** Its tokens behind the prompt. */
   readonly ids: readonly number[]
+  /** How it is written there, where that is not its text: by this it gets tokens behind another prompt. */
+  readonly written?: string
 }
 
 /** A choice before it has tokens: what it reads as, and how it is written behind what is asked. */
@@ -88,10 +90,10 @@ export function encodeChoices(
   const border = joints.reduce((least, joint) => Math.min(least, commonLength(base, joint)), base.length)
   const moved = base.length - border
   const isSame = moved < ids.length && base.slice(border).every((id, i) => ids[ids.length - moved + i] === id)
-  if (!isSame) return { ids, choices: choices.map(({ text, written }) => ({ text, ids: plain(written) })) }
+  if (!isSame) return { ids, choices: choices.map(({ text, written }) => ({ text, written, ids: plain(written) })) }
   return {
     ids: ids.slice(0, ids.length - moved),
-    choices: choices.map(({ text }, i) => ({ text, ids: joints[i]!.slice(border) })),
+    choices: choices.map(({ text, written }, i) => ({ text, written, ids: joints[i]!.slice(border) })),
   }
 }
 
