@@ -30,12 +30,37 @@ export async function atStrength(source: PromptSource, strength: number, options
       },
     )
   }
-  const parameters = method.atStrength(file.method, new Map(file.tensors.map(({ name, data }) => [name, data])), strength)
+  const learned = new Map(file.tensors.map(({ name, data }) => [name, data]))
+  const parameters = method.atStrength(file.method, learned, strength)
+  refuseOverflow(parameters, method.atStrength(file.method, learned, 1), strength)
   const sliding = {
     ...file,
     tensors: file.tensors.map(tensor => ({ ...tensor, data: parameters.get(tensor.name) ?? tensor.data })),
   }
   return { ...source, file: sliding, active: model => loadPrompt(sliding, model, options) }
+}
+
+/** The squares of a state's numbers are added up in float32 wherever it is normalised: beyond this there is infinity, whose share is none. */
+const largestSquares = 1e36
+
+/** @throws GradpromptError `invalid-option` where what acts would overflow, so that a model computes with nothing and says so to nobody */
+function refuseOverflow(
+  acting: ReadonlyMap<string, Float32Array>,
+  learned: ReadonlyMap<string, Float32Array>,
+  strength: number,
+): void {
+  const squares = (values: Float32Array) => values.reduce((sum, x) => sum + x * x, 0)
+  for (const [name, values] of acting) {
+    // What was learned acts as it is.
+    const own = squares(learned.get(name)!)
+    if (squares(values) <= Math.max(largestSquares, own)) continue
+    const most = Math.sqrt(largestSquares / own)
+    throw new GradpromptError('invalid-option', 'strength is too large for the numbers of this prompt', {
+      found: `${strength}`,
+      expected: `from -${most.toPrecision(2)} to ${most.toPrecision(2)}, beyond which states of the model overflow`,
+      hint: '1 is as it was learned, and a few times that is much',
+    })
+  }
 }
 
 const found: Readonly<Record<PromptSource['kind'], string>> = {

@@ -158,6 +158,20 @@ test('what has no slider refuses a strength by its name', async () => {
   })
 })
 
+test('a strength at which states overflow is refused, with the largest that does not', async () => {
+  const at = (strength: number) =>
+    predict({ model, prompt: run, data: [{ text: 'the' }], strength })
+      [Symbol.asyncIterator]()
+      .next()
+  for (const strength of [1e30, -1e30, 1e39]) {
+    const { code, message, expected } = await problemOf(at(strength))
+    expect([code, message]).toEqual(['invalid-option', 'strength is too large for the numbers of this prompt'])
+    const most = Number(/to (\S+),/.exec(expected!)![1])
+    // Two digits of it are told.
+    expect((await at(0.9 * most)).done).toBe(false)
+  }
+})
+
 test('what cannot be is refused before a weight is read', async () => {
   const refused = (options: object, more: object = {}) =>
     problemOf(tune({ ...config(options), ...more, out: join(folder, 'refused') } as Parameters<typeof tune>[0]))

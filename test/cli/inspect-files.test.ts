@@ -32,6 +32,9 @@ test('inspect says what it cannot make of a file: no format of data, columns wit
     '--dry-run',
   ])
   expect(model).toMatchObject({ code: 2, stderr: expect.stringContaining('error[not-a-model]') })
+  // What is not there is data where its name says so.
+  expect((await command(['inspect', join(folder, 'nowhere.csv')])).stderr).toContain('cannot read the data file')
+  expect((await command(['inspect', join(folder, 'nowhere.safetensors')])).stderr).toContain('There is no file')
   const columns = await command(['inspect', at('columns.csv', 'Nr,Betreff,Art\n1,a b c,x\n2,d e f,y\n')])
   expect(columns.stderr).toContain('warning[unknown-columns]')
   const turn = (role: string) => ({ role, content: 'x' })

@@ -95,6 +95,13 @@ describe('CSV', () => {
     expect(records.map(originOf)).toEqual([2, 5, 6].map(line => `${join(folder, 'a.csv')}:${line}`))
   })
 
+  test('a quote behind a space opens no field, and is said to be one', async () => {
+    const problem = await problemOf(read('spaced.csv', 'a,b\n"x, y", "z"\n'))
+    expect(problem.message).toMatch(/spaced\.csv:2 is not CSV/)
+    expect(problem.hint).toContain('take out the space between them')
+    expect((await problemOf(read('within.csv', 'a,b\nx "y",z\n'))).hint).toBeUndefined()
+  })
+
   test('any fields come back', async () => {
     const quote = (text: string) => `"${text.replaceAll('"', '""')}"`
     const field = fc.string({ unit: fc.constantFrom('a', '"', ',', '\n', '\r\n', ' ', 'é', '\t') })

@@ -52,6 +52,11 @@ describe('templates', () => {
     expect(problem(() => requireColumns(['text'], ['one long string of cliches', '0'], 'template')).hint).toContain(
       'data.columns',
     )
+    // No template can name it.
+    expect(problem(() => requireColumns(['price'], ['text', 'price {€}'], 'a.csv: the template')).hint).toMatch(
+      /braces in its name .* --columns .*: 'name=price \{€\}' for "price \{€\}"/,
+    )
+    expect(problem(() => compileTemplate('{price {€}}')).hint).toMatch(/write \{\{ and \}\} for braces; .* --columns /)
   })
 })
 

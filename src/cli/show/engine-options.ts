@@ -78,12 +78,17 @@ export function chosenDevices({ devices, workers, device }: OptionValues): reado
 export function inRange(
   options: OptionValues,
   name: string,
-  { least = Number.NEGATIVE_INFINITY, above = Number.NEGATIVE_INFINITY, most = Number.POSITIVE_INFINITY }: Limits,
+  {
+    least = Number.NEGATIVE_INFINITY,
+    above = Number.NEGATIVE_INFINITY,
+    below = Number.POSITIVE_INFINITY,
+    most = Number.POSITIVE_INFINITY,
+  }: Limits,
 ): number | undefined {
   const value = options[name] as number | undefined
-  if (value === undefined || (value >= least && value > above && value <= most)) return value
+  if (value === undefined || (value >= least && value > above && value < below && value <= most)) return value
   const lower = Number.isFinite(least) ? [`at least ${least}`] : Number.isFinite(above) ? [`more than ${above}`] : []
-  const upper = Number.isFinite(most) ? [`at most ${most}`] : []
+  const upper = Number.isFinite(most) ? [`at most ${most}`] : Number.isFinite(below) ? [`less than ${below}`] : []
   throw new GradpromptError('invalid-option', `--${name} is not valid`, {
     found: String(value),
     expected: [...lower, ...upper].join(', '),
@@ -93,5 +98,6 @@ export function inRange(
 interface Limits {
   readonly least?: number
   readonly above?: number
+  readonly below?: number
   readonly most?: number
 }

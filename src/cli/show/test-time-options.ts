@@ -1,4 +1,4 @@
-import type { TestTimeInput } from '../../train/test-time/options.js'
+import { mostOfTestTime, type TestTimeInput } from '../../train/test-time/options.js'
 import type { OptionValues } from '../terminal/command.js'
 import { inRange } from './engine-options.js'
 
@@ -9,15 +9,15 @@ import { inRange } from './engine-options.js'
 export function readTestTime(options: OptionValues): boolean | TestTimeInput | undefined {
   const templates = options['test-time-template'] as readonly string[] | undefined
   const given: TestTimeInput = {
-    views: inRange(options, 'test-time-views', { least: 1 }),
-    dropout: inRange(options, 'test-time-dropout', { above: 0, most: 1 }),
+    views: inRange(options, 'test-time-views', { least: 1, most: mostOfTestTime.views }),
+    dropout: inRange(options, 'test-time-dropout', { above: 0, below: 1 }),
     templates: templates && [...templates],
-    paraphrases: inRange(options, 'test-time-paraphrases', { least: 0 }),
+    paraphrases: inRange(options, 'test-time-paraphrases', { least: 0, most: mostOfTestTime.paraphrases }),
     similar: inRange(options, 'test-time-similar', { above: 0, most: 1 }),
     keep: inRange(options, 'test-time-keep', { above: 0, most: 1 }),
-    steps: inRange(options, 'test-time-steps', { least: 1 }),
+    steps: inRange(options, 'test-time-steps', { least: 1, most: mostOfTestTime.steps }),
     learningRate: inRange(options, 'test-time-rate', { above: 0 }),
-    batch: inRange(options, 'test-time-batch', { least: 2 }),
+    batch: inRange(options, 'test-time-batch', { least: 2, most: mostOfTestTime.batch }),
   }
   const known = Object.entries(given).filter(([, value]) => value !== undefined)
   if (known.length > 0) return Object.fromEntries(known)

@@ -22,6 +22,15 @@ const said: Readonly<Record<string, string>> = {
   CSV_INVALID_CLOSING_QUOTE: 'more behind the quote that closes a field',
 }
 
+const behindSpace =
+  'a quote opens a field only where it stands right behind the delimiter: take out the space between them, as in "a","b"'
+
+/** Whether a line has a field whose quote stands behind spaces alone, as in `"a", "b"`. */
+function isQuotedBehindSpace(text: string, delimiter: string, line: number): boolean {
+  const fields = text.split(/\r\n|\r|\n/)[line - 1]?.split(delimiter) ?? []
+  return fields.some(field => /^[ \t]+"/.test(field))
+}
+
 interface CsvRecord {
   readonly record: readonly string[]
   readonly info: { readonly bytes: number }
@@ -53,6 +62,7 @@ export function quotedLines({ text, skippedLines, delimiter, lineEnd }: Dialect,
     throw new GradpromptError('invalid-data', `${path}:${line + skippedLines} is not CSV`, {
       found: said[code] ?? message,
       expected: 'fields in double quotes where they hold a delimiter, a quote or a line break; "" for a quote',
+      ...(code === 'INVALID_OPENING_QUOTE' && isQuotedBehindSpace(text, delimiter, lines) && { hint: behindSpace }),
       cause,
     })
   }

@@ -1,4 +1,4 @@
-import { didYouMean, GradpromptError } from '../../errors.js'
+import { didYouMean, GradpromptError, listWord } from '../../errors.js'
 import { columnValue, type DataRecord, headerHint, mayLackHeader, shorten } from '../readers/records.js'
 
 // A type, not an interface: it then fits where a message may have further fields.
@@ -122,15 +122,25 @@ export function requireColumns(
       hint:
         hint(column) ??
         didYouMean(column, there, name => `{${name}}`) ??
+        bracedHint(there) ??
         (mayLackHeader(what) ? `${headerHint}; {{ and }} are braces` : '{{ and }} are braces'),
     })
   }
 }
 
+/** Of columns that no template can name. */
+function bracedHint(there: readonly string[]): string | undefined {
+  const braced = there.find(name => /[{}]/.test(name))
+  return braced === undefined ? undefined : `${bracesInName}: ${listWord([`name=${braced}`])} for ${shorten(braced)}`
+}
+
+const bracesInName =
+  'a column with braces in its name takes another one: in the file, or by --columns of evaluate, predict and generate'
+
 function invalidTemplate(template: string, index: number, found: string): GradpromptError {
   return new GradpromptError('invalid-template', `a placeholder of the template is not closed, not opened or empty`, {
     found: `${found} at character ${index + 1} of ${shorten(template)}`,
     expected: '{column}',
-    hint: 'write {{ and }} for braces',
+    hint: `write {{ and }} for braces; ${bracesInName}: name=column`,
   })
 }

@@ -7,12 +7,15 @@ import { GradpromptError } from '../../errors.js'
 /** How a prompt is tuned on the rows that it answers, without their labels. */
 const share = z.number().positive().max(1)
 
+/** What a row may be given at most: each view and each step is a pass over the model. */
+export const mostOfTestTime = { views: 1000, paraphrases: 1000, steps: 10_000, batch: 100_000 } as const
+
 /** Of views alone: a batch has none. */
 const viewShape = {
-  views: z.int().min(1).default(16).describe('texts that a row is seen as, with the row itself'),
+  views: z.int().min(1).max(mostOfTestTime.views).default(16).describe('texts that a row is seen as, with the row itself'),
   dropout: share.lt(1).default(0.15).describe('chance of each word to be left out of a view'),
   templates: z.array(template).optional().describe("further templates, of which each makes a view; by default the run's own"),
-  paraphrases: z.int().min(0).default(0).describe('views that the model writes in other words'),
+  paraphrases: z.int().min(0).max(mostOfTestTime.paraphrases).default(0).describe('views that the model writes in other words'),
   similar: share
     .optional()
     .describe('share of the views that is looked at: those most like the row itself; 0.8 with paraphrases, otherwise 1'),
@@ -21,9 +24,14 @@ const viewShape = {
 
 const testTimeSchema = z.strictObject({
   ...viewShape,
-  steps: z.int().min(1).default(1).describe('steps from the prompt as it was learned, for each row'),
+  steps: z.int().min(1).max(mostOfTestTime.steps).default(1).describe('steps from the prompt as it was learned, for each row'),
   learningRate: z.number().positive().default(5e-3).describe('of each step'),
-  batch: z.int().min(2).optional().describe('rows that are tuned on together, in place of views of each'),
+  batch: z
+    .int()
+    .min(2)
+    .max(mostOfTestTime.batch)
+    .optional()
+    .describe('rows that are tuned on together, in place of views of each'),
 })
 
 export type TestTimeInput = z.input<typeof testTimeSchema>

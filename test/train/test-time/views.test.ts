@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { readTestTime } from '../../../src/cli/show/test-time-options.js'
 import type { DataRecord } from '../../../src/data/readers/records.js'
 import type { RowBuilder } from '../../../src/data/rows/rows.js'
 import { GradpromptError } from '../../../src/errors.js'
@@ -75,6 +76,26 @@ test('templates and paraphrases come before words are left out; what does not fi
     builders: [builderOf('own', ({ text: own }) => (own === text ? undefined : 'other'))],
   })
   await expect(broken).rejects.toMatchObject({ code: 'other' })
+})
+
+test('what is asked for has an end, the same for a call and for a flag', () => {
+  const problemIn = (call: () => unknown) => {
+    try {
+      call()
+    } catch (error) {
+      return error as GradpromptError
+    }
+    throw new Error('nothing was refused')
+  }
+  const least = { views: 1, paraphrases: 0, steps: 1, batch: 2 }
+  for (const [name, most] of Object.entries({ views: 1000, paraphrases: 1000, steps: 10_000, batch: 100_000 })) {
+    const called = problemIn(() => testTimeOptions({ [name]: 1e9 }, []))
+    expect([called.message, called.expected]).toEqual([`testTime.${name} is not valid`, `at most ${most}`])
+    const flagged = problemIn(() => readTestTime({ [`test-time-${name}`]: 1e9 }))
+    expect(flagged.expected).toBe(`at least ${least[name as keyof typeof least]}, at most ${most}`)
+  }
+  expect(problemIn(() => testTimeOptions({ dropout: 1 }, [])).expected).toBe('less than 1')
+  expect(problemIn(() => readTestTime({ 'test-time-dropout': 1 })).expected).toBe('more than 0, less than 1')
 })
 
 test('what is asked for has its defaults, and the templates of the run', () => {

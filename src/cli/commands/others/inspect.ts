@@ -52,8 +52,9 @@ export const run: CommandFunction = async ({ argument, options }) => {
   else if (await isFile(join(path, 'adapter_config.json'))) await inspectAdapter(path, output)
   // What an export to gradprompt has written.
   else if (await isFile(join(path, 'prompt.safetensors'))) await inspectPrompt(join(path, 'prompt.safetensors'), output)
-  else if (found?.isFile() && path.endsWith('.safetensors')) await inspectPrompt(path, output)
-  else if (isHubData(path) || (found?.isFile() && isDataName(path))) await inspectData(path, output)
+  else if (found?.isDirectory() !== true && path.endsWith('.safetensors')) await inspectPrompt(path, output)
+  // What is not there is called what its name says.
+  else if (isHubData(path) || (found?.isDirectory() !== true && isDataName(path))) await inspectData(path, output)
   else if (found?.isFile() && !path.endsWith('.gguf')) throw unknownFile(path)
   else await inspectModel(path, output)
   return 0
