@@ -132,7 +132,6 @@ describe('flags', () => {
     // A name that stands there twice has no value of its own.
     expect(labelsOf('a=x,a=y')).toBe('a=x,a=y')
   })
-  })
 
   const schemas: Readonly<Record<string, () => OptionSchema>> = {
     tune: configJsonSchema,
