@@ -144,6 +144,48 @@ export const answering: readonly Command[] = [
     load: () => import('../commands/answering/predict.js'),
   },
   {
+    name: 'synthesize',
+    summary: 'rows for a task that has none yet',
+    description:
+      'Has a model write rows for a task that is described in words: as many of each class, none like another, and none like your own. What share of them ' +
+      'the model itself takes for what they were to be, and how far they are from each other, is measured. Texts and labels are what the model believes: look ' +
+      'through them, and keep rows of people to evaluate on.',
+    argument: { name: 'TASK', description: 'what is to be done with the texts, in words', required: true },
+    options: [
+      {
+        name: 'labels',
+        value: 'a,b',
+        description:
+          'the classes, or a JSON object of what each means; without them rows have a text and the answer of the model',
+      },
+      { name: 'rows', value: 'n', type: 'integer', description: 'rows in all; 60 by default' },
+      { name: 'output', value: 'file', description: 'where they go: .csv or .jsonl; by default synthetic.csv' },
+      {
+        name: 'examples',
+        value: 'file',
+        description: 'rows of your own with the columns text and label: shown to the model, and not written again',
+      },
+      { name: 'columns', value: 'a,b', description: 'names of the columns of --examples, where it has no header' },
+      { name: 'model', value: 'name', description: `${modelName}; by default the bundled one` },
+      { name: 'temperature', value: 'x', type: 'number', description: '1 by default; higher differs more' },
+      { name: 'max-new-tokens', value: 'n', type: 'integer', description: 'of a text; 96 by default' },
+      {
+        name: 'similar',
+        value: 'x',
+        type: 'number',
+        description: 'texts that share so much of their runs of three words are one; 0.6 by default',
+      },
+      { name: 'only-agreed', description: 'leave out what the model itself takes for another class' },
+      { name: 'seed', value: 'n', type: 'integer', description: 'decides every random choice' },
+      ...machine,
+      json,
+      quiet,
+    ],
+    example:
+      'gradprompt synthesize "Sort mails to a shop by what they are about" --labels complaint,question,praise --output mails.csv',
+    load: () => import('../commands/answering/synthesize.js'),
+  },
+  {
     name: 'label-next',
     summary: 'the rows that are worth a label',
     description:
