@@ -23,6 +23,8 @@ export const streams = {
   template: 6,
   /** Which rows a stratified split sets aside. */
   stratified: 7,
+  /** What a model is asked for when it writes rows. */
+  synthesis: 9,
   /** Which rows of a step are learned as of no task. */
   generic: 8,
   /** Where a soft prompt starts. */

@@ -93,7 +93,7 @@ export function configOrigin(
 /**
  * Lays flags over a config: `{ 'train.learning-rate': '0.01' }` becomes `train: { learningRate: 0.01 }`. Segments may be
  * kebab-case or camelCase. Text is read as the option's type says; where the option is a text it stays as it is, and a list
- * may be written `a,b`. A flag also takes out what it contradicts in the config: `train.steps` takes out `train.epochs` (and
+ * may be written `a,b`, a mapping `a=b,c=d`. A flag also takes out what it contradicts in the config: `train.steps` takes out `train.epochs` (and
  * the other way round), and another `type` takes out the options of the old one.
  * @param root the options there are
  * @returns a new config; the given one is not changed
@@ -162,11 +162,25 @@ function readText(given: readonly OptionSchema[], text: string): unknown {
   if (typeof plain === 'number' ? takes('number') || takes('integer') : plain === null ? takes('null') : takes(typeof plain))
     return plain
   if (schemas.some(isWord)) return text
+  const pairs = /^\s*\{/.test(text) ? undefined : pairsIn(text)
+  const entries = schemas.flatMap(({ additionalProperties }) =>
+    typeof additionalProperties === 'object' ? [additionalProperties] : [],
+  )
+  if (pairs !== undefined && entries.length > 0)
+    return Object.fromEntries(pairs.map(([name, value]) => [name, readText(entries, value)]))
   if (takes('array') && !text.trimStart().startsWith('[')) {
     const items = schemas.flatMap(schema => schemasAt(schema, [0]))
     return text.split(',').map(part => (items.length > 0 ? readText(items, part.trim()) : part.trim()))
   }
   return parseValue(text, { maxAliasCount: 0 })
+}
+
+/** `0=no,1=yes`; undefined where that is not what a text is, or a name stands there twice. */
+function pairsIn(text: string): (readonly [string, string])[] | undefined {
+  const pairs = text.split(',').map(part => /^\s*([^=]*[^=\s])\s*=(.*)$/s.exec(part))
+  if (pairs.some(pair => pair === null)) return undefined
+  const read = pairs.map(pair => [pair![1]!, pair![2]!.trim()] as const)
+  return new Set(read.map(([name]) => name)).size === read.length ? read : undefined
 }
 
 /** A copy with `value` at `path`. */

@@ -124,6 +124,15 @@ describe('flags', () => {
     })
   })
 
+  test('a mapping may be written as pairs', () => {
+    const labelsOf = (text: string) => (merged({}, { 'data.labels': text }).data as Record<string, unknown>).labels
+    expect(labelsOf('0=no, 1 = very good')).toEqual({ 0: 'no', 1: 'very good' })
+    expect(labelsOf('a=x=y')).toEqual({ a: 'x=y' })
+    expect(labelsOf('{ a: b=c }')).toEqual({ a: 'b=c' })
+    // A name that stands there twice has no value of its own.
+    expect(labelsOf('a=x,a=y')).toBe('a=x,a=y')
+  })
+
   const schemas: Readonly<Record<string, () => OptionSchema>> = {
     tune: configJsonSchema,
     search: searchConfigJsonSchema,

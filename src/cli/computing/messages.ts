@@ -9,6 +9,7 @@ import type { LabelNextOptions, RowsToLabel } from '../../api/prediction/label-n
 import type { PredictSummary } from '../../api/prediction/predict.js'
 import type { Probed, ProbeOptions } from '../../api/probe.js'
 import type { SweepEvent } from '../../api/sweep/worker.js'
+import type { Synthesized, SynthesizeOptions } from '../../api/synthesis/synthesize.js'
 import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { AnswerType } from '../../data/texts/answer-type.js'
 import type { ErrorMessage } from '../../error-message.js'
@@ -48,6 +49,14 @@ export interface Tasks {
   nearest: { request: { prompt: string; model: string }; result: NearestTokens[] }
   generate: { request: GenerateRequest; result: GenerateResult; news: GenerateNews }
   predict: { request: PredictRequest; result: PredictResult; news: PredictNews }
+  synthesize: {
+    request: OwnFamilies &
+      Omit<SynthesizeOptions, 'model' | 'examples' | 'signal' | 'onProgress' | 'onWarning'> & {
+        readonly model?: string | undefined
+        readonly examples?: string | undefined
+      }
+    result: Synthesized
+  }
   labelNext: { request: LabelNextRequest; result: LabelNextResult }
   judge: { request: JudgeRequest; result: JudgedRuns }
   probe: {

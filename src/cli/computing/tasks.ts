@@ -75,6 +75,16 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return labelNext(request, context)
   },
 
+  async synthesize({ families: _, ...options }, { signal, onEvent, onProgress }) {
+    const { synthesize } = await import('../../api/synthesis/synthesize.js')
+    return synthesize({
+      ...options,
+      signal,
+      onProgress: (done, total, what) => onProgress({ what, done, total }),
+      onWarning: warning => onEvent({ event: 'warning', ...warning }),
+    })
+  },
+
   async judge({ runs, families: _, ...options }, { signal, onEvent, onProgress }) {
     const { judgeRuns } = await import('../../api/judge.js')
     return judgeRuns(runs, {

@@ -10,6 +10,7 @@ import {
   machine,
   modelName,
   noPromptLookup,
+  promptNamed,
   quiet,
   strategy,
   strength,
@@ -17,8 +18,6 @@ import {
   texts,
   weightsDescription,
 } from './options.js'
-
-const promptNamed = 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter'
 
 /** Commands that answer rows and texts, under a prompt or none. It loads no command, so that help is quick. */
 export const answering: readonly Command[] = [
@@ -142,55 +141,6 @@ export const answering: readonly Command[] = [
     ],
     example: 'gradprompt predict runs/sst2 reviews.csv --output predictions.csv',
     load: () => import('../commands/answering/predict.js'),
-  },
-  {
-    name: 'label-next',
-    summary: 'the rows that are worth a label',
-    description:
-      'Names the rows of a file whose labels a prompt would learn most from: those that it is least sure of, and among them some that are not ' +
-      'alike. Rows that have a label already, empty rows and repeated ones are left out. Label what is written, add it to the training rows, and tune again. ' +
-      'Several prompts of one task (--with) are a committee, whose probabilities are averaged.',
-    argument: { name: 'RUN', description: promptNamed, required: true },
-    secondArgument: {
-      name: 'FILE',
-      description: 'the pool of rows: .tsv .csv .jsonl .json .parquet, or - for standard input',
-      required: true,
-    },
-    options: [
-      { name: 'count', value: 'n', type: 'integer', description: 'how many rows; 20 by default' },
-      {
-        name: 'by',
-        value: 'rule',
-        description:
-          'margin between the two likeliest labels (the default), entropy, disagreement of several prompts, or random, to compare with',
-      },
-      {
-        name: 'among',
-        value: 'n',
-        type: 'integer',
-        description:
-          'draw them, far from each other, from so many times as many unsure rows: 5 by default; 1 takes the least sure',
-      },
-      {
-        name: 'with',
-        value: 'path',
-        repeats: true,
-        description: 'a further prompt of the same task, such as a run of another seed',
-      },
-      { name: 'output', value: 'file', description: 'where the rows go: .csv or .jsonl; by default standard output' },
-      { name: 'format', value: 'name', description: "csv or jsonl; by default as the output's name ends, else csv" },
-      columns,
-      { name: 'model', value: 'name', description: 'the base model, when it is not the one of the run' },
-      force,
-      ...texts,
-      { name: 'truncate', description: 'cut the text of rows that are longer than the context' },
-      { name: 'seed', value: 'n', type: 'integer', description: 'draws the rows that are far from each other' },
-      ...machine,
-      json,
-      quiet,
-    ],
-    example: 'gradprompt label-next runs/sst2 unlabelled.csv --count 50 --output to-label.csv',
-    load: () => import('../commands/answering/label-next.js'),
   },
   {
     name: 'generate',

@@ -26,6 +26,9 @@ export const family: CommandOption = {
   description: 'the module of a model family of your own; may be given several times',
 }
 
+/** What a prompt may be named by. */
+export const promptNamed = 'a run of either kind, a prompt.safetensors, or the folder of a PEFT adapter'
+
 export const modelName = 'a folder, a .gguf file, or a model of the Hugging Face Hub: owner/name[@revision][:file.gguf]'
 
 const keepWeights =
