@@ -209,7 +209,7 @@ async function study(
   await mkdir(dirname(path), { recursive: true })
   const asks = studyAsks(model.tokenizer, text, { count: conversations, seed, longest: longestPiece, chat })
   const written = async (name: string, prompts: readonly string[], settings: object, what: string): Promise<string[]> => {
-    const [input, output] = [`${path}.${name}`, `${path}.${name}-answers`]
+    const [input, output] = studyFiles(path, name)
     await replaceText(input, lines(prompts.map(prompt => ({ prompt }))))
     if (!(await exists(output)))
       await generate.toFile({ model, input, output, stop: form.stop, signal, onProgress: progress(what), ...settings })
@@ -242,9 +242,11 @@ async function study(
       hint: 'more conversations (--conversations), or a larger model',
     })
   await replaceText(path, lines(rows))
-  for (const name of ['messages', 'questions'])
-    for (const end of ['', '-answers']) await rm(`${path}.${name}${end}`, { force: true })
+  for (const name of ['messages', 'questions']) for (const file of studyFiles(path, name)) await rm(file, { force: true })
 }
+
+/** What the model is asked for a study, and what it has answered until then. */
+const studyFiles = (path: string, name: string) => [`${path}.${name}.jsonl`, `${path}.${name}-answers.jsonl`] as const
 
 const lines = (rows: readonly object[]) => rows.map(row => `${JSON.stringify(row)}\n`).join('')
 

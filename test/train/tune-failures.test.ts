@@ -145,7 +145,7 @@ describe('before anything is written', () => {
 
   test('too little memory, with the figures', async () => {
     const error = await refused(toyConfig(folder, { memory: 0.01 }))
-    expect(error).toMatchObject({ code: 'not-enough-memory', found: '0.01 GB to use' })
+    expect(error).toMatchObject({ code: 'not-enough-memory', found: '10.0 MB to use' })
   })
 
   test('the text of a special token in a row', async () => {

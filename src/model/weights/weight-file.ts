@@ -253,7 +253,9 @@ async function requireSpace(folder: string, byteLength: number): Promise<void> {
   })
 }
 
-export const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(bytes < 1e10 ? 2 : 0)} GB`
+/** `12 GB`, `1.25 GB`; of little, in which two decimals of a gigabyte would say nothing, `0.4 MB` */
+export const gigabytes = (bytes: number): string =>
+  bytes < 1e8 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(bytes < 1e10 ? 2 : 0)} GB`
 
 /**
  * Hash of a model: of the bytes of its files. Hashing a large file takes seconds, so the answer is remembered by path, size and time
