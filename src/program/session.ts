@@ -90,11 +90,7 @@ export class Session {
           cause,
         })
       }
-      throw new GradpromptError('session-failed', 'ONNX Runtime refused a compiled program', {
-        found: reason,
-        exitCode: 1,
-        cause,
-      })
+      throw refusedProgram(reason, cause)
     }
   }
 
@@ -156,3 +152,15 @@ export class Session {
     return this.release()
   }
 }
+
+/** @param reason what ONNX Runtime says */
+export const refusedProgram = (reason: string, cause?: unknown): GradpromptError =>
+  new GradpromptError('session-failed', 'ONNX Runtime refused a compiled program', {
+    found: reason,
+    // The weights stand beside the program: somebody has taken them out of the cache since it was opened.
+    ...(/external data path does not exist/i.test(reason) && {
+      hint: 'the cache was emptied while it was in use: the same command again makes it anew (a run is resumed)',
+    }),
+    exitCode: 1,
+    cause,
+  })
