@@ -176,7 +176,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
     const scored = await scoreGeneration(task, generated, scorer)
     const one =
       first === undefined || first === text ? scored : await scoreGeneration(task, { record, index, text: first }, scorer)
-    const scores = { ...scored.scores, ...told, ...(first !== undefined && figuresOf(one.score, scored.score)) }
+    const scores = { ...told, ...scored.scores, ...(first !== undefined && figuresOf(one.score, scored.score)) }
     const result = { ...scored, ...(Object.keys(scores).length > 0 && { scores }), prompt: row.text, textKey, key }
     file?.append(result)
     done.set(index, result)

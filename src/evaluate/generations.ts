@@ -92,7 +92,8 @@ export function generationMetrics(results: readonly RowResult[], { seed }: { see
   if (results.length === 0) throw new GradpromptError('no-rows', 'there are no rows to evaluate')
   const sure = results.filter(({ error }) => error === undefined)
   const isAccuracy = sure.length > 0 && sure.every(({ correct }) => correct !== undefined)
-  const names = new Set(results.flatMap(({ scores }) => Object.keys(scores ?? {})))
+  // None of them takes the place of a figure of ours.
+  const names = new Set(results.flatMap(({ scores }) => Object.keys(scores ?? {}).filter(name => !ownFigures.has(name))))
   const found = results.filter(({ rule }) => rule !== undefined)
   const figures: [string, number[]][] = [
     isAccuracy
@@ -112,6 +113,8 @@ export function generationMetrics(results: readonly RowResult[], { seed }: { see
     errors: results.flatMap(({ index, error }) => (error === undefined ? [] : [{ index, message: error }])),
   }
 }
+
+const ownFigures: ReadonlySet<string> = new Set(['accuracy', 'score', 'extracted'])
 
 function meanWithInterval(values: readonly number[], seed: number): MetricValue {
   const sum = values.reduce((total, value) => total + value, 0)
