@@ -89,7 +89,8 @@ function subparser(program: Parser, command: Command, help: string | undefined):
 function refuseExcess(command: Command, args: readonly string[]): void {
   const known = [command.argument, command.secondArgument].flatMap(argument => (argument === undefined ? [] : [argument.name]))
   const beyond = args.slice(known.length)
-  if (beyond.length === 0) return
+  // Some take any number of their last one.
+  if (beyond.length === 0 || known.at(-1)?.endsWith('...')) return
   const config = command.takesConfig ? beyond.find(text => /\.(ya?ml|json)$/i.test(text)) : undefined
   throw new GradpromptError('unexpected-argument', `too many arguments for gradprompt ${command.name}`, {
     found: beyond.join(' '),

@@ -50,6 +50,7 @@ const headBytes = 4096
  * JSON are ASCII, whose other bytes are zeros, all on one side.
  */
 export function wideEncoding(bytes: Uint8Array): 'UTF-16LE' | 'UTF-16BE' | 'UTF-32LE' | 'UTF-32BE' | undefined {
+  if (bytes.length < 2) return undefined
   const [a, b, c, d] = bytes
   if (a === 0xfe && b === 0xff) return undefined
   if (a === 0xff && b === 0xfe) return c === 0 && d === 0 ? 'UTF-32LE' : undefined
