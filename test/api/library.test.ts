@@ -39,6 +39,7 @@ test('what the package exports', () => {
     'simulatedPerson',
     'summarizeRuns',
     'sweep',
+    'synthesize',
     'tune',
     'writeReport',
   ])

@@ -152,7 +152,13 @@ describe('the openai client', () => {
       response_format: { type: 'text' },
       ...{ top_k: 4, min_p: 0.1, repetition_penalty: 1.2, stop_token_ids: [9] },
     })
-    const { ids, signal: _, ...request } = generator.requests[0]!
+    const { ids, signal: _, asked, ...request } = generator.requests[0]!
+    expect(asked).toMatchObject({
+      messages: [
+        { role: 'system', content: 'Be short.' },
+        { role: 'user', content: 'Hello' },
+      ],
+    })
     expect(request).toStrictEqual({
       maxNewTokens: 7,
       temperature: 0.5,
