@@ -2,9 +2,11 @@
 
 const run = 3
 
+const wordsOf = (text: string): readonly string[] => text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? []
+
 /** Runs of words, without case and marks. */
 export function piecesOf(text: string): ReadonlySet<string> {
-  const words = text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? []
+  const words = wordsOf(text)
   if (words.length < run) return new Set(words)
   return new Set(Array.from({ length: words.length - run + 1 }, (_, i) => words.slice(i, i + run).join(' ')))
 }
@@ -34,7 +36,7 @@ export function diversityOf(texts: readonly string[]): Diversity {
   for (let i = 1; i < pieces.length && count < mostPairs; i++)
     for (let j = 0; j < i && count < mostPairs; j++, count++) sum += alike(pieces[i]!, pieces[j]!)
   const pairs = texts.flatMap(text => {
-    const words = text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? []
+    const words = wordsOf(text)
     return words.slice(1).map((word, i) => `${words[i]} ${word}`)
   })
   return {

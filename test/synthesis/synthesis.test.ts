@@ -40,25 +40,25 @@ describe('what is kept', () => {
 
   test('so many of each class, none like another or like an own one', () => {
     const kept = collection()
-    const asked = 'Write a short text of the class yes'
-    const add = (text: string, label: string, isAgreed: boolean) => kept.add(text, label, { asked, isAgreed })
-    expect([...kept.missing()]).toEqual([
-      ['yes', 2],
-      ['no', 1],
-    ])
-    add('the first text of all', 'yes', true)
-    add('The first text of all!', 'no', true)
-    add('My very own text here.', 'no', true)
-    add(' "…" ', 'no', true)
-    add('Yes.', 'no', true)
-    add('It is of "no", I think', 'no', true)
-    add('Write a short text, please', 'no', true)
-    add('something else entirely said', 'no', false)
-    add('something else entirely said', 'no', true)
-    add('a class that is whole takes none', 'no', true)
-    expect(kept.rejected).toEqual({ empty: 1, echoed: 3, repeated: 1, copied: 1, disagreed: 1 })
+    expect([...kept.missing()]).toEqual([['yes', 2], ['no', 1]]) // biome-ignore format: one line
+    const add = (text: string, label: string) => kept.add(text, label, 'Write a short text of the class yes')
+    add('the first text of all', 'yes')
+    add('The first text of all!', 'no')
+    add('My very own text here.', 'no')
+    add(' "…" ', 'no')
+    add('Yes.', 'no')
+    add('It is of "no", I think', 'no')
+    add('Write a short text, please', 'no')
+    const other = add('something else entirely said', 'no')
+    expect(other).toMatchObject({ text: 'something else entirely said', label: 'no' })
+    add('a class that is whole takes none', 'no')
+    expect(kept.rejected).toEqual({ empty: 1, echoed: 3, repeated: 1, copied: 1, surplus: 1, disagreed: 0 })
     expect([kept.counts, kept.isWhole]).toEqual([{ yes: 1, no: 1 }, false])
-    add('a second one for it', 'yes', true)
+    // What is of another class makes place for another.
+    kept.drop([other!])
+    expect([kept.counts.no, kept.rejected.disagreed]).toEqual([0, 1])
+    add('a class that is whole takes none', 'no')
+    add('a second one for it', 'yes')
     expect([kept.size, kept.isWhole]).toEqual([3, true])
   })
 })

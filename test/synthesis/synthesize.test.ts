@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { evaluate, loadModel, synthesize } from '../../src/index.js'
@@ -33,7 +33,8 @@ test('as many rows of each class, which other commands read; nothing else is lef
   const rows = linesOf(output)
   expect(new Set(rows.map(({ text }) => text)).size).toBe(6)
   expect(rows.map(({ label }) => label).sort()).toEqual(['stone', 'stone', 'the', 'the', 'wine', 'wine'])
-  expect(result.written).toBeGreaterThanOrEqual(6)
+  // Every text is a row, or is counted among those that are none.
+  expect(result.written).toBe(6 + Object.values(result.rejected).reduce((sum, count) => sum + count, 0))
   expect(readdirSync(folder)).toEqual(['rows.jsonl'])
   // How many are taken for what they were to be is what an evaluation says.
   const { metrics } = await evaluate({
@@ -55,8 +56,27 @@ test('a call that was stopped goes on with what was written, to the same rows', 
   const first = synthesize({ ...options, output: stopped, signal: ending.signal, onProgress: () => ending.abort() })
   expect((await problemOf(first)).code).toBe('aborted')
   expect(existsSync(stopped)).toBe(false)
+  // A call that asks for something else in the same place takes nothing of it.
+  const anew = join(folder, 'anew.csv')
+  await synthesize({ ...options, rows: 9, output: anew })
+  await synthesize({ ...options, rows: 9, output: stopped })
+  expect(readFileSync(stopped, 'utf8')).toBe(readFileSync(anew, 'utf8'))
+  rmSync(stopped)
   await synthesize({ ...options, output: stopped })
   expect(readFileSync(stopped, 'utf8')).toBe(readFileSync(whole, 'utf8'))
+})
+
+test('with onlyAgreed every row is of the class that the model takes it for; the share is of all that were judged', async () => {
+  const output = join(folder, 'agreed.jsonl')
+  const result = await synthesize({ ...base, model, labels: classes, onlyAgreed: true, output })
+  const { rows, rejected, fidelity } = result
+  expect(fidelity!.value).toBeCloseTo(rows / (rows + rejected.disagreed), 6)
+  const { metrics } = await evaluate({
+    ...{ model, data: linesOf(output), answer: ' {label}', calibrate: true },
+    template: 'Sort {{these}} words\nAnswers: wine, stone, the\n\nText: {text}\nAnswer:',
+    labels: Object.fromEntries(classes.map(name => [name, name])),
+  })
+  expect(metrics.accuracy!.value).toBe(1)
 })
 
 test('own rows are not written again; without classes rows have answers', async () => {
@@ -82,6 +102,7 @@ test.each([
   [{ labels: ['one'] }, 'invalid-option'],
   [{ labels: ['one', 'one'] }, 'invalid-option'],
   [{ labels: ['a', 'b', 'c', 'd', 'e', 'f', 'g'] }, 'invalid-option'],
+  [{ labels: { a: 1, b: 'two' } }, 'invalid-option'],
   [{ similar: 2 }, 'invalid-option'],
   [{ output: 'rows.parquet' }, 'unknown-format'],
   [{ examples: [{ text: 'a', label: 'other' }] }, 'unknown-label'],

@@ -12,11 +12,13 @@ export interface Rejected {
   readonly repeated: number
   /** Like one of people's own. */
   readonly copied: number
+  /** Of a class that was whole by then: some more are asked for than are wanted. */
+  readonly surplus: number
   /** Taken for another class. */
   readonly disagreed: number
 }
 
-interface KeptRow {
+export interface KeptRow {
   readonly text: string
   readonly label: string | undefined
 }
@@ -25,8 +27,8 @@ export class Collection {
   readonly #quota: ReadonlyMap<string | undefined, number>
   readonly #similar: number
   readonly #own: readonly ReadonlySet<string>[]
-  readonly #rows: (KeptRow & { readonly pieces: ReadonlySet<string> })[] = []
-  readonly #rejected = { empty: 0, echoed: 0, repeated: 0, copied: 0, disagreed: 0 }
+  #rows: (KeptRow & { readonly pieces: ReadonlySet<string> })[] = []
+  readonly #rejected = { empty: 0, echoed: 0, repeated: 0, copied: 0, surplus: 0, disagreed: 0 }
 
   /** @param similar from which share of common pieces on two texts are one */
   constructor({
@@ -52,7 +54,7 @@ export class Collection {
   }
 
   get rows(): readonly KeptRow[] {
-    return this.#rows.map(({ text, label }) => ({ text, label }))
+    return this.#rows
   }
 
   get isWhole(): boolean {
@@ -74,28 +76,38 @@ export class Collection {
     return new Map([...this.#quota].map(([label, quota]) => [label, quota - this.#count(label)]))
   }
 
-  /** Takes a text in, unless it is none, is there already, or its class is whole. */
-  add(
-    written: string,
-    label: string | undefined,
-    { asked, isAgreed }: { readonly asked: string; readonly isAgreed: boolean },
-  ): void {
-    if (this.#count(label) >= (this.#quota.get(label) ?? 0)) return
+  /**
+   * Takes a text in, unless it is none, is there already, or its class is whole.
+   * @param asked what it was written for
+   * @returns the row that it is
+   */
+  add(written: string, label: string | undefined, asked: string): KeptRow | undefined {
     const text = cleaned(written)
-    if (text === undefined) {
-      this.#rejected.empty++
-      return
+    const reason = this.#reasonAgainst(text, label, asked)
+    if (reason !== undefined) {
+      this.#rejected[reason]++
+      return undefined
     }
+    const row = { text: text!, label, pieces: piecesOf(text!) }
+    this.#rows.push(row)
+    return row
+  }
+
+  /** Takes rows out that are of another class than they were to be. */
+  drop(rows: readonly KeptRow[]): void {
+    const dropped = new Set(rows)
+    this.#rows = this.#rows.filter(row => !dropped.has(row))
+    this.#rejected.disagreed += dropped.size
+  }
+
+  #reasonAgainst(text: string | undefined, label: string | undefined, asked: string): keyof Rejected | undefined {
+    if (text === undefined) return 'empty'
     const pieces = piecesOf(text)
-    if (this.#isEcho(text, pieces, asked)) {
-      this.#rejected.echoed++
-      return
-    }
+    if (this.#isEcho(text, pieces, asked)) return 'echoed'
     const isLike = (other: ReadonlySet<string>) => alike(pieces, other) >= this.#similar
-    if (this.#own.some(isLike)) this.#rejected.copied++
-    else if (this.#rows.some(row => isLike(row.pieces))) this.#rejected.repeated++
-    else if (!isAgreed) this.#rejected.disagreed++
-    else this.#rows.push({ text, label, pieces })
+    if (this.#own.some(isLike)) return 'copied'
+    if (this.#rows.some(row => isLike(row.pieces))) return 'repeated'
+    return this.#count(label) >= (this.#quota.get(label) ?? 0) ? 'surplus' : undefined
   }
 
   /** Small models say a class's name, or what they were told, in the place of a text. */

@@ -31,14 +31,11 @@ const surplus = 1.25
 export class Rounds {
   readonly #options: RoundsOptions
   readonly #isChat: boolean
-  readonly #key: string
   readonly #files: string[] = []
 
   constructor(options: RoundsOptions) {
-    const { model, output: _, signal: __, ...decisive } = options
     this.#options = options
-    this.#isChat = model.tokenizer.chatTemplate !== undefined
-    this.#key = hashOf([model.hash, { ...decisive, meanings: decisive.meanings && [...decisive.meanings] }]).slice(0, 8)
+    this.#isChat = options.model.tokenizer.chatTemplate !== undefined
   }
 
   /** @param wanted texts of each class @returns what was written, class after class */
@@ -85,7 +82,8 @@ export class Rounds {
     onDone: (texts: number) => void,
   ): Promise<string[]> {
     const { model, output, signal } = this.#options
-    const path = `${output}-${part}-${this.#key}.jsonl`
+    // Texts are found again by what was asked: another call's are not taken for these.
+    const path = `${output}-${part}-${hashOf([model.hash, prompts, settings]).slice(0, 8)}.jsonl`
     const asked = `${path}.asked`
     this.#files.push(path, asked)
     if (!(await exists(path))) {

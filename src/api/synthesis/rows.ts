@@ -2,7 +2,8 @@ import { readMemoryRows, takeRows } from '../../data/memory-rows.js'
 import { readRecords } from '../../data/read.js'
 import { columnValue, type DataRecord } from '../../data/readers/records.js'
 import { requireColumns } from '../../data/texts/template.js'
-import { rowFormatFor, type Sink } from '../../data/writers/index.js'
+import { rowFormatFor } from '../../data/writers/index.js'
+import { textOfRows } from '../../data/writers/text.js'
 import { GradpromptError } from '../../errors.js'
 import { replaceText } from '../../store/atomic.js'
 import type { SynthesizeOptions } from './synthesize.js'
@@ -42,19 +43,12 @@ const withColumns = ({ records }: { readonly records: readonly DataRecord[] }) =
 
 /** @throws GradpromptError `unknown-format`, `cannot-write` */
 export async function writeRows(output: string, rows: readonly Readonly<Record<string, string>>[]): Promise<void> {
-  let text = ''
-  const sink: Sink = {
-    async write(bytes) {
-      text += String(bytes)
-    },
-  }
   const columns = Object.keys(rows[0]!)
-  const writer = await refuseBinary(output).open(
-    sink,
-    columns.map(name => ({ name, type: 'text' as const })),
+  const text = await textOfRows(
+    refuseBinary(output),
+    columns.map(name => ({ name, type: 'text' })),
+    rows.map(row => ({ cells: columns.map(name => row[name]), object: row })),
   )
-  await writer.write(rows.map(row => ({ cells: columns.map(name => row[name]), object: row })))
-  await writer.end()
   await replaceText(output, text)
 }
 

@@ -11,7 +11,7 @@ import { shuffle, streams } from '../../random.js'
 import { type Diversity, diversityOf } from '../../synthesis/similarity.js'
 import { evaluate } from '../evaluation/evaluate.js'
 import { refuseExisting } from '../prediction/output.js'
-import { Collection, type Rejected } from './collection.js'
+import { Collection, type KeptRow, type Rejected } from './collection.js'
 import { Rounds } from './rounds.js'
 import { ownRows, writeRows } from './rows.js'
 
@@ -54,7 +54,10 @@ export interface Synthesized {
   /** Texts that were written, and why some of them are no rows. */
   readonly written: number
   readonly rejected: Rejected
-  /** Of the rows, and of those of each class, the share that the model, asked which class a text is of, takes for what it was to be. */
+  /**
+   * The share of texts that the model, asked which class a text is of, takes for what it was to be: of those that are rows or were left out for
+   * this alone, and of those of each class.
+   */
   readonly fidelity?: MetricValue
   readonly fidelityOf?: Readonly<Record<string, number>>
   readonly diversity: Diversity
@@ -94,14 +97,17 @@ export async function synthesize(options: SynthesizeOptions): Promise<Synthesize
   const kept = new Collection({ labels: meanings && [...meanings.keys()], rows, similar, own })
   const rounds = new Rounds({ model, task, meanings, own, seed, temperature, maxNewTokens, output, signal })
   let written = 0
+  const judged: { readonly label: string | undefined; readonly isRight: boolean }[] = []
   for (let round = 0; round < mostRounds && !kept.isWhole; round++) {
     const texts = await rounds.write(round, kept.missing(), done => onProgress?.(Math.min(rows, kept.size + done), rows, 'texts'))
     refuseAborted(signal)
     written += texts.length
-    const agreed =
-      options.onlyAgreed === true && meanings !== undefined ? await takenFor(model, task, meanings, texts, options) : undefined
-    for (const [i, { label, text, asked }] of texts.entries())
-      kept.add(text, label, { asked, isAgreed: agreed === undefined || agreed[i] === label })
+    const fresh = texts.flatMap(({ label, text, asked }) => kept.add(text, label, asked) ?? [])
+    if (meanings === undefined || fresh.length === 0) continue
+    const taken = await takenFor(model, task, meanings, fresh, options)
+    const isRight = (row: KeptRow, i: number) => taken[i] === row.label
+    judged.push(...fresh.map((row, i) => ({ label: row.label, isRight: isRight(row, i) })))
+    if (options.onlyAgreed === true) kept.drop(fresh.filter((row, i) => !isRight(row, i)))
   }
   if (kept.size === 0)
     throw new GradpromptError('nothing-written', 'the model wrote no rows', {
@@ -122,26 +128,26 @@ export async function synthesize(options: SynthesizeOptions): Promise<Synthesize
         )
       : undefined
   refuseAborted(signal)
-  const judged = meanings === undefined ? undefined : await takenFor(model, task, meanings, mixed, options)
   await writeRows(
     output,
     mixed.map(({ text, label }, i) => (answered === undefined ? { text, label: label! } : { text, answer: answered[i]! })),
   )
   await rounds.remove()
-  const right = mixed.filter(({ label }, i) => judged?.[i] === label)
   return {
     ...{ output, rows: kept.size, counts: kept.counts, written, rejected: kept.rejected, model: model.name },
-    ...(judged !== undefined && {
-      fidelity: { value: right.length / mixed.length, ...wilsonInterval(right.length, mixed.length) },
+    ...(meanings !== undefined && {
+      fidelity: shareOf(judged),
       fidelityOf: Object.fromEntries(
-        Object.entries(kept.counts).map(([name, count]) => [
-          name,
-          right.filter(({ label }) => label === name).length / Math.max(1, count),
-        ]),
+        [...meanings.keys()].map(name => [name, shareOf(judged.filter(({ label }) => label === name)).value]),
       ),
     }),
     diversity: diversityOf(mixed.map(({ text }) => text)),
   }
+}
+
+function shareOf(judged: readonly { readonly isRight: boolean }[]): MetricValue {
+  const right = judged.filter(({ isRight }) => isRight).length
+  return { value: right / Math.max(1, judged.length), ...wilsonInterval(right, judged.length) }
 }
 
 /** Which class the model itself takes each text for, by the likelihood of the classes' names. */
@@ -152,7 +158,6 @@ async function takenFor(
   texts: readonly { readonly text: string; readonly label: string | undefined }[],
   { signal, onProgress }: SynthesizeOptions,
 ): Promise<string[]> {
-  if (texts.length === 0) return []
   const classes = [...meanings].map(([name, meaning]) => (meaning === undefined ? name : `${name} (${meaning})`)).join(', ')
   const { predictions } = await evaluate({
     model,
@@ -174,7 +179,10 @@ function meaningsOf(labels: SynthesizeOptions['labels'], rows: number): Readonly
   const pairs: (readonly [string, string | undefined])[] = Array.isArray(labels)
     ? (labels as readonly string[]).map(name => [name, undefined] as const)
     : Object.entries(labels as Readonly<Record<string, string>>)
-  const clean = pairs.map(([name, meaning]) => [requireText('labels', name), meaning?.trim() || undefined] as const)
+  const clean = pairs.map(
+    ([name, meaning]) =>
+      [requireText('labels', name), meaning === undefined ? undefined : requireText(`labels: ${name}`, meaning)] as const,
+  )
   const meanings = new Map(clean)
   if (meanings.size < 2 || meanings.size < clean.length)
     throw invalid('labels are not valid', clean.map(([name]) => name).join(', ') || 'none', 'two classes at least, each once')

@@ -1,6 +1,7 @@
 import { labelNext as labelNextByApi } from '../../api/prediction/label-next.js'
 import { refuseExisting } from '../../api/prediction/output.js'
-import { rowFormatNamed, type Sink } from '../../data/writers/index.js'
+import { rowFormatNamed } from '../../data/writers/index.js'
+import { textOfRows } from '../../data/writers/text.js'
 import { GradpromptError } from '../../errors.js'
 import { replaceText } from '../../store/atomic.js'
 import type { LabelNextRequest, LabelNextResult } from './messages.js'
@@ -23,25 +24,19 @@ export async function labelNext(
     onWarning: warning => onEvent({ event: 'warning', ...warning }),
     onColumns: refuseTaken,
   })
-  let text = ''
-  const sink: Sink = {
-    async write(bytes) {
-      text += String(bytes)
-    },
-  }
-  const writer = await rowFormatNamed(format).open(sink, [
-    ...columns.map(name => ({ name, type: 'text' as const })),
-    { name: 'prediction', type: 'text' },
-    { name: 'probability', type: 'number' },
-    { name: 'unsure', type: 'number' },
-  ])
-  await writer.write(
+  const text = await textOfRows(
+    rowFormatNamed(format),
+    [
+      ...columns.map(name => ({ name, type: 'text' as const })),
+      { name: 'prediction', type: 'text' },
+      { name: 'probability', type: 'number' },
+      { name: 'unsure', type: 'number' },
+    ],
     chosen.rows.map(({ row, prediction, probability, unsure }) => ({
       cells: [...columns.map(name => row[name] as string | undefined), prediction, probability, unsure],
       object: { ...row, prediction, probability, unsure },
     })),
   )
-  await writer.end()
   if (output === undefined) return { ...chosen, text }
   await replaceText(output, text)
   return { ...chosen, output }

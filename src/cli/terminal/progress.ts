@@ -144,10 +144,15 @@ export function createProgress(
 export function createActivity(stream: ProgressStream = process.stderr): {
   show(what: string, done: number, total: number): void
   clear(): void
+  [Symbol.dispose](): void
 } {
   const live = stream.isTTY === true
   let shownAt = live ? Number.NEGATIVE_INFINITY : performance.now()
   let standing = false
+  const cleared = () => {
+    if (standing) stream.write(clear)
+    standing = false
+  }
   return {
     show(what, done, total) {
       if (performance.now() - shownAt < (live ? redrawMilliseconds : plainLineMilliseconds)) return
@@ -155,10 +160,8 @@ export function createActivity(stream: ProgressStream = process.stderr): {
       standing = live
       stream.write(live ? `${clear}${what} ${done}/${total}` : `${what} ${done}/${total}\n`)
     },
-    clear() {
-      if (standing) stream.write(clear)
-      standing = false
-    },
+    clear: cleared,
+    [Symbol.dispose]: cleared,
   }
 }
 

@@ -13,29 +13,24 @@ import { createActivity } from '../../terminal/progress.js'
 export const run: CommandFunction = async ({ argument, secondArgument, options }) => {
   const output = createOutput(options)
   const request = labelRequest(argument!, secondArgument!, options)
-  const activity = createActivity()
-  try {
-    const result = await compute('labelNext', request, {
-      readsInput: request.data === '-',
-      onEvent: warningsTo(output),
-      onProgress({ what, done, total }) {
-        if (!output.quiet) activity.show(what, done, total)
-      },
-    })
-    activity.clear()
-    if ('output' in result) {
-      output.object({ event: 'result', ...result })
-      output.text(`${result.output}: ${describe(result)}`)
-      return 0
-    }
-    // Rows on standard output are the result: nothing else stands among them.
-    process.stdout.write(result.text)
-    output.note(describe(result))
+  using activity = createActivity()
+  const result = await compute('labelNext', request, {
+    readsInput: request.data === '-',
+    onEvent: warningsTo(output),
+    onProgress({ what, done, total }) {
+      if (!output.quiet) activity.show(what, done, total)
+    },
+  })
+  activity.clear()
+  if ('output' in result) {
+    output.object({ event: 'result', ...result })
+    output.text(`${result.output}: ${describe(result)}`)
     return 0
-  } catch (error) {
-    activity.clear()
-    throw error
   }
+  // Rows on standard output are the result: nothing else stands among them.
+  process.stdout.write(result.text)
+  output.note(describe(result))
+  return 0
 }
 
 /** @throws GradpromptError `invalid-option`, `unknown-format` */

@@ -11,23 +11,18 @@ import { createActivity } from '../../terminal/progress.js'
 export const run: CommandFunction = async ({ argument, options }) => {
   const output = createOutput(options)
   const request = synthesizeRequest(argument!, options)
-  const activity = createActivity()
-  try {
-    const result = await compute('synthesize', request, {
-      onEvent: warningsTo(output),
-      onProgress({ what, done, total }) {
-        if (!output.quiet) activity.show(what, done, total)
-      },
-      hint: () => 'the same command goes on with what was written',
-    })
-    activity.clear()
-    output.object({ event: 'result', ...result })
-    output.text(describe(result))
-    return 0
-  } catch (error) {
-    activity.clear()
-    throw error
-  }
+  using activity = createActivity()
+  const result = await compute('synthesize', request, {
+    onEvent: warningsTo(output),
+    onProgress({ what, done, total }) {
+      if (!output.quiet) activity.show(what, done, total)
+    },
+    hint: () => 'the same command goes on with what was written',
+  })
+  activity.clear()
+  output.object({ event: 'result', ...result })
+  output.text(describe(result))
+  return 0
 }
 
 /** @throws GradpromptError `invalid-option` */
@@ -63,12 +58,13 @@ function describe({
   model,
 }: Tasks['synthesize']['result']): string {
   const percent = (share: number) => `${(100 * share).toFixed(0)} %`
-  const { empty, echoed, repeated, copied, disagreed } = rejected
+  const { empty, echoed, repeated, copied, surplus, disagreed } = rejected
   const out = [
     ...(repeated > 0 ? [`${repeated} like another`] : []),
     ...(copied > 0 ? [`${copied} like yours`] : []),
     ...(disagreed > 0 ? [`${disagreed} taken for another class`] : []),
     ...(echoed > 0 ? [`${echoed} that say a class or the task`] : []),
+    ...(surplus > 0 ? [`${surplus} more than were wanted`] : []),
     ...(empty > 0 ? [`${empty} empty`] : []),
   ]
   const classes = Object.entries(counts).map(
@@ -84,6 +80,6 @@ function describe({
         ]),
     `two texts differ in ${percent(diversity.distance)} of their runs of three words, in the mean; ${percent(diversity.distinctPairs)} of the word pairs are distinct`,
     'texts and labels are what the model believes: look through them, and evaluate on rows of people',
-    `next  ${ownCommand`tune --train ${output}`} --template ${fidelity === undefined ? `'{text}' --answer ' {answer}'` : `'Text: {text}\nLabel:' --answer ' {label}'`}`,
+    `next  ${ownCommand`tune --train ${output}`} --template '{text} ->' --answer ' {${fidelity === undefined ? 'answer' : 'label'}}'`,
   ].join('\n')
 }

@@ -16,23 +16,18 @@ export const run: CommandFunction = async ({ argument, options }) => {
     limit: inRange(options, 'limit', { least: 3 }),
     seed: inRange(options, 'seed', { least: 0, most: 0xffffffff }),
   }
-  const activity = createActivity()
-  try {
-    const probed = await compute('probe', request, {
-      onEvent: warningsTo(output),
-      onProgress({ what, done, total }) {
-        if (!output.quiet) activity.show(what, done, total)
-      },
-    })
-    activity.clear()
-    output.object({ event: 'result', ...probed })
-    output.text(probed.texts.map(describe).join('\n\n'))
-    const isLess = probed.texts.some(({ verdict }) => verdict === 'hidden' || verdict === 'lost')
-    return options.gate === true && isLess ? 1 : 0
-  } catch (error) {
-    activity.clear()
-    throw error
-  }
+  using activity = createActivity()
+  const probed = await compute('probe', request, {
+    onEvent: warningsTo(output),
+    onProgress({ what, done, total }) {
+      if (!output.quiet) activity.show(what, done, total)
+    },
+  })
+  activity.clear()
+  output.object({ event: 'result', ...probed })
+  output.text(probed.texts.map(describe).join('\n\n'))
+  const isLess = probed.texts.some(({ verdict }) => verdict === 'hidden' || verdict === 'lost')
+  return options.gate === true && isLess ? 1 : 0
 }
 
 const verdicts = {
