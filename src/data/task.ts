@@ -119,7 +119,7 @@ async function readPart(config: TaskConfig, part: Part, inMemoryRows: TaskRows) 
 }
 
 /** The label set of a task, of whose files the training rows alone are read. @throws GradpromptError as `readTask` does */
-export async function readLabels(config: TaskConfig): Promise<LabelSet | undefined> {
+export async function readTaskLabels(config: TaskConfig): Promise<LabelSet | undefined> {
   const train = await readPart(config, 'train', {})
   return taskLabels(config, train!.records).labels
 }

@@ -27,7 +27,7 @@ import { shuffle } from '../random.js'
 import { promptNameOf, promptsByTask } from '../sources/prompt.js'
 import type { ActiveStrategy } from '../strategies/asking.js'
 import type { AnswerCall } from '../strategies/strategy.js'
-import { byStrategy, figuresOf, type Said, strategyKey } from './by-strategy.js'
+import { byStrategy, figuresOf, type Said } from './by-strategy.js'
 import { type GenerationMetrics, generationMetrics, scoreGeneration } from './generations.js'
 import { hashOf, type RowResult, type RowResultFile, resultKey } from './row-results.js'
 import type { Scorer } from './scorer.js'
@@ -161,7 +161,7 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
         ...(grammar && { grammar }),
         ...(mass && { rejectedMass: true }),
         ...(contrast && { contrast: hashOf({ strength, ...decisiveOf(against) }) }),
-        ...(strategy && { strategy: strategyKey(strategyAt(index)) }),
+        ...(strategy && { strategy: strategyAt(index).key }),
       },
     })
     const key = hashOf([textKey, scorer?.name ?? null, scorer?.version ?? null, ...(adapter?.version ? [adapter.version] : [])])

@@ -1,11 +1,8 @@
-import { randomUUID } from 'node:crypto'
 import type { DataRecord } from '../data/readers/records.js'
 import type { GenerationInput } from '../generate/input.js'
-import { sourceOf } from '../registry.js'
 import { type ActiveStrategy, type AskingOptions, answerBy } from '../strategies/asking.js'
-import { strategies } from '../strategies/index.js'
 import { plainAnswer } from './answers/agreement.js'
-import { hashOf, type RowResult } from './row-results.js'
+import type { RowResult } from './row-results.js'
 import { cutAtStop, type GenerationTask } from './tasks/task.js'
 
 /** Rows that are answered with several calls: what a row's result says beside its text. */
@@ -48,9 +45,3 @@ export const figuresOf = (first: number, score: number): Readonly<Record<string,
   mended: Number(score > first),
   spoiled: Number(score < first),
 })
-
-/** All that decides what a strategy does. Of an object of people's own it is not known: rows of another call are not its. */
-export function strategyKey({ strategy, options }: ActiveStrategy): string {
-  const isObject = strategies.own.some(([, entry]) => entry === strategy) && sourceOf(strategy) === undefined
-  return hashOf([options, isObject ? randomUUID() : (sourceOf(strategy) ?? null)])
-}

@@ -34,11 +34,13 @@ export interface StrategyAnswer extends Answered {
 export interface ActiveStrategy {
   readonly strategy: Strategy
   readonly options: { readonly type: string }
+  /** All that decides what it does, as JSON has it. */
+  readonly key: unknown
 }
 
 /** @throws GradpromptError as the strategy's calls do: `context-exceeded`, `aborted` */
 export async function answerBy(
-  { strategy, options }: ActiveStrategy,
+  { strategy, options }: Pick<ActiveStrategy, 'strategy' | 'options'>,
   asked: Asked,
   given: AskingOptions,
 ): Promise<StrategyAnswer> {

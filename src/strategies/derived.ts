@@ -59,7 +59,8 @@ export const derived: Strategy<z.output<typeof options>> = {
     const answer = last ?? (await model.answer(input))
     const isFull = replies.includes(undefined) || shown.length < answered.length || (best !== undefined && last === undefined)
     return {
-      ...{ answer, answers: [...shown.map(({ answer }) => answer), answer] },
+      // The others answer questions of the model's own.
+      ...{ answer, answers: [answer] },
       figures: { derived: texts.length, ...unlessRoom(!isFull) },
     }
   },

@@ -1,10 +1,11 @@
+import { randomUUID } from 'node:crypto'
 import type { z } from 'zod'
 import { valueProblem } from '../config/problems.js'
 import { typedOptions } from '../config/typed-options.js'
 import { GradpromptError } from '../errors.js'
 import { isRecord } from '../json.js'
 import { inWords, type Look } from '../own-calls.js'
-import { Registry } from '../registry.js'
+import { Registry, sourceOf } from '../registry.js'
 import type { ActiveStrategy } from './asking.js'
 import { derived } from './derived.js'
 import { recursive } from './recursive.js'
@@ -59,6 +60,17 @@ export type OwnStrategy = Strategy<any>
 /** A strategy's name (or the path of a module, or an object of people's own), or that with its options. */
 export type StrategyGiven = string | ({ readonly type: string | OwnStrategy } & Readonly<Record<string, unknown>>)
 
+/** Objects of people's own, whose code is not known, are known again in this process alone. */
+const objects = new WeakMap<object, string>()
+
+/** What tells the code of people's own strategies apart: the text of their module. */
+function codeOf(strategy: Strategy): string | null {
+  if (!strategies.own.some(([, entry]) => entry === strategy)) return null
+  const known = sourceOf(strategy) ?? objects.get(strategy) ?? randomUUID()
+  objects.set(strategy, known)
+  return known
+}
+
 /** @throws GradpromptError `unknown-strategy`, `invalid-option`, and as loading people's own does */
 export async function strategyOf(given: StrategyGiven | undefined): Promise<ActiveStrategy | undefined> {
   if (given === undefined) return undefined
@@ -66,7 +78,10 @@ export async function strategyOf(given: StrategyGiven | undefined): Promise<Acti
   const type = await strategies.load(asked.type)
   const strategy = strategies.get(type)
   const parsed = (typedOptions(type, strategy.options, strategy.paper) as z.ZodType).safeParse({ ...asked, type })
-  if (parsed.success) return { strategy, options: parsed.data as { type: string } }
+  if (parsed.success) {
+    const options = parsed.data as { readonly type: string }
+    return { strategy, options, key: [options, codeOf(strategy)] }
+  }
   const { name, isMissing, found, expected } = valueProblem(parsed.error.issues, asked)
   throw new GradpromptError(
     'invalid-option',

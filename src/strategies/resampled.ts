@@ -29,7 +29,7 @@ const resampling: Strategy<{ readonly tokens: number }> = {
  * What a strategy is held against: no more tokens, spent on answers that know nothing of one another. There is one at least, however long.
  * @param tokens that the strategy has generated for the input
  */
-export const resampled = (tokens: number): ActiveStrategy => ({
-  strategy: resampling as unknown as Strategy,
-  options: { type: resampling.type, tokens } as { type: string },
-})
+export function resampled(tokens: number): ActiveStrategy {
+  const options = { type: resampling.type, tokens }
+  return { strategy: resampling as unknown as Strategy, options, key: options }
+}

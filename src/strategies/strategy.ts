@@ -59,7 +59,7 @@ export interface Asking {
 
 export interface Answered {
   readonly answer: Generation
-  /** The answers on the way, in their order: the first is what one call would have given. */
+  /** The answers to the input itself, in their order: of several, the first is what one call alone would have given. */
   readonly answers: readonly Generation[]
   /** What there is to say of it in numbers, by name: `agreement`, `turns`, …; none of the names that rows have of themselves (`ownFigures`). */
   readonly figures?: Readonly<Record<string, number>>

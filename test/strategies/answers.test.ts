@@ -108,3 +108,22 @@ test('mistakes are refused wherever it is asked for', async () => {
   expect(await code(generate({ ...own, model, inputs, strategy: 'retris' }))).toBe('unknown-strategy')
   expect(await code(serve({ model, port: 0, strategy: { type: 'retries', turns: -1 } }))).toBe('invalid-option')
 })
+
+test('a file is gone on with by the same code alone', async () => {
+  const [input, output, module] = ['gone-on.jsonl', 'gone-on-answers.jsonl', 'own.mjs'].map(name => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ]
+  writeFileSync(input, inputs.map(prompt => JSON.stringify({ prompt })).join('\n'))
+  const code = (end: string) => `let calls = 0
+export default { paper: 'none', async answer({ input }, model) {
+  const answer = await model.answer(input)
+  ${end}
+  return { answer, answers: [answer] } } }`
+  writeFileSync(module, code("if (calls++ > 0) throw new Error('enough')"))
+  const options = { ...own, model, strategy: module, input, output }
+  expect((await problemOf(generate.toFile(options))).code).toBe('strategy-failed')
+  writeFileSync(module, code(''))
+  expect((await problemOf(generate.toFile(options))).code).toBe('other-answers')
+})

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { GenerationEngine } from '../../src/generate/engine/engine.js'
-import { evaluate, loadModel, tune } from '../../src/index.js'
+import { evaluate, generate, loadModel, type OwnStrategy, tune } from '../../src/index.js'
 import type { LanguageModel } from '../../src/model/language-model.js'
 import { type AskingOptions, answerBy } from '../../src/strategies/asking.js'
 import type { Strategy } from '../../src/strategies/strategy.js'
@@ -64,20 +64,25 @@ test('finished rows are not done again; other options are another evaluation', a
 })
 
 test('answers are given under the prompt, and instructions under none', async () => {
-  const run = await tune({ ...toyConfig(folder, { train: { steps: 1 }, threads: 1 }), out: join(folder, 'run') })
-  const plain = await evaluate({
-    prompt: run,
-    data: base.data.map(({ text }) => ({ text, label: '0' })),
-    generate: true,
-    maxNewTokens: 3,
-  })
-  const voted = await evaluate({
-    prompt: run,
-    data: base.data.map(({ text }) => ({ text, label: '0' })),
-    strategy: { type: 'retries', turns: 1 },
-    maxNewTokens: 3,
-  })
-  expect(voted.results.map(({ text }) => text)).toEqual(plain.results.map(({ text }) => text))
+  const run = await tune({ ...toyConfig(folder, { train: { steps: 6 }, threads: 1 }), out: join(folder, 'run') })
+  const text = 'the wine'
+  const said: string[] = []
+  const looks: OwnStrategy = {
+    type: 'looks-at-both',
+    paper: 'none',
+    async answer({ input }, asking) {
+      const answer = await asking.answer(input)
+      said.push(answer.text, await asking.instruct(text, { maxNewTokens: 4 }))
+      return { answer, answers: [answer] }
+    },
+  }
+  await generate({ model, prompt: run, inputs: [text], strategy: { type: looks }, maxNewTokens: 4 })
+  const under = await generate({ model, prompt: run, inputs: [text], maxNewTokens: 4 })
+  const without = await generate({ model, inputs: [`${text}\n`], maxNewTokens: 4 })
+  expect(said).toEqual([under[0]!.text, without[0]!.text])
+  // The same instruction under the prompt would be something else.
+  const instructed = await generate({ model, prompt: run, raw: true, inputs: [`${text}\n`], maxNewTokens: 4 })
+  expect(instructed[0]!.text).not.toBe(without[0]!.text)
 })
 
 test('mistakes are told before a model is loaded', async () => {
@@ -86,7 +91,7 @@ test('mistakes are told before a model is loaded', async () => {
   expect((await problemOf(evaluate({ ...options, strategy: { type: 'retries', turns: 0 } }))).code).toBe('invalid-option')
 })
 
-test('ratings and likelihoods are those of the model; calls are counted', async () => {
+test('likelihoods are those of the model; calls are counted', async () => {
   await using engine = await GenerationEngine.open(model, { weights: 'fp32' })
   const { tokenizer } = model
   const asking: AskingOptions = {
@@ -101,7 +106,6 @@ test('ratings and likelihoods are those of the model; calls are counted', async 
     type: 'looks',
     paper: 'none',
     async answer(_, asked) {
-      figures.rate = await asked.rate('the wine')
       figures.likelihood = await asked.likelihood({ prompt: 'the wine' }, ' on it')
       return { answer: { ids: [], text: '', finishReason: 'stop', promptTokens: 0 }, answers: [] }
     },
@@ -111,7 +115,7 @@ test('ratings and likelihoods are those of the model; calls are counted', async 
     { input: { prompt: '' }, question: '', read: () => undefined },
     asking,
   )
-  expect(spent).toEqual({ calls: 2, tokens: 1 })
+  expect(spent).toEqual({ calls: 1, tokens: 0 })
   const [text, more] = [tokenizer.encode('the wine'), tokenizer.encode(' on it', { addSpecialTokens: false })]
   const width = model.config.vocabSize
   const logProbabilitiesOf = async (ids: readonly number[], position: number) => {
@@ -125,9 +129,46 @@ test('ratings and likelihoods are those of the model; calls are counted', async 
     more.map(async (id, i) => (await logProbabilitiesOf([...text, ...more], text.length - 1 + i))[id]!),
   )
   expect(figures.likelihood).toBeCloseTo(parts.reduce((sum, x) => sum + x, 0) / more.length, 4)
-  const asked = tokenizer.encode('the wine\n')
-  const likely = [...(await logProbabilitiesOf(asked, asked.length - 1)).entries()].sort(([, a], [, b]) => b - a).slice(0, 20)
-  const digits = likely.flatMap(([id, x]) => (/^[1-9]$/.test(tokenizer.decode([id]).trim()) ? [[Number(tokenizer.decode([id])), Math.exp(x)] as const] : [])) // biome-ignore format: one line
-  const mass = digits.reduce((sum, [, share]) => sum + share, 0)
-  expect(figures.rate).toBeCloseTo(mass === 0 ? 5 : digits.reduce((sum, [digit, share]) => sum + digit * share, 0) / mass, 4)
+})
+
+test('a rating is the mean of the digits by their probability, whatever else is likely', async () => {
+  const { tokenizer } = model
+  const alternatives = [['stone', 0.4], ['2', 0.3], [' 9', 0.1], ['0', 0.1], ['12', 0.05]] as const // biome-ignore format: one line
+  const ids = new Map(alternatives.map(([text], i) => [i, text]))
+  const found: number[] = []
+  const rates: Strategy = {
+    type: 'rates',
+    paper: 'none',
+    async answer(_, asking) {
+      found.push(await asking.rate('how hard?'))
+      return { answer: said, answers: [said] }
+    },
+  }
+  const said = { ids: [0], text: '', finishReason: 'stop', promptTokens: 0 } as const
+  const answering = (likely: readonly (readonly [string, number])[]) =>
+    answerBy(
+      { strategy: rates, options: { type: 'rates' } },
+      { input: { prompt: '' }, question: '', read: () => undefined },
+      {
+        tokenizer: {
+          ...{ encode: tokenizer.encode.bind(tokenizer), applyChatTemplate: tokenizer.applyChatTemplate.bind(tokenizer) },
+          chatTemplate: undefined,
+          decode: ([id]) => ids.get(id!)!,
+        },
+        engine: {
+          generate: async () => ({
+            ...said,
+            alternatives: [likely.map(([, share], id) => ({ id, logProbability: Math.log(share) }))],
+          }),
+        },
+        ...{ seed: 1, origin: 'it', room: { contextLength: 100, numVirtualTokens: 0 } },
+        request: () => {
+          throw new Error('no answer is asked for')
+        },
+      },
+    )
+  await answering(alternatives)
+  expect(found[0]).toBeCloseTo((2 * 0.3 + 9 * 0.1) / 0.4, 6)
+  await answering(alternatives.slice(0, 1))
+  expect(found[1]).toBe(5)
 })

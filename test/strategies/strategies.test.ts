@@ -114,11 +114,13 @@ describe('rewriting', () => {
 
 describe('derived', () => {
   test('the other question and its answer stand before the question, which stays as it is', async () => {
-    const { answer, heard } = await run('derived', {
+    const { answer, answers, heard } = await run('derived', {
       answers: ['it is 5', '5'],
       instructed: ['<prompt>The sum of 2 and 3?</prompt>'],
     })
     expect(answer.text).toBe('5')
+    // The other answers a question of the model's own: it is not what one call would have given.
+    expect(answers.map(({ text }) => text)).toEqual(['5'])
     expect(heard.answer[1]!.input).toEqual({
       messages: [
         { role: 'user', content: 'The sum of 2 and 3?' },

@@ -1,4 +1,4 @@
-import { readLabels } from '../../data/task.js'
+import { readTaskLabels } from '../../data/task.js'
 import type { RunTask } from '../../data/task-config.js'
 import { type LabelWords, labelWordsOf, promptLabels } from '../../data/texts/labels.js'
 import { compileTemplate } from '../../data/texts/template.js'
@@ -35,7 +35,7 @@ export async function knownAnswers(
   if (found?.labels !== undefined && (found.labels !== null || answerType !== 'classes'))
     return classes(found.labels ?? undefined)
   try {
-    const learned = await readLabels({ ...config, answerType: said })
+    const learned = await readTaskLabels({ ...config, answerType: said })
     return classes(learned && labelWordsOf(learned))
   } catch (unread) {
     return { ...unknown, unread }

@@ -278,8 +278,6 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   if (options.report !== undefined) requireEnding(options.report, pageEndings, 'the page is HTML')
   const { subjectOf } = await import('./subject.js')
   const subject = await subjectOf(options)
-  // Mistakes in it are told before a model is loaded.
-  if (options.strategy !== undefined) await (await import('../../strategies/index.js')).strategyOf(options.strategy)
   const { config, modelGiven } = subject
   if (subject.testTime !== undefined) (await import('./test-time.js')).refuseUntunable(subject, options, askedToGenerate(options))
   await using used = await useModel(modelGiven, {
@@ -325,9 +323,8 @@ const sentences: Readonly<Record<string, string>> = {
 }
 
 function spoken(condition: string): string {
-  const [what, how] = condition.split(' by ')
-  const whole = sentences[what!] ?? `the ${what!.replace(/, instructed$/, ' with its instruction')}`
-  return how === undefined ? whole : `${whole} by ${how}`
+  const [, what, how] = /^(.*?)( by .*)?$/s.exec(condition)!
+  return `${sentences[what!] ?? `the ${what!.replace(/, instructed$/, ' with its instruction')}`}${how ?? ''}`
 }
 
 async function judgeOf(options: EvaluateOptions, { source, testTime }: Subject) {

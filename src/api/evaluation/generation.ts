@@ -8,7 +8,6 @@ import { limitedToLabels } from '../../generate/limits/choices.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { ActiveStrategy } from '../../strategies/asking.js'
-import { strategyOf } from '../../strategies/index.js'
 import { resampled } from '../../strategies/resampled.js'
 import { contrastIn } from '../generation/contrast.js'
 import type { EvaluatedControl, EvaluateOptions } from './evaluate.js'
@@ -23,7 +22,7 @@ export async function byGeneration(
   options: EvaluateOptions,
   place: Place,
 ): Promise<Scored> {
-  const { source, data, template, answer, columns, labels, instruction, seed, batchSize } = subject
+  const { source, data, template, answer, columns, labels, instruction, seed, batchSize, strategy } = subject
   const { examples, shots, scorer, task, maxNewTokens, temperature, limit, signal } = options
   const weights = options.weights ?? learnedIn(subject)
   // A benchmark says itself where its answers end.
@@ -47,7 +46,6 @@ export async function byGeneration(
   }
   const named = options.choices ?? (grammar === undefined ? limitedTo(subject, options) : undefined)
   const condition = source.kind === 'vectors' ? 'tuned' : source.kind === 'found' ? 'found prompt' : 'base model'
-  const strategy = await strategyOf(options.strategy)
   const { metrics, rows, seconds, unextracted, cut, rules, filters, errors, ...evaluated } = await evaluateByGeneration({
     ...common,
     ...{ choices: named, grammar, rejectedMass: options.rejectedMass, strategy, results, onWarning: options.onWarning },

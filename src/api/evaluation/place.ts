@@ -77,9 +77,23 @@ export async function keepsOthers(
 
 /** A hash of all that decides which rows are scored and what becomes of them. */
 async function keyOf(subject: Subject, options: EvaluateOptions, model: LanguageModel): Promise<string> {
-  const { source, against, data, template, answer, labels, aggregate, isFreeText, columns, instruction, seed, testTime } = subject
+  const {
+    source,
+    against,
+    data,
+    template,
+    answer,
+    labels,
+    aggregate,
+    isFreeText,
+    columns,
+    instruction,
+    seed,
+    testTime,
+    strategy,
+  } = subject
   const { answerType, calibrate, choose, limit, truncate, generate, task, examples, shots, scorer } = options
-  const { maxNewTokens, temperature, weights, choices, regex, jsonSchema, rejectedMass, contrast, strategy } = options
+  const { maxNewTokens, temperature, weights, choices, regex, jsonSchema, rejectedMass, contrast } = options
   const named = (given: unknown) =>
     typeof given === 'string'
       ? given
@@ -92,7 +106,7 @@ async function keyOf(subject: Subject, options: EvaluateOptions, model: Language
     data: typeof data === 'string' ? await hashOfData(await localFiles(data)) : data.sha256,
     ...{ template, answer, labels, aggregate, isFreeText, columns, instruction, seed },
     ...{ answerType, calibrate, choose, limit, truncate, generate, shots, maxNewTokens, temperature, weights },
-    ...{ choices, regex, jsonSchema, rejectedMass, contrast, testTime, strategy },
+    ...{ choices, regex, jsonSchema, rejectedMass, contrast, testTime, strategy: strategy?.key },
     ...(against && { against: [identityOf(against), named(options.against)] }),
     ...{ task: named(task), scorer: named(scorer), examples: named(examples) ?? (examples === undefined ? undefined : 'rows') },
   })

@@ -27,6 +27,8 @@ import type { LanguageModel } from '../../model/language-model.js'
 import { ownCommand } from '../../own-command.js'
 import type { GeneratedAnswers } from '../../report/evaluation.js'
 import { openPrompt, type PromptSource } from '../../sources/open.js'
+import type { ActiveStrategy } from '../../strategies/asking.js'
+import { strategyOf } from '../../strategies/index.js'
 import { loadConfigEntries, parseConfig } from '../../train/config.js'
 import { describeTestTime, type TestTimeOptions, testTimeOptions } from '../../train/test-time/options.js'
 import { otherSource } from '../generation/contrast.js'
@@ -54,6 +56,8 @@ export interface Subject {
   readonly isFreeText: boolean
   /** Why the training rows, which would have said what the answers are, did not. */
   readonly unread?: unknown
+  /** How answers are found with several calls. */
+  readonly strategy: ActiveStrategy | undefined
   /** What `answerEnd` says, or what the prompt was learned with. */
   readonly answerEnd: string | { readonly learned: AnswerEnd | undefined }
   readonly columns: ColumnsGiven | undefined
@@ -109,6 +113,7 @@ export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
     template: options.template ?? source.template ?? (file?.template as Template | undefined) ?? config?.template,
     answer: options.answer ?? file?.answer ?? config?.answer,
     ...(await knownAnswers(options, source, config)),
+    strategy: await strategyOf(options.strategy),
     aggregate: options.aggregate ?? file?.verbalizer?.aggregate ?? config?.verbalizer?.aggregate,
     answerEnd: endSaid(options, source, config),
     columns: options.columns ?? config?.data.columns,
@@ -200,11 +205,11 @@ async function refuseUnlabelled(path: string, texts: { readonly template: Templa
 
 /** What a call has set, and what of the run's own decides, by name. */
 export function settingsOf(
-  { source, template, answer, answerEnd, seed, testTime }: Subject,
+  { source, template, answer, answerEnd, seed, testTime, strategy }: Subject,
   options: EvaluateOptions,
 ): (readonly [name: string, value: string])[] {
   const { prompt, task, instruction, choose, limit, examples, shots, scorer, maxNewTokens, temperature } = options
-  const { strength, against, contrast, strategy, choices, regex, jsonSchema } = options
+  const { strength, against, contrast, choices, regex, jsonSchema } = options
   const texts = typeof template === 'string' ? template : template?.map(({ role, content }) => `${role}: ${content}`).join('\n')
   const named = (value: unknown) => (typeof value === 'string' ? value : value === undefined ? undefined : 'given by the program')
   const given: (readonly [string, unknown])[] = [
@@ -227,7 +232,13 @@ export function settingsOf(
     ['strength', strength],
     ['against', named(against)],
     ['contrast', contrast],
-    ['strategy', typeof strategy === 'object' ? JSON.stringify(strategy) : strategy],
+    [
+      'strategy',
+      strategy &&
+        Object.entries(strategy.options)
+          .map(([name, value]) => (name === 'type' ? value : `${name} ${value}`))
+          .join(', '),
+    ],
     ['test-time tuning', testTime && describeTestTime(testTime)],
     ['choices', choices?.join(', ')],
     ['regex', regex],

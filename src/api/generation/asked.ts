@@ -1,4 +1,5 @@
 import { defaultSeed } from '../../config/call-options.js'
+import type { DataNotice } from '../../data/readers/reader.js'
 import { plainAnswer } from '../../evaluate/answers/agreement.js'
 import { rules } from '../../evaluate/answers/extraction.js'
 import type { RenderOptions } from '../../generate/input.js'
@@ -36,4 +37,13 @@ export function renderOf({ system, chat, variables }: AnswerOptions, { source, f
   const isPlain = source.kind !== 'none' && (frame.template === undefined || typeof frame.template === 'string')
   const auto = system !== undefined || (tokenizer.chatTemplate !== undefined && !isPlain)
   return { system, variables, chat: chat === 'auto' ? auto : chat }
+}
+
+/** Says each kind of thing once. */
+export function once(onWarning: AnswerOptions['onWarning']): (warning: DataNotice) => void {
+  const said = new Set<string>()
+  return warning => {
+    if (!said.has(warning.code)) onWarning?.(warning)
+    said.add(warning.code)
+  }
 }

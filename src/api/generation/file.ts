@@ -19,8 +19,9 @@ import { askedLines, type InputRow, readAsked } from '../../generate/input.js'
 import { limitsOf } from '../../generate/limits/asked.js'
 import { isRecord } from '../../json.js'
 import { acquireLock, type Lock } from '../../store/lock.js'
+import { once } from './asked.js'
 import { otherName } from './contrast.js'
-import { type GeneratedFile, type GenerateFileOptions, once, openAnswering, sourceOf } from './generate.js'
+import { type GeneratedFile, type GenerateFileOptions, openAnswering, sourceOf } from './generate.js'
 
 /** The rows of a file, answered into another: `generate.toFile`. */
 
@@ -36,7 +37,7 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
   const rows = asked.map(({ origin, value }): InputRow => ({ origin, input: framed(value, given.frame, origin, announce) }))
   await using _ = await lockOutput(output)
   await using opened = await openAnswering(options, given)
-  const { generator, model, weights, prompt, settings, settingsFor, render } = opened
+  const { generator, strategy, model, weights, prompt, settings, settingsFor, render } = opened
   const { active, frame } = prompt
   const underOwn = rows.map((row, i) => ({ ...row, prompt: settingsFor(asked[i]!.value, row.origin).prompt }))
   const byTask = underOwn.some(row => row.prompt !== settings.prompt) || undefined
@@ -56,7 +57,7 @@ export async function answerFile(options: GenerateFileOptions): Promise<Generate
     render,
     ...limited,
     byTask,
-    strategy: options.strategy,
+    strategy: strategy?.key,
     version,
   }
   hash.update(JSON.stringify(decisive))

@@ -13,9 +13,10 @@ import { modelSettingNames } from '../../model/with-model.js'
 import { inWords } from '../../own-calls.js'
 import { openPrompt, type PromptGiven, type PromptSource } from '../../sources/open.js'
 import { loadPromptMethod, promptNameAsked, promptTask } from '../../sources/prompt.js'
+import type { ActiveStrategy } from '../../strategies/asking.js'
 import { type StrategyGiven, strategyOf } from '../../strategies/index.js'
 import { severalCalls } from '../../strategies/several-calls.js'
-import { readingOf, renderOf, settingsOf } from './asked.js'
+import { once, readingOf, renderOf, settingsOf } from './asked.js'
 import { type ContrastOptions, contrastIn, otherName, otherSource } from './contrast.js'
 import { type EngineSettings, frameOf, type NamedPrompt, type UsedEngine, useEngine } from './opening.js'
 
@@ -252,8 +253,9 @@ export const generate: typeof answer & {
 const ownName = 'prompt'
 
 export interface Answering extends UsedEngine {
-  /** The engine, or a strategy over it. */
+  /** The engine, or the strategy over it. */
   readonly generator: Generator
+  readonly strategy: ActiveStrategy | undefined
   readonly prompt: NamedPrompt
   readonly settings: GenerationSettings
   /** Of one input: a row may name its task. */
@@ -297,7 +299,7 @@ export async function openAnswering(options: AnswerOptions, given?: Awaited<Retu
       name === ownName ? { ...settings, prompt: promptNameAsked(ownName, prompt.active!, asked, origin) } : settings
     const generator =
       strategy === undefined ? opened.engine : severalCalls(opened.engine, strategy, () => readingOf(prompt, options))
-    return { ...opened, generator, prompt, settings, settingsFor, render: renderOf(options, prompt) }
+    return { ...opened, generator, strategy, prompt, settings, settingsFor, render: renderOf(options, prompt) }
   } catch (error) {
     await opened[Symbol.asyncDispose]()
     throw error
@@ -326,15 +328,6 @@ function requestsOf(
     })
     return { ...request, asked: wholeInput(asked, render), ...(signal && { signal }) }
   })
-}
-
-/** Says each kind of thing once. */
-export function once(onWarning: AnswerOptions['onWarning']): (warning: DataNotice) => void {
-  const said = new Set<string>()
-  return warning => {
-    if (!said.has(warning.code)) onWarning?.(warning)
-    said.add(warning.code)
-  }
 }
 
 function refuseInstruction({ kind, template }: PromptSource): void {
