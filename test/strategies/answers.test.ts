@@ -91,16 +91,21 @@ test('answers say what they took, and come out the same in a list, a stream, a f
 
 test('an end that is asked for ends it', async () => {
   const stopping = new AbortController()
-  const answering = generate({
-    ...own,
-    model,
-    inputs,
-    strategy: { type: 'retries', turns: 50 },
-    maxNewTokens: 8,
-    signal: stopping.signal,
-  })
-  setTimeout(() => stopping.abort(), 50)
+  let answered = 0
+  const asks = {
+    type: 'asks',
+    paper: 'none',
+    // It waits for nothing but the model, and would go on for ever.
+    async answer({ input }: { input: never }, asked: { answer(input: never): Promise<never> }) {
+      for (;;) {
+        await asked.answer(input)
+        if (++answered === 2) stopping.abort()
+      }
+    },
+  }
+  const answering = generate({ ...own, model, inputs: ['the wine'], strategy: { type: asks as never }, signal: stopping.signal })
   expect((await problemOf(answering)).code).toBe('aborted')
+  expect(answered).toBe(2)
 })
 
 test('mistakes are refused wherever it is asked for', async () => {
