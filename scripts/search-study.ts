@@ -33,18 +33,26 @@ export const conditions = {
   'gradient-without-reasoning': { type: 'greater', shortlist: 'gradient-without-reasoning' },
   // The prompt is short and the budget small: a generation of a few, until four tokens are left.
   promptquine: { type: 'promptquine', begin: 'copies', population: 4, offspring: 4, minLength: 4 },
+  'paper-settings': { type: 'greater', preset: 'paper', measure: 'cross-entropy', fluency: 0.2 },
+  // By whole prompts, which the model under test writes itself: they read well anyhow.
+  'best-of-n': { type: 'best-of-n', fluency: 0 },
+  gepa: { type: 'gepa', fluency: 0 },
+  miprov2: { type: 'miprov2', fluency: 0 },
+  capo: { type: 'capo', fluency: 0 },
 } as const
 type Condition = keyof typeof conditions
 
 const usage = `node dist/scripts/search-study.js [--model M] [--tasks ${Object.keys(searchTasks).join()}] [--seeds 13,21,42]
-    [--conditions greater,random-shortlist] [--budget 12000] [--threads 1] [--out runs/search-study] [--results FILE.jsonl]
+    [--conditions greater,random-shortlist] [--budget 12000] [--max-new-tokens 64] [--extractor TEXT] [--threads 1]
+    [--out runs/search-study] [--results FILE.jsonl]
 node dist/scripts/search-study.js --select BBH_FOLDER   ten hand-written prompts on train rows of every task of a BBH folder
 node dist/scripts/search-study.js --table [--docs FILE.md]   writes the page from what there is
 
 Does the gradient over reasoning find better prompts than its controls? Every condition of a task and seed has the same questions, dev
 rows, test rows, first prompt and budget of generated tokens. What is finished is a line of --results; a line with the same settings is
 not done again, so this goes on where it was stopped. The test rows are scored once a run, with the first prompt and with the prompt that
-dev chose. A run takes 5 to 20 minutes with the bundled model on two cores.
+dev chose. A run takes 5 to 20 minutes with the bundled model on two cores. A model that reasons at greater length wants --max-new-tokens
+and a larger --budget, and perhaps an --extractor of its own: \`search\` with \`extractor: auto\` and \`maxNewTokens: auto\` says which.
 
 For example, with a model of your own, into runs/search-study/llama-3.1-8b.jsonl and .md:
     node dist/scripts/search-study.js --model models/llama-3.1-8b.gguf --tasks sst2 --seeds 13`
@@ -55,6 +63,8 @@ const { values } = studyArguments(usage, {
   seeds: { type: 'string', default: '13,21,42' },
   conditions: { type: 'string', default: Object.keys(conditions).join() },
   budget: { type: 'string', default: '12000' },
+  'max-new-tokens': { type: 'string' },
+  extractor: { type: 'string' },
   threads: { type: 'string' },
   results: { type: 'string' },
   docs: { type: 'string' },
@@ -90,8 +100,8 @@ function configOf(task: StudyTask, condition: Condition, seed: number, out?: str
     search: {
       type,
       prompt: task.prompt,
-      extractor: task.extractor,
-      maxNewTokens: task.maxNewTokens,
+      extractor: values.extractor?.replaceAll('\\n', '\n') ?? task.extractor,
+      maxNewTokens: values['max-new-tokens'] === undefined ? task.maxNewTokens : Number(values['max-new-tokens']),
       questions: 24,
       // The budget ends a run.
       steps: 1000,

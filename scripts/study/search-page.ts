@@ -97,6 +97,9 @@ export function studyPage(
   const rivals = [
     ...['first prompt', 'random-shortlist', 'gradient-without-reasoning', 'promptquine'].map(other => ['greater', other]),
     ...['first prompt', 'random-shortlist', 'greater'].map(other => ['held-reasoning', other]),
+    ...['paper-settings', 'best-of-n', 'gepa', 'miprov2', 'capo'].flatMap(condition =>
+      ['first prompt', 'random-shortlist'].map(other => [condition, other]),
+    ),
   ] as [string, string][]
   const pooled = rivals.flatMap(([condition, other]) => {
     const pairs = runs
@@ -143,6 +146,8 @@ answer has to come first and whole. ${runs.length === 0 ? 'No run has been finis
 - \`random-shortlist\`: three at random out of the same proposals, everything else alike
 - \`gradient-without-reasoning\`: the gradient of the answer that follows the question at once
 - \`promptquine\`: tokens of the first prompt are pruned by evolution
+- \`paper-settings\`: \`greater\` with the settings of its paper
+- \`best-of-n\`, \`gepa\`, \`miprov2\`, \`capo\`: searches by whole prompts, which the model under test writes itself
 
 ## Accuracy on test rows
 
