@@ -262,7 +262,8 @@ async function selfTestInputs(
   // A run may outlive its data, and a prompt file has none: then the columns' names stand in for their values.
   const standIn: DataRecord = Object.fromEntries(builder.columns.map(column => [column, column]))
   // A private prompt leaves without a row that it was learned from.
-  const records = config === undefined || prompt.privacy ? [standIn] : await trainingRecords(config.data, builder.columns, { standIn, count })
+  const records =
+    config === undefined || prompt.privacy ? [standIn] : await trainingRecords(config.data, builder.columns, { standIn, count })
   const addSpecialTokens = typeof (config ?? prompt).template === 'string'
   const tokenizer = promptTokenizer(model.tokenizer, soft)
   const contexts = records.flatMap((record, i): SelfTestInput[] => {

@@ -83,7 +83,9 @@ function page({ found, template, answer, labels }: Words, usages: readonly strin
       : ['The model reasons behind this text; then these words ask for the answer:', fenced(about.extractor)]),
     '## The other files',
     usages.join('\n'),
-    ...(found.privacy === undefined ? [] : ['## What it may show of the rows that it was written from', privacyOf(found.privacy)]),
+    ...(found.privacy === undefined
+      ? []
+      : ['## What it may show of the rows that it was written from', privacyOf(found.privacy)]),
     ...(about.worth === undefined ? [] : ['## What it is worth', about.worth]),
   ]
   return `${parts.join('\n\n')}\n`

@@ -214,13 +214,9 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
   const { isPrivate = false } = searchMethods.get(config.search.type)
   const questions = config.search.questions ?? (isPrivate ? undefined : QUESTIONS)
   if (config.search.batchSize !== undefined && config.search.batchSize > (questions ?? Number.POSITIVE_INFINITY))
-    throw invalidConfig(
-      source,
-      `search.batchSize (${config.search.batchSize}) is more than search.questions (${questions})`,
-      {
-        hint: 'lower search.batchSize, or leave it out',
-      },
-    )
+    throw invalidConfig(source, `search.batchSize (${config.search.batchSize}) is more than search.questions (${questions})`, {
+      hint: 'lower search.batchSize, or leave it out',
+    })
   const { search } = config
   const { steps, defaults = {}, writes: isWriting = false, judges = false, drawsRows = false } = searchMethods.get(search.type)
   const writes = isWriting || judges

@@ -79,7 +79,7 @@ export function votesEpsilon(
 ): number {
   if (votes === 0 && more === undefined) return 0
   return epsilonAt(
-    curve.map(([order, divergence], i) => [order, votes * divergence + (more?.[i]![1] ?? 0)] as const),
+    curve.map(([order, divergence], i) => [order, votes * divergence + (more?.[i]?.[1] ?? 0)] as const),
     tokenDelta,
   )
 }

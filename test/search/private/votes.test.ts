@@ -1,7 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { drawnMembers, endOfText, memberAsk } from '../../../src/search/private/ensemble.js'
-import { counted, type LimitedDomain, limitedTop, noisyTop, plainTop, thresholdAbove } from '../../../src/search/private/limited-domain.js'
+import {
+  counted,
+  type LimitedDomain,
+  limitedTop,
+  noisyTop,
+  plainTop,
+  thresholdAbove,
+} from '../../../src/search/private/limited-domain.js'
 import { rowsThatDo, votingPlan } from '../../../src/search/private/plan.js'
 import { gumbels } from '../../../src/train/privacy/secret.js'
 import { problem } from '../../support/problem.js'
@@ -108,7 +115,11 @@ describe('the plan', () => {
     expect(plan).toMatchObject({ members: 205, demonstrations: 5, moves: true, tokenEpsilon: 1.8, most: 200 })
     expect(plan.rate).toBeCloseTo(0.015373, 6)
     expect(plan.delta).toBeCloseTo(1 / 66_675, 12)
-    expect(votingPlan(options, { ...sizes, rows: 6920, votes: 40 })).toMatchObject({ members: 100, demonstrations: 1, moves: false })
+    expect(votingPlan(options, { ...sizes, rows: 6920, votes: 40 })).toMatchObject({
+      members: 100,
+      demonstrations: 1,
+      moves: false,
+    })
   })
 
   test('keeps within epsilon and delta, whatever it is asked for', () => {

@@ -19,7 +19,12 @@ const secret = Uint8Array.from({ length: 32 }, (_, i) => 7 * i)
 /** Votes of a script: a token is a character. */
 function votingWorld(script: (ask: Ask, begun: string, member: number) => string) {
   const rows = 400
-  const world = writtenWorld({ start: 'level 0', rows, right: (text, q) => q < 40 * Number(/\d+/.exec(text)?.[0] ?? 0), steps: 2 })
+  const world = writtenWorld({
+    start: 'level 0',
+    rows,
+    right: (text, q) => q < 40 * Number(/\d+/.exec(text)?.[0] ?? 0),
+    steps: 2,
+  })
   const asked: { members: number; begun: string; query: number }[] = []
   const seen: string[] = []
   const textOf = (ids: readonly number[]) => String.fromCodePoint(...ids)
@@ -53,13 +58,23 @@ describe('a prompt by votes', () => {
     expect(seen[0]).toMatch(/question \d+[\s\S]*answer/)
     const { ids, privacy } = await dpOpt.choose!(state, options, contextAt(1))
     expect(textOf(ids)).toBe('level 9')
-    expect(privacy).toMatchObject({ queries: 8, failures: 0, mostQueries: 50, rate: 0.15, members: 60, demonstrations: 1, choiceEpsilon: 10 })
+    expect(privacy).toMatchObject({
+      queries: 8,
+      failures: 0,
+      mostQueries: 50,
+      rate: 0.15,
+      members: 60,
+      demonstrations: 1,
+      choiceEpsilon: 10,
+    })
     expect(privacy!.epsilon).toBeLessThanOrEqual(40)
     expect(privacy!.delta).toBeCloseTo(1 / 400, 12)
   })
 
   test('where members disagree it fails, is tried once more and ends there; failures are paid for', async () => {
-    const alone = votingWorld((_, begun, member) => (begun.length < 3 ? 'yes'[begun.length]! : String.fromCodePoint(100 + member)))
+    const alone = votingWorld((_, begun, member) =>
+      begun.length < 3 ? 'yes'[begun.length]! : String.fromCodePoint(100 + member),
+    )
     const { state, figures } = await dpOpt.step(await dpOpt.start(options, alone.contextAt(0)), options, alone.contextAt(0))
     expect(figures).toMatchObject({ votes: 5, failures: 2, tokens: 3 })
     expect(state.pool.at(-1)!.components).toEqual(['yes'])
@@ -110,7 +125,11 @@ describe('a run', () => {
   beforeEach(() => ({ folder, remove } = temporaryFolder()))
   afterEach(() => remove())
 
-  const configOf = (options: Record<string, unknown> = {}, more: Record<string, unknown> = {}, data: Record<string, unknown> = {}) => {
+  const configOf = (
+    options: Record<string, unknown> = {},
+    more: Record<string, unknown> = {},
+    data: Record<string, unknown> = {},
+  ) => {
     const { threads: _, ...config } = toySearch(folder)
     writeFileSync(join(folder, 'rows.tsv'), `${toySearchRows(40).join('\n')}\n`)
     writeFileSync(join(folder, 'dev.tsv'), `${toySearchRows(46).slice(40).join('\n')}\n`)
@@ -192,7 +211,10 @@ describe('a run', () => {
     expect(await of({ pseudoLabels: {} })).toMatchObject({ ...broken, found: 'search.pseudoLabels' })
     expect(await of({}, { answerType: 'classes' }, { labels: undefined })).toMatchObject(broken)
     expect(await of({}, {}, { dev: join(folder, 'rows.tsv') })).toMatchObject({ code: 'overlapping-rows' })
-    expect(await of({ epsilon: 0.1 })).toMatchObject({ code: 'privacy-unreachable', expected: expect.stringMatching(/about \d+ rows/) })
+    expect(await of({ epsilon: 0.1 })).toMatchObject({
+      code: 'privacy-unreachable',
+      expected: expect.stringMatching(/about \d+ rows/),
+    })
     expect(await of({ members: 50 })).toMatchObject({ code: 'privacy-unreachable', found: '40 rows, and 50 members with 1 each' })
     expect(existsSync(join(folder, 'run'))).toBe(false)
   })

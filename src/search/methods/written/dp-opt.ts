@@ -33,7 +33,9 @@ export const dpOptSchema = z.strictObject({
     .number()
     .positive()
     .optional()
-    .describe('of the choice among the prompts; by default epsilon where dev rows choose, and a quarter of it where training rows do'),
+    .describe(
+      'of the choice among the prompts; by default epsilon where dev rows choose, and a quarter of it where training rows do',
+    ),
   members: z
     .int()
     .min(2)
@@ -89,7 +91,8 @@ export const dpOpt: SearchMethod<Options, State> = {
   needs: ({ optimizer }) => ({ writer: optimizer }),
   forecast: (options, { questions, steps }) => ({
     answers: questions,
-    written: votesOf(options, steps) * ensembleOf(options, questions).members,
+    // Of each text every member writes its own tokens.
+    written: steps * ensembleOf(options, questions).members,
   }),
   check(options, sizes) {
     if (options.noise) return [{ code: 'private-votes', message: planWords(planOf(options, sizes), options) }]
