@@ -104,7 +104,7 @@ const searching = (search: Readonly<Record<string, unknown>>) => {
   const { limit, dev, ...data } = task.data
   // A private search takes all rows of its file.
   const isPrivate = searchMethods.get(String(search.type)).isPrivate === true
-  const rows = isPrivate ? { ...data, train: sst2('private-dev') } : { ...data, limit, dev }
+  const rows = isPrivate ? { ...data, train: join(packageRoot(), 'examples', 'private', 'dev.tsv') } : { ...data, limit, dev }
   const options = { steps: 2, rerank: 2, ...(!isPrivate && { questions: 2 }), ...small[String(search.type)], ...search }
   return {
     ...task,
