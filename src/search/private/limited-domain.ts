@@ -51,6 +51,15 @@ export function limitedTop(counts: ReadonlyMap<number, number>, domain: LimitedD
   return winner
 }
 
+/** By how many votes the first is ahead of the one that the threshold lies above. */
+export function leadOf(
+  counts: ReadonlyMap<number, number>,
+  { candidates, size }: Pick<LimitedDomain, 'candidates' | 'size'>,
+): number {
+  const sorted = highest(counts, candidates + 1, size)
+  return (sorted[0]?.[1] ?? 0) - (sorted[candidates]?.[1] ?? 0)
+}
+
 /** The vote without noise: the control, which nothing is promised of. Of equals the lower id; undefined where there is no vote. */
 export const plainTop = (counts: ReadonlyMap<number, number>): number | undefined => highest(counts, 1, counts.size)[0]?.[0]
 

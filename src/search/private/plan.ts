@@ -32,6 +32,8 @@ export interface VotingPlan extends Vote {
   readonly most: number
   readonly epsilon: number
   readonly delta: number
+  /** Of the rows that vote; where they also choose, with that. */
+  readonly votesEpsilon: number
   readonly choiceEpsilon: number
   /** Votes that a token needs above the first that cannot win. */
   readonly needed: number
@@ -95,11 +97,25 @@ function planned(options: VotingOptions, sizes: VotingSizes): VotingPlan | undef
     count = low
     if (count < 1) return undefined
   }
-  const epsilon = Math.max(spent(tokenEpsilon, count), hasHeldOut ? choiceEpsilon : 0)
+  const own = spent(tokenEpsilon, count)
+  // No row is among both parts, so none shows more than the larger.
+  const epsilon = Math.max(own, hasHeldOut ? choiceEpsilon : 0)
   if (epsilon > options.epsilon) return undefined
   const needed = thresholdAbove({ size: vocabulary, candidates: options.candidates, tokenEpsilon, tokenDelta, moves })
   return {
-    ...{ rate, tokenEpsilon, tokenDelta, moves, members, demonstrations, most: count, epsilon, choiceEpsilon, needed },
+    ...{
+      rate,
+      tokenEpsilon,
+      tokenDelta,
+      moves,
+      members,
+      demonstrations,
+      most: count,
+      epsilon,
+      votesEpsilon: own,
+      choiceEpsilon,
+      needed,
+    },
     delta: deltaOf({ rate, tokenDelta }, count),
   }
 }

@@ -105,6 +105,7 @@ describe('a prompt by votes', () => {
     const { privacy } = await dpOpt.choose!(state, options, contextAt(1, heldOut))
     expect(privacy!.choiceEpsilon).toBe(40)
     expect(privacy!.epsilon).toBe(40)
+    expect(privacy!.votesEpsilon).toBeLessThan(30)
   })
 })
 

@@ -3,7 +3,7 @@ import { gumbels } from '../../../train/privacy/secret.js'
 import type { Member } from '../../moves/member.js'
 import type { PromptPrivacy, SearchContext, SearchMethod } from '../../moves/method.js'
 import { drawnMembers, endOfText, memberAsk } from '../../private/ensemble.js'
-import { counted, limitedTop, noisyTop, plainTop } from '../../private/limited-domain.js'
+import { counted, leadOf, limitedTop, noisyTop, plainTop } from '../../private/limited-domain.js'
 import { ensembleOf, type VotingPlan, votingPlan } from '../../private/plan.js'
 import type { SearchRow } from '../../space/token-space.js'
 import { casesOf, criticOptions } from '../../writing/critic.js'
@@ -111,7 +111,7 @@ export const dpOpt: SearchMethod<Options, State> = {
     const most = plan?.most ?? Number.POSITIVE_INFINITY
     let { votes, failures, answers } = state
     const begun: number[] = []
-    let [failed, failedHere, isOver] = [0, 0, false]
+    let [failed, failedHere, isOver, lead] = [0, 0, false, 0]
     while (!isOver && begun.length < options.maxWrittenTokens && votes < most) {
       const members = drawnMembers(questions.length, { ...ensemble, rate }, context.secret!, votes)
       answers = await answered(members.flat(), answers, context)
@@ -120,7 +120,9 @@ export const dpOpt: SearchMethod<Options, State> = {
         return memberAsk(instruction, step, cases)
       })
       const counts = counted(await tokens.next(asks, begun, votes, options))
-      const domain = plan && { ...plan, size: tokens.vocabulary, candidates: options.candidates }
+      const sizes = { size: tokens.vocabulary, candidates: options.candidates }
+      const domain = plan && { ...plan, ...sizes }
+      lead += leadOf(counts, sizes)
       const winner =
         domain === undefined
           ? plainTop(counts)
@@ -139,7 +141,14 @@ export const dpOpt: SearchMethod<Options, State> = {
     const { text } = endOfText(tokens.read(begun))
     const pool = text === '' ? state.pool : [...state.pool, memberOf(text, state.pool, context)]
     const done = votes >= most || step + 1 >= steps
-    const figures = { votes: votes - state.votes, failures: failed, tokens: begun.length, ...(plan && { left: most - votes }) }
+    const own = votes - state.votes
+    const figures = {
+      votes: own,
+      failures: failed,
+      tokens: begun.length,
+      lead: lead / Math.max(1, own),
+      ...(plan && { left: most - votes }),
+    }
     // No score of the rows is taken before the end.
     const nothing = { prompt: pool.at(-1)!.ids, objective: Number.NaN, candidates: [] }
     return { state: { pool, votes, failures, answers }, ...nothing, figures, pool, done }
@@ -163,19 +172,19 @@ const sizesOf = ({ questions, heldOut, steps, writer }: SearchContext): Sizes =>
 })
 
 function planWords(plan: VotingPlan, { candidates }: Options): string {
-  const { members, demonstrations, rate, tokenEpsilon, needed, most, epsilon, delta } = plan
+  const { members, demonstrations, rate, tokenEpsilon, needed, most, votesEpsilon, delta } = plan
   return (
     `each token is a vote of about ${members} members with ${demonstrations === 1 ? 'a row' : `${demonstrations} rows`} each (a row takes part with a chance of ${rate.toPrecision(2)}); ` +
     `at noise of 1 / ${tokenEpsilon.toPrecision(3)} it needs ${needed.toFixed(1)} votes more than the ${candidates + 1}th, and at most ${most} votes are taken ` +
-    `(epsilon ${epsilon.toPrecision(3)}, delta ${delta.toPrecision(2)})`
+    `(epsilon ${votesEpsilon.toPrecision(3)} of these rows, delta ${delta.toPrecision(2)})`
   )
 }
 
 /** What is kept with the prompt. Epsilon and delta are of all votes that might have been taken: how many were needed depends on the rows. */
 function spentBy(plan: VotingPlan, votes: number, failures: number): PromptPrivacy {
-  const { epsilon, delta, rate, tokenEpsilon, tokenDelta, choiceEpsilon, members, demonstrations, most } = plan
+  const { epsilon, delta, rate, tokenEpsilon, tokenDelta, votesEpsilon, choiceEpsilon, members, demonstrations, most } = plan
   const spent = { epsilon, delta, queries: votes, failures, mostQueries: most }
-  return { ...spent, rate, tokenEpsilon, tokenDelta, choiceEpsilon, members, demonstrations }
+  return { ...spent, votesEpsilon, choiceEpsilon, rate, tokenEpsilon, tokenDelta, members, demonstrations }
 }
 
 /** A prompt by its text alone: its ids are those of the text by itself, whatever rows it will stand in. */
