@@ -43,8 +43,6 @@ export const streams = {
   feedback: 0xfeedb,
   /** What a critic writes. */
   writing: 0x3217e,
-  /** The token that a member of an ensemble votes for. */
-  vote: 0x407e5,
   /** Which pieces of a text are asked about. */
   study: 0x57d7,
   /** What a prompt is probed with. */

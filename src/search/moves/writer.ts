@@ -33,11 +33,16 @@ export interface TokenWriter {
   /**
    * Samples the token that each answer goes on with. What is asked is in no log.
    * @param begun tokens behind the beginning of every answer
-   * @param query tells apart what is drawn
+   * @param seeds of each ask
    * @returns of each ask a token, which may end the answer
    * @throws BudgetSpent; GradpromptError `context-exceeded`, `aborted`
    */
-  next(asks: readonly Ask[], begun: readonly number[], query: number, options: { temperature: number }): Promise<number[]>
+  next(
+    asks: readonly Ask[],
+    begun: readonly number[],
+    seeds: readonly number[],
+    options: { temperature: number },
+  ): Promise<number[]>
   /** Whether a token is no text. */
   isEnd(id: number): boolean
   read(ids: readonly number[]): string

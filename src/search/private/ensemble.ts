@@ -27,6 +27,13 @@ export function drawnMembers(
   return [...groups.values()]
 }
 
+/**
+ * Seeds of what each member samples. They are as secret as the noise: by seeds that are known a row more, which moves the members behind it by
+ * one place, would change what all of them say.
+ */
+export const memberSeeds = (count: number, key: Uint8Array, query: number): number[] =>
+  [...uniforms(key, query, 'vote', count)].map(drawn => Math.floor(drawn * 2 ** 31))
+
 /** What a rewrite is to look for, in turn: a prompt has one of them. */
 const hints = [
   'Say the instruction so that nobody can take it for another task.',

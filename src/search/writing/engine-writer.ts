@@ -40,15 +40,14 @@ export class EngineWriter extends EngineRole implements Writer, TokenWriter {
   async next(
     asks: readonly Ask[],
     begun: readonly number[],
-    query: number,
+    seeds: readonly number[],
     { temperature }: { temperature: number },
   ): Promise<number[]> {
-    const { seed, budget, onProgress } = this.options
+    const { budget, onProgress } = this.options
     const tokens = await this.#together(asks, async (ask, i, done) => {
       const ids = [...this.encoded(ask, begun.length + 1), ...begun]
       const answer = await this.engine.generate({
-        ...{ ids, maxNewTokens: 1, temperature },
-        seed: uniformInt(randomGenerator(seed, streams.vote, query, i), 0, 2 ** 31 - 1),
+        ...{ ids, maxNewTokens: 1, temperature, seed: seeds[i]! },
         ...(this.options.signal && { signal: this.options.signal }),
       })
       refuseAborted(this.options.signal)

@@ -34,8 +34,8 @@ export async function privacyKey(folder: string, stepsDone: number): Promise<Uin
 /** Forgets the key, once nothing is drawn by it any more. */
 export const forgetKey = (folder: string): Promise<void> => removeFile(join(folder, fileName))
 
-/** What a step draws: which records are in it, its noise, in which group a record is, and the noise of a choice at the end. */
-const purposes = { sample: 0, noise: 1, group: 2, choice: 3 } as const
+/** What a step draws: which records are in it, its noise, in which group a record is, the noise of a choice at the end, and what a group says. */
+const purposes = { sample: 0, noise: 1, group: 2, choice: 3, vote: 4 } as const
 
 /** Numbers from 0 to below 1 with 53 random bits, by key, step and purpose (AES-256 in counter mode). */
 export function uniforms(key: Uint8Array, step: number, purpose: keyof typeof purposes, count: number): Float64Array {

@@ -122,6 +122,14 @@ describe('the plan', () => {
     })
   })
 
+  test('takes as little noise as epsilon pays for', () => {
+    const plan = votingPlan({ ...options, members: 205, demonstrations: 5 }, { ...sizes, rows: 6920, votes: 110 })
+    expect(plan.tokenEpsilon).toBeLessThan(1)
+    expect(plan.votesEpsilon).toBeLessThanOrEqual(8)
+    expect(plan.votesEpsilon).toBeGreaterThan(7.9)
+    expect(plan.most).toBe(110)
+  })
+
   test('keeps within epsilon and delta, whatever it is asked for', () => {
     const given = fc.record({
       epsilon: fc.double({ min: 0.5, max: 30, noNaN: true }),

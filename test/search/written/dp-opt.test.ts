@@ -7,6 +7,7 @@ import { LanguageModel } from '../../../src/model/language-model.js'
 import { dpOpt, dpOptSchema } from '../../../src/search/methods/written/dp-opt.js'
 import type { SearchContext } from '../../../src/search/moves/method.js'
 import type { Ask, TokenWriter } from '../../../src/search/moves/writer.js'
+import { memberSeeds } from '../../../src/search/private/ensemble.js'
 import type { SearchResult } from '../../../src/search/run/events.js'
 import { ownCache } from '../../support/cache.js'
 import { problemOf } from '../../support/problem.js'
@@ -25,15 +26,15 @@ function votingWorld(script: (ask: Ask, begun: string, member: number) => string
     right: (text, q) => q < 40 * Number(/\d+/.exec(text)?.[0] ?? 0),
     steps: 2,
   })
-  const asked: { members: number; begun: string; query: number }[] = []
+  const asked: { members: number; begun: string; seeds: readonly number[] }[] = []
   const seen: string[] = []
   const textOf = (ids: readonly number[]) => String.fromCodePoint(...ids)
   const tokens: TokenWriter = {
     vocabulary: 1000,
     isEnd: id => id === 0,
     read: textOf,
-    next(asks, begun, query) {
-      asked.push({ members: asks.length, begun: textOf(begun), query })
+    next(asks, begun, seeds) {
+      asked.push({ members: asks.length, begun: textOf(begun), seeds })
       seen.push(...asks.map(({ ask }) => ask))
       return Promise.resolve(asks.map((ask, i) => script(ask, textOf(begun), i).codePointAt(0)!))
     },
@@ -51,7 +52,9 @@ describe('a prompt by votes', () => {
     const { contextAt, asked, seen, textOf } = votingWorld(goesOn('level 9" and more'))
     const { state, figures, done } = await dpOpt.step(await dpOpt.start(options, contextAt(0)), options, contextAt(0))
     expect(state.pool.map(({ components }) => components)).toEqual([['level 0'], ['level 9']])
-    expect(asked.map(({ query }) => query)).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+    // What members sample by comes of the key: no seed that is known, and none twice.
+    expect(asked.map(({ seeds }) => seeds)).toEqual(asked.map(({ members }, vote) => memberSeeds(members, secret, vote)))
+    expect(new Set(asked.flatMap(({ seeds }) => seeds)).size).toBe(asked.flatMap(({ seeds }) => seeds).length)
     expect(new Set(asked.map(({ members }) => members)).size).toBeGreaterThan(2)
     expect(figures).toMatchObject({ votes: 8, failures: 0, tokens: 8 })
     expect(done).toBe(false)

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { gumbels } from '../../../train/privacy/secret.js'
 import type { Member } from '../../moves/member.js'
 import type { PromptPrivacy, SearchContext, SearchMethod } from '../../moves/method.js'
-import { drawnMembers, endOfText, memberAsk } from '../../private/ensemble.js'
+import { drawnMembers, endOfText, memberAsk, memberSeeds } from '../../private/ensemble.js'
 import { counted, leadOf, limitedTop, noisyTop, plainTop } from '../../private/limited-domain.js'
 import { ensembleOf, type VotingPlan, votingPlan } from '../../private/plan.js'
 import type { SearchRow } from '../../space/token-space.js'
@@ -119,7 +119,7 @@ export const dpOpt: SearchMethod<Options, State> = {
         const cases = rows.map(row => ({ ...context.exampleOf(questions[row]!), ...answers[row]! }))
         return memberAsk(instruction, step, cases)
       })
-      const counts = counted(await tokens.next(asks, begun, votes, options))
+      const counts = counted(await tokens.next(asks, begun, memberSeeds(asks.length, context.secret!, votes), options))
       const sizes = { size: tokens.vocabulary, candidates: options.candidates }
       const domain = plan && { ...plan, ...sizes }
       lead += leadOf(counts, sizes)
