@@ -97,13 +97,22 @@ const small: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   'bootstrap-demos': { sets: 2, labelled: 1, bootstrapped: 1 },
   snippets: { cells: 2 },
   'best-of-n': { proposals: 2, maxWrittenTokens: 12 },
+  'dp-opt': { members: 4, demonstrations: 1, maxWrittenTokens: 2, retries: 0, epsilon: 1e5, delta: 0.1, tokenEpsilon: 50 },
 }
 
-const searching = (search: Readonly<Record<string, unknown>>) => ({
-  ...task,
-  template: '{prompt}\nReview: {text}\nSentiment:',
-  search: { prompt: 'Is it good or bad?', questions: 2, steps: 2, rerank: 2, ...small[String(search.type)], ...search },
-})
+const searching = (search: Readonly<Record<string, unknown>>) => {
+  const { limit, dev, ...data } = task.data
+  // A private search takes all rows of its file.
+  const isPrivate = searchMethods.get(String(search.type)).isPrivate === true
+  const rows = isPrivate ? { ...data, train: join(packageRoot(), 'examples', 'private', 'dev.tsv') } : { ...data, limit, dev }
+  const options = { steps: 2, rerank: 2, ...(!isPrivate && { questions: 2 }), ...small[String(search.type)], ...search }
+  return {
+    ...task,
+    data: rows,
+    template: '{prompt}\nReview: {text}\nSentiment:',
+    search: { prompt: 'Is it good or bad?', ...options },
+  }
+}
 
 const searchValues: KnownValues = {
   'search.prompt': ['Is it good?', [{ frozen: 'Say' }, ' which it is']],

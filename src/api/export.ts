@@ -111,7 +111,7 @@ export async function exportPrompt(run: Exported, options: ExportOptions): Promi
     const name = typeof baseModel === 'string' ? baseModel : baseModel.checkpoint.path
     await writeFolder(out, async folder => {
       await writeSelfTest(folder, cases)
-      const rows = async () => (config === undefined ? [] : answeredRows(config))
+      const rows = async () => (config === undefined || prompt.privacy ? [] : answeredRows(config))
       const context = {
         prompt,
         active,
@@ -141,7 +141,8 @@ async function writeWords(target: ExportTarget, found: FoundRun, folder: string)
   const classes = data.labels ?? found.labels ?? undefined
   // Of several words of a class the first is the answer.
   const labels = classes && Object.values(classes).map(words => (typeof words === 'string' ? words : words[0]!))
-  const rows = await answeredRows(found.config)
+  // A prompt that was found in private leaves without a row, and without what it scored on them.
+  const rows = found.privacy === undefined ? await answeredRows(found.config) : []
   await target.writeFound({ found, template: fillPrompt(template, found.prompt), answer, labels, rows, folder })
 }
 
@@ -260,7 +261,9 @@ async function selfTestInputs(
   })
   // A run may outlive its data, and a prompt file has none: then the columns' names stand in for their values.
   const standIn: DataRecord = Object.fromEntries(builder.columns.map(column => [column, column]))
-  const records = config === undefined ? [standIn] : await trainingRecords(config.data, builder.columns, { standIn, count })
+  // A private prompt leaves without a row that it was learned from.
+  const records =
+    config === undefined || prompt.privacy ? [standIn] : await trainingRecords(config.data, builder.columns, { standIn, count })
   const addSpecialTokens = typeof (config ?? prompt).template === 'string'
   const tokenizer = promptTokenizer(model.tokenizer, soft)
   const contexts = records.flatMap((record, i): SelfTestInput[] => {

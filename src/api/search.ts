@@ -3,6 +3,7 @@ import type { DataNotice } from '../data/readers/reader.js'
 import type { TaskRows } from '../data/task.js'
 import { type LabelWords, labelWordsOf } from '../data/texts/labels.js'
 import { requireReachable } from '../endpoint/client.js'
+import { GradpromptError } from '../errors.js'
 import type { LanguageModel } from '../model/language-model.js'
 import {
   loadSearchEntries,
@@ -12,6 +13,7 @@ import {
   type SearchConfigInput,
   searchSources,
 } from '../search/config.js'
+import { searchMethods } from '../search/methods/index.js'
 import type { SearchActivity, SearchEvent, SearchResult } from '../search/run/events.js'
 import { disposeJob, prepareSearch, type SearchJob } from '../search/run/job.js'
 import { progressOf } from '../search/run/loop.js'
@@ -101,8 +103,15 @@ export const resumeSearch = (folder: string, options: ResumeSearchOptions = {}):
 const searching: Learning<SearchConfig, SearchTask, SearchJob, SearchEvent, SearchActivity, { readonly result: SearchResult }> = {
   configOf: searchConfigOf,
   modulesOf: searchSources,
-  withSteps: (config, steps, { folder }) =>
-    searchConfigOf({ folder, config: { ...config, search: { ...config.search, steps } } }),
+  withSteps(config, steps, { folder }) {
+    if (searchMethods.get(config.search.type).isPrivate)
+      throw new GradpromptError('breaks-privacy', 'a private search has as many steps as its noise was chosen for', {
+        found: `${steps} steps`,
+        expected: 'none beyond those that it began with',
+        hint: 'begin a new search with as many',
+      })
+    return searchConfigOf({ folder, config: { ...config, search: { ...config.search, steps } } })
+  },
   readTask: async (config, rows) => withNotices(await readSearchTask(config, rows)),
   prepare: (config, task, model, checkpoint) => prepareSearch(config, task, model, checkpoint && progressOf(checkpoint)),
   dispose: disposeJob,

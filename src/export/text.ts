@@ -41,7 +41,7 @@ export const text: ExportTarget = {
       title: `A prompt found by ${type}`,
       what: `For ${found.config.model}. \`prompt.txt\` holds these words exactly, spaces at their ends included:`,
       extractor,
-      worth: found.verdict && `${found.verdict}.`,
+      worth: found.privacy === undefined && found.verdict ? `${found.verdict}.` : undefined,
     })
   },
 }
@@ -83,9 +83,17 @@ function page({ found, template, answer, labels }: Words, usages: readonly strin
       : ['The model reasons behind this text; then these words ask for the answer:', fenced(about.extractor)]),
     '## The other files',
     usages.join('\n'),
+    ...(found.privacy === undefined
+      ? []
+      : ['## What it may show of the rows that it was written from', privacyOf(found.privacy)]),
     ...(about.worth === undefined ? [] : ['## What it is worth', about.worth]),
   ]
   return `${parts.join('\n\n')}\n`
+}
+
+function privacyOf({ epsilon, delta, ...figures }: Readonly<Record<string, number>>): string {
+  const by = Object.entries(figures).map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`)
+  return `Whether a row was among them changes the chance of these words by a factor of e^${epsilon?.toPrecision(3)} at most, but for a chance of ${delta?.toPrecision(3)} (differential privacy; ${by.join(', ')}).`
 }
 
 /** What it costs to have words in place of vectors. */

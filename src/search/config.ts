@@ -65,7 +65,9 @@ const common = {
     .enum(['stored', 'fp32'])
     .optional()
     .describe('width of the weights that text is generated with; by default as the checkpoint stores them'),
-  questions: count.default(32).describe('training rows that prompts are scored on, drawn by seed'),
+  questions: count
+    .optional()
+    .describe('training rows that prompts are scored on, drawn by seed; by default 32, of a private search all, and no fewer'),
   batchSize: count.optional().describe('of these, how many each step takes; by default all'),
   steps: count.optional().describe('optimisation steps; by default as the method needs'),
   measure: measureOption.optional(),
@@ -112,6 +114,8 @@ const common = {
 type Common = z.output<z.ZodObject<typeof common>>
 /** Options that every resolved search has. */
 type Filled = 'steps' | 'prompt' | 'fluency' | 'vocabulary' | 'measure'
+/** Of a search that has all rows there is none: whoever gives one is refused (`run/private-rows.ts`). */
+const QUESTIONS = 32
 
 /** Where a search begins that says nothing else: as many tokens as nanoGCG begins with. */
 const TWENTY = Array.from({ length: 20 }, () => ' x').join('')
@@ -207,18 +211,16 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
   const source = sourceName(given)
   const config = parsed.data
   requirePlace(config.template)
-  if (config.search.batchSize !== undefined && config.search.batchSize > config.search.questions)
-    throw invalidConfig(
-      source,
-      `search.batchSize (${config.search.batchSize}) is more than search.questions (${config.search.questions})`,
-      {
-        hint: 'lower search.batchSize, or leave it out',
-      },
-    )
+  const { isPrivate = false } = searchMethods.get(config.search.type)
+  const questions = config.search.questions ?? (isPrivate ? undefined : QUESTIONS)
+  if (config.search.batchSize !== undefined && config.search.batchSize > (questions ?? Number.POSITIVE_INFINITY))
+    throw invalidConfig(source, `search.batchSize (${config.search.batchSize}) is more than search.questions (${questions})`, {
+      hint: 'lower search.batchSize, or leave it out',
+    })
   const { search } = config
   const { steps, defaults = {}, writes: isWriting = false, judges = false, drawsRows = false } = searchMethods.get(search.type)
   const writes = isWriting || judges
-  if (drawsRows && search.batchSize !== undefined)
+  if (drawsRows && !isPrivate && search.batchSize !== undefined)
     throw invalidConfig(source, `search.batchSize has no effect: ${search.type} draws parts of the questions of its own`, {
       hint: 'leave it out; search.questions and search.feedback say how many there are',
     })
@@ -228,6 +230,7 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
     ...config,
     search: {
       ...search,
+      ...(questions !== undefined && { questions }),
       steps: search.steps ?? steps,
       prompt: search.prompt ?? own.prompt ?? TWENTY,
       fluency: search.fluency ?? own.fluency ?? 0,

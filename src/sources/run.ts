@@ -30,6 +30,8 @@ export interface LearnedRun {
 export interface FoundPrompt {
   readonly prompt: string
   readonly ids: readonly number[]
+  /** What a row may show through it, where it was found in private. */
+  readonly privacy?: Readonly<Record<string, number>> | undefined
 }
 
 /** A search that has found a prompt. */
@@ -130,11 +132,15 @@ function unfinished(
   }
 }
 
+const isFigures = (given: unknown): given is Readonly<Record<string, number>> =>
+  isRecord(given) && Object.values(given).every(value => typeof value === 'number')
+
 function foundIn(text: string, path: string): FoundPrompt & { readonly step?: number } {
   try {
-    const { prompt, ids, step } = JSON.parse(text) as { prompt?: unknown; ids?: unknown; step?: unknown }
+    const { prompt, ids, step, privacy } = JSON.parse(text) as Record<'prompt' | 'ids' | 'step' | 'privacy', unknown>
+    const known = { ...(typeof step === 'number' && { step }), ...(isFigures(privacy) && { privacy }) }
     if (typeof prompt === 'string' && Array.isArray(ids) && ids.every(Number.isSafeInteger))
-      return { prompt, ids: ids as number[], ...(typeof step === 'number' && { step }) }
+      return { prompt, ids: ids as number[], ...known }
   } catch {}
   throw new GradpromptError('run-corrupt', `${path} cannot be read`, { expected: 'the prompt that a search has found' })
 }

@@ -4,6 +4,7 @@ import { compileTemplate, type Template } from '../../data/texts/template.js'
 export interface Words {
   readonly found: {
     readonly prompt: string
+    readonly privacy?: Readonly<Record<string, number>> | undefined
     readonly config: { readonly model: string; readonly search?: { readonly type: string } | undefined }
   }
   /** With the words in their place. */

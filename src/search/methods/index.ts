@@ -17,6 +17,7 @@ import { apo, apoSchema } from './written/apo.js'
 import { bestOfN, bestOfNSchema } from './written/best-of-n.js'
 import { bootstrapDemos, bootstrapDemosSchema } from './written/bootstrap-demos.js'
 import { capo, capoSchema } from './written/capo.js'
+import { dpOpt, dpOptSchema } from './written/dp-opt.js'
 import { evoprompt, evopromptSchema } from './written/evoprompt.js'
 import { gepa, gepaSchema } from './written/gepa.js'
 import { miprov2, miprov2Schema } from './written/miprov2.js'
@@ -54,6 +55,7 @@ const builtIn = [
   [spo, spoSchema],
   [bootstrapDemos, bootstrapDemosSchema],
   [snippets, snippetsSchema],
+  [dpOpt, dpOptSchema],
   [bestOfN, bestOfNSchema],
   [randomShortlist, randomShortlistSchema],
 ] as const
@@ -76,6 +78,8 @@ export const searchMethods = new Registry<SearchMethod>(
       options: 'an object or a function',
       defaults: 'an object or a function',
       forecast: 'a function',
+      check: 'a function',
+      choose: 'a function',
       needs: 'a function',
       objective: 'a function',
     },

@@ -32,10 +32,11 @@ const step: Look = (given, args) => {
 }
 
 export const searchCalls: Calls = {
-  later: ['start', 'step'],
+  later: ['start', 'step', 'choose'],
   looks: {
     start: anObject('an object: what the search keeps between steps'),
     step,
+    choose: anObject('{ ids }: the prompt that is the result'),
     defaults: anObject('an object of options'),
     needs: anObject('an object: what is opened before the first step'),
     objective: anObject('an object'),

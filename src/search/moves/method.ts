@@ -1,5 +1,6 @@
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator'
 import type { OptionsDeclaration } from '../../config/typed-options.js'
+import type { DataNotice } from '../../data/readers/reader.js'
 import type { DraftScorer } from '../score/draft.js'
 import type { Embedding } from '../score/embedding.js'
 import type { Measure } from '../score/measure.js'
@@ -45,6 +46,10 @@ export interface SearchContext {
   readsBack(ids: readonly number[]): boolean
   /** A prompt with as many of the changes as read back together, taken in their order; all of them unless drift is dropped. */
   settled(from: readonly number[], swaps: readonly { readonly position: number; readonly to: number }[]): Candidate
+  /** The dev rows, which no method but a private choice reads. */
+  readonly heldOut: readonly SearchRow[]
+  /** Of private methods: the key of the run's noise, which is gone when the run has ended. */
+  readonly secret?: Uint8Array | undefined
   /** A smaller model's losses, where the options name one. */
   readonly draft?: DraftScorer | undefined
   /** Vectors to begin with, [F, d], where the options name a run that has them. */
@@ -120,6 +125,24 @@ export interface SearchNeeds {
   readonly shots?: { readonly count: number; readonly separator: string } | undefined
 }
 
+/** What a row may show through a prompt that was found: at most a factor of e^epsilon, but for a chance of delta. */
+export interface PromptPrivacy {
+  readonly epsilon: number
+  readonly delta: number
+  /** What it was reached by. */
+  readonly [figure: string]: number
+}
+
+/** What a private method has to work with. */
+export interface PrivateSizes {
+  readonly rows: number
+  /** Dev rows. */
+  readonly heldOut: number
+  readonly steps: number
+  /** Of the model that writes. */
+  readonly vocabulary?: number | undefined
+}
+
 /** What a forecast knows. */
 export interface ForecastSizes {
   readonly questions: number
@@ -151,6 +174,22 @@ export interface SearchMethod<Options extends { readonly type: string } = { read
   readonly judges?: boolean
   /** It draws its own parts of the questions, so that `batchSize` has no effect. */
   readonly drawsRows?: boolean
+  /**
+   * Its prompts show little of any one row: it has all rows and the run's `secret`, what would break that is refused, and no score of
+   * a row decides what the result is. It has a `choose`.
+   */
+  readonly isPrivate?: boolean
+  /** Refuses sizes under which nothing can come of it, and says what it will do. @throws GradpromptError */
+  check?(options: Options, sizes: PrivateSizes): readonly DataNotice[]
+  /**
+   * Which prompt is the result, in place of the best by its scores.
+   * @returns its ids, and what is kept with it
+   */
+  choose?(
+    state: State,
+    options: Options,
+    context: SearchContext,
+  ): Promise<{ readonly ids: readonly number[]; readonly privacy?: PromptPrivacy | undefined }>
   /** What a whole search asks for at most, before it begins. */
   forecast?(options: Options, sizes: ForecastSizes): Forecast
   /** What it works with that is opened before the first step. */

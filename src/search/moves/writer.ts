@@ -22,6 +22,30 @@ export interface Writer {
    * @throws BudgetSpent; GradpromptError `context-exceeded`, `aborted`, and what an endpoint throws
    */
   write(asks: readonly Ask[], options: WritingOptions): Promise<string[]>
+  /** Its tokens one by one: of a model on this machine alone. */
+  readonly tokens?: TokenWriter
+}
+
+/** Lets a model write one token at a time, so that somebody else decides which of many is taken. */
+export interface TokenWriter {
+  /** How many tokens there are. */
+  readonly vocabulary: number
+  /**
+   * Samples the token that each answer goes on with. What is asked is in no log.
+   * @param begun tokens behind the beginning of every answer
+   * @param seeds of each ask
+   * @returns of each ask a token, which may end the answer
+   * @throws BudgetSpent; GradpromptError `context-exceeded`, `aborted`
+   */
+  next(
+    asks: readonly Ask[],
+    begun: readonly number[],
+    seeds: readonly number[],
+    options: { temperature: number },
+  ): Promise<number[]>
+  /** Whether a token is no text. */
+  isEnd(id: number): boolean
+  read(ids: readonly number[]): string
 }
 
 /** Lets a model compare. */

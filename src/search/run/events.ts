@@ -2,7 +2,7 @@ import type { PairedComparison } from '../../evaluate/comparison.js'
 import type { Evaluation, Metrics } from '../../evaluate/score.js'
 import type { Verdict } from '../../evaluate/verdict.js'
 import type { CheckpointEvent, WarningEvent } from '../../store/events.js'
-import type { Forecast } from '../moves/method.js'
+import type { Forecast, PromptPrivacy } from '../moves/method.js'
 import type { BudgetLimits, RoleSpending } from '../score/budget.js'
 
 /** A candidate of a step: what would change, what the gradient says of it, and what it comes to. */
@@ -129,6 +129,8 @@ export interface SearchResult extends JudgedPrompt {
   readonly test?: Evaluation & { readonly initial: Evaluation; readonly comparison?: PairedComparison }
   /** Against the first prompt, in words; of the test rows where there are some, otherwise of dev. Absent where nothing was scored. */
   readonly verdict?: Verdict
+  /** Of a private search: what a row may show through the prompt. */
+  readonly privacy?: PromptPrivacy
   readonly steps: number
   readonly drifted: number
   readonly generatedTokens: number

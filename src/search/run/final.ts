@@ -22,15 +22,21 @@ export type RankedOnDev = JudgedPrompt & { readonly dev: Evaluation | undefined 
 /**
  * The first prompt and the best that a search has found, best first. What was scored on batches, or reads back in the probed rows alone,
  * is judged on all questions; what was evaluated on dev before is not evaluated again.
+ * @param chosen a prompt that the method has chosen, which is first whatever it scores
  */
 export async function rankPrompts(
   { space, rows, task }: SearchJob,
   { top, dev: known, initial }: SearchProgress,
   judge: Objective,
   evaluate: ((ids: readonly number[]) => Promise<Evaluation>) | undefined,
+  chosen?: readonly number[],
 ): Promise<{ first: RankedOnDev; ranking: readonly RankedOnDev[] }> {
   const start = { ids: space.start, objective: initial }
-  const found = top.filter(({ ids }) => keyOf(ids) !== keyOf(space.start) && isFaithful(space, task, ids))
+  const isOther = (ids: readonly number[]) => keyOf(ids) !== keyOf(space.start)
+  const found =
+    chosen === undefined
+      ? top.filter(({ ids }) => isOther(ids) && isFaithful(space, task, ids))
+      : [{ ids: chosen }].filter(({ ids }) => isOther(ids))
   const candidates = [start, ...found].map(({ ids }) => ids)
   const losses = await judge.score(candidates, rows)
   const judged: RankedOnDev[] = []
@@ -38,7 +44,7 @@ export async function rankPrompts(
     const dev = known[keyOf(ids)] ?? (await evaluate?.(ids))
     judged.push({ prompt: space.text(ids), ids, objective: losses[i]!.loss, metrics: dev?.metrics ?? {}, dev })
   }
-  return { first: judged[0]!, ranking: [...judged].sort(byQuality) }
+  return { first: judged[0]!, ranking: chosen === undefined ? [...judged].sort(byQuality) : judged.toReversed() }
 }
 
 /** Whether a prompt's text gives its ids back in every row of the search. */

@@ -48,6 +48,10 @@ export interface SearchLoopOptions {
   /** Of methods that let a model write. */
   readonly writer: RoundWriter | undefined
   readonly judge: RoundJudge | undefined
+  readonly heldOut: readonly SearchRow[]
+  /** The rows that the first prompt's loss and the result's are of. */
+  readonly reported: readonly SearchRow[]
+  readonly secret: Uint8Array | undefined
   readonly exampleOf: (row: SearchRow) => Example
   readonly demoOf: SearchContext['demoOf']
   /** Keeps all that a method has tried. */

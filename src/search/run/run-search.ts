@@ -8,6 +8,8 @@ import { replaceText } from '../../store/atomic.js'
 import { peakMemory } from '../../store/environment.js'
 import type { WarningEvent } from '../../store/events.js'
 import type { RunSession } from '../../store/run-session.js'
+import { forgetKey, privacyKey } from '../../train/privacy/secret.js'
+import type { PromptPrivacy } from '../moves/method.js'
 import { Budget, BudgetSpent } from '../score/budget.js'
 import { Objective, type ObjectiveOptions } from '../score/objective.js'
 import { Reasoning, type ReasoningEntry, type ReasoningOptions, unheardOf } from '../score/reasoning.js'
@@ -103,12 +105,18 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
     return summary(judged)
   }
   const evaluate = task.dev.length === 0 ? undefined : evaluateDev
-  const keepBest = ({ ids, objective }: RankedPrompt, step: number) =>
-    replaceText(join(folder, 'prompt.json'), `${JSON.stringify({ prompt: space.text(ids), ids, objective, step }, null, 2)}\n`)
+  const keepBest = ({ ids, objective }: RankedPrompt, step: number, privacy?: PromptPrivacy) => {
+    // The loss of private rows is no part of what leaves the house.
+    const more = method.isPrivate ? { step, ...(privacy && { privacy }) } : { objective, step }
+    return replaceText(join(folder, 'prompt.json'), `${JSON.stringify({ prompt: space.text(ids), ids, ...more }, null, 2)}\n`)
+  }
+  const heldOut = method.isPrivate ? task.dev.map((record, i) => space.row(record, i)) : []
+  const reported = heldOut.length > 0 ? heldOut : rows
+  const secret = method.isPrivate ? await privacyKey(folder, job.progress?.step ?? 0) : undefined
   const loop: SearchLoopOptions = {
     ...{ config, method, space, programs, objective, allowed, rows, guard, budget, evaluate, keepBest, emit, elapsed, signal },
     embedding: job.embedding,
-    reasoning,
+    ...{ reasoning, heldOut, reported, secret },
     ...roles.under(budget),
     demoOf: demonstrations(job, task),
     keepPool: pool => replaceText(join(folder, 'candidates.json'), `${JSON.stringify(poolOf(pool, space), null, 2)}\n`),
@@ -156,7 +164,9 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
   await searchPrompts(progress, loop)
 
   const judge = new Objective(model, programs, new Budget({}, elapsed), settings, signal, reasoning)
-  const { first, ranking } = await rankPrompts(job, progress, judge, evaluate)
+  const choosing = { ...loop, objective: judge }
+  const made = await method.choose?.(progress.method, search, contextOf(choosing, progress.step))
+  const { first, ranking } = await rankPrompts({ ...job, rows: reported }, progress, judge, evaluate, made?.ids)
   const { dev: chosenDev, ...chosen } = ranking[0]!
   const judged = await judgeChosen(job, chosen.ids, folder, scored, onDev)
   const bare = ({ dev: _, ...prompt }: RankedOnDev): JudgedPrompt => prompt
@@ -166,6 +176,7 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
     initial: bare(first),
     ranking: ranking.map(bare),
     ...judged,
+    ...(made?.privacy && { privacy: made.privacy }),
     steps: progress.step,
     drifted: guard.drifted,
     ...budget.spent,
@@ -174,8 +185,9 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
     peakMemory: peakMemory(),
     folder,
   }
-  await keepBest({ ids: chosen.ids, objective: chosen.objective }, progress.step)
+  await keepBest({ ids: chosen.ids, objective: chosen.objective }, progress.step, made?.privacy)
   await session.writeResult(result)
+  if (secret !== undefined) await forgetKey(folder)
   emit({ event: 'result', ...result })
   return result
 }
@@ -183,7 +195,7 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
 /** The first prompt's score and the method's own start. */
 async function begin(loop: SearchLoopOptions): Promise<SearchProgress> {
   const start = async () => {
-    const [score] = await loop.objective.score([loop.space.start], loop.rows)
+    const [score] = await loop.objective.score([loop.space.start], loop.reported)
     const method = await loop.method.start(loop.config.search, contextOf(loop, 0))
     const initial = score!.loss
     return { step: 0, method, initial, top: [{ ids: loop.space.start, objective: initial }], dev: {}, done: false, seconds: 0 }

@@ -7,6 +7,7 @@ import { namedColumns } from '../../data/task-columns.js'
 import type { LabelSet } from '../../data/texts/labels.js'
 import { GradpromptError } from '../../errors.js'
 import { needsOf, type SearchConfig, taskConfig } from '../config.js'
+import { refuseUnprivate } from './private-rows.js'
 
 /** The rows of a search: disjoint parts, drawn by seed. */
 export interface SearchTask {
@@ -28,7 +29,7 @@ const NAMED_ROWS = 3
 
 /**
  * Reads a search's data and draws its questions.
- * @throws GradpromptError `overlapping-rows`, `too-many-shots`, and as `readTask` does
+ * @throws GradpromptError `overlapping-rows`, `too-many-shots`, as `refuseUnprivate` does, and as `readTask` does
  */
 export async function readSearchTask(config: SearchConfig, rows: TaskRows = {}): Promise<SearchTask> {
   const columns = namedColumns(taskConfig(config, ''))
@@ -46,7 +47,7 @@ export async function readSearchTask(config: SearchConfig, rows: TaskRows = {}):
   const task = { questions, shots: [...shown].map(i => train[i]!), dev, test, labels, sources }
   refuseOverlap(task, columns)
   // Rows in two parts are left out or refused here.
-  const notices = said.filter(({ code }) => code !== 'overlapping-rows')
+  const notices = [...said.filter(({ code }) => code !== 'overlapping-rows'), ...refuseUnprivate(config, task)]
   const repeated = all.length + scored.length + tested.length - train.length - dev.length - test.length
   return { ...task, repeated, notices }
 }

@@ -149,12 +149,13 @@ export class TokenSpace {
 
   /**
    * Ids of a prompt that says a text in that piece, with the white space that the first prompt had around its own: as the tokenizer
-   * reads it in a row, or by itself where it is joined to what stands beside it there.
+   * reads it in a row, or by itself where it is joined to what stands beside it there, or where no row is to have a say.
    */
-  rewritten(wording: string, row: SearchRow): number[] {
-    const { before, after, text } = row
+  rewritten(wording: string, row?: SearchRow): number[] {
     const { head, tail } = this.#around()
     const whole = head + wording + tail
+    if (row === undefined) return this.#tokenizer.encode(whole, { addSpecialTokens: false })
+    const { before, after, text } = row
     const ids = this.#encode(text.before + whole + text.after)
     const behind = [...after, ...(this.#answers === undefined ? writtenAnswer(row) : [])]
     const end = ids.length - behind.length

@@ -25,7 +25,10 @@ export interface WriterOptions {
   readonly onProgress?: ((done: number, total: number) => void) | undefined
 }
 
-export type AskTokenizer = Pick<Tokenizer, 'encode' | 'applyChatTemplate' | 'chatTemplate'>
+export type AskTokenizer = Pick<
+  Tokenizer,
+  'encode' | 'decode' | 'applyChatTemplate' | 'chatTemplate' | 'vocabSize' | 'specialTokenIds'
+>
 
 /** One role of a search, in a model's engine. */
 export abstract class EngineRole {

@@ -20,7 +20,7 @@ function logFactorial(n: number): number {
   return (x - 0.5) * Math.log(x) - x + 0.5 * Math.log(2 * Math.PI) + 1 / (12 * x) - 1 / (360 * x ** 3) + 1 / (1260 * x ** 5)
 }
 
-const logBinomial = (n: number, k: number) => logFactorial(n) - logFactorial(k) - logFactorial(n - k)
+export const logBinomial = (n: number, k: number) => logFactorial(n) - logFactorial(k) - logFactorial(n - k)
 
 /**
  * The divergence of one step at a whole order: of the sampled Gaussian, log sum_k C(a, k) (1 - q)^(a - k) q^k exp((k^2 - k) / (2 s^2)) / (a - 1)
@@ -47,16 +47,26 @@ export interface NoisySteps {
 }
 
 /**
- * Epsilon of so many steps at a delta: the least over orders of the composed divergence + log((a - 1) / a) - (log delta + log a) / (a - 1)
+ * Epsilon at a delta of whatever has these divergences: the least over orders of the divergence + log((a - 1) / a) - (log delta + log a) / (a - 1)
  * (Canonne, Kamath and Steinke 2020, arXiv 2004.00010, proposition 12).
+ * @param divergences of everything that was done, by order (above 1)
  */
+export function epsilonAt(divergences: Iterable<readonly [order: number, divergence: number]>, delta: number): number {
+  let least = Number.POSITIVE_INFINITY
+  for (const [order, divergence] of divergences) {
+    const epsilon = divergence + Math.log1p(-1 / order) - (Math.log(delta) + Math.log(order)) / (order - 1)
+    if (epsilon < least) least = epsilon
+  }
+  return Math.max(0, least)
+}
+
+/** Epsilon of so many steps at a delta. */
 export function epsilonOf({ rate, noise, steps, delta }: NoisySteps): number {
   if (steps === 0) return 0
-  const each = orders.map(order => {
-    const divergence = steps * stepDivergence(order, rate, noise)
-    return divergence + Math.log1p(-1 / order) - (Math.log(delta) + Math.log(order)) / (order - 1)
-  })
-  return Math.max(0, Math.min(...each))
+  return epsilonAt(
+    orders.map(order => [order, steps * stepDivergence(order, rate, noise)] as const),
+    delta,
+  )
 }
 
 /** The same with log(1 / delta) / (a - 1), as the first accountants had it (Mironov 2017, arXiv 1702.07476): never below the other. */

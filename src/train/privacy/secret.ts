@@ -34,11 +34,11 @@ export async function privacyKey(folder: string, stepsDone: number): Promise<Uin
 /** Forgets the key, once nothing is drawn by it any more. */
 export const forgetKey = (folder: string): Promise<void> => removeFile(join(folder, fileName))
 
-/** What a step draws: which records are in it, and its noise. */
-const purposes = { sample: 0, noise: 1 } as const
+/** What a step draws: which records are in it, its noise, in which group a record is, the noise of a choice at the end, and what a group says. */
+const purposes = { sample: 0, noise: 1, group: 2, choice: 3, vote: 4 } as const
 
 /** Numbers from 0 to below 1 with 53 random bits, by key, step and purpose (AES-256 in counter mode). */
-function uniforms(key: Uint8Array, step: number, purpose: keyof typeof purposes, count: number): Float64Array {
+export function uniforms(key: Uint8Array, step: number, purpose: keyof typeof purposes, count: number): Float64Array {
   const counter = Buffer.alloc(16)
   counter.writeUInt32BE(step, 0)
   counter.writeUInt32BE(purposes[purpose], 4)
@@ -61,4 +61,10 @@ export function normals(count: number, key: Uint8Array, step: number): Float64Ar
     const angle = 2 * Math.PI * drawn[pair + 1]!
     return radius * (i % 2 === 0 ? Math.cos(angle) : Math.sin(angle))
   })
+}
+
+/** Standard Gumbel numbers of a step: the highest of scores with such noise is drawn in proportion to the exponentials of the scores. */
+export function gumbels(count: number, key: Uint8Array, step: number, purpose: 'noise' | 'choice' = 'noise'): Float64Array {
+  // Half a unit of the last place, so that no logarithm is of 0.
+  return uniforms(key, step, purpose, count).map(drawn => -Math.log(-Math.log(drawn + 2 ** -54)))
 }
