@@ -1,9 +1,8 @@
 import { z } from 'zod'
 import { jsonSchemaOf } from '../config/json-schema.js'
 import { type OpenOption, ownSources, withOwnEntries } from '../config/own-entries.js'
-import { type ConfigSource, configProblem, invalidConfig, sourceName } from '../config/problems.js'
-import { checkTask, checkTurns, hasDev, preferenceShape, taskShape, template, turnsOf } from '../data/task-config.js'
-import { compileTemplate } from '../data/texts/template.js'
+import { type ConfigSource, configProblem, sourceName } from '../config/problems.js'
+import { hasDev, preferenceShape, taskShape, template } from '../data/task-config.js'
 import { aggregates } from '../data/texts/verbalizer.js'
 import { allLossSchemas, losses, lossSchemas } from '../losses/index.js'
 import type { Loss } from '../losses/loss.js'
@@ -14,6 +13,8 @@ import type { PromptMethod } from '../prompts/method.js'
 import { allMethodSchemas, methodSchemas, promptMethods } from '../prompts/methods/index.js'
 import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
 import { trackers, trackOption } from '../track/index.js'
+import { checkTogether } from './checks/together.js'
+import { metaSchema, reptileRate } from './meta/options.js'
 import { completePreferences } from './preferences.js'
 import { privacySchema } from './privacy/options.js'
 
@@ -67,7 +68,10 @@ const train = z.strictObject({
   epochs: z.number().positive().optional().describe('passes over the training rows (1 when train.steps is not given either)'),
   batchSize: count.default(16).describe('rows of a batch'),
   learningRate: z.number().positive().optional().describe("the schedule's highest learning rate; by default the method's own"),
-  optimizer: z.enum(['adamw', 'adafactor']).default('adamw').describe('update rule'),
+  optimizer: z
+    .enum(['adamw', 'adafactor', 'sgd'])
+    .optional()
+    .describe('update rule; by default adamw, and sgd for train.meta.update: reptile'),
   beta1: z
     .number()
     .min(0)
@@ -130,6 +134,11 @@ const train = z.strictObject({
   privacy: privacySchema
     .optional()
     .describe('differential privacy of the training records: clipped gradients of each, noise, and an account of both (DP-SGD)'),
+  meta: metaSchema
+    .optional()
+    .describe(
+      'learn a start over several tasks, for later runs to begin from (method.init.type: runs): Reptile, first-order MAML, SUPMER',
+    ),
   keep: z.enum(['best', 'last']).optional().describe('the checkpoint that becomes the result; best when there is a dev set'),
   checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
 })
@@ -167,7 +176,7 @@ export const configSchema = z.strictObject({
   out,
 })
 
-type Parsed = z.output<typeof configSchema>
+export type Parsed = z.output<typeof configSchema>
 
 /** A method of people's own: an object, or the path of its module, with the options that it declares. */
 export interface OwnMethod {
@@ -192,7 +201,11 @@ export type ConfigInput = OpenInput<Omit<Input, 'method' | 'train'>> & {
 }
 /** A config with every default filled in. It parses to itself. */
 export type Config = Omit<Parsed, 'train'> & {
-  train: Omit<Parsed['train'], 'keep' | 'learningRate'> & { keep: 'best' | 'last'; learningRate: number }
+  train: Omit<Parsed['train'], 'keep' | 'learningRate' | 'optimizer'> & {
+    keep: 'best' | 'last'
+    learningRate: number
+    optimizer: NonNullable<Parsed['train']['optimizer']>
+  }
 }
 
 /** The options that may name people's own entries. */
@@ -243,9 +256,6 @@ function withMethodType(input: unknown): unknown {
   return { ...(input as object), method: { ...defaultMethod, ...method } }
 }
 
-/** How a method's parameters start, where it has a choice. */
-const initOf = (method: Parsed['method']) => ('init' in method ? method.init : undefined)
-
 /**
  * Checks a config and fills its defaults in.
  * @param source what the messages call it: a file's path, what knows who has set which option, or by default `config`
@@ -259,84 +269,23 @@ export function parseConfig(input: unknown, { source = 'config' }: { source?: Co
   checkTogether(config, sourceName(source))
   const { train } = config
   if (train.steps === undefined) train.epochs ??= 1
-  if (train.optimizer === 'adamw') {
+  const isReptile = train.meta?.update === 'reptile'
+  const optimizer = train.optimizer ?? (isReptile ? 'sgd' : 'adamw')
+  if (optimizer === 'adamw') {
     train.beta1 ??= 0.9
     train.beta2 ??= 0.999
   }
-  train.epsilon ??= train.optimizer === 'adamw' ? 1e-8 : 1e-30
-  const learningRate = train.learningRate ?? promptMethods.get(config.method.type).learningRate
+  if (optimizer !== 'sgd') train.epsilon ??= optimizer === 'adamw' ? 1e-8 : 1e-30
+  const usual = isReptile && optimizer === 'sgd' ? reptileRate : promptMethods.get(config.method.type).learningRate
+  const learningRate = train.learningRate ?? usual
   const type = train.loss?.type ?? 'cross-entropy'
   const loss = { loss: losses.get(type), options: train.loss ?? { type } }
   const preferences = completePreferences(config, loss, sourceName(source))
-  return { ...config, ...preferences, train: { ...train, learningRate, keep: train.keep ?? (hasDev(config) ? 'best' : 'last') } }
-}
-
-/** What one option says about another. */
-function checkTogether(config: Parsed, source: string): void {
-  const { data, train, template } = config
-  checkTask(config, source)
-  const refuse = (message: string, hint: string) => {
-    throw invalidConfig(source, message, { hint })
+  return {
+    ...config,
+    ...preferences,
+    train: { ...train, optimizer, learningRate, keep: train.keep ?? (hasDev(config) ? 'best' : 'last') },
   }
-  if (train.steps !== undefined && train.epochs !== undefined)
-    refuse('train.steps and train.epochs exclude each other', 'keep one of the two')
-  if (!hasDev(config)) {
-    const hint = 'give a dev file (data.dev), or set a part of train aside (data.split.dev)'
-    if (train.earlyStopping !== undefined) refuse('train.earlyStopping needs data.dev or data.split.dev', hint)
-    if (train.evaluateEvery !== undefined) refuse('train.evaluateEvery needs data.dev or data.split.dev', hint)
-    if (train.keep === 'best') refuse('train.keep: best needs data.dev or data.split.dev', hint)
-  }
-  if (train.steps !== undefined && train.warmup >= 1 && train.warmup > train.steps)
-    refuse(`train.warmup (${train.warmup} steps) is longer than train.steps (${train.steps})`, 'shorten the warm-up')
-  if (train.optimizer !== 'adamw' && train.beta2 !== undefined)
-    refuse(`train.beta2 belongs to train.optimizer: adamw, not to ${train.optimizer}`, 'leave train.beta2 out')
-  if (train.loss !== undefined && train.labelSmoothing > 0)
-    refuse(
-      'train.labelSmoothing belongs to the loss that stands where train.loss is not given',
-      'keep one of the two: train.loss: { type: cross-entropy, labelSmoothing: 0.1 }',
-    )
-  const { regularization, distillation } = train
-  if (regularization && distillation && regularization.temperature !== distillation.temperature)
-    refuse(
-      `train.regularization.temperature (${regularization.temperature}) and train.distillation.temperature (${distillation.temperature}) differ`,
-      'compare with both teachers at one temperature',
-    )
-  if (distillation?.from === sourcePrompt && initOf(config.method)?.type !== 'runs')
-    refuse(
-      `train.distillation.from: ${sourcePrompt} needs method.init.type: runs`,
-      'start from a run (method.init), or name the run that teaches (train.distillation.from)',
-    )
-  if (config.verbalizer !== undefined) {
-    const { aggregate, learned, learningRate } = config.verbalizer
-    if (!Object.values(data.labels ?? {}).some(words => typeof words !== 'string' && words.length > 1))
-      refuse(
-        'verbalizer needs a class with several words',
-        'list them: data.labels: { "0": [negative, bad], "1": [positive, good] }',
-      )
-    if (learned && aggregate !== 'mean')
-      refuse(`verbalizer.learned weighs a mean, and verbalizer.aggregate is ${aggregate}`, 'use verbalizer.aggregate: mean')
-    if (learned && config.evaluate.calibrate)
-      refuse(
-        'verbalizer.learned and evaluate.calibrate exclude each other',
-        'weights are learned for scores as they are: keep one of the two',
-      )
-    if (!learned && learningRate !== undefined)
-      refuse('verbalizer.learningRate belongs to verbalizer.learned: true', 'leave it out, or learn the weights')
-  }
-  const isSoft = turnsOf(template).some(text => compileTemplate(text).soft.length > 0)
-  if (promptMethods.get(config.method.type).softTokensAlone && !isSoft)
-    refuse(
-      `method.type: ${config.method.type} needs soft tokens in template`,
-      'write them where they are to stand: {soft:3} or {soft:"It was"}',
-    )
-  if (initOf(config.method)?.type === 'labels' && data.labels === undefined)
-    refuse('method.init.type: labels needs data.labels', 'give the label words: data.labels: { "0": negative, "1": positive }')
-  if (initOf(config.method)?.type === 'pairs' && config.rejected === undefined)
-    refuse(
-      'method.init.type: pairs needs pairs of answers',
-      'name the other one of each: rejected: " {rejected}" beside answer: " {chosen}"',
-    )
-  for (const [i, one] of (train.templates ?? []).entries()) checkTurns(one, `train.templates.${i}`, source)
 }
 
 let jsonSchema: z.core.JSONSchema.JSONSchema | undefined

@@ -44,6 +44,16 @@ describe('against torch, 30 steps', () => {
   })
 })
 
+test('plain gradient descent does at once what the gradient says, and remembers nothing', () => {
+  const optimizer = createOptimizer({ type: 'sgd', weightDecay: 0.5 }, [{ name: 'a', shape: [2], learningRateFactor: 2 }])
+  const values = toMap({ a: [1, -2] })
+  optimizer.step(values, toMap({ a: [3, 4] }), 0.1)
+  // 1 - 0.2 * 0.5 of the value, less 0.2 of the gradient.
+  for (const [i, x] of [0.3, -2.6].entries()) expect(values.get('a')![i]).toBeCloseTo(x, 6)
+  expect(optimizer.state()).toEqual([])
+  expect(optimizer.stepCount).toBe(1)
+})
+
 describe('state', () => {
   test.each(fixture.cases)('restored, it goes on to the same bits: $name', ({ options, rates, factors }) => {
     const straight = createOptimizer(options, parametersOf(factors))
