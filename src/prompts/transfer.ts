@@ -1,5 +1,5 @@
-import type { Init } from './initialisation.js'
 import type { InitialisationContext } from './method.js'
+import type { RunsInit } from './starts/runs.js'
 
 /**
  * Transfer: a prompt starts from what earlier runs learned, on the same model, with as many rows.
@@ -16,7 +16,6 @@ import type { InitialisationContext } from './method.js'
  *
  * Negative weights count as zero; if all do, the sources weigh alike.
  */
-type RunsInit = Extract<Init, { type: 'runs' }>
 
 /** Examples that stand for the task, and the tokens of them that are read at most. */
 const taskExamples = 16

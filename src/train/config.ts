@@ -8,12 +8,14 @@ import { allLossSchemas, losses, lossSchemas } from '../losses/index.js'
 import type { Loss } from '../losses/loss.js'
 import type { MadeWithModules, ModulePath } from '../own-modules.js'
 import { defaultMethod } from '../prompts/default-method.js'
+import { domainSchema } from '../prompts/domain/options.js'
 import { sourcePrompt } from '../prompts/initialisation.js'
 import type { PromptMethod } from '../prompts/method.js'
 import { allMethodSchemas, methodSchemas, promptMethods } from '../prompts/methods/index.js'
+import { startOf } from '../prompts/starts/index.js'
 import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
 import { trackers, trackOption } from '../track/index.js'
-import { checkTogether } from './checks/together.js'
+import { checkTogether, initOf } from './checks/together.js'
 import { metaSchema, reptileRate } from './meta/options.js'
 import { completePreferences } from './preferences.js'
 import { privacySchema } from './privacy/options.js'
@@ -101,6 +103,12 @@ const train = z.strictObject({
   distillation: distillation
     .optional()
     .describe('hold the prompted model to what it says at the labels under another prompt, which an earlier run learned'),
+  prior: z
+    .strictObject({
+      weight: z.number().positive().default(0.01).describe("of the squared distance, beside the label tokens' cross entropy"),
+    })
+    .optional()
+    .describe("hold the mean of the prompt's rows near the mean of what the task's inputs are like (domain; after BayesPrompt)"),
   average: average
     .optional()
     .describe('the prompt is a weighted mean over the steps; dev scores and the result are those of the mean'),
@@ -149,6 +157,11 @@ export const configSchema = z.strictObject({
   ...task,
   ...preferenceShape,
   method: z.discriminatedUnion('type', methodSchemas).prefault(defaultMethod).describe('what is learned'),
+  domain: domainSchema
+    .optional()
+    .describe(
+      "what the task's inputs are like, as particles that are kept with the prompt (BayesPrompt): estimated for method.init.type: domain and train.prior, or where it is given; evaluate and predict make ensembles of it",
+    ),
   train: train.prefault({}).describe('how it is learned'),
   verbalizer: z
     .strictObject({
@@ -280,6 +293,7 @@ export function parseConfig(input: unknown, { source = 'config' }: { source?: Co
   const learningRate = train.learningRate ?? usual
   const type = train.loss?.type ?? 'cross-entropy'
   const loss = { loss: losses.get(type), options: train.loss ?? { type } }
+  if (train.prior !== undefined || startOf(initOf(config.method))?.ofDomain) config.domain ??= domainSchema.parse({})
   const preferences = completePreferences(config, loss, sourceName(source))
   return {
     ...config,

@@ -27,6 +27,7 @@ import type { RunSession } from '../store/run-session.js'
 import type { Config } from './config.js'
 import { type ControlStore, controlNotices, devControl, keptControl, type ScoredControl } from './control.js'
 import { refuseOversizedRows } from './data-limits.js'
+import { domainParameters, taskDomain } from './domain/task-domain.js'
 import type { GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf } from './frozen-rows.js'
 import { learnedPrompt } from './learned-prompt.js'
@@ -115,7 +116,9 @@ export async function prepareJob(
     tasks: method.tasks?.(resolved),
     soft: softVocabulary(resolved, model.config),
   })
+  const domain = await taskDomain(config, task, model)
   const notices = [
+    ...(domain?.notices ?? []),
     ...taskNotices(method.tasks?.(resolved), task.train),
     ...controlNotices(config, task, { tokenizer, contextLength }),
     ...(config.train.meta ? metaNotices(metaTasks(task.train, config.train.meta.tasks), config.train.meta.tasks) : []),
@@ -140,11 +143,16 @@ export async function prepareJob(
       ),
     exampleRows: examples,
     answerPairs: answerPairs(config, task, { tokenizer, contextLength }),
+    domain: domain?.particles,
     layerOutputs: layerOutputsOf(model, onProgress),
   })
   const prompt = { method, config: resolved, parameters }
   const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
-  const beside = [...wordWeights(config, task), ...metaParameters(config, model.config)]
+  const beside = [
+    ...wordWeights(config, task),
+    ...metaParameters(config, model.config),
+    ...domainParameters(domain, model.config.hiddenSize),
+  ]
   const shapes = [...method.parameters(resolved, model.config), ...beside.map(({ shape }) => shape)]
   for (const { shape, values } of beside) parameters.set(shape.name, values)
   const steps = totalSteps(config.train, task.train.length)
@@ -155,7 +163,7 @@ export async function prepareJob(
       : frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
   if (steps > 0) await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined, recompute })
   const reference = createReference(prompt, model)
-  const losses = await termsOf(config.train, reference, model, { answers: answers.length, exampleRows: examples })
+  const losses = await termsOf(config.train, reference, model, { answers: answers.length, exampleRows: examples, parameters })
   const state = startLearning(parameters, shapes, config.train, steps)
   return {
     config,

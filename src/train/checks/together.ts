@@ -3,6 +3,7 @@ import { checkTask, checkTurns, hasDev, turnsOf } from '../../data/task-config.j
 import { compileTemplate } from '../../data/texts/template.js'
 import { sourcePrompt } from '../../prompts/initialisation.js'
 import { promptMethods } from '../../prompts/methods/index.js'
+import { startOf } from '../../prompts/starts/index.js'
 import type { Parsed } from '../config.js'
 import { metaProblem } from '../meta/options.js'
 
@@ -11,7 +12,7 @@ import { metaProblem } from '../meta/options.js'
 type Refuse = (message: string, hint: string) => void
 
 /** How a method's parameters start, where it has a choice. */
-const initOf = (method: Parsed['method']) => ('init' in method ? method.init : undefined)
+export const initOf = (method: Parsed['method']) => ('init' in method ? method.init : undefined)
 
 /** @throws GradpromptError `invalid-config` */
 export function checkTogether(config: Parsed, source: string): void {
@@ -36,6 +37,11 @@ export function checkTogether(config: Parsed, source: string): void {
   for (const name of ['beta1', 'epsilon'] as const)
     if (optimizer === 'sgd' && train[name] !== undefined)
       refuse(`train.${name} belongs to an optimiser that remembers, not to sgd`, `leave train.${name} out`)
+  if (train.prior !== undefined && !promptMethods.get(config.method.type).inputRows)
+    refuse(
+      `train.prior needs rows at the input, and method.type: ${config.method.type} has none`,
+      'leave train.prior out, or use a method such as prompt-tuning',
+    )
   if (train.meta !== undefined) checkMeta(config, refuse)
   if (train.loss !== undefined && train.labelSmoothing > 0)
     refuse(
@@ -76,8 +82,11 @@ export function checkTogether(config: Parsed, source: string): void {
       `method.type: ${config.method.type} needs soft tokens in template`,
       'write them where they are to stand: {soft:3} or {soft:"It was"}',
     )
-  if (initOf(config.method)?.type === 'labels' && data.labels === undefined)
-    refuse('method.init.type: labels needs data.labels', 'give the label words: data.labels: { "0": negative, "1": positive }')
+  if (startOf(initOf(config.method))?.needs === 'label words' && data.labels === undefined)
+    refuse(
+      `method.init.type: ${initOf(config.method)!.type} needs data.labels`,
+      'give the label words: data.labels: { "0": negative, "1": positive }',
+    )
   if (initOf(config.method)?.type === 'pairs' && config.rejected === undefined)
     refuse(
       'method.init.type: pairs needs pairs of answers',
