@@ -12,6 +12,9 @@ import { moved } from './particles.js'
  * beside these directions each particle keeps.
  */
 
+/** Name of the tensor with the particles that a prompt is kept with, [particles, hiddenSize]. */
+export const domainParameter = 'domain'
+
 /** What is kept of a domain: [count, width], one particle a row. */
 export interface Particles {
   readonly data: Float32Array

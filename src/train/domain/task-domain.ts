@@ -5,14 +5,11 @@ import type { DataNotice } from '../../data/readers/reader.js'
 import type { DataRecord } from '../../data/readers/records.js'
 import type { Task } from '../../data/task.js'
 import type { LanguageModel } from '../../model/language-model.js'
-import { domainParticles, type Particles } from '../../prompts/domain/domain.js'
+import { domainParameter, domainParticles, type Particles } from '../../prompts/domain/domain.js'
 import type { Config } from '../config.js'
 import type { ParameterBeside } from '../job.js'
 
 /** What a run's inputs are like: estimated once, before the first prompt is made, and kept with the prompt. */
-
-/** Name of the tensor with the particles, [particles, hiddenSize], which stays as it is. */
-export const domainParameter = 'domain'
 
 export interface TaskDomain {
   readonly particles: Particles

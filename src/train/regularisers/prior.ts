@@ -1,7 +1,6 @@
 import { domainPrior } from '../../losses/domain-prior.js'
 import { lossTerm } from '../../losses/loss.js'
-import { meanParticle } from '../../prompts/domain/domain.js'
-import { domainParameter } from '../domain/task-domain.js'
+import { domainParameter, meanParticle } from '../../prompts/domain/domain.js'
 import type { Regulariser } from './regulariser.js'
 
 /** `train.prior`: the mean of the prompt's rows is held near the mean of the domain's particles. */
