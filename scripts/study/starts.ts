@@ -22,8 +22,8 @@ const conditions: Readonly<Record<string, { readonly source?: string; readonly g
 
 const usage = `node dist/scripts/study/starts.js [options]
 
-What a start is worth on SST-2 with 16 sentences a class, after as many steps as every other: examples/meta/sst2.yaml over three splits. Starts that are
-learned come from examples/meta/tasks.csv. Runs that have ended are taken as they are, so that the same command goes on.
+What a start is worth on SST-2 with 16 sentences a class, after as many steps as every other: examples/starts/from-start.yaml over three splits. Starts that are
+learned come from examples/starts/tasks.csv. Runs that have ended are taken as they are, so that the same command goes on.
 
   --conditions LIST   of ${Object.keys(conditions).join(', ')}
   --seeds LIST        of 13, 21, 42
@@ -71,7 +71,7 @@ const sources: Readonly<Record<string, ConfigInput['train']>> = {
 }
 const sourceRun = (name: string) =>
   run(join(values.out, `source-${name}`), {
-    data: { train: 'examples/meta/tasks.csv' },
+    data: { train: 'examples/starts/tasks.csv' },
     template: 'Text: {text}\n{question}:',
     answer: ' {answer}',
     method,

@@ -1,5 +1,4 @@
 import type { InitialisationContext } from './method.js'
-import type { RunsInit } from './starts/runs.js'
 
 /**
  * Transfer: a prompt starts from what earlier runs learned, on the same model, with as many rows.
@@ -16,6 +15,12 @@ import type { RunsInit } from './starts/runs.js'
  *
  * Negative weights count as zero; if all do, the sources weigh alike.
  */
+
+export interface RunsInit {
+  /** Run folders, or files that runs wrote. */
+  readonly from: readonly string[]
+  readonly mix: 'one' | 'average' | 'similarity' | 'panda'
+}
 
 /** Examples that stand for the task, and the tokens of them that are read at most. */
 const taskExamples = 16

@@ -47,12 +47,6 @@ import { runVerdict } from './verdict.js'
 
 const wordLearningRate = 0.05
 
-/** What is learned or kept beside the method's own parameters, as it starts. */
-export interface ParameterBeside {
-  readonly shape: PromptParameter
-  readonly values: Float32Array
-}
-
 /** A config with its data and its model, ready for the first step. */
 export interface Job {
   readonly config: Config
@@ -150,7 +144,7 @@ export async function prepareJob(
   const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
   const beside = [
     ...wordWeights(config, task),
-    ...metaParameters(config, model.config),
+    ...(config.train.meta ? metaParameters(config.train.meta, model.config, config.seed) : []),
     ...domainParameters(domain, model.config.hiddenSize),
   ]
   const shapes = [...method.parameters(resolved, model.config), ...beside.map(({ shape }) => shape)]
@@ -247,8 +241,10 @@ async function learnAndScore(job: Job, session: TuneSession) {
   if (state.step === 0) await writePrompt(join(folder, startName), learnedPrompt(job))
   const control = await devControl(job, session, keepControl, scoring('base model'))
 
-  const meta = metaSteps(job)
-  const train = meta?.train ?? config.train
+  const meta =
+    config.train.meta &&
+    metaSteps({ ...job, ...config.train, parameters: state.parameters, chosen: chosenLoss(config.train) }, config.train.meta)
+  const train = meta ? { ...config.train, maxGradientNorm: meta.maxGradientNorm } : config.train
   if (chosenLoss(train).loss.data) await job.reference.keepIn(folder)
   const apart = shapes.some(({ heldOut }) => heldOut) ? holdOut(task, config.seed) : undefined
   const privacy = job.privacy && { mechanism: job.privacy, expected: train.batchSize, key: await privacyKey(folder, state.step) }
@@ -341,7 +337,7 @@ async function learnAndScore(job: Job, session: TuneSession) {
 }
 
 /** Learned weights of label words as a parameter beside the prompt's; none unless the config asks for them. */
-function wordWeights({ verbalizer }: Config, { labels }: Task): ParameterBeside[] {
+function wordWeights({ verbalizer }: Config, { labels }: Task): { shape: PromptParameter; values: Float32Array }[] {
   if (!verbalizer?.learned || labels === undefined) return []
   const learningRate = verbalizer.learningRate ?? wordLearningRate
   const shape = { name: wordParameter, shape: [countWords(labels)], learningRate }

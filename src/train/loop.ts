@@ -13,8 +13,8 @@ import { type Average, type AverageState, createAverage } from './average.js'
 import type { Config } from './config.js'
 import { createEarlyStopping, type EarlyStoppingState } from './early-stopping.js'
 import type { GradpromptEvent, Sample } from './events.js'
-import { clipByGlobalNorm, createOptimizer, type Optimizer, type OptimizerOptions } from './optimizers.js'
 import { scheduleFactor } from './schedule.js'
+import { clipByGlobalNorm, createOptimizer, type Optimizer, type OptimizerOptions } from './steps/optimizers.js'
 
 /** A dev evaluation with the step it was made after. */
 export interface DevScore extends Evaluation {

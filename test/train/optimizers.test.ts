@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { clipByGlobalNorm, createOptimizer, type OptimizerOptions } from '../../src/train/optimizers.js'
+import { clipByGlobalNorm, createOptimizer, type OptimizerOptions } from '../../src/train/steps/optimizers.js'
 
 type Arrays = Record<string, number[]>
 const fixture = JSON.parse(readFileSync(new URL('../fixtures/train/optimizers.json', import.meta.url), 'utf8')) as {

@@ -15,8 +15,6 @@ const schema = z
   })
   .refine(({ from, mix }) => mix !== 'one' || from.length === 1, 'mix: one takes one run in from; use average for several')
 
-export type RunsInit = z.output<typeof schema>
-
 export const runs = start({
   schema,
   rows: async (options, count, context) => (await import('../transfer.js')).transferredRows(options, count, context),

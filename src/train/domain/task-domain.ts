@@ -6,8 +6,8 @@ import type { DataRecord } from '../../data/readers/records.js'
 import type { Task } from '../../data/task.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { domainParameter, domainParticles, type Particles } from '../../prompts/domain/domain.js'
-import type { Config } from '../config.js'
-import type { ParameterBeside } from '../job.js'
+import type { PromptParameter } from '../../prompts/method.js'
+import type { Config } from '../options/schema.js'
 
 /** What a run's inputs are like: estimated once, before the first prompt is made, and kept with the prompt. */
 
@@ -65,7 +65,10 @@ function meanOfRows(rows: Float32Array, width: number): Float32Array {
 }
 
 /** The particles as they are kept beside what is learned. */
-export function domainParameters(domain: TaskDomain | undefined, hiddenSize: number): ParameterBeside[] {
+export function domainParameters(
+  domain: TaskDomain | undefined,
+  hiddenSize: number,
+): { shape: PromptParameter; values: Float32Array }[] {
   if (domain === undefined) return []
   const { data, count } = domain.particles
   return [{ shape: { name: domainParameter, shape: [count, hiddenSize], frozen: true }, values: data }]

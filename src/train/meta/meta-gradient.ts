@@ -1,5 +1,5 @@
 import type { PromptParameter } from '../../prompts/method.js'
-import { clipByGlobalNorm, createOptimizer } from '../optimizers.js'
+import { clipByGlobalNorm, createOptimizer } from '../steps/optimizers.js'
 import { agreeing, type Gradients, inner } from './filters.js'
 import type { MetaOptions } from './options.js'
 import { type Regulated, type RegulatorWeights, regulate, regulatorGradient } from './regulator.js'

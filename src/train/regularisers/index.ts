@@ -1,6 +1,6 @@
 import type { ActiveLoss, LossTerm } from '../../losses/loss.js'
 import type { LabelledRow } from '../../model/row.js'
-import type { Config } from '../config.js'
+import type { Config } from '../options/schema.js'
 import { prior } from './prior.js'
 import type { RegulariserContext } from './regulariser.js'
 import { teachers } from './teachers.js'

@@ -3,7 +3,7 @@ import type { ActivePrompt } from '../../model/active-prompt.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { LabelledRow } from '../../model/row.js'
 import type { InitialisationContext } from '../../prompts/method.js'
-import type { Config } from '../config.js'
+import type { Config } from '../options/schema.js'
 
 /** What a run's options hold a prompt to beside its own loss. One is one file beside this one, and a line in `index.ts`. */
 export interface Regulariser {

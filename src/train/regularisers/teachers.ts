@@ -1,4 +1,4 @@
-import { lessons, teacherLosses } from '../distillation.js'
+import { lessons, teacherLosses } from './distillation.js'
 import type { Regulariser } from './regulariser.js'
 
 /** `train.regularization` and `train.distillation`: the frozen model, another prompt, or both as one teacher. */

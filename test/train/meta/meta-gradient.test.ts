@@ -11,7 +11,7 @@ import {
   rescaleRows,
 } from '../../../src/train/meta/regulator.js'
 import { drawTasks, metaTasks } from '../../../src/train/meta/tasks.js'
-import { createOptimizer } from '../../../src/train/optimizers.js'
+import { createOptimizer } from '../../../src/train/steps/optimizers.js'
 import { random } from '../../support/numbers.js'
 import { problem } from '../../support/problem.js'
 

@@ -1,4 +1,4 @@
-import { elementCount } from '../numbers.js'
+import { elementCount } from '../../numbers.js'
 
 /** A part of what an optimiser remembers: one moment of one parameter, row-major. */
 export interface StateTensor {

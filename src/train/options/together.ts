@@ -4,8 +4,8 @@ import { compileTemplate } from '../../data/texts/template.js'
 import { sourcePrompt } from '../../prompts/initialisation.js'
 import { promptMethods } from '../../prompts/methods/index.js'
 import { startOf } from '../../prompts/starts/index.js'
-import type { Parsed } from '../config.js'
 import { metaProblem } from '../meta/options.js'
+import type { Parsed } from './schema.js'
 
 /** What one option of a config says about another. */
 
