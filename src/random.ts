@@ -27,6 +27,10 @@ export const streams = {
   synthesis: 9,
   /** Which rows of a step are learned as of no task. */
   generic: 8,
+  /** Which tasks and rows a step of meta-learning is of. */
+  meta: 0x3e7a,
+  /** What the inputs of a task are estimated from, and which of its particles a prompt has. */
+  domain: 0xd03a1,
   /** Where a soft prompt starts. */
   initialisation: 0x1417,
   /** The questions of a race among candidates. */

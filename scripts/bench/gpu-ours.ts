@@ -6,7 +6,7 @@ import { LanguageModel } from '../../src/model/language-model.js'
 import type { DeviceChoice } from '../../src/program/devices.js'
 import type { Precision } from '../../src/program/precision.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
-import { createOptimizer } from '../../src/train/optimizers.js'
+import { createOptimizer } from '../../src/train/steps/optimizers.js'
 import { median } from './processes.js'
 
 export interface GpuOptions {

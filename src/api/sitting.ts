@@ -234,11 +234,14 @@ async function refuseMissing(folder: string, config: object, details: unknown): 
   const [missing] = await missingPaths(config, details)
   if (missing === undefined) return
   const { option, path } = missing
-  const name = option.replace('data.', '')
+  const name = option.replace(/^.*\./, '')
+  const isNamed = option === 'model' || option.startsWith('data.')
   throw new GradpromptError('file-not-found', `the ${name === 'model' ? 'model' : `${name} rows`} of ${folder} cannot be found`, {
     found: `nothing at ${path}, nor where it was seen from the run`,
     expected: name === 'model' ? 'the model that the run began with' : 'the file that the run began with',
-    hint: `${ownCommand`resume ${folder}`} --${name} PATH says where it is now`,
+    hint: isNamed
+      ? `${ownCommand`resume ${folder}`} --${name} PATH says where it is now`
+      : `bring it back, or say in config.yaml of the run where it is now (${option})`,
   })
 }
 

@@ -4,6 +4,7 @@ import { classScores } from '../data/texts/verbalizer.js'
 import { GradpromptError, refuseAborted } from '../errors.js'
 import type { ActivePrompt } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
+import { logSumExp } from '../numbers.js'
 import { inOrder } from '../program/runtime/in-order.js'
 import { answerMetrics } from './answer-metrics.js'
 import type { MetricValue } from './intervals.js'
@@ -101,6 +102,7 @@ export async function scoreRows(
   labels: LabelSet | undefined,
   { seed, weights, contentFree, perByte, rewards: worth, ...options }: ScoreOptions & DecisionOptions & { seed: number },
 ): Promise<ScoredRows> {
+  if (labels === undefined && prompt?.members !== undefined) throw averagesClasses()
   if (labels === undefined && rows.some(isPreference)) {
     const words = await candidateLikelihoods(model, prompt, rows, options)
     const rewards = worth && (await rewardsOf(rows, words, worth))
@@ -159,10 +161,47 @@ export async function scoreClasses(
   labels: LabelSet,
   { weights, contentFree, perByte, ...options }: ScoreOptions & DecisionOptions,
 ): Promise<ClassScores[]> {
+  if (prompt?.members !== undefined)
+    return averagedClasses(prompt.members, rows, (member, place) => {
+      const { onProgress } = options
+      const ofAll =
+        onProgress &&
+        ((done: number, total: number) => onProgress(Math.floor((place * total + done) / prompt.members!.length), total))
+      return scoreClasses(model, member, rows, labels, { weights, contentFree, perByte, ...options, onProgress: ofAll })
+    })
   const tokens = await rowTokens(model, prompt, rows, options)
   const prejudice = contentFree && (await prejudices(model, prompt, rows, contentFree))
   return rows.map((row, i) => classesOf(row, tokens[i]!.map(sum), labels, { weights, bias: prejudice?.get(row.task), perByte }))
 }
+
+/**
+ * What an ensemble says: the mean of its members' shares of the classes decides, and an answer is as likely as it is in the mean.
+ * @param score under one of them
+ */
+async function averagedClasses(
+  members: readonly ActivePrompt[],
+  rows: readonly ScoringRow[],
+  score: (member: ActivePrompt, place: number) => Promise<ClassScores[]>,
+): Promise<ClassScores[]> {
+  const said: ClassScores[][] = []
+  for (const [place, member] of members.entries()) said.push(await score(member, place))
+  const meanOf = (logs: readonly (readonly number[])[]) =>
+    logs[0]!.map((_, j) => logSumExp(logs.map(own => own[j]!)) - Math.log(logs.length))
+  return rows.map((_, i) => {
+    const own = said.map(member => member[i]!)
+    const shares = own.map(({ logLikelihoods, scores = logLikelihoods }) => {
+      const all = logSumExp(scores)
+      return scores.map(x => x - all)
+    })
+    return { logLikelihoods: meanOf(own.map(({ logLikelihoods }) => logLikelihoods)), scores: meanOf(shares) }
+  })
+}
+
+const averagesClasses = () =>
+  new GradpromptError('invalid-option', 'an ensemble averages shares of classes, and answers here have none', {
+    found: 'answers without a closed set of labels',
+    expected: 'data.labels (--labels), or one prompt: no ensemble',
+  })
 
 /**
  * The scores of a row's classes from those of their words.

@@ -21,6 +21,8 @@ export interface ReadRows {
   readonly hidden: tf.Tensor
   /** The label tokens, [N], and what each of them weighs: 1 / the labels of the batch, so that a weighted sum is the mean. */
   readonly targets: TokenTargets
+  /** What the prompt puts at the input, [m, d]; undefined where it has no rows there that all texts share. */
+  readonly virtual?: tf.Tensor | undefined
   /** The loss's own inputs by name. */
   readonly given: Readonly<Record<string, tf.Tensor>>
 }
@@ -215,8 +217,12 @@ export function totalLoss(
   const values = losses.map(({ loss, options }, place) => {
     const names = Object.keys(loss.inputs?.(options, model) ?? {})
     const own = Object.fromEntries(names.map(name => [name, given[inputName(place, name)]!]))
-    // Logits stay unasked for where nothing reads them.
-    const rows = { hidden: read.hidden, targets: read.targets, given: own, get logits() { return read.logits } } // biome-ignore format: one object
+    // Logits and the prompt's rows stay unasked for where nothing reads them.
+    const rows = {
+      ...{ hidden: read.hidden, targets: read.targets, given: own },
+      get logits() { return read.logits },
+      get virtual() { return read.virtual },
+    } // biome-ignore format: getters in a line
     return scalars(loss, loss.compute(options, rows))
   })
   const [first, ...others] = values.map(({ loss }) => loss)

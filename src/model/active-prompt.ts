@@ -11,6 +11,8 @@ export interface ActivePrompt {
   readonly method: PromptMethod
   readonly config: { readonly type: string }
   readonly parameters: ReadonlyMap<string, Float32Array>
+  /** Prompts that stand in its place where classes are scored: their shares are averaged. Each is one list of rows for all texts. */
+  readonly members?: readonly ActivePrompt[]
 }
 
 /** A soft prompt as plain rows, `[m, hiddenSize]`. */

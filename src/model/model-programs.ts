@@ -2,7 +2,7 @@ import { tf } from '../../kernels/tf.js'
 import { type ActiveLoss, lossInputs, type ReadRows, totalLoss } from '../losses/loss.js'
 import type { ProgramRequest } from '../program/open-programs.js'
 import type { InputSpec, WeightFile } from '../program/program.js'
-import { tensorOptions } from '../prompts/method.js'
+import { type Parameters, tensorOptions } from '../prompts/method.js'
 import { type ActivePrompt, placementOf } from './active-prompt.js'
 import type { ForestLayout } from './forest/groups.js'
 import { forestSpec } from './forest/spec.js'
@@ -44,6 +44,20 @@ export function readRows(
     },
   }
 }
+
+/** The same with the prompt's rows, which are made (once more, of which nothing is left) when they are first asked for. */
+const withVirtual = (
+  read: Omit<ReadRows, 'given'>,
+  prompt: (ProgramPrompt & { readonly parameters: Parameters }) | undefined,
+): Omit<ReadRows, 'given'> => ({
+  ...{ hidden: read.hidden, targets: read.targets },
+  get logits() {
+    return read.logits
+  },
+  get virtual() {
+    return prompt?.method.inputRows?.(tensorOptions(prompt.config), prompt.parameters)
+  },
+})
 
 /** A prompt's parameters as inputs, and what of a prompt its programs depend on. */
 function promptOf({ checkpoint: { config } }: ProgramModel, prompt: ProgramPrompt | undefined) {
@@ -164,7 +178,8 @@ export function gradientRequest(
             const learned = Object.fromEntries(names.map((name, i) => [name, tensors[i]!]))
             const acting = prompt && { prompt: { ...prompt, parameters: { ...all, ...learned } } }
             const hidden = forwardForest({ family, config, weight, given, recompute, ...acting })
-            const read = readRows(hidden, rows => family.logits(config, weight, rows), given)
+            const said = readRows(hidden, rows => family.logits(config, weight, rows), given)
+            const read = withVirtual(said, acting?.prompt)
             const total = totalLoss(losses, read, given, config)
             figures = Object.fromEntries(
               Object.entries({ ...total.figures, loss: total.loss }).map(([name, figure]) => [name, tf.keep(figure)]),

@@ -6,6 +6,7 @@ import type { ExampleRow } from '../data/rows/examples.js'
 import type { RowTasks } from '../data/rows/rows.js'
 import type { Template } from '../data/texts/template.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
+import type { Particles } from './domain/domain.js'
 
 /** Where virtual tokens stand. */
 export interface PromptPlacement {
@@ -91,6 +92,8 @@ export interface InitialisationContext {
    * @throws GradpromptError `no-pairs` where the task has none
    */
   readonly answerPairs: (count: number) => readonly AnswerPair[]
+  /** What the task's inputs are like, where that is estimated. */
+  readonly domain?: Particles | undefined
   /** What a layer, not the last one, gives out at every token of texts under no prompt: for each text [ids.length * hiddenSize]. */
   readonly layerOutputs: (texts: readonly Pick<AnsweredText, 'ids'>[], layer: number) => Promise<readonly Float32Array[]>
 }

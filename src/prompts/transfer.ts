@@ -1,4 +1,3 @@
-import type { Init } from './initialisation.js'
 import type { InitialisationContext } from './method.js'
 
 /**
@@ -16,7 +15,12 @@ import type { InitialisationContext } from './method.js'
  *
  * Negative weights count as zero; if all do, the sources weigh alike.
  */
-type RunsInit = Extract<Init, { type: 'runs' }>
+
+export interface RunsInit {
+  /** Run folders, or files that runs wrote. */
+  readonly from: readonly string[]
+  readonly mix: 'one' | 'average' | 'similarity' | 'panda'
+}
 
 /** Examples that stand for the task, and the tokens of them that are read at most. */
 const taskExamples = 16

@@ -51,6 +51,7 @@ const shown = new Set([
   'instruction',
   'chosen by',
   'test-time tuning',
+  'ensemble',
   'rows at most',
   'seed',
   'examples',

@@ -14,6 +14,7 @@ import type { LanguageModel } from '../model/language-model.js'
 import { inWords } from '../own-calls.js'
 import { isPromptFile, type PromptFile, readPrompt } from '../store/prompt-file.js'
 import { openRun } from '../store/run-folder.js'
+import { asEnsemble } from './ensemble.js'
 import { importedRows } from './imported-rows.js'
 import type { ImportedRows, ImportedText } from './imports/imported.js'
 import { activeRows, loadPrompt } from './prompt.js'
@@ -65,15 +66,18 @@ export interface OpenOptions {
   readonly force?: boolean | undefined
   /** How strongly it acts, of a method with a slider: 1, the default, is as it was learned, 0 the model alone. */
   readonly strength?: number | undefined
+  /** Where classes are scored: so many prompts in its place, moved as the inputs that it was learned on differ; their shares are averaged. */
+  readonly ensemble?: number | undefined
 }
 
 /**
  * @throws GradpromptError `file-not-found`, `not-a-prompt`, `run-not-finished`, `run-corrupt`, `invalid-config`; `invalid-option` as
- *   `atStrength`
+ *   `atStrength` and `asEnsemble`
  */
 export async function openPrompt(given: PromptGiven, options: OpenOptions = {}): Promise<PromptSource> {
-  const source = await openGiven(given, options)
-  return options.strength === undefined ? source : atStrength(source, options.strength, options)
+  const opened = await openGiven(given, options)
+  const source = options.strength === undefined ? opened : await atStrength(opened, options.strength, options)
+  return options.ensemble === undefined ? source : asEnsemble(source, options.ensemble, options)
 }
 
 async function openGiven(given: PromptGiven, options: OpenOptions): Promise<PromptSource> {

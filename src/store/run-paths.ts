@@ -9,7 +9,7 @@ import { moduleFile } from '../own-modules.js'
  */
 
 /** Options that may name a file or a folder, by their dotted path. */
-export const pathOptions = ['model', 'data.train', 'data.dev', 'data.test'] as const
+export const pathOptions = ['model', 'data.train', 'data.dev', 'data.test', 'domain.unlabelled'] as const
 export type PathOption = (typeof pathOptions)[number]
 
 /** By the option that names the file, or of a module of people's own by its path as the config has it. */

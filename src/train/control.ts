@@ -8,13 +8,15 @@ import { resolveAnswerEnd } from '../data/texts/answer-end.js'
 import { prependInstruction, type Template } from '../data/texts/template.js'
 import { GradpromptError } from '../errors.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
+import type { ScoredPart } from '../evaluate/predictions.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import { contentFreeRow, type Metrics, type ScoreOptions, scoreRows } from '../evaluate/score.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import type { Config } from './config.js'
-import type { ControlScores } from './events.js'
+import type { Control, ControlEvent, ControlScores } from './events.js'
+import type { Job, TuneSession } from './job.js'
 
 /** What the base model is told when no one has said it better: to answer with one of the label words. */
 export function controlInstruction(config: Config, task: Pick<Task, 'labels'>): string | null {
@@ -144,4 +146,23 @@ function controlKey(model: LanguageModel, config: Config, task: Pick<Task, 'labe
   const { truncate, loss } = train
   const decides = [model.hash, model.device, ofTask, tasks, truncate, loss, task.labels, records]
   return createHash('sha256').update(JSON.stringify(decides)).digest('hex')
+}
+
+/** The control on the dev rows: scored once in a run's life, before its first step. */
+export async function devControl(
+  job: Job,
+  session: TuneSession,
+  keep: (part: ScoredPart, control: ScoredControl) => Promise<void>,
+  scoring: ScoreOptions,
+): Promise<Control> {
+  const { config, task, model } = job
+  const instruction = controlInstruction(config, task)
+  if (task.scored.length === 0) return { instruction, metrics: {}, plain: { metrics: {} } }
+  const known = (await session.readEvents()).find(({ event }) => event === 'control') as ControlEvent | undefined
+  if (known !== undefined) return { instruction, metrics: known.metrics, plain: known.plain }
+  const control = await keptControl(job.controls, model, config, task, task.scored, scoring)
+  await keep('dev', control)
+  const { metrics, plain } = control.scores
+  session.emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })
+  return { instruction, metrics, plain }
 }

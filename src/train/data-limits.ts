@@ -11,6 +11,7 @@ import type { Checkpoint } from '../model/weights/checkpoint.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import type { Config } from './config.js'
 import { privacyOf } from './privacy/options.js'
+import { regulariserLosses } from './regularisers/index.js'
 import { totalSteps } from './schedule.js'
 import { refuseLongText } from './study/context-teacher.js'
 
@@ -88,10 +89,10 @@ function refuseUnclassed({ train, verbalizer }: Config, { labels }: Pick<Task, '
   if (labels === undefined) refuse(`${name} needs answers of a closed set`, 'name them in data.labels')
   if (labels!.verbalizer !== undefined || verbalizer?.learned)
     refuse(`${name} has one word for each class`, 'leave the other words out of data.labels')
-  if (train.regularization || train.distillation)
+  if (regulariserLosses(train).length > 0)
     refuse(
-      `${name} is learned without a teacher`,
-      'leave train.regularization and train.distillation out, or take the cross entropy',
+      `${name} is learned without a teacher or a prior`,
+      'leave train.regularization, train.distillation and train.prior out, or take the cross entropy',
     )
 }
 
@@ -100,7 +101,7 @@ function refuseUnclassed({ train, verbalizer }: Config, { labels }: Pick<Task, '
  * @throws GradpromptError `breaks-privacy`, `privacy-unreachable`
  */
 function refuseUnprivate(
-  { train, data, method, precision, verbalizer }: Config,
+  { train, data, method, domain, precision, verbalizer }: Config,
   task: Pick<Task, 'train' | 'labels'>,
   model: Checkpoint['config'],
 ): void {
@@ -125,6 +126,8 @@ function refuseUnprivate(
   if (precision === 'fp16') refuse('precision: fp16', 'which steps are left out would depend on the records', 'take bf16 or fp32')
   if (init?.type === 'runs')
     refuse('method.init.type: runs', 'what an earlier run learned of the same records is not accounted for', 'start from a text')
+  if (domain !== undefined)
+    refuse('domain', 'particles begin as training records, without noise, and are kept with the prompt', 'leave it out')
   if (init?.type === 'pairs')
     refuse('method.init.type: pairs', 'the vectors begin as means of training records, without noise', 'start from zero')
   if (train.distillation)

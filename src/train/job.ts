@@ -25,13 +25,16 @@ import { type PromptFile, writePrompt } from '../store/prompt-file.js'
 import { startName } from '../store/run-folder.js'
 import type { RunSession } from '../store/run-session.js'
 import type { Config } from './config.js'
-import { type ControlStore, controlInstruction, controlNotices, keptControl, type ScoredControl } from './control.js'
+import { type ControlStore, controlNotices, devControl, keptControl, type ScoredControl } from './control.js'
 import { refuseOversizedRows } from './data-limits.js'
-import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
+import { domainParameters, taskDomain } from './domain/task-domain.js'
+import type { GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf } from './frozen-rows.js'
 import { learnedPrompt } from './learned-prompt.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
 import { chosenLoss, learnedAnswers, runLosses, termsOf } from './losses.js'
+import { metaParameters, metaSteps } from './meta/meta-steps.js'
+import { metaNotices, metaTasks } from './meta/tasks.js'
 import { rewardsUnder } from './preferences.js'
 import { type Privacy, privacyOf } from './privacy/options.js'
 import { forgetKey, poissonSample, privacyKey } from './privacy/secret.js'
@@ -107,9 +110,12 @@ export async function prepareJob(
     tasks: method.tasks?.(resolved),
     soft: softVocabulary(resolved, model.config),
   })
+  const domain = await taskDomain(config, task, model)
   const notices = [
+    ...(domain?.notices ?? []),
     ...taskNotices(method.tasks?.(resolved), task.train),
     ...controlNotices(config, task, { tokenizer, contextLength }),
+    ...(config.train.meta ? metaNotices(metaTasks(task.train, config.train.meta.tasks), config.train.meta.tasks) : []),
   ]
   const { recompute } = config.train
   refuseOversizedRows(model.memory, { records: task.train, builders, together: answers.length, numVirtualTokens, recompute })
@@ -131,20 +137,27 @@ export async function prepareJob(
       ),
     exampleRows: examples,
     answerPairs: answerPairs(config, task, { tokenizer, contextLength }),
+    domain: domain?.particles,
     layerOutputs: layerOutputsOf(model, onProgress),
   })
   const prompt = { method, config: resolved, parameters }
   const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
-  const shapes = [...method.parameters(resolved, model.config), ...wordWeights(config, task)]
-  for (const { name, shape } of wordWeights(config, task)) parameters.set(name, new Float32Array(shape[0]!))
+  const beside = [
+    ...wordWeights(config, task),
+    ...(config.train.meta ? metaParameters(config.train.meta, model.config, config.seed) : []),
+    ...domainParameters(domain, model.config.hiddenSize),
+  ]
+  const shapes = [...method.parameters(resolved, model.config), ...beside.map(({ shape }) => shape)]
+  for (const { shape, values } of beside) parameters.set(shape.name, values)
   const steps = totalSteps(config.train, task.train.length)
   const ofClasses = chosenLoss(config.train).loss.ofClasses !== undefined
-  const frozen = ofClasses
-    ? undefined
-    : frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
+  const frozen =
+    ofClasses || config.train.meta !== undefined
+      ? undefined
+      : frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
   if (steps > 0) await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined, recompute })
   const reference = createReference(prompt, model)
-  const losses = await termsOf(config.train, reference, model, { answers: answers.length, exampleRows: examples })
+  const losses = await termsOf(config.train, reference, model, { answers: answers.length, exampleRows: examples, parameters })
   const state = startLearning(parameters, shapes, config.train, steps)
   return {
     config,
@@ -228,7 +241,10 @@ async function learnAndScore(job: Job, session: TuneSession) {
   if (state.step === 0) await writePrompt(join(folder, startName), learnedPrompt(job))
   const control = await devControl(job, session, keepControl, scoring('base model'))
 
-  const { train } = config
+  const meta =
+    config.train.meta &&
+    metaSteps({ ...job, ...config.train, parameters: state.parameters, chosen: chosenLoss(config.train) }, config.train.meta)
+  const train = meta ? { ...config.train, maxGradientNorm: meta.maxGradientNorm } : config.train
   if (chosenLoss(train).loss.data) await job.reference.keepIn(folder)
   const apart = shapes.some(({ heldOut }) => heldOut) ? holdOut(task, config.seed) : undefined
   const privacy = job.privacy && { mechanism: job.privacy, expected: train.batchSize, key: await privacyKey(folder, state.step) }
@@ -256,15 +272,17 @@ async function learnAndScore(job: Job, session: TuneSession) {
     shapes,
     train,
     steps,
-    batch: batch.training,
+    batch: meta?.batch ?? batch.training,
     frozen: job.frozen && (step => job.frozen!(batch.places(step))),
     heldOutBatch: apart && batches(apart.heldOut, job).training,
     losses: job.losses,
     groups: job.answers > 1 ? job.answers : undefined,
-    gradient: stepGradient({
-      ...{ model, prompt, batch, losses: job.losses, answers: job.answers, privacy },
-      ...{ chosen: chosenLoss(train), recompute: train.recompute },
-    }),
+    gradient:
+      meta?.gradient ??
+      stepGradient({
+        ...{ model, prompt, batch, losses: job.losses, answers: job.answers, privacy },
+        ...{ chosen: chosenLoss(train), recompute: train.recompute },
+      }),
     beside: weights && learnWords,
     evaluate: task.scored.length > 0 ? evaluateDev : undefined,
     sample: task.labels === undefined && train.samples > 0 ? () => sampleAnswers(job, signal) : undefined,
@@ -319,27 +337,9 @@ async function learnAndScore(job: Job, session: TuneSession) {
 }
 
 /** Learned weights of label words as a parameter beside the prompt's; none unless the config asks for them. */
-function wordWeights({ verbalizer }: Config, { labels }: Task): PromptParameter[] {
+function wordWeights({ verbalizer }: Config, { labels }: Task): { shape: PromptParameter; values: Float32Array }[] {
   if (!verbalizer?.learned || labels === undefined) return []
   const learningRate = verbalizer.learningRate ?? wordLearningRate
-  return [{ name: wordParameter, shape: [countWords(labels)], learningRate }]
-}
-
-/** The control on the dev rows: scored once in a run's life, before its first step. */
-async function devControl(
-  job: Job,
-  session: TuneSession,
-  keep: (part: ScoredPart, control: ScoredControl) => Promise<void>,
-  scoring: ScoreOptions,
-): Promise<Control> {
-  const { config, task, model } = job
-  const instruction = controlInstruction(config, task)
-  if (task.scored.length === 0) return { instruction, metrics: {}, plain: { metrics: {} } }
-  const known = (await session.readEvents()).find(({ event }) => event === 'control') as ControlEvent | undefined
-  if (known !== undefined) return { instruction, metrics: known.metrics, plain: known.plain }
-  const control = await keptControl(job.controls, model, config, task, task.scored, scoring)
-  await keep('dev', control)
-  const { metrics, plain } = control.scores
-  session.emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })
-  return { instruction, metrics, plain }
+  const shape = { name: wordParameter, shape: [countWords(labels)], learningRate }
+  return [{ shape, values: new Float32Array(countWords(labels)) }]
 }

@@ -13,8 +13,8 @@ import { type Average, type AverageState, createAverage } from './average.js'
 import type { Config } from './config.js'
 import { createEarlyStopping, type EarlyStoppingState } from './early-stopping.js'
 import type { GradpromptEvent, Sample } from './events.js'
-import { clipByGlobalNorm, createOptimizer, type Optimizer } from './optimizers.js'
 import { scheduleFactor } from './schedule.js'
+import { clipByGlobalNorm, createOptimizer, type Optimizer, type OptimizerOptions } from './steps/optimizers.js'
 
 /** A dev evaluation with the step it was made after. */
 export interface DevScore extends Evaluation {
@@ -247,7 +247,11 @@ export function startLearning(
   steps: number,
 ): LearningState {
   const { optimizer: type, beta1, beta2, epsilon, weightDecay } = train
-  const options = type === 'adamw' ? { type, beta1, beta2, epsilon, weightDecay } : { type, beta1, epsilon, weightDecay }
+  const options = {
+    adamw: { type, beta1, beta2, epsilon, weightDecay },
+    sgd: { type, weightDecay },
+    adafactor: { type, beta1, epsilon, weightDecay },
+  }[type] as OptimizerOptions
   const optimizer = createOptimizer(
     options,
     shapes

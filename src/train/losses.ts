@@ -4,8 +4,9 @@ import type { LanguageModel } from '../model/language-model.js'
 import type { LabelledRow } from '../model/row.js'
 import type { InitialisationContext } from '../prompts/method.js'
 import type { Config } from './config.js'
-import { lessons, reader, teacherLosses } from './distillation.js'
 import type { Reference } from './reference.js'
+import { reader } from './regularisers/distillation.js'
+import { openRegularisers, regulariserLosses } from './regularisers/index.js'
 import { createContextTeacher } from './study/context-teacher.js'
 
 /** What a run minimises: the loss that its options name, and what they hold the prompt to besides. What the losses compute is unknown here. */
@@ -17,7 +18,7 @@ export function chosenLoss({ loss, labelSmoothing }: Config['train']): ActiveLos
 }
 
 /** All losses that are added up: what the gradient's program is compiled from. */
-export const runLosses = (train: Config['train']): ActiveLoss[] => [chosenLoss(train), ...teacherLosses(train)]
+export const runLosses = (train: Config['train']): ActiveLoss[] => [chosenLoss(train), ...regulariserLosses(train)]
 
 /** The texts that are learned of each record: the config's answer, of pairs both, unless the loss says others. */
 export function learnedAnswers({ train, answer, rejected }: Pick<Config, 'train' | 'answer' | 'rejected'>): readonly string[] {
@@ -28,18 +29,27 @@ export function learnedAnswers({ train, answer, rejected }: Pick<Config, 'train'
 
 /**
  * The losses of a batch's rows, with what these bring.
- * @throws GradpromptError as `lessons` does
+ * @throws GradpromptError as the regularisers do
  */
 export async function termsOf(
   train: Config['train'],
   reference: Reference,
   model: LanguageModel,
-  { answers, exampleRows }: { readonly answers: number; readonly exampleRows: InitialisationContext['exampleRows'] },
+  {
+    answers,
+    exampleRows,
+    parameters,
+  }: {
+    readonly answers: number
+    readonly exampleRows: InitialisationContext['exampleRows']
+    /** What is learned and kept, as it stands. */
+    readonly parameters: ReadonlyMap<string, Float32Array>
+  },
 ): Promise<(rows: readonly LabelledRow[]) => Promise<readonly LossTerm[]>> {
   const chosen = chosenLoss(train)
   const { logProbabilities } = reference
   const topTokens = createContextTeacher(model, reference, reader(reference.start, undefined, model))
   const data = chosen.loss.data?.(chosen.options, { model: model.config, answers, logProbabilities, topTokens })
-  const teach = await lessons(train, reference.start, model, exampleRows)
-  return async rows => [{ ...chosen, ...(data && { data: await data(rows) }) }, ...(await teach(rows))]
+  const hold = await openRegularisers(train, { start: reference.start, model, exampleRows, parameters })
+  return async rows => [{ ...chosen, ...(data && { data: await data(rows) }) }, ...(await hold(rows))]
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { GradpromptError } from '../../src/errors.js'
 import { type Checkpoint, CheckpointStore } from '../../src/store/checkpoints.js'
-import { createOptimizer } from '../../src/train/optimizers.js'
+import { createOptimizer } from '../../src/train/steps/optimizers.js'
 
 let folder: string
 let store: CheckpointStore

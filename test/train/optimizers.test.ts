@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { clipByGlobalNorm, createOptimizer, type OptimizerOptions } from '../../src/train/optimizers.js'
+import { clipByGlobalNorm, createOptimizer, type OptimizerOptions } from '../../src/train/steps/optimizers.js'
 
 type Arrays = Record<string, number[]>
 const fixture = JSON.parse(readFileSync(new URL('../fixtures/train/optimizers.json', import.meta.url), 'utf8')) as {
@@ -42,6 +42,16 @@ describe('against torch, 30 steps', () => {
     })
     expect(optimizer.stepCount).toBe(30)
   })
+})
+
+test('plain gradient descent does at once what the gradient says, and remembers nothing', () => {
+  const optimizer = createOptimizer({ type: 'sgd', weightDecay: 0.5 }, [{ name: 'a', shape: [2], learningRateFactor: 2 }])
+  const values = toMap({ a: [1, -2] })
+  optimizer.step(values, toMap({ a: [3, 4] }), 0.1)
+  // 1 - 0.2 * 0.5 of the value, less 0.2 of the gradient.
+  for (const [i, x] of [0.3, -2.6].entries()) expect(values.get('a')![i]).toBeCloseTo(x, 6)
+  expect(optimizer.state()).toEqual([])
+  expect(optimizer.stepCount).toBe(1)
 })
 
 describe('state', () => {

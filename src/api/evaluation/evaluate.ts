@@ -31,7 +31,7 @@ import type { Scored, Subject } from './subject.js'
  * judged (by likelihood, behind reasoning, as it is generated) is a file each in `evaluation/`.
  */
 
-export interface EvaluateOptions extends ModelSettings, LimitsAsked, ContrastOptions, Pick<OpenOptions, 'strength'> {
+export interface EvaluateOptions extends ModelSettings, LimitsAsked, ContrastOptions, Pick<OpenOptions, 'strength' | 'ensemble'> {
   /** A model or its name; by default that of the run. */
   readonly model?: LanguageModel | string | undefined
   /** A data file, or rows as an iterable of objects. By default the test or dev file of the run. */
@@ -221,6 +221,7 @@ const names = {
   batchSize: true,
   force: true,
   strength: true,
+  ensemble: true,
   control: true,
   testTime: true,
   generate: true,

@@ -93,7 +93,7 @@ async function keyOf(subject: Subject, options: EvaluateOptions, model: Language
     strategy,
   } = subject
   const { answerType, calibrate, choose, limit, truncate, generate, task, examples, shots, scorer } = options
-  const { maxNewTokens, temperature, weights, choices, regex, jsonSchema, rejectedMass, contrast } = options
+  const { maxNewTokens, temperature, weights, choices, regex, jsonSchema, rejectedMass, contrast, ensemble } = options
   const named = (given: unknown) =>
     typeof given === 'string'
       ? given
@@ -106,7 +106,7 @@ async function keyOf(subject: Subject, options: EvaluateOptions, model: Language
     data: typeof data === 'string' ? await hashOfData(await localFiles(data)) : data.sha256,
     ...{ template, answer, labels, aggregate, isFreeText, columns, instruction, seed },
     ...{ answerType, calibrate, choose, limit, truncate, generate, shots, maxNewTokens, temperature, weights },
-    ...{ choices, regex, jsonSchema, rejectedMass, contrast, testTime, strategy: strategy?.key },
+    ...{ choices, regex, jsonSchema, rejectedMass, contrast, ensemble, testTime, strategy: strategy?.key },
     ...(against && { against: [identityOf(against), named(options.against)] }),
     ...{ task: named(task), scorer: named(scorer), examples: named(examples) ?? (examples === undefined ? undefined : 'rows') },
   })

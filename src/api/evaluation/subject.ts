@@ -79,6 +79,7 @@ export interface Scored {
 
 /** @throws GradpromptError `missing-option`, `file-not-found`, `invalid-option`, and as `openPrompt` and `parseConfig` do */
 export async function subjectOf(options: EvaluateOptions): Promise<Subject> {
+  refuseUnreadEnsemble(options)
   const source = await openPrompt(options.prompt, options)
   const against = await otherSource(options)
   for (const notice of [source.notice, against?.notice]) if (notice !== undefined) options.onWarning?.(notice)
@@ -209,7 +210,7 @@ export function settingsOf(
   options: EvaluateOptions,
 ): (readonly [name: string, value: string])[] {
   const { prompt, task, instruction, choose, limit, examples, shots, scorer, maxNewTokens, temperature } = options
-  const { strength, against, contrast, choices, regex, jsonSchema } = options
+  const { strength, ensemble, against, contrast, choices, regex, jsonSchema } = options
   const texts = typeof template === 'string' ? template : template?.map(({ role, content }) => `${role}: ${content}`).join('\n')
   const named = (value: unknown) => (typeof value === 'string' ? value : value === undefined ? undefined : 'given by the program')
   const given: (readonly [string, unknown])[] = [
@@ -230,6 +231,7 @@ export function settingsOf(
     ['maxNewTokens', maxNewTokens],
     ['temperature', temperature],
     ['strength', strength],
+    ['ensemble', ensemble && `${ensemble} prompts`],
     ['against', named(against)],
     ['contrast', contrast],
     [
@@ -253,6 +255,18 @@ export function missing(option: 'model' | 'template' | 'answer'): never {
     found: 'none, and no run to take it from',
     hint:
       option === 'template' ? 'for example template: "Review: {text}\\nSentiment:"' : `give ${option}, or a run as the prompt`,
+  })
+}
+
+/** @throws GradpromptError `invalid-option` */
+function refuseUnreadEnsemble({ ensemble, testTime, generate, task, scorer, strategy }: EvaluateOptions): void {
+  const [beside] = Object.entries({ testTime, generate, task, scorer, strategy }).filter(
+    ([, value]) => value !== undefined && value !== false,
+  )
+  if (ensemble === undefined || beside === undefined) return
+  throw new GradpromptError('invalid-option', 'an ensemble averages the shares of classes, by their likelihoods', {
+    found: `ensemble beside ${beside[0]}`,
+    expected: 'one of the two',
   })
 }
 

@@ -17,7 +17,7 @@ import type { Answered } from './predictor.js'
 
 /** Answers for rows whose answers nobody knows: the library's `predict`, as a loop over rows or as a file. */
 
-export interface PredictOptions extends ModelSettings, Pick<OpenOptions, 'strength'> {
+export interface PredictOptions extends ModelSettings, Pick<OpenOptions, 'strength' | 'ensemble'> {
   /** A data file, `-` for standard input, or rows as an iterable of objects, which may be asynchronous. Labels are not needed. */
   readonly data: string | Rows
   /** A run of either kind, its folder, a prompt file, a PEFT adapter's folder, rows of vectors, a plain instruction, or nothing. */
@@ -123,6 +123,7 @@ const shared = {
   batchSize: true,
   force: true,
   strength: true,
+  ensemble: true,
   promptTask: true,
   maxNewTokens: true,
   weights: true,

@@ -71,9 +71,9 @@ export interface Answered {
 
 /** @throws GradpromptError as `predict` says */
 export async function openPredictor(options: PredictOptions): Promise<Predictor> {
-  const { model, prompt, template: own, force, strength, labels: words, aggregate, batchSize } = options
+  const { model, prompt, template: own, force, strength, ensemble, labels: words, aggregate, batchSize } = options
   const subject = await subjectOf({
-    ...{ model, prompt, force, strength, aggregate, batchSize },
+    ...{ model, prompt, force, strength, ensemble, aggregate, batchSize },
     ...{
       template: own,
       answer: options.answer,
@@ -302,9 +302,9 @@ async function openGenerating(options: PredictOptions, subject: Subject, templat
 }
 
 /** What a generation does not read. @throws GradpromptError `invalid-option` */
-function refuseUnreadByGenerating({ choose, calibrate, truncate, reject }: PredictOptions): void {
+function refuseUnreadByGenerating({ choose, calibrate, truncate, reject, ensemble }: PredictOptions): void {
   refuseUnread(
-    { choose, calibrate, truncate, reject },
+    { choose, calibrate, truncate, reject, ensemble },
     'answers are free text, and generated',
     'labels, by whose likelihood they are chosen',
   )

@@ -127,6 +127,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly instruction?: string | undefined
   readonly choose?: Choice | undefined
   readonly testTime?: boolean | TestTimeInput | undefined
+  readonly ensemble?: number | undefined
   readonly limit?: number | undefined
   readonly seed?: number | undefined
   readonly batchSize?: number | undefined
@@ -247,6 +248,7 @@ export interface PredictRequest extends OwnFamilies {
   /** Below the run's own threshold, or below this number. */
   readonly reject?: boolean | number | undefined
   readonly testTime?: boolean | TestTimeInput | undefined
+  readonly ensemble?: number | undefined
   readonly truncate?: boolean | undefined
   readonly force?: boolean | undefined
   /** How strongly a prompt with a slider acts. */

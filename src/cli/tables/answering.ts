@@ -3,6 +3,7 @@ import {
   answerType,
   columns,
   contrast,
+  ensemble,
   force,
   json,
   labels,
@@ -58,6 +59,7 @@ export const answering: readonly Command[] = [
       { name: 'no-control', description: 'do not score the base model beside it' },
       { name: 'rows', value: 'file', description: "where each row's result is written (.jsonl); by default into the run" },
       { name: 'report', value: 'file', description: 'where the report is written (.html); by default into the run' },
+      ensemble,
       ...testTime,
       { name: 'generate', description: 'generate the answers and read them, instead of scoring given ones' },
       {
@@ -124,6 +126,7 @@ export const answering: readonly Command[] = [
       },
       { name: 'reject', description: 'call rows below the threshold of a run of gradprompt reject none of these' },
       { name: 'reject-below', value: 'x', type: 'number', description: 'the same, below a number from 0 to 1' },
+      ensemble,
       ...testTime,
       { name: 'truncate', description: 'cut the text of rows that are longer than the context' },
       { name: 'prompt-task', value: 'name', description: 'of a prompt of several tasks that generates: which' },

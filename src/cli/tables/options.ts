@@ -163,6 +163,15 @@ export const strategy = [
   },
 ] as const
 
+/** Several prompts in the place of one. */
+export const ensemble: CommandOption = {
+  name: 'ensemble',
+  value: 'n',
+  type: 'integer',
+  description:
+    'so many prompts in its place, moved as the inputs of its run differ (domain); the shares of the classes are averaged',
+}
+
 /** A prompt that is tuned on the rows that it answers. */
 export const testTime = [
   {

@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
 import { declareCode } from '../../code-identity.js'
-import { initSchema, startingRows, uniformNumbers } from '../initialisation.js'
+import { uniformNumbers } from '../initialisation.js'
 import type { PromptMethod } from '../method.js'
+import { initSchema, startingRows } from '../starts/index.js'
 
 /**
  * ADePT (Tang et al. 2025, arXiv 2501.03291): a short soft prompt, and an offset of every token's embedding e by a small network,

@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
 import { declareCode } from '../../code-identity.js'
-import { initSchema, startingRows, uniformNumbers } from '../initialisation.js'
+import { uniformNumbers } from '../initialisation.js'
 import type { PromptMethod } from '../method.js'
+import { initSchema, startingRows } from '../starts/index.js'
 
 /**
  * DePT (Shi and Lipani 2024, arXiv 2309.05173): a short soft prompt, and a low-rank offset by text position for what the shorter

@@ -4,10 +4,11 @@ import { GELU_DENOMINATOR, GELU_NUMERATOR, rational } from '../../../kernels/rat
 import { tf } from '../../../kernels/tf.js'
 import { declareCode } from '../../code-identity.js'
 import { normalised } from '../generator.js'
-import { initSchema, normalNumbers, startingRows } from '../initialisation.js'
+import { normalNumbers } from '../initialisation.js'
 import { unstacked } from '../layers.js'
 import type { PromptMethod } from '../method.js'
 import { attentionPool } from '../pooling.js'
+import { initSchema, startingRows } from '../starts/index.js'
 
 /**
  * IAPT (Zhu et al. 2024, arXiv 2405.18203): before every layer a generator makes virtual tokens from the instruction's hidden rows H,

@@ -4,9 +4,9 @@ import { tf } from '../../../kernels/tf.js'
 import type { ModelConfig } from '../../../models/blocks/family.js'
 import { declareCode } from '../../code-identity.js'
 import { bottleneckParameters, narrowed, normalised, startingBottleneck, widened } from '../generator.js'
-import { initSchema, startingRows } from '../initialisation.js'
 import type { Parameters, PromptMethod, SequenceRows } from '../method.js'
 import { lastRow, meanRow } from '../pooling.js'
+import { initSchema, startingRows } from '../starts/index.js'
 
 /**
  * Instance-dependent prompt generation (Wu et al. 2022, arXiv 2204.04497): one encoding h of the instruction becomes all k virtual

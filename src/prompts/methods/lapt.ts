@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
 import { declareCode } from '../../code-identity.js'
-import { initSchema, startingRows } from '../initialisation.js'
 import type { PromptMethod } from '../method.js'
+import { initSchema, startingRows } from '../starts/index.js'
 
 /**
  * Two prompts for one set of labels (LAPT, Zhang et al. 2024, arXiv 2407.08966): the classes that there are (`known`) are scored under one,

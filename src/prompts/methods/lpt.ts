@@ -3,9 +3,10 @@ import { tf } from '../../../kernels/tf.js'
 import type { ModelConfig } from '../../../models/blocks/family.js'
 import { declareCode } from '../../code-identity.js'
 import { bottleneckParameters, narrowed, normalised, startingBottleneck, widened } from '../generator.js'
-import { initSchema, normalNumbers, startingRows } from '../initialisation.js'
+import { normalNumbers } from '../initialisation.js'
 import type { PromptMethod } from '../method.js'
 import { adaptiveMaximum, adaptiveMean, attentionPool, lastRow } from '../pooling.js'
+import { initSchema, startingRows } from '../starts/index.js'
 
 /**
  * Late prompt tuning (Liu et al. 2022, arXiv 2210.11292): the virtual tokens join the text before one late layer and go on from there

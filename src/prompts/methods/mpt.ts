@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
 import { declareCode } from '../../code-identity.js'
-import { initSchema, normalNumbers, startingRows } from '../initialisation.js'
+import { normalNumbers } from '../initialisation.js'
 import type { PromptMethod } from '../method.js'
+import { initSchema, startingRows } from '../starts/index.js'
 
 /**
  * Multitask prompt tuning (Wang et al. 2023, arXiv 2303.02861), with the parameters of PEFT: one matrix for all tasks, and for each a

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { tf } from '../../../kernels/tf.js'
 import { declareCode } from '../../code-identity.js'
-import { initSchema, startingRows } from '../initialisation.js'
 import type { PromptMethod } from '../method.js'
+import { initSchema, startingRows } from '../starts/index.js'
 
 /**
  * A prompt for each person over one that all share (the user model of P-DPO, Li et al. 2024, arXiv 2402.05133, without its LoRA): rows of

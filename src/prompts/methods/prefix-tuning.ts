@@ -3,9 +3,10 @@ import { tf } from '../../../kernels/tf.js'
 import type { ModelConfig } from '../../../models/blocks/family.js'
 import { declareCode } from '../../code-identity.js'
 import { elementCount } from '../../numbers.js'
-import { type Init, initSchema, normalNumbers, startingRows, uniformNumbers } from '../initialisation.js'
+import { normalNumbers, uniformNumbers } from '../initialisation.js'
 import { unstacked } from '../layers.js'
 import type { InitialisationContext, PromptMethod } from '../method.js'
+import { type Init, initSchema, startingRows } from '../starts/index.js'
 
 /**
  * Prefix tuning (Li and Liang 2021, arXiv 2101.00190), known as P-tuning v2 when nothing is projected (Liu et al. 2021, arXiv

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { declareCode } from '../../code-identity.js'
-import { initSchema, startingRows } from '../initialisation.js'
 import type { PromptMethod } from '../method.js'
 import { checkReparametrization, reparametrizationNames, reparametrizations } from '../reparametrization.js'
+import { initSchema, startingRows } from '../starts/index.js'
 
 /**
  * Prompt tuning (Lester et al. 2021, arXiv 2104.08691), as PEFT defines it: `[numVirtualTokens, hidden]` rows before the text. What is

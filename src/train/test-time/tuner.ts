@@ -15,8 +15,8 @@ import {
 import type { ActivePrompt } from '../../model/active-prompt.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { initialLossScale } from '../../model/loss-scale.js'
-import { createOptimizer } from '../optimizers.js'
 import { slopeGradient } from '../steps/class-gradient.js'
+import { createOptimizer } from '../steps/optimizers.js'
 import type { TestTimeOptions } from './options.js'
 
 /**

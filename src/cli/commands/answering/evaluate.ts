@@ -89,6 +89,7 @@ async function requestOf(argument: string | undefined, options: OptionValues): P
     instruction: text('instruction'),
     choose: oneOf(options, 'choose', choices),
     testTime: readTestTime(options),
+    ensemble: inRange(options, 'ensemble', { least: 1 }),
     limit: number('limit'),
     seed: number('seed'),
     batchSize: number('batch-size'),

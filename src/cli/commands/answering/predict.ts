@@ -110,6 +110,7 @@ export async function predictRequest(prompt: string, data: string, options: Opti
     choose: oneOf(options, 'choose', choices),
     reject: inRange(options, 'reject-below', { least: 0, most: 1 }) ?? (options.reject === true || undefined),
     testTime: readTestTime(options),
+    ensemble: inRange(options, 'ensemble', { least: 1 }),
     truncate: options.truncate === true || undefined,
     force: options.force === true,
     strength: options.strength as number | undefined,

@@ -1,4 +1,4 @@
-import { elementCount } from '../numbers.js'
+import { elementCount } from '../../numbers.js'
 
 /** A part of what an optimiser remembers: one moment of one parameter, row-major. */
 export interface StateTensor {
@@ -45,7 +45,14 @@ export interface AdafactorOptions {
   readonly weightDecay?: number | undefined
 }
 
-export type OptimizerOptions = AdamWOptions | AdafactorOptions
+/** Plain gradient descent: what a gradient says is done at once, and nothing is remembered. */
+export interface SgdOptions {
+  readonly type: 'sgd'
+  /** Decoupled: values shrink by `learningRate * weightDecay`. Default 0. */
+  readonly weightDecay?: number | undefined
+}
+
+export type OptimizerOptions = AdamWOptions | AdafactorOptions | SgdOptions
 
 export interface Optimizer {
   /** Updates done so far. */
@@ -66,7 +73,8 @@ export interface Optimizer {
 
 /** A new optimiser for parameters of fixed names and shapes, its moments zero. */
 export function createOptimizer(options: OptimizerOptions, parameters: readonly OptimizerParameter[]): Optimizer {
-  const rule = options.type === 'adamw' ? adamW(options) : adafactor(options)
+  const rule: Rule<'firstMoment' | 'secondMoment' | 'secondMomentRows' | 'secondMomentColumns'> =
+    options.type === 'adamw' ? adamW(options) : options.type === 'sgd' ? sgd(options) : adafactor(options)
   const slots = parameters.map(parameter => ({
     parameter,
     size: elementCount(parameter.shape),
@@ -210,6 +218,16 @@ function adafactor(options: AdafactorOptions): Rule<'firstMoment' | 'secondMomen
         }
         value[i] = value[i]! * keep - change
       }
+    },
+  }
+}
+
+function sgd({ weightDecay = 0 }: SgdOptions): Rule<never> {
+  return {
+    moments: () => ({}),
+    update(value, gradient, _, learningRate) {
+      const keep = 1 - learningRate * weightDecay
+      for (let i = 0; i < value.length; i++) value[i] = value[i]! * keep - learningRate * gradient[i]!
     },
   }
 }

@@ -1,6 +1,6 @@
-import type { ActivePrompt } from '../model/active-prompt.js'
-import type { LanguageModel } from '../model/language-model.js'
-import type { LabelledRow } from '../model/row.js'
+import type { ActivePrompt } from '../../model/active-prompt.js'
+import type { LanguageModel } from '../../model/language-model.js'
+import type { LabelledRow } from '../../model/row.js'
 
 /** Rows are recomputed once this much is remembered: a row's bits do not depend on whether it was. */
 const REMEMBERED_BYTES = 256e6

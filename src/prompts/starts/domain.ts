@@ -1,0 +1,44 @@
+import { z } from 'zod'
+import { GradpromptError } from '../../errors.js'
+import { farthestPoints, particleRows } from '../domain/domain.js'
+import { tableSample } from '../initialisation.js'
+import { start } from './start.js'
+
+/**
+ * Particles of the task's domain (BayesPrompt, Li et al. 2024, arXiv 2401.14166) as rows: such as are far from each other, each brought to
+ * the median length of a token's embedding. Where there are fewer particles than rows, they come again.
+ */
+export const domain = start({
+  schema: z.strictObject({
+    type: z
+      .literal('domain')
+      .describe(
+        "start from what the task's inputs are like: particles of a mixture fitted to their mean embeddings (BayesPrompt)",
+      ),
+  }),
+  ofDomain: true,
+  async rows(_, count, context) {
+    const { domain: particles, model } = context
+    if (particles === undefined)
+      throw new GradpromptError('no-inputs', 'there is no domain to start from', {
+        found: 'a context without particles',
+        expected: 'the particles of `domain`',
+      })
+    const own = particleRows(particles)
+    const length = median((await tableSample(context)).map(row => Math.hypot(...row)))
+    const rows = new Float32Array(count * model.hiddenSize)
+    for (const [i, place] of farthestPoints(particles, count).entries()) {
+      const factor = length / (Math.hypot(...own[place]!) || 1)
+      rows.set(
+        own[place]!.map(x => x * factor),
+        i * model.hiddenSize,
+      )
+    }
+    return rows
+  },
+})
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2
+}
