@@ -34,7 +34,7 @@ export const askColumn = 'ask'
 export const askFor = ({ instruction }: Pick<HintForm, 'instruction'>, text: string): string => `${text}\n\n${instruction}`
 
 /** The template of a policy's rows: what a strategy's `instruct` makes of the same text. */
-export const policyTemplate = (isChat: boolean): Template =>
+export const policyTemplate = (isChat: boolean): string | { role: 'user'; content: string }[] =>
   isChat ? [{ role: 'user', content: `{${askColumn}}` }] : `{${askColumn}}\n`
 
 /** @throws GradpromptError `invalid-option` where it does not say where the hint stands */
@@ -66,6 +66,7 @@ export function hintIn(written: string, { say }: Pick<HintForm, 'say'>): string 
  * The template of a task with a hint before what is asked: before a text, or in the last message of a user.
  * @throws GradpromptError `unsupported-template` where there is no such message, or the template has a column `hint` of its own
  */
+export function withHint<Shown extends Template>(template: Shown, { say }: Pick<HintForm, 'say'>): Shown
 export function withHint(template: Template, { say }: Pick<HintForm, 'say'>): Template {
   if (typeof template === 'string') {
     refuseOwnHint(template)
