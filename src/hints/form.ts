@@ -58,7 +58,9 @@ export const said = ({ say }: Pick<HintForm, 'say'>, hint: string): string =>
 export function hintIn(written: string, { say }: Pick<HintForm, 'say'>): string {
   const lines = written.split(/\r?\n/).map(line => line.replaceAll(/\s+/g, ' ').trim())
   const before = say.slice(0, say.indexOf('{')).trim().toLowerCase()
-  const bare = lines.map(line => (before !== '' && line.toLowerCase().startsWith(before) ? line.slice(before.length).trim() : line))
+  const bare = lines.map(line =>
+    before !== '' && line.toLowerCase().startsWith(before) ? line.slice(before.length).trim() : line,
+  )
   return bare.find(line => /[\p{L}\p{N}]/u.test(line)) ?? ''
 }
 

@@ -32,7 +32,8 @@ const policyName = 'policy'
  */
 export const hints: Strategy<Options> = {
   type: 'hints',
-  paper: 'a hint that a learned policy writes stands before the question (directional stimulus, Li et al. 2023, arXiv 2302.11520)',
+  paper:
+    'a hint that a learned policy writes stands before the question (directional stimulus, Li et al. 2023, arXiv 2302.11520)',
   options,
   async prepare({ from, write, ...plain }) {
     const { instruction, say, maxHintTokens, policy, fixed } = await readHints(from)

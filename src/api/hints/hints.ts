@@ -14,7 +14,16 @@ import { hashOf } from '../../evaluate/row-results.js'
 import { isFile } from '../../files.js'
 import { bestFixed, leaks } from '../../hints/choice.js'
 import { type HintsFile, hintsName, readHints } from '../../hints/file.js'
-import { askFor, type HintForm, type HintKind, hintIn, hintKinds, policyTemplate, requireSay, withHint } from '../../hints/form.js'
+import {
+  askFor,
+  type HintForm,
+  type HintKind,
+  hintIn,
+  hintKinds,
+  policyTemplate,
+  requireSay,
+  withHint,
+} from '../../hints/form.js'
 import { firstOf, useModel } from '../../model/with-model.js'
 import { ownCommand } from '../../own-command.js'
 import { replaceText } from '../../store/atomic.js'
@@ -55,7 +64,7 @@ export interface HintsOptions extends Hearer<GradpromptEvent, HintsProgress> {
   readonly rounds?: number | undefined
   /** Of a hint; by default 40. */
   readonly maxHintTokens?: number | undefined
-  /** Texts are sampled at; by default 1. */
+  /** Texts are sampled at; by default 0.7: at 1 a small model writes much that is no hint. */
   readonly temperature?: number | undefined
   /** Texts among which the one for all rows is chosen; by default 16. */
   readonly fixedTexts?: number | undefined
@@ -100,7 +109,7 @@ const names = {
  */
 export async function hints(given: TuneInput, options: HintsOptions = {}): Promise<LearnedHints> {
   refuseUnknown('hints', options, names)
-  const { samples = 8, rounds = 2, temperature = 1, fixedTexts = 16, source, signal, onEvent } = options
+  const { samples = 8, rounds = 2, temperature = 0.7, fixedTexts = 16, source, signal, onEvent } = options
   const form = formOf(options)
   requireCounts({ samples, rounds, maxHintTokens: form.maxHintTokens, fixedTexts })
   if (!(temperature > 0)) throw invalid('temperature is not valid', String(temperature), 'more than 0: texts have to differ')
@@ -125,7 +134,10 @@ export async function hints(given: TuneInput, options: HintsOptions = {}): Promi
   await refuseOthers(out, asked)
   await using _lock = await acquireLock(join(out, 'lock'))
   if (await isFile(join(out, hintsName))) return (await readHints(out)).result as unknown as LearnedHints
-  await replaceText(join(out, askedName), `${JSON.stringify({ asked, ...form, samples, rounds, temperature, fixedTexts }, null, 2)}\n`)
+  await replaceText(
+    join(out, askedName),
+    `${JSON.stringify({ asked, ...form, samples, rounds, temperature, fixedTexts }, null, 2)}\n`,
+  )
 
   await using used = await useModel(open ?? config.model, open === undefined ? firstOf(config) : {})
   const { model } = used
@@ -138,7 +150,8 @@ export async function hints(given: TuneInput, options: HintsOptions = {}): Promi
     onEvent?.({
       event: 'warning',
       code: 'no-gain',
-      message: 'no text made the answer of any training row likelier: nothing is learned, and inputs are answered as they are, by the base model',
+      message:
+        'no text made the answer of any training row likelier: nothing is learned, and inputs are answered as they are, by the base model',
     })
   const fixed = await fixedHint(train, learned, likelihoods, fixedTexts)
   const conditions = await conditionsOf(rowsOf(tested, config, task), { ...common, learned, fixed: fixed.hint, likelihoods })
@@ -154,7 +167,11 @@ export async function hints(given: TuneInput, options: HintsOptions = {}): Promi
 
 function formOf({ kind, instruction, say, maxHintTokens = 40 }: HintsOptions): HintForm {
   if (kind !== undefined && !Object.hasOwn(hintKinds, kind))
-    throw invalid('there is no such kind of hint', String(kind), `one of ${Object.keys(hintKinds).join(', ')}, or an instruction of your own`)
+    throw invalid(
+      'there is no such kind of hint',
+      String(kind),
+      `one of ${Object.keys(hintKinds).join(', ')}, or an instruction of your own`,
+    )
   if (instruction !== undefined && instruction.trim() === '') throw invalid('instruction is not valid', 'an empty text', 'a text')
   if (instruction !== undefined && kind !== undefined)
     throw invalid('a kind of hint has an instruction of its own', 'kind and instruction', 'one of the two')
@@ -243,7 +260,10 @@ async function fixedHint(rows: readonly TrainingRow[], { kept }: Rounds, likelih
   )
 }
 
-type ConditionOptions = Pick<Parameters<typeof learnRounds>[0], 'model' | 'config' | 'form' | 'out' | 'signal' | 'onProgress' | 'likelihoods'> & {
+type ConditionOptions = Pick<
+  Parameters<typeof learnRounds>[0],
+  'model' | 'config' | 'form' | 'out' | 'signal' | 'onProgress' | 'likelihoods'
+> & {
   readonly learned: Rounds
   readonly fixed: string
 }
@@ -261,7 +281,17 @@ async function conditionsOf(rows: readonly TrainingRow[], { learned, fixed, like
   const written = async (name: string, policy: string | undefined) => {
     const settings = { ...options, template, policy, maxNewTokens: form.maxHintTokens, temperature: 0, seed: config.seed }
     const { out, signal, onProgress, maxNewTokens, temperature, seed } = settings
-    const texts = await write(`measured-${name}`, asks, { model, out, signal, onProgress, template, policy, maxNewTokens, temperature, seed })
+    const texts = await write(`measured-${name}`, asks, {
+      model,
+      out,
+      signal,
+      onProgress,
+      template,
+      policy,
+      maxNewTokens,
+      temperature,
+      seed,
+    })
     const hints = texts.map(({ text }) => hintIn(text, form))
     return condition(name, hints, texts.reduce((sum, { tokens }) => sum + tokens, 0), 2) // biome-ignore format: one call
   }

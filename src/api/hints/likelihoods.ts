@@ -89,10 +89,14 @@ export class Likelihoods {
     const options = { batchSize: config.evaluate.batchSize, signal }
     const finite = (score: number, i: number) => {
       if (Number.isFinite(score)) return score
-      throw new GradpromptError('not-finite', `the likelihood of the answer to row ${rows[i]!.index + 1} is not a finite number`, {
-        found: String(score),
-        exitCode: 1,
-      })
+      throw new GradpromptError(
+        'not-finite',
+        `the likelihood of the answer to row ${rows[i]!.index + 1} is not a finite number`,
+        {
+          found: String(score),
+          exitCode: 1,
+        },
+      )
     }
     if (task.labels === undefined) {
       const { tokens } = await scoreRows(model, undefined, made, undefined, { ...options, seed: config.seed })

@@ -47,9 +47,9 @@ export function measured(conditions: Readonly<Record<ConditionName, Condition>>,
   const count = conditions.none.scores.length
   const isClasses = conditions.none.scores.every(({ correct }) => correct !== undefined)
   const meanOf =
-    (valueOf: (row: number) => number): Statistic =>
+    (of: (row: number) => number): Statistic =>
     rows =>
-      rows.reduce((sum, row) => sum + valueOf(row), 0) / rows.length
+      rows.reduce((sum, row) => sum + of(row), 0) / rows.length
   const others = ['none', 'fixed', 'untrained'] as const
   const score = (name: ConditionName) => (row: number) => conditions[name].scores[row]!.score
   const right = (name: ConditionName) => (row: number) => Number(conditions[name].scores[row]!.correct)

@@ -174,7 +174,7 @@ export const learning: readonly Command[] = [
       { name: 'samples', value: 'n', type: 'integer', description: 'texts for each training row in a round; 8 by default' },
       { name: 'rounds', value: 'n', type: 'integer', description: 'rounds of writing and learning; 2 by default' },
       { name: 'hint-tokens', value: 'n', type: 'integer', description: 'tokens of a hint, at most; 40 by default' },
-      { name: 'temperature', value: 'x', type: 'number', description: 'texts are sampled at; 1 by default' },
+      { name: 'temperature', value: 'x', type: 'number', description: 'texts are sampled at; 0.7 by default' },
       {
         name: 'fixed-texts',
         value: 'n',

@@ -92,9 +92,19 @@ function describe({ rounds, policy, fixed, conditions, differences, rows, of, tr
     '',
     `${plural(rows, `${of} row`)}; mean log-probability of ${answer}, in nats, with 95 % intervals`,
     table([
-      ['', 'mean', 'the policy is above it by', ...(isClasses ? ['right, %'] : []), 'likelier than without, %', 'calls, tokens of a hint', 'say the answer'],
+      [
+        '',
+        'mean',
+        'the policy is above it by',
+        ...(isClasses ? ['right, %'] : []),
+        'likelier than without, %',
+        'calls, tokens of a hint',
+        'say the answer',
+      ],
       ...measured,
     ]),
-    ...(policy === null ? [] : [`next  ${ownCommand`evaluate --data FILE --strategy hints --strategy-option ${`from=${folder}`}`}`]),
+    ...(policy === null
+      ? []
+      : [`next  ${ownCommand`evaluate --data FILE --strategy hints --strategy-option ${`from=${folder}`}`}`]),
   ].join('\n')
 }
