@@ -94,7 +94,10 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const given = Object.entries(options.prompts ?? {})
   const sources = new Map<string, Awaited<ReturnType<typeof openPrompt>>>()
   for (const [name, prompt] of given) sources.set(name, await openPrompt(prompt, { strength: options.strength }))
-  const opened = await useEngine(options, new Map([...sources, ...(strategy?.prompts ?? [])]), { interactive: true, onProgress: options.onProgress })
+  const opened = await useEngine(options, new Map([...sources, ...(strategy?.prompts ?? [])]), {
+    interactive: true,
+    onProgress: options.onProgress,
+  })
   try {
     const { model, engine, weights, prompts } = opened
     if (prompts.has(model.name)) throw nameTaken(model.name)

@@ -19,7 +19,7 @@ const schema = z.object({
   /** The one text that is best before all training rows; '' where none gains. */
   fixed: z.string(),
   /** What was measured, for people and programs that look at it. */
-  result: z.record(z.string(), z.unknown()).optional(),
+  result: z.record(z.string(), z.unknown()),
 })
 
 export type HintsFile = z.output<typeof schema>

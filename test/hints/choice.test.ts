@@ -1,8 +1,23 @@
 import { expect, test } from 'vitest'
 import { measured } from '../../src/api/hints/measure.js'
+import { RowBuilder } from '../../src/data/rows/rows.js'
+import { resolveAnswerEnd } from '../../src/data/texts/answer-end.js'
 import { compileMessages } from '../../src/data/texts/rendering.js'
+import { loadTokenizer } from '../../src/formats/tokenizer.js'
+import { renderInput } from '../../src/generate/input.js'
 import { bestFixed, bestOf, type Candidate, leaks, logShare } from '../../src/hints/choice.js'
-import { hintIn, hintKinds, requireSay, said, withHint } from '../../src/hints/form.js'
+import {
+  askColumn,
+  askFor,
+  hintColumn,
+  hintIn,
+  hintKinds,
+  policyTemplate,
+  requireSay,
+  said,
+  withHint,
+} from '../../src/hints/form.js'
+import { openCheckpoint } from '../../src/model/weights/checkpoint.js'
 import { told } from '../../src/strategies/inputs.js'
 import { problemOf } from '../support/problem.js'
 
@@ -73,6 +88,26 @@ test('a hint stands in a template where it stands in an input', () => {
   const conversation = { messages: [messages[0], { role: 'user', content: record.text }] }
   const rendered = compileMessages(withHint(messages, keywords)).render(record, 0)
   expect({ messages: rendered }).toEqual(told(conversation, said(keywords, record.hint)))
+})
+
+test('a policy learns in the form that it is asked in', async () => {
+  const { tokenizer: spec } = await openCheckpoint('models/smollm2-135m-instruct')
+  const tokenizer = await loadTokenizer(spec)
+  expect(tokenizer.chatTemplate).toBeDefined()
+  const row = { [askColumn]: askFor(hintKinds.role, 'a text {with} braces'), [hintColumn]: 'You are a judge.' }
+  for (const [isChat, input] of [
+    [true, { messages: [{ role: 'user', content: row[askColumn]! }] }],
+    [false, { prompt: `${row[askColumn]}\n` }],
+  ] as const) {
+    const { text, addSpecialTokens } = renderInput(tokenizer, input)
+    const asked = tokenizer.encode(text, { addSpecialTokens })
+    const template = policyTemplate(isChat)
+    const end = resolveAnswerEnd({ answerEnd: 'auto', template }, tokenizer)
+    const builder = new RowBuilder(tokenizer, { template, answer: '{hint}', labels: undefined, contextLength: 512, numVirtualTokens: 0, truncate: false, end }) // biome-ignore format: one line
+    expect(builder.scoring(row, 0).context).toEqual(asked)
+    // What ends a hint that was learned ends one that is written.
+    expect(tokenizer.endTokenIds).toContain(builder.scoring(row, 0).candidates[0]!.ids.at(-1))
+  }
 })
 
 test('a template that has no place for a hint, or has one already, and words without one are refused', async () => {

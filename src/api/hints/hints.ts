@@ -134,13 +134,12 @@ export async function hints(given: TuneInput, options: HintsOptions = {}): Promi
   await refuseOthers(out, asked)
   await using _lock = await acquireLock(join(out, 'lock'))
   if (await isFile(join(out, hintsName))) return (await readHints(out)).result as unknown as LearnedHints
-  await replaceText(
-    join(out, askedName),
-    `${JSON.stringify({ asked, ...form, samples, rounds, temperature, fixedTexts }, null, 2)}\n`,
-  )
 
   await using used = await useModel(open ?? config.model, open === undefined ? firstOf(config) : {})
   const { model } = used
+  await refuseOthers(out, asked, model.hash)
+  const call = { asked, model: model.hash, ...form, samples, rounds, temperature, fixedTexts }
+  await replaceText(join(out, askedName), `${JSON.stringify(call, null, 2)}\n`)
   const onProgress = (what: string, done: number, total: number) => options.onProgress?.({ what, done, total })
   const likelihoods = new Likelihoods({ model, config, task, form, out, signal, onProgress })
   const common = { model, config, form, out, signal, onProgress }
@@ -210,13 +209,13 @@ const invalid = (message: string, found: string, expected: string) =>
 const askedName = 'asked.json'
 
 /** @throws GradpromptError `other-hints`, `folder-not-empty` */
-async function refuseOthers(out: string, asked: string): Promise<void> {
+async function refuseOthers(out: string, asked: string, model?: string): Promise<void> {
   const path = join(out, askedName)
   if (await isFile(path)) {
-    const before = JSON.parse(await readFile(path, 'utf8')) as { readonly asked?: unknown }
-    if (before.asked === asked) return
+    const before = JSON.parse(await readFile(path, 'utf8')) as { readonly asked?: unknown; readonly model?: unknown }
+    if (before.asked === asked && (model === undefined || before.model === model)) return
     throw new GradpromptError('other-hints', `${out} holds hints of another call`, {
-      found: 'another config, other rows, or other options',
+      found: before.asked === asked ? 'another model of that name' : 'another config, other rows, or other options',
       expected: 'the same, to go on with it',
       hint: 'name another folder: --out',
     })

@@ -184,7 +184,7 @@ export const learning: readonly Command[] = [
       json,
       quiet,
     ],
-    example: 'gradprompt hints --config examples/bbh/hints.yaml --kind keywords --out runs/hints',
+    example: 'gradprompt hints --config examples/agnews/hints.yaml --kind keywords --out runs/hints',
     load: () => import('../commands/learning/hints.js'),
   },
   {

@@ -30,7 +30,7 @@ export const run: CommandFunction = async invocation => {
   })
   activity.clear()
   output.object({ event: 'result', ...result })
-  output.text(describe(result))
+  output.text(describe(result, request.configFile))
   return 0
 }
 
@@ -57,7 +57,8 @@ const titles: Readonly<Record<ConditionName, string>> = {
   policy: 'hints of the learned policy',
 }
 
-function describe({ rounds, policy, fixed, conditions, differences, rows, of, trainingRows, folder }: LearnedHints): string {
+function describe(result: LearnedHints, configFile: string | undefined): string {
+  const { rounds, policy, fixed, conditions, differences, rows, of, trainingRows, folder } = result
   const signed = ({ value, low, high }: MetricValue, digits: number) =>
     `${value > 0 ? '+' : ''}${value.toFixed(digits)} [${low.toFixed(digits)}, ${high.toFixed(digits)}]`
   const percent = ({ value, low, high }: MetricValue) =>
@@ -103,8 +104,8 @@ function describe({ rounds, policy, fixed, conditions, differences, rows, of, tr
       ],
       ...measured,
     ]),
-    ...(policy === null
+    ...(policy === null || configFile === undefined
       ? []
-      : [`next  ${ownCommand`evaluate --data FILE --strategy hints --strategy-option ${`from=${folder}`}`}`]),
+      : [`next  ${ownCommand`evaluate --config ${configFile} --strategy hints --strategy-option ${`from=${folder}`}`}`]),
   ].join('\n')
 }
