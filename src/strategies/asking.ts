@@ -43,7 +43,7 @@ export interface ActiveStrategy {
   readonly prompts?: ReadonlyMap<string, PromptSource>
 }
 
-/** The name in an engine of a prompt that a strategy has for itself. No prompt of a caller has it: their names hold no colon. */
+/** The name in an engine of a prompt that a strategy has for itself, which nobody gives a prompt of their own. */
 export const ownPromptName = (strategy: string, name: string): string => `strategy:${strategy}:${name}`
 
 /** The prompts that a strategy has for itself, on a model. @throws GradpromptError as opening a prompt does */

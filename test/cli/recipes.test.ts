@@ -59,7 +59,7 @@ const small: readonly (readonly [RegExp, string])[] = [
   [/^tune .*(sst2|agnews|instruction|own-method|preferences)/, '--data.limit 16 --evaluate.limit 8'],
   [/^compress/, '--steps 2 --conversations 2 --max-new-tokens 8'],
   [/^reject/, '--steps 2 --labels 8 --texts 1 --max-new-tokens 4 --groups 2'],
-  [/^hints/, '--rounds 1 --steps 2 --data.limit 4'],
+  [/^hints/, '--steps 2 --data.limit 4'],
   [/^search/, '--steps 1 --questions 2 --data.limit 8 --data.split.dev 2 --search.max-new-tokens 4 --search.preflight warn'],
   [/^sweep .*(?<!--dry-run)$/, '--trials 2 --train.steps 2'],
   [/^sweep .*own-method/, '--sweep.seeds 1'],
