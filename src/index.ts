@@ -71,6 +71,9 @@ export {
   type GenerateOptions,
   generate,
 } from './api/generation/generate.js'
+export { type HintsOptions, type HintsProgress, hints, type LearnedHints } from './api/hints/hints.js'
+export type { ConditionFigures, ConditionName, Difference } from './api/hints/measure.js'
+export type { RoundFigures } from './api/hints/rounds.js'
 export { type JudgedRuns, type JudgeGiven, type JudgeOptions, judgeRuns } from './api/judge.js'
 export { type LabelNextOptions, labelNext, type RowsToLabel, type RowToLabel } from './api/prediction/label-next.js'
 export {

@@ -94,12 +94,17 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const given = Object.entries(options.prompts ?? {})
   const sources = new Map<string, Awaited<ReturnType<typeof openPrompt>>>()
   for (const [name, prompt] of given) sources.set(name, await openPrompt(prompt, { strength: options.strength }))
-  const opened = await useEngine(options, sources, { interactive: true, onProgress: options.onProgress })
+  const opened = await useEngine(options, new Map([...sources, ...(strategy?.prompts ?? [])]), {
+    interactive: true,
+    onProgress: options.onProgress,
+  })
   try {
     const { model, engine, weights, prompts } = opened
     if (prompts.has(model.name)) throw nameTaken(model.name)
     const models: ServedModel[] = [{ id: model.name, numVirtualTokens: 0 }]
     for (const [name, { names, tokenizer, room, frame, ends, labels }] of prompts) {
+      // What a strategy has for itself is no model to be asked.
+      if (!sources.has(name)) continue
       const { numVirtualTokens } = room
       const own = frame.template === undefined ? {} : { frame }
       for (const id of names) models.push({ id, prompt: id, numVirtualTokens, tokenizer, ends, labels, ...own })

@@ -25,7 +25,7 @@ import type { LanguageModel } from '../model/language-model.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { shuffle } from '../random.js'
 import { promptNameOf, promptsByTask } from '../sources/prompt.js'
-import type { ActiveStrategy } from '../strategies/asking.js'
+import { type ActiveStrategy, ownPrompts } from '../strategies/asking.js'
 import type { AnswerCall } from '../strategies/strategy.js'
 import { byStrategy, figuresOf, type Said } from './by-strategy.js'
 import { type GenerationMetrics, generationMetrics, scoreGeneration } from './generations.js'
@@ -197,10 +197,11 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   const started = performance.now()
   let generatedTokens = 0
   if (done.size < rows.length) {
+    const own = typeof strategy === 'object' ? await ownPrompts(strategy, model) : {}
     await using engine = await GenerationEngine.open(model, {
       weights,
       ...(options.batchSize !== undefined && { batchSize: options.batchSize }),
-      prompts: { ...(prompt && promptsByTask(promptName, prompt)), ...(against && { [otherName]: against }) },
+      prompts: { ...(prompt && promptsByTask(promptName, prompt)), ...(against && { [otherName]: against }), ...own },
       // Several calls are not all under the prompt.
       ...(prompt && strategy === undefined && { defaultPrompt: promptName }),
     })

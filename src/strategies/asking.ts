@@ -3,6 +3,9 @@ import type { Tokenizer } from '../formats/tokenizer.js'
 import { type GenerationInput, renderInput } from '../generate/input.js'
 import type { Generation, GenerationRequest, Generator } from '../generate/request.js'
 import { type Room, sampleSeed, tokenBudget } from '../generate/settings.js'
+import type { ActivePrompt } from '../model/active-prompt.js'
+import type { LanguageModel } from '../model/language-model.js'
+import type { PromptSource } from '../sources/open.js'
 import type { AnswerCall, Answered, Asked, Asking, InstructCall, Strategy } from './strategy.js'
 
 /** A strategy over an engine: its calls become requests, and what they cost is counted. */
@@ -36,6 +39,24 @@ export interface ActiveStrategy {
   readonly options: { readonly type: string }
   /** All that decides what it does, as JSON has it. */
   readonly key: unknown
+  /** Prompts of its own, by the names that an engine has to know them by. */
+  readonly prompts?: ReadonlyMap<string, PromptSource>
+}
+
+/** The name in an engine of a prompt that a strategy has for itself, which nobody gives a prompt of their own. */
+export const ownPromptName = (strategy: string, name: string): string => `strategy:${strategy}:${name}`
+
+/** The prompts that a strategy has for itself, on a model. @throws GradpromptError as opening a prompt does */
+export async function ownPrompts(
+  active: Pick<ActiveStrategy, 'prompts'> | undefined,
+  model: LanguageModel,
+): Promise<Record<string, ActivePrompt>> {
+  const opened: Record<string, ActivePrompt> = {}
+  for (const [name, source] of active?.prompts ?? []) {
+    const prompt = await source.active(model)
+    if (prompt !== undefined) opened[name] = prompt
+  }
+  return opened
 }
 
 /** @throws GradpromptError as the strategy's calls do: `context-exceeded`, `aborted` */
@@ -115,9 +136,10 @@ function askingOf(
       const answer = () => call(request(input, asked))
       return input === own ? answer() : inWordsOf(told, answer)
     },
-    async instruct(text, { maxNewTokens, temperature, sample = 0 }: InstructCall) {
+    async instruct(text, { maxNewTokens, temperature, sample = 0, under }: InstructCall) {
       const sampled = temperature === undefined ? {} : { temperature, seed: sampleSeed(seed ?? 0, sample) }
-      return (await inWordsOf(instruction, async () => call({ ...plain(text, maxNewTokens), ...sampled }))).text
+      const own = under === undefined ? {} : { prompt: ownPromptName(type, under) }
+      return (await inWordsOf(instruction, async () => call({ ...plain(text, maxNewTokens), ...sampled, ...own }))).text
     },
     async rate(text) {
       const asked = { logProbabilities: true, alternatives: 20 }

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import type { z } from 'zod'
 import { valueProblem } from '../config/problems.js'
 import { typedOptions } from '../config/typed-options.js'
@@ -6,13 +6,15 @@ import { GradpromptError } from '../errors.js'
 import { isRecord } from '../json.js'
 import { inWords, type Look } from '../own-calls.js'
 import { Registry, sourceOf } from '../registry.js'
-import type { ActiveStrategy } from './asking.js'
+import { openPrompt, type PromptSource } from '../sources/open.js'
+import { type ActiveStrategy, ownPromptName } from './asking.js'
 import { derived } from './derived.js'
+import { hints } from './hints.js'
 import { recursive } from './recursive.js'
 import { retries } from './retries.js'
 import { rewriting } from './rewriting.js'
 import { selfConsistency } from './self-consistency.js'
-import { ownFigures, type Strategy } from './strategy.js'
+import { ownFigures, type Prepared, type Strategy } from './strategy.js'
 import { treeSearch } from './tree-search.js'
 
 const isAnswer = (given: unknown): boolean =>
@@ -38,8 +40,16 @@ const answered: Look = given => {
   return undefined
 }
 
+const prepared: Look = given => {
+  const expected = '{ options, prompts }: what it answers with, and paths of its own prompts by name'
+  if (!isRecord(given) || !isRecord(given.options)) return { found: inWords(given), expected }
+  const { prompts = {} } = given
+  const isPaths = isRecord(prompts) && Object.values(prompts).every(path => typeof path === 'string')
+  return isPaths ? undefined : { found: `prompts: ${inWords(prompts)}`, expected }
+}
+
 /** Every strategy by its `type`. A new one is a file beside `retries.ts`, and a line here; people's own join in. */
-const builtIn = [selfConsistency, retries, rewriting, derived, recursive, treeSearch] as const
+const builtIn = [selfConsistency, retries, rewriting, derived, recursive, treeSearch, hints] as const
 
 export const strategies = new Registry<Strategy>(
   {
@@ -47,8 +57,8 @@ export const strategies = new Registry<Strategy>(
     exports: ['strategy'],
     name: 'type',
     requires: { paper: 'a text', answer: 'a function' },
-    may: { options: 'an object or a function', samplesAlone: 'a boolean' },
-    calls: { later: ['answer'], looks: { answer: answered } },
+    may: { options: 'an object or a function', samplesAlone: 'a boolean', prepare: 'a function' },
+    calls: { later: ['answer', 'prepare'], looks: { answer: answered, prepare: prepared } },
   },
   builtIn.map((strategy): [string, Strategy] => [strategy.type, strategy as unknown as Strategy]),
 )
@@ -71,7 +81,32 @@ function codeOf(strategy: Strategy): string | null {
   return known
 }
 
-/** @throws GradpromptError `unknown-strategy`, `invalid-option`, and as loading people's own does */
+/** @throws GradpromptError `invalid-option` where one is no soft prompt, and as `openPrompt` does */
+async function openedPrompts(type: string, prompts: Readonly<Record<string, string>>): Promise<Map<string, PromptSource>> {
+  const opened = new Map<string, PromptSource>()
+  for (const [name, path] of Object.entries(prompts)) {
+    const source = await openPrompt(path)
+    if (source.kind !== 'vectors' || source.file === undefined)
+      throw new GradpromptError('invalid-option', `a prompt of the strategy ${type} is no soft prompt`, {
+        found: path,
+        expected: 'a run of tune, or its prompt.safetensors',
+      })
+    opened.set(ownPromptName(type, name), source)
+  }
+  return opened
+}
+
+/** What tells prompts apart: their method and their numbers. */
+function identities(prompts: ReadonlyMap<string, PromptSource>): unknown[] {
+  return [...prompts].map(([name, { file }]) => {
+    const hash = createHash('sha256')
+    for (const { name, data } of file!.tensors)
+      hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+    return [name, file!.method, hash.digest('hex')]
+  })
+}
+
+/** @throws GradpromptError `unknown-strategy`, `invalid-option`, and as loading people's own, and what it reads for itself, does */
 export async function strategyOf(given: StrategyGiven | undefined): Promise<ActiveStrategy | undefined> {
   if (given === undefined) return undefined
   const asked = typeof given === 'string' ? { type: given } : given
@@ -79,8 +114,11 @@ export async function strategyOf(given: StrategyGiven | undefined): Promise<Acti
   const strategy = strategies.get(type)
   const parsed = (typedOptions(type, strategy.options, strategy.paper) as z.ZodType).safeParse({ ...asked, type })
   if (parsed.success) {
-    const options = parsed.data as { readonly type: string }
-    return { strategy, options, key: [options, codeOf(strategy)] }
+    const plain = parsed.data as { readonly type: string }
+    const { options = plain, prompts } = ((await strategy.prepare?.(plain as never)) ?? {}) as Partial<Prepared<typeof plain>>
+    if (prompts === undefined) return { strategy, options, key: [options, codeOf(strategy)] }
+    const opened = await openedPrompts(strategy.type, prompts)
+    return { strategy, options, key: [options, codeOf(strategy), identities(opened)], prompts: opened }
   }
   const { name, isMissing, found, expected } = valueProblem(parsed.error.issues, asked)
   throw new GradpromptError(

@@ -14,7 +14,16 @@ export interface Strategy<Options = never> {
   readonly options?: OptionsDeclaration<Options>
   /** It does nothing but answer several times: what it is held against is one answer, and not the same tokens spent so. */
   readonly samplesAlone?: boolean
+  /** What it reads before a model is opened: files, and soft prompts of its own. @throws GradpromptError as reading them does */
+  prepare?(options: Options): Promise<Prepared<Options>>
   answer(asked: Asked, model: Asking, options: Options): Promise<Answered>
+}
+
+export interface Prepared<Options> {
+  /** What it answers with, as JSON has it: what was read decides answers, as options do. */
+  readonly options: Options
+  /** Prompts that its instructions may be given under, by its own names for them: run folders, or prompt files. */
+  readonly prompts?: Readonly<Record<string, string>>
 }
 
 /** What is to be answered. */
@@ -37,6 +46,8 @@ export interface AnswerCall {
 
 export interface InstructCall extends AnswerCall {
   readonly maxNewTokens: number
+  /** One of the prompts of `prepare`; by default none. */
+  readonly under?: string
 }
 
 /** The model, as a strategy may call it. What the calls cost is counted there. */
@@ -46,7 +57,7 @@ export interface Asking {
    * @throws GradpromptError `context-exceeded`, `aborted`
    */
   answer(input: GenerationInput, call?: AnswerCall): Promise<Generation>
-  /** What the model alone says to an instruction; of a model that knows chat, as a user's message. @throws as `answer` does */
+  /** What the model alone, or under a prompt of the strategy's own, says to an instruction; of a model that knows chat, as a user's message. @throws as `answer` does */
   instruct(text: string, call: InstructCall): Promise<string>
   /** The mean of the digits 1 to 9 by the probability that the model alone gives them behind an instruction. */
   rate(text: string): Promise<number>

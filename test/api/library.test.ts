@@ -19,6 +19,7 @@ test('what the package exports', () => {
     'exportPrompt',
     'extend',
     'generate',
+    'hints',
     'judgeRuns',
     'labelNext',
     'listRuns',

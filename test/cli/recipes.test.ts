@@ -59,6 +59,7 @@ const small: readonly (readonly [RegExp, string])[] = [
   [/^tune .*(sst2|agnews|instruction|own-method|preferences)/, '--data.limit 16 --evaluate.limit 8'],
   [/^compress/, '--steps 2 --conversations 2 --max-new-tokens 8'],
   [/^reject/, '--steps 2 --labels 8 --texts 1 --max-new-tokens 4 --groups 2'],
+  [/^hints/, '--steps 2 --data.limit 4'],
   // A private search takes all rows of its files.
   [/^search .*private/, '--steps 1 --search.members 8 --search.max-written-tokens 2'],
   [/^search (?!.*private)/, '--steps 1 --questions 2 --data.limit 8 --data.split.dev 2 --search.max-new-tokens 4 --search.preflight warn'],
@@ -81,6 +82,7 @@ test('there are recipes of every kind of run, and none leaves anything out', () 
     'search',
     'sweep',
     'compress',
+    'hints',
     'predict',
     'evaluate',
     'export',

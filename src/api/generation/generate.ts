@@ -281,8 +281,8 @@ export async function openAnswering(options: AnswerOptions, given?: Awaited<Retu
   const { source, frame } = given ?? (await sourceOf(options))
   const { promptTask: task } = options
   const other = await otherSource(options)
-  const sources = new Map([[ownName, source], ...(other === undefined ? [] : [[otherName, other] as const])])
   const strategy = await strategyOf(options.strategy)
+  const sources = new Map([[ownName, source], ...(other ? [[otherName, other] as const] : []), ...(strategy?.prompts ?? [])])
   const opened = await useEngine(options, sources, {
     // Several calls are not all under the prompt.
     ...(strategy === undefined && { prepared: task === undefined ? ownName : `${ownName}/${task}` }),

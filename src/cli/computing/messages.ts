@@ -4,6 +4,7 @@ import type { CompressedText, CompressOptions } from '../../api/compress.js'
 import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/evaluation/evaluate.js'
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
 import type { RejectingRun, RejectOptions } from '../../api/foreign/reject.js'
+import type { HintsOptions, LearnedHints } from '../../api/hints/hints.js'
 import type { JudgedRuns, JudgeOptions } from '../../api/judge.js'
 import type { LabelNextOptions, RowsToLabel } from '../../api/prediction/label-next.js'
 import type { PredictSummary } from '../../api/prediction/predict.js'
@@ -35,6 +36,7 @@ export interface Tasks {
   tune: { request: ConfigRequest; result: RunResult }
   compress: { request: CompressRequest; result: CompressResult }
   reject: { request: RejectRequest; result: RejectResult }
+  hints: { request: HintsRequest; result: LearnedHints }
   resume: { request: ResumeRequest; result: RunResult }
   search: { request: ConfigRequest; result: SearchResult; news: SearchEvent }
   resumeSearch: { request: ResumeRequest; result: SearchResult; news: SearchEvent }
@@ -80,6 +82,8 @@ export interface ConfigRequest {
   /** How flags were written, where that is not their dotted name. */
   readonly flagNames?: Readonly<Record<string, string>> | undefined
 }
+
+export type HintsRequest = ConfigRequest & Omit<HintsOptions, 'source' | 'onEvent' | 'onProgress' | 'signal'>
 
 export type CompressRequest = Omit<CompressOptions, 'model' | 'onEvent' | 'onProgress' | 'signal'> &
   OwnFamilies & { readonly model?: string | undefined }

@@ -33,6 +33,12 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     return { result, conversations, textTokens, retained }
   },
 
+  async hints({ configFile, flags, flagNames, ...options }, { signal, onEvent, onProgress }) {
+    const config = resolveConfig({ configFile, flags, ...(flagNames && { flagNames }) })
+    const { hints } = await import('../../api/hints/hints.js')
+    return onceFree(async () => hints(await config, { ...options, signal, onEvent, onProgress }))
+  },
+
   async resume({ folder, ...options }, { signal, onEvent, onProgress }) {
     const { resumeTune } = await import('../../api/tune.js')
     return (await onceFree(() => resumeTune(folder, { ...options, signal, onEvent, onProgress }))).result

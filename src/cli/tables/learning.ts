@@ -154,6 +154,40 @@ export const learning: readonly Command[] = [
     load: () => import('../commands/learning/reject.js'),
   },
   {
+    name: 'hints',
+    summary: 'learn to write a hint for each input',
+    description:
+      'Learns a prompt under which the model writes a hint for an input, keywords or a role, behind which the same model answers it: texts are sampled for ' +
+      'every training row, those that make its answer likelier are learned from, and again, a run of tune each round. The config says what is answered, and ' +
+      'how the prompt is learned. What comes of it is measured beside no hint, one hint for all rows, and the model that was not taught; --strategy hints ' +
+      '--strategy-option from=DIR of evaluate, generate and serve answers with it. The same command goes on with one that was stopped.',
+    takesConfig: true,
+    options: [
+      ...config,
+      { name: 'kind', value: 'what', description: 'what is written: keywords, the default, or role' },
+      { name: 'instruction', value: 'text', description: 'what the model is told to write, in words of your own' },
+      {
+        name: 'say',
+        value: 'text',
+        description: "how a hint stands before the text: 'Hint: {hint}'; by default as the kind has it",
+      },
+      { name: 'samples', value: 'n', type: 'integer', description: 'texts for each training row in a round; 8 by default' },
+      { name: 'rounds', value: 'n', type: 'integer', description: 'rounds of writing and learning; 2 by default' },
+      { name: 'hint-tokens', value: 'n', type: 'integer', description: 'tokens of a hint, at most; 40 by default' },
+      { name: 'temperature', value: 'x', type: 'number', description: 'texts are sampled at; 0.7 by default' },
+      {
+        name: 'fixed-texts',
+        value: 'n',
+        type: 'integer',
+        description: 'texts among which the one for all rows is chosen; 16 by default',
+      },
+      json,
+      quiet,
+    ],
+    example: 'gradprompt hints --config examples/agnews/hints.yaml --kind keywords --out runs/hints',
+    load: () => import('../commands/learning/hints.js'),
+  },
+  {
     name: 'resume',
     summary: 'go on with a run that was stopped, or with more steps',
     description:

@@ -1,0 +1,42 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { valueProblem } from '../config/problems.js'
+import { GradpromptError } from '../errors.js'
+import { isFile } from '../files.js'
+import { jsonOrUndefined } from '../json.js'
+import { ownCommand } from '../own-command.js'
+
+/** What a folder of hints says to whoever answers with them: `hints.json`, which is written when all of it is learned. */
+export const hintsName = 'hints.json'
+
+const schema = z.object({
+  instruction: z.string().min(1),
+  say: z.string().min(1),
+  maxHintTokens: z.int().min(1),
+  /** The run within the folder whose prompt writes hints; null where no text made any answer likelier. */
+  policy: z.string().min(1).nullable(),
+  /** The one text that is best before all training rows; '' where none gains. */
+  fixed: z.string(),
+  /** What was measured, for people and programs that look at it. */
+  result: z.record(z.string(), z.unknown()),
+})
+
+export type HintsFile = z.output<typeof schema>
+
+/** @throws GradpromptError `not-hints`, `run-corrupt` */
+export async function readHints(folder: string): Promise<HintsFile> {
+  const path = join(folder, hintsName)
+  if (!(await isFile(path)))
+    throw new GradpromptError('not-hints', `${folder} is no finished folder of hints`, {
+      found: `no ${hintsName} in it`,
+      expected: 'the --out of gradprompt hints',
+      hint: `${ownCommand`hints --config FILE --out DIR`} makes one, and goes on with one that was stopped`,
+    })
+  const written = jsonOrUndefined(await readFile(path, 'utf8'))
+  const found = schema.safeParse(written)
+  if (found.success) return found.data
+  throw new GradpromptError('run-corrupt', `${path} is not what gradprompt hints wrote`, {
+    found: valueProblem(found.error.issues, written).message,
+  })
+}
