@@ -74,5 +74,12 @@ const isCount = (value: unknown): value is number => Number.isSafeInteger(value)
 export const methodCalls: Calls = {
   later: ['initialise'],
   traced: ['inputRows', 'sequenceRows', 'offset', 'layerRows', 'prefix', 'attention', 'layerOutput'],
-  looks: { placement, parameters, initialise, check: textOrNothing, resolve: anObject('the options') },
+  looks: {
+    placement,
+    parameters,
+    initialise,
+    check: textOrNothing,
+    resolve: anObject('the options'),
+    whileLearning: anObject('the options'),
+  },
 }

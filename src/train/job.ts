@@ -12,11 +12,11 @@ import { type ScoredPart, writePredictions } from '../evaluate/predictions.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import { contentFreeRow, type Evaluation, type ScoreOptions, scoreRows, summary } from '../evaluate/score.js'
 import type { LossTerm } from '../losses/loss.js'
-import type { ActivePrompt } from '../model/active-prompt.js'
+import { type ActivePrompt, whileLearning } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { layerOutputsOf } from '../model/layer-outputs.js'
 import { ownCommand } from '../own-command.js'
-import type { PromptParameter } from '../prompts/method.js'
+import { mostVirtualTokens, type PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { readSources } from '../sources/initial-prompts.js'
@@ -98,7 +98,7 @@ export async function prepareJob(
   const resolved =
     method.resolve?.(config.method, { tokenizer, exampleRows: examples, template: config.template }) ?? config.method
   const answers = learnedAnswers(config)
-  const { numVirtualTokens } = method.placement(resolved, model.config)
+  const numVirtualTokens = mostVirtualTokens(method, resolved, model.config)
   const { builder, builders, truncated } = taskRows(config, task, {
     learned: answers,
     tokenizer,
@@ -134,6 +134,7 @@ export async function prepareJob(
     layerOutputs: layerOutputsOf(model, onProgress),
   })
   const prompt = { method, config: resolved, parameters }
+  const learning = whileLearning(prompt)
   const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
   const shapes = [...method.parameters(resolved, model.config), ...wordWeights(config, task)]
   for (const { name, shape } of wordWeights(config, task)) parameters.set(name, new Float32Array(shape[0]!))
@@ -141,9 +142,10 @@ export async function prepareJob(
   const ofClasses = chosenLoss(config.train).loss.ofClasses !== undefined
   const frozen = ofClasses
     ? undefined
-    : frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
-  if (steps > 0) await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined, recompute })
-  const reference = createReference(prompt, model)
+    : frozenRowsOf({ model, prompt: learning, records: task.train, builders, train: config.train, steps })
+  if (steps > 0)
+    await model.prepareGradient(learning, { losses: runLosses(config.train), frozen: frozen !== undefined, recompute })
+  const reference = createReference(learning, model)
   const losses = await termsOf(config.train, reference, model, { answers: answers.length, exampleRows: examples })
   const state = startLearning(parameters, shapes, config.train, steps)
   return {
@@ -244,15 +246,16 @@ async function learnAndScore(job: Job, session: TuneSession) {
     devRows.set(state.step, results)
     return summary(evaluated)
   }
+  const learning = whileLearning(prompt)
   const learnWords = async (step: number) => {
     const scored = batch.scoring(step)
-    const scores = await model.logLikelihoods(prompt, scored)
+    const scores = await model.logLikelihoods(learning, scored)
     const words = scored.map(({ target }, i) => ({ target, scores: scores[i]! }))
     return new Map([[wordParameter, weightGradient(task.labels!, words, weights!)]])
   }
   await learn(state, {
     model,
-    prompt,
+    prompt: learning,
     shapes,
     train,
     steps,
@@ -262,7 +265,7 @@ async function learnAndScore(job: Job, session: TuneSession) {
     losses: job.losses,
     groups: job.answers > 1 ? job.answers : undefined,
     gradient: stepGradient({
-      ...{ model, prompt, batch, losses: job.losses, answers: job.answers, privacy },
+      ...{ model, prompt: learning, batch, losses: job.losses, answers: job.answers, privacy },
       ...{ chosen: chosenLoss(train), recompute: train.recompute },
     }),
     beside: weights && learnWords,

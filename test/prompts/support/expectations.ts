@@ -226,6 +226,21 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
       copying: manyRows,
     },
   },
+  softcot: {
+    // A parameter of d x d numbers: the placeholders' embeddings are frozen.
+    'before the last token': {
+      options: { numVirtualTokens, placeholder: startingText },
+      parameters: ({ hiddenSize: d }) => d * d,
+      starts: 'own',
+    },
+    'before the last two, learned with more': {
+      options: { numVirtualTokens: 2, trainTokens: 5, beforeLast: 2 },
+      parameters: ({ hiddenSize: d }) => d * d,
+      starts: 'own',
+      // Two tokens stand in these texts: with both behind them, thoughts see nothing, and are the same for all.
+      copying: { options: { beforeLast: 1, trainTokens: 3 } },
+    },
+  },
   loreft: {
     // Of the tiny models' three layers; contexts of three tokens have one at each end.
     plain: {
