@@ -9,13 +9,13 @@ import { allLossSchemas, losses, lossSchemas } from '../losses/index.js'
 import type { Loss } from '../losses/loss.js'
 import type { MadeWithModules, ModulePath } from '../own-modules.js'
 import { defaultMethod } from '../prompts/default-method.js'
-import { sourcePrompt } from '../prompts/initialisation.js'
 import type { PromptMethod } from '../prompts/method.js'
 import { allMethodSchemas, methodSchemas, promptMethods } from '../prompts/methods/index.js'
 import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
 import { trackers, trackOption } from '../track/index.js'
 import { completePreferences } from './preferences.js'
 import { privacySchema } from './privacy/options.js'
+import { distillationSchema, refuseTeaching } from './study/distillation-options.js'
 
 const count = z.int().min(1)
 
@@ -26,25 +26,6 @@ const regularization = z.strictObject({
     .default(1)
     .describe("of the divergence from the frozen model, beside the label tokens' cross entropy"),
   temperature: z.number().positive().default(1).describe('divides the logits of both before they are compared'),
-})
-
-const distillation = z.strictObject({
-  from: z
-    .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
-    .describe(
-      `the teacher: a run; a list with a run for each of method.tasks; or ${sourcePrompt}, the prompt that method.init.type: runs gives`,
-    ),
-  weight: z.number().positive().default(1).describe("of the divergence from the teacher, beside the label tokens' cross entropy"),
-  temperature: z.number().positive().default(1).describe('divides the logits of both before they are compared'),
-  hidden: z
-    .number()
-    .min(0)
-    .default(0)
-    .describe("weight of the mean squared difference from the teacher's hidden states at the labels (MPT); 0: none"),
-  scale: z
-    .enum(['none', 'neurons'])
-    .default('none')
-    .describe("multiply both weights by how near the teacher's prompt is to the task (PANDA): by the neurons that both activate"),
 })
 
 const average = z.strictObject({
@@ -94,9 +75,11 @@ const train = z.strictObject({
   regularization: regularization
     .optional()
     .describe('hold the prompted model to what the frozen one, without a prompt, says at the labels'),
-  distillation: distillation
+  distillation: distillationSchema
     .optional()
-    .describe('hold the prompted model to what it says at the labels under another prompt, which an earlier run learned'),
+    .describe(
+      'hold the prompted model to what it says at the labels under another prompt, which an earlier run learned, or to what another model says',
+    ),
   average: average
     .optional()
     .describe('the prompt is a weighted mean over the steps; dev scores and the result are those of the mean'),
@@ -301,11 +284,7 @@ function checkTogether(config: Parsed, source: string): void {
       `train.regularization.temperature (${regularization.temperature}) and train.distillation.temperature (${distillation.temperature}) differ`,
       'compare with both teachers at one temperature',
     )
-  if (distillation?.from === sourcePrompt && initOf(config.method)?.type !== 'runs')
-    refuse(
-      `train.distillation.from: ${sourcePrompt} needs method.init.type: runs`,
-      'start from a run (method.init), or name the run that teaches (train.distillation.from)',
-    )
+  if (distillation) refuseTeaching(distillation, { ...train, init: initOf(config.method) }, refuse)
   if (config.verbalizer !== undefined) {
     const { aggregate, learned, learningRate } = config.verbalizer
     if (!Object.values(data.labels ?? {}).some(words => typeof words !== 'string' && words.length > 1))

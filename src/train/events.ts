@@ -9,6 +9,8 @@ export interface ControlScores {
   readonly metrics: Metrics
   /** The template alone. */
   readonly plain: { readonly metrics: Metrics }
+  /** What the model of `train.distillation.model` comes to, with the template alone. */
+  readonly teacher?: { readonly metrics: Metrics }
 }
 
 export interface Control extends ControlScores {

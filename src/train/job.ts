@@ -25,9 +25,9 @@ import { type PromptFile, writePrompt } from '../store/prompt-file.js'
 import { startName } from '../store/run-folder.js'
 import type { RunSession } from '../store/run-session.js'
 import type { Config } from './config.js'
-import { type ControlStore, controlInstruction, controlNotices, keptControl, type ScoredControl } from './control.js'
+import { type ControlStore, controlNotices, devControl, keptControl, type ScoredControl } from './control.js'
 import { refuseOversizedRows } from './data-limits.js'
-import type { Control, ControlEvent, GradpromptEvent, RunResult, ScoringProgress } from './events.js'
+import type { GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf } from './frozen-rows.js'
 import { learnedPrompt } from './learned-prompt.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
@@ -40,6 +40,7 @@ import { sampleAnswers } from './samples.js'
 import { totalSteps } from './schedule.js'
 import { batches, holdOut, sampledBatches } from './steps/batches.js'
 import { stepGradient } from './steps/step-gradient.js'
+import { type TeacherModel, teacherModel } from './study/teacher-model.js'
 import { runVerdict } from './verdict.js'
 
 const wordLearningRate = 0.05
@@ -76,6 +77,8 @@ export interface Job {
   readonly privacy: Privacy | undefined
   /** What there is to say of the rows before the first step. */
   readonly notices: readonly DataNotice[]
+  /** The model of `train.distillation.model`; whoever runs the job disposes of it. */
+  readonly other: TeacherModel | undefined
   /** Where what the base model comes to is kept for further runs. */
   readonly controls?: ControlStore | undefined
 }
@@ -146,7 +149,8 @@ export async function prepareJob(
   if (steps > 0)
     await model.prepareGradient(learning, { losses: runLosses(config.train), frozen: frozen !== undefined, recompute })
   const reference = createReference(learning, model)
-  const losses = await termsOf(config.train, reference, model, { answers: answers.length, exampleRows: examples })
+  const other = teacherModel(config.train.distillation?.model, model)
+  const losses = await termsOf(config.train, reference, model, { answers: answers.length, exampleRows: examples, other })
   const state = startLearning(parameters, shapes, config.train, steps)
   return {
     config,
@@ -164,6 +168,7 @@ export async function prepareJob(
     frozen,
     losses,
     reference,
+    other,
     answers: answers.length,
     genericShare: method.tasks?.(resolved)?.genericShare,
     privacy:
@@ -190,6 +195,7 @@ export function runJob(job: Job, session: TuneSession): Promise<{ result: RunRes
 }
 
 async function learnAndScore(job: Job, session: TuneSession) {
+  await using other = job.other
   const { config, task, model, rows, contentFree, prompt, shapes, state, steps } = job
   const { folder, signal } = session
   const emit = (event: GradpromptEvent) => session.emit(event)
@@ -294,7 +300,7 @@ async function learnAndScore(job: Job, session: TuneSession) {
   const test = hasTest ? await evaluate(task.test, 'test') : undefined
   if (test) await writePredictions(folder, 'test', 'tuned', test.results)
   const testControl = hasTest
-    ? await keptControl(job.controls, model, config, task, task.test, scoring('base model on test'))
+    ? await keptControl(job.controls, other, model, config, task, task.test, scoring('base model on test'))
     : undefined
   if (testControl) await keepControl('test', testControl)
   const learned = learnedPrompt(job)
@@ -326,23 +332,4 @@ function wordWeights({ verbalizer }: Config, { labels }: Task): PromptParameter[
   if (!verbalizer?.learned || labels === undefined) return []
   const learningRate = verbalizer.learningRate ?? wordLearningRate
   return [{ name: wordParameter, shape: [countWords(labels)], learningRate }]
-}
-
-/** The control on the dev rows: scored once in a run's life, before its first step. */
-async function devControl(
-  job: Job,
-  session: TuneSession,
-  keep: (part: ScoredPart, control: ScoredControl) => Promise<void>,
-  scoring: ScoreOptions,
-): Promise<Control> {
-  const { config, task, model } = job
-  const instruction = controlInstruction(config, task)
-  if (task.scored.length === 0) return { instruction, metrics: {}, plain: { metrics: {} } }
-  const known = (await session.readEvents()).find(({ event }) => event === 'control') as ControlEvent | undefined
-  if (known !== undefined) return { instruction, metrics: known.metrics, plain: known.plain }
-  const control = await keptControl(job.controls, model, config, task, task.scored, scoring)
-  await keep('dev', control)
-  const { metrics, plain } = control.scores
-  session.emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })
-  return { instruction, metrics, plain }
 }

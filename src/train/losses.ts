@@ -7,6 +7,7 @@ import type { Config } from './config.js'
 import { lessons, reader, teacherLosses } from './distillation.js'
 import type { Reference } from './reference.js'
 import { createContextTeacher } from './study/context-teacher.js'
+import type { TeacherModel } from './study/teacher-model.js'
 
 /** What a run minimises: the loss that its options name, and what they hold the prompt to besides. What the losses compute is unknown here. */
 
@@ -17,7 +18,10 @@ export function chosenLoss({ loss, labelSmoothing }: Config['train']): ActiveLos
 }
 
 /** All losses that are added up: what the gradient's program is compiled from. */
-export const runLosses = (train: Config['train']): ActiveLoss[] => [chosenLoss(train), ...teacherLosses(train)]
+export const runLosses = (train: Config['train']): ActiveLoss[] => [
+  ...(train.distillation?.alone ? [] : [chosenLoss(train)]),
+  ...teacherLosses(train),
+]
 
 /** The texts that are learned of each record: the config's answer, of pairs both, unless the loss says others. */
 export function learnedAnswers({ train, answer, rejected }: Pick<Config, 'train' | 'answer' | 'rejected'>): readonly string[] {
@@ -34,12 +38,21 @@ export async function termsOf(
   train: Config['train'],
   reference: Reference,
   model: LanguageModel,
-  { answers, exampleRows }: { readonly answers: number; readonly exampleRows: InitialisationContext['exampleRows'] },
+  {
+    answers,
+    exampleRows,
+    other,
+  }: {
+    readonly answers: number
+    readonly exampleRows: InitialisationContext['exampleRows']
+    readonly other?: TeacherModel | undefined
+  },
 ): Promise<(rows: readonly LabelledRow[]) => Promise<readonly LossTerm[]>> {
   const chosen = chosenLoss(train)
   const { logProbabilities } = reference
   const topTokens = createContextTeacher(model, reference, reader(reference.start, undefined, model))
   const data = chosen.loss.data?.(chosen.options, { model: model.config, answers, logProbabilities, topTokens })
-  const teach = await lessons(train, reference.start, model, exampleRows)
+  const teach = await lessons(train, reference.start, model, { exampleRows, other })
+  if (train.distillation?.alone) return teach
   return async rows => [{ ...chosen, ...(data && { data: await data(rows) }) }, ...(await teach(rows))]
 }

@@ -117,11 +117,12 @@ export function describeResult(
   exports: Awaited<ReturnType<typeof exportsElsewhere>>,
 ): string {
   const { control, folder } = result
-  const conditions = (tuned: Metrics, { metrics, plain }: Partial<ControlScores>) =>
+  const conditions = (tuned: Metrics, { metrics, plain, teacher }: Partial<ControlScores>) =>
     metricsTable([
       { name: 'base model', metrics: plain?.metrics ?? {} },
       { name: 'base model, instructed', metrics: (control.instruction !== null && metrics) || {} },
       { name: 'tuned', metrics: tuned },
+      { name: "the teacher's model", metrics: teacher?.metrics ?? {} },
     ])
   const sections: string[] = []
   if (result.rows > 0) {
