@@ -73,7 +73,7 @@ const isCount = (value: unknown): value is number => Number.isSafeInteger(value)
 
 export const methodCalls: Calls = {
   later: ['initialise'],
-  traced: ['inputRows', 'sequenceRows', 'offset', 'layerRows', 'prefix', 'attention', 'layerOutput'],
+  traced: ['inputRows', 'sequenceRows', 'offset', 'layerRows', 'prefix', 'attention', 'layerOutput', 'penalty'],
   looks: {
     placement,
     parameters,

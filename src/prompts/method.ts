@@ -238,6 +238,10 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
    * Generated tokens are changed as well, but where the method leaves them out.
    */
   layerOutput?(config: Config, parameters: Parameters, rows: OutputRows): tf.Tensor | undefined
+  /** What is minimised beside the loss, a scalar of the parameters alone; undefined: nothing. */
+  penalty?(config: Config, parameters: Parameters): tf.Scalar | undefined
+  /** What there is to say of a learned prompt beside its scores, by name: numbers that a run's result has. */
+  figures?(config: Config, parameters: ReadonlyMap<string, Float32Array>): Readonly<Record<string, number>>
   /**
    * The parameters as they act at a strength: 1 is as they were learned, and at 0 the model computes what it does alone, to the bit. A
    * method without it has no such slider.

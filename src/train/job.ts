@@ -308,11 +308,13 @@ async function learnAndScore(job: Job, session: TuneSession) {
   const { step: _, ...dev } = kept ?? { step: 0, metrics: {}, rows: 0 }
   const { instruction } = control
   const verdict = await runVerdict(folder, hasTest ? 'test' : 'dev', { instruction, seed: config.seed })
+  const figures = prompt.method.figures?.(prompt.config, learnedParameters(state))
   const result: RunResult = {
     ...dev,
     ...(test && { test: summary(test.evaluated) }),
     ...(verdict && { verdict }),
     control: { ...control, ...(testControl && { test: testControl.scores }) },
+    ...(figures && { figures }),
     parameters,
     steps: state.step,
     ...(learned.privacy && { privacy: learned.privacy }),

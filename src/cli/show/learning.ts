@@ -140,6 +140,7 @@ export function describeResult(
         `after ${plural(steps, 'step')}; the log and the scored rows of the run are not covered`,
     )
   }
+  for (const [name, value] of Object.entries(result.figures ?? {})) sections.push(`${name} ${formatNumber(value)}`)
   if (losses.length > 1) {
     const drawn = curve(smooth(losses), { width: 60, height: 6 })
     sections.push(

@@ -81,6 +81,8 @@ export const promptMethods = new Registry<PromptMethod>(
       prefix: 'a function',
       attention: 'a function',
       layerOutput: 'a function',
+      penalty: 'a function',
+      figures: 'a function',
       atStrength: 'a function',
     },
     oneOf: ['inputRows', 'sequenceRows', 'offset', 'layerRows', 'prefix', 'attention', 'layerOutput'],

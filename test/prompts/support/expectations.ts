@@ -135,6 +135,12 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
       parameters: ({ hiddenSize: d }) => 4 * d + 2 * 3 * d + 3 + d,
       starts: 'text',
     },
+    // Without a penalty: the loss of a step is then what evaluation says.
+    gated: {
+      options: { numVirtualTokens, init, rank: 3, gate: { lambda: 0, maxOffset: 1 } },
+      parameters: ({ hiddenSize: d }) => 4 * d + 2 * 3 * d + 3 + d + d + 1,
+      starts: 'text',
+    },
   },
   'prefix-tuning': {
     plain: {
