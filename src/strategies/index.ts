@@ -13,6 +13,7 @@ import { retries } from './retries.js'
 import { rewriting } from './rewriting.js'
 import { selfConsistency } from './self-consistency.js'
 import { ownFigures, type Strategy } from './strategy.js'
+import { switching } from './switching.js'
 import { treeSearch } from './tree-search.js'
 
 const isAnswer = (given: unknown): boolean =>
@@ -39,7 +40,7 @@ const answered: Look = given => {
 }
 
 /** Every strategy by its `type`. A new one is a file beside `retries.ts`, and a line here; people's own join in. */
-const builtIn = [selfConsistency, retries, rewriting, derived, recursive, treeSearch] as const
+const builtIn = [selfConsistency, retries, rewriting, derived, recursive, treeSearch, switching] as const
 
 export const strategies = new Registry<Strategy>(
   {
