@@ -25,6 +25,7 @@ const configs: Readonly<Record<string, object>> = {
   'prefix-tuning': { type: 'prefix-tuning' },
   iapt: { type: 'iapt' },
   idpg: { type: 'idpg' },
+  softcot: { type: 'softcot' },
   lpt: { type: 'lpt' },
   [`lpt${cached}`]: { type: 'lpt' },
   'adaption-prompt': { type: 'adaption-prompt' },

@@ -28,6 +28,12 @@ const NO_PROMPT: PromptPlacement = { numVirtualTokens: 0, position: 'before-bos'
 export const placementOf = (prompt: Pick<ActivePrompt, 'method' | 'config'> | undefined, model: ModelConfig): PromptPlacement =>
   prompt?.method.placement(prompt.config, model) ?? NO_PROMPT
 
+/** A prompt as its steps compute it; the parameters are the same ones. */
+export const whileLearning = (prompt: ActivePrompt): ActivePrompt => {
+  const { method, config } = prompt
+  return method.whileLearning ? { ...prompt, config: method.whileLearning(config) } : prompt
+}
+
 /** The rows of each task with the prompt as that task has it; all of them as it stands, where rows name no task. */
 export function tasksOf(
   prompt: ActivePrompt,

@@ -74,6 +74,8 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
       const taken = gatherRows(x, tf.reshape(given.instructionIndex!, [-1]), given.instructionInverse!)
       return tf.reshape(taken, [...given.instructionIndex!.shape, x.shape[1]!])
     },
+    states: rows =>
+      tf.slice(aloneStates(options, layouts.joined.all, join(rows, hidden)) as tf.Tensor2D, [ahead, 0], [virtual, -1]),
   })
   /** Rows before those of the text: [V, d], [N, d] -> [R, d] */
   const join = (rows: tf.Tensor, text: tf.Tensor) =>
@@ -148,6 +150,18 @@ export function forwardForest(options: ForwardOptions): tf.Tensor {
     ...(options.onNeurons ? { onNeurons: options.onNeurons } : {}),
     ...(prompt?.attention ? { attendBeside: prompt.attention } : {}),
     ...(prompt?.layerOutput ? { afterLayer } : {}),
+  })
+}
+
+/** Normalised last hidden states of all rows of a forest by the model alone, [R, d] -> [R, d]. */
+function aloneStates({ family, config, weight, given }: ForwardOptions, layout: AttentionLayout, x: tf.Tensor): tf.Tensor {
+  const all = tf.range(0, x.shape[0]!, 1, 'int32') // [R]
+  return family.hidden(config, {
+    weight,
+    x,
+    positions: given.positions!,
+    read: { index: all, inverse: all },
+    attend: call => causalAttention(call.query, call.key, call.value, layout, call),
   })
 }
 

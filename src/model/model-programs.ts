@@ -1,12 +1,12 @@
 import { tf } from '../../kernels/tf.js'
-import { type ActiveLoss, lossInputs, type ReadRows, totalLoss } from '../losses/loss.js'
+import { type ActiveLoss, type LossValue, lossInputs, type ReadRows, totalLoss } from '../losses/loss.js'
 import type { ProgramRequest } from '../program/open-programs.js'
 import type { InputSpec, WeightFile } from '../program/program.js'
 import { type Parameters, tensorOptions } from '../prompts/method.js'
 import { type ActivePrompt, placementOf } from './active-prompt.js'
 import type { ForestLayout } from './forest/groups.js'
 import { forestSpec } from './forest/spec.js'
-import { forwardForest, frozenLayers, targetsOf } from './forward.js'
+import { type ForwardOptions, forwardForest, frozenLayers, targetsOf } from './forward.js'
 import type { Checkpoint } from './weights/checkpoint.js'
 
 /**
@@ -180,7 +180,7 @@ export function gradientRequest(
             const hidden = forwardForest({ family, config, weight, given, recompute, ...acting })
             const said = readRows(hidden, rows => family.logits(config, weight, rows), given)
             const read = withVirtual(said, acting?.prompt)
-            const total = totalLoss(losses, read, given, config)
+            const total = penalised(totalLoss(losses, read, given, config), acting?.prompt, read)
             figures = Object.fromEntries(
               Object.entries({ ...total.figures, loss: total.loss }).map(([name, figure]) => [name, tf.keep(figure)]),
             )
@@ -192,6 +192,12 @@ export function gradientRequest(
       }
     },
   }
+}
+
+/** A part's loss with its share of what a method minimises besides: the targets of a batch weigh 1 in all. */
+function penalised(value: LossValue, prompt: ForwardOptions['prompt'], { targets }: Pick<ReadRows, 'targets'>): LossValue {
+  const penalty = prompt?.method.penalty?.(tensorOptions(prompt.config), prompt.parameters)
+  return penalty ? { ...value, loss: tf.add(value.loss, tf.mul(penalty, tf.sum(targets.weight))) } : value
 }
 
 /**

@@ -3,8 +3,11 @@ import { tf } from '../../kernels/tf.js'
 import { normalNumbers } from './initialisation.js'
 import type { Parameters, PromptParameter } from './method.js'
 
+/** Added to a mean square before its root is taken. */
+export const NORM_EPSILON = 1e-6
+
 /** Rows divided by their root mean square, [N, d]: hidden rows grow from layer to layer, and some tokens have far longer ones. */
-export const normalised = (x: tf.Tensor): tf.Tensor => rmsNorm(x, tf.ones([x.shape[1]!]), 1e-6)
+export const normalised = (x: tf.Tensor): tf.Tensor => rmsNorm(x, tf.ones([x.shape[1]!]), NORM_EPSILON)
 
 /**
  * The bottleneck of a generator of virtual tokens, `g(h W_down + b_down) W_up + b_up`: what each method makes of an instruction's rows

@@ -73,6 +73,13 @@ const isCount = (value: unknown): value is number => Number.isSafeInteger(value)
 
 export const methodCalls: Calls = {
   later: ['initialise'],
-  traced: ['inputRows', 'sequenceRows', 'offset', 'layerRows', 'prefix', 'attention', 'layerOutput'],
-  looks: { placement, parameters, initialise, check: textOrNothing, resolve: anObject('the options') },
+  traced: ['inputRows', 'sequenceRows', 'offset', 'layerRows', 'prefix', 'attention', 'layerOutput', 'penalty'],
+  looks: {
+    placement,
+    parameters,
+    initialise,
+    check: textOrNothing,
+    resolve: anObject('the options'),
+    whileLearning: anObject('the options'),
+  },
 }

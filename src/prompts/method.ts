@@ -17,6 +17,11 @@ export interface PromptPlacement {
   readonly as?: 'rows' | 'keys'
   /** Each sequence has virtual tokens of its own, made from its instruction, so that sequences share nothing. */
   readonly perSequence?: boolean
+  /**
+   * Of virtual tokens `perSequence`: they stand in front of so many last tokens of the instruction (1 or more; of all that it has, where
+   * these are fewer), and see what stands before them. By default they stand in front of the whole text.
+   */
+  readonly beforeLast?: number
   /** The method treats answers otherwise than instructions, so that a shared row must be one of the two for all. */
   readonly answersApart?: boolean
   /** The layer before which the virtual tokens join the text; by default 0. */
@@ -129,6 +134,14 @@ export interface SequenceRows {
   instruction(x: tf.Tensor): tf.Tensor
   /** 1 where `instruction` holds a row, 0 where it is padding, [B, I]. */
   readonly instructionMask: tf.Tensor
+  /**
+   * What the model by itself makes of each text with given rows in the places of its virtual tokens: its last hidden states there,
+   * normalised as its head takes them. It is a forward pass of its own. For virtual tokens at the input.
+   *
+   * @param rows [B m, d], as the first layer takes them
+   * @returns [B m, d]
+   */
+  states(rows: tf.Tensor): tf.Tensor
 }
 
 /** The same before some layer. Where virtual tokens are the same for every sequence, only `layer`, `model` and `hidden` mean anything. */
@@ -188,6 +201,8 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
     config: Config,
     context: Pick<InitialisationContext, 'tokenizer' | 'exampleRows'> & { readonly template: Template },
   ): Config
+  /** The options as steps of a run compute with them, where a prompt is learned otherwise than it is used; parameters are the same. */
+  whileLearning?(config: Config): Config
   initialise(config: Config, context: InitialisationContext): Promise<Map<string, Float32Array>>
   /** Brings the parameters back, in place, to where they may be: after every step. */
   constrain?(config: Config, parameters: ReadonlyMap<string, Float32Array>, model: ModelConfig): void
@@ -226,11 +241,25 @@ export interface PromptMethod<Config extends { readonly type: string } = { reado
    * Generated tokens are changed as well, but where the method leaves them out.
    */
   layerOutput?(config: Config, parameters: Parameters, rows: OutputRows): tf.Tensor | undefined
+  /** What is minimised beside the loss, a scalar of the parameters alone; undefined: nothing. */
+  penalty?(config: Config, parameters: Parameters): tf.Scalar | undefined
+  /** What there is to say of a learned prompt beside its scores, by name: numbers that a run's result has. */
+  figures?(config: Config, parameters: ReadonlyMap<string, Float32Array>): Readonly<Record<string, number>>
   /**
    * The parameters as they act at a strength: 1 is as they were learned, and at 0 the model computes what it does alone, to the bit. A
    * method without it has no such slider.
    */
   atStrength?(config: Config, parameters: ReadonlyMap<string, Float32Array>, strength: number): ReadonlyMap<string, Float32Array>
+}
+
+/** Virtual tokens that stand with a row at most: while a prompt is learned, or where it is used. */
+export function mostVirtualTokens<Config extends { readonly type: string }>(
+  method: Pick<PromptMethod<Config>, 'placement' | 'whileLearning'>,
+  config: Config,
+  model: ModelConfig,
+): number {
+  const both = [config, ...(method.whileLearning ? [method.whileLearning(config)] : [])]
+  return Math.max(...both.map(options => method.placement(options, model).numVirtualTokens))
 }
 
 /**

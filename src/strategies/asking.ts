@@ -131,9 +131,28 @@ function askingOf(
     const ids = encoded(isChat ? { messages: [{ role: 'user', content: text }] } : { prompt: `${text}\n` })
     return { ids, maxNewTokens: tokenBudget(origin, ids.length, { ...room, numVirtualTokens: 0 }, undefined, maxNewTokens) }
   }
+  const goOn = async (input: GenerationInput, asked: AnswerCall, begun: readonly number[]): Promise<Generation> => {
+    const { maxNewTokens: most = Number.POSITIVE_INFINITY, ...others } = asked
+    const whole = request(input, others)
+    if (whole.choices || whole.grammar)
+      throw new GradpromptError('invalid-option', `${type} goes on with answers that were begun, which cannot be limited`, {
+        found: whole.choices ? 'choices' : 'a grammar',
+        expected: 'answers of free text',
+      })
+    const maxNewTokens = Math.min(most, whole.maxNewTokens - begun.length)
+    const before = tokenizer.decode([...begun])
+    // As one call of so many tokens would have ended.
+    if (maxNewTokens < 1) return { ids: begun, text: before, finishReason: 'length', promptTokens: whole.ids.length }
+    const added = await call({ ...whole, ids: [...whole.ids, ...begun], maxNewTokens })
+    const ids = [...begun, ...added.ids]
+    // What an end cuts off the text of the added tokens is cut off the whole.
+    const cut = Math.max(0, tokenizer.decode([...added.ids]).length - added.text.length)
+    const text = tokenizer.decode(ids)
+    return { ...added, ids, text: text.slice(0, text.length - cut), promptTokens: whole.ids.length }
+  }
   return {
-    answer: async (input, asked = {}) => {
-      const answer = () => call(request(input, asked))
+    answer: async (input, { begun, ...asked } = {}) => {
+      const answer = begun === undefined ? () => call(request(input, asked)) : () => goOn(input, asked, begun)
       return input === own ? answer() : inWordsOf(told, answer)
     },
     async instruct(text, { maxNewTokens, temperature, sample = 0, under }: InstructCall) {
@@ -153,15 +172,17 @@ function askingOf(
       }
       return mass > 0 ? sum / mass : 5
     },
-    async likelihood(input, text) {
-      const ids = tokenizer.encode(text, { addSpecialTokens: false })
+    async likelihood(given, text, { begun = [] } = {}) {
+      const ids = typeof text === 'string' ? tokenizer.encode(text, { addSpecialTokens: false }) : text
+      const input =
+        'messages' in given && !isChat ? { prompt: `${given.messages.map(({ content }) => content).join('\n')}\n` } : given
       if (ids.length === 0)
         throw new GradpromptError('invalid-option', `${type} asks for the likelihood of a text without tokens`, {
           found: JSON.stringify(text),
           expected: 'a text of one token at least',
         })
       const asked = { maxNewTokens: 0, continuation: { ids, scored: ids.length } }
-      const { continuation } = await inWordsOf(told, async () => call({ ids: encoded(input), ...asked }))
+      const { continuation } = await inWordsOf(told, async () => call({ ids: [...encoded(input), ...begun], ...asked }))
       return continuation!.logProbabilities.reduce((sum, value) => sum + value, 0) / ids.length
     },
   }

@@ -15,6 +15,7 @@ import { retries } from './retries.js'
 import { rewriting } from './rewriting.js'
 import { selfConsistency } from './self-consistency.js'
 import { ownFigures, type Prepared, type Strategy } from './strategy.js'
+import { switching } from './switching.js'
 import { treeSearch } from './tree-search.js'
 
 const isAnswer = (given: unknown): boolean =>
@@ -49,7 +50,7 @@ const prepared: Look = given => {
 }
 
 /** Every strategy by its `type`. A new one is a file beside `retries.ts`, and a line here; people's own join in. */
-const builtIn = [selfConsistency, retries, rewriting, derived, recursive, treeSearch, hints] as const
+const builtIn = [selfConsistency, retries, rewriting, derived, recursive, treeSearch, hints, switching] as const
 
 export const strategies = new Registry<Strategy>(
   {

@@ -42,6 +42,12 @@ export interface AnswerCall {
   readonly temperature?: number
   /** At most so many, where the caller would have more. */
   readonly maxNewTokens?: number
+  /**
+   * Tokens of an answer that was begun, maybe under another input: it is gone on with, `maxNewTokens` are those that come to it, and the answer
+   * that comes back is the whole. An end that the caller names is looked for in what comes to it. One that is begun cannot be limited to
+   * choices or a grammar (`invalid-option`).
+   */
+  readonly begun?: readonly number[]
 }
 
 export interface InstructCall extends AnswerCall {
@@ -62,10 +68,15 @@ export interface Asking {
   /** The mean of the digits 1 to 9 by the probability that the model alone gives them behind an instruction. */
   rate(text: string): Promise<number>
   /**
-   * The mean log-probability of the tokens of a text behind an input and its answer, in nats.
+   * The mean log-probability, in nats, that the model alone gives the tokens of a text (or tokens themselves) behind an input, and behind
+   * `begun`, the tokens of an answer to it that was begun. Where a model knows no chat, a conversation is its messages.
    * @throws GradpromptError `invalid-option` where the text has no tokens, and as `answer` does
    */
-  likelihood(input: GenerationInput, text: string): Promise<number>
+  likelihood(
+    input: GenerationInput,
+    text: string | readonly number[],
+    behind?: { readonly begun?: readonly number[] },
+  ): Promise<number>
 }
 
 export interface Answered {

@@ -17,6 +17,7 @@ import { promptMethods } from '../prompts/methods/index.js'
 import type { Config } from './config.js'
 import type { Control, ControlEvent, ControlScores } from './events.js'
 import type { Job, TuneSession } from './job.js'
+import type { TeacherModel } from './study/teacher-model.js'
 
 /** What the base model is told when no one has said it better: to answer with one of the label words. */
 export function controlInstruction(config: Config, task: Pick<Task, 'labels'>): string | null {
@@ -70,8 +71,12 @@ export interface ScoredControl {
   readonly rows: { readonly control: readonly RowResult[]; readonly plain: readonly RowResult[] }
 }
 
-/** Scores the base model on the rows that the prompt is scored on: with an instruction before the template, and without. */
+/**
+ * Scores the base model on the rows that the prompt is scored on: with an instruction before the template, and without.
+ * @param other the teacher's model, which is scored without one
+ */
 export async function scoreControl(
+  other: TeacherModel | undefined,
   model: LanguageModel,
   config: Config,
   task: Pick<Task, 'labels'>,
@@ -80,11 +85,11 @@ export async function scoreControl(
 ): Promise<ScoredControl> {
   const instruction = controlInstruction(config, task)
   const reader = { tokenizer: model.tokenizer, contextLength: model.config.maxPositionEmbeddings }
-  const score = async (template: Template): Promise<{ metrics: Metrics; results: readonly RowResult[] }> => {
+  const score = async (template: Template, by = model): Promise<{ metrics: Metrics; results: readonly RowResult[] }> => {
     const builder = controlRows(config, task.labels, template, reader)
     const rows = records.map((record, i) => builder.scoring(record, i))
     const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
-    const scored = await scoreRows(model, undefined, rows, task.labels, { ...options, contentFree, seed: config.seed })
+    const scored = await scoreRows(by, undefined, rows, task.labels, { ...options, contentFree, seed: config.seed })
     const { labels } = task
     const results = likelihoodResults(scored, { records, rows, labels, template: config.template, answer: config.answer })
     return { metrics: scored.metrics, results }
@@ -94,9 +99,14 @@ export async function scoreControl(
     if (error instanceof GradpromptError && error.code === 'empty-context') return { metrics: {}, results: [] }
     throw error
   })
+  const teacher = other && (await score(config.template, await other.open()))
   const control = instruction === null ? plain : await score(prependInstruction(config.template, instruction))
   return {
-    scores: { metrics: control.metrics, plain: { metrics: plain.metrics } },
+    scores: {
+      metrics: control.metrics,
+      plain: { metrics: plain.metrics },
+      ...(teacher && { teacher: { metrics: teacher.metrics } }),
+    },
     rows: { control: control.results, plain: plain.results },
   }
 }
@@ -118,13 +128,13 @@ export interface ControlStore {
 /** `scoreControl`, unless the store has what it comes to. */
 export async function keptControl(
   store: ControlStore | undefined,
-  ...[model, config, task, records, options]: Parameters<typeof scoreControl>
+  ...[other, model, config, task, records, options]: Parameters<typeof scoreControl>
 ): Promise<ScoredControl> {
-  if (store === undefined) return scoreControl(model, config, task, records, options)
+  if (store === undefined) return scoreControl(other, model, config, task, records, options)
   const key = controlKey(model, config, task, records)
   const known = await store.read(key)
   if (known !== undefined) return known
-  const scored = await scoreControl(model, config, task, records, options)
+  const scored = await scoreControl(other, model, config, task, records, options)
   await store.write(key, scored)
   return scored
 }
@@ -143,8 +153,8 @@ function controlKey(model: LanguageModel, config: Config, task: Pick<Task, 'labe
     ...ofTask
   } = config
   const tasks = promptMethods.find(method.type)?.tasks?.(method)
-  const { truncate, loss } = train
-  const decides = [model.hash, model.device, ofTask, tasks, truncate, loss, task.labels, records]
+  const { truncate, loss, distillation } = train
+  const decides = [model.hash, model.device, ofTask, tasks, truncate, loss, distillation?.model, task.labels, records]
   return createHash('sha256').update(JSON.stringify(decides)).digest('hex')
 }
 
@@ -155,14 +165,15 @@ export async function devControl(
   keep: (part: ScoredPart, control: ScoredControl) => Promise<void>,
   scoring: ScoreOptions,
 ): Promise<Control> {
-  const { config, task, model } = job
+  const { config, task, model, other } = job
   const instruction = controlInstruction(config, task)
   if (task.scored.length === 0) return { instruction, metrics: {}, plain: { metrics: {} } }
   const known = (await session.readEvents()).find(({ event }) => event === 'control') as ControlEvent | undefined
-  if (known !== undefined) return { instruction, metrics: known.metrics, plain: known.plain }
-  const control = await keptControl(job.controls, model, config, task, task.scored, scoring)
+  if (known !== undefined) return { instruction, ...scoresOf(known) }
+  const control = await keptControl(job.controls, other, model, config, task, task.scored, scoring)
   await keep('dev', control)
-  const { metrics, plain } = control.scores
-  session.emit({ event: 'control', instruction, metrics, plain, rows: task.scored.length })
-  return { instruction, metrics, plain }
+  session.emit({ event: 'control', instruction, ...control.scores, rows: task.scored.length })
+  return { instruction, ...control.scores }
 }
+
+const scoresOf = ({ metrics, plain, teacher }: ControlScores): ControlScores => ({ metrics, plain, ...(teacher && { teacher }) })

@@ -9,6 +9,8 @@ export interface ControlScores {
   readonly metrics: Metrics
   /** The template alone. */
   readonly plain: { readonly metrics: Metrics }
+  /** What the model of `train.distillation.model` comes to, with the template alone. */
+  readonly teacher?: { readonly metrics: Metrics }
 }
 
 export interface Control extends ControlScores {
@@ -31,6 +33,8 @@ export interface RunResult {
   readonly control: Control
   /** Against the base model, in words; of the test rows where there are some, otherwise of dev. Absent where nothing was scored. */
   readonly verdict?: Verdict
+  /** What the method says of the learned prompt beside its scores, by name. */
+  readonly figures?: Readonly<Record<string, number>>
   /** Numbers that were learned. */
   readonly parameters: number
   /** Optimiser steps done. */

@@ -12,11 +12,11 @@ import { type ScoredPart, writePredictions } from '../evaluate/predictions.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import { contentFreeRow, type Evaluation, type ScoreOptions, scoreRows, summary } from '../evaluate/score.js'
 import type { LossTerm } from '../losses/loss.js'
-import type { ActivePrompt } from '../model/active-prompt.js'
+import { type ActivePrompt, whileLearning } from '../model/active-prompt.js'
 import type { LanguageModel } from '../model/language-model.js'
 import { layerOutputsOf } from '../model/layer-outputs.js'
 import { ownCommand } from '../own-command.js'
-import type { PromptParameter } from '../prompts/method.js'
+import { mostVirtualTokens, type PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { readSources } from '../sources/initial-prompts.js'
@@ -43,6 +43,7 @@ import { sampleAnswers } from './samples.js'
 import { totalSteps } from './schedule.js'
 import { batches, holdOut, sampledBatches } from './steps/batches.js'
 import { stepGradient } from './steps/step-gradient.js'
+import { type TeacherModel, teacherModel } from './study/teacher-model.js'
 import { runVerdict } from './verdict.js'
 
 const wordLearningRate = 0.05
@@ -79,6 +80,8 @@ export interface Job {
   readonly privacy: Privacy | undefined
   /** What there is to say of the rows before the first step. */
   readonly notices: readonly DataNotice[]
+  /** The model of `train.distillation.model`; whoever runs the job disposes of it. */
+  readonly other: TeacherModel | undefined
   /** Where what the base model comes to is kept for further runs. */
   readonly controls?: ControlStore | undefined
 }
@@ -101,7 +104,7 @@ export async function prepareJob(
   const resolved =
     method.resolve?.(config.method, { tokenizer, exampleRows: examples, template: config.template }) ?? config.method
   const answers = learnedAnswers(config)
-  const { numVirtualTokens } = method.placement(resolved, model.config)
+  const numVirtualTokens = mostVirtualTokens(method, resolved, model.config)
   const { builder, builders, truncated } = taskRows(config, task, {
     learned: answers,
     tokenizer,
@@ -141,6 +144,7 @@ export async function prepareJob(
     layerOutputs: layerOutputsOf(model, onProgress),
   })
   const prompt = { method, config: resolved, parameters }
+  const learning = whileLearning(prompt)
   const contentFree = contentFreeRow(config.evaluate.calibrate, builder, task.labels)
   const beside = [
     ...wordWeights(config, task),
@@ -154,10 +158,17 @@ export async function prepareJob(
   const frozen =
     ofClasses || config.train.meta !== undefined
       ? undefined
-      : frozenRowsOf({ model, prompt, records: task.train, builders, train: config.train, steps })
-  if (steps > 0) await model.prepareGradient(prompt, { losses: runLosses(config.train), frozen: frozen !== undefined, recompute })
-  const reference = createReference(prompt, model)
-  const losses = await termsOf(config.train, reference, model, { answers: answers.length, exampleRows: examples, parameters })
+      : frozenRowsOf({ model, prompt: learning, records: task.train, builders, train: config.train, steps })
+  if (steps > 0)
+    await model.prepareGradient(learning, { losses: runLosses(config.train), frozen: frozen !== undefined, recompute })
+  const reference = createReference(learning, model)
+  const other = teacherModel(config.train.distillation?.model, model)
+  const losses = await termsOf(config.train, reference, model, {
+    answers: answers.length,
+    exampleRows: examples,
+    parameters,
+    other,
+  })
   const state = startLearning(parameters, shapes, config.train, steps)
   return {
     config,
@@ -175,6 +186,7 @@ export async function prepareJob(
     frozen,
     losses,
     reference,
+    other,
     answers: answers.length,
     genericShare: method.tasks?.(resolved)?.genericShare,
     privacy:
@@ -201,6 +213,7 @@ export function runJob(job: Job, session: TuneSession): Promise<{ result: RunRes
 }
 
 async function learnAndScore(job: Job, session: TuneSession) {
+  await using other = job.other
   const { config, task, model, rows, contentFree, prompt, shapes, state, steps } = job
   const { folder, signal } = session
   const emit = (event: GradpromptEvent) => session.emit(event)
@@ -260,15 +273,16 @@ async function learnAndScore(job: Job, session: TuneSession) {
     devRows.set(state.step, results)
     return summary(evaluated)
   }
+  const learning = whileLearning(prompt)
   const learnWords = async (step: number) => {
     const scored = batch.scoring(step)
-    const scores = await model.logLikelihoods(prompt, scored)
+    const scores = await model.logLikelihoods(learning, scored)
     const words = scored.map(({ target }, i) => ({ target, scores: scores[i]! }))
     return new Map([[wordParameter, weightGradient(task.labels!, words, weights!)]])
   }
   await learn(state, {
     model,
-    prompt,
+    prompt: learning,
     shapes,
     train,
     steps,
@@ -280,7 +294,7 @@ async function learnAndScore(job: Job, session: TuneSession) {
     gradient:
       meta?.gradient ??
       stepGradient({
-        ...{ model, prompt, batch, losses: job.losses, answers: job.answers, privacy },
+        ...{ model, prompt: learning, batch, losses: job.losses, answers: job.answers, privacy },
         ...{ chosen: chosenLoss(train), recompute: train.recompute },
       }),
     beside: weights && learnWords,
@@ -309,7 +323,7 @@ async function learnAndScore(job: Job, session: TuneSession) {
   const test = hasTest ? await evaluate(task.test, 'test') : undefined
   if (test) await writePredictions(folder, 'test', 'tuned', test.results)
   const testControl = hasTest
-    ? await keptControl(job.controls, model, config, task, task.test, scoring('base model on test'))
+    ? await keptControl(job.controls, other, model, config, task, task.test, scoring('base model on test'))
     : undefined
   if (testControl) await keepControl('test', testControl)
   const learned = learnedPrompt(job)
@@ -317,11 +331,13 @@ async function learnAndScore(job: Job, session: TuneSession) {
   const { step: _, ...dev } = kept ?? { step: 0, metrics: {}, rows: 0 }
   const { instruction } = control
   const verdict = await runVerdict(folder, hasTest ? 'test' : 'dev', { instruction, seed: config.seed })
+  const figures = prompt.method.figures?.(prompt.config, learnedParameters(state))
   const result: RunResult = {
     ...dev,
     ...(test && { test: summary(test.evaluated) }),
     ...(verdict && { verdict }),
     control: { ...control, ...(testControl && { test: testControl.scores }) },
+    ...(figures && { figures }),
     parameters,
     steps: state.step,
     ...(learned.privacy && { privacy: learned.privacy }),

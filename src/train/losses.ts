@@ -8,6 +8,7 @@ import type { Reference } from './reference.js'
 import { reader } from './regularisers/distillation.js'
 import { openRegularisers, regulariserLosses } from './regularisers/index.js'
 import { createContextTeacher } from './study/context-teacher.js'
+import type { TeacherModel } from './study/teacher-model.js'
 
 /** What a run minimises: the loss that its options name, and what they hold the prompt to besides. What the losses compute is unknown here. */
 
@@ -18,7 +19,10 @@ export function chosenLoss({ loss, labelSmoothing }: Config['train']): ActiveLos
 }
 
 /** All losses that are added up: what the gradient's program is compiled from. */
-export const runLosses = (train: Config['train']): ActiveLoss[] => [chosenLoss(train), ...regulariserLosses(train)]
+export const runLosses = (train: Config['train']): ActiveLoss[] => [
+  ...(train.distillation?.alone ? [] : [chosenLoss(train)]),
+  ...regulariserLosses(train),
+]
 
 /** The texts that are learned of each record: the config's answer, of pairs both, unless the loss says others. */
 export function learnedAnswers({ train, answer, rejected }: Pick<Config, 'train' | 'answer' | 'rejected'>): readonly string[] {
@@ -39,17 +43,20 @@ export async function termsOf(
     answers,
     exampleRows,
     parameters,
+    other,
   }: {
     readonly answers: number
     readonly exampleRows: InitialisationContext['exampleRows']
     /** What is learned and kept, as it stands. */
     readonly parameters: ReadonlyMap<string, Float32Array>
+    readonly other?: TeacherModel | undefined
   },
 ): Promise<(rows: readonly LabelledRow[]) => Promise<readonly LossTerm[]>> {
   const chosen = chosenLoss(train)
   const { logProbabilities } = reference
   const topTokens = createContextTeacher(model, reference, reader(reference.start, undefined, model))
   const data = chosen.loss.data?.(chosen.options, { model: model.config, answers, logProbabilities, topTokens })
-  const hold = await openRegularisers(train, { start: reference.start, model, exampleRows, parameters })
+  const hold = await openRegularisers(train, { start: reference.start, model, exampleRows, parameters, other })
+  if (train.distillation?.alone) return hold
   return async rows => [{ ...chosen, ...(data && { data: await data(rows) }) }, ...(await hold(rows))]
 }

@@ -42,6 +42,7 @@ test.each([
   ['gemma2', 'prompt-tuning'],
   ['gemma3', 'prefix-tuning'],
   ['llama-gqa', 'idpg'],
+  ['llama-gqa', 'softcot'],
   ['gpt2', 'lpt'],
 ])('%s, %s: loss and gradients are those of all groups at once', async (name, type) => {
   const model = await tinyModel(name)

@@ -35,6 +35,7 @@ const METHODS: [model: string, type: string][] = [
   ['llama-gqa', 'prefix-tuning'],
   ['llama-gqa', 'lpt'],
   ['llama-gqa', 'idpg'],
+  ['llama-gqa', 'softcot'],
 ]
 
 test.each(METHODS)('%s, %s: loss and gradients are equal to the bit', async (name, type) => {

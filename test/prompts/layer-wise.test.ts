@@ -122,6 +122,8 @@ describe('generation goes on as scoring says', () => {
     { type: 'lpt', family: 'llama-gqa' },
     { type: 'lpt', generator: 'mean', bottleneck: 5, family: 'llama-gqa' },
     { type: 'idpg', bottleneck: 5, family: 'gpt2' },
+    { type: 'softcot', numVirtualTokens: 3, beforeLast: 2, family: 'llama-gqa' },
+    { type: 'softcot', family: 'gpt2' },
     { type: 'loreft', rank: 3, firstTokens: 2, lastTokens: 2, family: 'llama-gqa' },
     { type: 'loreft', rank: 3, variant: 'direft', layers: 2, family: 'gpt2' },
     { type: 'steering', layers: [0, 2], family: 'gpt2' },

@@ -14,7 +14,7 @@ export interface Heard {
   readonly answer: { readonly input: GenerationInput; readonly call: AnswerCall }[]
   readonly instruct: string[]
   readonly rate: string[]
-  readonly likelihood: { readonly input: GenerationInput; readonly text: string }[]
+  readonly likelihood: { readonly input: GenerationInput; readonly text: string | readonly number[] }[]
 }
 
 export const generation = (text: string): Generation => ({

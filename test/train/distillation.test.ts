@@ -30,7 +30,7 @@ afterAll(async () => {
 /** What a batch brings of a teacher. */
 const lessonOf = (term: LossTerm | undefined) => term!.data as Lesson
 
-const plainly = { weight: 1, temperature: 1, hidden: 0, scale: 'none' } as const
+const plainly = { weight: 1, temperature: 1, hidden: 0, scale: 'none', alone: false } as const
 
 const rows = [
   { ids: [78, 80, 31, 14], labels: [-100, -100, -100, 14] },
@@ -222,7 +222,7 @@ test("a teacher counts as much as its prompt's neurons overlap with the task's",
   const examples = () => [{ ids: [5, 6, 7, 8], kinds: ['template', 'input', 'input', 'label'] as const }]
   const weights = async (scale: 'none' | 'neurons') => {
     const distillation = { from, ...plainly, weight: 3, hidden: 2, scale }
-    const [divergence, difference] = await (await lessons({ distillation }, prompt, model, examples))(rows)
+    const [divergence, difference] = await (await lessons({ distillation }, prompt, model, { exampleRows: examples }))(rows)
     return { weight: lessonOf(divergence).weight, hidden: lessonOf(difference).weight }
   }
   expect(await weights('none')).toEqual({ weight: 3, hidden: 2 })

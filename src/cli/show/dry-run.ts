@@ -14,6 +14,7 @@ import { comparedPairs, keepingOn, MemoryPlan } from '../../model/memory.js'
 import { type Checkpoint, openCheckpoint, shortName } from '../../model/weights/checkpoint.js'
 import { weightBytes } from '../../model/weights/weight-file.js'
 import type { WeightKeeping } from '../../program/keeping.js'
+import { mostVirtualTokens } from '../../prompts/method.js'
 import { promptMethods } from '../../prompts/methods/index.js'
 import { numSoftTokens, softVocabulary } from '../../prompts/soft-rows.js'
 import { refuseOccupied } from '../../store/run-folder.js'
@@ -53,7 +54,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   const examples = exampleRows(config, task, { tokenizer, contextLength })
   const { template } = config
   const options = method.resolve?.(config.method, { tokenizer, exampleRows: examples, template }) ?? config.method
-  const numVirtualTokens = method.placement(options, model).numVirtualTokens
+  const numVirtualTokens = mostVirtualTokens(method, options, model)
   const tasks = method.tasks?.(options)
   const soft = softVocabulary(options, model)
   const learned = learnedAnswers(config)

@@ -117,11 +117,12 @@ export function describeResult(
   exports: Awaited<ReturnType<typeof exportsElsewhere>>,
 ): string {
   const { control, folder } = result
-  const conditions = (tuned: Metrics, { metrics, plain }: Partial<ControlScores>) =>
+  const conditions = (tuned: Metrics, { metrics, plain, teacher }: Partial<ControlScores>) =>
     metricsTable([
       { name: 'base model', metrics: plain?.metrics ?? {} },
       { name: 'base model, instructed', metrics: (control.instruction !== null && metrics) || {} },
       { name: 'tuned', metrics: tuned },
+      { name: "the teacher's model", metrics: teacher?.metrics ?? {} },
     ])
   const sections: string[] = []
   if (result.rows > 0) {
@@ -139,6 +140,7 @@ export function describeResult(
         `after ${plural(steps, 'step')}; the log and the scored rows of the run are not covered`,
     )
   }
+  for (const [name, value] of Object.entries(result.figures ?? {})) sections.push(`${name} ${formatNumber(value)}`)
   if (losses.length > 1) {
     const drawn = curve(smooth(losses), { width: 60, height: 6 })
     sections.push(

@@ -330,7 +330,7 @@ export class Lane {
     const source = await this.#programs.promptKeys(prompt, forest)
     const { numVirtualTokens } = placement
     const virtual = Array.from({ length: numVirtualTokens }, (_, i) => forest.virtualRow(0, i))
-    const rows = [...virtual, ...Array.from({ length: sequence.ids.length - 1 }, (_, i) => forest.rowOf(0, i)!)]
+    const rows = [...virtual, ...Array.from({ length: sequence.ids.length - 1 }, (_, i) => forest.tokenRow(0, i))]
     const at = rows.map((row, i): CachedPosition => ({ position: forest.positions[row]!, virtual: i < numVirtualTokens }))
     this.#append(sequence, at, source, rows)
     sequence.done = sequence.ids.length - 1

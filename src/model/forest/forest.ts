@@ -39,7 +39,8 @@ interface Segment {
 
 /**
  * The rows in their order: virtual tokens (of all sequences, or sequence after sequence), what all texts begin with, the rest of each
- * text, children. Where each sequence has virtual tokens of its own nothing is shared, and a placeholder stands before them.
+ * text, children. Where each sequence has virtual tokens of its own nothing is shared, and a placeholder stands before them. Which rows a
+ * row sees is decided by positions, not by this order: virtual tokens within a text have the positions that this leaves out.
  */
 export class Forest {
   /** Tokens of the text rows, which are those from `firstText` on. */
@@ -60,6 +61,8 @@ export class Forest {
   readonly #own: Segment[] = []
   readonly #children: Segment[][] = []
   readonly #instructions: number[] = []
+  /** How many tokens of each text stand before its virtual tokens; 0 where these are the first. */
+  readonly #cuts: readonly number[]
   readonly #placeholder: boolean
   readonly #placement: PromptPlacement
   readonly #groups: readonly Group[]
@@ -96,29 +99,34 @@ export class Forest {
     const alike = lists.length === 1 || perSequence ? 0 : Math.min(commonPrefix(lists), most)
     this.#prefix = Math.max(alike, afterFirst ? 1 : 0)
     this.#placeholder = perSequence || numVirtualTokens + this.#prefix <= 0
+    const { beforeLast = Number.POSITIVE_INFINITY } = placement
+    this.#cuts = lengths.map((length, i) => Math.max(0, Math.min(length, lists[i]!.length) - beforeLast))
     if (perSequence) this.positions.push(0)
     for (let copy = 0; copy < (perSequence ? lists.length : 1); copy++)
-      for (let i = 0; i < numVirtualTokens; i++) this.positions.push(afterFirst ? i + 1 : i)
+      for (let i = 0; i < numVirtualTokens; i++) this.positions.push(afterFirst ? i + 1 : this.#cuts[copy]! + i)
     this.#firstText = this.positions.length
     if (this.#placeholder && !perSequence) this.#push(PADDING_TOKEN, 0)
     const edge = (i: number, length: number) => placement.edges !== undefined && isEdge(placement.edges, i, length)
     for (let i = 0; i < this.#prefix; i++)
-      this.#push(lists[0]![i] ?? PADDING_TOKEN, this.#positionOf(i), i, { edge: edge(i, lengths[0]!) })
+      this.#push(lists[0]![i] ?? PADDING_TOKEN, this.#positionOf(0, i), i, { edge: edge(i, lengths[0]!) })
     this.shared = perSequence ? 1 : this.positions.length
-    for (const { ids, instructionLength = ids.length } of sequences) {
+    for (const [sequence, { ids, instructionLength = ids.length }] of sequences.entries()) {
       const start = this.positions.length
       for (let i = this.#prefix; i < ids.length; i++)
-        this.#push(ids[i]!, this.#positionOf(i), i, { answer: i >= instructionLength, edge: edge(i, instructionLength) })
-      if (this.positions.length === start) this.#push(PADDING_TOKEN, this.#positionOf(this.#prefix))
+        this.#push(ids[i]!, this.#positionOf(sequence, i), i, {
+          answer: i >= instructionLength,
+          edge: edge(i, instructionLength),
+        })
+      if (this.positions.length === start) this.#push(PADDING_TOKEN, this.#positionOf(sequence, this.#prefix))
       this.#own.push({ start, length: this.positions.length - start })
       this.#instructions.push(Math.min(instructionLength, ids.length))
     }
-    for (const { ids, children } of sequences) {
+    for (const [sequence, { ids, children }] of sequences.entries()) {
       this.#children.push(
         (children ?? []).map(tokens => {
           const start = this.positions.length
           for (const [i, id] of tokens.entries())
-            this.#push(id, this.#positionOf(ids.length + i), ids.length + i, { answer: true })
+            this.#push(id, this.#positionOf(sequence, ids.length + i), ids.length + i, { answer: true })
           return { start, length: tokens.length }
         }),
       )
@@ -148,9 +156,10 @@ export class Forest {
   }
 
   /** Position of a sequence's token by its place among the ids. */
-  #positionOf(index: number): number {
+  #positionOf(sequence: number, index: number): number {
     const { numVirtualTokens, position } = this.#placement
-    return position === 'after-bos' && index === 0 ? 0 : index + numVirtualTokens
+    const isBefore = position === 'after-bos' ? index === 0 : index < this.#cuts[sequence]!
+    return isBefore ? index : index + numVirtualTokens
   }
 
   /**
@@ -160,12 +169,21 @@ export class Forest {
    */
   rowOf(sequence: number, index: number): number | undefined {
     const { numVirtualTokens, position, as } = this.#placement
+    const cut = this.#cuts[sequence]!
+    // Behind virtual tokens the next token is predicted from their last one.
+    if (cut > 0 && index === cut - 1 && numVirtualTokens > 0) return this.virtualRow(sequence, numVirtualTokens - 1)
     if (index < 0) {
+      if (cut > 0) return undefined
       const reads = numVirtualTokens > 0 && position === 'before-bos' && as !== 'keys'
       return reads ? this.virtualRow(sequence, numVirtualTokens - 1) : undefined
     }
     // What follows the first token is predicted from behind the prompt.
     if (index === 0 && position === 'after-bos' && numVirtualTokens > 0) return numVirtualTokens - 1
+    return this.tokenRow(sequence, index)
+  }
+
+  /** Row of a sequence's token itself, index 0 or more. */
+  tokenRow(sequence: number, index: number): number {
     if (index < this.#prefix) return this.#firstText + index
     return this.#own[sequence]!.start + index - this.#prefix
   }

@@ -18,6 +18,7 @@ import { personal, personalSchema } from './personal.js'
 import { prefixTuning, prefixTuningSchema } from './prefix-tuning.js'
 import { promptTuning, promptTuningSchema } from './prompt-tuning.js'
 import { softTemplate, softTemplateSchema } from './soft-template.js'
+import { softCot, softCotSchema } from './softcot.js'
 import { steering, steeringSchema } from './steering.js'
 
 /** Every method that is built in, with its options. A new one is a file beside `prompt-tuning.ts`, and a line here. */
@@ -36,6 +37,7 @@ const builtIn = [
   [iapt, iaptSchema],
   [lpt, lptSchema],
   [idpg, idpgSchema],
+  [softCot, softCotSchema],
   [loreft, loreftSchema],
   [steering, steeringSchema],
 ] as const
@@ -66,6 +68,7 @@ export const promptMethods = new Registry<PromptMethod>(
       examples: 'a function',
       textLimit: 'a function',
       resolve: 'a function',
+      whileLearning: 'a function',
       constrain: 'a function',
       frozenLayers: 'a function',
       ownTargets: 'a function',
@@ -78,6 +81,8 @@ export const promptMethods = new Registry<PromptMethod>(
       prefix: 'a function',
       attention: 'a function',
       layerOutput: 'a function',
+      penalty: 'a function',
+      figures: 'a function',
       atStrength: 'a function',
     },
     oneOf: ['inputRows', 'sequenceRows', 'offset', 'layerRows', 'prefix', 'attention', 'layerOutput'],

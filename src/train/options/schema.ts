@@ -4,11 +4,11 @@ import { aggregates } from '../../data/texts/verbalizer.js'
 import { lossSchemas } from '../../losses/index.js'
 import { defaultMethod } from '../../prompts/default-method.js'
 import { domainSchema } from '../../prompts/domain/options.js'
-import { sourcePrompt } from '../../prompts/initialisation.js'
 import { methodSchemas } from '../../prompts/methods/index.js'
 import { trackOption } from '../../track/index.js'
 import { metaSchema } from '../meta/options.js'
 import { privacySchema } from '../privacy/options.js'
+import { distillationSchema } from '../study/distillation-options.js'
 
 /** Every option of a run that learns, and what a config is once it is read. What one option says about another stands beside. */
 
@@ -21,25 +21,6 @@ const regularization = z.strictObject({
     .default(1)
     .describe("of the divergence from the frozen model, beside the label tokens' cross entropy"),
   temperature: z.number().positive().default(1).describe('divides the logits of both before they are compared'),
-})
-
-const distillation = z.strictObject({
-  from: z
-    .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
-    .describe(
-      `the teacher: a run; a list with a run for each of method.tasks; or ${sourcePrompt}, the prompt that method.init.type: runs gives`,
-    ),
-  weight: z.number().positive().default(1).describe("of the divergence from the teacher, beside the label tokens' cross entropy"),
-  temperature: z.number().positive().default(1).describe('divides the logits of both before they are compared'),
-  hidden: z
-    .number()
-    .min(0)
-    .default(0)
-    .describe("weight of the mean squared difference from the teacher's hidden states at the labels (MPT); 0: none"),
-  scale: z
-    .enum(['none', 'neurons'])
-    .default('none')
-    .describe("multiply both weights by how near the teacher's prompt is to the task (PANDA): by the neurons that both activate"),
 })
 
 const average = z.strictObject({
@@ -92,9 +73,11 @@ export const trainSchema = z.strictObject({
   regularization: regularization
     .optional()
     .describe('hold the prompted model to what the frozen one, without a prompt, says at the labels'),
-  distillation: distillation
+  distillation: distillationSchema
     .optional()
-    .describe('hold the prompted model to what it says at the labels under another prompt, which an earlier run learned'),
+    .describe(
+      'hold the prompted model to what it says at the labels under another prompt, which an earlier run learned, or to what another model says',
+    ),
   prior: z
     .strictObject({
       weight: z.number().positive().default(0.01).describe("of the squared distance, beside the label tokens' cross entropy"),

@@ -1,10 +1,10 @@
 import { invalidConfig } from '../../config/problems.js'
 import { checkTask, checkTurns, hasDev, turnsOf } from '../../data/task-config.js'
 import { compileTemplate } from '../../data/texts/template.js'
-import { sourcePrompt } from '../../prompts/initialisation.js'
 import { promptMethods } from '../../prompts/methods/index.js'
 import { startOf } from '../../prompts/starts/index.js'
 import { metaProblem } from '../meta/options.js'
+import { refuseTeaching } from '../study/distillation-options.js'
 import type { Parsed } from './schema.js'
 
 /** What one option of a config says about another. */
@@ -54,11 +54,7 @@ export function checkTogether(config: Parsed, source: string): void {
       `train.regularization.temperature (${regularization.temperature}) and train.distillation.temperature (${distillation.temperature}) differ`,
       'compare with both teachers at one temperature',
     )
-  if (distillation?.from === sourcePrompt && initOf(config.method)?.type !== 'runs')
-    refuse(
-      `train.distillation.from: ${sourcePrompt} needs method.init.type: runs`,
-      'start from a run (method.init), or name the run that teaches (train.distillation.from)',
-    )
+  if (distillation) refuseTeaching(distillation, { ...train, init: initOf(config.method) }, refuse)
   if (config.verbalizer !== undefined) {
     const { aggregate, learned, learningRate } = config.verbalizer
     if (!Object.values(data.labels ?? {}).some(words => typeof words !== 'string' && words.length > 1))

@@ -7,7 +7,7 @@ import { teacherDivergence } from '../../losses/teacher-divergence.js'
 import type { ActivePrompt } from '../../model/active-prompt.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { LabelledRow } from '../../model/row.js'
-import { type Checkpoint, shortName } from '../../model/weights/checkpoint.js'
+import { type Checkpoint, openCheckpoint, shortName } from '../../model/weights/checkpoint.js'
 import { hashModel } from '../../model/weights/weight-file.js'
 import { sourcePrompt } from '../../prompts/initialisation.js'
 import type { InitialisationContext } from '../../prompts/method.js'
@@ -17,6 +17,7 @@ import { sourceWeights } from '../../prompts/transfer.js'
 import { loadPrompt } from '../../sources/prompt.js'
 import { promptPath, readPrompt } from '../../store/prompt-file.js'
 import type { Config } from '../options/schema.js'
+import { checkTeacherModel, type TeacherModel } from '../study/teacher-model.js'
 import { createTeacher, type Teacher } from './regularization.js'
 
 type Distillation = NonNullable<Config['train']['distillation']>
@@ -36,7 +37,8 @@ export function teacherLosses({ regularization, distillation }: Teaching): Activ
  * both, as one teacher.
  *
  * @param start the prompt before its first step
- * @param exampleRows what the task is like: with `train.distillation.scale`
+ * @param options.exampleRows what the task is like: with `train.distillation.scale`
+ * @param options.other the model of `train.distillation.model`
  * @returns of a batch's rows the terms of `teacherLosses`
  * @throws GradpromptError as `distillationTeacher`; `invalid-config`
  */
@@ -44,7 +46,10 @@ export async function lessons(
   train: Teaching,
   start: ActivePrompt,
   model: LanguageModel,
-  exampleRows: InitialisationContext['exampleRows'] = () => [],
+  {
+    exampleRows = () => [],
+    other,
+  }: { readonly exampleRows?: InitialisationContext['exampleRows']; readonly other?: TeacherModel | undefined } = {},
 ): Promise<(rows: readonly LabelledRow[]) => Promise<LossTerm[]>> {
   const { regularization, distillation } = train
   const teachers: { weight: number; temperature: number; teacher: Teacher }[] = []
@@ -55,8 +60,8 @@ export async function lessons(
     teachers.push({ ...regularization, teacher: createTeacher(model, undefined, { read: reader(start, undefined, model) }) })
   }
   if (distillation) {
-    distiller = await distillationTeacher(distillation, start, model)
-    if (distillation.scale === 'neurons') near = await overlap(distillation.from, start, model, exampleRows)
+    distiller = await distillationTeacher(distillation, start, model, other)
+    if (distillation.scale === 'neurons') near = await overlap(distillation.from!, start, model, exampleRows)
     teachers.push({ ...distillation, weight: distillation.weight * near, teacher: distiller })
   }
   const [divergence, difference] = teacherLosses(train)
@@ -84,7 +89,7 @@ export async function lessons(
 }
 
 /**
- * The model under another prompt, as a teacher: one that an earlier run learned, or the one that this run starts from (PANDA, Zhong et al.
+ * The model under another prompt, or another model, as a teacher: one that an earlier run learned, or the one that this run starts from (PANDA, Zhong et al.
  * 2022, arXiv 2208.10160: what the source prompt knows is not to be forgotten). A prompt of several tasks may have a teacher for each,
  * learned on that task alone (Wang et al. 2023, arXiv 2303.02861: the source training of multitask prompt tuning).
  *
@@ -93,9 +98,15 @@ export async function lessons(
 export async function distillationTeacher(
   { from, hidden }: Pick<Distillation, 'from' | 'hidden'>,
   start: ActivePrompt,
-  model: LanguageModel,
+  student: LanguageModel,
+  other?: TeacherModel,
 ): Promise<Teacher> {
   const withHidden = hidden > 0
+  const model = (await other?.open()) ?? student
+  if (from === undefined) {
+    await model.prepareLogits(undefined)
+    return createTeacher(model, undefined, { withHidden, read: reader(start, undefined, model) })
+  }
   if (from === sourcePrompt) {
     const parameters = new Map([...start.parameters].map(([name, values]) => [name, values.slice()]))
     return createTeacher(model, { ...start, parameters }, { withHidden })
@@ -130,7 +141,7 @@ export async function distillationTeacher(
  * @throws GradpromptError `invalid-config` where there is not one prompt, or it has no rows at the input
  */
 async function overlap(
-  from: Distillation['from'],
+  from: NonNullable<Distillation['from']>,
   start: ActivePrompt,
   model: LanguageModel,
   exampleRows: InitialisationContext['exampleRows'],
@@ -163,11 +174,18 @@ async function overlap(
  * Refuses teachers that do not fit the model, before any weight is read.
  * @throws GradpromptError `model-mismatch`, `file-not-found`, and those of `readPrompt`
  */
-export async function checkTeachers(distillation: Pick<Distillation, 'from'> | undefined, checkpoint: Checkpoint): Promise<void> {
-  if (distillation === undefined || distillation.from === sourcePrompt) return
-  const base = { config: checkpoint.config, name: shortName(checkpoint), hash: await hashModel(checkpoint.files) }
-  for (const path of [distillation.from].flat())
-    await loadPrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), base)
+export async function checkTeachers(
+  distillation: Pick<Distillation, 'from' | 'model' | 'hidden'> | undefined,
+  checkpoint: Checkpoint,
+): Promise<void> {
+  if (distillation === undefined) return
+  const { from, model, hidden } = distillation
+  if (model !== undefined) await checkTeacherModel(model, checkpoint, hidden > 0)
+  if (from === undefined || from === sourcePrompt) return
+  const teacher = model === undefined ? checkpoint : await openCheckpoint(model)
+  if (model !== undefined) await teacher.file.close()
+  const base = { config: teacher.config, name: shortName(teacher), hash: await hashModel(teacher.files) }
+  for (const path of [from].flat()) await loadPrompt(await readPrompt(await promptPath(path, 'train.distillation.from')), base)
 }
 
 /** Rows as a teacher sees them: with soft tokens only where its own template had the same; otherwise with the words that these start from. */

@@ -4,6 +4,7 @@ import type { LanguageModel } from '../../model/language-model.js'
 import type { LabelledRow } from '../../model/row.js'
 import type { InitialisationContext } from '../../prompts/method.js'
 import type { Config } from '../options/schema.js'
+import type { TeacherModel } from '../study/teacher-model.js'
 
 /** What a run's options hold a prompt to beside its own loss. One is one file beside this one, and a line in `index.ts`. */
 export interface Regulariser {
@@ -23,4 +24,6 @@ export interface RegulariserContext {
   readonly exampleRows: InitialisationContext['exampleRows']
   /** What is learned and kept, as it stands. */
   readonly parameters: ReadonlyMap<string, Float32Array>
+  /** The model of `train.distillation.model`. */
+  readonly other?: TeacherModel | undefined
 }

@@ -4,5 +4,5 @@ import type { Regulariser } from './regulariser.js'
 /** `train.regularization` and `train.distillation`: the frozen model, another prompt, or both as one teacher. */
 export const teachers: Regulariser = {
   losses: teacherLosses,
-  open: (train, { start, model, exampleRows }) => lessons(train, start, model, exampleRows),
+  open: (train, { start, model, exampleRows, other }) => lessons(train, start, model, { exampleRows, other }),
 }

@@ -135,6 +135,12 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
       parameters: ({ hiddenSize: d }) => 4 * d + 2 * 3 * d + 3 + d,
       starts: 'text',
     },
+    // Without a penalty: the loss of a step is then what evaluation says.
+    gated: {
+      options: { numVirtualTokens, init, rank: 3, gate: { lambda: 0, maxOffset: 1 } },
+      parameters: ({ hiddenSize: d }) => 4 * d + 2 * 3 * d + 3 + d + d + 1,
+      starts: 'text',
+    },
   },
   'prefix-tuning': {
     plain: {
@@ -224,6 +230,21 @@ export const expectations: Readonly<Record<string, Readonly<Record<string, Expec
       parameters: ({ hiddenSize: d }) => (d + 1) * 6 + (6 + 1) * 4 * d,
       starts: 'own',
       copying: manyRows,
+    },
+  },
+  softcot: {
+    // A parameter of d x d numbers: the placeholders' embeddings are frozen.
+    'before the last token': {
+      options: { numVirtualTokens, placeholder: startingText },
+      parameters: ({ hiddenSize: d }) => d * d,
+      starts: 'own',
+    },
+    'before the last two, learned with more': {
+      options: { numVirtualTokens: 2, trainTokens: 5, beforeLast: 2 },
+      parameters: ({ hiddenSize: d }) => d * d,
+      starts: 'own',
+      // Two tokens stand in these texts: with both behind them, thoughts see nothing, and are the same for all.
+      copying: { options: { beforeLast: 1, trainTokens: 3 } },
     },
   },
   loreft: {
