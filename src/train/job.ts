@@ -6,7 +6,7 @@ import type { DataRecord } from '../data/readers/records.js'
 import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows/rows.js'
 import { taskNotices } from '../data/rows/tasks.js'
 import { exampleRows, type Task, taskRows } from '../data/task.js'
-import { countWords, weightGradient, wordParameter } from '../data/texts/verbalizer.js'
+import { wordParameter } from '../data/texts/verbalizer.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
 import { type ScoredPart, writePredictions } from '../evaluate/predictions.js'
 import type { RowResult } from '../evaluate/row-results.js'
@@ -43,10 +43,9 @@ import { sampleAnswers } from './samples.js'
 import { totalSteps } from './schedule.js'
 import { batches, holdOut, sampledBatches } from './steps/batches.js'
 import { stepGradient } from './steps/step-gradient.js'
+import { wordGradient, wordWeights } from './steps/word-weights.js'
 import { type TeacherModel, teacherModel } from './study/teacher-model.js'
 import { runVerdict } from './verdict.js'
-
-const wordLearningRate = 0.05
 
 /** A config with its data and its model, ready for the first step. */
 export interface Job {
@@ -274,12 +273,6 @@ async function learnAndScore(job: Job, session: TuneSession) {
     return summary(evaluated)
   }
   const learning = whileLearning(prompt)
-  const learnWords = async (step: number) => {
-    const scored = batch.scoring(step)
-    const scores = await model.logLikelihoods(learning, scored)
-    const words = scored.map(({ target }, i) => ({ target, scores: scores[i]! }))
-    return new Map([[wordParameter, weightGradient(task.labels!, words, weights!)]])
-  }
   await learn(state, {
     model,
     prompt: learning,
@@ -297,7 +290,7 @@ async function learnAndScore(job: Job, session: TuneSession) {
         ...{ model, prompt: learning, batch, losses: job.losses, answers: job.answers, privacy },
         ...{ chosen: chosenLoss(train), recompute: train.recompute },
       }),
-    beside: weights && learnWords,
+    beside: wordGradient({ model, prompt: learning, labels: task.labels, weights, rows: batch.scoring }),
     evaluate: task.scored.length > 0 ? evaluateDev : undefined,
     sample: task.labels === undefined && train.samples > 0 ? () => sampleAnswers(job, signal) : undefined,
     writeCheckpoint: checkpoint => session.writeCheckpoint(checkpoint),
@@ -350,12 +343,4 @@ async function learnAndScore(job: Job, session: TuneSession) {
   if (privacy) await forgetKey(folder)
   emit({ event: 'result', ...result })
   return { result, prompt: learned }
-}
-
-/** Learned weights of label words as a parameter beside the prompt's; none unless the config asks for them. */
-function wordWeights({ verbalizer }: Config, { labels }: Task): { shape: PromptParameter; values: Float32Array }[] {
-  if (!verbalizer?.learned || labels === undefined) return []
-  const learningRate = verbalizer.learningRate ?? wordLearningRate
-  const shape = { name: wordParameter, shape: [countWords(labels)], learningRate }
-  return [{ shape, values: new Float32Array(countWords(labels)) }]
 }
