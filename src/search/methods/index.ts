@@ -19,6 +19,7 @@ import { bootstrapDemos, bootstrapDemosSchema } from './written/bootstrap-demos.
 import { capo, capoSchema } from './written/capo.js'
 import { evoprompt, evopromptSchema } from './written/evoprompt.js'
 import { gepa, gepaSchema } from './written/gepa.js'
+import { ipc, ipcSchema } from './written/ipc.js'
 import { miprov2, miprov2Schema } from './written/miprov2.js'
 import { opro, oproSchema } from './written/opro.js'
 import { pe2, pe2Schema } from './written/pe2.js'
@@ -52,6 +53,7 @@ const builtIn = [
   [promptagent, promptagentSchema],
   [promst, promstSchema],
   [spo, spoSchema],
+  [ipc, ipcSchema],
   [bootstrapDemos, bootstrapDemosSchema],
   [snippets, snippetsSchema],
   [bestOfN, bestOfNSchema],
