@@ -71,6 +71,7 @@ export {
   type GenerateOptions,
   generate,
 } from './api/generation/generate.js'
+export { type Interviewed, type InterviewOptions, interview } from './api/interview/interview.js'
 export { type JudgedRuns, type JudgeGiven, type JudgeOptions, judgeRuns } from './api/judge.js'
 export { type LabelNextOptions, labelNext, type RowsToLabel, type RowToLabel } from './api/prediction/label-next.js'
 export {
@@ -121,6 +122,10 @@ export type { Tokenizer } from './formats/tokenizer.js'
 export type { Generation } from './generate/request.js'
 export type { WeightChoice } from './generate/width.js'
 export type { DownloadEvent } from './hub/download.js'
+export type { Brief, Field } from './interview/brief.js'
+export type { InterviewQuestion } from './interview/machine.js'
+export type { InterviewModel } from './interview/model-turns.js'
+export type { StateName } from './interview/state.js'
 export type * from './losses/loss.js'
 export type { SoftPrompt } from './model/active-prompt.js'
 export type { ForwardPass, ForwardPassOptions, HookInput, LayerHook, RowGradient } from './model/inspection.js'
