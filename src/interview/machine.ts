@@ -54,7 +54,7 @@ async function engage(state: InterviewState, tools: InterviewTools): Promise<Int
   let at = state
   if (at.pending === null) {
     const isAsking = tools.model !== undefined && at.unusable < PATIENCE
-    const own = isAsking ? await questionOf(tools.model!, at.brief, empty) : undefined
+    const own = isAsking ? await questionOf(tools.model!, at.brief, empty, at.asked) : undefined
     const unusable = at.unusable + Number(isAsking && own === undefined)
     if (isAsking && unusable === PATIENCE)
       tools.say('weak-model', 'the model asks nothing that can be used: a form asks in its place')

@@ -33,6 +33,8 @@ const known = (brief: Brief) =>
     .join('\n')
 
 const MOST = 300
+const EXAMPLE = 'What should the answer look like?'
+const plain = (text: string) => text.toLowerCase().replaceAll(/[^\p{L}\p{N}]+/gu, ' ')
 const questionSchema = z.object({ field: z.enum(fields), question: z.string().trim().min(8).max(MOST) })
 const instructionSchema = z.object({ instruction: z.string().trim().min(12).max(4000) })
 
@@ -48,14 +50,16 @@ export async function questionOf(
   model: InterviewModel,
   brief: Brief,
   empty: readonly Field[],
+  asked: readonly { readonly question: string }[],
 ): Promise<{ field: Field; question: string } | undefined> {
-  const ask = `You help somebody to write an instruction for a language model. You ask, and do not answer or do the task yourself.\n\nWhat is known so far:\n${known(brief)}\n\nAsk one short question, in the words of this task, about the most important of what was not asked yet: ${empty.join(', ')}. For example: {"field": "output", "question": "What should the answer look like?"}`
+  const ask = `You help somebody to write an instruction for a language model. You ask, and do not answer or do the task yourself.\n\nWhat is known so far:\n${known(brief)}\n\nAsk one short question, in the words of this task, about the most important of what was not asked yet: ${empty.join(', ')}. For example: {"field": "output", "question": "${EXAMPLE}"}`
   const reply = await model.json(ask, textSchema('question', MOST, { field: { type: 'string', enum: empty } }))
   const parsed = questionSchema.safeParse(jsonOrUndefined(reply))
   if (!parsed.success) return undefined
   const { field, question } = parsed.data
-  // What ends otherwise is an answer, or a text that never came to its end.
-  return empty.includes(field) && question.endsWith('?') && !question.includes('\n') ? { field, question } : undefined
+  // What ends otherwise is an answer, or a text that never came to its end; small models say the example, or themselves, over again.
+  const isOld = [EXAMPLE, ...asked.map(one => one.question)].some(old => plain(old) === plain(question))
+  return empty.includes(field) && question.endsWith('?') && !question.includes('\n') && !isOld ? { field, question } : undefined
 }
 
 /** An instruction after the brief, or after notes on one; undefined where what the model says is of no use. */

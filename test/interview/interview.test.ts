@@ -109,6 +109,7 @@ describe('interview', () => {
 
   test.each([
     ['answers the task', () => 'The mail is a complaint.'],
+    ['says the example', () => JSON.stringify({ field: 'task', question: 'What should the answer look like?' })],
     ['answers it in the form of a question', () => JSON.stringify({ field: 'task', question: 'This mail is a complaint.' })],
     ['asks for the same again and again', () => JSON.stringify({ field: 'task', question: 'What is the task?' })],
     [
