@@ -92,7 +92,8 @@ const classesOf = ({ task, meanings }: Options, { objective }: SearchContext): C
  */
 export const ipc: SearchMethod<Options, State> = {
   type: 'ipc',
-  paper: 'Levi et al. 2024, "Intent-based Prompt Calibration: Enhancing prompt optimization with synthetic boundary cases" (arXiv 2402.03099)',
+  paper:
+    'Levi et al. 2024, "Intent-based Prompt Calibration: Enhancing prompt optimization with synthetic boundary cases" (arXiv 2402.03099)',
   steps: 40,
   defaults: ({ task }) => ({ prompt: task, vocabulary: 'any', measure: 'mistakes' }),
   writes: true,
