@@ -13,13 +13,17 @@ import { LanguageModel } from '../model/language-model.js'
 export type Given<Input extends { readonly data: object }> = Omit<Input, 'model' | 'data'> & {
   /** A model, or the name of one. One that is given keeps its device, threads and memory, and is not disposed of. */
   readonly model?: LanguageModel | string | undefined
-  readonly data: Omit<Input['data'], Part> & {
-    /** A file, or rows as an iterable of objects, which may be asynchronous. */
-    readonly train: string | Rows
-    readonly dev?: string | Rows | undefined
-    readonly test?: string | Rows | undefined
-  }
+  readonly data: Omit<Input['data'], Part> &
+    TrainRows<Input['data']> & {
+      readonly dev?: string | Rows | undefined
+      readonly test?: string | Rows | undefined
+    }
 }
+
+/** Training rows as a config needs them: a file, or rows as an iterable of objects, which may be asynchronous. */
+type TrainRows<Data> = Data extends { readonly train: unknown }
+  ? { readonly train: string | Rows }
+  : { readonly train?: string | Rows | undefined }
 
 /** Parts that a run has from memory, or whose files are elsewhere now, for resuming it. */
 export type GivenRows = { readonly [Name in Part]?: string | Rows | undefined }

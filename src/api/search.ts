@@ -8,6 +8,7 @@ import type { LanguageModel } from '../model/language-model.js'
 import {
   loadSearchEntries,
   needsOf,
+  noRows,
   parseSearchConfig,
   type SearchConfig,
   type SearchConfigInput,
@@ -124,7 +125,7 @@ const searching: Learning<SearchConfig, SearchTask, SearchJob, SearchEvent, Sear
   noticesOf: (config, { space }) => space.notices(config.answerEnd),
   secondsOf: ({ progress }) => progress?.seconds ?? 0,
   // `runs/gcg-sst2`
-  name: ({ data, search }) => `${search.type}-${nameOfData(data.train)}`,
+  name: ({ data, search }) => (data.train === noRows ? search.type : `${search.type}-${nameOfData(data.train)}`),
   detailsOf(config, { task, model, space, draft, optimizer, judge }): SearchDetails {
     const known = ({ name, hash }: LanguageModel) => ({ name, hash })
     return {

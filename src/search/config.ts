@@ -13,6 +13,9 @@ import type { SearchDefaults, SearchMethod, SearchNeeds } from './moves/method.j
 import { measureOption } from './score/measure.js'
 
 const count = z.int().min(1)
+
+/** What a config says in the place of training rows where the search makes them. */
+export const noRows = 'no rows'
 const limit = z.number().positive()
 
 const {
@@ -32,6 +35,14 @@ const {
   precision,
   out,
 } = taskShape
+
+const searchData = data
+  .extend({
+    train: data.shape.train
+      .default(noRows)
+      .describe(`${data.shape.train.description}; only a search that makes its questions itself (ipc) does without`),
+  })
+  .describe(data.description!)
 
 /** What every search has beside its own options. */
 const common = {
@@ -131,7 +142,7 @@ function searches() {
 export const searchConfigSchema = z.strictObject({
   model,
   families,
-  data,
+  data: searchData,
   template: template.describe(
     'the text before the answer, with {prompt} where the searched tokens stand, and {column} placeholders',
   ),
@@ -218,6 +229,7 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
       hint: 'lower search.batchSize, or leave it out',
     })
   const { search } = config
+  if (config.data.train === noRows) refuseBare(config, input, given)
   const { steps, defaults = {}, writes: isWriting = false, judges = false, drawsRows = false } = searchMethods.get(search.type)
   const writes = isWriting || judges
   if (drawsRows && !isPrivate && search.batchSize !== undefined)
@@ -251,6 +263,33 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
     })
   checkTask(taskConfig(resolved as SearchConfig, ''), source)
   return resolved as SearchConfig
+}
+
+/** @throws GradpromptError `invalid-config` where rows are needed */
+function refuseBare(config: z.output<typeof searchConfigSchema>, input: unknown, given: ConfigSource): void {
+  const { data, search } = config
+  if (needsOf({ search } as unknown as SearchConfig).cases === undefined) {
+    const path = ['data', 'train']
+    throw configProblem(
+      [{ code: 'invalid_type', expected: 'string', path, message: '', input: undefined }],
+      input,
+      searchConfigJsonSchema(),
+      given,
+    )
+  }
+  const option = data.labels === undefined ? undefined : (['split', 'limit'] as const).find(name => data[name] !== undefined)
+  if (data.labels !== undefined && option === undefined && search.pseudoLabels === undefined) return
+  throw invalidConfig(
+    sourceName(given),
+    data.labels === undefined
+      ? 'data.labels is missing'
+      : `${option === undefined ? 'search.pseudoLabels' : `data.${option}`} has no effect`,
+    {
+      found: 'no data.train',
+      expected: data.labels === undefined ? 'the labels that texts are to have' : 'training rows',
+      hint: 'data: { labels: { a: a, b: b } }; rows of your own go into data.train, data.dev and data.test',
+    },
+  )
 }
 
 /** A search's task with a text in the place of its prompt: how its rows are read. */

@@ -5,6 +5,7 @@ import type { EvaluateResult as ApiResult, EvaluatedControl } from '../../api/ev
 import type { ExportOptions as PromptExportOptions } from '../../api/export.js'
 import type { RejectingRun, RejectOptions } from '../../api/foreign/reject.js'
 import type { HintsOptions, LearnedHints } from '../../api/hints/hints.js'
+import type { Interviewed } from '../../api/interview/interview.js'
 import type { JudgedRuns, JudgeOptions } from '../../api/judge.js'
 import type { LabelNextOptions, RowsToLabel } from '../../api/prediction/label-next.js'
 import type { PredictSummary } from '../../api/prediction/predict.js'
@@ -22,6 +23,7 @@ import type { Products } from '../../generate/programs.js'
 import type { GenerationSettings } from '../../generate/settings.js'
 import type { WeightChoice } from '../../generate/width.js'
 import type { DownloadEvent } from '../../hub/download.js'
+import type { InterviewQuestion } from '../../interview/machine.js'
 import type { DeviceChoice } from '../../program/devices.js'
 import type { KeepingChoice } from '../../program/keeping.js'
 import type { Precision } from '../../program/precision.js'
@@ -30,6 +32,7 @@ import type { ServedRequest } from '../../serve/server.js'
 import type { StrategyGiven } from '../../strategies/index.js'
 import type { GradpromptEvent, RunResult } from '../../train/events.js'
 import type { TestTimeInput } from '../../train/test-time/options.js'
+import type { InterviewRequest } from './interview-request.js'
 
 /** What the computing process can be asked for: each task's request and result. */
 export interface Tasks {
@@ -67,6 +70,7 @@ export interface Tasks {
     result: Probed
   }
   prefer: { request: PreferRequest; result: undefined; news: PreferNews }
+  interview: { request: InterviewRequest; result: Interviewed; news: InterviewQuestion }
   serve: { request: ServeRequest; result: undefined; news: ServeNews }
   report: { request: { folder: string }; result: { path: string } }
 }

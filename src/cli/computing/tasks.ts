@@ -111,6 +111,11 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
     })
   },
 
+  async interview(request, context) {
+    const { interview } = await import('./interviewing.js')
+    return interview(request, context)
+  },
+
   async prefer(request, context) {
     const { prefer } = await import('./preferring.js')
     await prefer(request, context)

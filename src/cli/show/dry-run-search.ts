@@ -30,7 +30,7 @@ export async function dryRunSearch(request: ConfigRequest, output: Output): Prom
   const tokenizer = await loadTokenizer(checkpoint.tokenizer)
   const model = modelFacts(checkpoint)
   const { search } = config
-  const space = new TokenSpace(tokenizer, spaceOptions(config, task.labels, model.contextLength, tokenizer), task.questions[0]!)
+  const space = new TokenSpace(tokenizer, spaceOptions(config, task.labels, model.contextLength, tokenizer), task.shape)
   const allowed = allowedTokens(tokenizer, search.vocabulary, model.vocabulary)
   const pieces = (ids: readonly number[]) => ids.map(id => tokenizer.token(id))
   const part = (role: string, ids: readonly number[]) => ({ role, text: tokenizer.decode(ids), ids, pieces: pieces(ids) })

@@ -70,6 +70,32 @@ export const learning: readonly Command[] = [
     load: () => import('../commands/learning/compress.js'),
   },
   {
+    name: 'interview',
+    summary: 'a prompt from what you have in mind',
+    description:
+      'Asks what a prompt has to say (at most six questions), writes it, tries it on three inputs of your own beside the draft before, heeds what you say of ' +
+      'the answers, and writes the prompt with places for its inputs, the answers that you liked as rows, and a search that goes on from there. A model puts the ' +
+      'questions and writes; where it cannot, or with --no-model, a form does. Every answer is kept at once, and the same command goes on.',
+    argument: { name: 'FOLDER', description: 'where it is kept; by default interview', required: false },
+    options: [
+      { name: 'model', value: 'name', description: `${modelName}; by default the bundled one` },
+      { name: 'no-model', description: 'a form asks, and you say what the answers to your inputs are to be' },
+      {
+        name: 'answers',
+        value: 'file',
+        description: 'JSON, - for standard input: answers by the keys of their questions, or a list in their order; for scripts',
+      },
+      { name: 'rounds', value: 'n', type: 'integer', description: 'times that the draft is tried, at most; 3 by default' },
+      { name: 'max-new-tokens', value: 'n', type: 'integer', description: 'of an answer that is tried; 128 by default' },
+      { name: 'seed', value: 'n', type: 'integer', description: 'decides every random choice' },
+      ...machine,
+      json,
+      quiet,
+    ],
+    example: 'gradprompt interview my-prompt --no-model --answers examples/interview/answers.json',
+    load: () => import('../commands/others/interview.js'),
+  },
+  {
     name: 'prefer',
     summary: 'the best of several prompts, by what you like',
     description:

@@ -20,6 +20,7 @@ import { capo, capoSchema } from './written/capo.js'
 import { dpOpt, dpOptSchema } from './written/dp-opt.js'
 import { evoprompt, evopromptSchema } from './written/evoprompt.js'
 import { gepa, gepaSchema } from './written/gepa.js'
+import { ipc, ipcSchema } from './written/ipc.js'
 import { miprov2, miprov2Schema } from './written/miprov2.js'
 import { opro, oproSchema } from './written/opro.js'
 import { pe2, pe2Schema } from './written/pe2.js'
@@ -53,6 +54,7 @@ const builtIn = [
   [promptagent, promptagentSchema],
   [promst, promstSchema],
   [spo, spoSchema],
+  [ipc, ipcSchema],
   [bootstrapDemos, bootstrapDemosSchema],
   [snippets, snippetsSchema],
   [dpOpt, dpOptSchema],

@@ -9,7 +9,7 @@ import type { SearchPrograms } from '../score/programs.js'
 import type { Candidate } from '../space/candidates.js'
 import type { SearchRow, TokenSpace } from '../space/token-space.js'
 import type { Member } from './member.js'
-import type { Judge, RoleModel, Writer } from './writer.js'
+import type { CaseBook, Judge, RoleModel, Writer } from './writer.js'
 
 /** What a search step works with. */
 export interface SearchContext {
@@ -22,7 +22,7 @@ export interface SearchContext {
   readonly allowed: Int32Array
   /** The questions of this step: all of them, or a batch drawn by step. */
   readonly rows: readonly SearchRow[]
-  /** All questions of the search. */
+  /** All questions of the search; those that come up in a step are behind them at once. */
   readonly questions: readonly SearchRow[]
   /** The questions differ from step to step, so that losses of two steps cannot be compared. */
   readonly isBatched: boolean
@@ -58,6 +58,8 @@ export interface SearchContext {
   readonly writer?: Writer | undefined
   /** Of methods that let a model judge. */
   readonly judge?: Judge | undefined
+  /** Of methods that make questions of their own. */
+  readonly cases?: CaseBook | undefined
   /** A question as people read it. */
   exampleOf(row: SearchRow): Example
   /** A question with its answer, as the template shows it behind the prompt; with what the model wrote before the answer, if that is given. */
@@ -97,6 +99,8 @@ export interface StepOutcome<State> {
   readonly accepted?: ScoredCandidate | undefined
   /** The search has reached its aim. */
   readonly done?: boolean
+  /** The questions are others than before: of all prompts so far, `candidates` alone have scores that compare. */
+  readonly renewed?: boolean
   /** Further figures of the step. */
   readonly figures?: Readonly<Record<string, number>>
   /** All that the method has tried: kept in the run's `candidates.json`. */
@@ -121,6 +125,8 @@ export interface SearchNeeds {
   readonly writer?: RoleModel | undefined
   /** A model that judges in place of the searched one, with `judges`. */
   readonly judge?: RoleModel | undefined
+  /** Questions come up during the search, so that there may be none to begin with: the context has `cases`. Texts have so many tokens at most. */
+  readonly cases?: { readonly tokens: number } | undefined
   /** Training rows that the first prompt shows, each followed by the separator; they are then no questions. */
   readonly shots?: { readonly count: number; readonly separator: string } | undefined
 }

@@ -56,4 +56,38 @@ export interface Judge {
    * @throws as `Writer.write` does
    */
   prefer(asks: readonly Ask[]): Promise<number[]>
+  /**
+   * @param labels what each ask may be answered with
+   * @returns of each ask the label that it takes; undefined where an endpoint says none of them, or several
+   * @throws as `Writer.write` does
+   */
+  choose(asks: readonly Ask[], labels: readonly string[]): Promise<(string | undefined)[]>
+}
+
+/** A text that a model wrote to be a question. */
+export interface WrittenCase {
+  readonly text: string
+  /** The label that it was asked to be of; what it is of is another matter. */
+  readonly asked: string
+}
+
+/** Questions that come up during a search, batch by batch, on disk before they are used. */
+export interface CaseBook {
+  /** All texts that were ever written. */
+  texts(): Promise<string[]>
+  /**
+   * Keeps a batch: it is written once, and found again whenever the search goes on.
+   * @returns how many texts it has
+   */
+  keep(batch: number, write: () => Promise<readonly WrittenCase[]>): Promise<number>
+  /**
+   * The labels of a batch, whose texts are questions of the search from now on.
+   * @param label asked for what has no label yet; without it a person is
+   * @returns how many became questions, and how many are of no use
+   * @throws GradpromptError `labels-needed` where a person has not said them all, `unknown-label`, `row-too-long`, and as `label` does
+   */
+  settle(
+    batch: number,
+    label?: (texts: readonly string[]) => Promise<readonly (string | undefined)[]>,
+  ): Promise<{ readonly added: number; readonly left: number }>
 }

@@ -15,6 +15,8 @@ import { type Embedding, embeddingOf } from '../score/embedding.js'
 import { SearchPrograms } from '../score/programs.js'
 import { type SearchRow, TokenSpace, type TokenSpaceOptions } from '../space/token-space.js'
 import { allowedTokens } from '../space/vocabulary.js'
+import { caseColumns } from './case-book.js'
+import { GrowingQuestions } from './growing-questions.js'
 import type { SearchProgress, Stored } from './loop.js'
 import { pseudoLabelled } from './pseudo-labels.js'
 import { softPromptOf } from './soft-prompt.js'
@@ -38,6 +40,8 @@ export interface SearchJob {
   readonly optimizer: LanguageModel | undefined
   /** The model that compares answers, where it is another on this machine. */
   readonly judge: LanguageModel | undefined
+  /** Where questions come up during the search. */
+  readonly growing: GrowingQuestions | undefined
   /** Tokens that a prompt may have so that every row fits into the context. */
   readonly maxLength: number
   readonly spent: Spending | undefined
@@ -74,13 +78,18 @@ export async function prepareSearch(
   const { tokenizer } = model
   requireLabels(config, given)
   const options = spaceOptions(config, given.labels, model.config.maxPositionEmbeddings, tokenizer)
-  const space = new TokenSpace(tokenizer, options, given.questions[0]!)
-  const task = search.pseudoLabels === undefined ? given : await pseudoLabelled(given, search.pseudoLabels, model, space, config)
+  const space = new TokenSpace(tokenizer, options, given.shape)
+  const labelled =
+    search.pseudoLabels === undefined ? given : await pseudoLabelled(given, search.pseudoLabels, model, space, config)
+  const grown = earlier?.progress.grown ?? []
+  const questions = [...labelled.questions, ...grown]
+  const task = { ...labelled, questions }
   const rows = task.questions.map((record, i) => space.row(record, i))
   const others = [task.shots, task.dev, task.test].flatMap(records => records.map((record, i) => space.row(record, i)))
   const method = searchMethods.get(search.type)
   if (method.writes) requireOnePiece(space)
-  const { softPrompt: from, draft: smaller, writer, judge: judging } = needsOf(config)
+  const { softPrompt: from, draft: smaller, writer, judge: judging, cases } = needsOf(config)
+  if (cases !== undefined) caseColumns(space.columns, task.labels)
   const soft = from === undefined ? undefined : await softPromptOf(from)
   if (soft !== undefined && (soft.count !== space.free.length || soft.hiddenSize !== model.config.hiddenSize))
     throw new GradpromptError('prompt-size', 'the prompt has not as many free tokens as the run has vectors', {
@@ -108,6 +117,13 @@ export async function prepareSearch(
     for (const other of opened) await other.dispose()
     throw error
   })
+  if (cases !== undefined && judge?.hash === model.hash) {
+    for (const other of opened) await other.dispose()
+    throw circular(judge.name)
+  }
+  // What a search begins with decides, so that one that goes on decides alike.
+  const first = rows.length > grown.length ? rows.slice(0, rows.length - grown.length) : [space.row(given.shape, 0)]
+  const longest = [...first, ...others].reduce((most, row) => Math.max(most, space.lengthAround(row)), 0) + (cases?.tokens ?? 0)
   return {
     config,
     task,
@@ -117,13 +133,14 @@ export async function prepareSearch(
     space,
     rows,
     allowed,
-    guard: new DriftGuard(space, rows, search.drift, earlier?.drifted),
+    guard: new DriftGuard(space, first, search.drift, earlier?.drifted),
     embedding: embeddingOf(model, programs),
     softPrompt: soft?.rows,
     draft,
     optimizer,
     judge,
-    maxLength: options.contextLength - [...rows, ...others].reduce((most, row) => Math.max(most, space.lengthAround(row)), 0),
+    growing: cases && new GrowingQuestions(questions, rows, grown.length, space, longest),
+    maxLength: options.contextLength - longest,
     spent: earlier?.spent,
     progress: earlier?.progress,
     reasoned: earlier?.reasoned ?? 0,
@@ -150,6 +167,13 @@ async function openDraft(draft: string, config: SearchConfig, model: LanguageMod
     endOf: tokenizer => resolveAnswerEnd(config, tokenizer),
   })
 }
+
+const circular = (name: string) =>
+  new GradpromptError('circular-labels', 'labels of the model that is searched for say what it does already', {
+    found: `search.judge: ${name}, which is the model of the search`,
+    expected: 'another model, or nobody: then you are asked',
+    hint: 'leave search.judge out, and the run waits for labels in its cases.csv; or name a larger model',
+  })
 
 /** @throws GradpromptError `invalid-config` */
 function requireOnePiece(space: TokenSpace): void {

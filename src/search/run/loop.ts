@@ -1,4 +1,5 @@
 import { batchOrder } from '../../data/batches.js'
+import type { DataRecord } from '../../data/readers/records.js'
 import { GradpromptError, refuseAborted } from '../../errors.js'
 import type { Evaluation } from '../../evaluate/score.js'
 import { randomGenerator, streams } from '../../random.js'
@@ -7,6 +8,7 @@ import type { SearchConfig } from '../config.js'
 import { type DriftGuard, rankCorrelation } from '../moves/drift.js'
 import type { Member } from '../moves/member.js'
 import type { Example, ScoredCandidate, SearchContext, SearchMethod, SearchState } from '../moves/method.js'
+import type { CaseBook } from '../moves/writer.js'
 import { type Budget, BudgetSpent, type Spending } from '../score/budget.js'
 import type { DraftScorer } from '../score/draft.js'
 import type { Embedding } from '../score/embedding.js'
@@ -16,6 +18,7 @@ import type { Reasoning } from '../score/reasoning.js'
 import type { Candidate } from '../space/candidates.js'
 import { keyOf, type SearchRow, type TokenSpace } from '../space/token-space.js'
 import type { SearchEvent, SwapReport } from './events.js'
+import type { GrowingQuestions } from './growing-questions.js'
 import type { RoundJudge, RoundWriter } from './roles.js'
 
 /** A prompt with its loss over the questions. */
@@ -37,6 +40,8 @@ export interface SearchProgress {
   dev: Record<string, Evaluation>
   done: boolean
   seconds: number
+  /** Questions that have come up. */
+  grown?: readonly DataRecord[]
 }
 
 export interface SearchLoopOptions {
@@ -52,6 +57,9 @@ export interface SearchLoopOptions {
   /** The rows that the first prompt's loss and the result's are of. */
   readonly reported: readonly SearchRow[]
   readonly secret: Uint8Array | undefined
+  /** Of methods that make questions of their own. */
+  readonly cases?: CaseBook | undefined
+  readonly growing?: GrowingQuestions | undefined
   readonly exampleOf: (row: SearchRow) => Example
   readonly demoOf: SearchContext['demoOf']
   /** Keeps all that a method has tried. */
@@ -148,6 +156,7 @@ export async function searchPrompts(progress: SearchProgress, options: SearchLoo
   while (progress.step < steps && !progress.done && !budget.isSpent) {
     const context = contextOf(options, progress.step)
     const counted = { drifted: guard.drifted, spent: { ...budget.spent } }
+    const grown = options.growing?.count
     let outcome: Awaited<ReturnType<SearchMethod['step']>>
     try {
       refuseAborted(signal)
@@ -156,6 +165,7 @@ export async function searchPrompts(progress: SearchProgress, options: SearchLoo
       options.judge?.beginRound(progress.step)
       outcome = await method.step(progress.method, config.search, context)
     } catch (error) {
+      options.growing?.cut(grown!)
       if (error instanceof BudgetSpent) break
       // What an abandoned step has counted is taken back, so that a resumed search counts it once.
       guard.drifted = counted.drifted
@@ -165,13 +175,13 @@ export async function searchPrompts(progress: SearchProgress, options: SearchLoo
     }
     progress.method = outcome.state
     progress.done = outcome.done ?? false
+    if (options.growing !== undefined) progress.grown = options.growing.records
     progress.step++
     reasoned = options.reasoning?.size
     const before = progress.top[0]
-    progress.top = ranked(
-      [...progress.top, ...outcome.candidates.filter(candidate => isFaithful(candidate, options)).map(rankedOf)],
-      config.search.rerank,
-    )
+    const found = outcome.candidates.filter(candidate => isFaithful(candidate, options)).map(rankedOf)
+    const earlier = outcome.renewed === true && found.length > 0 ? [] : progress.top
+    progress.top = ranked([...earlier, ...found], config.search.rerank)
     const best = progress.top[0]!
     if (best !== before) await options.keepBest(best, progress.step)
     if (outcome.pool !== undefined) await options.keepPool(outcome.pool)

@@ -43,8 +43,11 @@ const isEndpoint = (role: RoleModel | undefined): role is EndpointOptions => typ
 
 /** Whether the searched model writes or judges itself. */
 export function usesOwnModel({ config, method }: SearchJob): boolean {
-  const { writer, judge } = needsOf(config)
-  return (method.writes === true && writer === undefined) || (method.judges === true && judge === undefined)
+  const { writer, judge, cases } = needsOf(config)
+  // Of questions that a search makes itself, a person says the labels where no other model does.
+  return (
+    (method.writes === true && writer === undefined) || (method.judges === true && judge === undefined && cases === undefined)
+  )
 }
 
 /**
@@ -66,7 +69,8 @@ export async function openRoles(
   },
 ): Promise<Roles> {
   const { config, method, model, optimizer, judge, progress } = job
-  const { writer: writing, judge: judging } = needsOf(config)
+  const { writer: writing, judge: judging, cases } = needsOf(config)
+  const isJudged = method.judges === true && (cases === undefined || judging !== undefined)
   const { seed } = config
   const { signal, folder } = session
   const hasEndpoint = (method.writes === true && isEndpoint(writing)) || (method.judges === true && isEndpoint(judging))
@@ -113,7 +117,7 @@ export async function openRoles(
   return {
     under: budget => ({
       writer: method.writes ? roleWriter(budget) : undefined,
-      judge: method.judges ? roleJudge(budget) : undefined,
+      judge: isJudged ? roleJudge(budget) : undefined,
     }),
     outside: () => journal.total,
     spent(local) {

@@ -15,6 +15,7 @@ import { Objective, type ObjectiveOptions } from '../score/objective.js'
 import { Reasoning, type ReasoningEntry, type ReasoningOptions, unheardOf } from '../score/reasoning.js'
 import { keyOf } from '../space/token-space.js'
 import { exampleOf } from '../writing/critic.js'
+import { CaseFile, caseColumns } from './case-book.js'
 import type { InitialEvent, JudgedPrompt, SearchActivity, SearchEvent, SearchResult } from './events.js'
 import { judgeChosen, type RankedOnDev, rankPrompts } from './final.js'
 import { forecastOf } from './forecast.js'
@@ -70,7 +71,7 @@ async function reasoningOf(
 }
 
 async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, reasoning?: Reasoning): Promise<SearchResult> {
-  const { config, task, model, space, rows, guard, programs, method, allowed } = job
+  const { config, task, model, space, rows, guard, programs, method, allowed, growing } = job
   const { search, seed } = config
   const { folder, signal } = session
   const emit = (event: SearchEvent) => session.emit(event)
@@ -118,6 +119,7 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
     embedding: job.embedding,
     ...{ reasoning, heldOut, reported, secret },
     ...roles.under(budget),
+    ...(growing && { growing, cases: new CaseFile(folder, caseColumns(space.columns, task.labels), own => growing.add(own)) }),
     demoOf: demonstrations(job, task),
     keepPool: pool => replaceText(join(folder, 'candidates.json'), `${JSON.stringify(poolOf(pool, space), null, 2)}\n`),
     exampleOf: ({ index }) => exampleOf(task.questions[index]!, index, config, task.labels),
@@ -140,7 +142,7 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
     folder,
     seconds: session.sitting(),
   })
-  if (job.progress === undefined && reasoning !== undefined) {
+  if (job.progress === undefined && reasoning !== undefined && rows.length > 0) {
     const looked = { objective, reasoning, prompt: space.start, rows, signal }
     const found = await affordable(preflight(looked), budget)
     emit(found)
@@ -195,10 +197,21 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
 /** The first prompt's score and the method's own start. */
 async function begin(loop: SearchLoopOptions): Promise<SearchProgress> {
   const start = async () => {
+    // A method that makes its questions has the first of them by now.
+    const growing = loop.growing && { method: await loop.method.start(loop.config.search, contextOf(loop, 0)) }
     const [score] = await loop.objective.score([loop.space.start], loop.reported)
-    const method = await loop.method.start(loop.config.search, contextOf(loop, 0))
+    const method = growing?.method ?? (await loop.method.start(loop.config.search, contextOf(loop, 0)))
     const initial = score!.loss
-    return { step: 0, method, initial, top: [{ ids: loop.space.start, objective: initial }], dev: {}, done: false, seconds: 0 }
+    const begun = {
+      step: 0,
+      method,
+      initial,
+      top: [{ ids: loop.space.start, objective: initial }],
+      dev: {},
+      done: false,
+      seconds: 0,
+    }
+    return loop.growing === undefined ? begun : { ...begun, grown: loop.growing.records }
   }
   return affordable(start(), loop.budget)
 }

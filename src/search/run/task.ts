@@ -1,3 +1,4 @@
+import { takeRows } from '../../data/memory-rows.js'
 import type { DataNotice } from '../../data/readers/reader.js'
 import { type DataRecord, originOf } from '../../data/readers/records.js'
 import { drawExamples } from '../../data/rows/examples.js'
@@ -6,7 +7,7 @@ import { type DataSource, type Part, parts, readTask, type TaskRows } from '../.
 import { namedColumns } from '../../data/task-columns.js'
 import type { LabelSet } from '../../data/texts/labels.js'
 import { GradpromptError } from '../../errors.js'
-import { needsOf, type SearchConfig, taskConfig } from '../config.js'
+import { needsOf, noRows, type SearchConfig, taskConfig } from '../config.js'
 import { refuseUnprivate } from './private-rows.js'
 
 /** The rows of a search: disjoint parts, drawn by seed. */
@@ -15,6 +16,8 @@ export interface SearchTask {
   readonly questions: readonly DataRecord[]
   /** Training rows that the first prompt shows; none of them is a question. */
   readonly shots: readonly DataRecord[]
+  /** A row with the columns of the task: a question, or where there are none yet one that says nothing. */
+  readonly shape: DataRecord
   readonly dev: readonly DataRecord[]
   readonly test: readonly DataRecord[]
   readonly labels: LabelSet | undefined
@@ -33,7 +36,12 @@ const NAMED_ROWS = 3
  */
 export async function readSearchTask(config: SearchConfig, rows: TaskRows = {}): Promise<SearchTask> {
   const columns = namedColumns(taskConfig(config, ''))
-  const { labels, sources, train: all, scored, test: tested, notices: said } = await readTask(taskConfig(config, ''), rows)
+  const isBare = config.data.train === noRows
+  const given = isBare ? { ...rows, train: await takeRows(bareRows(config, columns), 'train') } : rows
+  const { labels, sources, train: read, scored, test: tested, notices: heard } = await readTask(taskConfig(config, ''), given)
+  const all = isBare ? [] : read
+  // Nobody has written the rows that these are of.
+  const said = isBare ? [] : heard
   const { train, dev, test } = withoutRepeats({ train: all, dev: scored, test: tested }, sources, columns)
   const shots = needsOf(config).shots?.count ?? 0
   const shown = new Set(drawExamples(train, labels, shots, config.seed))
@@ -44,12 +52,19 @@ export async function readSearchTask(config: SearchConfig, rows: TaskRows = {}):
     })
   const left = train.filter((_, i) => !shown.has(i))
   const questions = limitRecords(left, config.search.questions, config.seed)
-  const task = { questions, shots: [...shown].map(i => train[i]!), dev, test, labels, sources }
+  const shape = questions[0] ?? read[0]!
+  const task = { questions, shots: [...shown].map(i => train[i]!), shape, dev, test, labels, sources }
   refuseOverlap(task, columns)
   // Rows in two parts are left out or refused here.
   const notices = [...said.filter(({ code }) => code !== 'overlapping-rows'), ...refuseUnprivate(config, task)]
   const repeated = all.length + scored.length + tested.length - train.length - dev.length - test.length
   return { ...task, repeated, notices }
+}
+
+/** Rows in the place of those that there are none of yet: a label each. */
+function bareRows({ data: { labels = {} } }: SearchConfig, columns: readonly string[]): Record<string, string>[] {
+  const [answers, ...texts] = [...columns].reverse()
+  return Object.keys(labels).map(value => ({ ...Object.fromEntries(texts.map(name => [name, 'text'])), [answers!]: value }))
 }
 
 const keyOf = (record: DataRecord, columns: readonly string[]) => JSON.stringify(columns.map(column => record[column]))

@@ -103,6 +103,38 @@ export class EndpointJudge implements Judge {
       )
     return preferred
   }
+
+  async choose(asks: readonly Ask[], labels: readonly string[]): Promise<(string | undefined)[]> {
+    const chosen: (string | undefined)[] = []
+    for (let start = 0; start < asks.length; start += this.#parallel)
+      chosen.push(
+        ...(await Promise.all(
+          asks.slice(start, start + this.#parallel).map(async ({ ask }) => {
+            const messages = [
+              { role: 'user' as const, content: `${ask}\n\nAnswer with one of these alone: ${labels.join(', ')}.` },
+            ]
+            const { text } = await this.#endpoint.chat({ messages, temperature: 0, maxTokens: 64, seed: 0 })
+            return labelIn(text, labels)
+          }),
+        )),
+      )
+    return chosen
+  }
+}
+
+/** The one label that a reply names, as words of their own; what stands within a longer label that is named does not count. */
+export function labelIn(text: string, labels: readonly string[]): string | undefined {
+  let left = text.toLowerCase()
+  const found = [...labels]
+    .sort((a, b) => b.length - a.length)
+    .filter(label => {
+      const word = label.toLowerCase().replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')
+      const pattern = new RegExp(`(?<![\\p{L}\\p{N}])${word}(?![\\p{L}\\p{N}])`, 'gu')
+      const isThere = pattern.test(left)
+      left = left.replaceAll(pattern, ' ')
+      return isThere
+    })
+  return found.length === 1 ? found[0] : undefined
 }
 
 /** 1 for A, -1 for B, 0 where a reply says neither, or both. */

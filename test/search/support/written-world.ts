@@ -1,6 +1,6 @@
 import { randomGenerator } from '../../../src/random.js'
 import type { SearchContext, SearchMethod } from '../../../src/search/moves/method.js'
-import type { Ask } from '../../../src/search/moves/writer.js'
+import type { Ask, CaseBook } from '../../../src/search/moves/writer.js'
 import type { Candidate } from '../../../src/search/space/candidates.js'
 
 /** What a search by whole texts works with, without a model: a token is a character, and scripts say what texts score and critics reply. */
@@ -13,6 +13,9 @@ export interface WrittenWorld {
   readonly cost?: (text: string, question: number) => number
   readonly reply?: (ask: Ask, index: number) => string
   readonly prefer?: (ask: Ask) => number
+  /** Of a world whose questions come up: which label a judge says of a text. Texts of a batch are its own. */
+  readonly choose?: (ask: Ask) => string | undefined
+  readonly labels?: readonly string[]
   readonly seed?: number
   readonly steps?: number
 }
@@ -27,6 +30,8 @@ export function writtenWorld({
   cost,
   reply = () => '',
   prefer = () => 0,
+  choose,
+  labels = ['yes', 'no'],
   seed = 1,
   steps = 10,
 }: WrittenWorld) {
@@ -35,6 +40,23 @@ export function writtenWorld({
   /** Questions answered, prompt by prompt. */
   const answered: [text: string, question: number][] = []
   const questions = Array.from({ length: rows }, (_, index) => ({ index }))
+  const made: { text: string; label: string; batch: number }[] = []
+  const cases: CaseBook = {
+    texts: () => Promise.resolve(made.map(({ text }) => text)),
+    async keep(batch, write) {
+      const written = await write()
+      made.push(...written.map(({ text }) => ({ text, label: '', batch })))
+      return written.length
+    },
+    async settle(batch, label) {
+      const own = made.filter(one => one.batch === batch)
+      const said = await label!(own.map(({ text }) => text))
+      for (const [i, one] of own.entries()) one.label = said[i] ?? '-'
+      const kept = own.filter(one => one.label !== '-')
+      for (const _ of kept) questions.push({ index: questions.length })
+      return { added: kept.length, left: own.length - kept.length }
+    },
+  }
   const costOf = cost ?? ((text: string, q: number) => Number(!right(text, q)))
   const contextAt = (step: number) =>
     ({
@@ -46,7 +68,7 @@ export function writtenWorld({
       },
       ...{ questions, rows: questions, isBatched: false, seed, step, steps, maxLength: 4000 },
       objective: {
-        options: { measure: 'mistakes' },
+        options: { measure: 'mistakes', labels: { candidates: labels } },
         isReasoned: false,
         answers: (ids: readonly number[], own: readonly { index: number }[]) =>
           Promise.resolve(own.map(({ index }) => ({ isRight: right(textOf(ids), index), word: `${textOf(ids)}#${index}` }))),
@@ -54,7 +76,13 @@ export function writtenWorld({
       random: (...stream: number[]) => randomGenerator(seed, step, ...stream),
       mayHold: () => true,
       readsBack: () => true,
-      exampleOf: ({ index }: { index: number }) => ({ input: `question ${index}`, output: `answer ${index}` }),
+      exampleOf: ({ index }: { index: number }) => {
+        const own = made.filter(({ label }) => label !== '-')[index - rows]
+        return own === undefined
+          ? { input: `question ${index}`, output: `answer ${index}` }
+          : { input: own.text, output: own.label }
+      },
+      cases,
       demoOf: ({ index }: { index: number }) => `Q${index} A${index}`,
       writer: {
         write: (asks: readonly Ask[]) => {
@@ -67,6 +95,10 @@ export function writtenWorld({
         prefer: (asks: readonly Ask[]) => {
           judged.push(...asks)
           return Promise.resolve(asks.map(prefer))
+        },
+        choose: (asks: readonly Ask[]) => {
+          judged.push(...asks)
+          return Promise.resolve(asks.map(ask => choose?.(ask)))
         },
       },
       score: (candidates: readonly Candidate[], own: readonly { index: number }[] = questions) =>
@@ -103,5 +135,5 @@ export function writtenWorld({
     }
     return { outcomes, best: textOf(outcomes.at(-1)!.prompt), state }
   }
-  return { run, asked, judged, answered, contextAt, textOf }
+  return { run, asked, judged, answered, made, contextAt, textOf }
 }

@@ -1,0 +1,146 @@
+import { join } from 'node:path'
+import { readRecords } from '../../data/read.js'
+import type { DataRecord } from '../../data/readers/records.js'
+import type { LabelSet } from '../../data/texts/labels.js'
+import { rowFormatFor } from '../../data/writers/index.js'
+import { textOfRows } from '../../data/writers/text.js'
+import { GradpromptError } from '../../errors.js'
+import { exists } from '../../files.js'
+import { ownCommand } from '../../own-command.js'
+import { replaceText } from '../../store/atomic.js'
+import type { CaseBook, WrittenCase } from '../moves/writer.js'
+
+/**
+ * `cases.csv` in a run's folder: the questions that a search has made, with the columns of its template and its answer, so that it can be the
+ * training rows of another run. A person fills its labels in; what stands there is never made again.
+ */
+
+/** What stands in the place of a label where a text is of no use. */
+export const NO_USE = '-'
+
+/** Columns beside those of the task. */
+const own = ['batch', 'asked'] as const
+
+export interface CaseColumns {
+  /** Of the text. */
+  readonly text: string
+  readonly labels: LabelSet
+}
+
+export class CaseFile implements CaseBook {
+  readonly #path: string
+  readonly #folder: string
+  readonly #columns: CaseColumns
+  readonly #add: (records: readonly DataRecord[]) => void
+
+  /** @param add takes questions in */
+  constructor(folder: string, columns: CaseColumns, add: (records: readonly DataRecord[]) => void) {
+    this.#path = join(folder, 'cases.csv')
+    this.#folder = folder
+    this.#columns = columns
+    this.#add = add
+  }
+
+  async texts(): Promise<string[]> {
+    return (await this.#read()).map(row => row[this.#columns.text]!)
+  }
+
+  async keep(batch: number, write: () => Promise<readonly WrittenCase[]>): Promise<number> {
+    const known = (await this.#read()).filter(row => row.batch === String(batch)).length
+    if (known > 0) return known
+    const { text, labels } = this.#columns
+    const written = await write()
+    const rows = written.map(one => ({ [text]: one.text, [labels.column]: '', batch: String(batch), asked: one.asked }))
+    if (rows.length > 0) await this.#write([...(await this.#read()), ...rows])
+    return rows.length
+  }
+
+  async settle(
+    batch: number,
+    label?: (texts: readonly string[]) => Promise<readonly (string | undefined)[]>,
+  ): Promise<{ readonly added: number; readonly left: number }> {
+    const { text, labels } = this.#columns
+    let rows = await this.#read()
+    const isOwn = (row: DataRecord) => row.batch === String(batch)
+    const unsaid = rows.filter(row => isOwn(row) && row[labels.column]!.trim() === '')
+    if (unsaid.length > 0 && label === undefined) throw this.#labelsNeeded(unsaid.length, rows.filter(isOwn).length)
+    if (unsaid.length > 0) {
+      const said = await label!(unsaid.map(row => row[text]!))
+      const valueFor = (word: string | undefined) => [...labels.words].find(([, own]) => own === word)?.[0] ?? NO_USE
+      rows = rows.map(row => {
+        const place = unsaid.indexOf(row)
+        return place < 0 ? row : { ...row, [labels.column]: valueFor(said[place]) }
+      })
+      await this.#write(rows)
+    }
+    const settled = rows.filter(isOwn)
+    const records = settled.flatMap(row => {
+      const value = this.#valueIn(row)
+      return value === undefined ? [] : [{ [text]: row[text]!, [labels.column]: value }]
+    })
+    this.#add(records)
+    return { added: records.length, left: settled.length - records.length }
+  }
+
+  /** The value of a row's label, of which people may also write the word. @throws GradpromptError `unknown-label` */
+  #valueIn(row: DataRecord): string | undefined {
+    const { labels, text } = this.#columns
+    const said = row[labels.column]!.trim()
+    if (said === NO_USE) return undefined
+    const found = [...labels.words].find(([value, word]) => [value, word].some(name => name.toLowerCase() === said.toLowerCase()))
+    if (found !== undefined) return found[0]
+    throw new GradpromptError('unknown-label', `${this.#path} has a label outside the set`, {
+      found: `${JSON.stringify(said)} of ${JSON.stringify(row[text]!.slice(0, 60))}`,
+      expected: `one of ${labels.candidates.join(', ')}, or ${NO_USE} for a text that is of no use`,
+      hint: `mend it, then ${ownCommand`resume ${this.#folder}`}`,
+    })
+  }
+
+  #labelsNeeded(unsaid: number, all: number): GradpromptError {
+    const { labels } = this.#columns
+    return new GradpromptError('labels-needed', 'the search waits for your labels, and goes on behind them', {
+      found: `${unsaid} of ${all} new texts without a label in ${this.#path}`,
+      expected: `in its column "${labels.column}" one of ${labels.candidates.join(', ')}, or ${NO_USE} for a text that is of no use`,
+      hint: `fill them in, in any editor or spreadsheet, and then: ${ownCommand`resume ${this.#folder}`}`,
+      exitCode: 1,
+    })
+  }
+
+  async #read(): Promise<DataRecord[]> {
+    if (!(await exists(this.#path))) return []
+    const { text, labels } = this.#columns
+    const { records } = await readRecords(this.#path, { needed: [text, labels.column, ...own] })
+    for (const name of [text, labels.column, 'batch'])
+      if (records.some(record => record[name] === undefined))
+        throw new GradpromptError('run-corrupt', `${this.#path} cannot be gone on with`, {
+          found: `no column "${name}"`,
+          expected: `the columns ${[text, labels.column, ...own].join(', ')}, as they were written`,
+          hint: 'put the line with their names back',
+        })
+    return records
+  }
+
+  async #write(rows: readonly DataRecord[]): Promise<void> {
+    const names = [this.#columns.text, this.#columns.labels.column, ...own]
+    const columns = names.map(name => ({ name, type: 'text' as const }))
+    const cells = rows.map(row => ({ cells: names.map(name => row[name] ?? ''), object: row }))
+    await replaceText(this.#path, await textOfRows(rowFormatFor(this.#path), columns, cells))
+  }
+}
+
+/**
+ * Which columns of a task its own questions have.
+ * @throws GradpromptError `invalid-config` unless there is one text and a closed set of labels
+ */
+export function caseColumns(columns: readonly string[], labels: LabelSet | undefined): CaseColumns {
+  const texts = columns.filter(column => column !== labels?.column && column !== 'prompt')
+  const [text, ...more] = texts
+  const isPlain = text !== undefined && more.length === 0 && /^[\p{L}\p{N}_ -]+$/u.test(text)
+  if (labels === undefined || !isPlain || [text, labels.column].some(name => (own as readonly string[]).includes(name)))
+    throw new GradpromptError('invalid-config', 'a search that makes its questions needs one text and labels', {
+      found: labels === undefined ? 'free-text answers' : `the columns ${[...texts, labels.column].join(', ')}`,
+      expected: `one {column} in the template, one in the answer, neither called ${own.join(' or ')}, and data.labels`,
+      hint: 'template: "{prompt}\\nText: {text}\\nLabel:", answer: " {label}", data: { labels: { a: a, b: b } }',
+    })
+  return { text, labels }
+}
