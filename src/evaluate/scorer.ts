@@ -1,8 +1,12 @@
 import { randomUUID } from 'node:crypto'
+import type { DataNotice } from '../data/readers/reader.js'
 import { columnValue, type DataRecord, originOf } from '../data/readers/records.js'
 import { Registry } from '../registry.js'
 import { compilePattern } from './answers/extraction.js'
 import { exactMatch, rougeL, squadF1 } from './answers/text-metrics.js'
+import { commentBleu } from './code/bleu.js'
+import { passes } from './code/passes.js'
+import type { RunCodeOptions } from './code/running.js'
 import { describeThrown, type Score, type ScoreFunction, ScoringThread, scoreHere, toScore, usualSeconds } from './scoring.js'
 
 export type { Score }
@@ -16,8 +20,18 @@ export interface Scorer {
   readonly seconds?: number
   /** @throws whatever it likes: `applyScorer` turns that into a row that is counted as failed */
   score(row: DataRecord, text: string): unknown
+  /**
+   * The scorer that is ready for the first row, of one that needs more than a text: what it lacks is an error before anything is generated,
+   * and what is not as it should be is said.
+   */
+  open?(asked: ScorerAsked): Promise<Scorer>
   /** What people's own computes, without a limit. */
   readonly own?: ScoreFunction
+}
+
+/** What is asked for besides a scorer's name. */
+export interface ScorerAsked extends RunCodeOptions {
+  readonly onWarning?: ((warning: DataNotice) => void) | undefined
 }
 
 /** A scorer of the user's own: the default export of a module, or its export `score`. It may be asynchronous. */
@@ -39,6 +53,8 @@ const builtIn: readonly Scorer[] = [
     name: 'regular-expression',
     score: (row: DataRecord, text: string) => compilePattern(columnValue(row, 'answer', 0), 'u').test(text),
   },
+  { name: 'bleu', score: (row: DataRecord, text: string) => commentBleu(text, columnValue(row, 'answer', 0)) },
+  passes,
 ]
 
 /** Every scorer by its name; people's own join in. */
@@ -72,9 +88,12 @@ const inOne = async (given: Promise<Score>): Promise<unknown> => {
 
 /**
  * A built-in scorer by its name, or one of people's own: a function, an object, or the path of a module (`./my-scorer.js`).
- * @throws GradpromptError `unknown-scorer`, `file-not-found`, `invalid-scorer`
+ * @throws GradpromptError `unknown-scorer`, `file-not-found`, `invalid-scorer`, and as the scorer does that lacks what it needs
  */
-export const loadScorer = async (given: string | OwnScorer): Promise<Scorer> => scorers.get(await scorers.load(given))
+export async function loadScorer(given: string | OwnScorer, asked: ScorerAsked = {}): Promise<Scorer> {
+  const scorer = scorers.get(await scorers.load(given))
+  return (await scorer.open?.(asked)) ?? scorer
+}
 
 /**
  * What a scorer says of a text. One that throws, or gives back what is no score, does not end the evaluation: the row counts 0 and

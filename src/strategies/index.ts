@@ -11,6 +11,7 @@ import { derived } from './derived.js'
 import { recursive } from './recursive.js'
 import { retries } from './retries.js'
 import { rewriting } from './rewriting.js'
+import { samples } from './samples.js'
 import { selfConsistency } from './self-consistency.js'
 import { ownFigures, type Strategy } from './strategy.js'
 import { treeSearch } from './tree-search.js'
@@ -39,7 +40,7 @@ const answered: Look = given => {
 }
 
 /** Every strategy by its `type`. A new one is a file beside `retries.ts`, and a line here; people's own join in. */
-const builtIn = [selfConsistency, retries, rewriting, derived, recursive, treeSearch] as const
+const builtIn = [selfConsistency, samples, retries, rewriting, derived, recursive, treeSearch] as const
 
 export const strategies = new Registry<Strategy>(
   {
@@ -47,7 +48,7 @@ export const strategies = new Registry<Strategy>(
     exports: ['strategy'],
     name: 'type',
     requires: { paper: 'a text', answer: 'a function' },
-    may: { options: 'an object or a function', samplesAlone: 'a boolean' },
+    may: { options: 'an object or a function', samplesAlone: 'a boolean', eachCounts: 'a boolean' },
     calls: { later: ['answer'], looks: { answer: answered } },
   },
   builtIn.map((strategy): [string, Strategy] => [strategy.type, strategy as unknown as Strategy]),

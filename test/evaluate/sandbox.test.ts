@@ -71,7 +71,10 @@ describe.skipIf(!hasPython)('programs that a model wrote', { timeout: 60_000 }, 
     test('a fork bomb starts nothing', async () => {
       const bomb = 'import os\nwhile True:\n  try: os.fork()\n  except PermissionError: raise'
       expect(await run(bomb)).toEqual({ passed: false, how: 'PermissionError' })
-      expect(await run('import os\nwhile True:\n  try: os.fork()\n  except OSError: pass')).toEqual({ passed: false, how: 'time' })
+      expect(await run('import os\nwhile True:\n  try: os.fork()\n  except OSError: pass')).toEqual({
+        passed: false,
+        how: 'time',
+      })
       expect((await run('import subprocess; subprocess.run(["true"])')).how).toBe('PermissionError')
       const threads = 'import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(100,)).start()'
       expect((await run(threads)).passed).toBe(false)

@@ -13,6 +13,7 @@ import type { Synthesized, SynthesizeOptions } from '../../api/synthesis/synthes
 import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { AnswerType } from '../../data/texts/answer-type.js'
 import type { ErrorMessage } from '../../error-message.js'
+import type { RunCodeOptions } from '../../evaluate/code/running.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
 import type { Choice } from '../../evaluate/score.js'
 import type { AnswerRow } from '../../generate/finished-rows.js'
@@ -149,7 +150,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly report?: string | undefined
 }
 
-export interface GenerationSettingsOfEvaluation extends LimitsAsked {
+export interface GenerationSettingsOfEvaluation extends LimitsAsked, RunCodeOptions {
   readonly task?: string | undefined
   readonly examples?: string | undefined
   readonly shots?: number | undefined

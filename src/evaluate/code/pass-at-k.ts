@@ -4,7 +4,8 @@
  * @throws RangeError unless `0 <= c <= n` and `1 <= k <= n`, in whole numbers
  */
 export function passAtK(n: number, c: number, k: number): number {
-  if (![n, c, k].every(Number.isInteger) || c < 0 || c > n || k < 1 || k > n) throw new RangeError(`pass@${k} of ${c} right in ${n}`)
+  if (![n, c, k].every(Number.isInteger) || c < 0 || c > n || k < 1 || k > n)
+    throw new RangeError(`pass@${k} of ${c} right in ${n}`)
   if (k > n - c) return 1
   // C(n-c,k)/C(n,k), factor by factor: nothing overflows.
   let none = 1

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { GradpromptError } from '../../errors.js'
 import { sandboxProgram } from './sandbox-program.js'
 
@@ -37,7 +38,7 @@ export interface Ending {
 export interface Sandbox {
   /** What this machine does not close off, in words; nothing where all is. */
   readonly open: readonly string[]
-  /** @throws GradpromptError `aborted` never: a program that cannot be started has failed */
+  /** It never rejects: a program that cannot be started has failed. */
   run(program: string): Promise<Ending>
 }
 
@@ -118,7 +119,7 @@ async function inFolder(program: string, folder: string, settings: SandboxSettin
       if (printed > mostOutput) end('output')
     })
   let told = ''
-  const control = child.stdio[3] as NodeJS.ReadableStream
+  const control = child.stdio[3] as Readable
   control.setEncoding('utf8').on('data', (text: string) => {
     if (told.length < 4096) told += text
   })
@@ -145,7 +146,7 @@ async function inFolder(program: string, folder: string, settings: SandboxSettin
 }
 
 /** How a process ended, once what it told is there; something that holds its pipe open is not waited for. */
-const endOf = (child: ChildProcess, control: NodeJS.ReadableStream): Promise<string> =>
+const endOf = (child: ChildProcess, control: Readable): Promise<string> =>
   new Promise(resolve => {
     const closed = new Promise<void>(done => control.once('close', done))
     child.once('error', error => resolve(error.message))

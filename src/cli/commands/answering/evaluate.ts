@@ -11,6 +11,7 @@ import type { EvaluateRequest, EvaluateResult } from '../../computing/messages.j
 import { readColumns, readLabels } from '../../show/column-options.js'
 import { arithmetic, chosenDevice, inRange, oneOf } from '../../show/engine-options.js'
 import { limitNames, readLimits } from '../../show/limit-options.js'
+import { readRunning, runningNames } from '../../show/running-options.js'
 import { readStrategy } from '../../show/strategy-options.js'
 import { readTestTime } from '../../show/test-time-options.js'
 import type { CommandFunction, OptionValues } from '../../terminal/command.js'
@@ -118,6 +119,7 @@ async function generationOf(options: OptionValues): Promise<EvaluateRequest['gen
     'temperature',
     'weights',
     ...limitNames,
+    ...runningNames,
     'against',
     'contrast',
     'strategy',
@@ -133,6 +135,7 @@ async function generationOf(options: OptionValues): Promise<EvaluateRequest['gen
     maxNewTokens: options['max-new-tokens'] as number | undefined,
     temperature: options.temperature as number | undefined,
     ...(await readLimits(options)),
+    ...readRunning(options),
     against: options.against as string | undefined,
     contrast: inRange(options, 'contrast', { least: 0 }),
     strategy: readStrategy(options),
