@@ -279,7 +279,7 @@ const toldOf = ({ texts, finishReason, scores = {} }: RowResult): Omit<Said, 'te
 })
 
 /** @throws GradpromptError `invalid-option` where columns of a benchmark, which has its own, are to have other names */
-async function recordsOf(
+export async function recordsOf(
   data: string | MemoryRows,
   { columns, onWarning }: Pick<GenerationEvaluation, 'columns' | 'onWarning'>,
   task: string | undefined,

@@ -32,12 +32,8 @@ import type { Scored, Subject } from './subject.js'
  * judged (by likelihood, behind reasoning, as it is generated) is a file each in `evaluation/`.
  */
 
-export interface EvaluateOptions
-  extends ModelSettings,
-    LimitsAsked,
-    ContrastOptions,
-    RunCodeOptions,
-    Pick<OpenOptions, 'strength'> {
+type Asked = ModelSettings & LimitsAsked & ContrastOptions & RunCodeOptions & Pick<OpenOptions, 'strength'>
+export interface EvaluateOptions extends Asked {
   /** A model or its name; by default that of the run. */
   readonly model?: LanguageModel | string | undefined
   /** A data file, or rows as an iterable of objects. By default the test or dev file of the run. */

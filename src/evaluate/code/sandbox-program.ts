@@ -6,7 +6,7 @@
  * on the machine, limits of the process, and no capabilities. Numbers of system calls are those of x86-64 and arm64.
  */
 export const sandboxProgram = String.raw`
-import json, os, sys
+import json, os, signal, sys
 asked = json.loads(sys.stdin.buffer.read())
 control = 3
 os.set_inheritable(control, False)
@@ -14,6 +14,9 @@ os.chdir(asked['folder'])
 null = os.open('/dev/null', os.O_RDONLY)
 os.dup2(null, 0)
 kept = []
+# Where whoever asked is gone, nothing is left running.
+if hasattr(signal, 'alarm'):
+    signal.alarm(asked['seconds'] + 5)
 
 def limited():
     import resource
@@ -40,6 +43,7 @@ def closed_in():
     u64 = ctypes.c_ulong
     def prctl(option, value, more=0):
         return libc.prctl(option, u64(value), u64(more), u64(0), u64(0)) == 0
+    prctl(1, 9)  # PR_SET_PDEATHSIG
     if not prctl(38, 1):  # PR_SET_NO_NEW_PRIVS
         return
     # Landlock: every way to change a file, which the folder alone has.
