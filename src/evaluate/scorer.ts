@@ -5,6 +5,7 @@ import { Registry } from '../registry.js'
 import { compilePattern } from './answers/extraction.js'
 import { exactMatch, rougeL, squadF1 } from './answers/text-metrics.js'
 import { commentBleu } from './code/bleu.js'
+import { codeBleuScorers } from './code/codebleu/scorers.js'
 import { passes } from './code/passes.js'
 import type { RunCodeOptions } from './code/running.js'
 import { describeThrown, type Score, type ScoreFunction, ScoringThread, scoreHere, toScore, usualSeconds } from './scoring.js'
@@ -54,6 +55,7 @@ const builtIn: readonly Scorer[] = [
     score: (row: DataRecord, text: string) => compilePattern(columnValue(row, 'answer', 0), 'u').test(text),
   },
   { name: 'bleu', score: (row: DataRecord, text: string) => commentBleu(text, columnValue(row, 'answer', 0)) },
+  ...codeBleuScorers,
   passes,
 ]
 

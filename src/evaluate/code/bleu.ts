@@ -1,10 +1,10 @@
 /** BLEU as the code-to-text task of CodeXGLUE reports it (Lu et al. 2021, arXiv 2102.04664): its evaluator of single comments. */
 
 /** What Python calls white space; JavaScript counts a byte order mark, and no control characters. */
-const space = String.raw`\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000`
+export const whiteSpace = String.raw`\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000`
 
 /** Runs of letters and digits, and every other character by itself: so the evaluator's two steps come to, underscores included. */
-const tokenPattern = new RegExp(String.raw`[\p{L}\p{N}]+|[^${space}]`, 'gu')
+const tokenPattern = new RegExp(String.raw`[\p{L}\p{N}]+|[^${whiteSpace}]`, 'gu')
 
 /** Lower-cased tokens of a comment. */
 export const commentTokens = (text: string): string[] => text.toLowerCase().match(tokenPattern) ?? []
