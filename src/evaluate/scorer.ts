@@ -1,39 +1,15 @@
 import { randomUUID } from 'node:crypto'
-import type { DataNotice } from '../data/readers/reader.js'
 import { columnValue, type DataRecord, originOf } from '../data/readers/records.js'
 import { Registry } from '../registry.js'
 import { compilePattern } from './answers/extraction.js'
+import type { Scorer, ScorerAsked } from './answers/scorer-kind.js'
 import { exactMatch, rougeL, squadF1 } from './answers/text-metrics.js'
 import { commentBleu } from './code/bleu.js'
 import { codeBleuScorers } from './code/codebleu/scorers.js'
 import { passes } from './code/passes.js'
-import type { RunCodeOptions } from './code/running.js'
-import { describeThrown, type Score, type ScoreFunction, ScoringThread, scoreHere, toScore, usualSeconds } from './scoring.js'
+import { describeThrown, type Score, ScoringThread, scoreHere, toScore, usualSeconds } from './scoring.js'
 
-export type { Score }
-
-/** Scores the text that was generated for a row. */
-export interface Scorer {
-  readonly name: string
-  /** Tells apart what a scorer of the user's own was at different times: a hash of its file. */
-  readonly version?: string
-  /** What one row may take; of people's own by default 60. A module's runs in a thread, which ends with the row that takes longer. */
-  readonly seconds?: number
-  /** @throws whatever it likes: `applyScorer` turns that into a row that is counted as failed */
-  score(row: DataRecord, text: string): unknown
-  /**
-   * The scorer that is ready for the first row, of one that needs more than a text: what it lacks is an error before anything is generated,
-   * and what is not as it should be is said.
-   */
-  open?(asked: ScorerAsked): Promise<Scorer>
-  /** What people's own computes, without a limit. */
-  readonly own?: ScoreFunction
-}
-
-/** What is asked for besides a scorer's name. */
-export interface ScorerAsked extends RunCodeOptions {
-  readonly onWarning?: ((warning: DataNotice) => void) | undefined
-}
+export type { Score, Scorer, ScorerAsked }
 
 /** A scorer of the user's own: the default export of a module, or its export `score`. It may be asynchronous. */
 export type ScorerFunction = (row: DataRecord, text: string) => ScorerResult | Promise<ScorerResult>

@@ -1,7 +1,7 @@
 import { columnValue, type DataRecord } from '../../data/readers/records.js'
 import { codeBlock } from '../answers/extraction/code.js'
-import type { Scorer } from '../scorer.js'
-import { sandboxFor } from './running.js'
+import type { Scorer } from '../answers/scorer-kind.js'
+import { sandboxFor } from '../sandbox/running.js'
 
 /**
  * The program of an answer: its code, behind the row's column `prefix` where it has one, and then the column `tests`.
@@ -16,7 +16,7 @@ export function programOf(row: DataRecord, text: string): string {
   const isOnOwnLine = prefix === '' || prefix.endsWith('\n') || block !== undefined || /^\s*\n/.test(text)
   const isWhole = isOnOwnLine && /^\S/.test(code.replace(/^(?:[ \t]*\r?\n)+/, ''))
   const answer = isWhole
-    ? `${withBody(prefix)}\n\n${code}`
+    ? `${prefix === '' ? '' : `${withBody(prefix)}\n\n`}${code}`
     : `${prefix}${block === undefined || prefix.endsWith('\n') ? '' : '\n'}${code}`
   return `${answer}\n\n${columnValue(row, 'tests', 0)}\n`
 }

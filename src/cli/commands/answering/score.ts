@@ -1,7 +1,7 @@
 import { scorePredictions } from '../../../api/evaluation/score.js'
 import { GradpromptError } from '../../../errors.js'
 import { readColumns, readLabels } from '../../show/column-options.js'
-import { readRunning } from '../../show/running-options.js'
+import { readRunning } from '../../show/engine-options.js'
 import type { CommandFunction } from '../../terminal/command.js'
 import { metricsTable } from '../../terminal/figures.js'
 import { createOutput, plural, warningsTo } from '../../terminal/output.js'

@@ -1,7 +1,7 @@
 import { columnValue, type DataRecord } from '../../../data/readers/records.js'
 import { unknownName } from '../../../errors.js'
 import { codeBlock } from '../../answers/extraction/code.js'
-import type { Scorer } from '../../scorer.js'
+import type { Scorer } from '../../answers/scorer-kind.js'
 import { type CodeBleu, codeBleuOf } from './codebleu.js'
 import { codeLanguages } from './languages.js'
 

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { describe, expect, test } from 'vitest'
-import { commentBleu } from '../../src/evaluate/code/bleu.js'
-import { codeBleuOf } from '../../src/evaluate/code/codebleu/codebleu.js'
-import { type CodeLanguage, codeLanguages } from '../../src/evaluate/code/codebleu/languages.js'
-import { codeTokens } from '../../src/evaluate/code/codebleu/ngrams.js'
-import { passAtK, passFigures } from '../../src/evaluate/code/pass-at-k.js'
-import { loadScorer } from '../../src/evaluate/scorer.js'
+import { commentBleu } from '../../../src/evaluate/code/bleu.js'
+import { codeBleuOf } from '../../../src/evaluate/code/codebleu/codebleu.js'
+import { type CodeLanguage, codeLanguages } from '../../../src/evaluate/code/codebleu/languages.js'
+import { codeTokens } from '../../../src/evaluate/code/codebleu/ngrams.js'
+import { passAtK, passFigures } from '../../../src/evaluate/code/pass-at-k.js'
+import { loadScorer } from '../../../src/evaluate/scorer.js'
 
 interface Expected {
   readonly code: string
@@ -17,7 +17,7 @@ interface Expected {
   readonly flow: readonly [number, number]
 }
 
-const fixture = JSON.parse(readFileSync(new URL('../fixtures/evaluate/code-metrics.json', import.meta.url), 'utf8')) as {
+const fixture = JSON.parse(readFileSync(new URL('../../fixtures/evaluate/code-metrics.json', import.meta.url), 'utf8')) as {
   readonly bleu: readonly { readonly text: string; readonly reference: string; readonly bleu: number }[]
   readonly codebleu: Readonly<Record<string, readonly Expected[]>>
 }

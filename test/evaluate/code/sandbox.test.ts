@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openSandbox, type Sandbox } from '../../src/evaluate/code/sandbox.js'
+import { openSandbox, type Sandbox } from '../../../src/evaluate/sandbox/sandbox.js'
 
 const hasPython = spawnSync('python3', ['--version']).status === 0
 if (!hasPython) console.log('no python3: the sandbox is not tested')
