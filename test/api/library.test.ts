@@ -33,6 +33,7 @@ test('what the package exports', () => {
     'resume',
     'resumeSearch',
     'runEagerly',
+    'scorePredictions',
     'search',
     'searchEnvironment',
     'serve',

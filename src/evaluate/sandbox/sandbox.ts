@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
@@ -93,8 +93,21 @@ async function runOne(program: string, settings: SandboxSettings): Promise<Endin
   try {
     return await inFolder(program, folder, settings)
   } finally {
-    await rm(folder, { recursive: true, force: true }).catch(() => undefined)
+    await remove(folder)
   }
+}
+
+/** A program may have made folders that not even their owner may look into. */
+async function remove(folder: string): Promise<void> {
+  const gone = () => rm(folder, { recursive: true, force: true }).then(() => true)
+  if (await gone().catch(() => false)) return
+  const open = async (path: string): Promise<void> => {
+    await chmod(path, 0o700)
+    for (const entry of await readdir(path, { withFileTypes: true })) if (entry.isDirectory()) await open(join(path, entry.name))
+  }
+  await open(folder)
+    .then(gone)
+    .catch(() => undefined)
 }
 
 async function inFolder(program: string, folder: string, settings: SandboxSettings): Promise<Ending> {
