@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import { describe, expect, test } from 'vitest'
 import { commentBleu } from '../../../src/evaluate/code/bleu.js'
 import { codeBleuOf } from '../../../src/evaluate/code/codebleu/codebleu.js'
+import { withoutPythonComments } from '../../../src/evaluate/code/codebleu/comments.js'
 import { type CodeLanguage, codeLanguages } from '../../../src/evaluate/code/codebleu/languages.js'
 import { codeTokens } from '../../../src/evaluate/code/codebleu/ngrams.js'
 import { passAtK, passFigures } from '../../../src/evaluate/code/pass-at-k.js'
@@ -19,6 +20,7 @@ interface Expected {
 
 const fixture = JSON.parse(readFileSync(new URL('../../fixtures/evaluate/code-metrics.json', import.meta.url), 'utf8')) as {
   readonly bleu: readonly { readonly text: string; readonly reference: string; readonly bleu: number }[]
+  readonly comments: readonly { readonly code: string; readonly without: string }[]
   readonly codebleu: Readonly<Record<string, readonly Expected[]>>
 }
 
@@ -28,6 +30,12 @@ test.each(fixture.bleu)("BLEU of a comment is CodeXGLUE's: $text", ({ text, refe
 
 test('a comment is as good as itself', () => {
   expect(commentBleu('Returns the sum of two numbers.', 'Returns the sum of two numbers.')).toBeCloseTo(1, 15)
+})
+
+test.each(fixture.comments)('Python is left without its comments: $code', ({ code, without }) => {
+  // Spaces between tokens mean nothing, and those behind the last of a line.
+  const lines = (text: string) => text.split('\n').map(line => line.trimEnd().replaceAll(/(?<=\S)[ \t]+/g, ' '))
+  expect(lines(withoutPythonComments(code))).toEqual(lines(without))
 })
 
 test('pass@k is the share of draws with a right one', () => {
