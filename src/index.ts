@@ -58,6 +58,7 @@ export {
   type Prediction,
   type TestTimeFigures,
 } from './api/evaluation/evaluate.js'
+export { type ScoredPredictions, type ScorePredictionsOptions, scorePredictions } from './api/evaluation/score.js'
 export { type ExportOptions, exportPrompt } from './api/export.js'
 export { type Extensions, extend } from './api/extend.js'
 export type { Measured } from './api/foreign/measure.js'

@@ -148,6 +148,7 @@ const evaluateValues = (teacher: string): Readonly<Record<string, readonly (read
   instruction: [['Say whether it is good.']],
   choose: [['plain'], ['length'], ['unconditional']],
   threshold: [['0']],
+  interpreter: [['python3']],
   rows: [[join(teacher, 'rows.jsonl')]],
   report: [[join(teacher, 'page.html')]],
   task: [],

@@ -2,6 +2,7 @@ import { GradpromptError } from '../errors.js'
 import { isRecord } from '../json.js'
 import { inWords, type Look } from '../own-calls.js'
 import { Registry } from '../registry.js'
+import { humaneval, mbpp } from './code-records.js'
 import type { Table } from './readers/reader.js'
 import { type DataRecord, missingColumn, shorten } from './readers/records.js'
 
@@ -63,7 +64,7 @@ const gsm8k: RecordTask = {
 }
 
 /** Every benchmark that is built in. */
-const builtIn: readonly RecordTask[] = [bbh, gsm8k]
+const builtIn: readonly RecordTask[] = [bbh, gsm8k, humaneval, mbpp]
 
 const aRecord: Look = given =>
   isRecord(given) && Object.values(given).every(value => typeof value === 'string')

@@ -28,7 +28,7 @@ import { promptNameOf, promptsByTask } from '../sources/prompt.js'
 import { type ActiveStrategy, ownPrompts } from '../strategies/asking.js'
 import type { AnswerCall } from '../strategies/strategy.js'
 import { byStrategy, figuresOf, type Said } from './by-strategy.js'
-import { type GenerationMetrics, generationMetrics, scoreGeneration } from './generations.js'
+import { type GenerationMetrics, generationMetrics, scoreGeneration, scoreSamples } from './generations.js'
 import { hashOf, type RowResult, type RowResultFile, resultKey } from './row-results.js'
 import type { Scorer } from './scorer.js'
 import { type GenerationTask, loadTask, type OwnTask, promptTemplate } from './tasks/index.js'
@@ -170,10 +170,12 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   })
   file?.requireOnly(({ index, row }) => index < all.length && (row === undefined || row === hashOf(all[index])))
   const done = new Map<number, RowResult>()
-  const finish = async (row: (typeof rows)[number], { text, finishReason, scores: told, first }: Omit<Said, 'tokens'>) => {
+  const finish = async (row: (typeof rows)[number], { text, texts, finishReason, scores: told, first }: Omit<Said, 'tokens'>) => {
     const { record, index, textKey, key } = row
     const generated = { record, index, text, ...(finishReason && { finishReason }) }
-    const scored = await scoreGeneration(task, generated, scorer)
+    const scored = await (texts === undefined
+      ? scoreGeneration(task, generated, scorer)
+      : scoreSamples(task, { ...generated, texts }, scorer))
     const one =
       first === undefined || first === text ? scored : await scoreGeneration(task, { record, index, text: first }, scorer)
     const scores = { ...told, ...scored.scores, ...(first !== undefined && figuresOf(one.score, scored.score)) }
@@ -186,11 +188,9 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
     if (known) done.set(row.index, known)
     else {
       // Another scorer, or the same one after a change, needs no new text; of several calls it would have to see each.
-      const said = strategy === undefined ? file?.generated(row.index, row.textKey) : undefined
-      const { rejectedMass } = said?.scores ?? {}
-      const scores = rejectedMass === undefined ? {} : { scores: { rejectedMass } }
-      if (said?.text !== undefined)
-        await finish(row, { text: said.text, ...(said.finishReason && { finishReason: said.finishReason }), ...scores })
+      const earlier = file?.generated(row.index, row.textKey)
+      const said = strategy === undefined || earlier?.texts !== undefined ? earlier : undefined
+      if (said?.text !== undefined) await finish(row, { ...toldOf(said), text: said.text })
     }
   }
   const resumed = done.size
@@ -270,8 +270,17 @@ export async function evaluateByGeneration(options: GenerationEvaluation): Promi
   }
 }
 
+/** What a row's result says of its texts, whatever scores them. */
+const toldOf = ({ texts, finishReason, scores = {} }: RowResult): Omit<Said, 'text' | 'tokens'> => ({
+  ...(texts && { texts }),
+  ...(finishReason && { finishReason }),
+  scores: Object.fromEntries(
+    ['rejectedMass', 'calls', 'tokens'].flatMap(name => (name in scores ? [[name, scores[name]!]] : [])),
+  ),
+})
+
 /** @throws GradpromptError `invalid-option` where columns of a benchmark, which has its own, are to have other names */
-async function recordsOf(
+export async function recordsOf(
   data: string | MemoryRows,
   { columns, onWarning }: Pick<GenerationEvaluation, 'columns' | 'onWarning'>,
   task: string | undefined,

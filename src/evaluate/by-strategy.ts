@@ -14,6 +14,8 @@ export interface Said {
   readonly scores?: RowResult['scores']
   /** Of several calls: the answer that one of them alone would have been. */
   readonly first?: string | undefined
+  /** Of several calls whose answers all count: each of them. */
+  readonly texts?: readonly string[] | undefined
   /** Generated in all. */
   readonly tokens: number
 }
@@ -34,7 +36,9 @@ export async function byStrategy(
       ...(answer.rejectedMass !== undefined && { rejectedMass: answer.rejectedMass }),
       ...{ ...figures, calls: spent.calls, tokens: spent.tokens },
     },
-    first: answers.length > 1 ? answers[0]!.text : undefined,
+    ...(active.strategy.eachCounts === true
+      ? { texts: answers.map(({ text }) => text) }
+      : { first: answers.length > 1 ? answers[0]!.text : undefined }),
     tokens: spent.tokens,
   }
 }

@@ -1,6 +1,7 @@
 import type { DataRecord } from '../data/readers/records.js'
 import { GradpromptError } from '../errors.js'
 import { extractAnswer } from './answers/extraction.js'
+import { passFigures } from './code/pass-at-k.js'
 import { bootstrap, type MetricValue, wilsonInterval } from './intervals.js'
 import { hashOf, type RowResult } from './row-results.js'
 import { applyScorer, type Scorer } from './scorer.js'
@@ -48,6 +49,29 @@ export async function scoreGeneration(
     ...(custom?.error !== undefined && { error: custom.error }),
     row: hashOf(record),
   }
+}
+
+/**
+ * A row whose texts all count: its score is their mean, and where they are right or wrong `pass@1`, `pass@2`, … stand beside it. What was
+ * found is shown of the first.
+ */
+export async function scoreSamples(
+  task: GenerationTask,
+  { texts, ...row }: Omit<GeneratedRow, 'text'> & { readonly texts: readonly string[] },
+  scorer?: Scorer,
+): Promise<RowResult> {
+  const results: RowResult[] = []
+  for (const text of texts) results.push(await scoreGeneration(task, { ...row, text }, scorer))
+  const { correct: _, scores: __, error: ___, ...first } = results[0]!
+  const average = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / texts.length
+  const names = new Set(results.flatMap(({ scores }) => Object.keys(scores ?? {})))
+  const means = [...names].map((name): [string, number] => [name, average(results.map(({ scores }) => scores?.[name] ?? 0))])
+  const isBinary = results.every(({ correct, error }) => correct !== undefined || error !== undefined)
+  const right = results.filter(({ correct }) => correct === true).length
+  const all = isBinary ? passFigures(texts.length, right) : { best: Math.max(...results.map(({ score }) => score)) }
+  const error = results.find(({ error }) => error !== undefined)?.error
+  const score = average(results.map(({ score }) => score))
+  return { ...first, texts, score, scores: { ...Object.fromEntries(means), ...all }, ...(error !== undefined && { error }) }
 }
 
 function read({ name, rules, score }: Filter, text: string, answer: string, question: string) {

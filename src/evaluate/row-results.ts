@@ -19,6 +19,8 @@ export interface RowResult {
   readonly prompt?: string
   /** The text that was generated. */
   readonly text?: string
+  /** Of several texts that all count: each of them. */
+  readonly texts?: readonly string[]
   /** Whether a stop string or token ended it, or the budget of tokens. */
   readonly finishReason?: 'stop' | 'length'
   /** The answer that was found in it; absent when no rule found one. */
@@ -301,6 +303,7 @@ function toRow(value: unknown, place: string): RowResult {
   return {
     index: index as number,
     ...Object.fromEntries(texts),
+    ...(isTexts(value.texts) && { texts: value.texts }),
     ...(isSpan(value.span) && { span: value.span }),
     ...((value.finishReason === 'stop' || value.finishReason === 'length') && { finishReason: value.finishReason }),
     score,
@@ -319,6 +322,8 @@ const textFields = ['input', 'prompt', 'text', 'extracted', 'rule', 'answer', 'e
 const isTokens = (value: unknown): value is AnswerToken[] =>
   Array.isArray(value) &&
   value.every(one => isRecord(one) && typeof one.token === 'string' && typeof one.logProbability === 'number')
+
+const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every(text => typeof text === 'string')
 
 const isShare = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value <= 1
 

@@ -2,23 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { columnValue, type DataRecord, originOf } from '../data/readers/records.js'
 import { Registry } from '../registry.js'
 import { compilePattern } from './answers/extraction.js'
+import type { Scorer, ScorerAsked } from './answers/scorer-kind.js'
 import { exactMatch, rougeL, squadF1 } from './answers/text-metrics.js'
-import { describeThrown, type Score, type ScoreFunction, ScoringThread, scoreHere, toScore, usualSeconds } from './scoring.js'
+import { commentBleu } from './code/bleu.js'
+import { codeBleuScorers } from './code/codebleu/scorers.js'
+import { passes } from './code/passes.js'
+import { describeThrown, type Score, ScoringThread, scoreHere, toScore, usualSeconds } from './scoring.js'
 
-export type { Score }
-
-/** Scores the text that was generated for a row. */
-export interface Scorer {
-  readonly name: string
-  /** Tells apart what a scorer of the user's own was at different times: a hash of its file. */
-  readonly version?: string
-  /** What one row may take; of people's own by default 60. A module's runs in a thread, which ends with the row that takes longer. */
-  readonly seconds?: number
-  /** @throws whatever it likes: `applyScorer` turns that into a row that is counted as failed */
-  score(row: DataRecord, text: string): unknown
-  /** What people's own computes, without a limit. */
-  readonly own?: ScoreFunction
-}
+export type { Score, Scorer, ScorerAsked }
 
 /** A scorer of the user's own: the default export of a module, or its export `score`. It may be asynchronous. */
 export type ScorerFunction = (row: DataRecord, text: string) => ScorerResult | Promise<ScorerResult>
@@ -39,6 +30,9 @@ const builtIn: readonly Scorer[] = [
     name: 'regular-expression',
     score: (row: DataRecord, text: string) => compilePattern(columnValue(row, 'answer', 0), 'u').test(text),
   },
+  { name: 'bleu', score: (row: DataRecord, text: string) => commentBleu(text, columnValue(row, 'answer', 0)) },
+  ...codeBleuScorers,
+  passes,
 ]
 
 /** Every scorer by its name; people's own join in. */
@@ -72,9 +66,12 @@ const inOne = async (given: Promise<Score>): Promise<unknown> => {
 
 /**
  * A built-in scorer by its name, or one of people's own: a function, an object, or the path of a module (`./my-scorer.js`).
- * @throws GradpromptError `unknown-scorer`, `file-not-found`, `invalid-scorer`
+ * @throws GradpromptError `unknown-scorer`, `file-not-found`, `invalid-scorer`, and as the scorer does that lacks what it needs
  */
-export const loadScorer = async (given: string | OwnScorer): Promise<Scorer> => scorers.get(await scorers.load(given))
+export async function loadScorer(given: string | OwnScorer, asked: ScorerAsked = {}): Promise<Scorer> {
+  const scorer = scorers.get(await scorers.load(given))
+  return (await scorer.open?.(asked)) ?? scorer
+}
 
 /**
  * What a scorer says of a text. One that throws, or gives back what is no score, does not end the evaluation: the row counts 0 and

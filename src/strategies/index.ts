@@ -13,6 +13,7 @@ import { hints } from './hints.js'
 import { recursive } from './recursive.js'
 import { retries } from './retries.js'
 import { rewriting } from './rewriting.js'
+import { samples } from './samples.js'
 import { selfConsistency } from './self-consistency.js'
 import { ownFigures, type Prepared, type Strategy } from './strategy.js'
 import { switching } from './switching.js'
@@ -50,7 +51,7 @@ const prepared: Look = given => {
 }
 
 /** Every strategy by its `type`. A new one is a file beside `retries.ts`, and a line here; people's own join in. */
-const builtIn = [selfConsistency, retries, rewriting, derived, recursive, treeSearch, hints, switching] as const
+const builtIn = [selfConsistency, samples, retries, rewriting, derived, recursive, treeSearch, hints, switching] as const
 
 export const strategies = new Registry<Strategy>(
   {
@@ -58,7 +59,7 @@ export const strategies = new Registry<Strategy>(
     exports: ['strategy'],
     name: 'type',
     requires: { paper: 'a text', answer: 'a function' },
-    may: { options: 'an object or a function', samplesAlone: 'a boolean', prepare: 'a function' },
+    may: { options: 'an object or a function', samplesAlone: 'a boolean', eachCounts: 'a boolean', prepare: 'a function' },
     calls: { later: ['answer', 'prepare'], looks: { answer: answered, prepare: prepared } },
   },
   builtIn.map((strategy): [string, Strategy] => [strategy.type, strategy as unknown as Strategy]),

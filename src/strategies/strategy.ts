@@ -14,6 +14,8 @@ export interface Strategy<Options = never> {
   readonly options?: OptionsDeclaration<Options>
   /** It does nothing but answer several times: what it is held against is one answer, and not the same tokens spent so. */
   readonly samplesAlone?: boolean
+  /** Each of its answers is scored, and a row counts their mean; otherwise the one that it takes. */
+  readonly eachCounts?: boolean
   /** What it reads before a model is opened: files, and soft prompts of its own. @throws GradpromptError as reading them does */
   prepare?(options: Options): Promise<Prepared<Options>>
   answer(asked: Asked, model: Asking, options: Options): Promise<Answered>

@@ -34,6 +34,7 @@ test('what the package exports', () => {
     'resume',
     'resumeSearch',
     'runEagerly',
+    'scorePredictions',
     'search',
     'searchEnvironment',
     'serve',

@@ -9,6 +9,7 @@ import type { Aggregate } from '../../data/texts/verbalizer.js'
 import { unknownName } from '../../errors.js'
 import type { GenerationEvaluationResult } from '../../evaluate/by-generation.js'
 import type { RowResult } from '../../evaluate/row-results.js'
+import { type RunCodeOptions, runCodeNames } from '../../evaluate/sandbox/running.js'
 import type { Choice, Evaluation, Metrics } from '../../evaluate/score.js'
 import type { OwnScorer } from '../../evaluate/scorer.js'
 import type { OwnTask } from '../../evaluate/tasks/index.js'
@@ -31,7 +32,8 @@ import type { Scored, Subject } from './subject.js'
  * judged (by likelihood, behind reasoning, as it is generated) is a file each in `evaluation/`.
  */
 
-export interface EvaluateOptions extends ModelSettings, LimitsAsked, ContrastOptions, Pick<OpenOptions, 'strength' | 'ensemble'> {
+type Asked = ModelSettings & LimitsAsked & ContrastOptions & RunCodeOptions & Pick<OpenOptions, 'strength' | 'ensemble'>
+export interface EvaluateOptions extends Asked {
   /** A model or its name; by default that of the run. */
   readonly model?: LanguageModel | string | undefined
   /** A data file, or rows as an iterable of objects. By default the test or dev file of the run. */
@@ -200,6 +202,7 @@ export interface TestTimeFigures {
 
 const names = {
   ...modelSettingNames,
+  ...runCodeNames,
   model: true,
   data: true,
   prompt: true,

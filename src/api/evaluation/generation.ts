@@ -3,6 +3,7 @@ import { takeRows } from '../../data/memory-rows.js'
 import { evaluateByGeneration, type GenerationEvaluation } from '../../evaluate/by-generation.js'
 import { type RowResult, RowResultFile } from '../../evaluate/row-results.js'
 import { loadScorer, type Scorer } from '../../evaluate/scorer.js'
+import { loadTask } from '../../evaluate/tasks/index.js'
 import { grammarAsked } from '../../generate/limits/asked.js'
 import { limitedToLabels } from '../../generate/limits/choices.js'
 import type { WeightChoice } from '../../generate/width.js'
@@ -23,10 +24,11 @@ export async function byGeneration(
   place: Place,
 ): Promise<Scored> {
   const { source, data, template, answer, columns, labels, instruction, seed, batchSize, strategy } = subject
-  const { examples, shots, scorer, task, maxNewTokens, temperature, limit, signal } = options
+  const { examples, shots, task, maxNewTokens, temperature, limit, signal } = options
   const weights = options.weights ?? learnedIn(subject)
   // A benchmark says itself where its answers end.
   const isLearned = typeof subject.answerEnd === 'object' || options.answerEnd !== undefined
+  const scorer = options.scorer ?? (task && (await loadTask(task)).scorer)
   await warnOfOverlapIn(subject, options.onWarning)
   using results = place.rows === undefined ? undefined : await RowResultFile.open(place.rows, await place.earlier())
   const grammar = grammarAsked(options)
@@ -41,7 +43,7 @@ export async function byGeneration(
       examples === undefined
         ? undefined
         : { file: typeof examples === 'string' ? examples : await takeRows(examples, 'examples'), shots },
-    scorer: scorer === undefined ? undefined : await scorerOf(scorer),
+    scorer: scorer === undefined ? undefined : await scorerOf(scorer, options),
     contrast: asked && { strength: asked.strength, against: await subject.against?.active(model) },
   }
   const named = options.choices ?? (grammar === undefined ? limitedTo(subject, options) : undefined)
@@ -112,8 +114,8 @@ const learnedIn = ({ source, config }: Subject): WeightChoice =>
   source.kind === 'vectors' ? 'fp32' : source.kind === 'found' ? (config?.search?.weights ?? 'fp32') : 'auto'
 
 /** A function is told apart from what it was at another time by its text. */
-async function scorerOf(given: NonNullable<EvaluateOptions['scorer']>): Promise<Scorer> {
-  const scorer = await loadScorer(given)
+async function scorerOf(given: NonNullable<EvaluateOptions['scorer']>, options: EvaluateOptions): Promise<Scorer> {
+  const scorer = await loadScorer(given, options)
   if (typeof given !== 'function') return scorer
   return { ...scorer, version: createHash('sha256').update(String(given)).digest('hex') }
 }

@@ -16,6 +16,7 @@ import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { AnswerType } from '../../data/texts/answer-type.js'
 import type { ErrorMessage } from '../../error-message.js'
 import type { NearestTokens } from '../../evaluate/nearest-tokens.js'
+import type { RunCodeOptions } from '../../evaluate/sandbox/running.js'
 import type { Choice } from '../../evaluate/score.js'
 import type { AnswerRow } from '../../generate/finished-rows.js'
 import type { LimitsAsked } from '../../generate/limits/asked.js'
@@ -158,7 +159,7 @@ export interface EvaluateRequest extends OwnFamilies {
   readonly report?: string | undefined
 }
 
-export interface GenerationSettingsOfEvaluation extends LimitsAsked {
+export interface GenerationSettingsOfEvaluation extends LimitsAsked, RunCodeOptions {
   readonly task?: string | undefined
   readonly examples?: string | undefined
   readonly shots?: number | undefined

@@ -1,4 +1,5 @@
 import { GradpromptError, unknownName } from '../../errors.js'
+import type { RunCodeOptions } from '../../evaluate/sandbox/running.js'
 import type { Products } from '../../generate/programs.js'
 import { weightChoices } from '../../generate/width.js'
 import { type DeviceChoice, deviceWords, isDeviceChoice } from '../../program/devices.js'
@@ -101,3 +102,14 @@ interface Limits {
   readonly below?: number
   readonly most?: number
 }
+
+/** Whether and how code of answers is run, as flags say it. */
+
+export const runningNames = ['allow-running-code', 'interpreter', 'program-seconds', 'program-memory']
+
+export const readRunning = (options: OptionValues): RunCodeOptions => ({
+  allowRunningCode: options['allow-running-code'] === true || undefined,
+  interpreter: options.interpreter as string | undefined,
+  programSeconds: options['program-seconds'] as number | undefined,
+  programMemory: options['program-memory'] as number | undefined,
+})

@@ -1,8 +1,32 @@
 import type { Command } from '../terminal/command.js'
-import { columns, force, json, machine, modelName, promptNamed, quiet, texts } from './options.js'
+import { columns, force, json, labels, machine, modelName, promptNamed, quiet, running, texts } from './options.js'
 
-/** Commands that bring rows to learn from. It loads no command, so that help is quick. */
+/** Commands that bring rows to learn from, and figures of answers from elsewhere. It loads no command, so that help is quick. */
 export const labelling: readonly Command[] = [
+  {
+    name: 'score',
+    summary: 'answers that were made elsewhere',
+    description:
+      'Scores the answers of a file, of a fine-tuned model for example, as gradprompt evaluate scores its own, without a model. A line has an answer ' +
+      '(prediction, completion or text), and the task_id, id or index of its row; without these there is a line for each row. Several answers to a row all ' +
+      'count (pass@k). gradprompt compare lays the rows beside those of evaluations.',
+    argument: { name: 'FILE', description: 'the answers: .jsonl .csv .tsv .json .parquet', required: true },
+    options: [
+      { name: 'data', value: 'file', description: 'the rows that were answered' },
+      { name: 'task', value: 'name', description: 'as for evaluate: humaneval, mbpp, gsm8k, …, or the path of a module' },
+      { name: 'answer', value: 'text', description: 'what is right, with {column} placeholders; {answer} by default' },
+      columns,
+      labels,
+      { name: 'scorer', value: 'name', description: "bleu, codebleu, passes, …, or the path of a module; by default the task's" },
+      ...running,
+      { name: 'seed', value: 'n', type: 'integer', description: 'of the bootstrap; 13 by default' },
+      { name: 'rows', value: 'file', description: "where each row's result is written (.jsonl)" },
+      json,
+      quiet,
+    ],
+    example: 'gradprompt score finetuned.jsonl --data test.jsonl --scorer bleu --rows finetuned-rows.jsonl',
+    load: () => import('../commands/answering/score.js'),
+  },
   {
     name: 'synthesize',
     summary: 'rows for a task that has none yet',

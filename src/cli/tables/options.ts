@@ -172,6 +172,17 @@ export const ensemble: CommandOption = {
     'so many prompts in its place, moved as the inputs of its run differ (domain); the shares of the classes are averaged',
 }
 
+/** Code that a model writes, which is run. */
+export const running = [
+  {
+    name: 'allow-running-code',
+    description: 'run the code of answers, which a model wrote, in a sandbox: what the scorer passes needs (docs/code.md)',
+  },
+  { name: 'interpreter', value: 'command', description: 'the Python 3 that runs it; python3 by default' },
+  { name: 'program-seconds', value: 'n', type: 'integer', description: 'what a program may take; 10 by default' },
+  { name: 'program-memory', value: 'n', type: 'integer', description: 'MiB that a program may have; 1024 by default' },
+] as const
+
 /** A prompt that is tuned on the rows that it answers. */
 export const testTime = [
   {

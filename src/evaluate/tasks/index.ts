@@ -4,6 +4,7 @@ import { type RecordTask, recordTasks } from '../../data/task-records.js'
 import { unknownName } from '../../errors.js'
 import { Registry } from '../../registry.js'
 import { bbh, bbhTaskName, bbhTasks } from './bbh.js'
+import { humaneval, humanevalChat, mbpp, mbppChat } from './code.js'
 import { gsm8k } from './gsm8k.js'
 import { presets } from './presets.js'
 import { benchmarkColumns, type GenerationTask } from './task.js'
@@ -25,6 +26,8 @@ export interface TaskAdapter {
   readonly name: string
   /** The benchmark whose columns the file is read into; by default none. */
   readonly columns?: string
+  /** What scores its answers where nothing else is asked for. */
+  readonly scorer?: string
   /** Tells apart what a task of people's own was at different times. */
   readonly version?: string
   task(file: TaskFile): GenerationTask
@@ -36,6 +39,7 @@ export type OwnTask = Pick<GenerationTask, 'name' | 'template' | 'filters'> & Pa
 const asIs = (name: string, task: GenerationTask, columns?: string): TaskAdapter => ({
   name,
   ...(columns !== undefined && { columns }),
+  ...(task.scorer !== undefined && { scorer: task.scorer }),
   task: () => task,
 })
 
@@ -43,6 +47,8 @@ const asIs = (name: string, task: GenerationTask, columns?: string): TaskAdapter
 const builtIn: readonly TaskAdapter[] = [
   { name: 'bbh', columns: 'bbh', task: ({ path, rows }) => bbh(bbhTaskName(path), { rows }) },
   asIs('gsm8k', gsm8k, 'gsm8k'),
+  ...[humaneval, humanevalChat].map(task => asIs(task.name, task, 'humaneval')),
+  ...[mbpp, mbppChat].map(task => asIs(task.name, task, 'mbpp')),
   { name: 'bbh-reasoning', columns: 'bbh', task: ({ path, rows }) => bbh(bbhTaskName(path), { rows, reasoning: true }) },
   ...Object.entries(presets).map(([preset, made]): TaskAdapter => {
     const name = `lm-eval/${preset}`

@@ -38,6 +38,8 @@ export interface GenerationTask {
   readonly answer: string
   readonly stop: readonly string[]
   readonly maxNewTokens: number
+  /** What scores an answer where nothing else is asked for, in place of the filters: the name of a scorer. */
+  readonly scorer?: string
   /** The first one decides whether a row is right. */
   readonly filters: readonly [Filter, ...Filter[]]
   /** The text of a row that rules may read options and words out of. */

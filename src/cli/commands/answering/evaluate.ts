@@ -9,7 +9,7 @@ import { precisions } from '../../../program/precision.js'
 import { compute } from '../../computing/computation.js'
 import type { EvaluateRequest, EvaluateResult } from '../../computing/messages.js'
 import { readColumns, readLabels } from '../../show/column-options.js'
-import { arithmetic, chosenDevice, inRange, oneOf } from '../../show/engine-options.js'
+import { arithmetic, chosenDevice, inRange, oneOf, readRunning, runningNames } from '../../show/engine-options.js'
 import { limitNames, readLimits } from '../../show/limit-options.js'
 import { readStrategy } from '../../show/strategy-options.js'
 import { readTestTime } from '../../show/test-time-options.js'
@@ -119,6 +119,7 @@ async function generationOf(options: OptionValues): Promise<EvaluateRequest['gen
     'temperature',
     'weights',
     ...limitNames,
+    ...runningNames,
     'against',
     'contrast',
     'strategy',
@@ -134,6 +135,7 @@ async function generationOf(options: OptionValues): Promise<EvaluateRequest['gen
     maxNewTokens: options['max-new-tokens'] as number | undefined,
     temperature: options.temperature as number | undefined,
     ...(await readLimits(options)),
+    ...readRunning(options),
     against: options.against as string | undefined,
     contrast: inRange(options, 'contrast', { least: 0 }),
     strategy: readStrategy(options),

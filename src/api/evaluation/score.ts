@@ -1,0 +1,138 @@
+import { basename } from 'node:path'
+import { defaultSeed, type OptionNames, refuseUnknown } from '../../config/call-options.js'
+import type { ColumnsGiven } from '../../data/columns-given.js'
+import { type Rows, takeRows } from '../../data/memory-rows.js'
+import type { DataNotice } from '../../data/readers/reader.js'
+import { type DataRecord, originOf } from '../../data/readers/records.js'
+import type { LabelWords } from '../../data/texts/labels.js'
+import { GradpromptError } from '../../errors.js'
+import { recordsOf } from '../../evaluate/by-generation.js'
+import { type GenerationMetrics, generationMetrics, scoreGeneration, scoreSamples } from '../../evaluate/generations.js'
+import { type RowResult, writeRowResults } from '../../evaluate/row-results.js'
+import { type RunCodeOptions, runCodeNames } from '../../evaluate/sandbox/running.js'
+import { loadScorer, type OwnScorer } from '../../evaluate/scorer.js'
+import { loadTask, type OwnTask } from '../../evaluate/tasks/index.js'
+import { labelsIn, plainTask } from '../../evaluate/tasks/plain-task.js'
+import { lineEndings, requireEnding } from '../../files.js'
+
+/** Scoring answers that were made elsewhere: the library's `scorePredictions`, which the command line calls. No model is opened. */
+
+export interface ScorePredictionsOptions extends RunCodeOptions {
+  /** A data file with an answer a row: a column `prediction`, `completion` or `text`, and `task_id`, `id` or `index` beside it. */
+  readonly predictions: string
+  /** The rows that were answered: a file, or rows in memory. */
+  readonly data: string | Rows
+  /** As `evaluate` reads and scores answers: a benchmark, or `answer` with what is right. */
+  readonly task?: string | OwnTask | undefined
+  /** What is right, with {column} placeholders; by default `{answer}`. */
+  readonly answer?: string | undefined
+  readonly labels?: LabelWords | undefined
+  readonly columns?: ColumnsGiven | undefined
+  /** By default the task's own. */
+  readonly scorer?: string | OwnScorer | undefined
+  /** Of the bootstrap; by default 13. */
+  readonly seed?: number | undefined
+  /** A file for each row's result, as `compareRuns` takes it. */
+  readonly rows?: string | undefined
+  readonly onWarning?: ((warning: DataNotice) => void) | undefined
+  /** Hears of rows that are scored. */
+  readonly onProgress?: ((done: number, total: number) => void) | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface ScoredPredictions extends GenerationMetrics {
+  readonly task: string
+  readonly results: readonly RowResult[]
+}
+
+const names = {
+  ...runCodeNames,
+  predictions: true,
+  data: true,
+  task: true,
+  answer: true,
+  labels: true,
+  columns: true,
+  scorer: true,
+  seed: true,
+  rows: true,
+  onWarning: true,
+  onProgress: true,
+  signal: true,
+} satisfies OptionNames<ScorePredictionsOptions>
+
+/**
+ * Scores answers that were made elsewhere, by a fine-tuned model for example, as `evaluate` scores its own, so that `compareRuns` lays them
+ * beside one another. Several answers to a row all count, as those of the strategy `samples` do.
+ *
+ * ```ts
+ * await scorePredictions({ predictions: 'finetuned.jsonl', data: 'test.jsonl', scorer: 'bleu', rows: 'finetuned-rows.jsonl' })
+ * await compareRuns(['prompted-rows.jsonl', 'finetuned-rows.jsonl'])
+ * ```
+ *
+ * @throws GradpromptError `unknown-option`, `unknown-task`, `unknown-scorer`, `missing-column`, `missing-prediction` (a row has none),
+ *   `unknown-row` (there is no such row), `aborted`, and as reading data and the scorer do
+ */
+export async function scorePredictions(options: ScorePredictionsOptions): Promise<ScoredPredictions> {
+  refuseUnknown('scorePredictions', options, names)
+  const { predictions, onWarning, onProgress, signal, seed = defaultSeed } = options
+  if (options.rows !== undefined) requireEnding(options.rows, lineEndings, 'rows are written as JSON lines')
+  const data = typeof options.data === 'string' ? options.data : await takeRows(options.data, 'data')
+  const adapter = options.task === undefined ? undefined : await loadTask(options.task)
+  const records = await recordsOf(data, options, adapter?.columns)
+  const path = typeof data === 'string' ? data : data.name
+  // No question is asked; a template says nothing here.
+  const asked = { template: '', answer: options.answer ?? '{answer}', labels: options.labels, answerType: 'text' } as const
+  const task = adapter?.task({ path, rows: records }) ?? plainTask(asked, labelsIn(asked, records, false))
+  const given = options.scorer ?? adapter?.scorer
+  const texts = textsByRow(await recordsOf(predictions, { onWarning }, undefined), records, predictions)
+  const scorer = given === undefined ? undefined : await loadScorer(given, options)
+  const results: RowResult[] = []
+  for (const [index, record] of records.entries()) {
+    if (signal?.aborted) throw new GradpromptError('aborted', `stopped after ${index} of ${records.length} rows`, { exitCode: 1 })
+    const [text, ...more] = texts[index]!
+    const row = { record, index }
+    results.push(
+      await (more.length === 0
+        ? scoreGeneration(task, { ...row, text: text! }, scorer)
+        : scoreSamples(task, { ...row, texts: texts[index]! }, scorer)),
+    )
+    onProgress?.(index + 1, records.length)
+  }
+  if (options.rows !== undefined) await writeRowResults(options.rows, results)
+  return { ...generationMetrics(results, { seed }), task: task.name, results }
+}
+
+const textColumns = ['prediction', 'completion', 'text'] as const
+const idColumns = ['task_id', 'id', 'index'] as const
+
+/** The texts of each row. A file without ids has a line for each row. */
+function textsByRow(predictions: readonly DataRecord[], records: readonly DataRecord[], path: string): readonly string[][] {
+  const text = textColumns.find(column => predictions.some(row => Object.hasOwn(row, column)))
+  if (text === undefined)
+    throw new GradpromptError('missing-column', `${basename(path)} has no answers`, {
+      found: Object.keys(predictions[0] ?? {}).join(', ') || 'no rows',
+      expected: `a column ${textColumns.join(', or ')}`,
+    })
+  const id = idColumns.find(column => predictions.some(row => Object.hasOwn(row, column)))
+  const places = new Map(records.map((record, i) => [id === undefined ? String(i) : (record[id] ?? String(i)), i]))
+  const texts: string[][] = records.map(() => [])
+  for (const [i, row] of predictions.entries()) {
+    const name = id === undefined ? String(i) : row[id]
+    const place = name === undefined ? undefined : places.get(name)
+    if (place === undefined)
+      throw new GradpromptError('unknown-row', `${originOf(row, i)} answers no row of the data`, {
+        found: id === undefined ? `line ${i + 1} of ${records.length} rows` : `${id}: ${name ?? 'nothing'}`,
+        expected: id === undefined ? 'as many lines as there are rows' : `the ${id} of a row, or its place, counted from 0`,
+      })
+    texts[place]!.push(row[text] ?? '')
+  }
+  const missing = texts.findIndex(own => own.length === 0)
+  if (missing !== -1)
+    throw new GradpromptError('missing-prediction', `${basename(path)} does not answer every row`, {
+      found: `nothing for ${originOf(records[missing]!, missing)}`,
+      expected: 'an answer to each row, which may be empty',
+      hint: 'rows are compared in pairs: score the same rows of every system',
+    })
+  return texts
+}

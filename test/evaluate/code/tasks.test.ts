@@ -1,0 +1,200 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { recordTasks } from '../../../src/data/task-records.js'
+import { codeBlock } from '../../../src/evaluate/answers/extraction/code.js'
+import { programOf } from '../../../src/evaluate/code/passes.js'
+import { scoreSamples } from '../../../src/evaluate/generations.js'
+import { loadScorer } from '../../../src/evaluate/scorer.js'
+import { taskFor } from '../../../src/evaluate/tasks/index.js'
+import { compareRuns, evaluate, loadModel, scorePredictions } from '../../../src/index.js'
+import type { LanguageModel } from '../../../src/model/language-model.js'
+import { problemOf } from '../../support/problem.js'
+import { temporaryFolder, toyModel } from '../../train/toy.js'
+
+const { folder, remove } = temporaryFolder()
+afterAll(remove)
+
+const hasPython = spawnSync('python3', ['--version']).status === 0
+if (!hasPython) console.log('no python3: programs of answers are not run')
+
+const example = (name: string) => new URL(`../../../examples/code/${name}`, import.meta.url).pathname
+const rowsOf = (name: string): Record<string, string>[] =>
+  readFileSync(example(name), 'utf8')
+    .trim()
+    .split('\n')
+    .map(line => JSON.parse(line))
+const written = (name: string, rows: readonly object[]) => {
+  writeFileSync(join(folder, name), rows.map(row => `${JSON.stringify(row)}\n`).join(''))
+  return join(folder, name)
+}
+
+describe('the program of an answer', () => {
+  const prefix = 'from math import pi\n\ndef area(r):\n    """Of a circle."""\n'
+  const row = { prefix, tests: 'assert area(1) == pi' }
+
+  test('goes on with the prefix, or stands behind it', () => {
+    expect(programOf(row, '    return pi * r * r\n')).toBe(`${prefix}    return pi * r * r\n\n\nassert area(1) == pi\n`)
+    const whole = 'def area(r):\n    return pi\n'
+    expect(programOf(row, whole)).toBe(`${prefix}\n\n${whole}\n\nassert area(1) == pi\n`)
+    expect(programOf(row, `Sure:\n\n\`\`\`python\n${whole}\`\`\`\nDone.`)).toBe(programOf(row, whole))
+    expect(programOf(row, '```\n    return pi\n```')).toBe(programOf(row, '    return pi\n'))
+    // A line that the prefix has begun.
+    expect(programOf({ ...row, prefix: 'x = ' }, '1')).toBe('x = 1\n\nassert area(1) == pi\n')
+    // The head of a function alone has to have a body before something else follows.
+    expect(programOf({ ...row, prefix: 'def area(r):\n' }, whole)).toContain('def area(r):\n    pass\n\n\ndef area(r):')
+    expect(programOf({ tests: 'assert x' }, 'x = 1')).toBe('x = 1\n\nassert x\n')
+    expect(() => programOf({ prefix }, '')).toThrow(/tests/)
+  })
+
+  test('the first block counts, also where the budget has cut it', () => {
+    expect(codeBlock.find('a\n```py\nx\n```\n```\ny\n```', '')?.value).toBe('x\n')
+    expect(codeBlock.find('```\nx = 1\nprint(', '')?.value).toBe('x = 1\nprint(')
+    expect(codeBlock.find('~~~\nx\n```\ny\n~~~', '')?.value).toBe('x\n```\ny\n')
+    expect(codeBlock.find('no `code` here', '')).toBeUndefined()
+    const text = 'a\n```\nxyz\n```'
+    const { start, end } = codeBlock.find(text, '')!
+    expect(text.slice(start, end)).toBe('xyz\n')
+  })
+})
+
+test('rows are read as they are published', () => {
+  const humaneval = { task_id: 'x/1', prompt: 'def f():\n', entry_point: 'f', canonical_solution: '    return 1\n', test: 'def check(c):\n    assert c() == 1\n' } // biome-ignore format: a row
+  const read = recordTasks.get('humaneval').record(humaneval, 'x:1')
+  expect(read).toMatchObject({ task_id: 'x/1', question: 'def f():\n', answer: '    return 1\n', prefix: 'def f():\n' })
+  expect(read.tests).toBe('def check(c):\n    assert c() == 1\n\n\ncheck(f)')
+  expect(recordTasks.get('humaneval').record(read, 'x:1')).toBe(read)
+  const { entry_point: _, ...without } = humaneval
+  expect(() => recordTasks.get('humaneval').record(without, 'x:1')).toThrow(/entry_point/)
+
+  const mbpp = { task_id: '1', text: 'Add.', code: 'def a(x): return x', test_list: '["assert a(1) == 1", "assert a(2) == 2"]' }
+  expect(recordTasks.get('mbpp').record({ ...mbpp, test_setup_code: 'y = 1' }, 'x:1')).toMatchObject({
+    question: 'Add.',
+    shown: 'assert a(1) == 1\nassert a(2) == 2',
+    tests: 'y = 1\nassert a(1) == 1\nassert a(2) == 2',
+  })
+  const { text: prompt, ...rest } = mbpp
+  const sanitized = recordTasks.get('mbpp').record({ ...rest, prompt, test_imports: '["import math"]' }, 'x:1')
+  expect(sanitized).toMatchObject({ question: 'Add.', tests: 'import math\nassert a(1) == 1\nassert a(2) == 2' })
+  expect(() => recordTasks.get('mbpp').record({ ...mbpp, test_list: 'assert' }, 'x:1')).toThrow(/list of texts/)
+})
+
+test('no code runs without permission, and nothing is generated before that is known', async () => {
+  const problem = await problemOf(loadScorer('passes'))
+  expect(problem).toMatchObject({ code: 'running-code-not-allowed', expected: '--allow-running-code' })
+  const asked = { predictions: example('predictions.jsonl'), data: example('functions.jsonl'), task: 'humaneval' }
+  expect((await problemOf(scorePredictions({ ...asked, predictions: written('none.jsonl', rowsOf('functions.jsonl').map(({ task_id }) => ({ task_id, completion: '' }))) }))).code).toBe('running-code-not-allowed') // biome-ignore format: one line
+  expect((await problemOf(loadScorer('passes', { allowRunningCode: true, programSeconds: 0 }))).code).toBe('invalid-option')
+})
+
+test('samples all count: pass@k of answers that are right or wrong, the best of others', async () => {
+  const record = { question: '', answer: 'yes', tests: '' }
+  const row = { record, index: 3, texts: ['yes', 'no', 'no', 'yes', 'no'] }
+  const isYes = await loadScorer(function isYes(_, text) {
+    return text === 'yes'
+  })
+  const task = taskFor('humaneval', { path: 'x', rows: [] })
+  const scored = await scoreSamples(task, row, isYes)
+  expect(scored).toMatchObject({ index: 3, text: 'yes', texts: row.texts, score: 0.4 })
+  expect(scored.scores!['pass@1']).toBeCloseTo(0.4, 15)
+  expect(scored.scores!['pass@2']).toBeCloseTo(0.7, 15)
+  expect(scored.scores!['pass@5']).toBe(1)
+  expect(scored).not.toHaveProperty('correct')
+  const bySize = await scoreSamples(task, row, await loadScorer(function bySize(_, text) {
+    return text.length / 10
+  })) // biome-ignore format: one call
+  expect(bySize.score).toBeCloseTo(0.24, 15)
+  expect(bySize.scores).toEqual({ best: 0.3 })
+  // One that could not be scored is not right, and is said.
+  const failing = await scoreSamples(task, row, await loadScorer(function failing(_, text) {
+    if (text === 'yes') throw new Error('no')
+    return true
+  })) // biome-ignore format: one call
+  expect(failing.scores!['pass@1']).toBeCloseTo(0.6, 15)
+  expect(failing.error).toContain('no')
+})
+
+describe.skipIf(!hasPython)('answers that are run', { timeout: 120_000 }, () => {
+  test.each([
+    ['humaneval', 'functions.jsonl', 'canonical_solution'],
+    ['mbpp', 'sentences.jsonl', 'code'],
+  ])('the solutions of the examples of %s pass, and others do not', async (task, name, column) => {
+    const rows = rowsOf(name)
+    const asked = { data: example(name), task, allowRunningCode: true }
+    const right = written(`${task}-right.jsonl`, rows.map(row => ({ task_id: row.task_id, completion: row[column] }))) // biome-ignore format: one line
+    const { metrics, errors } = await scorePredictions({ ...asked, predictions: right })
+    expect([metrics.accuracy!.value, errors]).toEqual([1, []])
+    const wrong = written(`${task}-wrong.jsonl`, rows.map(row => ({ task_id: row.task_id, completion: '    return 17\n' }))) // biome-ignore format: one line
+    expect((await scorePredictions({ ...asked, predictions: wrong })).metrics.accuracy!.value).toBe(0)
+  })
+
+  test('several answers to a row are samples', async () => {
+    const [row] = rowsOf('functions.jsonl')
+    const completions = [row!.canonical_solution, '    return 1\n', '    import sys; sys.exit(0)\n', row!.canonical_solution, '']
+    const predictions = written('samples.jsonl', completions.map(completion => ({ task_id: row!.task_id, completion }))) // biome-ignore format: one line
+    const { results } = await scorePredictions({ predictions, data: [row!], task: 'humaneval', allowRunningCode: true })
+    expect(results[0]!.score).toBeCloseTo(0.4, 15)
+    expect(results[0]!.scores!['pass@2']).toBeCloseTo(0.7, 15)
+  })
+})
+
+describe('answers from elsewhere', () => {
+  const asked = { data: example('comments.jsonl'), scorer: 'bleu' }
+
+  test('are rows that compare lays beside others, in pairs', async () => {
+    const [ours, theirs] = [join(folder, 'ours.jsonl'), join(folder, 'theirs.jsonl')]
+    const { metrics } = await scorePredictions({ ...asked, predictions: example('predictions.jsonl'), rows: theirs })
+    const same = written('same.jsonl', rowsOf('comments.jsonl').map(({ answer }) => ({ prediction: answer }))) // biome-ignore format: one line
+    expect((await scorePredictions({ ...asked, predictions: same, rows: ours })).metrics.score!.value).toBeCloseTo(1, 14)
+    const { rows, comparisons } = await compareRuns([ours, theirs])
+    expect(rows).toBe(8)
+    expect(comparisons[0]!.difference.value).toBeCloseTo(metrics.score!.value - 1, 12)
+    expect(comparisons[0]!.difference.high).toBeLessThan(0)
+  })
+
+  test('have to answer every row, and no other', async () => {
+    const rows = rowsOf('predictions.jsonl')
+    const problem = async (predictions: readonly object[]) =>
+      problemOf(scorePredictions({ ...asked, predictions: written('bad.jsonl', predictions) }))
+    expect(await problem(rows.slice(1))).toMatchObject({
+      code: 'missing-prediction',
+      found: expect.stringContaining('comments.jsonl:1'),
+    })
+    expect(await problem([...rows, { id: 'c99', prediction: '' }])).toMatchObject({ code: 'unknown-row', found: 'id: c99' })
+    expect(await problem([{ id: 'c0', said: '' }])).toMatchObject({ code: 'missing-column' })
+    expect(await problem(Array.from({ length: 9 }, () => ({ prediction: 'x' })))).toMatchObject({ code: 'unknown-row' })
+    // By the order of the lines, where there is no name.
+    const byPlace = await scorePredictions({ ...asked, predictions: written('plain.jsonl', rows.map(({ prediction }) => ({ prediction }))) }) // biome-ignore format: one line
+    const byName = await scorePredictions({ ...asked, predictions: written('turned.jsonl', [...rows].reverse()) })
+    expect(byPlace.results).toEqual(byName.results)
+  })
+})
+
+describe('samples of a model', () => {
+  let model: LanguageModel
+  beforeAll(async () => {
+    model = await loadModel(toyModel, { threads: 1 })
+  })
+  afterAll(() => model.dispose())
+
+  test('each is scored and kept, and another scorer needs none anew', async () => {
+    const data = ['the wine', 'on stone'].map(text => ({ text, answer: 'a' }))
+    const base = { model, data, template: '{text} -', answer: ' {answer}', answerEnd: 'none', maxNewTokens: 3, seed: 5 }
+    const strategy = { type: 'samples', samples: 3, temperature: 2 }
+    const rows = join(folder, 'kept.jsonl')
+    const first = await evaluate({ ...base, strategy, rows, scorer: 'bleu' })
+    for (const { texts, text, scores } of first.results) {
+      expect(texts).toHaveLength(3)
+      expect(texts![0]).toBe(text)
+      expect(new Set(texts).size).toBeGreaterThan(1)
+      expect(scores).toMatchObject({ calls: 3, tokens: 9 })
+      expect(scores).not.toHaveProperty('first answer')
+    }
+    const other = await evaluate({ ...base, strategy, rows, scorer: 'exact-match' })
+    expect(other.generated).toMatchObject({ resumed: 2, generatedTokens: 0 })
+    expect(other.results.map(({ texts }) => texts)).toEqual(first.results.map(({ texts }) => texts))
+    expect(other.results[0]!.scores).toMatchObject({ calls: 3, 'pass@1': 0, 'pass@3': 0 })
+    expect(other.metrics['pass@2']!.value).toBe(0)
+  })
+})
