@@ -67,7 +67,10 @@ const small: readonly (readonly [RegExp, string])[] = [
   [/^hints/, '--steps 2 --data.limit 4'],
   // A private search takes all rows of its files.
   [/^search .*private/, '--steps 1 --search.members 8 --search.max-written-tokens 2'],
-  [/^search (?!.*private)/, '--steps 1 --questions 2 --data.limit 8 --data.split.dev 2 --search.max-new-tokens 4 --search.preflight warn'],
+  [
+    /^search (?!.*private)/,
+    '--steps 1 --questions 2 --data.limit 8 --data.split.dev 2 --search.max-new-tokens 4 --search.preflight warn',
+  ],
   [/^sweep .*(?<!--dry-run)$/, '--trials 2 --train.steps 2'],
   [/^sweep .*own-method/, '--sweep.seeds 1'],
   [/^sweep .*--on/, '--dry-run'],
