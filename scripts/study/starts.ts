@@ -17,6 +17,7 @@ const conditions: Readonly<Record<string, { readonly source?: string; readonly g
   agreement: { source: 'agreement' },
   regulated: { source: 'regulated' },
   domain: { given: { method: { type: 'prompt-tuning', init: { type: 'domain' } } } },
+  uncentred: { given: { method: { type: 'prompt-tuning', init: { type: 'domain', centred: false } } } },
   prior: { given: { train: { prior: { weight: 0.1 } } } },
 }
 

@@ -94,26 +94,31 @@ describe('the prior', () => {
 })
 
 describe('the start', () => {
-  test('is particles as long as tokens, far from each other; what it was estimated from is said', async () => {
-    const events: GradpromptEvent[] = []
-    const run = await tune(config({ steps: 0 }, { method: startsThere }), { onEvent: event => events.push(event) })
-    const tensors = await tensorsOf(run.folder)
-    const { data, shape } = tensors.get('domain')!
-    // Eight texts that differ, of 32 rows.
-    expect(shape).toEqual([32, width])
-    const rows = tensors.get('prompt')!.data
-    const particles = particleRows({ data, count: 32 })
-    const lengths = [0, 1, 2, 3].map(i => Math.hypot(...rows.subarray(i * width, (i + 1) * width)))
-    for (const length of lengths) expect(length).toBeCloseTo(lengths[0]!, 4)
-    for (const i of [0, 1, 2, 3]) {
-      const own = rows.subarray(i * width, (i + 1) * width)
-      const cosines = particles.map(row => row.reduce((sum, x, d) => sum + x * own[d]!, 0) / (Math.hypot(...row) * lengths[0]!))
-      expect(Math.max(...cosines)).toBeCloseTo(1, 5)
-    }
-    expect(events).toContainEqual(
-      expect.objectContaining({ code: 'domain', message: expect.stringContaining('32 training inputs: 32 particles') }),
-    )
-  })
+  test.each([true, false])(
+    'is particles as long as tokens, far from each other, centred or not (%s); what it was estimated from is said',
+    async centred => {
+      const events: GradpromptEvent[] = []
+      const method = { ...startsThere, init: { type: 'domain' as const, ...(!centred && { centred }) } }
+      const run = await tune(config({ steps: 0 }, { method }), { onEvent: event => events.push(event) })
+      const tensors = await tensorsOf(run.folder)
+      const { data, shape } = tensors.get('domain')!
+      // Eight texts that differ, of 32 rows.
+      expect(shape).toEqual([32, width])
+      const rows = tensors.get('prompt')!.data
+      const middle = meanParticle({ data, count: 32 })
+      const particles = particleRows({ data, count: 32 }).map(row => row.map((x, d) => x - (centred ? middle[d]! : 0)))
+      const lengths = [0, 1, 2, 3].map(i => Math.hypot(...rows.subarray(i * width, (i + 1) * width)))
+      for (const length of lengths) expect(length).toBeCloseTo(lengths[0]!, 4)
+      for (const i of [0, 1, 2, 3]) {
+        const own = rows.subarray(i * width, (i + 1) * width)
+        const cosines = particles.map(row => row.reduce((sum, x, d) => sum + x * own[d]!, 0) / (Math.hypot(...row) * lengths[0]!))
+        expect(Math.max(...cosines)).toBeCloseTo(1, 5)
+      }
+      expect(events).toContainEqual(
+        expect.objectContaining({ code: 'domain', message: expect.stringContaining('32 training inputs: 32 particles') }),
+      )
+    },
+  )
 
   test('reads inputs without labels from a file that is named, and says so', async () => {
     const path = join(folder, 'unlabelled.tsv')
