@@ -5,6 +5,7 @@ import { learnRounds, type TrainingRow } from '../../src/api/hints/rounds.js'
 import { readTask } from '../../src/data/task.js'
 import { evaluate, generate, hints, loadModel, serve } from '../../src/index.js'
 import type { LanguageModel } from '../../src/model/language-model.js'
+import type { Asking } from '../../src/strategies/strategy.js'
 import { parseConfig } from '../../src/train/config.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
@@ -221,6 +222,32 @@ test('where nothing was learned, the answer is that of the base model', async ()
   expect((await problemOf(evaluate({ model, ...asked, strategy: strategy('policy', from) }))).code).toBe('not-hints')
   writeFileSync(join(from, 'hints.json'), '{}')
   expect((await problemOf(evaluate({ model, ...asked, strategy: strategy('policy', from) }))).code).toBe('run-corrupt')
+})
+
+test("what a strategy of people's own prepares is looked at, and instructions may stand under its prompt", async () => {
+  const heard: string[] = []
+  const own = (prompts: unknown) => ({
+    type: 'prepares',
+    paper: 'none',
+    prepare: async (options: object) => ({ options: { ...options, seen: true }, prompts }),
+    async answer({ input }: { input: never }, model: Asking, options: { readonly seen?: boolean }) {
+      heard.push(await model.instruct('the wine', { maxNewTokens: 3, under: 'mine' }), String(options.seen))
+      const answer = await model.answer(input)
+      return { answer, answers: [answer] }
+    },
+  })
+  const asked = (prompts: unknown) =>
+    generate({ model, inputs: ['it'], strategy: { type: own(prompts) as never }, maxNewTokens: 2 })
+  expect(await problemOf(asked({ mine: 3 }))).toMatchObject({
+    code: 'invalid-strategy',
+    found: expect.stringContaining('prompts'),
+  })
+  const words = join(folder, 'words.txt')
+  writeFileSync(words, 'say it')
+  expect((await problemOf(asked({ mine: words }))).code).toBe('invalid-option')
+  await asked({ mine: join(out, 'round-2') })
+  const under = await generate({ model, prompt: join(out, 'round-2'), inputs: [{ ask: 'the wine' }], maxNewTokens: 3 })
+  expect(heard).toEqual([under[0]!.text, 'true'])
 })
 
 test('mistakes are told before anything is written', async () => {
