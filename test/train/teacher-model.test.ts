@@ -75,6 +75,24 @@ test('of a model and itself the divergence is nothing', async () => {
   expect((await divergence(eight, file('F32'))).loss).toBeGreaterThan(0)
 })
 
+test('the divergence is that from the other model, token by token', async () => {
+  await using other = teacherModel(file('Q4_0'), eight)
+  const theirs = await other!.open()
+  let [sum, labels] = [0, 0]
+  const { vocabSize } = eight.config
+  for (const row of rows) {
+    const [teacher, student] = [
+      await theirs.labelLogProbabilities(undefined, row),
+      await eight.labelLogProbabilities(prompt, row),
+    ]
+    for (const [i, wanted] of teacher.entries()) sum += Math.exp(wanted) * (wanted - student[i]!)
+    labels += teacher.length / vocabSize
+  }
+  const { loss } = await divergence(eight, file('Q4_0'))
+  expect(loss).toBeCloseTo(sum / labels, 4)
+  expect(Math.abs(loss - (await divergence(eight, file('F32'))).loss)).toBeGreaterThan(1e-3)
+})
+
 test('the gradient on integers of 8 bits equals finite differences', async () => {
   const values = prompt.parameters.get('prompt')!
   const { gradients } = await divergence(eight, file('F32'))
