@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { writeRequantized } from '../../scripts/study/requantized.js'
@@ -162,6 +162,19 @@ test.each([
   [{ model: file('F32'), scale: 'neurons' }, 'invalid-config'],
 ])('%j is refused: %s', async (distillation, code) => {
   expect(await problemOf(tune(config(distillation)))).toMatchObject({ code })
+})
+
+test('a model that cuts texts into other tokens is refused', async () => {
+  const other = join(folder, 'other-tokens')
+  cpSync('test/fixtures/models/llama-gqa', other, { recursive: true })
+  const path = join(other, 'tokenizer.json')
+  const tokenizer = JSON.parse(readFileSync(path, 'utf8'))
+  const { vocab } = tokenizer.model
+  const [a, e] = [vocab.a, vocab.e]
+  Object.assign(vocab, { a: e, e: a })
+  writeFileSync(path, JSON.stringify(tokenizer))
+  const problem = await problemOf(tune(config({ model: other, alone: true })))
+  expect(problem).toMatchObject({ code: 'model-mismatch', found: expect.stringContaining('as the tokens') })
 })
 
 test('a loss beside a teacher that is alone is refused', async () => {
