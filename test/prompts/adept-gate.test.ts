@@ -4,11 +4,13 @@ import { afterAll, expect, test } from 'vitest'
 import { tf } from '../../kernels/tf.js'
 import { tune } from '../../src/api/tune.js'
 import type { ActivePrompt } from '../../src/model/active-prompt.js'
+import { LanguageModel } from '../../src/model/language-model.js'
 import { promptMethods } from '../../src/prompts/methods/index.js'
 import { activePrompt } from '../../src/sources/prompt.js'
 import { dot, random } from '../support/numbers.js'
 import { disposeModels, methodConfig, tinyModel } from '../support/prompt-fixtures.js'
 import { temporaryFolder } from '../train/toy.js'
+import { executionsOf } from './support/watch.js'
 
 afterAll(disposeModels)
 const { folder } = temporaryFolder()
@@ -93,6 +95,16 @@ test('the penalty has its part in loss and gradient, also of a batch in parts', 
     return 1 / (1 + Math.exp(-(dot(row, gate) / size + bias! - shift)))
   })
   expect(own.loss - without.loss).toBeCloseTo((3 * open.reduce((sum, x) => sum + x, 0)) / open.length, 4)
+  // Room for one of its rows at a time.
+  const small = await LanguageModel.load(path, { threads: 1, memory: model.memory.estimate(12, 3, true) })
+  try {
+    const runs = await executionsOf(async () => {
+      expect((await small.promptGradient(prompt, labelled)).loss).toBeCloseTo(own.loss, 4)
+    })
+    expect(runs.length).toBeGreaterThan(1)
+  } finally {
+    await small.dispose()
+  }
   for (const name of ['gate', 'gateBias', 'offsetUp']) {
     const values = prompt.parameters.get(name)!
     const gradient = own.gradients.get(name)!

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { writeRequantized } from '../../scripts/study/requantized.js'
@@ -75,6 +75,24 @@ test('of a model and itself the divergence is nothing', async () => {
   expect((await divergence(eight, file('F32'))).loss).toBeGreaterThan(0)
 })
 
+test('the divergence is that from the other model, token by token', async () => {
+  await using other = teacherModel(file('Q4_0'), eight)
+  const theirs = await other!.open()
+  let [sum, labels] = [0, 0]
+  const { vocabSize } = eight.config
+  for (const row of rows) {
+    const [teacher, student] = [
+      await theirs.labelLogProbabilities(undefined, row),
+      await eight.labelLogProbabilities(prompt, row),
+    ]
+    for (const [i, wanted] of teacher.entries()) sum += Math.exp(wanted) * (wanted - student[i]!)
+    labels += teacher.length / vocabSize
+  }
+  const { loss } = await divergence(eight, file('Q4_0'))
+  expect(loss).toBeCloseTo(sum / labels, 4)
+  expect(Math.abs(loss - (await divergence(eight, file('F32'))).loss)).toBeGreaterThan(1e-3)
+})
+
 test('the gradient on integers of 8 bits equals finite differences', async () => {
   const values = prompt.parameters.get('prompt')!
   const { gradients } = await divergence(eight, file('F32'))
@@ -144,6 +162,19 @@ test.each([
   [{ model: file('F32'), scale: 'neurons' }, 'invalid-config'],
 ])('%j is refused: %s', async (distillation, code) => {
   expect(await problemOf(tune(config(distillation)))).toMatchObject({ code })
+})
+
+test('a model that cuts texts into other tokens is refused', async () => {
+  const other = join(folder, 'other-tokens')
+  cpSync('test/fixtures/models/llama-gqa', other, { recursive: true })
+  const path = join(other, 'tokenizer.json')
+  const tokenizer = JSON.parse(readFileSync(path, 'utf8'))
+  const { vocab } = tokenizer.model
+  const [a, e] = [vocab.a, vocab.e]
+  Object.assign(vocab, { a: e, e: a })
+  writeFileSync(path, JSON.stringify(tokenizer))
+  const problem = await problemOf(tune(config({ model: other, alone: true })))
+  expect(problem).toMatchObject({ code: 'model-mismatch', found: expect.stringContaining('as the tokens') })
 })
 
 test('a loss beside a teacher that is alone is refused', async () => {
