@@ -179,7 +179,12 @@ export const running = [
     description: 'run the code of answers, which a model wrote, in a sandbox: what the scorer passes needs (docs/code.md)',
   },
   { name: 'interpreter', value: 'command', description: 'the Python 3 that runs it; python3 by default' },
-  { name: 'program-seconds', value: 'n', type: 'integer', description: 'what a program may take; 10 by default' },
+  {
+    name: 'program-seconds',
+    value: 'n',
+    type: 'integer',
+    description: 'of a processor, for a program; 10 by default, and twice as many and two more by the clock',
+  },
   { name: 'program-memory', value: 'n', type: 'integer', description: 'MiB that a program may have; 1024 by default' },
 ] as const
 

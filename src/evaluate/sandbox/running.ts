@@ -8,7 +8,7 @@ export interface RunCodeOptions {
   readonly allowRunningCode?: boolean | undefined
   /** The command of a Python 3 that runs it, by default `python3`. */
   readonly interpreter?: string | undefined
-  /** What a program may take by the clock; by default 10. */
+  /** Seconds of a processor that a program may take, by the clock twice as many and two more; by default 10. */
   readonly programSeconds?: number | undefined
   /** MiB that a program may have; by default 1024. */
   readonly programMemory?: number | undefined

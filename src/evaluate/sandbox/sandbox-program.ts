@@ -16,19 +16,19 @@ os.dup2(null, 0)
 kept = []
 # Where whoever asked is gone, nothing is left running.
 if hasattr(signal, 'alarm'):
-    signal.alarm(asked['seconds'] + 5)
+    signal.alarm(2 * asked['seconds'] + 5)
 
 def limited():
     import resource
     mebibyte = 1 << 20
-    def limit(which, value):
+    def limit(which, value, more=0):
         hard = resource.getrlimit(which)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(which, (value, value))
+        least = lambda value: value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (least(value), least(value + more)))
     limit(resource.RLIMIT_CORE, 0)
     limit(resource.RLIMIT_FSIZE, asked['fileSize'] * mebibyte)
     limit(resource.RLIMIT_NOFILE, 64)
-    limit(resource.RLIMIT_CPU, asked['seconds'] + 1)
+    limit(resource.RLIMIT_CPU, asked['seconds'], 1)  # a second later it cannot be ignored
     if 'system' not in kept:  # it counts all that a user runs; the filter starts nothing at all
         limit(resource.RLIMIT_NPROC, 64)
     limit(resource.RLIMIT_AS, asked['memory'] * mebibyte)

@@ -15,7 +15,7 @@ import { sandboxProgram } from './sandbox-program.js'
 export interface SandboxSettings {
   /** Words of the command that starts Python 3; by default `python3`. */
   readonly interpreter: readonly string[]
-  /** What a program may take, in seconds by the clock. */
+  /** What a program may take, in seconds of a processor; by the clock twice as much and two more, since others compute as well. */
   readonly seconds: number
   /** In MiB. */
   readonly memory: number
@@ -140,7 +140,7 @@ async function inFolder(program: string, folder: string, settings: SandboxSettin
   for (const stream of [child.stdin!, child.stdout!, child.stderr!, control]) stream.on('error', () => undefined)
   const done = randomUUID()
   child.stdin!.end(JSON.stringify({ program, folder, done, seconds, memory, fileSize }))
-  const clock = setTimeout(() => end('time'), 1000 * seconds)
+  const clock = setTimeout(() => end('time'), 1000 * (2 * seconds + 2))
   const watch = setInterval(async () => {
     if (await isFull(folder)) end('files')
   }, 250)
@@ -165,7 +165,7 @@ const endOf = (child: ChildProcess, control: Readable): Promise<string> =>
     child.once('error', error => resolve(error.message))
     child.once('exit', async (code, signal) => {
       await Promise.race([closed, new Promise(late => setTimeout(late, 500))])
-      resolve(signal === null ? `ended with code ${code}` : `ended by ${signal}`)
+      resolve(signal === 'SIGXCPU' ? 'time' : signal === null ? `ended with code ${code}` : `ended by ${signal}`)
     })
   })
 
