@@ -22,8 +22,8 @@ import { draw, rowsOf, substituted, substitutionScores } from '../src/search/spa
 import { replaceText } from '../src/store/atomic.js'
 import { knownNames, studyArguments } from './study/arguments.js'
 import { appendLine, readLines } from './study/lines.js'
-import { ownConclusions, studyPage } from './study/search-page.js'
-import { bbhTask, handWritten, type SearchTaskName, type StudyTask, searchTasks } from './study/search-tasks.js'
+import { ownConclusions, studyPage } from './study/search/page.js'
+import { bbhTask, handWritten, type SearchTaskName, type StudyTask, searchTasks } from './study/search/tasks.js'
 
 /** What is compared: how the shortlist is made, or another search. */
 export const conditions = {

@@ -340,12 +340,11 @@ async function judgeOf(options: EvaluateOptions, { source, testTime }: Subject) 
 
 function chosen(metrics: Metrics, names: readonly string[] | undefined): Metrics {
   if (names === undefined) return metrics
-  const known = Object.keys(metrics)
   return Object.fromEntries(
     names.map(name => {
       const metric = metrics[name]
       if (metric !== undefined) return [name, metric]
-      throw unknownName('unknown-metric', 'there is no such figure', name, known)
+      throw unknownName('unknown-metric', 'there is no such figure', name, Object.keys(metrics))
     }),
   )
 }

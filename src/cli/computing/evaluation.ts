@@ -1,6 +1,6 @@
 import { evaluate as evaluateByApi } from '../../api/evaluation/evaluate.js'
 import { configInput } from './config-input.js'
-import type { EvaluateRequest, EvaluateResult } from './messages.js'
+import type { EvaluateRequest, EvaluateResult } from './evaluation-request.js'
 import type { Context } from './tasks.js'
 
 /** `gradprompt evaluate`, in the computing process: the library's `evaluate`, and of its result what is printed. */

@@ -4,7 +4,6 @@ import { countWords, weightGradient, wordParameter } from '../../data/texts/verb
 import type { ActivePrompt } from '../../model/active-prompt.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { PromptParameter } from '../../prompts/method.js'
-import type { Config } from '../options/schema.js'
 
 /** The weights of a class's several words, where they are learned: a parameter beside the prompt's, with a gradient of its own. */
 
@@ -12,7 +11,7 @@ const wordLearningRate = 0.05
 
 /** None unless the config asks for them. */
 export function wordWeights(
-  { verbalizer }: Pick<Config, 'verbalizer'>,
+  { verbalizer }: { readonly verbalizer?: { readonly learned: boolean; readonly learningRate?: number | undefined } | undefined },
   { labels }: Pick<Task, 'labels'>,
 ): { shape: PromptParameter; values: Float32Array }[] {
   if (!verbalizer?.learned || labels === undefined) return []

@@ -1,7 +1,7 @@
-import { type MetricValue, wilsonInterval } from '../../src/evaluate/intervals.js'
-import type { SearchStudyLine } from '../search-study.js'
-import { pairedMean } from './paired.js'
-import { type SearchTaskName, searchTasks } from './search-tasks.js'
+import { type MetricValue, wilsonInterval } from '../../../src/evaluate/intervals.js'
+import type { SearchStudyLine } from '../../search-study.js'
+import { pairedMean } from '../paired.js'
+import { type SearchTaskName, searchTasks } from './tasks.js'
 
 type RunLine = SearchStudyLine & {
   readonly condition: string

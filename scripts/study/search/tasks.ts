@@ -1,4 +1,4 @@
-import type { SearchConfigInput } from '../../src/search/config.js'
+import type { SearchConfigInput } from '../../../src/search/config.js'
 
 /** A task of the study: how it is asked, answered, and what the search begins with. */
 export interface StudyTask {
