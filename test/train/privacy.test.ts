@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
+import { exportPrompt } from '../../src/api/export.js'
 import { resumeTune as resume, tune } from '../../src/api/tune.js'
 import { readPrompt } from '../../src/store/prompt-file.js'
 import type { ConfigInput } from '../../src/train/config.js'
@@ -140,6 +141,10 @@ describe('a run', () => {
     expect(spent!.epsilon).toBeCloseTo(epsilonOf({ rate: 4 / 32, noise: spent!.noise, steps: 6, delta: 0.01 }), 9)
     expect(sizes.every(size => size >= 0 && size <= 32)).toBe(true)
     expect(await problemOf(resume(out, { steps: 12 }))).toMatchObject({ code: 'breaks-privacy' })
+    // What is exported shows what the prompt does beside the columns' names, and beside no row.
+    await exportPrompt(out, { to: 'gradprompt', out: join(folder, 'exported') })
+    const tested = JSON.parse(readFileSync(join(folder, 'exported', 'self-test.json'), 'utf8')) as { cases: { text: string }[] }
+    expect(tested.cases.map(({ text }) => text)).toEqual([expect.stringContaining('text')])
     // Two runs of one seed have other noise.
     const again = await tune({ ...config(), out: join(folder, 'again') })
     expect(readFileSync(join(again.folder, 'prompt.safetensors')).equals(readFileSync(join(out, 'prompt.safetensors')))).toBe(

@@ -50,7 +50,11 @@ export function voteDivergence(order: number, { rate, tokenEpsilon, tokenDelta, 
   const step = range / GRID
   // What the events that are left out had of both sides' probability.
   const slack = -2 * Math.log1p(-tokenDelta)
-  const mixed = (log: number) => Math.log1p(rate * Math.expm1(log))
+  // Log(1 - q + q exp(x)), with the larger power of e taken out first.
+  const mixed = (x: number) => {
+    if (rate === 1) return x
+    return x > 0 ? x + Math.log1p((1 - rate) * Math.expm1(-x)) : Math.log1p(rate * Math.expm1(x))
+  }
   let most = 0
   for (let i = 0; i < GRID; i++) {
     const [low, high] = [mixed(i * step - range) - slack, mixed((i + 1) * step) + slack]

@@ -72,6 +72,15 @@ describe('the account that is spent by', () => {
     expect(votesEpsilon(moved, 0, 5e-7)).toBe(0)
   })
 
+  test('is finite, and no more than the range of all votes, wherever exponentials overflow', () => {
+    for (const tokenEpsilon of [300, 1600, 25_000])
+      for (const rate of [0.01, 1]) {
+        const epsilon = votesEpsilon(voteCurve({ rate, tokenEpsilon, tokenDelta: 1e-6, moves: true }), 2, 1e-6)
+        expect(epsilon).toBeGreaterThan(2 * tokenEpsilon)
+        expect(epsilon).toBeLessThan(4.2 * tokenEpsilon + 150)
+      }
+  })
+
   const votes = fc.record({
     rate: fc.double({ min: 1e-6, max: 1, noNaN: true }),
     tokenEpsilon: fc.double({ min: 1e-3, max: 200, noNaN: true }),
