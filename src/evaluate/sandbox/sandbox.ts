@@ -169,12 +169,12 @@ const endOf = (child: ChildProcess, control: Readable): Promise<string> =>
     })
   })
 
-function killGroup({ pid }: ChildProcess): void {
-  if (pid === undefined) return
+function killGroup(child: ChildProcess): void {
   try {
-    process.kill(-pid, 'SIGKILL')
+    if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
   } catch {
-    // It is gone.
+    // It is gone, or the system knows no groups.
+    child.kill('SIGKILL')
   }
 }
 

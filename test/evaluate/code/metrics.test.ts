@@ -8,6 +8,7 @@ import { type CodeLanguage, codeLanguages } from '../../../src/evaluate/code/cod
 import { codeTokens } from '../../../src/evaluate/code/codebleu/ngrams.js'
 import { passAtK, passFigures } from '../../../src/evaluate/code/pass-at-k.js'
 import { loadScorer } from '../../../src/evaluate/scorer.js'
+import { problemOf } from '../../support/problem.js'
 
 interface Expected {
   readonly code: string
@@ -115,6 +116,16 @@ describe.each(codeLanguages.filter(isThere))('CodeBLEU of $name', language => {
           expect(part).toBeGreaterThanOrEqual(0)
           expect(part).toBeLessThanOrEqual(1 + 1e-12)
         }
+  })
+})
+
+test('a parser that is not installed is asked for with the command that installs it', async () => {
+  const [python] = codeLanguages
+  const absent = { ...python!, name: 'absent', grammar: { package: 'tree-sitter-absent', file: 'x.wasm' } }
+  const problem = await problemOf(codeBleuOf(absent))
+  expect(problem).toMatchObject({
+    code: 'missing-package',
+    hint: 'npm install --ignore-scripts web-tree-sitter tree-sitter-absent',
   })
 })
 
