@@ -7,6 +7,8 @@ import { resumeSearch, type SearchInput, search } from '../../../src/api/search.
 import { LanguageModel } from '../../../src/model/language-model.js'
 import { parseSearchConfig } from '../../../src/search/config.js'
 import type { SearchEvent, SearchResult } from '../../../src/search/run/events.js'
+import { GrowingQuestions } from '../../../src/search/run/growing-questions.js'
+import type { SearchRow, TokenSpace } from '../../../src/search/space/token-space.js'
 import { ownCache } from '../../support/cache.js'
 import { problemOf } from '../../support/problem.js'
 import { temporaryFolder, toyModel } from '../../train/toy.js'
@@ -110,6 +112,9 @@ test('labels of a judge: from a task in words to a prompt, and labelled rows tha
   expect(result.roles).toMatchObject({ judge: { calls: 6 } })
   const steps = events.filter(event => event.event === 'step')
   expect(steps.map(({ figures }) => figures!.cases)).toEqual([2, 4, 6, 6])
+  // What is best is so of the questions of that step: what an earlier prompt scored on fewer has no say.
+  for (const { best, shortlist } of steps.filter(step => step.shortlist.length > 0))
+    expect(best.objective).toBe(shortlist[0]!.exactScore)
   // The last questions count for every prompt of the ranking.
   for (const { objective } of result.ranking) expect((objective * 6) % 1).toBeCloseTo(0, 9)
   const taken = await search({
@@ -118,6 +123,23 @@ test('labels of a judge: from a task in words to a prompt, and labelled rows tha
     search: { type: 'opro', prompt: ' t t t', proposals: 1, steps: 1, optimizer: endpoint() },
   } as unknown as SearchInput)
   expect(taken.result.steps).toBe(1)
+})
+
+test('what a step that did not end has added is taken back', async () => {
+  const { result } = await search(configOf({ judge: endpoint(), budget: { calls: 10 } }))
+  // Two texts and their labels, a step with two more, and their labels: then nothing is left for the second step.
+  expect(result.steps).toBe(1)
+  expect(casesIn('run').trimEnd().split('\n')).toHaveLength(5)
+  const rows: number[] = []
+  const records = [{ text: 'own' }]
+  const space = { row: (_: unknown, index: number) => ({ index }), lengthAround: () => 4 } as unknown as TokenSpace
+  const growing = new GrowingQuestions(records, rows as unknown as SearchRow[], 0, space, 4)
+  rows.push(0)
+  growing.add([{ text: 'a' }, { text: 'b' }])
+  growing.cut(1)
+  expect([growing.count, growing.records, records.length, rows.length]).toEqual([1, [{ text: 'a' }], 2, 2])
+  const long = new GrowingQuestions([], [], 0, { ...space, lengthAround: () => 5 } as unknown as TokenSpace, 4)
+  expect(() => long.add([{ text: 'long' }])).toThrow('no room')
 })
 
 test('stopped wherever it is and gone on with, it comes to the same bits and asks nothing twice', async () => {
