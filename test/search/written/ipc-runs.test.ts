@@ -112,9 +112,6 @@ test('labels of a judge: from a task in words to a prompt, and labelled rows tha
   expect(result.roles).toMatchObject({ judge: { calls: 6 } })
   const steps = events.filter(event => event.event === 'step')
   expect(steps.map(({ figures }) => figures!.cases)).toEqual([2, 4, 6, 6])
-  // What is best is so of the questions of that step: what an earlier prompt scored on fewer has no say.
-  for (const { best, shortlist } of steps.filter(step => step.shortlist.length > 0))
-    expect(best.objective).toBe(shortlist[0]!.exactScore)
   // The last questions count for every prompt of the ranking.
   for (const { objective } of result.ranking) expect((objective * 6) % 1).toBeCloseTo(0, 9)
   const taken = await search({
@@ -125,11 +122,24 @@ test('labels of a judge: from a task in words to a prompt, and labelled rows tha
   expect(taken.result.steps).toBe(1)
 })
 
+test('what is best is so of the questions of that step: scores of fewer have no say', async () => {
+  const events: SearchEvent[] = []
+  const finer = { judge: endpoint(), measure: 'cross-entropy', warmUp: 1, steps: 4 }
+  await search(configOf(finer), { onEvent: event => events.push(event) })
+  const steps = events.filter(event => event.event === 'step').filter(({ shortlist }) => shortlist.length > 0)
+  expect(steps).toHaveLength(4)
+  for (const { best, shortlist } of steps) expect(best.objective).toBe(shortlist[0]!.exactScore)
+})
+
 test('what a step that did not end has added is taken back', async () => {
-  const { result } = await search(configOf({ judge: endpoint(), budget: { calls: 10 } }))
+  const events: SearchEvent[] = []
+  const given = { judge: endpoint(), measure: 'cross-entropy', warmUp: 1, budget: { calls: 10 } }
+  const { result } = await search(configOf(given), { onEvent: event => events.push(event) })
   // Two texts and their labels, a step with two more, and their labels: then nothing is left for the second step.
   expect(result.steps).toBe(1)
   expect(casesIn('run').trimEnd().split('\n')).toHaveLength(5)
+  const { best } = events.find(event => event.event === 'step')!
+  expect(result.ranking.find(({ prompt }) => prompt === best.prompt)!.objective).toBeCloseTo(best.objective, 6)
   const rows: number[] = []
   const records = [{ text: 'own' }]
   const space = { row: (_: unknown, index: number) => ({ index }), lengthAround: () => 4 } as unknown as TokenSpace
