@@ -111,6 +111,13 @@ describe('interview', () => {
     ['answers the task', () => 'The mail is a complaint.'],
     ['says the example', () => JSON.stringify({ field: 'task', question: 'What should the answer look like?' })],
     ['answers it in the form of a question', () => JSON.stringify({ field: 'task', question: 'This mail is a complaint.' })],
+    [
+      'asks the same of every field',
+      (schema: object) => {
+        const { field } = (schema as { properties: { field?: { enum: string[] } } }).properties
+        return JSON.stringify({ field: field?.enum[0], question: 'What is the task?' })
+      },
+    ],
     ['asks for the same again and again', () => JSON.stringify({ field: 'task', question: 'What is the task?' })],
     [
       'writes a question for an instruction',
@@ -120,7 +127,18 @@ describe('interview', () => {
   ])('a model that %s changes nothing', async (_, json) => {
     const warnings: string[] = []
     const { asked, ask } = person()
-    const found = await call({ model: scripted({ json: async () => json() }), ask, onWarning: ({ code }) => warnings.push(code) })
+    let questions = 0
+    const model = scripted({
+      json: async (ask, schema) => {
+        questions += Number(ask.includes('Ask one short question'))
+        return json(schema)
+      },
+    })
+    const found = await call({ model, ask, onWarning: ({ code }) => warnings.push(code) })
+    // After two replies of no use it is asked no more; none is put that is the example, or was put before.
+    expect(questions).toBeLessThanOrEqual(3)
+    const put = asked.filter(({ state }) => state === 'engage').map(({ question }) => question)
+    expect(new Set([...put, 'What should the answer look like?']).size).toBe(7)
     expect(asked.filter(({ state }) => state === 'engage').map(({ key }) => key)).toEqual([
       ...['task', 'inputs', 'output', 'constraints', 'examples', 'mustNot'],
     ])

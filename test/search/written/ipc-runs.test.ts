@@ -7,6 +7,8 @@ import { resumeSearch, type SearchInput, search } from '../../../src/api/search.
 import { LanguageModel } from '../../../src/model/language-model.js'
 import { parseSearchConfig } from '../../../src/search/config.js'
 import type { SearchEvent, SearchResult } from '../../../src/search/run/events.js'
+import { GrowingQuestions } from '../../../src/search/run/growing-questions.js'
+import type { SearchRow, TokenSpace } from '../../../src/search/space/token-space.js'
 import { ownCache } from '../../support/cache.js'
 import { problemOf } from '../../support/problem.js'
 import { temporaryFolder, toyModel } from '../../train/toy.js'
@@ -118,6 +120,36 @@ test('labels of a judge: from a task in words to a prompt, and labelled rows tha
     search: { type: 'opro', prompt: ' t t t', proposals: 1, steps: 1, optimizer: endpoint() },
   } as unknown as SearchInput)
   expect(taken.result.steps).toBe(1)
+})
+
+test('what is best is so of the questions of that step: scores of fewer have no say', async () => {
+  const events: SearchEvent[] = []
+  const finer = { judge: endpoint(), measure: 'cross-entropy', warmUp: 1, steps: 4 }
+  await search(configOf(finer), { onEvent: event => events.push(event) })
+  const steps = events.filter(event => event.event === 'step').filter(({ shortlist }) => shortlist.length > 0)
+  expect(steps).toHaveLength(4)
+  for (const { best, shortlist } of steps) expect(best.objective).toBe(shortlist[0]!.exactScore)
+})
+
+test('what a step that did not end has added is taken back', async () => {
+  const events: SearchEvent[] = []
+  const given = { judge: endpoint(), measure: 'cross-entropy', warmUp: 1, budget: { calls: 10 } }
+  const { result } = await search(configOf(given), { onEvent: event => events.push(event) })
+  // Two texts and their labels, a step with two more, and their labels: then nothing is left for the second step.
+  expect(result.steps).toBe(1)
+  expect(casesIn('run').trimEnd().split('\n')).toHaveLength(5)
+  const { best } = events.find(event => event.event === 'step')!
+  expect(result.ranking.find(({ prompt }) => prompt === best.prompt)!.objective).toBeCloseTo(best.objective, 6)
+  const rows: number[] = []
+  const records = [{ text: 'own' }]
+  const space = { row: (_: unknown, index: number) => ({ index }), lengthAround: () => 4 } as unknown as TokenSpace
+  const growing = new GrowingQuestions(records, rows as unknown as SearchRow[], 0, space, 4)
+  rows.push(0)
+  growing.add([{ text: 'a' }, { text: 'b' }])
+  growing.cut(1)
+  expect([growing.count, growing.records, records.length, rows.length]).toEqual([1, [{ text: 'a' }], 2, 2])
+  const long = new GrowingQuestions([], [], 0, { ...space, lengthAround: () => 5 } as unknown as TokenSpace, 4)
+  expect(() => long.add([{ text: 'long' }])).toThrow('no room')
 })
 
 test('stopped wherever it is and gone on with, it comes to the same bits and asks nothing twice', async () => {
