@@ -114,7 +114,10 @@ export function unknownOption(
 ): GradpromptError {
   const known = knownNames(root, path, input)
   const split = (dotted: string) => dotted.split('.')
-  const elsewhere = listOptions(root).find(option => split(option.path).at(-1) === name)
+  // Of several of the name the one that is not hidden deep in another.
+  const [elsewhere] = listOptions(root)
+    .filter(option => split(option.path).at(-1) === name)
+    .sort((a, b) => split(a.path).length - split(b.path).length)
   const close = nearest(name, known)
   const other = elsewhere === undefined ? undefined : split(elsewhere.path)
   const meant = close !== undefined ? [...path, close] : other

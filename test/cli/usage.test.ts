@@ -39,7 +39,7 @@ test('the help of each command names its options and ends with its example', asy
 test('the help of tune lists the options of the config', async () => {
   const { stdout } = await command(['tune', '--help'])
   expect(stdout).toMatch(/--train\.early-stopping\.patience +dev evaluations/)
-  expect(stdout).toMatch(/--train\.optimizer .*adamw, adafactor \(default "adamw"\)/)
+  expect(stdout).toMatch(/--train\.schedule .*linear, cosine, constant \(default "linear"\)/)
 })
 
 test('help loads nothing but the tables and the parser', async () => {
