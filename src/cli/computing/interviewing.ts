@@ -1,9 +1,11 @@
 import { createInterface } from 'node:readline'
 import { type Interviewed, interview as interviewByApi } from '../../api/interview/interview.js'
+import type { DataNotice } from '../../data/readers/reader.js'
 import { GradpromptError } from '../../errors.js'
 import { answersFrom } from '../../interview/answers.js'
 import type { InterviewQuestion } from '../../interview/machine.js'
 import type { InterviewRequest } from './interview-request.js'
+import { onceFree } from './once-free.js'
 import type { Context } from './tasks.js'
 
 /** `gradprompt interview`, in the computing process: it reads the terminal, and whoever started it shows the questions. */
@@ -18,12 +20,8 @@ export async function interview(
     return given === undefined ? await lines!.next() : given(question)
   }
   try {
-    return await interviewByApi({
-      ...request,
-      ask,
-      signal,
-      onWarning: warning => onEvent({ event: 'warning', ...warning }),
-    })
+    const onWarning = (warning: DataNotice) => onEvent({ event: 'warning', ...warning })
+    return await onceFree(() => interviewByApi({ ...request, ask, signal, onWarning }))
   } finally {
     lines?.close()
   }

@@ -1,8 +1,7 @@
-import { setTimeout } from 'node:timers/promises'
-import { GradpromptError } from '../../errors.js'
 import type { GradpromptEvent } from '../../train/events.js'
 import { resolveConfig, searchConfigInput } from './config-input.js'
 import type { News, OwnFamilies, Progress, TaskName, Tasks } from './messages.js'
+import { onceFree } from './once-free.js'
 
 /** What the computing process does. Each task loads what it needs. */
 
@@ -156,16 +155,4 @@ export async function runTask(
     for (const family of own) await families.load(family)
   }
   return (tasks[task] as Task<TaskName>)(request as never, context)
-}
-
-/** A command that was killed a moment ago may still hold its run: its computing process notices within a fraction of a second. */
-async function onceFree<Result>(begin: () => Promise<Result>): Promise<Result> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await begin()
-    } catch (error) {
-      if (!(error instanceof GradpromptError && error.code === 'run-locked') || attempt === 10) throw error
-      await setTimeout(200)
-    }
-  }
 }
