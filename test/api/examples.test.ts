@@ -14,7 +14,7 @@ import { totalSteps } from '../../src/train/schedule.js'
 const folder = 'examples/sst2'
 const configs = readdirSync(folder).filter(name => name.endsWith('.yaml'))
 
-test('there are three', () => expect(configs).toEqual(['16-shot.yaml', 'full.yaml', 'quickstart.yaml']))
+test('there are four', () => expect(configs).toEqual(['16-shot.yaml', 'full.yaml', 'gates.yaml', 'quickstart.yaml']))
 
 test.each(configs)('%s fits its data', async name => {
   const path = join(folder, name)
@@ -30,6 +30,7 @@ test.each(configs)('%s fits its data', async name => {
       'quickstart.yaml': { steps: 100, scored: 200, test: 0 },
       'full.yaml': { steps: 432, scored: 872, test: 1821 },
       '16-shot.yaml': { steps: 100, scored: 32, test: 1821 },
+      'gates.yaml': { steps: 60, scored: 32, test: 1821 },
     }[name],
   })
 })
