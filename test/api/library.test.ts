@@ -20,6 +20,7 @@ test('what the package exports', () => {
     'extend',
     'generate',
     'hints',
+    'interview',
     'judgeRuns',
     'labelNext',
     'listRuns',
