@@ -39,8 +39,11 @@ export async function asEnsemble(source: PromptSource, count: number, options: O
   const method = await loadPromptMethod(file)
   if (!isStatic(method, file.method) || method.tasks?.(file.method) !== undefined)
     throw new GradpromptError('not-static', 'an ensemble is made of a prompt that is one list of rows', {
-      found: `method.type: ${file.method.type}`,
-      expected: 'a method whose prompt is the same for every text, such as prompt-tuning',
+      found: isStatic(method, file.method)
+        ? `a prompt of several tasks (${file.method.type})`
+        : `method.type: ${file.method.type}, with its options and soft tokens`,
+      expected:
+        'a prompt that is the same for every text and stands in one place, as prompt-tuning without soft tokens in its template',
     })
   return {
     ...source,
@@ -53,6 +56,12 @@ export async function asEnsemble(source: PromptSource, count: number, options: O
 
 async function membersOf(file: PromptFile, count: number, model: LanguageModel): Promise<ActivePrompt[]> {
   const { data, shape, position } = await softPromptOf(file)
+  const { shape: own } = file.tensors.find(({ name }) => name === domainParameter)!
+  if (own.length !== 2 || own[0]! < 1 || own[1] !== shape[1])
+    throw new GradpromptError('run-corrupt', 'the particles of the prompt are not as wide as its rows', {
+      found: `${domainParameter} [${own.join(', ')}]`,
+      expected: `[particles, ${shape[1]}]`,
+    })
   return domainOffsets(file, count).map(offset => {
     const moved = data.map((x, i) => x + offset[i % offset.length]!)
     return plainPrompt({ data: moved, shape, position }, model.config)

@@ -4,28 +4,34 @@ import type { Generation } from '../generate/request.js'
 import { told } from './inputs.js'
 import type { Asking, Strategy } from './strategy.js'
 
-const options = z.strictObject({
-  controls: z
-    .array(z.string())
-    .min(1)
-    .max(16)
-    .default(['', 'Answer in a friendly and positive tone.', 'Answer in a neutral tone.'])
-    .describe('what is told before the question, one of these for each piece of the answer; an empty text: nothing'),
-  segment: z.int().min(1).max(256).default(8).describe('tokens of a piece'),
-  pieces: z.int().min(1).max(512).default(8).describe('how many pieces an answer has at most'),
-  fluency: z
-    .number()
-    .min(0)
-    .default(1)
-    .describe('mu: weight of the mean log-probability of a piece by the model alone, beside the attribute'),
-  judge: z
-    .string()
-    .min(1)
-    .default('Text: {text}\n\nIs this text positive in tone? Answer yes or no.')
-    .describe('what the model alone is asked of the answer so far, which stands for {text}'),
-  yes: z.string().min(1).default('yes').describe('the answer that speaks for the attribute'),
-  no: z.string().min(1).default('no').describe('the one that speaks against it'),
-})
+const options = z
+  .strictObject({
+    controls: z
+      .array(z.string())
+      .min(1)
+      .max(16)
+      .default(['', 'Answer in a friendly and positive tone.', 'Answer in a neutral tone.'])
+      .describe('what is told before the question, one of these for each piece of the answer; an empty text: nothing'),
+    segment: z.int().min(1).max(256).default(8).describe('tokens of a piece'),
+    pieces: z.int().min(1).max(512).default(8).describe('how many pieces an answer has at most'),
+    fluency: z
+      .number()
+      .min(0)
+      .default(1)
+      .describe('mu: weight of the mean log-probability of a piece by the model alone, beside the attribute'),
+    judge: z
+      .string()
+      .min(1)
+      .refine(text => text.includes('{text}'), 'a text in which {text} stands for the answer so far')
+      .default('Text: {text}\n\nIs this text positive in tone? Answer yes or no.')
+      .describe('what the model alone is asked of the answer so far, which stands for {text}'),
+    yes: z.string().min(1).default('yes').describe('the answer that speaks for the attribute'),
+    no: z.string().min(1).default('no').describe('the one that speaks against it'),
+  })
+  .refine(({ yes, no }) => yes !== no, {
+    path: ['no'],
+    message: 'another answer than yes: of one and the same nothing is the likelier',
+  })
 
 /**
  * Control prompts that take turns within one answer (after "Harnessing the Plug-and-Play Controller by Prompting", Wang and Sha 2024, arXiv

@@ -144,6 +144,20 @@ function refuseUnprivate(
   privacyOf(privacy, { records, batchSize, steps: totalSteps(train, records) })
 }
 
+/** In the place of example rows where records are private: a method that begins by looking at some would keep them without noise. */
+export const noExamples =
+  ({ method }: Pick<Config, 'method'>) =>
+  (): never => {
+    throw new GradpromptError(
+      'breaks-privacy',
+      'train.privacy does not hold with this: the prompt begins by looking at training records',
+      {
+        found: `method.type: ${method.type}, with its options`,
+        hint: 'leave out the option that looks at them, or take a method that starts from a text',
+      },
+    )
+  }
+
 const tooFewRows = (examples: number, rows: number) =>
   new GradpromptError('invalid-config', `method.examples (${examples}) is beyond the training rows (${rows})`, {
     hint: `take method.examples from 1 to ${rows}`,

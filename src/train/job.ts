@@ -26,7 +26,7 @@ import { startName } from '../store/run-folder.js'
 import type { RunSession } from '../store/run-session.js'
 import type { Config } from './config.js'
 import { type ControlStore, controlNotices, devControl, keptControl, type ScoredControl } from './control.js'
-import { refuseOversizedRows } from './data-limits.js'
+import { noExamples, refuseOversizedRows } from './data-limits.js'
 import { domainParameters, taskDomain } from './domain/task-domain.js'
 import type { GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf } from './frozen-rows.js'
@@ -99,7 +99,7 @@ export async function prepareJob(
   const method = promptMethods.get(config.method.type)
   const { tokenizer } = model
   const contextLength = model.config.maxPositionEmbeddings
-  const examples = exampleRows(config, task, { tokenizer, contextLength })
+  const examples = config.train.privacy ? noExamples(config) : exampleRows(config, task, { tokenizer, contextLength })
   const resolved =
     method.resolve?.(config.method, { tokenizer, exampleRows: examples, template: config.template }) ?? config.method
   const answers = learnedAnswers(config)

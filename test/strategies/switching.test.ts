@@ -42,6 +42,11 @@ test('token by token, where fluency weighs all, it is what the model writes by i
   expect(told.map(({ ids }) => ids)).not.toEqual(plain.map(({ ids }) => ids))
 })
 
+test('a judge that sees no answer, or cannot tell, is refused', async () => {
+  for (const given of [{ judge: 'Is this good?' }, { yes: 'no' }])
+    expect(await problemOf(generate({ model, inputs, strategy: { type, ...given } }))).toMatchObject({ code: 'invalid-option' })
+})
+
 test('answers that are limited are refused', async () => {
   const answers = generate({ model, inputs, choices: ['a', 'the'], strategy: { type } })
   expect(await problemOf(answers)).toMatchObject({ code: 'invalid-option' })

@@ -164,6 +164,9 @@ describe('a run', () => {
     expect(await of({}, { data: data as never, answerType: 'classes' })).toMatchObject(broken)
     expect(await of({}, { method: { type: 'cpt', examples: 2 } as never })).toMatchObject(broken)
     expect(await of({}, { method: { type: 'iapt', numVirtualTokens: 4, bilevel: true } as never })).toMatchObject(broken)
+    // The probe would be tokens of training rows.
+    const gated = { type: 'adept', numVirtualTokens: 4, init: { type: 'vocabulary' }, gate: { lambda: 0.1 } } as never
+    expect(await of({}, { method: gated })).toMatchObject({ ...broken, found: 'method.type: adept, with its options' })
     const pairs = {
       method: { type: 'steering', init: { type: 'pairs' } } as never,
       rejected: ' at',

@@ -122,7 +122,7 @@ export function describeResult(
       { name: 'base model', metrics: plain?.metrics ?? {} },
       { name: 'base model, instructed', metrics: (control.instruction !== null && metrics) || {} },
       { name: 'tuned', metrics: tuned },
-      { name: "the teacher's model", metrics: teacher?.metrics ?? {} },
+      { name: "the teacher's model, no prompt", metrics: teacher?.metrics ?? {} },
     ])
   const sections: string[] = []
   if (result.rows > 0) {

@@ -171,10 +171,10 @@ export function describeSearch(result: SearchResult): string {
   }
   sections.push(...verdictLines(result.verdict))
   if (result.privacy) {
-    const { epsilon, delta, queries, mostQueries } = result.privacy
+    const { epsilon, delta, queries, mostQueries, failures = 0 } = result.privacy
     sections.push(
       `privacy of each row, through prompt.json and exports: epsilon ${epsilon.toPrecision(3)}, delta ${delta.toPrecision(3)} ` +
-        `(${queries} of at most ${mostQueries} votes taken); the other files of the run hold rows and scores as they are`,
+        `(${queries} of at most ${mostQueries} votes taken, ${failures} of them won by no token); the other files of the run hold rows and scores as they are`,
     )
   }
   const spent = [

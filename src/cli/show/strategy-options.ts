@@ -1,4 +1,5 @@
 import { GradpromptError } from '../../errors.js'
+import { jsonOrUndefined } from '../../json.js'
 import type { StrategyGiven } from '../../strategies/index.js'
 import type { OptionValues } from '../terminal/command.js'
 
@@ -46,8 +47,12 @@ export function readStrategy(options: OptionValues): StrategyGiven | undefined {
   return pairs.length === 0 ? type : { type, ...Object.fromEntries(pairs) }
 }
 
-/** Numbers and truth values are what they say. */
+/** Numbers and truth values are what they say, and so are lists and quoted texts of JSON: `controls=["", "Be kind."]`, `from="2024"`. */
 function valueIn(text: string): unknown {
+  if (/^\s*[["]/.test(text)) {
+    const value = jsonOrUndefined(text)
+    if (value !== undefined) return value
+  }
   if (text === 'true' || text === 'false') return text === 'true'
   return text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : text
 }
