@@ -12,13 +12,14 @@ import type { LanguageModel } from '../model/language-model.js'
 import { firstOf, type ModelSettings, modelSettingNames, useModel } from '../model/with-model.js'
 import { bundledModel } from '../package-root.js'
 import { replaceText } from '../store/atomic.js'
-import { freeFolder, refuseOccupied } from '../store/run-folder.js'
+import { freeFolder } from '../store/run-folder.js'
 import type { Hearer } from '../store/run-session.js'
 import type { ConfigInput } from '../train/config.js'
 import type { GradpromptEvent, ScoringProgress } from '../train/events.js'
 import { type StudyForm, studyAsks, studyForm, studyRows } from '../train/study/self-study.js'
 import { generate } from './generation/generate.js'
-import { type TuneRun, tune } from './tune.js'
+import { refuseOthersThanRuns, tuneOrGoOn } from './going-on.js'
+import type { TuneRun } from './tune.js'
 
 /**
  * A text trained into a prompt (cartridges, Eyuboglu et al. 2025, arXiv 2506.06266): the model asks itself about it, answers with the text in
@@ -112,7 +113,7 @@ export async function compress(options: CompressOptions): Promise<CompressedText
       () => 'rows with the columns question and answer',
     )
   const out = options.out ?? (await freeFolder('runs', basename(file, extname(file))))
-  await refuseOccupied(out)
+  await refuseOthersThanRuns(out)
   await using used = await useModel(options.model ?? bundledModel, firstOf(options))
   const { model } = used
   const form = studyForm(model.tokenizer, text)
@@ -131,7 +132,7 @@ export async function compress(options: CompressOptions): Promise<CompressedText
   const rows = (await readFile(path, 'utf8')).trimEnd().split('\n').length
   refuseAborted(signal)
 
-  const run = await tune(
+  const run = await tuneOrGoOn(
     {
       model,
       data: {

@@ -58,6 +58,20 @@ test('mines labels, learns two prompts, sets a threshold, is measured, and predi
   expect(await problemOf(of(true))).toMatchObject({ code: 'run-corrupt' })
 })
 
+test('the same call goes on with a run that was stopped while it learned, and another call leaves it alone', async () => {
+  const whole = await reject({ ...options, seed: 5, foreign: [foreign], out: join(folder, 'whole') })
+  const out = join(folder, 'stopped')
+  const stop = new AbortController()
+  const given = { ...options, seed: 5, foreign: [foreign], out }
+  const onEvent = ({ event }: { event: string }) => event === 'step' && stop.abort()
+  expect(await problemOf(reject({ ...given, onEvent, signal: stop.signal }))).toMatchObject({ code: 'aborted' })
+  expect(await problemOf(reject({ ...given, steps: 5 }))).toMatchObject({ code: 'run-exists' })
+  const again = await reject(given)
+  expect(again.rejection).toEqual(whole.rejection)
+  expect(again.measured[0]!.scores).toEqual(whole.measured[0]!.scores)
+  expect(readFileSync(join(out, 'prompt.safetensors')).length).toBeGreaterThan(0)
+})
+
 test('a run that was not taught, free text and what is out of range are refused before anything is written', async () => {
   const rows = predict({ prompt: base, data: [{ text: 'the wine' }], reject: true, threads: 1 })
   expect(await problemOf(rows.next())).toMatchObject({ code: 'cannot-reject' })

@@ -17,15 +17,16 @@ import type { LanguageModel } from '../../model/language-model.js'
 import { firstOf, type ModelSettings, modelSettingNames, useModel } from '../../model/with-model.js'
 import { shuffle, streams } from '../../random.js'
 import { replaceText } from '../../store/atomic.js'
-import { freeFolder, refuseOccupied } from '../../store/run-folder.js'
+import { freeFolder } from '../../store/run-folder.js'
 import type { Hearer } from '../../store/run-session.js'
 import type { ConfigInput } from '../../train/config.js'
 import type { GradpromptEvent, ScoringProgress } from '../../train/events.js'
 import { generate } from '../generation/generate.js'
+import { refuseOthersThanRuns, tuneOrGoOn } from '../going-on.js'
 import { embeddings } from '../prediction/embeddings.js'
 import { type Rejection, writeRejection } from '../prediction/rejection.js'
 import { readTunedRun, type TunedRun } from '../runs/configs.js'
-import { type TuneRun, tune } from '../tune.js'
+import type { TuneRun } from '../tune.js'
 import { labelScores, type Measured, type MeasureOptions, measure } from './measure.js'
 import { refuseWithoutRoom } from './room.js'
 import { topics } from './topics.js'
@@ -120,7 +121,7 @@ export async function reject(options: RejectOptions): Promise<RejectingRun> {
   const foreign: MeasureOptions['foreign'][] = []
   for (const path of options.foreign ?? []) foreign.push({ name: path, records: await textsIn(path) })
   const out = options.out ?? (await freeFolder('runs', 'rejecting'))
-  await refuseOccupied(out)
+  await refuseOthersThanRuns(out)
   const task = await readTask(run.config)
   const known = task.labels!
   const tested =
@@ -165,7 +166,7 @@ export async function reject(options: RejectOptions): Promise<RejectingRun> {
   await replaceText(path('train'), lines([...learned.map(own), ...mixed.slice(aside).map(asRow)]))
   await replaceText(path('dev'), lines([...held.map(own), ...mixed.slice(0, aside).map(asRow)]))
 
-  const rejecting = await tune(
+  const rejecting = await tuneOrGoOn(
     {
       ...configOf(run, known.candidates),
       model,
