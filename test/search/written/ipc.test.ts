@@ -134,6 +134,12 @@ describe('IPC', () => {
     expect(outcomes).toHaveLength(4)
   })
 
+  test('no more texts are made than are to be made in all, in the first batch too', async () => {
+    const { run, made } = world()
+    await run(ipc, { ...options, cases: 4, maxCases: 3 }, 3)
+    expect(made).toHaveLength(3)
+  })
+
   test('without one text there is nothing to begin with', async () => {
     const { run } = world({ reply: () => '</text>' })
     await expect(run(ipc, options, 1)).rejects.toMatchObject({ code: 'nothing-written' })
