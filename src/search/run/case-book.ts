@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { readRecords } from '../../data/read.js'
-import type { DataRecord } from '../../data/readers/records.js'
+import { changedRecord, type DataRecord, originOf } from '../../data/readers/records.js'
 import type { LabelSet } from '../../data/texts/labels.js'
 import { rowFormatFor } from '../../data/writers/index.js'
 import { textOfRows } from '../../data/writers/text.js'
@@ -42,11 +42,12 @@ export class CaseFile implements CaseBook {
   }
 
   async texts(): Promise<string[]> {
-    return (await this.#read()).map(row => row[this.#columns.text]!)
+    return (await this.#read()).map(row => row[this.#columns.text]!).filter(text => text.trim() !== '')
   }
 
   async keep(batch: number, write: () => Promise<readonly WrittenCase[]>): Promise<number> {
-    const known = (await this.#read()).filter(row => row.batch === String(batch)).length
+    // Rows that a person has added were asked for by nobody: they are none of the texts that are made.
+    const known = (await this.#read()).filter(row => row.batch === String(batch) && row.asked !== '').length
     if (known > 0) return known
     const { text, labels } = this.#columns
     const written = await write()
@@ -60,7 +61,10 @@ export class CaseFile implements CaseBook {
     label?: (texts: readonly string[]) => Promise<readonly (string | undefined)[]>,
   ): Promise<{ readonly added: number; readonly left: number }> {
     const { text, labels } = this.#columns
-    let rows = await this.#read()
+    const read = await this.#read()
+    // Whoever adds a row leaves its batch empty: it is of the one at hand, and stays so when the search goes on.
+    let rows = read.map((row, i) => (row.batch === '' ? changedRecord(row, i, { batch: String(batch) }) : row))
+    if (rows.some((row, i) => row !== read[i])) await this.#write(rows)
     const isOwn = (row: DataRecord) => row.batch === String(batch)
     const unsaid = rows.filter(row => isOwn(row) && row[labels.column]!.trim() === '')
     if (unsaid.length > 0 && label === undefined) throw this.#labelsNeeded(unsaid.length, rows.filter(isOwn).length)
@@ -87,10 +91,14 @@ export class CaseFile implements CaseBook {
     const { labels, text } = this.#columns
     const said = row[labels.column]!.trim()
     if (said === NO_USE) return undefined
-    const found = [...labels.words].find(([value, word]) => [value, word].some(name => name.toLowerCase() === said.toLowerCase()))
-    if (found !== undefined) return found[0]
+    const pairs = [...labels.words]
+    const exact = pairs.find(([value]) => value === said) ?? pairs.find(([, word]) => word === said)
+    if (exact !== undefined) return exact[0]
+    const alike = pairs.filter(names => names.some(name => name.toLowerCase() === said.toLowerCase()))
+    const classes = new Set(alike.map(([, word]) => word))
+    if (classes.size === 1) return alike[0]![0]
     throw new GradpromptError('unknown-label', `${this.#path} has a label outside the set`, {
-      found: `${JSON.stringify(said)} of ${JSON.stringify(row[text]!.slice(0, 60))}`,
+      found: `${JSON.stringify(said)}${classes.size > 1 ? `, which may be ${[...classes].join(' or ')},` : ''} of ${JSON.stringify(row[text]!.slice(0, 60))}`,
       expected: `one of ${labels.candidates.join(', ')}, or ${NO_USE} for a text that is of no use`,
       hint: `mend it, then ${ownCommand`resume ${this.#folder}`}`,
     })
@@ -117,7 +125,32 @@ export class CaseFile implements CaseBook {
           expected: `the columns ${[text, labels.column, ...own].join(', ')}, as they were written`,
           hint: 'put the line with their names back',
         })
-    return records
+    return records.flatMap((record, i) => {
+      // Lines that a spreadsheet has left behind.
+      if (Object.values(record).every(value => value.trim() === '')) return []
+      if (record[text]!.trim() === '' && record[labels.column]!.trim() !== NO_USE)
+        throw this.#wrongRow(originOf(record, i), {
+          found: `no text in the column "${text}"`,
+          expected: `the text that the label is of, or ${NO_USE} in the place of the label`,
+        })
+      const batch = record.batch!.trim()
+      // A spreadsheet may have made 1.0 of 1.
+      const number = /^0*([1-9]\d*)(?:[.,]0*)?$/.exec(batch)?.[1]
+      if (number === undefined && batch !== '')
+        throw this.#wrongRow(originOf(record, i), {
+          found: `batch: ${JSON.stringify(batch)}`,
+          expected: 'the number that was written there; of a row that you have added, nothing',
+        })
+      return [record.batch === (number ?? '') ? record : changedRecord(record, i, { batch: number ?? '' })]
+    })
+  }
+
+  #wrongRow(line: string, { found, expected }: { readonly found: string; readonly expected: string }): GradpromptError {
+    return new GradpromptError('run-corrupt', `${line} cannot be gone on with`, {
+      found,
+      expected,
+      hint: `mend it, then ${ownCommand`resume ${this.#folder}`}`,
+    })
   }
 
   async #write(rows: readonly DataRecord[]): Promise<void> {
