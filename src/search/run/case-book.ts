@@ -1,7 +1,6 @@
 import { join } from 'node:path'
 import { readRecords } from '../../data/read.js'
 import { changedRecord, type DataRecord, originOf } from '../../data/readers/records.js'
-import type { LabelSet } from '../../data/texts/labels.js'
 import { rowFormatFor } from '../../data/writers/index.js'
 import { textOfRows } from '../../data/writers/text.js'
 import { GradpromptError } from '../../errors.js'
@@ -9,6 +8,9 @@ import { exists } from '../../files.js'
 import { ownCommand } from '../../own-command.js'
 import { replaceText } from '../../store/atomic.js'
 import type { CaseBook, WrittenCase } from '../moves/writer.js'
+import { type CaseColumns, ownColumns } from '../writing/case-columns.js'
+
+export { caseColumns } from '../writing/case-columns.js'
 
 /**
  * `cases.csv` in a run's folder: the questions that a search has made, with the columns of its template and its answer, so that it can be the
@@ -17,15 +19,6 @@ import type { CaseBook, WrittenCase } from '../moves/writer.js'
 
 /** What stands in the place of a label where a text is of no use. */
 export const NO_USE = '-'
-
-/** Columns beside those of the task. */
-const own = ['batch', 'asked'] as const
-
-export interface CaseColumns {
-  /** Of the text. */
-  readonly text: string
-  readonly labels: LabelSet
-}
 
 export class CaseFile implements CaseBook {
   readonly #path: string
@@ -117,12 +110,12 @@ export class CaseFile implements CaseBook {
   async #read(): Promise<DataRecord[]> {
     if (!(await exists(this.#path))) return []
     const { text, labels } = this.#columns
-    const { records } = await readRecords(this.#path, { needed: [text, labels.column, ...own] })
+    const { records } = await readRecords(this.#path, { needed: [text, labels.column, ...ownColumns] })
     for (const name of [text, labels.column, 'batch'])
       if (records.some(record => record[name] === undefined))
         throw new GradpromptError('run-corrupt', `${this.#path} cannot be gone on with`, {
           found: `no column "${name}"`,
-          expected: `the columns ${[text, labels.column, ...own].join(', ')}, as they were written`,
+          expected: `the columns ${[text, labels.column, ...ownColumns].join(', ')}, as they were written`,
           hint: 'put the line with their names back',
         })
     return records.flatMap((record, i) => {
@@ -154,26 +147,9 @@ export class CaseFile implements CaseBook {
   }
 
   async #write(rows: readonly DataRecord[]): Promise<void> {
-    const names = [this.#columns.text, this.#columns.labels.column, ...own]
+    const names = [this.#columns.text, this.#columns.labels.column, ...ownColumns]
     const columns = names.map(name => ({ name, type: 'text' as const }))
     const cells = rows.map(row => ({ cells: names.map(name => row[name] ?? ''), object: row }))
     await replaceText(this.#path, await textOfRows(rowFormatFor(this.#path), columns, cells))
   }
-}
-
-/**
- * Which columns of a task its own questions have.
- * @throws GradpromptError `invalid-config` unless there is one text and a closed set of labels
- */
-export function caseColumns(columns: readonly string[], labels: LabelSet | undefined): CaseColumns {
-  const texts = columns.filter(column => column !== labels?.column && column !== 'prompt')
-  const [text, ...more] = texts
-  const isPlain = text !== undefined && more.length === 0 && /^[\p{L}\p{N}_ -]+$/u.test(text)
-  if (labels === undefined || !isPlain || [text, labels.column].some(name => (own as readonly string[]).includes(name)))
-    throw new GradpromptError('invalid-config', 'a search that makes its questions needs one text and labels', {
-      found: labels === undefined ? 'free-text answers' : `the columns ${[...texts, labels.column].join(', ')}`,
-      expected: `one {column} in the template, one in the answer, neither called ${own.join(' or ')}, and data.labels`,
-      hint: 'template: "{prompt}\\nText: {text}\\nLabel:", answer: " {label}", data: { labels: { a: a, b: b } }',
-    })
-  return { text, labels }
 }
