@@ -174,6 +174,17 @@ describe('interview', () => {
     await call({ ask: () => Promise.reject(new Error('asked')) })
   })
 
+  test.each(['no', 'No.', 'n/a', '-'])('%j to a draft is no yes: what is to be different is asked for', async no => {
+    const { asked, ask } = person({ ...answers, draft: no, 'draft.change': 'say it in one word' })
+    const found = await call({ model: null, ask })
+    expect(asked.map(({ key }) => key)).toContain('draft.change')
+    expect(found.states).toContain('refine')
+    expect(found.instruction).toMatch(/say it in one word\.$/)
+    const other = mkdtempSync(join(folder, 'other-'))
+    const silent = problemOf(interview({ folder: other, model: null, ask: person({ ...answers, draft: no }).ask }))
+    expect((await silent).code).toBe('answer-missing')
+  })
+
   test('what there must be, and what is no state', async () => {
     expect((await problemOf(call({ ask: person({}).ask }))).code).toBe('answer-missing')
     rmSync(join(folder, 'interview.json'))
