@@ -1,6 +1,6 @@
 import { didYouMean, GradpromptError } from '../errors.js'
 import { isRecord } from '../json.js'
-import { fields } from './brief.js'
+import { clean, fields, required } from './brief.js'
 import type { InterviewQuestion } from './machine.js'
 
 /** Answers that were written beforehand: by the keys of their questions, or in the order in which these are asked. */
@@ -10,6 +10,21 @@ const isKey = (key: string) =>
   key === 'draft' ||
   key === 'draft.change' ||
   /^(?:input\.\d+\..+|verdict\.\d+\.\d+|right\.\d+)$/.test(key)
+
+/** Asks again where nothing was said, and there is no going on without it: for somebody who is there to answer. */
+export const insisting =
+  (ask: (question: InterviewQuestion) => Promise<string>) =>
+  async (question: InterviewQuestion): Promise<string> => {
+    const isNeeded = (required as readonly string[]).includes(question.key)
+    for (;;) {
+      const answer = await ask(question)
+      if (!isNeeded || clean(answer) !== '') return answer
+    }
+  }
+
+/** Keys of answers that no question has asked for. @param asked keys of all questions, of earlier sittings too */
+export const unread = (given: unknown, asked: ReadonlySet<string>): string[] =>
+  isRecord(given) ? Object.keys(given).filter(key => !asked.has(key)) : []
 
 /**
  * @param given an object; what it says nothing to is answered by nothing, which accepts a draft or an answer. Or a list.

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { type InterviewOptions, interview } from '../../src/api/interview/interview.js'
 import { compileTemplate } from '../../src/data/texts/template.js'
+import { insisting } from '../../src/interview/answers.js'
 import { labelsOf, placeholdersOf } from '../../src/interview/brief.js'
 import type { InterviewQuestion } from '../../src/interview/machine.js'
 import type { InterviewModel } from '../../src/interview/model-turns.js'
@@ -191,7 +192,14 @@ describe('interview', () => {
     expect((await problemOf(call({ ask: person({ ...answers, inputs: 'prompt' }).ask }))).code).toBe('answer-missing')
     expect((await problemOf(call({ ask: () => 3 as never }))).code).toBe('answer-invalid')
     writeFileSync(join(folder, 'interview.json'), '{}')
-    expect((await problemOf(call())).code).toBe('run-corrupt')
+    const damaged = async (text: string) => {
+      writeFileSync(join(folder, 'interview.json'), text)
+      const { code, found } = await problemOf(call())
+      return [code, found]
+    }
+    expect(await damaged('{')).toEqual(['run-corrupt', 'a text that is no JSON'])
+    expect(await damaged('[]')).toEqual(['run-corrupt', 'JSON, but no object'])
+    expect(await damaged('{}')).toEqual(['run-corrupt', 'nothing that can be read as "version"'])
   })
 })
 
@@ -231,6 +239,13 @@ describe('the handover', () => {
     expect(bare.next).toContain('synthesize')
     expect(existsSync(join(none, 'search.yaml'))).toBe(false)
   })
+})
+
+test('somebody who is there is asked again for what there must be, and for nothing else', async () => {
+  const said = ['', 'none', 'Sort a mail.', '']
+  const ask = insisting(() => Promise.resolve(said.shift()!))
+  expect(await ask({ state: 'engage', key: 'task', question: 'What?', by: 'form' })).toBe('Sort a mail.')
+  expect(await ask({ state: 'engage', key: 'mustNot', question: 'What?', by: 'form' })).toBe('')
 })
 
 test('names of fields, and fixed answers', () => {

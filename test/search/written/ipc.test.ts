@@ -70,6 +70,9 @@ describe('IPC', () => {
     expect(invented.filter(({ ask }) => ask.includes('of the class yes'))).toHaveLength(4)
     expect(invented[4]!.ask).toContain('Texts that a model got wrong')
     expect(invented[0]!.ask).not.toContain('got wrong')
+    // Above the first there is nothing.
+    expect(invented[0]!.ask).toContain('It is of one to three sentences')
+    expect(invented[4]!.ask).toContain('It is unlike those above, of one to three sentences')
     // No text is asked twice under one prompt, and each prompt that may win was asked all.
     expect(new Set(answered.map(String)).size).toBe(answered.length)
     expect(state.pool.every(({ losses }) => Object.keys(losses).length === 8)).toBe(true)
