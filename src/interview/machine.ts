@@ -83,9 +83,18 @@ async function draft(state: InterviewState, tools: InterviewTools): Promise<Inte
 async function evaluate(state: InterviewState, tools: InterviewTools): Promise<InterviewState> {
   const question = 'Does this say what you mean? Leave it empty if so; otherwise say what is to be different.'
   const answer = await answered(state, tools, { key: 'draft', question, by: 'form', shown: { draft: state.draft } })
-  const note = /^(?:y|yes|ok|good)?[.!]?$/iu.test(answer.trim()) ? '' : clean(answer)
-  const notes = note === '' ? state.notes : [...state.notes, note]
-  const at = logged({ ...state, notes }, 'draft', question, answer)
+  const isYes = (text: string) => /^(?:y|yes|ok|good)?[.!]?$/iu.test(text.trim())
+  let at = logged(state, 'draft', question, answer)
+  let note = isYes(answer) ? '' : clean(answer)
+  if (note === '' && !isYes(answer)) {
+    // A bare no says that something is wrong, and not what.
+    const what = 'What is to be different?'
+    const more = await answered(at, tools, { key: 'draft.change', question: what, by: 'form', shown: { draft: state.draft } })
+    note = clean(more)
+    if (note === '') throw needed('draft.change')
+    at = logged(at, 'draft.change', what, more)
+  }
+  at = { ...at, notes: note === '' ? at.notes : [...at.notes, note] }
   return await enter(at, note === '' ? 'test' : 'refine', tools)
 }
 

@@ -11,6 +11,7 @@ import { trackers, trackOption } from '../track/index.js'
 import { searchMethods, searchSchemas } from './methods/index.js'
 import type { SearchDefaults, SearchMethod, SearchNeeds } from './moves/method.js'
 import { measureOption } from './score/measure.js'
+import { checkCases } from './writing/case-columns.js'
 
 const count = z.int().min(1)
 
@@ -262,6 +263,7 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
       hint: `leave out search.mellowmax, or search.${extractor === undefined ? 'measure' : 'extractor'}`,
     })
   checkTask(taskConfig(resolved as SearchConfig, ''), source)
+  if (needsOf(resolved as SearchConfig).cases !== undefined) checkCases({ ...config, ...search, labels: config.data.labels })
   return resolved as SearchConfig
 }
 

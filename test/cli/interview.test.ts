@@ -44,6 +44,21 @@ test('answers in their order from standard input; where they end the same comman
   expect(second.stdout).toContain('rows.jsonl    2 rows')
 })
 
+test('answers that no question has asked for are named, but those of an earlier sitting', async () => {
+  const out = join(folder, 'out')
+  const given = { task: 'Answer a question.', inputs: 'text', 'input.1.text': 'a', 'input.2.text': 'b', 'input.3.text': 'c' }
+  const args = ['interview', out, '--no-model', '--answers', '-']
+  const first = await command(args, { input: JSON.stringify({ ...given, 'input.1.mail': 'a', 'verdict.1.1': '+' }) })
+  expect(first.code).toBe(0)
+  expect(first.stderr).toContain('warning[answers-unread]: -: no question has asked for input.1.mail, verdict.1.1')
+  expect((await command(args, { input: JSON.stringify(given) })).stderr).toBe('')
+})
+
+test('with a model it says at once that it loads', async () => {
+  const { stderr } = await command(['interview', join(folder, 'out'), '--model', join(folder, 'none'), '--answers', example])
+  expect(stderr.split('\n')[0]).toBe('loading …')
+})
+
 test('nobody to ask, and answers that are none', async () => {
   const nobody = await command(['interview', folder])
   expect(nobody.code).toBe(2)

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { type InterviewOptions, interview } from '../../src/api/interview/interview.js'
 import { compileTemplate } from '../../src/data/texts/template.js'
+import { insisting } from '../../src/interview/answers.js'
 import { labelsOf, placeholdersOf } from '../../src/interview/brief.js'
 import type { InterviewQuestion } from '../../src/interview/machine.js'
 import type { InterviewModel } from '../../src/interview/model-turns.js'
@@ -174,13 +175,31 @@ describe('interview', () => {
     await call({ ask: () => Promise.reject(new Error('asked')) })
   })
 
+  test.each(['no', 'No.', 'n/a', '-'])('%j to a draft is no yes: what is to be different is asked for', async no => {
+    const { asked, ask } = person({ ...answers, draft: no, 'draft.change': 'say it in one word' })
+    const found = await call({ model: null, ask })
+    expect(asked.map(({ key }) => key)).toContain('draft.change')
+    expect(found.states).toContain('refine')
+    expect(found.instruction).toMatch(/say it in one word\.$/)
+    const other = mkdtempSync(join(folder, 'other-'))
+    const silent = problemOf(interview({ folder: other, model: null, ask: person({ ...answers, draft: no }).ask }))
+    expect((await silent).code).toBe('answer-missing')
+  })
+
   test('what there must be, and what is no state', async () => {
     expect((await problemOf(call({ ask: person({}).ask }))).code).toBe('answer-missing')
     rmSync(join(folder, 'interview.json'))
     expect((await problemOf(call({ ask: person({ ...answers, inputs: 'prompt' }).ask }))).code).toBe('answer-missing')
     expect((await problemOf(call({ ask: () => 3 as never }))).code).toBe('answer-invalid')
     writeFileSync(join(folder, 'interview.json'), '{}')
-    expect((await problemOf(call())).code).toBe('run-corrupt')
+    const damaged = async (text: string) => {
+      writeFileSync(join(folder, 'interview.json'), text)
+      const { code, found } = await problemOf(call())
+      return [code, found]
+    }
+    expect(await damaged('{')).toEqual(['run-corrupt', 'a text that is no JSON'])
+    expect(await damaged('[]')).toEqual(['run-corrupt', 'JSON, but no object'])
+    expect(await damaged('{}')).toEqual(['run-corrupt', 'nothing that can be read as "version"'])
   })
 })
 
@@ -220,6 +239,13 @@ describe('the handover', () => {
     expect(bare.next).toContain('synthesize')
     expect(existsSync(join(none, 'search.yaml'))).toBe(false)
   })
+})
+
+test('somebody who is there is asked again for what there must be, and for nothing else', async () => {
+  const said = ['', 'none', 'Sort a mail.', '']
+  const ask = insisting(() => Promise.resolve(said.shift()!))
+  expect(await ask({ state: 'engage', key: 'task', question: 'What?', by: 'form' })).toBe('Sort a mail.')
+  expect(await ask({ state: 'engage', key: 'mustNot', question: 'What?', by: 'form' })).toBe('')
 })
 
 test('names of fields, and fixed answers', () => {

@@ -95,10 +95,13 @@ export async function interview(options: InterviewOptions): Promise<Interviewed>
 
 async function readState(path: string): Promise<InterviewState> {
   if (!(await exists(path))) return beginning()
-  const parsed = interviewSchema.safeParse(jsonOrUndefined(await readFile(path, 'utf8')))
+  const given = jsonOrUndefined(await readFile(path, 'utf8'))
+  const parsed = interviewSchema.safeParse(given)
   if (parsed.success) return parsed.data
+  const place = parsed.error.issues[0]?.path.join('.')
   throw new GradpromptError('run-corrupt', `${path} is no interview`, {
-    found: parsed.error.issues[0]?.message ?? 'another form',
+    found:
+      given === undefined ? 'a text that is no JSON' : place ? `nothing that can be read as "${place}"` : 'JSON, but no object',
     expected: 'the file that an interview has written',
     hint: 'move it away, or begin in another folder',
   })

@@ -1,7 +1,6 @@
 import { join } from 'node:path'
 import { readRecords } from '../../data/read.js'
-import type { DataRecord } from '../../data/readers/records.js'
-import type { LabelSet } from '../../data/texts/labels.js'
+import { changedRecord, type DataRecord, originOf } from '../../data/readers/records.js'
 import { rowFormatFor } from '../../data/writers/index.js'
 import { textOfRows } from '../../data/writers/text.js'
 import { GradpromptError } from '../../errors.js'
@@ -9,6 +8,9 @@ import { exists } from '../../files.js'
 import { ownCommand } from '../../own-command.js'
 import { replaceText } from '../../store/atomic.js'
 import type { CaseBook, WrittenCase } from '../moves/writer.js'
+import { type CaseColumns, ownColumns } from '../writing/case-columns.js'
+
+export { caseColumns } from '../writing/case-columns.js'
 
 /**
  * `cases.csv` in a run's folder: the questions that a search has made, with the columns of its template and its answer, so that it can be the
@@ -17,15 +19,6 @@ import type { CaseBook, WrittenCase } from '../moves/writer.js'
 
 /** What stands in the place of a label where a text is of no use. */
 export const NO_USE = '-'
-
-/** Columns beside those of the task. */
-const own = ['batch', 'asked'] as const
-
-export interface CaseColumns {
-  /** Of the text. */
-  readonly text: string
-  readonly labels: LabelSet
-}
 
 export class CaseFile implements CaseBook {
   readonly #path: string
@@ -42,11 +35,12 @@ export class CaseFile implements CaseBook {
   }
 
   async texts(): Promise<string[]> {
-    return (await this.#read()).map(row => row[this.#columns.text]!)
+    return (await this.#read()).map(row => row[this.#columns.text]!).filter(text => text.trim() !== '')
   }
 
   async keep(batch: number, write: () => Promise<readonly WrittenCase[]>): Promise<number> {
-    const known = (await this.#read()).filter(row => row.batch === String(batch)).length
+    // Rows that a person has added were asked for by nobody: they are none of the texts that are made.
+    const known = (await this.#read()).filter(row => row.batch === String(batch) && row.asked !== '').length
     if (known > 0) return known
     const { text, labels } = this.#columns
     const written = await write()
@@ -60,7 +54,10 @@ export class CaseFile implements CaseBook {
     label?: (texts: readonly string[]) => Promise<readonly (string | undefined)[]>,
   ): Promise<{ readonly added: number; readonly left: number }> {
     const { text, labels } = this.#columns
-    let rows = await this.#read()
+    const read = await this.#read()
+    // Whoever adds a row leaves its batch empty: it is of the one at hand, and stays so when the search goes on.
+    let rows = read.map((row, i) => (row.batch === '' ? changedRecord(row, i, { batch: String(batch) }) : row))
+    if (rows.some((row, i) => row !== read[i])) await this.#write(rows)
     const isOwn = (row: DataRecord) => row.batch === String(batch)
     const unsaid = rows.filter(row => isOwn(row) && row[labels.column]!.trim() === '')
     if (unsaid.length > 0 && label === undefined) throw this.#labelsNeeded(unsaid.length, rows.filter(isOwn).length)
@@ -87,10 +84,14 @@ export class CaseFile implements CaseBook {
     const { labels, text } = this.#columns
     const said = row[labels.column]!.trim()
     if (said === NO_USE) return undefined
-    const found = [...labels.words].find(([value, word]) => [value, word].some(name => name.toLowerCase() === said.toLowerCase()))
-    if (found !== undefined) return found[0]
+    const pairs = [...labels.words]
+    const exact = pairs.find(([value]) => value === said) ?? pairs.find(([, word]) => word === said)
+    if (exact !== undefined) return exact[0]
+    const alike = pairs.filter(names => names.some(name => name.toLowerCase() === said.toLowerCase()))
+    const classes = new Set(alike.map(([, word]) => word))
+    if (classes.size === 1) return alike[0]![0]
     throw new GradpromptError('unknown-label', `${this.#path} has a label outside the set`, {
-      found: `${JSON.stringify(said)} of ${JSON.stringify(row[text]!.slice(0, 60))}`,
+      found: `${JSON.stringify(said)}${classes.size > 1 ? `, which may be ${[...classes].join(' or ')},` : ''} of ${JSON.stringify(row[text]!.slice(0, 60))}`,
       expected: `one of ${labels.candidates.join(', ')}, or ${NO_USE} for a text that is of no use`,
       hint: `mend it, then ${ownCommand`resume ${this.#folder}`}`,
     })
@@ -109,38 +110,46 @@ export class CaseFile implements CaseBook {
   async #read(): Promise<DataRecord[]> {
     if (!(await exists(this.#path))) return []
     const { text, labels } = this.#columns
-    const { records } = await readRecords(this.#path, { needed: [text, labels.column, ...own] })
+    const { records } = await readRecords(this.#path, { needed: [text, labels.column, ...ownColumns] })
     for (const name of [text, labels.column, 'batch'])
       if (records.some(record => record[name] === undefined))
         throw new GradpromptError('run-corrupt', `${this.#path} cannot be gone on with`, {
           found: `no column "${name}"`,
-          expected: `the columns ${[text, labels.column, ...own].join(', ')}, as they were written`,
+          expected: `the columns ${[text, labels.column, ...ownColumns].join(', ')}, as they were written`,
           hint: 'put the line with their names back',
         })
-    return records
+    return records.flatMap((record, i) => {
+      // Lines that a spreadsheet has left behind.
+      if (Object.values(record).every(value => value.trim() === '')) return []
+      if (record[text]!.trim() === '' && record[labels.column]!.trim() !== NO_USE)
+        throw this.#wrongRow(originOf(record, i), {
+          found: `no text in the column "${text}"`,
+          expected: `the text that the label is of, or ${NO_USE} in the place of the label`,
+        })
+      const batch = record.batch!.trim()
+      // A spreadsheet may have made 1.0 of 1.
+      const number = /^0*([1-9]\d*)(?:[.,]0*)?$/.exec(batch)?.[1]
+      if (number === undefined && batch !== '')
+        throw this.#wrongRow(originOf(record, i), {
+          found: `batch: ${JSON.stringify(batch)}`,
+          expected: 'the number that was written there; of a row that you have added, nothing',
+        })
+      return [record.batch === (number ?? '') ? record : changedRecord(record, i, { batch: number ?? '' })]
+    })
+  }
+
+  #wrongRow(line: string, { found, expected }: { readonly found: string; readonly expected: string }): GradpromptError {
+    return new GradpromptError('run-corrupt', `${line} cannot be gone on with`, {
+      found,
+      expected,
+      hint: `mend it, then ${ownCommand`resume ${this.#folder}`}`,
+    })
   }
 
   async #write(rows: readonly DataRecord[]): Promise<void> {
-    const names = [this.#columns.text, this.#columns.labels.column, ...own]
+    const names = [this.#columns.text, this.#columns.labels.column, ...ownColumns]
     const columns = names.map(name => ({ name, type: 'text' as const }))
     const cells = rows.map(row => ({ cells: names.map(name => row[name] ?? ''), object: row }))
     await replaceText(this.#path, await textOfRows(rowFormatFor(this.#path), columns, cells))
   }
-}
-
-/**
- * Which columns of a task its own questions have.
- * @throws GradpromptError `invalid-config` unless there is one text and a closed set of labels
- */
-export function caseColumns(columns: readonly string[], labels: LabelSet | undefined): CaseColumns {
-  const texts = columns.filter(column => column !== labels?.column && column !== 'prompt')
-  const [text, ...more] = texts
-  const isPlain = text !== undefined && more.length === 0 && /^[\p{L}\p{N}_ -]+$/u.test(text)
-  if (labels === undefined || !isPlain || [text, labels.column].some(name => (own as readonly string[]).includes(name)))
-    throw new GradpromptError('invalid-config', 'a search that makes its questions needs one text and labels', {
-      found: labels === undefined ? 'free-text answers' : `the columns ${[...texts, labels.column].join(', ')}`,
-      expected: `one {column} in the template, one in the answer, neither called ${own.join(' or ')}, and data.labels`,
-      hint: 'template: "{prompt}\\nText: {text}\\nLabel:", answer: " {label}", data: { labels: { a: a, b: b } }',
-    })
-  return { text, labels }
 }

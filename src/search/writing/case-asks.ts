@@ -44,7 +44,7 @@ export const caseAsks = {
       `Task: ${classes.task}\n${classLine(classes)}`,
       ...(real.length === 0 ? [] : [`Texts that people have written:\n${real.map(text => `- ${text}`).join('\n')}`]),
       ...(mistakes.length === 0 ? [] : [`Texts that a model got wrong:\n\n${mistakes.map(shown).join('\n\n')}`]),
-      `Write one new text of the class ${label} that a careless reader takes for ${near}. ${ways[way % ways.length]} It is unlike those above, of one to three sentences, and does not name its class. Write the text between <text> and </text>, and nothing else.`,
+      `Write one new text of the class ${label} that a careless reader takes for ${near}. ${ways[way % ways.length]} It is ${real.length + mistakes.length === 0 ? '' : 'unlike those above, '}of one to three sentences, and does not name its class. Write the text between <text> and </text>, and nothing else.`,
     ].join('\n\n'),
     begin: '<text>',
   }),

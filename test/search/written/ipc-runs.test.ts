@@ -236,6 +236,11 @@ test('what it needs is told before anything is computed', async () => {
   expect((await problem({ data: {} })).message).toContain('data.labels')
   expect((await problem({ data: { ...config.data, split: { dev: 2 } } })).message).toContain('data.split')
   expect((await problem({ search: { type: 'opro' } })).message).toContain('data.train is missing')
-  const texts = { ...config, model, template: '{text} {more}{prompt} -' } as unknown as SearchInput
-  expect((await problemOf(search(texts))).expected).toContain('one {column}')
+  expect((await problem({ template: '{text} {more}{prompt} -' })).expected).toContain('one {column}')
+  expect(await problem({ data: { labels: { 0: 'the' } } })).toMatchObject({ code: 'invalid-config', expected: 'two at least' })
+  const meaning = (meanings: object) => ({ search: { ...config.search, meanings } })
+  expect(parse(meaning({ the: 'wine', of: 'stone' })).search.type).toBe('ipc')
+  const strange = await problem(meaning({ the: 'wine', off: 'stone' }))
+  expect(strange).toMatchObject({ code: 'invalid-config', found: 'off', expected: 'a word of data.labels: the, of' })
+  expect(strange.hint).toContain('did you mean')
 })

@@ -70,6 +70,9 @@ describe('IPC', () => {
     expect(invented.filter(({ ask }) => ask.includes('of the class yes'))).toHaveLength(4)
     expect(invented[4]!.ask).toContain('Texts that a model got wrong')
     expect(invented[0]!.ask).not.toContain('got wrong')
+    // Above the first there is nothing.
+    expect(invented[0]!.ask).toContain('It is of one to three sentences')
+    expect(invented[4]!.ask).toContain('It is unlike those above, of one to three sentences')
     // No text is asked twice under one prompt, and each prompt that may win was asked all.
     expect(new Set(answered.map(String)).size).toBe(answered.length)
     expect(state.pool.every(({ losses }) => Object.keys(losses).length === 8)).toBe(true)
@@ -132,6 +135,12 @@ describe('IPC', () => {
     const { outcomes, state } = await run(ipc, options, 12)
     expect(state.pool).toHaveLength(1)
     expect(outcomes).toHaveLength(4)
+  })
+
+  test('no more texts are made than are to be made in all, in the first batch too', async () => {
+    const { run, made } = world()
+    await run(ipc, { ...options, cases: 4, maxCases: 3 }, 3)
+    expect(made).toHaveLength(3)
   })
 
   test('without one text there is nothing to begin with', async () => {

@@ -29,6 +29,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     maxNewTokens: inRange(options, 'max-new-tokens', { least: 1 }),
     seed: inRange(options, 'seed', { least: 0, most: 0xffffffff }),
   }
+  if (request.model !== null) output.note('loading …')
   const result = await compute('interview', request, {
     onEvent: warningsTo(output),
     onNews(question) {

@@ -109,7 +109,11 @@ export const ipc: SearchMethod<Options, State> = {
   async start(options, context) {
     const real = context.questions.length
     const made = await context.cases!.keep(1, () =>
-      invented(classesOf(options, context), { ...options, tried: [], real }, context),
+      invented(
+        classesOf(options, context),
+        { ...options, tried: [], real, cases: Math.min(options.maxCases, options.cases) },
+        context,
+      ),
     )
     const { added } = await labelled(1, options, context)
     if (real + added === 0) throw nothingWritten()
