@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type OptionNames, refuseUnknown, requireCounts } from '../../config/call-options.js'
 import { completeTexts } from '../../data/describe/suggest.js'
@@ -13,7 +13,7 @@ import { rules } from '../../evaluate/answers/extraction.js'
 import { hashOf } from '../../evaluate/row-results.js'
 import { isFile } from '../../files.js'
 import { bestFixed, leaks } from '../../hints/choice.js'
-import { type HintsFile, hintsName, readHints } from '../../hints/file.js'
+import { type HintsFile, hintsName } from '../../hints/file.js'
 import {
   askFor,
   type HintForm,
@@ -25,7 +25,6 @@ import {
   withHint,
 } from '../../hints/form.js'
 import { firstOf, useModel } from '../../model/with-model.js'
-import { ownCommand } from '../../own-command.js'
 import { replaceText } from '../../store/atomic.js'
 import { acquireLock } from '../../store/lock.js'
 import { freeFolder } from '../../store/run-folder.js'
@@ -35,9 +34,11 @@ import { type Config, loadConfigEntries, parseConfig } from '../../train/config.
 import type { GradpromptEvent } from '../../train/events.js'
 import { separate } from '../given.js'
 import type { TuneInput } from '../tune.js'
+import { askedName, refuseOthers } from './asked.js'
 import { type HintedRow, Likelihoods } from './likelihoods.js'
 import { type Condition, type Measured, measured } from './measure.js'
 import { learnRounds, policyConfig, type RoundFigures, type Rounds, type TrainingRow } from './rounds.js'
+import { readResult } from './stored.js'
 import { write } from './texts.js'
 
 /**
@@ -105,7 +106,7 @@ const names = {
  *
  * @param given a config as of `tune`: its task is what is answered, its method and training are those of the policy's prompt
  * @throws GradpromptError `invalid-config`, `no-rows` (neither test nor dev), `unsupported-template`, `other-hints` (the folder is of another
- *   call), and as `tune`, `generate` and `evaluate` do
+ *   call), `run-corrupt` (its files are damaged), and as `tune`, `generate` and `evaluate` do
  */
 export async function hints(given: TuneInput, options: HintsOptions = {}): Promise<LearnedHints> {
   refuseUnknown('hints', options, names)
@@ -133,7 +134,7 @@ export async function hints(given: TuneInput, options: HintsOptions = {}): Promi
   const asked = hashOf([decisive, form, samples, rounds, temperature, fixedTexts, task.train, tested])
   await refuseOthers(out, asked)
   await using _lock = await acquireLock(join(out, 'lock'))
-  if (await isFile(join(out, hintsName))) return (await readHints(out)).result as unknown as LearnedHints
+  if (await isFile(join(out, hintsName))) return await readResult(out)
 
   await using used = await useModel(open ?? config.model, open === undefined ? firstOf(config) : {})
   const { model } = used
@@ -205,29 +206,6 @@ function refuseUnfit(config: Config): void {
 
 const invalid = (message: string, found: string, expected: string) =>
   new GradpromptError('invalid-option', message, { found, expected })
-
-const askedName = 'asked.json'
-
-/** @throws GradpromptError `other-hints`, `folder-not-empty` */
-async function refuseOthers(out: string, asked: string, model?: string): Promise<void> {
-  const path = join(out, askedName)
-  if (await isFile(path)) {
-    const before = JSON.parse(await readFile(path, 'utf8')) as { readonly asked?: unknown; readonly model?: unknown }
-    if (before.asked === asked && (model === undefined || before.model === model)) return
-    throw new GradpromptError('other-hints', `${out} holds hints of another call`, {
-      found: before.asked === asked ? 'another model of that name' : 'another config, other rows, or other options',
-      expected: 'the same, to go on with it',
-      hint: 'name another folder: --out',
-    })
-  }
-  const names = (await readdir(out)).filter(name => name !== 'lock' && !name.startsWith('lock.'))
-  if (names.length > 0)
-    throw new GradpromptError('folder-not-empty', `${out} holds other files`, {
-      found: names.slice(0, 5).join(', '),
-      expected: 'a folder that does not exist, an empty one, or one that this command has begun',
-      hint: ownCommand`hints --out DIR`,
-    })
-}
 
 /** Rows as a policy is asked about them, with what a hint of theirs must not say. */
 function rowsOf(records: readonly DataRecord[], { template, answer }: Config, { labels }: Task): TrainingRow[] {
