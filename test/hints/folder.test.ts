@@ -1,8 +1,11 @@
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { parse } from 'yaml'
+import { partsOf } from '../../src/api/hints/asked.js'
 import { evaluate, hints, loadModel } from '../../src/index.js'
 import type { LanguageModel } from '../../src/model/language-model.js'
+import { parseConfig } from '../../src/train/config.js'
 import { problemOf } from '../support/problem.js'
 import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
 
@@ -98,4 +101,37 @@ test('how a hint stands before a text is looked at when it is read', async () =>
     })
     expect(await problemOf(answered)).toMatchObject({ code: 'run-corrupt', found: expect.stringContaining('say') })
   }
+})
+
+test('the domain and the trackers of a config are those of each round', async () => {
+  const out = join(folder, 'followed')
+  const domain = { dimensions: 3, iterations: 50 }
+  await hints({ ...configIn(out), domain, track: ['csv'] }, { ...small, rounds: 2 })
+  for (const round of ['round-1', 'round-2']) {
+    expect(parse(readFileSync(join(out, round, 'config.yaml'), 'utf8'))).toMatchObject({ domain, track: ['csv'] })
+    expect(readdirSync(join(out, round)).filter(name => name.endsWith('.csv'))).not.toEqual([])
+  }
+})
+
+test('a call says what it would change, and may change where it computes and who follows it', async () => {
+  const found = async (given: object, options: object = {}) =>
+    (await problemOf(hints({ ...configIn(whole), ...given } as never, { ...small, ...options }))).found
+  expect(await found({}, { samples: 4 })).toBe('another samples')
+  expect(await found({ seed: 3 }, { temperature: 0.5 })).toMatch(/^another seed, another temperature/)
+  expect(await found({ data: { ...configIn(whole).data, limit: { train: 5 } } })).toContain('another training rows')
+  const before = await hints(configIn(whole), small)
+  expect(await hints({ ...configIn(whole), track: ['csv'] }, small)).toEqual(before)
+  const opened = { device: 'cpu', threads: 2, memory: 4 } as const
+  expect(partsOf(parseConfig({ ...toyConfig(folder), ...opened, out: 'x' }), {}, {})).toEqual(
+    partsOf(parseConfig(toyConfig(folder)), {}, {}),
+  )
+})
+
+test('a call that fails on a row claims no folder', async () => {
+  const out = join(folder, 'claimed')
+  const rows = ['the wine', 'on stone', 'at wine', 'it stone'].map((text, i) => ({ text, label: String(i % 2) }))
+  const { data, ...config } = configIn(out)
+  const of = (train: object[]) => hints({ ...config, data: { train, test: rows, labels: data.labels! } } as never, small)
+  expect((await problemOf(of([...rows, { text: 'wine '.repeat(5000), label: '0' }]))).code).toBe('row-too-long')
+  expect((await of(rows)).trainingRows).toBe(4)
 })

@@ -10,7 +10,6 @@ import { classWords } from '../../data/texts/verbalizer.js'
 import { GradpromptError } from '../../errors.js'
 import { plainAnswer } from '../../evaluate/answers/agreement.js'
 import { rules } from '../../evaluate/answers/extraction.js'
-import { hashOf } from '../../evaluate/row-results.js'
 import { isFile } from '../../files.js'
 import { bestFixed, leaks } from '../../hints/choice.js'
 import { type HintsFile, hintsName } from '../../hints/file.js'
@@ -34,10 +33,11 @@ import { type Config, loadConfigEntries, parseConfig } from '../../train/config.
 import type { GradpromptEvent } from '../../train/events.js'
 import { separate } from '../given.js'
 import type { TuneInput } from '../tune.js'
-import { askedName, refuseOthers } from './asked.js'
+import { partsOf, refuseOthers, writeAsked } from './asked.js'
+import { refuseUnfit } from './fit.js'
 import { type HintedRow, Likelihoods } from './likelihoods.js'
 import { type Condition, type Measured, measured } from './measure.js'
-import { learnRounds, policyConfig, type RoundFigures, type Rounds, type TrainingRow } from './rounds.js'
+import { learnRounds, type RoundFigures, type Rounds, type TrainingRow } from './rounds.js'
 import { readResult } from './stored.js'
 import { write } from './texts.js'
 
@@ -117,7 +117,7 @@ export async function hints(given: TuneInput, options: HintsOptions = {}): Promi
   const { input, model: open, rows: inMemory } = await separate(given)
   const whole = typeof input === 'object' && input !== null ? await completeTexts(await loadConfigEntries(input), inMemory.train) : input // biome-ignore format: one line
   const config = parseConfig(whole, source === undefined ? {} : { source })
-  refuseUnfit(config)
+  refuseUnfit(config, whole)
   withHint(config.template, form)
   const task = await readTask(config, inMemory)
   const of = task.test.length > 0 ? 'test' : 'dev'
@@ -130,8 +130,8 @@ export async function hints(given: TuneInput, options: HintsOptions = {}): Promi
   for (const notice of task.notices) onEvent?.({ event: 'warning', ...notice })
   const out = config.out ?? (await freeFolder('runs', 'hints'))
   await mkdir(out, { recursive: true })
-  const { out: _, ...decisive } = config
-  const asked = hashOf([decisive, form, samples, rounds, temperature, fixedTexts, task.train, tested])
+  const own = { ...form, samples, rounds, temperature, fixedTexts }
+  const asked = partsOf(config, own, { 'training rows': task.train, 'measured rows': tested })
   await refuseOthers(out, asked)
   await using _lock = await acquireLock(join(out, 'lock'))
   if (await isFile(join(out, hintsName))) return await readResult(out)
@@ -139,12 +139,13 @@ export async function hints(given: TuneInput, options: HintsOptions = {}): Promi
   await using used = await useModel(open ?? config.model, open === undefined ? firstOf(config) : {})
   const { model } = used
   await refuseOthers(out, asked, model.hash)
-  const call = { asked, model: model.hash, ...form, samples, rounds, temperature, fixedTexts }
-  await replaceText(join(out, askedName), `${JSON.stringify(call, null, 2)}\n`)
   const onProgress = (what: string, done: number, total: number) => options.onProgress?.({ what, done, total })
   const likelihoods = new Likelihoods({ model, config, task, form, out, signal, onProgress })
   const common = { model, config, form, out, signal, onProgress }
-  const train = rowsOf(task.train, config, task)
+  const [train, measuredRows] = [rowsOf(task.train, config, task), rowsOf(tested, config, task)]
+  // A call that fails on a row of its own has no claim to the folder.
+  likelihoods.require([...train, ...measuredRows])
+  await writeAsked(out, { asked, model: model.hash, ...own })
   const learned = await learnRounds({ ...common, rows: train, likelihoods, samples, rounds, temperature, onEvent })
   if (learned.policy === undefined)
     onEvent?.({
@@ -154,7 +155,7 @@ export async function hints(given: TuneInput, options: HintsOptions = {}): Promi
         'no text made the answer of any training row likelier: nothing is learned, and inputs are answered as they are, by the base model',
     })
   const fixed = await fixedHint(train, learned, likelihoods, fixedTexts)
-  const conditions = await conditionsOf(rowsOf(tested, config, task), { ...common, learned, fixed: fixed.hint, likelihoods })
+  const conditions = await conditionsOf(measuredRows, { ...common, learned, fixed: fixed.hint, likelihoods })
   const result: LearnedHints = {
     ...{ folder: out, model: model.name, instruction: form.instruction, say: form.say, trainingRows: train.length, of },
     ...{ rounds: learned.figures, policy: learned.policy?.folder ?? null, fixed },
@@ -181,27 +182,6 @@ function formOf({ kind, instruction, say, maxHintTokens = 40 }: HintsOptions): H
     say: requireSay(say ?? (instruction === undefined ? own.say : 'Hint: {hint}')),
     maxHintTokens,
   }
-}
-
-/** What a config of the task says of learning has to be sensible for texts. @throws GradpromptError `invalid-config` */
-function refuseUnfit(config: Config): void {
-  const { train, rejected, thumbs } = config
-  const unfit = [
-    ['rejected', rejected],
-    ['thumbs', thumbs],
-    ['train.templates', train.templates],
-    ['train.earlyStopping', train.earlyStopping],
-    ['train.distillation', train.distillation],
-    ['train.loss', train.loss?.type === 'cross-entropy' ? undefined : train.loss],
-  ] as const
-  const [name] = unfit.find(([, value]) => value !== undefined) ?? []
-  if (name !== undefined)
-    throw new GradpromptError('invalid-config', `${name} is of no use to a policy, which learns texts by their cross entropy`, {
-      found: name,
-      expected: 'a config without it',
-    })
-  // Hours of sampling later is too late to hear of what the run itself refuses.
-  parseConfig(policyConfig(config, policyTemplate(true), 'kept.jsonl', undefined))
 }
 
 const invalid = (message: string, found: string, expected: string) =>
