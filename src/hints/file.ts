@@ -6,13 +6,14 @@ import { GradpromptError } from '../errors.js'
 import { isFile } from '../files.js'
 import { jsonOrUndefined } from '../json.js'
 import { ownCommand } from '../own-command.js'
+import { requireSay } from './form.js'
 
 /** What a folder of hints says to whoever answers with them: `hints.json`, which is written when all of it is learned. */
 export const hintsName = 'hints.json'
 
 const schema = z.object({
   instruction: z.string().min(1),
-  say: z.string().min(1),
+  say: z.string().refine(isSay, 'a text with {hint} in it, and no other column'),
   maxHintTokens: z.int().min(1),
   /** The run within the folder whose prompt writes hints; null where no text made any answer likelier. */
   policy: z.string().min(1).nullable(),
@@ -21,6 +22,14 @@ const schema = z.object({
   /** What was measured, for people and programs that look at it. */
   result: z.record(z.string(), z.unknown()),
 })
+
+function isSay(say: string): boolean {
+  try {
+    return requireSay(say) === say
+  } catch {
+    return false
+  }
+}
 
 export type HintsFile = z.output<typeof schema>
 
@@ -36,7 +45,17 @@ export async function readHints(folder: string): Promise<HintsFile> {
   const written = jsonOrUndefined(await readFile(path, 'utf8'))
   const found = schema.safeParse(written)
   if (found.success) return found.data
-  throw new GradpromptError('run-corrupt', `${path} is not what gradprompt hints wrote`, {
-    found: valueProblem(found.error.issues, written).message,
-  })
+  throw notWritten(path, valueProblem(found.error.issues, written).message)
 }
+
+/** A file of the folder that is damaged, or of something else. */
+export const notWritten = (
+  path: string,
+  found: string,
+  hint = 'remove it, and the same command makes it anew; or begin in another folder: --out',
+): GradpromptError =>
+  new GradpromptError('run-corrupt', `${path} is not what gradprompt hints wrote`, {
+    found,
+    expected: 'a file as it was written',
+    hint,
+  })

@@ -257,6 +257,18 @@ test('mistakes are told before anything is written', async () => {
   expect(await code({ data: { ...data, split: undefined } })).toBe('no-rows')
   expect(await code({ train: { steps: 2, earlyStopping: { patience: 1 } } })).toBe('invalid-config')
   expect(await code({ train: { steps: 2, templates: ['{text} +'] } })).toBe('invalid-config')
+  const found = async (given: object) => (await problemOf(hints({ ...configIn(none), ...given } as never, small))).found
+  const steps = 2
+  for (const [name, value] of Object.entries({
+    ...{ evaluateEvery: 1, keep: 'best', samples: 2, privacy: { epsilon: 8 } },
+    ...{ meta: { tasks: 'label' } },
+  }))
+    expect(await found({ train: { steps, [name]: value } })).toBe(`train.${name}`)
+  for (const method of [
+    { type: 'mpt', tasks: ['a', 'b'] },
+    { type: 'personal', users: ['a', 'b'] },
+  ])
+    expect(await found({ method })).toBe(`method.type: ${method.type}`)
   expect(await code({ template: '{hint} {text}' })).toBe('unsupported-template')
   expect(await code({}, { ...small, kind: 'role' })).toBe('invalid-option')
   expect(await code({}, { kind: 'rol' })).toBe('invalid-option')

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type OptionNames, refuseUnknown, requireCounts } from '../../config/call-options.js'
 import { completeTexts } from '../../data/describe/suggest.js'
@@ -10,10 +10,9 @@ import { classWords } from '../../data/texts/verbalizer.js'
 import { GradpromptError } from '../../errors.js'
 import { plainAnswer } from '../../evaluate/answers/agreement.js'
 import { rules } from '../../evaluate/answers/extraction.js'
-import { hashOf } from '../../evaluate/row-results.js'
 import { isFile } from '../../files.js'
 import { bestFixed, leaks } from '../../hints/choice.js'
-import { type HintsFile, hintsName, readHints } from '../../hints/file.js'
+import { type HintsFile, hintsName } from '../../hints/file.js'
 import {
   askFor,
   type HintForm,
@@ -25,7 +24,6 @@ import {
   withHint,
 } from '../../hints/form.js'
 import { firstOf, useModel } from '../../model/with-model.js'
-import { ownCommand } from '../../own-command.js'
 import { replaceText } from '../../store/atomic.js'
 import { acquireLock } from '../../store/lock.js'
 import { freeFolder } from '../../store/run-folder.js'
@@ -35,9 +33,12 @@ import { type Config, loadConfigEntries, parseConfig } from '../../train/config.
 import type { GradpromptEvent } from '../../train/events.js'
 import { separate } from '../given.js'
 import type { TuneInput } from '../tune.js'
+import { partsOf, refuseOthers, writeAsked } from './asked.js'
+import { refuseUnfit } from './fit.js'
 import { type HintedRow, Likelihoods } from './likelihoods.js'
 import { type Condition, type Measured, measured } from './measure.js'
-import { learnRounds, policyConfig, type RoundFigures, type Rounds, type TrainingRow } from './rounds.js'
+import { learnRounds, type RoundFigures, type Rounds, type TrainingRow } from './rounds.js'
+import { readResult } from './stored.js'
 import { write } from './texts.js'
 
 /**
@@ -105,7 +106,7 @@ const names = {
  *
  * @param given a config as of `tune`: its task is what is answered, its method and training are those of the policy's prompt
  * @throws GradpromptError `invalid-config`, `no-rows` (neither test nor dev), `unsupported-template`, `other-hints` (the folder is of another
- *   call), and as `tune`, `generate` and `evaluate` do
+ *   call), `run-corrupt` (its files are damaged), and as `tune`, `generate` and `evaluate` do
  */
 export async function hints(given: TuneInput, options: HintsOptions = {}): Promise<LearnedHints> {
   refuseUnknown('hints', options, names)
@@ -116,7 +117,7 @@ export async function hints(given: TuneInput, options: HintsOptions = {}): Promi
   const { input, model: open, rows: inMemory } = await separate(given)
   const whole = typeof input === 'object' && input !== null ? await completeTexts(await loadConfigEntries(input), inMemory.train) : input // biome-ignore format: one line
   const config = parseConfig(whole, source === undefined ? {} : { source })
-  refuseUnfit(config)
+  refuseUnfit(config, whole)
   withHint(config.template, form)
   const task = await readTask(config, inMemory)
   const of = task.test.length > 0 ? 'test' : 'dev'
@@ -129,21 +130,22 @@ export async function hints(given: TuneInput, options: HintsOptions = {}): Promi
   for (const notice of task.notices) onEvent?.({ event: 'warning', ...notice })
   const out = config.out ?? (await freeFolder('runs', 'hints'))
   await mkdir(out, { recursive: true })
-  const { out: _, ...decisive } = config
-  const asked = hashOf([decisive, form, samples, rounds, temperature, fixedTexts, task.train, tested])
+  const own = { ...form, samples, rounds, temperature, fixedTexts }
+  const asked = partsOf(config, own, { 'training rows': task.train, 'measured rows': tested })
   await refuseOthers(out, asked)
   await using _lock = await acquireLock(join(out, 'lock'))
-  if (await isFile(join(out, hintsName))) return (await readHints(out)).result as unknown as LearnedHints
+  if (await isFile(join(out, hintsName))) return await readResult(out)
 
   await using used = await useModel(open ?? config.model, open === undefined ? firstOf(config) : {})
   const { model } = used
   await refuseOthers(out, asked, model.hash)
-  const call = { asked, model: model.hash, ...form, samples, rounds, temperature, fixedTexts }
-  await replaceText(join(out, askedName), `${JSON.stringify(call, null, 2)}\n`)
   const onProgress = (what: string, done: number, total: number) => options.onProgress?.({ what, done, total })
   const likelihoods = new Likelihoods({ model, config, task, form, out, signal, onProgress })
   const common = { model, config, form, out, signal, onProgress }
-  const train = rowsOf(task.train, config, task)
+  const [train, measuredRows] = [rowsOf(task.train, config, task), rowsOf(tested, config, task)]
+  // A call that fails on a row of its own has no claim to the folder.
+  likelihoods.require([...train, ...measuredRows])
+  await writeAsked(out, { asked, model: model.hash, ...own })
   const learned = await learnRounds({ ...common, rows: train, likelihoods, samples, rounds, temperature, onEvent })
   if (learned.policy === undefined)
     onEvent?.({
@@ -153,7 +155,7 @@ export async function hints(given: TuneInput, options: HintsOptions = {}): Promi
         'no text made the answer of any training row likelier: nothing is learned, and inputs are answered as they are, by the base model',
     })
   const fixed = await fixedHint(train, learned, likelihoods, fixedTexts)
-  const conditions = await conditionsOf(rowsOf(tested, config, task), { ...common, learned, fixed: fixed.hint, likelihoods })
+  const conditions = await conditionsOf(measuredRows, { ...common, learned, fixed: fixed.hint, likelihoods })
   const result: LearnedHints = {
     ...{ folder: out, model: model.name, instruction: form.instruction, say: form.say, trainingRows: train.length, of },
     ...{ rounds: learned.figures, policy: learned.policy?.folder ?? null, fixed },
@@ -182,52 +184,8 @@ function formOf({ kind, instruction, say, maxHintTokens = 40 }: HintsOptions): H
   }
 }
 
-/** What a config of the task says of learning has to be sensible for texts. @throws GradpromptError `invalid-config` */
-function refuseUnfit(config: Config): void {
-  const { train, rejected, thumbs } = config
-  const unfit = [
-    ['rejected', rejected],
-    ['thumbs', thumbs],
-    ['train.templates', train.templates],
-    ['train.earlyStopping', train.earlyStopping],
-    ['train.distillation', train.distillation],
-    ['train.loss', train.loss?.type === 'cross-entropy' ? undefined : train.loss],
-  ] as const
-  const [name] = unfit.find(([, value]) => value !== undefined) ?? []
-  if (name !== undefined)
-    throw new GradpromptError('invalid-config', `${name} is of no use to a policy, which learns texts by their cross entropy`, {
-      found: name,
-      expected: 'a config without it',
-    })
-  // Hours of sampling later is too late to hear of what the run itself refuses.
-  parseConfig(policyConfig(config, policyTemplate(true), 'kept.jsonl', undefined))
-}
-
 const invalid = (message: string, found: string, expected: string) =>
   new GradpromptError('invalid-option', message, { found, expected })
-
-const askedName = 'asked.json'
-
-/** @throws GradpromptError `other-hints`, `folder-not-empty` */
-async function refuseOthers(out: string, asked: string, model?: string): Promise<void> {
-  const path = join(out, askedName)
-  if (await isFile(path)) {
-    const before = JSON.parse(await readFile(path, 'utf8')) as { readonly asked?: unknown; readonly model?: unknown }
-    if (before.asked === asked && (model === undefined || before.model === model)) return
-    throw new GradpromptError('other-hints', `${out} holds hints of another call`, {
-      found: before.asked === asked ? 'another model of that name' : 'another config, other rows, or other options',
-      expected: 'the same, to go on with it',
-      hint: 'name another folder: --out',
-    })
-  }
-  const names = (await readdir(out)).filter(name => name !== 'lock' && !name.startsWith('lock.'))
-  if (names.length > 0)
-    throw new GradpromptError('folder-not-empty', `${out} holds other files`, {
-      found: names.slice(0, 5).join(', '),
-      expected: 'a folder that does not exist, an empty one, or one that this command has begun',
-      hint: ownCommand`hints --out DIR`,
-    })
-}
 
 /** Rows as a policy is asked about them, with what a hint of theirs must not say. */
 function rowsOf(records: readonly DataRecord[], { template, answer }: Config, { labels }: Task): TrainingRow[] {

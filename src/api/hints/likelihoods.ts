@@ -58,6 +58,11 @@ export class Likelihoods {
     this.#builders = { plain: builderOf(template), hinted: builderOf(withHint(template, form)) }
   }
 
+  /** Makes rows without a hint, to see whether they can be scored. @throws GradpromptError `row-too-long`, and as making rows does */
+  require(rows: readonly Pick<HintedRow, 'record' | 'index'>[]): void {
+    for (const { record, index } of rows) this.#builders.plain.scoring(record, index)
+  }
+
   /** @param name of the file that keeps them @throws GradpromptError `row-too-long`, `not-finite`, `aborted` */
   async of(name: string, rows: readonly HintedRow[]): Promise<RowScore[]> {
     const { model, config, form, out, signal, onProgress } = this.#options

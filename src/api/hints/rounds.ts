@@ -152,7 +152,7 @@ function figuresOf(candidates: readonly Candidate[], kept: readonly (Candidate |
  * the round before; another one begins anew.
  */
 export function policyConfig(
-  { method, train: { evaluateEvery: _, ...train }, seed }: Config,
+  { method, domain, train, seed, track }: Config,
   template: NonNullable<ConfigInput['template']>,
   path: string,
   before: TuneRun | undefined,
@@ -165,7 +165,9 @@ export function policyConfig(
     answer: `{${hintColumn}}`,
     answerType: 'text',
     method: (hasRows ? { ...method, init } : method) as ConfigInput['method'],
+    ...(domain && { domain }),
     train: { ...train, keep: 'last', samples: 0 },
     seed,
+    ...(track && { track }),
   }
 }

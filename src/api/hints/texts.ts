@@ -1,8 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { z } from 'zod'
+import { shorten } from '../../data/readers/records.js'
 import type { Template } from '../../data/texts/template.js'
 import { exists } from '../../files.js'
+import { notWritten } from '../../hints/file.js'
 import { askColumn } from '../../hints/form.js'
+import { jsonOrUndefined } from '../../json.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { replaceText } from '../../store/atomic.js'
 import { generate } from '../generation/generate.js'
@@ -28,7 +32,7 @@ export interface WrittenText {
   readonly tokens: number
 }
 
-/** @throws GradpromptError as `generate.toFile` does */
+/** @throws GradpromptError `run-corrupt`, and as `generate.toFile` does */
 export async function write(name: string, asks: readonly string[], options: WriteOptions): Promise<WrittenText[]> {
   const { out, policy, onProgress, ...settings } = options
   const [input, output] = [join(out, `${name}-asked.jsonl`), join(out, `${name}.jsonl`)]
@@ -38,8 +42,12 @@ export async function write(name: string, asks: readonly string[], options: Writ
     await generate.toFile({ ...settings, input, output, prompt: policy, onProgress: told })
   }
   const lines = (await readFile(output, 'utf8')).trimEnd().split('\n')
-  return lines.map(line => {
-    const { text, ids } = JSON.parse(line) as { readonly text: string; readonly ids: readonly number[] }
-    return { text, tokens: ids.length }
+  if (lines.length !== asks.length) throw notWritten(output, `${lines.length} lines of ${asks.length}`)
+  return lines.map((line, i) => {
+    const written = schema.safeParse(jsonOrUndefined(line))
+    if (!written.success) throw notWritten(output, `line ${i + 1}: ${shorten(line)}`)
+    return { text: written.data.text, tokens: written.data.ids.length }
   })
 }
+
+const schema = z.object({ text: z.string(), ids: z.array(z.int()) })

@@ -1,5 +1,5 @@
 import type { GradpromptEvent } from '../../train/events.js'
-import { resolveConfig, searchConfigInput } from './config-input.js'
+import { configInput, resolveConfig, searchConfigInput } from './config-input.js'
 import type { News, OwnFamilies, Progress, TaskName, Tasks } from './messages.js'
 import { onceFree } from './once-free.js'
 
@@ -33,9 +33,13 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
   },
 
   async hints({ configFile, flags, flagNames, ...options }, { signal, onEvent, onProgress }) {
-    const config = resolveConfig({ configFile, flags, ...(flagNames && { flagNames }) })
-    const { hints } = await import('../../api/hints/hints.js')
-    return onceFree(async () => hints(await config, { ...options, signal, onEvent, onProgress }))
+    // As it was written: what a config says of itself by default is nothing to be refused.
+    const [config, { hints }] = await Promise.all([
+      configInput({ configFile, flags, ...(flagNames && { flagNames }) }),
+      import('../../api/hints/hints.js'),
+    ])
+    const source = configFile ?? 'command line'
+    return onceFree(() => hints(config, { ...options, source, signal, onEvent, onProgress }))
   },
 
   async resume({ folder, ...options }, { signal, onEvent, onProgress }) {
