@@ -7,6 +7,7 @@ import { type DataRecord, originOf } from '../../data/readers/records.js'
 import type { LabelWords } from '../../data/texts/labels.js'
 import { GradpromptError } from '../../errors.js'
 import { recordsOf } from '../../evaluate/by-generation.js'
+import { usualKs } from '../../evaluate/code/pass-at-k.js'
 import { type GenerationMetrics, generationMetrics, scoreGeneration, scoreSamples } from '../../evaluate/generations.js'
 import { type RowResult, writeRowResults } from '../../evaluate/row-results.js'
 import { type RunCodeOptions, runCodeNames } from '../../evaluate/sandbox/running.js'
@@ -87,20 +88,41 @@ export async function scorePredictions(options: ScorePredictionsOptions): Promis
   const given = options.scorer ?? adapter?.scorer
   const texts = textsByRow(await recordsOf(predictions, { onWarning }, undefined), records, predictions)
   const scorer = given === undefined ? undefined : await loadScorer(given, options)
+  const ks = numbersOfAnswers(texts, onWarning)
   const results: RowResult[] = []
   for (const [index, record] of records.entries()) {
     if (signal?.aborted) throw new GradpromptError('aborted', `stopped after ${index} of ${records.length} rows`, { exitCode: 1 })
-    const [text, ...more] = texts[index]!
+    const own = texts[index]!
     const row = { record, index }
     results.push(
-      await (more.length === 0
-        ? scoreGeneration(task, { ...row, text: text! }, scorer)
-        : scoreSamples(task, { ...row, texts: texts[index]! }, scorer)),
+      await (ks === undefined
+        ? scoreGeneration(task, { ...row, text: own[0]! }, scorer)
+        : scoreSamples(task, { ...row, texts: own }, scorer, ks)),
     )
     onProgress?.(index + 1, records.length)
   }
   if (options.rows !== undefined) await writeRowResults(options.rows, results)
   return { ...generationMetrics(results, { seed }), task: task.name, results }
+}
+
+/**
+ * The `k` of `pass@k` where some row has several answers: those that any row has, so that each is a mean over all rows of so many answers.
+ * That rows have different numbers is said.
+ */
+function numbersOfAnswers(
+  texts: readonly (readonly string[])[],
+  onWarning?: (warning: DataNotice) => void,
+): readonly number[] | undefined {
+  const rows = new Map<number, number>()
+  for (const { length } of texts) rows.set(length, (rows.get(length) ?? 0) + 1)
+  const counts = [...rows].sort(([a], [b]) => a - b)
+  if (counts.every(([answers]) => answers === 1)) return undefined
+  if (counts.length > 1)
+    onWarning?.({
+      code: 'uneven-answers',
+      message: `rows have different numbers of answers: ${counts.map(([answers, count]) => `${count} of ${texts.length} rows have ${answers}`).join(', ')}. A figure pass@k is over the rows that have k answers or more`,
+    })
+  return [...new Set(counts.flatMap(([answers]) => usualKs(answers)))].sort((a, b) => a - b)
 }
 
 const textColumns = ['prediction', 'completion', 'text'] as const

@@ -140,6 +140,30 @@ describe.skipIf(!hasPython)('answers that are run', { timeout: 120_000 }, () => 
 })
 
 describe('answers from elsewhere', () => {
+  test('rows of different numbers of answers are all samples, and a figure is over the rows that have it', async () => {
+    const data = ['a', 'b', 'c', 'd'].map(id => ({ id, answer: 'yes' }))
+    const said = { a: ['yes', 'no', 'no', 'no', 'yes'], b: ['yes'], c: ['yes', 'no', 'yes'], d: ['no'] }
+    const lines = Object.entries(said).flatMap(([id, texts]) => texts.map(prediction => ({ id, prediction })))
+    const warnings: { code: string; message: string }[] = []
+    const predictions = written('uneven.jsonl', lines)
+    const { metrics, results } = await scorePredictions({ predictions, data, scorer: 'exact-match', onWarning: w => warnings.push(w) }) // biome-ignore format: one line
+    const passes = Object.entries(metrics).flatMap(([name, { value }]) => (name.startsWith('pass@') ? [[name, value]] : []))
+    // pass@3 is of a and c: 1 - C(3,3)/C(5,3), and 1.
+    expect(Object.fromEntries(passes)).toEqual({
+      'pass@1': expect.closeTo((0.4 + 1 + 2 / 3 + 0) / 4, 12),
+      'pass@2': expect.closeTo((0.7 + 1) / 2, 12),
+      'pass@3': expect.closeTo((0.9 + 1) / 2, 12),
+      'pass@5': 1,
+    })
+    expect(metrics.score!.value).toBeCloseTo((0.4 + 1 + 2 / 3 + 0) / 4, 12)
+    expect(results[1]).toMatchObject({ score: 1, texts: ['yes'], scores: { 'pass@1': 1 } })
+    expect(warnings.map(({ code }) => code)).toEqual(['uneven-answers'])
+    expect(warnings[0]!.message).toContain('2 of 4 rows have 1, 1 of 4 rows have 3, 1 of 4 rows have 5')
+    // The best of texts that are neither right nor wrong, over all rows.
+    const bySize = await scorePredictions({ predictions, data, scorer: (_, text) => text.length / 10 })
+    expect(bySize.metrics.best!.value).toBeCloseTo((0.3 + 0.3 + 0.3 + 0.2) / 4, 12)
+  })
+
   const asked = { data: example('comments.jsonl'), scorer: 'bleu' }
 
   test('are rows that compare lays beside others, in pairs', async () => {
