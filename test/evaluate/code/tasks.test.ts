@@ -48,6 +48,14 @@ describe('the program of an answer', () => {
     expect(() => programOf({ prefix }, '')).toThrow(/tests/)
   })
 
+  test('imports from the future stand at the top', () => {
+    const rest = 'def area(r):\n    return pi\n'
+    for (const future of ['from __future__ import annotations\n', 'from __future__ import (\n  annotations\n) # so\n'])
+      expect(programOf(row, `${future}${rest}`)).toBe(
+        `${future.replace(' # so', '')}${prefix}\n\n${rest}\n\nassert area(1) == pi\n`,
+      )
+  })
+
   test('the first block counts, also where the budget has cut it', () => {
     expect(codeBlock.find('a\n```py\nx\n```\n```\ny\n```', '')?.value).toBe('x\n')
     expect(codeBlock.find('```\nx = 1\nprint(', '')?.value).toBe('x = 1\nprint(')
@@ -140,6 +148,30 @@ describe.skipIf(!hasPython)('answers that are run', { timeout: 120_000 }, () => 
 })
 
 describe('answers from elsewhere', () => {
+  test('a line without an answer, a null and a list are errors that name the line, and an empty text is an answer', async () => {
+    const data = [{ id: 'a', answer: '' }, { id: 'b', answer: '' }] // biome-ignore format: one line
+    const score = (second: object) =>
+      scorePredictions({ data, scorer: 'exact-match', predictions: written('lines.jsonl', [{ id: 'a', text: '' }, { id: 'b', ...second }]) }) // biome-ignore format: one line
+    const problem = async (second: object) => (await problemOf(score(second))) as { code: string; message: string }
+    expect(await problem({})).toMatchObject({ code: 'missing-column', message: expect.stringContaining('lines.jsonl:2') })
+    expect(await problem({ text: null })).toMatchObject({ code: 'null-value', message: expect.stringContaining('lines.jsonl:2') })
+    expect(await problem({ text: ['', ''] })).toMatchObject({ code: 'invalid-data', found: 'a list', message: expect.stringContaining('lines.jsonl:2') }) // biome-ignore format: one line
+    expect((await score({ text: '' })).metrics.accuracy!.value).toBe(1)
+  })
+
+  test('stop strings of a base model cut neither a block nor a whole program', async () => {
+    const whole = 'import math\n\ndef f():\n    return math.pi\n'
+    const block = `Here:\n\n\`\`\`python\n${whole}\`\`\``
+    const lines = [whole, block, '    return 1\n\ndef g():\n    return 2\n', `X = 1\n\n# f\n${whole}`]
+    const { results } = await scorePredictions({
+      predictions: written('wholes.jsonl', lines.map(completion => ({ completion }))), // biome-ignore format: one line
+      data: lines.map((_, i) => ({ task_id: `${i}`, prompt: 'def f():\n', entry_point: 'f', canonical_solution: '', test: '' })),
+      task: 'humaneval',
+      scorer: (_, text) => text.length > 0,
+    })
+    expect(results.map(({ text }) => text)).toEqual([whole, block, '    return 1\n', lines[3]])
+  })
+
   test('rows of different numbers of answers are all samples, and a figure is over the rows that have it', async () => {
     const data = ['a', 'b', 'c', 'd'].map(id => ({ id, answer: 'yes' }))
     const said = { a: ['yes', 'no', 'no', 'no', 'yes'], b: ['yes'], c: ['yes', 'no', 'yes'], d: ['no'] }
