@@ -53,6 +53,8 @@ describe.skipIf(!hasPython)('programs that a model wrote', { timeout: 60_000 }, 
     ['null bytes', 'x = 1\0', 'SyntaxError'],
     ['leaving early, as if all were well', 'import sys; sys.exit(0)', 'SystemExit'],
     ['leaving earlier still', 'import os; os._exit(0)', 'ended with code 0'],
+    ['a write that hears no failure', 'import os\nw = os.write\nos._exit = lambda c: None\nos.write = lambda f, b: None if b.startswith(b"failed") else w(f, b)\nassert False', 'AssertionError'], // biome-ignore format: a row
+    ['asking for the word of success', 'import sys\nimport __main__, os\nos.write(3, (__main__.asked["done"] + "\\n").encode())\nos._exit(0)', 'AttributeError'], // biome-ignore format: a row
     ['endless recursion', 'f = lambda: f()\nf()', 'RecursionError'],
     ['10 GB', 'x = bytearray(10 * 1000 ** 3)', 'MemoryError'],
     ['a list without end', 'x = [0]\nwhile True: x += x', 'MemoryError'],
@@ -101,6 +103,11 @@ describe.skipIf(!hasPython)('programs that a model wrote', { timeout: 60_000 }, 
       expect((await run('import os; os.kill(0, 9)')).how).toBe('PermissionError')
       expect((await run('import socket; socket.create_connection(("127.0.0.1", 9))')).how).toBe('PermissionError')
       expect((await run('import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))')).passed).toBe(false)
+    })
+
+    test('what ends it with whoever asked cannot be taken back', async () => {
+      const refused = 'import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nassert libc.prctl(1, 0, 0, 0, 0) == -1 and ctypes.get_errno() == 1\nassert libc.prctl(3, 0, 0, 0, 0) >= 0' // biome-ignore format: one program
+      expect(await run(refused)).toEqual({ passed: true, how: 'passed' })
     })
 
     test('nothing of the environment is told', async () => {

@@ -94,6 +94,8 @@ test('no code runs without permission, and nothing is generated before that is k
   const asked = { predictions: example('predictions.jsonl'), data: example('functions.jsonl'), task: 'humaneval' }
   expect((await problemOf(scorePredictions({ ...asked, predictions: written('none.jsonl', rowsOf('functions.jsonl').map(({ task_id }) => ({ task_id, completion: '' }))) }))).code).toBe('running-code-not-allowed') // biome-ignore format: one line
   expect((await problemOf(loadScorer('passes', { allowRunningCode: true, programSeconds: 0 }))).code).toBe('invalid-option')
+  for (const wrong of [{ programSeconds: 3601 }, { programMemory: 63 }, { interpreter: '' }, { interpreter: ' ' }])
+    expect((await problemOf(loadScorer('passes', { allowRunningCode: true, ...wrong }))).code).toBe('invalid-option')
 })
 
 test('samples all count: pass@k of answers that are right or wrong, the best of others', async () => {
