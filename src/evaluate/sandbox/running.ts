@@ -53,7 +53,9 @@ export async function sandboxFor(
       expected: 'the command of a Python 3',
     })
   const words = interpreter?.split(/\s+/).filter(word => word !== '')
-  const sandbox = await openSandbox({ seconds, memory, ...(words && { interpreter: words }) })
+  const sandbox = await openSandbox({ seconds, memory, ...(words && { interpreter: words }) }, folder =>
+    onWarning?.({ code: 'folder-left', message: `the folder of a program could not be removed: ${folder}` }),
+  )
   if (sandbox.open.length > 0)
     onWarning?.({
       code: 'sandbox-open',

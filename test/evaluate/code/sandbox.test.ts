@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -115,6 +115,23 @@ describe.skipIf(!hasPython)('programs that a model wrote', { timeout: 60_000 }, 
       expect(await run('import os; assert "GRADPROMPT_TEST_SECRET" not in os.environ')).toEqual({ passed: true, how: 'passed' })
       delete process.env.GRADPROMPT_TEST_SECRET
     })
+  })
+
+  test('folders too deep for a path are over the limit, and are removed', async () => {
+    const ours = () => readdirSync(tmpdir()).filter(name => name.startsWith(`gradprompt-program-${process.pid}-`))
+    const deep = 'import os\nfor i in range(40):\n  os.mkdir("d" * 200); os.chdir("d" * 200)\n'
+    expect(await run(deep)).toMatchObject({ how: expect.stringMatching(/^(passed|files)$/) })
+    expect(await run(`${deep}import time; time.sleep(60)`)).toEqual({ passed: false, how: 'files' })
+    expect((await run('import os\nos.umask(0)\nos.makedirs("a/b"); os.mkdir("c", 0)')).how).toMatch(/^(passed|files)$/)
+    expect(ours()).toEqual([])
+  })
+
+  test('what a process that is gone has left is swept at the start', async () => {
+    const gone = spawnSync('true').pid
+    const left = join(tmpdir(), `gradprompt-program-${gone}-abcdef`)
+    mkdirSync(join(left, 'inside'), { recursive: true })
+    await openSandbox()
+    expect(existsSync(left)).toBe(false)
   })
 
   test('an interpreter that is not there is an error that says so', async () => {
