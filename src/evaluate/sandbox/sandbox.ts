@@ -57,10 +57,7 @@ const mostOutput = 1 << 20
  * @param onLeft hears of a program's folder that could not be removed
  * @throws GradpromptError `no-interpreter`, `invalid-option`
  */
-export async function openSandbox(
-  given: Partial<SandboxSettings> = {},
-  onLeft?: (folder: string) => void,
-): Promise<Sandbox> {
+export async function openSandbox(given: Partial<SandboxSettings> = {}, onLeft?: (folder: string) => void): Promise<Sandbox> {
   const settings = { ...sandboxDefaults, ...given }
   await sweepFolders()
   const run = inTurn(program => runOne(program, settings, onLeft), Math.max(1, availableParallelism() - 1))
