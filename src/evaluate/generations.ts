@@ -1,7 +1,7 @@
 import type { DataRecord } from '../data/readers/records.js'
 import { GradpromptError } from '../errors.js'
 import { extractAnswer } from './answers/extraction.js'
-import { passFigures } from './code/pass-at-k.js'
+import { isPassFigure, passFigures } from './code/pass-at-k.js'
 import { bootstrap, type MetricValue, wilsonInterval } from './intervals.js'
 import { hashOf, type RowResult } from './row-results.js'
 import { applyScorer, type Scorer } from './scorer.js'
@@ -54,11 +54,13 @@ export async function scoreGeneration(
 /**
  * A row whose texts all count: its score is their mean, and where they are right or wrong `pass@1`, `pass@2`, … stand beside it. What was
  * found is shown of the first.
+ * @param ks of `pass@k`, where rows have different numbers of texts; by default the usual ones up to the number of this row's
  */
 export async function scoreSamples(
   task: GenerationTask,
   { texts, ...row }: Omit<GeneratedRow, 'text'> & { readonly texts: readonly string[] },
   scorer?: Scorer,
+  ks?: readonly number[],
 ): Promise<RowResult> {
   const results: RowResult[] = []
   for (const text of texts) results.push(await scoreGeneration(task, { ...row, text }, scorer))
@@ -68,7 +70,7 @@ export async function scoreSamples(
   const means = [...names].map((name): [string, number] => [name, average(results.map(({ scores }) => scores?.[name] ?? 0))])
   const isBinary = results.every(({ correct, error }) => correct !== undefined || error !== undefined)
   const right = results.filter(({ correct }) => correct === true).length
-  const all = isBinary ? passFigures(texts.length, right) : { best: Math.max(...results.map(({ score }) => score)) }
+  const all = isBinary ? passFigures(texts.length, right, ks) : { best: Math.max(...results.map(({ score }) => score)) }
   const error = results.find(({ error }) => error !== undefined)?.error
   const score = average(results.map(({ score }) => score))
   return { ...first, texts, score, scores: { ...Object.fromEntries(means), ...all }, ...(error !== undefined && { error }) }
@@ -95,7 +97,7 @@ export async function scoreGenerations(
 }
 
 export interface GenerationMetrics {
-  /** `accuracy` where every row is right or wrong, else `score`; the further scores by name; `extracted`, the share of rows with an answer. */
+  /** `accuracy` where every row is right or wrong, else `score`; the further scores by name, each over the rows that have it; `extracted`, the share of rows with an answer. */
   readonly metrics: Readonly<Record<string, MetricValue>>
   readonly rows: number
   /** Rows in whose text no rule found an answer: they count 0. */
@@ -123,7 +125,7 @@ export function generationMetrics(results: readonly RowResult[], { seed }: { see
     isAccuracy
       ? ['accuracy', results.map(({ correct }) => Number(correct ?? false))]
       : ['score', results.map(({ score }) => score)],
-    ...[...names].map((name): [string, number[]] => [name, results.map(({ scores }) => scores?.[name] ?? 0)]),
+    ...[...names].map((name): [string, number[]] => [name, results.flatMap(result => figureOf(result, name))]),
     ['extracted', results.map(({ rule }) => Number(rule !== undefined))],
   ]
   const rules: Record<string, number> = {}
@@ -136,6 +138,13 @@ export function generationMetrics(results: readonly RowResult[], { seed }: { see
     rules,
     errors: results.flatMap(({ index, error }) => (error === undefined ? [] : [{ index, message: error }])),
   }
+}
+
+/** A further score of a row, if it has it: one that could not be scored counts 0, and one with too few answers says nothing of `pass@k`. */
+function figureOf({ scores, error }: RowResult, name: string): number[] {
+  const value = scores?.[name]
+  if (value !== undefined) return [value]
+  return error === undefined || isPassFigure(name) ? [] : [0]
 }
 
 const ownFigures: ReadonlySet<string> = new Set(['accuracy', 'score', 'extracted'])

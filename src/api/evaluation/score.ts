@@ -2,11 +2,14 @@ import { basename } from 'node:path'
 import { defaultSeed, type OptionNames, refuseUnknown } from '../../config/call-options.js'
 import type { ColumnsGiven } from '../../data/columns-given.js'
 import { type Rows, takeRows } from '../../data/memory-rows.js'
+import { type DataFile, readRecords } from '../../data/read.js'
 import type { DataNotice } from '../../data/readers/reader.js'
-import { type DataRecord, originOf } from '../../data/readers/records.js'
+import { columnValue, type DataRecord, originOf } from '../../data/readers/records.js'
 import type { LabelWords } from '../../data/texts/labels.js'
 import { GradpromptError } from '../../errors.js'
 import { recordsOf } from '../../evaluate/by-generation.js'
+import { ownPart } from '../../evaluate/code/own-part.js'
+import { usualKs } from '../../evaluate/code/pass-at-k.js'
 import { type GenerationMetrics, generationMetrics, scoreGeneration, scoreSamples } from '../../evaluate/generations.js'
 import { type RowResult, writeRowResults } from '../../evaluate/row-results.js'
 import { type RunCodeOptions, runCodeNames } from '../../evaluate/sandbox/running.js'
@@ -70,7 +73,8 @@ const names = {
  * await compareRuns(['prompted-rows.jsonl', 'finetuned-rows.jsonl'])
  * ```
  *
- * @throws GradpromptError `unknown-option`, `unknown-task`, `unknown-scorer`, `missing-column`, `missing-prediction` (a row has none),
+ * @throws GradpromptError `unknown-option`, `unknown-task`, `unknown-scorer`, `missing-column`, `missing-prediction` (a row has none), `null-value` and
+ *   `invalid-data` (a line's answer is null, or a list),
  *   `unknown-row` (there is no such row), `aborted`, and as reading data and the scorer do
  */
 export async function scorePredictions(options: ScorePredictionsOptions): Promise<ScoredPredictions> {
@@ -83,19 +87,23 @@ export async function scorePredictions(options: ScorePredictionsOptions): Promis
   const path = typeof data === 'string' ? data : data.name
   // No question is asked; a template says nothing here.
   const asked = { template: '', answer: options.answer ?? '{answer}', labels: options.labels, answerType: 'text' } as const
-  const task = adapter?.task({ path, rows: records }) ?? plainTask(asked, labelsIn(asked, records, false))
+  const asGenerated = adapter?.task({ path, rows: records }) ?? plainTask(asked, labelsIn(asked, records, false))
+  const task = { ...asGenerated, stop: [] }
   const given = options.scorer ?? adapter?.scorer
-  const texts = textsByRow(await recordsOf(predictions, { onWarning }, undefined), records, predictions)
+  const texts = textsByRow(await readRecords(predictions, { onNotice: onWarning }), records, predictions).map(own =>
+    own.map(text => ownPart(text, asGenerated.stop)),
+  )
   const scorer = given === undefined ? undefined : await loadScorer(given, options)
+  const ks = numbersOfAnswers(texts, onWarning)
   const results: RowResult[] = []
   for (const [index, record] of records.entries()) {
     if (signal?.aborted) throw new GradpromptError('aborted', `stopped after ${index} of ${records.length} rows`, { exitCode: 1 })
-    const [text, ...more] = texts[index]!
+    const own = texts[index]!
     const row = { record, index }
     results.push(
-      await (more.length === 0
-        ? scoreGeneration(task, { ...row, text: text! }, scorer)
-        : scoreSamples(task, { ...row, texts: texts[index]! }, scorer)),
+      await (ks === undefined
+        ? scoreGeneration(task, { ...row, text: own[0]! }, scorer)
+        : scoreSamples(task, { ...row, texts: own }, scorer, ks)),
     )
     onProgress?.(index + 1, records.length)
   }
@@ -103,11 +111,35 @@ export async function scorePredictions(options: ScorePredictionsOptions): Promis
   return { ...generationMetrics(results, { seed }), task: task.name, results }
 }
 
+/**
+ * The `k` of `pass@k` where some row has several answers: those that any row has, so that each is a mean over all rows of so many answers.
+ * That rows have different numbers is said.
+ */
+function numbersOfAnswers(
+  texts: readonly (readonly string[])[],
+  onWarning?: (warning: DataNotice) => void,
+): readonly number[] | undefined {
+  const rows = new Map<number, number>()
+  for (const { length } of texts) rows.set(length, (rows.get(length) ?? 0) + 1)
+  const counts = [...rows].sort(([a], [b]) => a - b)
+  if (counts.every(([answers]) => answers === 1)) return undefined
+  if (counts.length > 1)
+    onWarning?.({
+      code: 'uneven-answers',
+      message: `rows have different numbers of answers: ${counts.map(([answers, count]) => `${count} of ${texts.length} rows have ${answers}`).join(', ')}. A figure pass@k is over the rows that have k answers or more`,
+    })
+  return [...new Set(counts.flatMap(([answers]) => usualKs(answers)))].sort((a, b) => a - b)
+}
+
 const textColumns = ['prediction', 'completion', 'text'] as const
 const idColumns = ['task_id', 'id', 'index'] as const
 
 /** The texts of each row. A file without ids has a line for each row. */
-function textsByRow(predictions: readonly DataRecord[], records: readonly DataRecord[], path: string): readonly string[][] {
+function textsByRow(
+  { records: predictions, values }: Pick<DataFile, 'records' | 'values'>,
+  records: readonly DataRecord[],
+  path: string,
+): readonly string[][] {
   const text = textColumns.find(column => predictions.some(row => Object.hasOwn(row, column)))
   if (text === undefined)
     throw new GradpromptError('missing-column', `${basename(path)} has no answers`, {
@@ -125,7 +157,14 @@ function textsByRow(predictions: readonly DataRecord[], records: readonly DataRe
         found: id === undefined ? `line ${i + 1} of ${records.length} rows` : `${id}: ${name ?? 'nothing'}`,
         expected: id === undefined ? 'as many lines as there are rows' : `the ${id} of a row, or its place, counted from 0`,
       })
-    texts[place]!.push(row[text] ?? '')
+    const value = (values?.[i] as Readonly<Record<string, unknown>> | undefined)?.[text]
+    if (typeof value === 'object' && value !== null)
+      throw new GradpromptError('invalid-data', `${originOf(row, i)} has no text in the column "${text}"`, {
+        found: Array.isArray(value) ? 'a list' : 'an object',
+        expected: 'one answer, as text',
+        hint: 'several answers to a row are lines of their own',
+      })
+    texts[place]!.push(columnValue(row, text, i))
   }
   const missing = texts.findIndex(own => own.length === 0)
   if (missing !== -1)

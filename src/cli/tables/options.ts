@@ -183,9 +183,9 @@ export const running = [
     name: 'program-seconds',
     value: 'n',
     type: 'integer',
-    description: 'of a processor, for a program; 10 by default, and twice as many and two more by the clock',
+    description: 'of a processor, for a program, up to 3600; 10 by default, and twice as many and two more by the clock',
   },
-  { name: 'program-memory', value: 'n', type: 'integer', description: 'MiB that a program may have; 1024 by default' },
+  { name: 'program-memory', value: 'n', type: 'integer', description: 'MiB that a program may have, from 64; 1024 by default' },
 ] as const
 
 /** A prompt that is tuned on the rows that it answers. */

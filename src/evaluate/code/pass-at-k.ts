@@ -16,6 +16,12 @@ export function passAtK(n: number, c: number, k: number): number {
 /** The numbers of answers that are usual to report, up to `n`, which is one of them. */
 export const usualKs = (n: number): number[] => [...new Set([...[1, 2, 5, 10, 20, 50, 100, 200, 500].filter(k => k < n), n])]
 
-/** `pass@1`, `pass@2`, … of a row whose answers are right or wrong. */
-export const passFigures = (n: number, c: number): Readonly<Record<string, number>> =>
-  Object.fromEntries(usualKs(n).map(k => [`pass@${k}`, passAtK(n, c, k)]))
+/**
+ * `pass@1`, `pass@2`, … of a row whose answers are right or wrong.
+ * @param ks those that other rows have as well; a row of fewer than `k` answers says nothing of `pass@k`
+ */
+export const passFigures = (n: number, c: number, ks: readonly number[] = usualKs(n)): Readonly<Record<string, number>> =>
+  Object.fromEntries(ks.filter(k => k <= n).map(k => [`pass@${k}`, passAtK(n, c, k)]))
+
+/** Whether a figure is a `pass@k`, which hangs on the number of answers that a row has. */
+export const isPassFigure = (name: string): boolean => /^pass@\d+$/.test(name)

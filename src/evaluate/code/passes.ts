@@ -18,7 +18,14 @@ export function programOf(row: DataRecord, text: string): string {
   const answer = isWhole
     ? `${prefix === '' ? '' : `${withBody(prefix)}\n\n`}${code}`
     : `${prefix}${block === undefined || prefix.endsWith('\n') ? '' : '\n'}${code}`
-  return `${answer}\n\n${columnValue(row, 'tests', 0)}\n`
+  return futureFirst(`${answer}\n\n${columnValue(row, 'tests', 0)}\n`)
+}
+
+/** Imports from the future, which Python takes at the top of a program alone, stand there, wherever the answer has them. */
+function futureFirst(program: string): string {
+  const future = /^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#(]+)[ \t]*(?:;|#[^\n]*)?(?:\n|(?=\S)|$)/gm
+  const found = program.match(future)?.map(line => line.replace(/[ \t]*(?:;|#[^\n]*)?\n?$/, ''))
+  return found ? `${found.join('\n')}\n${program.replace(future, '')}` : program
 }
 
 /** A prefix that ends with the head of a function has a body, so that something else may follow. */

@@ -8,9 +8,9 @@ export interface RunCodeOptions {
   readonly allowRunningCode?: boolean | undefined
   /** The command of a Python 3 that runs it, by default `python3`. */
   readonly interpreter?: string | undefined
-  /** Seconds of a processor that a program may take, by the clock twice as many and two more; by default 10. */
+  /** Seconds of a processor that a program may take, by the clock twice as many and two more; from 1 to 3600, by default 10. */
   readonly programSeconds?: number | undefined
-  /** MiB that a program may have; by default 1024. */
+  /** MiB that a program may have, from 64; by default 1024. */
   readonly programMemory?: number | undefined
 }
 
@@ -37,14 +37,25 @@ export async function sandboxFor(
       expected: '--allow-running-code',
       hint: 'docs/code.md says what a program can do and what it cannot',
     })
-  for (const [name, value] of Object.entries({ 'program-seconds': seconds, 'program-memory': memory }))
-    if (!(Number.isInteger(value) && value >= 1))
+  for (const [name, value, least, most] of [
+    ['program-seconds', seconds, 1, 3600],
+    // Python itself does not start in less.
+    ['program-memory', memory, 64, 1 << 20],
+  ] as const)
+    if (!(Number.isInteger(value) && value >= least && value <= most))
       throw new GradpromptError('invalid-option', `--${name} is not valid`, {
         found: String(value),
-        expected: 'a whole number from 1',
+        expected: `a whole number from ${least} to ${most}`,
       })
+  if (interpreter?.trim() === '')
+    throw new GradpromptError('invalid-option', '--interpreter is not valid', {
+      found: 'an empty text',
+      expected: 'the command of a Python 3',
+    })
   const words = interpreter?.split(/\s+/).filter(word => word !== '')
-  const sandbox = await openSandbox({ seconds, memory, ...(words && { interpreter: words }) })
+  const sandbox = await openSandbox({ seconds, memory, ...(words && { interpreter: words }) }, folder =>
+    onWarning?.({ code: 'folder-left', message: `the folder of a program could not be removed: ${folder}` }),
+  )
   if (sandbox.open.length > 0)
     onWarning?.({
       code: 'sandbox-open',

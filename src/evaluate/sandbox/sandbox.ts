@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { chmod, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { GradpromptError } from '../../errors.js'
+import { folderPrefix, isFull, live, removeFolder, sweepFolders } from './folders.js'
 import { sandboxProgram } from './sandbox-program.js'
 
 /**
@@ -50,17 +51,17 @@ const layers: Readonly<Record<string, string>> = {
 
 /** Output that is more than that ends a program; nobody reads it. */
 const mostOutput = 1 << 20
-/** What a folder may come to. */
-const [mostFiles, mostBytes] = [1000, 1 << 26]
 
 /**
  * Starts nothing yet but a program that does nothing, to see what the machine can close off.
+ * @param onLeft hears of a program's folder that could not be removed
  * @throws GradpromptError `no-interpreter`, `invalid-option`
  */
-export async function openSandbox(given: Partial<SandboxSettings> = {}): Promise<Sandbox> {
+export async function openSandbox(given: Partial<SandboxSettings> = {}, onLeft?: (folder: string) => void): Promise<Sandbox> {
   const settings = { ...sandboxDefaults, ...given }
-  const run = inTurn(program => runOne(program, settings), Math.max(1, availableParallelism() - 1))
-  const { passed, how, kept } = await runOne('', settings)
+  await sweepFolders()
+  const run = inTurn(program => runOne(program, settings, onLeft), Math.max(1, availableParallelism() - 1))
+  const { passed, how, kept } = await runOne('', settings, onLeft)
   if (!passed)
     throw new GradpromptError('no-interpreter', 'the programs of the answers cannot be run', {
       found: `${settings.interpreter.join(' ')}: ${how}`,
@@ -88,26 +89,15 @@ function inTurn<T>(run: (program: string) => Promise<T>, most: number): (program
   }
 }
 
-async function runOne(program: string, settings: SandboxSettings): Promise<Ending> {
-  const folder = await mkdtemp(join(tmpdir(), 'gradprompt-program-'))
+async function runOne(program: string, settings: SandboxSettings, onLeft?: (folder: string) => void): Promise<Ending> {
+  const folder = await mkdtemp(join(tmpdir(), folderPrefix))
+  live.add(folder)
   try {
     return await inFolder(program, folder, settings)
   } finally {
-    await remove(folder)
+    if (!(await removeFolder(folder))) onLeft?.(folder)
+    live.delete(folder)
   }
-}
-
-/** A program may have made folders that not even their owner may look into. */
-async function remove(folder: string): Promise<void> {
-  const gone = () => rm(folder, { recursive: true, force: true }).then(() => true)
-  if (await gone().catch(() => false)) return
-  const open = async (path: string): Promise<void> => {
-    await chmod(path, 0o700)
-    for (const entry of await readdir(path, { withFileTypes: true })) if (entry.isDirectory()) await open(join(path, entry.name))
-  }
-  await open(folder)
-    .then(gone)
-    .catch(() => undefined)
 }
 
 async function inFolder(program: string, folder: string, settings: SandboxSettings): Promise<Ending> {
@@ -176,12 +166,4 @@ function killGroup(child: ChildProcess): void {
     // It is gone, or the system knows no groups.
     child.kill('SIGKILL')
   }
-}
-
-/** Whether a folder holds more than a program may write. */
-async function isFull(folder: string): Promise<boolean> {
-  const names = await readdir(folder, { recursive: true }).catch(() => [])
-  if (names.length > mostFiles) return true
-  const sizes = await Promise.all(names.map(async name => (await stat(join(folder, name)).catch(() => undefined))?.size ?? 0))
-  return sizes.reduce((sum, size) => sum + size, 0) > mostBytes
 }

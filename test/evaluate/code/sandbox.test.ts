@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -53,6 +53,8 @@ describe.skipIf(!hasPython)('programs that a model wrote', { timeout: 60_000 }, 
     ['null bytes', 'x = 1\0', 'SyntaxError'],
     ['leaving early, as if all were well', 'import sys; sys.exit(0)', 'SystemExit'],
     ['leaving earlier still', 'import os; os._exit(0)', 'ended with code 0'],
+    ['a write that hears no failure', 'import os\nw = os.write\nos._exit = lambda c: None\nos.write = lambda f, b: None if b.startswith(b"failed") else w(f, b)\nassert False', 'AssertionError'], // biome-ignore format: a row
+    ['asking for the word of success', 'import sys\nimport __main__, os\nos.write(3, (__main__.asked["done"] + "\\n").encode())\nos._exit(0)', 'AttributeError'], // biome-ignore format: a row
     ['endless recursion', 'f = lambda: f()\nf()', 'RecursionError'],
     ['10 GB', 'x = bytearray(10 * 1000 ** 3)', 'MemoryError'],
     ['a list without end', 'x = [0]\nwhile True: x += x', 'MemoryError'],
@@ -103,11 +105,33 @@ describe.skipIf(!hasPython)('programs that a model wrote', { timeout: 60_000 }, 
       expect((await run('import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))')).passed).toBe(false)
     })
 
+    test('what ends it with whoever asked cannot be taken back', async () => {
+      const refused = 'import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nassert libc.prctl(1, 0, 0, 0, 0) == -1 and ctypes.get_errno() == 1\nassert libc.prctl(3, 0, 0, 0, 0) >= 0' // biome-ignore format: one program
+      expect(await run(refused)).toEqual({ passed: true, how: 'passed' })
+    })
+
     test('nothing of the environment is told', async () => {
       process.env.GRADPROMPT_TEST_SECRET = 'told'
       expect(await run('import os; assert "GRADPROMPT_TEST_SECRET" not in os.environ')).toEqual({ passed: true, how: 'passed' })
       delete process.env.GRADPROMPT_TEST_SECRET
     })
+  })
+
+  test('folders too deep for a path are over the limit, and are removed', async () => {
+    const ours = () => readdirSync(tmpdir()).filter(name => name.startsWith(`gradprompt-program-${process.pid}-`))
+    const deep = 'import os\nfor i in range(40):\n  os.mkdir("d" * 200); os.chdir("d" * 200)\n'
+    expect(await run(deep)).toMatchObject({ how: expect.stringMatching(/^(passed|files)$/) })
+    expect(await run(`${deep}import time; time.sleep(60)`)).toEqual({ passed: false, how: 'files' })
+    expect((await run('import os\nos.umask(0)\nos.makedirs("a/b"); os.mkdir("c", 0)')).how).toMatch(/^(passed|files)$/)
+    expect(ours()).toEqual([])
+  })
+
+  test('what a process that is gone has left is swept at the start', async () => {
+    const gone = spawnSync('true').pid
+    const left = join(tmpdir(), `gradprompt-program-${gone}-abcdef`)
+    mkdirSync(join(left, 'inside'), { recursive: true })
+    await openSandbox()
+    expect(existsSync(left)).toBe(false)
   })
 
   test('an interpreter that is not there is an error that says so', async () => {

@@ -48,6 +48,14 @@ describe('the program of an answer', () => {
     expect(() => programOf({ prefix }, '')).toThrow(/tests/)
   })
 
+  test('imports from the future stand at the top', () => {
+    const rest = 'def area(r):\n    return pi\n'
+    for (const future of ['from __future__ import annotations\n', 'from __future__ import (\n  annotations\n) # so\n'])
+      expect(programOf(row, `${future}${rest}`)).toBe(
+        `${future.replace(' # so', '')}${prefix}\n\n${rest}\n\nassert area(1) == pi\n`,
+      )
+  })
+
   test('the first block counts, also where the budget has cut it', () => {
     expect(codeBlock.find('a\n```py\nx\n```\n```\ny\n```', '')?.value).toBe('x\n')
     expect(codeBlock.find('```\nx = 1\nprint(', '')?.value).toBe('x = 1\nprint(')
@@ -86,6 +94,8 @@ test('no code runs without permission, and nothing is generated before that is k
   const asked = { predictions: example('predictions.jsonl'), data: example('functions.jsonl'), task: 'humaneval' }
   expect((await problemOf(scorePredictions({ ...asked, predictions: written('none.jsonl', rowsOf('functions.jsonl').map(({ task_id }) => ({ task_id, completion: '' }))) }))).code).toBe('running-code-not-allowed') // biome-ignore format: one line
   expect((await problemOf(loadScorer('passes', { allowRunningCode: true, programSeconds: 0 }))).code).toBe('invalid-option')
+  for (const wrong of [{ programSeconds: 3601 }, { programMemory: 63 }, { interpreter: '' }, { interpreter: ' ' }])
+    expect((await problemOf(loadScorer('passes', { allowRunningCode: true, ...wrong }))).code).toBe('invalid-option')
 })
 
 test('samples all count: pass@k of answers that are right or wrong, the best of others', async () => {
@@ -140,6 +150,54 @@ describe.skipIf(!hasPython)('answers that are run', { timeout: 120_000 }, () => 
 })
 
 describe('answers from elsewhere', () => {
+  test('a line without an answer, a null and a list are errors that name the line, and an empty text is an answer', async () => {
+    const data = [{ id: 'a', answer: '' }, { id: 'b', answer: '' }] // biome-ignore format: one line
+    const score = (second: object) =>
+      scorePredictions({ data, scorer: 'exact-match', predictions: written('lines.jsonl', [{ id: 'a', text: '' }, { id: 'b', ...second }]) }) // biome-ignore format: one line
+    const problem = async (second: object) => (await problemOf(score(second))) as { code: string; message: string }
+    expect(await problem({})).toMatchObject({ code: 'missing-column', message: expect.stringContaining('lines.jsonl:2') })
+    expect(await problem({ text: null })).toMatchObject({ code: 'null-value', message: expect.stringContaining('lines.jsonl:2') })
+    expect(await problem({ text: ['', ''] })).toMatchObject({ code: 'invalid-data', found: 'a list', message: expect.stringContaining('lines.jsonl:2') }) // biome-ignore format: one line
+    expect((await score({ text: '' })).metrics.accuracy!.value).toBe(1)
+  })
+
+  test('stop strings of a base model cut neither a block nor a whole program', async () => {
+    const whole = 'import math\n\ndef f():\n    return math.pi\n'
+    const block = `Here:\n\n\`\`\`python\n${whole}\`\`\``
+    const lines = [whole, block, '    return 1\n\ndef g():\n    return 2\n', `X = 1\n\n# f\n${whole}`]
+    const { results } = await scorePredictions({
+      predictions: written('wholes.jsonl', lines.map(completion => ({ completion }))), // biome-ignore format: one line
+      data: lines.map((_, i) => ({ task_id: `${i}`, prompt: 'def f():\n', entry_point: 'f', canonical_solution: '', test: '' })),
+      task: 'humaneval',
+      scorer: (_, text) => text.length > 0,
+    })
+    expect(results.map(({ text }) => text)).toEqual([whole, block, '    return 1\n', lines[3]])
+  })
+
+  test('rows of different numbers of answers are all samples, and a figure is over the rows that have it', async () => {
+    const data = ['a', 'b', 'c', 'd'].map(id => ({ id, answer: 'yes' }))
+    const said = { a: ['yes', 'no', 'no', 'no', 'yes'], b: ['yes'], c: ['yes', 'no', 'yes'], d: ['no'] }
+    const lines = Object.entries(said).flatMap(([id, texts]) => texts.map(prediction => ({ id, prediction })))
+    const warnings: { code: string; message: string }[] = []
+    const predictions = written('uneven.jsonl', lines)
+    const { metrics, results } = await scorePredictions({ predictions, data, scorer: 'exact-match', onWarning: w => warnings.push(w) }) // biome-ignore format: one line
+    const passes = Object.entries(metrics).flatMap(([name, { value }]) => (name.startsWith('pass@') ? [[name, value]] : []))
+    // pass@3 is of a and c: 1 - C(3,3)/C(5,3), and 1.
+    expect(Object.fromEntries(passes)).toEqual({
+      'pass@1': expect.closeTo((0.4 + 1 + 2 / 3 + 0) / 4, 12),
+      'pass@2': expect.closeTo((0.7 + 1) / 2, 12),
+      'pass@3': expect.closeTo((0.9 + 1) / 2, 12),
+      'pass@5': 1,
+    })
+    expect(metrics.score!.value).toBeCloseTo((0.4 + 1 + 2 / 3 + 0) / 4, 12)
+    expect(results[1]).toMatchObject({ score: 1, texts: ['yes'], scores: { 'pass@1': 1 } })
+    expect(warnings.map(({ code }) => code)).toEqual(['uneven-answers'])
+    expect(warnings[0]!.message).toContain('2 of 4 rows have 1, 1 of 4 rows have 3, 1 of 4 rows have 5')
+    // The best of texts that are neither right nor wrong, over all rows.
+    const bySize = await scorePredictions({ predictions, data, scorer: (_, text) => text.length / 10 })
+    expect(bySize.metrics.best!.value).toBeCloseTo((0.3 + 0.3 + 0.3 + 0.2) / 4, 12)
+  })
+
   const asked = { data: example('comments.jsonl'), scorer: 'bleu' }
 
   test('are rows that compare lays beside others, in pairs', async () => {
