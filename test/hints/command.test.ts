@@ -25,7 +25,7 @@ test('Ctrl-C says how to go on, and the same command does; of classes the next c
     '3',
     '--hint-tokens',
     '3',
-    '--json',
+    ...['--temperature', '1', '--json'],
   ]
   const stopped = await command([...args, '--rounds', '1'], {
     onLine: (line, child) => line.event === 'step' && line.step === 2 && child.kill('SIGINT'),
