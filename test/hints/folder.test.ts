@@ -135,3 +135,13 @@ test('a call that fails on a row claims no folder', async () => {
   expect((await problemOf(of([...rows, { text: 'wine '.repeat(5000), label: '0' }]))).code).toBe('row-too-long')
   expect((await of(rows)).trainingRows).toBe(4)
 })
+
+test('progress is told before the model is there, and while rows are scored', async () => {
+  const heard: string[] = []
+  const onProgress = ({ what, done, total }: { what: string; done: number; total: number }) =>
+    heard.push(`${what} ${done}/${total}`)
+  await hints({ ...configIn(join(folder, 'told')), evaluate: { batchSize: 1 } }, { ...small, rounds: 1, onProgress })
+  expect(heard[0]).toBe('loading 0/1')
+  expect(heard.filter(line => line.startsWith('base-scores'))).toContain('base-scores 1/6')
+  expect(heard).toContain('base-scores 6/6')
+})

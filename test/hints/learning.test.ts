@@ -119,7 +119,14 @@ test('goes on where it was stopped, measures every way, and is returned at once 
   const before = statSync(join(out, 'round-1-texts.jsonl')).mtimeMs
   const result = await hints(configIn(out), small)
   expect(statSync(join(out, 'round-1-texts.jsonl')).mtimeMs).toBe(before)
-  expect(result).toMatchObject({ of: 'test', rows: 4, trainingRows: 6, say: 'Hint: {hint}', policy: join(out, 'round-2') })
+  expect(result).toMatchObject({
+    of: 'test',
+    rows: 4,
+    trainingRows: 6,
+    say: 'Hint: {hint}',
+    policy: join(out, 'round-2'),
+    classes: ['the', 'of'],
+  })
   expect(result.rounds).toHaveLength(2)
   for (const { texts, tokens, kept } of result.rounds) {
     expect(texts).toBe(18)

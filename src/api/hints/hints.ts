@@ -47,6 +47,8 @@ import { write } from './texts.js'
  */
 
 export interface HintsProgress {
+  /** Where the call goes on: the same one with this folder as `out`. */
+  readonly folder: string
   readonly what: string
   readonly done: number
   readonly total: number
@@ -79,6 +81,8 @@ export interface LearnedHints extends Measured {
   readonly instruction: string
   readonly say: string
   readonly trainingRows: number
+  /** Of a task of classes: the word of each. */
+  readonly classes?: readonly string[] | undefined
   /** The rows that the figures are of. */
   readonly of: 'test' | 'dev'
   readonly rounds: readonly RoundFigures[]
@@ -136,10 +140,11 @@ export async function hints(given: TuneInput, options: HintsOptions = {}): Promi
   await using _lock = await acquireLock(join(out, 'lock'))
   if (await isFile(join(out, hintsName))) return await readResult(out)
 
+  const onProgress = (what: string, done: number, total: number) => options.onProgress?.({ folder: out, what, done, total })
+  onProgress('loading', 0, 1)
   await using used = await useModel(open ?? config.model, open === undefined ? firstOf(config) : {})
   const { model } = used
   await refuseOthers(out, asked, model.hash)
-  const onProgress = (what: string, done: number, total: number) => options.onProgress?.({ what, done, total })
   const likelihoods = new Likelihoods({ model, config, task, form, out, signal, onProgress })
   const common = { model, config, form, out, signal, onProgress }
   const [train, measuredRows] = [rowsOf(task.train, config, task), rowsOf(tested, config, task)]
@@ -158,6 +163,7 @@ export async function hints(given: TuneInput, options: HintsOptions = {}): Promi
   const conditions = await conditionsOf(measuredRows, { ...common, learned, fixed: fixed.hint, likelihoods })
   const result: LearnedHints = {
     ...{ folder: out, model: model.name, instruction: form.instruction, say: form.say, trainingRows: train.length, of },
+    ...(task.labels && { classes: classWords(task.labels).map(([word]) => word!) }),
     ...{ rounds: learned.figures, policy: learned.policy?.folder ?? null, fixed },
     ...measured(conditions, config.seed),
   }

@@ -74,24 +74,28 @@ export class Likelihoods {
     for (let start = 0; start < missing.length; start += chunk) {
       refuseAborted(signal)
       const part = missing.slice(start, start + chunk)
-      const scored = await this.#score(part.map(i => rows[i]!))
+      const before = rows.length - missing.length + start
+      const scored = await this.#score(
+        part.map(i => rows[i]!),
+        done => onProgress(name, before + done, rows.length),
+      )
       for (const [place, i] of part.entries()) {
         scores[i] = scored[place]!
         file.append({ index: i, text: rows[i]!.hint, ...scored[place]!, key: keys[i]! })
       }
-      onProgress(name, Math.min(rows.length, rows.length - missing.length + start + chunk), rows.length)
+      onProgress(name, before + part.length, rows.length)
     }
     return scores.map(one => ({ score: one!.score, ...(one!.correct !== undefined && { correct: one!.correct }) }))
   }
 
-  async #score(rows: readonly HintedRow[]): Promise<RowScore[]> {
+  async #score(rows: readonly HintedRow[], onRows: (done: number) => void): Promise<RowScore[]> {
     const { model, config, task, signal } = this.#options
     const made = rows.map(({ record, index, hint }) => {
       const builder = this.#builders[hint === '' ? 'plain' : 'hinted']
       const hinted = hint === '' ? record : { ...record, [hintColumn]: hint }
       return builder.scoring(hinted, index)
     })
-    const options = { batchSize: config.evaluate.batchSize, signal }
+    const options = { batchSize: config.evaluate.batchSize, signal, onProgress: onRows }
     const finite = (score: number, i: number) => {
       if (Number.isFinite(score)) return score
       throw new GradpromptError(

@@ -19,6 +19,7 @@ const schema = z
   .object({
     ...{ folder: z.string(), model: z.string(), instruction: z.string(), say: z.string() },
     trainingRows: count,
+    classes: z.array(z.string()).optional(),
     of: z.enum(['test', 'dev']),
     rounds: z.array(round),
     policy: z.string().nullable(),

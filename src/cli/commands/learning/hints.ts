@@ -7,6 +7,7 @@ import { compute } from '../../computing/computation.js'
 import type { HintsRequest } from '../../computing/messages.js'
 import { inRange, oneOf } from '../../show/engine-options.js'
 import type { CommandFunction, Invocation } from '../../terminal/command.js'
+import { Interrupted } from '../../terminal/failure.js'
 import { createOutput, plural, table, warningsTo } from '../../terminal/output.js'
 import { createActivity } from '../../terminal/progress.js'
 
@@ -17,22 +18,34 @@ export const run: CommandFunction = async invocation => {
   using activity = createActivity()
   const warned = warningsTo(output)
   let steps = 0
+  let folder: string | undefined
+  const goOn = () => goingOn(request, folder)
+  output.note('loading …')
   const result = await compute('hints', request, {
     onEvent(event) {
       warned(event)
       if (event.event === 'loaded') steps = event.steps
       else if (event.event === 'step' && !output.quiet) activity.show('learning, steps', event.step, steps)
     },
-    onProgress({ what, done, total }) {
-      if (!output.quiet) activity.show(what, done, total)
+    onProgress(progress) {
+      if ('folder' in progress && typeof progress.folder === 'string') folder = progress.folder
+      if (!output.quiet) activity.show(progress.what, progress.done, progress.total)
     },
-    hint: () => 'the same command goes on',
+    hint: goOn,
+  }).catch(error => {
+    activity.clear()
+    if (error instanceof Interrupted) output.note(`stopped; ${goOn()}`)
+    throw error
   })
   activity.clear()
   output.object({ event: 'result', ...result })
   output.text(describe(result, request.configFile))
   return 0
 }
+
+/** A folder that nobody has named is another one the next time. */
+export const goingOn = ({ flags }: Pick<HintsRequest, 'flags'>, folder: string | undefined): string =>
+  flags.out !== undefined || folder === undefined ? 'the same command goes on' : `the same command goes on with --out ${folder}`
 
 /** @throws GradpromptError `invalid-option` */
 function hintsRequest({ options, flags, flagNames }: Invocation): HintsRequest {
@@ -57,8 +70,17 @@ const titles: Readonly<Record<ConditionName, string>> = {
   policy: 'hints of the learned policy',
 }
 
+/** Of classes it names them: a small model goes on with the text otherwise. */
+export function nextCommand({ folder, classes }: Pick<LearnedHints, 'folder' | 'classes'>, configFile: string): string {
+  const from = `from=${folder}`
+  // `--choices` is split at commas.
+  return classes === undefined || classes.some(word => word.includes(','))
+    ? ownCommand`evaluate --config ${configFile} --strategy hints --strategy-option ${from}`
+    : ownCommand`evaluate --config ${configFile} --strategy hints --strategy-option ${from} --choices ${classes.join(',')}`
+}
+
 function describe(result: LearnedHints, configFile: string | undefined): string {
-  const { rounds, policy, fixed, conditions, differences, rows, of, trainingRows, folder } = result
+  const { rounds, policy, fixed, conditions, differences, rows, of, trainingRows } = result
   const signed = ({ value, low, high }: MetricValue, digits: number) =>
     `${value > 0 ? '+' : ''}${value.toFixed(digits)} [${low.toFixed(digits)}, ${high.toFixed(digits)}]`
   const percent = ({ value, low, high }: MetricValue) =>
@@ -104,8 +126,6 @@ function describe(result: LearnedHints, configFile: string | undefined): string 
       ],
       ...measured,
     ]),
-    ...(policy === null || configFile === undefined
-      ? []
-      : [`next  ${ownCommand`evaluate --config ${configFile} --strategy hints --strategy-option ${`from=${folder}`}`}`]),
+    ...(policy === null || configFile === undefined ? [] : [`next  ${nextCommand(result, configFile)}`]),
   ].join('\n')
 }
