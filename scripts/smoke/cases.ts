@@ -62,15 +62,18 @@ export const methodNeeds: Readonly<Record<string, Readonly<Record<string, unknow
 const trainValues = (teacher: string): KnownValues => ({
   'train.templates': [['Text: {text}\nOpinion:']],
   'train.distillation.from': [teacher],
+  'train.distillation.model': [bundledModel],
+  'train.meta.tasks': ['label'],
   'train.epochs': [0.5],
   'train.warmup': [0.5],
   'train.loss.context': ['Say whether the review is positive or negative.\n'],
 })
 
-/** Of `train.privacy` one of two options has to be given: what else is tried of it stands beside one. */
-const trainNeeds: Readonly<Record<string, (value: object) => object>> = {
+/** Of these one of two options has to be given: what else is tried of them stands beside one. */
+const trainNeeds = (teacher: string): Readonly<Record<string, (value: object) => object>> => ({
   privacy: value => ('epsilon' in value ? {} : { noise: 1 }),
-}
+  distillation: value => ('model' in value ? {} : { from: teacher }),
+})
 
 /** So small that two steps take seconds. A search that is not here runs with its own sizes. */
 const small: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
@@ -188,7 +191,8 @@ export function smokeCases(teacher: string): SmokeCase[] {
       const title = `${path} = ${JSON.stringify(value)}`
       if (value === undefined) return { name: title, kind: 'unknown' }
       const { steps, ...rest } = learning.train
-      const whole = trainNeeds[name] ? { ...trainNeeds[name](value as object), ...(value as object) } : value
+      const need = trainNeeds(teacher)[name]
+      const whole = need ? { ...need(value as object), ...(value as object) } : value
       const isOverPairs = name === 'loss' && losses.find((value as { type?: string }).type ?? '')?.preferences !== undefined
       return {
         name: title,
