@@ -30,7 +30,7 @@ test.skipIf(process.platform === 'win32')('bash completes commands, options and 
     ).trim()
   expect(complete('gradprompt', 'tu')).toBe('tune')
   expect(complete('gradprompt', 'tune', '--train.optim')).toBe('--train.optimizer')
-  expect(complete('gradprompt', 'tune', '--train.optimizer', '')).toBe('adamw adafactor')
+  expect(complete('gradprompt', 'tune', '--train.optimizer', '')).toBe('adamw adafactor sgd')
   expect(complete('gradprompt', 'tune', '--train.schedule', 'li')).toBe('linear')
   // A value that is a file is the shell's to complete.
   expect(complete('gradprompt', 'tune', '--config', 'ex')).toBe('')

@@ -66,9 +66,11 @@ const small: readonly (readonly [RegExp, string])[] = [
   [/^reject/, '--steps 2 --labels 8 --texts 1 --max-new-tokens 4 --groups 2'],
   [/^hints/, '--steps 2 --data.limit 4'],
   // A private search takes all rows of its files.
-  [/^search .*private/, '--steps 1 --search.members 8 --search.max-written-tokens 2'],
+  [/^search .*private/, '--steps 1 --search.members 8 --search.max-written-tokens 2 --search.epsilon 100000 --search.delta 0.1'],
+  // This one makes its rows.
+  [/^search .*calibration/, '--steps 1 --search.cases 3 --search.max-case-tokens 8'],
   [
-    /^search (?!.*private)/,
+    /^search (?!.*(private|calibration))/,
     '--steps 1 --questions 2 --data.limit 8 --data.split.dev 2 --search.max-new-tokens 4 --search.preflight warn',
   ],
   [/^sweep .*(?<!--dry-run)$/, '--trials 2 --train.steps 2'],
@@ -77,8 +79,8 @@ const small: readonly (readonly [RegExp, string])[] = [
   [/^evaluate .*--generate/, '--limit 3'],
   [/^evaluate .*--allow-running-code/, '--limit 2'],
 ]
-/** Below its threshold an evaluation ends with 1, which what has learned for two steps is. */
-const codeOf = (text: string) => (text.includes('--threshold') ? 1 : 0)
+/** Below its threshold an evaluation ends with 1, which what has learned for two steps is; so does a search that waits for labels. */
+const codeOf = (text: string) => (/--threshold|calibration/.test(text) ? 1 : 0)
 
 /** They show a page until they are stopped. */
 const pages = ['prefer', 'ui']
