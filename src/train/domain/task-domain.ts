@@ -5,6 +5,7 @@ import type { DataNotice } from '../../data/readers/reader.js'
 import type { DataRecord } from '../../data/readers/records.js'
 import type { Task } from '../../data/task.js'
 import type { LanguageModel } from '../../model/language-model.js'
+import { meanRow } from '../../numbers.js'
 import { domainParameter, domainParticles, type Particles } from '../../prompts/domain/domain.js'
 import type { PromptParameter } from '../../prompts/method.js'
 import type { Config } from '../options/schema.js'
@@ -31,7 +32,7 @@ export async function taskDomain(
   const pooled = async (records: readonly DataRecord[]) => {
     const means: Float32Array[] = []
     for (const ids of inputTokens(records, columns, model.tokenizer))
-      means.push(meanOfRows(await model.embeddingRows(ids), model.config.hiddenSize))
+      means.push(Float32Array.from(meanRow(await model.embeddingRows(ids), model.config.hiddenSize)))
     return means
   }
   const inputs = await pooled(task.train)
@@ -55,13 +56,6 @@ function noticesOf(
       ? `${inputs} training inputs`
       : `${inputs} training inputs and ${further} of ${domain!.unlabelled}, whose labels are not read (transductive, where these are the rows to be answered)`
   return [{ code: 'domain', message: `what inputs are like is estimated from ${from}: ${particles} particles` }]
-}
-
-/** [N, width] -> [width] */
-function meanOfRows(rows: Float32Array, width: number): Float32Array {
-  const sum = new Float64Array(width)
-  for (const [i, x] of rows.entries()) sum[i % width]! += x
-  return Float32Array.from(sum, x => (x * width) / rows.length)
 }
 
 /** The particles as they are kept beside what is learned. */
