@@ -1,3 +1,4 @@
+import type { DataNotice } from '../data/readers/reader.js'
 import { type DataRecord, originOf } from '../data/readers/records.js'
 import { RowBuilder } from '../data/rows/rows.js'
 import { sideOf, type Task } from '../data/task.js'
@@ -8,8 +9,10 @@ import { GradpromptError } from '../errors.js'
 import { losses } from '../losses/index.js'
 import { comparedPairs, type MemoryPlan } from '../model/memory.js'
 import type { Checkpoint } from '../model/weights/checkpoint.js'
+import type { PromptPlacement } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import type { Config } from './config.js'
+import { metaTasks } from './meta/tasks.js'
 import { privacyOf } from './privacy/options.js'
 import { regulariserLosses } from './regularisers/index.js'
 import { totalSteps } from './schedule.js'
@@ -33,6 +36,7 @@ export async function refuseUnfitData(
   const method = promptMethods.get(config.method.type)
   refuseUnclassed(config, task)
   refuseUnprivate(config, task, model)
+  refuseUnfitMeta(config, task, model)
   const examples = method.examples?.(config.method) ?? 0
   if (examples > task.train.length) throw tooFewRows(examples, task.train.length)
   const { loss } = config.train
@@ -142,6 +146,36 @@ function refuseUnprivate(
   if (task.labels !== undefined && data.labels === undefined)
     refuse('classes that were found in the records', 'which classes there are would show records', 'name them in data.labels')
   privacyOf(privacy, { records, batchSize, steps: totalSteps(train, records) })
+}
+
+/** @throws GradpromptError as `metaTasks`; `invalid-config` */
+function refuseUnfitMeta({ train, method }: Config, task: Pick<Task, 'train'>, model: Checkpoint['config']): void {
+  if (train.meta === undefined) return
+  metaTasks(task.train, train.meta.tasks)
+  if (
+    promptMethods
+      .get(method.type)
+      .parameters(method, model)
+      .some(({ heldOut }) => heldOut)
+  )
+    throw new GradpromptError('invalid-config', 'train.meta has no rows for parameters that are learned on rows held out', {
+      found: `method.type: ${method.type}, with its options`,
+      hint: 'leave the option of the method out, or train.meta',
+    })
+}
+
+/** What there is to say of texts that are shorter than virtual tokens within them provide for. */
+export function placeNotices(
+  { beforeLast = 1 }: PromptPlacement,
+  builder: RowBuilder,
+  task: Pick<Task, 'train' | 'scored' | 'test'>,
+): DataNotice[] {
+  // One token every text has.
+  if (beforeLast === 1) return []
+  const records = [task.train, task.scored, task.test].flatMap(part => part.map((record, i) => ({ record, i })))
+  const short = records.filter(({ record, i }) => builder.scoring(record, i).context.length < beforeLast).length
+  const message = `${short} of ${records.length} rows have fewer than the ${beforeLast} tokens of method.beforeLast: there the virtual tokens stand in front of the whole text`
+  return short === 0 ? [] : [{ code: 'short-texts', message }]
 }
 
 /** In the place of example rows where records are private: a method that begins by looking at some would keep them without noise. */

@@ -20,13 +20,14 @@ import { mostVirtualTokens, type PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { readSources } from '../sources/initial-prompts.js'
+import type { Checkpoint } from '../store/checkpoints.js'
 import { peakMemory } from '../store/environment.js'
 import { type PromptFile, writePrompt } from '../store/prompt-file.js'
 import { startName } from '../store/run-folder.js'
 import type { RunSession } from '../store/run-session.js'
 import type { Config } from './config.js'
 import { type ControlStore, controlNotices, devControl, keptControl, type ScoredControl } from './control.js'
-import { noExamples, refuseOversizedRows } from './data-limits.js'
+import { noExamples, placeNotices, refuseOversizedRows } from './data-limits.js'
 import { domainParameters, taskDomain } from './domain/task-domain.js'
 import type { GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf } from './frozen-rows.js'
@@ -34,7 +35,7 @@ import { learnedPrompt } from './learned-prompt.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
 import { chosenLoss, learnedAnswers, runLosses, termsOf } from './losses.js'
 import { metaParameters, metaSteps } from './meta/meta-steps.js'
-import { metaNotices, metaTasks } from './meta/tasks.js'
+import { metaNotices } from './meta/tasks.js'
 import { rewardsUnder } from './preferences.js'
 import { type Privacy, privacyOf } from './privacy/options.js'
 import { forgetKey, poissonSample, privacyKey } from './privacy/secret.js'
@@ -85,16 +86,22 @@ export interface Job {
   readonly controls?: ControlStore | undefined
 }
 
+export interface PrepareOptions {
+  /** Of a run that goes on: what was estimated before its first step is taken from it. */
+  readonly checkpoint?: Checkpoint | undefined
+  /** Told of texts that the first prompt is made from. */
+  readonly onProgress?: ((progress: ScoringProgress) => unknown) | undefined
+}
+
 /**
  * Checks every row, makes the first prompt and compiles what a step needs.
- * @param onProgress told of texts that the first prompt is made from
  * @throws GradpromptError as `taskRows`, and as the method and the compiler do
  */
 export async function prepareJob(
   config: Config,
   task: Task,
   model: LanguageModel,
-  onProgress?: (progress: ScoringProgress) => unknown,
+  { checkpoint, onProgress }: PrepareOptions = {},
 ): Promise<Job> {
   const method = promptMethods.get(config.method.type)
   const { tokenizer } = model
@@ -112,12 +119,13 @@ export async function prepareJob(
     tasks: method.tasks?.(resolved),
     soft: softVocabulary(resolved, model.config),
   })
-  const domain = await taskDomain(config, task, model)
+  const domain = await taskDomain(config, task, model, checkpoint)
   const notices = [
     ...(domain?.notices ?? []),
     ...taskNotices(method.tasks?.(resolved), task.train),
     ...controlNotices(config, task, { tokenizer, contextLength }),
-    ...(config.train.meta ? metaNotices(metaTasks(task.train, config.train.meta.tasks), config.train.meta.tasks) : []),
+    ...metaNotices(config.train.meta, task.train),
+    ...placeNotices(method.placement(resolved, model.config), builder, task),
   ]
   const { recompute } = config.train
   refuseOversizedRows(model.memory, { records: task.train, builders, together: answers.length, numVirtualTokens, recompute })
