@@ -12,17 +12,20 @@ const isLinux = process.platform === 'linux'
 
 describe.skipIf(!hasPython)('programs that a model wrote', { timeout: 60_000 }, () => {
   let sandbox: Sandbox
+  /** For what takes all the time that there is. */
+  let brief: Sandbox
   let outside: string
   beforeAll(async () => {
     sandbox = await openSandbox({ seconds: 3, memory: 512 })
+    brief = await openSandbox({ seconds: 1, memory: 512 })
     outside = await mkdtemp(join(tmpdir(), 'outside-'))
   })
   afterAll(() => rm(outside, { recursive: true, force: true }))
 
   /** How long it took, too. */
-  const run = async (program: string) => {
+  const run = async (program: string, by = sandbox) => {
     const started = performance.now()
-    const { passed, how } = await sandbox.run(program)
+    const { passed, how } = await by.run(program)
     expect(performance.now() - started).toBeLessThan(20_000)
     return { passed, how }
   }
@@ -58,15 +61,20 @@ describe.skipIf(!hasPython)('programs that a model wrote', { timeout: 60_000 }, 
     ['endless recursion', 'f = lambda: f()\nf()', 'RecursionError'],
     ['10 GB', 'x = bytearray(10 * 1000 ** 3)', 'MemoryError'],
     ['a list without end', 'x = [0]\nwhile True: x += x', 'MemoryError'],
-    ['sleeping for ever', 'import time; time.sleep(1e6)', 'time'],
-    ['a loop without end', 'while True: pass', 'time'],
-    ['a loop that hears no signal', 'import signal\nfor n in range(1, 30):\n  try: signal.signal(n, signal.SIG_IGN)\n  except OSError: pass\nwhile True: pass', expect.stringMatching(/^(time|ended by SIGKILL)$/)], // biome-ignore format: a row
     ['output without end', 'while True: print("x" * 1000)', 'output'],
     ['a large file', 'f = open("x", "wb")\nfor i in range(100): f.write(bytes(1 << 20)); f.flush()', 'OSError'],
     ['many files', 'i = 0\nwhile True:\n  open(str(i), "w").close(); i += 1', 'files'],
     ['a death of its own', 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)', 'ended by SIGKILL'],
   ])('%s has failed', async (_, program, how) => {
     expect(await run(program)).toEqual({ passed: false, how })
+  })
+
+  test.each([
+    ['sleeping for ever', 'import time; time.sleep(1e6)', 'time'],
+    ['a loop without end', 'while True: pass', 'time'],
+    ['a loop that hears no signal', 'import signal\nfor n in range(1, 30):\n  try: signal.signal(n, signal.SIG_IGN)\n  except OSError: pass\nwhile True: pass', expect.stringMatching(/^(time|ended by SIGKILL)$/)], // biome-ignore format: a row
+  ])('%s has failed', async (_, program, how) => {
+    expect(await run(program, brief)).toEqual({ passed: false, how })
   })
 
   describe.runIf(isLinux && ['x64', 'arm64'].includes(process.arch))('on Linux', () => {

@@ -16,6 +16,7 @@ import { prepareJob } from '../../../src/train/job.js'
 import { dot, random, relativeError } from '../../support/numbers.js'
 import { problemOf } from '../../support/problem.js'
 import { testDevice } from '../../support/test-device.js'
+import { isWhole } from '../../support/whole.js'
 import { temporaryFolder } from '../../train/toy.js'
 import { expectations, startingText } from './expectations.js'
 import { eagerDisagreement, executionsOf } from './watch.js'
@@ -55,14 +56,14 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
   const cases = [...promptMethods.keys()].flatMap(type =>
     Object.entries(expectations[type] ?? {})
       .slice(0, variants === 'first' ? 1 : undefined)
-      .map(([variant, expectation]) => ({ family, type, variant, expectation })),
+      .map(([variant, expectation], i) => ({ family, type, variant, expectation, isFirst: i === 0 })),
   )
 
   test.each([...promptMethods.keys()])('%s stands in the table of expectations', type => {
     expect(Object.keys(expectations[type] ?? {})).not.toHaveLength(0)
   })
 
-  describe.each(cases)('$type ($variant) on $family', ({ type, variant, expectation }) => {
+  describe.each(cases)('$type ($variant) on $family', ({ type, variant, expectation, isFirst }) => {
     const name = `${family}-${type}-${variant.replaceAll(' ', '-')}`
     const path = `test/fixtures/models/${family}`
     const config = (train: ConfigInput['train'] = {}, options: object = {}): ConfigInput => ({
@@ -227,8 +228,8 @@ export function conformance(family: string, variants: 'every' | 'first'): void {
       expect(Math.abs(together.reduce((a, b) => a + b, 0) + loss * tokens)).toBeLessThan(1e-4)
     })
 
-    // Runs are the same code whatever the family: one has them all.
-    if (variants === 'first') return
+    // Runs are the same code whatever the family: one has them all, of each method's first variant, and `npm run test:whole` of every one.
+    if (variants === 'first' || !(isFirst || isWhole)) return
     describe('a run', () => {
       const out = join(folder, name)
       const { steps = 160, learningRate = 0.1, options, below = 0.1 } = expectation.copying ?? {}
