@@ -1,4 +1,3 @@
-import type { DataNotice } from '../data/readers/reader.js'
 import { type DataRecord, originOf } from '../data/readers/records.js'
 import { RowBuilder } from '../data/rows/rows.js'
 import { sideOf, type Task } from '../data/task.js'
@@ -9,7 +8,6 @@ import { GradpromptError } from '../errors.js'
 import { losses } from '../losses/index.js'
 import { comparedPairs, type MemoryPlan } from '../model/memory.js'
 import type { Checkpoint } from '../model/weights/checkpoint.js'
-import type { PromptPlacement } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import type { Config } from './config.js'
 import { metaTasks } from './meta/tasks.js'
@@ -162,20 +160,6 @@ function refuseUnfitMeta({ train, method }: Config, task: Pick<Task, 'train'>, m
       found: `method.type: ${method.type}, with its options`,
       hint: 'leave the option of the method out, or train.meta',
     })
-}
-
-/** What there is to say of texts that are shorter than virtual tokens within them provide for. */
-export function placeNotices(
-  { beforeLast = 1 }: PromptPlacement,
-  builder: RowBuilder,
-  task: Pick<Task, 'train' | 'scored' | 'test'>,
-): DataNotice[] {
-  // One token every text has.
-  if (beforeLast === 1) return []
-  const records = [task.train, task.scored, task.test].flatMap(part => part.map((record, i) => ({ record, i })))
-  const short = records.filter(({ record, i }) => builder.scoring(record, i).context.length < beforeLast).length
-  const message = `${short} of ${records.length} rows have fewer than the ${beforeLast} tokens of method.beforeLast: there the virtual tokens stand in front of the whole text`
-  return short === 0 ? [] : [{ code: 'short-texts', message }]
 }
 
 /** In the place of example rows where records are private: a method that begins by looking at some would keep them without noise. */

@@ -4,7 +4,6 @@ import { cutNotices } from '../data/checks.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import type { DataRecord } from '../data/readers/records.js'
 import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows/rows.js'
-import { taskNotices } from '../data/rows/tasks.js'
 import { exampleRows, type Task, taskRows } from '../data/task.js'
 import { wordParameter } from '../data/texts/verbalizer.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
@@ -26,8 +25,8 @@ import { type PromptFile, writePrompt } from '../store/prompt-file.js'
 import { startName } from '../store/run-folder.js'
 import type { RunSession } from '../store/run-session.js'
 import type { Config } from './config.js'
-import { type ControlStore, controlNotices, devControl, keptControl, type ScoredControl } from './control.js'
-import { noExamples, placeNotices, refuseOversizedRows } from './data-limits.js'
+import { type ControlStore, devControl, keptControl, type ScoredControl } from './control.js'
+import { noExamples, refuseOversizedRows } from './data-limits.js'
 import { domainParameters, taskDomain } from './domain/task-domain.js'
 import type { GradpromptEvent, RunResult, ScoringProgress } from './events.js'
 import { type FrozenRows, frozenRowsOf } from './frozen-rows.js'
@@ -35,7 +34,7 @@ import { learnedPrompt } from './learned-prompt.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
 import { chosenLoss, learnedAnswers, runLosses, termsOf } from './losses.js'
 import { metaParameters, metaSteps } from './meta/meta-steps.js'
-import { metaNotices } from './meta/tasks.js'
+import { rowNotices } from './notices.js'
 import { rewardsUnder } from './preferences.js'
 import { type Privacy, privacyOf } from './privacy/options.js'
 import { forgetKey, poissonSample, privacyKey } from './privacy/secret.js'
@@ -122,10 +121,7 @@ export async function prepareJob(
   const domain = await taskDomain(config, task, model, checkpoint)
   const notices = [
     ...(domain?.notices ?? []),
-    ...taskNotices(method.tasks?.(resolved), task.train),
-    ...controlNotices(config, task, { tokenizer, contextLength }),
-    ...metaNotices(config.train.meta, task.train),
-    ...placeNotices(method.placement(resolved, model.config), builder, task),
+    ...rowNotices(config, task, { method, options: resolved, model: model.config, tokenizer, builder }),
   ]
   const { recompute } = config.train
   refuseOversizedRows(model.memory, { records: task.train, builders, together: answers.length, numVirtualTokens, recompute })

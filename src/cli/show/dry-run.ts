@@ -4,7 +4,6 @@ import { type DataDescription, describeData } from '../../data/describe/describe
 import type { DataNotice } from '../../data/readers/reader.js'
 import { originOf } from '../../data/readers/records.js'
 import type { Segment, TrainingRow } from '../../data/rows/rows.js'
-import { taskNotices } from '../../data/rows/tasks.js'
 import { exampleRows, readTask, taskRows } from '../../data/task.js'
 import { type AnswerEnd, answerEndNotices, resolveAnswerEnd } from '../../data/texts/answer-end.js'
 import { softName } from '../../data/texts/soft-tokens.js'
@@ -19,12 +18,11 @@ import { promptMethods } from '../../prompts/methods/index.js'
 import { numSoftTokens, softVocabulary } from '../../prompts/soft-rows.js'
 import { refuseOccupied } from '../../store/run-folder.js'
 import { checkMethod, learnedNumbers } from '../../train/check-method.js'
-import { controlNotices } from '../../train/control.js'
-import { placeNotices, refuseOversizedRows, refuseUnfitData } from '../../train/data-limits.js'
+import { refuseOversizedRows, refuseUnfitData } from '../../train/data-limits.js'
 import { checkUnlabelled } from '../../train/domain/task-domain.js'
 import { chosenLoss, learnedAnswers } from '../../train/losses.js'
-import { metaNotices } from '../../train/meta/tasks.js'
 import { stepRows } from '../../train/meta/words.js'
+import { rowNotices } from '../../train/notices.js'
 import { referenceNotices } from '../../train/preferences.js'
 import { checkTeachers } from '../../train/regularisers/distillation.js'
 import { totalSteps } from '../../train/schedule.js'
@@ -116,10 +114,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     answerEnd: builder.learnedEnd ?? null,
     data: { ...data, answerSpace: space },
     warnings: [
-      ...taskNotices(tasks, task.train),
-      ...metaNotices(config.train.meta, task.train),
-      ...placeNotices(method.placement(options, model), builder, task),
-      ...controlNotices(config, task, { tokenizer, contextLength }),
+      ...rowNotices(config, task, { method, options, model, tokenizer, builder }),
       ...referenceNotices(chosenLoss(config.train)),
       ...task.notices,
       ...answerSpaceNotices(space, config.answer),
