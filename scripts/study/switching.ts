@@ -3,6 +3,7 @@
  * weight of fluency, and beside one answer. They are judged by another question than the strategy asks, though by the same model.
  */
 import { generate, loadModel } from '../../src/index.js'
+import { mean } from '../../src/numbers.js'
 
 const count = Number(process.argv[2] ?? 16)
 const things = ['a film', 'a hotel', 'a book', 'a restaurant', 'a phone', 'a city', 'a teacher', 'a concert']
@@ -33,7 +34,6 @@ const fluency = async (ids: readonly (readonly number[])[]) => {
   }))
   return (await model.logLikelihoods(undefined, rows)).map(([sum], i) => sum! / ids[i]!.length)
 }
-const mean = (values: readonly number[]) => values.reduce((sum, x) => sum + x, 0) / values.length
 /** A 95 % interval of a mean, by the normal approximation. */
 const interval = (values: readonly number[]) => {
   const own = mean(values)

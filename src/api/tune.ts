@@ -132,7 +132,7 @@ const tuning: Learning<
     await refuseUnfitData(config, task, checkpoint, () => loadTokenizer(checkpoint.tokenizer))
   },
   async prepare(config, task, model, checkpoint, onProgress) {
-    const job = await prepareJob(config, task, model, onProgress)
+    const job = await prepareJob(config, task, model, { checkpoint, onProgress })
     if (checkpoint !== undefined) restoreLearning(job.state, job.shapes, checkpoint)
     return job
   },

@@ -1,5 +1,5 @@
 import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64'
-import { mean } from '../numbers.js'
+import { mean, squaredDistance } from '../numbers.js'
 import { randomGenerator, streams } from '../random.js'
 
 /**
@@ -81,12 +81,6 @@ export function spread(points: readonly ArrayLike<number>[], count: number, { se
     take(far >= 0 ? far : points.findIndex((_, i) => !chosen.includes(i)))
   }
   return chosen
-}
-
-function squaredDistance(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let sum = 0
-  for (let i = 0; i < a.length; i++) sum += (a[i]! - b[i]!) ** 2
-  return sum
 }
 
 /**

@@ -1,3 +1,4 @@
+import { cosine, meanRow } from '../numbers.js'
 import type { InitialisationContext } from './method.js'
 
 /**
@@ -70,21 +71,4 @@ function normalised(weights: readonly number[]): number[] {
   const positive = weights.map(weight => Math.max(0, weight))
   const sum = positive.reduce((a, b) => a + b, 0)
   return sum > 0 ? positive.map(weight => weight / sum) : weights.map(() => 1 / weights.length)
-}
-
-function meanRow(rows: Float32Array, width: number): Float64Array {
-  const mean = new Float64Array(width)
-  for (const [i, x] of rows.entries()) mean[i % width]! += (x * width) / rows.length
-  return mean
-}
-
-/** 0 where one of the two is nothing. */
-function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let [product, first, second] = [0, 0, 0]
-  for (let i = 0; i < a.length; i++) {
-    product += a[i]! * b[i]!
-    first += a[i]! ** 2
-    second += b[i]! ** 2
-  }
-  return product === 0 ? 0 : product / Math.sqrt(first * second)
 }

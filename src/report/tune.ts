@@ -6,12 +6,13 @@ import type { ScoredPart } from '../evaluate/predictions.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import type { Metrics } from '../evaluate/score.js'
 import type { StoredEvent } from '../store/events.js'
-import type { RunResult } from '../train/events.js'
+import { type ControlScores, type RunResult, teacherName } from '../train/events.js'
+import { stepRows } from '../train/meta/words.js'
 import { evaluationList } from './evaluations.js'
 import { calibration } from './parts/calibration.js'
 import { confusionMatrix } from './parts/confusion.js'
 import { cost, memoryFact, type Spent, tokenFact } from './parts/cost.js'
-import { bytes, count, duration, percent, scaleOf } from './parts/figures.js'
+import { bytes, count, duration, number, percent, scaleOf } from './parts/figures.js'
 import { html, type Markup, type Part } from './parts/html.js'
 import { learningCurves } from './parts/learning.js'
 import { type Condition, differenceText, outcomeTable } from './parts/outcome.js'
@@ -139,6 +140,7 @@ function tiles({ rows }: TuneReport, result: RunResult): Tile[] {
         note: `of ${count(tuned.length)}, against the ${base.name}`,
       })
   }
+  for (const [label, value] of Object.entries(result.figures ?? {})) made.push({ name: label, value: number(value) })
   made.push(
     {
       name: 'numbers learned',
@@ -157,10 +159,11 @@ function tiles({ rows }: TuneReport, result: RunResult): Tile[] {
 function outcome({ rows }: TuneReport, result: RunResult): Markup {
   const { control, metrics, test } = result
   const { instruction } = control
-  const conditions = (tuned: Metrics, scores: { metrics: Metrics; plain: { metrics: Metrics } } | undefined): Condition[] => [
+  const conditions = (tuned: Metrics, scores: ControlScores | undefined): Condition[] => [
     { name: instruction === null ? 'base model' : 'base model, template alone', metrics: scores?.plain.metrics ?? {} },
     ...(instruction === null ? [] : [{ name: 'base model, instructed', metrics: scores?.metrics ?? {} }]),
     { name: 'tuned', metrics: tuned, main: true },
+    { name: teacherName, metrics: scores?.teacher?.metrics ?? {} },
   ]
   const parts = [
     ...(test === undefined
@@ -210,24 +213,24 @@ function costOf(
   result: RunResult | undefined,
   config: Readonly<Record<string, unknown>>,
 ): Markup {
-  const number = (value: unknown) => (typeof value === 'number' && Number.isFinite(value) ? value : 0)
-  const loading = number(events.find(({ event }) => event === 'loaded')?.seconds)
+  const finite = (value: unknown) => (typeof value === 'number' && Number.isFinite(value) ? value : 0)
+  const loading = finite(events.find(({ event }) => event === 'loaded')?.seconds)
   let [steps, dev, base, tokens, made, last] = [0, 0, 0, 0, 0, loading]
   for (const event of events) {
     if (event.event !== 'step' && event.event !== 'dev') continue
-    const spent = Math.max(0, number(event.seconds) - last)
+    const spent = Math.max(0, finite(event.seconds) - last)
     if (event.event === 'dev') dev += spent
     // The first step's time begins after the base model was scored: its own is known by its speed.
     else if (made === 0) {
-      const own = Math.min(spent, batchRows(config) / Math.max(number(event.rowsPerSecond), 1e-6))
+      const own = Math.min(spent, batchRows(config) / Math.max(finite(event.rowsPerSecond), 1e-6))
       steps += own
       base += spent - own
     } else steps += spent
     if (event.event === 'step') {
       made++
-      tokens += number(event.tokens)
+      tokens += finite(event.tokens)
     }
-    last = Math.max(last, number(event.seconds))
+    last = Math.max(last, finite(event.seconds))
   }
   const total = result?.seconds ?? last
   const parts: Spent[] = [
@@ -250,6 +253,5 @@ function costOf(
 }
 
 function batchRows({ train }: Readonly<Record<string, unknown>>): number {
-  const { batchSize = 1, accumulate = 1 } = (train ?? {}) as { batchSize?: number; accumulate?: number }
-  return batchSize * accumulate
+  return stepRows({ batchSize: 1, accumulate: 1, ...(train as Parameters<typeof stepRows>[0] | undefined) })
 }

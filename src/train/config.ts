@@ -15,7 +15,7 @@ import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
 import { trackers } from '../track/index.js'
 import { reptileRate } from './meta/options.js'
 import { type Config, configSchema, trainSchema } from './options/schema.js'
-import { checkTogether, initOf } from './options/together.js'
+import { checkTogether, initOf, optimizerOf } from './options/together.js'
 import { completePreferences } from './preferences.js'
 
 export { type Config, configSchema } from './options/schema.js'
@@ -102,14 +102,14 @@ export function parseConfig(input: unknown, { source = 'config' }: { source?: Co
   checkTogether(config, sourceName(source))
   const { train } = config
   if (train.steps === undefined) train.epochs ??= 1
-  const isReptile = train.meta?.update === 'reptile'
-  const optimizer = train.optimizer ?? (isReptile ? 'sgd' : 'adamw')
+  const optimizer = optimizerOf(train)
   if (optimizer === 'adamw') {
     train.beta1 ??= 0.9
     train.beta2 ??= 0.999
   }
   if (optimizer !== 'sgd') train.epsilon ??= optimizer === 'adamw' ? 1e-8 : 1e-30
-  const usual = isReptile && optimizer === 'sgd' ? reptileRate : promptMethods.get(config.method.type).learningRate
+  const usual =
+    train.meta?.update === 'reptile' && optimizer === 'sgd' ? reptileRate : promptMethods.get(config.method.type).learningRate
   const learningRate = train.learningRate ?? usual
   const type = train.loss?.type ?? 'cross-entropy'
   const loss = { loss: losses.get(type), options: train.loss ?? { type } }

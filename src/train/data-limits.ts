@@ -10,6 +10,7 @@ import { comparedPairs, type MemoryPlan } from '../model/memory.js'
 import type { Checkpoint } from '../model/weights/checkpoint.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import type { Config } from './config.js'
+import { metaTasks } from './meta/tasks.js'
 import { privacyOf } from './privacy/options.js'
 import { regulariserLosses } from './regularisers/index.js'
 import { totalSteps } from './schedule.js'
@@ -33,6 +34,7 @@ export async function refuseUnfitData(
   const method = promptMethods.get(config.method.type)
   refuseUnclassed(config, task)
   refuseUnprivate(config, task, model)
+  refuseUnfitMeta(config, task, model)
   const examples = method.examples?.(config.method) ?? 0
   if (examples > task.train.length) throw tooFewRows(examples, task.train.length)
   const { loss } = config.train
@@ -142,6 +144,22 @@ function refuseUnprivate(
   if (task.labels !== undefined && data.labels === undefined)
     refuse('classes that were found in the records', 'which classes there are would show records', 'name them in data.labels')
   privacyOf(privacy, { records, batchSize, steps: totalSteps(train, records) })
+}
+
+/** @throws GradpromptError as `metaTasks`; `invalid-config` */
+function refuseUnfitMeta({ train, method }: Config, task: Pick<Task, 'train'>, model: Checkpoint['config']): void {
+  if (train.meta === undefined) return
+  metaTasks(task.train, train.meta.tasks)
+  if (
+    promptMethods
+      .get(method.type)
+      .parameters(method, model)
+      .some(({ heldOut }) => heldOut)
+  )
+    throw new GradpromptError('invalid-config', 'train.meta has no rows for parameters that are learned on rows held out', {
+      found: `method.type: ${method.type}, with its options`,
+      hint: 'leave the option of the method out, or train.meta',
+    })
 }
 
 /** In the place of example rows where records are private: a method that begins by looking at some would keep them without noise. */

@@ -3,6 +3,9 @@ import type { Verdict } from '../evaluate/verdict.js'
 import type { CheckpointEvent, WarningEvent } from '../store/events.js'
 import type { PrivacySpent } from './privacy/options.js'
 
+/** What a table calls `ControlScores.teacher`. */
+export const teacherName = "the teacher's model, no prompt"
+
 /** A condition of the base model, without anything learned, on the rows that the prompt is scored on. */
 export interface ControlScores {
   /** With the instruction, where there is one; otherwise the template alone. */

@@ -4,7 +4,6 @@ import { cutNotices } from '../data/checks.js'
 import type { DataNotice } from '../data/readers/reader.js'
 import type { DataRecord } from '../data/readers/records.js'
 import type { RowBuilder, ScoringRow, TrainingRow } from '../data/rows/rows.js'
-import { taskNotices } from '../data/rows/tasks.js'
 import { exampleRows, type Task, taskRows } from '../data/task.js'
 import { wordParameter } from '../data/texts/verbalizer.js'
 import { likelihoodResults } from '../evaluate/likelihood-results.js'
@@ -20,12 +19,13 @@ import { mostVirtualTokens, type PromptParameter } from '../prompts/method.js'
 import { promptMethods } from '../prompts/methods/index.js'
 import { softVocabulary } from '../prompts/soft-rows.js'
 import { readSources } from '../sources/initial-prompts.js'
+import type { Checkpoint } from '../store/checkpoints.js'
 import { peakMemory } from '../store/environment.js'
 import { type PromptFile, writePrompt } from '../store/prompt-file.js'
 import { startName } from '../store/run-folder.js'
 import type { RunSession } from '../store/run-session.js'
 import type { Config } from './config.js'
-import { type ControlStore, controlNotices, devControl, keptControl, type ScoredControl } from './control.js'
+import { type ControlStore, devControl, keptControl, type ScoredControl } from './control.js'
 import { noExamples, refuseOversizedRows } from './data-limits.js'
 import { domainParameters, taskDomain } from './domain/task-domain.js'
 import type { GradpromptEvent, RunResult, ScoringProgress } from './events.js'
@@ -34,7 +34,7 @@ import { learnedPrompt } from './learned-prompt.js'
 import { type LearningState, learn, learnedParameters, parametersOf, startLearning } from './loop.js'
 import { chosenLoss, learnedAnswers, runLosses, termsOf } from './losses.js'
 import { metaParameters, metaSteps } from './meta/meta-steps.js'
-import { metaNotices, metaTasks } from './meta/tasks.js'
+import { rowNotices } from './notices.js'
 import { rewardsUnder } from './preferences.js'
 import { type Privacy, privacyOf } from './privacy/options.js'
 import { forgetKey, poissonSample, privacyKey } from './privacy/secret.js'
@@ -85,16 +85,22 @@ export interface Job {
   readonly controls?: ControlStore | undefined
 }
 
+export interface PrepareOptions {
+  /** Of a run that goes on: what was estimated before its first step is taken from it. */
+  readonly checkpoint?: Checkpoint | undefined
+  /** Told of texts that the first prompt is made from. */
+  readonly onProgress?: ((progress: ScoringProgress) => unknown) | undefined
+}
+
 /**
  * Checks every row, makes the first prompt and compiles what a step needs.
- * @param onProgress told of texts that the first prompt is made from
  * @throws GradpromptError as `taskRows`, and as the method and the compiler do
  */
 export async function prepareJob(
   config: Config,
   task: Task,
   model: LanguageModel,
-  onProgress?: (progress: ScoringProgress) => unknown,
+  { checkpoint, onProgress }: PrepareOptions = {},
 ): Promise<Job> {
   const method = promptMethods.get(config.method.type)
   const { tokenizer } = model
@@ -112,12 +118,10 @@ export async function prepareJob(
     tasks: method.tasks?.(resolved),
     soft: softVocabulary(resolved, model.config),
   })
-  const domain = await taskDomain(config, task, model)
+  const domain = await taskDomain(config, task, model, checkpoint)
   const notices = [
     ...(domain?.notices ?? []),
-    ...taskNotices(method.tasks?.(resolved), task.train),
-    ...controlNotices(config, task, { tokenizer, contextLength }),
-    ...(config.train.meta ? metaNotices(metaTasks(task.train, config.train.meta.tasks), config.train.meta.tasks) : []),
+    ...rowNotices(config, task, { method, options: resolved, model: model.config, tokenizer, builder }),
   ]
   const { recompute } = config.train
   refuseOversizedRows(model.memory, { records: task.train, builders, together: answers.length, numVirtualTokens, recompute })

@@ -48,8 +48,12 @@ describe('an ensemble', () => {
         return own.predictions!.map(({ logLikelihoods }) => softmax(logLikelihoods))
       }),
     )
-    const whole = await evaluate({ prompt: run, data: rows, ensemble: 3, threads: 1 })
-    const plain = await evaluate({ prompt: run, data: rows, threads: 1 })
+    const whole = await evaluate({ prompt: run, data: rows, ensemble: 3, control: true, threads: 1 })
+    const plain = await evaluate({ prompt: run, data: rows, control: true, threads: 1 })
+    // What stands there is named, in the column and in the verdict.
+    expect([whole.condition, plain.condition]).toEqual(['ensemble of 3', 'tuned'])
+    expect(whole.verdict!.text).toContain('the ensemble of 3')
+    expect(plain.verdict!.text).toContain('the tuned prompt')
     for (const [i, { confidence }] of whole.results.entries()) {
       const mean = [0, 1].map(j => shares.reduce((sum, own) => sum + own[i]![j]! / 3, 0))
       expect(confidence).toBeCloseTo(Math.max(...mean), 5)

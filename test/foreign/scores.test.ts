@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { topics } from '../../src/api/foreign/topics.js'
 import { shownThreshold } from '../../src/cli/commands/learning/reject.js'
-import { farthestLabels, percentile } from '../../src/evaluate/foreign/labels.js'
+import { farthestLabels } from '../../src/evaluate/foreign/labels.js'
 import {
   areaUnderCurve,
   falseAt95,
@@ -11,6 +11,7 @@ import {
   separations,
   thresholdFor,
 } from '../../src/evaluate/foreign/scores.js'
+import { percentile } from '../../src/numbers.js'
 import { problem } from '../support/problem.js'
 
 /** Scores of whether a row is of a class, by numbers that were computed by hand. */

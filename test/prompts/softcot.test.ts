@@ -157,4 +157,27 @@ describe('soft thoughts', () => {
     })
     expect(await problemOf(run)).toMatchObject({ code: 'invalid-config' })
   })
+
+  test('stand in front of texts that are shorter than method.beforeLast, and that is said', async () => {
+    const data = join(folder, 'short.tsv')
+    writeFileSync(data, 'abc xyz the of\tk\nq\tq\n')
+    const told = async (beforeLast: number) => {
+      const codes: string[] = []
+      await tune(
+        {
+          model: 'test/fixtures/models/llama-gqa',
+          data: { train: data, columns: ['text', 'label'] },
+          template: '{text}',
+          answer: '{label}',
+          answerType: 'text',
+          method: { type: 'softcot', numVirtualTokens: 1, placeholder: 'x', beforeLast },
+          train: { steps: 0 },
+          out: join(folder, `short-${beforeLast}`),
+        },
+        { onEvent: event => event.event === 'warning' && event.code === 'short-texts' && codes.push(event.message) },
+      )
+      return codes.map(message => message.slice(0, 'n of n rows'.length))
+    }
+    expect([await told(1), await told(3)]).toEqual([[], ['1 of 2 rows']])
+  })
 })

@@ -134,6 +134,24 @@ describe('the start', () => {
   })
 })
 
+describe('a run that goes on', () => {
+  test('has the domain of its first part, whatever became of the file that it was estimated from', async () => {
+    const path = join(folder, 'changed.tsv')
+    const given = { method: startsThere, domain: { ...domain, unlabelled: path } }
+    writeFileSync(path, 'text\tlabel\nof the stone at the wine\t\nit is on the of\t\n')
+    const whole = await tune(config({}, given))
+    const controller = new AbortController()
+    const input = config({}, given)
+    const stop = (event: GradpromptEvent) => event.event === 'step' && event.step === 2 && controller.abort()
+    expect(await problemOf(tune(input, { signal: controller.signal, onEvent: stop }))).toMatchObject({ code: 'aborted' })
+    writeFileSync(path, 'text\tlabel\nin the\t\n')
+    const events: GradpromptEvent[] = []
+    const rest = await resume(input.out!, { onEvent: event => events.push(event) })
+    expect(await tensorsOf(rest.folder)).toEqual(await tensorsOf(whole.folder))
+    expect(events.filter(event => event.event === 'warning' && event.code === 'domain')).toEqual([])
+  })
+})
+
 describe('options', () => {
   test('what needs a domain has one, with its defaults', () => {
     expect(parseConfig(config({}, { domain: undefined, method: startsThere })).domain).toMatchObject({

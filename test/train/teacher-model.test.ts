@@ -145,6 +145,9 @@ test('a run on rounded weights says what full precision comes to beside it, and 
   expect(control.teacher!.metrics).toEqual(plainly.result.control.plain.metrics)
   expect(control.plain.metrics).not.toEqual(control.teacher!.metrics)
   expect(metrics).toHaveProperty('perplexity')
+  // The page has it beside the others, as the terminal does.
+  const page = readFileSync(join(run.folder, 'report.html'), 'utf8')
+  expect(page).toContain('the teacher&#39;s model, no prompt')
   const controller = new AbortController()
   const stopped = tune(
     { ...input, out: join(folder, 'stopped') },

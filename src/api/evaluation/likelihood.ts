@@ -54,7 +54,7 @@ export async function byLikelihood(
     : undefined
   return {
     result: {
-      condition: conditionOf(subject),
+      condition: conditionOf(subject, options),
       weights: productsOf(model, 'fp32'),
       ...summary(main.scored),
       ...(labels && { predictions: predictionsOf(rows, main) }),
@@ -106,11 +106,16 @@ export async function rowsOf(model: LanguageModel, subject: Subject, options: Ev
 }
 
 /** What is scored, in a word. */
-export const conditionOf = ({ source, instruction }: Pick<Subject, 'source' | 'instruction'>): string =>
+const conditionOf = (
+  { source, instruction }: Pick<Subject, 'source' | 'instruction'>,
+  { ensemble }: Pick<EvaluateOptions, 'ensemble'>,
+): string =>
   source.kind === 'found'
     ? 'found prompt'
     : source.kind === 'vectors'
-      ? 'tuned'
+      ? ensemble === undefined
+        ? 'tuned'
+        : `ensemble of ${ensemble}`
       : instruction === undefined
         ? 'base model'
         : 'base model, instructed'

@@ -4,7 +4,6 @@ import { type DataDescription, describeData } from '../../data/describe/describe
 import type { DataNotice } from '../../data/readers/reader.js'
 import { originOf } from '../../data/readers/records.js'
 import type { Segment, TrainingRow } from '../../data/rows/rows.js'
-import { taskNotices } from '../../data/rows/tasks.js'
 import { exampleRows, readTask, taskRows } from '../../data/task.js'
 import { type AnswerEnd, answerEndNotices, resolveAnswerEnd } from '../../data/texts/answer-end.js'
 import { softName } from '../../data/texts/soft-tokens.js'
@@ -19,9 +18,11 @@ import { promptMethods } from '../../prompts/methods/index.js'
 import { numSoftTokens, softVocabulary } from '../../prompts/soft-rows.js'
 import { refuseOccupied } from '../../store/run-folder.js'
 import { checkMethod, learnedNumbers } from '../../train/check-method.js'
-import { controlNotices } from '../../train/control.js'
 import { refuseOversizedRows, refuseUnfitData } from '../../train/data-limits.js'
+import { checkUnlabelled } from '../../train/domain/task-domain.js'
 import { chosenLoss, learnedAnswers } from '../../train/losses.js'
+import { stepRows } from '../../train/meta/words.js'
+import { rowNotices } from '../../train/notices.js'
 import { referenceNotices } from '../../train/preferences.js'
 import { checkTeachers } from '../../train/regularisers/distillation.js'
 import { totalSteps } from '../../train/schedule.js'
@@ -49,6 +50,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
   await checkMethod(config.method, checkpoint)
   await checkTeachers(config.train.distillation, checkpoint)
   await refuseUnfitData(config, task, checkpoint, () => Promise.resolve(tokenizer))
+  await checkUnlabelled(config)
   const method = promptMethods.get(config.method.type)
   const contextLength = model.maxPositionEmbeddings
   const examples = exampleRows(config, task, { tokenizer, contextLength })
@@ -112,8 +114,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     answerEnd: builder.learnedEnd ?? null,
     data: { ...data, answerSpace: space },
     warnings: [
-      ...taskNotices(tasks, task.train),
-      ...controlNotices(config, task, { tokenizer, contextLength }),
+      ...rowNotices(config, task, { method, options, model, tokenizer, builder }),
       ...referenceNotices(chosenLoss(config.train)),
       ...task.notices,
       ...answerSpaceNotices(space, config.answer),
@@ -122,6 +123,7 @@ export async function dryRun(request: ConfigRequest, output: Output): Promise<vo
     steps: totalSteps(config.train, task.train.length),
     batchSize,
     accumulate,
+    stepRows: stepRows(config.train),
     bucket,
     memory: {
       budget: memory.budget,
@@ -206,6 +208,8 @@ interface Summary {
   readonly steps: number
   readonly batchSize: number
   readonly accumulate: number
+  /** Rows that a step computes. */
+  readonly stepRows: number
   readonly memory: {
     budget: number
     keeping: WeightKeeping
@@ -229,7 +233,6 @@ function describe(summary: Summary, tokenizer: Tokenizer): string {
   const { model, rows, memory, labels, numVirtualTokens, softTokens } = summary
   const soft = softTokens > 0 ? ` and ${plural(softTokens, 'soft token')} of the template` : ''
   const scored = rows.scored < rows.dev ? ` (${count(rows.scored)} of them scored)` : ''
-  const perStep = summary.batchSize * summary.accumulate
   const split = memory.parts > 1 ? `, computed in ${memory.parts} parts` : ''
   const head = table([
     ['model', describeModel(model)],
@@ -243,7 +246,7 @@ function describe(summary: Summary, tokenizer: Tokenizer): string {
     ],
     ['labels', labels === null ? 'none: free-text answers' : labels.map(label => quoted(label, 30)).join(', ')],
     ['answers end', endOf(summary.answerEnd)],
-    ['steps', `${count(summary.steps)} of ${plural(perStep, 'row')}`],
+    ['steps', `${count(summary.steps)} of ${plural(summary.stepRows, 'row')}`],
     [
       'memory',
       `${bytes(memory.firstBatch)} for the first batch, ${bytes(memory.weights)} of it weights (${kept(memory.keeping)}); ` +

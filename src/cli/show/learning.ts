@@ -6,7 +6,7 @@ import { smooth } from '../../report/parts/presentation.js'
 import { EventLog } from '../../store/events.js'
 import { openRun } from '../../store/run-folder.js'
 import type { Config } from '../../train/config.js'
-import type { ControlScores, GradpromptEvent, LoadedEvent, RunResult } from '../../train/events.js'
+import { type ControlScores, type GradpromptEvent, type LoadedEvent, type RunResult, teacherName } from '../../train/events.js'
 import type { ComputationOptions } from '../computing/computation.js'
 import { Interrupted } from '../terminal/failure.js'
 import { confusionTable, formatMetric, metricsTable, NOTHING_SCORED, verdictLines } from '../terminal/figures.js'
@@ -122,7 +122,7 @@ export function describeResult(
       { name: 'base model', metrics: plain?.metrics ?? {} },
       { name: 'base model, instructed', metrics: (control.instruction !== null && metrics) || {} },
       { name: 'tuned', metrics: tuned },
-      { name: "the teacher's model, no prompt", metrics: teacher?.metrics ?? {} },
+      { name: teacherName, metrics: teacher?.metrics ?? {} },
     ])
   const sections: string[] = []
   if (result.rows > 0) {

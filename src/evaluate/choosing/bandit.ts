@@ -1,5 +1,7 @@
 import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64'
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
+import { cholesky, solve } from '../../cholesky.js'
+import { dot } from '../../numbers.js'
 import { randomGenerator, streams } from '../../random.js'
 
 /**
@@ -81,41 +83,10 @@ export function likingOf(
   }
 }
 
-const dot = (a: ArrayLike<number>, b: ArrayLike<number>) => {
-  let sum = 0
-  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!
-  return sum
-}
-
 function diagonal(size: number, value: number): Float64Array {
   const matrix = new Float64Array(size * size)
   for (let i = 0; i < size; i++) matrix[i * size + i] = value
   return matrix
-}
-
-/** L of L L^T, from the lower half of a matrix. */
-function cholesky(matrix: Float64Array, size: number): Float64Array {
-  const l = matrix.slice()
-  for (let i = 0; i < size; i++)
-    for (let j = 0; j <= i; j++) {
-      let sum = l[i * size + j]!
-      for (let k = 0; k < j; k++) sum -= l[i * size + k]! * l[j * size + k]!
-      l[i * size + j] = i === j ? Math.sqrt(Math.max(sum, 1e-300)) : sum / l[j * size + j]!
-    }
-  return l
-}
-
-function solve(l: Float64Array, right: ArrayLike<number>, size: number): Float64Array {
-  const x = Float64Array.from(right)
-  for (let i = 0; i < size; i++) {
-    for (let k = 0; k < i; k++) x[i]! -= l[i * size + k]! * x[k]!
-    x[i]! /= l[i * size + i]!
-  }
-  for (let i = size - 1; i >= 0; i--) {
-    for (let k = i + 1; k < size; k++) x[i]! -= l[k * size + i]! * x[k]!
-    x[i]! /= l[i * size + i]!
-  }
-  return x
 }
 
 /** The place of the highest number among some places. */

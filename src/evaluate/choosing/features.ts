@@ -1,4 +1,4 @@
-import { mean } from '../../numbers.js'
+import { dot, mean } from '../../numbers.js'
 
 /** Points of a bandit from embeddings of what is chosen between. */
 
@@ -17,19 +17,19 @@ const iterations = 50
 export function pointsOf(embeddings: readonly ArrayLike<number>[]): Float64Array[] {
   const n = embeddings.length
   const rows = standardised(embeddings)
-  const gram = rows.map(a => rows.map(b => product(a, b)))
+  const gram = rows.map(a => rows.map(b => dot(a, b)))
   const components: Float64Array[] = []
   for (let k = 0; k < Math.min(mostDirections, n - 1); k++) {
     // Any start that is not orthogonal to what is sought: points differ in their places alone.
     let vector = Float64Array.from({ length: n }, (_, i) => Math.cos((i + 1) * (k + 1)))
     let value = 0
     for (let step = 0; step < iterations; step++) {
-      const image = Float64Array.from(gram, row => product(row, vector))
+      const image = Float64Array.from(gram, row => dot(row, vector))
       for (const other of components) {
-        const along = product(image, other) / product(other, other)
+        const along = dot(image, other) / dot(other, other)
         for (let i = 0; i < n; i++) image[i]! -= along * other[i]!
       }
-      value = Math.sqrt(product(image, image))
+      value = Math.sqrt(dot(image, image))
       if (!(value > 1e-9)) break
       vector = image.map(x => x / value)
     }
@@ -52,10 +52,4 @@ function standardised(embeddings: readonly ArrayLike<number>[]): Float64Array[] 
     if (deviation > 1e-9) for (const [i, x] of column.entries()) rows[i]![d] = (x - middle) / deviation
   }
   return rows
-}
-
-function product(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let sum = 0
-  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!
-  return sum
 }

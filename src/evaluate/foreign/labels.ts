@@ -1,27 +1,9 @@
 import { GradpromptError } from '../../errors.js'
+import { cosine, percentile } from '../../numbers.js'
 
 /**
  * Labels of what belongs to no class: candidates that are far from all classes. What a label's embedding is made by is unknown here.
  */
-
-/** The cosine of two vectors. */
-function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let [product, own, other] = [0, 0, 0]
-  for (let i = 0; i < a.length; i++) {
-    product += a[i]! * b[i]!
-    own += a[i]! ** 2
-    other += b[i]! ** 2
-  }
-  return own > 0 && other > 0 ? product / Math.sqrt(own * other) : 0
-}
-
-/** The percentile of numbers, linear between them, as numpy has it. */
-export function percentile(values: readonly number[], share: number): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const at = share * (sorted.length - 1)
-  const below = Math.floor(at)
-  return sorted[below]! + (at - below) * ((sorted[below + 1] ?? sorted[below]!) - sorted[below]!)
-}
 
 /** A label and the direction that it has. */
 export interface EmbeddedLabel {

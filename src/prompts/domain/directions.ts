@@ -1,3 +1,5 @@
+import { dot } from '../../numbers.js'
+
 /** The directions of most variance of points: principal components, by iterating a subspace (Golub and Van Loan, 8.2.4). */
 
 export interface Directions {
@@ -57,10 +59,4 @@ function orthonormal(vectors: readonly Float64Array[]): Float64Array[] {
     if (length > nothing * before) kept.push(vector.map(x => x / length))
   }
   return kept
-}
-
-function dot(a: Float64Array, b: Float64Array): number {
-  let sum = 0
-  for (let d = 0; d < a.length; d++) sum += a[d]! * b[d]!
-  return sum
 }

@@ -1,7 +1,8 @@
 import { GradpromptError } from '../../errors.js'
+import { dot, squaredDistance } from '../../numbers.js'
 import { shuffle, streams } from '../../random.js'
 import { principalDirections, projected } from './directions.js'
-import { fitMixture, openMixture, squaredDistance } from './mixture.js'
+import { fitMixture, openMixture } from './mixture.js'
 import type { DomainOptions } from './options.js'
 import { moved } from './particles.js'
 
@@ -49,9 +50,7 @@ export function domainParticles(
   // A single input, or inputs that are all alike, have no direction in which to move.
   if (size === 0 || iterations === 0) return rowsOf(chosen)
   const points = all.map(input => projected(directions, input))
-  const scale = Math.sqrt(
-    points.reduce((sum, point) => sum + squaredDistance(point, new Float64Array(size)), 0) / (points.length * size),
-  )
+  const scale = Math.sqrt(points.reduce((sum, point) => sum + dot(point, point), 0) / (points.length * size))
   const unit = (point: Float64Array) => point.map(x => x / scale)
   const count = Math.min(components ?? Math.max(2, classes), points.length)
   const mixture = openMixture(fitMixture(points.map(unit), { count, covariance, ridge, seed }))

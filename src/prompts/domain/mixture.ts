@@ -1,5 +1,6 @@
 import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64'
-import { logSumExp } from '../../numbers.js'
+import { cholesky, logDeterminant, solve } from '../../cholesky.js'
+import { logSumExp, squaredDistance } from '../../numbers.js'
 import { randomGenerator, streams } from '../../random.js'
 
 /**
@@ -159,36 +160,7 @@ const diagonalSolver = (variances: Float64Array): Solver => ({
   logDeterminant: variances.reduce((sum, x) => sum + Math.log(x), 0),
 })
 
-/** By the factor of Cholesky, S = L L'. */
 function fullSolver(spread: Float64Array, size: number): Solver {
-  const factor = new Float64Array(size * size)
-  let logDeterminant = 0
-  for (let a = 0; a < size; a++)
-    for (let b = 0; b <= a; b++) {
-      let sum = spread[a * size + b]!
-      for (let k = 0; k < b; k++) sum -= factor[a * size + k]! * factor[b * size + k]!
-      factor[a * size + b] = a === b ? Math.sqrt(sum) : sum / factor[b * size + b]!
-      if (a === b) logDeterminant += Math.log(sum)
-    }
-  return {
-    logDeterminant,
-    solve(x) {
-      const y = x.slice()
-      for (let a = 0; a < size; a++) {
-        for (let k = 0; k < a; k++) y[a]! -= factor[a * size + k]! * y[k]!
-        y[a]! /= factor[a * size + a]!
-      }
-      for (let a = size - 1; a >= 0; a--) {
-        for (let k = a + 1; k < size; k++) y[a]! -= factor[k * size + a]! * y[k]!
-        y[a]! /= factor[a * size + a]!
-      }
-      return y
-    },
-  }
-}
-
-export function squaredDistance(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let sum = 0
-  for (let d = 0; d < a.length; d++) sum += (a[d]! - b[d]!) ** 2
-  return sum
+  const factor = cholesky(spread, size)
+  return { solve: x => solve(factor, x, size), logDeterminant: logDeterminant(factor, size) }
 }

@@ -1,4 +1,4 @@
-import { squaredDistance } from './mixture.js'
+import { percentile, squaredDistance } from '../../numbers.js'
 
 /**
  * Stein variational gradient descent (Liu and Wang 2016, arXiv 1608.04471), with the kernel and the steps of BayesPrompt's code (Li et al.
@@ -23,9 +23,8 @@ export interface Interaction {
 
 /** 1 of a single particle, or where particles lie on each other: nothing keeps them apart then. */
 export function bandwidthOf(points: readonly Float64Array[]): number {
-  const distances = points.flatMap((a, i) => points.slice(i + 1).map(b => squaredDistance(a, b))).sort((a, b) => a - b)
-  const middle = distances.length >> 1
-  const median = distances.length % 2 === 1 ? distances[middle]! : ((distances[middle - 1] ?? 0) + (distances[middle] ?? 0)) / 2
+  const distances = points.flatMap((a, i) => points.slice(i + 1).map(b => squaredDistance(a, b)))
+  const median = percentile(distances, 0.5)
   return median > 0 ? (0.5 * median) / Math.log(points.length + 1) : 1
 }
 

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { GradpromptError } from '../../errors.js'
+import { percentile } from '../../numbers.js'
 import { farthestPoints, meanParticle, particleRows } from '../domain/domain.js'
 import { tableSample } from '../initialisation.js'
 import { start } from './start.js'
@@ -30,7 +31,10 @@ export const domain = start({
       })
     const own = particleRows(particles)
     const middle = meanParticle(particles)
-    const length = median((await tableSample(context)).map(row => Math.hypot(...row)))
+    const length = percentile(
+      (await tableSample(context)).map(row => Math.hypot(...row)),
+      0.5,
+    )
     const rows = new Float32Array(count * model.hiddenSize)
     for (const [i, place] of farthestPoints(particles, count).entries()) {
       const off = own[place]!.map((x, d) => x - (centred ? middle[d]! : 0))
@@ -45,8 +49,3 @@ export const domain = start({
     return rows
   },
 })
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2
-}

@@ -1,6 +1,7 @@
+import { cosine } from '../../numbers.js'
 import type { PromptParameter } from '../../prompts/method.js'
 import { clipByGlobalNorm, createOptimizer } from '../steps/optimizers.js'
-import { agreeing, type Gradients, inner } from './filters.js'
+import { agreeing, type Gradients } from './filters.js'
 import type { MetaOptions } from './options.js'
 import { type Regulated, type RegulatorWeights, regulate, regulatorGradient } from './regulator.js'
 import type { DrawnTask } from './tasks.js'
@@ -72,7 +73,7 @@ async function adaptedTo(start: ReadonlyMap<string, Float32Array>, task: DrawnTa
   const parameters = new Map([...start].map(([name, values]) => [name, names.includes(name) ? values.slice() : values]))
   const optimizer = createOptimizer({ type }, shapes.filter(({ frozen }) => !frozen)) // biome-ignore format: a call
   const regulated: Regulated[][] = []
-  let [first, last, cosine] = [0, 0, 0]
+  let [first, last, agreement] = [0, 0, 0]
   for (let i = 0; i < steps; i++) {
     const { loss, gradients } = await model.gradient(parameters, task.support[i]!)
     if (i === 0) first = loss
@@ -83,7 +84,7 @@ async function adaptedTo(start: ReadonlyMap<string, Float32Array>, task: DrawnTa
       const other = await model.gradient(parameters, task.others[i]!)
       const found = agreeing(gradients, other.gradients)
       followed = found.gradients
-      cosine += found.cosine / steps
+      agreement += found.cosine / steps
     }
     if (regulator !== undefined) {
       const state = await model.state!(task.support[i]!)
@@ -94,7 +95,7 @@ async function adaptedTo(start: ReadonlyMap<string, Float32Array>, task: DrawnTa
     optimizer.step(parameters, followed, learningRate)
     model.constrain?.(parameters)
   }
-  const figures = { adaptedLoss: last, ...(options.filter === 'agreement' && { agreement: cosine }) }
+  const figures = { adaptedLoss: last, ...(options.filter === 'agreement' && { agreement }) }
   if (options.update === 'reptile') {
     const moved = names.map((name): [string, Float32Array] => {
       const adapted = parameters.get(name)!
@@ -132,9 +133,9 @@ async function ofRegulator(
 ): Promise<Pick<MetaGradient, 'figures' | 'gradients'>> {
   const foreign = task.others.at(-1)!
   const other = (await model.gradient(parameters, foreign)).gradients
-  const cosine = agreeing(gradients, other).cosine
-  const alike = cosineOf(await model.state!(task.query), await model.state!(foreign))
-  const agreement = 0.5 * half(alike) + 0.5 * half(cosine)
+  const between = agreeing(gradients, other).cosine
+  const alike = cosine(await model.state!(task.query), await model.state!(foreign))
+  const agreement = 0.5 * half(alike) + 0.5 * half(between)
   const sums = new Map([...regulator].map(([name, values]) => [name, new Float32Array(values.length)]))
   const count = regulated.length * names.length
   let gate = 0
@@ -148,14 +149,8 @@ async function ofRegulator(
         for (let i = 0; i < sum.length; i++) sum[i]! += values[i]! / count
       }
     }
-  return { figures: { agreement: cosine, gate }, gradients: sums }
+  return { figures: { agreement: between, gate }, gradients: sums }
 }
 
 /** A cosine as a number from 0 to 1. */
 const half = (cosine: number) => (1 + cosine) / 2
-
-function cosineOf(a: Float64Array, b: Float64Array): number {
-  const as = (values: Float64Array) => new Map([['state', Float32Array.from(values)]])
-  const [along, own, other] = [inner(as(a), as(b)), inner(as(a), as(a)), inner(as(b), as(b))]
-  return own > 0 && other > 0 ? along / Math.sqrt(own * other) : 0
-}

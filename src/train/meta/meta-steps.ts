@@ -3,6 +3,7 @@ import type { DataRecord } from '../../data/readers/records.js'
 import type { TrainingRow } from '../../data/rows/rows.js'
 import { plainRow } from '../../data/texts/soft-tokens.js'
 import type { LanguageModel } from '../../model/language-model.js'
+import { meanRow } from '../../numbers.js'
 import type { PromptParameter } from '../../prompts/method.js'
 import { softVocabulary } from '../../prompts/soft-rows.js'
 import { type BatchOptions, sampledBatches } from '../steps/batches.js'
@@ -94,11 +95,8 @@ function stateOf(model: LanguageModel, idsOf: (place: number) => readonly number
   const known = new Map<number, Float64Array>()
   const { hiddenSize } = model.config
   const ofRow = async (place: number) => {
-    const ids = idsOf(place)
-    const [pass] = await model.forward([ids], { hiddenStates: true })
-    const mean = new Float64Array(hiddenSize)
-    for (const [i, x] of pass!.hiddenStates!.at(-1)!.entries()) mean[i % hiddenSize]! += x / ids.length
-    return mean
+    const [pass] = await model.forward([idsOf(place)], { hiddenStates: true })
+    return meanRow(pass!.hiddenStates!.at(-1)!, hiddenSize)
   }
   return async (places: readonly number[]) => {
     const sum = new Float64Array(hiddenSize)

@@ -1,5 +1,5 @@
 import type { DataNotice } from '../../data/readers/reader.js'
-import { columnValue, type DataRecord, shorten } from '../../data/readers/records.js'
+import { columnValue, type DataRecord, originOf, shorten } from '../../data/readers/records.js'
 import { GradpromptError } from '../../errors.js'
 import { shuffle, streams } from '../../random.js'
 import type { MetaOptions } from './options.js'
@@ -9,12 +9,21 @@ import type { MetaOptions } from './options.js'
 /** Places of the training rows of each task, by its name, in the order of the data. */
 export type TaskRows = ReadonlyMap<string, readonly number[]>
 
-/** @throws GradpromptError `missing-column`, `too-few-tasks` */
+/** @throws GradpromptError `missing-column`, `null-value`, `no-task` where a row names none, `too-few-tasks` */
 export function metaTasks(records: readonly DataRecord[], column: string): TaskRows {
   const tasks = new Map<string, number[]>()
   for (const [i, record] of records.entries()) {
     const name = columnValue(record, column, i)
-    tasks.set(name, [...(tasks.get(name) ?? []), i])
+    // What has no name in common is no task.
+    if (name.trim() === '')
+      throw new GradpromptError('no-task', `${originOf(record, i)} names no task`, {
+        found: `nothing as ${column}`,
+        expected: 'the name of the task that the row is of',
+        hint: 'fill it in, or drop the row',
+      })
+    const own = tasks.get(name)
+    if (own === undefined) tasks.set(name, [i])
+    else own.push(i)
   }
   if (tasks.size < 2)
     throw new GradpromptError('too-few-tasks', 'a start is learned from several tasks', {
@@ -28,8 +37,12 @@ export function metaTasks(records: readonly DataRecord[], column: string): TaskR
 /** Names that a message shows at most. */
 const mostNames = 5
 
-export function metaNotices(tasks: TaskRows, column: string): DataNotice[] {
-  const named = [...tasks].map(([name, rows]) => `${shorten(name)} (${rows.length} rows)`)
+/** @returns none where no start is learned */
+export function metaNotices(meta: Pick<MetaOptions, 'tasks'> | undefined, records: readonly DataRecord[]): DataNotice[] {
+  if (meta === undefined) return []
+  const { tasks: column } = meta
+  const tasks = metaTasks(records, column)
+  const named = [...tasks].map(([name, { length }]) => `${shorten(name)} (${length} ${length === 1 ? 'row' : 'rows'})`)
   const more = named.length - mostNames
   const listed = `${named.slice(0, mostNames).join(', ')}${more > 0 ? ` and ${more} more` : ''}`
   return [{ code: 'meta-tasks', message: `a start is learned over the ${tasks.size} tasks of ${column}: ${listed}` }]

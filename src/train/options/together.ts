@@ -14,6 +14,10 @@ type Refuse = (message: string, hint: string) => void
 /** How a method's parameters start, where it has a choice. */
 export const initOf = (method: Parsed['method']) => ('init' in method ? method.init : undefined)
 
+/** `train.optimizer`, and where it is not given what the kind of step asks for. */
+export const optimizerOf = ({ optimizer, meta }: Parsed['train']) =>
+  optimizer ?? (meta?.update === 'reptile' ? ('sgd' as const) : ('adamw' as const))
+
 /** @throws GradpromptError `invalid-config` */
 export function checkTogether(config: Parsed, source: string): void {
   const { data, train, template } = config
@@ -31,7 +35,7 @@ export function checkTogether(config: Parsed, source: string): void {
   }
   if (train.steps !== undefined && train.warmup >= 1 && train.warmup > train.steps)
     refuse(`train.warmup (${train.warmup} steps) is longer than train.steps (${train.steps})`, 'shorten the warm-up')
-  const optimizer = train.optimizer ?? (train.meta?.update === 'reptile' ? 'sgd' : 'adamw')
+  const optimizer = optimizerOf(train)
   if (optimizer !== 'adamw' && train.beta2 !== undefined)
     refuse(`train.beta2 belongs to train.optimizer: adamw, not to ${optimizer}`, 'leave train.beta2 out')
   for (const name of ['beta1', 'epsilon'] as const)

@@ -6,8 +6,10 @@ import { readPrompt } from '../../../src/store/prompt-file.js'
 import type { ConfigInput } from '../../../src/train/config.js'
 import { parseConfig } from '../../../src/train/config.js'
 import type { GradpromptEvent } from '../../../src/train/events.js'
+import { metaNotices } from '../../../src/train/meta/tasks.js'
+import { stepRows } from '../../../src/train/meta/words.js'
 import { problem, problemOf } from '../../support/problem.js'
-import { temporaryFolder, toyConfig, toyRows } from '../toy.js'
+import { temporaryFolder, toyConfig, toyModel, toyRows } from '../toy.js'
 
 /** Runs that learn a start over tasks: what they keep, say and refuse, and that they go on to the same bits. */
 
@@ -101,5 +103,29 @@ describe('options', () => {
     expect(await problemOf(tune(config({ meta: { ...meta, tasks: 'kind' } }, { data: { limit: 1 } as never })))).toMatchObject({
       code: 'too-few-tasks',
     })
+  })
+
+  test('a row without a task is refused by its line, before the model is loaded', async () => {
+    const input = config()
+    writeFileSync(
+      join(folder, 'tasks.tsv'),
+      `${toyRows(48)
+        .map((row, i) => `${row}\t${i === 1 ? ' ' : i % 2}`)
+        .join('\n')}\n`,
+    )
+    const found = await problemOf(tune({ ...input, model: toyModel }))
+    expect(found).toMatchObject({ code: 'no-task', message: expect.stringMatching(/tasks\.tsv:2|line 2/) })
+  })
+
+  test('a task of one row is one row, and nothing is said where no start is learned', () => {
+    const records = ['first', 'first', 'second'].map(kind => ({ kind }))
+    expect(metaNotices({ tasks: 'kind' }, records)[0]!.message).toMatch(/"first" \(2 rows\), "second" \(1 row\)$/)
+    expect(metaNotices(undefined, records)).toEqual([])
+  })
+
+  test('a step computes the rows of all its inner steps', () => {
+    const rows = (given: object) => stepRows(parseConfig(config({ meta: { ...meta, ...given } })).train)
+    expect([rows({}), rows({ tasksPerStep: 2 }), rows({ update: 'maml' })]).toEqual([8, 16, 12])
+    expect(stepRows(parseConfig(config({ meta: undefined, accumulate: 3 })).train)).toBe(12)
   })
 })

@@ -49,7 +49,7 @@ export const run: CommandFunction = async ({ argument, secondArgument, options }
     activity.clear()
     // Rows on standard output are the result: nothing else stands among them.
     if (path !== undefined) output.object({ event: 'result', ...result })
-    const summary = describe(result)
+    const summary = describe(request, result)
     if (path === undefined) output.note(summary)
     else output.text(`${path}: ${summary}`)
     if (result.weights === 'stored' && (request.weights ?? 'auto') === 'auto') output.note(inexactNote)
@@ -62,10 +62,11 @@ export const run: CommandFunction = async ({ argument, secondArgument, options }
 
 const silentMilliseconds = 2000
 
-function describe({ rows, model, weights, seconds, labels }: PredictResult): string {
+function describe({ ensemble }: PredictRequest, { rows, model, weights, seconds, labels }: PredictResult): string {
   const pace = rows > 0 ? `, ${(rows / Math.max(seconds, 1e-6)).toFixed(1)} a second` : ''
   const what = labels === undefined ? 'free text' : plural(labels.length, 'label')
-  return `${plural(rows, 'row')} in ${formatDuration(seconds)}${pace}; ${what}; ${model}, ${arithmetic(weights)}`
+  const by = ensemble === undefined ? '' : `the mean of an ensemble of ${plural(ensemble, 'prompt')}; `
+  return `${plural(rows, 'row')} in ${formatDuration(seconds)}${pace}; ${what}; ${by}${model}, ${arithmetic(weights)}`
 }
 
 /** @throws GradpromptError `invalid-option`, `unknown-format`, `not-a-run`, `file-exists` */

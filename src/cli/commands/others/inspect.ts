@@ -18,6 +18,7 @@ import { type PromptFile, readPrompt } from '../../../store/prompt-file.js'
 import { openRun, type Run } from '../../../store/run-folder.js'
 import type { Config } from '../../../train/config.js'
 import type { RunResult } from '../../../train/events.js'
+import { metaWords, stepRows } from '../../../train/meta/words.js'
 import { compute } from '../../computing/computation.js'
 import { inspectAdapter } from '../../show/adapter-inspection.js'
 import { inspectData } from '../../show/data-inspection.js'
@@ -154,7 +155,7 @@ const running = (writer: number, step = 0) => `running, in process ${writer}: st
 
 function configSummary({ model, data, template, answer, answerEnd, method, train, seed }: Config): string[][] {
   const files = (['train', 'dev', 'test'] as const).flatMap(part => (data[part] === undefined ? [] : [`${part} ${data[part]}`]))
-  const { steps, epochs, batchSize, learningRate, optimizer, schedule } = train
+  const { steps, epochs, learningRate, optimizer, schedule } = train
   const text = typeof template === 'string' ? template : template.map(({ role, content }) => `${role}: ${content}`).join(' | ')
   return [
     ['model', model],
@@ -165,9 +166,10 @@ function configSummary({ model, data, template, answer, answerEnd, method, train
     ['method', stringify(method, { collectionStyle: 'flow', lineWidth: 0 }).trim()],
     [
       'train',
-      `${steps === undefined ? plural(epochs ?? 1, 'epoch') : plural(steps, 'step')} of ${plural(batchSize, 'row')}, ` +
+      `${steps === undefined ? plural(epochs ?? 1, 'epoch') : plural(steps, 'step')} of ${plural(stepRows(train), 'row')}, ` +
         `${optimizer}, learning rate ${learningRate} (${schedule}), seed ${seed}`,
     ],
+    ...(train.meta === undefined ? [] : [['tasks', metaWords(train.meta)]]),
   ]
 }
 
