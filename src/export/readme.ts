@@ -1,5 +1,6 @@
 import type { PromptFile } from '../store/prompt-file.js'
 import { type Ending, endingOf } from './ending.js'
+import { privacyWords } from './privacy-words.js'
 import type { ExportContext } from './target.js'
 
 /** The README beside exported files: what whoever uses them has to know of the prompt. How a tool loads them, its exporter says. */
@@ -35,6 +36,7 @@ export function readme(
       prompt.labels !== undefined,
       endingOf(prompt, model.tokenizer),
     )}`,
+    ...(prompt.privacy ? [`- Training rows: ${privacyWords(prompt.privacy, 'this prompt')}`] : []),
     ...notes.map(note => `- ${note}`),
   ]
   const [head, intro, use, ...list] = lines

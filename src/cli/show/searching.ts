@@ -170,6 +170,8 @@ export function describeSearch(result: SearchResult): string {
     )
   }
   sections.push(...verdictLines(result.verdict))
+  if (result.privacy === null)
+    sections.push('privacy of each row: none. The prompt was found without noise, and may show any row')
   if (result.privacy) {
     const { epsilon, delta, queries, mostQueries, failures = 0 } = result.privacy
     sections.push(

@@ -108,7 +108,7 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
   const evaluate = task.dev.length === 0 ? undefined : evaluateDev
   const keepBest = ({ ids, objective }: RankedPrompt, step: number, privacy?: PromptPrivacy) => {
     // The loss of private rows is no part of what leaves the house.
-    const more = method.isPrivate ? { step, ...(privacy && { privacy }) } : { objective, step }
+    const more = method.isPrivate ? { step, privacy: privacy ?? null } : { objective, step }
     return replaceText(join(folder, 'prompt.json'), `${JSON.stringify({ prompt: space.text(ids), ids, ...more }, null, 2)}\n`)
   }
   const heldOut = method.isPrivate ? task.dev.map((record, i) => space.row(record, i)) : []
@@ -178,7 +178,7 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
     initial: bare(first),
     ranking: ranking.map(bare),
     ...judged,
-    ...(made?.privacy && { privacy: made.privacy }),
+    ...(method.isPrivate && { privacy: made?.privacy ?? null }),
     steps: progress.step,
     drifted: guard.drifted,
     ...budget.spent,

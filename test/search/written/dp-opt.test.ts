@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { exportPrompt } from '../../../src/api/export.js'
 import { resumeSearch, search } from '../../../src/api/search.js'
+import { describeSearch } from '../../../src/cli/show/searching.js'
 import { LanguageModel } from '../../../src/model/language-model.js'
 import { dpOpt, dpOptSchema } from '../../../src/search/methods/written/dp-opt.js'
 import type { SearchContext } from '../../../src/search/moves/method.js'
@@ -178,12 +179,27 @@ describe('a run', () => {
     const texts = files.map(name => readFileSync(join(folder, 'text', name), 'utf8'))
     expect(texts.join('\n')).not.toMatch(/wine|stone/)
     expect(JSON.parse(texts[files.indexOf('prompt.json')]!)).toMatchObject({ privacy: { queries: result.privacy!.queries } })
-    expect(texts[files.indexOf('README.md')]).toContain('differential privacy')
+    const { epsilon } = result.privacy!
+    expect(texts[files.indexOf('README.md')]).toContain(
+      `a factor of e^${epsilon.toPrecision(3)} at most, but for a chance of 0.0100 `,
+    )
     expect(readFileSync(join(run, 'written.jsonl'), 'utf8')).toBe('')
     expect(await problemOf(resumeSearch(run, { model, steps: 9 }))).toMatchObject({ code: 'breaks-privacy' })
     // Another run of the config has other noise: another key, that is.
     const [first] = JSON.parse(readFileSync(join(run, 'candidates.json'), 'utf8')) as { prompt: string }[]
     expect(first!.prompt).toBe(' t t t')
+  })
+
+  test('without noise it says that it is not private, with the prompt, at the end and in exports', async () => {
+    const { result } = await search(configOf({ noise: false, steps: 1 }))
+    expect(result.privacy).toBeNull()
+    expect(JSON.parse(readFileSync(join(folder, 'run', 'prompt.json'), 'utf8'))).toHaveProperty('privacy', null)
+    expect(describeSearch(result)).toContain('privacy of each row: none')
+    const { files } = await exportPrompt(join(folder, 'run'), { to: 'text', out: join(folder, 'text') })
+    const read = (name: string) => readFileSync(join(folder, 'text', name), 'utf8')
+    expect(read('README.md')).toContain('these words are not private')
+    expect(JSON.parse(read('prompt.json'))).toHaveProperty('privacy', null)
+    expect(files.map(read).join('\n')).not.toMatch(/wine|stone/)
   })
 
   test('a key that is gone is an error, and no new noise', async () => {
