@@ -19,6 +19,7 @@ import { CaseFile, caseColumns } from './case-book.js'
 import type { InitialEvent, JudgedPrompt, SearchActivity, SearchEvent, SearchResult } from './events.js'
 import { judgeChosen, type RankedOnDev, rankPrompts } from './final.js'
 import { forecastOf } from './forecast.js'
+import type { GrowingQuestions } from './growing-questions.js'
 import type { SearchJob } from './job.js'
 import { type JudgedRows, judgeReasoned, REASONING_BATCH } from './judge.js'
 import { contextOf, type RankedPrompt, type SearchLoopOptions, type SearchProgress, searchPrompts } from './loop.js'
@@ -119,7 +120,7 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
     embedding: job.embedding,
     ...{ reasoning, heldOut, reported, secret },
     ...roles.under(budget),
-    ...(growing && { growing, cases: new CaseFile(folder, caseColumns(space.columns, task.labels), own => growing.add(own)) }),
+    ...(growing && { growing, cases: casesOf(job, growing, session) }),
     demoOf: demonstrations(job, task),
     keepPool: pool => replaceText(join(folder, 'candidates.json'), `${JSON.stringify(poolOf(pool, space), null, 2)}\n`),
     exampleOf: ({ index }) => exampleOf(task.questions[index]!, index, config, task.labels),
@@ -193,6 +194,14 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
   emit({ event: 'result', ...result })
   return result
 }
+
+const casesOf = ({ space, task }: SearchJob, growing: GrowingQuestions, session: SearchSession) =>
+  new CaseFile(
+    session.folder,
+    caseColumns(space.columns, task.labels),
+    records => growing.add(records),
+    (code, message) => session.emit({ event: 'warning', code, message }),
+  )
 
 /** The first prompt's score and the method's own start. */
 async function begin(loop: SearchLoopOptions): Promise<SearchProgress> {
