@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -14,8 +14,8 @@ import type { InterviewModel } from '../../src/interview/model-turns.js'
 import { states } from '../../src/interview/state.js'
 import { parseSearchConfig } from '../../src/search/config.js'
 import { readSearchTask } from '../../src/search/run/task.js'
+import { longToyModel } from '../search/toy.js'
 import { problemOf } from '../support/problem.js'
-import { toyModel } from '../train/toy.js'
 
 let folder: string
 beforeEach(() => {
@@ -190,11 +190,7 @@ describe('interview', () => {
   })
 
   test('a model of its own is opened once for all turns, and closed at the end', async () => {
-    // A fixture that has room for what it is asked.
-    const model = join(folder, 'model')
-    cpSync(toyModel, model, { recursive: true })
-    const config = JSON.parse(readFileSync(join(model, 'config.json'), 'utf8')) as object
-    writeFileSync(join(model, 'config.json'), JSON.stringify({ ...config, max_position_embeddings: 4096 }))
+    const model = longToyModel(folder)
     const open = vi.spyOn(GenerationEngine, 'open')
     const dispose = vi.spyOn(GenerationEngine.prototype, 'dispose')
     const answer = { ids: [], text: 'the wine', finishReason: 'length' } as unknown as Generation
