@@ -3,7 +3,7 @@ import { jsonSchemaOf } from '../config/json-schema.js'
 import { type OpenOption, ownSources, withOwnEntries } from '../config/own-entries.js'
 import { type ConfigSource, configProblem, invalidConfig, sourceName } from '../config/problems.js'
 import { typedOptions } from '../config/typed-options.js'
-import { checkTask, type TaskConfig, taskShape } from '../data/task-config.js'
+import { checkTask, placeShape, type TaskConfig, taskShape } from '../data/task-config.js'
 import { fillPrompt, requirePlace } from '../data/texts/prompt-place.js'
 import type { MadeWithModules, ModulePath } from '../own-modules.js'
 import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
@@ -19,23 +19,7 @@ const count = z.int().min(1)
 export const noRows = 'no rows'
 const limit = z.number().positive()
 
-const {
-  model,
-  families,
-  data,
-  template,
-  answer,
-  answerType,
-  answerEnd,
-  evaluate,
-  seed,
-  device,
-  threads,
-  memory,
-  keepWeights,
-  precision,
-  out,
-} = taskShape
+const { model, families, data, template, answer, answerType, answerEnd, evaluate, seed, out } = taskShape
 
 const searchData = data
   .extend({
@@ -153,11 +137,7 @@ export const searchConfigSchema = z.strictObject({
   search: searches(),
   evaluate,
   seed,
-  device,
-  threads,
-  memory,
-  keepWeights,
-  precision,
+  ...placeShape,
   track: trackOption,
   out,
 })
