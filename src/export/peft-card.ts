@@ -1,7 +1,7 @@
 import { basename, dirname } from 'node:path'
 import type { PromptFile } from '../store/prompt-file.js'
 import type { Ending } from './ending.js'
-import { privacyWords } from './privacy-words.js'
+import { privacyWords } from './readme.js'
 
 /**
  * The README of an exported adapter: Python that loads the base model and the adapter, fills the template that the prompt was learned in,

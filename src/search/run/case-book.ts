@@ -10,8 +10,6 @@ import { replaceText } from '../../store/atomic.js'
 import type { CaseBook, WrittenCase } from '../moves/writer.js'
 import { type CaseColumns, ownColumns } from '../writing/case-columns.js'
 
-export { caseColumns } from '../writing/case-columns.js'
-
 /**
  * `cases.csv` in a run's folder: the questions that a search has made, with the columns of its template and its answer, so that it can be the
  * training rows of another run. A person fills its labels in; what stands there is never made again.

@@ -185,7 +185,7 @@ describe('a run', () => {
     )
     expect(readFileSync(join(run, 'written.jsonl'), 'utf8')).toBe('')
     expect(await problemOf(resumeSearch(run, { model, steps: 9 }))).toMatchObject({ code: 'breaks-privacy' })
-    // Another run of the config has other noise: another key, that is.
+    // The first prompt stands among what was tried.
     const [first] = JSON.parse(readFileSync(join(run, 'candidates.json'), 'utf8')) as { prompt: string }[]
     expect(first!.prompt).toBe(' t t t')
   })
@@ -227,6 +227,8 @@ describe('a run', () => {
     expect(await of({}, {}, { dev: undefined, split: { dev: 6 } })).toMatchObject({ ...broken, found: 'data.split' })
     const optimizer = { url: 'http://127.0.0.1:9/v1', model: 'critic' }
     expect(await of({ optimizer })).toMatchObject({ ...broken, found: 'an endpoint in search.optimizer' })
+    for (const name of ['computedTokens', 'generatedTokens', 'seconds'])
+      expect(await of({ budget: { [name]: 1e9 } })).toMatchObject({ ...broken, found: `search.budget.${name}` })
     expect(await of({ extractor: ' so' })).toMatchObject({ ...broken, found: 'search.extractor' })
     expect(await of({ pseudoLabels: {} })).toMatchObject({ ...broken, found: 'search.pseudoLabels' })
     expect(await of({}, { answerType: 'classes' }, { labels: undefined })).toMatchObject(broken)
