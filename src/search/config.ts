@@ -29,6 +29,8 @@ const searchData = data
   })
   .describe(data.description!)
 
+const RERANK = 10
+
 /** What every search has beside its own options. */
 const common = {
   prompt: z
@@ -102,7 +104,7 @@ const common = {
     })
     .prefault({})
     .describe('where the search ends, whatever the steps'),
-  rerank: count.default(10).describe('best prompts that are ranked anew on dev at the end'),
+  rerank: count.default(RERANK).describe('best prompts that are ranked anew on dev at the end'),
   evaluateEvery: count.optional().describe('steps between dev evaluations of the best prompt; by default five in all'),
   checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
 }
@@ -218,6 +220,7 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
       hint: 'leave it out; search.questions and search.feedback say how many there are',
     })
   const own: SearchDefaults = typeof defaults === 'function' ? defaults(search) : defaults
+  if (isPrivate) refuseUnscored(search, own, source)
   const { extractor } = search
   const resolved = {
     ...config,
@@ -245,6 +248,18 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
   checkTask(taskConfig(resolved as SearchConfig, ''), source)
   if (needsOf(resolved as SearchConfig).cases !== undefined) checkCases({ ...config, ...search, labels: config.data.labels })
   return resolved as SearchConfig
+}
+
+/** What makes scores others, where no score decides anything. @throws GradpromptError `invalid-config` */
+function refuseUnscored(search: Common & { readonly type: string }, own: SearchDefaults, source: string): void {
+  const usual = { fluency: own.fluency ?? 0, mellowmax: undefined, drift: 'drop', rerank: RERANK } as const
+  const name = (Object.keys(usual) as (keyof typeof usual)[]).find(
+    name => search[name] !== undefined && search[name] !== usual[name],
+  )
+  if (name === undefined) return
+  throw invalidConfig(source, `search.${name} has no effect: ${search.type} chooses by no score of its prompts`, {
+    hint: 'leave it out',
+  })
 }
 
 /** @throws GradpromptError `invalid-config` where rows are needed */

@@ -220,6 +220,11 @@ describe('a run', () => {
     const of = (options: Record<string, unknown>, more: Record<string, unknown> = {}, data: Record<string, unknown> = {}) =>
       problemOf(search(configOf(options, more, data)))
     const broken = { code: 'breaks-privacy' }
+    for (const unread of [{ fluency: 0.1 }, { mellowmax: 1 }, { drift: 'allow' }, { rerank: 3 }])
+      expect(await of(unread)).toMatchObject({
+        code: 'invalid-config',
+        message: expect.stringContaining(`search.${Object.keys(unread)[0]} has no effect`),
+      })
     expect(await of({ batchSize: 4 })).toMatchObject({ ...broken, found: 'search.batchSize' })
     expect(await of({ questions: 32 })).toMatchObject({ ...broken, found: 'search.questions' })
     expect(await of({}, {}, { limit: { train: 30 } })).toMatchObject({ ...broken, found: 'data.limit' })
