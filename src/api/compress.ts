@@ -18,7 +18,7 @@ import type { ConfigInput } from '../train/config.js'
 import type { GradpromptEvent, ScoringProgress } from '../train/events.js'
 import { type StudyForm, studyAsks, studyForm, studyRows } from '../train/study/self-study.js'
 import { generate } from './generation/generate.js'
-import { refuseOthersThanRuns, tuneOrGoOn } from './going-on.js'
+import { refuseOthersThanRuns, refuseRunOverOthers, tuneOrGoOn } from './going-on.js'
 import type { TuneRun } from './tune.js'
 
 /**
@@ -128,6 +128,7 @@ export async function compress(options: CompressOptions): Promise<CompressedText
   const decisive = [model.hash, form.context, conversations, maxNewTokens, seed]
   const path = `${out}-study-${hashOf(decisive).slice(0, 8)}.jsonl`
   const progress = (what: string) => (done: number, total: number) => onProgress?.({ what, done, total })
+  await refuseRunOverOthers(out, path)
   if (!(await exists(path))) await study(path, model, form, text, { conversations, maxNewTokens, seed, signal, progress })
   const rows = (await readFile(path, 'utf8')).trimEnd().split('\n').length
   refuseAborted(signal)

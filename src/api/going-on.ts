@@ -16,8 +16,19 @@ export async function refuseOthersThanRuns(out: string): Promise<void> {
   if (!(await isRun(out))) await refuseOccupied(out)
 }
 
-/** What tells runs of such calls apart: their rows stand in files that are named by all that decides them. */
-const decisive = ({ data, method, train, seed }: Config) => [data.train, data.dev, method.type, train, seed]
+/**
+ * Before rows are made, which may take hours: a run that stands in the folder has to be over these.
+ * @param train the file of the training rows, which is named by all that decides them
+ * @throws GradpromptError `run-exists`
+ */
+export async function refuseRunOverOthers(out: string, train: string): Promise<void> {
+  if (!(await isRun(out))) return
+  const run = await openRun(out)
+  if (run.isSearch || (await tuneConfigOf(run)).data.train !== train) await refuseOccupied(out)
+}
+
+/** What else tells runs of such calls apart. */
+const decisive = ({ data, method, train, seed }: Config) => [data.train, data.dev, data.test, method, train, seed]
 
 /**
  * @param config of a run over files that are named by what decides their rows

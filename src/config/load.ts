@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { parse as parseValue } from 'yaml'
 import { GradpromptError } from '../errors.js'
-import { isRecord } from '../json.js'
+import { isRecord, jsonOrUndefined } from '../json.js'
 import { alternatives, type OptionPath, type OptionSchema, schemasAt } from './options.js'
 import { type ConfigOrigin, unknownOption } from './problems.js'
 import { parseYaml } from './yaml.js'
@@ -92,8 +92,8 @@ export function configOrigin(
 
 /**
  * Lays flags over a config: `{ 'train.learning-rate': '0.01' }` becomes `train: { learningRate: 0.01 }`. Segments may be
- * kebab-case or camelCase. Text is read as the option's type says; where the option is a text it stays as it is, and a list
- * may be written `a,b`, a mapping `a=b,c=d`. A flag also takes out what it contradicts in the config: `train.steps` takes out `train.epochs` (and
+ * kebab-case or camelCase. Text is read as the option's type says; where the option is a text it stays as it is, unless it may also be a
+ * mapping, and stands in braces, or a list, and is one of JSON; otherwise a list may be written `a,b`, a mapping `a=b,c=d`. A flag also takes out what it contradicts in the config: `train.steps` takes out `train.epochs` (and
  * the other way round), and another `type` takes out the options of the old one.
  * @param root the options there are
  * @returns a new config; the given one is not changed
@@ -156,7 +156,8 @@ function readText(given: readonly OptionSchema[], text: string): unknown {
   const schemas = given.flatMap(schema => alternatives(schema))
   const isWord = (schema: OptionSchema) => schema.const !== undefined || schema.enum !== undefined
   const takes = (type: string) => schemas.some(schema => schema.type === type && !isWord(schema))
-  if (takes('string')) return text
+  if (takes('string'))
+    return (takes('object') ? mappingIn(text) : undefined) ?? (takes('array') ? listIn(text) : undefined) ?? text
   const isPlain = /^(true|false|null|[-+]?\.?\d[\w.+-]*)$/.test(text.trim())
   const plain: unknown = isPlain ? parseValue(text) : undefined
   if (typeof plain === 'number' ? takes('number') || takes('integer') : plain === null ? takes('null') : takes(typeof plain))
@@ -173,6 +174,19 @@ function readText(given: readonly OptionSchema[], text: string): unknown {
     return text.split(',').map(part => (items.length > 0 ? readText(items, part.trim()) : part.trim()))
   }
   return parseValue(text, { maxAliasCount: 0 })
+}
+
+/** A mapping in the place of a name: `{"url": "…"}`; undefined where YAML does not read it as one. */
+function mappingIn(text: string): Mapping | undefined {
+  if (!/^\s*\{[\s\S]*\}\s*$/.test(text)) return undefined
+  const parsed = parseYaml(text)
+  return 'value' in parsed && isRecord(parsed.value) ? parsed.value : undefined
+}
+
+/** A list in the place of a text, which may begin with a bracket of its own: JSON alone is one. */
+function listIn(text: string): readonly unknown[] | undefined {
+  const value = /^\s*\[/.test(text) ? jsonOrUndefined(text) : undefined
+  return Array.isArray(value) ? value : undefined
 }
 
 /** `0=no,1=yes`; undefined where that is not what a text is, or a name stands there twice. */

@@ -115,8 +115,31 @@ const messages = z
 
 export const template = z.union([z.string(), messages])
 
-/** A zod shape: spread it into the schema of a config. */
-export const taskShape = {
+/** Where a run computes, and what it may take. */
+export const placeShape = {
+  device: deviceChoice
+    .default(defaultDevice)
+    .describe(
+      'where the model runs, cuda:1 for the second of several, cuda:0,cuda:1 for two at once; auto: on the fastest device that computes as the processor does and has room for the weights, which is said',
+    ),
+  threads: z.int().min(1).max(1024).optional().describe('CPU threads; by default one a core'),
+  memory: z.number().positive().optional().describe('memory budget in GB; by default what the machine has free'),
+  keepWeights: z
+    .enum(keepingChoices)
+    .optional()
+    .describe(
+      'how weights are kept, on disk and in memory: fp32; compact, in 16 bits or blocks of 8 with the same values; auto (the default): fp32 where that takes half of the memory budget at most, and no more than 4 GB',
+    ),
+  precision: z
+    .enum(precisions)
+    .optional()
+    .describe(
+      'in which width products are computed: fp32 (the default); fp16 or bf16, with weights rounded to it and everything else in fp32, for graphics processors: docs/gpu.md',
+    ),
+}
+
+/** What is asked of which model, and over which rows. */
+export const askedShape = {
   model: filePath.default(bundledModel).describe('a folder, a .gguf file, or a model of the Hugging Face Hub'),
   families: z.array(z.string().min(1)).min(1).optional().describe('model families of your own, by the paths of their modules'),
   data: data.describe('rows to learn from; paths are relative to the working directory'),
@@ -138,6 +161,11 @@ export const taskShape = {
     .describe(
       'what ends an answer: learned behind it, and where generation stops; a text such as ###, or a special token; auto: the end of the turn in the chat template, behind a text template the end-of-text token, learned with free text and with labels that begin one another; none: nothing',
     ),
+}
+
+/** A zod shape: spread it into the schema of a config. */
+export const taskShape = {
+  ...askedShape,
   evaluate: z
     .strictObject({
       limit: count.optional().describe('dev rows that are scored, drawn by data.splitSeed; by default all'),
@@ -152,25 +180,7 @@ export const taskShape = {
     .prefault({})
     .describe('how it is scored'),
   seed: z.int().min(0).max(0xffffffff).default(defaultSeed).describe('decides every random choice'),
-  device: deviceChoice
-    .default(defaultDevice)
-    .describe(
-      'where the model runs, cuda:1 for the second of several, cuda:0,cuda:1 for two at once; auto: on the fastest device that computes as the processor does and has room for the weights, which is said',
-    ),
-  threads: z.int().min(1).max(1024).optional().describe('CPU threads; by default one a core'),
-  memory: z.number().positive().optional().describe('memory budget in GB; by default what the machine has free'),
-  keepWeights: z
-    .enum(keepingChoices)
-    .optional()
-    .describe(
-      'how weights are kept, on disk and in memory: fp32; compact, in 16 bits or blocks of 8 with the same values; auto (the default): fp32 where that takes half of the memory budget at most, and no more than 4 GB',
-    ),
-  precision: z
-    .enum(precisions)
-    .optional()
-    .describe(
-      'in which width products are computed: fp32 (the default); fp16 or bf16, with weights rounded to it and everything else in fp32, for graphics processors: docs/gpu.md',
-    ),
+  ...placeShape,
   out: filePath.optional().describe('the run folder; by default a new name under runs/'),
 }
 

@@ -1,6 +1,7 @@
 import { basename, dirname } from 'node:path'
 import type { PromptFile } from '../store/prompt-file.js'
 import type { Ending } from './ending.js'
+import { privacyWords } from './readme.js'
 
 /**
  * The README of an exported adapter: Python that loads the base model and the adapter, fills the template that the prompt was learned in,
@@ -15,7 +16,7 @@ export interface CardOptions {
   readonly basePath?: string | undefined
   /** Where the adapter is to be found. */
   readonly adapter: string
-  readonly prompt?: Pick<PromptFile, 'template' | 'answer' | 'labels' | 'method'> | undefined
+  readonly prompt?: Pick<PromptFile, 'template' | 'answer' | 'labels' | 'method' | 'privacy'> | undefined
   /** How its answers end; undefined: with nothing. */
   readonly ending?: Ending | undefined
 }
@@ -139,14 +140,14 @@ function stopping(ending: Ending | undefined): string {
   return isToken ? `, eos_token_id=${end.ids[0]}` : `, stop_strings=[${python(end.text)}], tokenizer=tokenizer`
 }
 
-function remarks({ answer, labels, template }: NonNullable<CardOptions['prompt']>, ending: Ending | undefined): string {
+function remarks({ answer, labels, template, privacy }: NonNullable<CardOptions['prompt']>, ending: Ending | undefined): string {
   const turns = typeof template === 'string' ? 'plain text' : 'chat messages, through the chat template of the model'
   const behind = ending === undefined ? 'without anything behind it' : `with ${python(ending.end.text)} behind it`
   const kind =
     labels === undefined
       ? `free text; it was learned ${behind}`
       : `one of the classes, chosen by the likelihood of its whole answer${ending?.isScored ? `, ${behind}` : ''}`
-  return `The template is ${turns}. The answer, ${python(answer)}, is ${kind}. A prompt works in the template that it was learned in, down to the spaces.`
+  return `The template is ${turns}. The answer, ${python(answer)}, is ${kind}. A prompt works in the template that it was learned in, down to the spaces.${privacy ? ` Training rows: ${privacyWords(privacy, 'this prompt')}` : ''}`
 }
 
 function columnsOf(template: PromptFile['template']): string[] {

@@ -35,6 +35,7 @@ export function readme(
       prompt.labels !== undefined,
       endingOf(prompt, model.tokenizer),
     )}`,
+    ...(prompt.privacy ? [`- Training rows: ${privacyWords(prompt.privacy, 'this prompt')}`] : []),
     ...notes.map(note => `- ${note}`),
   ]
   const [head, intro, use, ...list] = lines
@@ -57,3 +58,17 @@ function endOf(ends: readonly string[], hasLabels: boolean, ending: Ending | und
 /** A text as the prompt was learned with, as Python and JavaScript write it: its template, where that is a text. */
 export const exampleText = ({ template }: Pick<PromptFile, 'template'>): string =>
   JSON.stringify(typeof template === 'string' ? template : 'YOUR TEXT, by the chat template')
+
+/**
+ * What a prompt may show of the rows that it came of, where these were private.
+ * @param privacy epsilon, delta, and what they are made of
+ * @param what `these words`, `this prompt`
+ */
+export function privacyWords({ epsilon, delta, ...figures }: Readonly<Record<string, number>>, what: string): string {
+  const by = Object.entries(figures).map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`)
+  return `Whether a row was among them changes the chance of ${what} by a factor of e^${epsilon?.toPrecision(3)} at most, but for a chance of ${delta?.toPrecision(3)} (differential privacy; ${by.join(', ')}).`
+}
+
+/** Of a private search whose prompt has no account. */
+export const notPrivate =
+  'Anything: these words are not private. They were found by a private search without its noise, or before it had ended, and nothing is promised of them.'

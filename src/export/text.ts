@@ -5,6 +5,7 @@ import { GradpromptError } from '../errors.js'
 import { ownCommand } from '../own-command.js'
 import { isStatic } from '../prompts/static.js'
 import { type NearestWords, nearestWords } from './nearest-words.js'
+import { notPrivate, privacyWords } from './readme.js'
 import type { ExportTarget } from './target.js'
 import type { Words } from './text-formats/format.js'
 import { textFormats } from './text-formats/index.js'
@@ -27,7 +28,7 @@ export const text: ExportTarget = {
     const nearest = await nearestWords(context)
     const labels = prompt.labels && [...new Set(Object.values(prompt.labels))]
     const template = nearest.words.replace(/[{}]/g, '$&$&') + prompt.template
-    const found = { prompt: nearest.words, config: { model: baseModel } }
+    const found = { prompt: nearest.words, privacy: prompt.privacy, config: { model: baseModel } }
     const words = { found, template, answer: prompt.answer, labels, rows: await context.answeredRows() }
     await writeWords(words, folder, {
       title: 'The words nearest to a soft prompt',
@@ -85,15 +86,13 @@ function page({ found, template, answer, labels }: Words, usages: readonly strin
     usages.join('\n'),
     ...(found.privacy === undefined
       ? []
-      : ['## What it may show of the rows that it was written from', privacyOf(found.privacy)]),
+      : [
+          '## What it may show of the rows that it was written from',
+          found.privacy === null ? notPrivate : privacyWords(found.privacy, 'these words'),
+        ]),
     ...(about.worth === undefined ? [] : ['## What it is worth', about.worth]),
   ]
   return `${parts.join('\n\n')}\n`
-}
-
-function privacyOf({ epsilon, delta, ...figures }: Readonly<Record<string, number>>): string {
-  const by = Object.entries(figures).map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`)
-  return `Whether a row was among them changes the chance of these words by a factor of e^${epsilon?.toPrecision(3)} at most, but for a chance of ${delta?.toPrecision(3)} (differential privacy; ${by.join(', ')}).`
 }
 
 /** What it costs to have words in place of vectors. */

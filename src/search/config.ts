@@ -3,7 +3,7 @@ import { jsonSchemaOf } from '../config/json-schema.js'
 import { type OpenOption, ownSources, withOwnEntries } from '../config/own-entries.js'
 import { type ConfigSource, configProblem, invalidConfig, sourceName } from '../config/problems.js'
 import { typedOptions } from '../config/typed-options.js'
-import { checkTask, type TaskConfig, taskShape } from '../data/task-config.js'
+import { checkTask, placeShape, type TaskConfig, taskShape } from '../data/task-config.js'
 import { fillPrompt, requirePlace } from '../data/texts/prompt-place.js'
 import type { MadeWithModules, ModulePath } from '../own-modules.js'
 import { type OpenInput, taskOpenOptions } from '../sources/task-entries.js'
@@ -19,23 +19,7 @@ const count = z.int().min(1)
 export const noRows = 'no rows'
 const limit = z.number().positive()
 
-const {
-  model,
-  families,
-  data,
-  template,
-  answer,
-  answerType,
-  answerEnd,
-  evaluate,
-  seed,
-  device,
-  threads,
-  memory,
-  keepWeights,
-  precision,
-  out,
-} = taskShape
+const { model, families, data, template, answer, answerType, answerEnd, evaluate, seed, out } = taskShape
 
 const searchData = data
   .extend({
@@ -44,6 +28,8 @@ const searchData = data
       .describe(`${data.shape.train.description}; only a search that makes its questions itself (ipc) does without`),
   })
   .describe(data.description!)
+
+const RERANK = 10
 
 /** What every search has beside its own options. */
 const common = {
@@ -118,7 +104,7 @@ const common = {
     })
     .prefault({})
     .describe('where the search ends, whatever the steps'),
-  rerank: count.default(10).describe('best prompts that are ranked anew on dev at the end'),
+  rerank: count.default(RERANK).describe('best prompts that are ranked anew on dev at the end'),
   evaluateEvery: count.optional().describe('steps between dev evaluations of the best prompt; by default five in all'),
   checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
 }
@@ -153,11 +139,7 @@ export const searchConfigSchema = z.strictObject({
   search: searches(),
   evaluate,
   seed,
-  device,
-  threads,
-  memory,
-  keepWeights,
-  precision,
+  ...placeShape,
   track: trackOption,
   out,
 })
@@ -238,6 +220,7 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
       hint: 'leave it out; search.questions and search.feedback say how many there are',
     })
   const own: SearchDefaults = typeof defaults === 'function' ? defaults(search) : defaults
+  if (isPrivate) refuseUnscored(search, own, source)
   const { extractor } = search
   const resolved = {
     ...config,
@@ -265,6 +248,18 @@ export function parseSearchConfig(input: unknown, { source: given = 'config' }: 
   checkTask(taskConfig(resolved as SearchConfig, ''), source)
   if (needsOf(resolved as SearchConfig).cases !== undefined) checkCases({ ...config, ...search, labels: config.data.labels })
   return resolved as SearchConfig
+}
+
+/** What makes scores others, where no score decides anything. @throws GradpromptError `invalid-config` */
+function refuseUnscored(search: Common & { readonly type: string }, own: SearchDefaults, source: string): void {
+  const usual = { fluency: own.fluency ?? 0, mellowmax: undefined, drift: 'drop', rerank: RERANK } as const
+  const name = (Object.keys(usual) as (keyof typeof usual)[]).find(
+    name => search[name] !== undefined && search[name] !== usual[name],
+  )
+  if (name === undefined) return
+  throw invalidConfig(source, `search.${name} has no effect: ${search.type} chooses by no score of its prompts`, {
+    hint: 'leave it out',
+  })
 }
 
 /** @throws GradpromptError `invalid-config` where rows are needed */

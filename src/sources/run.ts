@@ -30,8 +30,8 @@ export interface LearnedRun {
 export interface FoundPrompt {
   readonly prompt: string
   readonly ids: readonly number[]
-  /** What a row may show through it, where it was found in private. */
-  readonly privacy?: Readonly<Record<string, number>> | undefined
+  /** What a row may show through it, where it was found in private; null: such a search promises nothing of it. */
+  readonly privacy?: Readonly<Record<string, number>> | null | undefined
 }
 
 /** A search that has found a prompt. */
@@ -138,7 +138,7 @@ const isFigures = (given: unknown): given is Readonly<Record<string, number>> =>
 function foundIn(text: string, path: string): FoundPrompt & { readonly step?: number } {
   try {
     const { prompt, ids, step, privacy } = JSON.parse(text) as Record<'prompt' | 'ids' | 'step' | 'privacy', unknown>
-    const known = { ...(typeof step === 'number' && { step }), ...(isFigures(privacy) && { privacy }) }
+    const known = { ...(typeof step === 'number' && { step }), ...((privacy === null || isFigures(privacy)) && { privacy }) }
     if (typeof prompt === 'string' && Array.isArray(ids) && ids.every(Number.isSafeInteger))
       return { prompt, ids: ids as number[], ...known }
   } catch {}

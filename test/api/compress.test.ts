@@ -2,11 +2,14 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { compress, retainedOf } from '../../src/api/compress.js'
+import { search } from '../../src/api/search.js'
+import { tune } from '../../src/api/tune.js'
 import { compileTemplate } from '../../src/data/texts/template.js'
 import { loadTokenizer } from '../../src/formats/tokenizer.js'
 import { studyAsks, studyForm, studyRows } from '../../src/train/study/self-study.js'
+import { toySearch } from '../search/toy.js'
 import { problemOf } from '../support/problem.js'
-import { temporaryFolder, toyModel } from '../train/toy.js'
+import { temporaryFolder, toyConfig, toyModel } from '../train/toy.js'
 
 /** A text trained into a prompt by what the model asks itself about it. */
 
@@ -56,6 +59,34 @@ test('learns from its own questions, is measured by others, and takes its own qu
   expect(run.retained).toMatchObject({ of: 'questions', rows: 3 })
   for (const name of ['without', 'inContext', 'compressed'] as const) expect(run.retained[name]).toBeLessThan(0)
   expect(run.result.test!.metrics.logLikelihood!.value).toBeCloseTo(run.retained.compressed, 6)
+})
+
+test('the same call goes on with a run that was stopped or has ended; another call, and another run, are left alone', async () => {
+  const whole = await compress({ ...options, seed: 7, out: join(folder, 'whole') })
+  const out = join(folder, 'stopped')
+  const given = { ...options, seed: 7, out }
+  const stop = new AbortController()
+  const onEvent = ({ event }: { event: string }) => event === 'step' && stop.abort()
+  expect(await problemOf(compress({ ...given, onEvent, signal: stop.signal }))).toMatchObject({ code: 'aborted' })
+  for (const other of [{ steps: 7 }, { tokens: 3 }, { questions: undefined }, { as: 'rows' as const }])
+    expect(await problemOf(compress({ ...given, ...other }))).toMatchObject({ code: 'run-exists' })
+  expect((await compress(given)).retained).toEqual(whole.retained)
+  const learned = readFileSync(join(out, 'prompt.safetensors'))
+  const events: string[] = []
+  const ended = await compress({ ...given, onEvent: ({ event }) => events.push(event) })
+  expect(ended.retained).toEqual(whole.retained)
+  expect(events).not.toContain('step')
+  expect(readFileSync(join(out, 'prompt.safetensors'))).toEqual(learned)
+
+  // Nothing is asked for a run that cannot be gone on with.
+  const tuned = join(folder, 'tuned')
+  await tune({ ...toyConfig(folder, { train: { steps: 1 }, threads: 1 }), out: tuned })
+  const searched = join(folder, 'searched')
+  await search({ ...toySearch(folder), out: searched })
+  const before = readdirSync(folder)
+  for (const other of [tuned, searched])
+    expect(await problemOf(compress({ ...given, out: other }))).toMatchObject({ code: 'run-exists' })
+  expect(readdirSync(folder)).toEqual(before)
 })
 
 test('a text that is empty, shorter than the prompt or longer than the context is refused before anything is asked', async () => {

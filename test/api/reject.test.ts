@@ -69,7 +69,20 @@ test('the same call goes on with a run that was stopped while it learned, and an
   const again = await reject(given)
   expect(again.rejection).toEqual(whole.rejection)
   expect(again.measured[0]!.scores).toEqual(whole.measured[0]!.scores)
-  expect(readFileSync(join(out, 'prompt.safetensors')).length).toBeGreaterThan(0)
+  // Once more, of the run that has ended: nothing is learned anew.
+  const learned = readFileSync(join(out, 'prompt.safetensors'))
+  const events: string[] = []
+  const ended = await reject({ ...given, onEvent: ({ event }) => events.push(event) })
+  expect(ended.rejection).toEqual(whole.rejection)
+  expect(ended.measured[0]!.scores).toEqual(whole.measured[0]!.scores)
+  expect(events).not.toContain('step')
+  expect(readFileSync(join(out, 'prompt.safetensors'))).toEqual(learned)
+})
+
+test('a run of something else in the folder is refused before anything is written', async () => {
+  const before = [readdirSync(folder), readdirSync(base)]
+  expect(await problemOf(reject({ ...options, out: base }))).toMatchObject({ code: 'run-exists' })
+  expect([readdirSync(folder), readdirSync(base)]).toEqual(before)
 })
 
 test('a run that was not taught, free text and what is out of range are refused before anything is written', async () => {

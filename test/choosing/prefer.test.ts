@@ -1,8 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test, vi } from 'vitest'
 import { type PreferSession, prefer } from '../../src/api/choosing/prefer.js'
 import { GradpromptError } from '../../src/errors.js'
+import { GenerationEngine } from '../../src/generate/engine/engine.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { startPreferPage } from '../../src/ui/prefer/server.js'
 import { problemOf } from '../support/problem.js'
@@ -28,6 +29,7 @@ test('a session asks, keeps answers at once, and goes on with them', async () =>
     initial: 1,
     threads: 1,
   }
+  const open = vi.spyOn(GenerationEngine, 'open')
   const first = await prefer(options)
   const question = await first.question()
   expect(await first.question()).toEqual(question)
@@ -39,6 +41,7 @@ test('a session asks, keeps answers at once, and goes on with them', async () =>
   const standing = first.standing()
   expect(standing.answered).toBe(next.number + 1)
   const upcoming = await first.question()
+  expect(open).toHaveBeenCalledTimes(1)
   await first[Symbol.asyncDispose]()
   // A line that was cut off is no answer.
   writeFileSync(journal, `${readFileSync(journal, 'utf8')}{"question": `)

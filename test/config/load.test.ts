@@ -133,6 +133,26 @@ describe('flags', () => {
     expect(labelsOf('a=x,a=y')).toBe('a=x,a=y')
   })
 
+  test('a mapping or a list in the place of a name is what it says', () => {
+    const read = (path: string, text: string) => {
+      const [first, second] = path.split('.') as [string, string | undefined]
+      const value = mergeFlags({}, { [path]: text }, searchConfigJsonSchema())[first]
+      return second === undefined ? value : (value as Record<string, unknown>)[second]
+    }
+    const judge = { url: 'http://127.0.0.1:8080/v1', model: 'm' }
+    expect(read('search.judge', JSON.stringify(judge))).toEqual(judge)
+    expect(read('search.optimizer', '{ url: "http://127.0.0.1:8080/v1", model: m }')).toEqual(judge)
+    expect(read('search.judge', 'models/{a}')).toBe('models/{a}')
+    expect(read('search.judge', '{a} model')).toBe('{a} model')
+    expect(read('search.prompt', '[" a", {"frozen": " b"}]')).toEqual([' a', { frozen: ' b' }])
+    expect(read('search.prompt', '[a, b]')).toBe('[a, b]')
+    expect(read('template', '[{"role": "user", "content": "{text}"}]')).toEqual([{ role: 'user', content: '{text}' }])
+    // Texts that stand in braces or brackets, and may be nothing else.
+    expect(read('template', '[INST] {text} [/INST]')).toBe('[INST] {text} [/INST]')
+    expect(read('template', '{text}')).toBe('{text}')
+    expect(read('answer', '["a"]')).toBe('["a"]')
+  })
+
   const schemas: Readonly<Record<string, () => OptionSchema>> = {
     tune: configJsonSchema,
     search: searchConfigJsonSchema,

@@ -1,10 +1,12 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { parse } from 'yaml'
 import { type InterviewOptions, interview } from '../../src/api/interview/interview.js'
 import { compileTemplate } from '../../src/data/texts/template.js'
+import { GenerationEngine } from '../../src/generate/engine/engine.js'
+import type { Generation } from '../../src/generate/request.js'
 import { insisting } from '../../src/interview/answers.js'
 import { labelsOf, placeholdersOf } from '../../src/interview/brief.js'
 import type { InterviewQuestion } from '../../src/interview/machine.js'
@@ -12,6 +14,7 @@ import type { InterviewModel } from '../../src/interview/model-turns.js'
 import { states } from '../../src/interview/state.js'
 import { parseSearchConfig } from '../../src/search/config.js'
 import { readSearchTask } from '../../src/search/run/task.js'
+import { longToyModel } from '../search/toy.js'
 import { problemOf } from '../support/problem.js'
 
 let folder: string
@@ -184,6 +187,25 @@ describe('interview', () => {
     const other = mkdtempSync(join(folder, 'other-'))
     const silent = problemOf(interview({ folder: other, model: null, ask: person({ ...answers, draft: no }).ask }))
     expect((await silent).code).toBe('answer-missing')
+  })
+
+  test('a model of its own is opened once for all turns, and closed at the end', async () => {
+    const model = longToyModel(folder)
+    const open = vi.spyOn(GenerationEngine, 'open')
+    const dispose = vi.spyOn(GenerationEngine.prototype, 'dispose')
+    const answer = { ids: [], text: 'the wine', finishReason: 'length' } as unknown as Generation
+    const generate = vi.spyOn(GenerationEngine.prototype, 'generate').mockResolvedValue(answer)
+    await call({ model, maxNewTokens: 2, rounds: 1, threads: 1 })
+    expect(generate.mock.calls.length).toBeGreaterThan(3)
+    expect(open).toHaveBeenCalledTimes(1)
+    expect(dispose).toHaveBeenCalledTimes(1)
+    open.mockClear()
+    const ask = () => {
+      throw new Error('left')
+    }
+    await expect(call({ model, folder: mkdtempSync(join(folder, 'left-')), ask, threads: 1 })).rejects.toThrow('left')
+    expect(dispose).toHaveBeenCalledTimes(2)
+    vi.restoreAllMocks()
   })
 
   test('what there must be, and what is no state', async () => {

@@ -141,6 +141,11 @@ describe('a run', () => {
     expect(spent!.epsilon).toBeCloseTo(epsilonOf({ rate: 4 / 32, noise: spent!.noise, steps: 6, delta: 0.01 }), 9)
     expect(sizes.every(size => size >= 0 && size <= 32)).toBe(true)
     expect(await problemOf(resume(out, { steps: 12 }))).toMatchObject({ code: 'breaks-privacy' })
+    for (const to of ['gradprompt', 'peft', 'text']) {
+      await exportPrompt(out, { to, out: join(folder, `told-${to}`) })
+      const page = readFileSync(join(folder, `told-${to}`, 'README.md'), 'utf8')
+      expect(page).toContain(`a factor of e^${spent!.epsilon.toPrecision(3)} at most, but for a chance of 0.0100 `)
+    }
     // What is exported shows what the prompt does beside the columns' names, and beside no row.
     await exportPrompt(out, { to: 'gradprompt', out: join(folder, 'exported') })
     const tested = JSON.parse(readFileSync(join(folder, 'exported', 'self-test.json'), 'utf8')) as { cases: { text: string }[] }

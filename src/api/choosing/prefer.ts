@@ -20,7 +20,7 @@ import { bundledModel } from '../../package-root.js'
 import { randomGenerator, shuffle, streams } from '../../random.js'
 import { replaceText } from '../../store/atomic.js'
 import { acquireLock } from '../../store/lock.js'
-import { generate } from '../generation/generate.js'
+import { type Answering, answersIn, openAnswering } from '../generation/generate.js'
 import { embeddings } from '../prediction/embeddings.js'
 
 /** Choosing among prompts by what a person likes: the library's `prefer`, behind `gradprompt prefer`. */
@@ -130,7 +130,9 @@ export async function prefer(options: PreferOptions): Promise<PreferSession> {
   // Two of them would both answer the same question.
   const lock = await acquireLock(`${journal}.lock`)
   let used: UsedModel | undefined
+  let opened: Answering | undefined
   const close = async () => {
+    await opened?.[Symbol.asyncDispose]()
     await used?.[Symbol.asyncDispose]()
     await lock.release()
   }
@@ -148,12 +150,16 @@ export async function prefer(options: PreferOptions): Promise<PreferSession> {
     const points = pointsOf(await embeddings(model, prompts, { signal, onProgress, onWarning }))
     if (earlier === undefined) await replaceText(journal, `${JSON.stringify(head)}\n`)
     const chat = model.tokenizer.chatTemplate !== undefined && options.template === undefined
+    // One engine for all answers, each of which depends on none before it.
+    const answering = await openAnswering({ model, chat, temperature: 0 })
+    opened = answering
     const said = new Map<string, string>()
     const answerOf = async (prompt: number, row: number): Promise<string> => {
       const key = `${prompt} ${row}`
       if (!said.has(key)) {
         const text = compileTemplate(fillPrompt(template, prompts[prompt]!) as string).render(records[row]!, row)
-        const [answer] = await generate({ model, inputs: [text], chat, temperature: 0, maxNewTokens, signal })
+        answering.engine.forget()
+        const [answer] = await answersIn(answering, { inputs: [text], maxNewTokens, signal })
         said.set(key, answer!.text.trim())
       }
       return said.get(key)!

@@ -73,7 +73,7 @@ const names = {
  * await compareRuns(['prompted-rows.jsonl', 'finetuned-rows.jsonl'])
  * ```
  *
- * @throws GradpromptError `unknown-option`, `unknown-task`, `unknown-scorer`, `missing-column`, `missing-prediction` (a row has none), `null-value` and
+ * @throws GradpromptError `unknown-option`, `invalid-option`, `unknown-task`, `unknown-scorer`, `missing-column`, `missing-prediction` (a row has none), `null-value` and
  *   `invalid-data` (a line's answer is null, or a list),
  *   `unknown-row` (there is no such row), `aborted`, and as reading data and the scorer do
  */
@@ -83,6 +83,12 @@ export async function scorePredictions(options: ScorePredictionsOptions): Promis
   if (options.rows !== undefined) requireEnding(options.rows, lineEndings, 'rows are written as JSON lines')
   const data = typeof options.data === 'string' ? options.data : await takeRows(options.data, 'data')
   const adapter = options.task === undefined ? undefined : await loadTask(options.task)
+  for (const name of ['answer', 'labels'] as const)
+    if (adapter !== undefined && options[name] !== undefined)
+      throw new GradpromptError('invalid-option', `${name} has no effect beside a task, which says itself what is right`, {
+        found: `${name} and task`,
+        expected: 'one of the two',
+      })
   const records = await recordsOf(data, options, adapter?.columns)
   const path = typeof data === 'string' ? data : data.name
   // No question is asked; a template says nothing here.

@@ -22,7 +22,7 @@ import type { Hearer } from '../../store/run-session.js'
 import type { ConfigInput } from '../../train/config.js'
 import type { GradpromptEvent, ScoringProgress } from '../../train/events.js'
 import { generate } from '../generation/generate.js'
-import { refuseOthersThanRuns, tuneOrGoOn } from '../going-on.js'
+import { refuseOthersThanRuns, refuseRunOverOthers, tuneOrGoOn } from '../going-on.js'
 import { embeddings } from '../prediction/embeddings.js'
 import { type Rejection, writeRejection } from '../prediction/rejection.js'
 import { readTunedRun, type TunedRun } from '../runs/configs.js'
@@ -153,6 +153,7 @@ export async function reject(options: RejectOptions): Promise<RejectingRun> {
 
   const decisive = [model.hash, run.config, foreignLabels, texts, knownTexts, maxNewTokens, seed]
   const path = (part: string) => `${out}-${part}-${hashOf(decisive).slice(0, 8)}.jsonl`
+  await refuseRunOverOthers(out, path('train'))
   const written = await write(path('texts'), [
     ...foreignLabels.flatMap(label => Array.from({ length: texts }, () => ({ label, about: label }))),
     ...[...known.words].flatMap(([value, word]) => Array.from({ length: knownTexts }, () => ({ label: value, about: word }))),

@@ -170,6 +170,16 @@ const fileNames = { ...shared, input: true, output: true, columns: true } satisf
 async function answer(options: GenerateOptions): Promise<GeneratedAnswer[]> {
   refuseUnknown('generate', options, names)
   await using opened = await openAnswering(options)
+  return answersIn(opened, options)
+}
+
+type InputOptions = Pick<GenerateOptions, 'inputs' | 'maxNewTokens' | 'signal' | 'onWarning'> & LimitsAsked
+
+/** The answers of `generate` by what is open already, for whoever asks again and again. */
+export async function answersIn(
+  opened: Answering,
+  options: InputOptions & Pick<GenerateOptions, 'onAnswer'>,
+): Promise<GeneratedAnswer[]> {
   const requests = requestsOf(opened, options)
   const answers = await Promise.all(
     requests.map(async (request, i) => {
@@ -306,10 +316,7 @@ export async function openAnswering(options: AnswerOptions, given?: Awaited<Retu
   }
 }
 
-function requestsOf(
-  { prompt, settingsFor, render }: Answering,
-  options: Pick<GenerateOptions, 'inputs' | 'maxNewTokens' | 'signal' | 'onWarning'> & LimitsAsked,
-) {
+function requestsOf({ prompt, settingsFor, render }: Answering, options: InputOptions) {
   const { inputs, maxNewTokens, signal } = options
   if (!Array.isArray(inputs))
     throw new GradpromptError('invalid-option', 'inputs are no list', {

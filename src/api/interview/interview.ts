@@ -4,6 +4,7 @@ import { defaultSeed, type OptionNames, refuseUnknown, requireCounts } from '../
 import type { DataNotice } from '../../data/readers/reader.js'
 import { GradpromptError } from '../../errors.js'
 import { exists } from '../../files.js'
+import type { LimitsAsked } from '../../generate/limits/asked.js'
 import { type Brief, labelsOf, placeholdersOf } from '../../interview/brief.js'
 import { accepted, type InterviewQuestion, run } from '../../interview/machine.js'
 import type { InterviewModel } from '../../interview/model-turns.js'
@@ -11,12 +12,12 @@ import { beginning, type InterviewState, interviewSchema, type StateName } from 
 import { templateOf } from '../../interview/template.js'
 import { jsonOrUndefined } from '../../json.js'
 import type { LanguageModel } from '../../model/language-model.js'
-import { firstOf, type ModelSettings, modelSettingNames, useModel } from '../../model/with-model.js'
+import { firstOf, type ModelSettings, modelSettingNames } from '../../model/with-model.js'
 import { bundledModel } from '../../package-root.js'
 import { labelIn } from '../../search/writing/endpoint-writer.js'
 import { replaceText } from '../../store/atomic.js'
 import { acquireLock } from '../../store/lock.js'
-import { generate } from '../generation/generate.js'
+import { answersIn, openAnswering } from '../generation/generate.js'
 import { handedOver } from './handover.js'
 
 /** From what a person has in mind to a prompt with places for its inputs: the library's `interview`, and `gradprompt interview`. */
@@ -115,11 +116,12 @@ async function modelOf(options: InterviewOptions, maxNewTokens: number) {
   const none = { [Symbol.asyncDispose]: async () => {}, name: bundledModel }
   if (given === null) return { ...none, model: undefined }
   if (isOwn(given)) return { ...none, model: given }
-  const used = await useModel(given ?? bundledModel, firstOf(options, undefined))
-  const { model } = used
-  const answer = async (text: string, more: object) => {
-    const isChat = model.tokenizer.chatTemplate !== undefined
-    const [answer] = await generate({ model, inputs: [text], chat: isChat, seed, signal, ...more })
+  // One engine for all turns.
+  const opened = await openAnswering({ ...firstOf(options), model: given ?? bundledModel, chat: 'auto', seed })
+  const answer = async (text: string, more: LimitsAsked & { readonly maxNewTokens: number }) => {
+    // An answer depends on nothing that was asked before, so that an interview that is gone on with is the same.
+    opened.engine.forget()
+    const [answer] = await answersIn(opened, { inputs: [text], signal, ...more })
     return answer!.text
   }
   const own: InterviewModel = {
@@ -128,8 +130,8 @@ async function modelOf(options: InterviewOptions, maxNewTokens: number) {
   }
   return {
     model: own,
-    name: typeof given === 'string' ? given : model.checkpoint.name,
-    [Symbol.asyncDispose]: () => used[Symbol.asyncDispose](),
+    name: typeof given === 'string' ? given : opened.model.checkpoint.name,
+    [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
   }
 }
 

@@ -113,7 +113,10 @@ function describe(summary: Summary, forecast?: string): string {
     ['model', describeModel(summary.model)],
     ['search', `${summary.search}: ${plural(freeTokens, 'token')} to find among ${count(summary.vocabulary)}${frozen}`],
     ['prompt', quoted(summary.prompt, 110)],
-    ['rows', `${count(rows.questions)} questions of train${shots}, ${count(rows.dev)} dev, ${count(rows.test)} test`],
+    [
+      'rows',
+      `${rows.questions === 0 ? 'no questions yet, made as it goes' : `${count(rows.questions)} questions of train`}${shots}, ${count(rows.dev)} dev, ${count(rows.test)} test`,
+    ],
     ['labels', labels === null ? 'none: free-text answers' : labels.map(label => quoted(label, 30)).join(', ')],
     ['answers end', endOf(summary.answerEnd)],
     ['steps', `${count(summary.steps)} at most${budget.length > 0 ? `, ${budget.join(', ')}` : ''}`],

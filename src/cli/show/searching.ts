@@ -123,8 +123,21 @@ function shareOf({ step, generatedTokens, computedTokens, seconds }: SearchStepE
   )
 }
 
-function describeLoaded({ model, rows, steps, freeTokens, vocabulary, folder, seconds, forecast }: SearchLoadedEvent): string {
-  const sets = Object.entries(rows).flatMap(([part, size]) => (size > 0 ? [`${count(size)} ${part}`] : []))
+export function describeLoaded({
+  model,
+  rows,
+  steps,
+  freeTokens,
+  vocabulary,
+  folder,
+  seconds,
+  forecast,
+}: SearchLoadedEvent): string {
+  // Without a training row there are only searches that make theirs.
+  const sets = [
+    ...(rows.train === 0 ? ['none to search on yet, made as it goes'] : []),
+    ...Object.entries(rows).flatMap(([part, size]) => (size > 0 ? [`${count(size)} ${part}`] : [])),
+  ]
   return (
     `${model} ready in ${formatDuration(seconds)}: ${plural(freeTokens, 'token')} to find among ${count(vocabulary)}, ` +
     `${plural(steps, 'step')}; rows: ${sets.join(', ')}${forecast === undefined ? '' : `\nasks for at most ${forecastCounts(forecast)}`}\nrun: ${folder}`
@@ -170,6 +183,8 @@ export function describeSearch(result: SearchResult): string {
     )
   }
   sections.push(...verdictLines(result.verdict))
+  if (result.privacy === null)
+    sections.push('privacy of each row: none. The prompt was found without noise, and may show any row')
   if (result.privacy) {
     const { epsilon, delta, queries, mostQueries, failures = 0 } = result.privacy
     sections.push(

@@ -4,7 +4,8 @@ import { compileTemplate, type Template } from '../../data/texts/template.js'
 export interface Words {
   readonly found: {
     readonly prompt: string
-    readonly privacy?: Readonly<Record<string, number>> | undefined
+    /** Null: nothing is promised of words of a private search. */
+    readonly privacy?: Readonly<Record<string, number>> | null | undefined
     readonly config: { readonly model: string; readonly search?: { readonly type: string } | undefined }
   }
   /** With the words in their place. */

@@ -12,6 +12,6 @@ export const plainJson: TextFormat = {
       ...(labels && { labels }),
       model: found.config.model,
       method: found.config.search?.type,
-      ...(found.privacy && { privacy: found.privacy }),
+      ...(found.privacy !== undefined && { privacy: found.privacy }),
     }),
 }

@@ -10,8 +10,6 @@ import { replaceText } from '../../store/atomic.js'
 import type { CaseBook, WrittenCase } from '../moves/writer.js'
 import { type CaseColumns, ownColumns } from '../writing/case-columns.js'
 
-export { caseColumns } from '../writing/case-columns.js'
-
 /**
  * `cases.csv` in a run's folder: the questions that a search has made, with the columns of its template and its answer, so that it can be the
  * training rows of another run. A person fills its labels in; what stands there is never made again.
@@ -25,13 +23,23 @@ export class CaseFile implements CaseBook {
   readonly #folder: string
   readonly #columns: CaseColumns
   readonly #add: (records: readonly DataRecord[]) => void
+  readonly #say: (code: string, message: string) => void
 
-  /** @param add takes questions in */
-  constructor(folder: string, columns: CaseColumns, add: (records: readonly DataRecord[]) => void) {
+  /**
+   * @param add takes questions in
+   * @param say hears of batches that nothing came of
+   */
+  constructor(
+    folder: string,
+    columns: CaseColumns,
+    add: (records: readonly DataRecord[]) => void,
+    say: (code: string, message: string) => void,
+  ) {
     this.#path = join(folder, 'cases.csv')
     this.#folder = folder
     this.#columns = columns
     this.#add = add
+    this.#say = say
   }
 
   async texts(): Promise<string[]> {
@@ -46,6 +54,7 @@ export class CaseFile implements CaseBook {
     const written = await write()
     const rows = written.map(one => ({ [text]: one.text, [labels.column]: '', batch: String(batch), asked: one.asked }))
     if (rows.length > 0) await this.#write([...(await this.#read()), ...rows])
+    else this.#say('no-cases', `batch ${batch}: no text that is new and of use was written, so that there is no new question`)
     return rows.length
   }
 
@@ -63,6 +72,11 @@ export class CaseFile implements CaseBook {
     if (unsaid.length > 0 && label === undefined) throw this.#labelsNeeded(unsaid.length, rows.filter(isOwn).length)
     if (unsaid.length > 0) {
       const said = await label!(unsaid.map(row => row[text]!))
+      if (said.every(word => word === undefined))
+        this.#say(
+          'cases-left-out',
+          `batch ${batch}: the judge named no class for any of the texts that had no label (${said.length}); they are left out, with ${NO_USE} in ${this.#path}`,
+        )
       const valueFor = (word: string | undefined) => [...labels.words].find(([, own]) => own === word)?.[0] ?? NO_USE
       rows = rows.map(row => {
         const place = unsaid.indexOf(row)

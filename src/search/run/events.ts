@@ -129,8 +129,8 @@ export interface SearchResult extends JudgedPrompt {
   readonly test?: Evaluation & { readonly initial: Evaluation; readonly comparison?: PairedComparison }
   /** Against the first prompt, in words; of the test rows where there are some, otherwise of dev. Absent where nothing was scored. */
   readonly verdict?: Verdict
-  /** Of a private search: what a row may show through the prompt. */
-  readonly privacy?: PromptPrivacy
+  /** Of a private search: what a row may show through the prompt; null where it was without noise, and promises nothing. */
+  readonly privacy?: PromptPrivacy | null
   readonly steps: number
   readonly drifted: number
   readonly generatedTokens: number

@@ -37,6 +37,13 @@ export function refuseUnprivate(
     )
   if (typeof writer === 'object')
     refuse('an endpoint in search.optimizer', 'it would be sent the rows', 'take a model on this machine, or leave it out')
+  const limit = Object.entries(search.budget).find(([, value]) => value !== undefined)
+  if (limit !== undefined)
+    refuse(
+      `search.budget.${limit[0]}`,
+      'how far it gets would depend on how long the rows are',
+      'leave it out: search.steps, search.maxWrittenTokens and search.retries say how many votes there are',
+    )
   if (search.extractor !== undefined)
     refuse('search.extractor', 'a look before the search tells of rows without noise', 'leave it out')
   if (search.pseudoLabels !== undefined)

@@ -14,11 +14,13 @@ import { Budget, BudgetSpent } from '../score/budget.js'
 import { Objective, type ObjectiveOptions } from '../score/objective.js'
 import { Reasoning, type ReasoningEntry, type ReasoningOptions, unheardOf } from '../score/reasoning.js'
 import { keyOf } from '../space/token-space.js'
+import { caseColumns } from '../writing/case-columns.js'
 import { exampleOf } from '../writing/critic.js'
-import { CaseFile, caseColumns } from './case-book.js'
+import { CaseFile } from './case-book.js'
 import type { InitialEvent, JudgedPrompt, SearchActivity, SearchEvent, SearchResult } from './events.js'
 import { judgeChosen, type RankedOnDev, rankPrompts } from './final.js'
 import { forecastOf } from './forecast.js'
+import type { GrowingQuestions } from './growing-questions.js'
 import type { SearchJob } from './job.js'
 import { type JudgedRows, judgeReasoned, REASONING_BATCH } from './judge.js'
 import { contextOf, type RankedPrompt, type SearchLoopOptions, type SearchProgress, searchPrompts } from './loop.js'
@@ -108,7 +110,7 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
   const evaluate = task.dev.length === 0 ? undefined : evaluateDev
   const keepBest = ({ ids, objective }: RankedPrompt, step: number, privacy?: PromptPrivacy) => {
     // The loss of private rows is no part of what leaves the house.
-    const more = method.isPrivate ? { step, ...(privacy && { privacy }) } : { objective, step }
+    const more = method.isPrivate ? { step, privacy: privacy ?? null } : { objective, step }
     return replaceText(join(folder, 'prompt.json'), `${JSON.stringify({ prompt: space.text(ids), ids, ...more }, null, 2)}\n`)
   }
   const heldOut = method.isPrivate ? task.dev.map((record, i) => space.row(record, i)) : []
@@ -119,7 +121,7 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
     embedding: job.embedding,
     ...{ reasoning, heldOut, reported, secret },
     ...roles.under(budget),
-    ...(growing && { growing, cases: new CaseFile(folder, caseColumns(space.columns, task.labels), own => growing.add(own)) }),
+    ...(growing && { growing, cases: casesOf(job, growing, session) }),
     demoOf: demonstrations(job, task),
     keepPool: pool => replaceText(join(folder, 'candidates.json'), `${JSON.stringify(poolOf(pool, space), null, 2)}\n`),
     exampleOf: ({ index }) => exampleOf(task.questions[index]!, index, config, task.labels),
@@ -178,7 +180,7 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
     initial: bare(first),
     ranking: ranking.map(bare),
     ...judged,
-    ...(made?.privacy && { privacy: made.privacy }),
+    ...(method.isPrivate && { privacy: made?.privacy ?? null }),
     steps: progress.step,
     drifted: guard.drifted,
     ...budget.spent,
@@ -193,6 +195,14 @@ async function searchWith(job: SearchJob, session: SearchSession, roles: Roles, 
   emit({ event: 'result', ...result })
   return result
 }
+
+const casesOf = ({ space, task }: SearchJob, growing: GrowingQuestions, session: SearchSession) =>
+  new CaseFile(
+    session.folder,
+    caseColumns(space.columns, task.labels),
+    records => growing.add(records),
+    (code, message) => session.emit({ event: 'warning', code, message }),
+  )
 
 /** The first prompt's score and the method's own start. */
 async function begin(loop: SearchLoopOptions): Promise<SearchProgress> {

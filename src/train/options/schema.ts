@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { preferenceShape, taskShape, template } from '../../data/task-config.js'
+import { askedShape, placeShape, preferenceShape, taskShape, template } from '../../data/task-config.js'
 import { aggregates } from '../../data/texts/verbalizer.js'
 import { lossSchemas } from '../../losses/index.js'
 import { defaultMethod } from '../../prompts/default-method.js'
@@ -126,10 +126,10 @@ export const trainSchema = z.strictObject({
   checkpointEvery: count.optional().describe('steps between checkpoints; by default about two a minute'),
 })
 
-const { evaluate, seed, device, threads, memory, keepWeights, precision, out, ...task } = taskShape
+const { evaluate, seed, out } = taskShape
 
 export const configSchema = z.strictObject({
-  ...task,
+  ...askedShape,
   ...preferenceShape,
   method: z.discriminatedUnion('type', methodSchemas).prefault(defaultMethod).describe('what is learned'),
   domain: domainSchema
@@ -155,11 +155,7 @@ export const configSchema = z.strictObject({
     .prefault({})
     .describe('the base model without the prompt, scored beside it'),
   seed,
-  device,
-  threads,
-  memory,
-  keepWeights,
-  precision,
+  ...placeShape,
   track: trackOption,
   out,
 })

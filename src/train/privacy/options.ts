@@ -1,6 +1,14 @@
 import { z } from 'zod'
 import { epsilonOf, noiseFor } from './accountant.js'
 
+/** Of whatever is private in its training rows. */
+export const deltaOption = z
+  .number()
+  .positive()
+  .lt(1)
+  .optional()
+  .describe('the chance that epsilon does not hold; by default 1 / the training rows')
+
 /** What `train.privacy` may say, and what it comes to. */
 export const privacySchema = z
   .strictObject({
@@ -16,12 +24,7 @@ export const privacySchema = z
       .positive()
       .optional()
       .describe('standard deviation of the noise, in units of train.privacy.clip: epsilon is what it comes to'),
-    delta: z
-      .number()
-      .positive()
-      .lt(1)
-      .optional()
-      .describe('the chance that epsilon does not hold; by default 1 / the training rows'),
+    delta: deltaOption,
     clip: z.number().positive().default(0.1).describe("norm that each record's gradient is scaled down to"),
   })
   .refine(({ epsilon, noise }) => (epsilon === undefined) !== (noise === undefined), 'one of epsilon and noise')

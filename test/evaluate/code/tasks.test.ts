@@ -161,6 +161,15 @@ describe('answers from elsewhere', () => {
     expect((await score({ text: '' })).metrics.accuracy!.value).toBe(1)
   })
 
+  test('what a task says itself cannot be said beside it', async () => {
+    const asked = { predictions: example('predictions.jsonl'), data: example('functions.jsonl'), task: 'humaneval' }
+    for (const more of [{ answer: '{canonical_solution}' }, { labels: { a: 'b' } }])
+      expect(await problemOf(scorePredictions({ ...asked, ...more }))).toMatchObject({
+        code: 'invalid-option',
+        found: `${Object.keys(more)[0]} and task`,
+      })
+  })
+
   test('stop strings of a base model cut neither a block nor a whole program', async () => {
     const whole = 'import math\n\ndef f():\n    return math.pi\n'
     const block = `Here:\n\n\`\`\`python\n${whole}\`\`\``

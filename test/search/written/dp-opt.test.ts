@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { exportPrompt } from '../../../src/api/export.js'
 import { resumeSearch, search } from '../../../src/api/search.js'
+import { describeSearch } from '../../../src/cli/show/searching.js'
 import { LanguageModel } from '../../../src/model/language-model.js'
 import { dpOpt, dpOptSchema } from '../../../src/search/methods/written/dp-opt.js'
 import type { SearchContext } from '../../../src/search/moves/method.js'
@@ -178,12 +179,27 @@ describe('a run', () => {
     const texts = files.map(name => readFileSync(join(folder, 'text', name), 'utf8'))
     expect(texts.join('\n')).not.toMatch(/wine|stone/)
     expect(JSON.parse(texts[files.indexOf('prompt.json')]!)).toMatchObject({ privacy: { queries: result.privacy!.queries } })
-    expect(texts[files.indexOf('README.md')]).toContain('differential privacy')
+    const { epsilon } = result.privacy!
+    expect(texts[files.indexOf('README.md')]).toContain(
+      `a factor of e^${epsilon.toPrecision(3)} at most, but for a chance of 0.0100 `,
+    )
     expect(readFileSync(join(run, 'written.jsonl'), 'utf8')).toBe('')
     expect(await problemOf(resumeSearch(run, { model, steps: 9 }))).toMatchObject({ code: 'breaks-privacy' })
-    // Another run of the config has other noise: another key, that is.
+    // The first prompt stands among what was tried.
     const [first] = JSON.parse(readFileSync(join(run, 'candidates.json'), 'utf8')) as { prompt: string }[]
     expect(first!.prompt).toBe(' t t t')
+  })
+
+  test('without noise it says that it is not private, with the prompt, at the end and in exports', async () => {
+    const { result } = await search(configOf({ noise: false, steps: 1 }))
+    expect(result.privacy).toBeNull()
+    expect(JSON.parse(readFileSync(join(folder, 'run', 'prompt.json'), 'utf8'))).toHaveProperty('privacy', null)
+    expect(describeSearch(result)).toContain('privacy of each row: none')
+    const { files } = await exportPrompt(join(folder, 'run'), { to: 'text', out: join(folder, 'text') })
+    const read = (name: string) => readFileSync(join(folder, 'text', name), 'utf8')
+    expect(read('README.md')).toContain('these words are not private')
+    expect(JSON.parse(read('prompt.json'))).toHaveProperty('privacy', null)
+    expect(files.map(read).join('\n')).not.toMatch(/wine|stone/)
   })
 
   test('a key that is gone is an error, and no new noise', async () => {
@@ -204,6 +220,11 @@ describe('a run', () => {
     const of = (options: Record<string, unknown>, more: Record<string, unknown> = {}, data: Record<string, unknown> = {}) =>
       problemOf(search(configOf(options, more, data)))
     const broken = { code: 'breaks-privacy' }
+    for (const unread of [{ fluency: 0.1 }, { mellowmax: 1 }, { drift: 'allow' }, { rerank: 3 }])
+      expect(await of(unread)).toMatchObject({
+        code: 'invalid-config',
+        message: expect.stringContaining(`search.${Object.keys(unread)[0]} has no effect`),
+      })
     expect(await of({ batchSize: 4 })).toMatchObject({ ...broken, found: 'search.batchSize' })
     expect(await of({ questions: 32 })).toMatchObject({ ...broken, found: 'search.questions' })
     expect(await of({}, {}, { limit: { train: 30 } })).toMatchObject({ ...broken, found: 'data.limit' })
@@ -211,6 +232,8 @@ describe('a run', () => {
     expect(await of({}, {}, { dev: undefined, split: { dev: 6 } })).toMatchObject({ ...broken, found: 'data.split' })
     const optimizer = { url: 'http://127.0.0.1:9/v1', model: 'critic' }
     expect(await of({ optimizer })).toMatchObject({ ...broken, found: 'an endpoint in search.optimizer' })
+    for (const name of ['computedTokens', 'generatedTokens', 'seconds'])
+      expect(await of({ budget: { [name]: 1e9 } })).toMatchObject({ ...broken, found: `search.budget.${name}` })
     expect(await of({ extractor: ' so' })).toMatchObject({ ...broken, found: 'search.extractor' })
     expect(await of({ pseudoLabels: {} })).toMatchObject({ ...broken, found: 'search.pseudoLabels' })
     expect(await of({}, { answerType: 'classes' }, { labels: undefined })).toMatchObject(broken)

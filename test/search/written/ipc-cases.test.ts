@@ -11,9 +11,11 @@ import { temporaryFolder } from '../../train/toy.js'
 let folder: string
 let remove: () => void
 let added: DataRecord[]
+let said: string[]
 beforeEach(() => {
   ;({ folder, remove } = temporaryFolder())
   added = []
+  said = []
 })
 afterEach(() => remove())
 
@@ -21,8 +23,29 @@ const path = () => join(folder, 'cases.csv')
 const saved = (...lines: string[]) => writeFileSync(path(), ['text,label,batch,asked', ...lines, ''].join('\n'))
 const opened = (words: Record<string, string> = { 0: 'no', 1: 'yes' }) => {
   const labels = { column: 'label', words: new Map(Object.entries(words)), candidates: [...new Set(Object.values(words))] }
-  return new CaseFile(folder, { text: 'text', labels }, records => added.push(...records))
+  return new CaseFile(
+    folder,
+    { text: 'text', labels },
+    records => added.push(...records),
+    code => said.push(code),
+  )
 }
+
+test('a batch that nothing came of is said to be one, once', async () => {
+  const cases = opened()
+  expect(await cases.keep(1, () => Promise.resolve([]))).toBe(0)
+  expect(said).toEqual(['no-cases'])
+  const asked = [{ text: 'a', asked: 'no' }, { text: 'b', asked: 'yes' }] // biome-ignore format: a list
+  expect(await cases.keep(1, () => Promise.resolve(asked))).toBe(2)
+  const none = (texts: readonly string[]) => Promise.resolve(texts.map(() => undefined))
+  expect(await cases.settle(1, none)).toEqual({ added: 0, left: 2 })
+  expect(said).toEqual(['no-cases', 'cases-left-out'])
+  expect(await opened().settle(1, none)).toEqual({ added: 0, left: 2 })
+  saved('a,no,1,no', 'c,,2,no', 'd,,2,yes')
+  expect(await opened().settle(2, ([c]) => Promise.resolve([c && 'yes', undefined]))).toEqual({ added: 1, left: 1 })
+  expect(said).toEqual(['no-cases', 'cases-left-out'])
+})
+
 const never = () => Promise.reject(new Error('written anew'))
 
 describe('a batch behind a spreadsheet', () => {

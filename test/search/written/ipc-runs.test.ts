@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { resumeSearch, type SearchInput, search } from '../../../src/api/search.js'
+import { describeLoaded } from '../../../src/cli/show/searching.js'
 import { LanguageModel } from '../../../src/model/language-model.js'
 import { parseSearchConfig } from '../../../src/search/config.js'
 import type { SearchEvent, SearchResult } from '../../../src/search/run/events.js'
@@ -24,6 +25,8 @@ let modelFolder: ReturnType<typeof temporaryFolder>
 let server: Server
 let asked: string[]
 let fails: (content: string) => boolean
+/** The judge names no class. */
+let silent: boolean
 beforeAll(async () => {
   modelFolder = temporaryFolder()
   model = await LanguageModel.load(longToyModel(modelFolder.folder), { threads: 1 })
@@ -36,6 +39,7 @@ beforeEach(async () => {
   ;({ folder, remove } = temporaryFolder())
   asked = []
   fails = () => false
+  silent = false
   server = createServer((request: IncomingMessage, response) => {
     let text = ''
     request.on('data', (part: Buffer) => (text += part.toString()))
@@ -63,6 +67,7 @@ const words = ['a', 'the', 'of', 'and', 's', 'w', 'o', 't']
 function replyTo(content: string, i: number): string {
   if (content.includes('<text>'))
     return `<text>${content.includes('of the class the') ? 'wine' : 'stone'} ${i} ${7 * i} ${3 * i + 1}</text>`
+  if (content.includes('Which class is the text of') && silent) return 'I cannot say.'
   if (content.includes('Which class is the text of')) return content.includes('wine') ? 'It is "the".' : 'of'
   if (content.includes('<prompt>')) return `<prompt>${words[i % 8]} ${words[(i + 3) % 8]} ${words[(i * 5) % 8]}</prompt>`
   return 'It lacks rules.'
@@ -110,6 +115,9 @@ test('labels of a judge: from a task in words to a prompt, and labelled rows tha
   expect(lines.slice(1)).toHaveLength(6)
   for (const line of lines.slice(1)) expect(line).toMatch(/^(wine [\d ]+,0,\d,the|stone [\d ]+,1,\d,of)$/)
   expect(result.roles).toMatchObject({ judge: { calls: 6 } })
+  // There are no rows yet.
+  const loaded = events.find(event => event.event === 'loaded')!
+  expect(describeLoaded(loaded)).toContain('rows: none to search on yet, made as it goes\n')
   const steps = events.filter(event => event.event === 'step')
   expect(steps.map(({ figures }) => figures!.cases)).toEqual([2, 4, 6, 6])
   // The last questions count for every prompt of the ranking.
@@ -243,4 +251,20 @@ test('what it needs is told before anything is computed', async () => {
   const strange = await problem(meaning({ the: 'wine', off: 'stone' }))
   expect(strange).toMatchObject({ code: 'invalid-config', found: 'off', expected: 'a word of data.labels: the, of' })
   expect(strange.hint).toContain('did you mean')
+})
+
+test('a judge that names no class is told of, where there are other rows to go on with', async () => {
+  const rows = join(folder, 'rows.tsv')
+  writeFileSync(rows, 'text\tlabel\nthe wine\t0\nthe stone\t1\n')
+  const warnings: SearchEvent[] = []
+  silent = true
+  await search(
+    {
+      ...configOf({ judge: endpoint(), steps: 1 }),
+      data: { train: rows, labels: { 0: 'the', 1: 'of' } },
+    } as unknown as SearchInput,
+    { onEvent: event => event.event === 'warning' && warnings.push(event) },
+  )
+  expect(warnings.map(event => 'code' in event && event.code)).toContain('cases-left-out')
+  expect(casesIn('run')).toMatch(/,-,1,/u)
 })

@@ -145,6 +145,14 @@ describe('IPC', () => {
 
   test('without one text there is nothing to begin with', async () => {
     const { run } = world({ reply: () => '</text>' })
-    await expect(run(ipc, options, 1)).rejects.toMatchObject({ code: 'nothing-written' })
+    await expect(run(ipc, options, 1)).rejects.toMatchObject({
+      code: 'nothing-written',
+      found: expect.stringContaining('that is new'),
+    })
+    const none = world({ choose: () => undefined })
+    await expect(none.run(ipc, options, 1)).rejects.toMatchObject({
+      code: 'nothing-written',
+      found: expect.stringContaining('left out'),
+    })
   })
 })

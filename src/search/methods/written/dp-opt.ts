@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { deltaOption } from '../../../train/privacy/options.js'
 import { gumbels } from '../../../train/privacy/secret.js'
 import type { Member } from '../../moves/member.js'
 import type { PromptPrivacy, SearchContext, SearchMethod } from '../../moves/method.js'
@@ -12,12 +13,7 @@ import { founder } from '../../writing/pool.js'
 export const dpOptSchema = z.strictObject({
   type: z.literal('dp-opt'),
   epsilon: z.number().positive().default(8).describe('how much a row may show through the prompt: a factor of e^epsilon at most'),
-  delta: z
-    .number()
-    .positive()
-    .lt(1)
-    .optional()
-    .describe('the chance that epsilon does not hold; by default 1 / the training rows'),
+  delta: deltaOption,
   tokenEpsilon: z
     .number()
     .positive()

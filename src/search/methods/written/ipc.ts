@@ -116,7 +116,7 @@ export const ipc: SearchMethod<Options, State> = {
       ),
     )
     const { added } = await labelled(1, options, context)
-    if (real + added === 0) throw nothingWritten()
+    if (real + added === 0) throw nothingWritten(made)
     return { pool: [founder(context)], real, batch: 1, made, isDue: false, patience: 0, isNew: true }
   },
 
@@ -214,10 +214,13 @@ function ofEach(cases: readonly Case[], count: number, labels: readonly string[]
   })
 }
 
-const nothingWritten = () =>
+const nothingWritten = (made: number) =>
   new GradpromptError('nothing-written', 'there is no text to begin with', {
-    found: 'no text of the first batch that is new, of use, and more than the name of a class',
+    found:
+      made === 0
+        ? 'no text of the first batch that is new, of use, and more than the name of a class'
+        : `no label for any text of the first batch (${made}): all were left out`,
     expected: 'one at least',
-    hint: 'a larger search.optimizer, rows of your own in data.train, or other texts in cases.csv of the run',
+    hint: `${made === 0 ? 'a larger search.optimizer' : 'another search.judge, labels of your own'}, rows of your own in data.train, or other texts in cases.csv of the run`,
     exitCode: 1,
   })
