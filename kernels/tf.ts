@@ -3,7 +3,8 @@ import type * as tfjs from '@tensorflow/tfjs'
 
 /**
  * TF.js, loaded when it is first used: a program that is found in the cache needs no tensor code, and then a start is shorter by the
- * quarter of a second that loading takes. The module is the one that `import '@tensorflow/tfjs'` gives.
+ * quarter of a second that loading takes. The module is the one that `import '@tensorflow/tfjs'` gives; it is required, since an import
+ * reads all of its code once more to find its names, which takes as long again.
  */
 export const tf: typeof tfjs = new Proxy({} as typeof tfjs, {
   get: (_, name) => Reflect.get(load(), name),
@@ -18,6 +19,7 @@ function load(): typeof tfjs {
 
 /** The types under the same name, so that tensor code reads as it does everywhere else. It compiles to nothing. */
 export declare namespace tf {
+  type BackendValues = tfjs.BackendValues
   type DataType = tfjs.DataType
   type GradConfig = tfjs.GradConfig
   type NamedAttrMap = tfjs.NamedAttrMap
@@ -27,4 +29,5 @@ export declare namespace tf {
   type Tensor1D = tfjs.Tensor1D
   type Tensor2D = tfjs.Tensor2D
   type Tensor3D = tfjs.Tensor3D
+  type TensorInfo = tfjs.TensorInfo
 }

@@ -46,26 +46,19 @@ export async function nearestTokens(
   if (soft) data.set(soft.data, input?.data.length ?? 0)
   const rows = data.length / width
   if (rows === 0) return []
-  const { vocabSize } = model.config
-  const blocks = blocksOf(data, rows, width)
-  const products = new Float64Array(blocks.length * blockRows)
   const norms = Array.from({ length: rows }, (_, row) => norm(data, row * width, width))
   const byCosine = norms.map(() => new Leaders(count))
   const byDot = norms.map(() => new Leaders(count))
-  for (let first = 0; first < vocabSize; first += tableRows) {
-    const ids = Array.from({ length: Math.min(tableRows, vocabSize - first) }, (_, i) => first + i)
-    const table = await model.embeddingRows(ids) // [ids.length, width]
-    for (const [i, id] of ids.entries()) {
-      const start = i * width
-      for (const [block, values] of blocks.entries()) multiply(values, table, start, width, products, block * blockRows)
-      const length = norm(table, start, width)
-      for (let row = 0; row < rows; row++) {
-        const dot = products[row]!
-        byDot[row]!.offer(id, dot)
-        byCosine[row]!.offer(id, length > 0 && norms[row]! > 0 ? dot / (length * norms[row]!) : 0)
+  for await (const { ids, squaredNorms, products } of model.embeddingProducts(data))
+    for (let row = 0; row < rows; row++) {
+      const [nearest, largest] = [byCosine[row]!, byDot[row]!]
+      for (const [i, id] of ids.entries()) {
+        const dot = products[row * ids.length + i]!
+        const lengths = Math.sqrt(squaredNorms[i]!) * norms[row]!
+        largest.offer(id, dot)
+        nearest.offer(id, lengths > 0 ? dot / lengths : 0)
       }
     }
-  }
   const text = (id: number) => model.tokenizer.token(id)
   return norms.map((length, row) => ({
     row,
@@ -104,38 +97,6 @@ export async function movedTokens(model: LanguageModel, start: PromptFile | unde
     const lengths = starts[row]!.norm * end.norm
     return { row, start: starts[row]!, end, cosine: lengths > 0 ? product / lengths : 0 }
   })
-}
-
-const blockRows = 4
-/** Rows of the table that stand in memory at a time: all of a large model's take a gigabyte. */
-const tableRows = 4096
-
-/** Four rows side by side, `[width, 4]` each: a number of the table is then loaded once for four products. */
-function blocksOf(data: Float32Array, rows: number, width: number): Float64Array[] {
-  return Array.from({ length: Math.ceil(rows / blockRows) }, (_, block) => {
-    const values = new Float64Array(width * blockRows)
-    for (let i = 0; i < Math.min(blockRows, rows - block * blockRows); i++)
-      for (let k = 0; k < width; k++) values[k * blockRows + i] = data[(block * blockRows + i) * width + k]!
-    return values
-  })
-}
-
-function multiply(block: Float64Array, table: Float32Array, start: number, width: number, out: Float64Array, at: number): void {
-  let s0 = 0
-  let s1 = 0
-  let s2 = 0
-  let s3 = 0
-  for (let k = 0, i = 0; k < width; k++, i += blockRows) {
-    const value = table[start + k]!
-    s0 += value * block[i]!
-    s1 += value * block[i + 1]!
-    s2 += value * block[i + 2]!
-    s3 += value * block[i + 3]!
-  }
-  out[at] = s0
-  out[at + 1] = s1
-  out[at + 2] = s2
-  out[at + 3] = s3
 }
 
 function norm(values: Float32Array, start: number, width: number): number {

@@ -23,7 +23,7 @@ import { type LabelOutputs, labelOutputs, rowLogits, tokenLogProbabilities } fro
 import { frozenRows, type GradientOptions, type PromptGradient, promptGradient } from './prompt-gradient.js'
 import { logitsReading } from './readings.js'
 import type { CandidateRow, LabelledRow } from './row.js'
-import { TokenEmbeddings } from './token-embeddings.js'
+import { type EmbeddingProducts, TokenEmbeddings } from './token-embeddings.js'
 import { type Checkpoint, openCheckpoint, shortName } from './weights/checkpoint.js'
 import { quantizedWeights } from './weights/quantized-weights.js'
 import { hashModel, weightBytes, weightFile } from './weights/weight-file.js'
@@ -101,16 +101,8 @@ export class LanguageModel {
       memory.requireWeights()
       const [tokenizer, hash] = await Promise.all([loadTokenizer(checkpoint.tokenizer), hashModel(checkpoint.files)])
       const weights = await weightFile(checkpoint, hash, { keeping: memory.keeping, onProgress: options.onProgress })
-      return new LanguageModel(
-        checkpoint,
-        tokenizer,
-        hash,
-        weights,
-        devices,
-        options.threads ?? threadsOf(devices),
-        memory,
-        options.onProgress,
-      )
+      const threads = options.threads ?? threadsOf(devices)
+      return new LanguageModel(checkpoint, tokenizer, hash, weights, devices, threads, memory, options.onProgress)
     } finally {
       await checkpoint.file.close()
     }
@@ -163,6 +155,12 @@ export class LanguageModel {
   async embeddingRows(ids: readonly number[]): Promise<Float32Array> {
     this.#programs.refuseDisposed()
     return this.#embeddings.rows(ids)
+  }
+
+  /** Products of vectors, [F, d], with those of the whole vocabulary, some thousand tokens at a time. */
+  embeddingProducts(vectors: Float32Array): AsyncGenerator<EmbeddingProducts> {
+    this.#programs.refuseDisposed()
+    return this.#embeddings.products(vectors)
   }
 
   /** Those of the whole vocabulary, [V, d]. */

@@ -23,6 +23,25 @@ test.each(['gemma', 'granite', 'gpt2-erf'])(
         }
     expect(difference(await programs.project(vectors), products)).toBeLessThan(1e-5)
     expect(difference(await programs.mix(weights), sums)).toBeLessThan(1e-5)
+    // More vectors than one run takes, some tokens at a time.
+    const many = random(3, [1030, hiddenSize]).data as Float32Array
+    let seen = 0
+    for await (const { ids, products, squaredNorms } of model.embeddingProducts(many)) {
+      const found = ids.flatMap((id, i) => [
+        products[i]!,
+        products[1029 * ids.length + i]!,
+        squaredNorms[i]! - dot(table, id, table, id),
+      ])
+      const wanted = ids.flatMap(id => [dot(many, 0, table, id), dot(many, 1029, table, id), 0])
+      expect(difference(Float32Array.from(found), Float32Array.from(wanted))).toBeLessThan(1e-4)
+      seen += ids.length
+    }
+    expect(seen).toBe(vocabSize)
+    function dot(a: Float32Array, row: number, b: Float32Array, other: number): number {
+      let sum = 0
+      for (let i = 0; i < hiddenSize; i++) sum += a[row * hiddenSize + i]! * b[other * hiddenSize + i]!
+      return sum
+    }
     await programs.dispose()
     await model.dispose()
   },

@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs'
 import type { Attributes, TensorMeta } from '../../../kernels/kernel.js'
+import { tf } from '../../../kernels/tf.js'
 import type { OperationLowering, OperationTable } from './operation.js'
 
 /**

@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs'
 import type { TensorMeta } from '../../../kernels/kernel.js'
+import { tf } from '../../../kernels/tf.js'
 import { GradpromptError } from '../../errors.js'
 import { elementCount } from '../../numbers.js'
 import { axesOf, type CompositeTable, cast, type OperationLowering, type OperationTable, scalar } from './operation.js'

@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs'
 import type { Attributes, LoweredTensor, Lowering, TensorMeta } from '../../../kernels/kernel.js'
+import { tf } from '../../../kernels/tf.js'
 import { GradpromptError } from '../../errors.js'
 import type { Size } from './sizes.js'
 

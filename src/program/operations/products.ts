@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs'
+import { tf } from '../../../kernels/tf.js'
 import { GradpromptError } from '../../errors.js'
 import { broadcast, type CompositeTable, type OperationLowering, type OperationTable } from './operation.js'
 

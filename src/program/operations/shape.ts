@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs'
+import { tf } from '../../../kernels/tf.js'
 import { axesOf, type CompositeTable, cast, type Operation, type OperationLowering, type OperationTable } from './operation.js'
 import { type Size, SizeExpression, sameSize } from './sizes.js'
 

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs'
+import { tf } from '../../../kernels/tf.js'
 import { elementCount } from '../../numbers.js'
 
 /**

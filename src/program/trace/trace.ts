@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs'
 import { type Attributes, type Kernel, kernels, type TensorMeta } from '../../../kernels/kernel.js'
+import { tf } from '../../../kernels/tf.js'
 import { GradpromptError } from '../../errors.js'
 import { composites, operationNames, operations } from '../operations/index.js'
 import type { Composite, Operation } from '../operations/operation.js'
@@ -7,6 +7,7 @@ import { type Standing, withStandingArrays } from './arrays.js'
 import { withMendedGradients } from './differentiation.js'
 import { Origin } from './origin.js'
 import { assertOutputs } from './outputs.js'
+import { type DataKnown, KnownData, TracedData } from './traced-data.js'
 
 /**
  * The tracing backend. Its TF.js kernels compute nothing: they record a node and infer the shapes of its outputs. A function
@@ -44,14 +45,6 @@ const BACKEND = 'gradprompt-trace'
 
 /** What arrays of one element stand for, which TF.js made while a function was traced. */
 const standing = new WeakMap<object, Standing>()
-
-/** What TF.js knows a traced tensor's data by. */
-class TracedData {
-  constructor(
-    readonly recorder: Recorder,
-    readonly id: number,
-  ) {}
-}
 
 class Recorder {
   readonly values: TracedValue[] = []
@@ -277,7 +270,9 @@ let ownBackend: BackendInUse | undefined
  * each time, to set up what a backend needs, and a function is traced many times: it is called once.
  */
 function useBackend(): () => void {
-  const engine = tf.engine() as unknown as BackendInUse
+  const engine = tf.engine() as unknown as BackendInUse & { readonly state: { tensorInfo: DataKnown } }
+  const { state } = engine
+  const { tensorInfo } = state
   const inUse = ({ backendName, backendInstance, profiler }: BackendInUse) => ({ backendName, backendInstance, profiler })
   const previous = inUse(engine)
   if (ownBackend) Object.assign(engine, ownBackend)
@@ -285,8 +280,12 @@ function useBackend(): () => void {
     tf.setBackend(BACKEND)
     ownBackend = inUse(engine)
   }
+  state.tensorInfo = new KnownData(tensorInfo, { backend: ownBackend.backendInstance })
   // Where no backend was chosen yet, TF.js chooses when it is next used.
-  return () => Object.assign(engine, previous)
+  return () => {
+    state.tensorInfo = tensorInfo
+    Object.assign(engine, previous)
+  }
 }
 
 /** A named tensor that a traced function takes: an input of the program, or a weight of the model. */

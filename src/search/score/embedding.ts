@@ -26,12 +26,15 @@ export function embeddingOf(model: LanguageModel, programs: SearchPrograms): Emb
     project: vectors => programs.project(vectors),
     mix: weights => programs.mix(weights),
     squaredNorms() {
-      norms ??= model.embeddingTable().then(table => {
-        const sums = new Float32Array(vocabSize)
-        for (let v = 0; v < vocabSize; v++) for (let k = 0; k < hiddenSize; k++) sums[v]! += table[v * hiddenSize + k]! ** 2
-        return sums
-      })
+      norms ??= squaredNormsOf(model)
       return norms
     },
   }
+}
+
+async function squaredNormsOf(model: LanguageModel): Promise<Float32Array> {
+  const norms = new Float32Array(model.config.vocabSize)
+  for await (const { ids, squaredNorms } of model.embeddingProducts(new Float32Array(model.config.hiddenSize)))
+    norms.set(squaredNorms, ids[0])
+  return norms
 }
