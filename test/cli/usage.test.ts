@@ -2,17 +2,38 @@ import { spawnSync } from 'node:child_process'
 import { copyFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { parse, stringify } from 'yaml'
 import { cliReference } from '../../scripts/docs.js'
 import { commands } from '../../src/cli/commands.js'
+import { parseArguments } from '../../src/cli/parse.js'
 import { configOptions } from '../../src/cli/show/config-help.js'
+import { describeError } from '../../src/cli/terminal/failure.js'
+import { callAs, calledAs } from '../../src/own-command.js'
 import { searchConfigJsonSchema } from '../../src/search/config.js'
+import { problem } from '../support/problem.js'
 import { temporaryFolder, toyConfig } from '../train/toy.js'
 import { command, program } from './command.js'
 
 const { folder, remove } = temporaryFolder()
-afterAll(remove)
+const called = calledAs()
+beforeAll(() => callAs('npx gradprompt'))
+afterAll(() => {
+  callAs(called)
+  remove()
+})
+
+/** What reading the arguments writes, in this process. */
+function parsed(args: readonly string[]): string {
+  let written = ''
+  parseArguments(args, {
+    version: '1.2.3',
+    write: text => {
+      written += text
+    },
+  })
+  return written
+}
 
 function configFile(name: string, config: unknown): string {
   const path = join(folder, name)
@@ -27,12 +48,11 @@ test('help names every command and ends with an example', async () => {
   expect(stdout.trimEnd().split('\n').at(-1)).toBe('  $ npx gradprompt init my-task')
 })
 
-test('the help of each command names its options and ends with its example', async () => {
+test('the help of each command names its options and ends with its example', () => {
   for (const { name, options, example } of commands) {
-    const { code, stdout } = await command([name, '--help'])
-    expect(code).toBe(0)
-    for (const option of options) expect(stdout).toContain(`--${option.name}`)
-    expect(stdout.trimEnd().split('\n').at(-1)).toBe(`  $ npx ${example}`)
+    const help = parsed([name, '--help'])
+    for (const option of options) expect(help).toContain(`--${option.name}`)
+    expect(help.trimEnd().split('\n').at(-1)).toBe(`  $ npx ${example}`)
   }
 })
 
@@ -68,7 +88,6 @@ test.each([
   [['tun'], 'unknown-command', 'did you mean npx gradprompt tune?'],
   [['--foo'], 'unknown-option', 'gradprompt --help'],
   [['tune', '--learnin-rate', '1'], 'unknown-option', 'did you mean --learning-rate?'],
-  [['tune', '--train.learnin-rate', '1'], 'unknown-option', 'did you mean --train.learning-rate?'],
   [['tune', '--steps'], 'invalid-option', 'gradprompt tune --help'],
   [['tune', '--steps', '5', '--steps', '6'], 'invalid-option', '--steps is given twice\n  found: --steps 5, --steps 6'],
   [['resume', 'a', '--steps', '5', '--steps=5'], 'invalid-option', '--steps is given twice'],
@@ -79,6 +98,15 @@ test.each([
   [['resume', 'a', 'b'], 'unexpected-argument', 'found: b\n  expected: RUN, and options\n  hint: npx gradprompt resume --help'],
   [['tune', 'my task.yaml'], 'unexpected-argument', "hint: npx gradprompt tune --config 'my task.yaml'"],
   [['resume', 'a', '--steps', 'many'], 'invalid-option', 'expected: a whole number'],
+])('%j cannot be read', (args, code, text) => {
+  const error = problem(() => parsed(args))
+  expect(error).toMatchObject({ code, exitCode: 2 })
+  expect(describeError(error)).toContain(text)
+})
+
+test.each([
+  [['tun'], 'unknown-command', 'did you mean npx gradprompt tune?'],
+  [['tune', '--train.learnin-rate', '1'], 'unknown-option', 'did you mean --train.learning-rate?'],
   [['resume', 'no-such-run'], 'not-a-run', 'no such folder'],
   [['evaluate', 'no-such-run'], 'not-a-run', '--model'],
   [['evaluate', '--model', 'x', '--data', 'y', '--device', 'gpu'], 'invalid-option', 'one of auto, cpu, webgpu'],
