@@ -170,7 +170,7 @@ const fileNames = { ...shared, input: true, output: true, columns: true } satisf
 async function answer(options: GenerateOptions): Promise<GeneratedAnswer[]> {
   refuseUnknown('generate', options, names)
   await using opened = await openAnswering(options)
-  return answersIn(opened, options)
+  return await answersIn(opened, options)
 }
 
 type InputOptions = Pick<GenerateOptions, 'inputs' | 'maxNewTokens' | 'signal' | 'onWarning'> & LimitsAsked
