@@ -27,14 +27,15 @@ export default defineConfig({
     globalSetup: './test/support/one-run.ts',
     testTimeout: 240_000,
     hookTimeout: 240_000,
-    maxWorkers: 2,
-    // Tiny models gain nothing by a second thread, which waits for its part by spinning: on two cores, in the other process's time.
+    // One more than cores: a test that waits for a command of its own leaves one idle.
+    maxWorkers: 3,
+    // Tiny models gain nothing by a second thread, which waits for its part by spinning: on two cores, in another process's time.
     env: { GRADPROMPT_THREADS: '1' },
     // Compiling makes much that is thrown away at once.
     execArgv: ['--max-semi-space-size=64'],
     pool: 'forks',
     projects: [
-      // The others share two processes: what one has compiled, and what the engine has learned of the code, serves the next, which takes a
+      // The others share three processes: what one has compiled, and what the engine has learned of the code, serves the next, which takes a
       // third off the whole. A process that serves both projects would never end, so one project follows the other.
       {
         extends: true,

@@ -2,38 +2,17 @@ import { spawnSync } from 'node:child_process'
 import { copyFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, expect, test } from 'vitest'
 import { parse, stringify } from 'yaml'
 import { cliReference } from '../../scripts/docs.js'
 import { commands } from '../../src/cli/commands.js'
-import { parseArguments } from '../../src/cli/parse.js'
 import { configOptions } from '../../src/cli/show/config-help.js'
-import { describeError } from '../../src/cli/terminal/failure.js'
-import { callAs, calledAs } from '../../src/own-command.js'
 import { searchConfigJsonSchema } from '../../src/search/config.js'
-import { problem } from '../support/problem.js'
 import { temporaryFolder, toyConfig } from '../train/toy.js'
 import { command, program } from './command.js'
 
 const { folder, remove } = temporaryFolder()
-const called = calledAs()
-beforeAll(() => callAs('npx gradprompt'))
-afterAll(() => {
-  callAs(called)
-  remove()
-})
-
-/** What reading the arguments writes, in this process. */
-function parsed(args: readonly string[]): string {
-  let written = ''
-  parseArguments(args, {
-    version: '1.2.3',
-    write: text => {
-      written += text
-    },
-  })
-  return written
-}
+afterAll(remove)
 
 function configFile(name: string, config: unknown): string {
   const path = join(folder, name)
@@ -46,14 +25,6 @@ test('help names every command and ends with an example', async () => {
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   for (const { name, summary } of commands) expect(stdout).toMatch(new RegExp(`^  ${name}.*${summary.slice(0, 20)}`, 'm'))
   expect(stdout.trimEnd().split('\n').at(-1)).toBe('  $ npx gradprompt init my-task')
-})
-
-test('the help of each command names its options and ends with its example', () => {
-  for (const { name, options, example } of commands) {
-    const help = parsed([name, '--help'])
-    for (const option of options) expect(help).toContain(`--${option.name}`)
-    expect(help.trimEnd().split('\n').at(-1)).toBe(`  $ npx ${example}`)
-  }
 })
 
 test('the help of tune lists the options of the config', async () => {
@@ -82,26 +53,6 @@ test('no command at all: help, and exit 2', async () => {
 test('--version is that of the package', async () => {
   const { stdout } = await command(['--version'])
   expect(stdout.trim()).toBe(JSON.parse(await readFile('package.json', 'utf8')).version)
-})
-
-test.each([
-  [['tun'], 'unknown-command', 'did you mean npx gradprompt tune?'],
-  [['--foo'], 'unknown-option', 'gradprompt --help'],
-  [['tune', '--learnin-rate', '1'], 'unknown-option', 'did you mean --learning-rate?'],
-  [['tune', '--steps'], 'invalid-option', 'gradprompt tune --help'],
-  [['tune', '--steps', '5', '--steps', '6'], 'invalid-option', '--steps is given twice\n  found: --steps 5, --steps 6'],
-  [['resume', 'a', '--steps', '5', '--steps=5'], 'invalid-option', '--steps is given twice'],
-  [['tune', '--train.warmup', '1', '--train.warmup=2'], 'invalid-option', 'found: --train.warmup 1, --train.warmup 2'],
-  [['tune', '--train.learningRate', '1', '--train.learning-rate', '2'], 'invalid-option', '--train.learning-rate is given twice'],
-  [['tune', '--train.bucket', '--train.bucket=false'], 'invalid-option', 'found: --train.bucket true, --train.bucket false'],
-  [['resume'], 'missing-argument', 'hint: npx gradprompt resume runs/sst2'],
-  [['resume', 'a', 'b'], 'unexpected-argument', 'found: b\n  expected: RUN, and options\n  hint: npx gradprompt resume --help'],
-  [['tune', 'my task.yaml'], 'unexpected-argument', "hint: npx gradprompt tune --config 'my task.yaml'"],
-  [['resume', 'a', '--steps', 'many'], 'invalid-option', 'expected: a whole number'],
-])('%j cannot be read', (args, code, text) => {
-  const error = problem(() => parsed(args))
-  expect(error).toMatchObject({ code, exitCode: 2 })
-  expect(describeError(error)).toContain(text)
 })
 
 test.each([

@@ -21,9 +21,10 @@ function costOf(fn: (x: tf.Tensor) => Tensors, rows = ROWS, columns = VOCABULARY
   const { values } = trace(({ x }) => fn(x!), [input], new Map())
   const milliseconds = performance.now() - start
   const { arrayBuffers, heapUsed } = process.memoryUsage()
-  const bytes = arrayBuffers - memory.arrayBuffers + Math.max(0, heapUsed - memory.heapUsed)
+  const arrays = arrayBuffers - memory.arrayBuffers
+  const heap = heapUsed - memory.heapUsed
   const longest = Math.max(...values.map(({ source }) => (source.kind === 'constant' ? source.data.length : 0)))
-  return { milliseconds, bytes, longest }
+  return { milliseconds, arrays, heap, longest }
 }
 
 /** What TF.js, or somebody's function, makes as long as its input is. */
@@ -49,9 +50,11 @@ const MADE: Record<string, (x: tf.Tensor) => Tensors> = {
 
 describe('a trace allocates nothing by size', () => {
   test.each(Object.entries(MADE))('%s', (_, fn) => {
-    const { milliseconds, bytes, longest } = costOf(fn)
+    const { milliseconds, arrays, heap, longest } = costOf(fn)
     expect(longest).toBeLessThan(100)
-    expect(bytes).toBeLessThan(16 * 2 ** 20)
+    expect(arrays).toBeLessThan(2 ** 20)
+    // What is thrown away at once may still be there, as much as the young generation holds: TF.js's `eye` makes a list a row.
+    expect(heap).toBeLessThan(128 * 2 ** 20)
     expect(milliseconds).toBeLessThan(1500)
   })
 
