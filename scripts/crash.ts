@@ -7,19 +7,17 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { randomGenerator } from '../src/random.js'
+import { scriptArguments } from './arguments.js'
 import { differences, newRun, subjects as ofTokens, work } from './crash/subjects.js'
 import { writtenSubjects } from './crash/written.js'
 
-const { positionals, values } = parseArgs({
-  allowPositionals: true,
-  options: { seed: { type: 'string' }, only: { type: 'string' } },
-})
+const usage = 'npm run crash -- [KILLS] [--seed N] [--only NAME]'
+const { positionals, values } = scriptArguments(usage, { seed: { type: 'string' }, only: { type: 'string' } })
 const [kills, seed] = [Number(positionals[0] ?? 200), Number(values.seed ?? Date.now() >>> 0)]
 if (!Number.isInteger(kills) || kills < 1 || !Number.isInteger(seed)) {
-  console.error('usage: npm run crash -- [KILLS] [--seed N] [--only NAME]')
+  console.error(usage)
   process.exit(2)
 }
 

@@ -4,8 +4,8 @@
  *
  * The cases run in a thread; a case that does not come back in ten seconds is reported as a hang.
  */
-import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { scriptArguments } from './arguments.js'
 import { targets } from './fuzz/index.js'
 import { type Failure, fuzz } from './fuzz/run.js'
 
@@ -28,17 +28,13 @@ async function work({ name, count, seed, from }: Task): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const { positionals, values } = parseArgs({
-    allowPositionals: true,
-    options: { seed: { type: 'string' }, from: { type: 'string' } },
-  })
+  const usage = `npm run fuzz -- TARGET COUNT [--seed N] [--from N], TARGET one of ${targets.map(each => each.name).join(', ')}, all`
+  const { positionals, values } = scriptArguments(usage, { seed: { type: 'string' }, from: { type: 'string' } })
   const [name = '', count = '1000'] = positionals
   const chosen = targets.filter(target => name === 'all' || target.name === name)
   const [cases, seed, from] = [Number(count), Number(values.seed ?? 1), Number(values.from ?? 0)]
   if (chosen.length === 0 || ![cases, seed, from].every(Number.isInteger)) {
-    console.error(
-      `usage: npm run fuzz -- TARGET COUNT [--seed N] [--from N], TARGET one of ${targets.map(each => each.name).join(', ')}, all`,
-    )
+    console.error(usage)
     process.exit(2)
   }
   for (const target of chosen) {

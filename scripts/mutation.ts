@@ -4,9 +4,9 @@
  * scores below 85 %, or a line of that list says nothing any more.
  */
 import { readFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
 import type { MutantResult } from '@stryker-mutator/api/core'
 import { Stryker } from '@stryker-mutator/core'
+import { scriptArguments } from './arguments.js'
 
 /** Files that are mutated together, and the tests that belong to them: fast ones, which load no model. */
 interface Subject {
@@ -36,8 +36,8 @@ let isBelow = false
 await main()
 
 async function main(): Promise<void> {
-  const options = { concurrency: { type: 'string', default: '2' } } as const
-  const { values, positionals } = parseArgs({ allowPositionals: true, options })
+  const usage = 'npm run mutation [-- FILE…] [--concurrency N], FILE as scripts/mutation/subjects.json names it'
+  const { values, positionals } = scriptArguments(usage, { concurrency: { type: 'string', default: '2' } })
   const known = subjects.flatMap(({ files }) => files)
   for (const file of positionals)
     if (!known.includes(file)) throw new Error(`scripts/mutation/subjects.json does not list ${file}`)

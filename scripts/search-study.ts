@@ -20,7 +20,7 @@ import { Objective } from '../src/search/score/objective.js'
 import { Reasoning } from '../src/search/score/reasoning.js'
 import { draw, rowsOf, substituted, substitutionScores } from '../src/search/space/candidates.js'
 import { replaceText } from '../src/store/atomic.js'
-import { knownNames, studyArguments } from './study/arguments.js'
+import { knownNames, scriptArguments } from './arguments.js'
 import { appendLine, readLines } from './study/lines.js'
 import { ownConclusions, studyPage } from './study/search/page.js'
 import { bbhTask, handWritten, type SearchTaskName, type StudyTask, searchTasks } from './study/search/tasks.js'
@@ -57,7 +57,7 @@ and a larger --budget, and perhaps an --extractor of its own: \`search\` with \`
 For example, with a model of your own, into runs/search-study/llama-3.1-8b.jsonl and .md:
     node dist/scripts/search-study.js --model models/llama-3.1-8b.gguf --tasks sst2 --seeds 13`
 
-const { values } = studyArguments(usage, {
+const { values } = scriptArguments(usage, {
   model: { type: 'string', default: bundledModel },
   tasks: { type: 'string', default: Object.keys(searchTasks).join() },
   seeds: { type: 'string', default: '13,21,42' },

@@ -7,7 +7,6 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { evaluate } from '../src/api/evaluation/evaluate.js'
 import { resume } from '../src/api/resume.js'
 import { search } from '../src/api/search.js'
@@ -17,9 +16,13 @@ import { LanguageModel } from '../src/model/language-model.js'
 import { bundledModel, packageRoot } from '../src/package-root.js'
 import type { SearchConfigInput } from '../src/search/config.js'
 import type { ConfigInput } from '../src/train/config.js'
+import { scriptArguments } from './arguments.js'
 import { type SmokeCase, smokeCases, teacherCase, testFile } from './smoke/cases.js'
 
-const { positionals, values } = parseArgs({ allowPositionals: true, options: { list: { type: 'boolean' } } })
+const usage = `npm run smoke -- [PATTERN] [--list]
+  npm run smoke -- '^train\\.loss'      what begins so; --list prints the names alone`
+
+const { positionals, values } = scriptArguments(usage, { list: { type: 'boolean' } })
 const pattern = new RegExp(positionals[0] ?? '')
 const folder = mkdtempSync(join(tmpdir(), 'gradprompt-smoke-'))
 const teacher = join(folder, 'teacher')

@@ -2,11 +2,11 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { exportPrompt } from '../../src/api/export.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { packageRoot } from '../../src/package-root.js'
 import { cacheFolder } from '../../src/program/cache.js'
+import { scriptArguments } from '../arguments.js'
 import { bars } from './bars.js'
 import { learnedRun } from './exported-prompts.js'
 import { pasted } from './pasted.js'
@@ -21,13 +21,12 @@ import { pasted } from './pasted.js'
  * target (`bars.ts`), and with `--run RUN` what that run's answers come to in each tool.
  */
 
-const { values } = parseArgs({
-  options: {
-    model: { type: 'string', multiple: true },
-    only: { type: 'string', multiple: true },
-    bars: { type: 'boolean' },
-    run: { type: 'string' },
-  },
+const usage = 'npm run test:consumers [-- --only TEXT …] [--model NAME …] [--bars [--run RUN]]'
+const { values } = scriptArguments(usage, {
+  model: { type: 'string', multiple: true },
+  only: { type: 'string', multiple: true },
+  bars: { type: 'boolean' },
+  run: { type: 'string' },
 })
 const root = packageRoot()
 process.chdir(root)

@@ -6,7 +6,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { readTask } from '../../src/data/task.js'
 import { GradpromptError, unknownName } from '../../src/errors.js'
 import type { ActivePrompt } from '../../src/model/active-prompt.js'
@@ -18,6 +17,7 @@ import { promptMethods } from '../../src/prompts/methods/index.js'
 import { checkMethod } from '../../src/train/check-method.js'
 import { parseConfig } from '../../src/train/config.js'
 import { prepareJob } from '../../src/train/job.js'
+import { scriptArguments } from '../arguments.js'
 import { methodNeeds } from '../smoke/cases.js'
 
 /** Shares of the right values' length that rounding may make of a gradient: of float32, and of products of 11 and of 8 binary digits. */
@@ -45,10 +45,8 @@ try {
 }
 
 async function main(): Promise<number> {
-  const { positionals, values } = parseArgs({
-    allowPositionals: true,
-    options: { precision: { type: 'string', default: 'fp32' } },
-  })
+  const usage = `npm run test:device -- DEVICE [PATTERN] [--precision ${precisions.join('|')}]`
+  const { positionals, values } = scriptArguments(usage, { precision: { type: 'string', default: 'fp32' } })
   const [device = '', pattern = ''] = positionals
   if (!isDeviceChoice(device)) throw unknownName('invalid-option', 'The device is not valid', device, deviceWords)
   const precision = precisions.find(name => name === values.precision)

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.js'
 import { bullmqCheck } from './engines/bullmq.js'
 import type { EngineCheck } from './engines/check.js'
 import { rayCheck } from './engines/ray.js'
@@ -13,7 +13,8 @@ import { slurmCheck } from './engines/slurm.js'
  */
 
 const checks: readonly EngineCheck[] = [slurmCheck, bullmqCheck, rayCheck]
-const { positionals } = parseArgs({ allowPositionals: true })
+const usage = `npm run test:engines [-- NAME …], NAME one of ${checks.map(({ name }) => name).join(', ')}`
+const { positionals } = scriptArguments(usage, {})
 let [passed, skipped, failed] = [0, 0, 0]
 for (const check of checks) {
   if (positionals.length > 0 && !positionals.includes(check.name)) continue

@@ -12,15 +12,18 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { packageRoot } from '../../src/package-root.js'
+import { scriptArguments } from '../arguments.js'
 
 /**
  * Packs gradprompt and its model and installs them in fresh projects, with install scripts, as people do; what is installed then learns,
  * answers and compiles. The npm registry is all that it needs. `test/package/consumer.test.ts` is the quick form of it.
  */
 
-const { values } = parseArgs({ options: { node: { type: 'string', default: '' }, keep: { type: 'boolean', default: false } } })
+const { values } = scriptArguments('npm run test:package [-- --node PATH] [--keep]', {
+  node: { type: 'string', default: '' },
+  keep: { type: 'boolean', default: false },
+})
 const root = packageRoot()
 const folder = mkdtempSync(join(realpathSync(tmpdir()), 'gradprompt-package-'))
 const program = `import * as tf from '@tensorflow/tfjs'

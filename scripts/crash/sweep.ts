@@ -8,13 +8,14 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { stringify } from 'yaml'
 import { packageRoot } from '../../src/package-root.js'
 import { randomGenerator } from '../../src/random.js'
+import { scriptArguments } from '../arguments.js'
 
-const { positionals, values } = parseArgs({ allowPositionals: true, options: { seed: { type: 'string' } } })
+const usage = 'node dist/scripts/crash/sweep.js [TRIALS] [WORKERS] [KILLS] [--seed N]'
+const { positionals, values } = scriptArguments(usage, { seed: { type: 'string' } })
 const [trials = 200, workers = 4, kills = 50] = positionals.map(Number)
 const seed = Number(values.seed ?? Date.now() >>> 0)
 const random = randomGenerator(seed)

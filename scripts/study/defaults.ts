@@ -10,7 +10,7 @@ import { shuffle } from '../../src/random.js'
 import { type ConfigInput, parseConfig } from '../../src/train/config.js'
 import { prepareJob } from '../../src/train/job.js'
 import { learn } from '../../src/train/loop.js'
-import { studyArguments } from './arguments.js'
+import { scriptArguments } from '../arguments.js'
 import { appendLine, readLines } from './lines.js'
 import { startingText, tasks } from './tasks.js'
 
@@ -23,7 +23,7 @@ How the defaults of the soft-prompt methods were chosen: short runs on few examp
 options, with learningRate for that of the run. Every result is a line of --results; what is there already is not run again. Test rows are
 never read.`
 
-const { values, positionals } = studyArguments(usage, {
+const { values, positionals } = scriptArguments(usage, {
   steps: { type: 'string', default: '48' },
   batch: { type: 'string', default: '16' },
   seed: { type: 'string', default: '13' },

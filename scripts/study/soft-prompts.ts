@@ -11,7 +11,7 @@ import { promptMethods } from '../../src/prompts/methods/index.js'
 import { shuffle } from '../../src/random.js'
 import { replaceText } from '../../src/store/atomic.js'
 import { type ConfigInput, parseConfig } from '../../src/train/config.js'
-import { knownNames, studyArguments } from './arguments.js'
+import { knownNames, scriptArguments } from '../arguments.js'
 import { appendLine, readLines } from './lines.js'
 import type { StudyRun } from './results.js'
 import { hasNoSeed, markdownTable } from './table.js'
@@ -31,7 +31,7 @@ memory is its own. What is finished is a line of --results; a run that has one w
 where it was stopped. --table runs nothing and writes what there is into --docs. The same test rows are scored for all, once; nothing is
 chosen on them.`
 
-const { values } = studyArguments(usage, {
+const { values } = scriptArguments(usage, {
   tasks: { type: 'string', default: Object.keys(tasks).join() },
   methods: { type: 'string' },
   seeds: { type: 'string' },

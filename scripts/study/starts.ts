@@ -7,7 +7,7 @@ import { loadModel } from '../../src/index.js'
 import { mean } from '../../src/numbers.js'
 import type { ConfigInput } from '../../src/train/config.js'
 import type { ControlStore, ScoredControl } from '../../src/train/control.js'
-import { knownNames, studyArguments } from './arguments.js'
+import { knownNames, scriptArguments } from '../arguments.js'
 
 /** What each condition has in the place of a start from drawn vocabulary rows. */
 const conditions: Readonly<Record<string, { readonly source?: string; readonly given?: Partial<ConfigInput> }>> = {
@@ -32,7 +32,7 @@ learned come from examples/starts/tasks.csv. Runs that have ended are taken as t
   --steps N           steps from each start, 10 by default
   --out FOLDER        runs/starts by default`
 
-const { values } = studyArguments(usage, {
+const { values } = scriptArguments(usage, {
   conditions: { type: 'string', default: Object.keys(conditions).join() },
   seeds: { type: 'string', default: '13,21,42' },
   limit: { type: 'string', default: '200' },

@@ -1,7 +1,7 @@
 import { bootstrap, type MetricValue, type Statistic } from '../../src/evaluate/intervals.js'
 import { calibrationError } from '../../src/evaluate/metrics.js'
 import { evaluate, loadModel, type TestTimeScores } from '../../src/index.js'
-import { studyArguments } from './arguments.js'
+import { scriptArguments } from '../arguments.js'
 
 const usage = `node dist/scripts/study/test-time.js RUN [RUN …] [options]
 
@@ -16,7 +16,7 @@ with the mean of a row's views, and tuned on them. Rows that were answered are k
   --paraphrases N   views in the model's own words, none by default
   --batch N         tune on so many rows together instead`
 
-const { values, positionals: runs } = studyArguments(usage, {
+const { values, positionals: runs } = scriptArguments(usage, {
   data: { type: 'string', default: 'examples/sst2/customer-reviews.tsv' },
   limit: { type: 'string' },
   views: { type: 'string' },

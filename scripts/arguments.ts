@@ -3,8 +3,8 @@ import { type ParseArgsConfig, parseArgs } from 'node:util'
 type Options = NonNullable<ParseArgsConfig['options']>
 type Parsed<Own extends Options> = ReturnType<typeof parseArgs<{ options: Own; allowPositionals: true }>>
 
-/** A study's command line. With `--help`, or an option that there is not, its usage is printed and the process ends. */
-export function studyArguments<const Own extends Options>(usage: string, options: Own): Parsed<Own> {
+/** A script's command line. With `--help`, or an option that there is not, its usage is printed and the process ends. */
+export function scriptArguments<const Own extends Options>(usage: string, options: Own): Parsed<Own> {
   if (process.argv.includes('--help')) {
     console.log(usage)
     process.exit(0)
