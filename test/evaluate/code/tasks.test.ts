@@ -214,10 +214,18 @@ describe('answers from elsewhere', () => {
     const { metrics } = await scorePredictions({ ...asked, predictions: example('predictions.jsonl'), rows: theirs })
     const same = written('same.jsonl', rowsOf('comments.jsonl').map(({ answer }) => ({ prediction: answer }))) // biome-ignore format: one line
     expect((await scorePredictions({ ...asked, predictions: same, rows: ours })).metrics.score!.value).toBeCloseTo(1, 14)
-    const { rows, comparisons } = await compareRuns([ours, theirs])
-    expect(rows).toBe(8)
+    const { rows, comparisons, scorer, binary } = await compareRuns([ours, theirs])
+    expect({ rows, scorer, binary }).toEqual({ rows: 8, scorer: 'bleu', binary: false })
     expect(comparisons[0]!.difference.value).toBeCloseTo(metrics.score!.value - 1, 12)
     expect(comparisons[0]!.difference.high).toBeLessThan(0)
+    // A file from before rows named their scorer.
+    const lines = readFileSync(theirs, 'utf8').trim().split('\n')
+    const old = written('old.jsonl', lines.map(line => ({ ...JSON.parse(line), scorer: undefined }))) // biome-ignore format: one line
+    expect(await compareRuns([ours, old])).toMatchObject({ scorer: 'bleu', unnamed: ['old'] })
+    expect(await compareRuns([old, old])).not.toHaveProperty('scorer')
+    const exact = join(folder, 'exact.jsonl')
+    await scorePredictions({ ...asked, scorer: 'exact-match', predictions: same, rows: exact })
+    expect(await problemOf(compareRuns([ours, exact]))).toMatchObject({ code: 'different-scorers' })
   })
 
   test('have to answer every row, and no other', async () => {
@@ -258,7 +266,9 @@ describe('samples of a model', () => {
       expect(scores).toMatchObject({ calls: 3, tokens: 9 })
       expect(scores).not.toHaveProperty('first answer')
     }
+    expect(readFileSync(rows, 'utf8')).toContain('"scorer":"bleu"')
     const other = await evaluate({ ...base, strategy, rows, scorer: 'exact-match' })
+    expect((await compareRuns([rows, rows])).scorer).toBe('exact-match')
     expect(other.generated).toMatchObject({ resumed: 2, generatedTokens: 0 })
     expect(other.results.map(({ texts }) => texts)).toEqual(first.results.map(({ texts }) => texts))
     expect(other.results[0]!.scores).toMatchObject({ calls: 3, 'pass@1': 0, 'pass@3': 0 })
