@@ -17,6 +17,7 @@ import { loadScorer, type OwnScorer } from '../../evaluate/scorer.js'
 import { loadTask, type OwnTask } from '../../evaluate/tasks/index.js'
 import { labelsIn, plainTask } from '../../evaluate/tasks/plain-task.js'
 import { lineEndings, requireEnding } from '../../files.js'
+import { askedScorer, refuseUnreadRunning } from './asked-scorer.js'
 
 /** Scoring answers that were made elsewhere: the library's `scorePredictions`, which the command line calls. No model is opened. */
 
@@ -35,7 +36,7 @@ export interface ScorePredictionsOptions extends RunCodeOptions {
   readonly scorer?: string | OwnScorer | undefined
   /** Of the bootstrap; by default 13. */
   readonly seed?: number | undefined
-  /** A file for each row's result, as `compareRuns` takes it. */
+  /** A file for each row's result, as `compareRuns` takes it; of a call that is aborted for the rows that were scored. */
   readonly rows?: string | undefined
   readonly onWarning?: ((warning: DataNotice) => void) | undefined
   /** Hears of rows that are scored. */
@@ -95,7 +96,8 @@ export async function scorePredictions(options: ScorePredictionsOptions): Promis
   const asked = { template: '', answer: options.answer ?? '{answer}', labels: options.labels, answerType: 'text' } as const
   const asGenerated = adapter?.task({ path, rows: records }) ?? plainTask(asked, labelsIn(asked, records, false))
   const task = { ...asGenerated, stop: [] }
-  const given = options.scorer ?? adapter?.scorer
+  await refuseUnreadRunning(options)
+  const given = await askedScorer(options)
   const texts = textsByRow(await readRecords(predictions, { onNotice: onWarning }), records, predictions).map(own =>
     own.map(text => ownPart(text, asGenerated.stop)),
   )
@@ -103,7 +105,14 @@ export async function scorePredictions(options: ScorePredictionsOptions): Promis
   const ks = numbersOfAnswers(texts, onWarning)
   const results: RowResult[] = []
   for (const [index, record] of records.entries()) {
-    if (signal?.aborted) throw new GradpromptError('aborted', `stopped after ${index} of ${records.length} rows`, { exitCode: 1 })
+    if (signal?.aborted) {
+      const kept = index > 0 ? options.rows : undefined
+      if (kept !== undefined) await writeRowResults(kept, results)
+      throw new GradpromptError('aborted', `stopped after ${index} of ${records.length} rows`, {
+        ...(kept !== undefined && { hint: `the rows that are scored stand in ${kept}; the same command begins anew` }),
+        exitCode: 1,
+      })
+    }
     const own = texts[index]!
     const row = { record, index }
     results.push(

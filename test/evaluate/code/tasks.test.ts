@@ -168,6 +168,53 @@ describe('answers from elsewhere', () => {
         code: 'invalid-option',
         found: `${Object.keys(more)[0]} and task`,
       })
+    const benchmark = { model: toyModel, data: example('functions.jsonl'), task: 'humaneval' }
+    for (const more of [{ template: '{prompt}' }, { answer: '{canonical_solution}' }])
+      expect(await problemOf(evaluate({ ...benchmark, ...more }))).toMatchObject({
+        code: 'invalid-option',
+        message: `${Object.keys(more)[0]} has no effect here: a task says itself what is asked and what is right`,
+      })
+  })
+
+  test('how programs are run cannot be said where none is', async () => {
+    const asked = { predictions: example('predictions.jsonl'), data: example('comments.jsonl') }
+    const model = toyModel
+    for (const [
+      name,
+      value,
+    ] of Object.entries({ allowRunningCode: true, interpreter: 'python3', programSeconds: 5, programMemory: 512 })) // biome-ignore format: one line
+      for (const [more, because] of [
+        [{ scorer: 'bleu' }, 'the scorer bleu runs no programs'],
+        [{}, 'nothing runs programs of answers'],
+      ] as const)
+        for (const call of [
+          () => scorePredictions({ ...asked, ...more, [name]: value }),
+          () =>
+            evaluate({ model, data: asked.data, template: '{code}', answer: '{answer}', generate: true, ...more, [name]: value }),
+          () => evaluate({ model, data: asked.data, template: '{code}', answer: '{answer}', ...more, [name]: value }),
+        ]) {
+          const problem = (await problemOf(call())) as { code: string; message: string; expected: string }
+          expect(problem).toMatchObject({ code: 'invalid-option', message: expect.stringContaining(`${name} `) })
+          expect(problem.message).toContain(because)
+          expect(problem.expected).toContain('passes')
+        }
+    // Nothing is asked for.
+    expect((await scorePredictions({ ...asked, scorer: 'bleu', allowRunningCode: false })).rows).toBe(8)
+  })
+
+  test('rows that were scored before a stop are kept', async () => {
+    const stop = new AbortController()
+    const rows = join(folder, 'stopped.jsonl')
+    const asked = { predictions: example('predictions.jsonl'), data: example('comments.jsonl'), scorer: 'bleu', rows }
+    const onProgress = (done: number) => done === 3 && stop.abort()
+    const problem = await problemOf(scorePredictions({ ...asked, signal: stop.signal, onProgress }))
+    expect(problem).toMatchObject({ code: 'aborted', hint: expect.stringContaining(rows) })
+    const kept = readFileSync(rows, 'utf8')
+    await scorePredictions(asked)
+    expect(readFileSync(rows, 'utf8').split('\n').slice(0, 3)).toEqual(kept.trimEnd().split('\n'))
+    expect(await problemOf(scorePredictions({ ...asked, rows: undefined, signal: stop.signal }))).toMatchObject({
+      hint: undefined,
+    })
   })
 
   test('stop strings of a base model cut neither a block nor a whole program', async () => {

@@ -1,0 +1,33 @@
+import { refuseUnread } from '../../config/call-options.js'
+import type { RunCodeOptions, runCodeNames } from '../../evaluate/sandbox/running.js'
+import { type OwnScorer, scorers } from '../../evaluate/scorer.js'
+import { loadTask, type OwnTask } from '../../evaluate/tasks/index.js'
+
+/** What scores generated answers: what a call asks for, or else what its task has. */
+
+interface Asked extends RunCodeOptions {
+  readonly scorer?: string | OwnScorer | undefined
+  readonly task?: string | OwnTask | undefined
+}
+
+/** @throws GradpromptError `unknown-task` */
+export const askedScorer = async ({ scorer, task }: Asked): Promise<string | OwnScorer | undefined> =>
+  scorer ?? (task === undefined ? undefined : (await loadTask(task)).scorer)
+
+/**
+ * How programs are run says nothing where none is.
+ * @throws GradpromptError `invalid-option`, `unknown-task`, `unknown-scorer`
+ */
+export async function refuseUnreadRunning(options: Asked): Promise<void> {
+  const { allowRunningCode, interpreter, programSeconds, programMemory } = options
+  const given = { allowRunningCode, interpreter, programSeconds, programMemory } satisfies Record<
+    keyof typeof runCodeNames,
+    unknown
+  >
+  if (Object.values(given).every(value => value === undefined || value === false)) return
+  const scorer = await askedScorer(options)
+  if (scorer !== undefined && scorers.get(await scorers.load(scorer)).runsCode === true) return
+  const running = scorers.values().flatMap(({ name, runsCode }) => (runsCode === true ? [name] : []))
+  const what = typeof scorer === 'string' ? `the scorer ${scorer} runs no programs` : 'nothing runs programs of answers'
+  refuseUnread(given, what, `a scorer that does: ${running.join(', ')}, or a task that has one`)
+}
