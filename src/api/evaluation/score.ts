@@ -1,4 +1,5 @@
 import { basename } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { defaultSeed, type OptionNames, refuseUnknown } from '../../config/call-options.js'
 import type { ColumnsGiven } from '../../data/columns-given.js'
 import { type Rows, takeRows } from '../../data/memory-rows.js'
@@ -105,25 +106,32 @@ export async function scorePredictions(options: ScorePredictionsOptions): Promis
   const ks = numbersOfAnswers(texts, onWarning)
   const results: RowResult[] = []
   for (const [index, record] of records.entries()) {
-    if (signal?.aborted) {
-      const kept = index > 0 ? options.rows : undefined
-      if (kept !== undefined) await writeRowResults(kept, results)
-      throw new GradpromptError('aborted', `stopped after ${index} of ${records.length} rows`, {
-        ...(kept !== undefined && { hint: `the rows that are scored stand in ${kept}; the same command begins anew` }),
-        exitCode: 1,
-      })
-    }
+    // A scorer that waits for nothing leaves no moment in which a stop could be heard of.
+    await setImmediate()
     const own = texts[index]!
     const row = { record, index }
-    results.push(
-      await (ks === undefined
-        ? scoreGeneration(task, { ...row, text: own[0]! }, scorer)
-        : scoreSamples(task, { ...row, texts: own }, scorer, ks)),
-    )
+    const result = signal?.aborted
+      ? undefined
+      : await (ks === undefined
+          ? scoreGeneration(task, { ...row, text: own[0]! }, scorer)
+          : scoreSamples(task, { ...row, texts: own }, scorer, ks))
+    // What stops this call may have stopped the program of a row as well.
+    if (result === undefined || signal?.aborted) throw await stopped(results, records.length, options.rows)
+    results.push(result)
     onProgress?.(index + 1, records.length)
   }
   if (options.rows !== undefined) await writeRowResults(options.rows, results)
   return { ...generationMetrics(results, { seed }), task: task.name, results }
+}
+
+/** Keeps what is scored so far. */
+async function stopped(results: readonly RowResult[], total: number, rows: string | undefined): Promise<GradpromptError> {
+  const kept = results.length > 0 ? rows : undefined
+  if (kept !== undefined) await writeRowResults(kept, results)
+  return new GradpromptError('aborted', `stopped after ${results.length} of ${total} rows`, {
+    ...(kept !== undefined && { hint: `the rows that are scored stand in ${kept}; the same command scores all anew` }),
+    exitCode: 1,
+  })
 }
 
 /**
