@@ -2,6 +2,7 @@ import { refuseUnread } from '../../config/call-options.js'
 import type { RunCodeOptions, runCodeNames } from '../../evaluate/sandbox/running.js'
 import { type OwnScorer, scorers } from '../../evaluate/scorer.js'
 import { loadTask, type OwnTask } from '../../evaluate/tasks/index.js'
+import type { EvaluateOptions } from './evaluate.js'
 
 /** What scores generated answers: what a call asks for, or else what its task has. */
 
@@ -30,4 +31,20 @@ export async function refuseUnreadRunning(options: Asked): Promise<void> {
   const running = scorers.values().flatMap(({ name, runsCode }) => (runsCode === true ? [name] : []))
   const what = typeof scorer === 'string' ? `the scorer ${scorer} runs no programs` : 'nothing runs programs of answers'
   refuseUnread(given, what, `a scorer that does: ${running.join(', ')}, or a task that has one`)
+}
+
+/**
+ * What a task says itself, or has no use for. Its answers are written as `answer` has them where they are limited, or examples have words for labels.
+ * @throws GradpromptError `invalid-option`
+ */
+export async function refuseUnreadOfTask(options: EvaluateOptions): Promise<void> {
+  await refuseUnreadRunning(options)
+  const { task, template, answer, ...others } = options
+  if (task === undefined) return
+  const readsAnswer = (['choices', 'regex', 'jsonSchema', 'labels'] as const).some(name => others[name] !== undefined)
+  refuseUnread(
+    { template, ...(!readsAnswer && { answer }) },
+    'a task says itself what is asked and what is right',
+    'a task, or template and answer',
+  )
 }

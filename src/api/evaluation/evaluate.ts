@@ -1,4 +1,4 @@
-import { type OptionNames, refuseUnknown, refuseUnread } from '../../config/call-options.js'
+import { type OptionNames, refuseUnknown } from '../../config/call-options.js'
 import type { ColumnsGiven } from '../../data/columns-given.js'
 import type { Rows } from '../../data/memory-rows.js'
 import type { DataNotice } from '../../data/readers/reader.js'
@@ -280,8 +280,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   refuseUnknown('evaluate', options, names)
   if (options.rows !== undefined) requireEnding(options.rows, lineEndings, 'rows are written as JSON lines')
   if (options.report !== undefined) requireEnding(options.report, pageEndings, 'the page is HTML')
-  refuseBesideTask(options)
-  await (await import('./asked-scorer.js')).refuseUnreadRunning(options)
+  await (await import('./asked-scorer.js')).refuseUnreadOfTask(options)
   const { subjectOf } = await import('./subject.js')
   const subject = await subjectOf(options)
   const { config, modelGiven } = subject
@@ -291,8 +290,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
     onProgress: share => options.onProgress?.(Math.floor(99 * share), 100, 'weights'),
   })
   const judge = await judgeOf(options, subject)
-  const { placeOf } = await import('./place.js')
-  const place = await placeOf(subject, options, used.model)
+  const place = await (await import('./place.js')).placeOf(subject, options, used.model)
   let scored: Scored
   try {
     scored = withVerdict(await judge(used.model, subject, options, place), subject.seed)
@@ -310,17 +308,6 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
     ...(place.rows !== undefined && { rowsFile: place.rows }),
     ...(report !== undefined && { report }),
   }
-}
-
-/** What a task says itself. Its answers are written as `answer` has them where they are limited, or examples have words for labels. */
-function refuseBesideTask({ task, template, answer, ...others }: EvaluateOptions): void {
-  if (task === undefined) return
-  const readsAnswer = (['choices', 'regex', 'jsonSchema', 'labels'] as const).some(name => others[name] !== undefined)
-  refuseUnread(
-    { template, ...(!readsAnswer && { answer }) },
-    'a task says itself what is asked and what is right',
-    'a task, or template and answer',
-  )
 }
 
 /** Whether it is better than its control, where it has one. */
