@@ -45,7 +45,7 @@ const names = { evaluation: true, seed: true, report: true } satisfies OptionNam
  * ```
  *
  * @throws GradpromptError `unknown-option`, `file-not-found`, `not-a-run`, `no-results`, `missing-option`, `unknown-evaluation`,
- *   `different-rows`, `invalid-results`, `unknown-format` (what `report` is called), `cannot-write`
+ *   `different-rows`, `different-scorers`, `invalid-results`, `unknown-format` (what `report` is called), `cannot-write`
  */
 export async function compareRuns(runs: readonly Compared[], options: CompareOptions = {}): Promise<RunComparison> {
   refuseUnknown('compareRuns', options, names)

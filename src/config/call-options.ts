@@ -75,5 +75,25 @@ export function requireCounts(given: Readonly<Record<string, number>>, least = 1
     if (!isOne(value)) throw new GradpromptError('invalid-option', `${name} is not valid`, { found: String(value), expected })
 }
 
+/** Where a flag is spelt otherwise, both. */
+const nameOf = (name: string) => {
+  const flag = name.replaceAll(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
+  return flag === name ? name : `${name} (--${flag})`
+}
+
+/**
+ * Refuses options that are given where nothing reads them.
+ * @param because why, and `expected` where they are read
+ * @throws GradpromptError `invalid-option`
+ */
+export function refuseUnread(options: object, because: string, expected: string): void {
+  const [given] = Object.entries(options).filter(([, value]) => value !== undefined && value !== false)
+  if (given === undefined) return
+  throw new GradpromptError('invalid-option', `${nameOf(given[0])} has no effect here: ${because}`, {
+    found: inWords(given[1]),
+    expected,
+  })
+}
+
 /** Decides every random choice where nothing else does. */
 export const defaultSeed = 13

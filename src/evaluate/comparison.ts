@@ -1,5 +1,6 @@
 import { GradpromptError } from '../errors.js'
 import { mean } from '../numbers.js'
+import { ownCommand } from '../own-command.js'
 import { randomGenerator } from '../random.js'
 import { type MetricValue, wilsonInterval } from './intervals.js'
 import type { RowResult } from './row-results.js'
@@ -37,10 +38,18 @@ export interface Comparison {
   readonly rows: number
   /** Whether every score is 0 or 1, so that its mean is an accuracy. */
   readonly binary: boolean
+  /** What every score is of, where rows name it; files that do not are in `unnamed`, and are taken for the same. */
+  readonly scorer?: string
+  /** Conditions whose rows name no scorer beside others that do. */
+  readonly unnamed?: readonly string[]
   readonly conditions: readonly ConditionSummary[]
   /** Each condition but the first, against the first. */
   readonly comparisons: readonly PairedComparison[]
 }
+
+/** What the mean of a comparison is called. */
+export const measureOf = ({ binary, scorer }: Pick<Comparison, 'binary' | 'scorer'>): string =>
+  scorer ?? (binary ? 'accuracy' : 'mean score')
 
 /** One condition and another over the same rows. */
 export interface Sides {
@@ -61,18 +70,22 @@ const resamples = 2001
 
 /**
  * Compares conditions over the same rows, each with the first.
- * @throws GradpromptError `different-rows` naming the first row that differs, `no-rows`
+ * @throws GradpromptError `different-rows` naming the first row that differs, `different-scorers`, `no-rows`
  */
 export function compareConditions(conditions: readonly Condition[], { seed }: { seed: number }): Comparison {
   const [first, ...others] = conditions
   if (first === undefined || first.seeds.length === 0 || first.seeds[0]!.length === 0)
     throw new GradpromptError('no-rows', 'there are no results to compare')
   requireSameRows(conditions)
+  const scored = scorersOf(conditions)
   const scores = conditions.map(({ seeds }) => seeds.map(rows => Float64Array.from(rows, row => row.score)))
-  const binary = scores.every(seeds => seeds.every(rows => rows.every(score => score === 0 || score === 1)))
+  const isBinary = scores.every(seeds => seeds.every(rows => rows.every(score => score === 0 || score === 1)))
+  // A graded score may happen to be 0 or 1 in every row.
+  const binary = isBinary && !conditions.some(({ seeds }) => seeds.some(isGraded))
   return {
     rows: first.seeds[0]!.length,
     binary,
+    ...scored,
     conditions: conditions.map(({ name }, i) => summarize(name, scores[i]!, binary, seed)),
     comparisons: others.map(({ name }, i) => ({
       name,
@@ -219,6 +232,37 @@ export function rowsForMean(differences: Float64Array): number | null {
   const shift = mean(differences)
   if (shift === 0) return null
   return Math.max(2, Math.ceil((((significance + power) * deviation(differences)) / shift) ** 2))
+}
+
+/** Rows of a scorer by name, none of which it calls right or wrong. */
+const isGraded = (rows: readonly RowResult[]): boolean =>
+  rows.some(({ scorer }) => scorer !== undefined) && rows.every(({ correct }) => correct === undefined)
+
+/**
+ * By what all rows were scored, where they name it.
+ * @throws GradpromptError `different-scorers`
+ */
+function scorersOf(conditions: readonly Condition[]): Pick<Comparison, 'scorer' | 'unnamed'> {
+  const sources = conditions.map(({ name, seeds }) => {
+    const named = [...new Set(seeds.flatMap(rows => rows.map(({ scorer }) => scorer)))].filter(scorer => scorer !== undefined)
+    const isRight = named.length === 0 && seeds.every(rows => rows.every(({ correct }) => correct !== undefined))
+    return { name, named, isGraded: seeds.some(isGraded), isRight }
+  })
+  const all = new Set(sources.flatMap(({ named }) => named))
+  // Of right and wrong answers a graded score says nothing, whoever judged them.
+  const isMixed = sources.some(({ isGraded }) => isGraded) && sources.some(({ isRight }) => isRight)
+  if (all.size > 1 || isMixed)
+    throw new GradpromptError('different-scorers', 'these results were scored by different scorers', {
+      found: sources
+        .map(({ name, named, isRight }) => `${name}: ${named.join(' and ') || (isRight ? 'right or wrong' : 'not named')}`)
+        .join(', '),
+      expected: 'one scorer for all',
+      hint: `score all with the same --scorer: ${ownCommand`evaluate`} keeps the answers that it has, and ${ownCommand`score FILE`} takes those from elsewhere`,
+    })
+  const [scorer] = all
+  if (scorer === undefined) return {}
+  const unnamed = sources.flatMap(({ name, named }) => (named.length === 0 ? [name] : []))
+  return { scorer, ...(unnamed.length > 0 && { unnamed }) }
 }
 
 /** @throws GradpromptError `different-rows` */

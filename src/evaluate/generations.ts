@@ -44,6 +44,7 @@ export async function scoreGeneration(
     ...(extraction && { extracted: extraction.value, rule: extraction.rule, span: [extraction.start, extraction.end] as const }),
     answer,
     score: custom?.score ?? Number(value),
+    ...(scorer && { scorer: scorer.name }),
     ...(correct !== undefined && { correct }),
     ...(Object.keys(scores).length > 0 && { scores }),
     ...(custom?.error !== undefined && { error: custom.error }),

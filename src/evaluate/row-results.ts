@@ -32,6 +32,8 @@ export interface RowResult {
   readonly answer?: string
   /** What the row counts for; 0 when scoring failed. */
   readonly score: number
+  /** Of a scorer that was asked for, or that a task has: its name. */
+  readonly scorer?: string
   /** Where an answer is right or wrong. */
   readonly correct?: boolean
   /** Further scores by name. */
@@ -317,7 +319,7 @@ function toRow(value: unknown, place: string): RowResult {
   }
 }
 
-const textFields = ['input', 'prompt', 'text', 'extracted', 'rule', 'answer', 'error', 'textKey', 'key'] as const
+const textFields = ['input', 'prompt', 'text', 'extracted', 'rule', 'answer', 'scorer', 'error', 'textKey', 'key'] as const
 
 const isTokens = (value: unknown): value is AnswerToken[] =>
   Array.isArray(value) &&

@@ -1,4 +1,4 @@
-import type { Condition as Compared, Comparison } from '../evaluate/comparison.js'
+import { type Condition as Compared, type Comparison, measureOf } from '../evaluate/comparison.js'
 import type { MetricValue } from '../evaluate/intervals.js'
 import type { RowResult } from '../evaluate/row-results.js'
 import type { StoredEvent } from '../store/events.js'
@@ -82,7 +82,7 @@ function resultTable(comparison: Comparison): Markup {
   })
   const heads = several && html`<th class="number">seeds</th><th class="number">deviation</th>`
   return wide(
-    html`<table class="stacks"><thead><tr><th></th>${heads}<th>${comparison.binary ? 'accuracy' : 'mean score'}</th><th></th></tr></thead><tbody>${lines}</tbody></table>`,
+    html`<table class="stacks"><thead><tr><th></th>${heads}<th>${measureOf(comparison)}</th><th></th></tr></thead><tbody>${lines}</tbody></table>`,
   )
 }
 

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import {
   compareConditions,
   mcnemarExact,
+  measureOf,
   pairedComparison,
   rowsForDiscordance,
   rowsForMean,
@@ -127,5 +128,50 @@ describe('other rows are refused', () => {
       ],
     ] as const)
       expect(compareConditions([side('a', a), side('b', b)], { seed }).rows).toBe(1)
+  })
+})
+
+describe('scorers', () => {
+  const scored = (name: string, scores: readonly number[], more: Partial<RowResult>) => ({
+    name,
+    seeds: [rowsOf(scores).map(row => ({ ...row, ...more }))],
+  })
+  const judged = (name: string, scores: readonly number[], scorer?: string) => ({
+    name,
+    seeds: [rowsOf(scores).map(row => ({ ...row, correct: row.score === 1, ...(scorer !== undefined && { scorer }) }))],
+  })
+  const compared = (...conditions: Parameters<typeof compareConditions>[0]) => compareConditions(conditions, { seed })
+
+  test('name the mean, and a graded score that is 0 or 1 in every row is no accuracy', () => {
+    const bleu = compared(scored('a', [1, 0, 1], { scorer: 'bleu' }), scored('b', [0, 0, 1], { scorer: 'bleu' }))
+    expect([bleu.binary, bleu.scorer, measureOf(bleu)]).toEqual([false, 'bleu', 'bleu'])
+    expect(bleu).not.toHaveProperty('unnamed')
+    const exact = compared(judged('a', [1, 0, 1], 'exact-match'), judged('b', [0, 0, 1], 'exact-match'))
+    expect([exact.binary, measureOf(exact)]).toEqual([true, 'exact-match'])
+  })
+
+  test('that rows do not name leave right and wrong answers an accuracy, and others a mean score', () => {
+    const right = compared(judged('a', [1, 0, 1]), judged('b', [0, 0, 1]))
+    expect([right.binary, measureOf(right)]).toEqual([true, 'accuracy'])
+    expect(right).not.toHaveProperty('scorer')
+    expect(right.comparisons[0]).toHaveProperty('mcnemar')
+    expect(measureOf(compared(one('a', [0.5]), one('b', [0.25])))).toBe('mean score')
+  })
+
+  test('that differ are refused, each by its name', () => {
+    const bleu = scored('a', [0.5, 0.25], { scorer: 'bleu' })
+    for (const [other, said] of [
+      [scored('b', [0.5, 1], { scorer: 'rouge-l' }), 'a: bleu, b: rouge-l'],
+      [judged('b', [1, 0]), 'a: bleu, b: right or wrong'],
+    ] as const)
+      expect(problem(() => compared(bleu, other))).toMatchObject({ code: 'different-scorers', found: said })
+  })
+
+  test('that one side does not name are taken for those of the other, and that is said', () => {
+    const old = scored('old', [0.5, 0.25], {})
+    expect(compared(scored('new', [0.5, 1], { scorer: 'bleu' }), old)).toMatchObject({ scorer: 'bleu', unnamed: ['old'] })
+    expect(compared(judged('new', [1, 0], 'exact-match'), judged('old', [1, 1]))).toMatchObject({
+      ...{ binary: true, scorer: 'exact-match', unnamed: ['old'] },
+    })
   })
 })

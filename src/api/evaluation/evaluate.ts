@@ -280,6 +280,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   refuseUnknown('evaluate', options, names)
   if (options.rows !== undefined) requireEnding(options.rows, lineEndings, 'rows are written as JSON lines')
   if (options.report !== undefined) requireEnding(options.report, pageEndings, 'the page is HTML')
+  await (await import('./asked-scorer.js')).refuseUnreadOfTask(options)
   const { subjectOf } = await import('./subject.js')
   const subject = await subjectOf(options)
   const { config, modelGiven } = subject
@@ -289,8 +290,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
     onProgress: share => options.onProgress?.(Math.floor(99 * share), 100, 'weights'),
   })
   const judge = await judgeOf(options, subject)
-  const { placeOf } = await import('./place.js')
-  const place = await placeOf(subject, options, used.model)
+  const place = await (await import('./place.js')).placeOf(subject, options, used.model)
   let scored: Scored
   try {
     scored = withVerdict(await judge(used.model, subject, options, place), subject.seed)

@@ -3,7 +3,6 @@ import { takeRows } from '../../data/memory-rows.js'
 import { evaluateByGeneration, type GenerationEvaluation } from '../../evaluate/by-generation.js'
 import { type RowResult, RowResultFile } from '../../evaluate/row-results.js'
 import { loadScorer, type Scorer } from '../../evaluate/scorer.js'
-import { loadTask } from '../../evaluate/tasks/index.js'
 import { grammarAsked } from '../../generate/limits/asked.js'
 import { limitedToLabels } from '../../generate/limits/choices.js'
 import type { WeightChoice } from '../../generate/width.js'
@@ -11,6 +10,7 @@ import type { LanguageModel } from '../../model/language-model.js'
 import type { ActiveStrategy } from '../../strategies/asking.js'
 import { resampled } from '../../strategies/resampled.js'
 import { contrastIn } from '../generation/contrast.js'
+import { askedScorer } from './asked-scorer.js'
 import type { EvaluatedControl, EvaluateOptions } from './evaluate.js'
 import { warnOfOverlapIn } from './overlap.js'
 import type { Place } from './place.js'
@@ -28,7 +28,7 @@ export async function byGeneration(
   const weights = options.weights ?? learnedIn(subject)
   // A benchmark says itself where its answers end.
   const isLearned = typeof subject.answerEnd === 'object' || options.answerEnd !== undefined
-  const scorer = options.scorer ?? (task && (await loadTask(task)).scorer)
+  const scorer = await askedScorer(options)
   await warnOfOverlapIn(subject, options.onWarning)
   using results = place.rows === undefined ? undefined : await RowResultFile.open(place.rows, await place.earlier())
   const grammar = grammarAsked(options)

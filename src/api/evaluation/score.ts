@@ -1,4 +1,5 @@
 import { basename } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { defaultSeed, type OptionNames, refuseUnknown } from '../../config/call-options.js'
 import type { ColumnsGiven } from '../../data/columns-given.js'
 import { type Rows, takeRows } from '../../data/memory-rows.js'
@@ -17,6 +18,7 @@ import { loadScorer, type OwnScorer } from '../../evaluate/scorer.js'
 import { loadTask, type OwnTask } from '../../evaluate/tasks/index.js'
 import { labelsIn, plainTask } from '../../evaluate/tasks/plain-task.js'
 import { lineEndings, requireEnding } from '../../files.js'
+import { askedScorer, refuseUnreadRunning } from './asked-scorer.js'
 
 /** Scoring answers that were made elsewhere: the library's `scorePredictions`, which the command line calls. No model is opened. */
 
@@ -35,7 +37,7 @@ export interface ScorePredictionsOptions extends RunCodeOptions {
   readonly scorer?: string | OwnScorer | undefined
   /** Of the bootstrap; by default 13. */
   readonly seed?: number | undefined
-  /** A file for each row's result, as `compareRuns` takes it. */
+  /** A file for each row's result, as `compareRuns` takes it; of a call that is aborted for the rows that were scored. */
   readonly rows?: string | undefined
   readonly onWarning?: ((warning: DataNotice) => void) | undefined
   /** Hears of rows that are scored. */
@@ -95,7 +97,8 @@ export async function scorePredictions(options: ScorePredictionsOptions): Promis
   const asked = { template: '', answer: options.answer ?? '{answer}', labels: options.labels, answerType: 'text' } as const
   const asGenerated = adapter?.task({ path, rows: records }) ?? plainTask(asked, labelsIn(asked, records, false))
   const task = { ...asGenerated, stop: [] }
-  const given = options.scorer ?? adapter?.scorer
+  await refuseUnreadRunning(options)
+  const given = await askedScorer(options)
   const texts = textsByRow(await readRecords(predictions, { onNotice: onWarning }), records, predictions).map(own =>
     own.map(text => ownPart(text, asGenerated.stop)),
   )
@@ -103,18 +106,32 @@ export async function scorePredictions(options: ScorePredictionsOptions): Promis
   const ks = numbersOfAnswers(texts, onWarning)
   const results: RowResult[] = []
   for (const [index, record] of records.entries()) {
-    if (signal?.aborted) throw new GradpromptError('aborted', `stopped after ${index} of ${records.length} rows`, { exitCode: 1 })
+    // A scorer that waits for nothing leaves no moment in which a stop could be heard of.
+    await setImmediate()
     const own = texts[index]!
     const row = { record, index }
-    results.push(
-      await (ks === undefined
-        ? scoreGeneration(task, { ...row, text: own[0]! }, scorer)
-        : scoreSamples(task, { ...row, texts: own }, scorer, ks)),
-    )
+    const result = signal?.aborted
+      ? undefined
+      : await (ks === undefined
+          ? scoreGeneration(task, { ...row, text: own[0]! }, scorer)
+          : scoreSamples(task, { ...row, texts: own }, scorer, ks))
+    // What stops this call may have stopped the program of a row as well.
+    if (result === undefined || signal?.aborted) throw await stopped(results, records.length, options.rows)
+    results.push(result)
     onProgress?.(index + 1, records.length)
   }
   if (options.rows !== undefined) await writeRowResults(options.rows, results)
   return { ...generationMetrics(results, { seed }), task: task.name, results }
+}
+
+/** Keeps what is scored so far. */
+async function stopped(results: readonly RowResult[], total: number, rows: string | undefined): Promise<GradpromptError> {
+  const kept = results.length > 0 ? rows : undefined
+  if (kept !== undefined) await writeRowResults(kept, results)
+  return new GradpromptError('aborted', `stopped after ${results.length} of ${total} rows`, {
+    ...(kept !== undefined && { hint: `the rows that are scored stand in ${kept}; the same command scores all anew` }),
+    exitCode: 1,
+  })
 }
 
 /**

@@ -1,3 +1,4 @@
+import { refuseUnread } from '../../config/call-options.js'
 import { type DataRecord, originOf } from '../../data/readers/records.js'
 import type { RecordChunk } from '../../data/record-stream.js'
 import type { LabelSet } from '../../data/texts/labels.js'
@@ -317,21 +318,6 @@ function refuseUnreadByScoring({ weights, maxNewTokens, promptTask }: PredictOpt
     'answers are classes, and chosen by their likelihood',
     'free text (answerType: text)',
   )
-}
-
-/** Where a flag is spelt otherwise, both. */
-const nameOf = (name: string) => {
-  const flag = name.replaceAll(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
-  return flag === name ? name : `${name} (--${flag})`
-}
-
-function refuseUnread(options: object, because: string, expected: string): void {
-  const [given] = Object.entries(options).filter(([, value]) => value !== undefined && value !== false)
-  if (given === undefined) return
-  throw new GradpromptError('invalid-option', `${nameOf(given[0])} has no effect here: ${because}`, {
-    found: String(given[1]),
-    expected,
-  })
 }
 
 const rejectsPlainly = () =>

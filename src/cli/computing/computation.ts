@@ -6,6 +6,7 @@ import { downloadLines } from '../../hub/news.js'
 import { calledAs } from '../../own-command.js'
 import type { GradpromptEvent } from '../../train/events.js'
 import { Interrupted, plainText } from '../terminal/failure.js'
+import { exitCodes, type Stop, stopSignals } from '../terminal/stopping.js'
 import type { FromWorker, News, Progress, TaskName, Tasks, ToWorker } from './messages.js'
 
 export interface ComputationOptions {
@@ -21,7 +22,6 @@ export interface ComputationOptions {
   readonly timeoutSeconds?: number | undefined
 }
 
-const exitCodes: Partial<Record<NodeJS.Signals, number>> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }
 const tailLength = 4096
 /** From SIGTERM to the end. */
 const mostEndingMilliseconds = 8000
@@ -53,8 +53,8 @@ export async function compute<Name extends TaskName>(
   })
   const tail = tailOf(child)
   const onDownload = downloadLines()
-  let interrupted: NodeJS.Signals | undefined
-  const stop = (signal: NodeJS.Signals) => {
+  let interrupted: Stop | undefined
+  const stop = (signal: Stop) => {
     if (interrupted !== undefined) {
       child.kill('SIGKILL')
       return
@@ -67,8 +67,7 @@ export async function compute<Name extends TaskName>(
   }
   let ending: NodeJS.Timeout | undefined
   const timer = timeoutSeconds === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), timeoutSeconds * 1000)
-  const signals = Object.keys(exitCodes) as NodeJS.Signals[]
-  for (const signal of signals) process.on(signal, stop)
+  for (const signal of stopSignals) process.on(signal, stop)
   try {
     const outcome = await new Promise<{ result: unknown } | { error: ErrorMessage } | { died: string }>((resolve, reject) => {
       let last: { result: unknown } | { error: ErrorMessage } | undefined
@@ -86,13 +85,13 @@ export async function compute<Name extends TaskName>(
     })
     if ('result' in outcome) return outcome.result as Tasks[Name]['result']
     if (interrupted !== undefined && ('died' in outcome || outcome.error.code === 'aborted'))
-      throw new Interrupted(exitCodes[interrupted] ?? 1)
+      throw new Interrupted(exitCodes[interrupted])
     if ('died' in outcome) throw died(outcome.died, tail(), hint?.())
     throw unpackError(outcome.error)
   } finally {
     clearTimeout(timer)
     clearTimeout(ending)
-    for (const signal of signals) process.off(signal, stop)
+    for (const signal of stopSignals) process.off(signal, stop)
   }
 }
 

@@ -9,6 +9,8 @@ export interface Scorer {
   readonly name: string
   /** Tells apart what a scorer of the user's own was at different times: a hash of its file. */
   readonly version?: string
+  /** It runs programs of answers, and reads how (`RunCodeOptions`). */
+  readonly runsCode?: boolean
   /** What one row may take; of people's own by default 60. A module's runs in a thread, which ends with the row that takes longer. */
   readonly seconds?: number
   /** @throws whatever it likes: `applyScorer` turns that into a row that is counted as failed */

@@ -38,6 +38,7 @@ function withBody(prefix: string): string {
 /** Whether the code of an answer passes the row's tests. */
 export const passes: Scorer = {
   name: 'passes',
+  runsCode: true,
   score() {
     throw new Error('the scorer passes is opened before it scores')
   },

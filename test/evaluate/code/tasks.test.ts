@@ -168,6 +168,53 @@ describe('answers from elsewhere', () => {
         code: 'invalid-option',
         found: `${Object.keys(more)[0]} and task`,
       })
+    const benchmark = { model: toyModel, data: example('functions.jsonl'), task: 'humaneval' }
+    for (const more of [{ template: '{prompt}' }, { answer: '{canonical_solution}' }])
+      expect(await problemOf(evaluate({ ...benchmark, ...more }))).toMatchObject({
+        code: 'invalid-option',
+        message: `${Object.keys(more)[0]} has no effect here: a task says itself what is asked and what is right`,
+      })
+  })
+
+  test('how programs are run cannot be said where none is', async () => {
+    const asked = { predictions: example('predictions.jsonl'), data: example('comments.jsonl') }
+    const model = toyModel
+    for (const [
+      name,
+      value,
+    ] of Object.entries({ allowRunningCode: true, interpreter: 'python3', programSeconds: 5, programMemory: 512 })) // biome-ignore format: one line
+      for (const [more, because] of [
+        [{ scorer: 'bleu' }, 'the scorer bleu runs no programs'],
+        [{}, 'nothing runs programs of answers'],
+      ] as const)
+        for (const call of [
+          () => scorePredictions({ ...asked, ...more, [name]: value }),
+          () =>
+            evaluate({ model, data: asked.data, template: '{code}', answer: '{answer}', generate: true, ...more, [name]: value }),
+          () => evaluate({ model, data: asked.data, template: '{code}', answer: '{answer}', ...more, [name]: value }),
+        ]) {
+          const problem = (await problemOf(call())) as { code: string; message: string; expected: string }
+          expect(problem).toMatchObject({ code: 'invalid-option', message: expect.stringContaining(`${name} `) })
+          expect(problem.message).toContain(because)
+          expect(problem.expected).toContain('passes')
+        }
+    // Nothing is asked for.
+    expect((await scorePredictions({ ...asked, scorer: 'bleu', allowRunningCode: false })).rows).toBe(8)
+  })
+
+  test('rows that were scored before a stop are kept', async () => {
+    const stop = new AbortController()
+    const rows = join(folder, 'stopped.jsonl')
+    const asked = { predictions: example('predictions.jsonl'), data: example('comments.jsonl'), scorer: 'bleu', rows }
+    const onProgress = (done: number) => done === 3 && stop.abort()
+    const problem = await problemOf(scorePredictions({ ...asked, signal: stop.signal, onProgress }))
+    expect(problem).toMatchObject({ code: 'aborted', hint: expect.stringContaining(rows) })
+    const kept = readFileSync(rows, 'utf8')
+    await scorePredictions(asked)
+    expect(readFileSync(rows, 'utf8').split('\n').slice(0, 3)).toEqual(kept.trimEnd().split('\n'))
+    expect(await problemOf(scorePredictions({ ...asked, rows: undefined, signal: stop.signal }))).toMatchObject({
+      hint: undefined,
+    })
   })
 
   test('stop strings of a base model cut neither a block nor a whole program', async () => {
@@ -214,10 +261,18 @@ describe('answers from elsewhere', () => {
     const { metrics } = await scorePredictions({ ...asked, predictions: example('predictions.jsonl'), rows: theirs })
     const same = written('same.jsonl', rowsOf('comments.jsonl').map(({ answer }) => ({ prediction: answer }))) // biome-ignore format: one line
     expect((await scorePredictions({ ...asked, predictions: same, rows: ours })).metrics.score!.value).toBeCloseTo(1, 14)
-    const { rows, comparisons } = await compareRuns([ours, theirs])
-    expect(rows).toBe(8)
+    const { rows, comparisons, scorer, binary } = await compareRuns([ours, theirs])
+    expect({ rows, scorer, binary }).toEqual({ rows: 8, scorer: 'bleu', binary: false })
     expect(comparisons[0]!.difference.value).toBeCloseTo(metrics.score!.value - 1, 12)
     expect(comparisons[0]!.difference.high).toBeLessThan(0)
+    // A file from before rows named their scorer.
+    const lines = readFileSync(theirs, 'utf8').trim().split('\n')
+    const old = written('old.jsonl', lines.map(line => ({ ...JSON.parse(line), scorer: undefined }))) // biome-ignore format: one line
+    expect(await compareRuns([ours, old])).toMatchObject({ scorer: 'bleu', unnamed: ['old'] })
+    expect(await compareRuns([old, old])).not.toHaveProperty('scorer')
+    const exact = join(folder, 'exact.jsonl')
+    await scorePredictions({ ...asked, scorer: 'exact-match', predictions: same, rows: exact })
+    expect(await problemOf(compareRuns([ours, exact]))).toMatchObject({ code: 'different-scorers' })
   })
 
   test('have to answer every row, and no other', async () => {
@@ -258,7 +313,9 @@ describe('samples of a model', () => {
       expect(scores).toMatchObject({ calls: 3, tokens: 9 })
       expect(scores).not.toHaveProperty('first answer')
     }
+    expect(readFileSync(rows, 'utf8')).toContain('"scorer":"bleu"')
     const other = await evaluate({ ...base, strategy, rows, scorer: 'exact-match' })
+    expect((await compareRuns([rows, rows])).scorer).toBe('exact-match')
     expect(other.generated).toMatchObject({ resumed: 2, generatedTokens: 0 })
     expect(other.results.map(({ texts }) => texts)).toEqual(first.results.map(({ texts }) => texts))
     expect(other.results[0]!.scores).toMatchObject({ calls: 3, 'pass@1': 0, 'pass@3': 0 })

@@ -3,9 +3,11 @@ import { GradpromptError } from '../../../errors.js'
 import { readColumns, readLabels } from '../../show/column-options.js'
 import { readRunning } from '../../show/engine-options.js'
 import type { CommandFunction } from '../../terminal/command.js'
+import { Interrupted } from '../../terminal/failure.js'
 import { metricsTable } from '../../terminal/figures.js'
 import { createOutput, plural, warningsTo } from '../../terminal/output.js'
 import { createActivity } from '../../terminal/progress.js'
+import { exitCodes, type Stop, stopSignals } from '../../terminal/stopping.js'
 
 /** `gradprompt score FILE` */
 export const run: CommandFunction = async ({ argument, options }) => {
@@ -18,6 +20,14 @@ export const run: CommandFunction = async ({ argument, options }) => {
       expected: '--data FILE with the rows that were answered',
     })
   const onEvent = warningsTo(output)
+  const stopping = new AbortController()
+  let stoppedBy: Stop | undefined
+  const stop = (signal: Stop) => {
+    stoppedBy = signal
+    stopping.abort()
+    output.note('stopping; Ctrl-C again stops at once')
+  }
+  for (const signal of stopSignals) process.once(signal, stop)
   using activity = createActivity()
   const { results: _, ...scored } = await scorePredictions({
     ...{ predictions: argument!, data, task: text('task'), answer: text('answer') },
@@ -28,7 +38,14 @@ export const run: CommandFunction = async ({ argument, options }) => {
     onProgress: (done, total) => {
       if (!output.quiet) activity.show('rows', done, total)
     },
+    signal: stopping.signal,
+  }).catch((error: unknown) => {
+    activity.clear()
+    if (stoppedBy === undefined || !(error instanceof GradpromptError) || error.code !== 'aborted') throw error
+    output.note(`${error.message}; ${error.hint ?? 'nothing is kept without --rows'}`)
+    throw new Interrupted(exitCodes[stoppedBy])
   })
+  for (const signal of stopSignals) process.off(signal, stop)
   activity.clear()
   output.object({ event: 'result', ...scored, ...(text('rows') !== undefined && { results: text('rows') }) })
   const { errors } = scored

@@ -1,6 +1,6 @@
 import { type Compared, compareRuns } from '../../../api/compare.js'
 import { GradpromptError } from '../../../errors.js'
-import type { Comparison, PairedComparison } from '../../../evaluate/comparison.js'
+import { type Comparison, measureOf, type PairedComparison } from '../../../evaluate/comparison.js'
 import type { MetricValue } from '../../../evaluate/intervals.js'
 import { exists } from '../../../files.js'
 import { ownCommand } from '../../../own-command.js'
@@ -49,7 +49,8 @@ async function readSource(text: string): Promise<Compared> {
   return { name, paths: (await exists(rest!)) ? [rest!] : rest!.split(',').filter(path => path !== '') }
 }
 
-function describe({ rows, binary, conditions, comparisons }: Comparison): string {
+function describe(comparison: Comparison): string {
+  const { rows, binary, conditions, comparisons, unnamed } = comparison
   const interval = ({ value, low, high }: MetricValue, sign = false) => {
     const digits = (x: number) => {
       const text = binary ? (100 * x).toFixed(1) : x.toFixed(4)
@@ -58,7 +59,7 @@ function describe({ rows, binary, conditions, comparisons }: Comparison): string
     return `${digits(value)}${binary ? (sign ? '' : ' %') : ''} [${digits(low)}, ${digits(high)}]`
   }
   const several = conditions.some(({ seeds }) => seeds > 1)
-  const measure = binary ? 'accuracy' : 'mean score'
+  const measure = measureOf(comparison)
   const test = ({ mcnemar }: PairedComparison) =>
     mcnemar === undefined ? '' : `${probability(mcnemar.p)} (+${count(mcnemar.onlyOther)} -${count(mcnemar.onlyBaseline)})`
   const lines = conditions.map(({ name, seeds, mean, seedDeviation }, i) => {
@@ -82,6 +83,7 @@ function describe({ rows, binary, conditions, comparisons }: Comparison): string
   const notes = [
     `differences are paired, against ${conditions[0]!.name}${binary ? ', in points' : ''}`,
     ...(known ? [`McNemar p: exact, two-sided (rows that the other alone gets right, and ${conditions[0]!.name} alone)`] : []),
+    ...(unnamed ? [`no scorer is named in the rows of ${unnamed.join(', ')}: they are taken for ${measure}`] : []),
     'rows needed: to find such a difference at 5 % with a power of 80 %',
   ]
   return [`${plural(rows, 'row')} [95 % interval]`, table([head, ...lines]), '', ...notes].join('\n')

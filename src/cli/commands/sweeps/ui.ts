@@ -5,6 +5,7 @@ import { inRange } from '../../show/engine-options.js'
 import type { CommandFunction } from '../../terminal/command.js'
 import { describeError } from '../../terminal/failure.js'
 import { createOutput } from '../../terminal/output.js'
+import { exitCodes, type Stop, stopSignals } from '../../terminal/stopping.js'
 
 const defaultPort = 8090
 
@@ -13,8 +14,8 @@ export const run: CommandFunction = async ({ argument, options }) => {
   const output = createOutput(options)
   const token = randomBytes(24).toString('base64url')
   // Whoever has read the address may end the page at once.
-  const stopped = new Promise<'SIGINT' | 'SIGTERM' | 'SIGHUP'>(resolve => {
-    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => resolve(name))
+  const stopped = new Promise<Stop>(resolve => {
+    for (const name of stopSignals) process.once(name, () => resolve(name))
   })
   const ui = await startUi({
     folder: argument ?? '.',
@@ -31,5 +32,5 @@ export const run: CommandFunction = async ({ argument, options }) => {
   )
   const signal = await stopped
   await ui.stop()
-  return { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }[signal]
+  return exitCodes[signal]
 }

@@ -5,11 +5,9 @@ import { GradpromptError } from '../../../errors.js'
 import { byDefault, type JobOutcome, type QueueJob, takeJobs } from '../../../sweep/engines/queue.js'
 import type { CommandFunction } from '../../terminal/command.js'
 import { createOutput } from '../../terminal/output.js'
+import { exitCodes, type Stop, stopSignals } from '../../terminal/stopping.js'
 
 /** `gradprompt worker`: each job is a `gradprompt sweep FOLDER` in a process of its own. */
-
-type Stop = 'SIGINT' | 'SIGTERM' | 'SIGHUP'
-const exitCodes: Readonly<Record<Stop, number>> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }
 
 export const run: CommandFunction = async ({ options }) => {
   const output = createOutput(options)
@@ -22,7 +20,7 @@ export const run: CommandFunction = async ({ options }) => {
     // The first asks for a checkpoint, the second for an end.
     child?.kill(signal)
   }
-  for (const signal of Object.keys(exitCodes) as Stop[]) process.on(signal, stop)
+  for (const signal of stopSignals) process.on(signal, stop)
 
   async function work({ directory, args }: QueueJob, name: string): Promise<JobOutcome> {
     refuseOther(args)
