@@ -11,6 +11,15 @@ import { describeThrown, type ScoringMessage, type ScoringRequest, toScore } fro
 const { path } = workerData as { path: string }
 const tell = (message: ScoringMessage) => parentPort!.postMessage(message)
 
+// What a scorer prints belongs neither into results nor across a line of progress. It is let go here: where the other side reads it away,
+// that alone keeps the process alive.
+for (const stream of [process.stdout, process.stderr])
+  stream.write = (_: unknown, encoding?: unknown, done?: unknown) => {
+    const written = typeof encoding === 'function' ? encoding : done
+    if (typeof written === 'function') queueMicrotask(() => written())
+    return true
+  }
+
 // Rows that have come wait until the module is there.
 const loading = scorers.load(path).then(name => scorers.get(name).own!)
 

@@ -101,10 +101,7 @@ export class ScoringThread {
   #start(): Worker {
     // The built file: a thread runs no TypeScript.
     const file = join(packageRoot(), 'dist', 'src', 'evaluate', 'scoring-thread.js')
-    // What a scorer prints belongs neither into results nor across a line of progress.
     const thread = new Worker(file, { workerData: { path: this.#path }, stdout: true, stderr: true })
-    thread.stdout.resume()
-    thread.stderr.resume()
     this.#loading = setTimeout(
       () => this.#end(thread, new Error(`${tooLong(this.#seconds).message} to load`), true),
       1000 * this.#seconds,

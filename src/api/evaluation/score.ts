@@ -105,6 +105,7 @@ export async function scorePredictions(options: ScorePredictionsOptions): Promis
   const scorer = given === undefined ? undefined : await loadScorer(given, options)
   const ks = numbersOfAnswers(texts, onWarning)
   const results: RowResult[] = []
+  const stop = new Promise<undefined>(resolve => signal?.addEventListener('abort', () => resolve(undefined), { once: true }))
   for (const [index, record] of records.entries()) {
     // A scorer that waits for nothing leaves no moment in which a stop could be heard of.
     await setImmediate()
@@ -112,9 +113,12 @@ export async function scorePredictions(options: ScorePredictionsOptions): Promis
     const row = { record, index }
     const result = signal?.aborted
       ? undefined
-      : await (ks === undefined
-          ? scoreGeneration(task, { ...row, text: own[0]! }, scorer)
-          : scoreSamples(task, { ...row, texts: own }, scorer, ks))
+      : await Promise.race([
+          ks === undefined
+            ? scoreGeneration(task, { ...row, text: own[0]! }, scorer)
+            : scoreSamples(task, { ...row, texts: own }, scorer, ks),
+          stop,
+        ])
     // What stops this call may have stopped the program of a row as well.
     if (result === undefined || signal?.aborted) throw await stopped(results, records.length, options.rows)
     results.push(result)

@@ -43,6 +43,8 @@ export const run: CommandFunction = async ({ argument, options }) => {
     activity.clear()
     if (stoppedBy === undefined || !(error instanceof GradpromptError) || error.code !== 'aborted') throw error
     output.note(`${error.message}; ${error.hint ?? 'nothing is kept without --rows'}`)
+    // What a row still computes, in a thread or as a program, is not waited for.
+    setTimeout(() => process.exit(), 200).unref()
     throw new Interrupted(exitCodes[stoppedBy])
   })
   for (const signal of stopSignals) process.off(signal, stop)
