@@ -6,10 +6,8 @@ import { GradpromptError } from '../errors.js'
 import { isFile } from '../files.js'
 import { jsonOrUndefined } from '../json.js'
 import { ownCommand } from '../own-command.js'
+import { hintsName } from '../store/other-folders.js'
 import { requireSay } from './form.js'
-
-/** What a folder of hints says to whoever answers with them: `hints.json`, which is written when all of it is learned. */
-export const hintsName = 'hints.json'
 
 const schema = z.object({
   instruction: z.string().min(1),

@@ -9,6 +9,7 @@ import { isTemporary, replaceText } from './atomic.js'
 import { type Checkpoint, CheckpointStore } from './checkpoints.js'
 import { EventLog, type RunEvent, type StoredEvent } from './events.js'
 import { acquireLock, type Lock, lockHolder } from './lock.js'
+import { notARun } from './other-folders.js'
 import { modulePlace, pathsFrom, withFoundPaths } from './run-paths.js'
 
 const configName = 'config.yaml'
@@ -220,12 +221,7 @@ export async function openRun(folder: string, { write = false }: { write?: boole
   if (typeof folder !== 'string')
     throw new GradpromptError('not-a-run', 'this is no run', { found: inWords(folder), expected: 'the path of its folder' })
   const configPath = join(folder, configName)
-  if (!(await isFile(configPath))) {
-    throw new GradpromptError('not-a-run', `${folder} is not a run`, {
-      found: (await exists(folder)) ? `no ${configName} in it` : 'no such folder',
-      expected: 'the folder of an earlier `gradprompt tune`',
-    })
-  }
+  if (!(await isFile(configPath))) throw await notARun(folder, configName)
   const lock = write ? await acquireLock(join(folder, lockName)) : undefined
   try {
     const { parseYaml } = await import('../config/yaml.js')

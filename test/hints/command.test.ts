@@ -37,6 +37,18 @@ test('Ctrl-C says how to go on, and the same command does; of classes the next c
   const whole = await command([...args, '--rounds', '1'])
   expect(whole.code).toBe(0)
   expect(whole.stderr).toContain('--choices the,of')
+
+  // What is learned is no run, and is known for what it is.
+  const inspected = await command(['inspect', out])
+  expect(inspected.code, inspected.stderr).toBe(0)
+  expect(inspected.stdout).toContain('hints of the learned policy')
+  expect(inspected.stdout).toContain(`--strategy-option from=${out}`)
+  const resumed = await command(['resume', out])
+  expect(resumed.code).toBe(2)
+  expect(resumed.stderr).toContain('is not a run, but hints that were learned')
+  const wrong = await command([...args, '--train.learning-rate', '-3'])
+  expect(wrong.code).toBe(2)
+  expect(wrong.stderr).toContain('--train.learning-rate')
 })
 
 test('a folder that was not named is named', () => {

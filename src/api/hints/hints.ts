@@ -12,7 +12,7 @@ import { plainAnswer } from '../../evaluate/answers/agreement.js'
 import { rules } from '../../evaluate/answers/extraction.js'
 import { isFile } from '../../files.js'
 import { bestFixed, leaks } from '../../hints/choice.js'
-import { type HintsFile, hintsName } from '../../hints/file.js'
+import type { HintsFile } from '../../hints/file.js'
 import {
   askFor,
   type HintForm,
@@ -26,6 +26,7 @@ import {
 import { firstOf, useModel } from '../../model/with-model.js'
 import { replaceText } from '../../store/atomic.js'
 import { acquireLock } from '../../store/lock.js'
+import { hintsName } from '../../store/other-folders.js'
 import { freeFolder } from '../../store/run-folder.js'
 import type { Hearer } from '../../store/run-session.js'
 import { questionOf } from '../../strategies/inputs.js'
@@ -71,8 +72,6 @@ export interface HintsOptions extends Hearer<GradpromptEvent, HintsProgress> {
   readonly temperature?: number | undefined
   /** Texts among which the one for all rows is chosen; by default 16. */
   readonly fixedTexts?: number | undefined
-  /** What messages call the config: a file's path, or by default `config`. */
-  readonly source?: string | undefined
 }
 
 export interface LearnedHints extends Measured {
@@ -93,7 +92,7 @@ export interface LearnedHints extends Measured {
 }
 
 const names = {
-  kind: true, instruction: true, say: true, samples: true, rounds: true, maxHintTokens: true, temperature: true, fixedTexts: true, source: true,
+  kind: true, instruction: true, say: true, samples: true, rounds: true, maxHintTokens: true, temperature: true, fixedTexts: true,
   onEvent: true, onProgress: true, signal: true,
 } satisfies OptionNames<HintsOptions> // biome-ignore format: a list
 
@@ -114,13 +113,13 @@ const names = {
  */
 export async function hints(given: TuneInput, options: HintsOptions = {}): Promise<LearnedHints> {
   refuseUnknown('hints', options, names)
-  const { samples = 8, rounds = 2, temperature = 0.7, fixedTexts = 16, source, signal, onEvent } = options
+  const { samples = 8, rounds = 2, temperature = 0.7, fixedTexts = 16, signal, onEvent } = options
   const form = formOf(options)
   requireCounts({ samples, rounds, maxHintTokens: form.maxHintTokens, fixedTexts })
   if (!(temperature > 0)) throw invalid('temperature is not valid', String(temperature), 'more than 0: texts have to differ')
   const { input, model: open, rows: inMemory } = await separate(given)
   const whole = typeof input === 'object' && input !== null ? await completeTexts(await loadConfigEntries(input), inMemory.train) : input // biome-ignore format: one line
-  const config = parseConfig(whole, source === undefined ? {} : { source })
+  const config = parseConfig(whole)
   refuseUnfit(config, whole)
   withHint(config.template, form)
   const task = await readTask(config, inMemory)

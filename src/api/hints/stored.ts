@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import { valueProblem } from '../../config/problems.js'
-import { hintsName, notWritten, readHints } from '../../hints/file.js'
+import { notWritten, readHints } from '../../hints/file.js'
+import { hintsName } from '../../store/other-folders.js'
 import type { LearnedHints } from './hints.js'
 
 /** The figures of a finished folder, as they were measured. */

@@ -87,7 +87,7 @@ export interface ConfigRequest {
   readonly flagNames?: Readonly<Record<string, string>> | undefined
 }
 
-export type HintsRequest = ConfigRequest & Omit<HintsOptions, 'source' | 'onEvent' | 'onProgress' | 'signal'>
+export type HintsRequest = ConfigRequest & Omit<HintsOptions, 'onEvent' | 'onProgress' | 'signal'>
 
 export type CompressRequest = Omit<CompressOptions, 'model' | 'onEvent' | 'onProgress' | 'signal'> &
   OwnFamilies & { readonly model?: string | undefined }

@@ -33,13 +33,12 @@ const tasks: { readonly [Name in TaskName]: Task<Name> } = {
   },
 
   async hints({ configFile, flags, flagNames, ...options }, { signal, onEvent, onProgress }) {
+    const request = { configFile, flags, ...(flagNames && { flagNames }) }
+    // Says which flag is wrong, or what of the file.
+    await resolveConfig(request)
     // As it was written: what a config says of itself by default is nothing to be refused.
-    const [config, { hints }] = await Promise.all([
-      configInput({ configFile, flags, ...(flagNames && { flagNames }) }),
-      import('../../api/hints/hints.js'),
-    ])
-    const source = configFile ?? 'command line'
-    return onceFree(() => hints(config, { ...options, source, signal, onEvent, onProgress }))
+    const [config, { hints }] = await Promise.all([configInput(request), import('../../api/hints/hints.js')])
+    return onceFree(() => hints(config, { ...options, signal, onEvent, onProgress }))
   },
 
   async resume({ folder, ...options }, { signal, onEvent, onProgress }) {

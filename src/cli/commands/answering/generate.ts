@@ -56,7 +56,11 @@ async function answerText(request: GenerateRequest, output: Output): Promise<voi
     endLine()
     const { answer, ...about } = result
     output.object({ event: 'result', ...answer, ...about })
-    output.note(describe(result, answer!.finishReason === 'length' ? 'stopped by --max-new-tokens' : 'ended by the model'))
+    const cut =
+      request.strategy === undefined
+        ? 'stopped by --max-new-tokens'
+        : 'cut short: by --max-new-tokens, or by what the strategy may take'
+    output.note(describe(result, answer!.finishReason === 'length' ? cut : 'ended by the model'))
     noteArithmetic(request, result, output)
   } catch (error) {
     endLine()

@@ -39,7 +39,7 @@ export const run: CommandFunction = async invocation => {
   })
   activity.clear()
   output.object({ event: 'result', ...result })
-  output.text(describe(result, request.configFile))
+  output.text(describeHints(result, request.configFile))
   return 0
 }
 
@@ -79,7 +79,8 @@ export function nextCommand({ folder, classes }: Pick<LearnedHints, 'folder' | '
     : ownCommand`evaluate --config ${configFile} --strategy hints --strategy-option ${from} --choices ${classes.join(',')}`
 }
 
-function describe(result: LearnedHints, configFile: string | undefined): string {
+/** What was learned, and what it comes to. */
+export function describeHints(result: LearnedHints, configFile: string | undefined): string {
   const { rounds, policy, fixed, conditions, differences, rows, of, trainingRows } = result
   const signed = ({ value, low, high }: MetricValue, digits: number) =>
     `${value > 0 ? '+' : ''}${value.toFixed(digits)} [${low.toFixed(digits)}, ${high.toFixed(digits)}]`

@@ -14,6 +14,7 @@ import { ownCommand } from '../../../own-command.js'
 import { bundledModel } from '../../../package-root.js'
 import { numSoftTokens } from '../../../prompts/soft-rows.js'
 import type { SearchResult, SearchStepEvent } from '../../../search/run/events.js'
+import { hintsName } from '../../../store/other-folders.js'
 import { type PromptFile, readPrompt } from '../../../store/prompt-file.js'
 import { openRun, type Run } from '../../../store/run-folder.js'
 import type { Config } from '../../../train/config.js'
@@ -49,6 +50,7 @@ export const run: CommandFunction = async ({ argument, options }) => {
     output.object({ event: 'inspect', kind: 'report', path: report })
     output.text(`wrote ${report}`)
   } else if (isRun) await inspectRun(path, output)
+  else if (await isFile(join(path, hintsName))) await inspectHints(path, output)
   else if (imported !== undefined) inspectImported(path, imported, output)
   else if (await isFile(join(path, 'adapter_config.json'))) await inspectAdapter(path, output)
   // What an export to gradprompt has written.
@@ -59,6 +61,21 @@ export const run: CommandFunction = async ({ argument, options }) => {
   else if (found?.isFile() && !path.endsWith('.gguf')) throw unknownFile(path)
   else await inspectModel(path, output)
   return 0
+}
+
+/** What `gradprompt hints` has learned. */
+async function inspectHints(path: string, output: Output): Promise<void> {
+  const [{ readResult }, { describeHints }] = await Promise.all([
+    import('../../../api/hints/stored.js'),
+    import('../learning/hints.js'),
+  ])
+  const result = await readResult(path)
+  output.object({ event: 'inspect', kind: 'hints', ...result })
+  output.text(
+    [describeHints(result, undefined), `next  ${ownCommand`generate --strategy hints --strategy-option from=${path} TEXT`}`].join(
+      '\n',
+    ),
+  )
 }
 
 const unknownFile = (path: string) =>
