@@ -51,6 +51,25 @@ export function refuseAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new GradpromptError('aborted', 'stopped', { exitCode: 1 })
 }
 
+/**
+ * What is done, or that it was stopped: code of people's own may wait for something that never comes.
+ * @throws GradpromptError `aborted`, and as `run` does
+ */
+export async function untilAborted<T>(signal: AbortSignal | undefined, run: () => Promise<T>): Promise<T> {
+  refuseAborted(signal)
+  if (signal === undefined) return run()
+  let stop = (): void => {}
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(new GradpromptError('aborted', 'stopped', { exitCode: 1 }))
+    signal.addEventListener('abort', stop)
+  })
+  try {
+    return await Promise.race([run(), aborted])
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
+}
+
 /** What was disposed of was used again: a mistake of the program that uses it. */
 export const disposedError = (what: string): GradpromptError =>
   new GradpromptError('disposed', `${what} was used after it had been disposed of`, {

@@ -5,9 +5,10 @@ import { GradpromptError, refuseFullDisk, unknownName } from '../errors.js'
 import { type Comparison, type Condition, compareConditions } from '../evaluate/comparison.js'
 import { predictionsPath } from '../evaluate/predictions.js'
 import { readRowResults } from '../evaluate/row-results.js'
-import { exists, pageEndings, requireEnding } from '../files.js'
+import { exists, isFile, pageEndings, requireEnding } from '../files.js'
 import { ownCommand } from '../own-command.js'
 import type { ComparedRun, ComparisonReport } from '../report/comparison.js'
+import { hintsName, notARun } from '../store/other-folders.js'
 import { openRun } from '../store/run-folder.js'
 
 /** Runs and evaluations over the same rows, beside each other: the library's `compareRuns`, which the command line calls. */
@@ -204,7 +205,7 @@ async function resultFiles(sources: readonly Source[], wanted: string | undefine
   const own = wanted === undefined && common.length === 0 ? await ownRows([...runs.keys()]) : undefined
   if (own !== undefined) return new Map([...files, ...own])
   for (const [path, names] of runs) {
-    if (names.length === 0) throw noResults(path)
+    if (names.length === 0) throw (await isFile(join(path, hintsName))) ? await notARun(path, 'config.yaml') : noResults(path)
     if (chosen === undefined || !names.includes(chosen)) throw noSuchEvaluation(path, names, chosen, common)
     files.set(path, join(path, 'evaluations', chosen + extension))
   }

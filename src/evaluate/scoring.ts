@@ -101,6 +101,7 @@ export class ScoringThread {
   #start(): Worker {
     // The built file: a thread runs no TypeScript.
     const file = join(packageRoot(), 'dist', 'src', 'evaluate', 'scoring-thread.js')
+    // What a scorer prints is let go in the thread, and what is printed before goes nowhere.
     const thread = new Worker(file, { workerData: { path: this.#path }, stdout: true, stderr: true })
     this.#loading = setTimeout(
       () => this.#end(thread, new Error(`${tooLong(this.#seconds).message} to load`), true),

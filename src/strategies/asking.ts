@@ -1,4 +1,4 @@
-import { GradpromptError, refuseAborted } from '../errors.js'
+import { GradpromptError, untilAborted } from '../errors.js'
 import type { Tokenizer } from '../formats/tokenizer.js'
 import { type GenerationInput, renderInput } from '../generate/input.js'
 import type { Generation, GenerationRequest, Generator } from '../generate/request.js'
@@ -70,22 +70,6 @@ export async function answerBy(
     strategy.answer(asked, askingOf(given, asked.input, strategy.type, spent), options as never),
   )
   return { ...answered, spent }
-}
-
-/** What is done, or that it was stopped: a strategy of people's own may wait for something that never comes. */
-async function untilAborted<T>(signal: AbortSignal | undefined, run: () => Promise<T>): Promise<T> {
-  refuseAborted(signal)
-  if (signal === undefined) return run()
-  let stop = (): void => {}
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(new GradpromptError('aborted', 'stopped', { exitCode: 1 }))
-    signal.addEventListener('abort', stop)
-  })
-  try {
-    return await Promise.race([run(), aborted])
-  } finally {
-    signal.removeEventListener('abort', stop)
-  }
 }
 
 /** A call whose text is not the user's own, but what a strategy has made of it: where it has no room, it says whose words these are. */

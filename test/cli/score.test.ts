@@ -14,9 +14,13 @@ write(
   'loud.mjs',
   'export default { name: "loud", score: (row, text) => (console.log("heard"), console.error("it"), text === row.answer) }\n',
 )
+const reached = join(folder, 'reached')
 write(
   'slow.mjs',
-  'export default { name: "slow", score: async (row, text) => (row.question < 2 || (await new Promise(() => {})), text === row.answer) }\n',
+  `import { writeFileSync } from 'node:fs'
+  const wait = () => (writeFileSync(${JSON.stringify(reached)}, ''), new Promise(() => {}))
+  export default { name: 'slow', score: async (row, text) => (row.question < 2 || (await wait()), text === row.answer) }
+`,
 )
 const scored = ['score', 'said.jsonl', '--data', 'data.jsonl', '--answer', '{answer}', '--json', '--scorer']
 
@@ -31,7 +35,10 @@ test('Ctrl-C ends with 130, and the rows that are scored are kept', async () => 
   const rows = join(folder, 'kept.jsonl')
   const { code, stderr } = await command([...scored, './slow.mjs', '--rows', 'kept.jsonl'], {
     cwd: folder,
-    onStart: child => setTimeout(() => child.kill('SIGINT'), 4000),
+    onStart(child) {
+      const watch = setInterval(() => existsSync(reached) && child.kill('SIGINT') && clearInterval(watch), 50)
+      child.on('exit', () => clearInterval(watch))
+    },
   })
   expect(code, stderr).toBe(130)
   expect(stderr).toContain('2 of 4 rows')

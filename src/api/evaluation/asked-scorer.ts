@@ -1,10 +1,10 @@
 import { refuseUnread } from '../../config/call-options.js'
 import type { RunCodeOptions, runCodeNames } from '../../evaluate/sandbox/running.js'
-import { type OwnScorer, scorers } from '../../evaluate/scorer.js'
-import { loadTask, type OwnTask } from '../../evaluate/tasks/index.js'
+import type { OwnScorer } from '../../evaluate/scorer.js'
+import type { OwnTask } from '../../evaluate/tasks/index.js'
 import type { EvaluateOptions } from './evaluate.js'
 
-/** What scores generated answers: what a call asks for, or else what its task has. */
+/** What scores generated answers: what a call asks for, or else what its task has. Scorers and tasks are loaded where they are asked for. */
 
 interface Asked extends RunCodeOptions {
   readonly scorer?: string | OwnScorer | undefined
@@ -13,7 +13,7 @@ interface Asked extends RunCodeOptions {
 
 /** @throws GradpromptError `unknown-task` */
 export const askedScorer = async ({ scorer, task }: Asked): Promise<string | OwnScorer | undefined> =>
-  scorer ?? (task === undefined ? undefined : (await loadTask(task)).scorer)
+  scorer ?? (task === undefined ? undefined : (await (await import('../../evaluate/tasks/index.js')).loadTask(task)).scorer)
 
 /**
  * How programs are run says nothing where none is.
@@ -26,6 +26,7 @@ export async function refuseUnreadRunning(options: Asked): Promise<void> {
     unknown
   >
   if (Object.values(given).every(value => value === undefined || value === false)) return
+  const { scorers } = await import('../../evaluate/scorer.js')
   const scorer = await askedScorer(options)
   if (scorer !== undefined && scorers.get(await scorers.load(scorer)).runsCode === true) return
   const running = scorers.values().flatMap(({ name, runsCode }) => (runsCode === true ? [name] : []))

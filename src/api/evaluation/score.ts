@@ -7,7 +7,7 @@ import { type DataFile, readRecords } from '../../data/read.js'
 import type { DataNotice } from '../../data/readers/reader.js'
 import { columnValue, type DataRecord, originOf } from '../../data/readers/records.js'
 import type { LabelWords } from '../../data/texts/labels.js'
-import { GradpromptError } from '../../errors.js'
+import { GradpromptError, untilAborted } from '../../errors.js'
 import { recordsOf } from '../../evaluate/by-generation.js'
 import { ownPart } from '../../evaluate/code/own-part.js'
 import { usualKs } from '../../evaluate/code/pass-at-k.js'
@@ -105,20 +105,19 @@ export async function scorePredictions(options: ScorePredictionsOptions): Promis
   const scorer = given === undefined ? undefined : await loadScorer(given, options)
   const ks = numbersOfAnswers(texts, onWarning)
   const results: RowResult[] = []
-  const stop = new Promise<undefined>(resolve => signal?.addEventListener('abort', () => resolve(undefined), { once: true }))
   for (const [index, record] of records.entries()) {
     // A scorer that waits for nothing leaves no moment in which a stop could be heard of.
     await setImmediate()
     const own = texts[index]!
     const row = { record, index }
-    const result = signal?.aborted
-      ? undefined
-      : await Promise.race([
-          ks === undefined
-            ? scoreGeneration(task, { ...row, text: own[0]! }, scorer)
-            : scoreSamples(task, { ...row, texts: own }, scorer, ks),
-          stop,
-        ])
+    const result = await untilAborted(signal, () =>
+      ks === undefined
+        ? scoreGeneration(task, { ...row, text: own[0]! }, scorer)
+        : scoreSamples(task, { ...row, texts: own }, scorer, ks),
+    ).catch((error: unknown) => {
+      if (signal?.aborted) return undefined
+      throw error
+    })
     // What stops this call may have stopped the program of a row as well.
     if (result === undefined || signal?.aborted) throw await stopped(results, records.length, options.rows)
     results.push(result)

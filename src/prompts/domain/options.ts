@@ -9,7 +9,7 @@ export const domainSchema = z.strictObject({
     .min(1)
     .optional()
     .describe(
-      'a file of further inputs, whose labels, if it has any, are not read: what inputs are like is estimated from them as well (transductive where they are those to be answered); by default from the training rows alone',
+      'a file of further inputs, of which the texts alone are taken: what inputs are like is estimated from them as well, also from those that are to be answered; by default from the training rows alone',
     ),
   particles: z
     .int()

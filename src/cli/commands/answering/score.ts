@@ -39,15 +39,18 @@ export const run: CommandFunction = async ({ argument, options }) => {
       if (!output.quiet) activity.show('rows', done, total)
     },
     signal: stopping.signal,
-  }).catch((error: unknown) => {
-    activity.clear()
-    if (stoppedBy === undefined || !(error instanceof GradpromptError) || error.code !== 'aborted') throw error
-    output.note(`${error.message}; ${error.hint ?? 'nothing is kept without --rows'}`)
-    // What a row still computes, in a thread or as a program, is not waited for.
-    setTimeout(() => process.exit(), 200).unref()
-    throw new Interrupted(exitCodes[stoppedBy])
   })
-  for (const signal of stopSignals) process.off(signal, stop)
+    .catch((error: unknown) => {
+      activity.clear()
+      if (stoppedBy === undefined || !(error instanceof GradpromptError) || error.code !== 'aborted') throw error
+      output.note(`${error.message}; ${error.hint ?? 'nothing is kept without --rows'}`)
+      // What a row still computes, in a thread or as a program, is not waited for.
+      setTimeout(() => process.exit(), 200).unref()
+      throw new Interrupted(exitCodes[stoppedBy])
+    })
+    .finally(() => {
+      for (const signal of stopSignals) process.off(signal, stop)
+    })
   activity.clear()
   output.object({ event: 'result', ...scored, ...(text('rows') !== undefined && { results: text('rows') }) })
   const { errors } = scored
